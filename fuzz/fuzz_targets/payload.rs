@@ -35,6 +35,7 @@ fn check(hook: Hook) {
             assert!(!request.title.contains(char::is_control) && !request.action.contains(char::is_control));
         }
         Hook::Deleted { git_ref, from: _ } => assert!(!git_ref.as_str().contains(char::is_control)),
+        Hook::Release(release) => assert!(!release.name.contains(char::is_control)),
         Hook::Ping | Hook::Ignored { .. } => {}
     }
 }

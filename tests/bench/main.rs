@@ -12,6 +12,7 @@
 
 mod caches;
 mod docker;
+mod hooks;
 mod pages;
 mod pods;
 mod proxy;
@@ -57,6 +58,7 @@ fn main() {
         ("pods", pods::pods),
         ("caches", caches::caches),
         ("docker", docker::docker),
+        ("hooks", hooks::hooks),
         ("log", log),
         ("live", live),
         ("idle", idle),

@@ -27,12 +27,12 @@ pub fn pods(figures: &mut Figures) {
 }
 
 /// The lines of a job's log with their times and steps.
-fn lines(world: &World, job: &Value) -> Vec<Value> {
+pub fn lines(world: &World, job: &Value) -> Vec<Value> {
     let (_, lines) = world.api().get_text(&format!("/api/v1/jobs/{}/log?format=jsonl", text(job, "id")));
     lines.lines().map(|line| serde_json::from_str(line).expect("a line")).collect()
 }
 
-fn first_byte(lines: &[Value], number: u64) -> f64 {
+pub fn first_byte(lines: &[Value], number: u64) -> f64 {
     let is_its = |line: &&Value| line["number"] == number && line["stream"] == "stdout";
     time_of(lines.iter().find(is_its).expect("output"), "time")
 }
@@ -53,7 +53,7 @@ fn steps(world: &World, figures: &mut Figures) {
     figures.insert("own_image_step_ratio", ours / by_hand);
 }
 
-fn first_byte_by_hand(world: &World) -> f64 {
+pub fn first_byte_by_hand(world: &World) -> f64 {
     world.nothing_is_left();
     let sandbox = engine::objects(&world.server.instance, &["sandbox"]).remove(0);
     let begin = Instant::now();

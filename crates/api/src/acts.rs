@@ -61,7 +61,9 @@ pub(crate) fn started_by(build: &Build, acts: &[Done]) -> ByView {
         let (name, via) = match build.event.name {
             // Reruns were not always recorded with their actor.
             _ if build.rerun_of.is_some() => (String::new(), Via::Token),
-            EventName::Push | EventName::Tag | EventName::PullRequest => (sender, Via::Event),
+            EventName::Push | EventName::Tag | EventName::PullRequest | EventName::Release | EventName::MergeGroup => {
+                (sender, Via::Event)
+            }
             EventName::Schedule => (String::new(), Via::Schedule),
             EventName::Manual => (sender, Via::Token),
         };

@@ -11,6 +11,7 @@ use axum::{
     extract::{FromRef, FromRequestParts},
     http::{HeaderMap, header, request::Parts},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use longshore_core::{
     RepoId, SessionId, Timestamp,
     access::{Action, Actor, Object, Rights, Verdict, Via, Visible, Who, may},
@@ -220,7 +221,7 @@ impl Authenticator {
     /// Returns who sent these headers, whatever the request asks for.
     pub(crate) async fn identify(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         match bearer(headers)? {
-            Some(secret) => match self.by_token(secret).await? {
+            Some(secret) => match self.by_token(&secret).await? {
                 Some(caller) => Ok(caller),
                 None => Err(ApiError::unauthorized("invalid token: it was revoked, has expired or never existed")),
             },
@@ -273,12 +274,20 @@ fn csrf_token(secret: &str) -> String {
 }
 
 /// Returns the token of the `Authorization` header, `None` without that header.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+fn bearer(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let token = value.to_str().ok().and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
-        let token = token.trim();
-        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+        let token = match scheme.to_ascii_lowercase().as_str() {
+            "bearer" => token.trim().to_owned(),
+            // Desktop tools know names and passwords: the token is the password. No answer asks a browser for one.
+            "basic" => {
+                let decoded = String::from_utf8(STANDARD.decode(token.trim()).ok()?).ok()?;
+                decoded.split_once(':')?.1.to_owned()
+            }
+            _ => return None,
+        };
+        Some(token).filter(|token| !token.is_empty())
     });
     match token {
         Some(token) => Ok(Some(token)),
@@ -305,7 +314,9 @@ mod tests {
     #[test]
     fn a_header_that_is_no_bearer_token_is_refused_and_not_passed_over() {
         assert_eq!(bearer(&HeaderMap::new()).unwrap(), None);
-        assert_eq!(bearer(&with("bearer abc")).unwrap(), Some("abc"));
+        assert_eq!(bearer(&with("bearer abc")).unwrap().as_deref(), Some("abc"));
+        // `any:abc`
+        assert_eq!(bearer(&with("Basic YW55OmFiYw==")).unwrap().as_deref(), Some("abc"));
         for bad in ["", "Bearer", "Bearer ", "Basic abc", "abc"] {
             assert!(bearer(&with(bad)).is_err(), "{bad}");
         }

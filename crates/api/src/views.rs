@@ -95,6 +95,8 @@ pub(crate) struct BuildView {
     pub(crate) pull_request: Option<PullRequestView>,
     /// For builds started by a schedule: the schedule and its time.
     pub(crate) schedule: Option<DueScheduleView>,
+    /// Of a release's build
+    pub(crate) release: Option<ReleaseView>,
     /// No webhook told of its push: it was found by looking at the repository.
     pub(crate) found: bool,
     #[schema(value_type = Option<String>, format = "uuid")]
@@ -143,6 +145,7 @@ impl BuildView {
             url: event.url,
             pull_request: event.pull_request.map(PullRequestView::from),
             schedule: event.schedule.map(DueScheduleView::from),
+            release: event.release.map(ReleaseView::from),
             found: event.found,
             delivery: build.delivery,
             started_by,
@@ -171,12 +174,37 @@ pub(crate) struct PullRequestView {
     pub(crate) target_branch: String,
     /// Whether the pull request comes from a fork. Its jobs get secrets only after approval, and use the target branch's pipeline files.
     pub(crate) fork: bool,
+    /// For a closed one: whether it was merged
+    pub(crate) merged: bool,
+    pub(crate) draft: bool,
+    pub(crate) labels: Vec<String>,
+    /// The newest commit of the pull request, if the build is of what merging it would give
+    pub(crate) head: Option<String>,
 }
 
 impl From<PullRequest> for PullRequestView {
     fn from(pull_request: PullRequest) -> Self {
-        let PullRequest { number, title, action, source_branch, target_branch, fork, author: _ } = pull_request;
-        Self { number, title, action, source_branch, target_branch, fork }
+        let PullRequest { number, title, action, source_branch, target_branch, fork, merged, draft, labels, .. } =
+            pull_request;
+        let head = pull_request.merge.map(|merge| merge.head);
+        Self { number, title, action, source_branch, target_branch, fork, merged, draft, labels, head }
+    }
+}
+
+/// The release that a build is of.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ReleaseView {
+    pub(crate) name: String,
+    /// What happened to it.
+    #[schema(example = "published")]
+    pub(crate) action: String,
+    pub(crate) prerelease: bool,
+}
+
+impl From<longshore_core::event::Release> for ReleaseView {
+    fn from(release: longshore_core::event::Release) -> Self {
+        let longshore_core::event::Release { action, name, prerelease } = release;
+        Self { name, action, prerelease }
     }
 }
 

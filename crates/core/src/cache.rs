@@ -250,6 +250,10 @@ mod tests {
             target_branch: "next".to_owned(),
             fork,
             author: None,
+            merged: false,
+            draft: false,
+            labels: Vec::new(),
+            merge: None,
         };
         event.pull_request = Some(pull_request(false));
         assert_eq!(CacheAccess::of(&event), CacheAccess::Trusted { branch: None });

@@ -15,9 +15,16 @@ pub enum EventName {
     PullRequest,
     Schedule,
     Manual,
+    /// Something happened to a release of a forge.
+    Release,
+    /// A merge queue asks whether what it is about to merge is sound.
+    MergeGroup,
 }
 
 impl EventName {
+    pub const ALL: [Self; 7] =
+        [Self::Push, Self::Tag, Self::PullRequest, Self::Release, Self::MergeGroup, Self::Schedule, Self::Manual];
+
     /// Returns the word used in pipelines, the API and the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -27,6 +34,8 @@ impl EventName {
             Self::PullRequest => "pull-request",
             Self::Schedule => "schedule",
             Self::Manual => "manual",
+            Self::Release => "release",
+            Self::MergeGroup => "merge-group",
         }
     }
 }
@@ -37,7 +46,8 @@ impl EventName {
     pub const fn word(self) -> &'static str {
         match self {
             Self::PullRequest => "pull request",
-            Self::Push | Self::Tag | Self::Schedule | Self::Manual => self.as_str(),
+            Self::MergeGroup => "merge group",
+            Self::Push | Self::Tag | Self::Schedule | Self::Manual | Self::Release => self.as_str(),
         }
     }
 }
@@ -79,6 +89,9 @@ pub struct Event {
     /// More about a schedule's event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<DueSchedule>,
+    /// More about a release's event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Release>,
     /// Whether no webhook told of it: it was found by looking at the repository.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub found: bool,
@@ -93,6 +106,16 @@ pub struct DueSchedule {
     pub timezone: String,
     /// The time that the entry names. The build may have been created later.
     pub due_at: Timestamp,
+}
+
+/// The release of an event, whose tag is the event's ref.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// What happened: `published`, `edited`, `deleted`, ...
+    pub action: String,
+    /// Its title; may be empty.
+    pub name: String,
+    pub prerelease: bool,
 }
 
 /// The pull request of an event.
@@ -110,6 +133,26 @@ pub struct PullRequest {
     /// The author of the pull request; `None` if the forge does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<Person>,
+    /// For a closed pull request: whether it was merged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub merged: bool,
+    /// Whether it is a draft.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draft: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// What the event's commit merges, if it is what merging would give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<Merge>,
+}
+
+/// The two commits that a merge brings together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merge {
+    /// The newest commit of the pull request.
+    pub head: String,
+    /// The commit of the target branch.
+    pub target: String,
 }
 
 impl PullRequest {
@@ -134,8 +177,16 @@ impl Event {
             inputs: BTreeMap::new(),
             pull_request: None,
             schedule: None,
+            release: None,
             found: false,
         }
+    }
+
+    /// Returns the commit that the forge knows: the pull request's newest one if the build is of what merging would give.
+    #[must_use]
+    pub fn commit_at_forge(&self) -> &str {
+        let merge = self.pull_request.as_ref().and_then(|pull_request| pull_request.merge.as_ref());
+        merge.map_or(&self.commit, |merge| &merge.head)
     }
 
     /// Returns the branch's short name, or the target of a pull request; `None` for a tag.
@@ -145,6 +196,13 @@ impl Event {
             Some(pull_request) => Some(&pull_request.target_branch),
             None => self.git_ref.strip_prefix("refs/heads/"),
         }
+    }
+
+    /// Returns what happened to the pull request or the release; `None` for other events.
+    #[must_use]
+    pub fn action(&self) -> Option<&str> {
+        let of_pull_request = self.pull_request.as_ref().map(|pull_request| pull_request.action.as_str());
+        of_pull_request.or(self.release.as_ref().map(|release| release.action.as_str()))
     }
 
     /// Returns the pull request's title, or the first line of the message.

@@ -60,17 +60,22 @@ pub struct Person {
     /// The forge's number for the person, which it gives to nobody else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
+    /// The same of a forge whose accounts have no numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
     /// The forge's name for the person, which somebody else may get later.
     pub name: String,
 }
 
 impl Person {
-    /// Returns what identifies the person: the number if the forge sent one, else the name. `None` if neither is known.
+    /// Returns what identifies the person: the number or account if the forge sent one, else the name. `None` if none is
+    /// known.
     #[must_use]
     pub fn key(&self) -> Option<String> {
-        match self.id {
-            Some(id) => Some(format!("id {id}")),
-            None => Some(&self.name).filter(|name| !name.is_empty()).map(|name| format!("name {name}")),
+        match (self.id, self.account.as_deref().filter(|account| !account.is_empty())) {
+            (Some(id), _) => Some(format!("id {id}")),
+            (None, Some(account)) => Some(format!("account {account}")),
+            (None, None) => Some(&self.name).filter(|name| !name.is_empty()).map(|name| format!("name {name}")),
         }
     }
 }
@@ -139,23 +144,29 @@ mod tests {
                 target_branch: "main".to_owned(),
                 fork,
                 author,
+                merged: false,
+                draft: false,
+                labels: Vec::new(),
+                merge: None,
             }),
             ..Event::new(EventName::PullRequest, "refs/pull/7/head", "1f0c2d3e4a5b6c7d8e9f00112233445566778899")
         }
     }
 
     fn ada() -> Option<Person> {
-        Some(Person { id: Some(42), name: "ada".to_owned() })
+        Some(Person { id: Some(42), account: None, name: "ada".to_owned() })
     }
 
     #[test]
     fn a_person_is_known_by_the_forges_number_and_by_name_only_without_one() {
-        let key = |id, name: &str| Person { id, name: name.to_owned() }.key();
+        let key = |id, name: &str| Person { id, account: None, name: name.to_owned() }.key();
         assert_eq!(key(Some(42), "ada").as_deref(), Some("id 42"));
         // Whoever took over a name that became free is another person, and so is one who calls themselves `id 42`.
         assert_ne!(key(Some(43), "ada"), key(Some(42), "ada"));
         assert_eq!(key(None, "id 42").as_deref(), Some("name id 42"));
         assert_eq!(key(None, ""), None);
+        let of_account = Person { id: None, account: Some("{1-2}".to_owned()), name: "ada".to_owned() };
+        assert_eq!(of_account.key().as_deref(), Some("account {1-2}"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{Forge, PullRequestHook, PushHook};
+use crate::{CommitId, Forge, PullRequestHook, PushHook, ReleaseHook};
 
 /// The longest delivery id that is kept unhashed; forges send UUIDs.
 const MAX_ID_LEN: usize = 128;
@@ -13,9 +13,15 @@ const MAX_ID_LEN: usize = 128;
 /// before, after, event). A body without those is its own key.
 #[must_use]
 pub fn delivery_key(forge: Forge, headers: &HeaderMap, body: &[u8]) -> String {
+    let webhooks = forge.webhooks();
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(id) = header(forge.delivery_header()).map(str::trim).filter(|id| !id.is_empty()) {
-        return if id.len() <= MAX_ID_LEN { format!("id:{id}") } else { hashed("id", &[id.as_bytes()]) };
+    let ids = webhooks.delivery_headers().iter().filter_map(|name| header(name));
+    if let Some(id) = ids.map(str::trim).find(|id| !id.is_empty()) {
+        return match webhooks.has_own_ids() {
+            true if id.len() <= MAX_ID_LEN => format!("id:{id}"),
+            true => hashed("id", &[id.as_bytes()]),
+            false => hashed("id and body", &[id.as_bytes(), body]),
+        };
     }
     let event = forge.event_header().map_or(Some("push"), header).unwrap_or_default();
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -36,11 +42,22 @@ pub fn push_key(push: &PushHook) -> String {
     hashed("push", &parts.map(str::as_bytes))
 }
 
-/// Like [`push_key`], for an event of a pull request.
+/// Like [`push_key`], for an event of a pull request at that commit.
 #[must_use]
-pub fn pull_request_key(pull_request: &PullRequestHook) -> String {
+pub fn pull_request_key(pull_request: &PullRequestHook, head: &CommitId) -> String {
     let number = pull_request.number.to_le_bytes();
-    hashed("pull-request", &[&number, pull_request.action.as_bytes(), pull_request.head.as_str().as_bytes()])
+    let parts = [&number, pull_request.action.as_bytes(), head.as_str().as_bytes()];
+    match pull_request.action.as_str() {
+        "opened" | "synchronize" | "reopened" | "closed" => hashed("pull-request", &parts),
+        // What can happen again at the same commit: a label that is added once more.
+        _ => hashed("pull-request", &[parts[0], parts[1], parts[2], pull_request.changed_at.as_bytes()]),
+    }
+}
+
+/// Like [`push_key`], for an event of a release.
+#[must_use]
+pub fn release_key(release: &ReleaseHook) -> String {
+    hashed("release", &[release.tag.as_str(), &release.action, &release.changed_at].map(str::as_bytes))
 }
 
 /// Returns the key of a body's bytes.
@@ -74,6 +91,10 @@ mod tests {
         let both = headers(&[("x-forgejo-delivery", "one"), ("x-github-delivery", "two")]);
         assert_eq!(delivery_key(Forge::Forgejo, &both, b"{}"), "id:one");
         assert_eq!(delivery_key(Forge::Github, &both, b"not json"), "id:two");
+        // Those that GitLab sends because of one request have one id.
+        let gitlab = headers(&[("x-gitlab-event-uuid", "one")]);
+        let key = |body: &[u8]| delivery_key(Forge::Gitlab, &gitlab, body);
+        assert_eq!((key(b"{}") == key(b"{}"), key(b"{}") == key(b"[]")), (true, false));
         let long = headers(&[("x-longshore-delivery", &"x".repeat(5000))]);
         assert!(delivery_key(Forge::Git, &long, b"{}").len() < 100);
     }

@@ -1,8 +1,13 @@
-//! The supported kinds of forge, and their header names.
+//! The supported kinds of forge.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+
+use crate::{
+    forges,
+    webhooks::{Sends, Webhooks},
+};
 
 /// The forge of a repository. Taken from the repository's registration, never from a delivery's headers: Forgejo sends
 /// the names of Gitea, Gogs and GitHub too.
@@ -14,10 +19,15 @@ pub enum Forge {
     Github,
     Gitea,
     Forgejo,
+    Gitlab,
+    /// Bitbucket Cloud.
+    Bitbucket,
+    Gogs,
 }
 
 impl Forge {
-    pub const ALL: [Self; 4] = [Self::Git, Self::Github, Self::Gitea, Self::Forgejo];
+    pub const ALL: [Self; 7] =
+        [Self::Git, Self::Github, Self::Gitea, Self::Forgejo, Self::Gitlab, Self::Bitbucket, Self::Gogs];
 
     /// Returns the word used in the API and the database.
     #[must_use]
@@ -27,47 +37,54 @@ impl Forge {
             Self::Github => "github",
             Self::Gitea => "gitea",
             Self::Forgejo => "forgejo",
+            Self::Gitlab => "gitlab",
+            Self::Bitbucket => "bitbucket",
+            Self::Gogs => "gogs",
         }
     }
 
-    /// Returns the header with the body's HMAC-SHA256.
+    /// Returns what its webhooks look like.
+    pub(crate) const fn webhooks(self) -> &'static dyn Webhooks {
+        match self {
+            Self::Git => &forges::Plain,
+            Self::Github => &forges::Github,
+            Self::Gitea => &forges::Gitea,
+            Self::Forgejo => &forges::Forgejo,
+            Self::Gitlab => &forges::Gitlab,
+            Self::Bitbucket => &forges::Bitbucket,
+            Self::Gogs => &forges::Gogs,
+        }
+    }
+
+    /// Returns the header with the proof of who sent a delivery.
     #[must_use]
-    pub const fn signature_header(self) -> &'static str {
-        match self {
-            Self::Git => "x-longshore-signature-256",
-            Self::Github => "x-hub-signature-256",
-            Self::Gitea => "x-gitea-signature",
-            Self::Forgejo => "x-forgejo-signature",
-        }
-    }
-
-    /// Returns what precedes the hexadecimal digits in the signature's header.
-    pub(crate) const fn signature_prefix(self) -> &'static str {
-        match self {
-            Self::Git | Self::Github => "sha256=",
-            Self::Gitea | Self::Forgejo => "",
-        }
-    }
-
-    /// Returns the header with the delivery's id; a repeated delivery repeats it.
-    #[must_use]
-    pub const fn delivery_header(self) -> &'static str {
-        match self {
-            Self::Git => "x-longshore-delivery",
-            Self::Github => "x-github-delivery",
-            Self::Gitea => "x-gitea-delivery",
-            Self::Forgejo => "x-forgejo-delivery",
-        }
+    pub fn signature_header(self) -> &'static str {
+        self.webhooks().signature_header()
     }
 
     /// Returns the header that names the event; `None` for a plain git remote, which only sends pushes.
     #[must_use]
-    pub const fn event_header(self) -> Option<&'static str> {
+    pub fn event_header(self) -> Option<&'static str> {
+        self.webhooks().event_header()
+    }
+
+    /// Returns whether its webhooks tell of such events. A filter for anything else is never fulfilled.
+    #[must_use]
+    pub fn sends(self, kind: Sends) -> bool {
+        self.webhooks().sends(kind)
+    }
+
+    /// Returns the forge's name as it writes it itself.
+    #[must_use]
+    pub const fn shown(self) -> &'static str {
         match self {
-            Self::Git => None,
-            Self::Github => Some("x-github-event"),
-            Self::Gitea => Some("x-gitea-event"),
-            Self::Forgejo => Some("x-forgejo-event"),
+            Self::Git => "a plain git remote",
+            Self::Github => "GitHub",
+            Self::Gitea => "Gitea",
+            Self::Forgejo => "Forgejo",
+            Self::Gitlab => "GitLab",
+            Self::Bitbucket => "Bitbucket Cloud",
+            Self::Gogs => "Gogs",
         }
     }
 }
@@ -84,27 +101,17 @@ impl From<Forge> for &'static str {
     }
 }
 
-/// A word that names no supported forge.
+/// A word that names no forge.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotAForge {
-    #[error("the forge `{0}` is not supported yet: use git, github, gitea or forgejo")]
-    NotSupportedYet(String),
-    #[error("`{0}` is not a forge: use git, github, gitea or forgejo")]
-    Unknown(String),
-}
+#[error("`{0}` is not a forge: use git, github, gitea, forgejo, gitlab, bitbucket or gogs")]
+pub struct NotAForge(pub String);
 
 impl FromStr for Forge {
     type Err = NotAForge;
 
     fn from_str(text: &str) -> Result<Self, NotAForge> {
-        match text {
-            "git" => Ok(Self::Git),
-            "github" => Ok(Self::Github),
-            "gitea" => Ok(Self::Gitea),
-            "forgejo" => Ok(Self::Forgejo),
-            "gitlab" | "gogs" | "bitbucket" => Err(NotAForge::NotSupportedYet(text.to_owned())),
-            _ => Err(NotAForge::Unknown(text.chars().take(40).collect())),
-        }
+        let known = Self::ALL.into_iter().find(|forge| forge.as_str() == text);
+        known.ok_or_else(|| NotAForge(text.chars().take(40).collect()))
     }
 }
 
@@ -121,16 +128,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_forge_is_its_word_and_an_unsupported_one_is_refused_by_name() {
+    fn a_forge_is_its_word_and_an_unknown_one_is_refused_by_name() {
         for forge in Forge::ALL {
             assert_eq!(forge.as_str().parse(), Ok(forge));
             assert_eq!(serde_json::to_string(&forge).unwrap(), format!("\"{forge}\""));
             assert_eq!(serde_json::from_str::<Forge>(&format!("\"{forge}\"")).unwrap(), forge);
         }
-        for word in ["gitlab", "gogs", "bitbucket"] {
-            let error = word.parse::<Forge>().unwrap_err().to_string();
-            assert!(error.contains(word) && error.contains("not supported yet"), "{error}");
-        }
-        assert_eq!("GitHub".parse::<Forge>(), Err(NotAForge::Unknown("GitHub".to_owned())));
+        assert_eq!("GitHub".parse::<Forge>(), Err(NotAForge("GitHub".to_owned())));
+        let error = "sourcehut".parse::<Forge>().unwrap_err().to_string();
+        assert!(Forge::ALL.iter().all(|forge| error.contains(forge.as_str())), "{error}");
     }
 }

@@ -4,18 +4,24 @@
 //! what was parsed here. All of it is pure: nothing here does I/O, waits, or knows git, the database, Docker or axum.
 
 mod clone_url;
+mod common;
 mod delivery;
 mod forge;
+mod forges;
+mod hook;
 pub mod payload;
+mod read;
 mod repository;
 mod revision;
 pub mod signature;
 pub mod text;
+mod webhooks;
 
 pub use clone_url::{CloneUrl, InvalidCloneUrl};
-pub use delivery::{body_key, delivery_key, pull_request_key, push_key};
+pub use delivery::{body_key, delivery_key, pull_request_key, push_key, release_key};
 pub use forge::{Forge, NotAForge};
-pub use payload::{Hook, PayloadError, PullRequestHook, PushHook, Told};
+pub use hook::{Head, Hook, PayloadError, PullRequestHook, PullRequestState, PushHook, ReleaseHook, Told};
 pub use repository::ForgeRepository;
 pub use revision::{CommitId, InvalidRevision, RefName, Revision};
 pub use signature::SignatureError;
+pub use webhooks::Sends;

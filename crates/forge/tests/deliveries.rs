@@ -5,7 +5,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use longshore_core::{EventName, Person};
 use longshore_forge::{
-    Forge, Hook, PayloadError, PushHook, Told, delivery_key, payload, pull_request_key, push_key,
+    CommitId, Forge, Head, Hook, PayloadError, PushHook, Told, delivery_key, payload, pull_request_key, push_key,
     signature::{SignatureError, verify},
 };
 use proptest::prelude::*;
@@ -126,6 +126,13 @@ fn a_plain_remote_needs_three_fields_and_no_header() {
     assert_eq!((push.after.as_str(), push.before, push.sender.as_str()), (after.as_str(), None, ""));
 }
 
+fn commit(request: &longshore_forge::PullRequestHook) -> &CommitId {
+    match &request.head {
+        Head::Commit(commit) => commit,
+        other => panic!("no commit: {other:?}"),
+    }
+}
+
 fn pull_request(forge: Forge, name: &str) -> longshore_forge::PullRequestHook {
     match parse_event(forge, "pull_request", &body(name)).unwrap() {
         Hook::PullRequest(hook) => *hook,
@@ -137,13 +144,13 @@ fn pull_request(forge: Forge, name: &str) -> longshore_forge::PullRequestHook {
 fn a_pull_request_tells_its_commit_its_branches_and_what_happened_in_one_set_of_words() {
     let opened = pull_request(Forge::Forgejo, "forgejo-pull-request");
     assert_eq!((opened.number, opened.action.as_str(), opened.fork), (1, "opened", false));
-    assert_eq!(opened.head.as_str(), "b159f7a81ba224b10957bbda1a3f8726a37d1685");
+    assert_eq!(commit(&opened).as_str(), "b159f7a81ba224b10957bbda1a3f8726a37d1685");
     assert_eq!((opened.source.as_str(), opened.target.as_str()), ("refs/heads/feature/x", "refs/heads/main"));
     assert_eq!((opened.title.as_str(), opened.sender.as_str()), ("A change; $(id) `x`", "wpadmin"));
     assert_eq!(opened.url.as_deref(), Some("http://forge.example/wpadmin/harbour/pulls/1"));
     let updated = pull_request(Forge::Gitea, "forgejo-pull-request-sync-pull_request");
     assert_eq!((updated.action.as_str(), updated.default_branch.as_deref()), ("synchronize", Some("main")));
-    assert_eq!(updated.head.as_str(), "ed321f5ecc163df81012f25587bcc15a40e470d9");
+    assert_eq!(commit(&updated).as_str(), "ed321f5ecc163df81012f25587bcc15a40e470d9");
     let opened = pull_request(Forge::Github, "github-pull-request-opened");
     assert_eq!((opened.number, opened.target.as_str(), opened.fork), (2, "refs/heads/master", false));
     assert_eq!(pull_request(Forge::Github, "github-pull-request-synchronize").action, "synchronize");
@@ -182,9 +189,8 @@ fn what_starts_no_build_is_ignored_with_a_reason() {
     for (forge, event, name, word) in [
         (Forge::Github, "delete", "github-delete", "deleted"),
         (Forge::Github, "create", "github-create-tag", "`push`"),
-        (Forge::Forgejo, "create", "forgejo-push-new-branch-create", "`push`"),
-        (Forge::Forgejo, "release", "forgejo-release", "not supported yet"),
-        (Forge::Github, "star", "github-delete", "only `push` and `pull_request`"),
+        (Forge::Forgejo, "create", "forgejo-push-tag-create", "`push`"),
+        (Forge::Github, "star", "github-delete", "only `push`, `pull_request`"),
     ] {
         match parse_event(forge, event, &body(name)).unwrap() {
             Hook::Ignored { event: named, reason } => {
@@ -255,7 +261,10 @@ proptest! {
 #[test]
 fn a_pull_request_tells_who_asks_for_it_by_the_forges_number_and_whether_it_was_merged() {
     let opened = pull_request(Forge::Forgejo, "forgejo-pull-request");
-    assert_eq!((opened.author, opened.merged), (Some(Person { id: Some(1), name: "wpadmin".to_owned() }), false));
+    assert_eq!(
+        (opened.author, opened.merged),
+        (Some(Person { id: Some(1), account: None, name: "wpadmin".to_owned() }), false)
+    );
     assert!(pull_request(Forge::Github, "github-pull-request-opened").author.unwrap().id.is_some());
     let mut event: serde_json::Value = serde_json::from_slice(&body("forgejo-pull-request")).unwrap();
     let mut author = |user: serde_json::Value| {
@@ -265,7 +274,7 @@ fn a_pull_request_tells_who_asks_for_it_by_the_forges_number_and_whether_it_was_
             other => panic!("no pull request: {other:?}"),
         }
     };
-    let named = |id, name: &str| Some(Person { id, name: name.to_owned() });
+    let named = |id, name: &str| Some(Person { id, account: None, name: name.to_owned() });
     assert_eq!(author(serde_json::json!({ "login": "ada" })), named(None, "ada"));
     assert_eq!(author(serde_json::json!({ "id": "x", "login": "ada" })), named(None, "ada"));
     // A deleted person is replaced by a ghost, who stands for many.
@@ -302,7 +311,7 @@ fn what_is_told_under_two_ids_has_one_key_and_what_happens_again_has_another() {
     assert_ne!(told(&|delivery| delivery["after"] = "1".repeat(40).into()), one);
     assert_ne!(told(&|delivery| delivery["ref"] = "refs/heads/other".into()), one);
     let request = |name: &str| match parse_event(Forge::Forgejo, "pull_request", &body(name)).unwrap() {
-        Hook::PullRequest(request) => pull_request_key(&request),
+        Hook::PullRequest(request) => pull_request_key(&request, commit(&request)),
         other => panic!("no pull request: {other:?}"),
     };
     assert_eq!(request("forgejo-pull-request"), request("forgejo-pull-request"));

@@ -5,8 +5,8 @@
 //!
 //! [`command`] is the only place that starts git, hardened. The types of `longshore_forge` (`CloneUrl`, `RefName`,
 //! `CommitId`) are the only ways in which outsiders' text becomes an argument. [`mirror`] holds what was fetched, [`incoming`] receives what a stranger
-//! may have made, [`pruning`] removes what nobody needs any more, [`pipeline_files`] and [`commit_files`] read from
-//! mirrors. [`checkout`] turns a commit into a tar for a job, [`worktree`] does the same for a user's folder,
+//! may have made, [`merge`] makes what merging one would give, [`pruning`] removes what nobody needs any more,
+//! [`pipeline_files`] and [`commit_files`] read from mirrors. [`checkout`] turns a commit into a tar for a job, [`worktree`] does the same for a user's folder,
 //! [`hash_files`] computes `hash-files` of both, and [`size`] checks whether a stranger's commit is small enough. Repositories are data: none of their hooks, filters or
 //! configuration ever runs here.
 
@@ -18,6 +18,7 @@ mod git_dir;
 mod hash_files;
 mod history;
 mod incoming;
+mod merge;
 mod mirror;
 mod pipeline_files;
 mod pruning;
@@ -32,6 +33,7 @@ pub use checkout::{Checkout, Checkouts};
 pub use command::Git;
 pub use commit_files::Changed;
 pub use error::GitError;
+pub use merge::Merged;
 pub use mirror::{CommitFacts, Mirror, Mirrors, RemoteRef, Wanted};
 pub use pipeline_files::{PipelineFile, link_refused, read_pipeline_files};
 pub use tar_source::TarSource;

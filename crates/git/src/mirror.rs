@@ -111,9 +111,9 @@ pub enum Wanted {
     /// The content of a delivery: `after` (a commit, or an annotated tag's object), found on `git_ref` or, if the ref
     /// has moved on, elsewhere in the repository.
     Push { git_ref: RefName, after: CommitId },
-    /// A pull request: `head`, found on `refs/pull/<number>/head` or, if that has moved on, elsewhere in the
+    /// A pull request: `head`, found on the ref at which the forge serves it or, if that has moved on, elsewhere in the
     /// repository. The branches are fetched too, so that the commit can be compared with the target.
-    PullRequest { number: u64, head: CommitId },
+    PullRequest { served_at: String, head: CommitId },
 }
 
 impl Wanted {
@@ -232,11 +232,11 @@ impl Mirror {
             return Ok(commit);
         }
         match wanted {
-            Wanted::PullRequest { number, .. } => {
-                let name = format!("refs/pull/{number}/head");
-                let (fetched, request) = tokio::join!(self.fetch_branches_and_tags(url), self.remote_ref(url, &name));
+            Wanted::PullRequest { served_at, .. } => {
+                let (fetched, request) =
+                    tokio::join!(self.fetch_branches_and_tags(url), self.remote_ref(url, served_at));
                 fetched?;
-                request?.ok_or(GitError::UnknownRevision { revision: name })?;
+                request?.ok_or_else(|| GitError::UnknownRevision { revision: served_at.clone() })?;
             }
             Wanted::Ref(_) | Wanted::Commit(_) | Wanted::Push { .. } => self.fetch_branches_and_tags(url).await?,
         }
@@ -377,6 +377,28 @@ impl Mirror {
         let look = self.git.in_repository(&self.folder).args(["show-ref", "--verify", "--hash", name.as_str()]);
         let found = look.run("looking for a branch or tag", &[]).await?;
         Ok(only_line(&found).and_then(|line| line.parse().ok()))
+    }
+
+    /// Returns the commit on a branch whose name begins with these digits. The branch has to be fetched.
+    ///
+    /// # Errors
+    /// [`GitError::UnknownRevision`] if there is none, or more than one.
+    pub async fn expand(&self, digits: &str, branch: &CommitId) -> Result<CommitId, GitError> {
+        let unknown = || GitError::UnknownRevision { revision: digits.to_owned() };
+        if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(unknown());
+        }
+        if branch.as_str().starts_with(digits) {
+            return Ok(branch.clone());
+        }
+        let found = ["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{digits}^{{commit}}")];
+        let found = self.git.in_repository(&self.folder).args(found).run("resolving a short commit", &[]).await?;
+        let commit: CommitId = only_line(&found).and_then(|line| line.parse().ok()).ok_or_else(unknown)?;
+        // A branch may be called like the digits.
+        if !commit.as_str().starts_with(digits) || !self.is_on(&commit, branch).await? {
+            return Err(unknown());
+        }
+        Ok(commit)
     }
 
     /// Returns whether `commit` is `newest` or an ancestor of it; `false` if it is not in the mirror.

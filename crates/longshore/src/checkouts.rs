@@ -9,7 +9,7 @@ use std::{
 use longshore_core::{Event, plan, stranger};
 use longshore_executor::{CheckoutSource, CheckoutStream};
 use longshore_forge::{CloneUrl, CommitId, RefName};
-use longshore_git::{Checkout, Checkouts, GitError, Mirrors, TarSource, Wanted};
+use longshore_git::{Checkout, Checkouts, GitError, Mirror, Mirrors, TarSource, Wanted};
 use longshore_store::repos::Repo;
 
 /// The pause between two attempts to make a checkout on a full disk.
@@ -54,6 +54,7 @@ impl Sources {
                 submodules: how.submodules,
                 by_stranger: stranger::brings(event),
                 trusted_submodules: repo.submodules.clone(),
+                merge: merge_of(event),
             })),
         }
     }
@@ -100,6 +101,20 @@ struct MirrorSource {
     submodules: bool,
     by_stranger: bool,
     trusted_submodules: Vec<String>,
+    merge: Option<Remade>,
+}
+
+/// What a commit that no git host has merges.
+struct Remade {
+    number: u64,
+    head: CommitId,
+    target: CommitId,
+}
+
+fn merge_of(event: &Event) -> Option<Remade> {
+    let pull_request = event.pull_request.as_ref()?;
+    let merge = pull_request.merge.as_ref()?;
+    Some(Remade { number: pull_request.number, head: merge.head.parse().ok()?, target: merge.target.parse().ok()? })
 }
 
 impl MirrorSource {
@@ -120,10 +135,24 @@ impl MirrorSource {
             Err(error) => error,
         };
         // Mirrors are caches. After a restore this one may be empty.
-        match mirror.fetch(&self.origin, &Wanted::Commit(self.commit.clone())).await {
-            Ok(_) => self.checkouts.tar(&mirror, &checkout).await.map_err(said),
+        let fetched = match &self.merge {
+            None => mirror.fetch(&self.origin, &Wanted::Commit(self.commit.clone())).await.map(drop),
+            Some(merge) => self.merge_again(&mirror, merge).await,
+        };
+        match fetched {
+            Ok(()) => self.checkouts.tar(&mirror, &checkout).await.map_err(said),
             Err(fetching) => Err(format!("{error}; and it cannot be fetched: {fetching}")),
         }
+    }
+}
+
+impl MirrorSource {
+    /// Makes a merged commit again: of the same two commits it is the same.
+    async fn merge_again(&self, mirror: &Mirror, merge: &Remade) -> Result<(), GitError> {
+        for side in [&merge.target, &merge.head] {
+            mirror.fetch(&self.origin, &Wanted::Commit(side.clone())).await?;
+        }
+        mirror.merge(&merge.target, &merge.head, merge.number).await.map(drop)
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     code::Code,
     findings::Findings,
     limits,
-    model::Pipeline,
+    model::{Pipeline, Wanted},
     plan::{self, Planned, RepoFacts},
     read,
     source::{Place, Source, SourceFile},
@@ -84,18 +84,59 @@ impl Checked {
             EventName::PullRequest => {
                 pipeline.on.pull_request.as_ref().is_some_and(|pull_request| !pull_request.paths.is_any())
             }
-            EventName::Tag | EventName::Schedule | EventName::Manual => false,
+            EventName::Tag | EventName::Schedule | EventName::Manual | EventName::Release | EventName::MergeGroup => {
+                false
+            }
         };
         let pipeline = self.pipelines.iter().find(filters)?;
-        Some(Diagnostic {
-            code: Code::ChangesNotKnown.as_str().to_owned(),
-            severity: Severity::Warning,
-            file: pipeline.file.clone(),
-            span: Span { line: 1, column: 1, length: 1 },
-            message: format!("`paths` and `paths-ignore` let this event pass: {why}"),
-            help: None,
-            source: None,
-        })
+        let message = format!("`paths` and `paths-ignore` let this event pass: {why}");
+        Some(of_file(Code::ChangesNotKnown, Severity::Warning, pipeline, message))
+    }
+
+    /// Whether pull requests are built as merging them would give, and not their newest commits.
+    #[must_use]
+    pub fn merges_pull_requests(&self) -> bool {
+        let mut of_pull_requests = self.pipelines.iter().filter_map(|pipeline| pipeline.on.pull_request.as_ref());
+        of_pull_requests.any(|pull_request| pull_request.merge)
+    }
+
+    /// Returns the error of a build whose pull request cannot be merged. `why` ends a sentence.
+    #[must_use]
+    pub fn not_mergeable(&self, why: &str) -> Option<Diagnostic> {
+        let merges = |pipeline: &&Pipeline| pipeline.on.pull_request.as_ref().is_some_and(|on| on.merge);
+        let pipeline = self.pipelines.iter().find(merges)?;
+        let message = format!("the pull request cannot be merged: {why}");
+        Some(of_file(Code::NotMergeable, Severity::Error, pipeline, message))
+    }
+
+    /// Returns warnings about events that start pipelines and that a forge never sends. `sends` says whether it sends
+    /// them, `forge` is its name.
+    #[must_use]
+    pub fn never_sent(&self, forge: &str, sends: impl Fn(Wanted) -> bool) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        for pipeline in &self.pipelines {
+            for (kind, word) in pipeline.on.wanted() {
+                if !sends(kind) {
+                    let message =
+                        format!("`{word}` never starts `{}`: {forge} does not send that event", pipeline.name);
+                    found.push(of_file(Code::NeverSent, Severity::Warning, pipeline, message));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// A finding about a file as a whole.
+fn of_file(code: Code, severity: Severity, pipeline: &Pipeline, message: String) -> Diagnostic {
+    Diagnostic {
+        code: code.as_str().to_owned(),
+        severity,
+        file: pipeline.file.clone(),
+        span: Span { line: 1, column: 1, length: 1 },
+        message,
+        help: None,
+        source: None,
     }
 }
 
@@ -116,6 +157,17 @@ pub fn check_within(files: &[SourceFile], templates: &TemplateFiles, most_jobs: 
         let (pipeline, found) = check_file(file, templates, most_jobs);
         diagnostics.extend(found);
         pipelines.extend(pipeline);
+    }
+    // A build has one commit.
+    let mut ways = pipelines.iter().filter_map(|pipeline| Some((pipeline, pipeline.on.pull_request.as_ref()?.merge)));
+    if let Some((_, first)) = ways.next()
+        && let Some((pipeline, _)) = ways.find(|(_, merge)| *merge != first)
+    {
+        let message = "the repository's pipelines build pull requests in different ways".to_owned();
+        diagnostics.push(Diagnostic {
+            help: Some("write the same `build` under `pull-request` in all of them".to_owned()),
+            ..of_file(Code::MergesDiffer, Severity::Error, pipeline, message)
+        });
     }
     let mut first_of: HashMap<String, String> = HashMap::new();
     for pipeline in &pipelines {

@@ -92,6 +92,9 @@ codes! {
     ForeignInScript = "LS059", "Unchecked text in a script";
     EarlyValue = "LS060", "Value of a step that may still be running";
     ChangesNotKnown = "LS061", "Unknown changes";
+    NeverSent = "LS062", "Event that the forge never sends";
+    NotMergeable = "LS063", "Cannot be merged";
+    MergesDiffer = "LS064", "Pull requests built in different ways";
     SecretWithheld = "LS070", "Secret withheld by its rules";
 }
 

@@ -37,7 +37,7 @@ pub(super) const PIPELINE: Keys = Keys {
 
 pub(super) const ON: Keys = Keys {
     subject: "`on`",
-    known: &["push", "pull-request", "schedule", "manual"],
+    known: &["push", "pull-request", "schedule", "manual", "release", "merge-group"],
     foreign: &[
         ("workflow_dispatch", "did you mean `manual`?"),
         ("pull_request", "did you mean `pull-request`?"),
@@ -50,9 +50,9 @@ pub(super) const ON: Keys = Keys {
         ("branch", "write `push: { branches: [...] }`"),
         ("branches", "write `push: { branches: [...] }`"),
         ("paths", "write `push: { paths: [...] }`"),
-        ("event", "write the event itself: `push`, `pull-request`, `schedule` or `manual`"),
+        ("event", "write the event itself: `push`, `pull-request`, `release`, `merge-group`, `schedule` or `manual`"),
         ("workflow_call", "a job can use a template: write `use: ./ci/name.yml` in the job"),
-        ("release", "write `push: { tags: ['v*'] }`"),
+        ("merge_group", "did you mean `merge-group`?"),
     ],
 };
 
@@ -71,13 +71,25 @@ pub(super) const PUSH: Keys = Keys {
 
 pub(super) const PULL_REQUEST: Keys = Keys {
     subject: "`pull-request`",
-    known: &["branches", "types", "paths", "paths-ignore"],
+    known: &["branches", "types", "paths", "paths-ignore", "build"],
     foreign: &[
         ("branch", "did you mean `branches`? It names the branch to merge into"),
         ("branches-ignore", "write the pattern in `branches` with a `!` before it: `branches: ['**', '!wip/**']`"),
         ("path", "did you mean `paths`?"),
         ("actions", "did you mean `types`?"),
     ],
+};
+
+pub(super) const RELEASE: Keys = Keys {
+    subject: "`release`",
+    known: &["types"],
+    foreign: &[("tags", "a release is of any tag: write an `if` at the job"), ("actions", "did you mean `types`?")],
+};
+
+pub(super) const MERGE_GROUP: Keys = Keys {
+    subject: "`merge-group`",
+    known: &[],
+    foreign: &[("types", "leave it out: only checks that are asked for start it")],
 };
 
 pub(super) const SCHEDULE: Keys = Keys {
@@ -322,6 +334,7 @@ pub(super) const ALL: &[&Keys] = &[
     &ON,
     &PUSH,
     &PULL_REQUEST,
+    &RELEASE,
     &SCHEDULE,
     &MANUAL,
     &INPUT,

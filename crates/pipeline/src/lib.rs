@@ -50,7 +50,7 @@ pub mod yaml;
 pub use check::{Checked, check, check_within, unreadable};
 pub use code::Code;
 pub use input::{Input, InputKind};
-pub use model::Pipeline;
+pub use model::{Pipeline, Wanted};
 pub use plan::{NoMatch, Planned, RepoFacts};
 pub use schedule::Schedule;
 pub use schema::json_schema;

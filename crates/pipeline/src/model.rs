@@ -74,6 +74,48 @@ pub(super) struct Triggers {
     pub(super) pull_request: Option<PullRequests>,
     pub(super) schedules: Vec<Schedule>,
     pub(super) manual: Option<Vec<Input>>,
+    /// The actions of a release that start the pipeline.
+    pub(super) release: Option<Vec<String>>,
+    /// Whether a merge queue starts it.
+    pub(super) merge_group: bool,
+}
+
+/// A kind of event that some forges never send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    PullRequests,
+    Labels,
+    Drafts,
+    Reopened,
+    Releases,
+    MergeGroups,
+}
+
+impl Triggers {
+    /// Returns the kinds of events, each with its word, without which a part of `on` never starts anything.
+    pub(super) fn wanted(&self) -> Vec<(Wanted, &str)> {
+        let mut wanted = Vec::new();
+        if let Some(on) = &self.pull_request {
+            let by_hand_or_time = self.manual.is_some() || !self.schedules.is_empty();
+            let nothing_else = self.push.is_none() && !by_hand_or_time && self.release.is_none() && !self.merge_group;
+            if nothing_else {
+                wanted.push((Wanted::PullRequests, "pull-request"));
+            }
+            for (words, kind) in [
+                (&["labeled", "unlabeled"][..], Wanted::Labels),
+                (&["ready-for-review", "converted-to-draft"], Wanted::Drafts),
+            ] {
+                let named = on.types.iter().find(|named| words.contains(&named.as_str()));
+                wanted.extend(named.map(|word| (kind, word.as_str())));
+            }
+            if on.types.iter().all(|named| named == "reopened") {
+                wanted.push((Wanted::Reopened, "reopened"));
+            }
+        }
+        wanted.extend(self.release.as_ref().map(|_| (Wanted::Releases, "release")));
+        wanted.extend(self.merge_group.then_some((Wanted::MergeGroups, "merge-group")));
+        wanted
+    }
 }
 
 /// Which pushes start a pipeline. With neither `branches` nor `tags`: all; with one of them: only that kind of ref.
@@ -91,6 +133,8 @@ pub(super) struct PullRequests {
     pub(super) branches: Option<Patterns>,
     pub(super) types: Vec<String>,
     pub(super) paths: Paths,
+    /// Whether what merging would give is built, instead of the pull request's newest commit.
+    pub(super) merge: bool,
 }
 
 /// Which changed files matter. With neither pattern list: all.

@@ -72,7 +72,9 @@ fn event() -> Type {
         entries.insert(key.to_owned(), Type::Text);
     }
     entries.insert("number".to_owned(), Type::Number);
-    entries.insert("fork".to_owned(), Type::Bool);
+    for key in ["fork", "merged", "draft"] {
+        entries.insert(key.to_owned(), Type::Bool);
+    }
     Type::Record(entries)
 }
 

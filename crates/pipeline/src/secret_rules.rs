@@ -192,6 +192,10 @@ mod tests {
             target_branch: target.to_owned(),
             fork,
             author: None,
+            merged: false,
+            draft: false,
+            labels: Vec::new(),
+            merge: None,
         };
         Event { pull_request: Some(pull_request), ..event(EventName::PullRequest, "refs/pull/7/head") }
     }

@@ -1,6 +1,6 @@
 //! Decides whether an event starts a pipeline, and if not, why.
 
-use longshore_core::{DueSchedule, Event, EventName};
+use longshore_core::{DueSchedule, Event, EventName, event::PullRequest};
 
 use super::{
     filter::Patterns,
@@ -25,6 +25,12 @@ pub(super) fn starts(on: &Triggers, event: &Event, facts: &RepoFacts) -> Result<
             Some(_) => Err("the schedule that was due is not in the pipeline at this commit".to_owned()),
             None => Ok(()),
         },
+        EventName::Release => match &on.release {
+            Some(types) => check_release(types, event),
+            None => Err("releases do not start it: its `on` has no `release`".to_owned()),
+        },
+        EventName::MergeGroup if on.merge_group => Ok(()),
+        EventName::MergeGroup => Err("merge queues do not start it: its `on` has no `merge-group`".to_owned()),
         EventName::Manual if on.manual.is_some() => Ok(()),
         EventName::Manual => Err("its `on` has no `manual`".to_owned()),
     }
@@ -68,7 +74,11 @@ fn check_pull_request(on: &PullRequests, event: &Event, facts: &RepoFacts) -> Re
     let Some(pull_request) = &event.pull_request else {
         return Err("nothing is known of the pull request".to_owned());
     };
-    if !on.types.contains(&pull_request.action) {
+    let is_named = |word: &str| on.types.iter().any(|named| named == word);
+    // How it was closed is a type of its own.
+    let closed = pull_request.action == PullRequest::CLOSED;
+    let closed_as = if pull_request.merged { "merged" } else { "declined" };
+    if !(is_named(&pull_request.action) || closed && is_named(closed_as)) {
         let action: String = pull_request.action.chars().take(40).collect();
         return Err(format!("its `types` are {}, and the pull request was `{action}`", on.types.join(", ")));
     }
@@ -76,6 +86,15 @@ fn check_pull_request(on: &PullRequests, event: &Event, facts: &RepoFacts) -> Re
         check_name(branches, "branch", Some(&pull_request.target_branch))?;
     }
     check_paths(&on.paths, facts)
+}
+
+fn check_release(types: &[String], event: &Event) -> Result<(), String> {
+    let action = event.action().unwrap_or_default();
+    if types.iter().any(|named| named == action) {
+        return Ok(());
+    }
+    let action: String = action.chars().take(40).collect();
+    Err(format!("the action `{action}` of a release does not start it: its `types` are {}", types.join(", ")))
 }
 
 fn check_paths(paths: &Paths, facts: &RepoFacts) -> Result<(), String> {

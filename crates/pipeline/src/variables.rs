@@ -77,6 +77,9 @@ pub(super) fn of_pipeline(pipeline: &str, event: &Event, facts: &RepoFacts) -> B
         all.set("CI_COMMIT_SOURCE_BRANCH", &pull_request.source_branch);
         all.set("CI_COMMIT_TARGET_BRANCH", &pull_request.target_branch);
     }
+    if let Some(release) = &event.release {
+        all.set("CI_PIPELINE_EVENT_REASON", &release.action);
+    }
     all.variables
 }
 
@@ -176,6 +179,8 @@ const fn event_word(event: EventName) -> &'static str {
         EventName::PullRequest => "pull_request",
         EventName::Schedule => "cron",
         EventName::Manual => "manual",
+        EventName::Release => "release",
+        EventName::MergeGroup => "merge_group",
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use longshore_core::{EventName, RepoId, Timestamp};
+use longshore_core::{RepoId, Timestamp};
 use longshore_forge::{CommitId, Forge, body_key};
 use longshore_store::{
     Store, StoreError, WriteTx,
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     by_repo::{RepoTasks, TRIES, add_pause, catch_panic, pause_after, sleep_until},
-    judge::{Closed, Judged, JudgedEvent, Verdict, judge},
+    judge::{Closed, Judged, JudgedEvent, Verdict, duplicate_reason, judge},
     outsiders,
     prepare::{PassedOver, Planner},
 };
@@ -279,8 +279,9 @@ impl Work<'_> {
         let Verdict::Build(new) = verdict else { return verdict };
         let reason = match (novelty, self.replayed) {
             (Novelty::Duplicate { build: Some(number) }, _) | (_, Some(Some(number))) => {
-                duplicate_reason(new.event.name, number)
+                duplicate_reason(new.event.name, Some(number))
             }
+            (Novelty::Duplicate { build: None }, None) => duplicate_reason(new.event.name, None),
             (_, Some(None)) => "the same request was delivered before and started nothing".to_owned(),
             (Novelty::Late { build }, None) => {
                 let newer = build.map(|number| format!(", built as #{number}")).unwrap_or_default();
@@ -288,7 +289,7 @@ impl Work<'_> {
                     "arrived late: the branch or tag has moved on to a newer commit{newer}; redeliver it to build it anyway"
                 )
             }
-            (Novelty::New | Novelty::Again | Novelty::Duplicate { build: None }, None) => return Verdict::Build(new),
+            (Novelty::New | Novelty::Again, None) => return Verdict::Build(new),
         };
         Verdict::End(DeliveryEnd::Ignored { reason })
     }
@@ -301,16 +302,4 @@ async fn pack_mirror(store: &Store, planner: &Planner, repo: RepoId) -> Result<(
     let commits = builds::unfinished_commits(store, repo).await.map_err(|error| error.to_string())?;
     let commits: Vec<CommitId> = commits.iter().filter_map(|commit| commit.parse().ok()).collect();
     mirror.maintain(&commits).await.map_err(|error| error.to_string())
-}
-
-/// Returns why a delivery starts no build if what it announces became a build before.
-fn duplicate_reason(event: EventName, number: u64) -> String {
-    let what = match event {
-        EventName::Push | EventName::Tag => "push",
-        EventName::PullRequest => "change of the pull request",
-        EventName::Schedule | EventName::Manual => "event",
-    };
-    format!(
-        "duplicate of an earlier delivery of the same {what}, which started build #{number}: rerun that build to run it again"
-    )
 }

@@ -2,12 +2,13 @@
 //!
 //! Asks git, reads the database and writes nothing. `ingest` then decides in one transaction what is new of it.
 
-use std::collections::BTreeMap;
-
-use longshore_core::{EventName, Person, event::PullRequest};
+use longshore_core::{
+    EventName, Person,
+    event::{PullRequest, Release},
+};
 use longshore_forge::{
-    CommitId, Forge, ForgeRepository, Hook, PullRequestHook, PushHook, RefName, Told, payload, pull_request_key,
-    push_key,
+    CommitId, Forge, ForgeRepository, Hook, PullRequestHook, PushHook, RefName, ReleaseHook, Told, payload,
+    pull_request_key, push_key, release_key,
 };
 use longshore_git::{GitError, Wanted};
 use longshore_store::{
@@ -180,28 +181,59 @@ async fn judge_event(
     hook: Hook,
 ) -> Result<JudgedEvent, StoreError> {
     let mut closed = None;
-    let announcement = |key: String, git_ref: &str, at: String, before: Option<&CommitId>| Announcement {
+    let announcement = |key: String, git_ref: String, at: String, before: Option<&CommitId>| Announcement {
         repo: repo.id,
         key,
-        git_ref: git_ref.to_owned(),
+        git_ref,
         at,
         before: before.map(|before| before.as_str().to_owned()),
         by_hand: delivery.by_hand,
+        state: None,
     };
+    // `told` is where the ref is, according to the delivery.
     let (mut origin, announcement, told, subject) = match hook {
         Hook::Push(push) => {
             let at = push.after.as_str().to_owned();
-            let announcement = announcement(push_key(&push), push.git_ref.as_str(), at, push.before.as_ref());
+            let git_ref = push.git_ref.as_str().to_owned();
+            let announcement = announcement(push_key(&push), git_ref, at, push.before.as_ref());
             let (told, subject) = (push.after.clone(), format!("`{}`", short(&push.git_ref)));
-            (push_origin(*push), announcement, told, subject)
+            (push_origin(*push), announcement, Some(told), subject)
         }
-        Hook::PullRequest(request) => {
+        Hook::PullRequest(mut request) => {
             closed = Closed::from_hook(&request);
+            let subject = format!("pull request #{}", request.number);
+            let git_ref = request_ref(&request);
+            let last = announcements::last(store, repo.id, &git_ref).await?;
+            let last_head = last.as_ref().and_then(|last| last.at.split(' ').next());
+            let head = match planner.head_of(repo, &request).await {
+                Ok(head) => head,
+                Err(error) => {
+                    let verdict = match (error.may_mend(), &closed) {
+                        (true, _) => Verdict::Again(error.to_string()),
+                        // Its branch may have been deleted with it.
+                        (false, Some(_)) => ignored("the pull request is closed, and its commit is gone"),
+                        (false, None) if request.fork => ignored(
+                            "the forge does not serve the commits of forks, so their pull requests cannot be built",
+                        ),
+                        (false, None) => failed(error.to_string()),
+                    };
+                    return Ok(JudgedEvent { closed, subject, ..verdict.into() });
+                }
+            };
+            let before = last.as_ref().and_then(|last| serde_json::from_str(last.state.as_deref()?).ok());
+            request.tell_apart(before.as_ref(), last_head, &head);
             let state = if closed.is_some() { "closed" } else { "open" };
-            let at = format!("{} {state}", request.head);
-            let announcement = announcement(pull_request_key(&request), &pull_request_ref(request.number), at, None);
-            let (told, subject) = (request.head.clone(), format!("pull request {}", request.number));
-            (pull_request_origin(*request), announcement, told, subject)
+            let announcement = Announcement {
+                state: serde_json::to_string(&request.state).ok(),
+                ..announcement(pull_request_key(&request, &head), git_ref, format!("{head} {state}"), None)
+            };
+            (pull_request_origin(*request, head.clone()), announcement, Some(head), subject)
+        }
+        Hook::Release(release) => {
+            let subject = format!("release `{}`", short(&release.tag));
+            let at = format!("{} {}", release.action, release.changed_at);
+            let announcement = announcement(release_key(&release), format!("release {}", release.tag), at, None);
+            (release_origin(*release), announcement, None, subject)
         }
         Hook::Deleted { git_ref, from } => {
             let verdict = ignored(format!("`{git_ref}` was deleted: nothing to build"));
@@ -212,19 +244,29 @@ async fn judge_event(
         Hook::Ignored { event, reason } => return Ok(ignored(format!("`{event}`: {reason}")).into()),
     };
     origin.found = delivery.found;
-    let (is_known, last) = tokio::try_join!(
-        announcements::is_known(store, &announcement),
-        announcements::last_at(store, repo.id, &announcement.git_ref)
+    let (known, last) = tokio::try_join!(
+        announcements::known(store, &announcement),
+        announcements::last(store, repo.id, &announcement.git_ref)
     )?;
+    let (is_known, last) = (known.is_some(), last.map(|last| last.at));
+    // Whatever the remote says, this is the same once more: git is not asked.
+    if let Some(build) = known.filter(|_| !announcement.by_hand && !announcement.has_come_back(last.as_deref())) {
+        let verdict = ignored(duplicate_reason(origin.name, build));
+        let announced = Some((announcement, OnRemote::default()));
+        return Ok(JudgedEvent { closed, subject, announced, ..verdict.into() });
+    }
     let prepared = async {
         let prepared = planner.prepare(repo, origin).await?;
         // Each matters only in the case that it is asked in.
-        let is_there = is_known && planner.is_at(repo, &announcement.git_ref, &told).await?;
-        let moved_on = match &last {
-            Some(last) if !is_known && announcement.is_out_of_order(Some(last)) => {
-                planner.has_moved_on(repo, &announcement.git_ref, &told, last).await?
-            }
+        let is_there = match &told {
+            Some(told) if is_known => planner.is_at(repo, &announcement.git_ref, told).await?,
             Some(_) | None => false,
+        };
+        let moved_on = match (&told, &last) {
+            (Some(told), Some(last)) if !is_known && announcement.is_out_of_order(Some(last)) => {
+                planner.has_moved_on(repo, &announcement.git_ref, told, last).await?
+            }
+            (_, _) => false,
         };
         Ok::<_, GitError>((prepared, OnRemote { is_there, moved_on }))
     };
@@ -252,42 +294,66 @@ async fn judge_event(
     Ok(JudgedEvent { subject, verdict, schedules, passed_over, closed, announced, deleted: None })
 }
 
+/// Returns why nothing is built of what was told before.
+pub(crate) fn duplicate_reason(event: EventName, build: Option<u64>) -> String {
+    let what = match event {
+        EventName::Push | EventName::Tag => "push",
+        EventName::PullRequest => "change of the pull request",
+        EventName::Release => "release",
+        EventName::MergeGroup => "merge group",
+        EventName::Schedule | EventName::Manual => "event",
+    };
+    match build {
+        Some(number) => format!(
+            "duplicate of an earlier delivery of the same {what}, which started build #{number}: rerun that build to run it \
+             again"
+        ),
+        None => format!("duplicate of an earlier delivery of the same {what}, which started nothing"),
+    }
+}
+
 /// Returns the short name of a branch or tag.
 fn short(name: &RefName) -> &str {
     name.branch().or_else(|| name.as_str().strip_prefix("refs/tags/")).unwrap_or(name.as_str())
 }
 
-fn pull_request_ref(number: u64) -> String {
-    format!("refs/pull/{number}/head")
+/// Returns the name of a pull request's ref: GitLab's own, and that of all others.
+fn request_ref(hook: &PullRequestHook) -> String {
+    match hook.served_at.starts_with("refs/merge-requests/") {
+        true => hook.served_at.clone(),
+        false => format!("refs/pull/{}/head", hook.number),
+    }
 }
 
 fn push_origin(hook: PushHook) -> Origin {
+    let git_ref = hook.git_ref.as_str().to_owned();
     Origin {
-        name: hook.event,
-        git_ref: hook.git_ref.as_str().to_owned(),
-        wanted: Wanted::Push { git_ref: hook.git_ref, after: hook.after },
         before: hook.before,
         sender: hook.sender,
         url: hook.url,
         default_branch: hook.default_branch,
-        inputs: BTreeMap::new(),
-        pull_request: None,
-        schedule: None,
-        found: false,
+        skip: hook.skip,
+        ..Origin::new(hook.event, git_ref, Wanted::Push { git_ref: hook.git_ref, after: hook.after })
     }
 }
 
-fn pull_request_origin(hook: PullRequestHook) -> Origin {
-    let short = |name: &RefName| name.branch().unwrap_or_default().to_owned();
+fn release_origin(hook: ReleaseHook) -> Origin {
     Origin {
-        name: EventName::PullRequest,
-        git_ref: pull_request_ref(hook.number),
-        wanted: Wanted::PullRequest { number: hook.number, head: hook.head },
-        before: None,
         sender: hook.sender,
         url: hook.url,
         default_branch: hook.default_branch,
-        inputs: BTreeMap::new(),
+        release: Some(Release { action: hook.action, name: hook.name, prerelease: hook.prerelease }),
+        ..Origin::new(EventName::Release, hook.tag.as_str().to_owned(), Wanted::Ref(hook.tag))
+    }
+}
+
+fn pull_request_origin(hook: PullRequestHook, head: CommitId) -> Origin {
+    let short = |name: &RefName| name.branch().unwrap_or_default().to_owned();
+    let git_ref = request_ref(&hook);
+    Origin {
+        sender: hook.sender,
+        url: hook.url,
+        default_branch: hook.default_branch,
         pull_request: Some(PullRequest {
             number: hook.number,
             title: hook.title,
@@ -296,8 +362,11 @@ fn pull_request_origin(hook: PullRequestHook) -> Origin {
             target_branch: short(&hook.target),
             fork: hook.fork,
             author: hook.author,
+            merged: hook.merged,
+            draft: hook.state.draft.unwrap_or(false),
+            labels: hook.state.labels.unwrap_or_default(),
+            merge: None,
         }),
-        schedule: None,
-        found: false,
+        ..Origin::new(EventName::PullRequest, git_ref, Wanted::PullRequest { served_at: hook.served_at, head })
     }
 }

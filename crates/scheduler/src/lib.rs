@@ -25,5 +25,5 @@ pub use dispatcher::{Order, Report, ReportKind};
 pub use longshore_core::rules::needs::build_context;
 pub use look::{FoundPush, Looked};
 pub use manual::ManualStart;
-pub use prepare::Planner;
+pub use prepare::{Planner, never_sent};
 pub use scheduler::{Pace, RequestError, Scheduler, StartRequest};

@@ -5,9 +5,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use longshore_core::{BuildPlan, Diagnostic, DueSchedule, Event, EventName, Timestamp, event::PullRequest, stranger};
-use longshore_forge::{CloneUrl, CommitId, Revision};
-use longshore_git::{Changed, GitError, Mirror, Mirrors, Wanted};
+use longshore_core::{
+    BuildPlan, Diagnostic, DueSchedule, Event, EventName, Timestamp,
+    event::{Merge, PullRequest, Release},
+    stranger,
+};
+use longshore_forge::{CloneUrl, CommitId, Forge, Head, PullRequestHook, Revision, Sends};
+use longshore_git::{Changed, GitError, Merged, Mirror, Mirrors, Wanted};
 use longshore_store::repos::Repo;
 
 use crate::{schedules, schedules::Schedules, skip};
@@ -31,8 +35,32 @@ pub(crate) struct Origin {
     pub(crate) inputs: BTreeMap<String, String>,
     pub(crate) pull_request: Option<PullRequest>,
     pub(crate) schedule: Option<DueSchedule>,
+    pub(crate) release: Option<Release>,
     /// Whether no webhook told of it.
     pub(crate) found: bool,
+    /// The push option that asks for no build.
+    pub(crate) skip: Option<&'static str>,
+}
+
+impl Origin {
+    /// Creates an origin with only a name, a ref and what is to be fetched.
+    pub(crate) fn new(name: EventName, git_ref: impl Into<String>, wanted: Wanted) -> Self {
+        Self {
+            name,
+            git_ref: git_ref.into(),
+            wanted,
+            before: None,
+            sender: String::new(),
+            url: None,
+            default_branch: None,
+            inputs: BTreeMap::new(),
+            pull_request: None,
+            schedule: None,
+            release: None,
+            found: false,
+            skip: None,
+        }
+    }
 }
 
 /// The result of [`Planner::prepare`].
@@ -101,6 +129,23 @@ impl Planner {
             }
             Read::Files(_) | Read::Unreadable(_) | Read::None => Schedules::new(),
         })
+    }
+
+    /// Returns the newest commit of a pull request, as a delivery names it: in full, by its beginning, or not at all.
+    pub(crate) async fn head_of(&self, repo: &Repo, request: &PullRequestHook) -> Result<CommitId, GitError> {
+        let digits = match &request.head {
+            Head::Commit(commit) => return Ok(commit.clone()),
+            Head::Short(digits) => Some(digits),
+            Head::Newest => None,
+        };
+        let (url, mirror) = (clone_url(repo)?, self.mirrors.mirror(repo.id).await?);
+        let unknown = || GitError::UnknownRevision { revision: request.served_at.clone() };
+        let Some(digits) = digits else {
+            return mirror.remote_ref(&url, &request.served_at).await?.ok_or_else(unknown);
+        };
+        let branch = request.served_at.parse().map_err(|_| unknown())?;
+        let newest = mirror.fetch(&url, &Wanted::Ref(branch)).await?;
+        mirror.expand(digits, &newest).await
     }
 
     /// Returns whether the remote has a ref at that commit, or at that annotated tag, now.
@@ -176,7 +221,7 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
     let (commit, default_branch) = tokio::try_join!(mirror.fetch(&url, &origin.wanted), lookup)?;
     let facts = mirror.commit_facts(&commit).await?;
     let before = origin.before;
-    let event = Box::new(Event {
+    let mut event = Box::new(Event {
         name: origin.name,
         git_ref: origin.git_ref,
         commit: commit.as_str().to_owned(),
@@ -190,6 +235,7 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
         inputs: origin.inputs,
         pull_request: origin.pull_request,
         schedule: origin.schedule,
+        release: origin.release,
         found: origin.found,
     });
     if stranger::brings(&event) {
@@ -202,13 +248,17 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
     };
     // Strangers do not decide what runs here: a fork's pull request is built by the files of its target branch.
     let files_of = target.as_ref().filter(|_| stranger::brings(&event)).unwrap_or(&commit);
-    let skipped = skip::skip_words(&event)
-        .map(|words| What::Nothing(format!("the commit message of {} says `{words}`", &commit.as_str()[..10])));
-    let checked = match planner.read(&mirror, files_of).await? {
+    let by_option = origin.skip.map(|option| What::Nothing(format!("the push option `{option}` says so")));
+    let by_message = || {
+        skip::skip_words(&event)
+            .map(|words| What::Nothing(format!("the commit message of {} says `{words}`", &commit.as_str()[..10])))
+    };
+    let skipped = by_option.or_else(by_message);
+    let broken = |event, diagnostics| What::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics };
+    let mut checked = match planner.read(&mirror, files_of).await? {
         Read::Files(checked) => checked,
         Read::Unreadable(diagnostics) => {
-            let plan = BuildPlan::new(Vec::new());
-            let what = skipped.unwrap_or(What::Build { event, plan, diagnostics });
+            let what = skipped.unwrap_or_else(|| broken(event, diagnostics));
             return Ok(Prepared { what, schedules: None, passed_over: None });
         }
         Read::None => {
@@ -232,11 +282,35 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
         };
         return Ok(Prepared { what, schedules, passed_over: PassedOver::new(&event, pipelines) });
     }
+    // The commit that the event is about; what is built may be what merging it would give.
+    let head = commit;
+    if let Some(target) = target.as_ref().filter(|_| merges(&checked, &event)) {
+        let number = event.pull_request.as_ref().map_or(0, |pull_request| pull_request.number);
+        match mirror.merge(target, &head, number).await? {
+            Merged::Commit(merged) => {
+                if stranger::brings(&event) {
+                    mirror.check_size(&merged).await?;
+                } else if let Read::Files(of_merged) = planner.read(&mirror, &merged).await? {
+                    checked = of_merged;
+                }
+                event.commit = merged.as_str().to_owned();
+                if let Some(pull_request) = &mut event.pull_request {
+                    let (head, target) = (head.as_str().to_owned(), target.as_str().to_owned());
+                    pull_request.merge = Some(Merge { head, target });
+                }
+            }
+            refused @ (Merged::Conflict(_) | Merged::Unrelated) => {
+                let why = refused.refusal().unwrap_or_default();
+                let found = checked.not_mergeable(&why).into_iter().collect();
+                return Ok(Prepared { what: broken(event, found), schedules, passed_over: None });
+            }
+        }
+    }
     let changed = match (checked.asks_for_changes(), &target) {
-        (true, Some(target)) => Some(mirror.changed_since_merge_base(&commit, target).await?),
+        (true, Some(target)) => Some(mirror.changed_since_merge_base(&head, target).await?),
         (true, None) if event.name == EventName::Push => {
             let default = default_branch_head(&mirror, &event).await?;
-            Some(mirror.changed_by_push(&commit, before.as_ref(), default.as_ref()).await?)
+            Some(mirror.changed_by_push(&head, before.as_ref(), default.as_ref()).await?)
         }
         (true, None) | (false, _) => None,
     };
@@ -250,8 +324,35 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
     let mut what = plan(&checked, event, &facts);
     if let What::Build { diagnostics, .. } = &mut what {
         diagnostics.extend(note);
+        if let Ok(forge) = repo.forge.parse() {
+            diagnostics.extend(never_sent(&checked, forge));
+        }
     }
     Ok(Prepared { what, schedules, passed_over })
+}
+
+/// Whether what merging a pull request would give is built. Of one that is closed there is nothing to merge.
+fn merges(checked: &Checked, event: &Event) -> bool {
+    let open = event.pull_request.as_ref().is_some_and(|pull_request| pull_request.action != PullRequest::CLOSED);
+    open && !checked.has_errors() && checked.merges_pull_requests()
+}
+
+/// Returns warnings about events that start pipelines and that a forge never sends.
+#[must_use]
+pub fn never_sent(checked: &Checked, forge: Forge) -> Vec<Diagnostic> {
+    checked.never_sent(forge.shown(), |wanted| forge.sends(kind(wanted)))
+}
+
+/// Returns the forge's kind of event for the language's.
+const fn kind(wanted: pipeline::Wanted) -> Sends {
+    match wanted {
+        pipeline::Wanted::PullRequests => Sends::PullRequests,
+        pipeline::Wanted::Labels => Sends::Labels,
+        pipeline::Wanted::Drafts => Sends::Drafts,
+        pipeline::Wanted::Reopened => Sends::Reopened,
+        pipeline::Wanted::Releases => Sends::Releases,
+        pipeline::Wanted::MergeGroups => Sends::MergeGroups,
+    }
 }
 
 /// Returns the newest commit of the default branch, from which the event's branch was created. `None` for the default

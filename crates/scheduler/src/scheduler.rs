@@ -127,17 +127,10 @@ impl Scheduler {
         let found = start::find(&self.planner, &repo, request.git_ref.as_deref(), request.commit.as_deref()).await?;
         let Found { git_ref, commit, default_branch } = found;
         let origin = Origin {
-            name: EventName::Manual,
-            git_ref: git_ref.as_str().to_owned(),
-            wanted: Wanted::Commit(commit),
-            before: None,
             sender: request.by.name.clone(),
-            url: None,
             default_branch,
             inputs: request.inputs,
-            pull_request: None,
-            schedule: None,
-            found: false,
+            ..Origin::new(EventName::Manual, git_ref.as_str(), Wanted::Commit(commit))
         };
         let Prepared { what, schedules, .. } = self.planner.prepare(&repo, origin).await.map_err(start::git_error)?;
         match what {

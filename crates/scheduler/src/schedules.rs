@@ -205,17 +205,8 @@ async fn judge(planner: &Planner, repo: &repos::Repo, row: &Row, due_at: Timesta
         Err(error) => return (Verdict::Nothing(error.to_string()), None),
     };
     let origin = Origin {
-        name: EventName::Schedule,
-        git_ref: git_ref.as_str().to_owned(),
-        wanted: Wanted::Ref(git_ref),
-        before: None,
-        sender: String::new(),
-        url: None,
-        default_branch: None,
-        inputs: BTreeMap::new(),
-        pull_request: None,
         schedule: Some(DueSchedule { cron: row.key.cron.clone(), timezone: row.key.timezone.clone(), due_at }),
-        found: false,
+        ..Origin::new(EventName::Schedule, git_ref.as_str().to_owned(), Wanted::Ref(git_ref))
     };
     match planner.prepare(repo, origin).await {
         Ok(Prepared { what: What::Build { event, plan, diagnostics }, schedules, .. }) => {

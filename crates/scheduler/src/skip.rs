@@ -13,7 +13,7 @@ const TRAILER: &str = "skip-checks: true";
 pub(crate) fn skip_words(event: &Event) -> Option<&'static str> {
     match event.name {
         EventName::Push | EventName::PullRequest => skip_words_in(&event.message),
-        EventName::Tag | EventName::Schedule | EventName::Manual => None,
+        EventName::Tag | EventName::Schedule | EventName::Manual | EventName::Release | EventName::MergeGroup => None,
     }
 }
 

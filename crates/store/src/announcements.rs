@@ -22,6 +22,17 @@ pub struct Announcement {
     pub before: Option<String>,
     /// A person has asked for it.
     pub by_hand: bool,
+    /// What else the delivery tells of a pull request, as JSON.
+    pub state: Option<String>,
+}
+
+/// What the last delivery told of a ref.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Last {
+    /// As [`Announcement::at`].
+    pub at: String,
+    /// As [`Announcement::state`].
+    pub state: Option<String>,
 }
 
 /// What the remote says about an announcement, asked while it was processed.
@@ -46,19 +57,40 @@ pub enum Novelty {
     Duplicate { build: Option<u64> },
 }
 
-/// Returns whether the same was ever announced. Only then does [`novelty`] need to know what is on the remote.
-pub async fn is_known(store: &Store, announcement: &Announcement) -> Result<bool, StoreError> {
-    let known = sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT 1 FROM told WHERE repo = ? AND key = ?)");
-    Ok(known.bind(announcement.repo.to_string()).bind(&announcement.key).fetch_one(store.readers()).await?)
+/// Returns the number of the build, or `Some(None)` for none, that the same became when it was announced before. Only then
+/// does [`novelty`] need to know whether it is there on the remote.
+pub async fn known(store: &Store, announcement: &Announcement) -> Result<Option<Option<u64>>, StoreError> {
+    let known = sqlx::query("SELECT build FROM told WHERE repo = ? AND key = ?");
+    let known = known.bind(announcement.repo.to_string()).bind(&announcement.key);
+    known.fetch_optional(store.readers()).await?.as_ref().map(build_of).transpose()
 }
 
-/// Returns where a ref was last announced to be.
-pub async fn last_at(store: &Store, repo: RepoId, git_ref: &str) -> Result<Option<String>, StoreError> {
-    let query = sqlx::query_scalar("SELECT at FROM told_refs WHERE repo = ? AND git_ref = ?");
-    Ok(query.bind(repo.to_string()).bind(git_ref).fetch_optional(store.readers()).await?)
+fn build_of(row: &sqlx::sqlite::SqliteRow) -> Result<Option<u64>, StoreError> {
+    Ok(match row.try_get::<Option<i64>, _>("build")? {
+        Some(_) => Some(row::unsigned(row, "build")?),
+        None => None,
+    })
+}
+
+/// Returns what was last told of a ref.
+pub async fn last(store: &Store, repo: RepoId, git_ref: &str) -> Result<Option<Last>, StoreError> {
+    let query = sqlx::query("SELECT at, state FROM told_refs WHERE repo = ? AND git_ref = ?");
+    let row = query.bind(repo.to_string()).bind(git_ref).fetch_optional(store.readers()).await?;
+    row.map(|row| Ok(Last { at: row.try_get("at")?, state: row.try_get("state")? })).transpose()
 }
 
 impl Announcement {
+    /// Returns whether the ref was announced to be elsewhere and then to have come back from there.
+    #[must_use]
+    pub fn has_come_back(&self, last: Option<&str>) -> bool {
+        match (last, self.before.as_deref()) {
+            (Some(last), Some(before)) => last == before && last != self.at,
+            (Some(last), None) => last != self.at,
+            // The ref was deleted, and is new again.
+            (None, before) => before.is_none(),
+        }
+    }
+
     /// Returns whether something else than what came before was last announced of the ref, so that the remote has to be
     /// asked which of the two is newer.
     #[must_use]
@@ -88,20 +120,10 @@ pub async fn novelty(tx: &mut WriteTx, announcement: &Announcement, remote: OnRe
     if announcement.by_hand {
         return Ok(Novelty::Again);
     }
-    let came_back = match (&last, &announcement.before) {
-        (Some(last), Some(before)) => last == before && *last != announcement.at,
-        (Some(last), None) => *last != announcement.at,
-        // The ref was deleted, and is new again.
-        (None, before) => before.is_none(),
-    };
-    if remote.is_there && came_back {
+    if remote.is_there && announcement.has_come_back(last.as_deref()) {
         return Ok(Novelty::Again);
     }
-    let build = match known.try_get::<Option<i64>, _>("build")? {
-        Some(_) => Some(row::unsigned(&known, "build")?),
-        None => None,
-    };
-    Ok(Novelty::Duplicate { build })
+    Ok(Novelty::Duplicate { build: build_of(&known)? })
 }
 
 /// Stores what was announced, and the number of the build that it became.
@@ -126,12 +148,13 @@ pub async fn record(
         Novelty::Duplicate { .. } | Novelty::Late { .. } => Ok(()),
         Novelty::New | Novelty::Again => {
             sqlx::query(
-                "INSERT INTO told_refs (repo, git_ref, at) VALUES (?, ?, ?)
-                 ON CONFLICT DO UPDATE SET at = excluded.at",
+                "INSERT INTO told_refs (repo, git_ref, at, state) VALUES (?, ?, ?, ?)
+                 ON CONFLICT DO UPDATE SET at = excluded.at, state = excluded.state",
             )
             .bind(&repo)
             .bind(&announcement.git_ref)
             .bind(&announcement.at)
+            .bind(&announcement.state)
             .execute(tx.conn())
             .await?;
             Ok(())
@@ -144,11 +167,7 @@ pub async fn record(
 pub async fn find_body(tx: &mut WriteTx, repo: RepoId, body: &str) -> Result<Option<Option<u64>>, StoreError> {
     let known =
         sqlx::query("SELECT build FROM told_bodies WHERE repo = ? AND body = ?").bind(repo.to_string()).bind(body);
-    let Some(known) = known.fetch_optional(tx.conn()).await? else { return Ok(None) };
-    Ok(Some(match known.try_get::<Option<i64>, _>("build")? {
-        Some(_) => Some(row::unsigned(&known, "build")?),
-        None => None,
-    }))
+    known.fetch_optional(tx.conn()).await?.as_ref().map(build_of).transpose()
 }
 
 /// Stores that a delivery with this body was processed, and the number of the build that it became.

@@ -6,7 +6,11 @@ use std::cmp::Reverse;
 use longshore_core::{
     BuildId, BuildPlan, DeliveryId, Diagnostic, Event, EventName, JobId, Lane, RepoId, Severity, Status, Timestamp,
     access::Visible,
-    rules::{QueueEvent, build::HAS_ERRORS, groups_taken},
+    rules::{
+        QueueEvent,
+        build::{HAS_ERRORS, JobOfBuild, standing},
+        groups_taken,
+    },
     stranger,
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
@@ -268,16 +272,46 @@ async fn newest(
     query.build().fetch_all(store.readers()).await?.iter().map(from_row).collect()
 }
 
-/// Returns the newest build of a branch (or of any branch) that is over, for badges. Builds of pull requests are left
-/// out: they say nothing about the branch yet.
-pub async fn latest_finished(store: &Store, repo: RepoId, branch: Option<&str>) -> Result<Option<Build>, StoreError> {
+/// Returns the newest build of a branch (or of any branch) that is over, for badges; with `pipeline`, the newest that has
+/// jobs of that pipeline. Builds of pull requests are left out: they say nothing about the branch yet.
+pub async fn latest_finished(
+    store: &Store,
+    repo: RepoId,
+    branch: Option<&str>,
+    pipeline: Option<&str>,
+) -> Result<Option<Build>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM builds WHERE finished_at IS NOT NULL AND event <> ");
     query.push_bind(EventName::PullRequest.as_str()).push(" AND repo = ").push_bind(repo.to_string());
     if let Some(branch) = branch {
         query.push(" AND branch = ").push_bind(branch.to_owned());
     }
+    if let Some(pipeline) = pipeline {
+        query.push(" AND EXISTS (SELECT 1 FROM jobs WHERE jobs.build = builds.id AND jobs.pipeline = ");
+        query.push_bind(pipeline.to_owned()).push(")");
+    }
     query.push(" ORDER BY seq DESC LIMIT 1");
     query.build().fetch_optional(store.readers()).await?.as_ref().map(from_row).transpose()
+}
+
+/// Returns the pipelines of a build, each with the status that the build would have if it were the only one.
+pub async fn of_pipelines(store: &Store, id: BuildId) -> Result<Vec<(String, Status)>, StoreError> {
+    let query = "SELECT pipeline, name, status, reason, continue_on_error FROM jobs WHERE build = ? ORDER BY position";
+    let rows = sqlx::query(query).bind(id.to_string()).fetch_all(store.readers()).await?;
+    let mut pipelines: Vec<(String, Vec<JobOfBuild>)> = Vec::new();
+    for row in &rows {
+        let pipeline: String = row.try_get("pipeline")?;
+        let job = JobOfBuild {
+            name: row.try_get("name")?,
+            status: row::parsed(row, "status")?,
+            reason: row.try_get("reason")?,
+            continue_on_error: row.try_get("continue_on_error")?,
+        };
+        match pipelines.iter_mut().find(|(name, _)| *name == pipeline) {
+            Some((_, jobs)) => jobs.push(job),
+            None => pipelines.push((pipeline, vec![job])),
+        }
+    }
+    Ok(pipelines.into_iter().map(|(name, jobs)| (name, standing(&jobs).status)).collect())
 }
 
 pub(crate) async fn fetch(conn: &mut SqliteConnection, id: BuildId) -> Result<Option<Build>, StoreError> {

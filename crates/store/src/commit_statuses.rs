@@ -74,7 +74,7 @@ pub(crate) async fn note_build(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let found = sqlx::query(
-        "SELECT b.repo, b.seq, b.commit_id, b.event_json, r.statuses FROM builds AS b JOIN repos AS r ON r.id = b.repo
+        "SELECT b.repo, b.seq, b.event_json, r.statuses FROM builds AS b JOIN repos AS r ON r.id = b.repo
          WHERE b.id = ? AND r.connection IS NOT NULL AND r.statuses <> 'none'",
     )
     .bind(build.to_string())
@@ -87,7 +87,7 @@ pub(crate) async fn note_build(
         repo: row::parsed(&found, "repo")?,
         build: Some(build),
         seq: found.try_get("seq")?,
-        commit: found.try_get("commit_id")?,
+        commit: event.commit_at_forge().to_owned(),
         ref_name: ref_name(&event),
     };
     for status in of_build(detail, jobs) {
@@ -105,7 +105,7 @@ pub(crate) async fn note_broken(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let found = sqlx::query(
-        "SELECT b.repo, b.seq, b.commit_id, b.event_json FROM builds AS b JOIN repos AS r ON r.id = b.repo
+        "SELECT b.repo, b.seq, b.event_json FROM builds AS b JOIN repos AS r ON r.id = b.repo
          WHERE b.id = ? AND r.connection IS NOT NULL AND r.statuses <> 'none'",
     )
     .bind(build.to_string())
@@ -117,7 +117,7 @@ pub(crate) async fn note_broken(
         repo: row::parsed(&found, "repo")?,
         build: Some(build),
         seq: found.try_get("seq")?,
-        commit: found.try_get("commit_id")?,
+        commit: event.commit_at_forge().to_owned(),
         ref_name: ref_name(&event),
     };
     let mut contexts: Vec<String> = sqlx::query_scalar(
@@ -162,7 +162,8 @@ pub async fn pass_over(
     if !reports {
         return Ok(());
     }
-    let place = Place { repo, build: None, seq: -1, commit: event.commit.clone(), ref_name: ref_name(event) };
+    let place =
+        Place { repo, build: None, seq: -1, commit: event.commit_at_forge().to_owned(), ref_name: ref_name(event) };
     for (pipeline, reason) in pipelines {
         let status = CommitStatus {
             context: pipeline_context(pipeline),

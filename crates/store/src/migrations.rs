@@ -38,6 +38,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     24 "docker" "0024_docker.sql"
     26 "images" "0026_images.sql"
     29 "statuses" "0029_statuses.sql"
+    30 "told_state" "0030_told_state.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
 
 use longshore_core::{
-    Diagnostic, JobId, Outcome, Severity, Span, StatusDetail, commit_status::CommitState, rules::state::JobEvent,
+    Diagnostic, Event, EventName, JobId, Outcome, Severity, Span, StatusDetail,
+    commit_status::CommitState,
+    event::{Merge, PullRequest},
+    rules::state::JobEvent,
 };
 use longshore_store::{
     Store, builds,
@@ -201,6 +204,61 @@ async fn what_has_nothing_to_do_holds_up_no_merge_and_takes_no_builds_place() {
     world.build(&repo, &[("a", &[])]).await;
     pass_over().await;
     assert_eq!(only(&world.store).await.1, CommitState::Pending);
+}
+
+/// A pull request that is built as merged: no forge has the commit that is built.
+fn merged(head: &str) -> Event {
+    Event {
+        name: EventName::PullRequest,
+        git_ref: "refs/pull/7/head".to_owned(),
+        commit: "e".repeat(40),
+        pull_request: Some(PullRequest {
+            number: 7,
+            title: "A change".to_owned(),
+            action: "opened".to_owned(),
+            source_branch: "topic".to_owned(),
+            target_branch: "main".to_owned(),
+            fork: false,
+            author: None,
+            merged: false,
+            draft: false,
+            labels: Vec::new(),
+            merge: Some(Merge { head: head.to_owned(), target: "d".repeat(40) }),
+        }),
+        ..event("main")
+    }
+}
+
+#[tokio::test]
+async fn the_state_of_a_merge_is_owed_to_the_pull_requests_own_commit() {
+    let world = World::new().await;
+    let repo = connected(&world).await;
+    let heads = ["a", "b", "c"].map(|digit| digit.repeat(40));
+    let mut build = new_build(&repo, &[("a", &[])]);
+    build.event = merged(&heads[0]);
+    world.create(&build).await;
+    end(&world.store, claim(&world.store).await, Outcome::Success).await;
+    let (key, state, _) = only(&world.store).await;
+    assert_eq!((key.commit, state), (heads[0].clone(), CommitState::Success));
+    let mut broken = new_build(&repo, &[]);
+    broken.event = merged(&heads[1]);
+    broken.diagnostics = vec![Diagnostic {
+        code: "LS001".to_owned(),
+        severity: Severity::Error,
+        file: ".longshore.yml".to_owned(),
+        span: Span { line: 3, column: 1, length: 1 },
+        message: "`jobz` is not a key of a pipeline".to_owned(),
+        help: None,
+        source: None,
+    }];
+    world.create(&broken).await;
+    let mut tx = world.store.write().await.unwrap();
+    let pipelines = [("ci".to_owned(), "nothing to do".to_owned())];
+    commit_statuses::pass_over(&mut tx, repo.id, &merged(&heads[2]), &pipelines, now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let commits: std::collections::BTreeSet<String> =
+        owed(&world.store).await.into_iter().map(|(key, ..)| key.commit).collect();
+    assert_eq!(commits, heads.into_iter().collect());
 }
 
 #[tokio::test]

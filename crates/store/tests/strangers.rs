@@ -34,7 +34,11 @@ fn of_fork(number: u64, commit: char) -> Event {
             source_branch: "topic".to_owned(),
             target_branch: "main".to_owned(),
             fork: true,
-            author: Some(Person { id: Some(number), name: "ada".to_owned() }),
+            author: Some(Person { id: Some(number), account: None, name: "ada".to_owned() }),
+            merged: false,
+            draft: false,
+            labels: Vec::new(),
+            merge: None,
         }),
         ..world::event("main")
     }

@@ -22,6 +22,8 @@ use crate::{
 pub(crate) struct BadgeQuery {
     /// The branch's short name; the default branch by default
     branch: Option<String>,
+    /// Of this pipeline only
+    pipeline: Option<String>,
 }
 
 /// Returns a status badge
@@ -39,7 +41,8 @@ pub(crate) async fn show(
     let id = file.strip_suffix(".svg").and_then(|id| id.parse::<RepoId>().ok());
     let id = id.ok_or_else(|| ApiError::no_such("badge"))?;
     let repo = caller.repo(&store, id).await.map_err(|error| error.with_noun("badge"))?;
-    let newest = async |branch: Option<&str>| builds::latest_finished(&store, id, branch).await;
+    let pipeline = query.pipeline.as_deref();
+    let newest = async |branch: Option<&str>| builds::latest_finished(&store, id, branch, pipeline).await;
     let build = match query.branch.or(repo.default_branch) {
         Some(branch) => newest(Some(&branch)).await?,
         None => {
@@ -50,7 +53,14 @@ pub(crate) async fn show(
             }
         }
     };
-    let mut response = svg(build.map(|build| build.status)).into_response();
+    let status = match (&build, pipeline) {
+        (Some(build), Some(pipeline)) => {
+            let pipelines = builds::of_pipelines(&store, build.id).await?;
+            pipelines.into_iter().find(|(name, _)| name == pipeline).map(|(_, status)| status)
+        }
+        (build, _) => build.as_ref().map(|build| build.status),
+    };
+    let mut response = svg(status).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"));
     // Forges show badges through caches of their own, which must ask again each time.

@@ -165,7 +165,7 @@ async fn page(
 
 fn parse_event<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<EventName>, D::Error> {
     let Some(word) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-    let known = [EventName::Push, EventName::Tag, EventName::PullRequest, EventName::Schedule, EventName::Manual];
+    let known = EventName::ALL;
     let found = known.into_iter().find(|event| event.as_str() == word);
     found.map(Some).ok_or_else(|| D::Error::custom(format_args!("unknown event `{word}`")))
 }

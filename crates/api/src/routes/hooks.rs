@@ -72,7 +72,7 @@ pub(crate) async fn receive(
         }
     };
     let forge: Forge = repo.forge.parse().map_err(ApiError::internal)?;
-    if let Err(error) = signature::read_header(forge, &headers) {
+    if let Err(error) = signature::check_headers(forge, &headers) {
         discard(body);
         return Err(ApiError::unauthorized(error.to_string()));
     }

@@ -5,6 +5,7 @@ mod badge;
 mod build_actions;
 mod builds;
 mod caches;
+mod cc_xml;
 mod connections;
 mod deliveries;
 mod events;
@@ -97,6 +98,7 @@ pub(crate) fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(registries::put, registries::delete))
         .routes(routes!(sign_in_links::create))
         .routes(routes!(badge::show))
+        .routes(routes!(cc_xml::show))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(metrics::show))

@@ -33,7 +33,7 @@ pub(crate) struct RepoView {
     #[schema(value_type = String, format = "uuid")]
     id: RepoId,
     name: String,
-    /// `git`, `github`, `gitea` or `forgejo`
+    /// `git`, `github`, `gitea`, `forgejo`, `gitlab`, `bitbucket` or `gogs`
     forge: String,
     /// The clone address without credentials.
     clone_url: String,
@@ -147,7 +147,7 @@ pub(crate) struct CreateRepo {
     /// The id, name, kind or address of a connection. The server then asks the forge for the clone address and the default branch, and
     /// sets up the webhook
     connection: Option<String>,
-    /// `git` (the default), `github`, `gitea` or `forgejo`
+    /// `git` (the default), `github`, `gitea`, `forgejo`, `gitlab`, `bitbucket` or `gogs`
     forge: Option<String>,
     /// Whether everyone can see the builds and logs; `false` by default
     #[serde(default)]

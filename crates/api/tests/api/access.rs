@@ -57,7 +57,7 @@ fn needs(method: &str, path: &str) -> Needs {
         // Refused because of its code: without one, nobody is signed in.
         ("POST", "/sign-in") => Nothing,
         ("POST", "/hooks/{repo}") => Signature,
-        ("GET", "/" | "/queue" | "/api/v1/repos" | "/api/v1/builds" | "/api/v1/events") => List,
+        ("GET", "/" | "/queue" | "/cc.xml" | "/api/v1/repos" | "/api/v1/builds" | "/api/v1/events") => List,
         ("GET", "/metrics") => Server(Read),
         ("GET", "/settings" | "/repos/new" | "/api/v1/tokens" | "/api/v1/registries") => Server(Admin),
         ("PUT" | "DELETE", "/api/v1/registries/{host}") => Server(Admin),

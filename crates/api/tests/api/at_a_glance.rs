@@ -41,6 +41,10 @@ async fn a_pull_request_is_not_how_its_repository_stands() {
                     target_branch: "main".to_owned(),
                     fork,
                     author: None,
+                    merged: false,
+                    draft: false,
+                    labels: Vec::new(),
+                    merge: None,
                 });
             })
             .await;

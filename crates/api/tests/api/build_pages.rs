@@ -27,6 +27,10 @@ async fn a_pull_requests_build_says_what_is_to_be_merged_where_and_whence() {
                 target_branch: "main".to_owned(),
                 fork: true,
                 author: None,
+                merged: false,
+                draft: false,
+                labels: Vec::new(),
+                merge: None,
             });
         })
         .await;

@@ -6,6 +6,7 @@ mod access;
 mod actions;
 mod at_a_glance;
 mod auth;
+mod badges;
 mod build_pages;
 mod client;
 mod connections;

@@ -54,6 +54,10 @@ async fn asking(world: &World) -> Build {
                 target_branch: "main".to_owned(),
                 fork: true,
                 author: None,
+                merged: false,
+                draft: false,
+                labels: Vec::new(),
+                merge: None,
             });
             let job = new.plan.jobs.remove(0);
             new.plan.jobs = ["a", "b", "c"]

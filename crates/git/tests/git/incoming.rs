@@ -39,7 +39,7 @@ fn asked_for(world: &World, number: u64, bytes: usize) -> Wanted {
     repository.git(&["update-ref", &format!("refs/pull/{number}/head"), &head]);
     repository.git(&["checkout", "-q", "main"]);
     repository.git(&["branch", "-q", "-D", "asked"]);
-    Wanted::PullRequest { number, head: head.parse().unwrap() }
+    Wanted::PullRequest { served_at: format!("refs/pull/{number}/head"), head: head.parse().unwrap() }
 }
 
 #[tokio::test]
@@ -100,7 +100,10 @@ async fn an_object_that_would_take_the_servers_memory_is_refused() {
     let head = world.repository.git(&["hash-object", "-t", "commit", "-w", ".git/large"]);
     world.repository.git(&["update-ref", "refs/pull/7/head", &head]);
     let before = size(world.mirror.folder());
-    let error = world.fetch(&Wanted::PullRequest { number: 7, head: head.parse().unwrap() }).await.unwrap_err();
+    let error = world
+        .fetch(&Wanted::PullRequest { served_at: format!("refs/pull/{}/head", 7), head: head.parse().unwrap() })
+        .await
+        .unwrap_err();
     assert!(matches!(error, GitError::TooMuch { .. }), "{error:?}");
     assert_eq!(size(world.mirror.folder()), before);
 }

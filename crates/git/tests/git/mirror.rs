@@ -413,7 +413,7 @@ async fn a_pull_request_is_fetched_from_its_own_ref_and_compared_with_what_it_ha
     repository.git(&["checkout", "-q", "main"]);
     repository.git(&["branch", "-D", "topic"]);
     repository.write("docs/meanwhile", "1").commit("meanwhile");
-    let wanted = Wanted::PullRequest { number: 7, head: head.clone() };
+    let wanted = Wanted::PullRequest { served_at: format!("refs/pull/{}/head", 7), head: head.clone() };
     assert_eq!(world.fetch(&wanted).await.unwrap(), head);
     let target = world.mirror.resolve(&Revision::Ref(branch("main"))).await.unwrap();
     assert_eq!(target, world.head(), "the target comes with it");
@@ -422,14 +422,15 @@ async fn a_pull_request_is_fetched_from_its_own_ref_and_compared_with_what_it_ha
     // Pushed over meanwhile: the delivered commit is built all the same.
     repository.git(&["update-ref", "refs/pull/7/head", target.as_str()]);
     assert_eq!(world.fetch(&wanted).await.unwrap(), head);
-    let gone = Wanted::PullRequest { number: 7, head: "1".repeat(40).parse().unwrap() };
+    let gone =
+        Wanted::PullRequest { served_at: format!("refs/pull/{}/head", 7), head: "1".repeat(40).parse().unwrap() };
     assert!(matches!(world.fetch(&gone).await, Err(GitError::UnknownRevision { .. })));
 }
 
 #[tokio::test]
 async fn a_pull_request_whose_ref_is_gone_says_so_and_brings_nothing() {
     let world = world().await;
-    let wanted = Wanted::PullRequest { number: 9, head: world.head() };
+    let wanted = Wanted::PullRequest { served_at: format!("refs/pull/{}/head", 9), head: world.head() };
     let error = world.fetch(&wanted).await.unwrap_err();
     assert!(error.to_string().contains("refs/pull/9/head"), "{error}");
 }
@@ -452,7 +453,7 @@ async fn a_branch_that_is_called_as_a_tag_is_or_as_a_full_name_is_not_taken_for_
     }
     let push = Wanted::Push { git_ref: "refs/tags/v9".parse().unwrap(), after: head.clone() };
     assert_eq!(world.fetch(&push).await.unwrap(), head, "the commit is here all the same");
-    let request = Wanted::PullRequest { number: 7, head: head.clone() };
+    let request = Wanted::PullRequest { served_at: format!("refs/pull/{}/head", 7), head: head.clone() };
     assert!(matches!(world.fetch(&request).await, Err(GitError::UnknownRevision { .. })));
     // Once the tag exists, the name means the tag.
     let tagged: CommitId = world.repository.commit("second").parse().unwrap();

@@ -52,7 +52,7 @@ pub(crate) enum Repo {
         /// A connection that has access to it: its name, kind, address or id. The server sets up the webhook itself
         #[arg(long, value_name = "CONNECTION")]
         connection: Option<String>,
-        /// git, github, gitea or forgejo
+        /// git, github, gitea, forgejo, gitlab, bitbucket or gogs
         #[arg(long, default_value = "git", conflicts_with = "connection")]
         forge: String,
         /// Let everyone see builds and logs

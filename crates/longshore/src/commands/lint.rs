@@ -19,7 +19,10 @@ pub(crate) fn run(args: Lint) -> super::Result {
     let mut diagnostics = Vec::new();
     // Each path is checked on its own: the pipelines of one working tree belong together, those of two do not.
     for path in &paths {
-        diagnostics.extend(check(path, args.limits.max_jobs)?.diagnostics);
+        let checked = check(path, args.limits.max_jobs)?;
+        let never_sent = args.forge.map(|forge| longshore_scheduler::never_sent(&checked, forge));
+        diagnostics.extend(checked.diagnostics);
+        diagnostics.extend(never_sent.into_iter().flatten());
     }
     let text = match args.format {
         LintFormat::Human => report::human(&diagnostics),

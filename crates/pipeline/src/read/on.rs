@@ -28,7 +28,18 @@ const TYPES: &[&str] = &[
     "unlabeled",
     "ready-for-review",
     "converted-to-draft",
+    "merged",
+    "declined",
 ];
+
+/// The actions of a release.
+const RELEASE_TYPES: &[&str] = &["published", "edited", "deleted", "created", "released", "prereleased", "unpublished"];
+
+/// The actions of a release that start a pipeline without `types`.
+const DEFAULT_RELEASE_TYPES: [&str; 1] = ["published"];
+
+/// The commits of a pull request that can be built.
+const BUILDS: &[&str] = &["head", "merge"];
 
 /// The actions that start a pipeline without `types`.
 const DEFAULT_TYPES: [&str; 3] = ["opened", "synchronize", "reopened"];
@@ -43,11 +54,14 @@ pub(super) fn default() -> Triggers {
         pull_request: Some(any_pull_request()),
         schedules: Vec::new(),
         manual: Some(Vec::new()),
+        release: None,
+        merge_group: false,
     }
 }
 
 fn any_pull_request() -> PullRequests {
-    PullRequests { branches: None, types: DEFAULT_TYPES.map(str::to_owned).to_vec(), paths: Paths::default() }
+    let types = DEFAULT_TYPES.map(str::to_owned).to_vec();
+    PullRequests { branches: None, types, paths: Paths::default(), merge: false }
 }
 
 /// Reads `on: push`, `on: [push, manual]` or a mapping with filters.
@@ -71,6 +85,8 @@ pub(super) fn read(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Trigg
             Some("push") => triggers.push = Some(Push::default()),
             Some("pull-request") => triggers.pull_request = Some(any_pull_request()),
             Some("manual") => triggers.manual = Some(Vec::new()),
+            Some("release") => triggers.release = Some(DEFAULT_RELEASE_TYPES.map(str::to_owned).to_vec()),
+            Some("merge-group") => triggers.merge_group = true,
             Some("schedule") => {
                 let help = "write `on: { schedule: [{ cron: '0 3 * * *' }] }`";
                 findings.error(Code::MissingKey, item.place, "`schedule` says when", help.to_owned());
@@ -97,15 +113,21 @@ fn read_mapping(entries: &[Entry], findings: &mut Findings<'_>) -> Option<Trigge
     let pull_request = valid_or_absent(find("pull-request").map(|node| pull_request(node, findings)));
     let schedules = valid_or_absent(find("schedule").map(|node| schedules(node, findings)));
     let manual = valid_or_absent(find("manual").map(|node| manual(node, findings)));
+    let release = valid_or_absent(find("release").map(|node| release(node, findings)));
+    let merge_group = valid_or_absent(find("merge-group").map(|node| merge_group(node, findings)));
     let triggers = Triggers {
         push: push?,
         pull_request: pull_request?,
         schedules: schedules?.unwrap_or_default(),
         manual: manual?,
+        release: release?,
+        merge_group: merge_group?.is_some(),
     };
     let any = triggers.push.is_some()
         || triggers.pull_request.is_some()
         || triggers.manual.is_some()
+        || triggers.release.is_some()
+        || triggers.merge_group
         || !triggers.schedules.is_empty();
     // If there is none, an error has been reported.
     any.then_some(triggers)
@@ -142,7 +164,27 @@ fn pull_request(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<PullRequ
         Some(node) => words(node, "`types`", TYPES, findings),
         None => Some(DEFAULT_TYPES.map(str::to_owned).to_vec()),
     };
-    Some(PullRequests { branches: branches?, types: types?, paths: paths? })
+    let merge = match fields.get("build") {
+        Some(node) => word(node, "`build`", BUILDS, findings).map(|word| word == "merge"),
+        None => Some(false),
+    };
+    Some(PullRequests { branches: branches?, types: types?, paths: paths?, merge: merge? })
+}
+
+fn release(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<String>> {
+    let default = || DEFAULT_RELEASE_TYPES.map(str::to_owned).to_vec();
+    if node.is_null() {
+        return Some(default());
+    }
+    let fields = Fields::read(node, &keys::RELEASE, findings)?;
+    match fields.get("types") {
+        Some(node) => words(node, "`types`", RELEASE_TYPES, findings),
+        None => Some(default()),
+    }
+}
+
+fn merge_group(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<()> {
+    if node.is_null() { Some(()) } else { Fields::read(node, &keys::MERGE_GROUP, findings).map(drop) }
 }
 
 /// Reads a list of words that `known` contains.

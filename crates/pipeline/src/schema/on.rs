@@ -24,6 +24,8 @@ pub(super) enum Event {
     Push,
     PullRequest,
     Manual,
+    Release,
+    MergeGroup,
 }
 
 /// Events with filters.
@@ -38,7 +40,37 @@ pub(super) struct Events {
     schedule: Option<OneOrMany<Schedule>>,
     /// Manual starts, from the web page, the command line or the API.
     manual: Option<Manual>,
+    /// Releases of the forge that are published, or those that the filters admit. The build is of the release's tag.
+    release: Option<Release>,
+    /// What a merge queue is about to merge.
+    merge_group: Option<MergeGroup>,
 }
+
+/// Filters for releases.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Release {
+    /// Actions of the release; by default `published`.
+    types: Option<OneOrMany<ReleaseType>>,
+}
+
+/// Actions of a release.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub(super) enum ReleaseType {
+    Published,
+    Edited,
+    Deleted,
+    Created,
+    Released,
+    Prereleased,
+    Unpublished,
+}
+
+/// A merge queue has no filters.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct MergeGroup {}
 
 /// Filters for pushes. With only `branches`, no tag starts the pipeline, and with only `tags`, no branch.
 #[derive(JsonSchema)]
@@ -62,6 +94,8 @@ pub(super) struct PullRequest {
     branches: Option<OneOrMore>,
     /// Actions of the pull request; by default `opened`, `synchronize` and `reopened`.
     types: Option<OneOrMany<PullRequestType>>,
+    /// The commit to build: the pull request's newest one (`head`, the default), or what merging it would give (`merge`).
+    build: Option<PullRequestBuild>,
     /// Globs; at least one changed file has to match.
     paths: Option<OneOrMore>,
     /// Globs; at least one changed file has to match none of them.
@@ -81,6 +115,18 @@ pub(super) enum PullRequestType {
     Unlabeled,
     ReadyForReview,
     ConvertedToDraft,
+    /// Closed by being merged.
+    Merged,
+    /// Closed without being merged.
+    Declined,
+}
+
+/// The commit of a pull request that is built.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub(super) enum PullRequestBuild {
+    Head,
+    Merge,
 }
 
 /// A time at which the pipeline starts by itself.

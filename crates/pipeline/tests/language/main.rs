@@ -43,6 +43,10 @@ fn pull_request(target: &str, action: &str) -> Event {
             target_branch: target.to_owned(),
             fork: true,
             author: None,
+            merged: false,
+            draft: false,
+            labels: Vec::new(),
+            merge: None,
         }),
         ..push("topic")
     }

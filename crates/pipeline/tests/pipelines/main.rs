@@ -57,6 +57,10 @@ fn pull_request(action: &str) -> Event {
             target_branch: "main".to_owned(),
             fork: false,
             author: None,
+            merged: false,
+            draft: false,
+            labels: Vec::new(),
+            merge: None,
         }),
         ..event(EventName::PullRequest, "refs/pull/7/head")
     }
@@ -177,8 +181,10 @@ fn every_code_that_a_single_file_can_have_is_shown_by_an_example_or_a_test_here(
         seen.extend(check(&[source(&path)]).diagnostics.into_iter().map(|found| found.code));
     }
     // LS013 is not reported any more, because the whole language is read.
-    let elsewhere =
-        ["LS001", "LS002", "LS013", "LS018", "LS036", "LS039", "LS040", "LS041", "LS046", "LS057", "LS061", "LS070"];
+    let elsewhere = [
+        "LS001", "LS002", "LS013", "LS018", "LS036", "LS039", "LS040", "LS041", "LS046", "LS057", "LS061", "LS062",
+        "LS063", "LS064", "LS070",
+    ];
     for code in pipeline::Code::ALL {
         let code = code.as_str();
         assert!(seen.contains(code) != elsewhere.contains(&code), "{code}");

@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod cost;
+mod forges;
 mod missed;
 mod passed_over;
 mod skipped;
+mod storm;
 #[allow(dead_code, reason = "it is the git host of other tests, too")]
 #[path = "../../../git/tests/support/mod.rs"]
 mod support;
@@ -44,6 +47,10 @@ pub(crate) struct World {
 impl World {
     /// Registers a repository at a forge of that kind, with `pipeline` on `main`.
     pub(crate) async fn new(forge: &str, pipeline: &str) -> Self {
+        Self::with_git(forge, pipeline, Git::default()).await
+    }
+
+    pub(crate) async fn with_git(forge: &str, pipeline: &str, git: Git) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let repository = Repository::new(folder.path(), "host/app");
         repository.write(".longshore.yml", pipeline).commit("first");
@@ -59,8 +66,7 @@ impl World {
         let mut tx = store.write().await.unwrap();
         let repo = repos::create(&mut tx, &new, Timestamp::now()).await.unwrap();
         tx.commit().await.unwrap();
-        let mirrors =
-            Arc::new(Mirrors::new(Git::default().with_receive_limits(256 << 10, 1000), folder.path().join("mirrors")));
+        let mirrors = Arc::new(Mirrors::new(git.with_receive_limits(256 << 10, 1000), folder.path().join("mirrors")));
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let (orders, ordered) = mpsc::channel(1);
         let (reporter, reports) = mpsc::channel(1);

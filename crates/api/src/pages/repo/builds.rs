@@ -5,6 +5,7 @@ use axum::extract::State;
 use longshore_core::{BuildId, EventName, RepoId, Status};
 use longshore_store::{
     builds::{self, Build, BuildFilter},
+    repos::Repo,
     schedules::{self, Schedule},
 };
 use serde::Deserialize;
@@ -43,7 +44,46 @@ pub(crate) struct Builds {
     newest: String,
     next: Option<String>,
     first_page: bool,
-    badge: String,
+    badges: Vec<Badge>,
+    cc_xml: String,
+}
+
+/// A badge, and what to write for it.
+struct Badge {
+    of: String,
+    /// The picture's address here.
+    image: String,
+    markdown: String,
+}
+
+/// Pipelines with a badge of their own.
+const BADGES: usize = 20;
+
+/// Returns the badges of a branch, the default one if none is named: of all of its pipelines and, if there are several, of
+/// each.
+async fn load_badges(site: &Site, repo: &Repo, branch: &str) -> Result<Vec<Badge>, ApiError> {
+    let named = Some(branch.trim()).filter(|branch| !branch.is_empty());
+    let newest = builds::latest_finished(&site.store, repo.id, named.or(repo.default_branch.as_deref()), None).await?;
+    let pipelines = match newest {
+        Some(build) => builds::of_pipelines(&site.store, build.id).await?,
+        None => Vec::new(),
+    };
+    let mut all = vec![None];
+    if pipelines.len() > 1 {
+        all.extend(pipelines.into_iter().take(BADGES).map(|(name, _)| Some(name)));
+    }
+    let badge = |pipeline: Option<String>| {
+        let pairs = [("branch", named.unwrap_or_default()), ("pipeline", pipeline.as_deref().unwrap_or_default())];
+        let image = show::address(&format!("/badges/{}.svg", repo.id), &pairs);
+        let page = show::address(&format!("/repos/{}", repo.id), &pairs[..1]);
+        let of = pipeline.clone().unwrap_or_else(|| named.unwrap_or("the default branch").to_owned());
+        // Brackets end the text of a link in Markdown.
+        let text: String = of.chars().map(|c| if matches!(c, '[' | ']' | '\\' | '`') { '_' } else { c }).collect();
+        let text = if pairs.iter().all(|(_, value)| value.is_empty()) { "build".to_owned() } else { text };
+        let markdown = format!("[![{text}]({0}{image})]({0}{page})", site.public_url);
+        Badge { of, image, markdown }
+    };
+    Ok(all.into_iter().map(badge).collect())
 }
 
 /// A schedule with its last build.
@@ -83,8 +123,8 @@ impl BuildsQuery {
         self.branch.is_empty() && self.event.is_empty() && self.status.is_empty()
     }
 
-    fn events(&self) -> [EventName; 5] {
-        [EventName::Push, EventName::Tag, EventName::PullRequest, EventName::Schedule, EventName::Manual]
+    fn events(&self) -> [EventName; 7] {
+        EventName::ALL
     }
 
     fn statuses(&self) -> [Status; 10] {
@@ -144,7 +184,6 @@ pub(crate) async fn show(
         Some(status) => head.status(status).titled(format!("{}: {}", status.word(), repo.name)),
         None => head.titled(repo.name.clone()),
     };
-    let url = &site.public_url;
     Ok(Html(Builds {
         head,
         repo: Frame::new(&visitor, &repo, Tab::Builds),
@@ -153,7 +192,8 @@ pub(crate) async fn show(
         caches: caches::Part::load(&site.store, id).await?,
         newest: query.address(id, ""),
         next: page.next.map(|before| query.address(id, &before.to_string())),
-        badge: format!("[![build]({url}/badges/{id}.svg)]({url}/repos/{id})"),
+        badges: load_badges(&site, &repo, &query.branch).await?,
+        cc_xml: format!("{}/cc.xml", site.public_url),
         first_page: before.is_none(),
         filter: query,
     }))

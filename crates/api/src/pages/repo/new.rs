@@ -51,8 +51,10 @@ fn page(site: &Site, visitor: &Visitor, form: NewForm, refused: Option<String>) 
 
 impl NewPage {
     /// Returns each forge's identifier and name.
-    fn forges(&self) -> [(&'static str, &'static str); 4] {
-        [("forgejo", "Forgejo"), ("gitea", "Gitea"), ("github", "GitHub"), ("git", "a plain git remote")]
+    fn forges(&self) -> [(&'static str, &'static str); 7] {
+        let in_order =
+            [Forge::Forgejo, Forge::Gitea, Forge::Github, Forge::Gitlab, Forge::Bitbucket, Forge::Gogs, Forge::Git];
+        in_order.map(|forge| (forge.as_str(), forge.shown()))
     }
 }
 

@@ -1,0 +1,54 @@
+//! GitHub. Its payloads are documented at <https://docs.github.com/en/webhooks/webhook-events-and-payloads>.
+
+use crate::{
+    Forge,
+    common::{self, ignored},
+    hook::{PayloadError, Told},
+    webhooks::{Sends, Webhooks},
+};
+
+pub(crate) struct Github;
+
+impl Webhooks for Github {
+    fn signature_header(&self) -> &'static str {
+        "x-hub-signature-256"
+    }
+
+    fn signature_prefix(&self) -> &'static str {
+        "sha256="
+    }
+
+    fn delivery_headers(&self) -> &'static [&'static str] {
+        &["x-github-delivery"]
+    }
+
+    fn event_header(&self) -> Option<&'static str> {
+        Some("x-github-event")
+    }
+
+    fn parse(&self, event: &str, body: &[u8]) -> Result<Told, PayloadError> {
+        let forge = Forge::Github;
+        let hook = match event {
+            "push" => common::push(forge, body)?,
+            "ping" => common::ping(forge, body)?,
+            "pull_request" => common::pull_request(forge, body, &[], &[])?,
+            "release" => common::release(forge, body, &[])?,
+            "merge_group" => common::merge_group(forge, body)?,
+            "create" => ignored(event, "new branches and tags also arrive as `push`, which starts the build"),
+            "delete" => ignored(event, "a branch or tag was deleted: nothing to build"),
+            _ => ignored(event, "only `push`, `pull_request`, `release` and `merge_group` events start builds"),
+        };
+        Ok(common::about(body, hook))
+    }
+
+    fn sends(&self, kind: Sends) -> bool {
+        match kind {
+            Sends::PullRequests
+            | Sends::Labels
+            | Sends::Drafts
+            | Sends::Reopened
+            | Sends::Releases
+            | Sends::MergeGroups => true,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! A plain git remote: its owner's hook script sends each push, signed.
+
+use crate::{
+    Forge,
+    common::{self, ignored},
+    hook::{PayloadError, Told},
+    webhooks::{Sends, Webhooks},
+};
+
+pub(crate) struct Plain;
+
+impl Webhooks for Plain {
+    fn signature_header(&self) -> &'static str {
+        "x-longshore-signature-256"
+    }
+
+    fn signature_prefix(&self) -> &'static str {
+        "sha256="
+    }
+
+    fn delivery_headers(&self) -> &'static [&'static str] {
+        &["x-longshore-delivery"]
+    }
+
+    fn event_header(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn parse(&self, event: &str, body: &[u8]) -> Result<Told, PayloadError> {
+        let hook = match event {
+            "push" => common::push(Forge::Git, body)?,
+            "ping" => common::ping(Forge::Git, body)?,
+            "pull_request" => ignored(event, "a plain git remote has no pull requests"),
+            _ => ignored(event, "a plain git remote only sends pushes"),
+        };
+        Ok(common::about(body, hook))
+    }
+
+    fn sends(&self, kind: Sends) -> bool {
+        match kind {
+            Sends::PullRequests
+            | Sends::Labels
+            | Sends::Drafts
+            | Sends::Reopened
+            | Sends::Releases
+            | Sends::MergeGroups => false,
+        }
+    }
+}

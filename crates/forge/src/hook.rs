@@ -1,0 +1,163 @@
+//! What deliveries say, in Longshore's words, whatever the forge's are.
+
+use longshore_core::{EventName, Person};
+use serde::{Deserialize, Serialize};
+
+use crate::{CommitId, Forge, ForgeRepository, InvalidRevision, RefName};
+
+/// What a delivery says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The repository that it is about; `None` if it does not say.
+    pub repository: Option<ForgeRepository>,
+    /// What happened there, in order. Most forges send one event in a delivery.
+    pub hooks: Vec<Hook>,
+}
+
+/// One event of a delivery, as far as it matters to Longshore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hook {
+    /// A branch or tag was created or moved.
+    Push(Box<PushHook>),
+    /// Something happened to a pull request.
+    PullRequest(Box<PullRequestHook>),
+    /// Something happened to a release.
+    Release(Box<ReleaseHook>),
+    /// A branch or tag was deleted; `from` is where it was.
+    Deleted { git_ref: RefName, from: Option<CommitId> },
+    /// The forge tests the connection.
+    Ping,
+    /// Understood, but no reason for a build; `reason` is for people.
+    Ignored { event: String, reason: String },
+}
+
+/// A branch or tag that was created or moved. Texts are outsiders', with control characters replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushHook {
+    /// `Push` for a branch, `Tag` for a tag, `MergeGroup` for a branch of a merge queue.
+    pub event: EventName,
+    pub git_ref: RefName,
+    /// `None` for a new ref.
+    pub before: Option<CommitId>,
+    /// The ref's new target; for an annotated tag the tag's own object, not the commit.
+    pub after: CommitId,
+    /// The forge's name of the person who pushed; empty if unknown.
+    pub sender: String,
+    /// A page that shows the change.
+    pub url: Option<String>,
+    pub default_branch: Option<String>,
+    /// The push option by which whoever pushed asks that nothing is built.
+    pub skip: Option<&'static str>,
+}
+
+/// A pull request's newest commit, as far as a delivery names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Head {
+    Commit(CommitId),
+    /// The beginning of its name: 7 to 39 hexadecimal digits.
+    Short(String),
+    /// Not at all: it is where [`PullRequestHook::served_at`] is.
+    Newest,
+}
+
+/// An event of a pull request. Texts are outsiders', with control characters replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullRequestHook {
+    pub number: u64,
+    /// In Longshore's words: `opened`, `synchronize`, `reopened`, `closed`, `labeled`, ...; after [`Self::tell_apart`]
+    /// neither [`Self::UPDATED`] nor [`Self::LABELS_CHANGED`].
+    pub action: String,
+    pub title: String,
+    /// The newest commit to merge.
+    pub head: Head,
+    /// The ref under which the forge serves it: `refs/pull/7/head`, or a branch.
+    pub served_at: String,
+    /// The branch to merge, and the branch to merge it into. The first may be another repository's.
+    pub source: RefName,
+    pub target: RefName,
+    /// Whether it comes from another repository, or from one that no longer exists.
+    pub fork: bool,
+    /// The author of the pull request; `None` if the forge no longer knows them.
+    pub author: Option<Person>,
+    /// For a closed pull request: whether it was merged.
+    pub merged: bool,
+    /// What of it is told now and may be missed in the next delivery.
+    pub state: PullRequestState,
+    /// When it changed, in the forge's words: tells two changes of the same kind from one that is told twice.
+    pub changed_at: String,
+    /// The forge's name of the person who acted; empty if unknown.
+    pub sender: String,
+    /// The pull request's page.
+    pub url: Option<String>,
+    pub default_branch: Option<String>,
+}
+
+/// What has to be known of a pull request's last delivery to say what the next one is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PullRequestState {
+    /// `None` if the forge does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft: Option<bool>,
+}
+
+impl PullRequestHook {
+    /// The action of forges that only say that something of a pull request changed.
+    pub const UPDATED: &str = "updated";
+    /// The action of forges that only say that labels were added or removed.
+    pub const LABELS_CHANGED: &str = "labels-changed";
+
+    /// Says what happened if the forge does not: compares with what the last delivery told, if there was one, and the
+    /// commit that it named.
+    pub fn tell_apart(&mut self, before: Option<&PullRequestState>, last_head: Option<&str>, head: &CommitId) {
+        let action = match self.action.as_str() {
+            Self::UPDATED if last_head.is_none_or(|last| last != head.as_str()) => "synchronize",
+            Self::UPDATED => match (before.and_then(|before| before.draft), self.state.draft) {
+                (Some(true), Some(false)) => "ready-for-review",
+                (Some(false), Some(true)) => "converted-to-draft",
+                (_, _) => "edited",
+            },
+            Self::LABELS_CHANGED => {
+                let now = self.state.labels.as_deref().unwrap_or_default();
+                let then = before.and_then(|before| before.labels.as_deref()).unwrap_or_default();
+                let added = now.iter().any(|label| !then.contains(label));
+                if added { "labeled" } else { "unlabeled" }
+            }
+            _ => return,
+        };
+        self.action = action.to_owned();
+    }
+}
+
+/// An event of a release. Texts are outsiders', with control characters replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseHook {
+    /// `published`, `edited`, `deleted`, ...
+    pub action: String,
+    pub tag: RefName,
+    pub name: String,
+    pub prerelease: bool,
+    /// When it changed, in the forge's words.
+    pub changed_at: String,
+    pub sender: String,
+    /// The release's page.
+    pub url: Option<String>,
+    pub default_branch: Option<String>,
+}
+
+/// Why a delivery cannot be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum PayloadError {
+    #[error("the header `{header}`, which names the event, is missing")]
+    NoEvent { header: &'static str },
+    #[error("the request body is a form: set the webhook's content type to application/json")]
+    Form,
+    #[error("the request body is not a valid `{event}` event of {forge}: {source}")]
+    Shape { forge: Forge, event: String, source: serde_json::Error },
+    #[error("the request body has no `{field}`")]
+    Lacks { field: &'static str },
+    #[error(transparent)]
+    Revision(#[from] InvalidRevision),
+}
