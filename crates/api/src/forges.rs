@@ -1,5 +1,5 @@
 //! Connections to forges, for the API and the pages: adds them once the forge has shown that they work, lists what they
-//! reach, and registers repositories through them with their webhooks.
+//! reach, and registers repositories through them, or attaches registered ones, with their webhooks.
 //!
 //! Calls block and may take half a minute, so each runs on a thread of its own. No transaction is open meanwhile.
 
@@ -14,7 +14,7 @@ use longshore_store::{
     repos::{self, NewRepo, Repo},
 };
 
-use crate::{error::ApiError, public_url::PublicUrl};
+use crate::{error::ApiError, public_url::PublicUrl, repo_changes::without_credentials};
 
 /// What calls to forges need.
 #[derive(Debug, Clone)]
@@ -99,16 +99,7 @@ impl Forges {
     pub(crate) async fn register(&self, id: ConnectionId, name: &str, public: bool) -> Result<Repo, ApiError> {
         repos::check_name(name)?;
         let (connection, client) = self.open(id).await?;
-        let remote = {
-            let name = name.to_owned();
-            call(&self.http, &client, move |api| api.repo(&name)).await?
-        };
-        if !remote.admin {
-            return Err(ApiError::unprocessable(format!(
-                "the account {} may not administer {} at {}, and only administrators set up webhooks",
-                connection.account, remote.name, connection.url
-            )));
-        }
+        let remote = self.administered(&connection, &client, name).await?;
         let (repo, is_new) = self.store_repo(&connection, &client, &remote, public).await?;
         match self.set_up_hook(&client, &remote.id, &repo).await {
             Ok(repo) => Ok(repo),
@@ -119,6 +110,56 @@ impl Forges {
                 Err(error)
             }
         }
+    }
+
+    /// Attaches a repository that was registered by hand to a connection: looks it up at the forge under `name`, or else
+    /// where it is cloned from, sets up its webhook with the secret that it has, and clones it with the connection's
+    /// token if its clone address is one of that forge. Nothing changes here unless the forge has done its part.
+    pub(crate) async fn attach(&self, repo: &Repo, id: ConnectionId, name: Option<&str>) -> Result<Repo, ApiError> {
+        if let Some(other) = repo.connection.filter(|other| *other != id || repo.hook_id.is_some()) {
+            let other = connections::get(&self.store, other).await?.map(|other| other.name).unwrap_or_default();
+            return Err(ApiError::conflict(format!("{} is connected already, through `{other}`", repo.name)));
+        }
+        let (connection, client) = self.open(id).await?;
+        let address = without_credentials(&repo.clone_url);
+        let name = match (name, connection.path_of(&address)) {
+            (Some(name), _) => name,
+            (None, Some(path)) => path.trim_end_matches('/').trim_end_matches(".git"),
+            (None, None) => &repo.name,
+        };
+        repos::check_name(name)?;
+        let remote = self.administered(&connection, &client, name).await?;
+        if let Some(known) = repo.forge_id.as_ref().filter(|known| **known != remote.id) {
+            return Err(ApiError::conflict(format!(
+                "{} is repository {known} at its forge, as its webhook says, and {} is repository {}: name the one that it is",
+                repo.name, remote.name, remote.id
+            )));
+        }
+        let registered = connections::registered(&self.store, id).await?;
+        if registered.iter().any(|(forge_id, other)| *forge_id == remote.id && *other != repo.id) {
+            return Err(ApiError::conflict(format!("{} is registered already, through this connection", remote.name)));
+        }
+        let hook = self.make_hook(&client, &remote.id, repo).await?;
+        let account = longshore_forge_client::Account { login: connection.account.clone() };
+        let mut tx = self.store.write().await?;
+        connections::attach(&mut tx, repo.id, id, &remote.id).await?;
+        connections::set_hook(&mut tx, repo.id, &hook).await?;
+        connections::lend_login(&mut tx, &connection, repo.id, &address, &client.clone_login(&account)).await?;
+        tx.commit().await?;
+        repos::get(&self.store, repo.id).await?.ok_or_else(|| ApiError::no_such("repository"))
+    }
+
+    /// Returns a repository of the forge that the connection's account administers.
+    async fn administered(&self, connection: &Connection, client: &Client, name: &str) -> Result<RemoteRepo, ApiError> {
+        let name = name.to_owned();
+        let remote = call(&self.http, client, move |api| api.repo(&name)).await?;
+        if !remote.admin {
+            return Err(ApiError::unprocessable(format!(
+                "the account {} may not administer {} at {}, and only administrators set up webhooks",
+                connection.account, remote.name, connection.url
+            )));
+        }
+        Ok(remote)
     }
 
     /// Returns the repository, and whether it is new.
@@ -156,14 +197,19 @@ impl Forges {
 
     /// Sets up the webhook of a repository, in place of the one that is there.
     async fn set_up_hook(&self, client: &Client, forge_id: &str, repo: &Repo) -> Result<Repo, ApiError> {
-        let (url, secret) = (format!("{}/hooks/{}", self.public_url, repo.id), repo.hook_secret.expose()?.to_owned());
-        let forge_id = forge_id.to_owned();
-        let set = move |api: &dyn ForgeApi| api.set_hook(&forge_id, NewHook { url: &url, secret: &secret });
-        let hook = call(&self.http, client, set).await?;
+        let hook = self.make_hook(client, forge_id, repo).await?;
         let mut tx = self.store.write().await?;
         connections::set_hook(&mut tx, repo.id, &hook).await?;
         tx.commit().await?;
         repos::get(&self.store, repo.id).await?.ok_or_else(|| ApiError::no_such("repository"))
+    }
+
+    /// Makes the webhook of a repository at the forge, in place of the one that is there. Returns its id.
+    async fn make_hook(&self, client: &Client, forge_id: &str, repo: &Repo) -> Result<String, ApiError> {
+        let (url, secret) = (format!("{}/hooks/{}", self.public_url, repo.id), repo.hook_secret.expose()?.to_owned());
+        let forge_id = forge_id.to_owned();
+        let set = move |api: &dyn ForgeApi| api.set_hook(&forge_id, NewHook { url: &url, secret: &secret });
+        call(&self.http, client, set).await
     }
 
     /// Gives the forge the new secret of a repository's webhook, if it was registered through a connection. Returns

@@ -95,7 +95,7 @@ impl ForgeApi for Gitea {
         let body = json!({
             "type": self.hook_type,
             "active": true,
-            "events": ["push", "pull_request"],
+            "events": ["push", "pull_request", "release"],
             "branch_filter": "*",
             "config": { "url": hook.url, "content_type": "json", "secret": hook.secret },
         });

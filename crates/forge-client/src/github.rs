@@ -105,7 +105,7 @@ impl ForgeApi for Github {
         let body = json!({
             "name": "web",
             "active": true,
-            "events": ["push", "pull_request"],
+            "events": ["push", "pull_request", "release", "merge_group"],
             "config": { "url": hook.url, "content_type": "json", "secret": hook.secret },
         });
         let made: Hook = self.0.post(&path, &body)?.read().ok_or_else(|| self.0.not_understood())?;

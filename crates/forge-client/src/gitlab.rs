@@ -124,6 +124,7 @@ impl ForgeApi for Gitlab {
             "push_events": true,
             "tag_push_events": true,
             "merge_requests_events": true,
+            "releases_events": true,
             "enable_ssl_verification": true,
         });
         let made: Hook = self.0.post(&path, &body)?.read().ok_or_else(|| self.0.not_understood())?;

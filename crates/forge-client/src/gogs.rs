@@ -66,7 +66,7 @@ impl ForgeApi for Gogs {
         let body = json!({
             "type": "gogs",
             "active": true,
-            "events": ["push", "create", "pull_request"],
+            "events": ["push", "create", "pull_request", "release"],
             "config": { "url": hook.url, "content_type": "json", "secret": hook.secret },
         });
         let made: Hook = self.0.post(&path, &body)?.read().ok_or_else(|| self.0.not_understood())?;

@@ -87,7 +87,7 @@ pub trait ForgeApi {
     /// [`CallError::NotFound`] also if the account may not see it.
     fn repo(&self, name: &str) -> Result<RemoteRepo, CallError>;
 
-    /// Sets up a webhook for pushes and pull requests in place of those with the same address. Returns its id.
+    /// Sets up a webhook for everything that may start a build, in place of those with the same address. Returns its id.
     ///
     /// # Errors
     /// If the forge refuses it.

@@ -36,6 +36,14 @@ pub struct Connection {
     pub updated_by: String,
 }
 
+impl Connection {
+    /// Returns the path of an address that lies below the forge's; the address has no credentials.
+    #[must_use]
+    pub fn path_of<'a>(&self, address: &'a str) -> Option<&'a str> {
+        address.strip_prefix(&self.url)?.strip_prefix('/')
+    }
+}
+
 /// A connection to add, or a token that replaces another one. The caller has checked it at the forge.
 #[derive(Clone)]
 pub struct NewConnection {
@@ -149,9 +157,22 @@ async fn renew_logins(tx: &mut WriteTx, connection: &Connection, login: &str) ->
         .await?;
     for found in &rows {
         let (id, address): (RepoId, String) = (row::parsed(found, "id")?, found.try_get("clone_url")?);
-        if address.strip_prefix(&connection.url).is_some_and(|path| path.starts_with('/')) {
-            repos::set_address(tx, id, &with_login(&address, login)).await?;
-        }
+        lend_login(tx, connection, id, &address, login).await?;
+    }
+    Ok(())
+}
+
+/// Writes a connection's login into a repository's clone address, if that is one of its forge. Takes the address without
+/// credentials.
+pub async fn lend_login(
+    tx: &mut WriteTx,
+    connection: &Connection,
+    repo: RepoId,
+    address: &str,
+    login: &str,
+) -> Result<(), StoreError> {
+    if connection.path_of(address).is_some() {
+        repos::set_address(tx, repo, &with_login(address, login)).await?;
     }
     Ok(())
 }
@@ -255,19 +276,22 @@ pub async fn remove(tx: &mut WriteTx, id: ConnectionId) -> Result<(), StoreError
     Ok(())
 }
 
-/// Notes that a repository was registered through a connection, and the forge's number for it.
+/// Notes that a repository belongs to a connection, and the forge's number for it. Its deliveries are that forge's.
 pub async fn attach(
     tx: &mut WriteTx,
     repo: RepoId,
     connection: ConnectionId,
     forge_id: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE repos SET connection = ?, forge_id = ? WHERE id = ?")
-        .bind(connection.to_string())
-        .bind(forge_id)
-        .bind(repo.to_string())
-        .execute(tx.conn())
-        .await?;
+    sqlx::query(
+        "UPDATE repos SET connection = ?1, forge_id = ?2, forge = (SELECT kind FROM connections WHERE id = ?1)
+         WHERE id = ?3",
+    )
+    .bind(connection.to_string())
+    .bind(forge_id)
+    .bind(repo.to_string())
+    .execute(tx.conn())
+    .await?;
     changed(tx, repo);
     Ok(())
 }

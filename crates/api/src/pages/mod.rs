@@ -87,6 +87,7 @@ pages! {
     "/repos/{repo}/caches/{cache}/remove" post repo::caches::remove;
     "/deliveries/{delivery}/redeliver" post repo::deliveries::redeliver;
     "/repos/{repo}/settings" get repo::settings::show, post repo::settings::change;
+    "/repos/{repo}/connection" post repo::settings::connect;
     "/repos/{repo}/hook-secret" post repo::settings::renew_hook_secret;
     "/repos/{repo}/secrets" post repo::settings::set_secret;
     "/repos/{repo}/secrets/remove" post repo::settings::remove_secret;

@@ -27,7 +27,7 @@ pub(crate) struct ConnectionView {
     id: ConnectionId,
     /// The name of the connection
     name: String,
-    /// `github`, `gitea` or `forgejo`
+    /// `github`, `gitea`, `forgejo`, `gitlab`, `bitbucket` or `gogs`
     kind: String,
     url: String,
     /// The account that the token belongs to
@@ -50,7 +50,7 @@ impl From<Connection> for ConnectionView {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AddConnection {
-    /// `github`, `gitea` or `forgejo`
+    /// `github`, `gitea`, `forgejo`, `gitlab`, `bitbucket` or `gogs`
     kind: String,
     /// The forge's address in a browser, such as `https://forge.example`
     url: String,

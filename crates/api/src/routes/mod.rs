@@ -16,6 +16,7 @@ mod logs;
 mod looks;
 mod metrics;
 mod registries;
+mod repo_connection;
 mod repos;
 mod schedules;
 mod secrets;
@@ -94,6 +95,7 @@ pub(crate) fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(connections::list, connections::add))
         .routes(routes!(connections::get, connections::delete))
         .routes(routes!(connections::repos))
+        .routes(routes!(repo_connection::attach))
         .routes(routes!(registries::list))
         .routes(routes!(registries::put, registries::delete))
         .routes(routes!(sign_in_links::create))

@@ -50,7 +50,7 @@ pub(crate) struct RepoView {
     strangers: Strangers,
     /// Whether newer commits of a pull request cancel builds of its older ones.
     cancel_older: bool,
-    /// The connection that it was registered through
+    /// The connection that it belongs to
     #[schema(value_type = Option<String>, format = "uuid")]
     connection: Option<ConnectionId>,
     /// The forge's own id of the repository, as soon as a connection or a webhook has told it; deliveries about any other are refused.
@@ -75,7 +75,7 @@ pub(crate) struct RepoView {
 }
 
 impl RepoView {
-    fn new(public_url: &PublicUrl, repo: Repo) -> Self {
+    pub(super) fn new(public_url: &PublicUrl, repo: Repo) -> Self {
         Self {
             hook_url: format!("{}/hooks/{}", public_url, repo.id),
             id: repo.id,

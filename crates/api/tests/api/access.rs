@@ -65,6 +65,7 @@ fn needs(method: &str, path: &str) -> Needs {
         ("GET" | "DELETE", "/api/v1/connections/{connection}") => Server(Admin),
         ("GET", "/api/v1/connections/{connection}/repos") => Server(Admin),
         ("GET" | "POST", "/connections") | ("GET", "/connections/{connection}") => Server(Admin),
+        ("POST", "/repos/{repo}/connection" | "/api/v1/repos/{repo}/connection") => Server(Admin),
         ("POST", "/connections/{connection}/register" | "/connections/{connection}/remove") => Server(Admin),
         ("POST", "/repos/new" | "/api/v1/repos" | "/api/v1/tokens" | "/access/tokens") => Server(Admin),
         ("DELETE", "/api/v1/tokens/{token}") | ("POST", "/access/tokens/{token}/revoke") => Server(Admin),

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     forge::{ACCOUNT, Forge, Kind, TOKEN},
+    pages::{send_form, signed_in},
+    sign_in::sign_in,
     world::{ADMIN, World},
 };
 
@@ -199,4 +201,93 @@ async fn an_administrator_of_one_repository_reaches_no_forge() {
     assert_eq!(world.call("POST", "/api/v1/repos", Some(&token), body).await.status, 403);
     assert_eq!(world.call("GET", "/api/v1/connections", Some(&token), "").await.status, 403);
     assert_eq!(forge.state().calls, calls);
+}
+
+#[tokio::test]
+async fn a_repository_that_was_registered_by_hand_is_attached_with_webhook_and_token_and_keeps_its_secret() {
+    let (world, forge) = (World::new().await, Forge::start(Kind::Gitea));
+    connect(&world, &forge, TOKEN).await;
+    let add = async |name: &str, clone_url: &str| {
+        let made = world.post("/api/v1/repos", json!({ "name": name, "clone_url": clone_url })).await.json();
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let attach = async |id: &str, body: Value| {
+        let answer = world.post(&format!("/api/v1/repos/{id}/connection"), body).await;
+        (answer.status, answer.json())
+    };
+    let of_store = async |id: &str| repos::get(&world.store, id.parse().unwrap()).await.unwrap().unwrap();
+    let app = add("app", &format!("{}/team/app.git", forge.url())).await;
+    let secret = of_store(&app).await.hook_secret.expose().unwrap().to_owned();
+    let (status, attached) = attach(&app, json!({ "connection": "gitea" })).await;
+    assert_eq!(status, 200, "{attached}");
+    assert_eq!((&attached["forge_id"], &attached["forge"]), (&json!("41"), &json!("gitea")), "{attached}");
+    assert_eq!(attached["clone_url"], format!("{}/team/app.git", forge.url()));
+    assert!(of_store(&app).await.clone_url.contains(&format!("{ACCOUNT}:{TOKEN}@")), "clones need the token");
+    let hooks = forge.state().hooks.clone();
+    let [hook] = &hooks[..] else { panic!("{hooks:?}") };
+    assert_eq!(hook.body["config"]["url"], format!("https://ci.example/hooks/{app}"));
+    assert_eq!(hook.body["config"]["secret"], secret, "deliveries that are under way stay good");
+    assert!(hook.body["events"].as_array().unwrap().contains(&json!("release")), "{hook:?}");
+    assert_eq!(attach(&app, json!({ "connection": "gitea" })).await.0, 409);
+
+    // Elsewhere the token is not sent; the name says which repository it is.
+    let mirror = add("mirror", "https://mirror.example/x.git").await;
+    assert_eq!(attach(&mirror, json!({ "connection": "gitea" })).await.0, 422, "no repository is called `mirror`");
+    let (status, taken) = attach(&mirror, json!({ "connection": "gitea", "name": "team/app" })).await;
+    assert!(status == 409 && taken.to_string().contains("registered already"), "{taken}");
+    assert_eq!(of_store(&mirror).await.connection, None);
+    let (status, attached) = attach(&mirror, json!({ "connection": "gitea", "name": "team/other" })).await;
+    assert_eq!((status, &attached["forge"]), (200, &json!("gitea")), "{attached}");
+    assert_eq!(of_store(&mirror).await.clone_url, "https://mirror.example/x.git");
+}
+
+#[tokio::test]
+async fn a_repository_that_cannot_be_attached_whole_stays_as_it_was() {
+    let (world, forge) = (World::new().await, Forge::start(Kind::Gitea));
+    connect(&world, &forge, TOKEN).await;
+    let repo = world.repo("team/app", "git", false).await;
+    let attach = async |body: Value| {
+        let answer = world.post(&format!("/api/v1/repos/{}/connection", repo.id), body).await;
+        (answer.status, answer.text().to_owned())
+    };
+    let body = json!({ "connection": "gitea" });
+    for (body, expected) in [
+        (json!({ "connection": "nowhere" }), 400),
+        (json!({ "connection": "gitea", "name": "../x" }), 400),
+        (json!({ "connection": "gitea", "name": "team/nothing" }), 422),
+    ] {
+        assert_eq!(attach(body.clone()).await.0, expected, "{body}");
+    }
+    forge.state().repos[0].admin = false;
+    let (status, why) = attach(body.clone()).await;
+    assert!(status == 422 && why.contains("administer"), "{why}");
+    forge.state().repos[0].admin = true;
+    forge.state().scopes = vec!["read:user", "read:repository"];
+    assert_eq!(attach(body.clone()).await.0, 422);
+    let before = repos::get(&world.store, repo.id).await.unwrap().unwrap();
+    assert_eq!((before.connection, before.forge.as_str(), &before.clone_url), (None, "git", &repo.clone_url));
+    forge.state().scopes = vec!["read:user", "write:repository"];
+    assert_eq!(attach(body).await.0, 200);
+}
+
+#[tokio::test]
+async fn the_settings_page_attaches_a_repository_and_says_why_not() {
+    let (world, forge) = (World::new().await, Forge::start(Kind::Gitea));
+    connect(&world, &forge, TOKEN).await;
+    let repo = world.repo("team/app", "git", false).await;
+    let cookie = sign_in(&world, Scope::Admin).await;
+    let settings = format!("/repos/{}/settings", repo.id);
+    let (_, csrf) = signed_in(&world, &settings, &cookie).await;
+    let send = async |name: &str| {
+        let form = format!("csrf={csrf}&connection=gitea&name={name}");
+        send_form(&world, &format!("/repos/{}/connection", repo.id), &cookie, form).await
+    };
+    let refused = send("team%2Fnothing").await;
+    assert_eq!(refused.status, 422);
+    for shown in ["Not connected: ", "value=\"team/nothing\"", "<option selected>gitea</option>"] {
+        assert!(refused.text().contains(shown), "{shown}: {}", refused.text());
+    }
+    assert_eq!(send("").await.status, 303);
+    let (shown, _) = signed_in(&world, &settings, &cookie).await;
+    assert!(shown.text().contains("Connected through <bdi>gitea</bdi>"), "{}", shown.text());
 }

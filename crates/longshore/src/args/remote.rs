@@ -66,6 +66,16 @@ pub(crate) enum Repo {
         /// The repository's name or ID
         repo: String,
     },
+    /// Attach a repository to a connection: the server sets up its webhook and reports statuses to the forge
+    Connect {
+        /// The repository's name or ID
+        repo: String,
+        /// The connection: its name, kind, address or id
+        connection: String,
+        /// The repository's name at the forge; by default where it is cloned from
+        #[arg(long)]
+        name: Option<String>,
+    },
     /// Check a repository for pushes that no webhook reported, and build them
     Look {
         /// The repository's name or ID

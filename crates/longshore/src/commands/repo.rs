@@ -71,6 +71,17 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
                 table::print(["FIELD", "VALUE"], &rows)?;
             }
         }
+        Repo::Connect { repo, connection, name } => {
+            let repo = find(&client, &repo)?;
+            let body = json!({ "connection": connection, "name": name });
+            let connected = client.post(&format!("/api/v1/repos/{}/connection", text(&repo, "id")), &body)?;
+            if args.server.json {
+                print_json(&connected)?;
+            } else {
+                let [name, url] = ["name", "clone_url"].map(|key| text(&connected, key));
+                writeln!(std::io::stdout(), "{name} is connected. It is cloned from {url}; its webhook is set up.")?;
+            }
+        }
         Repo::Look { repo } => {
             let repo = find(&client, &repo)?;
             let looked = client.post(&format!("/api/v1/repos/{}/look", text(&repo, "id")), &json!({}))?;

@@ -11,6 +11,7 @@ use longshore_core::{
     docker::DockerGrant,
 };
 use longshore_store::{
+    connections,
     repos::{Repo, RepoPatch},
     secrets::{self, Secret, SecretPatch, SecretValue},
 };
@@ -45,8 +46,11 @@ pub(crate) struct Settings {
     head: Head,
     repo: Frame,
     hook_url: String,
-    /// Whether it was registered through a connection.
-    connected: bool,
+    /// The connection that it belongs to.
+    connected: Option<String>,
+    /// The connections that it may be attached to, by their names; `None` if that is not for the visitor to do.
+    connections: Option<Vec<String>>,
+    connect: ConnectForm,
     secrets: Vec<Secret>,
     form: SettingsForm,
     /// Whether the visitor may say which jobs have Docker.
@@ -63,6 +67,7 @@ pub(crate) struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Settings,
+    Connection,
     Secret,
     Remove,
 }
@@ -117,11 +122,23 @@ async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<Settings, Ap
             DockerGrant::None | DockerGrant::Raw => String::new(),
         },
     };
+    let may_connect =
+        repo.connection.is_none() && visitor.caller.require(Action::ManageConnections, Object::Server).is_ok();
+    let connections = match may_connect {
+        true => Some(connections::list(&site.store).await?.into_iter().map(|one| one.name).collect()),
+        false => None,
+    };
+    let connected = match repo.connection {
+        Some(id) => connections::get(&site.store, id).await?.map(|one| one.name),
+        None => None,
+    };
     let grants_docker = visitor.caller.require(Action::GrantDocker, Object::Server).is_ok();
     Ok(Settings {
         head: head.titled(format!("Settings of {}", repo.name)),
         hook_url: format!("{}/hooks/{id}", site.public_url),
-        connected: repo.connection.is_some(),
+        connected,
+        connections,
+        connect: ConnectForm::default(),
         secrets: secrets::list(&site.store, id).await?,
         repo: Frame::new(visitor, &repo, Tab::Settings),
         form,
@@ -225,6 +242,38 @@ async fn save(site: &Site, visitor: &Visitor, repo: &Repo, form: &SettingsForm) 
     Ok(())
 }
 
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct ConnectForm {
+    #[serde(default)]
+    connection: String,
+    /// At the forge; empty for where it is cloned from.
+    #[serde(default)]
+    name: String,
+}
+
+pub(crate) async fn connect(
+    State(site): State<Site>,
+    State(forges): State<Forges>,
+    Path(id): Path<RepoId>,
+    Post { visitor, form }: Post<ConnectForm>,
+) -> Result<Response, ApiError> {
+    visitor.caller.require(Action::ManageConnections, Object::Server)?;
+    let repo = visitor.caller.repo_to(&site.store, Action::ChangeRepo, id).await?;
+    let name = Some(form.name.trim()).filter(|name| !name.is_empty());
+    let attached = async {
+        let connection = forges.find(&form.connection).await?;
+        forges.attach(&repo, connection.id, name).await
+    };
+    if let Err(error) = attached.await {
+        let Refused { status, why } = refused(error)?;
+        let page =
+            Settings { connect: form, refused: Some((Form::Connection, why)), ..page(&site, &visitor, id).await? };
+        return Ok((status, Html(page)).into_response());
+    }
+    tracing::info!(repo = %id, connection = form.connection, by = visitor.caller.name(), "a repository was connected");
+    Ok(see_other(&format!("/repos/{id}/settings")))
+}
+
 pub(crate) async fn renew_hook_secret(
     State(site): State<Site>,
     State(forges): State<Forges>,
@@ -266,8 +315,9 @@ impl SecretForm {
         let event = |word: String| {
             serde_json::from_value::<EventName>(word.as_str().into()).map_err(|_| {
                 ApiError::bad_request(format!(
-                    "unknown event `{}`: use push, tag, pull-request, schedule or manual",
-                    word.chars().take(60).flat_map(char::escape_debug).collect::<String>()
+                    "unknown event `{}`: use {}",
+                    word.chars().take(60).flat_map(char::escape_debug).collect::<String>(),
+                    EventName::ALL.map(EventName::as_str).join(", ")
                 ))
             })
         };
