@@ -17,7 +17,7 @@ MAY_KNOW = {
     "longshore-agent-protocol": {"longshore-core"},
     "longshore-agent": {"longshore-agent-protocol", "longshore-core"},
     "longshore-files": {"longshore-core"},
-    "longshore-store": {"longshore-core", "longshore-files"},
+    "longshore-store": {"longshore-core", "longshore-files", "longshore-reports"},
     "longshore-forge": {"longshore-core"},
     "longshore-forge-client": {"longshore-core"},
     "longshore-git": {"longshore-core", "longshore-forge"},
@@ -30,7 +30,8 @@ MAY_KNOW = {
     "longshore-reports": set(),
     "longshore-convert": {"longshore-core", "longshore-pipeline"},
     "longshore-scheduler": {"longshore-core", "longshore-pipeline", "longshore-store", "longshore-forge", "longshore-git"},
-    "longshore-api": {"longshore-core", "longshore-files", "longshore-pipeline", "longshore-store", "longshore-scheduler", "longshore-forge", "longshore-forge-client"},
+    "longshore-api": {"longshore-core", "longshore-files", "longshore-pipeline", "longshore-store", "longshore-scheduler", "longshore-forge",
+                      "longshore-forge-client", "longshore-reports"},
     "longshore": None,  # the program puts the pieces together
 }
 

@@ -17,6 +17,7 @@ mod pages;
 mod pods;
 mod proxy;
 mod raw;
+mod reports;
 #[path = "../../crates/store/tests/seed/mod.rs"]
 mod seed;
 mod statuses;
@@ -64,6 +65,7 @@ fn main() {
         ("idle", idle),
         ("statuses", statuses::statuses),
         ("pages", pages::pages),
+        ("reports", reports::reports),
         ("long-log", viewers::long_log),
         ("followers", viewers::followers),
     ];

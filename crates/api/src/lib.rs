@@ -28,6 +28,8 @@ mod params;
 mod places;
 mod public_url;
 mod repo_changes;
+mod report_views;
+mod reports;
 mod request_counts;
 mod router;
 mod routes;

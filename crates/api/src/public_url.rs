@@ -16,7 +16,7 @@ const EXAMPLE: &str = "such as https://ci.example.org or https://example.org/ci"
 
 /// The first parts of the server's own addresses. A base path cannot begin with one of them: an address could then be
 /// read in two ways. A test of the router compares this list with its routes.
-pub(crate) const OWN_NAMES: [&str; 20] = [
+pub(crate) const OWN_NAMES: [&str; 21] = [
     "access",
     "api",
     "assets",
@@ -37,6 +37,7 @@ pub(crate) const OWN_NAMES: [&str; 20] = [
     "settings",
     "sign-in",
     "sign-out",
+    "tests",
 ];
 
 /// The public address, without a slash at its end: `https://ci.example.org`, or `https://example.org/ci` behind a proxy

@@ -38,6 +38,10 @@ impl<T> Page<T> {
         Self { items: item.into_iter().collect(), next: None }
     }
 
+    pub(crate) fn with_next(items: Vec<T>, next: Option<String>) -> Self {
+        Self { items, next }
+    }
+
     pub(crate) fn complete(items: Vec<T>) -> Self {
         Self { items, next: None }
     }

@@ -371,6 +371,17 @@ impl Mirror {
         }
     }
 
+    /// Returns the id of a commit's tree: the same for all commits with the same files. `None` if the commit is not in the mirror.
+    ///
+    /// # Errors
+    /// If git fails.
+    pub async fn tree_of(&self, commit: &CommitId) -> Result<Option<String>, GitError> {
+        let tree = format!("{commit}^{{tree}}");
+        let resolve = ["rev-parse", "--verify", "--quiet", "--end-of-options", &tree];
+        let resolve = self.git.in_repository(&self.folder).args(resolve).run("looking for a tree", &[]).await?;
+        Ok(only_line(&resolve).map(str::to_owned))
+    }
+
     /// Returns the target of a branch or tag; for an annotated tag, its own object. Without an exact match, most git
     /// commands accept other refs with the same ending; this one does not.
     async fn find_ref_object(&self, name: &RefName) -> Result<Option<CommitId>, GitError> {

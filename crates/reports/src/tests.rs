@@ -31,6 +31,15 @@ impl TestStatus {
     }
 }
 
+impl std::str::FromStr for TestStatus {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|status| status.as_str() == word);
+        found.ok_or_else(|| format!("`{word}` is no status of a test: write passed, failed or skipped"))
+    }
+}
+
 /// One test of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestCase {

@@ -7,9 +7,11 @@
 //! [`backup`] and [`check`] work on a whole data folder, beside a running server or without one. There is one file for
 //! each noun: [`repos`], [`deliveries`], [`looks`], [`builds`], [`jobs`], [`steps`], [`acts`], [`schedules`], [`tokens`],
 //! [`secrets`], [`caches`], [`registries`], [`connections`],
-//! [`commit_statuses`], [`sessions`], [`settings`], [`changes`], [`logs`].
+//! [`commit_statuses`], [`sessions`], [`settings`], [`changes`], [`logs`], [`reports`],
+//! [`tests`], [`coverage`], [`annotations`].
 
 pub mod acts;
+pub mod annotations;
 pub mod announcements;
 mod approvals;
 pub mod attempts;
@@ -21,6 +23,7 @@ pub mod check;
 pub mod commit_statuses;
 pub mod connections;
 pub mod counts;
+pub mod coverage;
 pub mod deliveries;
 mod error;
 mod graph;
@@ -37,6 +40,8 @@ mod pull_requests;
 mod queue;
 pub mod registries;
 mod removals;
+mod report_removals;
+pub mod reports;
 pub mod repos;
 pub mod retention;
 mod row;
@@ -49,6 +54,7 @@ pub mod settings;
 mod snapshot;
 pub mod steps;
 mod store;
+pub mod tests;
 pub mod tokens;
 mod transition;
 mod write;

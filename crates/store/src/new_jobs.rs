@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use longshore_core::{BuildId, JobId, JobPlan, Lane, Record, Status, Timestamp, rules::QueueEvent};
 
-use crate::{StoreError, WriteTx, row, transition::handle};
+use crate::{StoreError, WriteTx, reports, row, transition::handle};
 
 /// Inserts a new build's jobs, steps and edges, and queues the jobs that nothing holds back. `carried_over` are keys of
 /// jobs, each with the job of an earlier build whose success it takes over. [`StoreError::Invalid`] if an edge or
@@ -115,5 +115,5 @@ async fn carry_over(tx: &mut WriteTx, job: JobId, original: JobId) -> Result<(),
     .bind(original.to_string())
     .execute(tx.conn())
     .await?;
-    Ok(())
+    reports::carry_over(tx, job, original).await
 }

@@ -1,5 +1,5 @@
 //! Removes what is too old or too much. One task of the server runs this: it works after builds end and when the next
-//! one is due, and sleeps otherwise. It removes builds that are over, oldest first, with their jobs, steps and logs. It
+//! one is due, and sleeps otherwise. It removes builds that are over, oldest first, with their jobs, steps, logs and reports. It
 //! never touches unfinished builds, mirrors and repositories. One transaction removes a few builds, so that nobody
 //! waits for it.
 //!
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     ChangeKind, Store, StoreError, WriteTx,
     removals::{self, LogsOf},
-    row,
+    report_removals, row,
     write::NewChange,
 };
 
@@ -120,6 +120,7 @@ pub async fn remove_old(store: &Store, keep: &Retention, now: Timestamp) -> Resu
         tx.commit().await?;
         removed.builds += old.len() as u64;
     }
+    report_removals::carry_out(store).await?;
     if let Some(before) = keep.max_delivery_age.and_then(|age| before(now, age)) {
         loop {
             let mut tx = store.write().await?;

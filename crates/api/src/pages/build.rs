@@ -19,6 +19,7 @@ use super::{
     html::Html,
     pauses::Pauses,
     post::{NoFields, Post, see_other},
+    reports::section::Section,
     show,
     site::Site,
     standing::{Standing, only_says_canceled},
@@ -67,6 +68,7 @@ pub(crate) struct BuildPage {
     more_errors: usize,
     more_warnings: usize,
     timeline: Timeline,
+    reports: Section,
     jobs: Vec<Row>,
     jobs_pages: JobsPages,
     /// The first error of each job that failed.
@@ -133,9 +135,11 @@ pub(crate) async fn show(
     let title = format!("{}: {} #{}", standing.status.word(), build.repo.name, build.number);
     let usual = builds::usual_ms(&site.store, build.repo.id).await?;
     let (mut tails, mut first_errors) = tail::load_tails(&site, &listed).await?;
-    let (summaries, more_summaries) = summary::render_summaries(&listed, SUMMARY, SUMMARIES);
+    let reports = Section::load(&site, id).await?;
+    let of_summaries = SUMMARIES.saturating_sub(reports.bytes() / 2);
+    let (summaries, more_summaries) = summary::render_summaries(&listed, SUMMARY, of_summaries);
     let taken = tails.values().map(Tail::bytes).chain(summaries.iter().map(Summary::bytes));
-    let rest = DETAILS.saturating_sub(taken.sum());
+    let rest = DETAILS.saturating_sub(taken.sum::<usize>() + reports.bytes());
     let timeline = Timeline::new(&build, &listed, usual, standing.status == Status::Blocked, &pauses, head.now, rest);
     let has_failed = listed.iter().any(tail::has_failed);
     first_errors.truncate(FIRST_ERRORS);
@@ -167,6 +171,7 @@ pub(crate) async fn show(
         more_errors,
         more_warnings,
         timeline,
+        reports,
         jobs,
         jobs_pages,
         first_errors,

@@ -48,6 +48,7 @@ mod pauses;
 mod post;
 mod queue;
 mod repo;
+pub(crate) mod reports;
 mod settings;
 pub(crate) mod show;
 mod sign_in;
@@ -96,6 +97,10 @@ pages! {
     "/builds/{build}/cancel" post build::cancel;
     "/builds/{build}/rerun" post build::rerun;
     "/builds/{build}/approve" post build::approve;
+    "/builds/{build}/tests" get reports::tests::show;
+    "/builds/{build}/coverage" get reports::coverage::show;
+    "/builds/{build}/annotations" get reports::annotations::show;
+    "/tests/{test}" get reports::history::show;
     "/queue" get queue::show;
     "/settings" get settings::show;
     "/connections" get connections::show, post connections::add;

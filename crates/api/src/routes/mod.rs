@@ -17,6 +17,7 @@ mod looks;
 mod metrics;
 mod registries;
 mod repo_connection;
+mod reports;
 mod repos;
 mod schedules;
 mod secrets;
@@ -74,6 +75,10 @@ pub(crate) fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(builds::list_of_repo, build_actions::start))
         .routes(routes!(builds::list))
         .routes(routes!(builds::get))
+        .routes(routes!(reports::tests))
+        .routes(routes!(reports::coverage))
+        .routes(routes!(reports::annotations))
+        .routes(routes!(reports::history))
         .routes(routes!(build_actions::cancel))
         .routes(routes!(build_actions::rerun))
         .routes(routes!(build_actions::approve))

@@ -78,6 +78,10 @@ fn needs(method: &str, path: &str) -> Needs {
             | "/repos/{repo}"
             | "/repos/{repo}/deliveries"
             | "/builds/{build}"
+            | "/builds/{build}/tests"
+            | "/builds/{build}/coverage"
+            | "/builds/{build}/annotations"
+            | "/tests/{test}"
             | "/jobs/{job}"
             | "/api/v1/repos/{repo}"
             | "/api/v1/repos/{repo}/deliveries"
@@ -87,6 +91,10 @@ fn needs(method: &str, path: &str) -> Needs {
             | "/api/v1/deliveries/{delivery}"
             | "/api/v1/builds/{build}"
             | "/api/v1/builds/{build}/events"
+            | "/api/v1/builds/{build}/tests"
+            | "/api/v1/builds/{build}/coverage"
+            | "/api/v1/builds/{build}/annotations"
+            | "/api/v1/tests/{test}/history"
             | "/api/v1/jobs/{job}"
             | "/api/v1/jobs/{job}/log"
             | "/api/v1/jobs/{job}/log/stream"
@@ -190,6 +198,7 @@ impl Scene {
         let job = world.finished(repo.id, b"x").await;
         let done = longshore_store::jobs::get(&world.store, job).await.unwrap().unwrap();
         let build = longshore_store::builds::get(&world.store, done.build).await.unwrap().unwrap();
+        let test = crate::reports::reported(world, &build, job, "<testsuite><testcase name='a'/></testsuite>").await;
         let waiting = world.build_of_jobs(repo.id, 1, |job| job.approval = Some("now?".to_owned())).await;
         let asks = world.job_of(&waiting).await;
         let delivery = world.deliver(repo.id, "key").await;
@@ -240,6 +249,7 @@ impl Scene {
                 ("{job}/log/search", format!("{job}/log/search?q=x")),
                 ("{job}", job.to_string()),
                 ("{delivery}", delivery.to_string()),
+                ("{test}", test.to_string()),
                 ("{place}", build.seq.to_string()),
                 ("{name}", "TOKEN".to_owned()),
                 ("{host}", "registry.example".to_owned()),

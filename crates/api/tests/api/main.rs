@@ -26,6 +26,7 @@ mod openapi;
 mod pages;
 mod places;
 mod registries;
+mod reports;
 mod secrets;
 mod server;
 mod sign_in;

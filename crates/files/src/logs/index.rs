@@ -27,6 +27,8 @@ pub(super) const STRIDE: u64 = 256 << 10;
 pub const MAX_MARKS: usize = 2_000;
 /// The most bytes of a mark's text.
 const MARK_TEXT: usize = 200;
+/// The bytes of a command that are kept, with what it is about.
+const COMMAND_TEXT: usize = 1_000;
 
 /// Where among the lines a step begins or ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +61,9 @@ pub struct Mark {
     pub step: u16,
     /// The group's name or the error's text, cut if it is long.
     pub text: String,
+    /// The whole line, if it is a command that names what it is about: `::error file=a.c,line=3::broken`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
 }
 
 /// A position in the journal from which lines can be read.
@@ -230,12 +235,15 @@ impl Indexer {
 fn new_mark(line: &Line<'_>, kind: MarkKind) -> Mark {
     let text = line_text(line.bytes);
     let text = super::ansi::plain(&text);
-    let text = command_text(&text).unwrap_or(&text).trim();
-    let mut end = text.len().min(MARK_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    Mark { n: line.n, kind, step: line.step, text: text[..end].to_owned() }
+    let said = command_text(&text);
+    let is_message = matches!(kind, MarkKind::Error | MarkKind::Warning | MarkKind::Notice);
+    let command = said.filter(|_| is_message && text.trim_start().starts_with("::"));
+    let command = command.map(|_| cut(text.trim(), COMMAND_TEXT).to_owned());
+    Mark { n: line.n, kind, step: line.step, text: cut(said.unwrap_or(&text).trim(), MARK_TEXT).to_owned(), command }
+}
+
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes.min(text.len()))]
 }
 
 /// Writes the index file for the journal's only writer. Errors here cost readers time, and nothing else.

@@ -138,6 +138,17 @@ pub(crate) enum Build {
         /// `repo#number` or the build's ID
         build: String,
     },
+    /// Print a build's tests, failures first
+    Tests {
+        /// `repo#number` or the build's ID
+        build: String,
+        /// Only `failed`, `passed` or `skipped`
+        #[arg(long, value_parser = ["failed", "passed", "skipped"])]
+        status: Option<String>,
+        /// At most this many; with their output as JSON
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
     /// Print the logs of a build's jobs
     Logs {
         /// `repo#number` or the build's ID

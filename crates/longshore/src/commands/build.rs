@@ -19,6 +19,7 @@ use super::{
     printer::Printer,
     repo,
     table::{self, text},
+    tests,
 };
 use crate::{
     args::{Build, Remote},
@@ -53,6 +54,9 @@ pub(crate) fn run(args: Remote<Build>) -> super::Result {
         Build::Logs { build, job, follow } => {
             refuse_json_of_following(args.server.json && follow)?;
             logs(&client, &find(&client, &build)?, job.as_deref(), follow, args.server.json)
+        }
+        Build::Tests { build, status, limit } => {
+            tests::show(&client, &find(&client, &build)?, status.as_deref(), limit, args.server.json)
         }
         Build::Cancel { build } => {
             let build = find(&client, &build)?;

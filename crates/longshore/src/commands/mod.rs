@@ -26,6 +26,7 @@ pub(crate) mod secret;
 pub(crate) mod serve;
 mod stdin;
 pub(crate) mod table;
+mod tests;
 pub(crate) mod token;
 
 /// The result of a command.

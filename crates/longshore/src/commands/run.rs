@@ -425,7 +425,7 @@ async fn follow(store: &Store, scheduler: &Scheduler, build: BuildId, json: bool
     if json {
         super::print_json(&summary_json(status, &jobs))?;
     } else {
-        print_summary(status, &jobs)?;
+        print_summary(status, &jobs, &super::tests::summary(store, build).await?)?;
         failures::write(&mut std::io::stdout().lock(), &failed_jobs(store, &jobs, again).await?)?;
     }
     Ok(ExitCode::from(match status {
@@ -517,7 +517,7 @@ async fn failed_jobs(store: &Store, jobs: &[Job], again: &str) -> anyhow::Result
     Ok(failed)
 }
 
-fn print_summary(status: Status, jobs: &[Job]) -> std::io::Result<()> {
+fn print_summary(status: Status, jobs: &[Job], tests: &[String]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out)?;
     let width = jobs.iter().map(|job| job.name.chars().count()).max().unwrap_or(0);
@@ -525,6 +525,9 @@ fn print_summary(status: Status, jobs: &[Job]) -> std::io::Result<()> {
         let time = job.claimed_at.zip(job.finished_at).map(|(start, end)| human_duration(end.since(start)));
         let reason = job.reason.as_deref().unwrap_or_default();
         writeln!(out, "{:<10} {:width$}  {:>8}  {reason}", job.status.word(), job.name, time.unwrap_or_default())?;
+    }
+    for line in tests {
+        writeln!(out, "{line}")?;
     }
     writeln!(out, "{}", status.word())
 }

@@ -1,0 +1,78 @@
+//! The part of a build's page that says what its jobs reported. It is bounded whatever they did; the rest has pages of its own.
+
+use longshore_core::BuildId;
+use longshore_reports::TestStatus;
+use longshore_store::{
+    annotations::{self, JobAnnotation},
+    coverage::{self, BuildCoverage, FileCoverage},
+    tests::{self, Counts, JobRun, TestResult},
+};
+
+use super::Row;
+use crate::{error::ApiError, pages::site::Site, report_views::RemarkView};
+
+/// Failures, slowest tests, flaky tests, changed files, annotations and remarks on the build's page.
+const FAILURES: u32 = 6;
+const SLOWEST: usize = 5;
+const FLAKY: usize = 5;
+const CHANGED: u32 = 5;
+const ANNOTATIONS: u32 = 5;
+const REMARKS: usize = 3;
+/// Bytes that the outputs of all failures take, and of one.
+const OUTPUTS: usize = 4 << 10;
+const OUTPUT: usize = 1_500;
+
+/// What a build's jobs reported.
+#[derive(Debug, Default)]
+pub(crate) struct Section {
+    pub(crate) counts: Counts,
+    /// The number of the build that it is compared with.
+    pub(crate) base: Option<u64>,
+    pub(crate) failures: Vec<Row>,
+    pub(crate) slowest: Vec<TestResult>,
+    /// Flaky tests that did not fail here.
+    pub(crate) flaky: Vec<TestResult>,
+    pub(crate) several_jobs: bool,
+    pub(crate) coverage: Option<BuildCoverage>,
+    pub(crate) changed: Vec<FileCoverage>,
+    pub(crate) annotations: Vec<JobAnnotation>,
+    pub(crate) all_annotations: u64,
+    pub(crate) remarks: Vec<RemarkView>,
+    pub(crate) more_remarks: usize,
+}
+
+impl Section {
+    pub(crate) async fn load(site: &Site, build: BuildId) -> Result<Self, ApiError> {
+        let store = &site.store;
+        let runs: Vec<JobRun> = tests::of_build(store, build).await?;
+        if runs.is_empty() {
+            return Ok(Self::default());
+        }
+        let mut bytes = OUTPUTS;
+        let failures = tests::list(store, &runs, Some(TestStatus::Failed), None, FAILURES).await?.items;
+        let mut remarks: Vec<RemarkView> = runs.iter().flat_map(RemarkView::of).collect();
+        let more_remarks = remarks.len().saturating_sub(REMARKS);
+        remarks.truncate(REMARKS);
+        Ok(Self {
+            counts: tests::sum(&runs),
+            base: runs.iter().filter_map(|run| run.base).max(),
+            failures: failures.into_iter().map(|test| Row::new(test, OUTPUT, &mut bytes)).collect(),
+            slowest: tests::slowest(store, &runs, SLOWEST).await?,
+            flaky: tests::flaky(store, &runs, FLAKY).await?,
+            several_jobs: runs.len() > 1,
+            coverage: coverage::of_build(store, &runs).await?,
+            changed: coverage::changed(store, &runs, CHANGED).await?,
+            annotations: annotations::list(store, &runs, None, ANNOTATIONS).await?.0,
+            all_annotations: runs.iter().map(|run| run.annotations).sum(),
+            remarks,
+            more_remarks,
+        })
+    }
+
+    /// Returns the bytes that it takes of the page, approximately.
+    pub(crate) fn bytes(&self) -> usize {
+        let outputs: usize = self.failures.iter().filter_map(|row| row.output.as_ref()).map(String::len).sum();
+        let rows = self.failures.len() + self.annotations.len() + self.slowest.len() + self.flaky.len();
+        outputs + rows * 600 + (self.changed.len() + self.remarks.len()) * 250
+    }
+}

@@ -1,0 +1,97 @@
+//! `/builds/{build}/tests`: all tests of a build, failures first.
+
+use askama::Template;
+use axum::extract::State;
+use longshore_core::BuildId;
+use longshore_reports::TestStatus;
+use longshore_store::tests::{self, Counts, Place as TestPlace};
+use serde::Deserialize;
+
+use super::{OUTPUT, Row};
+use crate::{
+    error::ApiError,
+    pages::{
+        head::{Head, Place},
+        html::Html,
+        show,
+        site::Site,
+        visitor::Visitor,
+    },
+    params::{self, Path, Query},
+    reports::{find, parse_place},
+    views::RepoRef,
+};
+
+/// Tests on a page, and the bytes that their outputs take.
+const LISTED: u32 = 25;
+const OUTPUTS: usize = 20 << 10;
+
+#[derive(Template)]
+#[template(path = "reports/tests.html")]
+pub(crate) struct TestsPage {
+    head: Head,
+    repo: RepoRef,
+    build: BuildId,
+    number: u64,
+    counts: Counts,
+    several_jobs: bool,
+    status: Option<TestStatus>,
+    rows: Vec<Row>,
+    next: Option<TestPlace>,
+    first_page: bool,
+}
+
+impl TestsPage {
+    /// The links that choose a status: the word, the count, the query, and whether it is chosen.
+    fn choices(&self) -> [(&'static str, u64, &'static str, bool); 4] {
+        let chosen = |status| self.status == status;
+        [
+            ("all", self.counts.total(), "", chosen(None)),
+            ("failed", self.counts.failed, "?status=failed", chosen(Some(TestStatus::Failed))),
+            ("passed", self.counts.passed, "?status=passed", chosen(Some(TestStatus::Passed))),
+            ("skipped", self.counts.skipped, "?status=skipped", chosen(Some(TestStatus::Skipped))),
+        ]
+    }
+
+    /// The address of another page of the same choice.
+    fn page(&self, before: &str) -> String {
+        let status = self.status.map_or("", TestStatus::as_str);
+        show::address(
+            &format!("{}/builds/{}/tests", self.head.base, self.build),
+            &[("status", status), ("before", before)],
+        )
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TestsQuery {
+    #[serde(default, deserialize_with = "params::parse_word")]
+    status: Option<TestStatus>,
+    before: Option<String>,
+}
+
+pub(crate) async fn show(
+    State(site): State<Site>,
+    visitor: Visitor,
+    Path(id): Path<BuildId>,
+    Query(query): Query<TestsQuery>,
+) -> Result<Html<TestsPage>, ApiError> {
+    let head = Head::new(&site, &visitor, Place::Elsewhere, "");
+    let (build, repo, runs) = find(&site.store, &visitor.caller, id).await?;
+    let after = parse_place(query.before.as_deref())?;
+    let page = tests::list(&site.store, &runs, query.status, after, LISTED).await?;
+    let mut bytes = OUTPUTS;
+    Ok(Html(TestsPage {
+        head: head.titled(format!("Tests of {} #{}", repo.name, build.number)),
+        repo: RepoRef::from(&repo),
+        build: id,
+        number: build.number,
+        counts: tests::sum(&runs),
+        several_jobs: runs.len() > 1,
+        status: query.status,
+        rows: page.items.into_iter().map(|test| Row::new(test, OUTPUT, &mut bytes)).collect(),
+        next: page.next,
+        first_page: after.is_none(),
+    }))
+}
