@@ -36,6 +36,7 @@ if [ "$only" = all ]; then
     need chromedriver chromium-driver chromium
     need npm npm
     need nginx nginx-light
+    need sshd openssh-server
   fi
   if ! have busybox || ldd "$(command -v busybox)" >/dev/null 2>&1; then packages+=(busybox-static); fi
   if ! have docker || ! engine_answers; then
@@ -54,8 +55,11 @@ if ((${#packages[@]})); then
   if [[ " ${packages[*]} " == *" docker.io "* ]] && apt-cache show docker-cli >/dev/null 2>&1; then packages+=(docker-cli); fi
   quietly apt-install as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"
   hash -r
-  # Debian starts it as the machine's web server. Here only tests start it, each its own.
-  if [[ " ${packages[*]} " == *" nginx-light "* ]] && [ -d /run/systemd/system ]; then as_root systemctl disable --now nginx || true; fi
+  # Debian starts them as the machine's own servers. Here only tests start them, each its own.
+  if [ -d /run/systemd/system ]; then
+    if [[ " ${packages[*]} " == *" nginx-light "* ]]; then as_root systemctl disable --now nginx || true; fi
+    if [[ " ${packages[*]} " == *" openssh-server "* ]]; then as_root systemctl disable --now ssh || true; fi
+  fi
 fi
 
 step "The Rust toolchain"

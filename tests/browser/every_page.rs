@@ -1,5 +1,7 @@
 //! Guarantees of every page.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::{browser, ran, url};
@@ -9,6 +11,7 @@ use crate::support::{
     engine::BUSYBOX,
     forge::{Forge, Kind, TOKEN},
     server::Server,
+    sshd::Sshd,
     world::World,
 };
 
@@ -132,6 +135,21 @@ fn a_form_that_is_not_taken_says_why_and_keeps_what_was_typed() {
     browser.open(&format!("{}/repos/{repo}", server.url()));
     browser.click("#badge summary");
     looks_well(&browser, "badge");
+}
+
+#[test]
+fn a_deploy_key_and_the_keys_of_its_host_are_shown_well() {
+    let Some(sshd) = Sshd::start() else { return };
+    let server = Server::start();
+    let (repo, _) = server.api().add_repo("team/app", &sshd.url(Path::new("/srv/app.git")));
+    let browser = browser();
+    browser.open(&format!("{}/repos/{repo}/settings", server.url()));
+    browser.click("form[action$='/deploy-key'] button");
+    browser.until("document.getElementById('deploy-key') !== null");
+    assert!(browser.text("#deploy-key").starts_with("ssh-ed25519 "), "{}", browser.text("#deploy-key"));
+    assert!(browser.text("main").contains("SHA256:"), "{}", browser.text("main"));
+    browser.eval("document.getElementById('deploy-key').scrollIntoView()");
+    looks_well(&browser, "deploy-key");
 }
 
 #[test]

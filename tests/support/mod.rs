@@ -19,6 +19,7 @@ pub mod git_host;
 pub mod nginx;
 pub mod registry;
 pub mod server;
+pub mod sshd;
 pub mod world;
 
 use std::time::{Duration, Instant};

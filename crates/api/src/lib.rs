@@ -13,6 +13,7 @@ mod auth;
 mod body;
 mod build_views;
 mod config;
+mod deploy_key_view;
 mod error;
 mod forges;
 mod host;

@@ -20,6 +20,39 @@ pub enum InvalidCloneUrl {
 pub struct CloneUrl {
     address: String,
     credentials: Option<Credentials>,
+    ssh: Option<SshLogin>,
+}
+
+/// What ssh logs in with at an address, and the hosts that it believes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SshLogin {
+    private_key: String,
+    /// Lines of known_hosts.
+    host_keys: String,
+}
+
+impl SshLogin {
+    #[must_use]
+    pub const fn new(private_key: String, host_keys: String) -> Self {
+        Self { private_key, host_keys }
+    }
+
+    /// For ssh alone.
+    #[must_use]
+    pub fn private_key(&self) -> &str {
+        &self.private_key
+    }
+
+    #[must_use]
+    pub fn host_keys(&self) -> &str {
+        &self.host_keys
+    }
+}
+
+impl fmt::Debug for SshLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SshLogin(..)")
+    }
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -63,7 +96,23 @@ impl CloneUrl {
         if self.credentials.is_none() {
             self.credentials = other.credentials.clone().filter(|theirs| self.address.starts_with(&theirs.scope));
         }
+        if self.ssh.is_none() {
+            self.ssh = other.ssh.clone().filter(|_| self.is_ssh() && self.host() == other.host());
+        }
         self
+    }
+
+    /// Adds a key to an ssh address. Other addresses stay as they are.
+    #[must_use]
+    pub fn with_ssh_login(mut self, login: SshLogin) -> Self {
+        self.ssh = Some(login).filter(|_| self.is_ssh());
+        self
+    }
+
+    /// Returns what ssh logs in with, if that is said.
+    #[must_use]
+    pub const fn ssh_login(&self) -> Option<&SshLogin> {
+        self.ssh.as_ref()
     }
 
     /// Returns the git configuration for logging in. It is passed in the environment, which only Longshore's own user
@@ -142,7 +191,7 @@ impl FromStr for CloneUrl {
             return malformed("names no repository");
         }
         let Some(userinfo) = userinfo else {
-            return Ok(Self { address: text.to_owned(), credentials: None });
+            return Ok(Self { address: text.to_owned(), credentials: None, ssh: None });
         };
         if scheme == "ssh" {
             let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -151,7 +200,7 @@ impl FromStr for CloneUrl {
             } else if userinfo.is_empty() || userinfo.starts_with('-') || !userinfo.chars().all(plain) {
                 malformed("has an invalid ssh user")
             } else {
-                Ok(Self { address: text.to_owned(), credentials: None })
+                Ok(Self { address: text.to_owned(), credentials: None, ssh: None })
             };
         }
         let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
@@ -159,7 +208,7 @@ impl FromStr for CloneUrl {
             return malformed("has credentials that are not percent-encoded");
         };
         let credentials = Credentials { scope: format!("{scheme}://{host}/"), user, password };
-        Ok(Self { address: format!("{scheme}://{host}{path}"), credentials: Some(credentials) })
+        Ok(Self { address: format!("{scheme}://{host}{path}"), credentials: Some(credentials), ssh: None })
     }
 }
 
@@ -179,7 +228,7 @@ fn short_ssh(text: &str) -> Result<CloneUrl, InvalidCloneUrl> {
                 && !path.is_empty()
                 && !path.starts_with('-') =>
         {
-            Ok(CloneUrl { address: text.to_owned(), credentials: None })
+            Ok(CloneUrl { address: text.to_owned(), credentials: None, ssh: None })
         }
         _ => {
             Err(InvalidCloneUrl::Malformed("is invalid: expected https://host/path, ssh://host/path or user@host:path"))

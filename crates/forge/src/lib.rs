@@ -17,7 +17,7 @@ pub mod signature;
 pub mod text;
 mod webhooks;
 
-pub use clone_url::{CloneUrl, InvalidCloneUrl};
+pub use clone_url::{CloneUrl, InvalidCloneUrl, SshLogin};
 pub use delivery::{body_key, delivery_key, pull_request_key, push_key, release_key};
 pub use forge::{Forge, NotAForge};
 pub use hook::{Head, Hook, PayloadError, PullRequestHook, PullRequestState, PushHook, ReleaseHook, Told};

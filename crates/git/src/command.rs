@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::GitError;
+use super::{GitError, ssh::SshFiles};
 
 /// The most output kept. A list of all files of a very large repository is about this long.
 const MAX_OUTPUT: u64 = 256 << 20;
@@ -159,7 +159,8 @@ impl Git {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut invocation = Invocation { command, config: 0, limit: self.local_limit, max_output: None, url: None };
+        let mut invocation =
+            Invocation { command, config: 0, limit: self.local_limit, max_output: None, url: None, ssh: None };
         for (key, value) in CONFIG {
             invocation.config(key, value);
         }
@@ -202,6 +203,8 @@ pub(crate) struct Invocation {
     /// The most bytes of output to read.
     max_output: Option<u64>,
     url: Option<CloneUrl>,
+    /// What ssh reads while it runs.
+    ssh: Option<SshFiles>,
 }
 
 /// The outcome of an invocation.
@@ -244,7 +247,7 @@ impl Invocation {
         self
     }
 
-    /// Allows talking to `url` within a time limit, with that address's credentials. The caller still has to pass the
+    /// Allows talking to `url` within a time limit, with that address's credentials or key. The caller still has to pass the
     /// address itself as an argument, after `--end-of-options`.
     pub(crate) fn remote(mut self, url: &CloneUrl, limit: Duration) -> Self {
         if let Some((key, value)) = url.git_config() {
@@ -261,7 +264,7 @@ impl Invocation {
         let ended = self.run(operation, input).await?;
         match (ended.success, url) {
             (true, _) => Ok(ended.stdout),
-            (false, Some(url)) => Err(GitError::from_remote(url.address(), ended.message)),
+            (false, Some(url)) => Err(GitError::from_remote(&url, ended.message)),
             (false, None) => Err(GitError::Failed { operation, detail: ended.message }),
         }
     }
@@ -306,6 +309,11 @@ impl Invocation {
     }
 
     fn start(&mut self) -> Result<(Child, Group), GitError> {
+        if let Some(login) = self.url.as_ref().and_then(CloneUrl::ssh_login) {
+            let files = SshFiles::new(login).map_err(GitError::io("giving ssh its key"))?;
+            self.command.env("GIT_SSH_COMMAND", files.command());
+            self.ssh = Some(files);
+        }
         let child = self.command.spawn().map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => GitError::NoGit,
             _ => GitError::Io { what: "starting git", source },

@@ -2,6 +2,8 @@
 
 use std::{io, time::Duration};
 
+use longshore_forge::CloneUrl;
+
 /// Where ssh looks for keys: the home of the passwd entry, whatever HOME is.
 const SSH_FOLDER: &str = "~/.ssh of the user that Longshore runs as (in its image /root/.ssh, with `--user longshore` /var/lib/longshore/.ssh)";
 
@@ -24,6 +26,14 @@ pub enum GitError {
         "the host key of {address} differs from known_hosts: if the host was set up again, replace its line in known_hosts in {SSH_FOLDER}; if not, this may be an attack ({detail})"
     )]
     ChangedHostKey { address: String, detail: String },
+    #[error(
+        "{address} does not accept the repository's deploy key: add its public key there (`longshore repo key` shows it), with the right to read ({detail})"
+    )]
+    DeployKey { address: String, detail: String },
+    #[error(
+        "the host key of {address} is none of those that were pinned with the repository's deploy key: if the host was set up again, pin the new ones (`longshore repo key --new`); if not, this may be an attack ({detail})"
+    )]
+    PinnedHostKey { address: String, detail: String },
     #[error("{address} cannot be reached: check host, port and network ({detail})")]
     Unreachable { address: String, detail: String },
     #[error(
@@ -82,6 +92,8 @@ impl GitError {
             | Self::SshKey { .. }
             | Self::UnknownHostKey { .. }
             | Self::ChangedHostKey { .. }
+            | Self::DeployKey { .. }
+            | Self::PinnedHostKey { .. }
             | Self::Unreachable { .. }
             | Self::Certificate { .. }
             | Self::Timeout { .. }
@@ -115,9 +127,10 @@ impl GitError {
     }
 
     /// Classifies a failure with a remote by git's own words (its locale is `C`).
-    pub(crate) fn from_remote(address: &str, detail: String) -> Self {
+    pub(crate) fn from_remote(url: &CloneUrl, detail: String) -> Self {
         let has = |words: &[&str]| words.iter().any(|word| detail.contains(word));
-        let address = address.to_owned();
+        let address = url.address().to_owned();
+        let has_key = url.ssh_login().is_some();
         if has(&["' not allowed", "is not allowed"]) {
             Self::RefusedAddress { address, detail }
         } else if has(&["error: 301", "error: 302", "error: 303", "error: 307", "error: 308"]) {
@@ -126,6 +139,10 @@ impl GitError {
             Self::ObjectFormat { address }
         } else if has(&["certificate"]) {
             Self::Certificate { address, detail }
+        } else if has_key && has(&["IDENTIFICATION HAS CHANGED", "Host key verification failed"]) {
+            Self::PinnedHostKey { address, detail }
+        } else if has_key && has(&["Permission denied (", "Too many authentication failures"]) {
+            Self::DeployKey { address, detail }
         } else if has(&["IDENTIFICATION HAS CHANGED", "key differs from the key for the IP"]) {
             Self::ChangedHostKey { address, detail }
         } else if has(&["Host key verification failed"]) {
@@ -175,7 +192,7 @@ mod tests {
         let said = format!(
             "{said}; fatal: Could not read from remote repository.; Please make sure you have the correct access rights; and the repository exists."
         );
-        let error = GitError::from_remote("git@h:team/app.git", said);
+        let error = GitError::from_remote(&"git@h:team/app.git".parse().unwrap(), said);
         let text = error.to_string();
         (error, text)
     }

@@ -54,7 +54,7 @@ impl Mirror {
                 return Err(too_much());
             }
             let has_room = !has(&["No space left on device", "Disk quota exceeded"]);
-            let error = GitError::from_remote(url.address(), ended.message);
+            let error = GitError::from_remote(url, ended.message);
             return Err(match error.is_temporary() || !has_room {
                 true => error,
                 false => GitError::UnknownRevision { revision: commit.to_string() },

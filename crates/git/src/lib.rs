@@ -7,7 +7,7 @@
 //! `CommitId`) are the only ways in which outsiders' text becomes an argument. [`mirror`] holds what was fetched, [`incoming`] receives what a stranger
 //! may have made, [`merge`] makes what merging one would give, [`pruning`] removes what nobody needs any more,
 //! [`pipeline_files`] and [`commit_files`] read from mirrors. [`checkout`] turns a commit into a tar for a job, [`worktree`] does the same for a user's folder,
-//! [`hash_files`] computes `hash-files` of both, and [`size`] checks whether a stranger's commit is small enough. Repositories are data: none of their hooks, filters or
+//! [`ssh`] makes keys and hands them to ssh, [`hash_files`] computes `hash-files` of both, and [`size`] checks whether a stranger's commit is small enough. Repositories are data: none of their hooks, filters or
 //! configuration ever runs here.
 
 mod checkout;
@@ -24,6 +24,7 @@ mod pipeline_files;
 mod pruning;
 mod remains;
 mod size;
+mod ssh;
 mod submodules;
 mod tar_source;
 mod tar_writer;
@@ -36,5 +37,6 @@ pub use error::GitError;
 pub use merge::Merged;
 pub use mirror::{CommitFacts, Mirror, Mirrors, RemoteRef, Wanted};
 pub use pipeline_files::{PipelineFile, link_refused, read_pipeline_files};
+pub use ssh::{NewKey, host_keys, new_key};
 pub use tar_source::TarSource;
 pub use worktree::{Worktree, WorktreeFacts};

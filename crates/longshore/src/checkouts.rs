@@ -10,6 +10,7 @@ use longshore_core::{Event, plan, stranger};
 use longshore_executor::{CheckoutSource, CheckoutStream};
 use longshore_forge::{CloneUrl, CommitId, RefName};
 use longshore_git::{Checkout, Checkouts, GitError, Mirror, Mirrors, TarSource, Wanted};
+use longshore_scheduler::clone_url;
 use longshore_store::repos::Repo;
 
 /// The pause between two attempts to make a checkout on a full disk.
@@ -49,7 +50,7 @@ impl Sources {
                 repo: repo.id,
                 commit: event.commit.parse().map_err(|e| format!("{e}"))?,
                 git_ref: event.git_ref.parse().ok(),
-                origin: repo.clone_url.parse().map_err(|e| format!("{e}"))?,
+                origin: clone_url(repo).map_err(|error| error.to_string())?,
                 depth: how.depth,
                 submodules: how.submodules,
                 by_stranger: stranger::brings(event),
@@ -81,7 +82,7 @@ impl Sources {
                     return Ok(hash);
                 }
                 // Mirrors are caches. After a restore this one may be empty.
-                let origin: CloneUrl = repo.clone_url.parse().map_err(|error| failed(&error))?;
+                let origin = clone_url(repo).map_err(|error| failed(&error))?;
                 mirror.fetch(&origin, &Wanted::Commit(commit.clone())).await.map_err(|error| failed(&error))?;
                 mirror.hash_files(&commit, patterns).await.map_err(|error| failed(&error))
             }

@@ -7,6 +7,7 @@
 //! that the API and the command line hold.
 
 mod by_repo;
+mod deploy_key;
 mod discovery;
 mod dispatcher;
 mod ingest;
@@ -25,5 +26,5 @@ pub use dispatcher::{Order, Report, ReportKind};
 pub use longshore_core::rules::needs::build_context;
 pub use look::{FoundPush, Looked};
 pub use manual::ManualStart;
-pub use prepare::{Planner, never_sent};
+pub use prepare::{Planner, clone_url, never_sent};
 pub use scheduler::{Pace, RequestError, Scheduler, StartRequest};

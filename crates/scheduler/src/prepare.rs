@@ -10,7 +10,7 @@ use longshore_core::{
     event::{Merge, PullRequest, Release},
     stranger,
 };
-use longshore_forge::{CloneUrl, CommitId, Forge, Head, PullRequestHook, Revision, Sends};
+use longshore_forge::{CloneUrl, CommitId, Forge, Head, PullRequestHook, Revision, Sends, SshLogin};
 use longshore_git::{Changed, GitError, Merged, Mirror, Mirrors, Wanted};
 use longshore_store::repos::Repo;
 
@@ -369,18 +369,22 @@ async fn default_branch_head(mirror: &Mirror, event: &Event) -> Result<Option<Co
     }
 }
 
-/// Returns the address that a repository is fetched from.
-pub(crate) fn clone_url(repo: &Repo) -> Result<CloneUrl, GitError> {
+/// Returns the address that a repository is fetched from, with its credentials or its key.
+///
+/// # Errors
+/// If those cannot be decrypted, or the address is none.
+pub fn clone_url(repo: &Repo) -> Result<CloneUrl, GitError> {
+    let closed = |detail: String| GitError::Authentication { address: repo.clone_url.clone(), detail };
     if repo.credentials_closed {
-        return Err(GitError::Authentication {
-            address: repo.clone_url.clone(),
-            detail: "its credentials cannot be decrypted with the current key".to_owned(),
-        });
+        return Err(closed("its credentials cannot be decrypted with the current key".to_owned()));
     }
-    repo.clone_url.parse().map_err(|error: longshore_forge::InvalidCloneUrl| GitError::RefusedAddress {
+    let url = repo.clone_url.parse::<CloneUrl>().map_err(|error| GitError::RefusedAddress {
         address: "the clone address".to_owned(),
         detail: error.to_string(),
-    })
+    })?;
+    let Some(key) = repo.deploy_key.as_ref().filter(|_| url.is_ssh()) else { return Ok(url) };
+    let private = key.expose().map_err(|error| closed(error.to_string()))?;
+    Ok(url.with_ssh_login(SshLogin::new(private.to_owned(), key.host_keys.clone())))
 }
 
 /// The pipeline files of a commit.

@@ -11,13 +11,14 @@ use longshore_store::{
     Store, StoreError,
     acts::{self, About, Act},
     builds::NewBuild,
+    deploy_keys::DeployKey,
     repos,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    discovery,
+    deploy_key, discovery,
     dispatcher::{Dispatcher, Order, Report, Request},
     ingest,
     look::{self, Looked},
@@ -153,6 +154,11 @@ impl Scheduler {
     /// Looks at the repository's branches and tags now. What no webhook told of is built.
     pub async fn look(&self, repo: RepoId) -> Result<Looked, RequestError> {
         look::look_now(&self.store, &self.planner, repo).await
+    }
+
+    /// Makes the key that a repository is fetched with over ssh, in place of the one that it has.
+    pub async fn make_deploy_key(&self, repo: RepoId) -> Result<DeployKey, RequestError> {
+        deploy_key::make(&self.store, repo).await
     }
 
     /// Returns what a start by hand would start at a branch or tag, or at a commit on it, and which inputs it takes.

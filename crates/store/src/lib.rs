@@ -25,6 +25,7 @@ pub mod connections;
 pub mod counts;
 pub mod coverage;
 pub mod deliveries;
+pub mod deploy_keys;
 mod error;
 mod graph;
 mod identity;

@@ -6,7 +6,9 @@ use longshore_core::{ConnectionId, RepoId, StatusDetail, Strangers, Timestamp, a
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, Page, Store, StoreError, WriteTx, page,
+    ChangeKind, Page, Store, StoreError, WriteTx,
+    deploy_keys::{self, DeployKey},
+    page,
     removals::{self, LogsOf},
     row,
     secret_key::{self, SecretKey},
@@ -82,6 +84,8 @@ pub struct Repo {
     pub look_error: Option<String>,
     /// Which of its jobs may have Docker.
     pub docker: DockerGrant,
+    /// The key that it is fetched with over ssh, if it has one of its own.
+    pub deploy_key: Option<DeployKey>,
     pub created_at: Timestamp,
 }
 
@@ -177,6 +181,7 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
         looked_at: None,
         look_error: None,
         docker: DockerGrant::default(),
+        deploy_key: None,
         created_at: now,
     })
 }
@@ -333,7 +338,7 @@ pub async fn delete(tx: &mut WriteTx, id: RepoId) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn note_change(tx: &mut WriteTx, id: RepoId) {
+pub(crate) fn note_change(tx: &mut WriteTx, id: RepoId) {
     tx.note_change(NewChange { kind: ChangeKind::Repo, repo: Some(id), build: None, job: None });
 }
 
@@ -413,6 +418,7 @@ pub(crate) fn from_row(row: &SqliteRow, key: Option<&SecretKey>) -> Result<Repo,
         looked_at: row::time_opt(row, "looked_at")?,
         look_error: row.try_get("look_error")?,
         docker: row::parsed(row, "docker")?,
+        deploy_key: deploy_keys::from_row(row, id, key)?,
         created_at: row::time(row, "created_at")?,
     })
 }

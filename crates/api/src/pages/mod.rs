@@ -89,6 +89,8 @@ pages! {
     "/deliveries/{delivery}/redeliver" post repo::deliveries::redeliver;
     "/repos/{repo}/settings" get repo::settings::show, post repo::settings::change;
     "/repos/{repo}/connection" post repo::settings::connect;
+    "/repos/{repo}/deploy-key" post repo::deploy_key::create;
+    "/repos/{repo}/deploy-key/remove" post repo::deploy_key::remove;
     "/repos/{repo}/hook-secret" post repo::settings::renew_hook_secret;
     "/repos/{repo}/secrets" post repo::settings::set_secret;
     "/repos/{repo}/secrets/remove" post repo::settings::remove_secret;

@@ -8,6 +8,7 @@ mod caches;
 mod cc_xml;
 mod connections;
 mod deliveries;
+mod deploy_keys;
 mod events;
 mod health;
 mod hooks;
@@ -101,6 +102,7 @@ pub(crate) fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(connections::get, connections::delete))
         .routes(routes!(connections::repos))
         .routes(routes!(repo_connection::attach))
+        .routes(routes!(deploy_keys::get, deploy_keys::create, deploy_keys::delete))
         .routes(routes!(registries::list))
         .routes(routes!(registries::put, registries::delete))
         .routes(routes!(sign_in_links::create))

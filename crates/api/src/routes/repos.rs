@@ -70,6 +70,8 @@ pub(crate) struct RepoView {
     /// all, also with the engine's own socket
     #[schema(value_type = Value, example = json!({ "branches": ["main"] }))]
     docker: DockerGrant,
+    /// The public half of the key that it is fetched with over ssh, if it has one of its own
+    deploy_key: Option<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
@@ -94,6 +96,7 @@ impl RepoView {
             looked_at: repo.looked_at,
             look_error: repo.look_error,
             docker: repo.docker,
+            deploy_key: repo.deploy_key.map(|key| key.public),
             created_at: repo.created_at,
         }
     }

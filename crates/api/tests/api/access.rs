@@ -13,7 +13,9 @@ use longshore_store::{
     acts::{self, About, Act},
     caches,
     connections::{self, NewConnection},
-    deliveries, registries, repos, secrets, sessions,
+    deliveries,
+    deploy_keys::{self, DeployKey},
+    registries, repos, secrets, sessions,
 };
 use serde_json::{Value, json};
 
@@ -137,6 +139,8 @@ fn needs(method: &str, path: &str) -> Needs {
             "POST",
             "/repos/{repo}/settings"
             | "/repos/{repo}/hook-secret"
+            | "/repos/{repo}/deploy-key"
+            | "/repos/{repo}/deploy-key/remove"
             | "/repos/{repo}/secrets"
             | "/repos/{repo}/secrets/remove"
             | "/repos/{repo}/remove"
@@ -144,6 +148,7 @@ fn needs(method: &str, path: &str) -> Needs {
         ) => With(Admin),
         ("DELETE", "/api/v1/repos/{repo}/caches/{cache}") => With(Build),
         ("PATCH" | "DELETE", "/api/v1/repos/{repo}") => With(Admin),
+        ("GET" | "POST" | "DELETE", "/api/v1/repos/{repo}/deploy-key") => With(Admin),
         ("PUT" | "DELETE", "/api/v1/repos/{repo}/secrets/{name}") => With(Admin),
         ("PUT" | "DELETE", "/api/v1/repos/{repo}/registries/{host}") => With(Admin),
         _ => panic!("{method} {path} stands in no line of this table: what does it take?"),
@@ -208,6 +213,8 @@ impl Scene {
         let by = Actor { name: "ada".to_owned(), via: Via::Token, token: None };
         let mut tx = world.store.write().await.unwrap();
         secrets::set(&mut tx, repo.id, &"TOKEN".parse().unwrap(), &patch, "x", now).await.unwrap();
+        let key = DeployKey::new("ssh-ed25519 AAAA".to_owned(), "value".to_owned(), String::new());
+        deploy_keys::set(&mut tx, repo.id, &key).await.unwrap();
         for owner in [None, Some(repo.id)] {
             let host = "registry.example".parse().unwrap();
             let credentials = RegistryCredentials::new("ada".to_owned(), "value".to_owned()).unwrap();

@@ -76,6 +76,17 @@ pub(crate) enum Repo {
         #[arg(long)]
         name: Option<String>,
     },
+    /// Show the public ssh key that a repository is fetched with; make one if it has none
+    Key {
+        /// The repository's name or ID
+        repo: String,
+        /// Make a new one, and pin the keys that the host shows now
+        #[arg(long, conflicts_with = "remove")]
+        new: bool,
+        /// Remove it: the server's own ssh keys are used then
+        #[arg(long)]
+        remove: bool,
+    },
     /// Check a repository for pushes that no webhook reported, and build them
     Look {
         /// The repository's name or ID

@@ -82,6 +82,24 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
                 writeln!(std::io::stdout(), "{name} is connected. It is cloned from {url}; its webhook is set up.")?;
             }
         }
+        Repo::Key { repo, new, remove } => {
+            let repo = find(&client, &repo)?;
+            let path = format!("/api/v1/repos/{}/deploy-key", text(&repo, "id"));
+            if remove {
+                client.delete(&path)?;
+                if !args.server.json {
+                    writeln!(std::io::stdout(), "{} has no deploy key any more.", text(&repo, "name"))?;
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
+            let has_one = repo["deploy_key"].is_string();
+            let key = if new || !has_one { client.post(&path, &json!({}))? } else { client.get(&path)? };
+            if args.server.json {
+                print_json(&key)?;
+            } else {
+                print_key(&key)?;
+            }
+        }
         Repo::Look { repo } => {
             let repo = find(&client, &repo)?;
             let looked = client.post(&format!("/api/v1/repos/{}/look", text(&repo, "id")), &json!({}))?;
@@ -126,6 +144,21 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a public key, and below it the pinned keys of its host.
+fn print_key(key: &Value) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}\n", text(key, "public_key"))?;
+    writeln!(
+        out,
+        "Add it at the forge as a deploy key that may read. The host is believed with these keys alone; compare them:"
+    )?;
+    let shown = |one: &Value| ["host", "kind", "fingerprint"].map(|field| text(one, field));
+    let rows: Vec<_> = key["host_keys"].as_array().into_iter().flatten().map(shown).collect();
+    drop(out);
+    table::print(["HOST", "TYPE", "FINGERPRINT"], &rows)?;
+    Ok(())
 }
 
 /// Prints the pushes that a look found.

@@ -3,6 +3,7 @@
 pub(crate) mod builds;
 pub(crate) mod caches;
 pub(crate) mod deliveries;
+pub(crate) mod deploy_key;
 mod frame;
 pub(crate) mod new;
 pub(crate) mod run;

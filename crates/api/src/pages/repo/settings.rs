@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     auth::object_of,
+    deploy_key_view,
     error::ApiError,
     forges::Forges,
     pages::{
@@ -51,6 +52,7 @@ pub(crate) struct Settings {
     /// The connections that it may be attached to, by their names; `None` if that is not for the visitor to do.
     connections: Option<Vec<String>>,
     connect: ConnectForm,
+    deploy_key: Option<deploy_key_view::Part>,
     secrets: Vec<Secret>,
     form: SettingsForm,
     /// Whether the visitor may say which jobs have Docker.
@@ -65,9 +67,10 @@ pub(crate) struct Settings {
 
 /// The page's forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Settings,
     Connection,
+    DeployKey,
     Secret,
     Remove,
 }
@@ -139,6 +142,7 @@ async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<Settings, Ap
         connected,
         connections,
         connect: ConnectForm::default(),
+        deploy_key: deploy_key_view::Part::of(&repo),
         secrets: secrets::list(&site.store, id).await?,
         repo: Frame::new(visitor, &repo, Tab::Settings),
         form,
@@ -147,6 +151,19 @@ async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<Settings, Ap
         unmasked: None,
         refused: None,
     })
+}
+
+/// Shows the page again with why a form was refused.
+pub(super) async fn refused_page(
+    site: &Site,
+    visitor: &Visitor,
+    id: RepoId,
+    form: Form,
+    error: ApiError,
+) -> Result<Response, ApiError> {
+    let Refused { status, why } = refused(error)?;
+    let page = Settings { refused: Some((form, why)), ..page(site, visitor, id).await? };
+    Ok((status, Html(page)).into_response())
 }
 
 #[derive(Debug, Deserialize)]
