@@ -4,7 +4,7 @@
 #   start  starts the service of the Podman that is installed (Debian: apt-get install podman), and prints its address
 #   stop   ends it, and removes its data
 #   env    prints the environment for `cargo test`
-#   test   starts it, runs the executor's tests of Podman on it, and stops it
+#   test   starts it, runs the tests of Podman on it, and stops it
 # It keeps everything in target/podman and in a network namespace of its own: nothing of the machine's Podman or Docker is touched.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -100,10 +100,10 @@ case ${1:-} in
   env) printf 'LONGSHORE_TEST_DOCKER_HOST=%s\n' "$address" ;;
   test)
     cd "$root"
-    cargo build --locked -p longshore
+    cargo test --locked --workspace --test podman --no-run
     start
     trap stop EXIT
-    LONGSHORE_TEST_DOCKER_HOST=$address cargo test --locked -p longshore-executor --test podman -- --ignored
+    LONGSHORE_TEST_DOCKER_HOST=$address cargo test --locked --workspace --test podman -- --ignored
     ;;
   *) die "usage: podman.sh start | stop | env | test" ;;
 esac
