@@ -2,6 +2,7 @@
 //! nobody waits for them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
@@ -21,6 +22,9 @@ use crate::starts::Starts;
 const AT_ONCE: usize = 2;
 /// How long a removal waits for starts in progress.
 const YIELDS_FOR: Duration = Duration::from_secs(2);
+/// With more removals than this in the queue, none waits for starts: where jobs start all the time, the engine would
+/// otherwise have ever more to hold.
+const BACKLOG: usize = 8;
 /// Number of objects of one job that are removed at once.
 const BESIDE: usize = 4;
 /// How often what is left of a job's Docker is looked for.
@@ -44,12 +48,21 @@ pub(crate) struct Removals {
     /// Ends the removals before they are done.
     stop: CancellationToken,
     slots: Semaphore,
+    /// Number of removals that wait for a slot.
+    waiting: AtomicUsize,
     tasks: TaskTracker,
 }
 
 impl Removals {
     pub(crate) fn new(engine: Arc<dyn Engine>, starts: Arc<Starts>, stop: CancellationToken) -> Self {
-        Self { engine, starts, stop, slots: Semaphore::new(AT_ONCE), tasks: TaskTracker::new() }
+        Self {
+            engine,
+            starts,
+            stop,
+            slots: Semaphore::new(AT_ONCE),
+            waiting: AtomicUsize::new(0),
+            tasks: TaskTracker::new(),
+        }
     }
 
     /// Removes an object in the background.
@@ -75,10 +88,16 @@ impl Removals {
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(work));
     }
 
-    /// Runs `work` when a slot is free. Waits for starts in progress first, for at most [`YIELDS_FOR`].
+    /// Runs `work` when a slot is free. Waits for starts in progress first, for at most [`YIELDS_FOR`], unless there is a
+    /// backlog.
     pub(crate) async fn in_turn<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let _slot = self.slots.acquire().await.ok()?;
-        let _ = tokio::time::timeout(YIELDS_FOR, self.starts.none()).await;
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let slot = self.slots.acquire().await;
+        let behind = self.waiting.fetch_sub(1, Ordering::Relaxed) - 1;
+        let _slot = slot.ok()?;
+        if behind <= BACKLOG {
+            let _ = tokio::time::timeout(YIELDS_FOR, self.starts.none()).await;
+        }
         Some(work.await)
     }
 

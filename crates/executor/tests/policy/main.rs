@@ -13,6 +13,7 @@ mod journal;
 mod members;
 mod patience;
 mod registries;
+mod removals;
 mod retries;
 mod sandboxes;
 mod world;

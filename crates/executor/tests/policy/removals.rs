@@ -1,0 +1,50 @@
+//! When what ended jobs leave is removed, while other jobs start.
+
+use std::time::Duration;
+
+use longshore_core::Outcome;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::Script;
+use crate::engine::Verb;
+use crate::journal::MemoryJournal;
+use crate::world::{World, job, logged, run, until};
+
+const JOBS: usize = 40;
+
+#[tokio::test(start_paused = true)]
+async fn removals_do_not_fall_behind_where_jobs_start_all_the_time() {
+    let world = World::new();
+    let requests: Vec<_> = (0..JOBS).map(|_| job()).collect();
+    let journals: Vec<_> = requests.iter().map(|_| MemoryJournal::default()).collect();
+    let running = requests.iter().zip(&journals).map(|(request, journal)| {
+        world.engine.script(Script::Waits);
+        run(&world.executor, request.clone(), journal, CancellationToken::new())
+    });
+    let starting = async {
+        for journal in &journals {
+            logged(journal, "up\n").await;
+        }
+        // From now on a job is being started, for as long as the test takes.
+        world.engine.hang(Verb::Start);
+        let (starting, unheard) = (job(), MemoryJournal::default());
+        let starts = run(&world.executor, starting, &unheard, CancellationToken::new());
+        let ending = async {
+            until("a start is in progress", || world.engine.calls(Verb::Start) > JOBS).await;
+            for request in &requests {
+                world.engine.agent(request.attempt_id()).end(137);
+            }
+            // Twice as long as one removal waits for starts, and not half as many times.
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            world.engine.left().len()
+        };
+        tokio::select! {
+            outcome = starts => panic!("{outcome:?}"),
+            left = ending => left,
+        }
+    };
+    let (outcomes, left) = tokio::join!(futures_util::future::join_all(running), starting);
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Error { .. })), "{outcomes:?}");
+    // A container, its volume and its sandbox for each that still waits, and those of the start.
+    assert!(left < 40, "{left} objects are left of {JOBS} jobs");
+}
