@@ -6,6 +6,7 @@ mod support;
 use std::time::Instant;
 
 use longshore_core::Outcome;
+use longshore_core::plan::Probe;
 use support::{World, job};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,6 +50,26 @@ async fn fifty_jobs_at_once_finish_without_an_error_of_ours() {
         async move {
             let ran = world.run(job(&[&format!("echo {number}")])).await;
             (ran.outcome, ran.journal.stdout_text() == format!("{number}\n"))
+        }
+    }))
+    .await;
+    for outcome in outcomes {
+        assert_eq!(outcome, (Outcome::Success, true));
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_jobs_with_a_service_each_finish_at_once_without_an_error_of_ours() {
+    let world = World::with(|options| options.sandboxes_ready = 2).await;
+    let outcomes = futures_util::future::join_all((0..50).map(|number| {
+        let world = &world;
+        async move {
+            let mut request = job(&["wget -q -O - http://web:8080/number"]);
+            let serve = format!("mkdir /www; echo {number} >/www/number; exec httpd -f -p 8080 -h /www");
+            request.plan.services = vec![support::shell_service("web", &serve, Probe::Tcp(8080), 120_000)];
+            let ran = world.run(request).await;
+            (ran.outcome, ran.journal.step_text(0) == format!("{number}\n"))
         }
     }))
     .await;
