@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Chaos: builds of known output while the server is killed and the engine restarts, on a second engine that may be.
-# KILLS, HOOK_RESTARTS, ENGINE_RESTARTS, ENGINE_LOSSES and ENGINE_FULL say how many, SEED which schedule. Figures: target/chaos-*.json.
+# KILLS, POD_KILLS, HOOK_RESTARTS, ENGINE_RESTARTS, ENGINE_LOSSES and ENGINE_FULL say how many, SEED which schedule. Figures: target/chaos-*.json.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck disable=SC2034 # read by step
-steps=9
+steps=10
 seed=${SEED:-1}
 
 step "Setting up"
@@ -26,6 +26,8 @@ play() { cargo test --quiet --locked --workspace --test chaos -- "$@" --seed "$s
 
 step "${KILLS:-200} kills of the server during builds"
 play kills --count "${KILLS:-200}"
+step "${POD_KILLS:-200} kills of the server under jobs with services and steps with images of their own"
+play pods --count "${POD_KILLS:-200}"
 step "${HOOK_RESTARTS:-100} restarts under 20 webhooks a second"
 play hooks --count "${HOOK_RESTARTS:-100}"
 step "${ENGINE_RESTARTS:-20} restarts of the engine under running jobs"

@@ -17,7 +17,10 @@ pub struct Program {
 #[derive(Debug, Clone)]
 pub struct Expected {
     pub name: String,
+    /// What the steps print.
     pub log: Vec<u8>,
+    /// What each service prints, all of it before the first step.
+    pub services: Vec<(&'static str, Vec<u8>)>,
     /// 0 for `success`, anything else for `failure`.
     pub exit_code: i64,
     /// The exit code of each step that runs.
@@ -26,9 +29,18 @@ pub struct Expected {
     pub step_ms: Vec<u64>,
 }
 
+/// How many of a program's jobs have services, and how many of its steps have images of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Some.
+    Mixed,
+    /// Every job has two services, and at least two steps with images of their own.
+    Pods,
+}
+
 /// Returns the pipeline of a seed: one to three parallel jobs of one to four steps, which take half a second to three
 /// seconds.
-pub fn program(seed: u64) -> Program {
+pub fn program(seed: u64, shape: Shape) -> Program {
     let mut random = StdRng::seed_from_u64(seed);
     let mut pipeline = "jobs:\n".to_owned();
     let mut jobs = Vec::new();
@@ -37,16 +49,17 @@ pub fn program(seed: u64) -> Program {
         let mut expected = Expected {
             name: name.clone(),
             log: Vec::new(),
+            services: Vec::new(),
             exit_code: 0,
             step_exit_codes: Vec::new(),
             step_ms: Vec::new(),
         };
         let _ = write!(pipeline, "  {name}:\n    image: {BUSYBOX}\n    checkout: {}\n", random.random_bool(0.5));
-        if random.random_bool(0.4) {
-            pipeline.push_str(&services(&mut expected.log));
+        if random.random_bool(0.4) || shape == Shape::Pods {
+            pipeline.push_str(&services(&mut expected.services));
         }
         pipeline.push_str("    steps:\n");
-        let steps = random.random_range(1..=4);
+        let steps = random.random_range(if shape == Shape::Pods { 2..=4 } else { 1..=4 });
         for step in 0..steps {
             let (mut script, output, ms) = piece(&mut random, &format!("{seed}-{at}-{step}"));
             // Rarely in the middle, because most jobs should run long enough for a kill.
@@ -54,7 +67,7 @@ pub fn program(seed: u64) -> Program {
             if code != 0 {
                 let _ = writeln!(script, "exit {code}");
             }
-            if random.random_bool(0.3) {
+            if random.random_bool(0.3) || shape == Shape::Pods && step < 2 {
                 let _ = writeln!(pipeline, "      - image: {BUSYBOX}\n        run: |");
             } else {
                 pipeline.push_str("      - run: |\n");
@@ -72,19 +85,19 @@ pub fn program(seed: u64) -> Program {
     Program { pipeline, jobs }
 }
 
-/// Two services, which print before the first step. Their lines are the same, so that their order does not matter: only
-/// how many there are.
-fn services(log: &mut Vec<u8>) -> String {
+/// Two services, which print before they are ready, and with that before the first step.
+fn services(logs: &mut Vec<(&'static str, Vec<u8>)>) -> String {
     const LINES: usize = 40;
-    let script =
-        format!("i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo up; sleep 0.01; done; touch /tmp/up; sleep 1000");
     let mut text = "    services:\n".to_owned();
     for name in ["one", "two"] {
+        let script = format!(
+            "i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo {name} $i; sleep 0.01; done; touch /tmp/up; sleep 1000"
+        );
         let _ = writeln!(
             text,
             "      {name}: {{ image: {BUSYBOX}, command: [sh, -c, '{script}'], ready: {{ exec: test -e /tmp/up }} }}"
         );
-        log.extend_from_slice("up\n".repeat(LINES).as_bytes());
+        logs.push((name, (1..=LINES).map(|i| format!("{name} {i}\n")).collect::<String>().into_bytes()));
     }
     text
 }

@@ -19,6 +19,7 @@ mod follower;
 mod generator;
 mod proxy;
 mod scenarios;
+mod soak;
 #[path = "../support/mod.rs"]
 mod support;
 mod verdict;
@@ -55,7 +56,9 @@ fn main() -> ExitCode {
         // The short scenario of every test run: without arguments, or with those of the test harness, which are
         // ignored.
         None => vec![
-            Play { scenario: "kills".to_owned(), seed: 7, count: 12 },
+            Play { scenario: "kills".to_owned(), seed: 7, count: 8 },
+            Play { scenario: "pods".to_owned(), seed: 7, count: 6 },
+            Play { scenario: "soak".to_owned(), seed: 7, count: 20 },
             Play { scenario: "hooks".to_owned(), seed: 7, count: 3 },
         ],
     };

@@ -15,22 +15,33 @@ use crate::{
     deliveries::{Client, insist},
     faults::{Fault, fault},
     follower::{Seen, follow},
-    generator::{Program, program},
+    generator::{Program, Shape, program},
     proxy::{Proxy, Trick},
-    support::{engine, git_host::GitHost, server::Server},
+    soak::soak,
+    support::{
+        api::is_final,
+        engine,
+        git_host::{GitHost, git},
+        server::Server,
+    },
     verdict::{Accepted, Verdict},
 };
 
-pub const NAMES: [&str; 6] = ["kills", "hooks", "engine-restarts", "engine-losses", "engine-full", "recovery"];
+pub const NAMES: [&str; 8] =
+    ["kills", "pods", "soak", "hooks", "engine-restarts", "engine-losses", "engine-full", "recovery"];
 
 /// The number of different pipelines of a scenario, each on its own branch.
 const PROGRAMS: u64 = 10;
+/// With so many unfinished builds, nobody pushes.
+const UNFINISHED: usize = 8;
 /// How long a scenario waits for a call to hold.
 const MEETING: Duration = Duration::from_secs(4);
 
 pub fn play(scenario: &str, seed: u64, count: u64) -> Verdict {
     match scenario {
-        "kills" => kills(seed, count),
+        "kills" => kills(seed, count, Shape::Mixed),
+        "pods" => kills(seed, count, Shape::Pods),
+        "soak" => soak(seed, count),
         "hooks" => hooks(seed, count),
         "engine-restarts" => engine_restarts(seed, count),
         "engine-losses" => engine_losses(seed, count),
@@ -41,21 +52,23 @@ pub fn play(scenario: &str, seed: u64, count: u64) -> Verdict {
 }
 
 /// A server with a proxy for its engine, and a repository with a pipeline on each branch.
-struct Stage {
-    server: Server,
+pub struct Stage {
+    pub server: Server,
     proxy: Proxy,
-    client: Client,
-    _git: GitHost,
+    pub client: Client,
+    git: GitHost,
     repo: String,
     secret: String,
     branches: Vec<(String, String, Program)>,
 }
 
 impl Stage {
-    fn new(programs: Vec<Program>, capacity: u64) -> Self {
+    pub fn new(programs: Vec<Program>, capacity: u64) -> Self {
         let proxy = Proxy::before(&engine::docker_host());
         let capacity = capacity.to_string();
-        let server = Server::start_with(proxy.host(), &[("LONGSHORE_CAPACITY", &capacity)]);
+        // Each build has its delivery.
+        let settings = [("LONGSHORE_CAPACITY", capacity.as_str()), ("LONGSHORE_LOOK_MINUTES", "0")];
+        let server = Server::start_with(proxy.host(), &settings);
         let git = GitHost::start();
         let (repo, secret) = server.api().add_repo("team/chaos", &git.url());
         let mut branches = Vec::new();
@@ -66,25 +79,42 @@ impl Stage {
             branches.push((branch, commit, program));
         }
         let client = Client::new(&server.url());
-        Self { server, proxy, client, _git: git, repo, secret, branches }
+        Self { server, proxy, client, git, repo, secret, branches }
     }
 
-    /// Pushes one branch after the other until stopped, as one of several forges.
+    /// Pushes the commit of one branch after the other, each time as a new branch, until stopped, as one of several
+    /// forges.
     fn pushing(&self, forge: usize, every: Duration, stop: &Arc<AtomicBool>) -> JoinHandle<Vec<Accepted>> {
         let (client, repo, secret) = (self.client.clone(), self.repo.clone(), self.secret.clone());
-        let (branches, stop) = (self.branches.clone(), Arc::clone(stop));
+        let (branches, stop, bare) = (self.branches.clone(), Arc::clone(stop), self.git.bare());
         std::thread::spawn(move || {
             let mut accepted = Vec::new();
             for (at, (branch, commit, program)) in branches.iter().cycle().skip(forge * 4).enumerate() {
                 if stop.load(Ordering::SeqCst) {
                     break;
                 }
-                let id = client.push(&repo, &secret, branch, commit, &format!("delivery-{forge}-{at}"));
+                let branch = format!("{branch}-{forge}-{at}");
+                git(&bare, &["update-ref", &format!("refs/heads/{branch}"), commit]);
+                let id = client.push(&repo, &secret, &branch, commit, &format!("delivery-{forge}-{at}"));
                 accepted.push(Accepted { id, program: program.clone() });
                 std::thread::sleep(every);
+                // Who reads a log live waits for its job's turn.
+                insist("room in the queue", || {
+                    let builds = client.json(&format!("/api/v1/repos/{repo}/builds?limit=20"));
+                    let waiting = builds["items"].as_array()?.iter().filter(|build| !is_final(build)).count();
+                    (waiting < UNFINISHED).then_some(())
+                });
             }
             accepted
         })
+    }
+
+    /// Pushes the commit of a program as a new branch. Returns the delivery's id.
+    pub fn push(&self, program: usize, branch: &str) -> String {
+        let (name, commit, _) = &self.branches[program];
+        let branch = format!("{name}-{branch}");
+        git(&self.git.bare(), &["update-ref", &format!("refs/heads/{branch}"), commit]);
+        self.client.push(&self.repo, &self.secret, &branch, commit, &branch)
     }
 
     fn again(&mut self) {
@@ -93,8 +123,8 @@ impl Stage {
 }
 
 /// Kills the server at random moments while builds run.
-fn kills(seed: u64, count: u64) -> Verdict {
-    let mut stage = Stage::new((0..PROGRAMS).map(|at| program(seed * 1000 + at)).collect(), 4);
+fn kills(seed: u64, count: u64, shape: Shape) -> Verdict {
+    let mut stage = Stage::new((0..PROGRAMS).map(|at| program(seed * 1000 + at, shape)).collect(), 4);
     let mut verdict = Verdict::default();
     let stop = Arc::default();
     let pushing = stage.pushing(0, Duration::from_millis(900), &stop);
@@ -216,7 +246,7 @@ fn judge_reader(verdict: &mut Verdict, client: &Client, job: &str, seen: &Seen) 
 fn hooks(seed: u64, count: u64) -> Verdict {
     let broken = Program { pipeline: "jobs: {}\n".to_owned(), jobs: Vec::new() };
     let mut programs = vec![broken; 19];
-    programs.push(program(seed));
+    programs.push(program(seed, Shape::Mixed));
     let mut stage = Stage::new(programs, 4);
     let mut verdict = Verdict::default();
     let stop = Arc::default();
@@ -257,7 +287,7 @@ fn count_builds(verdict: &mut Verdict, stage: &Stage, deliveries: usize) {
 
 /// Restarts the engine with the command `LONGSHORE_CHAOS_RESTART`; the engine keeps running jobs alive.
 fn engine_restarts(seed: u64, count: u64) -> Verdict {
-    let stage = Stage::new((0..PROGRAMS).map(|at| program(seed * 1000 + at)).collect(), 4);
+    let stage = Stage::new((0..PROGRAMS).map(|at| program(seed * 1000 + at, Shape::Mixed)).collect(), 4);
     let mut verdict = Verdict::default();
     let stop = Arc::default();
     let pushing = stage.pushing(0, Duration::from_millis(1500), &stop);
@@ -303,7 +333,7 @@ fn engine_full(seed: u64, count: u64) -> Verdict {
 /// Runs jobs that are retried after an error, during a fault that may end them.
 fn tried_again(seed: u64, count: u64, figure: &'static str, mut fault: impl FnMut()) -> Verdict {
     let program = |at| {
-        let mut program = program(seed * 1000 + at);
+        let mut program = program(seed * 1000 + at, Shape::Mixed);
         program.pipeline = program.pipeline.replace("    steps:", "    retry: { max: 10, on: [error] }\n    steps:");
         program
     };

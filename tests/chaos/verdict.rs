@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     deliveries::{Client, insist},
-    generator::Program,
+    generator::{Expected, Program},
     support::engine,
 };
 
@@ -81,22 +81,37 @@ impl Verdict {
             }
             self.of_steps(job, expected);
             let job_id = job["id"].as_str().expect("an id");
-            let log = client.bytes(&format!("/api/v1/jobs/{job_id}/log?format=raw"));
-            self.add("log_bytes", log.len() as u64);
-            if log == expected.log {
-                self.add("logs_equal", 1);
-            } else {
-                let at = log.iter().zip(&expected.log).take_while(|(a, b)| a == b).count();
-                let (got, wanted) = (log.len(), expected.log.len());
-                self.wrong(
-                    "logs_different",
-                    format!("log of {job_id}: {got} bytes, {wanted} expected, differ at {at}"),
-                );
-            }
+            self.of_log(client, job_id, expected);
         }
     }
 
-    fn of_steps(&mut self, job: &Value, expected: &crate::generator::Expected) {
+    /// The log is what the services printed, in any order among them, and then what the steps printed.
+    fn of_log(&mut self, client: &Client, job: &str, expected: &Expected) {
+        let log = client.bytes(&format!("/api/v1/jobs/{job}/log?format=raw"));
+        self.add("log_bytes", log.len() as u64);
+        let mut of_services = 0;
+        let mut wrong = Vec::new();
+        for (name, printed) in &expected.services {
+            of_services += printed.len();
+            let log = client.bytes(&format!("/api/v1/jobs/{job}/log?format=raw&step={name}"));
+            self.add("logs_of_services", 1);
+            if log != *printed {
+                wrong.push(format!("service {name}: {} bytes, {} expected", log.len(), printed.len()));
+            }
+        }
+        let of_steps = log.get(of_services..).unwrap_or_default();
+        if of_steps != expected.log {
+            let at = of_steps.iter().zip(&expected.log).take_while(|(a, b)| a == b).count();
+            wrong.push(format!("steps: {} bytes, {} expected, differ at {at}", of_steps.len(), expected.log.len()));
+        }
+        if wrong.is_empty() {
+            self.add("logs_equal", 1);
+        } else {
+            self.wrong("logs_different", format!("log of {job}: {}", wrong.join("; ")));
+        }
+    }
+
+    fn of_steps(&mut self, job: &Value, expected: &Expected) {
         for (at, (code, ms)) in expected.step_exit_codes.iter().zip(&expected.step_ms).enumerate() {
             let step = &job["steps"][at];
             if step["exit_code"].as_i64() != Some(*code) {
@@ -113,7 +128,7 @@ impl Verdict {
     pub fn of_engine(&mut self, instance: &str) {
         let mut left = Vec::new();
         for _ in 0..300 {
-            left = engine::objects(instance, &["job", "volume"]);
+            left = engine::objects(instance, &["job", "service", "step", "guard", "inner", "volume"]);
             if left.is_empty() {
                 break;
             }

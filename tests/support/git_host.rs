@@ -48,17 +48,21 @@ impl GitHost {
         self.folder.path().join("work")
     }
 
+    /// Returns the bare repository that it serves.
+    pub fn bare(&self) -> PathBuf {
+        self.folder.path().join("srv/app.git")
+    }
+
     /// Sends a webhook after each push from now on.
     pub fn hook(&self, url: &str, secret: &str) {
-        let bare = self.folder.path().join("srv/app.git");
+        let bare = self.bare();
         git(&bare, &["config", "longshore.hook-url", url]);
         git(&bare, &["config", "longshore.hook-secret", secret]);
     }
 
     /// Makes this branch the default branch.
     pub fn head(&self, branch: &str) {
-        let bare = self.folder.path().join("srv/app.git");
-        git(&bare, &["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")]);
+        git(&self.bare(), &["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")]);
     }
 
     /// Commits these files. Returns the commit.
@@ -93,7 +97,8 @@ impl Drop for GitHost {
     }
 }
 
-fn git(folder: &Path, args: &[&str]) -> String {
+/// Runs `git ARGS` there. Returns its output.
+pub fn git(folder: &Path, args: &[&str]) -> String {
     let output = Command::new("git")
         .current_dir(folder)
         .args(["-c", "user.name=A Tester", "-c", "user.email=tester@localhost", "-c", "commit.gpgsign=false"])
