@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
-    MountVolumeOptionsDriverConfig,
+    MountVolumeOptionsDriverConfig, ResourcesUlimits,
 };
 
 use longshore_core::BuildId;
@@ -13,7 +13,7 @@ use longshore_core::plan::WORKSPACE;
 use longshore_executor::engine::{Image, MemberId, MemberSpec, Mounted, PodSpec};
 use longshore_executor::names::{ContainerId, Instance};
 use longshore_executor::objects::Kind;
-use longshore_executor::{AttemptId, Limits};
+use longshore_executor::{AttemptId, Limits, Ulimit};
 
 use crate::agent_image::{self, Delivered};
 use crate::labels;
@@ -153,6 +153,7 @@ impl Common<'_> {
                 #[expect(clippy::cast_possible_truncation, reason = "processors, not nanoseconds of a century")]
                 nano_cpus: limits.cpus.map(|cpus| (cpus * 1e9) as i64),
                 storage_opt: limits.disk.filter(|_| quotas.of_containers()).map(size),
+                ulimits: Some(limits.ulimits.iter().map(ulimit).collect()),
                 shm_size: limits.shm.and_then(|bytes| i64::try_from(bytes).ok()),
                 ..HostConfig::default()
             }),
@@ -193,6 +194,12 @@ fn mounted(one: &Mounted) -> Mount {
         }),
         ..Mount::default()
     }
+}
+
+fn ulimit(ulimit: &Ulimit) -> ResourcesUlimits {
+    // They fit: a ulimit is parsed within these numbers.
+    let number = |value: u64| i64::try_from(value).ok();
+    ResourcesUlimits { name: Some(ulimit.name.clone()), soft: number(ulimit.soft), hard: number(ulimit.hard) }
 }
 
 /// A size limit in the form that storage and volume drivers take.

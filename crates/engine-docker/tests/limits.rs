@@ -7,8 +7,10 @@ mod support;
 use std::time::Duration;
 
 use bollard::models::HostConfig;
-use longshore_core::{ErrorKind, Outcome};
-use longshore_executor::{JobRequest, Limits};
+use longshore_core::plan::Probe;
+use longshore_core::{ErrorKind, Outcome, StepPlan};
+use longshore_executor::{JobRequest, Limits, Ulimit};
+use support::images::BUSYBOX;
 use support::{World, eventually, job};
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +49,24 @@ async fn the_engine_holds_a_job_to_its_processors_memory_and_processes_and_to_it
     // The engines of the tests have no quotas. That is found out once, and the job runs anyway.
     let storage = held.storage_opt.unwrap_or_default();
     assert!(storage.get("size").is_none_or(|size| size == "1073741824"), "{storage:?}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_container_of_a_pod_has_the_limits_of_its_processes() {
+    let world = World::new().await;
+    let look = "echo $(ulimit -Sn) $(ulimit -Hn) $(ulimit -Hc)";
+    let mut request = job(&[look]);
+    request.limits.ulimits = ["nofile=1234:4321", "core=0"].map(|text| Ulimit::parse(text).unwrap()).to_vec();
+    let serve = format!("{look}; touch /tmp/up; sleep 100");
+    request.plan.services =
+        vec![support::shell_service("web", &serve, Probe::Exec("test -e /tmp/up".to_owned()), 30_000)];
+    request.plan.steps.push(StepPlan { image: Some(BUSYBOX.into()), ..support::step("own", look) });
+    let ran = world.run(request).await;
+    assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
+    for place in [0, 1, 0x8000] {
+        assert_eq!(ran.journal.step_text(place), "1234 4321 0\n", "{place:x}");
+    }
     world.end().await;
 }
 

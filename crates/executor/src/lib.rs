@@ -61,6 +61,6 @@ pub use job_caches::{CacheRecords, FoundCache, JobCache, JobCaches, MAX_LAYERS};
 pub use journal::Journal;
 pub use link::{FromLink, Link};
 pub use operator_env::{OperatorEnv, PROXY_VARIABLES, other_case};
-pub use options::{ExecutorOptions, Limits, PullPolicy};
+pub use options::{ExecutorOptions, Limits, PullPolicy, Ulimit};
 pub use pull_failure::PullFailure;
 pub use request::{AdoptRequest, JobRequest, JobUpdate, Phase, UsedImage};

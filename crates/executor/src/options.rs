@@ -54,6 +54,8 @@ pub struct Limits {
     /// Bytes of disk for its container and for its volume, each, if the engine's storage can limit that. `None`: no
     /// limit.
     pub disk: Option<u64>,
+    /// What each of its processes may have, such as open files. Where one is not named, the engine's default applies.
+    pub ulimits: Vec<Ulimit>,
     /// Upper limit for its timeout. `None`: the plan's timeout applies.
     pub time: Option<Duration>,
     /// Bytes of output; a job that prints more is ended.
@@ -76,6 +78,7 @@ impl Limits {
             },
             shm: asked.shm_bytes.or(self.shm),
             disk: self.disk,
+            ulimits: self.ulimits.clone(),
             time: self.time,
             log: self.log,
             grace: self.grace,
@@ -91,9 +94,79 @@ impl Default for Limits {
             cpus: None,
             shm: None,
             disk: None,
+            ulimits: Vec::new(),
             time: None,
             log: 1 << 30,
             grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A limit of a process (`setrlimit`), for all processes of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ulimit {
+    pub name: String,
+    pub soft: u64,
+    /// Up to where a process may raise it itself.
+    pub hard: u64,
+}
+
+impl Ulimit {
+    /// Those that can be set. Others would also hold for the agent, which runs as the container's first process, or
+    /// count more than the container: `fsize` and `cpu` would end it, and `nproc` counts a user's processes on the
+    /// whole host.
+    const NAMES: [&str; 7] = ["core", "memlock", "msgqueue", "nofile", "rtprio", "sigpending", "stack"];
+    /// The least number of open files: what the agent needs for its steps.
+    const LEAST_FILES: u64 = 256;
+
+    /// Parses `nofile=65536` or `nofile=1024:65536`, as `docker run --ulimit` takes it: the hard limit is the soft one
+    /// where only one is given.
+    ///
+    /// # Errors
+    ///
+    /// If it is no limit that can be set: why, for people.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let form = || format!("`{text}` is no limit: write NAME=SOFT or NAME=SOFT:HARD, such as nofile=1024:65536");
+        let (name, values) = text.split_once('=').ok_or_else(form)?;
+        if !Self::NAMES.contains(&name) {
+            let instead =
+                if name == "nproc" { "; the number of a job's processes is the setting job_pids" } else { "" };
+            return Err(format!("`{name}` cannot be set, only {}{instead}", Self::NAMES.join(", ")));
+        }
+        let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+        let parse = |value: &str| value.parse::<u64>().ok().filter(|value| i64::try_from(*value).is_ok());
+        let (soft, hard) = parse(soft).zip(parse(hard)).ok_or_else(form)?;
+        if soft > hard {
+            return Err(format!("`{text}` has a soft limit above the hard one"));
+        }
+        if name == "nofile" && soft < Self::LEAST_FILES {
+            return Err(format!("`{text}` is too little for a job: give {} or more", Self::LEAST_FILES));
+        }
+        Ok(Self { name: name.to_owned(), soft, hard })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ulimit_is_read_as_docker_run_reads_it_and_one_that_would_end_the_agent_is_refused() {
+        let of = |soft, hard| Ulimit { name: "nofile".to_owned(), soft, hard };
+        assert_eq!(Ulimit::parse("nofile=65536"), Ok(of(65536, 65536)));
+        assert_eq!(Ulimit::parse("nofile=1024:65536"), Ok(of(1024, 65536)));
+        for (text, why) in [
+            ("nofile", "NAME=SOFT"),
+            ("nofile=", "NAME=SOFT"),
+            ("nofile=-1", "NAME=SOFT"),
+            ("nofile=99999999999999999999", "NAME=SOFT"),
+            ("nofile=2000:1000", "above the hard one"),
+            ("nofile=10:1000", "256 or more"),
+            ("fsize=100", "cannot be set"),
+            ("nproc=100", "job_pids"),
+        ] {
+            let refused = Ulimit::parse(text).unwrap_err();
+            assert!(refused.contains(why), "{text}: {refused}");
         }
     }
 }

@@ -26,7 +26,7 @@ use longshore_pipeline::image_rules::ImageRules;
 use longshore_store::{retention::Retention, secrets::SecretKey};
 
 use self::{
-    checks::{check_log, check_memory, check_pids, globs, job_env, labels, list, subnets},
+    checks::{check_log, check_memory, check_pids, globs, job_env, labels, list, subnets, ulimits},
     settings::MergedRetention,
 };
 pub(crate) use self::{listing::commented_defaults, settings::Settings, strangers::ForStrangers};
@@ -106,6 +106,7 @@ impl Settings {
         let limits = Limits {
             memory: given.job_memory_mib.map(|mib| mib << 20),
             pids: u32::try_from(given.job_pids).unwrap_or(u32::MAX),
+            ulimits: ulimits(given.job_ulimits.as_deref().unwrap_or_default())?,
             log: match given.job_log_mib {
                 0 => u64::MAX,
                 mib => mib.saturating_mul(1 << 20),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use anyhow::Context as _;
 use ipnet::IpNet;
+use longshore_executor::Ulimit;
 
 /// The least memory of a job, in MiB. With less, its container does not reach the first step.
 const LEAST_MEMORY_MIB: u64 = 32;
@@ -59,6 +60,18 @@ pub(super) fn subnets(given: &str) -> anyhow::Result<Vec<IpNet>> {
         "network_subnet has several subnets of one kind: give one for IPv4, and one for IPv6 if jobs are to have it"
     );
     Ok(subnets)
+}
+
+/// Parses the limits of a job's processes. Of two with one name, neither can be meant.
+pub(super) fn ulimits(given: &str) -> anyhow::Result<Vec<Ulimit>> {
+    let mut ulimits: Vec<Ulimit> = Vec::new();
+    for entry in list(given) {
+        let ulimit = Ulimit::parse(&entry).map_err(|why| anyhow::anyhow!("the setting job_ulimits: {why}"))?;
+        let name = &ulimit.name;
+        anyhow::ensure!(ulimits.iter().all(|known| known.name != *name), "job_ulimits names `{name}` twice");
+        ulimits.push(ulimit);
+    }
+    Ok(ulimits)
 }
 
 /// The globs of `a/**, b/{c,d}`: a comma between braces is the glob's own.

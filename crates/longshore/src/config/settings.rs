@@ -101,6 +101,10 @@ settings! {
     /// Maximum number of processes of a job; 32 or more.
     job_pids: u64 ["N"] default(4096);
 
+    /// Limits of each process in a job's containers, as `docker run --ulimit` takes them: `nofile` (open files), `core`,
+    /// `memlock`, `msgqueue`, `rtprio`, `sigpending`, `stack`, each NAME=SOFT or NAME=SOFT:HARD.
+    job_ulimits: String ["NAME=SOFT:HARD,..."] computed("the engine's", "nofile=1024:65536, core=0");
+
     /// Maximum size of a job's log, in MiB; the job is stopped beyond it. 0 is no limit.
     job_log_mib: u64 ["MIB"] default(1024);
 

@@ -56,6 +56,17 @@ fn variables_for_jobs_are_read_a_line_each_and_what_is_wrong_is_named_by_its_lin
 }
 
 #[test]
+fn limits_of_processes_hold_for_strangers_too_and_one_that_cannot_be_set_is_refused_by_name() {
+    let of = |text: &str| toml::from_str::<Settings>(&format!("job_ulimits = \"{text}\"")).unwrap().resolve(None);
+    let config = of("nofile=1024:65536, core=0").unwrap();
+    assert_eq!(config.limits.ulimits.len(), 2);
+    assert_eq!(config.limits.ulimits, config.strangers.limits.ulimits);
+    for wrong in ["nofile=many", "fsize=1", "core=0 core=1"] {
+        assert!(of(wrong).unwrap_err().to_string().contains("job_ulimits"), "{wrong}");
+    }
+}
+
+#[test]
 fn strangers_get_less_than_others_and_never_more() {
     let of = |text: &str| toml::from_str::<Settings>(text).unwrap().resolve(None);
     let (all, strangers) = of("").map(|config| (config.limits, config.strangers)).unwrap();
