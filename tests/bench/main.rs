@@ -10,6 +10,7 @@
     reason = "it prints figures"
 )]
 
+mod artifacts;
 mod caches;
 mod docker;
 mod hooks;
@@ -62,6 +63,7 @@ fn main() {
         ("hooks", hooks::hooks),
         ("log", log),
         ("live", live),
+        ("artifacts", artifacts::artifacts),
         ("idle", idle),
         ("statuses", statuses::statuses),
         ("pages", pages::pages),

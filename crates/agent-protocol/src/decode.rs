@@ -221,7 +221,7 @@ impl FromAgentDecoder {
 
 /// Checks that numbered messages come in order, and that no other message carries a number.
 pub(crate) fn check_sequence(last: &mut u64, head: &Head) -> Result<(), FrameError> {
-    let numbered = !matches!(head.kind, frame::kind::READY | frame::kind::LOST);
+    let numbered = frame::kind::is_numbered(head.kind);
     let expected = if numbered { last.saturating_add(1) } else { 0 };
     if head.seq != expected {
         return Err(FrameError::Sequence { expected, found: head.seq });

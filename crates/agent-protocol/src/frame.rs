@@ -8,6 +8,7 @@
 
 use bytes::Bytes;
 
+use crate::artifact::{AnnouncedFile, ArtifactWindow};
 use crate::message::{ContainerFailure, ContainerRequest, FromAgent, JobEnd, JobSpec, StepResult, ToAgent};
 
 /// Bytes before the payload.
@@ -81,6 +82,13 @@ pub fn encode_to_agent(session: u32, message: &ToAgent, out: &mut Vec<u8>) -> Re
             ToAgent::Ack { seq } => out.extend_from_slice(&seq.to_le_bytes()),
             ToAgent::Cancel => {}
             ToAgent::ContainerFailed(failure) => json(kind, failure, out)?,
+            ToAgent::TakeArtifacts(ArtifactWindow { file, offset, limit }) => {
+                out.extend_from_slice(&file.to_le_bytes());
+                out.extend_from_slice(&offset.to_le_bytes());
+                out.extend_from_slice(&limit.to_le_bytes());
+            }
+            ToAgent::ArtifactRoom { limit } => out.extend_from_slice(&limit.to_le_bytes()),
+            ToAgent::ArtifactsStored => {}
         }
         Ok(())
     })
@@ -125,6 +133,13 @@ pub fn encode_from_agent(session: u32, seq: u64, message: &FromAgent, out: &mut 
                 out.extend_from_slice(&time_ms.to_le_bytes());
                 json(kind, end, out)?;
             }
+            FromAgent::ArtifactFile(file) => json(kind, file, out)?,
+            FromAgent::ArtifactData(data) => {
+                out.reserve(data.len() + TRAILER_LEN);
+                out.extend_from_slice(data);
+            }
+            FromAgent::ArtifactFileEnd { whole } => out.push(u8::from(*whole)),
+            FromAgent::ArtifactsEnd { files } => out.extend_from_slice(&files.to_le_bytes()),
         }
         Ok(())
     })
@@ -185,6 +200,9 @@ pub(crate) mod kind {
     pub(crate) const ACK: u8 = 5;
     pub(crate) const CANCEL: u8 = 6;
     pub(crate) const CONTAINER_FAILED: u8 = 7;
+    pub(crate) const TAKE_ARTIFACTS: u8 = 8;
+    pub(crate) const ARTIFACT_ROOM: u8 = 9;
+    pub(crate) const ARTIFACTS_STORED: u8 = 10;
 
     pub(crate) const READY: u8 = 65;
     pub(crate) const LOST: u8 = 66;
@@ -195,6 +213,15 @@ pub(crate) mod kind {
     pub(crate) const JOB_FINISHED: u8 = 71;
     pub(crate) const RUN_CONTAINER: u8 = 72;
     pub(crate) const SERVICE_READY: u8 = 73;
+    pub(crate) const ARTIFACT_FILE: u8 = 74;
+    pub(crate) const ARTIFACT_DATA: u8 = 75;
+    pub(crate) const ARTIFACT_FILE_END: u8 = 76;
+    pub(crate) const ARTIFACTS_END: u8 = 77;
+
+    /// Whether a message of the agent has a number, and is spooled.
+    pub(crate) const fn is_numbered(kind: u8) -> bool {
+        !matches!(kind, READY | LOST | ARTIFACT_FILE..=ARTIFACTS_END)
+    }
 }
 
 const fn to_agent_kind(message: &ToAgent) -> u8 {
@@ -206,6 +233,9 @@ const fn to_agent_kind(message: &ToAgent) -> u8 {
         ToAgent::Ack { .. } => kind::ACK,
         ToAgent::Cancel => kind::CANCEL,
         ToAgent::ContainerFailed(_) => kind::CONTAINER_FAILED,
+        ToAgent::TakeArtifacts(_) => kind::TAKE_ARTIFACTS,
+        ToAgent::ArtifactRoom { .. } => kind::ARTIFACT_ROOM,
+        ToAgent::ArtifactsStored => kind::ARTIFACTS_STORED,
     }
 }
 
@@ -220,6 +250,10 @@ const fn from_agent_kind(message: &FromAgent) -> u8 {
         FromAgent::JobFinished { .. } => kind::JOB_FINISHED,
         FromAgent::RunContainer { .. } => kind::RUN_CONTAINER,
         FromAgent::ServiceReady { .. } => kind::SERVICE_READY,
+        FromAgent::ArtifactFile(_) => kind::ARTIFACT_FILE,
+        FromAgent::ArtifactData(_) => kind::ARTIFACT_DATA,
+        FromAgent::ArtifactFileEnd { .. } => kind::ARTIFACT_FILE_END,
+        FromAgent::ArtifactsEnd { .. } => kind::ARTIFACTS_END,
     }
 }
 
@@ -234,8 +268,8 @@ impl Direction {
     const fn limit(self, frame_kind: u8) -> Option<usize> {
         match (self, frame_kind) {
             (Self::ToAgent, kind::PLAN) => Some(MAX_PLAN_LEN),
-            (Self::ToAgent, kind::HELLO..=kind::CONTAINER_FAILED)
-            | (Self::FromAgent, kind::READY..=kind::SERVICE_READY) => Some(MAX_PAYLOAD_LEN),
+            (Self::ToAgent, kind::HELLO..=kind::ARTIFACTS_STORED)
+            | (Self::FromAgent, kind::READY..=kind::ARTIFACTS_END) => Some(MAX_PAYLOAD_LEN),
             _ => None,
         }
     }
@@ -289,6 +323,11 @@ pub(crate) fn decode_to_agent(kind: u8, payload: &Bytes) -> Result<ToAgent, Fram
         kind::ACK => ToAgent::Ack { seq: fields.u64()? },
         kind::CANCEL => ToAgent::Cancel,
         kind::CONTAINER_FAILED => ToAgent::ContainerFailed(fields.json::<ContainerFailure>()?),
+        kind::TAKE_ARTIFACTS => {
+            ToAgent::TakeArtifacts(ArtifactWindow { file: fields.u32()?, offset: fields.u64()?, limit: fields.u64()? })
+        }
+        kind::ARTIFACT_ROOM => ToAgent::ArtifactRoom { limit: fields.u64()? },
+        kind::ARTIFACTS_STORED => ToAgent::ArtifactsStored,
         other => return Err(FrameError::Kind(other)),
     })
 }
@@ -330,6 +369,10 @@ pub(crate) fn decode_from_agent(kind: u8, payload: &Bytes) -> Result<FromAgent, 
             time_ms: fields.i64()?,
             step: if fields.rest.is_empty() { None } else { Some(fields.u16()?) },
         },
+        kind::ARTIFACT_FILE => FromAgent::ArtifactFile(fields.json::<AnnouncedFile>()?),
+        kind::ARTIFACT_DATA => FromAgent::ArtifactData(payload.clone()),
+        kind::ARTIFACT_FILE_END => FromAgent::ArtifactFileEnd { whole: fields.flag()? },
+        kind::ARTIFACTS_END => FromAgent::ArtifactsEnd { files: fields.u32()? },
         other => return Err(FrameError::Kind(other)),
     })
 }

@@ -1,10 +1,12 @@
 //! The messages between the runner (the executor) and the agent (PID 1 in a job's container), and their frames.
 //!
 //! This crate is pure: bytes in, messages out. It opens nothing, waits for nothing, and does not know Docker. `message`
-//! defines the messages, `frame` their framing; `decode` reads the two streams, `spool` reads what an agent left on its
-//! volume, `mask` hides secrets, `pod` names the containers beside the job's, `account` finds an image's users. PROTOCOL.md in this crate describes the whole protocol.
+//! defines the messages (`artifact` those about files that a job leaves), `frame` their framing; `decode` reads the two
+//! streams, `spool` reads what an agent left on its volume, `mask` hides secrets, `pod` names the containers beside the
+//! job's, `account` finds an image's users. PROTOCOL.md in this crate describes the whole protocol.
 
 mod account;
+pub mod artifact;
 pub mod decode;
 pub mod frame;
 pub mod mask;
@@ -13,6 +15,7 @@ pub mod pod;
 pub mod spool;
 
 pub use account::Account;
+pub use artifact::{AnnouncedFile, ArtifactLimits, ArtifactSpec, ArtifactWindow};
 pub use decode::{FromAgentDecoder, Item, ToAgentDecoder};
 pub use frame::{FrameError, encode_from_agent, encode_marker, encode_output, encode_to_agent};
 pub use message::{

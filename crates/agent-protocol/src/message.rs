@@ -9,6 +9,7 @@ pub use longshore_core::result::{AgentError, JobResult, StepResult, StepStatus};
 use longshore_core::template::Template;
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::{AnnouncedFile, ArtifactLimits, ArtifactSpec, ArtifactWindow};
 use crate::pod::MemberId;
 
 /// Everything an agent needs to run a job to its end, even if the runner never returns.
@@ -52,6 +53,11 @@ pub struct JobSpec {
     /// The receiver is a member of a pod, and this is its purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<MemberPurpose>,
+    /// What the agent collects after the last step, and hands over before the job ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<ArtifactSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_limits: Option<ArtifactLimits>,
 }
 
 /// A folder of a cache.
@@ -145,6 +151,12 @@ pub enum ToAgent {
     Cancel,
     /// A container of the pod cannot be started. Sent again in every session.
     ContainerFailed(ContainerFailure),
+    /// The runner takes artifacts: from here, in this session. Sent in every session until all are stored.
+    TakeArtifacts(ArtifactWindow),
+    /// More may be sent: `limit` of [`ArtifactWindow`] is now this.
+    ArtifactRoom { limit: u64 },
+    /// All artifacts are stored.
+    ArtifactsStored,
 }
 
 /// The container that a step needs.
@@ -164,8 +176,8 @@ pub struct ContainerFailure {
     pub message: String,
 }
 
-/// From the agent to the runner. Numbered from 1 and spooled until acknowledged, except `Ready` and `Lost`, which
-/// belong to one session and carry 0.
+/// From the agent to the runner. Numbered from 1 and spooled until acknowledged, except `Ready`, `Lost` and those about
+/// artifacts, which belong to one session and carry 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromAgent {
     /// The first reply to every Hello, before the replay.
@@ -214,6 +226,19 @@ pub enum FromAgent {
     ServiceReady {
         time_ms: i64,
         step: Option<u16>,
+    },
+    /// The next of the job's files, unless data of it have been sent before. Its data follow.
+    ArtifactFile(AnnouncedFile),
+    /// The next bytes of the file. The first ones of a session begin at the window's offset.
+    ArtifactData(Bytes),
+    /// The end of the file. `whole`: all announced bytes were sent, and it did not change meanwhile. Otherwise it is left
+    /// out.
+    ArtifactFileEnd {
+        whole: bool,
+    },
+    /// All of the job's files have been sent: so many, those that were left out included.
+    ArtifactsEnd {
+        files: u32,
     },
     /// The last message. The agent exits when it is acknowledged, or after a short wait if no client is there.
     JobFinished {

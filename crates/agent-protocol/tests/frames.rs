@@ -12,11 +12,13 @@ use longshore_agent_protocol::message::{
 };
 use longshore_agent_protocol::spool::{segment_first_seq, segment_name};
 use longshore_agent_protocol::{
-    ContainerFailure, ContainerRequest, FromAgent, FromAgentDecoder, Item, MemberId, SpoolReader, ToAgent,
-    ToAgentDecoder, VERSION, encode_from_agent, encode_marker, encode_to_agent,
+    AnnouncedFile, ArtifactLimits, ArtifactSpec, ArtifactWindow, ContainerFailure, ContainerRequest, FromAgent,
+    FromAgentDecoder, Item, MemberId, SpoolReader, ToAgent, ToAgentDecoder, VERSION, encode_from_agent, encode_marker,
+    encode_to_agent,
 };
+use longshore_core::artifact::ArtifactKind;
 use longshore_core::expression::{Expression, Value};
-use longshore_core::plan::{Probe, Ready, Retry, RetryOn};
+use longshore_core::plan::{ArtifactWhen, Probe, Ready, Retry, RetryOn};
 use longshore_core::template::{Part, Template};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -72,6 +74,13 @@ fn spec() -> impl Strategy<Value = JobSpec> {
         path: vec!["/bin".to_owned()],
         authorities: "-----BEGIN CERTIFICATE-----\n".to_owned(),
         member: Some(MemberPurpose::Service { ready: None }),
+        artifacts: vec![ArtifactSpec {
+            kind: ArtifactKind::Files,
+            name: expression("matrix.a"),
+            paths: vec!["out/**".into()],
+            when: ArtifactWhen::Always,
+        }],
+        artifact_limits: Some(ArtifactLimits::default()),
     })
 }
 
@@ -85,6 +94,10 @@ fn to_agent() -> impl Strategy<Value = ToAgent> {
         1 => (any::<u16>(), 1_u32.., ".{0,30}").prop_map(|(step, attempt, message)| {
             ToAgent::ContainerFailed(ContainerFailure { container: MemberId::Step(step, attempt), message })
         }),
+        1 => (any::<u32>(), any::<u64>(), any::<u64>())
+            .prop_map(|(file, offset, limit)| ToAgent::TakeArtifacts(ArtifactWindow { file, offset, limit })),
+        1 => any::<u64>().prop_map(|limit| ToAgent::ArtifactRoom { limit }),
+        1 => Just(ToAgent::ArtifactsStored),
     ]
 }
 
@@ -411,6 +424,8 @@ fn a_long_plan_and_checkout_pass_at_a_bounded_buffer() {
         path: vec![],
         authorities: String::new(),
         member: None,
+        artifacts: Vec::new(),
+        artifact_limits: None,
     };
     spec.env.insert("LONG".to_owned(), "x".repeat(3 << 20).into());
     let chunk = ToAgent::Checkout { offset: 0, data: Bytes::from(vec![7; frame::MAX_CHECKOUT_LEN]) };
@@ -427,4 +442,28 @@ fn the_end_that_an_agent_of_an_earlier_build_says_leaves_its_sandbox_in_doubt() 
     let of_a_later_one = r#"{"result":{"result":"success"},"sandbox":{"as_it_was":true,"checked":3},"more":1}"#;
     let end: JobEnd = serde_json::from_str(of_a_later_one).unwrap();
     assert!(end.sandbox.as_it_was);
+}
+
+#[test]
+fn messages_about_files_have_no_number_and_leave_no_gap_among_those_that_have() {
+    let (name, path) = ("binaries".to_owned(), "out/a".to_owned());
+    let files = [
+        FromAgent::ArtifactFile(AnnouncedFile { artifact: 1, name, path, bytes: 3, executable: true }),
+        FromAgent::ArtifactData(Bytes::from_static(b"abc")),
+        FromAgent::ArtifactFileEnd { whole: false },
+        FromAgent::ArtifactsEnd { files: 1 },
+    ];
+    let mut bytes = answer(4, 11, &[FromAgent::ServiceReady { time_ms: 1, step: None }]);
+    for message in &files {
+        encode_from_agent(4, 0, message, &mut bytes).unwrap();
+    }
+    encode_from_agent(4, 12, &FromAgent::ServiceReady { time_ms: 2, step: None }, &mut bytes).unwrap();
+    let (read, error) = read_from_agent(FromAgentDecoder::new(4, HELLO, 10), &bytes, &[7]);
+    assert_eq!(error, None);
+    assert_eq!(read[2..6], files);
+    assert_eq!(read.len(), 7);
+    let mut numbered = answer(4, 11, &[]);
+    encode_from_agent(4, 11, &files[1], &mut numbered).unwrap();
+    let (_, error) = read_from_agent(FromAgentDecoder::new(4, HELLO, 10), &numbered, &[100]);
+    assert_eq!(error, Some(FrameError::Sequence { expected: 0, found: 11 }));
 }

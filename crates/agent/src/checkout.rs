@@ -44,11 +44,11 @@ pub(crate) fn unpack(
     let mut unpacking =
         Unpacking { workspace, owner, known: HashSet::new(), links: HashSet::new(), buffer: vec![0; 128 << 10] };
     let mut archive = Archive::new(&mut stream);
+    // The files of other jobs follow the commit's, as a tar behind a tar.
+    archive.set_ignore_zeros(true);
     for entry in archive.entries().map_err(CheckoutError::Archive)? {
         unpacking.unpack_entry(&mut entry.map_err(CheckoutError::Archive)?)?;
     }
-    // Padding after the archive's end.
-    io::copy(&mut stream, &mut io::sink()).map_err(CheckoutError::Archive)?;
     Ok(())
 }
 

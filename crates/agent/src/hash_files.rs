@@ -7,17 +7,16 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use sha2::{Digest as _, Sha256};
+
+use crate::globs::Globs;
 
 /// Returns the hash, 64 hexadecimal digits; empty if no file matches. A pattern that begins with `!` excludes files.
 pub(crate) fn hash_files(workspace: &Path, patterns: &[String]) -> Result<String, String> {
-    let (out, take): (Vec<_>, Vec<_>) = patterns.iter().partition(|pattern| pattern.starts_with('!'));
-    let take = globs(take.iter().map(|pattern| pattern.as_str()))?;
-    let out = globs(out.iter().map(|pattern| &pattern[1..]))?;
+    let globs = Globs::of_files(patterns.iter().map(String::as_str))?;
     let mut found = Vec::new();
     visit_files(workspace, Path::new(""), &mut |path| {
-        if take.is_match(path) && !out.is_match(path) {
+        if globs.take(path) {
             found.push(path.to_owned());
         }
     })
@@ -48,16 +47,6 @@ impl io::Write for HashWriter<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn globs<'a>(patterns: impl Iterator<Item = &'a str>) -> Result<GlobSet, String> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        let pattern = pattern.strip_prefix("./").unwrap_or(pattern);
-        let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-        set.add(glob.map_err(|error| error.to_string())?);
-    }
-    set.build().map_err(|error| error.to_string())
 }
 
 fn visit_files(root: &Path, folder: &Path, each: &mut impl FnMut(&Path)) -> io::Result<()> {

@@ -4,6 +4,7 @@
 //! the other threads only post events. Steps run one after the other. Nothing here waits for the runner, except that
 //! pipes are not read while the spool has no room.
 
+mod artifacts;
 mod background;
 mod members;
 mod outputs;
@@ -26,6 +27,7 @@ use longshore_agent_protocol::message::{
 };
 use longshore_agent_protocol::{FrameError, FromAgent, ImageConfig};
 use longshore_core::expression::runs;
+use longshore_core::plan::ArtifactWhen;
 use longshore_core::template::Template;
 use rustix::io::Errno;
 
@@ -35,6 +37,7 @@ use crate::account;
 use crate::authorities::Authorities;
 use crate::caches;
 use crate::checkout::{self, Chunk};
+use crate::collect::Wanted;
 use crate::files::private_file;
 use crate::reaper::Children;
 use crate::shared_files::SharedFiles;
@@ -108,13 +111,14 @@ pub(crate) fn run(runtime: Runtime) {
         }
     };
     let mut job = Job::new(runtime, &spec);
-    let end = match job.run(&spec, chunks) {
+    let mut end: JobEnd = match job.run(&spec, chunks) {
         Ok(end) => end,
         Err(JobError { kind, message }) => JobResult::Error { kind, message }.into(),
     };
     // After an error the services still run. What ends now cannot be reported any better.
     let _ = job.end_services();
     job.end_processes(Duration::from_millis(spec.grace_ms).min(LEFTOVER_GRACE));
+    job.hand_over_artifacts(&spec, &mut end);
     send_job_finished(&job.runtime, job.members.may_have_processes(), end);
 }
 
@@ -184,6 +188,8 @@ struct Job {
     passed_path: Vec<String>,
     /// The variables with the paths of secret files.
     secret_variables: BTreeMap<String, String>,
+    /// What the job leaves, and after which results.
+    wanted: Vec<(ArtifactWhen, Wanted)>,
 }
 
 /// The plan, the launcher and the values that the steps of a job work with.
@@ -215,6 +221,7 @@ impl Job {
             passed_env: BTreeMap::new(),
             passed_path: Vec::new(),
             secret_variables: BTreeMap::new(),
+            wanted: Vec::new(),
         }
     }
 
@@ -262,6 +269,9 @@ impl Job {
         }
         self.end_background_steps(&mut scope, Duration::from_millis(spec.grace_ms).min(LEFTOVER_GRACE))?;
         self.end_services()?;
+        if self.checkout_is_whole() {
+            self.wanted = self.wanted(spec, &scope.values)?;
+        }
         let outputs = if self.checkout_is_whole() { self.job_outputs(spec, &scope.values)? } else { BTreeMap::new() };
         let result = match (self.stop, self.failure.take()) {
             (Some(Stop::Canceled), _) => JobResult::Canceled,

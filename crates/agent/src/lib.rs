@@ -22,13 +22,16 @@ mod authorities;
 mod caches;
 mod checkout;
 mod clock;
+mod collect;
 mod docker;
 mod ending;
 mod fence;
 mod files;
+mod globs;
 mod hash_files;
 mod intake;
 mod job;
+mod lane;
 mod memory;
 mod pod;
 mod probe;
@@ -86,6 +89,8 @@ pub struct AgentOptions {
     pub always_limit: Duration,
     /// How long the last message waits for its acknowledgement if a client has ever connected, and if none has.
     pub ack_timeouts: (Duration, Duration),
+    /// How long the job's artifacts wait for somebody who takes them.
+    pub artifact_patience: Duration,
     /// The folder of the image's passwd and group files.
     pub etc: PathBuf,
     /// The agent is a member of a pod.
@@ -113,6 +118,7 @@ impl AgentOptions {
             disk_full_after: Duration::from_secs(60),
             always_limit: Duration::from_secs(60),
             ack_timeouts: (Duration::from_secs(10), Duration::from_secs(3)),
+            artifact_patience: Duration::from_secs(24 * 3600),
             etc: PathBuf::from("/etc"),
             membership: None,
             in_sandbox: false,

@@ -20,8 +20,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use longshore_agent_protocol::spool::segment_name;
-use longshore_agent_protocol::{FrameError, FromAgent, encode_from_agent, encode_marker, encode_output, frame};
+use longshore_agent_protocol::{
+    ArtifactWindow, FrameError, FromAgent, encode_from_agent, encode_marker, encode_output, frame,
+};
 
+use crate::lane::{Lane, Taking};
 use crate::wake::Wake;
 
 const SEGMENT_LEN: u64 = 8 << 20;
@@ -59,6 +62,7 @@ struct State {
     full: Option<(Instant, String)>,
     session: Option<Session>,
     hellos: u64,
+    lane: Lane,
 }
 
 #[derive(Debug)]
@@ -103,6 +107,7 @@ impl Spool {
             full: None,
             session: None,
             hellos: 0,
+            lane: Lane::default(),
         };
         Self { state: Mutex::new(state), to_send: Condvar::new(), progress: Condvar::new(), wake }
     }
@@ -147,7 +152,9 @@ impl Spool {
         state.session =
             Some(Session { number, opening: Some(opening), lost: false, over: false, next_seq: last_seq + 1 });
         state.hellos += 1;
+        state.lane.begin_session();
         drop(state);
+        self.wake.ring();
         self.ack(last_seq);
         self.to_send.notify_one();
         Ok(())
@@ -211,11 +218,48 @@ impl Spool {
         self.lock().hellos > 0
     }
 
+    /// The runner of `session` takes artifacts from here.
+    pub(crate) fn take_artifacts(&self, session: u32, window: ArtifactWindow) {
+        self.lock().lane.take(session, window);
+        self.wake.ring();
+    }
+
+    /// More artifacts may be sent in the current session.
+    pub(crate) fn widen_lane(&self, limit: u64) {
+        self.lock().lane.widen(limit);
+        self.wake.ring();
+    }
+
+    /// All artifacts are stored.
+    pub(crate) fn artifacts_stored(&self) {
+        self.lock().lane.stored();
+        self.wake.ring();
+    }
+
+    /// Returns what the runner has said about artifacts.
+    pub(crate) fn taking(&self) -> Taking {
+        self.lock().lane.taking()
+    }
+
+    pub(crate) fn lane_has_room(&self) -> bool {
+        self.lock().lane.has_room()
+    }
+
+    /// Sends a message about artifacts in `session`, after everything numbered.
+    pub(crate) fn push_to_lane(&self, session: u32, message: &FromAgent) {
+        let mut frame = Vec::new();
+        // A path has a limit, and so have the data of one message.
+        if encode_from_agent(session, 0, message, &mut frame).is_ok() {
+            self.lock().lane.push(session, frame.into());
+            self.to_send.notify_one();
+        }
+    }
+
     /// Returns the next frames for the current session, and waits for them. `place` belongs to the sender.
     pub(crate) fn next_batch(&self, place: &mut Place) -> io::Result<Vec<Bytes>> {
         let mut state = self.lock();
         loop {
-            let State { session: Some(session), recent, segments, last_seq, .. } = &mut *state else {
+            let State { session: Some(session), recent, segments, last_seq, lane, .. } = &mut *state else {
                 state = self.to_send.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
@@ -227,6 +271,15 @@ impl Spool {
                 // It cannot be too long.
                 let _ = encode_from_agent(session.number, 0, &FromAgent::Lost, &mut frame);
                 return Ok(vec![frame.into()]);
+            }
+            if !session.over
+                && session.next_seq > *last_seq
+                && let Some((frame, has_room_again)) = lane.pop()
+            {
+                if has_room_again {
+                    self.wake.ring();
+                }
+                return Ok(vec![frame]);
             }
             if session.over || session.next_seq > *last_seq {
                 state = self.to_send.wait(state).unwrap_or_else(PoisonError::into_inner);

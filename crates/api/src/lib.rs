@@ -9,6 +9,8 @@
 
 mod acts;
 mod approvals;
+mod artifact_tickets;
+mod artifacts;
 mod auth;
 mod body;
 mod build_views;
@@ -28,6 +30,7 @@ mod pages;
 mod params;
 mod places;
 mod public_url;
+mod range;
 mod repo_changes;
 mod report_views;
 mod reports;

@@ -57,6 +57,31 @@ where
     }
 }
 
+/// All three parameters of a path. A value that does not parse answers 404.
+#[derive(Debug)]
+pub(crate) struct PathTriple<A, B, C>(pub(crate) A, pub(crate) B, pub(crate) C);
+
+impl<A, B, C, S> FromRequestParts<S> for PathTriple<A, B, C>
+where
+    A: FromStr<Err: Display>,
+    B: FromStr<Err: Display>,
+    C: FromStr<Err: Display>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let AxumPath((first, second, third)) = AxumPath::<(String, String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| ApiError::not_found(error.body_text()))?;
+        Ok(Self(
+            first.parse().map_err(|error: A::Err| ApiError::not_found(error.to_string()))?,
+            second.parse().map_err(|error: B::Err| ApiError::not_found(error.to_string()))?,
+            third.parse().map_err(|error: C::Err| ApiError::not_found(error.to_string()))?,
+        ))
+    }
+}
+
 /// The query. Unknown parameters are refused by name (every type says `deny_unknown_fields`).
 #[derive(Debug)]
 pub(crate) struct Query<T>(pub(crate) T);

@@ -1,5 +1,5 @@
 //! Limits how many costly requests are answered at once for callers who have not signed in: searches of logs, ranges of
-//! logs, live streams. Callers who have signed in never wait for a place and are not counted.
+//! logs, zips of artifacts, live streams. Callers who have signed in never wait for a place and are not counted.
 
 use std::sync::Arc;
 
@@ -12,6 +12,8 @@ use crate::{auth::Caller, error::ApiError};
 const SEARCHES: usize = 4;
 /// Answers with a range or an offset of a log at once. Each also reads what comes before it.
 const RANGES: usize = 8;
+/// Zips of artifacts at once. Each packs what it sends.
+const ZIPS: usize = 4;
 /// Live streams at once. Each holds a connection.
 const STREAMS: usize = 256;
 
@@ -20,6 +22,7 @@ const STREAMS: usize = 256;
 pub(crate) struct Places {
     searches: Arc<Semaphore>,
     ranges: Arc<Semaphore>,
+    zips: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
 
@@ -42,13 +45,15 @@ impl Place {
 pub(crate) enum Costly {
     Search,
     Range,
+    /// All files of an artifact.
+    Zip,
     Stream,
 }
 
 impl Default for Places {
     fn default() -> Self {
         let places = |at_once| Arc::new(Semaphore::new(at_once));
-        Self { searches: places(SEARCHES), ranges: places(RANGES), streams: places(STREAMS) }
+        Self { searches: places(SEARCHES), ranges: places(RANGES), zips: places(ZIPS), streams: places(STREAMS) }
     }
 }
 
@@ -61,6 +66,7 @@ impl Places {
         let (places, most, what) = match costly {
             Costly::Search => (&self.searches, SEARCHES, "searches of logs"),
             Costly::Range => (&self.ranges, RANGES, "ranges of logs"),
+            Costly::Zip => (&self.zips, ZIPS, "zips of artifacts"),
             Costly::Stream => (&self.streams, STREAMS, "live streams"),
         };
         match Arc::clone(places).try_acquire_owned() {

@@ -19,6 +19,7 @@ const EXAMPLE: &str = "such as https://ci.example.org or https://example.org/ci"
 pub(crate) const OWN_NAMES: [&str; 21] = [
     "access",
     "api",
+    "artifacts",
     "assets",
     "b",
     "badges",

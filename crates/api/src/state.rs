@@ -9,6 +9,7 @@ use longshore_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    artifact_tickets::Tickets,
     auth::Authenticator,
     body::LargeBodies,
     config::ApiConfig,
@@ -42,6 +43,7 @@ struct Parts {
     large_bodies: Arc<LargeBodies>,
     requests: Arc<RequestCounts>,
     places: Arc<Places>,
+    tickets: Arc<Tickets>,
     event_tails: Arc<Tails<EventShow>>,
     line_tails: Arc<Tails<LineShow>>,
 }
@@ -76,6 +78,7 @@ impl AppState {
             large_bodies: Arc::new(LargeBodies::new()),
             requests: Arc::default(),
             places: Arc::default(),
+            tickets: Arc::default(),
             event_tails: Arc::default(),
             line_tails: Arc::default(),
         }))
@@ -94,6 +97,7 @@ macro_rules! parts {
 }
 
 parts! {
+    tickets: Arc<Tickets>,
     store: Store,
     scheduler: Scheduler,
     config: Arc<ApiConfig>,

@@ -221,12 +221,12 @@ fn a_workflow_of_github_runs_the_same_scripts_in_the_same_order_with_the_same_va
 
 #[test]
 fn what_is_carried_over_and_cannot_run_is_said_where_it_stands_and_counted() {
-    let text = "a:\n  image: alpine:3\n  script: [one]\n  cache: { key: k, paths: [x] }\n  artifacts: { paths: [y] }\n";
+    let text = "a:\n  image: alpine:3\n  script: [one]\n  cache: { key: k, paths: [x] }\n  artifacts: { paths: [y], reports: { junit: r.xml } }\n";
     let gitlab = converted(Language::GitLab, text);
     assert!(gitlab.left.is_empty(), "{:?}", gitlab.left);
     let not_run: Vec<_> = gitlab.not_run.iter().map(|note| (note.line, note.what.as_str())).collect();
-    assert_eq!(not_run, [(5, "artifacts")]);
-    let at = gitlab.text.lines().position(|line| line.trim_start() == "artifacts:").unwrap();
+    assert_eq!(not_run, [(5, "reports")]);
+    let at = gitlab.text.lines().position(|line| line.trim_start() == "reports:").unwrap();
     let comment = gitlab.text.lines().nth(at - 1).unwrap();
     assert!(comment.contains("# `") && comment.contains("this version cannot run it"), "{}", gitlab.text);
     let text = "steps: [{ name: a, image: alpine:3, commands: [one] }, { name: b, image: node:24, commands: [two] }]\n\

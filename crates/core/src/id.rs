@@ -82,3 +82,7 @@ id!(
     /// A forge that the server may call.
     ConnectionId
 );
+id!(
+    /// An artifact of a job.
+    ArtifactId
+);

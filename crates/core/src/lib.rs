@@ -4,6 +4,7 @@
 //! Pure data and pure functions. Nothing here may depend on tokio, SQL, HTTP or Docker.
 
 pub mod access;
+pub mod artifact;
 pub mod cache;
 pub mod commit_status;
 pub mod denied;
@@ -27,12 +28,13 @@ pub mod template;
 pub mod timestamp;
 pub mod unsupported;
 
+pub use artifact::{ArtifactFile, ArtifactKind, BlobId};
 pub use cache::{CacheAccess, CachePath};
 pub use commit_status::StatusDetail;
 pub use denied::{DeniedAddresses, DeniedAddressesError};
 pub use diagnostic::{Diagnostic, Severity, Span};
 pub use event::{DueSchedule, Event, EventName};
-pub use id::{BuildId, CacheId, ConnectionId, DeliveryId, JobId, RepoId, SessionId, TokenId};
+pub use id::{ArtifactId, BuildId, CacheId, ConnectionId, DeliveryId, JobId, RepoId, SessionId, TokenId};
 pub use image_ref::ImageRef;
 pub use outcome::{ErrorKind, Outcome};
 pub use plan::{BuildPlan, JobPlan, StepPlan};

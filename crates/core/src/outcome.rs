@@ -67,6 +67,10 @@ pub enum ErrorKind {
     ServiceFailed,
     /// The container of a step with its own image could not be started, or ended before its step did.
     ContainerFailed,
+    /// What the job was to leave cannot be kept: it exceeds a limit, or nobody took it.
+    ArtifactsFailed,
+    /// An artifact that the job needs is not there.
+    ArtifactMissing,
     /// A bug in Longshore.
     Internal,
 }
@@ -93,7 +97,9 @@ impl ErrorKind {
             | Self::SecretMissing
             | Self::NotApproved
             | Self::DockerNotGranted
-            | Self::Expression => false,
+            | Self::Expression
+            | Self::ArtifactsFailed
+            | Self::ArtifactMissing => false,
         }
     }
 }

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    artifact::ArtifactKind,
     docker::Docker,
     expression::{Expression, Value},
     template::Template,
@@ -136,6 +137,38 @@ impl JobPlan {
     }
 }
 
+/// Files that are collected after a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collected<'a> {
+    pub kind: ArtifactKind,
+    pub name: Template,
+    pub paths: &'a [Template],
+    pub when: ArtifactWhen,
+    pub expire_in_ms: Option<u64>,
+}
+
+impl JobPlan {
+    /// Returns everything that is collected after the job: its artifacts, then the files of its reports.
+    #[must_use]
+    pub fn collected(&self) -> Vec<Collected<'_>> {
+        let artifacts = self.artifacts.iter().map(|artifact| Collected {
+            kind: ArtifactKind::Files,
+            name: artifact.name.clone(),
+            paths: &artifact.paths,
+            when: artifact.when,
+            expire_in_ms: artifact.expire_in_ms,
+        });
+        let reports = ReportFormat::ALL.into_iter().map(|format| Collected {
+            kind: ArtifactKind::Report(format),
+            name: format.as_str().into(),
+            paths: self.reports.globs(format),
+            when: ArtifactWhen::Always,
+            expire_in_ms: None,
+        });
+        artifacts.chain(reports.filter(|report| !report.paths.is_empty())).collect()
+    }
+}
+
 /// When a registry is asked for an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum PullPolicy {
@@ -214,7 +247,7 @@ fn is_default_network(network: &Network) -> bool {
 }
 
 /// A job that must have ended before another one starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Need {
     /// The needed job's [`JobPlan::key`].
     pub key: String,
@@ -223,6 +256,9 @@ pub struct Need {
     /// Whether the result of the needed job does not matter. It is waited for all the same.
     #[serde(default, skip_serializing_if = "is_false")]
     pub optional: bool,
+    /// The names of its artifacts whose files are put into the workspace; `*` for all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<String>,
 }
 
 /// How the jobs of one matrix, which have the same `pipeline` and `job`, affect each other.
@@ -381,6 +417,47 @@ impl Reports {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.junit.is_empty()
+    }
+
+    /// Returns the globs of the reports of one format.
+    #[must_use]
+    pub fn globs(&self, format: ReportFormat) -> &[Template] {
+        match format {
+            ReportFormat::Junit => &self.junit,
+            ReportFormat::Coverage | ReportFormat::Sarif => &[],
+        }
+    }
+}
+
+/// A format of reports that the server reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReportFormat {
+    Junit,
+    Coverage,
+    Sarif,
+}
+
+impl ReportFormat {
+    pub const ALL: [Self; 3] = [Self::Junit, Self::Coverage, Self::Sarif];
+
+    /// The key of `reports` in pipeline files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Junit => "junit",
+            Self::Coverage => "coverage",
+            Self::Sarif => "sarif",
+        }
+    }
+}
+
+impl std::str::FromStr for ReportFormat {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|format| format.as_str() == word);
+        found.ok_or_else(|| format!("`{word}` is no format of reports"))
     }
 }
 

@@ -101,6 +101,8 @@ pub enum AgentError {
     ServiceFailed,
     /// The container of a step could not be started, or ended before its step did.
     ContainerFailed,
+    /// What the job was to leave exceeds a limit, or nobody took it.
+    ArtifactsFailed,
     /// Another protocol version, or a plan that cannot be read.
     Protocol,
     Internal,

@@ -29,7 +29,6 @@ impl JobPlan {
     /// Returns the parts of this job that this version cannot run.
     pub fn unsupported(&self) -> Vec<Unsupported> {
         let own = [
-            (!self.artifacts.is_empty(), Unsupported::Key("artifacts")),
             (!self.reports.is_empty(), Unsupported::Key("reports")),
             (self.checkout.as_ref().is_some_and(|checkout| checkout.lfs), Unsupported::Checkout("lfs")),
         ];

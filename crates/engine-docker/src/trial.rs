@@ -123,6 +123,7 @@ async fn ask(
         known: BTreeMap::new(),
         masks: Vec::new(),
         checkout: None,
+        artifacts: None,
         limits: Limits {
             memory: Some(MEMORY),
             pids: PIDS,

@@ -10,6 +10,7 @@ use longshore_agent_protocol::{ToAgent, UNFIT_SANDBOX};
 use longshore_core::{ErrorKind, Outcome};
 use tokio::time::Instant;
 
+use crate::artifacts::Failed;
 use crate::checkout::{CheckoutSender, Opening};
 use crate::engine::{End, Engine, Removal, Standing};
 use crate::error::EngineError;
@@ -214,6 +215,7 @@ impl Follower<'_> {
                         longshore_agent_protocol::VERSION
                     ),
                 },
+                Ending::Artifacts(failed) => artifacts_failed(failed),
                 Ending::Journal(error) => journal_outcome(&error),
                 Ending::OtherCheckout => {
                     // Without its checkout, an agent begins nothing; but it may have reported its end.
@@ -344,6 +346,20 @@ impl Follower<'_> {
             }
         }
     }
+}
+
+/// The outcome of a job whose files cannot be stored.
+fn artifacts_failed(failed: Failed) -> Outcome {
+    let Failed { kind, message } = failed;
+    if kind == std::io::ErrorKind::InvalidData {
+        let message = format!("the job's files are not what its agent may send: {message}");
+        return Outcome::Error { kind: ErrorKind::Lost, message };
+    }
+    let full = kind == std::io::ErrorKind::StorageFull;
+    let kind = if full { ErrorKind::DiskFull } else { ErrorKind::Internal };
+    let message =
+        format!("the job's artifacts could not be stored: {message}; free some space in Longshore's data folder");
+    Outcome::Error { kind, message }
 }
 
 fn checkout_failed(why: impl fmt::Display) -> Outcome {

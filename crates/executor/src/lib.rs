@@ -6,14 +6,16 @@
 //!
 //! How a job runs: [`Executor::run_job`] (`run`) starts a container (`placement`, with `images`, `sandboxes`, `agent`)
 //! and follows its agent (`follow`; one session in `session`; `log_recorder` writes the agent's messages into the
-//! journal). `members` starts the containers beside the job's own, `guards` that of a job's Docker API, `caches` prepares
-//! and keeps its caches (`accounts` finds where an image's user has them, `cache_upkeep` is for their
-//! owner). What is left is removed in the background (`cleanup`, `removal`). [`Executor::adopt`] (`adoption`) enters
+//! journal, `artifacts` passes the job's files to their store). `members` starts the containers beside the job's own,
+//! `guards` that of a job's Docker API, `caches` prepares and keeps its caches (`accounts` finds where an image's user has
+//! them, `cache_upkeep` is for their owner). What is left is removed in the background (`cleanup`, `removal`).
+//! [`Executor::adopt`] (`adoption`) enters
 //! in the middle.
 
 mod accounts;
 mod adoption;
 mod agent;
+mod artifacts;
 mod attempt;
 mod cache_upkeep;
 mod caches;
@@ -49,6 +51,7 @@ mod spool;
 mod starts;
 mod wait;
 
+pub use artifacts::{ArtifactStore, ArtifactWriter};
 pub use attempt::AttemptId;
 pub use checkout::{CheckoutSource, CheckoutStream};
 pub use cleaning::{CleanScope, Orphans, Removed};
@@ -60,6 +63,7 @@ pub use image_access::{ImageAccess, ImageRule};
 pub use job_caches::{CacheRecords, FoundCache, JobCache, JobCaches, MAX_LAYERS};
 pub use journal::Journal;
 pub use link::{FromLink, Link};
+pub use longshore_agent_protocol::{AnnouncedFile, ArtifactLimits};
 pub use operator_env::{OperatorEnv, PROXY_VARIABLES, other_case};
 pub use options::{ExecutorOptions, Limits, PullPolicy, Ulimit};
 pub use pull_failure::PullFailure;

@@ -192,11 +192,16 @@ impl LogRecorder {
         self.push(0, Timestamp::now(), Record::NO_STEP, RecordKind::Output(Stream::System), line.into());
     }
 
-    /// Adds a numbered message of the agent. The two messages that only concern the session make no record.
+    /// Adds a numbered message of the agent. Messages that only concern the session, and those about files, make no record.
     pub(crate) fn record(&mut self, seq: u64, message: FromAgent) {
         let at = Timestamp::from_millis;
         match message {
-            FromAgent::Ready { .. } | FromAgent::Lost => return,
+            FromAgent::Ready { .. }
+            | FromAgent::Lost
+            | FromAgent::ArtifactFile(_)
+            | FromAgent::ArtifactData(_)
+            | FromAgent::ArtifactFileEnd { .. }
+            | FromAgent::ArtifactsEnd { .. } => return,
             FromAgent::Output { step, stderr, time_ms, data } => {
                 let stream = if stderr { Stream::Stderr } else { Stream::Stdout };
                 // Output that is cut off keeps its number, so the records have no gap.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use longshore_agent_protocol::ArtifactLimits;
 pub use longshore_core::plan::PullPolicy;
 use longshore_core::plan::Resources;
 
@@ -62,6 +63,8 @@ pub struct Limits {
     pub log: u64,
     /// Time between TERM and KILL.
     pub grace: Duration,
+    /// What it may leave.
+    pub artifacts: ArtifactLimits,
 }
 
 impl Limits {
@@ -82,6 +85,7 @@ impl Limits {
             time: self.time,
             log: self.log,
             grace: self.grace,
+            artifacts: self.artifacts,
         }
     }
 }
@@ -98,6 +102,7 @@ impl Default for Limits {
             time: None,
             log: 1 << 30,
             grace: Duration::from_secs(10),
+            artifacts: ArtifactLimits::default(),
         }
     }
 }

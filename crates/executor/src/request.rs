@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use longshore_agent_protocol::mask::Patterns;
 use longshore_agent_protocol::message::{ProgramSpec, ServiceSpec};
-use longshore_agent_protocol::{JobSpec, MemberId, StepSpec};
+use longshore_agent_protocol::{ArtifactSpec, JobSpec, MemberId, StepSpec};
 use longshore_core::expression::Value;
-use longshore_core::plan::WORKSPACE;
+use longshore_core::plan::{Collected, WORKSPACE};
 use longshore_core::result::{AgentError, JobResult, StepResult};
 use longshore_core::{BuildId, ErrorKind, ImageRef, JobId, JobPlan, Outcome, StepPlan, Template, Timestamp};
 
+use crate::artifacts::ArtifactStore;
 use crate::attempt::AttemptId;
 use crate::checkout::CheckoutSource;
 use crate::docker::DockerAccess;
@@ -46,6 +47,8 @@ pub struct JobRequest {
     /// More values to mask.
     pub masks: Vec<String>,
     pub checkout: Option<Arc<dyn CheckoutSource>>,
+    /// Where the files that it leaves are stored. Without it, it leaves none.
+    pub artifacts: Option<Arc<dyn ArtifactStore>>,
     pub limits: Limits,
     /// When registries are asked for images, where the plan does not say so.
     pub pull: PullPolicy,
@@ -193,7 +196,28 @@ impl JobRequest {
             caches: self.caches.wanted.iter().flat_map(JobCache::specs).collect(),
             authorities: self.operator.authorities.clone(),
             member: None,
+            artifacts: self.artifact_specs(),
+            artifact_limits: (self.artifacts.is_some() && self.leaves_files()).then_some(self.limits.artifacts),
         }
+    }
+
+    /// Whether the plan says that it leaves files.
+    pub(crate) fn leaves_files(&self) -> bool {
+        !self.plan.collected().is_empty()
+    }
+
+    /// What the agent collects.
+    fn artifact_specs(&self) -> Vec<ArtifactSpec> {
+        if self.artifacts.is_none() {
+            return Vec::new();
+        }
+        let spec = |one: Collected<'_>| ArtifactSpec {
+            kind: one.kind,
+            name: one.name,
+            paths: one.paths.to_vec(),
+            when: one.when,
+        };
+        self.plan.collected().into_iter().map(spec).collect()
     }
 
     /// The outcome for the agent's result. The agent takes every TERM for a cancel; `canceled` says whether somebody
@@ -223,6 +247,7 @@ impl JobRequest {
                     AgentError::CheckoutFailed => ErrorKind::CheckoutFailed,
                     AgentError::DiskFull => ErrorKind::DiskFull,
                     AgentError::Expression => ErrorKind::Expression,
+                    AgentError::ArtifactsFailed => ErrorKind::ArtifactsFailed,
                     AgentError::ServiceFailed => ErrorKind::ServiceFailed,
                     AgentError::ContainerFailed => ErrorKind::ContainerFailed,
                     AgentError::Protocol | AgentError::Internal => ErrorKind::AgentFailed,

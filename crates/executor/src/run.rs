@@ -9,6 +9,7 @@ use longshore_core::{ErrorKind, Outcome};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::artifacts::ArtifactReceiver;
 use crate::caches::Caches;
 use crate::engine::Pod;
 use crate::error::EngineError;
@@ -104,6 +105,8 @@ impl Executor {
         let (requested, updates) = (recorder.take_requested(), reports.updates.downgrade());
         let members = Members::start(&self.placement, request, &pod, !start.fresh, requested, updates);
         let _starting = members.as_ref().map(|members| members.guard());
+        let store = request.artifacts.clone().filter(|_| request.leaves_files());
+        let receiver = store.map(ArtifactReceiver::new);
         let follower = Follower {
             engine: &*self.engine,
             job: Followed {
@@ -113,6 +116,7 @@ impl Executor {
                 cancel: &reports.cancel,
                 agent: &self.agent,
                 members: members.as_ref(),
+                artifacts: receiver.as_ref(),
                 agent_patience: self.options.agent_patience,
             },
             patience: self.options.patience,

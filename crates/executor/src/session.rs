@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::AgentHealth;
+use crate::artifacts::{ArtifactReceiver, ArtifactWords, Failed, Piece};
 use crate::checkout::{CheckoutError, CheckoutSender};
 use crate::engine::Pod;
 use crate::link::{LinkReader, LinkWriter};
@@ -26,6 +27,8 @@ use crate::request::{JobRequest, JobUpdate, Phase};
 
 /// Time after the agent's own deadlines before the container is killed.
 pub(crate) const SLACK: Duration = Duration::from_secs(10);
+/// How long an agent that hands over files may be silent once its job's time is over.
+const HANDING_OVER: Duration = Duration::from_secs(60);
 /// The agent's limit for `always()` steps after a cancel or the deadline (PROTOCOL.md).
 pub(crate) const ALWAYS_LIMIT: Duration = Duration::from_secs(60);
 
@@ -44,6 +47,8 @@ pub(crate) enum Ending {
     Version(u32),
     Journal(io::Error),
     Checkout(io::Error),
+    /// The job's files cannot be stored.
+    Artifacts(Failed),
     /// The agent has the beginning of another checkout, but not its end.
     OtherCheckout,
     /// The container has to be killed, for this reason.
@@ -67,6 +72,8 @@ struct Seen {
     ready: Option<Ready>,
     /// Number of steps that began or ended.
     steps: u64,
+    /// The agent hands over the job's files. That has no part in the job's time.
+    hands_over: bool,
     /// Reading is paused, because what has arrived has to be written first.
     paused: bool,
 }
@@ -89,6 +96,8 @@ pub(crate) struct Followed<'a> {
     pub(crate) agent: &'a AgentHealth,
     /// The containers beside its own.
     pub(crate) members: Option<&'a Arc<Members>>,
+    /// Takes the files that it leaves.
+    pub(crate) artifacts: Option<&'a ArtifactReceiver>,
     /// How long the agent may take to answer.
     pub(crate) agent_patience: Duration,
 }
@@ -168,7 +177,17 @@ async fn read(
                             return flush_then(job, recorder, acked, Ending::Garbage(error.to_string())).await;
                         }
                     };
-                    match &item.message {
+                    let message = match piece_of(item.message) {
+                        Ok(piece) => {
+                            see.send_if_modified(|seen| !std::mem::replace(&mut seen.hands_over, true));
+                            match job.artifacts.map_or(Err("it sends files".to_owned()), |files| files.receive(piece)) {
+                                Ok(()) => continue,
+                                Err(why) => return flush_then(job, recorder, acked, Ending::Garbage(why)).await,
+                            }
+                        }
+                        Err(message) => message,
+                    };
+                    match &message {
                         FromAgent::Ready { version, .. } if *version != VERSION => return Ending::Version(*version),
                         &FromAgent::Ready { planned, checkout_received, checkout_whole, .. } => {
                             job.agent.runs();
@@ -186,9 +205,15 @@ async fn read(
                                 members.run(*step, container.clone());
                             }
                         }
-                        FromAgent::Output { .. } | FromAgent::Note { .. } | FromAgent::ServiceReady { .. } => {}
+                        FromAgent::Output { .. }
+                        | FromAgent::Note { .. }
+                        | FromAgent::ServiceReady { .. }
+                        | FromAgent::ArtifactFile(_)
+                        | FromAgent::ArtifactData(_)
+                        | FromAgent::ArtifactFileEnd { .. }
+                        | FromAgent::ArtifactsEnd { .. } => {}
                     }
-                    recorder.record(item.seq, item.message);
+                    recorder.record(item.seq, message);
                 }
                 recorder.start();
                 if recorder.is_over_limit() {
@@ -198,6 +223,17 @@ async fn read(
                 see.send_modify(|seen| seen.paused = recorder.is_full());
             }
         }
+    }
+}
+
+/// Returns a message about the job's files as the receiver takes it, and any other message as it is.
+fn piece_of(message: FromAgent) -> Result<Piece, FromAgent> {
+    match message {
+        FromAgent::ArtifactFile(file) => Ok(Piece::File(file)),
+        FromAgent::ArtifactData(data) => Ok(Piece::Data(data)),
+        FromAgent::ArtifactFileEnd { whole } => Ok(Piece::FileEnd { whole }),
+        FromAgent::ArtifactsEnd { files } => Ok(Piece::End { files }),
+        other => Err(other),
     }
 }
 
@@ -221,7 +257,7 @@ async fn flush_then(
     }
 }
 
-/// Writes until the end of the session; returns only if the checkout cannot be sent. The reader reports a broken link,
+/// Writes until the end of the session; returns only if the checkout cannot be sent, or files cannot be stored. The reader reports a broken link,
 /// because the agent's last messages may still be on their way.
 async fn write(
     job: &Followed<'_>,
@@ -267,6 +303,7 @@ async fn write(
         }
     }
 
+    let mut words = ArtifactWords::new(job.artifacts);
     let mut failures = job.members.map(|members| members.failures());
     let mut told = 0;
     let mut canceled = false;
@@ -290,6 +327,10 @@ async fn write(
                 }
                 sent
             }
+            word = words.next() => match word {
+                Ok(word) => send(writer, session, &word).await,
+                Err(failed) => return Ending::Artifacts(failed),
+            },
             message = checkout.next() => match message {
                 Ok(message) => send(writer, session, &message).await,
                 Err(CheckoutError::Source(error)) => return Ending::Checkout(error),
@@ -339,7 +380,10 @@ async fn watch_clock(job: &Followed<'_>, mut seen: watch::Receiver<Seen>, deadli
         return Stuck::NoAnswer;
     }
     tokio::select! {
-        () = tokio::time::sleep_until(deadline) => return Stuck::OverTime,
+        () = tokio::time::sleep_until(deadline) => {
+            while still_hands_over(job, &mut seen).await {}
+            return Stuck::OverTime;
+        }
         () = job.cancel.cancelled() => {}
     }
     let grace = job.request.limits.grace;
@@ -353,6 +397,20 @@ async fn watch_clock(job: &Followed<'_>, mut seen: watch::Receiver<Seen>, deadli
     // An agent that continues to print gets no more time than any other.
     let _ = tokio::time::timeout_at(deadline, patience).await;
     Stuck::IgnoresCancel
+}
+
+/// Waits for the next sign of an agent that hands over files. Returns `false` if there is none, and not because of us.
+async fn still_hands_over(job: &Followed<'_>, seen: &mut watch::Receiver<Seen>) -> bool {
+    if !seen.borrow().hands_over {
+        return false;
+    }
+    let is_behind = || job.artifacts.is_some_and(ArtifactReceiver::is_behind);
+    let waited_for_us = is_behind();
+    tokio::select! {
+        biased;
+        changed = seen.changed() => changed.is_ok(),
+        () = tokio::time::sleep(HANDING_OVER) => waited_for_us || is_behind() || seen.borrow().paused,
+    }
 }
 
 /// Waits until `wanted` is true; gives up if nothing has arrived for `patience`. The awaited message may be behind a

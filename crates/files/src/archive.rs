@@ -1,5 +1,5 @@
-//! Writes the archive of a backup: a tar with the copy of the database, the private files, the logs, and checksums of
-//! all of them.
+//! Writes the archive of a backup: a tar with the copy of the database, the private files, the logs, the files of
+//! artifacts, and checksums of all of them.
 //!
 //! `SHA256SUMS` (in the format of `sha256sum -c`) and `manifest.json` come last: a tar without them was cut off. A log
 //! only grows, so a log that is still being written is archived up to its last whole record. The store's backup calls
@@ -11,12 +11,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use longshore_core::{JobId, Timestamp};
+use longshore_core::{BlobId, JobId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    FilesError, folder,
+    FilesError,
+    artifacts::Blobs,
+    folder,
     logs::{JournalFile, Logs, survey},
 };
 
@@ -104,6 +106,18 @@ impl<W: Write> Archive<W> {
         };
         let name = Path::new(folder::LOGS).join(logs.relative_path(log.job, log.attempt));
         self.add(&name.to_string_lossy(), &path, file.reader(), length)
+    }
+
+    /// Adds a file of an artifact. A missing one becomes a warning.
+    pub fn add_blob(&mut self, blobs: &Path, blob: &BlobId) -> Result<(), FilesError> {
+        let relative = Blobs::relative_path(blob);
+        let path = blobs.join(&relative);
+        if !path.is_file() {
+            self.warnings.push(format!("a file of an artifact is missing: {}", path.display()));
+            return Ok(());
+        }
+        let name = Path::new(folder::ARTIFACTS).join(folder::BLOBS).join(relative);
+        self.add_whole(&name.to_string_lossy(), &path)
     }
 
     /// Adds a file if it exists.

@@ -9,6 +9,12 @@ use std::{
 
 pub const DATABASE: &str = "longshore.db";
 pub const LOGS: &str = "logs";
+/// What jobs leave.
+pub const ARTIFACTS: &str = "artifacts";
+/// In [`ARTIFACTS`]: the bytes of files, by their SHA-256.
+pub const BLOBS: &str = "blobs";
+/// In [`ARTIFACTS`]: what arrives of running jobs; never in a backup.
+pub const INCOMING: &str = "incoming";
 /// Keys and tokens: mode 0600, and left out of a backup on request.
 pub const PRIVATE: [&str; 2] = ["secrets.key", "admin-token"];
 pub const LOCK: &str = "lock";

@@ -151,7 +151,7 @@ fn copy(from: &mut impl Read, to: &mut File, path: &Path) -> Result<(), FilesErr
 }
 
 /// Returns whether a backup has a file of this name: the database, the private files, `logs/<yyyy-mm>/<dd>/<name>`,
-/// checksums and manifest.
+/// `artifacts/blobs/<xx>/<name>`, checksums and manifest.
 fn is_known(name: &Path) -> bool {
     let parts: Option<Vec<&str>> = name
         .components()
@@ -164,6 +164,7 @@ fn is_known(name: &Path) -> bool {
         Some([folder::DATABASE | SUMS | MANIFEST]) => true,
         Some([name]) => folder::PRIVATE.contains(name),
         Some([folder::LOGS, rest @ .., _]) => rest.len() <= 2,
+        Some([folder::ARTIFACTS, folder::BLOBS, _, _]) => true,
         _ => false,
     }
 }
@@ -236,7 +237,7 @@ fn put_in_place(data_dir: &Path, staging: &Path) -> Result<(), FilesError> {
     let mark = staging.join(folder::IDENTITY);
     folder::write_private(&mark, folder::RESTORED).map_err(|source| FilesError::io(&mark, source))?;
     give_to_owner_of(data_dir, staging)?;
-    for name in [folder::LOGS, folder::IDENTITY].into_iter().chain(folder::PRIVATE) {
+    for name in [folder::LOGS, folder::ARTIFACTS, folder::IDENTITY].into_iter().chain(folder::PRIVATE) {
         let from = staging.join(name);
         if from.exists() {
             fs::rename(&from, data_dir.join(name)).map_err(|source| FilesError::io(&from, source))?;
@@ -276,12 +277,30 @@ mod tests {
 
     #[test]
     fn only_the_names_that_a_backup_has_are_taken_from_a_tar() {
-        for good in ["longshore.db", "admin-token", "secrets.key", "logs/2026-01/02/x-1.log", "manifest.json", SUMS] {
+        for good in [
+            "longshore.db",
+            "admin-token",
+            "secrets.key",
+            "logs/2026-01/02/x-1.log",
+            "artifacts/blobs/ab/abcd.zst",
+            "manifest.json",
+            SUMS,
+        ] {
             assert!(is_known(Path::new(good)), "{good}");
         }
-        for bad in
-            ["/longshore.db", "../x", "logs", "logs/../../x", "logs/a/b/c/d", "lock", "mirrors/x", "", "logs/./../x"]
-        {
+        for bad in [
+            "/longshore.db",
+            "../x",
+            "logs",
+            "artifacts/incoming/x",
+            "artifacts/blobs/../x",
+            "logs/../../x",
+            "logs/a/b/c/d",
+            "lock",
+            "mirrors/x",
+            "",
+            "logs/./../x",
+        ] {
             assert!(!is_known(Path::new(bad)), "{bad}");
         }
     }

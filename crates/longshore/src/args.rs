@@ -10,7 +10,9 @@ use longshore_agent::{AgentOptions, Membership};
 use longshore_agent_protocol::ImageConfig;
 use longshore_core::DeniedAddresses;
 
-pub(crate) use self::remote::{Approval, Build, Cache, Connection, Registry, Remote, Repo, Rules, Secret, Token};
+pub(crate) use self::remote::{
+    Approval, Artifact, Build, Cache, Connection, Registry, Remote, Repo, Rules, Secret, Token,
+};
 use self::values::{Nonce, image_config, key_value, nonce, secret};
 use crate::config::Settings;
 
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     Repo(Remote<Repo>),
     /// Start, view, cancel and rerun builds
     Build(Remote<Build>),
+    /// List and download the artifacts of a build
+    Artifact(Remote<Artifact>),
     /// Manage a repository's secrets
     Secret(Remote<Secret>),
     /// Manage credentials for private image registries

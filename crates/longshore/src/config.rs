@@ -21,7 +21,7 @@ use anyhow::Context as _;
 use ipnet::IpNet;
 use longshore_api::PublicUrl;
 use longshore_core::{DeniedAddresses, RegistryHost};
-use longshore_executor::{Limits, PullPolicy};
+use longshore_executor::{ArtifactLimits, Limits, PullPolicy};
 use longshore_pipeline::image_rules::ImageRules;
 use longshore_store::{retention::Retention, secrets::SecretKey};
 
@@ -71,6 +71,8 @@ pub(crate) struct Config {
     pub(crate) retention: Retention,
     /// The most bytes that all caches take.
     pub(crate) cache_budget: u64,
+    /// How long artifacts are kept whose pipeline does not say so.
+    pub(crate) artifact_age: Option<Duration>,
     /// Warnings to log once the log is set up.
     pub(crate) warnings: Vec<&'static str>,
 }
@@ -110,6 +112,11 @@ impl Settings {
             log: match given.job_log_mib {
                 0 => u64::MAX,
                 mib => mib.saturating_mul(1 << 20),
+            },
+            artifacts: ArtifactLimits {
+                file_bytes: given.artifacts_file_mib.saturating_mul(1 << 20),
+                job_bytes: given.artifacts_job_mib.saturating_mul(1 << 20),
+                files: given.artifacts_files,
             },
             ..Limits::default()
         };
@@ -152,6 +159,7 @@ impl Settings {
             limits,
             log: given.log,
             log_json: given.log_json,
+            artifact_age: given.retention.artifact_age(),
             retention: given.retention.limits(),
             cache_budget: match given.cache.max_mib {
                 0 => u64::MAX,
@@ -186,6 +194,13 @@ impl MergedRetention {
             max_builds_per_repo: some(self.max_builds_per_repo),
             max_log_bytes: some(self.max_log_mib).map(|mib| mib.saturating_mul(1 << 20)),
             max_delivery_age: days(self.max_delivery_age_days),
+            max_artifact_bytes_per_repo: some(self.max_artifact_mib_per_repo).map(|mib| mib.saturating_mul(1 << 20)),
+            keeps_expired: false,
         }
+    }
+
+    fn artifact_age(&self) -> Option<Duration> {
+        let days = u64::from(self.max_artifact_age_days);
+        (days > 0).then(|| Duration::from_secs(days * 24 * 60 * 60))
     }
 }

@@ -19,6 +19,8 @@ mod contexts;
 mod docker_access;
 mod job_env;
 mod journal;
+mod kept;
+mod needed_files;
 mod proxies;
 mod registries;
 mod runner;
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Healthcheck { listen } => commands::health::run(&listen),
         Command::Repo(repo) => commands::repo::run(repo),
         Command::Build(build) => commands::build::run(build),
+        Command::Artifact(artifact) => commands::artifact::run(artifact),
         Command::Secret(secret) => commands::secret::run(secret),
         Command::Cache(cache) => commands::cache::run(cache),
         Command::Registry(registry) => commands::registry::run(registry),

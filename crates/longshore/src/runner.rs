@@ -15,7 +15,7 @@ use longshore_executor::{
     Limits, Phase, PullPolicy,
 };
 use longshore_pipeline::{BuildFacts, build_variables, secret_rules};
-use longshore_scheduler::{Order, Report, ReportKind};
+use longshore_scheduler::{Ended, Order, Report, ReportKind};
 use longshore_store::{
     Store,
     builds::{self, Build},
@@ -36,7 +36,8 @@ use crate::{
     docker_access::DockerSettings,
     job_env::JobEnv,
     journal::StoreJournal,
-    registries,
+    kept::{self, Kept, Leaves},
+    needed_files, registries,
 };
 
 /// The pause between two attempts to adopt a running job.
@@ -58,6 +59,8 @@ pub(crate) struct Extras {
     pub(crate) images: Option<ImageRule>,
     /// What the operator says about Docker in jobs.
     pub(crate) docker: DockerSettings,
+    /// How long artifacts are kept whose plan does not say so; with their builds without it.
+    pub(crate) artifact_age: Option<Duration>,
     /// How long a job waits for space on a full disk before it ends.
     pub(crate) disk_patience: Duration,
     /// The server's address, for links in variables; empty without a server.
@@ -107,7 +110,7 @@ impl Runner {
                         let outcome = internal("internal error; see the server's log");
                         let runner = self.clone();
                         // In a task of its own, because the dispatcher may be waiting for this loop.
-                        jobs.spawn(async move { runner.report(job, over, ReportKind::Ended(outcome)).await });
+                        jobs.spawn(async move { runner.report(job, over, outcome.into()).await });
                     }
                 }
                 order = orders.recv() => {
@@ -137,6 +140,11 @@ impl Runner {
                     cancels.insert(job, (attempt, cancel.clone()));
                     let runner = self.clone();
                     let task = jobs.spawn(async move {
+                        let leaves = match &order {
+                            Some(Order::Start(claimed)) => Leaves::of(&claimed.plan, runner.extras.artifact_age),
+                            Some(Order::Adopt(running)) => Leaves::of(&running.plan, runner.extras.artifact_age),
+                            Some(Order::PullAhead(_) | Order::Cancel(_)) | None => Leaves::default(),
+                        };
                         let outcome = match order {
                             Some(Order::Start(claimed)) => {
                                 let approved = claimed.job.approved_by.is_some();
@@ -146,7 +154,7 @@ impl Runner {
                             Some(Order::Adopt(running)) => runner.adopt(*running, cancel).await,
                             Some(Order::PullAhead(_) | Order::Cancel(_)) | None => return,
                         };
-                        runner.report(job, attempt, ReportKind::Ended(outcome)).await;
+                        runner.report_end(job, attempt, &leaves, outcome).await;
                     });
                     jobs_by_task.insert(task.id(), (job, attempt));
                 }
@@ -310,6 +318,7 @@ impl Runner {
             ),
             None => None,
         };
+        let checkout = needed_files::with_needed(&self.store, origin.build, &plan, checkout).await?;
         let images = self.image_access(origin, &plan, missing).await?;
         let docker = extras.docker.access(&origin.repo.docker, &origin.build.event, &plan, &images, missing)?;
         let caches =
@@ -337,6 +346,7 @@ impl Runner {
             known,
             masks: self.extras.job_env.masks(),
             checkout,
+            artifacts: Some(kept::store_of(&self.store, AttemptId { job, attempt }, &limits.artifacts)),
             limits,
             pull: extras.pull,
             images,
@@ -415,6 +425,18 @@ impl Runner {
             };
             self.report(job, attempt, what).await;
         }
+    }
+
+    /// Reports the end of an attempt, with what it has left.
+    async fn report_end(&self, job: JobId, attempt: u32, leaves: &Leaves, outcome: Outcome) {
+        let ended = match Kept::of(&self.store, job, attempt, leaves).await {
+            Ok(Kept { artifacts }) => Ended { outcome, artifacts },
+            Err(error) => {
+                let outcome = internal(&format!("what the job left cannot be read: {error}"));
+                Ended { outcome, artifacts: Vec::new() }
+            }
+        };
+        self.report(job, attempt, ReportKind::Ended(Box::new(ended))).await;
     }
 
     async fn report(&self, job: JobId, attempt: u32, what: ReportKind) {

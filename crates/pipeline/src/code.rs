@@ -95,6 +95,7 @@ codes! {
     NeverSent = "LS062", "Event that the forge never sends";
     NotMergeable = "LS063", "Cannot be merged";
     MergesDiffer = "LS064", "Pull requests built in different ways";
+    UnknownArtifact = "LS065", "Unknown artifact in `needs`";
     SecretWithheld = "LS070", "Secret withheld by its rules";
 }
 

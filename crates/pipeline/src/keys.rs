@@ -188,8 +188,8 @@ pub(super) const JOB: Keys = Keys {
 /// A need that is written as a mapping.
 pub(super) const NEED: Keys = Keys {
     subject: "an entry of `needs`",
-    known: &["job", "optional"],
-    foreign: &[("name", "did you mean `job`?"), ("artifacts", "artifacts are not passed on by `needs`: remove it")],
+    known: &["job", "optional", "artifacts"],
+    foreign: &[("name", "did you mean `job`?"), ("artifact", "did you mean `artifacts`?")],
 };
 
 /// The keys of a matrix that are not axes. The reader of a matrix takes every other key as an axis.

@@ -160,6 +160,16 @@ pub(super) struct Group {
     pub(super) at: At,
 }
 
+/// A job of the same pipeline that another one needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Need {
+    pub(super) job: String,
+    /// Whether the other job runs whatever its result is.
+    pub(super) optional: bool,
+    /// Its artifacts whose files the other job gets; `*` for all.
+    pub(super) artifacts: Vec<String>,
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Job {
     pub(super) name: String,
@@ -168,8 +178,7 @@ pub(super) struct Job {
     pub(super) image_at: At,
     /// Everything but the fields below; key, names and needs are set when the build is planned.
     pub(super) draft: JobPlan,
-    /// Jobs of the same pipeline, and whether this job runs whatever their results are.
-    pub(super) needs: Vec<(String, bool)>,
+    pub(super) needs: Vec<Need>,
     pub(super) approval: Option<Template>,
     pub(super) runs_on: BTreeMap<String, Template>,
     pub(super) continue_on_error: Flag,

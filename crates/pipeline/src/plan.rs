@@ -18,7 +18,7 @@ use self::{
 use super::{
     code::Code,
     contexts, input, limits,
-    model::{At, Combination, Job, Pipeline, With},
+    model::{self, At, Combination, Job, Pipeline, With},
     triggers::starts,
     variables,
 };
@@ -215,12 +215,13 @@ impl PipelinePlanner<'_> {
     /// Returns the needs of a job; a need of a job with a matrix means all jobs that the matrix makes.
     fn needs(&self, job: &Job) -> Vec<Need> {
         let mut needs = Vec::new();
-        for (name, optional) in &job.needs {
+        for model::Need { job: name, optional, artifacts } in &job.needs {
             let Some(other) = self.pipeline.jobs.iter().find(|other| other.name == *name) else { continue };
             needs.extend(other.combinations.iter().map(|combination| Need {
                 key: self.job_key(&format!("{name}{}", combination.suffix())),
                 job: name.clone(),
                 optional: *optional,
+                artifacts: artifacts.clone(),
             }));
         }
         needs

@@ -14,6 +14,7 @@ use longshore_core::{BuildId, JobId, Outcome, Status, StepResult, Timestamp, acc
 use longshore_store::{
     Store, StoreError, WriteTx,
     acts::{self, About, Act},
+    artifacts::{self, NewArtifact},
     builds,
     jobs::{self, Applied, ClaimedJob, Preparing, RunningJob, UsedImage},
     steps,
@@ -75,8 +76,22 @@ pub enum ReportKind {
     },
     /// What the job gives to the jobs that need it.
     Outputs(BTreeMap<String, String>),
-    /// The last report. The log is complete and readable.
-    Ended(Outcome),
+    /// The last report. The log is complete and readable, and the files that the attempt has left are whole.
+    Ended(Box<Ended>),
+}
+
+/// How an attempt ended, and what it has left.
+#[derive(Debug)]
+pub struct Ended {
+    pub outcome: Outcome,
+    pub artifacts: Vec<NewArtifact>,
+}
+
+impl From<Outcome> for ReportKind {
+    /// The end of an attempt that has left nothing.
+    fn from(outcome: Outcome) -> Self {
+        Self::Ended(Box::new(Ended { outcome, artifacts: Vec::new() }))
+    }
 }
 
 /// A request of the [`Scheduler`](crate::Scheduler) handle.
@@ -346,9 +361,12 @@ async fn store_report(tx: &mut WriteTx, report: &Report) -> Result<(), StoreErro
         ReportKind::ServiceReady { step, at } => steps::ready(tx, *job, *attempt, *step, *at).await.map(drop),
         ReportKind::Image { step, image } => jobs::set_image(tx, *job, *attempt, *step, image).await,
         ReportKind::Outputs(outputs) => jobs::set_outputs(tx, *job, *attempt, outputs).await,
-        ReportKind::Ended(outcome) => {
+        ReportKind::Ended(ended) => {
+            let Ended { outcome, artifacts } = &**ended;
             tracing::info!(%job, status = %outcome.status(), reason = outcome.reason(), "ended");
-            jobs::end_attempt(tx, *job, *attempt, outcome.clone(), Timestamp::now()).await.map(drop)
+            let now = Timestamp::now();
+            artifacts::keep(tx, *job, *attempt, artifacts, now).await?;
+            jobs::end_attempt(tx, *job, *attempt, outcome.clone(), now).await.map(drop)
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! First comes a consistent copy of the database (`VACUUM INTO`, which holds up no writer), then the log files that the
 //! copy refers to. A log only grows, so every byte that the copy knows of is there; the log of a job that was running
-//! is cut behind its last whole record. Last come `SHA256SUMS` (as `sha256sum -c` reads it) and `manifest.json`: a tar
-//! without them was cut off. Mirrors and checkouts are caches and left out.
+//! is cut behind its last whole record. The files of artifacts follow; they never change, and none is removed meanwhile.
+//! Last come `SHA256SUMS` (as `sha256sum -c` reads it) and `manifest.json`: a tar without them was cut off. Mirrors and
+//! checkouts are caches and left out.
 //!
 //! Called by `longshore backup`. Takes none of the server's locks and writes nothing but its copy, in `<data>/backup`.
 
@@ -23,7 +24,7 @@ use longshore_files::{
 };
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
-use crate::{StoreError, row};
+use crate::{StoreError, artifacts, row};
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Jobs that one query to the copy of the database returns.
@@ -111,6 +112,21 @@ async fn write_all<W: Write + Send + 'static>(
         archive = blocking(move || {
             for (_, log) in &page {
                 archive.add_log(&logs, log)?;
+            }
+            Ok(archive)
+        })
+        .await?;
+    }
+    let blobs = data_dir.join(folder::ARTIFACTS).join(folder::BLOBS);
+    let mut after = None;
+    loop {
+        let page = artifacts::blobs_after(&mut conn, after, PAGE).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = Some(*last);
+        let blobs = blobs.clone();
+        archive = blocking(move || {
+            for (blob, _) in &page {
+                archive.add_blob(&blobs, blob)?;
             }
             Ok(archive)
         })

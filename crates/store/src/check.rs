@@ -1,7 +1,10 @@
-//! Checks whether a data folder is whole: the database, the statuses in it, and every log to its last record.
+//! Checks whether a data folder is whole: the database, the statuses in it, every log to its last record, and every file
+//! of an artifact.
 //!
 //! Called by `longshore check`, beside a running server or without one. It only reads. Beside a server it reads a
 //! slightly outdated state, so it reads again whatever looks wrong before it reports it.
+
+mod artifact_checks;
 
 use std::{
     collections::BTreeMap,
@@ -56,6 +59,9 @@ pub struct Report {
     pub jobs: u64,
     pub logs: u64,
     pub log_bytes: u64,
+    /// Files of artifacts, each counted once, and their bytes before packing.
+    pub files: u64,
+    pub file_bytes: u64,
     pub findings: Vec<Finding>,
     /// Number of findings of each code, including those that are not listed.
     pub counts: BTreeMap<&'static str, u64>,
@@ -91,6 +97,9 @@ enum Kind {
     LogDamaged,
     LogIncomplete,
     LogOrphan,
+    FileMissing,
+    FileDamaged,
+    FileOrphan,
     UnfinishedRestore,
     KeyMissing,
     FileReadable,
@@ -101,6 +110,7 @@ impl Kind {
         use Severity::{Error, Warning};
         let lost =
             "restore a backup into another folder and take the log from there; the rest of the build is not concerned";
+        let file_lost = "restore a backup into another folder and take the file from there, or run the job again";
         match self {
             Self::OtherSchema => (
                 Error,
@@ -125,6 +135,9 @@ impl Kind {
             Self::LogDamaged => (Error, "log-damaged", lost),
             Self::LogIncomplete => (Error, "log-incomplete", lost),
             Self::LogOrphan => (Warning, "log-orphan", "nothing refers to it: it may be removed"),
+            Self::FileMissing => (Error, "artifact-file-missing", file_lost),
+            Self::FileDamaged => (Error, "artifact-file-damaged", file_lost),
+            Self::FileOrphan => (Warning, "artifact-file-orphan", "no artifact names it: it may be removed"),
             Self::UnfinishedRestore => (Error, "unfinished-restore", "run `longshore restore` again"),
             Self::KeyMissing => (
                 Warning,
@@ -173,6 +186,7 @@ pub async fn run(data_dir: &Path, depth: Depth) -> Result<Report, StoreError> {
         let logs = Logs::new(data_dir.join(folder::LOGS));
         check_logs(&mut conn, &logs, depth, &mut report).await?;
         check_orphans(&mut conn, &data_dir.join(folder::LOGS), &mut report).await?;
+        artifact_checks::check(&mut conn, data_dir, depth, &mut report).await?;
         check_private_files(&mut conn, data_dir, &mut report).await?;
     }
     conn.close().await?;

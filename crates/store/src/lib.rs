@@ -5,8 +5,8 @@
 //! holds one across a network or engine call. Nothing here plans, runs jobs or uses the network.
 //!
 //! [`backup`] and [`check`] work on a whole data folder, beside a running server or without one. There is one file for
-//! each noun: [`repos`], [`deliveries`], [`looks`], [`builds`], [`jobs`], [`steps`], [`acts`], [`schedules`], [`tokens`],
-//! [`secrets`], [`caches`], [`registries`], [`connections`],
+//! each noun: [`repos`], [`deliveries`], [`looks`], [`builds`], [`jobs`], [`steps`], [`artifacts`], [`acts`],
+//! [`schedules`], [`tokens`], [`secrets`], [`caches`], [`registries`], [`connections`],
 //! [`commit_statuses`], [`sessions`], [`settings`], [`changes`], [`logs`], [`reports`],
 //! [`tests`], [`coverage`], [`annotations`].
 
@@ -14,6 +14,8 @@ pub mod acts;
 pub mod annotations;
 pub mod announcements;
 mod approvals;
+mod artifact_removals;
+pub mod artifacts;
 pub mod attempts;
 pub mod backup;
 pub mod builds;
@@ -60,6 +62,7 @@ pub mod tokens;
 mod transition;
 mod write;
 
+pub use artifact_removals::sweep as sweep_artifacts;
 pub use changes::{Change, ChangeKind, Feed, FeedItem};
 pub use error::{DatabaseError, StoreError};
 pub use migrations::newest as newest_schema;

@@ -35,6 +35,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     19 "connections" "0019_connections.sql"
     20 "pushes" "0020_pushes.sql"
     21 "caches" "0021_caches.sql"
+    22 "artifacts" "0022_artifacts.sql"
     23 "reports" "0023_reports.sql"
     24 "docker" "0024_docker.sql"
     26 "images" "0026_images.sql"

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use longshore_core::{BuildId, JobId, JobPlan, Lane, Record, Status, Timestamp, rules::QueueEvent};
 
-use crate::{StoreError, WriteTx, reports, row, transition::handle};
+use crate::{StoreError, WriteTx, artifacts, reports, row, transition::handle};
 
 /// Inserts a new build's jobs, steps and edges, and queues the jobs that nothing holds back. `carried_over` are keys of
 /// jobs, each with the job of an earlier build whose success it takes over. [`StoreError::Invalid`] if an edge or
@@ -89,7 +89,7 @@ async fn insert_steps(tx: &mut WriteTx, job: JobId, plan: &JobPlan) -> Result<()
     Ok(())
 }
 
-/// Copies the times, the outputs and the steps of a successful job of another build.
+/// Copies the times, the outputs, the steps and the artifacts of a successful job of another build.
 async fn carry_over(tx: &mut WriteTx, job: JobId, original: JobId) -> Result<(), StoreError> {
     let done = sqlx::query(
         "UPDATE jobs SET carried_over = coalesce(o.carried_over, o.id), exit_code = o.exit_code, attempt = o.attempt,
@@ -115,5 +115,6 @@ async fn carry_over(tx: &mut WriteTx, job: JobId, original: JobId) -> Result<(),
     .bind(original.to_string())
     .execute(tx.conn())
     .await?;
-    reports::carry_over(tx, job, original).await
+    reports::carry_over(tx, job, original).await?;
+    artifacts::carry_over(tx, original, job).await
 }

@@ -6,7 +6,7 @@ use longshore_core::{ConnectionId, RepoId, StatusDetail, Strangers, Timestamp, a
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, Page, Store, StoreError, WriteTx,
+    ChangeKind, Page, Store, StoreError, WriteTx, artifact_removals,
     deploy_keys::{self, DeployKey},
     page,
     removals::{self, LogsOf},
@@ -329,11 +329,13 @@ pub async fn delete(tx: &mut WriteTx, id: RepoId) -> Result<(), StoreError> {
         return Err(StoreError::Conflict(format!("{unfinished} of its builds have not finished: cancel them first")));
     }
     let logs = removals::logs_of(tx, LogsOf::Repo(id)).await?;
+    let contents = artifact_removals::contents_of(tx, LogsOf::Repo(id)).await?;
     let done = sqlx::query("DELETE FROM repos WHERE id = ?").bind(id.to_string()).execute(tx.conn()).await?;
     if done.rows_affected() == 0 {
         return Err(StoreError::NotFound("repository"));
     }
     removals::note(tx, &logs).await?;
+    artifact_removals::drop_unused(tx, &contents).await?;
     note_change(tx, id);
     Ok(())
 }

@@ -14,7 +14,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ChangeKind, Store, StoreError, WriteTx,
+    ChangeKind, Store, StoreError, WriteTx, artifact_removals,
     removals::{self, LogsOf},
     report_removals, row,
     write::NewChange,
@@ -32,6 +32,11 @@ pub struct Retention {
     pub max_log_bytes: Option<u64>,
     /// The age of a delivery, since it became a build or was found to be none.
     pub max_delivery_age: Option<Duration>,
+    /// The bytes of a repository's artifacts together; the oldest go first. Those of its newest build are kept whatever
+    /// their size.
+    pub max_artifact_bytes_per_repo: Option<u64>,
+    /// Artifacts whose date has passed stay, because the clock is not trusted.
+    pub keeps_expired: bool,
 }
 
 /// What one pass has removed.
@@ -39,6 +44,7 @@ pub struct Retention {
 pub struct Removed {
     pub builds: u64,
     pub deliveries: u64,
+    pub artifacts: u64,
 }
 
 /// The task waits this long after a build has ended, so that builds that end in a row are handled together.
@@ -69,6 +75,7 @@ async fn remove_until_closed(store: &Store, keep: &Retention) {
                     tracing::info!(
                         builds = removed.builds,
                         deliveries = removed.deliveries,
+                        artifacts = removed.artifacts,
                         "retention removed what is old"
                     );
                 }
@@ -101,7 +108,7 @@ async fn remove_until_closed(store: &Store, keep: &Retention) {
 
 impl Retention {
     const fn limits_number_or_size(&self) -> bool {
-        self.max_builds_per_repo.is_some() || self.max_log_bytes.is_some()
+        self.max_builds_per_repo.is_some() || self.max_log_bytes.is_some() || self.max_artifact_bytes_per_repo.is_some()
     }
 }
 
@@ -121,6 +128,21 @@ pub async fn remove_old(store: &Store, keep: &Retention, now: Timestamp) -> Resu
         removed.builds += old.len() as u64;
     }
     report_removals::carry_out(store).await?;
+    loop {
+        let mut tx = store.write().await?;
+        let mut done = 0;
+        if !keep.keeps_expired {
+            done += artifact_removals::remove_expired(&mut tx, now).await?;
+        }
+        if let Some(limit) = keep.max_artifact_bytes_per_repo {
+            done += artifact_removals::remove_over(&mut tx, limit).await?;
+        }
+        if done == 0 {
+            break;
+        }
+        tx.commit().await?;
+        removed.artifacts += done;
+    }
     if let Some(before) = keep.max_delivery_age.and_then(|age| before(now, age)) {
         loop {
             let mut tx = store.write().await?;
@@ -145,11 +167,17 @@ pub async fn remove_old(store: &Store, keep: &Retention, now: Timestamp) -> Resu
 
 async fn pass(store: &Store, keep: &Retention, clock: &mut Clock) -> Result<Removed, StoreError> {
     removals::carry_out(store).await?;
+    artifact_removals::carry_out(store).await?;
     let now = Timestamp::now();
     if clock.jumped(now, Instant::now()) {
         // Limits on number and size do not depend on the clock.
         tracing::warn!("the clock was set: nothing is removed for its age until it has stood for a while");
-        return remove_old(store, &Retention { max_age: None, max_delivery_age: None, ..*keep }, now).await;
+        return remove_old(
+            store,
+            &Retention { max_age: None, max_delivery_age: None, keeps_expired: true, ..*keep },
+            now,
+        )
+        .await;
     }
     remove_old(store, keep, now).await
 }
@@ -224,11 +252,13 @@ async fn oldest(tx: &mut WriteTx, keep: &Retention, now: Timestamp) -> Result<Ve
 
 async fn remove_build(tx: &mut WriteTx, build: BuildId, repo: RepoId) -> Result<(), StoreError> {
     let logs = removals::logs_of(tx, LogsOf::Build(build)).await?;
+    let contents = artifact_removals::contents_of(tx, LogsOf::Build(build)).await?;
     sqlx::query("DELETE FROM builds WHERE id = ? AND finished_at IS NOT NULL")
         .bind(build.to_string())
         .execute(tx.conn())
         .await?;
     removals::note(tx, &logs).await?;
+    artifact_removals::drop_unused(tx, &contents).await?;
     tx.note_change(NewChange { kind: ChangeKind::Build, repo: Some(repo), build: Some(build), job: None });
     Ok(())
 }
@@ -243,7 +273,8 @@ async fn next_due(store: &Store, keep: &Retention, now: Timestamp) -> Option<Dur
     let builds = oldest("SELECT min(finished_at) FROM builds WHERE finished_at IS NOT NULL", keep.max_age).await;
     let deliveries =
         oldest("SELECT min(finished_at) FROM deliveries WHERE finished_at IS NOT NULL", keep.max_delivery_age).await;
-    let due = builds.into_iter().chain(deliveries).min()?;
+    let artifacts = oldest("SELECT min(expires_at) FROM artifacts", Some(Duration::ZERO)).await;
+    let due = builds.into_iter().chain(deliveries).chain(artifacts).min()?;
     // A build that is due and still here is its repository's newest: it waits for the next one.
     (due > now).then(|| Duration::from_millis(due.since(now)))
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use longshore_core::Slots;
-use longshore_files::{folder, lock, logs::Logs};
+use longshore_files::{artifacts::Blobs, folder, lock, logs::Logs};
 use sqlx::{
     Sqlite, SqlitePool, Transaction,
     pool::PoolOptions,
@@ -58,6 +58,7 @@ pub(crate) struct Inner {
     /// Wakes the outbox.
     pub(crate) owed: Notify,
     pub(crate) logs: Logs,
+    blobs: Blobs,
     /// The operator's key, if one was given.
     secret_key: OnceLock<SecretKey>,
     /// The labels of this server, if jobs may ask for labels.
@@ -148,6 +149,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 logs: Logs::new(data_dir.join(folder::LOGS)),
+                blobs: Blobs::new(data_dir, matches!(lasting, Lasting::Kept)),
                 data_dir: data_dir.to_owned(),
                 instance: identity.instance,
                 copy_of: identity.copy_of,
@@ -215,6 +217,12 @@ impl Store {
     #[must_use]
     pub fn logs(&self) -> &Logs {
         &self.inner.logs
+    }
+
+    /// Returns the bytes of artifacts.
+    #[must_use]
+    pub fn blobs(&self) -> &Blobs {
+        &self.inner.blobs
     }
 
     /// Returns the instance's name on the engine: 12 hexadecimal digits, generated at the first start on this folder.

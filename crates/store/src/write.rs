@@ -4,7 +4,7 @@ use longshore_core::{BuildId, JobId, RepoId, Timestamp};
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::{ChangeKind, Store, StoreError, changes, removals};
+use crate::{ChangeKind, Store, StoreError, artifact_removals, artifacts, changes, removals};
 
 /// A write transaction. There is only one at a time; others wait in line.
 #[derive(Debug)]
@@ -15,6 +15,9 @@ pub struct WriteTx {
     ended: Vec<(JobId, u32)>,
     removes_logs: bool,
     owes_more: bool,
+    removes_blobs: bool,
+    /// Attempts whose files have become artifacts, or nothing.
+    forgotten: Vec<(JobId, u32)>,
     store: Store,
     // The last field, so that it is dropped after the transaction.
     turn: OwnedMutexGuard<()>,
@@ -31,7 +34,17 @@ pub(crate) struct NewChange {
 
 impl WriteTx {
     pub(crate) fn new(tx: Transaction<'static, Sqlite>, turn: OwnedMutexGuard<()>, store: Store) -> Self {
-        Self { tx, changes: Vec::new(), ended: Vec::new(), removes_logs: false, owes_more: false, store, turn }
+        Self {
+            tx,
+            changes: Vec::new(),
+            ended: Vec::new(),
+            removes_logs: false,
+            owes_more: false,
+            removes_blobs: false,
+            forgotten: Vec::new(),
+            store,
+            turn,
+        }
     }
 
     /// Commits, then wakes whoever watches. Returns the cursor of the last change, if there was one.
@@ -55,7 +68,7 @@ impl WriteTx {
         if let (Some(first), Some(last)) = (announced.first(), announced.last()) {
             changes::trim(&mut self.tx, first.cursor, last.cursor).await?;
         }
-        let Self { tx, ended, removes_logs, owes_more, store, turn, .. } = self;
+        let Self { tx, ended, removes_logs, removes_blobs, forgotten, owes_more, store, turn, .. } = self;
         tx.commit().await?;
 
         let inner = &store.inner;
@@ -77,6 +90,12 @@ impl WriteTx {
         drop(turn);
         if removes_logs && let Err(error) = removals::carry_out(&store).await {
             tracing::warn!(%error, "cannot remove logs that nothing refers to any more; the next removal tries again");
+        }
+        for (job, attempt) in forgotten {
+            artifacts::forget_attempt(&store, job, attempt).await;
+        }
+        if removes_blobs && let Err(error) = artifact_removals::carry_out(&store).await {
+            tracing::warn!(%error, "cannot remove artifacts that nothing names any more; the next removal tries again");
         }
         Ok(last)
     }
@@ -111,6 +130,19 @@ impl WriteTx {
     /// Notes that with this commit the outside is owed more: the outbox is woken.
     pub(crate) fn note_owed(&mut self) {
         self.owes_more = true;
+    }
+
+    /// Removes, after the commit, the blobs that were noted.
+    pub(crate) fn remove_blobs_after_commit(&mut self) {
+        self.removes_blobs = true;
+    }
+
+    /// Forgets, after the commit, what has arrived of an attempt, and removes what nothing names then.
+    pub(crate) fn forget_attempt_after_commit(&mut self, job: JobId, attempt: u32) {
+        if self.store.blobs().knows(job, attempt) {
+            self.forgotten.push((job, attempt));
+            self.removes_blobs = true;
+        }
     }
 
     /// Removes, after the commit, the log files that were noted.

@@ -121,7 +121,7 @@ async fn a_condition_is_asked_when_all_needs_are_over_and_sees_their_outputs() {
 async fn an_optional_need_is_waited_for_and_its_result_does_not_matter() {
     let scene = Scene::new().await;
     let mut optional = job("b", &["a"]);
-    optional.needs = vec![Need { key: "a".to_owned(), job: "a".to_owned(), optional: true }];
+    optional.needs = vec![Need { key: "a".to_owned(), job: "a".to_owned(), optional: true, ..Need::default() }];
     let build = scene.build(vec![job("a", &[]), optional]).await;
     scene.claim().await;
     assert_eq!(scene.job(&build, "b").await.status, Status::Blocked);
@@ -304,7 +304,7 @@ async fn a_job_is_tried_again_after_the_ends_it_names_and_its_tries_are_kept() {
 async fn a_failure_is_seen_through_all_the_jobs_that_it_has_skipped() {
     let scene = Scene::new().await;
     let lax = |key: &str, need: &str| JobPlan {
-        needs: vec![Need { key: need.to_owned(), job: need.to_owned(), optional: true }],
+        needs: vec![Need { key: need.to_owned(), job: need.to_owned(), optional: true, ..Need::default() }],
         ..job(key, &[need])
     };
     let build = scene

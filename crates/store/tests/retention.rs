@@ -250,7 +250,7 @@ async fn deliveries_go_by_their_age_and_their_builds_stay() {
     tx.commit().await.unwrap();
     let keep = Retention { max_delivery_age: days(90), ..Retention::default() };
     let removed = retention::remove_old(&world.store, &keep, day(91)).await.unwrap();
-    assert_eq!(removed, Removed { builds: 0, deliveries: 1 });
+    assert_eq!(removed, Removed { deliveries: 1, ..Removed::default() });
     assert_eq!(deliveries::get(&world.store, done).await.unwrap(), None);
     assert!(deliveries::get(&world.store, pending).await.unwrap().is_some());
     assert_eq!(builds::get(&world.store, build.id).await.unwrap().unwrap().delivery, None);

@@ -208,7 +208,13 @@ impl Job {
                 ends.insert(member, end);
                 Ok(())
             }
-            FromAgent::Ready { .. } | FromAgent::Lost | FromAgent::RunContainer { .. } => Ok(()),
+            FromAgent::Ready { .. }
+            | FromAgent::Lost
+            | FromAgent::RunContainer { .. }
+            | FromAgent::ArtifactFile(_)
+            | FromAgent::ArtifactData(_)
+            | FromAgent::ArtifactFileEnd { .. }
+            | FromAgent::ArtifactsEnd { .. } => Ok(()),
         });
         read.map_err(message_error)
     }

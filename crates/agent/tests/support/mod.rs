@@ -118,6 +118,8 @@ impl Agent {
             path: vec![],
             authorities: String::new(),
             member: None,
+            artifacts: vec![],
+            artifact_limits: None,
         }
     }
 
@@ -274,7 +276,13 @@ impl Log {
             FromAgent::Note { text, .. } => self.notes.push(text),
             FromAgent::JobFinished { end, .. } => (self.result, self.outputs) = (Some(end.result), end.outputs),
             FromAgent::RunContainer { step, container, .. } => self.containers.push((step, container)),
-            FromAgent::Ready { .. } | FromAgent::Lost | FromAgent::ServiceReady { .. } => {}
+            FromAgent::Ready { .. }
+            | FromAgent::Lost
+            | FromAgent::ServiceReady { .. }
+            | FromAgent::ArtifactFile(_)
+            | FromAgent::ArtifactData(_)
+            | FromAgent::ArtifactFileEnd { .. }
+            | FromAgent::ArtifactsEnd { .. } => {}
         }
     }
 

@@ -10,10 +10,11 @@ use longshore_core::{
     rules::needs::short_name,
 };
 use longshore_scheduler::Scheduler;
-use longshore_store::builds;
+use longshore_store::{artifacts, builds};
 use serde::Deserialize;
 
 use super::{
+    artifact_list::{self, ArtifactRow},
     diagnostic::Finding,
     head::{Head, Place},
     html::Html,
@@ -75,6 +76,8 @@ pub(crate) struct BuildPage {
     first_errors: Vec<FirstError>,
     summaries: Vec<Summary>,
     more_summaries: usize,
+    artifacts: Vec<ArtifactRow>,
+    more_artifacts: usize,
     has_failed: bool,
     /// Whether one approval answers for several jobs.
     approves_all: bool,
@@ -141,6 +144,9 @@ pub(crate) async fn show(
     let taken = tails.values().map(Tail::bytes).chain(summaries.iter().map(Summary::bytes));
     let rest = DETAILS.saturating_sub(taken.sum::<usize>() + reports.bytes());
     let timeline = Timeline::new(&build, &listed, usual, standing.status == Status::Blocked, &pauses, head.now, rest);
+    let kept = artifacts::of_build(&site.store, id).await?;
+    let name_of = |one: &artifacts::Artifact| listed.iter().find(|job| job.id == one.job).map(|job| job.name.clone());
+    let (artifacts, more_artifacts) = artifact_list::rows(kept, name_of);
     let has_failed = listed.iter().any(tail::has_failed);
     first_errors.truncate(FIRST_ERRORS);
     let asking = listed.iter().filter(|job| job.asks.is_some()).count();
@@ -177,6 +183,8 @@ pub(crate) async fn show(
         first_errors,
         summaries,
         more_summaries,
+        artifacts,
+        more_artifacts,
         has_failed,
         approves_all,
         canceling: build.status == Status::Canceling,

@@ -32,6 +32,8 @@
 //! SVG attributes.
 
 mod access;
+mod artifact;
+mod artifact_list;
 mod assets;
 mod bars;
 pub(crate) mod build;
@@ -114,6 +116,9 @@ pages! {
     "/jobs/{job}/rerun" post job::actions::rerun;
     "/jobs/{job}/approve" post job::actions::approve;
     "/jobs/{job}/decline" post job::actions::decline;
+    "/artifacts/{artifact}" get artifact::show;
+    "/artifacts/{artifact}/open/{*path}" get artifact::open;
+    "/artifacts/{artifact}/view/{ticket}/{*path}" get artifact::view;
     "/sign-in" get sign_in::show, post sign_in::sign_in;
     "/sign-out" post sign_in::sign_out;
     "/access" get access::show;

@@ -1,6 +1,7 @@
 //! The table of the API's routes, each with its description. A route without a description does not compile, nor does a
 //! description without a route.
 
+mod artifacts;
 mod badge;
 mod build_actions;
 mod builds;
@@ -94,6 +95,12 @@ pub(crate) fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(logs::lines::outline))
         .routes(routes!(logs::lines::search))
         .routes(routes!(logs::line_stream::follow))
+        .routes(routes!(artifacts::of_job))
+        .routes(routes!(artifacts::by_name))
+        .routes(routes!(artifacts::of_build))
+        .routes(routes!(artifacts::zip))
+        .routes(routes!(artifacts::files))
+        .routes(routes!(artifacts::file))
         .routes(routes!(events::of_build))
         .routes(routes!(events::all))
         .routes(routes!(tokens::list, tokens::create))
@@ -116,7 +123,11 @@ pub(crate) fn all() -> OpenApiRouter<AppState> {
 
 /// Returns the description of all routes.
 pub(crate) fn description() -> utoipa::openapi::OpenApi {
-    all().into_openapi()
+    let mut described = all().into_openapi();
+    // The router's way to write a parameter that has slashes.
+    let paths = std::mem::take(&mut described.paths.paths);
+    described.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    described
 }
 
 /// Returns the description as JSON, as it is committed under `docs/openapi.json`.

@@ -11,7 +11,7 @@ use longshore_core::{
 };
 use longshore_store::{
     acts::{self, About, Act},
-    caches,
+    artifacts, caches,
     connections::{self, NewConnection},
     deliveries,
     deploy_keys::{self, DeployKey},
@@ -48,17 +48,20 @@ enum Needs {
     OthersSession,
     /// A signature, not a token.
     Signature,
+    /// A ticket in the address, which those get who may see an artifact.
+    Ticket,
 }
 
 /// Returns what a route requires, by its method and its address in the router.
 fn needs(method: &str, path: &str) -> Needs {
-    use Needs::{List, Nothing, Oneself, OthersSession, Server, Signature, ToSee, With};
+    use Needs::{List, Nothing, Oneself, OthersSession, Server, Signature, Ticket, ToSee, With};
     use Scope::{Admin, Approve, Build, Read};
     match (method, path) {
         ("GET", "/healthz" | "/readyz" | "/openapi.json" | "/assets/{file}" | "/sign-in") => Nothing,
         // Refused because of its code: without one, nobody is signed in.
         ("POST", "/sign-in") => Nothing,
         ("POST", "/hooks/{repo}") => Signature,
+        ("GET", "/artifacts/{artifact}/view/{ticket}/{*path}") => Ticket,
         ("GET", "/" | "/queue" | "/cc.xml" | "/api/v1/repos" | "/api/v1/builds" | "/api/v1/events") => List,
         ("GET", "/metrics") => Server(Read),
         ("GET", "/settings" | "/repos/new" | "/api/v1/tokens" | "/api/v1/registries") => Server(Admin),
@@ -103,7 +106,15 @@ fn needs(method: &str, path: &str) -> Needs {
             | "/api/v1/jobs/{job}/log/lines"
             | "/api/v1/jobs/{job}/log/lines/stream"
             | "/api/v1/jobs/{job}/log/outline"
-            | "/api/v1/jobs/{job}/log/search",
+            | "/api/v1/jobs/{job}/log/search"
+            | "/artifacts/{artifact}"
+            | "/artifacts/{artifact}/open/{*path}"
+            | "/api/v1/jobs/{job}/artifacts"
+            | "/api/v1/jobs/{job}/artifacts/{name}"
+            | "/api/v1/builds/{build}/artifacts"
+            | "/api/v1/artifacts/{artifact}"
+            | "/api/v1/artifacts/{artifact}/files"
+            | "/api/v1/artifacts/{artifact}/files/{path}",
         ) => ToSee,
         ("GET", "/repos/{repo}/run") => With(Build),
         (
@@ -200,7 +211,8 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) async fn new(world: &World, name: &str, public: bool) -> Self {
         let repo = world.repo(name, "git", public).await;
-        let job = world.finished(repo.id, b"x").await;
+        let job = world.finished_with(repo.id, b"x", &[("out.txt", b"x")]).await;
+        let artifact = artifacts::of_job(&world.store, job).await.unwrap()[0].id;
         let done = longshore_store::jobs::get(&world.store, job).await.unwrap().unwrap();
         let build = longshore_store::builds::get(&world.store, done.build).await.unwrap().unwrap();
         let test = crate::reports::reported(world, &build, job, "<testsuite><testcase name='a'/></testsuite>").await;
@@ -248,6 +260,14 @@ impl Scene {
             fill: vec![
                 ("{repo}", repo.id.to_string()),
                 ("{cache}", cache.to_string()),
+                // The API's address of all files has a name's end.
+                ("v1/artifacts/{artifact}/", format!("v1/artifacts/{artifact}/")),
+                ("v1/artifacts/{artifact}", format!("v1/artifacts/{artifact}.zip")),
+                ("{artifact}", artifact.to_string()),
+                ("{*path}", "out.txt".to_owned()),
+                ("{path}", "out.txt".to_owned()),
+                ("/artifacts/{name}", "/artifacts/out".to_owned()),
+                ("{ticket}", "none".to_owned()),
                 // Approvals act on the job that waits, everything else on what has ended.
                 ("{build}/approve", format!("{}/approve", waiting.id)),
                 ("{build}", build.id.to_string()),
@@ -317,6 +337,7 @@ impl Somebody {
             Needs::OthersSession if self.scope.is_none() => Some(401),
             Needs::OthersSession => (!has(Scope::Admin) || self.limited).then_some(404),
             Needs::Signature => Some(401),
+            Needs::Ticket => Some(404),
         }
     }
 }
@@ -368,7 +389,8 @@ async fn every_route_and_page_is_for_those_who_may_and_nothing_of_it_is_there_fo
             let first = !done.contains(&address);
             assert!(answered != 404 || !first && method != "GET", "{what}");
             if method == "GET" {
-                assert!(answered == 200 || path == "/b/{place}" && answered == 303, "{what}");
+                let leads_on = matches!(path.as_str(), "/b/{place}" | "/artifacts/{artifact}/open/{*path}");
+                assert!(answered == 200 || leads_on && answered == 303, "{what}");
             }
             done.push(address);
         }

@@ -164,6 +164,7 @@ async fn a_wait_for_people_stretches_no_timeline_and_spoils_no_estimate() {
                     key: "ci/test-0".to_owned(),
                     job: "test-0".to_owned(),
                     optional: false,
+                    ..longshore_core::plan::Need::default()
                 }];
             }
         })

@@ -4,6 +4,7 @@
 
 mod access;
 mod actions;
+mod artifacts;
 mod at_a_glance;
 mod auth;
 mod badges;

@@ -5,14 +5,15 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use longshore_api::{Api, ApiConfig, EngineProbe};
 use longshore_core::{
-    BuildPlan, DeliveryId, Event, EventName, JobId, JobPlan, Outcome, Record, RecordKind, RepoId, StepPlan, Stream,
-    Timestamp, access::Rights,
+    ArtifactKind, BuildPlan, DeliveryId, Event, EventName, JobId, JobPlan, Outcome, Record, RecordKind, RepoId,
+    StepPlan, Stream, Timestamp, access::Rights,
 };
-use longshore_files::logs::LogWriter;
+use longshore_files::{artifacts::IncomingLimits, logs::LogWriter};
 use longshore_git::{Git, Mirrors};
 use longshore_scheduler::{Order, Pace, Planner, Report, Scheduler};
 use longshore_store::{
     Store,
+    artifacts::{self, NewArtifact},
     builds::{self, Build, NewBuild},
     deliveries::{self, NewDelivery},
     jobs::{self, ClaimedJob, Job},
@@ -112,6 +113,13 @@ impl World {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.call("GET", path, Some(ADMIN), "").await
+    }
+
+    pub(crate) async fn get_with(&self, path: &str, more: &[(&str, &str)]) -> Answer {
+        let bearer = format!("Bearer {ADMIN}");
+        let headers: Vec<(&str, &str)> =
+            [("authorization", bearer.as_str())].into_iter().chain(more.iter().copied()).collect();
+        send(self.addr, "GET", path, &headers, "").await
     }
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
@@ -248,11 +256,19 @@ impl World {
 
     /// Makes a build of one job with one step that printed this and succeeded.
     pub(crate) async fn finished(&self, repo: RepoId, printed: &[u8]) -> JobId {
+        self.finished_with(repo, printed, &[]).await
+    }
+
+    /// A job that has ended and left an artifact `out` of these files.
+    pub(crate) async fn finished_with(&self, repo: RepoId, printed: &[u8], files: &[(&str, &[u8])]) -> JobId {
         let build = self.build(repo, "main", &["one"]).await;
         let mut running = self.claim().await;
         assert_eq!(running.claimed.build.id, build.id);
         running.print(0, Stream::Stdout, printed);
         let id = running.id;
+        if !files.is_empty() {
+            running.leave("out", files).await;
+        }
         running.end(Outcome::Success).await;
         id
     }
@@ -282,6 +298,25 @@ impl Running {
     pub(crate) fn record(&mut self, step: u16, kind: RecordKind, data: &[u8]) {
         let seq = self.log.last_seq() + 1;
         self.log.append(&[Record { seq, time: Timestamp::now(), step, kind, data: data.into() }]).unwrap();
+    }
+
+    /// Leaves an artifact of these files.
+    pub(crate) async fn leave(&self, name: &str, files: &[(&str, &[u8])]) {
+        let attempt = self.claimed.attempt;
+        let limits = IncomingLimits { file_bytes: 1 << 30, job_bytes: 1 << 30, files: 1000 };
+        let mut incoming = self.store.blobs().receive(self.id, attempt, limits).unwrap();
+        for (path, bytes) in files {
+            incoming.begin(0, name, path, bytes.len() as u64, false).unwrap();
+            incoming.write(bytes).unwrap();
+            incoming.end(true).unwrap();
+        }
+        incoming.complete(u32::try_from(files.len()).unwrap()).unwrap();
+        let left = self.store.blobs().left_by(self.id, attempt).unwrap();
+        let files = left.files.into_iter().map(|left| left.file).collect();
+        let new = NewArtifact { kind: ArtifactKind::Files, name: name.to_owned(), expires_at: None, files };
+        let mut tx = self.store.write().await.unwrap();
+        artifacts::keep(&mut tx, self.id, attempt, &[new], Timestamp::now()).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     pub(crate) async fn end(self, outcome: Outcome) {

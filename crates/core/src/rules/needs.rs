@@ -168,7 +168,12 @@ mod tests {
             condition: condition.map(|source| Expression::parse(source).unwrap()),
             needs: needs
                 .iter()
-                .map(|(job, optional)| Need { key: format!("ci/{job}"), job: (*job).to_owned(), optional: *optional })
+                .map(|(job, optional)| Need {
+                    key: format!("ci/{job}"),
+                    job: (*job).to_owned(),
+                    optional: *optional,
+                    ..Need::default()
+                })
                 .collect(),
             ..JobPlan::default()
         }

@@ -38,7 +38,12 @@ fn graph(shapes: &[Shape]) -> (Vec<JobId>, BuildGraph) {
     let jobs = shapes.iter().enumerate().map(|(at, shape)| {
         let edges = |kind| {
             let of_kind = needed(shapes, at, kind);
-            of_kind.map(move |need| Need { key: key(need), job: format!("j{need}"), optional: kind == OPTIONAL })
+            of_kind.map(move |need| Need {
+                key: key(need),
+                job: format!("j{need}"),
+                optional: kind == OPTIONAL,
+                ..Need::default()
+            })
         };
         let outputs = BTreeMap::from([("at".to_owned(), at.to_string())]);
         let end = NeedEnd { key: key(at), status: shape.0, outputs, continue_on_error: false };

@@ -132,7 +132,9 @@ fn plan(shape: &BuildShape) -> BuildPlan {
             pipeline: "ci".to_owned(),
             job: job(at),
             name: name(at),
-            needs: needs.map(|need| Need { key: key(need), job: job(need), optional: one.is_optional }).collect(),
+            needs: needs
+                .map(|need| Need { key: key(need), job: job(need), optional: one.is_optional, ..Need::default() })
+                .collect(),
             condition: condition.map(|source| Expression::parse(source).unwrap()),
             approval: one.asks.then(|| "Deploy?".to_owned()),
             stranger: shape.pull_request.as_ref().map(|_| "the commit of a pull request".to_owned()),

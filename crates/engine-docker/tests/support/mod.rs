@@ -243,6 +243,7 @@ pub fn job(scripts: &[&str]) -> JobRequest {
         known: BTreeMap::new(),
         masks: Vec::new(),
         checkout: None,
+        artifacts: None,
         limits: Limits { grace: Duration::from_secs(2), ..Limits::default() },
         pull: PullPolicy::Missing,
         images: ImageAccess::default(),

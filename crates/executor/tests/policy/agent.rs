@@ -206,7 +206,12 @@ impl Task {
                 }
             }
             ToAgent::ContainerFailed(failure) => self.agent.failures.lock().unwrap().push(failure),
-            ToAgent::Cancel | ToAgent::Checkout { .. } | ToAgent::CheckoutEnd { .. } => {}
+            ToAgent::Cancel
+            | ToAgent::Checkout { .. }
+            | ToAgent::CheckoutEnd { .. }
+            | ToAgent::TakeArtifacts(_)
+            | ToAgent::ArtifactRoom { .. }
+            | ToAgent::ArtifactsStored => {}
         }
     }
 

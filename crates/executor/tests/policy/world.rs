@@ -168,6 +168,7 @@ pub fn job() -> JobRequest {
         known: BTreeMap::new(),
         masks: Vec::new(),
         checkout: None,
+        artifacts: None,
         limits: Limits { grace: GRACE, ..Limits::default() },
         pull: PullPolicy::Missing,
         images: ImageAccess::default(),

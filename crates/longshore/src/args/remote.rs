@@ -118,6 +118,34 @@ pub(crate) enum Repo {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Artifact {
+    /// The artifacts of a build's jobs
+    List {
+        /// `repo#number` or the build's id
+        build: String,
+    },
+    /// Download an artifact
+    Get {
+        /// `repo#number` or the build's id
+        build: String,
+        /// The artifact's name
+        name: String,
+        /// Of this job, where several left an artifact of that name
+        #[arg(long)]
+        job: Option<String>,
+        /// Only this file
+        #[arg(long, conflicts_with = "zip")]
+        path: Option<String>,
+        /// Folder for the files; the artifact's name by default
+        #[arg(long, short, value_name = "DIR")]
+        output: Option<PathBuf>,
+        /// All files as one zip instead; `-` is standard output
+        #[arg(long, value_name = "FILE", conflicts_with = "output")]
+        zip: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Build {
     /// Start a build of a branch, a tag or a commit
     Start {

@@ -38,6 +38,8 @@ fn print_report(report: &Report) -> anyhow::Result<()> {
     let (builds, jobs, logs) = (report.builds, report.jobs, report.logs);
     let mib = report.log_bytes.div_ceil(1 << 20);
     writeln!(out, "{builds} builds, {jobs} jobs, {logs} logs of finished jobs ({mib} MiB)")?;
+    let mib = report.file_bytes.div_ceil(1 << 20);
+    writeln!(out, "{} files of artifacts ({mib} MiB)", report.files)?;
     writeln!(out, "{}", if report.is_whole() { "ok: nothing is lost or damaged" } else { "NOT OK" })?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::{io::Write as _, process::ExitCode};
 
 pub(crate) mod approve;
+pub(crate) mod artifact;
 pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod build;

@@ -120,6 +120,10 @@ async fn serve(config: Config) -> super::Result {
     let (order, orders) = mpsc::channel(256);
     let (report, reports) = mpsc::channel(1024);
     let planner = Planner { mirrors: Arc::clone(&mirrors), most_jobs: config.max_jobs };
+    store.blobs().use_patience(DISK_PATIENCE);
+    if let Err(error) = longshore_store::sweep_artifacts(&store).await {
+        tracing::warn!(%error, "what earlier jobs left unfinished stays until the next start");
+    }
     let pace = Pace { capacity: config.capacity, look_every: config.look_every };
     let scheduler = Scheduler::start(store.clone(), planner, pace, order, reports, &tasks, &shutdown);
     let forges = match &config.authorities {
@@ -136,6 +140,7 @@ async fn serve(config: Config) -> super::Result {
         images: Some(image_rule(config.images.clone())),
         url: config.url.to_string(),
         disk_patience: DISK_PATIENCE,
+        artifact_age: config.artifact_age,
         ..Extras::default()
     });
     let sources = Sources::Mirrors { mirrors, checkouts, patience: CHECKOUT_PATIENCE };

@@ -108,6 +108,15 @@ settings! {
     /// Maximum size of a job's log, in MiB; the job is stopped beyond it. 0 is no limit.
     job_log_mib: u64 ["MIB"] default(1024);
 
+    /// Maximum size of a file in an artifact, in MiB. A larger one is not kept, and its job ends as an error.
+    artifacts_file_mib: u64 ["MIB"] default(2048);
+
+    /// Maximum size of all artifacts of a job, in MiB, before compression.
+    artifacts_job_mib: u64 ["MIB"] default(5120);
+
+    /// Maximum number of files in all artifacts of a job.
+    artifacts_files: u32 ["N"] default(20000);
+
     /// What to log: error, warn, info, debug, or a filter such as `info,longshore_executor=debug`.
     log: String ["FILTER"] default("info".to_owned());
 
@@ -135,6 +144,12 @@ settings! {
 
     /// Total size of all logs, in MiB. 0 is no limit.
     max_log_mib: u64 ["MIB"] default(0);
+
+    /// Days to keep artifacts whose pipeline has no `expire-in`; never longer than their build. 0 is no limit.
+    max_artifact_age_days: u32 ["N"] default(30);
+
+    /// Size limit for all artifacts of a repository in MiB, before compression. The oldest are deleted first. 0 is no limit.
+    max_artifact_mib_per_repo: u64 ["MIB"] default(20480);
 
     /// Days to keep processed webhook deliveries. 0 is no limit.
     max_delivery_age_days: u32 ["N"] default(90);

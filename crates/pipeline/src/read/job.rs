@@ -13,7 +13,7 @@ use super::super::{
     fields::{Fields, mapping},
     findings::Findings,
     input as inputs, keys, limits,
-    model::{Combination, Job},
+    model::{Combination, Job, Need},
     scalar::{check_name, duration},
     scope::{MatrixNames, Names, Position, Taint, need_type},
     source::Place,
@@ -67,15 +67,18 @@ pub(super) struct Head {
     outputs: Option<Vec<String>>,
     /// Outputs that hold text written by an outsider.
     tainted: Vec<(String, Taint)>,
+    /// The names of its artifacts; `None` if they are not all known.
+    pub(super) artifacts: Option<Vec<String>>,
 }
 
 impl Head {
     pub(super) fn read(job: Option<&Node>, names: &Names) -> Self {
         let Some(Node { kind: Kind::Map(entries), .. }) = job else { return Self::default() };
+        let artifacts = keep::names(entries.iter().find(|entry| entry.key == "artifacts").map(|entry| &entry.value));
         let Some(outputs) = entries.iter().find(|entry| entry.key == "outputs") else {
-            return Self { outputs: Some(Vec::new()), tainted: Vec::new() };
+            return Self { outputs: Some(Vec::new()), tainted: Vec::new(), artifacts };
         };
-        let Kind::Map(outputs) = &outputs.value.kind else { return Self::default() };
+        let Kind::Map(outputs) = &outputs.value.kind else { return Self { artifacts, ..Self::default() } };
         let mut tainted = Vec::new();
         for output in outputs {
             let Kind::Scalar(scalar) = &output.value.kind else { continue };
@@ -83,7 +86,7 @@ impl Head {
                 tainted.push((output.key.clone(), taint));
             }
         }
-        Self { outputs: Some(outputs.iter().map(|output| output.key.clone()).collect()), tainted }
+        Self { outputs: Some(outputs.iter().map(|output| output.key.clone()).collect()), tainted, artifacts }
     }
 }
 
@@ -124,12 +127,12 @@ fn read_expanded(
     };
 
     let needs_read = match fields.get("needs") {
-        Some(node) => needs::check(node, findings),
+        Some(node) => needs::check(node, around.heads, findings),
         None => Some(Vec::new()),
     };
     let mut names = around.names.of_job(matrix_names);
     names.set_jobs(around.heads.keys().map(String::as_str).filter(|job| *job != entry.key));
-    for (need, _) in needs_read.iter().flatten() {
+    for Need { job: need, .. } in needs_read.iter().flatten() {
         let head = around.heads.get(need);
         names.add_need(need, need_type(head.and_then(|head| head.outputs.as_deref())));
         for (output, taint) in head.into_iter().flat_map(|head| &head.tainted) {

@@ -17,8 +17,10 @@ use super::super::{
     size, text,
     tree::{Kind, Node},
 };
-use super::{on::word, step::one_line, valid_or_absent};
+use super::{job::entry_of, on::word, step::one_line, valid_or_absent};
 
+/// The name of an artifact that has none of its own.
+const DEFAULT_NAME: &str = "artifacts";
 /// Limit for the entries of one list.
 const ENTRIES: usize = 50;
 
@@ -112,6 +114,19 @@ pub(super) fn artifacts(node: &Rc<Node>, names: &Names, findings: &mut Findings<
     Some(read)
 }
 
+/// Returns the names of a job's artifacts; `None` if one of them is not known before the job runs.
+pub(super) fn names(artifacts: Option<&Rc<Node>>) -> Option<Vec<String>> {
+    let Some(node) = artifacts else { return Some(Vec::new()) };
+    let name = |item: &Rc<Node>| match &entry_of(item, "name") {
+        None => Some(DEFAULT_NAME.to_owned()),
+        Some(entry) => match &entry.value.kind {
+            Kind::Scalar(scalar) if !scalar.text.contains("${{") => Some(scalar.text.trim().to_owned()),
+            Kind::Scalar(_) | Kind::Map(_) | Kind::List(_) => None,
+        },
+    };
+    items(node).iter().map(name).collect()
+}
+
 fn artifact(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<ArtifactPlan> {
     let fields = fields(node, &keys::ARTIFACT, "{ name: app, paths: [target/app] }", findings)?;
     let name = match fields.get("name") {
@@ -127,7 +142,7 @@ fn artifact(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Opti
             }
             fits
         }),
-        None => Some(Template::from("artifacts")),
+        None => Some(Template::from(DEFAULT_NAME)),
     };
     let paths = match fields.get("paths") {
         Some(node) => paths(node, names, findings),

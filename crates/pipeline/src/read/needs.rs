@@ -1,17 +1,22 @@
 //! Reads `needs`: jobs that have to end first.
 
-use std::rc::Rc;
+use std::{collections::HashMap, rc::Rc};
 
 use super::super::{
     code::Code,
     fields::Fields,
     findings::Findings,
     keys,
+    model::Need,
     scalar::{boolean, filled, items},
     source::Place,
+    suggest,
     tree::{Kind, Node},
 };
-use super::job::entry_of;
+use super::job::{Head, entry_of};
+
+/// All artifacts of a job.
+const ALL: &str = "*";
 
 /// Returns the needs of a job as written, with their places, without entries that are no name.
 pub(super) fn listed(job: &Node) -> Vec<(&str, Place)> {
@@ -27,8 +32,8 @@ fn name(item: &Node) -> Option<(&str, Place)> {
     }
 }
 
-/// Returns the names of the needed jobs, and whether each is optional.
-pub(super) fn check(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<(String, bool)>> {
+/// Returns the needed jobs.
+pub(super) fn check(node: &Rc<Node>, heads: &HashMap<String, Head>, findings: &mut Findings<'_>) -> Option<Vec<Need>> {
     let list = items(node);
     if list.len() > findings.most_jobs() {
         let message = format!("a job can need at most {} jobs", findings.most_jobs());
@@ -45,25 +50,26 @@ pub(super) fn check(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<
         return None;
     }
     let mut sound = true;
-    let mut needs: Vec<(String, bool)> = Vec::new();
+    let mut needs: Vec<Need> = Vec::new();
     for item in list {
-        let Some((job, optional, place)) = one(item, findings) else {
+        let Some((need, place)) = one(item, heads, findings) else {
             sound = false;
             continue;
         };
-        if needs.iter().any(|(name, _)| *name == job) {
-            let message = format!("`{job}` is listed twice");
+        if needs.iter().any(|other| other.job == need.job) {
+            let message = format!("`{}` is listed twice", need.job);
             findings.warning(Code::RepeatedNeed, place, message, "remove the duplicate".to_owned());
         } else {
-            needs.push((job, optional));
+            needs.push(need);
         }
     }
     sound.then_some(needs)
 }
 
-fn one(item: &Node, findings: &mut Findings<'_>) -> Option<(String, bool, Place)> {
+fn one(item: &Node, heads: &HashMap<String, Head>, findings: &mut Findings<'_>) -> Option<(Need, Place)> {
     if !matches!(item.kind, Kind::Map(_)) {
-        return filled(item, "an entry of `needs`", findings).map(|job| (job.to_owned(), false, item.place));
+        let job = filled(item, "an entry of `needs`", findings)?.to_owned();
+        return Some((Need { job, optional: false, artifacts: Vec::new() }, item.place));
     }
     let fields = Fields::read(item, &keys::NEED, findings)?;
     let job = match fields.get("job") {
@@ -80,6 +86,46 @@ fn one(item: &Node, findings: &mut Findings<'_>) -> Option<(String, bool, Place)
         Some(node) => boolean(node, "`optional`", findings),
         None => Some(false),
     };
-    let ((job, place), optional) = (job?, optional?);
-    Some((job, optional, place))
+    let (job, place) = job?;
+    let artifacts = match fields.get("artifacts") {
+        Some(node) => artifacts(node, &job, heads, findings),
+        None => Some(Vec::new()),
+    };
+    Some((Need { job, optional: optional?, artifacts: artifacts? }, place))
+}
+
+/// Reads the names of a needed job's artifacts.
+fn artifacts(
+    node: &Rc<Node>,
+    job: &str,
+    heads: &HashMap<String, Head>,
+    findings: &mut Findings<'_>,
+) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for item in items(node) {
+        let name = filled(item, "the name of an artifact", findings)?.trim().to_owned();
+        let known = heads.get(job).and_then(|head| head.artifacts.as_ref());
+        let wrong = match known {
+            Some(known) if known.is_empty() => Some((format!("the job `{job}` leaves no artifact"), None)),
+            Some(known) if name != ALL && !known.contains(&name) => {
+                Some((format!("the job `{job}` leaves no artifact `{name}`"), Some(known)))
+            }
+            Some(_) | None => None,
+        };
+        if let Some((message, known)) = wrong {
+            let help = match known {
+                Some(known) => format!("it leaves {}", suggest::listed(known.iter().map(String::as_str))),
+                None => format!("write `artifacts: [{{ name: {name}, paths: [...] }}]` at `{job}`"),
+            };
+            findings.error(Code::UnknownArtifact, item.place, message, help);
+            return None;
+        }
+        names.push(name);
+    }
+    if names.is_empty() {
+        let help = "write the names of artifacts, or `'*'` for all";
+        findings.error(Code::Empty, node.place, "no artifact is named here", help.to_owned());
+        return None;
+    }
+    Some(names)
 }

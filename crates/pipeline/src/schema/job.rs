@@ -73,7 +73,7 @@ pub(super) enum Need {
     With(NeedOptions),
 }
 
-/// A job that has to end first, and whether its result matters.
+/// A job that has to end first, whether its result matters, and what of its files is wanted.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct NeedOptions {
@@ -81,6 +81,8 @@ pub(super) struct NeedOptions {
     job: Text,
     /// Whether this job runs whatever the result of the other is.
     optional: Option<bool>,
+    /// Its artifacts whose files are put into this job's workspace, by their names; `*` for all of them.
+    artifacts: Option<OneOrMany<Text>>,
 }
 
 /// Axes with their values, combinations to add and combinations to leave out.

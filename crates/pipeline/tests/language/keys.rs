@@ -205,7 +205,7 @@ jobs:
         ]
     );
     assert_eq!(texts(&plan.reports.junit), ["**/junit.xml"]);
-    assert_eq!(unsupported(&plan), ["artifacts", "reports"]);
+    assert_eq!(unsupported(&plan), ["reports"]);
 }
 
 #[test]
@@ -303,7 +303,6 @@ fn unsupported(plan: &JobPlan) -> Vec<String> {
 #[test]
 fn whatever_this_version_cannot_run_is_named_by_its_word_and_warned_of_where_it_stands() {
     for (keys, word, at) in [
-        ("artifacts: [{ paths: [a] }], steps: [{ run: a }]", "artifacts", "artifacts"),
         ("reports: { junit: [a] }, steps: [{ run: a }]", "reports", "reports"),
         ("checkout: { depth: 0, lfs: true }, steps: [{ run: a }]", "checkout: lfs", "lfs"),
     ] {

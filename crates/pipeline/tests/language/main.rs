@@ -210,7 +210,7 @@ jobs:
   b: { image: x, needs: [{ job: a, optional: true }], if: needs.a.result != 'success', steps: [{ run: a }] }
 ";
     let plan = built(sound(text).plan(&push("main"), &facts()));
-    let need = |key: &str| Need { key: key.to_owned(), job: "a".to_owned(), optional: true };
+    let need = |key: &str| Need { key: key.to_owned(), job: "a".to_owned(), optional: true, ..Need::default() };
     assert_eq!(plan.jobs[2].needs, [need("longshore/a (1)"), need("longshore/a (2)")]);
     let group = plan.jobs[0].matrix_group.unwrap();
     assert_eq!((group.fail_fast, group.max_parallel), (false, Some(1)));

@@ -86,7 +86,7 @@ pub(crate) fn job(key: &str, needs: &[&str]) -> JobPlan {
         matrix: vec![("rust".to_owned(), "1.95".to_owned())],
         needs: needs
             .iter()
-            .map(|need| Need { key: (*need).to_owned(), job: (*need).to_owned(), optional: false })
+            .map(|need| Need { key: (*need).to_owned(), job: (*need).to_owned(), ..Need::default() })
             .collect(),
         job: key.to_owned(),
         image: "busybox".into(),

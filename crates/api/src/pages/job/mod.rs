@@ -15,13 +15,14 @@ use axum::extract::State;
 use longshore_core::{JobId, Record, Status};
 use longshore_files::logs::{Border, Found, Listed, LogLine, Outline, Search, StepHead, Wanted};
 use longshore_store::{
-    acts,
+    acts, artifacts,
     builds::{self, Build},
     jobs, logs, repos,
 };
 use serde::Deserialize;
 
 use super::{
+    artifact_list::{self, ArtifactRow},
     assets::ASSETS,
     escape::escaped_len,
     head::{Head, Place},
@@ -77,6 +78,8 @@ pub(crate) struct JobPage {
     steps: Vec<StepRow>,
     summaries: Vec<Summary>,
     more_summaries: usize,
+    artifacts: Vec<ArtifactRow>,
+    more_artifacts: usize,
     log: LogPart,
     may: MayDo,
     /// The build is over, so the job can be run once more.
@@ -190,6 +193,8 @@ pub(crate) async fn show(
     let of_summaries = SUMMARIES.min(bytes.saturating_sub(LEAST));
     let (summaries, more_summaries) = summary::render_summaries(std::slice::from_ref(&job), of_summaries, of_summaries);
     let bytes = bytes.saturating_sub(summaries.iter().map(Summary::bytes).sum()).max(LEAST);
+    let kept = artifacts::of_job(&site.store, id).await?;
+    let (artifacts, more_artifacts) = artifact_list::rows(kept, |_| None);
     let _place = query.q.as_ref().map(|_| places.take(&visitor.caller, Costly::Search)).transpose()?;
     let log = load_window(&site, &job, &outline, query, attempt, bytes).await?;
     head.more_scripts.push(&ASSETS.log_script);
@@ -208,6 +213,8 @@ pub(crate) async fn show(
         steps,
         summaries,
         more_summaries,
+        artifacts,
+        more_artifacts,
         log,
         csrf: visitor.csrf(),
     }))

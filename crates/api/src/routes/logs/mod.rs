@@ -3,5 +3,4 @@
 pub(crate) mod line_stream;
 pub(crate) mod lines;
 pub(crate) mod live;
-mod range;
 pub(crate) mod read;

@@ -20,13 +20,13 @@ use longshore_store::{
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::range::Wanted;
 use crate::{
     auth::Caller,
     error::{ApiError, ErrorBody},
     lookup::find_job,
     params::{Path, Query},
     places::{Costly, Places},
+    range::Wanted,
 };
 
 /// How a log is shown.

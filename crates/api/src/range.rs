@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, header};
 
 /// Which part of an answer the client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     /// From an offset to the end.
     From(u64),
     /// From the first to the last byte, both included.
@@ -15,8 +15,8 @@ pub(super) enum Wanted {
 
 impl Wanted {
     /// Parses the header. `None` if there is no range, or one that is not understood: the answer is then sent whole.
-    pub(super) fn parse(headers: &HeaderMap) -> Option<Self> {
-        // Logs have no validator that `If-Range` could name.
+    pub(crate) fn parse(headers: &HeaderMap) -> Option<Self> {
+        // Nobody needs `If-Range`: logs have no validator that it could name, and files of artifacts never change.
         if headers.contains_key(header::IF_RANGE) {
             return None;
         }
@@ -34,7 +34,7 @@ impl Wanted {
     }
 
     /// Returns the part within `length` bytes, as its first byte and the byte behind its last. `None` if it is empty.
-    pub(super) fn within(self, length: u64) -> Option<(u64, u64)> {
+    pub(crate) fn within(self, length: u64) -> Option<(u64, u64)> {
         let (from, to) = match self {
             Self::From(from) => (from, length),
             Self::Between(first, last) => (first, last.saturating_add(1).min(length)),

@@ -1,0 +1,362 @@
+//! Finds the files that a job leaves: those in the workspace that the globs of its artifacts and reports take.
+//!
+//! No process of the job runs any more, but a container that hangs, or somebody's `docker exec`, may still change files.
+//! So no folder is entered and no file is opened through a link that leads out of the workspace, whatever stood there a
+//! moment before; and nothing but regular files is opened. An artifact is taken whole or not at all: one that exceeds a
+//! limit is refused, with the reason. `job` calls this and then reads the files.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use longshore_agent_protocol::{AnnouncedFile, ArtifactLimits};
+use longshore_core::artifact::{self, ArtifactKind};
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+
+use crate::globs::Trees;
+
+/// The most files and folders that are looked at.
+const MAX_VISITED: usize = 2_000_000;
+/// How many files of a kind are named in the log.
+const NAMED: usize = 10;
+
+/// An artifact, with all expressions evaluated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Its place in the plan.
+    pub(crate) place: u16,
+    pub(crate) kind: ArtifactKind,
+    pub(crate) name: String,
+    pub(crate) paths: Vec<String>,
+}
+
+impl Wanted {
+    /// The artifact's name in a sentence.
+    fn shown(&self) -> String {
+        match self.kind {
+            ArtifactKind::Files => format!("artifact `{}`", self.name),
+            ArtifactKind::Report(format) => format!("reports: {}", format.as_str()),
+        }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    pub(crate) files: Vec<Found>,
+    /// For the log.
+    pub(crate) notes: Vec<String>,
+    /// Why an artifact for people and later jobs is not kept.
+    pub(crate) refused: Option<String>,
+}
+
+/// A file to send.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) announced: AnnouncedFile,
+    identity: Identity,
+}
+
+/// What changes when a file does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    fn of(found: &Metadata) -> Self {
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+            bytes: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
+}
+
+impl Found {
+    /// Opens the file, if it is still the same.
+    pub(crate) fn open(&self, workspace: &Workspace) -> io::Result<File> {
+        let file = workspace.open_file(Path::new(&self.announced.path))?;
+        if self.is_unchanged(&file) { Ok(file) } else { Err(io::Error::other("it is another file now")) }
+    }
+
+    /// Returns whether the open file is as it was when it was found.
+    pub(crate) fn is_unchanged(&self, file: &File) -> bool {
+        file.metadata().is_ok_and(|now| Identity::of(&now) == self.identity)
+    }
+}
+
+/// The workspace's folder. Everything is opened from there.
+#[derive(Debug)]
+pub(crate) struct Workspace(OwnedFd);
+
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+// A pipe without a writer does not hold up an open, and a terminal does not become ours.
+const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+impl Workspace {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(rustix::fs::openat(CWD, path, FOLDER, Mode::empty())?))
+    }
+
+    /// Opens a folder, through no link.
+    fn open_folder(&self, path: &Path) -> io::Result<OwnedFd> {
+        let mut folder = rustix::fs::openat(&self.0, ".", FOLDER, Mode::empty())?;
+        for part in path {
+            folder = rustix::fs::openat(&folder, part, FOLDER | OFlags::NOFOLLOW, Mode::empty())?;
+        }
+        Ok(folder)
+    }
+
+    /// Opens a regular file. A link is followed only inside the workspace.
+    fn open_file(&self, path: &Path) -> io::Result<File> {
+        let name = path.file_name().unwrap_or(OsStr::new(""));
+        let opened = self
+            .open_folder(path.parent().unwrap_or(Path::new("")))
+            .and_then(|folder| Ok(rustix::fs::openat(&folder, name, FILE | OFlags::NOFOLLOW, Mode::empty())?));
+        let file = match opened {
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+                rustix::fs::openat2(&self.0, path, FILE, Mode::empty(), inside)?
+            }
+            opened => opened?,
+        };
+        let file = File::from(file);
+        if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no file")) }
+    }
+}
+
+/// Collects the files of all these artifacts in one pass.
+pub(crate) fn collect(workspace: &Workspace, wanted: &[Wanted], limits: &ArtifactLimits) -> Collected {
+    let mut collecting = Collecting { limits, selections: Vec::new(), visited: 0, collected: Collected::default() };
+    for one in wanted {
+        match Trees::new(one.paths.iter().map(String::as_str)) {
+            Ok(trees) => collecting.selections.push(Selection::new(one, trees)),
+            Err(error) => collecting.refuse(one, &format!("its paths are no globs: {error}")),
+        }
+    }
+    collecting.walk(workspace);
+    collecting.finish()
+}
+
+struct Selection<'a> {
+    wanted: &'a Wanted,
+    trees: Trees,
+    files: Vec<Found>,
+    bytes: u64,
+    refused: Option<String>,
+    /// Paths that are left out, by reason.
+    left_out: BTreeSet<(&'static str, String)>,
+    left_out_count: usize,
+}
+
+impl<'a> Selection<'a> {
+    const fn new(wanted: &'a Wanted, trees: Trees) -> Self {
+        Self { wanted, trees, files: Vec::new(), bytes: 0, refused: None, left_out: BTreeSet::new(), left_out_count: 0 }
+    }
+
+    fn may_take_below(&self, folder: &Path) -> bool {
+        self.refused.is_none() && self.trees.may_take_below(folder)
+    }
+
+    fn leave_out(&mut self, path: &Path, why: &'static str) {
+        self.left_out_count += 1;
+        if self.left_out.len() < NAMED {
+            let shown: String = path.to_string_lossy().chars().take(200).collect();
+            self.left_out.insert((why, shown.escape_debug().to_string()));
+        }
+    }
+
+    fn refuse(&mut self, why: String) {
+        self.refused = Some(why);
+        self.files = Vec::new();
+    }
+
+    fn take(&mut self, path: &Path, found: &Metadata, limits: &ArtifactLimits) {
+        let bad = match path.to_str() {
+            None => Some("its name is not UTF-8"),
+            Some(path) => artifact::check_path(path),
+        };
+        if let Some(why) = bad {
+            return self.leave_out(path, why);
+        }
+        let path = path.to_string_lossy().into_owned();
+        if found.len() > limits.file_bytes {
+            let message = format!(
+                "`{path}` has {}, and a file of an artifact may have {} (the server's artifacts_file_mib)",
+                mib(found.len()),
+                mib(limits.file_bytes)
+            );
+            return self.refuse(message);
+        }
+        if self.files.len() >= limits.files as usize {
+            return self.refuse(format!(
+                "it has more than {} files, the most that a job may leave (the server's artifacts_files)",
+                limits.files
+            ));
+        }
+        self.bytes += found.len();
+        let announced = AnnouncedFile {
+            artifact: self.wanted.place,
+            name: self.wanted.name.clone(),
+            path,
+            bytes: found.len(),
+            executable: found.mode() & 0o100 != 0,
+        };
+        self.files.push(Found { announced, identity: Identity::of(found) });
+    }
+}
+
+struct Collecting<'a> {
+    limits: &'a ArtifactLimits,
+    selections: Vec<Selection<'a>>,
+    visited: usize,
+    collected: Collected,
+}
+
+impl Collecting<'_> {
+    fn walk(&mut self, workspace: &Workspace) {
+        let mut folders = vec![PathBuf::new()];
+        while let Some(path) = folders.pop() {
+            if self.visit(workspace, &path, &mut folders).is_err() {
+                self.leave_out(&path, "the folder cannot be read");
+            }
+            if self.visited > MAX_VISITED {
+                for one in self.selections.iter_mut().filter(|one| one.refused.is_none()) {
+                    one.refuse(format!(
+                        "its paths lead through more than {MAX_VISITED} files: name the folders that hold what is wanted"
+                    ));
+                }
+            }
+            if self.selections.iter().all(|one| one.refused.is_some()) {
+                return;
+            }
+        }
+    }
+
+    /// Leaves a folder out of every artifact that may have something in it.
+    fn leave_out(&mut self, folder: &Path, why: &'static str) {
+        for one in self.selections.iter_mut().filter(|one| one.may_take_below(folder)) {
+            one.leave_out(folder, why);
+        }
+    }
+
+    fn visit(&mut self, workspace: &Workspace, path: &Path, folders: &mut Vec<PathBuf>) -> io::Result<()> {
+        let folder = workspace.open_folder(path)?;
+        for entry in Dir::read_from(&folder)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") || (name == b".git" && path.as_os_str().is_empty()) {
+                continue;
+            }
+            self.visited += 1;
+            if self.visited > MAX_VISITED {
+                return Ok(());
+            }
+            let below = path.join(OsStr::from_bytes(name));
+            let kind = match entry.file_type() {
+                FileType::Unknown => {
+                    let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+                    let found = rustix::fs::statat(&folder, entry.file_name(), flags)?;
+                    FileType::from_raw_mode(found.st_mode)
+                }
+                kind => kind,
+            };
+            if kind == FileType::Directory {
+                if below.as_os_str().len() > artifact::MAX_PATH {
+                    self.leave_out(&below, "its path is too long");
+                } else if self.selections.iter().any(|one| one.may_take_below(&below)) {
+                    folders.push(below);
+                }
+                continue;
+            }
+            let limits = *self.limits;
+            let takers = self.selections.iter_mut().filter(|one| one.refused.is_none() && one.trees.take(&below));
+            let mut takers = takers.peekable();
+            if takers.peek().is_none() {
+                continue;
+            }
+            let found = match kind {
+                FileType::RegularFile | FileType::Symlink => {
+                    workspace.open_file(&below).and_then(|file| file.metadata()).map_err(|_| match kind {
+                        FileType::Symlink => "the link does not lead to a file in the workspace",
+                        _ => "it cannot be read",
+                    })
+                }
+                _ => Err("it is neither a file nor a folder"),
+            };
+            for one in takers {
+                match &found {
+                    Ok(found) => one.take(&below, found, &limits),
+                    Err(why) => one.leave_out(&below, why),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, wanted: &Wanted, why: &str) {
+        let message = format!("{} is not kept: {why}", wanted.shown());
+        if wanted.kind == ArtifactKind::Files {
+            self.collected.refused.get_or_insert_with(|| message.clone());
+        }
+        self.collected.notes.push(message);
+    }
+
+    fn finish(mut self) -> Collected {
+        let mut bytes = 0;
+        let mut files = 0;
+        for mut one in std::mem::take(&mut self.selections) {
+            if one.left_out_count > 0 {
+                let named: Vec<String> = one.left_out.iter().map(|(why, path)| format!("`{path}` ({why})")).collect();
+                let more = match one.left_out_count - named.len() {
+                    0 => String::new(),
+                    more => format!(", and {more} more"),
+                };
+                self.collected.notes.push(format!("{}: left out {}{more}", one.wanted.shown(), named.join(", ")));
+            }
+            if one.refused.is_none() && bytes + one.bytes > self.limits.job_bytes {
+                one.refused = Some(format!(
+                    "with it the job leaves more than {}, the most that it may (the server's artifacts_job_mib)",
+                    mib(self.limits.job_bytes)
+                ));
+            }
+            if one.refused.is_none() && files + one.files.len() > self.limits.files as usize {
+                one.refused = Some(format!(
+                    "with it the job leaves more than {} files, the most that it may (the server's artifacts_files)",
+                    self.limits.files
+                ));
+            }
+            if let Some(why) = &one.refused {
+                self.refuse(one.wanted, why);
+                continue;
+            }
+            if one.files.is_empty() {
+                let globs: Vec<String> = one.wanted.paths.iter().map(|path| format!("`{path}`")).collect();
+                self.collected.notes.push(format!("{}: no file matches {}", one.wanted.shown(), globs.join(", ")));
+                continue;
+            }
+            bytes += one.bytes;
+            files += one.files.len();
+            one.files.sort_by(|a, b| a.announced.path.cmp(&b.announced.path));
+            self.collected.files.append(&mut one.files);
+        }
+        self.collected
+    }
+}
+
+/// Shows bytes in MiB, or in whole bytes if they are few.
+fn mib(bytes: u64) -> String {
+    if bytes < 1 << 20 { format!("{bytes} bytes") } else { format!("{} MiB", bytes.div_ceil(1 << 20)) }
+}

@@ -1,0 +1,281 @@
+//! Artifacts as answers: their JSON, who may see them, and their files as bodies. Shared by routes and pages.
+
+use std::io::{self, Read as _, Seek as _, Write};
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use futures_util::{Stream, stream};
+use longshore_core::{
+    ArtifactFile, ArtifactId, JobId, Timestamp,
+    access::{Action, Object},
+};
+use longshore_files::artifacts::{Blobs, ZipWriter};
+use longshore_store::{
+    Store,
+    artifacts::{self, Artifact},
+};
+use serde::Serialize;
+use tokio::sync::mpsc;
+use utoipa::ToSchema;
+
+use crate::{auth::Caller, error::ApiError, range::Wanted};
+
+/// Bytes of a body that are read at once, and how many of these pieces wait for the client.
+const PIECE: usize = 64 << 10;
+const PIECES_AHEAD: usize = 4;
+/// Files of a zip whose names are read at once.
+const NAMES: u32 = 500;
+
+/// Nothing of a file runs, loads anything, or is what it is taken for.
+const FILE_POLICY: HeaderValue =
+    HeaderValue::from_static("sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:");
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct ArtifactView {
+    #[schema(value_type = String, format = "uuid")]
+    pub(crate) id: ArtifactId,
+    #[schema(value_type = String, format = "uuid")]
+    pub(crate) job: JobId,
+    pub(crate) name: String,
+    /// How many there are.
+    pub(crate) files: u64,
+    /// Of all files together, before packing.
+    pub(crate) bytes: u64,
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) created_at: Timestamp,
+    /// When it is removed. Without a date, it goes with its build.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+impl From<Artifact> for ArtifactView {
+    fn from(artifact: Artifact) -> Self {
+        let Artifact { id, job, kind: _, name, files, bytes, page: _, created_at, expires_at } = artifact;
+        Self { id, job, name, files, bytes, created_at, expires_at }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ArtifactFileView {
+    /// From the workspace on.
+    path: String,
+    bytes: u64,
+    executable: bool,
+    sha256: String,
+}
+
+impl From<ArtifactFile> for ArtifactFileView {
+    fn from(file: ArtifactFile) -> Self {
+        let ArtifactFile { path, executable, bytes, blob } = file;
+        Self { path, bytes, executable, sha256: blob.to_string() }
+    }
+}
+
+/// Returns the artifact if the caller may see it.
+pub(crate) async fn find_artifact(store: &Store, caller: &Caller, id: ArtifactId) -> Result<Artifact, ApiError> {
+    caller.require(Action::See, Object::SomeRepo)?;
+    let (artifact, repo) = artifacts::get(store, id).await?.ok_or_else(|| ApiError::no_such("artifact"))?;
+    caller.repo(store, repo).await.map_err(|error| error.with_noun("artifact"))?;
+    Ok(artifact)
+}
+
+/// Answers with a file of an artifact, or with the part of it that the client asks for.
+pub(crate) async fn send_file(store: &Store, file: &ArtifactFile, asked: &HeaderMap) -> Result<Response, ApiError> {
+    let tag = HeaderValue::from_str(&format!("\"{}\"", file.blob)).map_err(ApiError::internal)?;
+    if asked.get(header::IF_NONE_MATCH) == Some(&tag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+    }
+    let wanted = Wanted::parse(asked);
+    let (from, to) = match wanted.map(|wanted| wanted.within(file.bytes)) {
+        None => (0, file.bytes),
+        Some(Some(part)) => part,
+        Some(None) => {
+            let mut response = ApiError::range_not_satisfiable(file.bytes).into_response();
+            let range = HeaderValue::from_str(&format!("bytes */{}", file.bytes)).map_err(ApiError::internal)?;
+            response.headers_mut().insert(header::CONTENT_RANGE, range);
+            return Ok(response);
+        }
+    };
+    let (blobs, blob) = (store.blobs().clone(), file.blob);
+    let opened = tokio::task::spawn_blocking(move || {
+        let mut opened = blobs.open(&blob)?.ok_or(io::ErrorKind::NotFound)?;
+        if from > 0 {
+            opened.seek(io::SeekFrom::Start(from))?;
+        }
+        Ok::<_, io::Error>(opened)
+    });
+    let mut opened = opened.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
+    let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let mut left = to - from;
+        while left > 0 {
+            let mut piece = vec![0; PIECE.min(usize::try_from(left).unwrap_or(PIECE))];
+            let read = match opened.read(&mut piece) {
+                Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    piece.truncate(count);
+                    left -= count as u64;
+                    Ok(Bytes::from(piece))
+                }
+                Err(error) => Err(error),
+            };
+            let failed = read.is_err();
+            if sender.blocking_send(read).is_err() || failed {
+                return;
+            }
+        }
+    });
+    let mut response = Body::from_stream(received(pieces)).into_response();
+    if wanted.is_some() {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let range = format!("bytes {from}-{}/{}", to - 1, file.bytes);
+        let range = HeaderValue::from_str(&range).map_err(ApiError::internal)?;
+        response.headers_mut().insert(header::CONTENT_RANGE, range);
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(to - from));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::ETAG, tag);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(&file.path)));
+    headers.insert(header::CONTENT_SECURITY_POLICY, FILE_POLICY);
+    Ok(response)
+}
+
+/// Answers with all files of an artifact as a zip, which is made while it is sent.
+pub(crate) fn send_zip(store: &Store, artifact: &Artifact) -> Result<Response, ApiError> {
+    let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+    let writing = write_zip(store.clone(), artifact.id, Pieces { sender: sender.clone(), piece: Vec::new() });
+    tokio::spawn(async move {
+        // A body that breaks off is no zip, and the client sees that.
+        if let Err(error) = writing.await {
+            let _ = sender.send(Err(error)).await;
+        }
+    });
+    let mut response = Body::from_stream(received(pieces)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
+    headers.insert(header::CONTENT_DISPOSITION, attachment(&format!("{}.zip", artifact.name))?);
+    Ok(response)
+}
+
+async fn write_zip(store: Store, id: ArtifactId, out: Pieces) -> io::Result<()> {
+    let mut zip = ZipWriter::new(out);
+    let mut after: Option<String> = None;
+    loop {
+        let files = artifacts::files(&store, id, after.as_deref(), NAMES).await.map_err(io::Error::other)?;
+        let Some(last) = files.last() else { break };
+        after = Some(last.path.clone());
+        let blobs = store.blobs().clone();
+        let written = tokio::task::spawn_blocking(move || {
+            files.iter().try_for_each(|file| add_to_zip(&mut zip, &blobs, file)).map(|()| zip)
+        });
+        zip = written.await.map_err(io::Error::other)??;
+    }
+    tokio::task::spawn_blocking(move || zip.finish().map(drop)).await.map_err(io::Error::other)?
+}
+
+fn add_to_zip(zip: &mut ZipWriter<Pieces>, blobs: &Blobs, file: &ArtifactFile) -> io::Result<()> {
+    let opened = blobs.open(&file.blob)?.ok_or(io::ErrorKind::NotFound)?;
+    zip.add(&file.path, file.executable, file.bytes, opened)
+}
+
+/// Sends what is written to it, piece by piece. Blocks while the client does not read.
+struct Pieces {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    piece: Vec<u8>,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= PIECE {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let piece = std::mem::take(&mut self.piece);
+        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        if piece.is_empty() { Ok(()) } else { self.sender.blocking_send(Ok(piece.into())).map_err(gone) }
+    }
+}
+
+fn received(pieces: mpsc::Receiver<io::Result<Bytes>>) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::unfold(pieces, |mut pieces| async move { pieces.recv().await.map(|piece| (piece, pieces)) })
+}
+
+/// Returns the header that has a browser save what comes, under this name.
+pub(crate) fn attachment(name: &str) -> Result<HeaderValue, ApiError> {
+    let plain: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+    let encoded: String = name
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect();
+    HeaderValue::from_str(&format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}"))
+        .map_err(ApiError::internal)
+}
+
+/// Returns what a file is, by the end of its name.
+pub(crate) fn content_type(path: &str) -> &'static str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let end = name.rsplit_once('.').map_or("", |(_, end)| end).to_ascii_lowercase();
+    match end.as_str() {
+        "html" | "htm" => "text/html; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "js" | "mjs" => "text/javascript; charset=utf-8",
+        "json" | "map" => "application/json",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "ico" => "image/x-icon",
+        "woff" => "font/woff",
+        "woff2" => "font/woff2",
+        "ttf" => "font/ttf",
+        "wasm" => "application/wasm",
+        "xml" => "application/xml",
+        "txt" | "log" | "md" | "csv" | "yml" | "yaml" | "toml" | "diff" | "patch" | "info" => {
+            "text/plain; charset=utf-8"
+        }
+        _ => "application/octet-stream",
+    }
+}
+
+/// Whether a browser shows such a file safely where it is. All others it saves.
+pub(crate) fn is_shown(content_type: &str) -> bool {
+    let raster = ["image/png", "image/jpeg", "image/gif", "image/webp"];
+    content_type.starts_with("text/plain") || raster.contains(&content_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_reaches_the_browser_and_nothing_else_of_the_header() {
+        let header = attachment("a\"b\r\nSet-Cookie: x; ä.zip").unwrap();
+        let text = header.to_str().unwrap();
+        assert_eq!(text.matches('"').count(), 2, "{text}");
+        assert!(!text.contains('\r') && !text.contains("Set-Cookie: "), "{text}");
+        assert!(text.ends_with("%C3%A4.zip"), "{text}");
+    }
+
+    #[test]
+    fn what_a_page_could_run_is_not_shown_where_it_is() {
+        for path in ["x.html", "x.HTM", "a.svg", "x.xml", "x.js", "x", "x.pdf"] {
+            assert!(!is_shown(content_type(path)), "{path}");
+        }
+        for path in ["a/b.log", "x.PNG", "notes.txt"] {
+            assert!(is_shown(content_type(path)), "{path}");
+        }
+    }
+}

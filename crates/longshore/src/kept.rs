@@ -1,0 +1,143 @@
+//! What attempts leave: the executor's store of their files, on the data folder, and what becomes of them at the end.
+//!
+//! Used by `runner`. The lists of attempts that are over become artifacts in the transaction of the job's end.
+
+use std::{io, sync::Arc, time::Duration};
+
+use longshore_core::{ArtifactKind, BlobId, JobId, JobPlan, Timestamp, plan::ReportFormat};
+use longshore_executor::{AnnouncedFile, ArtifactLimits, ArtifactStore, ArtifactWriter, AttemptId};
+use longshore_files::artifacts::{Blobs, Incoming, IncomingLimits, Left};
+use longshore_store::{Store, artifacts::NewArtifact};
+
+/// The store of one attempt's files.
+struct AttemptFiles {
+    blobs: Blobs,
+    attempt: AttemptId,
+    limits: IncomingLimits,
+}
+
+/// Returns the store of an attempt's files.
+pub(crate) fn store_of(store: &Store, attempt: AttemptId, limits: &ArtifactLimits) -> Arc<dyn ArtifactStore> {
+    let ArtifactLimits { file_bytes, job_bytes, files } = *limits;
+    let limits = IncomingLimits { file_bytes, job_bytes, files };
+    Arc::new(AttemptFiles { blobs: store.blobs().clone(), attempt, limits })
+}
+
+impl ArtifactStore for AttemptFiles {
+    fn open(&self) -> io::Result<Box<dyn ArtifactWriter>> {
+        let AttemptId { job, attempt } = self.attempt;
+        Ok(Box::new(Writer(self.blobs.receive(job, attempt, self.limits)?)))
+    }
+}
+
+struct Writer(Incoming);
+
+impl ArtifactWriter for Writer {
+    fn files(&self) -> u32 {
+        self.0.files()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.0.is_complete()
+    }
+
+    fn begin(&mut self, file: &AnnouncedFile) -> io::Result<()> {
+        let AnnouncedFile { artifact, name, path, bytes, executable } = file;
+        self.0.begin(*artifact, name, path, *bytes, *executable)
+    }
+
+    fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        self.0.write(data)
+    }
+
+    fn end(&mut self, whole: bool) -> io::Result<()> {
+        self.0.end(whole)
+    }
+
+    fn complete(&mut self, files: u32) -> io::Result<()> {
+        self.0.complete(files)
+    }
+}
+
+/// What a plan says about the files of its attempts: kinds, and how long they are kept.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Leaves(Vec<(ArtifactKind, Option<Duration>)>);
+
+impl Leaves {
+    /// `keep` is for artifacts whose plan does not say how long they are kept.
+    pub(crate) fn of(plan: &JobPlan, keep: Option<Duration>) -> Self {
+        let age = |expire_in_ms: Option<u64>| expire_in_ms.map(Duration::from_millis).or(keep);
+        Self(plan.collected().iter().map(|one| (one.kind, age(one.expire_in_ms))).collect())
+    }
+}
+
+/// A file of a report, to be read by the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReportFile {
+    pub(crate) format: ReportFormat,
+    pub(crate) path: String,
+    pub(crate) bytes: u64,
+    pub(crate) blob: BlobId,
+}
+
+/// The files of an attempt that is over.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) artifacts: Vec<NewArtifact>,
+}
+
+impl Kept {
+    /// Reads what an attempt has left. Nothing, if not all of it has arrived.
+    pub(crate) async fn of(store: &Store, job: JobId, attempt: u32, leaves: &Leaves) -> io::Result<Self> {
+        if leaves.0.is_empty() {
+            return Ok(Self::default());
+        }
+        let blobs = store.blobs().clone();
+        let left =
+            tokio::task::spawn_blocking(move || blobs.left_by(job, attempt)).await.map_err(io::Error::other)??;
+        Ok(Self::from_left(left, leaves, Timestamp::now()))
+    }
+
+    fn from_left(left: Left, leaves: &Leaves, now: Timestamp) -> Self {
+        let mut kept = Self::default();
+        if !left.complete {
+            return kept;
+        }
+        for file in left.files {
+            let Some((kind, age)) = leaves.0.get(usize::from(file.artifact)) else { continue };
+            let known = kept.artifacts.iter_mut().find(|one| one.kind == *kind && one.name == file.name);
+            match known {
+                Some(artifact) => artifact.files.push(file.file),
+                None => {
+                    let age = age.and_then(|age| i64::try_from(age.as_millis()).ok());
+                    kept.artifacts.push(NewArtifact {
+                        kind: *kind,
+                        name: file.name,
+                        expires_at: age.map(|age| Timestamp::from_millis(now.as_millis().saturating_add(age))),
+                        files: vec![file.file],
+                    });
+                }
+            }
+        }
+        kept
+    }
+
+    /// Returns the files of reports, for whoever reads them.
+    #[expect(dead_code, reason = "reports are collected before they are read")]
+    pub(crate) fn reports(&self) -> impl Iterator<Item = ReportFile> + '_ {
+        self.artifacts.iter().flat_map(|artifact| {
+            let format = match artifact.kind {
+                ArtifactKind::Report(format) => Some(format),
+                ArtifactKind::Files => None,
+            };
+            format.into_iter().flat_map(|format| {
+                artifact.files.iter().map(move |file| ReportFile {
+                    format,
+                    path: file.path.clone(),
+                    bytes: file.bytes,
+                    blob: file.blob,
+                })
+            })
+        })
+    }
+}

@@ -1,0 +1,188 @@
+//! The files of other jobs that a job starts with: `needs: [{ job: build, artifacts: [binaries] }]`.
+//!
+//! They follow the commit's files in the workspace's tar. All of them come from jobs of the same build, so from the same
+//! event: what a fork's job left never reaches a job of another build. Used by `runner`.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use futures_util::{future::BoxFuture, stream};
+use longshore_core::{ArtifactFile, ErrorKind, JobPlan, Outcome, Timestamp, plan::Need};
+use longshore_executor::{CheckoutSource, CheckoutStream};
+use longshore_files::artifacts::Blobs;
+use longshore_store::{
+    Store, StoreError,
+    artifacts::{self, Artifact},
+    builds::Build,
+    jobs::{self, Job},
+};
+use tokio::{io::AsyncReadExt as _, sync::mpsc};
+use tokio_util::io::StreamReader;
+
+/// All artifacts of a job.
+const ALL: &str = "*";
+/// Files that one query returns.
+const PAGE: u32 = 500;
+/// Bytes of the tar in one piece, and how many pieces may wait.
+const PIECE: usize = 256 << 10;
+const AHEAD: usize = 4;
+
+/// A file, and whose it is.
+struct Needed {
+    file: ArtifactFile,
+    job: String,
+    created_at: Timestamp,
+}
+
+/// Returns the workspace's files with those that the job needs of others.
+pub(crate) async fn with_needed(
+    store: &Store,
+    build: &Build,
+    plan: &JobPlan,
+    checkout: Option<Arc<dyn CheckoutSource>>,
+) -> Result<Option<Arc<dyn CheckoutSource>>, Outcome> {
+    if plan.needs.iter().all(|need| need.artifacts.is_empty()) {
+        return Ok(checkout);
+    }
+    let files = find(store, build, plan).await?;
+    let files = files.into_iter().map(|(path, needed)| (path, needed.file, needed.created_at)).collect();
+    Ok(Some(Arc::new(WithFiles { checkout, blobs: store.blobs().clone(), files })))
+}
+
+/// Finds the files, by their paths.
+async fn find(store: &Store, build: &Build, plan: &JobPlan) -> Result<BTreeMap<String, Needed>, Outcome> {
+    let internal = |error: StoreError| Outcome::Error { kind: ErrorKind::Internal, message: error.to_string() };
+    let missing = |message: String| Outcome::Error { kind: ErrorKind::ArtifactMissing, message };
+    let all = jobs::of_build(store, build.id).await.map_err(internal)?;
+    let mut found: BTreeMap<String, Needed> = BTreeMap::new();
+    for need in plan.needs.iter().filter(|need| !need.artifacts.is_empty()) {
+        let Some(job) = all.iter().find(|job| job.key == need.key) else { continue };
+        let left = artifacts::of_job(store, job.id).await.map_err(internal)?;
+        for artifact in wanted(need, job, &left).map_err(missing)? {
+            let mut after: Option<String> = None;
+            loop {
+                let page = artifacts::files(store, artifact.id, after.as_deref(), PAGE).await.map_err(internal)?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.path.clone());
+                for file in page {
+                    if let Some(other) = found.get(&file.path).filter(|other| other.file.blob != file.blob) {
+                        return Err(missing(format!(
+                            "the jobs `{}` and `{}` leave different files at `{}`: take the artifacts of one of them, or have them \
+                             written to different paths",
+                            other.job, job.name, file.path
+                        )));
+                    }
+                    let (job, created_at) = (job.name.clone(), artifact.created_at);
+                    found.insert(file.path.clone(), Needed { file, job, created_at });
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Returns those of a job's artifacts that are needed.
+fn wanted<'a>(need: &Need, job: &Job, left: &'a [Artifact]) -> Result<Vec<&'a Artifact>, String> {
+    if need.artifacts.iter().any(|name| name == ALL) {
+        return Ok(left.iter().collect());
+    }
+    let mut found = Vec::new();
+    for name in &need.artifacts {
+        match left.iter().find(|artifact| artifact.name == *name) {
+            Some(artifact) => found.push(artifact),
+            // Whoever says that its result does not matter gets what there is.
+            None if need.optional => {}
+            None => {
+                let names: Vec<String> = left.iter().map(|artifact| format!("`{}`", artifact.name)).collect();
+                let has = match names.as_slice() {
+                    [] => "has left none, or they have expired".to_owned(),
+                    names => format!("has left {}", names.join(", ")),
+                };
+                return Err(format!(
+                    "the artifact `{name}` of the job `{}` is not there: the job is {} and {has}; run the whole build again, or write \
+                     `optional: true` at the need",
+                    job.name, job.status
+                ));
+            }
+        }
+    }
+    Ok(found)
+}
+
+struct WithFiles {
+    checkout: Option<Arc<dyn CheckoutSource>>,
+    blobs: Blobs,
+    files: Arc<[(String, ArtifactFile, Timestamp)]>,
+}
+
+impl CheckoutSource for WithFiles {
+    fn open(&self) -> BoxFuture<'_, io::Result<CheckoutStream>> {
+        Box::pin(async {
+            let files = tar_of(self.blobs.clone(), Arc::clone(&self.files));
+            Ok(match &self.checkout {
+                None => CheckoutStream { tar: 0, bytes: Box::pin(files) },
+                Some(checkout) => {
+                    let CheckoutStream { tar, bytes } = checkout.open().await?;
+                    CheckoutStream { tar, bytes: Box::pin(bytes.chain(files)) }
+                }
+            })
+        })
+    }
+}
+
+/// Returns the files as a tar, which is made while it is read. The same files make the same bytes.
+fn tar_of(
+    blobs: Blobs,
+    files: Arc<[(String, ArtifactFile, Timestamp)]>,
+) -> StreamReader<impl futures_util::Stream<Item = io::Result<Bytes>> + Send, Bytes> {
+    let (sender, pieces) = mpsc::channel(AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let out = Pieces { sender: sender.clone(), piece: Vec::new() };
+        if let Err(error) = write_tar(&blobs, &files, out) {
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    StreamReader::new(Box::pin(stream::unfold(pieces, |mut pieces: mpsc::Receiver<io::Result<Bytes>>| async move {
+        pieces.recv().await.map(|piece| (piece, pieces))
+    })))
+}
+
+fn write_tar(blobs: &Blobs, files: &[(String, ArtifactFile, Timestamp)], out: Pieces) -> io::Result<()> {
+    let mut tar = tar::Builder::new(out);
+    for (path, file, created_at) in files {
+        let opened =
+            blobs.open(&file.blob)?.ok_or_else(|| io::Error::other(format!("the bytes of `{path}` are gone")))?;
+        let mut header = tar::Header::new_gnu();
+        header.set_size(file.bytes);
+        header.set_mode(if file.executable { 0o755 } else { 0o644 });
+        header.set_mtime(u64::try_from(created_at.as_millis() / 1000).unwrap_or(0));
+        tar.append_data(&mut header, path, opened)?;
+    }
+    tar.into_inner()?.flush()
+}
+
+/// Sends what is written to it, piece by piece.
+struct Pieces {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    piece: Vec<u8>,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= PIECE {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let piece = std::mem::take(&mut self.piece);
+        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        if piece.is_empty() { Ok(()) } else { self.sender.blocking_send(Ok(piece.into())).map_err(gone) }
+    }
+}

@@ -1,0 +1,184 @@
+//! Removes artifacts. Rows go first, and what they named is noted in the same transaction; the blobs follow after the
+//! commit, unless something names them by then. A kill in between leaves nothing behind: the next removal, or the next
+//! start, goes on. While a backup is made, blobs stay.
+
+use longshore_core::{BlobId, BuildId, RepoId, Timestamp};
+use longshore_files::turn;
+use sqlx::{QueryBuilder, Row as _, Sqlite};
+
+use crate::{ChangeKind, Store, StoreError, WriteTx, artifacts, removals::LogsOf, row, write::NewChange};
+
+/// Blobs that one round looks at.
+const AT_ONCE: u32 = 500;
+/// Artifacts that one transaction removes.
+const ARTIFACTS_AT_ONCE: u32 = 50;
+
+/// Returns the contents of the artifacts of a build's or a repository's jobs. Called before the jobs are deleted;
+/// [`drop_unused`] takes the result afterwards.
+pub(crate) async fn contents_of(tx: &mut WriteTx, whose: LogsOf) -> Result<Vec<i64>, StoreError> {
+    let (query, id) = match whose {
+        LogsOf::Build(id) => (
+            "SELECT DISTINCT content FROM artifacts JOIN jobs ON jobs.id = artifacts.job WHERE jobs.build = ?",
+            id.to_string(),
+        ),
+        LogsOf::Repo(id) => (
+            "SELECT DISTINCT content FROM artifacts JOIN jobs ON jobs.id = artifacts.job
+             JOIN builds ON builds.id = jobs.build WHERE builds.repo = ?",
+            id.to_string(),
+        ),
+    };
+    Ok(sqlx::query_scalar(query).bind(id).fetch_all(tx.conn()).await?)
+}
+
+/// Removes those of the contents that no artifact has any more, and notes their blobs.
+pub(crate) async fn drop_unused(tx: &mut WriteTx, contents: &[i64]) -> Result<(), StoreError> {
+    for content in contents {
+        sqlx::query(
+            "INSERT INTO blob_removals (blob) SELECT DISTINCT blob FROM artifact_files
+             WHERE content = ?1 AND NOT EXISTS (SELECT 1 FROM artifacts WHERE content = ?1) ON CONFLICT DO NOTHING",
+        )
+        .bind(content)
+        .execute(tx.conn())
+        .await?;
+        sqlx::query(
+            "DELETE FROM artifact_contents WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM artifacts WHERE content = ?1)",
+        )
+        .bind(content)
+        .execute(tx.conn())
+        .await?;
+    }
+    if !contents.is_empty() {
+        tx.remove_blobs_after_commit();
+    }
+    Ok(())
+}
+
+/// Notes blobs that may have lost their last name.
+pub(crate) async fn note(tx: &mut WriteTx, blobs: &[BlobId]) -> Result<(), StoreError> {
+    for some in blobs.chunks(AT_ONCE as usize) {
+        let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO blob_removals (blob) ");
+        query.push_values(some, |mut row, blob| {
+            row.push_bind(blob.as_bytes().to_vec());
+        });
+        query.push(" ON CONFLICT DO NOTHING");
+        query.build().execute(tx.conn()).await?;
+    }
+    Ok(())
+}
+
+/// Notes what arrived of attempts that an earlier process did not see to their end, and forgets them. Called at the
+/// start, when every attempt that runs is known to the database.
+pub async fn sweep(store: &Store) -> Result<(), StoreError> {
+    for (job, attempt) in store.blobs().attempts() {
+        let query = "SELECT EXISTS (SELECT 1 FROM jobs WHERE id = ? AND attempt = ? AND finished_at IS NULL)";
+        let runs: bool =
+            sqlx::query_scalar(query).bind(job.to_string()).bind(attempt).fetch_one(store.readers()).await?;
+        if runs {
+            continue;
+        }
+        let mut tx = store.write().await?;
+        let named = tx.store().blobs().named_by(job, attempt);
+        note(&mut tx, &named).await?;
+        tx.forget_attempt_after_commit(job, attempt);
+        tx.commit().await?;
+    }
+    carry_out(store).await
+}
+
+/// Removes a few artifacts whose date has passed and whose build is over. Returns how many.
+pub(crate) async fn remove_expired(tx: &mut WriteTx, now: Timestamp) -> Result<u64, StoreError> {
+    let rows = sqlx::query(
+        "SELECT artifacts.seq, builds.id, builds.repo FROM artifacts JOIN jobs ON jobs.id = artifacts.job
+         JOIN builds ON builds.id = jobs.build
+         WHERE artifacts.expires_at <= ? AND builds.finished_at IS NOT NULL ORDER BY artifacts.expires_at LIMIT ?",
+    )
+    .bind(now.as_millis())
+    .bind(ARTIFACTS_AT_ONCE)
+    .fetch_all(tx.conn())
+    .await?;
+    for found in &rows {
+        remove(tx, found.try_get("seq")?, row::parsed(found, "repo")?, row::parsed(found, "id")?).await?;
+    }
+    Ok(rows.len() as u64)
+}
+
+/// Removes a few of the oldest artifacts of a repository whose artifacts have more bytes than `limit`, except those of
+/// its newest build and of builds that are not over. Returns how many.
+pub(crate) async fn remove_over(tx: &mut WriteTx, limit: u64) -> Result<u64, StoreError> {
+    let over = sqlx::query(
+        "SELECT builds.repo, sum(artifact_contents.bytes) AS bytes
+         FROM artifacts JOIN artifact_contents ON artifact_contents.id = artifacts.content
+         JOIN jobs ON jobs.id = artifacts.job JOIN builds ON builds.id = jobs.build
+         GROUP BY builds.repo HAVING bytes > ?",
+    )
+    .bind(row::signed(limit))
+    .fetch_all(tx.conn())
+    .await?;
+    let mut removed = 0;
+    for found in &over {
+        let repo: RepoId = row::parsed(found, "repo")?;
+        let mut excess = row::unsigned::<u64>(found, "bytes")?.saturating_sub(limit);
+        let oldest = sqlx::query(
+            "SELECT artifacts.seq, builds.id, artifact_contents.bytes
+             FROM builds JOIN jobs ON jobs.build = builds.id JOIN artifacts ON artifacts.job = jobs.id
+             JOIN artifact_contents ON artifact_contents.id = artifacts.content
+             WHERE builds.repo = ?1 AND builds.finished_at IS NOT NULL
+               AND builds.number < (SELECT next_number - 1 FROM repos WHERE id = ?1)
+             ORDER BY artifacts.seq LIMIT ?2",
+        )
+        .bind(repo.to_string())
+        .bind(ARTIFACTS_AT_ONCE)
+        .fetch_all(tx.conn())
+        .await?;
+        for old in &oldest {
+            if excess == 0 {
+                break;
+            }
+            remove(tx, old.try_get("seq")?, repo, row::parsed(old, "id")?).await?;
+            excess = excess.saturating_sub(row::unsigned(old, "bytes")?);
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+async fn remove(tx: &mut WriteTx, artifact: i64, repo: RepoId, build: BuildId) -> Result<(), StoreError> {
+    let query = "DELETE FROM artifacts WHERE seq = ? RETURNING content";
+    let content: Vec<i64> = sqlx::query_scalar(query).bind(artifact).fetch_all(tx.conn()).await?;
+    drop_unused(tx, &content).await?;
+    tx.note_change(NewChange { kind: ChangeKind::Build, repo: Some(repo), build: Some(build), job: None });
+    Ok(())
+}
+
+/// Removes the blobs that were noted and that nothing names, unless a backup is being made.
+pub(crate) async fn carry_out(store: &Store) -> Result<(), StoreError> {
+    loop {
+        let rows = sqlx::query("SELECT blob FROM blob_removals LIMIT ?").bind(AT_ONCE);
+        let noted: Vec<BlobId> =
+            rows.fetch_all(store.readers()).await?.iter().map(artifacts::blob).collect::<Result<_, _>>()?;
+        if noted.is_empty() {
+            return Ok(());
+        }
+        let Some(_turn) = turn::removal(store.data_dir())? else {
+            tracing::info!("artifacts that nothing names stay until the backup under way is made");
+            return Ok(());
+        };
+        for blob in noted {
+            if let Some(removal) = store.blobs().begin_removal(blob) {
+                let query = "SELECT EXISTS (SELECT 1 FROM artifact_files WHERE blob = ?)";
+                let is_named: bool =
+                    sqlx::query_scalar(query).bind(blob.as_bytes().as_slice()).fetch_one(store.readers()).await?;
+                if !is_named {
+                    let path = store.blobs().path(&blob);
+                    let done = tokio::task::spawn_blocking(move || removal.carry_out()).await;
+                    done.map_err(std::io::Error::other).flatten().map_err(|source| StoreError::io(&path, source))?;
+                }
+            }
+            // One that an attempt names is noted again if nothing becomes of it.
+            sqlx::query("DELETE FROM blob_removals WHERE blob = ?")
+                .bind(blob.as_bytes().as_slice())
+                .execute(store.writer())
+                .await?;
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Checks the files of artifacts: each one that the database names is there, whole, and has the SHA-256 of its name.
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::Path,
+};
+
+use longshore_core::BlobId;
+use longshore_files::{artifacts::Blobs, folder};
+use sha2::{Digest as _, Sha256};
+use sqlx::SqliteConnection;
+
+use super::{Depth, Kind, PAGE, Report};
+use crate::{StoreError, artifacts};
+
+const NAMED: &str = "SELECT EXISTS (SELECT 1 FROM artifact_files WHERE blob = ?)";
+
+pub(super) async fn check(
+    conn: &mut SqliteConnection,
+    data_dir: &Path,
+    depth: Depth,
+    report: &mut Report,
+) -> Result<(), StoreError> {
+    let blobs = Blobs::new(data_dir, false);
+    let mut after = None;
+    loop {
+        let page = artifacts::blobs_after(conn, after, PAGE).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = Some(*last);
+        for (blob, bytes) in page {
+            let path = blobs.path(&blob);
+            let read = blobs.clone();
+            let found = tokio::task::spawn_blocking(move || problem(&read, &blob, bytes, depth)).await;
+            let found = found.map_err(io::Error::other).flatten().map_err(|source| StoreError::io(&path, source))?;
+            match found {
+                None => {
+                    report.files += 1;
+                    report.file_bytes += bytes;
+                }
+                // Its artifacts may have been removed meanwhile.
+                Some((kind, what)) if is_named(conn, &blob).await? => {
+                    report.add(kind, format!("{}: {what}", path.display()));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    check_orphans(conn, &blobs, &data_dir.join(folder::ARTIFACTS).join(folder::BLOBS), report).await
+}
+
+/// Returns what is wrong with a blob.
+fn problem(blobs: &Blobs, blob: &BlobId, bytes: u64, depth: Depth) -> io::Result<Option<(Kind, String)>> {
+    let damaged = |error: io::Error| match error.kind() {
+        io::ErrorKind::InvalidData => Ok(Some((Kind::FileDamaged, format!("it cannot be unpacked: {error}")))),
+        _ => Err(error),
+    };
+    let mut file = match blobs.open(blob) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(Some((Kind::FileMissing, format!("a file of {bytes} bytes is gone")))),
+        Err(error) => return damaged(error),
+    };
+    if file.size() != bytes {
+        return Ok(Some((Kind::FileDamaged, format!("it holds {} bytes instead of {bytes}", file.size()))));
+    }
+    if depth == Depth::Quick {
+        return Ok(None);
+    }
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 128 << 10]);
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => hash.update(&buffer[..count]),
+            Err(error) => return Ok(Some((Kind::FileDamaged, format!("it cannot be unpacked: {error}")))),
+        }
+    }
+    let is = BlobId::new(hash.finalize().into());
+    Ok((is != *blob).then(|| (Kind::FileDamaged, format!("its SHA-256 is {is}"))))
+}
+
+/// Reports blobs that nothing names: no artifact, no job that is running, no removal.
+async fn check_orphans(
+    conn: &mut SqliteConnection,
+    blobs: &Blobs,
+    root: &Path,
+    report: &mut Report,
+) -> Result<(), StoreError> {
+    for folder in entries(root)? {
+        for path in entries(&folder)? {
+            let id = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<BlobId>().ok());
+            let known = match id {
+                None => false,
+                Some(id) => blobs.is_arriving(&id) || is_named(conn, &id).await? || is_to_be_removed(conn, &id).await?,
+            };
+            // Beside a server, it may have gone since.
+            if !known && path.exists() {
+                report.add(Kind::FileOrphan, path.display().to_string());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn entries(folder: &Path) -> Result<Vec<std::path::PathBuf>, StoreError> {
+    let read = match fs::read_dir(folder) {
+        Ok(read) => read,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io(folder, error)),
+    };
+    read.map(|entry| entry.map(|entry| entry.path()).map_err(|source| StoreError::io(folder, source))).collect()
+}
+
+async fn is_named(conn: &mut SqliteConnection, blob: &BlobId) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar(NAMED).bind(blob.as_bytes().as_slice()).fetch_one(conn).await?)
+}
+
+async fn is_to_be_removed(conn: &mut SqliteConnection, blob: &BlobId) -> Result<bool, StoreError> {
+    let query = "SELECT EXISTS (SELECT 1 FROM blob_removals WHERE blob = ?)";
+    Ok(sqlx::query_scalar(query).bind(blob.as_bytes().as_slice()).fetch_one(conn).await?)
+}

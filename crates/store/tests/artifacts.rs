@@ -1,0 +1,387 @@
+//! Artifacts: stored once, whole or not at all, gone when nothing names them, whatever dies in between.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
+use std::{fs, io::Read as _};
+
+use longshore_core::{ArtifactKind, JobId, Outcome, Status, Timestamp};
+use longshore_files::{
+    artifacts::{Blobs, IncomingLimits},
+    restore,
+};
+use longshore_store::{
+    Store,
+    artifacts::{self, Artifact, NewArtifact},
+    backup, builds,
+    check::{self, Depth},
+    jobs, newest_schema, repos,
+    retention::{Retention, remove_old},
+    sweep_artifacts,
+};
+
+mod world;
+use world::{World, new_build, now};
+
+const LIMITS: IncomingLimits = IncomingLimits { file_bytes: 1 << 20, job_bytes: 4 << 20, files: 1000 };
+
+async fn claim(store: &Store) -> (JobId, u32) {
+    let mut tx = store.write().await.unwrap();
+    let claimed = jobs::claim_next(&mut tx, now()).await.unwrap().unwrap();
+    tx.commit().await.unwrap();
+    (claimed.job.id, claimed.attempt)
+}
+
+/// Receives files as an executor does, and says that they are all.
+fn receive(blobs: &Blobs, (job, attempt): (JobId, u32), files: &[(&str, &[u8])]) {
+    let mut incoming = blobs.receive(job, attempt, LIMITS).unwrap();
+    for (path, bytes) in files {
+        incoming.begin(0, "out", path, bytes.len() as u64, false).unwrap();
+        bytes.chunks(1000).for_each(|chunk| incoming.write(chunk).unwrap());
+        incoming.end(true).unwrap();
+    }
+    incoming.complete(u32::try_from(files.len()).unwrap()).unwrap();
+}
+
+async fn end(store: &Store, (job, attempt): (JobId, u32), outcome: Outcome, expires_at: Option<Timestamp>) {
+    let left = store.blobs().left_by(job, attempt).unwrap();
+    let files: Vec<_> = left.files.into_iter().map(|left| left.file).collect();
+    let new = NewArtifact { kind: ArtifactKind::Files, name: "out".to_owned(), expires_at, files };
+    let new = if left.complete { vec![new] } else { Vec::new() };
+    let mut tx = store.write().await.unwrap();
+    artifacts::keep(&mut tx, job, attempt, &new, now()).await.unwrap();
+    jobs::end_attempt(&mut tx, job, attempt, outcome, now()).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// Runs the next job to its success, leaving these files.
+async fn run(store: &Store, files: &[(&str, &[u8])]) -> JobId {
+    let claimed = claim(store).await;
+    receive(store.blobs(), claimed, files);
+    end(store, claimed, Outcome::Success, None).await;
+    claimed.0
+}
+
+async fn content(store: &Store, artifact: &Artifact, path: &str) -> Vec<u8> {
+    let file = artifacts::file(store, artifact.id, path).await.unwrap().unwrap();
+    store.blobs().read(&file.blob, 1 << 20).unwrap()
+}
+
+fn stored(store: &Store) -> usize {
+    let folders = fs::read_dir(store.blobs().folder()).into_iter().flatten().flatten();
+    folders.flat_map(|folder| fs::read_dir(folder.path()).unwrap()).count()
+}
+
+fn incoming(world: &World) -> usize {
+    fs::read_dir(world.path().join("artifacts/incoming")).map_or(0, Iterator::count)
+}
+
+async fn assert_whole(world: &World) {
+    let report = check::run(world.path(), Depth::Full).await.unwrap();
+    assert_eq!(report.findings, [], "{:?}", report.counts);
+}
+
+#[tokio::test]
+async fn the_same_file_of_many_builds_is_stored_once_and_goes_with_the_last_of_them() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    let mut all = Vec::new();
+    for n in 0..5 {
+        world.build(&repo, &[("a", &[])]).await;
+        let own = format!("own {n}");
+        all.push(run(&world.store, &[("same.txt", b"the same"), ("own.txt", own.as_bytes())]).await);
+    }
+    assert_eq!(stored(&world.store), 6);
+    assert_eq!(incoming(&world), 0);
+    let artifact = &artifacts::of_job(&world.store, all[3]).await.unwrap()[0];
+    assert_eq!((artifact.files, artifact.bytes), (2, 13));
+    assert_eq!(content(&world.store, artifact, "own.txt").await, b"own 3");
+    assert_whole(&world).await;
+    let keep = Retention { max_builds_per_repo: Some(2), ..Retention::default() };
+    remove_old(&world.store, &keep, now()).await.unwrap();
+    assert_eq!(stored(&world.store), 3, "the shared one, and those of two builds");
+    assert_whole(&world).await;
+    let mut tx = world.store.write().await.unwrap();
+    repos::delete(&mut tx, repo.id).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(stored(&world.store), 0);
+    assert_whole(&world).await;
+}
+
+#[tokio::test]
+async fn what_an_attempt_left_half_is_no_artifact_and_leaves_nothing() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    world.build(&repo, &[("a", &[])]).await;
+    let claimed = claim(&world.store).await;
+    let mut half = world.store.blobs().receive(claimed.0, claimed.1, LIMITS).unwrap();
+    half.begin(0, "out", "whole.txt", 5, false).unwrap();
+    half.write(b"whole").unwrap();
+    half.end(true).unwrap();
+    half.begin(0, "out", "half.txt", 100, false).unwrap();
+    half.write(b"half").unwrap();
+    drop(half);
+    end(&world.store, claimed, Outcome::Canceled, None).await;
+    assert_eq!(artifacts::of_job(&world.store, claimed.0).await.unwrap(), []);
+    assert_eq!((stored(&world.store), incoming(&world)), (0, 0));
+    assert_whole(&world).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_while_files_arrive_asks_for_those_alone_that_it_does_not_have() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    world.build(&repo, &[("a", &[])]).await;
+    let claimed = claim(&world.store).await;
+    let names: Vec<String> = (0..300).map(|n| format!("f{n:03}")).collect();
+    let mut first = world.store.blobs().receive(claimed.0, claimed.1, LIMITS).unwrap();
+    for name in &names[..280] {
+        first.begin(0, "out", name, 4, false).unwrap();
+        first.write(name.as_bytes()).unwrap();
+        first.end(true).unwrap();
+    }
+    first.begin(0, "out", &names[280], 4, false).unwrap();
+    first.write(b"f2").unwrap();
+    drop(first);
+    let World { store, dir } = world;
+    store.close().await;
+    drop(store);
+
+    let world = World { store: Store::open(dir.path()).await.unwrap(), dir };
+    sweep_artifacts(&world.store).await.unwrap();
+    let mut second = world.store.blobs().receive(claimed.0, claimed.1, LIMITS).unwrap();
+    assert_eq!(second.files(), 256, "those that were settled");
+    for name in &names[256..] {
+        second.begin(0, "out", name, 4, false).unwrap();
+        second.write(name.as_bytes()).unwrap();
+        second.end(true).unwrap();
+    }
+    second.complete(300).unwrap();
+    drop(second);
+    end(&world.store, claimed, Outcome::Success, None).await;
+    let kept = artifacts::of_job(&world.store, claimed.0).await.unwrap();
+    assert_eq!((kept.len(), kept[0].files), (1, 300));
+    assert_eq!((stored(&world.store), incoming(&world)), (300, 0));
+    assert_whole(&world).await;
+}
+
+#[tokio::test]
+async fn a_blob_that_a_list_names_and_a_crash_has_lost_is_asked_for_again() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    world.build(&repo, &[("a", &[])]).await;
+    let claimed = claim(&world.store).await;
+    receive(world.store.blobs(), claimed, &[("a", b"1"), ("b", b"2"), ("c", b"3")]);
+    let left = world.store.blobs().left_by(claimed.0, claimed.1).unwrap();
+    assert!(left.complete);
+    fs::remove_file(world.store.blobs().path(&left.files[1].file.blob)).unwrap();
+    let again = world.store.blobs().receive(claimed.0, claimed.1, LIMITS).unwrap();
+    assert_eq!((again.files(), again.is_complete()), (1, false));
+}
+
+#[tokio::test]
+async fn what_arrived_of_a_job_that_ended_without_this_process_is_swept_at_the_start() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    world.build(&repo, &[("a", &[])]).await;
+    let claimed = claim(&world.store).await;
+    receive(world.store.blobs(), claimed, &[("a", b"1")]);
+    let mut tx = world.store.write().await.unwrap();
+    jobs::end_attempt(&mut tx, claimed.0, claimed.1, Outcome::Canceled, now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let World { store, dir } = world;
+    store.close().await;
+    drop(store);
+    let world = World { store: Store::open(dir.path()).await.unwrap(), dir };
+    assert_eq!(stored(&world.store), 1);
+    sweep_artifacts(&world.store).await.unwrap();
+    assert_eq!((stored(&world.store), incoming(&world)), (0, 0));
+}
+
+#[tokio::test]
+async fn a_file_that_arrives_again_while_its_last_artifact_goes_is_there_afterwards() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    world.build(&repo, &[("a", &[])]).await;
+    run(&world.store, &[("a", b"the same")]).await;
+    world.build(&repo, &[("a", &[])]).await;
+    let claimed = claim(&world.store).await;
+    receive(world.store.blobs(), claimed, &[("b", b"the same")]);
+    let keep = Retention { max_builds_per_repo: Some(1), ..Retention::default() };
+    assert_eq!(remove_old(&world.store, &keep, now()).await.unwrap().builds, 1);
+    assert_eq!(stored(&world.store), 1, "the job that still runs has it");
+    end(&world.store, claimed, Outcome::Success, None).await;
+    let kept = artifacts::of_job(&world.store, claimed.0).await.unwrap();
+    assert_eq!(content(&world.store, &kept[0], "b").await, b"the same");
+    assert_whole(&world).await;
+}
+
+#[tokio::test]
+async fn an_older_attempt_that_reports_late_leaves_nothing() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    world.build(&repo, &[("a", &[])]).await;
+    let claimed = claim(&world.store).await;
+    receive(world.store.blobs(), (claimed.0, 7), &[("a", b"1")]);
+    end(&world.store, (claimed.0, 7), Outcome::Success, None).await;
+    assert_eq!(artifacts::of_job(&world.store, claimed.0).await.unwrap(), []);
+    assert_eq!(stored(&world.store), 0);
+}
+
+#[tokio::test]
+async fn artifacts_go_at_their_date_once_their_build_is_over() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    let build = world.build(&repo, &[("a", &[]), ("b", &[])]).await;
+    let claimed = claim(&world.store).await;
+    receive(world.store.blobs(), claimed, &[("a", b"1")]);
+    let soon = Timestamp::from_millis(now().as_millis() + 1000);
+    end(&world.store, claimed, Outcome::Success, Some(soon)).await;
+    let later = Timestamp::from_millis(soon.as_millis() + 1000);
+    let all = Retention::default();
+    assert_eq!(remove_old(&world.store, &all, later).await.unwrap().artifacts, 0, "a later job may need them");
+    run(&world.store, &[("b", b"2")]).await;
+    assert_eq!(remove_old(&world.store, &all, now()).await.unwrap().artifacts, 0);
+    let distrusts = Retention { keeps_expired: true, ..all };
+    assert_eq!(remove_old(&world.store, &distrusts, later).await.unwrap().artifacts, 0);
+    assert_eq!(remove_old(&world.store, &all, later).await.unwrap().artifacts, 1);
+    assert_eq!(artifacts::of_build(&world.store, build.id).await.unwrap().len(), 1, "the one without a date");
+    assert_eq!(stored(&world.store), 1);
+    assert_eq!(builds::get(&world.store, build.id).await.unwrap().unwrap().status, Status::Success);
+}
+
+#[tokio::test]
+async fn a_repository_whose_artifacts_are_too_large_loses_the_oldest() {
+    let world = World::new().await;
+    let (repo, other) = (world.repo("app").await, world.repo("other").await);
+    world.build(&other, &[("a", &[])]).await;
+    run(&world.store, &[("a", &[9; 3000])]).await;
+    for n in 0..4_u8 {
+        world.build(&repo, &[("a", &[])]).await;
+        run(&world.store, &[("a", &[n; 1000])]).await;
+    }
+    assert_eq!(artifacts::bytes_of_repo(&world.store, repo.id).await.unwrap(), 4000);
+    let keep = Retention { max_artifact_bytes_per_repo: Some(3500), ..Retention::default() };
+    assert_eq!(remove_old(&world.store, &keep, now()).await.unwrap().artifacts, 1);
+    assert_eq!(artifacts::bytes_of_repo(&world.store, repo.id).await.unwrap(), 3000);
+    let keep = Retention { max_artifact_bytes_per_repo: Some(1), ..Retention::default() };
+    assert_eq!(remove_old(&world.store, &keep, now()).await.unwrap().artifacts, 2, "the newest builds' stay");
+    assert_eq!(stored(&world.store), 2);
+    assert_whole(&world).await;
+}
+
+#[tokio::test]
+async fn a_rerun_carries_the_artifacts_of_the_jobs_that_it_carries_over() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    let build = world.build(&repo, &[("a", &[]), ("b", &[])]).await;
+    let carried = run(&world.store, &[("a", b"1")]).await;
+    let failed = claim(&world.store).await;
+    let failure = Outcome::Failure { exit_code: 1, step: "build".to_owned(), out_of_memory: false };
+    end(&world.store, failed, failure, None).await;
+    let mut new = new_build(&repo, &[("a", &[]), ("b", &[])]);
+    (new.rerun_of, new.carried_over) = (Some(build.id), vec![("a".to_owned(), carried)]);
+    let rerun = world.create(&new).await;
+    let kept = artifacts::of_build(&world.store, rerun.id).await.unwrap();
+    assert_eq!(kept.len(), 1);
+    run(&world.store, &[("b", b"2")]).await;
+    // The first build goes; what was carried over stays.
+    let keep = Retention { max_builds_per_repo: Some(1), ..Retention::default() };
+    assert_eq!(remove_old(&world.store, &keep, now()).await.unwrap().builds, 1);
+    let kept = artifacts::of_build(&world.store, rerun.id).await.unwrap();
+    assert_eq!(kept.len(), 2);
+    assert_eq!(content(&world.store, &kept[0], "a").await, b"1");
+    assert_whole(&world).await;
+}
+
+#[tokio::test]
+async fn a_backup_holds_every_file_of_an_artifact_and_a_check_finds_one_that_is_gone_or_damaged() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    world.build(&repo, &[("a", &[])]).await;
+    let large: Vec<u8> = (0..600_000_u32).map(|n| (n % 251) as u8).collect();
+    let job = run(&world.store, &[("a", b"1"), ("large", &large), ("empty", b"")]).await;
+    let mut tar = tempfile::tempfile().unwrap();
+    let made = backup::write(world.path(), true, "1", tar.try_clone().unwrap()).await.unwrap();
+    assert_eq!(made.warnings, [] as [String; 0]);
+    let mut bytes = Vec::new();
+    std::io::Seek::rewind(&mut tar).unwrap();
+    tar.read_to_end(&mut bytes).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    restore::read(dir.path(), bytes.as_slice(), newest_schema()).unwrap();
+    let back = World { store: Store::open(dir.path()).await.unwrap(), dir };
+    let kept = artifacts::of_job(&back.store, job).await.unwrap();
+    assert_eq!(content(&back.store, &kept[0], "large").await, large);
+    assert_eq!(content(&back.store, &kept[0], "empty").await, b"");
+    assert_whole(&back).await;
+
+    let file = artifacts::file(&back.store, kept[0].id, "large").await.unwrap().unwrap();
+    let path = back.store.blobs().path(&file.blob);
+    let packed = fs::read(&path).unwrap();
+    let mut other = packed.clone();
+    other[20] ^= 0xff;
+    fs::write(&path, other).unwrap();
+    let code = async || check::run(back.path(), Depth::Full).await.unwrap().findings[0].code;
+    assert_eq!(code().await, "artifact-file-damaged");
+    fs::remove_file(&path).unwrap();
+    assert_eq!(code().await, "artifact-file-missing");
+    fs::write(&path, packed).unwrap();
+    fs::write(path.with_file_name(format!("{}.zst", "0".repeat(64))), "x").unwrap();
+    assert_eq!(code().await, "artifact-file-orphan");
+}
+
+#[tokio::test]
+async fn files_stay_while_a_backup_is_made() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    for n in 0..2_u8 {
+        world.build(&repo, &[("a", &[])]).await;
+        run(&world.store, &[("a", &[n])]).await;
+    }
+    let turn = longshore_files::turn::backup(world.path()).unwrap();
+    let keep = Retention { max_builds_per_repo: Some(1), ..Retention::default() };
+    remove_old(&world.store, &keep, now()).await.unwrap();
+    assert_eq!(stored(&world.store), 2);
+    drop(turn);
+    sweep_artifacts(&world.store).await.unwrap();
+    assert_eq!(stored(&world.store), 1);
+}
+
+#[tokio::test]
+async fn an_agent_that_sends_what_it_may_not_is_refused() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    world.build(&repo, &[("a", &[])]).await;
+    let (job, attempt) = claim(&world.store).await;
+    let mut incoming = world.store.blobs().receive(job, attempt, LIMITS).unwrap();
+    for path in ["../evil", "/etc/passwd", "a/../../b", "", "a\\b", "a\0b", "./x"] {
+        assert!(incoming.begin(0, "out", path, 1, false).is_err(), "{path:?}");
+    }
+    for name in ["../x", "", ".", "a/b"] {
+        assert!(incoming.begin(0, name, "x", 1, false).is_err(), "{name:?}");
+    }
+    assert!(incoming.begin(0, "out", "huge", 2 << 20, false).is_err());
+    incoming.begin(0, "out", "x", 2, false).unwrap();
+    incoming.write(b"ab").unwrap();
+    assert!(incoming.write(b"c").is_err(), "longer than announced");
+    incoming.begin(0, "out", "y", 2, false).unwrap();
+    incoming.write(b"a").unwrap();
+    assert!(incoming.end(true).is_err(), "shorter than announced");
+    assert!(incoming.complete(9).is_err());
+}
+
+#[tokio::test]
+async fn a_list_that_is_torn_is_read_up_to_the_tear() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    world.build(&repo, &[("a", &[])]).await;
+    let claimed = claim(&world.store).await;
+    receive(world.store.blobs(), claimed, &[("a", b"1"), ("b", b"2")]);
+    let list = world.path().join(format!("artifacts/incoming/{}-{}.list", claimed.0, claimed.1));
+    let text = fs::read(&list).unwrap();
+    for cut in 0..text.len() {
+        fs::write(&list, &text[..cut]).unwrap();
+        let left = world.store.blobs().left_by(claimed.0, claimed.1).unwrap();
+        assert!(!left.complete);
+        assert_eq!(left.files.len(), text[..cut].iter().filter(|byte| **byte == b'\n').count());
+    }
+}
