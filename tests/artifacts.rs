@@ -189,6 +189,27 @@ fn a_job_that_needs_an_artifact_which_is_not_there_says_so() {
 }
 
 #[test]
+fn what_a_build_left_reaches_no_other_build() {
+    let world = World::start();
+    let jobs = |leaves: &str, expects: &str| {
+        pipeline(&format!(
+            "  build:
+    steps: [{{ run: '{leaves}' }}]
+    artifacts: [{{ name: binaries, paths: [out] }}]
+  use:
+    needs: [{{ job: build, artifacts: [binaries], optional: true }}]
+    steps: [{{ run: '{expects}' }}]
+"
+        ))
+    };
+    let first = world.run(&jobs("echo poison > out", "test -e out"));
+    assert_eq!(first["status"], "success", "{first}");
+    let second = world.run(&jobs("true", "test ! -e out"));
+    assert_eq!(second["status"], "success", "{second}");
+    world.nothing_is_left();
+}
+
+#[test]
 fn files_wait_for_room_on_a_full_disk_and_then_arrive_whole() {
     let Some(disk) = SmallDisk::mount(96) else { return };
     let data = tempfile::Builder::new().prefix("data").tempdir_in(disk.path()).unwrap();

@@ -8,8 +8,9 @@ use longshore_core::{ArtifactId, Timestamp};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// How long a ticket is valid.
-const VALID_MS: i64 = 12 * 60 * 60 * 1000;
+/// How long a ticket is valid at least.
+const VALID_MS: i64 = 12 * HOUR_MS;
+const HOUR_MS: i64 = 60 * 60 * 1000;
 
 /// Makes and checks tickets. Its key lives as long as the process.
 #[derive(Debug)]
@@ -24,9 +25,9 @@ impl Default for Tickets {
 }
 
 impl Tickets {
-    /// Returns a ticket for the artifact.
+    /// Returns a ticket for the artifact: the same one for an hour, so that a browser keeps what it has loaded.
     pub(crate) fn issue(&self, artifact: ArtifactId, now: Timestamp) -> String {
-        let until = now.as_millis().saturating_add(VALID_MS);
+        let until = (now.as_millis() / HOUR_MS + 1) * HOUR_MS + VALID_MS;
         format!("{until:x}-{}", self.sign(artifact, until))
     }
 
@@ -58,8 +59,9 @@ mod tests {
         assert!(tickets.opens(&ticket, one, now));
         assert!(!tickets.opens(&ticket, other, now));
         assert!(!Tickets::default().opens(&ticket, one, now), "another server's");
-        let later = Timestamp::from_millis(now.as_millis() + VALID_MS);
-        assert!(!tickets.opens(&ticket, one, later));
+        let after = |ms| Timestamp::from_millis(now.as_millis() + ms);
+        assert!(tickets.opens(&ticket, one, after(VALID_MS)));
+        assert!(!tickets.opens(&ticket, one, after(VALID_MS + HOUR_MS)));
         let (until, signature) = ticket.split_once('-').unwrap();
         let longer = i64::from_str_radix(until, 16).unwrap() + 1;
         for bad in ["", "-", "x-y", &format!("{longer:x}-{signature}"), &format!("{until}-"), &format!("{until}-0")] {

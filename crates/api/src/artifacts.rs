@@ -12,7 +12,7 @@ use longshore_core::{
     ArtifactFile, ArtifactId, JobId, Timestamp,
     access::{Action, Object},
 };
-use longshore_files::artifacts::{Blobs, ZipWriter};
+use longshore_files::artifacts::{BlobFile, Blobs, ZipWriter};
 use longshore_store::{
     Store,
     artifacts::{self, Artifact},
@@ -23,9 +23,9 @@ use utoipa::ToSchema;
 
 use crate::{auth::Caller, error::ApiError, range::Wanted};
 
-/// Bytes of a body that are read at once, and how many of these pieces wait for the client.
-const PIECE: usize = 64 << 10;
-const PIECES_AHEAD: usize = 4;
+/// Bytes of a body that are read at once, and how many pieces of a zip wait for the client.
+const PIECE: usize = 256 << 10;
+const PIECES_AHEAD: usize = 2;
 /// Files of a zip whose names are read at once.
 const NAMES: u32 = 500;
 
@@ -107,28 +107,8 @@ pub(crate) async fn send_file(store: &Store, file: &ArtifactFile, asked: &Header
         }
         Ok::<_, io::Error>(opened)
     });
-    let mut opened = opened.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
-    let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
-    tokio::task::spawn_blocking(move || {
-        let mut left = to - from;
-        while left > 0 {
-            let mut piece = vec![0; PIECE.min(usize::try_from(left).unwrap_or(PIECE))];
-            let read = match opened.read(&mut piece) {
-                Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => {
-                    piece.truncate(count);
-                    left -= count as u64;
-                    Ok(Bytes::from(piece))
-                }
-                Err(error) => Err(error),
-            };
-            let failed = read.is_err();
-            if sender.blocking_send(read).is_err() || failed {
-                return;
-            }
-        }
-    });
-    let mut response = Body::from_stream(received(pieces)).into_response();
+    let opened = opened.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
+    let mut response = Body::from_stream(pieces_of(opened, to - from)).into_response();
     if wanted.is_some() {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         let range = format!("bytes {from}-{}/{}", to - 1, file.bytes);
@@ -142,6 +122,24 @@ pub(crate) async fn send_file(store: &Store, file: &ArtifactFile, asked: &Header
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(&file.path)));
     headers.insert(header::CONTENT_SECURITY_POLICY, FILE_POLICY);
     Ok(response)
+}
+
+/// Returns the next bytes of a file, so many. Each piece is read when the client has taken the one before, so that a slow
+/// client holds no thread.
+fn pieces_of(file: BlobFile, bytes: u64) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold((file, bytes), |(mut file, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let read = tokio::task::spawn_blocking(move || {
+            let mut piece = vec![0; PIECE.min(usize::try_from(left).unwrap_or(PIECE))];
+            file.read_exact(&mut piece)?;
+            Ok::<_, io::Error>((piece, file))
+        });
+        let (piece, file) = read.await.map_err(io::Error::other)??;
+        let left = left - piece.len() as u64;
+        Ok(Some((Bytes::from(piece), (file, left))))
+    })
 }
 
 /// Answers with all files of an artifact as a zip, which is made while it is sent.

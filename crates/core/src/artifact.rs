@@ -132,7 +132,7 @@ pub struct ArtifactFile {
 }
 
 /// Returns why a path cannot be the path of a file in an artifact; `None` if it can. Such a path stays inside the folder
-/// that it is unpacked into, on any system.
+/// that it is unpacked into, on any system, and changes nothing of a repository that is there.
 #[must_use]
 pub fn check_path(path: &str) -> Option<&'static str> {
     if path.is_empty() || path.len() > MAX_PATH {
@@ -140,6 +140,9 @@ pub fn check_path(path: &str) -> Option<&'static str> {
     }
     if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Some("its path does not stay in the workspace");
+    }
+    if path.split('/').next().is_some_and(|first| first.eq_ignore_ascii_case(".git")) {
+        return Some("it belongs to git");
     }
     if path.chars().any(|c| c == '\\' || c.is_control()) {
         return Some("its name has a backslash or a control character");
@@ -165,11 +168,25 @@ mod tests {
 
     #[test]
     fn a_path_of_an_artifact_never_leads_out_of_the_folder_it_is_unpacked_into() {
-        for good in ["a", "a/b.txt", ".hidden/x", "a b/ä", "a..b/..c"] {
+        for good in ["a", "a/b.txt", ".hidden/x", "a b/ä", "a..b/..c", ".github/x", ".gitignore", "a/.git/x"] {
             assert_eq!(check_path(good), None, "{good}");
         }
-        for bad in ["", "/a", "a/", "a//b", "..", "a/../b", "./a", "a/.", "a\\..\\b", "a\nb", "a\0b", &"x".repeat(1025)]
-        {
+        for bad in [
+            "",
+            "/a",
+            "a/",
+            "a//b",
+            "..",
+            "a/../b",
+            "./a",
+            "a/.",
+            "a\\..\\b",
+            "a\nb",
+            "a\0b",
+            ".git/config",
+            ".GIT/hooks/x",
+            &"x".repeat(1025),
+        ] {
             assert!(check_path(bad).is_some(), "{bad:?}");
         }
         for bad in ["", ".", "..", "a/b", "a\\b", "a\tb", &"x".repeat(201)] {

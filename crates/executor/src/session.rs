@@ -28,7 +28,9 @@ use crate::request::{JobRequest, JobUpdate, Phase};
 /// Time after the agent's own deadlines before the container is killed.
 pub(crate) const SLACK: Duration = Duration::from_secs(10);
 /// How long an agent that hands over files may be silent once its job's time is over.
-const HANDING_OVER: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long it may hand over files after its job's time altogether, without the time in which it waits for us.
+const HANDING_OVER: Duration = Duration::from_secs(2 * 60 * 60);
 /// The agent's limit for `always()` steps after a cancel or the deadline (PROTOCOL.md).
 pub(crate) const ALWAYS_LIMIT: Duration = Duration::from_secs(60);
 
@@ -379,14 +381,14 @@ async fn watch_clock(job: &Followed<'_>, mut seen: watch::Receiver<Seen>, deadli
     if tokio::time::timeout(job.agent_patience, answered).await.is_err() {
         return Stuck::NoAnswer;
     }
+    let is_behind = || job.artifacts.is_some_and(ArtifactReceiver::is_behind);
     tokio::select! {
-        () = tokio::time::sleep_until(deadline) => {
-            while still_hands_over(job, &mut seen).await {}
-            return Stuck::OverTime;
-        }
+        () = over_time(&mut seen, deadline, is_behind) => return Stuck::OverTime,
         () = job.cancel.cancelled() => {}
     }
     let grace = job.request.limits.grace;
+    // An agent that hands over files may have passed it.
+    let deadline = deadline.max(Instant::now() + grace + SLACK);
     let patience = async {
         let before = seen.borrow().steps;
         if progressed(&mut seen, grace + SLACK, |seen| seen.steps > before).await {
@@ -399,17 +401,26 @@ async fn watch_clock(job: &Followed<'_>, mut seen: watch::Receiver<Seen>, deadli
     Stuck::IgnoresCancel
 }
 
-/// Waits for the next sign of an agent that hands over files. Returns `false` if there is none, and not because of us.
-async fn still_hands_over(job: &Followed<'_>, seen: &mut watch::Receiver<Seen>) -> bool {
-    if !seen.borrow().hands_over {
-        return false;
-    }
-    let is_behind = || job.artifacts.is_some_and(ArtifactReceiver::is_behind);
-    let waited_for_us = is_behind();
-    tokio::select! {
-        biased;
-        changed = seen.changed() => changed.is_ok(),
-        () = tokio::time::sleep(HANDING_OVER) => waited_for_us || is_behind() || seen.borrow().paused,
+/// Returns once the job's time is over, and that for handing over files too. An agent that waits for us (`is_behind`) is
+/// not silent.
+async fn over_time(seen: &mut watch::Receiver<Seen>, deadline: Instant, is_behind: impl Fn() -> bool) {
+    tokio::time::sleep_until(deadline).await;
+    let mut used = Duration::ZERO;
+    while seen.borrow_and_update().hands_over && used < HANDING_OVER {
+        let waits_for_us = is_behind() || seen.borrow().paused;
+        let since = Instant::now();
+        tokio::select! {
+            biased;
+            Ok(()) = seen.changed() => {}
+            () = tokio::time::sleep(SILENCE) => {
+                if !waits_for_us && !is_behind() {
+                    return;
+                }
+            }
+        }
+        if !waits_for_us {
+            used += since.elapsed();
+        }
     }
 }
 
@@ -445,6 +456,41 @@ pub(crate) async fn announce(job: &Followed<'_>, number: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Returns how long after its deadline an agent is over time that says something every `pause`.
+    async fn time_of_handing_over(pause: Duration, is_behind: bool, most: Duration) -> Option<Duration> {
+        let (see, mut seen) = watch::channel(Seen { hands_over: true, ..Seen::default() });
+        let talking = async {
+            loop {
+                tokio::time::sleep(pause).await;
+                see.send_modify(|_| {});
+            }
+        };
+        let deadline = Instant::now();
+        tokio::select! {
+            () = over_time(&mut seen, deadline, || is_behind) => Some(deadline.elapsed()),
+            () = talking => None,
+            () = tokio::time::sleep(most) => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_drips_files_after_its_time_is_ended_and_one_that_waits_for_a_full_disk_is_not() {
+        let day = Duration::from_secs(24 * 60 * 60);
+        let drips = time_of_handing_over(SILENCE / 2, false, day).await.unwrap();
+        assert!(drips >= HANDING_OVER && drips < HANDING_OVER + SILENCE, "{drips:?}");
+        let silent = time_of_handing_over(day, false, day * 2).await.unwrap();
+        assert!(silent >= SILENCE && silent < SILENCE * 2, "{silent:?}");
+        assert_eq!(time_of_handing_over(day, true, day).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_hands_nothing_over_has_its_jobs_time_and_no_more() {
+        let (_see, mut seen) = watch::channel(Seen::default());
+        let began = Instant::now();
+        over_time(&mut seen, began + SILENCE, || false).await;
+        assert_eq!(began.elapsed(), SILENCE);
+    }
 
     #[tokio::test]
     async fn an_agent_that_still_says_what_waits_in_its_spool_is_not_silent() {

@@ -119,6 +119,11 @@ impl Kept {
                 }
             }
         }
+        // An agent that is not ours may send a path under one name from two places of the plan.
+        for artifact in &mut kept.artifacts {
+            artifact.files.sort_by(|a, b| a.path.cmp(&b.path));
+            artifact.files.dedup_by(|a, b| a.path == b.path);
+        }
         kept
     }
 
@@ -139,5 +144,45 @@ impl Kept {
                 })
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_core::ArtifactFile;
+    use longshore_files::artifacts::LeftFile;
+
+    use super::*;
+
+    fn left(artifact: u16, name: &str, path: &str) -> LeftFile {
+        let file = ArtifactFile { path: path.to_owned(), executable: false, bytes: 1, blob: BlobId::new([1; 32]) };
+        LeftFile { artifact, name: name.to_owned(), file }
+    }
+
+    fn left_of(files: Vec<LeftFile>, complete: bool) -> Left {
+        let mut left = Left::default();
+        (left.files, left.complete) = (files, complete);
+        left
+    }
+
+    #[test]
+    fn a_path_that_comes_twice_under_one_name_is_kept_once_and_what_no_plan_names_is_not_kept() {
+        let leaves = Leaves(vec![(ArtifactKind::Files, None), (ArtifactKind::Files, None)]);
+        let files = vec![left(0, "x", "b"), left(1, "x", "b"), left(0, "x", "a"), left(7, "x", "c"), left(1, "y", "b")];
+        let all = left_of(files, true);
+        let kept = Kept::from_left(all, &leaves, Timestamp::now());
+        let paths = |name: &str| -> Vec<String> {
+            let found = kept.artifacts.iter().filter(|artifact| artifact.name == name);
+            found.flat_map(|artifact| artifact.files.iter().map(|file| file.path.clone())).collect()
+        };
+        assert_eq!((paths("x"), paths("y")), (vec!["a".to_owned(), "b".to_owned()], vec!["b".to_owned()]));
+        assert_eq!(kept.artifacts.len(), 2);
+    }
+
+    #[test]
+    fn of_an_attempt_whose_files_have_not_all_arrived_none_is_kept() {
+        let leaves = Leaves(vec![(ArtifactKind::Files, None)]);
+        let half = left_of(vec![left(0, "x", "a")], false);
+        assert!(Kept::from_left(half, &leaves, Timestamp::now()).artifacts.is_empty());
     }
 }

@@ -353,7 +353,7 @@ async fn an_agent_that_sends_what_it_may_not_is_refused() {
     world.build(&repo, &[("a", &[])]).await;
     let (job, attempt) = claim(&world.store).await;
     let mut incoming = world.store.blobs().receive(job, attempt, LIMITS).unwrap();
-    for path in ["../evil", "/etc/passwd", "a/../../b", "", "a\\b", "a\0b", "./x"] {
+    for path in ["../evil", "/etc/passwd", "a/../../b", "", "a\\b", "a\0b", "./x", ".git/hooks/post-checkout"] {
         assert!(incoming.begin(0, "out", path, 1, false).is_err(), "{path:?}");
     }
     for name in ["../x", "", ".", "a/b"] {

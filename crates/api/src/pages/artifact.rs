@@ -126,6 +126,7 @@ pub(crate) async fn open(
     PathPair(id, path): PathPair<ArtifactId, String>,
 ) -> Result<Response, ApiError> {
     let artifact = find_artifact(&site.store, &visitor.caller, id).await?;
+    find_page(&site, id, &path).await?;
     let ticket = tickets.issue(artifact.id, Timestamp::now());
     Ok(see_other(&format!("/artifacts/{id}/view/{ticket}/{}", encoded(&path))))
 }
@@ -140,16 +141,20 @@ pub(crate) async fn view(
     if !tickets.opens(&ticket, id, Timestamp::now()) {
         return Err(ApiError::not_found("this address of an artifact's page has expired: open the page again"));
     }
-    let index = || format!("{}/index.html", path.trim_end_matches('/'));
-    let found = match artifacts::file(&site.store, id, &path).await? {
-        Some(file) => Some(file),
-        None => artifacts::file(&site.store, id, &index()).await?,
-    };
-    let mut response = send_file(&site.store, &found.ok_or_else(|| ApiError::no_such("file"))?, &headers).await?;
+    let mut response = send_file(&site.store, &find_page(&site, id, &path).await?, &headers).await?;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
     // The sandbox's origin is none, and fonts and modules are asked for across origins. The ticket is the right to read.
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600"));
     Ok(response)
+}
+
+/// Returns the file of this path, or the `index.html` of the folder.
+async fn find_page(site: &Site, id: ArtifactId, path: &str) -> Result<ArtifactFile, ApiError> {
+    if let Some(file) = artifacts::file(&site.store, id, path).await? {
+        return Ok(file);
+    }
+    let index = format!("{}/index.html", path.trim_end_matches('/'));
+    artifacts::file(&site.store, id, &index).await?.ok_or_else(|| ApiError::no_such("file"))
 }

@@ -4,6 +4,7 @@ use std::{io::Write as _, process::Command};
 
 use longshore_store::artifacts;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::world::World;
 
@@ -131,4 +132,66 @@ async fn names_of_files_stay_text_on_pages_and_addresses() {
     assert!(!text.contains("<img"), "{text}");
     let address = text.split("/files/").nth(1).unwrap().split('"').next().unwrap().to_owned();
     assert_eq!(&world.get(&format!("/api/v1/artifacts/{id}/files/{address}")).await.body[..], PAGE);
+}
+
+#[test]
+fn readers_that_take_nothing_of_a_file_hold_no_thread_that_others_need() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.max_blocking_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        // More than the sockets between the two hold.
+        let long: Vec<u8> = (0..40_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let (world, _, id) = with_files(&[("long", &long), ("short", b"short")]).await;
+        let mut readers = Vec::new();
+        for _ in 0..6 {
+            let mut reader = tokio::net::TcpStream::connect(world.addr).await.unwrap();
+            let asked = format!(
+                "GET /api/v1/artifacts/{id}/files/long HTTP/1.1\r\nHost: ci.example\r\nAuthorization: Bearer {}\r\n\r\n",
+                crate::world::ADMIN
+            );
+            reader.write_all(asked.as_bytes()).await.unwrap();
+            let mut begin = [0; 12];
+            reader.read_exact(&mut begin).await.unwrap();
+            assert_eq!(&begin, b"HTTP/1.1 200");
+            readers.push(reader);
+        }
+        let short = world.get(&format!("/api/v1/artifacts/{id}/files/short")).await;
+        assert_eq!((short.status, &short.body[..]), (200, &b"short"[..]));
+    });
+}
+
+#[tokio::test]
+async fn opening_a_page_that_is_not_there_leads_nowhere() {
+    let (world, _, id) = with_files(&[("html/index.html", PAGE)]).await;
+    assert_eq!(world.get(&format!("/artifacts/{id}/open/html")).await.status, 303, "a folder with an index.html");
+    for bad in ["nothing.html", "%2e%2e%2f%2e%2e%2fsettings", "..%2f..%2fsettings", "html%2f..%2findex.html"] {
+        let answer = world.get(&format!("/artifacts/{id}/open/{bad}")).await;
+        assert_eq!((answer.status, answer.header("location")), (404, ""), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_that_holds_bytes_of_a_job_is_sandboxed_and_keeps_its_type() {
+    let names = ["a.html", "a.svg", "a.xml", "a.js", "a.txt", "a.png", "a.pdf", "a", "a.xhtml", "a.html.txt"];
+    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (*name, PAGE)).collect();
+    let (world, _, id) = with_files(&files).await;
+    for name in names {
+        let answer = world.get(&format!("/api/v1/artifacts/{id}/files/{name}")).await;
+        let policy = answer.header("content-security-policy").to_owned();
+        assert!(policy.starts_with("sandbox;") && policy.contains("default-src 'none'"), "{name}: {policy}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{name}");
+        let shown = matches!(name, "a.txt" | "a.png" | "a.html.txt");
+        assert_eq!(answer.header("content-disposition").is_empty(), shown, "{name}");
+
+        let opened = world.get(&format!("/artifacts/{id}/open/{name}")).await;
+        let view = world.call("GET", opened.header("location"), None, "").await;
+        let policy = view.header("content-security-policy").to_owned();
+        assert!(policy.starts_with("sandbox allow-scripts") && !policy.contains("same-origin"), "{name}: {policy}");
+        assert_eq!(view.header("content-type"), answer.header("content-type"), "{name}");
+        assert_eq!(
+            (view.header("x-content-type-options"), view.header("referrer-policy")),
+            ("nosniff", "same-origin"),
+            "{name}"
+        );
+    }
 }

@@ -180,6 +180,9 @@ settings! {
 
     /// Maximum size of such a job's log, in MiB; the job is stopped beyond it. 0 is no limit of its own.
     job_log_mib: u64 ["MIB"] default(64);
+
+    /// Maximum size of all artifacts of such a job, in MiB, before compression. 0 is no limit of its own.
+    artifacts_job_mib: u64 ["MIB"] default(1024);
 }
 
 settings! {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use longshore_executor::Limits;
+use longshore_executor::{ArtifactLimits, Limits};
 
 use super::{
     checks::{check_memory, check_pids},
@@ -39,6 +39,11 @@ impl MergedStrangers {
             disk: mib(self.job_disk_mib),
             time: some(self.job_minutes).map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
             log: mib(self.job_log_mib).map_or(all.log, |log| log.min(all.log)),
+            artifacts: ArtifactLimits {
+                job_bytes: mib(self.artifacts_job_mib)
+                    .map_or(all.artifacts.job_bytes, |bytes| bytes.min(all.artifacts.job_bytes)),
+                ..all.artifacts
+            },
             ..all.clone()
         };
         let capacity = self.capacity.unwrap_or_else(|| capacity.div_ceil(2)).min(capacity);

@@ -73,10 +73,12 @@ fn strangers_get_less_than_others_and_never_more() {
     assert_eq!((all.memory, strangers.limits.memory), (None, Some(2 << 30)));
     assert!(strangers.limits.pids < all.pids && strangers.limits.log < all.log && strangers.limits.cpus == Some(1.0));
     assert!(strangers.limits.time.is_some() && all.time.is_none());
+    assert!(strangers.limits.artifacts.job_bytes < all.artifacts.job_bytes);
     let config =
-        of("capacity = 4\njob_memory_mib = 512\njob_pids = 50\njob_log_mib = 1\n[strangers]\ncapacity = 9\njob_memory_mib = 0").unwrap();
+        of("capacity = 4\njob_memory_mib = 512\njob_pids = 50\njob_log_mib = 1\nartifacts_job_mib = 9\n[strangers]\ncapacity = 9\njob_memory_mib = 0").unwrap();
     let limits = config.strangers.limits;
     assert_eq!((limits.memory, limits.pids, limits.log), (Some(512 << 20), 50, 1 << 20));
+    assert_eq!(limits.artifacts.job_bytes, 9 << 20);
     assert_eq!(config.strangers.capacity, 4);
     assert_eq!(of("capacity = 4").unwrap().strangers.capacity, 2);
     for (wrong, word) in [("job_cpus = -1.0", "job_cpus"), ("job_pids = 0", "job_pids"), ("job_cpu = 1", "job_cpu")] {
