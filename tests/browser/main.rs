@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod artifacts;
 mod builds;
 mod every_page;
 mod glance;
