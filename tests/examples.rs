@@ -151,7 +151,8 @@ fn every_example_that_this_version_can_run_is_green_on_the_engine() {
     assert_eq!(build["status"], "success", "{:#?}\n{:#}", statuses(&build), build["diagnostics"]);
     let pipelines: BTreeSet<String> =
         build["jobs"].as_array().unwrap().iter().map(|job| text(job, "pipeline")).collect();
-    let expected = ["anchors", "api", "crates", "fan-out", "go", "node", "outputs", "python", "retries", "rust"];
+    let expected =
+        ["anchors", "api", "artifacts", "crates", "fan-out", "go", "node", "outputs", "python", "retries", "rust"];
     assert_eq!(pipelines, expected.map(str::to_owned).into());
     // Each example did what it shows.
     assert!(log(&world, &build, "test (3.14, slim, dev)").contains("pip install -e .[test,dev]"));
