@@ -86,7 +86,7 @@ fn the_first_visit_fits_a_phone_too() {
 }
 
 /// Checks a page in both colour schemes and at both widths.
-pub fn looks_well(browser: &Browser, name: &str) {
+pub(crate) fn looks_well(browser: &Browser, name: &str) {
     for scheme in ["light", "dark"] {
         browser.scheme(scheme);
         for (width, height) in [(1280, 900), (360, 740)] {

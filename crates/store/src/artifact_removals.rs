@@ -106,10 +106,10 @@ pub(crate) async fn remove_expired(tx: &mut WriteTx, now: Timestamp) -> Result<u
 /// its newest build and of builds that are not over. Returns how many.
 pub(crate) async fn remove_over(tx: &mut WriteTx, limit: u64) -> Result<u64, StoreError> {
     let over = sqlx::query(
-        "SELECT builds.repo, sum(artifact_contents.bytes) AS bytes
+        "SELECT builds.repo, sum(artifact_contents.bytes) AS total
          FROM artifacts JOIN artifact_contents ON artifact_contents.id = artifacts.content
          JOIN jobs ON jobs.id = artifacts.job JOIN builds ON builds.id = jobs.build
-         GROUP BY builds.repo HAVING bytes > ?",
+         GROUP BY builds.repo HAVING total > ?",
     )
     .bind(row::signed(limit))
     .fetch_all(tx.conn())
@@ -117,7 +117,7 @@ pub(crate) async fn remove_over(tx: &mut WriteTx, limit: u64) -> Result<u64, Sto
     let mut removed = 0;
     for found in &over {
         let repo: RepoId = row::parsed(found, "repo")?;
-        let mut excess = row::unsigned::<u64>(found, "bytes")?.saturating_sub(limit);
+        let mut excess = row::unsigned::<u64>(found, "total")?.saturating_sub(limit);
         let oldest = sqlx::query(
             "SELECT artifacts.seq, builds.id, artifact_contents.bytes
              FROM builds JOIN jobs ON jobs.build = builds.id JOIN artifacts ON artifacts.job = jobs.id
