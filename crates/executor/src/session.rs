@@ -179,15 +179,15 @@ async fn read(
                             return flush_then(job, recorder, acked, Ending::Garbage(error.to_string())).await;
                         }
                     };
-                    let message = match piece_of(item.message) {
-                        Ok(piece) => {
+                    let message = match Arrived::from(item.message) {
+                        Arrived::Files(piece) => {
                             see.send_if_modified(|seen| !std::mem::replace(&mut seen.hands_over, true));
                             match job.artifacts.map_or(Err("it sends files".to_owned()), |files| files.receive(piece)) {
                                 Ok(()) => continue,
                                 Err(why) => return flush_then(job, recorder, acked, Ending::Garbage(why)).await,
                             }
                         }
-                        Err(message) => message,
+                        Arrived::Other(message) => message,
                     };
                     match &message {
                         FromAgent::Ready { version, .. } if *version != VERSION => return Ending::Version(*version),
@@ -228,14 +228,22 @@ async fn read(
     }
 }
 
-/// Returns a message about the job's files as the receiver takes it, and any other message as it is.
-fn piece_of(message: FromAgent) -> Result<Piece, FromAgent> {
-    match message {
-        FromAgent::ArtifactFile(file) => Ok(Piece::File(file)),
-        FromAgent::ArtifactData(data) => Ok(Piece::Data(data)),
-        FromAgent::ArtifactFileEnd { whole } => Ok(Piece::FileEnd { whole }),
-        FromAgent::ArtifactsEnd { files } => Ok(Piece::End { files }),
-        other => Err(other),
+/// What a message is about.
+enum Arrived {
+    /// The job's files, as their receiver takes them.
+    Files(Piece),
+    Other(FromAgent),
+}
+
+impl From<FromAgent> for Arrived {
+    fn from(message: FromAgent) -> Self {
+        match message {
+            FromAgent::ArtifactFile(file) => Self::Files(Piece::File(file)),
+            FromAgent::ArtifactData(data) => Self::Files(Piece::Data(data)),
+            FromAgent::ArtifactFileEnd { whole } => Self::Files(Piece::FileEnd { whole }),
+            FromAgent::ArtifactsEnd { files } => Self::Files(Piece::End { files }),
+            other => Self::Other(other),
+        }
     }
 }
 
