@@ -56,10 +56,7 @@ impl TestsPage {
     /// The address of another page of the same choice.
     fn page(&self, before: &str) -> String {
         let status = self.status.map_or("", TestStatus::as_str);
-        show::address(
-            &format!("{}/builds/{}/tests", self.head.base, self.build),
-            &[("status", status), ("before", before)],
-        )
+        show::address(&format!("/builds/{}/tests", self.build), &[("status", status), ("before", before)])
     }
 }
 
