@@ -100,7 +100,8 @@ case ${1:-} in
   env) printf 'LONGSHORE_TEST_DOCKER_HOST=%s\n' "$address" ;;
   test)
     cd "$root"
-    cargo test --locked --workspace --test podman --no-run
+    # The second one is of the program, which jobs run in.
+    cargo test --locked --workspace --test podman --test command_line --no-run
     start
     trap stop EXIT
     LONGSHORE_TEST_DOCKER_HOST=$address cargo test --locked --workspace --test podman -- --ignored

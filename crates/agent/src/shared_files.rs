@@ -2,7 +2,8 @@
 //! them; the sandbox's next job gets them as they were before.
 //!
 //! A job's agent restores them when the job ends, and reads every change back. The sandbox's own process, which no job
-//! can reach, compares them before the next job begins (see `sandbox`).
+//! can reach, compares them before the next job begins (see `sandbox`). Podman writes a line for each container that
+//! joins into `hosts` and takes it out at the container's end; such lines make no difference.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -126,7 +127,7 @@ impl SharedFile {
         if owner_and_mode(&is) != owner_and_mode(&self.metadata) {
             return Err(io::Error::other("its owner or mode is another"));
         }
-        if !self.content_is(&is)? {
+        if !self.content_is(&is)? && !self.differs_by_containers(&is)? {
             return Err(io::Error::other("its content is another"));
         }
         if attributes(&self.file)? != self.attributes {
@@ -135,9 +136,32 @@ impl SharedFile {
         Ok(())
     }
 
+    /// Returns whether all that is different is which containers have joined.
+    fn differs_by_containers(&self, is: &Metadata) -> io::Result<bool> {
+        if self.name != "hosts" || is.len() > MAX_LEN {
+            return Ok(false);
+        }
+        Ok(without_containers(&read(&self.file, is.len())?) == without_containers(&self.content))
+    }
+
     fn content_is(&self, is: &Metadata) -> io::Result<bool> {
         Ok(is.len() == self.content.len() as u64 && read(&self.file, is.len())? == self.content)
     }
+}
+
+/// Returns `hosts` without the lines of containers that joined: `127.0.0.1`, twelve digits of an id, and a name of ours.
+fn without_containers(hosts: &[u8]) -> Vec<u8> {
+    let is_of_container = |line: &[u8]| {
+        let mut words = line.split(u8::is_ascii_whitespace);
+        let (address, id, name) = (words.next(), words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        address == Some(b"127.0.0.1")
+            && id.len() == 12
+            && id.iter().all(u8::is_ascii_hexdigit)
+            && name.starts_with(b"longshore-")
+            && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+            && words.all(<[u8]>::is_empty)
+    };
+    hosts.split_inclusive(|byte| *byte == b'\n').filter(|line| !is_of_container(line)).collect::<Vec<_>>().concat()
 }
 
 fn owner_and_mode(metadata: &Metadata) -> (u32, u32, u32) {
@@ -216,6 +240,30 @@ mod tests {
         assert!(SharedFiles::open(&etc).restore().unwrap_err().contains("/etc/hostname"), "it was never known");
         fs::remove_file(etc.join("hostname")).unwrap();
         assert_eq!(SharedFiles::open(&etc).restore(), Ok(()), "an engine need not share all of them");
+    }
+
+    #[test]
+    fn which_containers_have_joined_makes_no_difference_and_any_other_name_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let etc = etc_in(folder.path());
+        let files = SharedFiles::open(&etc);
+        let hosts = |line: &str| fs::write(etc.join("hosts"), format!("127.0.0.1 localhost\n{line}\n")).unwrap();
+        hosts("127.0.0.1\t9cdaec05701e longshore-job-4f211d69187a-1");
+        assert_eq!(files.compare(), Ok(()));
+        for line in [
+            "127.0.0.1\t9cdaec05701e registry.example",
+            "127.0.0.1\t9cdaec05701e longshore-job registry.example",
+            "127.0.0.1\t9cdaec05701e longshore-job.example",
+            "127.0.0.1\tregistry longshore-job",
+            "203.0.113.66\t9cdaec05701e longshore-job",
+        ] {
+            hosts(line);
+            assert!(files.compare().is_err(), "{line}");
+        }
+        // At a job's end they are gone all the same: a job could leave a message in them.
+        hosts("127.0.0.1\t9cdaec05701e longshore-a-message");
+        assert_eq!(files.restore(), Ok(()));
+        assert_eq!(fs::read_to_string(etc.join("hosts")).unwrap(), "127.0.0.1 localhost\n");
     }
 
     #[test]
