@@ -24,7 +24,7 @@ use support::{
     world::{World, job},
 };
 
-/// Examples that this version cannot run: they need services, images of steps, reports or a Docker API.
+/// Examples that this version cannot run: they need services, images of steps or a Docker API.
 const NOT_RUN: [&str; 3] = ["cargo-services", "docker-build", "plugins"];
 
 /// The files of the repository, besides the examples.

@@ -8,6 +8,7 @@ mod every_page;
 mod glance;
 mod live;
 mod logs;
+mod reports;
 mod running_logs;
 #[path = "../support/mod.rs"]
 mod support;

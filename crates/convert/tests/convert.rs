@@ -225,10 +225,11 @@ fn what_is_carried_over_and_cannot_run_is_said_where_it_stands_and_counted() {
     let gitlab = converted(Language::GitLab, text);
     assert!(gitlab.left.is_empty(), "{:?}", gitlab.left);
     let not_run: Vec<_> = gitlab.not_run.iter().map(|note| (note.line, note.what.as_str())).collect();
-    assert_eq!(not_run, [(5, "reports")]);
-    let at = gitlab.text.lines().position(|line| line.trim_start() == "reports:").unwrap();
-    let comment = gitlab.text.lines().nth(at - 1).unwrap();
-    assert!(comment.contains("# `") && comment.contains("this version cannot run it"), "{}", gitlab.text);
+    assert_eq!(not_run, []);
+    let text = "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n    - uses: actions/checkout@v4\n      with: { lfs: true }\n    - run: one\n";
+    let github = converted(Language::GitHub, text);
+    assert_eq!(github.not_run.len(), 1, "{:?}", github.not_run);
+    assert!(github.text.contains("this version cannot run it"), "{}", github.text);
     let text = "steps: [{ name: a, image: alpine:3, commands: [one] }, { name: b, image: node:24, commands: [two] }]\n\
                 services: [{ name: db, image: postgres:17 }]\n";
     let woodpecker = converted(Language::Woodpecker, text);

@@ -411,12 +411,16 @@ pub enum ArtifactWhen {
 pub struct Reports {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub junit: Vec<Template>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub coverage: Vec<Template>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sarif: Vec<Template>,
 }
 
 impl Reports {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.junit.is_empty()
+        self.junit.is_empty() && self.coverage.is_empty() && self.sarif.is_empty()
     }
 
     /// Returns the globs of the reports of one format.
@@ -424,7 +428,8 @@ impl Reports {
     pub fn globs(&self, format: ReportFormat) -> &[Template] {
         match format {
             ReportFormat::Junit => &self.junit,
-            ReportFormat::Coverage | ReportFormat::Sarif => &[],
+            ReportFormat::Coverage => &self.coverage,
+            ReportFormat::Sarif => &self.sarif,
         }
     }
 }

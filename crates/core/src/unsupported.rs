@@ -28,10 +28,7 @@ impl fmt::Display for Unsupported {
 impl JobPlan {
     /// Returns the parts of this job that this version cannot run.
     pub fn unsupported(&self) -> Vec<Unsupported> {
-        let own = [
-            (!self.reports.is_empty(), Unsupported::Key("reports")),
-            (self.checkout.as_ref().is_some_and(|checkout| checkout.lfs), Unsupported::Checkout("lfs")),
-        ];
+        let own = [(self.checkout.as_ref().is_some_and(|checkout| checkout.lfs), Unsupported::Checkout("lfs"))];
         own.into_iter().filter_map(|(asked, part)| asked.then_some(part)).collect()
     }
 }

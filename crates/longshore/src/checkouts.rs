@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use longshore_core::{Event, plan, stranger};
+use longshore_core::{Event, RepoId, plan, stranger};
 use longshore_executor::{CheckoutSource, CheckoutStream};
 use longshore_forge::{CloneUrl, CommitId, RefName};
 use longshore_git::{Checkout, Checkouts, GitError, Mirror, Mirrors, TarSource, Wanted};
@@ -88,13 +88,26 @@ impl Sources {
             }
         }
     }
+
+    /// Returns the tree of a commit; the commit itself if its tree is not known.
+    pub(crate) async fn tree_of(&self, repo: RepoId, commit: &str) -> String {
+        let find = async |mirrors: &Mirrors| {
+            let mirror = mirrors.mirror(repo).await.ok()?;
+            mirror.tree_of(&commit.parse().ok()?).await.ok()?
+        };
+        let tree = match self {
+            Self::Mirrors { mirrors, .. } => find(mirrors).await,
+            Self::Worktree(_) => None,
+        };
+        tree.unwrap_or_else(|| commit.to_owned())
+    }
 }
 
 struct MirrorSource {
     patience: Duration,
     mirrors: Arc<Mirrors>,
     checkouts: Arc<Checkouts>,
-    repo: longshore_core::RepoId,
+    repo: RepoId,
     commit: CommitId,
     git_ref: Option<RefName>,
     origin: CloneUrl,

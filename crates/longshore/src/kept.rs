@@ -128,7 +128,6 @@ impl Kept {
     }
 
     /// Returns the files of reports, for whoever reads them.
-    #[expect(dead_code, reason = "reports are collected before they are read")]
     pub(crate) fn reports(&self) -> impl Iterator<Item = ReportFile> + '_ {
         self.artifacts.iter().flat_map(|artifact| {
             let format = match artifact.kind {

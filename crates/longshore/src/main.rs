@@ -23,6 +23,7 @@ mod kept;
 mod needed_files;
 mod proxies;
 mod registries;
+mod reports;
 mod runner;
 
 /// The default address of the engine.

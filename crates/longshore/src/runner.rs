@@ -37,7 +37,7 @@ use crate::{
     job_env::JobEnv,
     journal::StoreJournal,
     kept::{self, Kept, Leaves},
-    needed_files, registries,
+    needed_files, registries, reports,
 };
 
 /// The pause between two attempts to adopt a running job.
@@ -430,10 +430,14 @@ impl Runner {
     /// Reports the end of an attempt, with what it has left.
     async fn report_end(&self, job: JobId, attempt: u32, leaves: &Leaves, outcome: Outcome) {
         let ended = match Kept::of(&self.store, job, attempt, leaves).await {
-            Ok(Kept { artifacts }) => Ended { outcome, artifacts },
+            Ok(kept) => {
+                let files = kept.reports().collect();
+                let reports = reports::store(&self.store, &self.sources, job, attempt, files).await;
+                Ended { outcome, artifacts: kept.artifacts, reports }
+            }
             Err(error) => {
                 let outcome = internal(&format!("what the job left cannot be read: {error}"));
-                Ended { outcome, artifacts: Vec::new() }
+                Ended { outcome, artifacts: Vec::new(), reports: None }
             }
         };
         self.report(job, attempt, ReportKind::Ended(Box::new(ended))).await;

@@ -269,7 +269,14 @@ pub(super) const ARTIFACT: Keys = Keys {
     ],
 };
 
-pub(super) const REPORTS: Keys = Keys { subject: "`reports`", known: &["junit"], foreign: &[] };
+pub(super) const REPORTS: Keys = Keys {
+    subject: "`reports`",
+    known: &["junit", "coverage", "sarif"],
+    foreign: &[
+        ("cobertura", "write it as `coverage`, which takes Cobertura's XML and lcov"),
+        ("lcov", "write it as `coverage`, which takes Cobertura's XML and lcov"),
+    ],
+};
 
 pub(super) const STEP: Keys = Keys {
     subject: "a step",

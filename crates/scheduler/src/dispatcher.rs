@@ -17,6 +17,7 @@ use longshore_store::{
     artifacts::{self, NewArtifact},
     builds,
     jobs::{self, Applied, ClaimedJob, Preparing, RunningJob, UsedImage},
+    reports::{self, ReportRun},
     steps,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -85,12 +86,14 @@ pub enum ReportKind {
 pub struct Ended {
     pub outcome: Outcome,
     pub artifacts: Vec<NewArtifact>,
+    /// What its reports said; stored already, and seen from its end on.
+    pub reports: Option<ReportRun>,
 }
 
 impl From<Outcome> for ReportKind {
     /// The end of an attempt that has left nothing.
     fn from(outcome: Outcome) -> Self {
-        Self::Ended(Box::new(Ended { outcome, artifacts: Vec::new() }))
+        Self::Ended(Box::new(Ended { outcome, artifacts: Vec::new(), reports: None }))
     }
 }
 
@@ -362,10 +365,13 @@ async fn store_report(tx: &mut WriteTx, report: &Report) -> Result<(), StoreErro
         ReportKind::Image { step, image } => jobs::set_image(tx, *job, *attempt, *step, image).await,
         ReportKind::Outputs(outputs) => jobs::set_outputs(tx, *job, *attempt, outputs).await,
         ReportKind::Ended(ended) => {
-            let Ended { outcome, artifacts } = &**ended;
+            let Ended { outcome, artifacts, reports } = &**ended;
             tracing::info!(%job, status = %outcome.status(), reason = outcome.reason(), "ended");
             let now = Timestamp::now();
             artifacts::keep(tx, *job, *attempt, artifacts, now).await?;
+            if let Some(run) = reports {
+                reports::publish(tx, *job, *attempt, *run).await?;
+            }
             jobs::end_attempt(tx, *job, *attempt, outcome.clone(), now).await.map(drop)
         }
     }

@@ -1,6 +1,6 @@
 //! The texts of a plan: those to fill in, those that become scripts, and the names of images.
 
-use super::{JobPlan, StepPlan};
+use super::{JobPlan, Reports, StepPlan};
 use crate::{
     expression::{Expression, Refers},
     template::Template,
@@ -121,7 +121,8 @@ impl JobPlan {
                 change(text)?;
             }
         }
-        for text in &mut self.reports.junit {
+        let Reports { junit, coverage, sarif } = &mut self.reports;
+        for text in junit.iter_mut().chain(coverage).chain(sarif) {
             change(text)?;
         }
         Ok(())

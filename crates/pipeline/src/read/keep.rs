@@ -179,11 +179,12 @@ fn artifact(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Opti
 
 pub(super) fn reports(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<Reports> {
     let fields = fields(node, &keys::REPORTS, "{ junit: ['target/**/junit.xml'] }", findings)?;
-    let junit = match fields.get("junit") {
+    let mut globs = |key: &str| match fields.get(key) {
         Some(node) => paths(node, names, findings),
         None => Some(Vec::new()),
     };
-    Some(Reports { junit: junit? })
+    let (junit, coverage, sarif) = (globs("junit"), globs("coverage"), globs("sarif"));
+    Some(Reports { junit: junit?, coverage: coverage?, sarif: sarif? })
 }
 
 /// Reads the folders of a cache, anywhere in the container.

@@ -324,10 +324,14 @@ pub(super) enum ArtifactWhen {
     Always,
 }
 
-/// Reports that are read after a job.
+/// Reports that are read after a job, whatever its result: globs, relative to the workspace.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Reports {
-    /// Globs, relative to the workspace.
+    /// Results of tests: JUnit's XML.
     junit: Option<OneOrMore>,
+    /// Coverage: Cobertura's XML, or lcov.
+    coverage: Option<OneOrMore>,
+    /// Findings of tools: SARIF.
+    sarif: Option<OneOrMore>,
 }

@@ -179,7 +179,7 @@ jobs:
       - { paths: [out/**] }
       - { name: logs, paths: ['*.log'], expire-in: 2w, when: always }
       - { name: core, paths: [core], when: failure }
-    reports: { junit: ['**/junit.xml'] }
+    reports: { junit: ['**/junit.xml'], coverage: lcov.info, sarif: [a.sarif, b.sarif] }
 ",
         &push("main"),
     );
@@ -205,7 +205,9 @@ jobs:
         ]
     );
     assert_eq!(texts(&plan.reports.junit), ["**/junit.xml"]);
-    assert_eq!(unsupported(&plan), ["reports"]);
+    assert_eq!(texts(&plan.reports.coverage), ["lcov.info"]);
+    assert_eq!(texts(&plan.reports.sarif), ["a.sarif", "b.sarif"]);
+    assert_eq!(unsupported(&plan), [] as [&str; 0]);
 }
 
 #[test]
@@ -302,19 +304,14 @@ fn unsupported(plan: &JobPlan) -> Vec<String> {
 
 #[test]
 fn whatever_this_version_cannot_run_is_named_by_its_word_and_warned_of_where_it_stands() {
-    for (keys, word, at) in [
-        ("reports: { junit: [a] }, steps: [{ run: a }]", "reports", "reports"),
-        ("checkout: { depth: 0, lfs: true }, steps: [{ run: a }]", "checkout: lfs", "lfs"),
-    ] {
-        let text = format!("jobs:\n  a: {{ image: x, {keys} }}");
-        assert_eq!(unsupported(&job(&text, &push("main"))), [word], "{keys}");
-        let found = sound(&text).diagnostics;
-        let [warning] = found.as_slice() else { panic!("{keys}: {found:?}") };
-        let column = text.lines().nth(1).unwrap().rfind(at).unwrap() + 1;
-        assert_eq!((warning.code.as_str(), warning.severity), ("LS058", Severity::Warning));
-        assert_eq!((warning.span.line, warning.span.column as usize), (2, column), "{keys}");
-        assert!(warning.message.ends_with(&format!("cannot run this yet: {word}")), "{}", warning.message);
-    }
+    let text = "jobs:\n  a: { image: x, checkout: { depth: 0, lfs: true }, steps: [{ run: a }] }";
+    assert_eq!(unsupported(&job(text, &push("main"))), ["checkout: lfs"]);
+    let found = sound(text).diagnostics;
+    let [warning] = found.as_slice() else { panic!("{found:?}") };
+    let column = text.lines().nth(1).unwrap().rfind("lfs").unwrap() + 1;
+    assert_eq!((warning.code.as_str(), warning.severity), ("LS058", Severity::Warning));
+    assert_eq!((warning.span.line, warning.span.column as usize), (2, column));
+    assert!(warning.message.ends_with("cannot run this yet: checkout: lfs"), "{}", warning.message);
     let plain = "jobs: { a: { image: x, timeout: 1m, resources: { cpu: 1 }, checkout: { submodules: true }, steps: [{ run: a, tty: true, background: true }] } }";
     assert!(unsupported(&job(plain, &push("main"))).is_empty());
     assert_eq!(sound(plain).diagnostics, []);

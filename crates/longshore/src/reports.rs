@@ -1,0 +1,102 @@
+//! Reads what a job reported, when it ends: the files of its reports, and the commands in its log. Used by `runner`.
+//!
+//! Nothing here fails a job or waits for long: what cannot be read is said on the build, and what cannot be stored in the server's log.
+
+use longshore_core::{JobId, Timestamp, plan::ReportFormat, stranger};
+use longshore_files::artifacts::Blobs;
+use longshore_reports::{Annotations, CoverageReader, Remark, Tests, limits};
+use longshore_store::{
+    Store, StoreError, builds, jobs,
+    reports::{self, JobReports, ReportRun, Reporter},
+    repos,
+};
+
+use crate::{checkouts::Sources, kept::ReportFile};
+
+/// Stores what an attempt that is over has reported. `None` if that is nothing, or if it cannot be stored.
+pub(crate) async fn store(
+    store: &Store,
+    sources: &Sources,
+    job: JobId,
+    attempt: u32,
+    files: Vec<ReportFile>,
+) -> Option<ReportRun> {
+    match try_store(store, sources, job, attempt, files).await {
+        Ok(run) => run,
+        Err(error) => {
+            tracing::error!(%job, %error, "what the job reported cannot be stored");
+            None
+        }
+    }
+}
+
+async fn try_store(
+    store: &Store,
+    sources: &Sources,
+    job: JobId,
+    attempt: u32,
+    files: Vec<ReportFile>,
+) -> Result<Option<ReportRun>, StoreError> {
+    let marks = store.logs().outline(job, attempt, true).await?.marks;
+    let commands: Vec<String> = marks.into_iter().filter_map(|mark| mark.command).collect();
+    if files.is_empty() && commands.is_empty() {
+        return Ok(None);
+    }
+    let blobs = store.blobs().clone();
+    let read = tokio::task::spawn_blocking(move || read(&files, &commands, &blobs)).await;
+    let found = read.unwrap_or_else(|error| {
+        tracing::error!(%job, %error, "reading what the job reported broke off");
+        let text = "reading the reports broke off by a defect of the server, which its log tells of".to_owned();
+        JobReports { remarks: vec![Remark { file: String::new(), text }], ..JobReports::default() }
+    });
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
+    let build = builds::get(store, job.build).await?.ok_or(StoreError::NotFound("build"))?;
+    let repo = repos::get(store, job.repo).await?.ok_or(StoreError::NotFound("repository"))?;
+    let reporter = Reporter {
+        repo: repo.id,
+        job: job.id,
+        attempt,
+        key: job.key,
+        number: build.number,
+        branch: build.event.branch().map(str::to_owned),
+        pull_request: build.event.pull_request.as_ref().map(|pull_request| pull_request.number),
+        default_branch: repo.default_branch.or_else(|| build.event.default_branch.clone()),
+        tree: sources.tree_of(repo.id, &build.event.commit).await,
+        trusted: !stranger::brings(&build.event),
+        commit: build.event.commit,
+    };
+    reports::write(store, &reporter, &found, Timestamp::now()).await.map(Some)
+}
+
+/// Reads the files one after the other, so that only one of them is in memory.
+fn read(files: &[ReportFile], commands: &[String], blobs: &Blobs) -> JobReports {
+    let (mut tests, mut coverage, mut annotations) =
+        (Tests::default(), CoverageReader::default(), Annotations::default());
+    let mut remarks = Vec::new();
+    for file in files {
+        let ReportFile { format, path, bytes, blob } = file;
+        if *bytes > limits::FILE_BYTES as u64 {
+            let limit = limits::FILE_BYTES >> 20;
+            let text = format!("it has {} MiB, and at most {limit} MiB are read", bytes >> 20);
+            remarks.push(Remark { file: path.clone(), text });
+            continue;
+        }
+        match (blobs.read(blob, limits::FILE_BYTES as u64), format) {
+            (Ok(bytes), ReportFormat::Junit) => tests.read_junit(path, &bytes),
+            (Ok(bytes), ReportFormat::Coverage) => coverage.read(path, &bytes),
+            (Ok(bytes), ReportFormat::Sarif) => annotations.read_sarif(path, &bytes),
+            (Err(error), _) => remarks.push(Remark { file: path.clone(), text: format!("it cannot be read: {error}") }),
+        }
+    }
+    for command in commands {
+        annotations.read_line(command);
+    }
+    let (tests, annotations) = (tests.finish(), annotations.finish());
+    let (coverage, of_coverage) = coverage.finish();
+    remarks.extend(tests.remarks.into_iter().chain(of_coverage).chain(annotations.remarks));
+    remarks.truncate(limits::REMARKS);
+    JobReports { tests: tests.tests, coverage, annotations: annotations.items, remarks }
+}
