@@ -24,7 +24,9 @@ pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
         }
         ["disk", path] => {
             let disk = rustix::fs::statvfs(*path)?;
-            writeln!(io::stdout(), "{} {}", disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)
+            // What is kept for root is neither free nor taken.
+            let usable = disk.f_blocks - disk.f_bfree + disk.f_bavail;
+            writeln!(io::stdout(), "{} {}", disk.f_bavail * disk.f_frsize, usable * disk.f_frsize)
         }
         ["overlay", "fill", path] => fill_lower(Path::new(path)),
         ["overlay", "try", path] => try_overlay(Path::new(path)),

@@ -12,40 +12,13 @@ use longshore_executor::objects::Kind;
 use longshore_executor::{Executor, ExecutorOptions};
 
 use crate::connect::api_version;
+use crate::doctor_host;
 use crate::engine::DockerEngine;
 use crate::error::ApiResult as _;
+use crate::finding::Finding;
 use crate::labels;
 use crate::options::DockerOptions;
 use crate::trial::{Trial, try_whole_way};
-
-/// The result of one check.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// `socket`, `api`, `own-container`, `volume`, `network`, `agent`, `confinement`, `isolation`,
-    /// `addresses`, `removal`.
-    pub name: &'static str,
-    pub ok: bool,
-    /// What was found.
-    pub message: String,
-    /// What to do about it, if something is wrong.
-    pub advice: Option<String>,
-}
-
-impl Finding {
-    fn good(name: &'static str, message: impl Into<String>) -> Self {
-        Self { name, ok: true, message: message.into(), advice: None }
-    }
-
-    /// Splits the text of one of our errors, which says what is wrong and what to do, at a colon or semicolon.
-    fn bad(name: &'static str, error: &impl ToString) -> Self {
-        let text = error.to_string();
-        let (message, advice) = match text.rsplit_once("; ") {
-            Some((message, advice)) => (message.to_owned(), Some(advice.to_owned())),
-            None => (text, None),
-        };
-        Self { name, ok: false, message, advice }
-    }
-}
 
 /// Runs all checks. An engine that does not work is one of the findings.
 pub async fn doctor(options: DockerOptions) -> Vec<Finding> {
@@ -79,6 +52,7 @@ pub async fn doctor(options: DockerOptions) -> Vec<Finding> {
         Ok(trial) => findings.extend(measured(trial)),
         Err(error) => findings.push(Finding::bad("agent", &error)),
     }
+    findings.extend(doctor_host::look(&engine, &executor).await);
     // This also removes what an earlier doctor left that was killed or gave up.
     if let Err(error) = executor.sweep(&BTreeSet::new()).await {
         tracing::debug!(%error, "what was tried is not looked for");

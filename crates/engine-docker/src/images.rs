@@ -41,6 +41,7 @@ pub(crate) async fn find(docker: &Docker, image: &ImageRef) -> Result<Option<Ima
     let home = config.env.iter().flatten().find_map(|variable| variable.strip_prefix("HOME=")).map(str::to_owned);
     Ok(Some(Image {
         home,
+        bytes: inspected.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
         id: ImageId::new(id).map_err(misnamed(WHAT))?,
         labels: labels::like_ours(config.labels.iter().flat_map(|labels| labels.keys())),
         config: image_config(config),

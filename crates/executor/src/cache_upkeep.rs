@@ -44,21 +44,6 @@ impl Executor {
         Ok(sizes)
     }
 
-    /// Returns the free bytes and all bytes of the engine's disk. Needs a volume that is there.
-    ///
-    /// # Errors
-    /// Those of the engine.
-    pub async fn engine_disk(&self, volume: &VolumeName) -> Result<(u64, u64), EngineError> {
-        let tool =
-            ToolSpec { arguments: &["disk", "/longshore/volumes/0"], read: std::slice::from_ref(volume), write: &[] };
-        let printed = self.engine.run_tool(&tool).await?;
-        let mut numbers = printed.split_whitespace().filter_map(|word| word.parse().ok());
-        numbers.next().zip(numbers.next()).ok_or_else(|| EngineError::Local {
-            what: "the engine's disk cannot be measured",
-            reason: printed.chars().take(200).collect(),
-        })
-    }
-
     /// Copies what these layers have, the topmost first, into one new volume. What is half copied when it fails is removed.
     ///
     /// # Errors

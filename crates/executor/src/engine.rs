@@ -147,6 +147,8 @@ pub struct Image {
     pub labels: Vec<String>,
     /// HOME, if it sets it.
     pub home: Option<String>,
+    /// Its size on the engine's disk, with layers that other images have too.
+    pub bytes: u64,
 }
 
 /// A volume to create.

@@ -21,6 +21,7 @@ use crate::images::Images;
 use crate::options::{ExecutorOptions, PullPolicy};
 use crate::placement::Placement;
 use crate::removal::Removals;
+use crate::room::Room;
 use crate::sandboxes::Sandboxes;
 use crate::starts::Starts;
 
@@ -63,6 +64,7 @@ impl Executor {
             sandboxes: Arc::clone(&sandboxes),
             agent: Arc::clone(&agent),
             accounts: Arc::new(Accounts::new(Arc::clone(&engine))),
+            room: Room::default(),
             removals: Arc::clone(&removals),
             starts,
             patience: options.patience,
@@ -85,6 +87,9 @@ impl Executor {
     /// Pulls the images of a job that waits for its turn, as far as their names are known. What fails is tried again when
     /// the job starts.
     pub async fn pull_ahead(&self, build: BuildId, plan: &JobPlan, access: &ImageAccess, policy: PullPolicy) {
+        if self.placement.room.check().is_err() {
+            return;
+        }
         for (image, policy) in images_of(plan, policy) {
             if let Err(error) = self.placement.images.pull_ahead(build, access, &image, policy).await {
                 tracing::debug!(%image, %error, "an image was not pulled ahead of its job");

@@ -36,8 +36,8 @@ pub(crate) enum Known {
     Agreed(Image),
     /// The image that the engine has under that name, if any.
     Local(Option<Image>),
-    /// The engine has an image under that name, and its registry has to be asked whether the job may have it.
-    Guarded,
+    /// The engine has this image under that name, and its registry has to be asked whether the job may have it.
+    Guarded(ImageId),
 }
 
 impl Known {
@@ -45,9 +45,18 @@ impl Known {
     pub(crate) const fn is_enough(&self, policy: PullPolicy) -> bool {
         match (self, policy) {
             (Self::Agreed(_), _) | (Self::Local(Some(_)), PullPolicy::Missing | PullPolicy::Never) => true,
-            (Self::Local(Some(_)), PullPolicy::Always) | (Self::Local(None) | Self::Guarded, _) => false,
+            (Self::Local(Some(_)), PullPolicy::Always) | (Self::Local(None) | Self::Guarded(_), _) => false,
         }
     }
+}
+
+/// An image that a job has used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageUse {
+    pub name: ImageRef,
+    pub id: ImageId,
+    /// It was not on the engine before we pulled it.
+    pub pulled: bool,
 }
 
 /// Remembers the images that the jobs of a build share, and allows one pull of each image at a time.
@@ -61,11 +70,20 @@ pub(crate) struct Images {
     pulls: Mutex<HashMap<Pulled, Arc<tokio::sync::Mutex<()>>>>,
     /// The image of a guarded registry that each was when it was last pulled.
     given: Mutex<HashMap<Pulled, (Instant, ImageId)>>,
+    /// What was used since somebody asked.
+    used: Mutex<HashMap<ImageRef, ImageUse>>,
 }
 
 impl Images {
     pub(crate) fn new(engine: Arc<dyn Engine>, pull_patience: Duration) -> Self {
-        Self { engine, pull_patience, agreed: Mutex::default(), pulls: Mutex::default(), given: Mutex::default() }
+        Self {
+            engine,
+            pull_patience,
+            agreed: Mutex::default(),
+            pulls: Mutex::default(),
+            given: Mutex::default(),
+            used: Mutex::default(),
+        }
     }
 
     /// Returns the image that the build's jobs share.
@@ -87,7 +105,7 @@ impl Images {
             return Ok(Known::Agreed(agreed));
         }
         Ok(match self.engine.image(image).await? {
-            Some(local) if !self.may_use(access, image, &local) => Known::Guarded,
+            Some(local) if !self.may_use(access, image, &local) => Known::Guarded(local.id),
             local => Known::Local(local),
         })
     }
@@ -113,10 +131,14 @@ impl Images {
         policy: PullPolicy,
         notes: &mpsc::Sender<String>,
     ) -> Result<Image, EngineError> {
-        if let Known::Agreed(agreed) = known {
-            return Ok(agreed);
-        }
+        // What the engine had under that name before anything was pulled.
+        let before = match &known {
+            Known::Agreed(agreed) => return Ok(agreed.clone()),
+            Known::Local(local) => local.as_ref().map(|local| local.id.clone()),
+            Known::Guarded(local) => Some(local.clone()),
+        };
         let found = self.resolve_tag(access, image, known, policy, notes).await?;
+        self.note_used(image, &found, before.as_ref() != Some(&found.id));
         let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
         agreed.retain(|_, (at, _)| at.elapsed() < REMEMBERED);
         // The first job decides for all.
@@ -141,6 +163,17 @@ impl Images {
         self.resolve(build, access, image, known, policy, &notes).await.map(drop)
     }
 
+    fn note_used(&self, name: &ImageRef, image: &Image, pulled: bool) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = used.get(name).is_some_and(|noted| noted.pulled && noted.id == image.id);
+        used.insert(name.clone(), ImageUse { name: name.clone(), id: image.id.clone(), pulled: pulled || before });
+    }
+
+    /// Returns what was used since the last call.
+    pub(crate) fn take_used(&self) -> Vec<ImageUse> {
+        std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner)).into_values().collect()
+    }
+
     async fn resolve_tag(
         &self,
         access: &ImageAccess,
@@ -157,10 +190,10 @@ impl Images {
             (PullPolicy::Never, Known::Local(None)) => {
                 Err(missing("it is not on this host, and pulling is turned off"))
             }
-            (PullPolicy::Never, Known::Guarded) => {
+            (PullPolicy::Never, Known::Guarded(_)) => {
                 Err(missing("its registry must confirm that this job may use the image, and pulling is turned off"))
             }
-            (PullPolicy::Missing | PullPolicy::Always, Known::Local(None) | Known::Guarded) => {
+            (PullPolicy::Missing | PullPolicy::Always, Known::Local(None) | Known::Guarded(_)) => {
                 self.pull(access, image, notes, self.pull_patience).await?;
                 self.pulled(access, image).await
             }

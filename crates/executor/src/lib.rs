@@ -8,7 +8,7 @@
 //! and follows its agent (`follow`; one session in `session`; `log_recorder` writes the agent's messages into the
 //! journal, `artifacts` passes the job's files to their store). `members` starts the containers beside the job's own,
 //! `guards` that of a job's Docker API, `caches` prepares and keeps its caches (`accounts` finds where an image's user has
-//! them, `cache_upkeep` is for their owner). What is left is removed in the background (`cleanup`, `removal`).
+//! them, `cache_upkeep` is for their owner), `room` holds up starts while the engine's disk is full. What is left is removed in the background (`cleanup`, `removal`).
 //! [`Executor::adopt`] (`adoption`) enters
 //! in the middle.
 
@@ -24,6 +24,7 @@ mod cleaning;
 mod cleanup;
 mod docker;
 pub mod engine;
+mod engine_room;
 mod error;
 mod executor;
 mod follow;
@@ -43,6 +44,7 @@ mod placement;
 mod pull_failure;
 mod removal;
 mod request;
+mod room;
 mod run;
 pub mod runtime_dir;
 mod sandboxes;
@@ -60,6 +62,7 @@ pub use engine::Engine;
 pub use error::{EngineError, Refusal};
 pub use executor::Executor;
 pub use image_access::{ImageAccess, ImageRule};
+pub use images::ImageUse;
 pub use job_caches::{CacheRecords, FoundCache, JobCache, JobCaches, MAX_LAYERS};
 pub use journal::Journal;
 pub use link::{FromLink, Link};

@@ -24,6 +24,7 @@ use crate::names::Nonce;
 use crate::objects::ObjectId;
 use crate::removal::Removals;
 use crate::request::{JobRequest, JobUpdate, Phase, UsedImage};
+use crate::room::Room;
 use crate::sandboxes::{Sandbox, Sandboxes};
 use crate::starts::Starts;
 
@@ -48,6 +49,7 @@ pub(crate) struct Placement {
     pub(crate) sandboxes: Arc<Sandboxes>,
     pub(crate) agent: Arc<AgentHealth>,
     pub(crate) accounts: Arc<Accounts>,
+    pub(crate) room: Room,
     pub(crate) removals: Arc<Removals>,
     pub(crate) starts: Arc<Starts>,
     /// How long to wait for an engine that is away, while an earlier container has to be removed.
@@ -68,6 +70,7 @@ impl Placement {
     pub(crate) async fn place(self, request: Arc<JobRequest>, caller: Caller) -> Result<Placed, EngineError> {
         let name = request.image()?;
         request.check_images()?;
+        self.room.check()?;
         let (known, sandbox) =
             tokio::join!(self.images.known(request.build, &request.images, &name), self.take_sandbox(&request));
         let sandbox = sandbox?;

@@ -17,6 +17,7 @@ use crate::{
     cache_upkeep::Upkeep,
     caches::Caches,
     checkouts::Sources,
+    disk::{Disk, Marks},
     runner::{Extras, Runner},
 };
 
@@ -33,6 +34,7 @@ pub(crate) struct Boot {
     pub(crate) tasks: TaskTracker,
     /// The most bytes that all caches take.
     pub(crate) cache_budget: u64,
+    pub(crate) disk: Marks,
 }
 
 impl Boot {
@@ -79,10 +81,17 @@ impl Boot {
                 tracing::warn!("{gap}");
             }
         }));
-        let Self { store, sources, extras, reports, cache_budget, .. } = self;
+        let Self { store, sources, extras, reports, cache_budget, disk, .. } = self;
         let caches = Caches::new(store.clone(), None);
         let upkeep = Upkeep { executor: executor.clone(), caches: caches.clone(), budget: cache_budget };
         self.tasks.spawn(upkeep.run(shutdown.clone()));
+        let disk = Disk {
+            executor: executor.clone(),
+            store: store.clone(),
+            marks: disk,
+            caches_changed: caches.changed.clone(),
+        };
+        self.tasks.spawn(disk.run(shutdown.clone()));
         let runner = Runner { executor: executor.clone(), store, sources, extras, caches, reports };
         runner.run(orders, shutdown).await;
         executor.shutdown(false).await;

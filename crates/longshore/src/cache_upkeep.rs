@@ -9,13 +9,12 @@ use std::{
 use longshore_core::{JobId, Timestamp, outcome::human_bytes};
 use longshore_executor::{Executor, names::VolumeName};
 use longshore_store::{
-    Change, ChangeKind, Store, StoreError,
+    ChangeKind, Store, StoreError,
     caches::{self, Entry},
 };
-use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
-use crate::caches::Caches;
+use crate::{caches::Caches, store_changes::changed};
 
 /// The pause between two passes, in which changes gather.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -51,7 +50,8 @@ impl Upkeep {
                 tokio::time::sleep(PAUSE).await;
                 tokio::select! {
                     () = self.caches.changed.notified() => {}
-                    () = repository_changed(&mut changes) => {}
+                    // Somebody may have removed one of its caches, or the repository.
+                    () = changed(&mut changes, ChangeKind::Repo) => {}
                 }
             }
         };
@@ -174,18 +174,6 @@ impl Upkeep {
             }
         }
         Ok(())
-    }
-}
-
-/// Waits until a repository has changed: somebody has removed one of its caches, or the repository.
-async fn repository_changed(changes: &mut broadcast::Receiver<Change>) {
-    loop {
-        match changes.recv().await {
-            Ok(change) if change.kind == ChangeKind::Repo => return,
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => return,
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
     }
 }
 

@@ -32,6 +32,7 @@ use self::{
 pub(crate) use self::{listing::commented_defaults, settings::Settings, strangers::ForStrangers};
 use crate::{
     authorities::Authorities,
+    disk::Marks,
     docker_access::{DOCKER_REGISTRIES, DockerSettings},
 };
 
@@ -73,6 +74,8 @@ pub(crate) struct Config {
     pub(crate) cache_budget: u64,
     /// How long artifacts are kept whose pipeline does not say so.
     pub(crate) artifact_age: Option<Duration>,
+    /// When the engine's disk counts as full.
+    pub(crate) disk: Marks,
     /// Warnings to log once the log is set up.
     pub(crate) warnings: Vec<&'static str>,
 }
@@ -161,6 +164,7 @@ impl Settings {
             log_json: given.log_json,
             artifact_age: given.retention.artifact_age(),
             retention: given.retention.limits(),
+            disk: marks(given.disk.high, given.disk.low)?,
             cache_budget: match given.cache.max_mib {
                 0 => u64::MAX,
                 mib => mib.saturating_mul(1 << 20),
@@ -182,6 +186,12 @@ fn registries(given: Option<&str>, allows_some_images: bool) -> anyhow::Result<B
         Ok(host.to_string())
     };
     list(given).into_iter().map(parse).collect()
+}
+
+fn marks(high: u64, low: u64) -> anyhow::Result<Marks> {
+    anyhow::ensure!(high <= 99, "disk: high is {high}: give a percentage of at most 99, or 0 to turn it off");
+    anyhow::ensure!(high == 0 || low < high, "disk: low is {low}, and has to be less than high ({high})");
+    Ok(Marks { high, low })
 }
 
 impl MergedRetention {

@@ -16,6 +16,7 @@ mod client;
 mod commands;
 mod config;
 mod contexts;
+mod disk;
 mod docker_access;
 mod job_env;
 mod journal;
@@ -25,6 +26,7 @@ mod proxies;
 mod registries;
 mod reports;
 mod runner;
+mod store_changes;
 
 /// The default address of the engine.
 pub(crate) const DEFAULT_DOCKER_HOST: &str = "unix:///var/run/docker.sock";

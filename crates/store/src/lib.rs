@@ -28,6 +28,7 @@ pub mod counts;
 pub mod coverage;
 pub mod deliveries;
 pub mod deploy_keys;
+pub mod engine_room;
 mod error;
 mod graph;
 mod identity;

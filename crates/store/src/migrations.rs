@@ -41,6 +41,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     26 "images" "0026_images.sql"
     29 "statuses" "0029_statuses.sql"
     30 "told_state" "0030_told_state.sql"
+    31 "engine_room" "0031_engine_room.sql"
     40 "deploy_keys" "0040_deploy_keys.sql"
 };
 

@@ -10,6 +10,7 @@ use longshore_core::{
 };
 use longshore_store::{
     counts::{self, Counts},
+    engine_room::{self, EngineDisk, RoomMade},
     overview::{self, QueuedJob},
 };
 
@@ -25,6 +26,8 @@ use crate::{config::ApiConfig, error::ApiError};
 
 /// Jobs in each list.
 const LISTED: u32 = 60;
+/// Removals that are shown.
+const REMOVED: u32 = 20;
 
 #[derive(Template)]
 #[template(path = "queue.html")]
@@ -37,6 +40,9 @@ pub(crate) struct Queue {
     trouble: Option<String>,
     /// Free and total bytes of the data folder's disk.
     disk: Option<(u64, u64)>,
+    engine_disk: Option<EngineDisk>,
+    /// What was removed to make room on the engine's disk, the newest first.
+    removed: Vec<RoomMade>,
     /// Whether figures of every repository are shown.
     of_all: bool,
 }
@@ -84,6 +90,8 @@ pub(crate) async fn show(
         capacity: config.capacity,
         trouble: config.engine.trouble().filter(|_| of_all),
         disk: site.store.disk().filter(|_| of_all),
+        engine_disk: if of_all { engine_room::disk(&site.store).await? } else { None },
+        removed: if of_all { engine_room::removals(&site.store, REMOVED).await? } else { Vec::new() },
         of_all,
     }))
 }

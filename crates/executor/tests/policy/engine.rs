@@ -147,6 +147,7 @@ impl MemoryEngine {
             architecture: String::new(),
             labels: Vec::new(),
             home: None,
+            bytes: 0,
         };
         self.state().images.insert(name.to_owned(), image);
     }

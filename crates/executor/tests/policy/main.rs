@@ -15,5 +15,6 @@ mod patience;
 mod registries;
 mod removals;
 mod retries;
+mod room;
 mod sandboxes;
 mod world;

@@ -32,7 +32,15 @@ pub(crate) fn run(args: Engine) -> super::Result {
     } else {
         let mut out = std::io::stdout().lock();
         for (name, ok, message, advice) in &rows {
-            writeln!(out, "{} {name:<14} {message}", if *ok { "ok  " } else { "FAIL" })?;
+            writeln!(
+                out,
+                "{} {name:<14} {message}",
+                match (ok, advice) {
+                    (false, _) => "FAIL",
+                    (true, Some(_)) => "warn",
+                    (true, None) => "ok  ",
+                }
+            )?;
             if let Some(advice) = advice {
                 writeln!(out, "     {:<14} {advice}", "")?;
             }

@@ -151,6 +151,7 @@ async fn serve(config: Config) -> super::Result {
         reports: report,
         tasks: tasks.clone(),
         cache_budget: config.cache_budget,
+        disk: config.disk,
     };
     let jobs = tasks.spawn(boot.run(docker, options, orders, shutdown.clone()));
     let statuses =

@@ -8,8 +8,14 @@ use std::path::PathBuf;
 use super::definition::{Table, settings};
 
 /// Returns every table in the order of the printed file.
-pub(super) fn tables() -> [Table; 4] {
-    [Settings::table(), RetentionSettings::table(), StrangerSettings::table(), CacheSettings::table()]
+pub(super) fn tables() -> [Table; 5] {
+    [
+        Settings::table(),
+        RetentionSettings::table(),
+        StrangerSettings::table(),
+        CacheSettings::table(),
+        DiskSettings::table(),
+    ]
 }
 
 settings! {
@@ -127,6 +133,7 @@ settings! {
         retention: RetentionSettings => MergedRetention,
         strangers: StrangerSettings => MergedStrangers,
         cache: CacheSettings => MergedCaches,
+        disk: DiskSettings => MergedDisk,
     }
 }
 
@@ -192,4 +199,16 @@ settings! {
     /// What the caches of all repositories together may take, in MiB. Those that were used longest ago go, and none that a running
     /// job uses. 0 is no limit.
     max_mib: u64 ["MIB"] default(20480);
+}
+
+settings! {
+    /// Room on the engine's disk.
+    DiskSettings => MergedDisk, "disk":
+
+    /// Once this many percent of the engine's disk are taken, jobs that should start wait, and caches and images that this server pulled go, those that were used longest ago first.
+    /// Nothing of others is removed, and nothing that is in use. 0 turns it off.
+    high: u64 ["PERCENT"] default(90);
+
+    /// They go until at most this many percent are taken.
+    low: u64 ["PERCENT"] default(80);
 }

@@ -1,0 +1,65 @@
+//! Room on the engine's disk: measures it, holds up starts while there is none, and removes images that were pulled for jobs. The
+//! caller decides when.
+
+use longshore_core::ImageRef;
+
+use crate::engine::ToolSpec;
+use crate::error::EngineError;
+use crate::executor::Executor;
+use crate::images::ImageUse;
+use crate::names::ImageId;
+use crate::objects::ObjectId;
+
+impl Executor {
+    /// Lets jobs that should start wait for room, and says why; `None` lets them start again. Running jobs go on.
+    pub fn hold_starts(&self, why: Option<String>) {
+        self.placement.room.set(why);
+    }
+
+    /// Returns the free bytes and all bytes of the engine's disk.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn engine_disk(&self) -> Result<(u64, u64), EngineError> {
+        // The file system of a container lies on it.
+        let printed = self.engine.run_tool(&ToolSpec { arguments: &["disk", "/"], read: &[], write: &[] }).await?;
+        let mut numbers = printed.split_whitespace().filter_map(|word| word.parse().ok());
+        numbers.next().zip(numbers.next()).ok_or_else(|| EngineError::Local {
+            what: "the engine's disk cannot be measured",
+            reason: printed.chars().take(200).collect(),
+        })
+    }
+
+    /// Returns the images that jobs have used since the last call.
+    #[must_use]
+    pub fn take_used_images(&self) -> Vec<ImageUse> {
+        self.placement.images.take_used()
+    }
+
+    /// Whether this name still means this image.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn has_image(&self, name: &str, id: &ImageId) -> Result<bool, EngineError> {
+        let Ok(name) = ImageRef::parse(name) else { return Ok(false) };
+        Ok(self.engine.image(&name).await?.is_some_and(|image| image.id == *id))
+    }
+
+    /// Removes an image that was pulled for jobs, by its name, if that still means this image and no container uses it. Returns its size
+    /// if it is gone. Other names of the same image stay, with the image.
+    ///
+    /// # Errors
+    /// The engine is away.
+    pub async fn remove_own_image(&self, name: &str, id: &ImageId) -> Result<Option<u64>, EngineError> {
+        let (Ok(parsed), Ok(by_name)) = (ImageRef::parse(name), ImageId::new(name)) else { return Ok(None) };
+        let Some(image) = self.engine.image(&parsed).await?.filter(|image| image.id == *id) else { return Ok(None) };
+        match self.engine.remove(&ObjectId::Image(by_name)).await {
+            Ok(()) => Ok(Some(image.bytes)),
+            Err(error) if error.is_away() => Err(error),
+            Err(error) => {
+                tracing::debug!(name, %error, "an image stays");
+                Ok(None)
+            }
+        }
+    }
+}
