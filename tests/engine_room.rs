@@ -51,8 +51,8 @@ fn above_the_high_mark_what_is_ours_and_unused_goes_jobs_wait_and_nothing_of_oth
     let id = text(&world.build_of(&commit), "id");
     let log = until("the job's log to say why it waits", || {
         let build = world.api().get(&format!("/api/v1/builds/{id}"));
-        let log = world.api().raw_log(&text(job(&build, "one"), "id"));
-        String::from_utf8(log).ok().filter(|log| log.contains("LONGSHORE_DISK_HIGH"))
+        let log = world.api().get_text(&format!("/api/v1/jobs/{}/log", text(job(&build, "one"), "id"))).1;
+        Some(log).filter(|log| log.contains("LONGSHORE_DISK_HIGH"))
     });
     assert!(log.contains("% full"), "{log}");
 

@@ -1,5 +1,5 @@
 //! A cache of 1 GB in 50,000 files: how much later a job with it starts than one without, and how much later it ends that saves it; beside
-//! `tar` of the same files.
+//! `tar` of the same files. And ten jobs that begin on a workspace of 2 GB.
 
 use std::time::Instant;
 
@@ -54,10 +54,35 @@ pub fn caches(figures: &mut Figures) {
     figures.insert("cache_tar_ms", tar_by_hand(&world));
 }
 
+/// How much later each of ten jobs starts that begin on a workspace of 2 GB.
+pub fn workspaces(figures: &mut Figures) {
+    let settings = [("LONGSHORE_SANDBOXES", "2"), ("LONGSHORE_CAPACITY", "1")];
+    let world = World::of(Server::start_with(engine::docker_host(), &settings));
+    let ten = |build: &str, need: &str| {
+        let pipeline = format!(
+            "defaults: {{ image: {BUSYBOX} }}\njobs:\n  build: {{ checkout: false, steps: [{{ run: '{build}' }}] }}\n  test:\n    needs: [{need}]\n    \
+             matrix: {{ n: ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'] }}\n{}    steps: [{{ run: ls }}]\n",
+            if need == "build" { "    checkout: false\n" } else { "" }
+        );
+        let build = world.run(&pipeline);
+        assert_eq!(build["status"], "success", "{build}");
+        world.nothing_is_left();
+        let mut starts: Vec<f64> = (0..10).map(|n| start_of_job(job(&build, &format!("test ({n})")))).collect();
+        middle(&mut starts)
+    };
+    let fill = "mkdir out; head -c 1000000 /dev/urandom > one; for n in $(seq 2000); do cp one out/$n; done";
+    let without = ten("true", "build");
+    let with = ten(fill, "{ job: build, workspace: true }");
+    figures.insert("workspace_fan_out_ms", (with - without).max(0.0));
+}
+
 /// Returns how long after it was claimed the job's first step began.
 fn start_of(build: &Value) -> f64 {
-    let one = job(build, "one");
-    time_of(&one["steps"][0], "started_at") - time_of(one, "claimed_at")
+    start_of_job(job(build, "one"))
+}
+
+fn start_of_job(job: &Value) -> f64 {
+    time_of(&job["steps"][0], "started_at") - time_of(job, "claimed_at")
 }
 
 /// Returns how long after its last step the job was over.

@@ -59,6 +59,7 @@ fn main() {
         ("run", run),
         ("pods", pods::pods),
         ("caches", caches::caches),
+        ("workspaces", caches::workspaces),
         ("docker", docker::docker),
         ("hooks", hooks::hooks),
         ("log", log),

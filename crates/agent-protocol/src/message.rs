@@ -47,6 +47,9 @@ pub struct JobSpec {
     /// The caches that the engine has mounted, which are given to the job's user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caches: Vec<CacheSpec>,
+    /// The workspace has the files that another job left. They are given to the job's user.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_workspace: bool,
     /// Certificates, as PEM, that the container's programs trust besides those that its image trusts. Empty for none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub authorities: String,

@@ -37,6 +37,7 @@ fn expression(source: &str) -> Template {
 fn spec() -> impl Strategy<Value = JobSpec> {
     (".{0,40}", any::<u64>(), vec(".{0,20}", 0..3)).prop_map(|(run, timeout_ms, masks)| JobSpec {
         caches: Vec::new(),
+        on_workspace: false,
         env: BTreeMap::from([("A".to_owned(), run.as_str().into())]),
         known: BTreeMap::from([("secrets".to_owned(), Value::map([("A", run.as_str())]))]),
         secret_files: BTreeMap::from([("A".to_owned(), run.clone())]),
@@ -409,6 +410,7 @@ fn a_replayed_frame_is_readdressed_to_its_new_session() {
 fn a_long_plan_and_checkout_pass_at_a_bounded_buffer() {
     let mut spec = JobSpec {
         caches: Vec::new(),
+        on_workspace: false,
         env: BTreeMap::new(),
         known: BTreeMap::new(),
         secret_files: BTreeMap::new(),

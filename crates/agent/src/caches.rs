@@ -48,6 +48,20 @@ pub(crate) fn prepare(caches: &[CacheSpec], account: &Account, workspace: &Path)
     Ok(changed)
 }
 
+/// Gives a workspace that another job left to the job's user, if that was another user's. Returns whether it was.
+pub(crate) fn take_over(workspace: &Path, account: &Account) -> io::Result<bool> {
+    if account.uid == 0 {
+        return Ok(false);
+    }
+    for entry in fs::read_dir(workspace)? {
+        if fs::symlink_metadata(entry?.path())?.uid() != account.uid {
+            give_all(workspace, account)?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Gives a folder to the account if it belongs to root.
 fn give(folder: &Path, account: &Account) -> io::Result<()> {
     let found = fs::symlink_metadata(folder)?;

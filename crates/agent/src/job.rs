@@ -317,6 +317,12 @@ impl Job {
             Ok(())
         });
         made.map_err(|error| not_made(&format!("the workspace {} cannot be made", workspace.display()), &error))?;
+        if spec.on_workspace
+            && caches::take_over(&workspace, &account)
+                .map_err(|error| not_made("the workspace cannot be given to the job's user", &error))?
+        {
+            self.note(u16::MAX, "the workspace belonged to another user, and is this job's now".to_owned())?;
+        }
         let changed = caches::prepare(&spec.caches, &account, &workspace)
             .map_err(|error| not_made("the job's caches cannot be given to its user", &error))?;
         for path in changed {

@@ -63,6 +63,9 @@ pub struct JobPlan {
     /// The jobs that must have ended before this one starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Need>,
+    /// The key of the needed job whose workspace it begins on. The job then has no checkout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace_of: Option<String>,
     /// `if`, evaluated when all needs have ended. [`runs`](crate::expression::runs) decides for jobs without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<Expression>,

@@ -103,7 +103,6 @@ pub fn author(event: &Event) -> Option<String> {
 #[must_use]
 pub fn question(setting: Strangers, known: bool, event: &Event, plan: &JobPlan) -> Option<String> {
     let number = pull_request(event)?;
-    let commit: String = event.commit.chars().take(10).collect();
     let mut gets: Vec<String> = plan.secrets.iter().map(|secret| format!("`{}`", secret.name)).collect();
     match plan.docker {
         Docker::None => {}
@@ -126,7 +125,18 @@ pub fn question(setting: Strangers, known: bool, event: &Event, plan: &JobPlan) 
         },
         (true, true, Strangers::None | Strangers::All) => String::new(),
     };
-    Some(format!("commit {commit} of pull request #{number} from a fork{what}"))
+    Some(format!("{}{what}", commit_of(number, event)))
+}
+
+/// Returns the reason why a job waits that would hand its files to another job, which gets something that is not the stranger's.
+#[must_use]
+pub fn handing_on(event: &Event, job: &str) -> Option<String> {
+    Some(format!("{}, whose files go to `{job}`", commit_of(pull_request(event)?, event)))
+}
+
+fn commit_of(number: u64, event: &Event) -> String {
+    let commit: String = event.commit.chars().take(10).collect();
+    format!("commit {commit} of pull request #{number} from a fork")
 }
 
 #[cfg(test)]

@@ -97,6 +97,17 @@ impl DockerEngine {
         })
     }
 
+    async fn create_one_volume(&self, volume: &VolumeSpec<'_>) -> Result<(), EngineError> {
+        let disk = volume.disk.filter(|_| self.quotas.of_volumes());
+        match volumes::create(&self.docker, &self.instance, volume, disk).await {
+            Err(error) if disk.is_some() && matches!(Fault::of(&error), Fault::NoVolumeQuota) => {
+                self.quotas.refused(Fault::NoVolumeQuota);
+                volumes::create(&self.docker, &self.instance, volume, None).await
+            }
+            created => created,
+        }
+    }
+
     async fn create_member_container(&self, member: &MemberSpec<'_>) -> Result<ContainerId, EngineError> {
         let agent = self.agent.ready(&self.docker).await?;
         let socket = self.docker_socket(member.docker, member.attempt).await?;
@@ -368,7 +379,7 @@ impl Engine for DockerEngine {
     }
 
     fn create_volume<'a>(&'a self, volume: &'a VolumeSpec<'a>) -> Answer<'a, ()> {
-        volumes::create(&self.docker, &self.instance, volume).boxed()
+        self.create_one_volume(volume).boxed()
     }
 
     fn has_overlays(&self) -> Answer<'_, bool> {

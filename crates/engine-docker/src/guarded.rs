@@ -233,7 +233,14 @@ pub(crate) async fn list(
     let mut containers = inventory::containers(listed);
     containers.retain(|container| match container.kind {
         Kind::Guard | Kind::Inner | Kind::Sandbox => true,
-        Kind::Job | Kind::Service | Kind::Step | Kind::Volume | Kind::Cache | Kind::Network | Kind::Agent => false,
+        Kind::Job
+        | Kind::Service
+        | Kind::Step
+        | Kind::Volume
+        | Kind::Cache
+        | Kind::Workspace
+        | Kind::Network
+        | Kind::Agent => false,
     });
     // Without its guard a job makes nothing any more.
     containers.sort_by_key(|container| container.kind != Kind::Guard);

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use bollard::Docker;
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, Volume};
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
     RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
@@ -79,12 +79,7 @@ pub(crate) async fn list(docker: &Docker, instance: Option<&Instance>) -> Result
         .api("list networks")?;
     Ok(Objects {
         containers: self::containers(containers),
-        volumes: volumes
-            .volumes
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|volume| self::volume(volume.name, &volume.labels))
-            .collect(),
+        volumes: volumes.volumes.unwrap_or_default().into_iter().filter_map(volume).collect(),
         networks: networks
             .into_iter()
             .filter_map(|network| self::network(network.name?, &network.labels.unwrap_or_default()))
@@ -103,7 +98,7 @@ pub(crate) async fn volumes(
     let filters = labels::filter(&wanted);
     let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
     let listed = docker.list_volumes(Some(options)).await.api("list volumes")?.volumes.unwrap_or_default();
-    Ok(listed.into_iter().filter_map(|volume| self::volume(volume.name, &volume.labels)).collect())
+    Ok(listed.into_iter().filter_map(volume).collect())
 }
 
 /// Returns the containers beside a job's that were created for an attempt.
@@ -125,6 +120,7 @@ pub(crate) async fn members(
         | Kind::Sandbox
         | Kind::Volume
         | Kind::Cache
+        | Kind::Workspace
         | Kind::Network
         | Kind::Agent => false,
     });
@@ -162,12 +158,14 @@ fn container(summary: ContainerSummary) -> Option<ContainerObject> {
     })
 }
 
-fn volume(name: String, labels: &HashMap<String, String>) -> Option<VolumeObject> {
+fn volume(volume: Volume) -> Option<VolumeObject> {
+    let labels = &volume.labels;
     Some(VolumeObject {
-        name: checked(VolumeName::new(name))?,
+        name: checked(VolumeName::new(volume.name))?,
         instance: text(labels, labels::INSTANCE),
         kind: labels.get(labels::KIND).and_then(|word| labels::kind(word)),
         attempt: labels::attempt(labels),
+        created: volume.created_at.and_then(|text| serde_json::from_value(text.into()).ok()),
     })
 }
 

@@ -79,7 +79,7 @@ pub(crate) fn kind_of_container(name: &str, labels: &HashMap<String, String>) ->
         Kind::Agent => labels
             .get(AGENT)
             .is_some_and(|hash| name.strip_prefix(&format!("longshore-agent-{hash}-")).is_some_and(is_random)),
-        Kind::Volume | Kind::Cache | Kind::Network => false,
+        Kind::Volume | Kind::Cache | Kind::Workspace | Kind::Network => false,
     };
     ours.then_some(kind)
 }
@@ -97,7 +97,7 @@ pub(crate) fn attempt(labels: &HashMap<String, String>) -> Option<AttemptId> {
 
 /// The kind that a label names.
 pub(crate) fn kind(word: &str) -> Option<Kind> {
-    const KINDS: [Kind; 10] = [
+    const KINDS: [Kind; 11] = [
         Kind::Job,
         Kind::Service,
         Kind::Step,
@@ -106,6 +106,7 @@ pub(crate) fn kind(word: &str) -> Option<Kind> {
         Kind::Sandbox,
         Kind::Volume,
         Kind::Cache,
+        Kind::Workspace,
         Kind::Network,
         Kind::Agent,
     ];

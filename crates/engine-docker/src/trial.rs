@@ -11,6 +11,7 @@ use longshore_core::{BuildId, JobId, JobPlan, Outcome, Record, StepPlan};
 use longshore_executor::engine::Engine as _;
 use longshore_executor::{
     DockerAccess, EngineError, Executor, ImageAccess, JobCaches, JobRequest, Journal, Limits, OperatorEnv, PullPolicy,
+    Workspace,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -135,6 +136,7 @@ async fn ask(
         images: ImageAccess::default(),
         docker: DockerAccess::None,
         caches: JobCaches::default(),
+        workspace: Workspace::default(),
     };
     let (updates, mut told) = mpsc::channel(64);
     let running = executor.run_job(request, Box::new(Heard { said, last_seq: 0 }), updates, cancel);

@@ -17,10 +17,20 @@ use crate::labels;
 /// The driver whose volumes are folders of the engine's host.
 const LOCAL: &str = "local";
 
-/// Creates a volume, unless it is there.
-pub(crate) async fn create(docker: &Docker, instance: &Instance, spec: &VolumeSpec<'_>) -> Result<(), EngineError> {
+/// The option that limits what a volume takes of the disk.
+const SIZE: &str = "size";
+
+/// Creates a volume, unless it is there. `disk` is the most bytes in it.
+pub(crate) async fn create(
+    docker: &Docker,
+    instance: &Instance,
+    spec: &VolumeSpec<'_>,
+    disk: Option<u64>,
+) -> Result<(), EngineError> {
     let options = match spec.content {
-        VolumeContent::Lasting | VolumeContent::Passing => HashMap::new(),
+        VolumeContent::Lasting | VolumeContent::Workspace | VolumeContent::Passing => {
+            disk.map(|bytes| (SIZE.to_owned(), bytes.to_string())).into_iter().collect()
+        }
         VolumeContent::Overlay { upper, work, lower } => {
             let (upper, work, lower) = tokio::try_join!(
                 place(docker, instance, upper),
@@ -69,7 +79,7 @@ async fn place(docker: &Docker, instance: &Instance, name: &VolumeName) -> Resul
 /// Checks that the volume is ours and a plain folder, and that its place can be an option of a mount.
 fn checked_place(instance: &Instance, name: &VolumeName, volume: Volume) -> Result<String, EngineError> {
     let ours = volume.labels.get(labels::INSTANCE).is_some_and(|of| of == instance.as_str());
-    let plain = volume.driver == LOCAL && volume.options.is_empty();
+    let plain = volume.driver == LOCAL && volume.options.keys().all(|option| option == SIZE);
     if !ours || !plain {
         return Err(EngineError::VolumeGone(format!("the volume {name} is not one that Longshore made")));
     }
@@ -96,7 +106,9 @@ mod tests {
             change(&mut volume);
             checked_place(&instance, &name, volume)
         };
-        assert_eq!(volume(|_| {}).unwrap(), "/var/lib/docker/volumes/a/_data");
+        let place = "/var/lib/docker/volumes/a/_data";
+        assert_eq!(volume(|_| {}).unwrap(), place);
+        assert_eq!(volume(|volume| drop(volume.options.insert(SIZE.to_owned(), "1024".to_owned()))).unwrap(), place);
         let refused: [fn(&mut Volume); 6] = [
             |volume| volume.labels.clear(),
             |volume| drop(volume.labels.insert(labels::INSTANCE.to_owned(), "y".to_owned())),

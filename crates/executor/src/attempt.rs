@@ -50,4 +50,16 @@ impl AttemptId {
     pub fn volume_name(&self) -> VolumeName {
         VolumeName::made(format!("longshore-job-{}-{}", self.job.short(), self.attempt))
     }
+
+    /// The name of the volume with what the job writes, if its workspace is an overlay.
+    #[must_use]
+    pub(crate) fn upper_name(&self) -> VolumeName {
+        VolumeName::made(format!("{}-upper", self.volume_name()))
+    }
+
+    /// The name of the volume that the kernel needs beside it.
+    #[must_use]
+    pub(crate) fn work_name(&self) -> VolumeName {
+        VolumeName::made(format!("{}-work", self.volume_name()))
+    }
 }

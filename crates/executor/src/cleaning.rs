@@ -22,6 +22,8 @@ pub struct Orphans {
     volumes: Vec<VolumeObject>,
     /// Jobs with Docker, of which there may be more than these.
     guarded: BTreeSet<AttemptId>,
+    /// Volumes that outlive their attempts, and are not removed with what is left of these.
+    lasting: BTreeSet<VolumeName>,
 }
 
 impl Orphans {
@@ -78,6 +80,16 @@ impl Executor {
         self.engine.list(instance).await
     }
 
+    /// Lists this instance's workspaces that were kept for other jobs of their builds.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn kept_workspaces(&self) -> Result<Vec<VolumeObject>, EngineError> {
+        let mut volumes = self.engine.list(Some(self.engine.instance())).await?.volumes;
+        volumes.retain(|volume| volume.kind == Some(Kind::Workspace));
+        Ok(volumes)
+    }
+
     /// Finds what is left of this instance's jobs except those in `keep`, and sandboxes that no container has joined
     /// and the pool does not know. A server calls it before it creates anything, and removes the orphans in the
     /// background.
@@ -94,13 +106,15 @@ impl Executor {
             Kind::Sandbox if container.attempt.is_some() => !kept(&container.attempt),
             Kind::Sandbox => !pooled.contains(&container.id) && !joined.contains(&container.id),
             Kind::Agent => true,
-            Kind::Volume | Kind::Cache | Kind::Network => false,
+            Kind::Volume | Kind::Cache | Kind::Workspace | Kind::Network => false,
         });
+        let is_lasting = |volume: &&VolumeObject| volume.kind == Some(Kind::Workspace);
+        let lasting = found.volumes.iter().filter(is_lasting).map(|volume| volume.name.clone()).collect();
         found.volumes.retain(|volume| volume.kind == Some(Kind::Volume) && !kept(&volume.attempt));
         // The network of a job with Docker is the last that goes of it.
         let guarded =
             found.networks.iter().filter_map(|network| network.attempt).filter(|of| !keep.contains(of)).collect();
-        Ok(Orphans { containers: found.containers, volumes: found.volumes, guarded })
+        Ok(Orphans { containers: found.containers, volumes: found.volumes, guarded, lasting })
     }
 
     /// Removes orphans, one after the other. What cannot be removed is logged and left.
@@ -111,7 +125,8 @@ impl Executor {
             if self.removals.now(&ObjectId::Container(container.id), FOR_EVER).await {
                 removed.containers.push(container.name);
                 // Podman does not label the volumes of a container.
-                volumes.extend(container.attempt.map(|attempt| attempt.volume_name()));
+                let of_attempt = container.attempt.map(|attempt| attempt.volume_name());
+                volumes.extend(of_attempt.filter(|name| !orphans.lasting.contains(name)));
             }
         }
         for attempt in orphans.guarded {
@@ -164,9 +179,10 @@ impl Executor {
                 kept_attempts.insert(attempt);
             }
         }
-        // Entries of caches are idle by nature: only their own instance knows which it needs.
-        let with_caches = matches!(scope, CleanScope::Instance { .. });
-        let is_removable = |kind| kind == Some(Kind::Volume) || (with_caches && kind == Some(Kind::Cache));
+        // Entries of caches, and workspaces that jobs will begin on, are idle by nature: only their own instance knows which it needs.
+        let with_lasting = matches!(scope, CleanScope::Instance { .. });
+        let is_removable =
+            |kind| kind == Some(Kind::Volume) || (with_lasting && matches!(kind, Some(Kind::Cache | Kind::Workspace)));
         for volume in found.volumes.into_iter().filter(|volume| is_removable(volume.kind)) {
             // A volume without a container belongs to nobody, because they are created together.
             let is_needed = volume.attempt.is_some_and(|attempt| kept_attempts.contains(&attempt));

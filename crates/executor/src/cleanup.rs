@@ -19,6 +19,7 @@ use crate::placement::Placed;
 use crate::removal::{FOR_EVER, Removals, ask_while_away};
 use crate::request::JobRequest;
 use crate::sandboxes::{Sandbox, Sandboxes};
+use crate::workspaces::OfAttempt;
 
 /// How long an agent may take to exit after it has reported its job's end.
 const LAST_BREATH: Duration = Duration::from_secs(3);
@@ -97,7 +98,7 @@ impl Cleanup {
                 if is_gone {
                     Caches::of(&*engine, &request).finish(&removals, Some(&outcome), FOR_EVER).await;
                 }
-                removals.now(&ObjectId::Volume(pod.volume), FOR_EVER).await;
+                OfAttempt::new(&*engine, &request).finish(&removals, FOR_EVER).await;
             };
             match owner {
                 // Somebody waits for it.
@@ -136,10 +137,13 @@ impl Cleanup {
                 }
                 removals.members(attempt, FOR_EVER).await;
                 removals.guarded(attempt, FOR_EVER).await;
-                if let Some(request) = request {
-                    Caches::of(&*engine, &request).finish(&removals, outcome.as_ref(), FOR_EVER).await;
+                match request {
+                    Some(request) => {
+                        Caches::of(&*engine, &request).finish(&removals, outcome.as_ref(), FOR_EVER).await;
+                        OfAttempt::new(&*engine, &request).finish(&removals, FOR_EVER).await;
+                    }
+                    None => drop(removals.now(&ObjectId::Volume(attempt.volume_name()), FOR_EVER).await),
                 }
-                removals.now(&ObjectId::Volume(attempt.volume_name()), FOR_EVER).await;
                 let _ = gone.send(());
             };
             removals.in_turn(work).await;

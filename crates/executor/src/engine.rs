@@ -158,6 +158,8 @@ pub struct VolumeSpec<'a> {
     /// The attempt that it is made for.
     pub of: Option<(BuildId, AttemptId)>,
     pub content: VolumeContent<'a>,
+    /// The most bytes in it, where the engine can limit that.
+    pub disk: Option<u64>,
 }
 
 /// What is in a new volume.
@@ -165,6 +167,8 @@ pub struct VolumeSpec<'a> {
 pub enum VolumeContent<'a> {
     /// Nothing. It may outlive the attempt.
     Lasting,
+    /// Nothing. Another job of the build begins on it, so it outlives the attempt.
+    Workspace,
     /// Nothing. It goes with the attempt.
     Passing,
     /// What `lower` has, the topmost first. Changes go into `upper`; `work` is the kernel's own. Goes with the attempt.
@@ -179,6 +183,7 @@ impl VolumeContent<'_> {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Lasting => Kind::Cache,
+            Self::Workspace => Kind::Workspace,
             Self::Passing | Self::Overlay { .. } | Self::Merged { .. } => Kind::Volume,
         }
     }

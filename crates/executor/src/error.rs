@@ -128,14 +128,13 @@ impl EngineError {
             | Self::ImageGone(_)
             | Self::SandboxGone(_)
             | Self::NameTaken(_)
-            | Self::VolumeGone(_)
             | Self::Refused { .. } => ErrorKind::EngineGone,
             Self::NoRoom(_) => ErrorKind::DiskFull,
             Self::AgentFailed(_) => ErrorKind::AgentFailed,
             Self::PullFailed { why, .. } if !why.is_no() => ErrorKind::PullFailed,
             Self::ImageMissing { .. } | Self::PullFailed { .. } => ErrorKind::ImageMissing,
             Self::ImageNotAllowed { .. } => ErrorKind::ImageNotAllowed,
-            Self::Elsewhere { .. } => ErrorKind::Lost,
+            Self::Elsewhere { .. } | Self::VolumeGone(_) => ErrorKind::Lost,
             Self::Stale(inner) => inner.kind(),
             Self::Local { .. } => ErrorKind::Internal,
         }

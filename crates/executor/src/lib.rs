@@ -8,8 +8,9 @@
 //! and follows its agent (`follow`; one session in `session`; `log_recorder` writes the agent's messages into the
 //! journal, `artifacts` passes the job's files to their store). `members` starts the containers beside the job's own,
 //! `guards` that of a job's Docker API, `caches` prepares and keeps its caches (`accounts` finds where an image's user has
-//! them, `cache_upkeep` is for their owner), `room` holds up starts while the engine's disk is full. What is left is removed in the background (`cleanup`, `removal`).
-//! [`Executor::adopt`] (`adoption`) enters
+//! them, `cache_upkeep` is for their owner), `workspaces` lets one job begin on what another left, `room` holds up starts
+//! while the engine's disk is full. What is left is removed in the background (`cleanup`, `removal`). [`Executor::adopt`]
+//! (`adoption`) enters
 //! in the middle.
 
 mod accounts;
@@ -52,6 +53,7 @@ mod session;
 mod spool;
 mod starts;
 mod wait;
+mod workspaces;
 
 pub use artifacts::{ArtifactStore, ArtifactWriter};
 pub use attempt::AttemptId;
@@ -70,4 +72,4 @@ pub use longshore_agent_protocol::{AnnouncedFile, ArtifactLimits};
 pub use operator_env::{OperatorEnv, PROXY_VARIABLES, other_case};
 pub use options::{ExecutorOptions, Limits, PullPolicy, Ulimit};
 pub use pull_failure::PullFailure;
-pub use request::{AdoptRequest, JobRequest, JobUpdate, Phase, UsedImage};
+pub use request::{AdoptRequest, JobRequest, JobUpdate, Phase, UsedImage, Workspace};

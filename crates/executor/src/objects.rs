@@ -21,6 +21,8 @@ pub enum Kind {
     Volume,
     /// A volume that outlives its attempt: a layer of a cache.
     Cache,
+    /// A volume that outlives its attempt: a workspace that another job of the build begins on.
+    Workspace,
     Network,
     Agent,
 }
@@ -38,6 +40,7 @@ impl Kind {
             Self::Sandbox => "sandbox",
             Self::Volume => "volume",
             Self::Cache => "cache",
+            Self::Workspace => "workspace",
             Self::Network => "network",
             Self::Agent => "agent",
         }
@@ -68,6 +71,8 @@ pub struct VolumeObject {
     /// `None` for a word that only a later version knows.
     pub kind: Option<Kind>,
     pub attempt: Option<AttemptId>,
+    /// `None` if the engine does not say.
+    pub created: Option<Timestamp>,
 }
 
 /// A network of ours.

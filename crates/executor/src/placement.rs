@@ -27,6 +27,7 @@ use crate::request::{JobRequest, JobUpdate, Phase, UsedImage};
 use crate::room::Room;
 use crate::sandboxes::{Sandbox, Sandboxes};
 use crate::starts::Starts;
+use crate::workspaces::OfAttempt;
 
 /// Limit for tries with another sandbox, the agent delivered again, or the image resolved again.
 const TRIES: u32 = 4;
@@ -115,7 +116,7 @@ impl Placement {
     ) -> Result<Placed, EngineError> {
         let _start = self.starts.begin();
         let mut tries = 0;
-        let mut noted = request.caches.wanted.is_empty();
+        let mut noted = false;
         loop {
             tries += 1;
             let error = match self.try_start(request, &image, &sandbox, caller, &mut noted).await {
@@ -217,7 +218,7 @@ impl Placement {
             };
             start_guard(&*self.engine, &self.removals, &guard, self.patience).await?;
         }
-        let mounts = self.prepare_caches(request, image, caller, noted).await?;
+        let mounts = self.prepare_volumes(request, image, caller, noted).await?;
         let spec = PodSpec {
             build: request.build,
             attempt: request.attempt_id(),
@@ -238,15 +239,20 @@ impl Placement {
         }
     }
 
-    /// Prepares the job's caches, and says in its log what was found, once.
-    async fn prepare_caches(
+    /// Prepares the job's workspace and caches, and says in its log what was found, once.
+    async fn prepare_volumes(
         &self,
         request: &JobRequest,
         image: &Image,
         caller: &Caller,
         noted: &mut bool,
     ) -> Result<Vec<Mounted>, EngineError> {
+        let line = OfAttempt::new(&*self.engine, request).prepare().await?;
+        if let Some(line) = line.filter(|_| !*noted) {
+            let _ = caller.notes.send(line).await;
+        }
         if request.caches.wanted.is_empty() {
+            *noted = true;
             return Ok(Vec::new());
         }
         let user = self.accounts.of(image).await?;
@@ -267,6 +273,7 @@ impl Placement {
             self.removals.members(request.attempt_id(), self.patience).await;
         }
         self.removals.make_way(&found.pod, self.patience).await;
+        OfAttempt::new(&*self.engine, request).discard(&self.removals, self.patience).await;
         Caches::of(&*self.engine, request).discard(&self.removals, self.patience).await;
         if found.pod.sandbox != sandbox.id {
             self.removals.later(ObjectId::Container(found.pod.sandbox));

@@ -56,6 +56,18 @@ pub struct JobRequest {
     pub images: ImageAccess,
     pub docker: DockerAccess,
     pub caches: JobCaches,
+    pub workspace: Workspace,
+}
+
+/// What a job's workspace begins with, and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Workspace {
+    /// The attempts whose workspaces it begins on: the needed job's, then the one that that one began on, and so on.
+    pub base: Vec<AttemptId>,
+    /// The needed job, for people.
+    pub needed: String,
+    /// Another job begins on it, so it outlives this one.
+    pub kept: bool,
 }
 
 impl JobRequest {
@@ -193,6 +205,7 @@ impl JobRequest {
                 })
                 .collect(),
             path: Vec::new(),
+            on_workspace: !self.workspace.base.is_empty(),
             caches: self.caches.wanted.iter().flat_map(JobCache::specs).collect(),
             authorities: self.operator.authorities.clone(),
             member: None,

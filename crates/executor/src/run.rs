@@ -24,6 +24,7 @@ use crate::request::{JobRequest, JobUpdate, Phase};
 use crate::sandboxes::Sandbox;
 use crate::session::Followed;
 use crate::wait::Wait;
+use crate::workspaces::OfAttempt;
 
 /// Where an attempt reports to, and what ends it.
 pub(crate) struct Reports {
@@ -176,6 +177,7 @@ impl Executor {
         // Its name is needed again. The sandbox goes too, because a start of the container may still be in progress in
         // it.
         self.removals.make_way(&pod, self.options.patience).await;
+        OfAttempt::new(&*self.engine, &request).discard(&self.removals, self.options.patience).await;
         Caches::of(&*self.engine, &request).discard(&self.removals, self.options.patience).await;
         self.removals.later(ObjectId::Container(pod.sandbox));
         Box::pin(self.run(request, recorder, reports)).await

@@ -19,6 +19,7 @@ use crate::{
     checkouts::Sources,
     disk::{Disk, Marks},
     runner::{Extras, Runner},
+    workspaces::Workspaces,
 };
 
 /// The first pause between two attempts to reach the engine.
@@ -92,7 +93,9 @@ impl Boot {
             caches_changed: caches.changed.clone(),
         };
         self.tasks.spawn(disk.run(shutdown.clone()));
-        let runner = Runner { executor: executor.clone(), store, sources, extras, caches, reports };
+        let workspaces = Workspaces::new(store.clone());
+        self.tasks.spawn(workspaces.clone().run(executor.clone(), shutdown.clone()));
+        let runner = Runner { executor: executor.clone(), store, sources, extras, caches, workspaces, reports };
         runner.run(orders, shutdown).await;
         executor.shutdown(false).await;
         Ok(())

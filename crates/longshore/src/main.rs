@@ -27,6 +27,7 @@ mod registries;
 mod reports;
 mod runner;
 mod store_changes;
+mod workspaces;
 
 /// The default address of the engine.
 pub(crate) const DEFAULT_DOCKER_HOST: &str = "unix:///var/run/docker.sock";

@@ -38,6 +38,7 @@ use crate::{
     journal::StoreJournal,
     kept::{self, Kept, Leaves},
     needed_files, registries, reports,
+    workspaces::Workspaces,
 };
 
 /// The pause between two attempts to adopt a running job.
@@ -77,6 +78,7 @@ pub(crate) struct Runner {
     pub(crate) sources: Sources,
     pub(crate) extras: Arc<Extras>,
     pub(crate) caches: Caches,
+    pub(crate) workspaces: Workspaces,
     pub(crate) reports: mpsc::Sender<Report>,
 }
 
@@ -324,6 +326,7 @@ impl Runner {
         let caches =
             OfJob { repo: origin.repo, event: &origin.build.event, plan: &plan, known: &known, job, attempt, missing };
         let caches = self.caches.of_job(&caches, &self.sources).await?;
+        let workspace = self.workspaces.of_job(origin.build, &plan).await?;
         let granted = if stranger { &extras.limits_of_strangers } else { &extras.limits };
         let limits = granted.within(&plan.resources);
         let mut env = origin.variables(&plan, &extras.url);
@@ -352,6 +355,7 @@ impl Runner {
             images,
             docker,
             caches,
+            workspace,
         })
     }
 

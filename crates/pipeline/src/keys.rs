@@ -188,7 +188,7 @@ pub(super) const JOB: Keys = Keys {
 /// A need that is written as a mapping.
 pub(super) const NEED: Keys = Keys {
     subject: "an entry of `needs`",
-    known: &["job", "optional", "artifacts"],
+    known: &["job", "optional", "artifacts", "workspace"],
     foreign: &[("name", "did you mean `job`?"), ("artifact", "did you mean `artifacts`?")],
 };
 

@@ -90,6 +90,8 @@ pub mod limits {
     pub const JOB_BYTES: usize = 512 * 1024;
     /// Bytes of a build's scripts and environments together.
     pub const PLAN_BYTES: usize = 16 * 1024 * 1024;
+    /// Jobs of which each begins on the workspace of the one before. The engine mounts them over each other.
+    pub const WORKSPACES: usize = 12;
     /// Longest `timeout`, in milliseconds: 24 hours.
     pub const TIMEOUT_MS: u64 = 24 * 60 * 60 * 1000;
     /// Default `timeout` of a job, in milliseconds: one hour.

@@ -227,6 +227,13 @@ impl PipelinePlanner<'_> {
         needs
     }
 
+    /// Returns the key of the job whose workspace this one begins on.
+    fn workspace_of(&self, job: &Job) -> Option<String> {
+        let name = job.draft.workspace_of.as_ref()?;
+        let other = self.pipeline.jobs.iter().find(|other| other.name == *name)?;
+        Some(self.job_key(&format!("{name}{}", other.combinations.first()?.suffix())))
+    }
+
     fn plan_job(&self, job: &Job, combination: &Combination, known: &Values) -> Result<JobPlan, Unplannable> {
         let name = format!("{}{}", job.name, combination.suffix());
         let failed = |error: &EvalError| Unplannable::no_value(&job.at, &format!("the job `{name}`"), error);
@@ -283,6 +290,7 @@ impl PipelinePlanner<'_> {
         plan.matrix_group = (!combination.values.is_empty())
             .then_some(MatrixGroup { fail_fast: job.fail_fast, max_parallel: job.max_parallel });
         plan.needs = self.needs(job);
+        plan.workspace_of = self.workspace_of(job);
         plan.concurrency = self.concurrency.cloned();
         plan.known = contexts::referenced_values(&mut plan, &known);
         Ok(plan)

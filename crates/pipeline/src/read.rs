@@ -15,6 +15,7 @@ mod service;
 mod settings;
 mod step;
 mod with;
+mod workspaces;
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -125,6 +126,7 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
     graph::check(&needs, findings);
 
     let jobs = jobs.into_iter().collect::<Option<Vec<Job>>>()?;
+    workspaces::check(&jobs, &needs, findings)?;
     let total: usize = jobs.iter().map(|job| job.combinations.len()).sum();
     if total > findings.most_jobs() {
         too_many_jobs(total, jobs_entry.key_place, findings);

@@ -4,7 +4,7 @@
 //! its target branch. This module makes its jobs wait until somebody approves that commit. Every build is made through
 //! [`create`], a rerun too.
 
-use longshore_core::{BuildPlan, Event, Strangers, Timestamp, stranger};
+use longshore_core::{BuildPlan, Event, JobPlan, Strangers, Timestamp, stranger};
 use longshore_store::{
     StoreError, WriteTx,
     builds::{self, Build, NewBuild},
@@ -35,12 +35,32 @@ fn restrain(plan: &mut BuildPlan, event: &Event, setting: Strangers, known: bool
         }
         job.stranger = stranger::question(setting, known, event, job);
     }
+    // Nothing that nobody has approved hands its files to a job that gets something.
+    let mut asked: Vec<(String, String)> =
+        plan.jobs.iter().filter(|job| gets_something(event, job)).filter_map(begins_on).collect();
+    while let Some((key, by)) = asked.pop() {
+        let Some(job) = plan.jobs.iter_mut().find(|job| job.key == key) else { continue };
+        if job.stranger.is_none() {
+            job.stranger = stranger::handing_on(event, &by);
+        }
+        asked.extend(begins_on(job));
+    }
+}
+
+/// Whether a stranger's job gets what is not the stranger's, whatever the repository's setting.
+fn gets_something(event: &Event, job: &JobPlan) -> bool {
+    stranger::question(Strangers::None, true, event, job).is_some()
+}
+
+/// Returns the key of the job whose workspace a job begins on, and the job's name.
+fn begins_on(job: &JobPlan) -> Option<(String, String)> {
+    Some((job.workspace_of.clone()?, job.name.clone()))
 }
 
 #[cfg(test)]
 mod tests {
     use longshore_core::{
-        EventName, JobPlan, Person,
+        EventName, Person,
         docker::Docker,
         event::PullRequest,
         plan::{Concurrency, SecretUse},
@@ -87,6 +107,32 @@ mod tests {
             (group(&of_fork).as_str(), group(&of_ours).as_str()),
             ("pull request 7: deploy-main", "deploy-main")
         );
+    }
+
+    #[test]
+    fn a_forks_job_that_hands_its_files_to_one_that_gets_a_secret_asks_whatever_the_setting() {
+        let secret = SecretUse { name: "TOKEN".to_owned(), variable: "TOKEN".to_owned(), file: false };
+        let job = |key: &str, base: Option<&str>| JobPlan {
+            key: key.to_owned(),
+            name: key.to_owned(),
+            workspace_of: base.map(str::to_owned),
+            ..JobPlan::default()
+        };
+        let mut plan = BuildPlan::new(vec![
+            job("build", None),
+            job("pack", Some("build")),
+            JobPlan { secrets: vec![secret], ..job("publish", Some("pack")) },
+            job("test", Some("build")),
+            job("lint", None),
+        ]);
+        restrain(&mut plan, &event(true), Strangers::None, true);
+        let once = plan.clone();
+        restrain(&mut plan, &event(true), Strangers::None, true);
+        assert_eq!(plan, once);
+        let asks: Vec<bool> = plan.jobs.iter().map(|job| job.stranger.is_some()).collect();
+        assert_eq!(asks, [true, true, true, false, false]);
+        let of_pack = plan.jobs[1].stranger.as_deref();
+        assert_eq!(of_pack, Some("commit 1f0c2d3e4a of pull request #7 from a fork, whose files go to `publish`"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use longshore_core::{BuildId, JobId, Severity, Status};
+use longshore_core::{BuildId, BuildPlan, JobId, Severity, Status};
 use longshore_pipeline::Code;
 use longshore_store::{
     Store,
@@ -41,8 +41,8 @@ pub(crate) async fn plan(store: &Store, build: BuildId, what: Rerun) -> Result<N
     let jobs = jobs::of_build(store, build).await?;
     let carried_over = match what {
         Rerun::All => Vec::new(),
-        Rerun::Failed => carried_over_jobs(&jobs, None),
-        Rerun::Job(job) => carried_over_jobs(&jobs, Some(job)),
+        Rerun::Failed => carried_over_jobs(&jobs, &plan, None),
+        Rerun::Job(job) => carried_over_jobs(&jobs, &plan, Some(job)),
     };
     if carried_over.len() == jobs.len() {
         return Err(RequestError::Conflict(format!("every job of build #{} succeeded: nothing to rerun", old.number)));
@@ -61,8 +61,11 @@ pub(crate) async fn plan(store: &Store, build: BuildId, what: Rerun) -> Result<N
     })
 }
 
-/// Returns the jobs that succeeded and need no job that runs again.
-fn carried_over_jobs(jobs: &[Job], again: Option<JobId>) -> Vec<(String, JobId)> {
+/// Returns the jobs that succeeded and need no job that runs again. A job on whose workspace another begins that runs again, does
+/// so too: its workspace is gone by now.
+fn carried_over_jobs(jobs: &[Job], plan: &BuildPlan, again: Option<JobId>) -> Vec<(String, JobId)> {
+    let begins_on: HashMap<&str, &str> =
+        plan.jobs.iter().filter_map(|job| Some((job.key.as_str(), job.workspace_of.as_deref()?))).collect();
     let by_key: HashMap<&str, &Job> = jobs.iter().map(|job| (job.key.as_str(), job)).collect();
     let mut running: HashSet<&str> = jobs
         .iter()
@@ -73,7 +76,10 @@ fn carried_over_jobs(jobs: &[Job], again: Option<JobId>) -> Vec<(String, JobId)>
         let more: Vec<&str> = by_key
             .values()
             .filter(|job| !running.contains(job.key.as_str()))
-            .filter(|job| job.needs.iter().any(|need| running.contains(need.as_str())))
+            .filter(|job| {
+                let is_wanted = || begins_on.iter().any(|(key, base)| *base == job.key && running.contains(key));
+                job.needs.iter().any(|need| running.contains(need.as_str())) || is_wanted()
+            })
             .map(|job| job.key.as_str())
             .collect();
         if more.is_empty() {

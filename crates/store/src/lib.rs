@@ -61,6 +61,7 @@ mod store;
 pub mod tests;
 pub mod tokens;
 mod transition;
+pub mod workspaces;
 mod write;
 
 pub use artifact_removals::sweep as sweep_artifacts;

@@ -103,6 +103,7 @@ impl Agent {
     pub fn spec(&self, steps: Vec<StepSpec>) -> JobSpec {
         JobSpec {
             caches: Vec::new(),
+            on_workspace: false,
             env: BTreeMap::new(),
             known: BTreeMap::new(),
             secret_files: BTreeMap::new(),

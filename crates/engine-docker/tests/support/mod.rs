@@ -249,6 +249,7 @@ pub fn job(scripts: &[&str]) -> JobRequest {
         images: ImageAccess::default(),
         docker: DockerAccess::None,
         caches: longshore_executor::JobCaches::default(),
+        workspace: longshore_executor::Workspace::default(),
     }
 }
 

@@ -252,7 +252,8 @@ impl MemoryEngine {
     pub fn add_volume(&self, name: &str) {
         let name = VolumeName::new(name).unwrap();
         let instance = self.0.instance.to_string();
-        let volume = VolumeObject { name: name.clone(), instance, kind: Some(Kind::Cache), attempt: None };
+        let volume =
+            VolumeObject { name: name.clone(), instance, kind: Some(Kind::Cache), attempt: None, created: None };
         self.state().volumes.insert(name, volume);
     }
 
@@ -551,6 +552,7 @@ impl Engine for MemoryEngine {
             instance: self.0.instance.to_string(),
             kind: Some(Kind::Volume),
             attempt: Some(container.attempt),
+            created: None,
         });
         let objects =
             Objects { containers: jobs.chain(sandboxes).collect(), volumes: volumes.collect(), networks: Vec::new() };
@@ -582,6 +584,7 @@ impl Engine for MemoryEngine {
                 instance,
                 kind: Some(spec.content.kind()),
                 attempt: spec.of.map(|(_, attempt)| attempt),
+                created: None,
             };
             state.volumes.entry(spec.name.clone()).or_insert(volume);
             Ok(())

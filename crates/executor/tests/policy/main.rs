@@ -17,4 +17,5 @@ mod removals;
 mod retries;
 mod room;
 mod sandboxes;
+mod workspaces;
 mod world;

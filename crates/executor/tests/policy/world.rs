@@ -7,7 +7,7 @@ use std::time::Duration;
 use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepPlan};
 use longshore_executor::{
     AdoptRequest, DockerAccess, Executor, ExecutorOptions, ImageAccess, JobCaches, JobRequest, JobUpdate, Journal,
-    Limits, OperatorEnv, PullPolicy,
+    Limits, OperatorEnv, PullPolicy, Workspace,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -174,5 +174,6 @@ pub fn job() -> JobRequest {
         images: ImageAccess::default(),
         docker: DockerAccess::None,
         caches: JobCaches::default(),
+        workspace: Workspace::default(),
     }
 }

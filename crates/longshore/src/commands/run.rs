@@ -51,6 +51,7 @@ use crate::{
     job_env::JobEnv,
     proxies,
     runner::{Extras, Runner},
+    workspaces::Workspaces,
 };
 
 /// The default instance name of runs on the engine; `LONGSHORE_INSTANCE` overrides it.
@@ -83,6 +84,7 @@ async fn run_tree(args: Run) -> super::Result {
     // Connects to the engine and plans the working tree at the same time.
     let (engine, planned) = tokio::join!(DockerEngine::connect(docker), plan_worktree(&args));
     let (event, plan, source) = planned?;
+    let hands_on_workspaces = plan.jobs.iter().any(|job| job.workspace_of.is_some());
     let uses_caches = plan.jobs.iter().any(|job| !job.cache.is_empty());
     let job_env = job_env(&args)?;
     let engine = engine.map_err(|error| Ended::new(3, error.to_string()))?;
@@ -131,6 +133,7 @@ async fn run_tree(args: Run) -> super::Result {
             ..Extras::default()
         }),
         caches: caches.clone(),
+        workspaces: Workspaces::new(store.clone()),
         reports: reports_in,
     };
     tasks.spawn(runner.run(orders, shutdown.clone()));
@@ -141,6 +144,9 @@ async fn run_tree(args: Run) -> super::Result {
     tasks.close();
     tasks.wait().await;
     executor.settled().await;
+    if hands_on_workspaces {
+        Workspaces::new(store.clone()).remove(&executor, build, ABANDONED).await?;
+    }
     if keeps {
         look_after_caches(&executor, caches).await;
     }

@@ -130,6 +130,10 @@ fn read_expanded(
         Some(node) => needs::check(node, around.heads, findings),
         None => Some(Vec::new()),
     };
+    let workspace_of = match fields.get("needs") {
+        Some(node) => needs::workspace(node, findings),
+        None => Some(None),
+    };
     let mut names = around.names.of_job(matrix_names);
     names.set_jobs(around.heads.keys().map(String::as_str).filter(|job| *job != entry.key));
     for Need { job: need, .. } in needs_read.iter().flatten() {
@@ -218,8 +222,17 @@ fn read_expanded(
         Some(node) => settings::docker(node, findings),
         None => Some(Docker::None),
     };
+    let is_given = matches!(&workspace_of, Some(Some(_)));
     let checkout = match fields.get("checkout") {
-        Some(node) => settings::checkout(node, findings),
+        Some(node) => settings::checkout(node, findings).and_then(|checkout| {
+            if is_given && checkout.is_some() {
+                let message = "a job that begins on another one's workspace has no checkout of its own";
+                findings.error(Code::NotTogether, node.place, message, "remove `checkout`".to_owned());
+                return None;
+            }
+            Some(checkout)
+        }),
+        None if is_given => Some(None),
         None => Some(Some(Checkout::default())),
     };
     let resources = match fields.get("resources") {
@@ -281,6 +294,8 @@ fn read_expanded(
         env,
         secrets: secrets.iter().map(|(secret, _)| secret.clone()).collect(),
         checkout: checkout?,
+        // Its key is known when the build is planned.
+        workspace_of: workspace_of?,
         services: services?,
         cache: cache?,
         outputs: outputs?,

@@ -66,6 +66,24 @@ pub(super) fn check(node: &Rc<Node>, heads: &HashMap<String, Head>, findings: &m
     sound.then_some(needs)
 }
 
+/// Returns the job whose workspace this one begins on, if an entry says so. The outer `None` is an error.
+pub(super) fn workspace(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Option<String>> {
+    let mut found: Option<String> = None;
+    for item in items(node) {
+        let Some(entry) = entry_of(item, "workspace") else { continue };
+        if !boolean(&entry.value, "`workspace`", findings)? {
+            continue;
+        }
+        let (job, _) = name(item)?;
+        if let Some(other) = found.replace(job.to_owned()) {
+            let message = format!("the workspaces of `{other}` and `{job}` cannot both be this job's");
+            findings.error(Code::NotTogether, entry.key_place, message, "write `workspace: true` once".to_owned());
+            return None;
+        }
+    }
+    Some(found)
+}
+
 fn one(item: &Node, heads: &HashMap<String, Head>, findings: &mut Findings<'_>) -> Option<(Need, Place)> {
     if !matches!(item.kind, Kind::Map(_)) {
         let job = filled(item, "an entry of `needs`", findings)?.to_owned();

@@ -83,6 +83,8 @@ pub(super) struct NeedOptions {
     optional: Option<bool>,
     /// Its artifacts whose files are put into this job's workspace, by their names; `*` for all of them.
     artifacts: Option<OneOrMany<Text>>,
+    /// Whether this job begins on the workspace that the other leaves, instead of a checkout.
+    workspace: Option<bool>,
 }
 
 /// Axes with their values, combinations to add and combinations to leave out.

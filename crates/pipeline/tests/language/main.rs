@@ -5,6 +5,7 @@ mod keys;
 mod places;
 mod scripts;
 mod variables;
+mod workspaces;
 
 use longshore_core::{
     BuildPlan, Diagnostic, DueSchedule, Event, EventName, JobPlan, Timestamp,

@@ -1,0 +1,132 @@
+//! The workspaces that jobs leave for other jobs of their builds: says what a job begins on, and removes what no job wants any more.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use longshore_core::{BuildId, ErrorKind, JobPlan, Outcome, Strangers, Timestamp, stranger};
+use longshore_executor::{AttemptId, EngineError, Executor, Workspace};
+use longshore_store::{
+    ChangeKind, Store, StoreError,
+    builds::Build,
+    jobs,
+    workspaces::{self, Chain},
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::store_changes::changed;
+
+/// The pause between two passes, in which changes gather.
+const PAUSE: Duration = Duration::from_secs(2);
+/// The pause before what could not be removed is tried again.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Why a pass broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PassError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// What a pass has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// Jobs will begin on them.
+    Wanted,
+    /// Something that nobody wants is still there.
+    Unwanted,
+}
+
+/// The workspaces of one server's builds, or of one run.
+#[derive(Clone)]
+pub(crate) struct Workspaces {
+    store: Store,
+    /// A job has begun whose workspace outlives it.
+    kept: Arc<Notify>,
+}
+
+impl Workspaces {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, kept: Arc::default() }
+    }
+
+    /// Returns what a job's workspace begins on, and whether another job begins on it. Refuses what a stranger's jobs may not hand on.
+    pub(crate) async fn of_job(&self, build: &Build, plan: &JobPlan) -> Result<Workspace, Outcome> {
+        let chain = workspaces::of_job(&self.store, build.id, &plan.key).await;
+        let Chain { base, kept } =
+            chain.map_err(|error| Outcome::Error { kind: ErrorKind::Internal, message: error.to_string() })?;
+        let gets_something = stranger::question(Strangers::None, true, &build.event, plan).is_some();
+        if gets_something && let Some(from) = base.iter().find(|base| !base.approved) {
+            let message = format!(
+                "not approved: the job would begin on the workspace of `{}`, which nobody has approved; rerun the build and approve it",
+                from.name
+            );
+            return Err(Outcome::Error { kind: ErrorKind::NotApproved, message });
+        }
+        if let Some(missing) = base.iter().find(|base| base.attempt.is_none()) {
+            let message =
+                format!("the job would begin on the workspace of `{}`, which has not run in this build", missing.name);
+            return Err(Outcome::Error { kind: ErrorKind::Lost, message });
+        }
+        if kept {
+            self.kept.notify_one();
+        }
+        let needed = base.first().map(|base| base.name.clone()).unwrap_or_default();
+        let attempt = |base: &workspaces::Base| Some(AttemptId { job: base.job, attempt: base.attempt? });
+        Ok(Workspace { base: base.iter().filter_map(attempt).collect(), needed, kept })
+    }
+
+    /// Removes workspaces when no job wants them any more, until `shutdown`. Does nothing while none is kept.
+    pub(crate) async fn run(self, executor: Executor, shutdown: CancellationToken) {
+        let mut changes = self.store.changes();
+        let work = async {
+            loop {
+                let left = self.pass(&executor).await.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "workspaces that were kept for other jobs are looked at again later");
+                    Left::Unwanted
+                });
+                tokio::time::sleep(PAUSE).await;
+                tokio::select! {
+                    () = self.kept.notified() => {}
+                    () = changed(&mut changes, ChangeKind::Build), if left == Left::Wanted => {}
+                    () = tokio::time::sleep(AGAIN), if left == Left::Unwanted => {}
+                }
+            }
+        };
+        shutdown.run_until_cancelled(work).await;
+    }
+
+    async fn pass(&self, executor: &Executor) -> Result<Left, PassError> {
+        // The engine first: a workspace that is made after this belongs to a job that the database knows by then.
+        let there = executor.kept_workspaces().await?;
+        let kept = workspaces::kept(&self.store).await?;
+        let mut left = if there.is_empty() && kept.is_empty() { Left::Nothing } else { Left::Wanted };
+        for volume in there {
+            let is_wanted = volume.attempt.is_some_and(|of| kept.contains(&(of.job, of.attempt)));
+            if !is_wanted && !executor.remove_volume(&volume.name).await {
+                left = Left::Unwanted;
+            }
+        }
+        Ok(left)
+    }
+
+    /// Removes what was kept in a build that is over, and what builds left that began longer ago than `abandoned`.
+    pub(crate) async fn remove(
+        &self,
+        executor: &Executor,
+        build: BuildId,
+        abandoned: Duration,
+    ) -> Result<(), PassError> {
+        let jobs: HashSet<_> = jobs::of_build(&self.store, build).await?.into_iter().map(|job| job.id).collect();
+        for volume in executor.kept_workspaces().await? {
+            let is_own = volume.attempt.is_some_and(|attempt| jobs.contains(&attempt.job));
+            let age = volume.created.map(|created| Timestamp::now().since(created));
+            if is_own || age.is_some_and(|age| u128::from(age) > abandoned.as_millis()) {
+                executor.remove_volume(&volume.name).await;
+            }
+        }
+        Ok(())
+    }
+}
