@@ -97,7 +97,7 @@ pub(crate) async fn of_database(store: &Store, conn: &mut SqliteConnection) -> R
     let Some(check) = settings::get_on(conn, CHECK).await? else { return Ok(None) };
     let path = store.data_dir().join(KEY_FILE);
     let remedy = "; if it is lost for good, remove all secrets (`longshore secret remove`) and registries (`longshore registry \
-                  remove`), give the tokens of connections again (`longshore connection add`), make a new hook secret for every repository and give its clone address again where that has credentials, \
+                  remove`), give the tokens of connections again (`longshore connection add`), make a new hook secret for every repository (and a new deploy key, where it has one) and give its clone address again where that has credentials, \
                   then set the secrets again";
     let (key, from) = match store.given_secret_key() {
         Some(key) => (key, "the key given in the settings (secret_key, LONGSHORE_SECRET_KEY)".to_owned()),
