@@ -1,7 +1,7 @@
 //! `hash-files(...)`: one hash over the workspace's files that match some globs.
 //!
-//! Links are not followed, `.git` is left out, and files are sorted by name, so the same files have the same hash
-//! everywhere. `values` calls this when an expression asks for it.
+//! Links are not followed, `.git` is left out, and files are sorted by path, so the same files have the same hash
+//! on every machine. `values` calls this when an expression asks for it.
 
 use std::fs::{self, File};
 use std::io;

@@ -38,7 +38,7 @@ pub(crate) fn run(mut input: impl Read, nonce: [u8; 16], spool: Arc<Spool>, mail
         }
     }
     if !intake.planned {
-        intake.mailbox.post(Event::NoPlan("the connection was closed before a plan came".to_owned()));
+        intake.mailbox.post(Event::NoPlan("the connection was closed before a plan arrived".to_owned()));
     }
 }
 

@@ -80,7 +80,7 @@ pub(crate) struct Surroundings {
     pub(crate) directory: std::path::PathBuf,
 }
 
-/// Asks until the service is ready, on a thread of its own.
+/// Probes until the service is ready, on a thread of its own.
 pub(crate) fn watch(
     question: Question,
     surroundings: Surroundings,

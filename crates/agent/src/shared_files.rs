@@ -3,7 +3,7 @@
 //!
 //! A job's agent restores them when the job ends, and reads every change back. The sandbox's own process, which no job
 //! can reach, compares them before the next job begins (see `sandbox`). Podman writes a line for each container that
-//! joins into `hosts` and takes it out at the container's end; such lines make no difference.
+//! joins into `hosts` and takes it out at the container's end; such lines are passed over in comparing.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -73,11 +73,11 @@ impl SharedFiles {
         self.unknown.clone().map_or(Ok(()), Err)
     }
 
-    /// Restores the files and reads them back. Called when no process of the job is left. The error names the file that
+    /// Restores the files' content, owner and mode, and reads them back. Extended attributes are only compared. Called when no process of the job is left. The error names the file that
     /// could not be restored, and why.
     pub(crate) fn restore(&self) -> Result<(), String> {
         for file in &self.files {
-            file.restore().map_err(|error| format!("/etc/{} could not be made what it was: {error}", file.name))?;
+            file.restore().map_err(|error| format!("/etc/{} could not be restored: {error}", file.name))?;
         }
         self.unknown.clone().map_or(Ok(()), Err)
     }
@@ -125,10 +125,10 @@ impl SharedFile {
     fn compare(&self) -> io::Result<()> {
         let is = self.file.metadata()?;
         if owner_and_mode(&is) != owner_and_mode(&self.metadata) {
-            return Err(io::Error::other("its owner or mode is another"));
+            return Err(io::Error::other("its owner or mode has changed"));
         }
         if !self.content_is(&is)? && !self.differs_by_containers(&is)? {
-            return Err(io::Error::other("its content is another"));
+            return Err(io::Error::other("its content has changed"));
         }
         if attributes(&self.file)? != self.attributes {
             return Err(io::Error::other("it has other attributes (an access list?)"));
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(files.restore(), Ok(()), "nothing to write");
         fs::write(etc.join("hosts"), "127.0.0.1 localhost\n203.0.113.66 registry.example\n").unwrap();
         let error = files.restore().unwrap_err();
-        assert!(error.starts_with("/etc/hosts could not be made what it was: "), "{error}");
+        assert!(error.starts_with("/etc/hosts could not be restored: "), "{error}");
 
         fs::write(etc.join("hostname"), vec![b'x'; 2 << 20]).unwrap();
         assert!(SharedFiles::open(&etc).restore().unwrap_err().contains("/etc/hostname"), "it was never known");

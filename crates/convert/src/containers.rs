@@ -67,7 +67,7 @@ pub(super) const LEFT: &[(&str, &str)] = &[
     ("devices", "no job gets the host's devices"),
     ("tmpfs", "leave it out: a container's own file system goes with it"),
     ("when", "a service runs with its job"),
-    ("failure", "a service that ends is none to its job"),
+    ("failure", "a service that exits does not fail its job"),
     ("depends_on", "services start before the steps"),
     ("detach", "a service runs beside its job"),
     ("volumes", "`cache` keeps files between builds, the workspace between steps"),

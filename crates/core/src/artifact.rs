@@ -136,7 +136,7 @@ pub struct ArtifactFile {
 #[must_use]
 pub fn check_path(path: &str) -> Option<&'static str> {
     if path.is_empty() || path.len() > MAX_PATH {
-        return Some("its path is too long");
+        return Some("its path is empty or too long");
     }
     if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Some("its path does not stay in the workspace");

@@ -35,7 +35,7 @@ impl Connection {
             return Err(InvalidAddress("the token is empty"));
         }
         if token.len() > MAX_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(InvalidAddress("the token is none: a token is one word of at most 4,096 characters"));
+            return Err(InvalidAddress("the token is invalid: a token is one word of at most 4,096 characters"));
         }
         Ok(Self { kind, address, token: token.to_owned() })
     }

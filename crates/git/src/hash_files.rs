@@ -1,7 +1,8 @@
 //! `hash-files(...)` for the keys of caches, before any container exists: of a commit, from git's own hashes of its files,
 //! so that no file is read; of a working tree, from the files that were packed.
 //!
-//! Only plain files count, and they count in the order of their names, so the same files have the same hash everywhere.
+//! Only plain files count, in the order of their paths, so the hash is the same on every machine. It is not the one that a step gets:
+//! a commit's is made of git's hashes, a step's of the contents.
 
 use std::{io, path::Path};
 
@@ -13,7 +14,7 @@ use super::{GitError, Mirror, TarSource};
 
 impl Mirror {
     /// Returns the hash over the commit's files that match; empty if none does. A pattern that begins with `!` excludes
-    /// files. The inner error is for people: a pattern is none.
+    /// files. The inner error is for people: a pattern is invalid.
     ///
     /// # Errors
     /// If git fails.
@@ -74,7 +75,7 @@ impl TarSource {
     }
 }
 
-/// Returns one hash over names and hashes.
+/// Returns one hash over the files' hashes, in the order of their paths. The paths themselves are not in it.
 fn over(mut files: Vec<(Vec<u8>, Vec<u8>)>) -> String {
     if files.is_empty() {
         return String::new();

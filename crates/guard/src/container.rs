@@ -238,7 +238,7 @@ impl Endpoint {
             None => None,
         };
         if address.as_ref().is_some_and(|address| address.parse::<std::net::Ipv4Addr>().is_err()) {
-            return refuse!(Network, "the address of an endpoint is none");
+            return refuse!(Network, "the address of an endpoint is not a valid IPv4 address");
         }
         let endpoint = Self { aliases: fields.texts("Aliases")?, links: fields.texts("Links")?, address };
         fields.finish()?;

@@ -397,11 +397,11 @@ fn published(fields: &mut Fields) -> Judged<Vec<Published>> {
                 "" => None,
                 text => match text.parse() {
                     Ok(address) => Some(address),
-                    Err(_) => return refuse!(Publish, "{path} has an address that is none"),
+                    Err(_) => return refuse!(Publish, "{path} has an invalid host address"),
                 },
             };
             if !host_port.is_empty() && host_port.split('-').any(|number| number.parse::<u16>().is_err()) {
-                return refuse!(Publish, "{path} has a port that is none");
+                return refuse!(Publish, "{path} has an invalid host port");
             }
             all.push(Published { port: port.clone(), address, host_port });
         }

@@ -92,7 +92,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
             // Asked of the engine as they are, the references would be those of others.
             let references = filters.take("reference");
             if references.iter().any(|text| ImageRef::parse(text).is_err() && !text.contains('*')) {
-                return refuse!(Image, "a reference to filter by is none");
+                return refuse!(Image, "a filter has an invalid image reference");
             }
             let call = EngineCall::new("GET", "/images/json")
                 .flag("all", *all)

@@ -203,7 +203,7 @@ fn entries(text: &str) -> Judged<Vec<(String, Json)>> {
         text => match json::parse(text.as_bytes())? {
             Json::Object(entries) => Ok(entries),
             Json::Null => Ok(Vec::new()),
-            _ => refuse!(Body, "a map in the query is none"),
+            _ => refuse!(Body, "a parameter of the query has to be a JSON object"),
         },
     }
 }

@@ -71,7 +71,7 @@ fn parse_query(query: &str) -> Judged<Vec<(String, String)>> {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (key, value) = (decode(key, true)?, decode(value, true)?);
             if key.is_empty() || key.contains(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_') {
-                return refuse!(Syntax, "the query has a key that is none");
+                return refuse!(Syntax, "the query has a parameter with an invalid name");
             }
             Ok((key, value))
         })

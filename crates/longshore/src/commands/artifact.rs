@@ -136,8 +136,8 @@ fn get_files(client: &Client, artifact: &Value, only: Option<&str>, folder: &Pat
 /// Writes one file, by a rename, after comparing its bytes with their SHA-256.
 fn get_file(client: &Client, id: &str, file: &Value, folder: &Path) -> anyhow::Result<()> {
     let path = text(file, "path");
-    if artifact::check_path(&path).is_some() {
-        return Err(Ended::new(1, format!("the server names a path that leaves the folder: {path:?}")).into());
+    if let Some(why) = artifact::check_path(&path) {
+        return Err(Ended::new(1, format!("the server names a path that cannot be written: {path:?}: {why}")).into());
     }
     let target = folder.join(&path);
     let failed = || format!("{} cannot be written", target.display());
