@@ -1,7 +1,7 @@
 //! What jobs left, as people see it, and what a hostile page among it can do.
 
 use super::{browser, every_page::looks_well, ran, url};
-use crate::support::{api::text, engine::BUSYBOX, world::World};
+use crate::support::{api::text, browser::Browser, engine::BUSYBOX, world::World};
 
 #[test]
 fn artifacts_look_well_and_a_hostile_page_among_them_gets_nothing_of_the_reader() {
@@ -50,6 +50,12 @@ fn artifacts_look_well_and_a_hostile_page_among_them_gets_nothing_of_the_reader(
     assert_eq!(browser.complaints(), Vec::<String>::new());
 
     browser.open(&url(&world, &format!("/artifacts/{id}/open/html/index.html")));
+    browser.until("document.title === 'done'");
+    // The address alone is the right to read: no header is sent with what the page asks for.
+    let view = browser.eval("location.href");
+    drop(browser);
+    let browser = Browser::start();
+    browser.open(view.as_str().unwrap());
     browser.until("document.title === 'done'");
     assert_eq!(
         browser.text("#said"),
