@@ -32,7 +32,7 @@ pub(crate) struct CoveragePage {
     number: u64,
     coverage: Option<BuildCoverage>,
     files: Vec<FileCoverage>,
-    /// The address of the next page.
+    /// The address of the next page, below the base path.
     next: Option<String>,
     first_page: bool,
 }
@@ -53,7 +53,7 @@ pub(crate) async fn show(
     let (build, repo, runs) = find(&site.store, &visitor.caller, id).await?;
     let found = coverage::of_build(&site.store, &runs).await?;
     let (files, next) = coverage::files(&site.store, &runs, query.before.as_deref(), LISTED).await?;
-    let next = next.map(|next| show::address(&format!("{}/builds/{id}/coverage", head.base), &[("before", &next)]));
+    let next = next.map(|next| show::address(&format!("/builds/{id}/coverage"), &[("before", &next)]));
     Ok(Html(CoveragePage {
         head: head.titled(format!("Coverage of {} #{}", repo.name, build.number)),
         repo: RepoRef::from(&repo),
