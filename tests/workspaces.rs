@@ -102,17 +102,31 @@ fn a_workspace_is_kept_over_the_death_of_the_server_and_one_that_is_gone_is_said
 
 #[test]
 fn a_forks_job_that_nobody_approved_hands_no_files_to_one_that_gets_a_secret() {
+    hands_no_files_over("workspace: true");
+}
+
+#[test]
+fn a_forks_job_that_nobody_approved_hands_no_artifacts_to_one_that_gets_a_secret() {
+    hands_no_files_over("artifacts: ['*']");
+}
+
+/// Runs a pull request of a fork whose job `build` hands its files to one that gets a secret, this way.
+fn hands_no_files_over(how: &str) {
     let mut world = World::start();
     world.becomes_forgejos();
     assert_eq!(world.api().patch(&format!("/api/v1/repos/{}", world.repo), &json!({ "strangers": "none" })).0, 200);
     let path = format!("/api/v1/repos/{}/secrets/TOKEN", world.repo);
     assert!(world.api().put(&path, &json!({ "value": "hunter2hunter2" })).0 < 300);
-    let publish = "needs: [{ job: build, workspace: true }], secrets: [TOKEN], steps: [{ run: 'cat file' }]";
-    let test = "needs: [{ job: open, workspace: true }], steps: [{ run: 'cat file' }]";
-    let others = format!(
-        "  open: {{ steps: [{{ run: 'echo open > file' }}] }}\n  publish: {{ {publish} }}\n  test: {{ {test} }}\n"
+    let leaves = |text: &str| format!("artifacts: [{{ paths: [file] }}], steps: [{{ run: 'echo {text} > file' }}]");
+    let takes = |from: &str| format!("needs: [{{ job: {from}, {how} }}], steps: [{{ run: 'cat file' }}]");
+    let pipeline = format!(
+        "on: [pull-request]\ndefaults: {{ image: {} }}\njobs:\n  build: {{ {} }}\n  open: {{ {} }}\n  publish: {{ secrets: [TOKEN], {} }}\n  test: {{ {} }}\n",
+        engine::BUSYBOX,
+        leaves("built"),
+        leaves("open"),
+        takes("build"),
+        takes("open"),
     );
-    let pipeline = format!("on: [pull-request]\n{}", fan_out("echo built > file", &others));
     world.git.commit("for pull requests", &[(".longshore.yml", &pipeline)]);
     world.git.git(&["push", "-q", "origin", "HEAD:main"]);
     world.git.git(&["checkout", "-q", "-b", "topic"]);

@@ -129,6 +129,13 @@ pub struct JobPlan {
 }
 
 impl JobPlan {
+    /// Returns the keys of the jobs whose files it starts with: the one whose workspace it begins on, and those whose
+    /// artifacts it takes. A key may come twice.
+    pub fn takes_files_of(&self) -> impl Iterator<Item = &str> {
+        let artifacts = self.needs.iter().filter(|need| !need.artifacts.is_empty()).map(|need| need.key.as_str());
+        self.workspace_of.as_deref().into_iter().chain(artifacts)
+    }
+
     /// Returns the question that somebody must answer with yes before the job starts.
     #[must_use]
     pub fn question(&self) -> Option<String> {

@@ -128,6 +128,12 @@ pub fn question(setting: Strangers, known: bool, event: &Event, plan: &JobPlan) 
     Some(format!("{}{what}", commit_of(number, event)))
 }
 
+/// Returns whether a stranger's job gets what is not the stranger's, whatever the repository's setting.
+#[must_use]
+pub fn gets_something(event: &Event, plan: &JobPlan) -> bool {
+    question(Strangers::None, true, event, plan).is_some()
+}
+
 /// Returns the reason why a job waits that would hand its files to another job, which gets something that is not the stranger's.
 #[must_use]
 pub fn handing_on(event: &Event, job: &str) -> Option<String> {

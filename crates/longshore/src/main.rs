@@ -18,6 +18,7 @@ mod config;
 mod contexts;
 mod disk;
 mod docker_access;
+mod handing_on;
 mod job_env;
 mod journal;
 mod kept;

@@ -34,6 +34,7 @@ use crate::{
     checkouts::Sources,
     contexts::{self, Missing, Refusal},
     docker_access::DockerSettings,
+    handing_on,
     job_env::JobEnv,
     journal::StoreJournal,
     kept::{self, Kept, Leaves},
@@ -320,13 +321,14 @@ impl Runner {
             ),
             None => None,
         };
+        handing_on::judge(&self.store, origin.build, &plan).await?;
         let checkout = needed_files::with_needed(&self.store, origin.build, &plan, checkout).await?;
         let images = self.image_access(origin, &plan, missing).await?;
         let docker = extras.docker.access(&origin.repo.docker, &origin.build.event, &plan, &images, missing)?;
         let caches =
             OfJob { repo: origin.repo, event: &origin.build.event, plan: &plan, known: &known, job, attempt, missing };
         let caches = self.caches.of_job(&caches, &self.sources).await?;
-        let workspace = self.workspaces.of_job(origin.build, &plan).await?;
+        let workspace = self.workspaces.of_job(origin.build.id, &plan).await?;
         let granted = if stranger { &extras.limits_of_strangers } else { &extras.limits };
         let limits = granted.within(&plan.resources);
         let mut env = origin.variables(&plan, &extras.url);

@@ -2,12 +2,10 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use longshore_core::{BuildId, ErrorKind, JobPlan, Outcome, Strangers, Timestamp, stranger};
+use longshore_core::{BuildId, ErrorKind, JobPlan, Outcome, Timestamp};
 use longshore_executor::{AttemptId, EngineError, Executor, Workspace};
 use longshore_store::{
-    ChangeKind, Store, StoreError,
-    builds::Build,
-    jobs,
+    ChangeKind, Store, StoreError, jobs,
     workspaces::{self, Chain},
 };
 use tokio::sync::Notify;
@@ -52,19 +50,11 @@ impl Workspaces {
         Self { store, kept: Arc::default() }
     }
 
-    /// Returns what a job's workspace begins on, and whether another job begins on it. Refuses what a stranger's jobs may not hand on.
-    pub(crate) async fn of_job(&self, build: &Build, plan: &JobPlan) -> Result<Workspace, Outcome> {
-        let chain = workspaces::of_job(&self.store, build.id, &plan.key).await;
+    /// Returns what a job's workspace begins on, and whether another job begins on it.
+    pub(crate) async fn of_job(&self, build: BuildId, plan: &JobPlan) -> Result<Workspace, Outcome> {
+        let chain = workspaces::of_job(&self.store, build, &plan.key).await;
         let Chain { base, kept } =
             chain.map_err(|error| Outcome::Error { kind: ErrorKind::Internal, message: error.to_string() })?;
-        let gets_something = stranger::question(Strangers::None, true, &build.event, plan).is_some();
-        if gets_something && let Some(from) = base.iter().find(|base| !base.approved) {
-            let message = format!(
-                "not approved: the job would begin on the workspace of `{}`, which nobody has approved; rerun the build and approve it",
-                from.name
-            );
-            return Err(Outcome::Error { kind: ErrorKind::NotApproved, message });
-        }
         if let Some(missing) = base.iter().find(|base| base.attempt.is_none()) {
             let message =
                 format!("the job would begin on the workspace of `{}`, which has not run in this build", missing.name);

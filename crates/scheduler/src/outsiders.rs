@@ -4,6 +4,8 @@
 //! its target branch. This module makes its jobs wait until somebody approves that commit. Every build is made through
 //! [`create`], a rerun too.
 
+use std::collections::HashSet;
+
 use longshore_core::{BuildPlan, Event, JobPlan, Strangers, Timestamp, stranger};
 use longshore_store::{
     StoreError, WriteTx,
@@ -37,24 +39,23 @@ fn restrain(plan: &mut BuildPlan, event: &Event, setting: Strangers, known: bool
     }
     // Nothing that nobody has approved hands its files to a job that gets something.
     let mut asked: Vec<(String, String)> =
-        plan.jobs.iter().filter(|job| gets_something(event, job)).filter_map(begins_on).collect();
+        plan.jobs.iter().filter(|job| stranger::gets_something(event, job)).flat_map(takes_files_of).collect();
+    let mut seen: HashSet<String> = HashSet::new();
     while let Some((key, by)) = asked.pop() {
+        if !seen.insert(key.clone()) {
+            continue;
+        }
         let Some(job) = plan.jobs.iter_mut().find(|job| job.key == key) else { continue };
         if job.stranger.is_none() {
             job.stranger = stranger::handing_on(event, &by);
         }
-        asked.extend(begins_on(job));
+        asked.extend(takes_files_of(job));
     }
 }
 
-/// Whether a stranger's job gets what is not the stranger's, whatever the repository's setting.
-fn gets_something(event: &Event, job: &JobPlan) -> bool {
-    stranger::question(Strangers::None, true, event, job).is_some()
-}
-
-/// Returns the key of the job whose workspace a job begins on, and the job's name.
-fn begins_on(job: &JobPlan) -> Option<(String, String)> {
-    Some((job.workspace_of.clone()?, job.name.clone()))
+/// Returns the keys of the jobs whose files a job starts with, each with the job's name.
+fn takes_files_of(job: &JobPlan) -> Vec<(String, String)> {
+    job.takes_files_of().map(|key| (key.to_owned(), job.name.clone())).collect()
 }
 
 #[cfg(test)]
@@ -63,7 +64,7 @@ mod tests {
         EventName, Person,
         docker::Docker,
         event::PullRequest,
-        plan::{Concurrency, SecretUse},
+        plan::{Concurrency, Need, SecretUse},
     };
 
     use super::*;
@@ -112,27 +113,38 @@ mod tests {
     #[test]
     fn a_forks_job_that_hands_its_files_to_one_that_gets_a_secret_asks_whatever_the_setting() {
         let secret = SecretUse { name: "TOKEN".to_owned(), variable: "TOKEN".to_owned(), file: false };
-        let job = |key: &str, base: Option<&str>| JobPlan {
-            key: key.to_owned(),
-            name: key.to_owned(),
-            workspace_of: base.map(str::to_owned),
-            ..JobPlan::default()
+        let job = |key: &str| JobPlan { key: key.to_owned(), name: key.to_owned(), ..JobPlan::default() };
+        let on = |base: &str, key: &str| JobPlan { workspace_of: Some(base.to_owned()), ..job(key) };
+        let with = |artifacts: &[&str], of: &str, key: &str| {
+            let artifacts = artifacts.iter().map(|name| (*name).to_owned()).collect();
+            let need = Need { key: of.to_owned(), job: of.to_owned(), artifacts, ..Need::default() };
+            JobPlan { needs: vec![need], ..job(key) }
         };
-        let mut plan = BuildPlan::new(vec![
-            job("build", None),
-            job("pack", Some("build")),
-            JobPlan { secrets: vec![secret], ..job("publish", Some("pack")) },
-            job("test", Some("build")),
-            job("lint", None),
-        ]);
-        restrain(&mut plan, &event(true), Strangers::None, true);
-        let once = plan.clone();
-        restrain(&mut plan, &event(true), Strangers::None, true);
-        assert_eq!(plan, once);
-        let asks: Vec<bool> = plan.jobs.iter().map(|job| job.stranger.is_some()).collect();
-        assert_eq!(asks, [true, true, true, false, false]);
-        let of_pack = plan.jobs[1].stranger.as_deref();
-        assert_eq!(of_pack, Some("commit 1f0c2d3e4a of pull request #7 from a fork, whose files go to `publish`"));
+        let all: &[&str] = &["*"];
+        for (pack, publish) in [
+            (on("build", "pack"), on("pack", "publish")),
+            (with(&["app"], "build", "pack"), on("pack", "publish")),
+            (on("build", "pack"), with(all, "pack", "publish")),
+            (with(all, "build", "pack"), with(&["app"], "pack", "publish")),
+        ] {
+            let mut plan = BuildPlan::new(vec![
+                job("build"),
+                pack,
+                JobPlan { secrets: vec![secret.clone()], ..publish },
+                on("build", "test"),
+                with(all, "build", "measure"),
+                JobPlan { secrets: vec![secret.clone()], ..with(&[], "lint", "tell") },
+                job("lint"),
+            ]);
+            restrain(&mut plan, &event(true), Strangers::None, true);
+            let once = plan.clone();
+            restrain(&mut plan, &event(true), Strangers::None, true);
+            assert_eq!(plan, once);
+            let asks: Vec<bool> = plan.jobs.iter().map(|job| job.stranger.is_some()).collect();
+            assert_eq!(asks, [true, true, true, false, false, true, false]);
+            let of_pack = plan.jobs[1].stranger.as_deref();
+            assert_eq!(of_pack, Some("commit 1f0c2d3e4a of pull request #7 from a fork, whose files go to `publish`"));
+        }
     }
 
     #[test]

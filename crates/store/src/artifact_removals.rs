@@ -102,14 +102,17 @@ pub(crate) async fn remove_expired(tx: &mut WriteTx, now: Timestamp) -> Result<u
     Ok(rows.len() as u64)
 }
 
-/// Removes a few of the oldest artifacts of a repository whose artifacts have more bytes than `limit`, except those of
-/// its newest build and of builds that are not over. Returns how many.
+/// Removes a few artifacts of a repository whose artifacts have more bytes than `limit`, except those of its newest build
+/// and of builds that are not over. Those of forks' pull requests go first, then the oldest. The repository's own go only
+/// if they have more bytes than `limit` by themselves: no fork can have them removed. Returns how many.
 pub(crate) async fn remove_over(tx: &mut WriteTx, limit: u64) -> Result<u64, StoreError> {
     let over = sqlx::query(
-        "SELECT builds.repo, sum(artifact_contents.bytes) AS total
-         FROM artifacts JOIN artifact_contents ON artifact_contents.id = artifacts.content
-         JOIN jobs ON jobs.id = artifacts.job JOIN builds ON builds.id = jobs.build
-         GROUP BY builds.repo HAVING total > ?",
+        "SELECT repo, sum(bytes) AS total, sum(iif(of_fork, 0, bytes)) AS own
+         FROM (SELECT builds.repo, artifact_contents.bytes,
+                      coalesce(json_extract(builds.event_json, '$.pull_request.fork'), 0) AS of_fork
+               FROM artifacts JOIN artifact_contents ON artifact_contents.id = artifacts.content
+               JOIN jobs ON jobs.id = artifacts.job JOIN builds ON builds.id = jobs.build)
+         GROUP BY repo HAVING total > ?",
     )
     .bind(row::signed(limit))
     .fetch_all(tx.conn())
@@ -117,25 +120,30 @@ pub(crate) async fn remove_over(tx: &mut WriteTx, limit: u64) -> Result<u64, Sto
     let mut removed = 0;
     for found in &over {
         let repo: RepoId = row::parsed(found, "repo")?;
-        let mut excess = row::unsigned::<u64>(found, "total")?.saturating_sub(limit);
+        let mut total = row::unsigned::<u64>(found, "total")?;
+        let mut own = row::unsigned::<u64>(found, "own")?;
         let oldest = sqlx::query(
-            "SELECT artifacts.seq, builds.id, artifact_contents.bytes
+            "SELECT artifacts.seq, builds.id, artifact_contents.bytes,
+                    coalesce(json_extract(builds.event_json, '$.pull_request.fork'), 0) AS of_fork
              FROM builds JOIN jobs ON jobs.build = builds.id JOIN artifacts ON artifacts.job = jobs.id
              JOIN artifact_contents ON artifact_contents.id = artifacts.content
              WHERE builds.repo = ?1 AND builds.finished_at IS NOT NULL
                AND builds.number < (SELECT next_number - 1 FROM repos WHERE id = ?1)
-             ORDER BY artifacts.seq LIMIT ?2",
+             ORDER BY of_fork DESC, artifacts.seq LIMIT ?2",
         )
         .bind(repo.to_string())
         .bind(ARTIFACTS_AT_ONCE)
         .fetch_all(tx.conn())
         .await?;
         for old in &oldest {
-            if excess == 0 {
+            let of_fork: bool = old.try_get("of_fork")?;
+            if total <= limit || (!of_fork && own <= limit) {
                 break;
             }
             remove(tx, old.try_get("seq")?, repo, row::parsed(old, "id")?).await?;
-            excess = excess.saturating_sub(row::unsigned(old, "bytes")?);
+            let bytes = row::unsigned(old, "bytes")?;
+            total = total.saturating_sub(bytes);
+            own = own.saturating_sub(if of_fork { 0 } else { bytes });
             removed += 1;
         }
     }

@@ -31,6 +31,7 @@ pub mod deploy_keys;
 pub mod engine_room;
 mod error;
 mod graph;
+pub mod handing_on;
 mod identity;
 pub mod jobs;
 pub mod logs;

@@ -89,13 +89,14 @@ async fn insert_steps(tx: &mut WriteTx, job: JobId, plan: &JobPlan) -> Result<()
     Ok(())
 }
 
-/// Copies the times, the outputs, the steps and the artifacts of a successful job of another build.
+/// Copies the times, the outputs, the steps and the artifacts of a successful job of another build, and who approved it:
+/// its files are those that were approved.
 async fn carry_over(tx: &mut WriteTx, job: JobId, original: JobId) -> Result<(), StoreError> {
     let done = sqlx::query(
         "UPDATE jobs SET carried_over = coalesce(o.carried_over, o.id), exit_code = o.exit_code, attempt = o.attempt,
                 claimed_at = o.claimed_at, pulling_at = o.pulling_at, starting_at = o.starting_at,
                 started_at = o.started_at, finished_at = o.finished_at, log_bytes = o.log_bytes,
-                outputs = o.outputs
+                outputs = o.outputs, approved_by = o.approved_by, approved_at = o.approved_at
          FROM (SELECT * FROM jobs WHERE id = ?2 AND status = 'success') AS o WHERE jobs.id = ?1",
     )
     .bind(job.to_string())

@@ -32,8 +32,8 @@ pub struct Retention {
     pub max_log_bytes: Option<u64>,
     /// The age of a delivery, since it became a build or was found to be none.
     pub max_delivery_age: Option<Duration>,
-    /// The bytes of a repository's artifacts together; the oldest go first. Those of its newest build are kept whatever
-    /// their size.
+    /// The bytes of a repository's artifacts together; those of forks go first, then the oldest. Those of its newest build
+    /// are kept whatever their size.
     pub max_artifact_bytes_per_repo: Option<u64>,
     /// Artifacts whose date has passed stay, because the clock is not trusted.
     pub keeps_expired: bool,

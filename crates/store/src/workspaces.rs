@@ -23,8 +23,6 @@ pub struct Base {
     /// Its last attempt; `None` if it has not run in this build.
     pub attempt: Option<u32>,
     pub name: String,
-    /// Somebody has approved it.
-    pub approved: bool,
 }
 
 /// A job of a build, as far as workspaces are concerned.
@@ -65,7 +63,7 @@ pub async fn kept(store: &Store) -> Result<BTreeSet<(JobId, u32)>, StoreError> {
 
 async fn of_build(conn: &mut SqliteConnection, build: BuildId) -> Result<BTreeMap<String, OfBuild>, StoreError> {
     let rows = sqlx::query(
-        "SELECT key, id, attempt, carried_over IS NULL AS has_run, name, status, approved_by, json_extract(plan, '$.workspace_of') AS begins_on
+        "SELECT key, id, attempt, carried_over IS NULL AS has_run, name, status, json_extract(plan, '$.workspace_of') AS begins_on
          FROM jobs WHERE build = ?",
     )
     .bind(build.to_string())
@@ -75,12 +73,8 @@ async fn of_build(conn: &mut SqliteConnection, build: BuildId) -> Result<BTreeMa
         .map(|row| {
             let attempt: u32 = row::unsigned(row, "attempt")?;
             let has_run = attempt > 0 && row.try_get("has_run")?;
-            let base = Base {
-                job: row::parsed(row, "id")?,
-                attempt: has_run.then_some(attempt),
-                name: row.try_get("name")?,
-                approved: row.try_get::<Option<String>, _>("approved_by")?.is_some(),
-            };
+            let base =
+                Base { job: row::parsed(row, "id")?, attempt: has_run.then_some(attempt), name: row.try_get("name")? };
             let is_over = row::parsed::<Status>(row, "status")?.is_final();
             Ok((row.try_get("key")?, OfBuild { base, is_over, begins_on: row.try_get("begins_on")? }))
         })

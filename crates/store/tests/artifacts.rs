@@ -4,7 +4,7 @@
 
 use std::{fs, io::Read as _};
 
-use longshore_core::{ArtifactKind, JobId, Outcome, Status, Timestamp};
+use longshore_core::{ArtifactKind, Event, EventName, JobId, Outcome, Status, Timestamp, event::PullRequest};
 use longshore_files::{
     artifacts::{Blobs, IncomingLimits},
     restore,
@@ -12,7 +12,8 @@ use longshore_files::{
 use longshore_store::{
     Store,
     artifacts::{self, Artifact, NewArtifact},
-    backup, builds,
+    backup,
+    builds::{self, Build},
     check::{self, Depth},
     jobs, newest_schema, repos,
     retention::{Retention, remove_old},
@@ -367,6 +368,79 @@ async fn an_agent_that_sends_what_it_may_not_is_refused() {
     incoming.write(b"a").unwrap();
     assert!(incoming.end(true).is_err(), "shorter than announced");
     assert!(incoming.complete(9).is_err());
+}
+
+#[tokio::test]
+async fn a_place_of_the_plan_has_one_name_also_after_a_restart() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    world.build(&repo, &[("a", &[])]).await;
+    let (job, attempt) = claim(&world.store).await;
+    let begin = |path: &str, artifact: u16, name: &str| {
+        world.store.blobs().receive(job, attempt, LIMITS).unwrap().begin(artifact, name, path, 1, false)
+    };
+    let mut incoming = world.store.blobs().receive(job, attempt, LIMITS).unwrap();
+    for n in 0..300 {
+        incoming.begin(0, "out", &format!("f{n}"), 1, false).unwrap();
+        incoming.write(b"a").unwrap();
+        incoming.end(true).unwrap();
+    }
+    assert!(incoming.begin(0, "other", "x", 1, false).is_err());
+    incoming.begin(1, "other", "x", 1, false).unwrap();
+    drop(incoming);
+    assert!(begin("x", 0, "other").is_err(), "what was settled has its name");
+    begin("x", 0, "out").unwrap();
+    begin("x", 1, "other").unwrap();
+}
+
+#[tokio::test]
+async fn artifacts_of_forks_go_before_the_repositorys_own_and_never_instead_of_them() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    let of_fork = Event {
+        name: EventName::PullRequest,
+        pull_request: Some(PullRequest {
+            number: 7,
+            title: "A change".to_owned(),
+            action: "synchronize".to_owned(),
+            source_branch: "topic".to_owned(),
+            target_branch: "main".to_owned(),
+            fork: true,
+            author: None,
+            merged: false,
+            draft: false,
+            labels: Vec::new(),
+            merge: None,
+        }),
+        ..world::event("main")
+    };
+    let leave = async |of_a_fork: bool, jobs: &[(&str, &[&str])], bytes: usize, fill: u8| {
+        let mut new = new_build(&repo, jobs);
+        if of_a_fork {
+            new.event = of_fork.clone();
+        }
+        let build = world.create(&new).await;
+        run(&world.store, &[("a", &vec![fill; bytes])]).await;
+        build
+    };
+    let kept = async |build: &Build| artifacts::of_build(&world.store, build.id).await.unwrap().len();
+    let release = leave(false, &[("a", &[])], 1000, 1).await;
+    let old_fork = leave(true, &[("a", &[])], 1000, 2).await;
+    let newer = leave(false, &[("a", &[])], 1000, 3).await;
+    let new_fork = leave(true, &[("a", &[])], 1000, 4).await;
+    // Its second job waits, so the build is not over, and nothing of it goes.
+    let open = leave(true, &[("a", &[]), ("b", &["a"])], 9000, 5).await;
+    let keep = Retention { max_artifact_bytes_per_repo: Some(12_500), ..Retention::default() };
+    assert_eq!(remove_old(&world.store, &keep, now()).await.unwrap().artifacts, 1);
+    assert_eq!((kept(&release).await, kept(&old_fork).await, kept(&new_fork).await), (1, 0, 1), "the oldest of a fork");
+    let keep = Retention { max_artifact_bytes_per_repo: Some(2000), ..Retention::default() };
+    assert_eq!(remove_old(&world.store, &keep, now()).await.unwrap().artifacts, 1);
+    assert_eq!((kept(&release).await, kept(&newer).await), (1, 1), "what a fork has too much takes nothing of ours");
+    assert_eq!((kept(&new_fork).await, kept(&open).await), (0, 1));
+    let keep = Retention { max_artifact_bytes_per_repo: Some(1500), ..Retention::default() };
+    assert_eq!(remove_old(&world.store, &keep, now()).await.unwrap().artifacts, 1);
+    assert_eq!((kept(&release).await, kept(&newer).await), (0, 1), "our own are too many by themselves");
+    assert_whole(&world).await;
 }
 
 #[tokio::test]

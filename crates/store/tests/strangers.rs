@@ -13,6 +13,7 @@ use longshore_store::{
     StoreError,
     builds::{self, Build, NewBuild},
     deliveries::{self, NewDelivery},
+    handing_on,
     jobs::{self, ClaimedJob, Job},
     people,
     repos::{self, Repo, RepoPatch},
@@ -292,4 +293,49 @@ async fn a_claim_from_a_queue_of_ten_thousand_jobs_costs_what_one_from_a_short_q
     fill(500).await;
     let long = round(60).await;
     assert!(long < short * 4, "{long:?} a claim with its end, with ten thousand waiting; {short:?} with eighty");
+}
+
+#[tokio::test]
+async fn files_that_nobody_approved_are_found_however_they_reach_a_job_and_an_approval_is_carried_over() {
+    let scene = Scene::new().await;
+    let store = &scene.world.store;
+    let with = |key: &str, of: &str| {
+        let mut plan = job(key, &[of]);
+        plan.needs[0].artifacts = vec!["*".to_owned()];
+        plan
+    };
+    let plans = |asked: bool| {
+        let build = if asked { asks("build", &[]) } else { job("build", &[]) };
+        let pack = JobPlan { workspace_of: Some("build".to_owned()), ..job("pack", &["build"]) };
+        let pack = JobPlan { stranger: asked.then(|| "the commit".to_owned()), ..pack };
+        vec![build, pack, with("publish", "pack"), job("lint", &[]), job("tell", &["lint"])]
+    };
+    let of_open = scene.build(of_fork(7, '1'), plans(false)).await;
+    let unapproved = async |build: &Build, key: &str| handing_on::unapproved(store, build.id, key).await.unwrap();
+    assert_eq!(unapproved(&of_open, "publish").await, None, "nothing has run");
+    let run_all = async || {
+        let mut last = None;
+        while let Some(claimed) = scene.claim().await {
+            end(&scene.world, &claimed).await;
+            last = Some(claimed);
+        }
+        last
+    };
+    run_all().await;
+    assert!(unapproved(&of_open, "publish").await.is_some());
+    assert_eq!(unapproved(&of_open, "pack").await.as_deref(), Some("build"));
+    assert_eq!(unapproved(&of_open, "tell").await, None, "no file of `lint` goes there");
+
+    let of_asked = scene.build(of_fork(8, '2'), plans(true)).await;
+    scene.approve(&of_asked).await.unwrap();
+    run_all().await;
+    assert_eq!(unapproved(&of_asked, "publish").await, None);
+    for (build, plans, expected) in [(&of_asked, plans(true), false), (&of_open, plans(false), true)] {
+        let done = scene.jobs(build).await;
+        let carried_over =
+            done.iter().filter(|job| job.key != "publish").map(|job| (job.key.clone(), job.id)).collect();
+        let new = NewBuild { rerun_of: Some(build.id), carried_over, ..scene.with(build.event.clone(), plans) };
+        let rerun = scene.world.create(&new).await;
+        assert_eq!(unapproved(&rerun, "publish").await.is_some(), expected);
+    }
 }

@@ -6,7 +6,7 @@
 //! is not there is received again, with everything after it. The last line says that the list is complete.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Seek as _, Write as _},
@@ -137,6 +137,8 @@ pub struct Incoming {
     bytes: u64,
     /// Artifact and path of each of them.
     paths: HashSet<(u16, String)>,
+    /// The name that each artifact came with first.
+    names: HashMap<u16, String>,
     complete: bool,
     /// The number of the next unfinished file.
     next_part: u64,
@@ -204,6 +206,7 @@ impl Blobs {
             files: known.count(),
             bytes: known.files.iter().map(|left| left.file.bytes).sum(),
             paths: known.files.iter().map(|left| (left.artifact, left.file.path.clone())).collect(),
+            names: known.files.iter().map(|left| (left.artifact, left.name.clone())).collect(),
             complete: known.complete,
             next_part: 0,
             current: None,
@@ -247,6 +250,10 @@ impl Incoming {
         }
         if self.paths.contains(&(artifact, path.to_owned())) {
             return Err(refused(format!("`{path}` came twice")));
+        }
+        let known = self.names.entry(artifact).or_insert_with(|| name.to_owned());
+        if known != name {
+            return Err(refused(format!("an artifact came under two names, `{known}` and `{name}`")));
         }
         let part =
             self.blobs.incoming_folder().join(format!("{}-{}.{}.{PART}", self.job, self.attempt, self.next_part));

@@ -155,7 +155,7 @@ settings! {
     /// Days to keep artifacts whose pipeline has no `expire-in`; never longer than their build. 0 is no limit.
     max_artifact_age_days: u32 ["N"] default(30);
 
-    /// Size limit for all artifacts of a repository in MiB, before compression. The oldest are deleted first. 0 is no limit.
+    /// Size limit for all artifacts of a repository in MiB, before compression. Those of pull requests from forks are deleted first, then the oldest. 0 is no limit.
     max_artifact_mib_per_repo: u64 ["MIB"] default(20480);
 
     /// Days to keep processed webhook deliveries. 0 is no limit.
