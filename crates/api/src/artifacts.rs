@@ -1,6 +1,9 @@
 //! Artifacts as answers: their JSON, who may see them, and their files as bodies. Shared by routes and pages.
 
-use std::io::{self, Read as _, Seek as _, Write};
+use std::{
+    io::{self, Read as _, Seek as _, Write},
+    time::Duration,
+};
 
 use axum::{
     body::{Body, Bytes},
@@ -18,7 +21,7 @@ use longshore_store::{
     artifacts::{self, Artifact},
 };
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 use utoipa::ToSchema;
 
 use crate::{auth::Caller, error::ApiError, range::Wanted};
@@ -26,6 +29,8 @@ use crate::{auth::Caller, error::ApiError, range::Wanted};
 /// Bytes of a body that are read at once, and how many pieces of a zip wait for the client.
 const PIECE: usize = 256 << 10;
 const PIECES_AHEAD: usize = 2;
+/// How long a zip waits for a client that takes nothing of it. Then it breaks off, so that the client holds no thread.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Files of a zip whose names are read at once.
 const NAMES: u32 = 500;
 
@@ -145,7 +150,8 @@ fn pieces_of(file: BlobFile, bytes: u64) -> impl Stream<Item = io::Result<Bytes>
 /// Answers with all files of an artifact as a zip, which is made while it is sent.
 pub(crate) fn send_zip(store: &Store, artifact: &Artifact) -> Result<Response, ApiError> {
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
-    let writing = write_zip(store.clone(), artifact.id, Pieces { sender: sender.clone(), piece: Vec::new() });
+    let out = Pieces { sender: sender.clone(), piece: Vec::new(), patience: PATIENCE };
+    let writing = write_zip(store.clone(), artifact.id, out);
     tokio::spawn(async move {
         // A body that breaks off is no zip, and the client sees that.
         if let Err(error) = writing.await {
@@ -180,10 +186,11 @@ fn add_to_zip(zip: &mut ZipWriter<Pieces>, blobs: &Blobs, file: &ArtifactFile) -
     zip.add(&file.path, file.executable, file.bytes, opened)
 }
 
-/// Sends what is written to it, piece by piece. Blocks while the client does not read.
+/// Sends what is written to it, piece by piece. Blocks while the client does not read, as long as its patience lasts.
 struct Pieces {
     sender: mpsc::Sender<io::Result<Bytes>>,
     piece: Vec<u8>,
+    patience: Duration,
 }
 
 impl Write for Pieces {
@@ -197,8 +204,14 @@ impl Write for Pieces {
 
     fn flush(&mut self) -> io::Result<()> {
         let piece = std::mem::take(&mut self.piece);
-        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-        if piece.is_empty() { Ok(()) } else { self.sender.blocking_send(Ok(piece.into())).map_err(gone) }
+        if piece.is_empty() {
+            return Ok(());
+        }
+        match Handle::current().block_on(timeout(self.patience, self.sender.send(Ok(piece.into())))) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of the zip")),
+        }
     }
 }
 
@@ -265,6 +278,18 @@ mod tests {
         assert_eq!(text.matches('"').count(), 2, "{text}");
         assert!(!text.contains('\r') && !text.contains("Set-Cookie: "), "{text}");
         assert!(text.ends_with("%C3%A4.zip"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_of_a_zip_holds_no_thread() {
+        let (sender, mut pieces) = mpsc::channel(1);
+        let mut out = Pieces { sender, piece: Vec::new(), patience: Duration::from_millis(20) };
+        let written = tokio::task::spawn_blocking(move || {
+            (out.write(&[1; PIECE]).is_ok(), out.write(&[2; PIECE]).map_err(|error| error.kind()))
+        });
+        let written = timeout(Duration::from_secs(60), written).await.unwrap().unwrap();
+        assert_eq!(written, (true, Err(io::ErrorKind::TimedOut)));
+        assert_eq!(pieces.recv().await.unwrap().unwrap().len(), PIECE);
     }
 
     #[test]
