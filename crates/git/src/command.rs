@@ -68,6 +68,7 @@ pub struct Git {
     program: PathBuf,
     remote_limit: Duration,
     local_limit: Duration,
+    merge_limit: Duration,
     ca_file: Option<PathBuf>,
     receive_limits: (u64, u64),
 }
@@ -78,6 +79,7 @@ impl Default for Git {
             program: PathBuf::from("git"),
             remote_limit: Duration::from_secs(600),
             local_limit: Duration::from_secs(300),
+            merge_limit: Duration::from_secs(30),
             ca_file: None,
             receive_limits: (super::incoming::MAX_BYTES, super::incoming::MAX_OBJECTS),
         }
@@ -96,6 +98,13 @@ impl Git {
     #[must_use]
     pub const fn with_remote_timeout(mut self, limit: Duration) -> Self {
         self.remote_limit = limit;
+        self
+    }
+
+    /// Sets the time limit for merging two commits (default: 30 seconds).
+    #[must_use]
+    pub const fn with_merge_timeout(mut self, limit: Duration) -> Self {
+        self.merge_limit = limit;
         self
     }
 
@@ -186,6 +195,10 @@ impl Git {
 
     pub(crate) const fn remote_limit(&self) -> Duration {
         self.remote_limit
+    }
+
+    pub(crate) const fn merge_limit(&self) -> Duration {
+        self.merge_limit
     }
 
     /// Returns the limits of bytes and objects.

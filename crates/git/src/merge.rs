@@ -1,6 +1,8 @@
 //! Makes the commit that merging a pull request would give. The same two commits always give the same one, so that it
 //! can be made again where the mirror was lost.
 
+use std::time::Duration;
+
 use longshore_forge::{CommitId, Revision};
 
 use super::{GitError, Mirror};
@@ -10,6 +12,9 @@ const NAME: &str = "Longshore";
 const EMAIL: &str = "longshore@localhost";
 /// The most files in conflict that are named.
 const NAMED: usize = 5;
+/// Files that are gone and files that are new are compared with each other to find renames up to so many of each. Beyond
+/// that only files that did not change are found again: the time grows with the square of this.
+const RENAMES: &str = "400";
 
 /// The result of merging.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +24,8 @@ pub enum Merged {
     Conflict(Vec<String>),
     /// The two have no commit in common.
     Unrelated,
+    /// Git has not put them together within this time. Another try would take as long.
+    TooLong(Duration),
 }
 
 impl Merged {
@@ -28,6 +35,11 @@ impl Merged {
         match self {
             Self::Commit(_) => None,
             Self::Unrelated => Some("it has no commit in common with its target".to_owned()),
+            Self::TooLong(limit) => Some(format!(
+                "git did not finish within {} s, which is the limit: rename and change fewer files at once, or merge the target \
+                 branch into the pull request's branch",
+                limit.as_secs()
+            )),
             Self::Conflict(files) => {
                 let named: Vec<String> = files.iter().take(NAMED).map(|file| format!("`{file}`")).collect();
                 let more = files.len().saturating_sub(NAMED);
@@ -46,8 +58,13 @@ impl Mirror {
     pub async fn merge(&self, target: &CommitId, head: &CommitId, number: u64) -> Result<Merged, GitError> {
         let operation = "merging a pull request";
         let args = ["merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", "--end-of-options"];
-        let merge = self.git().in_repository(self.folder()).args(args).args([target.as_str(), head.as_str()]);
-        let ended = merge.run(operation, &[]).await?;
+        let limit = self.git().merge_limit();
+        let mut merge = self.git().in_repository(self.folder()).args(args).args([target.as_str(), head.as_str()]);
+        merge.config("merge.renameLimit", RENAMES);
+        let ended = match merge.limit(limit).run(operation, &[]).await {
+            Err(GitError::Timeout { limit, .. }) => return Ok(Merged::TooLong(limit)),
+            ended => ended?,
+        };
         let mut parts = ended.stdout.split(|byte| *byte == 0).filter(|part| !part.is_empty());
         // The tree comes first, also one with conflicts.
         let tree = parts.next().and_then(|tree| std::str::from_utf8(tree).ok()?.trim().parse::<CommitId>().ok());
@@ -66,7 +83,8 @@ impl Mirror {
         let of_head = self.resolve(&Revision::Commit(head.clone())).await?;
         let date = ["log", "-1", "--no-show-signature", "--format=%ct", "--end-of-options", of_head.as_str()];
         let date = self.git().in_repository(self.folder()).args(date).output(operation, &[]).await?;
-        let date = format!("{} +0000", String::from_utf8_lossy(&date).trim());
+        // With the sign, git takes the times of the first years too.
+        let date = format!("@{} +0000", String::from_utf8_lossy(&date).trim());
         let mut commit = self.git().in_repository(self.folder());
         for side in ["AUTHOR", "COMMITTER"] {
             commit = commit

@@ -299,7 +299,7 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
                     pull_request.merge = Some(Merge { head, target });
                 }
             }
-            refused @ (Merged::Conflict(_) | Merged::Unrelated) => {
+            refused @ (Merged::Conflict(_) | Merged::Unrelated | Merged::TooLong(_)) => {
                 let why = refused.refusal().unwrap_or_default();
                 let found = checked.not_mergeable(&why).into_iter().collect();
                 return Ok(Prepared { what: broken(event, found), schedules, passed_over: None });

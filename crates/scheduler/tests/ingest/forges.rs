@@ -1,6 +1,9 @@
 //! What each forge tells in a way of its own becomes the builds that it means.
 
+use std::time::Duration;
+
 use longshore_core::{Status, event::Merge};
+use longshore_git::Git;
 use longshore_store::{
     builds::{self, Build},
     deliveries::{Delivery, DeliveryStatus},
@@ -157,6 +160,24 @@ async fn what_merging_would_give_is_built_and_what_cannot_be_merged_says_so() {
     assert_eq!((build.status, &build.event.commit), (Status::Error, &clash));
     let message = &build.diagnostics[0].message;
     assert!(message.contains("cannot be merged: conflicts in `a`"), "{message}");
+}
+
+#[tokio::test]
+async fn a_pull_request_that_git_does_not_merge_in_time_fails_once_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("git");
+    std::fs::write(&program, "#!/bin/sh\ncase $1 in merge-tree) exec sleep 600;; esac\nexec git \"$@\"\n").unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let git = Git::default().with_program(program).with_merge_timeout(Duration::from_secs(1));
+    let pipeline = "on: { pull-request: { build: merge } }\njobs: { one: { image: a, steps: [{ run: b }] } }\n";
+    let world = World::with_git("github", pipeline, git).await;
+    let head = world.commit_on("topic", "a", "of the topic");
+    world.repository.git(&["update-ref", "refs/pull/7/head", &head]);
+    // `told` sees to it that nothing is tried again.
+    let build = world.build(&world.told("pull_request", "id:1", &crate::pull_request("opened", &head, 1)).await).await;
+    assert_eq!((build.status, &build.event.commit), (Status::Error, &head));
+    let message = &build.diagnostics[0].message;
+    assert!(message.contains("cannot be merged: git did not finish within 1 s"), "{message}");
 }
 
 #[tokio::test]
