@@ -29,7 +29,8 @@ MAY_KNOW = {
     "longshore-pipeline": {"longshore-core"},
     "longshore-reports": set(),
     "longshore-convert": {"longshore-core", "longshore-pipeline"},
-    "longshore-scheduler": {"longshore-core", "longshore-pipeline", "longshore-store", "longshore-forge", "longshore-git"},
+    "longshore-scheduler": {"longshore-core", "longshore-pipeline", "longshore-store", "longshore-forge", "longshore-forge-client",
+                            "longshore-git"},
     "longshore-api": {"longshore-core", "longshore-files", "longshore-pipeline", "longshore-store", "longshore-scheduler", "longshore-forge",
                       "longshore-forge-client", "longshore-reports"},
     "longshore": None,  # the program puts the pieces together

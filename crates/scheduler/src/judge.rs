@@ -1,6 +1,6 @@
 //! Finds out what a delivery means: which builds it asks for, which pull request it closes, which ref it says is gone.
 //!
-//! Asks git, reads the database and writes nothing. `ingest` then decides in one transaction what is new of it.
+//! Asks git, reads the database and writes nothing but a name that the forge has confirmed (`renames`). `ingest` then decides in one transaction what is new of it.
 
 use longshore_core::{
     EventName, Person,
@@ -15,13 +15,13 @@ use longshore_store::{
     Store, StoreError,
     announcements::{self, Announcement, OnRemote},
     builds::NewBuild,
-    connections,
     deliveries::{DeliveryEnd, PendingDelivery},
     repos::Repo,
 };
 
 use crate::{
     prepare::{Origin, PassedOver, Planner, Prepared, What},
+    renames::{self, Renamed},
     schedules::Schedules,
 };
 
@@ -120,11 +120,16 @@ pub(crate) async fn judge(
         Ok(forge_id) => forge_id.flatten(),
         Err(reason) => return Ok(ignored(reason).into()),
     };
-    let moved = match &repository {
-        Some(told) => follow_rename(store, repo, told).await?,
-        None => None,
+    let renamed = match &repository {
+        Some(told) => renames::follow(store, &planner.forges, repo, told).await?,
+        None => Renamed::No,
     };
-    let repo = moved.as_ref().unwrap_or(repo);
+    let repo = match &renamed {
+        Renamed::No => repo,
+        Renamed::Followed(moved) => moved,
+        Renamed::Refused(reason) => return Ok(ignored(reason).into()),
+        Renamed::Unanswered(reason) => return Ok(Verdict::Again(reason.clone()).into()),
+    };
     let mut events = Vec::with_capacity(hooks.len());
     for hook in hooks {
         events.push(judge_event(store, planner, repo, delivery, hook).await?);
@@ -133,24 +138,6 @@ pub(crate) async fn judge(
         events.push(ignored(format!("`{}`: nothing happened", delivery.event)).into());
     }
     Ok(Judged { forge_id, events })
-}
-
-/// Fetches a repository of a connection from where it is now: the forge redirects from its old name, and redirects are
-/// not followed. Returns the repository if it has moved.
-async fn follow_rename(store: &Store, repo: &Repo, told: &ForgeRepository) -> Result<Option<Repo>, StoreError> {
-    let is_known = told.id.is_some() && told.id == repo.forge_id && repo.connection.is_some();
-    let Some(name) = told.full_name.as_deref().filter(|_| is_known) else { return Ok(None) };
-    let mut tx = store.write().await?;
-    match connections::follow_rename(&mut tx, repo, name).await {
-        Ok(Some(moved)) => {
-            tx.commit().await?;
-            tracing::info!(repo = repo.name, name, "a repository has another name at its forge");
-            Ok(Some(moved))
-        }
-        // A name that no address can have is none to follow.
-        Ok(None) | Err(StoreError::Invalid(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Checks that a delivery is about this repository: an organisation's webhook tells of all of its repositories. Returns

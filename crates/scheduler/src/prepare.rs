@@ -11,6 +11,7 @@ use longshore_core::{
     stranger,
 };
 use longshore_forge::{CloneUrl, CommitId, Forge, Head, PullRequestHook, Revision, Sends, SshLogin};
+use longshore_forge_client::Http;
 use longshore_git::{Changed, GitError, Merged, Mirror, Mirrors, Wanted};
 use longshore_store::repos::Repo;
 
@@ -99,12 +100,14 @@ pub(crate) enum What {
     Nothing(String),
 }
 
-/// What planning needs: where repositories are fetched to, and the most jobs of a build. Cheap to clone.
+/// What planning needs: where repositories are fetched to, the most jobs of a build, and how forges are asked. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Planner {
     pub mirrors: Arc<Mirrors>,
     /// Counted after the matrix; [`pipeline::limits::JOBS`] unless the server sets another number.
     pub most_jobs: usize,
+    /// What forges are asked with.
+    pub forges: Http,
 }
 
 impl Planner {

@@ -42,6 +42,23 @@ impl Connection {
     pub fn path_of<'a>(&self, address: &'a str) -> Option<&'a str> {
         address.strip_prefix(&self.url)?.strip_prefix('/')
     }
+
+    /// Returns the clone address of a repository of this connection under another name, with the login that it has.
+    /// Nothing if that is where it is. An address that somebody pointed elsewhere stays, and one whose login does not open.
+    #[must_use]
+    pub fn renamed_address(&self, repo: &Repo, name: &str) -> Option<String> {
+        let old = repos::without_credentials(&repo.clone_url);
+        let is_ours = repo.connection == Some(self.id) && !repo.credentials_closed && self.path_of(&old).is_some();
+        let new = format!("{}/{name}.git", self.url);
+        if !is_ours || old.eq_ignore_ascii_case(&new) {
+            return None;
+        }
+        let authority = repo.clone_url.split('/').nth(2).unwrap_or_default();
+        Some(match authority.rsplit_once('@') {
+            Some((login, _)) => with_login(&new, login),
+            None => new,
+        })
+    }
 }
 
 /// A connection to add, or a token that replaces another one. The caller has checked it at the forge.
@@ -177,26 +194,21 @@ pub async fn lend_login(
     Ok(())
 }
 
-/// Points a repository of a connection to the name that it has at the forge now. Returns the repository if that is a new
-/// one. An address that somebody pointed elsewhere stays.
-pub async fn follow_rename(tx: &mut WriteTx, repo: &Repo, name: &str) -> Result<Option<Repo>, StoreError> {
-    let Some(connection) = repo.connection.filter(|_| !repo.credentials_closed) else { return Ok(None) };
+/// Points a repository of a connection to another name, which the forge has confirmed for it. Returns the repository as it
+/// is then; nothing if it has changed meanwhile so that there is nothing to follow.
+pub async fn follow_rename(
+    tx: &mut WriteTx,
+    connection: &Connection,
+    repo: &Repo,
+    name: &str,
+) -> Result<Option<Repo>, StoreError> {
     repos::check_name(name)?;
-    let url: String = sqlx::query_scalar("SELECT url FROM connections WHERE id = ?")
-        .bind(connection.to_string())
-        .fetch_one(tx.conn())
-        .await?;
-    let (old, new) = (repos::without_credentials(&repo.clone_url), format!("{url}/{name}.git"));
-    let is_ours = old.strip_prefix(&url).is_some_and(|path| path.starts_with('/'));
-    if !is_ours || old.eq_ignore_ascii_case(&new) {
+    // The forge took its time: a new token may have come meanwhile, or another address.
+    let Some(now) = repos::get_now(tx, repo.id).await?.filter(|now| now.forge_id == repo.forge_id) else {
         return Ok(None);
-    }
-    let authority = repo.clone_url.split('/').nth(2).unwrap_or_default();
-    let new = match authority.rsplit_once('@') {
-        Some((login, _)) => with_login(&new, login),
-        None => new,
     };
-    repos::set_address(tx, repo.id, &new).await?;
+    let Some(address) = connection.renamed_address(&now, name) else { return Ok(None) };
+    repos::set_address(tx, repo.id, &address).await?;
     changed(tx, repo.id);
     repos::get_now(tx, repo.id).await
 }

@@ -64,7 +64,7 @@ impl World {
         let mirrors = Arc::new(Mirrors::new(Git::default(), dir.path().join("mirrors")));
         let (orders, claimed) = mpsc::channel(1);
         let (reporter, reports) = mpsc::channel(1);
-        let planner = Planner { mirrors, most_jobs: 256 };
+        let planner = Planner { mirrors, most_jobs: 256, forges: longshore_forge_client::Http::default() };
         let scheduler = Scheduler::start(
             store.clone(),
             planner,

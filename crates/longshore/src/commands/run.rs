@@ -99,7 +99,7 @@ async fn run_tree(args: Run) -> super::Result {
     let capacity =
         args.capacity.or_else(|| std::thread::available_parallelism().ok()).map_or(1, std::num::NonZero::get);
     let mirrors = Arc::new(Mirrors::new(Git::default(), folder.path().join("mirrors")));
-    let planner = Planner { mirrors, most_jobs: args.limits.max_jobs };
+    let planner = Planner { mirrors, most_jobs: args.limits.max_jobs, forges: longshore_forge_client::Http::default() };
     let scheduler = Scheduler::start(
         store.clone(),
         planner,

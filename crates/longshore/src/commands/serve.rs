@@ -119,17 +119,17 @@ async fn serve(config: Config) -> super::Result {
 
     let (order, orders) = mpsc::channel(256);
     let (report, reports) = mpsc::channel(1024);
-    let planner = Planner { mirrors: Arc::clone(&mirrors), most_jobs: config.max_jobs };
+    let forges = match &config.authorities {
+        Some(authorities) => longshore_forge_client::Http::new(authorities.tls()?),
+        None => longshore_forge_client::Http::default(),
+    };
+    let planner = Planner { mirrors: Arc::clone(&mirrors), most_jobs: config.max_jobs, forges: forges.clone() };
     store.blobs().use_patience(DISK_PATIENCE);
     if let Err(error) = longshore_store::sweep_artifacts(&store).await {
         tracing::warn!(%error, "what earlier jobs left unfinished stays until the next start");
     }
     let pace = Pace { capacity: config.capacity, look_every: config.look_every };
     let scheduler = Scheduler::start(store.clone(), planner, pace, order, reports, &tasks, &shutdown);
-    let forges = match &config.authorities {
-        Some(authorities) => longshore_forge_client::Http::new(authorities.tls()?),
-        None => longshore_forge_client::Http::default(),
-    };
     let authorities = config.authorities.as_ref().map(|authorities| authorities.for_jobs().to_owned());
     let extras = Arc::new(Extras {
         job_env: JobEnv::new(proxies, config.job_env.clone(), authorities.unwrap_or_default()),

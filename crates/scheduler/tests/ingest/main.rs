@@ -3,9 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cost;
+#[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "it is the forge of other tests, too")]
+#[path = "../../../../tests/support/forge.rs"]
+mod forge;
 mod forges;
 mod missed;
 mod passed_over;
+mod renames;
 mod skipped;
 mod storm;
 #[allow(dead_code, reason = "it is the git host of other tests, too")]
@@ -70,7 +74,7 @@ impl World {
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let (orders, ordered) = mpsc::channel(1);
         let (reporter, reports) = mpsc::channel(1);
-        let planner = Planner { mirrors, most_jobs: 256 };
+        let planner = Planner { mirrors, most_jobs: 256, forges: longshore_forge_client::Http::default() };
         let scheduler = Scheduler::start(
             store.clone(),
             planner,
