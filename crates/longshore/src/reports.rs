@@ -2,9 +2,11 @@
 //!
 //! Nothing here fails a job or waits for long: what cannot be read is said on the build, and what cannot be stored in the server's log.
 
+use std::time::Instant;
+
 use longshore_core::{JobId, Timestamp, plan::ReportFormat, stranger};
 use longshore_files::artifacts::Blobs;
-use longshore_reports::{Annotations, CoverageReader, Remark, Tests, limits};
+use longshore_reports::{Annotations, Budget, CoverageReader, Remark, Remarks, Tests, limits};
 use longshore_store::{
     Store, StoreError, builds, jobs,
     reports::{self, JobReports, ReportRun, Reporter},
@@ -75,20 +77,18 @@ async fn try_store(
 fn read(files: &[ReportFile], commands: &[String], blobs: &Blobs) -> JobReports {
     let (mut tests, mut coverage, mut annotations) =
         (Tests::default(), CoverageReader::default(), Annotations::default());
-    let mut remarks = Vec::new();
+    let (mut remarks, mut budget, begun) = (Remarks::default(), Budget::default(), Instant::now());
     for file in files {
         let ReportFile { format, path, bytes, blob } = file;
-        if *bytes > limits::FILE_BYTES as u64 {
-            let limit = limits::FILE_BYTES >> 20;
-            let text = format!("it has {} MiB, and at most {limit} MiB are read", bytes >> 20);
-            remarks.push(Remark { file: path.clone(), text });
+        if let Err(why) = budget.take(*bytes, begun.elapsed()) {
+            remarks.add(path, why);
             continue;
         }
         match (blobs.read(blob, limits::FILE_BYTES as u64), format) {
             (Ok(bytes), ReportFormat::Junit) => tests.read_junit(path, &bytes),
             (Ok(bytes), ReportFormat::Coverage) => coverage.read(path, &bytes),
             (Ok(bytes), ReportFormat::Sarif) => annotations.read_sarif(path, &bytes),
-            (Err(error), _) => remarks.push(Remark { file: path.clone(), text: format!("it cannot be read: {error}") }),
+            (Err(error), _) => remarks.add(path, format!("it cannot be read: {error}")),
         }
     }
     for command in commands {
@@ -96,7 +96,39 @@ fn read(files: &[ReportFile], commands: &[String], blobs: &Blobs) -> JobReports 
     }
     let (tests, annotations) = (tests.finish(), annotations.finish());
     let (coverage, of_coverage) = coverage.finish();
-    remarks.extend(tests.remarks.into_iter().chain(of_coverage).chain(annotations.remarks));
-    remarks.truncate(limits::REMARKS);
-    JobReports { tests: tests.tests, coverage, annotations: annotations.items, remarks }
+    for remark in tests.remarks.into_iter().chain(of_coverage).chain(annotations.remarks) {
+        remarks.add(&remark.file, remark.text);
+    }
+    JobReports { tests: tests.tests, coverage, annotations: annotations.items, remarks: remarks.into_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_core::BlobId;
+
+    use super::*;
+
+    #[test]
+    fn the_reports_of_a_job_have_one_budget_whatever_their_formats() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |format, path: &str, bytes| {
+            let blob = BlobId::new([1; 32]);
+            ReportFile { format, path: path.to_owned(), bytes, blob }
+        };
+        let most = limits::FILE_BYTES as u64;
+        let files = [
+            file(ReportFormat::Junit, "junit.xml", most),
+            file(ReportFormat::Sarif, "large.sarif", most + 1),
+            file(ReportFormat::Coverage, "lcov.info", limits::JOB_BYTES - most),
+            file(ReportFormat::Sarif, "a.sarif", 1),
+        ];
+        let found = read(&files, &[], &Blobs::new(folder.path(), false));
+        let said = |path: &str| {
+            let remark = found.remarks.iter().find(|remark| remark.file == path);
+            remark.map(|remark| remark.text.as_str()).unwrap_or_default()
+        };
+        assert!(said("large.sarif").contains("at most 64 MiB"), "{:?}", found.remarks);
+        assert!(said("a.sarif").contains("more than 128 MiB together"), "{:?}", found.remarks);
+        assert!(said("lcov.info").contains("cannot be read"), "{:?}", found.remarks);
+    }
 }

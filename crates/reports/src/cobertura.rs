@@ -2,7 +2,7 @@
 
 use crate::{
     coverage::CoverageReader,
-    paths,
+    limits, paths,
     xml::{Element, Item, Xml},
 };
 
@@ -10,8 +10,7 @@ use crate::{
 pub(crate) fn read(text: &str, into: &mut CoverageReader) -> Result<(), String> {
     let mut xml = Xml::new(text);
     let mut depth = 0_usize;
-    // Where files' names begin, if all begin at one place.
-    let mut sources: Vec<String> = Vec::new();
+    let mut sources = Sources::default();
     let mut in_source = false;
     // The file, and the depth of its class.
     let mut class: Option<(String, usize)> = None;
@@ -25,11 +24,11 @@ pub(crate) fn read(text: &str, into: &mut CoverageReader) -> Result<(), String> 
                 match element.name() {
                     "source" => {
                         in_source = true;
-                        sources.push(String::new());
+                        sources.begin();
                     }
                     "class" => {
                         let name = element.attributes().find(|(key, _)| *key == "filename");
-                        class = name.map(|(_, name)| (path(&sources, &name), depth));
+                        class = name.map(|(_, name)| (sources.path(&name), depth));
                     }
                     "line" => {
                         if let Some((path, _)) = &class {
@@ -39,14 +38,12 @@ pub(crate) fn read(text: &str, into: &mut CoverageReader) -> Result<(), String> 
                     _ => {}
                 }
             }
-            Item::Text(text) if in_source => {
-                if let Some(source) = sources.last_mut().filter(|source| source.len() < 4096) {
-                    source.push_str(text.trim());
-                }
-            }
+            Item::Text(text) if in_source => sources.push(text.trim()),
             Item::Text(_) => {}
             Item::Close => {
-                in_source = false;
+                if std::mem::take(&mut in_source) {
+                    sources.end();
+                }
                 if class.as_ref().is_some_and(|(_, of)| *of == depth) {
                     class = None;
                 }
@@ -57,15 +54,45 @@ pub(crate) fn read(text: &str, into: &mut CoverageReader) -> Result<(), String> 
     Ok(())
 }
 
-fn path(sources: &[String], name: &str) -> String {
-    let below = match sources {
-        [source] if !name.starts_with('/') && !source.is_empty() => {
-            paths::relative(&format!("{}/", source.trim_end_matches('/')))
+/// Where files' names begin, if all begin at one place.
+#[derive(Default)]
+struct Sources {
+    count: usize,
+    /// The text of the source that is being read.
+    text: String,
+    /// Bytes of all sources.
+    bytes: usize,
+    /// The only source as a folder in the workspace. Made once: every class begins with it.
+    below: String,
+}
+
+impl Sources {
+    fn begin(&mut self) {
+        self.count += 1;
+        self.text.clear();
+    }
+
+    fn push(&mut self, text: &str) {
+        let left = limits::SOURCE_BYTES.saturating_sub(self.bytes);
+        let text = &text[..text.floor_char_boundary(left)];
+        self.bytes += text.len();
+        self.text.push_str(text);
+    }
+
+    fn end(&mut self) {
+        self.below.clear();
+        if self.count == 1 && !self.text.is_empty() {
+            self.below = paths::relative(&format!("{}/", self.text.trim_end_matches('/')));
         }
-        _ => String::new(),
-    };
-    // A source outside of the workspace says nothing about the name.
-    if below.starts_with('/') { paths::relative(name) } else { paths::relative(&format!("{below}{name}")) }
+    }
+
+    fn path(&self, name: &str) -> String {
+        // A source outside of the workspace says nothing about the name.
+        if name.starts_with('/') || self.below.starts_with('/') {
+            return paths::relative(name);
+        }
+        paths::relative(&format!("{}{name}", self.below))
+    }
 }
 
 fn line(path: &str, element: &Element<'_>, into: &mut CoverageReader) {
@@ -87,8 +114,6 @@ fn line(path: &str, element: &Element<'_>, into: &mut CoverageReader) {
     let Some(number) = number else { return };
     into.line(path, number, hits > 0);
     if let Some((taken, all)) = conditions {
-        for branch in 0..all.min(64) {
-            into.branch(path, number, &branch.to_string(), branch < taken);
-        }
+        into.branches(path, number, taken.min(limits::LINE_BRANCHES), all.min(limits::LINE_BRANCHES));
     }
 }

@@ -1,6 +1,9 @@
 //! Which lines of the source code the tests of a job have run, from all its coverage files.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
 
 use crate::{
     cobertura, lcov, limits,
@@ -47,8 +50,10 @@ pub struct Coverage {
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     lines: BTreeMap<u32, bool>,
-    /// By the branch's line and its name there.
-    branches: BTreeMap<(u32, String), bool>,
+    /// By the branch's line and the hash of its name there.
+    branches: BTreeMap<(u32, u64), bool>,
+    /// Branches without names, by their line: how many of them were taken at most, and how many there are.
+    counted: BTreeMap<u32, (u32, u32)>,
 }
 
 /// Collects the coverage of one job from its files.
@@ -99,12 +104,23 @@ impl CoverageReader {
     /// Adds a branch of a line.
     pub(crate) fn branch(&mut self, path: &str, line: u32, name: &str, taken: bool) {
         let Some(lines) = self.lines_of(path) else { return };
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
         let mut new = false;
-        *lines.branches.entry((line, text::cut_name(name, 100).into_owned())).or_insert_with(|| {
+        *lines.branches.entry((line, hasher.finish())).or_insert_with(|| {
             new = true;
             false
         }) |= taken;
         self.count += usize::from(new);
+    }
+
+    /// Adds the branches of a line, of which the report says only how many there are and how many were taken: the first ones.
+    pub(crate) fn branches(&mut self, path: &str, line: u32, taken: u32, all: u32) {
+        let Some(lines) = self.lines_of(path) else { return };
+        let before = lines.counted.len();
+        let known = lines.counted.entry(line).or_default();
+        *known = (known.0.max(taken.min(all)), known.1.max(all));
+        self.count += lines.counted.len() - before;
     }
 
     fn lines_of(&mut self, path: &str) -> Option<&mut Lines> {
@@ -152,12 +168,12 @@ impl Lines {
                 total: share.total + 1,
             })
         };
-        CoveredFile {
-            path,
-            lines: share(&mut self.lines.values().copied()),
-            branches: share(&mut self.branches.values().copied()),
-            missed: missed(&self.lines),
-        }
+        let named = share(&mut self.branches.values().copied());
+        let branches = self.counted.values().fold(named, |share, (taken, all)| Share {
+            covered: share.covered + u64::from(*taken),
+            total: share.total + u64::from(*all),
+        });
+        CoveredFile { path, lines: share(&mut self.lines.values().copied()), branches, missed: missed(&self.lines) }
     }
 }
 

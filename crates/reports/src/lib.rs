@@ -6,9 +6,11 @@
 //! by `longshore run`. Pure.
 
 mod annotations;
+mod budget;
 mod cobertura;
 mod coverage;
 mod excerpt;
+mod json;
 mod junit;
 mod lcov;
 pub mod limits;
@@ -20,6 +22,7 @@ mod text;
 mod xml;
 
 pub use annotations::{Annotation, AnnotationList, Annotations, Level};
+pub use budget::Budget;
 pub use coverage::{Coverage, CoverageReader, CoveredFile, Share};
 pub use remark::{Remark, Remarks};
 pub use tests::{TestCase, TestResults, TestStatus, Tests};

@@ -1,6 +1,6 @@
 //! What is wrong with a report, for people.
 
-use crate::limits;
+use crate::{limits, text};
 
 /// One sentence about a report file: what is missing in what was read of it, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,10 +15,13 @@ pub struct Remark {
 pub struct Remarks(Vec<Remark>);
 
 impl Remarks {
-    /// Adds a remark. Those beyond [`limits::REMARKS`] are dropped: they repeat what the others say.
+    /// Adds a remark. Those beyond [`limits::REMARKS`] are dropped: they repeat what the others say. A parser's error quotes what it
+    /// has read, which may be the whole file, so texts are cut.
     pub fn add(&mut self, file: &str, text: impl Into<String>) {
         if self.0.len() < limits::REMARKS {
-            self.0.push(Remark { file: file.to_owned(), text: text.into() });
+            let cut = |text: &str, bytes| text::clean(&text::cut(text, bytes)).into_owned();
+            let (file, text) = (cut(file, limits::NAME_BYTES), cut(&text.into(), limits::MESSAGE_BYTES));
+            self.0.push(Remark { file, text });
         }
     }
 

@@ -1,23 +1,30 @@
 //! SARIF 2.1: results of static analysis. What is suppressed, passed, or gone since the baseline is not one.
+//!
+//! One result is in memory at a time, since a few bytes of a file would otherwise become many.
 
 use std::collections::HashMap;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::{
     annotations::{Annotation, Annotations, Level},
+    json::{Few, FewOf, for_each, problem},
     limits, paths, text,
 };
 
 #[derive(Deserialize)]
-struct Log {
-    runs: Option<Vec<Run>>,
+struct Log<'a> {
+    #[serde(borrow)]
+    runs: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Run {
-    tool: Option<Tool>,
-    results: Option<Vec<Finding>>,
+struct Run<'a> {
+    #[serde(borrow)]
+    tool: Option<&'a RawValue>,
+    #[serde(borrow)]
+    results: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -28,16 +35,22 @@ struct Tool {
 #[derive(Deserialize)]
 struct Driver {
     name: Option<String>,
-    rules: Option<Vec<Rule>>,
+    rules: Option<Few<Rule, { limits::RULES }>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Rule {
     id: Option<String>,
-    message_strings: Option<HashMap<String, Message>>,
+    message_strings: Option<FewOf<Template, 32>>,
     default_configuration: Option<Configuration>,
-    short_description: Option<Message>,
+    short_description: Option<Template>,
+}
+
+/// A text of a rule.
+#[derive(Deserialize)]
+struct Template {
+    text: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -54,8 +67,8 @@ struct Finding {
     kind: Option<String>,
     level: Option<String>,
     message: Option<Message>,
-    locations: Option<Vec<Location>>,
-    suppressions: Option<Vec<Suppression>>,
+    locations: Option<Few<Location, 100>>,
+    suppressions: Option<Few<Suppression, 100>>,
     baseline_state: Option<String>,
 }
 
@@ -74,7 +87,7 @@ struct Suppression {
 struct Message {
     text: Option<String>,
     id: Option<String>,
-    arguments: Option<Vec<String>>,
+    arguments: Option<Few<String, 10>>,
 }
 
 #[derive(Deserialize)]
@@ -105,22 +118,48 @@ struct Region {
 
 /// Reads a file. The error says what is wrong with it.
 pub(crate) fn read(json: &str, into: &mut Annotations) -> Result<(), String> {
-    let log: Log = serde_json::from_str(json).map_err(|error| format!("it is no SARIF: {error}"))?;
+    let no_sarif = |part: &str, error: &serde_json::Error| format!("it is no SARIF: {}", problem(json, part, error));
+    let log: Log<'_> = serde_json::from_str(json).map_err(|error| no_sarif(json, &error))?;
     let runs = log.runs.ok_or("it is no SARIF: it has no `runs`")?;
-    for run in runs {
-        let driver = run.tool.and_then(|tool| tool.driver);
-        let (tool, rules) = driver.map_or((None, Vec::new()), |driver| (driver.name, driver.rules.unwrap_or_default()));
-        // Cut once: it is on every result.
-        let tool = tool.map(|tool| text::cut(&tool, limits::NAME_BYTES).into_owned());
-        let places: HashMap<&str, usize> =
-            rules.iter().enumerate().filter_map(|(at, rule)| Some((rule.id.as_deref()?, at))).collect();
-        for finding in run.results.into_iter().flatten() {
-            if let Some(annotation) = finding.annotation(tool.as_deref(), &rules, &places) {
-                into.add(annotation);
-            }
+    let mut outcome = Ok(());
+    let mut too_many_rules = false;
+    for_each(runs, |run: Run<'_>| {
+        if outcome.is_ok() {
+            outcome = read_run(&run, into, &mut too_many_rules).map_err(|(part, error)| no_sarif(part, &error));
         }
+    })
+    .map_err(|error| no_sarif(runs.get(), &error))?;
+    outcome?;
+    if too_many_rules {
+        return Err(format!("a tool names more than {} rules: the others are not looked at", limits::RULES));
     }
     Ok(())
+}
+
+/// The part of a file that cannot be read, and why.
+type Unreadable<'a> = (&'a str, serde_json::Error);
+
+fn read_run<'a>(run: &Run<'a>, into: &mut Annotations, too_many_rules: &mut bool) -> Result<(), Unreadable<'a>> {
+    let tool: Option<Tool> = match run.tool {
+        Some(tool) => serde_json::from_str(tool.get()).map_err(|error| (tool.get(), error))?,
+        None => None,
+    };
+    let driver = tool.and_then(|tool| tool.driver);
+    let (tool, rules) = driver.map_or((None, None), |driver| (driver.name, driver.rules));
+    let rules = rules.unwrap_or_default();
+    *too_many_rules |= rules.left_out;
+    let rules = rules.items;
+    // Cut once: it is on every result.
+    let tool = tool.map(|tool| text::cut(&tool, limits::NAME_BYTES).into_owned());
+    let places: HashMap<&str, usize> =
+        rules.iter().enumerate().filter_map(|(at, rule)| Some((rule.id.as_deref()?, at))).collect();
+    let Some(results) = run.results else { return Ok(()) };
+    for_each(results, |finding: Finding| {
+        if let Some(annotation) = finding.annotation(tool.as_deref(), &rules, &places) {
+            into.add(annotation);
+        }
+    })
+    .map_err(|error| (results.get(), error))
 }
 
 impl Finding {
@@ -128,7 +167,7 @@ impl Finding {
         let suppressed = self
             .suppressions
             .iter()
-            .flatten()
+            .flat_map(|some| &some.items)
             .any(|one| one.status.as_deref().is_none_or(|status| status == "accepted"));
         let counts = self.kind.as_deref().is_none_or(|kind| matches!(kind, "fail" | "open" | "review"));
         if suppressed || !counts || self.baseline_state.as_deref() == Some("absent") {
@@ -148,7 +187,8 @@ impl Finding {
             Some(_) | None => Level::Warning,
         };
         let message = message(self.message, rule);
-        let physical = self.locations.into_iter().flatten().find_map(|location| location.physical_location);
+        let physical =
+            self.locations.into_iter().flat_map(|some| some.items).find_map(|location| location.physical_location);
         let (file, region) = physical.map_or((None, None), |physical| {
             (physical.artifact_location.and_then(|artifact| artifact.uri), physical.region)
         });
@@ -173,16 +213,20 @@ impl Finding {
 
 /// Returns the text of a message, which may stand with its rule.
 fn message(message: Option<Message>, rule: Option<&Rule>) -> String {
-    let arguments = message.as_ref().and_then(|message| message.arguments.as_deref()).unwrap_or_default();
+    let arguments = message.as_ref().and_then(|message| message.arguments.as_ref());
+    let arguments = arguments.map_or(&[][..], |some| &some.items);
     let (text, id) = message.as_ref().map_or((None, None), |message| (message.text.as_deref(), message.id.as_deref()));
-    let of_rule = || rule?.message_strings.as_ref()?.get(id?)?.text.as_deref();
+    let of_rule = || rule?.message_strings.as_ref()?.0.get(id?)?.text.as_deref();
     let description = || rule?.short_description.as_ref()?.text.as_deref();
     let text = text.or_else(of_rule).or_else(description).unwrap_or("no message");
     let mut text = text::cut(text, limits::MESSAGE_BYTES).into_owned();
-    for (at, argument) in arguments.iter().take(10).enumerate() {
-        // Both are cut first, so that a few bytes cannot become many.
-        text = text::cut(&text, limits::MESSAGE_BYTES)
-            .replace(&format!("{{{at}}}"), &text::cut(argument, limits::MESSAGE_BYTES));
+    for (at, argument) in arguments.iter().enumerate() {
+        // Both are cut first, and few are put in, so that a few bytes cannot become many.
+        text = text::cut(&text, limits::MESSAGE_BYTES).replacen(
+            &format!("{{{at}}}"),
+            &text::cut(argument, limits::MESSAGE_BYTES),
+            10,
+        );
     }
     text
 }

@@ -74,9 +74,12 @@ pub struct Tests {
     tests: Vec<TestCase>,
     /// Where the test of a suite and a name stands in `tests`.
     places: HashMap<(String, String), usize>,
+    /// Bytes of names, paths and messages in `tests`.
+    name_bytes: usize,
     output_bytes: usize,
-    /// Tests beyond the limit.
+    /// Tests beyond the limits.
     left_out: usize,
+    messages_left_out: usize,
     outputs_left_out: usize,
     remarks: Remarks,
 }
@@ -111,40 +114,52 @@ impl Tests {
     /// Adds a test. One that is there already is the same test tried again, or another one of the same name: it is failed if any of
     /// them is, so that no failure is hidden.
     pub(crate) fn add(&mut self, mut test: TestCase) {
-        if let Some(output) = &test.output {
-            self.output_bytes += output.len();
-            if self.output_bytes > limits::ALL_OUTPUT_BYTES {
-                self.output_bytes -= output.len();
-                self.outputs_left_out += 1;
-                test.output = None;
-            }
-        }
         let key = (test.suite.clone(), test.name.clone());
-        if let Some(place) = self.places.get(&key) {
-            let known = &mut self.tests[*place];
+        if let Some(place) = self.places.get(&key).copied() {
+            let known = &mut self.tests[place];
             known.flaky |= test.flaky || (known.status == TestStatus::Failed && test.status == TestStatus::Passed);
             known.duration_ms = match (known.duration_ms, test.duration_ms) {
                 (Some(one), Some(other)) => Some(one.saturating_add(other)),
                 (one, other) => one.or(other),
             };
             if test.status > known.status {
+                self.charge_texts(&mut test);
+                let known = &mut self.tests[place];
                 (known.status, known.message, known.output) = (test.status, test.message, test.output);
             }
             return;
         }
-        if self.tests.len() >= limits::TESTS {
+        let names = test.suite.len() + test.name.len() + test.file.as_ref().map_or(0, String::len);
+        if self.tests.len() >= limits::TESTS || self.name_bytes + names > limits::ALL_NAME_BYTES {
             self.left_out += 1;
             return;
         }
+        self.name_bytes += names;
+        self.charge_texts(&mut test);
         self.places.insert(key, self.tests.len());
         self.tests.push(test);
+    }
+
+    /// Takes a test's message and output from what the job may keep of them, or removes them.
+    fn charge_texts(&mut self, test: &mut TestCase) {
+        if !fits(&mut self.name_bytes, limits::ALL_NAME_BYTES, &mut test.message) {
+            self.messages_left_out += 1;
+        }
+        if !fits(&mut self.output_bytes, limits::ALL_OUTPUT_BYTES, &mut test.output) {
+            self.outputs_left_out += 1;
+        }
     }
 
     #[must_use]
     pub fn finish(mut self) -> TestResults {
         if self.left_out > 0 {
-            let (kept, all) = (limits::TESTS, limits::TESTS + self.left_out);
+            let (kept, all) = (self.tests.len(), self.tests.len() + self.left_out);
             self.remarks.add("", format!("the job reports {all} tests, and the first {kept} of them are kept"));
+        }
+        if self.messages_left_out > 0 {
+            let (limit, count) = (limits::ALL_NAME_BYTES >> 20, self.messages_left_out);
+            self.remarks
+                .add("", format!("{limit} MiB of tests' names and messages are kept; {count} more messages are not"));
         }
         if self.outputs_left_out > 0 {
             let (limit, count) = (limits::ALL_OUTPUT_BYTES >> 20, self.outputs_left_out);
@@ -153,4 +168,16 @@ impl Tests {
         }
         TestResults { tests: self.tests, remarks: self.remarks.into_vec() }
     }
+}
+
+/// Adds a text's bytes to those that are used. Removes the text if they are too many, and returns whether it stays.
+fn fits(used: &mut usize, limit: usize, text: &mut Option<String>) -> bool {
+    let bytes = text.as_ref().map_or(0, String::len);
+    let fits = *used + bytes <= limit;
+    if fits {
+        *used += bytes
+    } else {
+        *text = None
+    }
+    fits
 }

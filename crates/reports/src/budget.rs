@@ -1,0 +1,51 @@
+//! What all reports of one job may take together, whatever their formats.
+
+use std::time::Duration;
+
+use crate::limits;
+
+/// Decides which files of one job are read.
+#[derive(Debug, Default)]
+pub struct Budget {
+    /// Bytes of the files that are read.
+    bytes: u64,
+}
+
+impl Budget {
+    /// Takes a file's bytes, before it is opened. `elapsed` is the time since the first file.
+    ///
+    /// # Errors
+    /// A sentence for people: why the file is not read.
+    pub fn take(&mut self, bytes: u64, elapsed: Duration) -> Result<(), String> {
+        if bytes > limits::FILE_BYTES as u64 {
+            return Err(format!("it has {} MiB, and at most {} MiB are read", bytes >> 20, limits::FILE_BYTES >> 20));
+        }
+        let all = self.bytes.saturating_add(bytes);
+        if all > limits::JOB_BYTES {
+            let limit = limits::JOB_BYTES >> 20;
+            return Err(format!("it is not read: the job's reports have more than {limit} MiB together"));
+        }
+        if elapsed > limits::JOB_TIME {
+            let limit = limits::JOB_TIME.as_secs();
+            return Err(format!("it is not read: the job's other reports took longer than {limit} seconds"));
+        }
+        self.bytes = all;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn files_are_read_while_there_are_bytes_and_time() {
+        let mut budget = Budget::default();
+        let file = limits::FILE_BYTES as u64;
+        assert!(budget.take(file + 1, Duration::ZERO).is_err_and(|why| why.contains("at most 64 MiB")));
+        assert_eq!(budget.take(file, Duration::ZERO), Ok(()));
+        assert!(budget.take(1, limits::JOB_TIME * 2).is_err_and(|why| why.contains("60 seconds")));
+        assert_eq!(budget.take(file, limits::JOB_TIME), Ok(()));
+        assert!(budget.take(1, Duration::ZERO).is_err_and(|why| why.contains("128 MiB together")));
+    }
+}
