@@ -38,7 +38,7 @@ pub fn objects(instance: &str, kinds: &[&str]) -> Vec<String> {
     found
 }
 
-/// Removes everything of an instance, except the agent, which all instances of one version share. Requests of a server
+/// Removes everything of an instance, except the agent's volume and image, which all instances of one version share. Requests of a server
 /// that has ended may still be in progress, so nothing may be left twice in a row. Reports what cannot be removed after
 /// a while; `make test` finds it too.
 pub fn remove_all(instance: &str) {
@@ -58,7 +58,8 @@ fn remove_what_is_there(instance: &str) -> bool {
     let mut any = false;
     let filter = format!("label=longshore.instance={instance}");
     for (list, remove) in [
-        (&["ps", "-a", "--format", "{{.ID}} {{.Label \"longshore.kind\"}}"][..], &["rm", "-f", "-v"][..]),
+        // A container of the agent's is one that brings it or runs a task of it, and belongs to one instance.
+        (&["ps", "-a", "--format", "{{.ID}} container"][..], &["rm", "-f", "-v"][..]),
         (&["volume", "ls", "--format", "{{.Name}} {{.Label \"longshore.kind\"}}"], &["volume", "rm", "-f"]),
         (&["network", "ls", "--format", "{{.ID}} {{.Label \"longshore.kind\"}}"], &["network", "rm"]),
         // What jobs with Docker have built.
