@@ -1,7 +1,7 @@
 //! Artifacts as answers: their JSON, who may see them, and their files as bodies. Shared by routes and pages.
 
 use std::{
-    io::{self, Read as _, Seek as _, Write},
+    io::{self, Read as _, Seek as _},
     time::Duration,
 };
 
@@ -15,13 +15,13 @@ use longshore_core::{
     ArtifactFile, ArtifactId, JobId, Timestamp,
     access::{Action, Object},
 };
-use longshore_files::artifacts::{BlobFile, Blobs, ZipWriter};
+use longshore_files::artifacts::{BlobFile, Blobs, Pieces, ZipWriter};
 use longshore_store::{
     Store,
     artifacts::{self, Artifact},
 };
 use serde::Serialize;
-use tokio::{runtime::Handle, sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use crate::{auth::Caller, error::ApiError, range::Wanted};
@@ -150,7 +150,7 @@ fn pieces_of(file: BlobFile, bytes: u64) -> impl Stream<Item = io::Result<Bytes>
 /// Answers with all files of an artifact as a zip, which is made while it is sent.
 pub(crate) fn send_zip(store: &Store, artifact: &Artifact) -> Result<Response, ApiError> {
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
-    let out = Pieces { sender: sender.clone(), piece: Vec::new(), patience: PATIENCE };
+    let out = Pieces::new(sender.clone(), Some(PATIENCE));
     let writing = write_zip(store.clone(), artifact.id, out);
     tokio::spawn(async move {
         // A body that breaks off is no zip, and the client sees that.
@@ -184,35 +184,6 @@ async fn write_zip(store: Store, id: ArtifactId, out: Pieces) -> io::Result<()> 
 fn add_to_zip(zip: &mut ZipWriter<Pieces>, blobs: &Blobs, file: &ArtifactFile) -> io::Result<()> {
     let opened = blobs.open(&file.blob)?.ok_or(io::ErrorKind::NotFound)?;
     zip.add(&file.path, file.executable, file.bytes, opened)
-}
-
-/// Sends what is written to it, piece by piece. Blocks while the client does not read, as long as its patience lasts.
-struct Pieces {
-    sender: mpsc::Sender<io::Result<Bytes>>,
-    piece: Vec<u8>,
-    patience: Duration,
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.piece.extend_from_slice(bytes);
-        if self.piece.len() >= PIECE {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let piece = std::mem::take(&mut self.piece);
-        if piece.is_empty() {
-            return Ok(());
-        }
-        match Handle::current().block_on(timeout(self.patience, self.sender.send(Ok(piece.into())))) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of the zip")),
-        }
-    }
 }
 
 fn received(pieces: mpsc::Receiver<io::Result<Bytes>>) -> impl Stream<Item = io::Result<Bytes>> {
@@ -269,6 +240,10 @@ pub(crate) fn is_shown(content_type: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use tokio::time::timeout;
+
     use super::*;
 
     #[test]
@@ -283,13 +258,13 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_takes_nothing_of_a_zip_holds_no_thread() {
         let (sender, mut pieces) = mpsc::channel(1);
-        let mut out = Pieces { sender, piece: Vec::new(), patience: Duration::from_millis(20) };
+        let mut out = Pieces::new(sender, Some(Duration::from_millis(20)));
         let written = tokio::task::spawn_blocking(move || {
-            (out.write(&[1; PIECE]).is_ok(), out.write(&[2; PIECE]).map_err(|error| error.kind()))
+            (out.write(&[1; Pieces::LENGTH]).is_ok(), out.write(&[2; Pieces::LENGTH]).map_err(|error| error.kind()))
         });
         let written = timeout(Duration::from_secs(60), written).await.unwrap().unwrap();
         assert_eq!(written, (true, Err(io::ErrorKind::TimedOut)));
-        assert_eq!(pieces.recv().await.unwrap().unwrap().len(), PIECE);
+        assert_eq!(pieces.recv().await.unwrap().unwrap().len(), Pieces::LENGTH);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::{future::BoxFuture, stream};
 use longshore_core::{ArtifactFile, ErrorKind, JobPlan, Outcome, Timestamp, plan::Need};
 use longshore_executor::{CheckoutSource, CheckoutStream};
-use longshore_files::artifacts::Blobs;
+use longshore_files::artifacts::{Blobs, Pieces};
 use longshore_store::{
     Store, StoreError,
     artifacts::{self, Artifact},
@@ -27,8 +27,7 @@ use tokio_util::io::StreamReader;
 const ALL: &str = "*";
 /// Files that one query returns.
 const PAGE: u32 = 500;
-/// Bytes of the tar in one piece, and how many pieces may wait.
-const PIECE: usize = 256 << 10;
+/// How many pieces of the tar may wait.
 const AHEAD: usize = 4;
 
 /// A file, and whose it is.
@@ -141,7 +140,7 @@ fn tar_of(
 ) -> StreamReader<impl futures_util::Stream<Item = io::Result<Bytes>> + Send, Bytes> {
     let (sender, pieces) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
-        let out = Pieces { sender: sender.clone(), piece: Vec::new() };
+        let out = Pieces::new(sender.clone(), None);
         if let Err(error) = write_tar(&blobs, &files, out) {
             let _ = sender.blocking_send(Err(error));
         }
@@ -163,26 +162,4 @@ fn write_tar(blobs: &Blobs, files: &[(String, ArtifactFile, Timestamp)], out: Pi
         tar.append_data(&mut header, path, opened)?;
     }
     tar.into_inner()?.flush()
-}
-
-/// Sends what is written to it, piece by piece.
-struct Pieces {
-    sender: mpsc::Sender<io::Result<Bytes>>,
-    piece: Vec<u8>,
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.piece.extend_from_slice(bytes);
-        if self.piece.len() >= PIECE {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let piece = std::mem::take(&mut self.piece);
-        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-        if piece.is_empty() { Ok(()) } else { self.sender.blocking_send(Ok(piece.into())).map_err(gone) }
-    }
 }

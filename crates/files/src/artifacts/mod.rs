@@ -8,8 +8,10 @@
 mod blobs;
 mod incoming;
 mod patient;
+mod pieces;
 mod zip;
 
 pub use blobs::{BlobFile, Blobs, Removal};
 pub use incoming::{Incoming, IncomingLimits, Left, LeftFile};
+pub use pieces::Pieces;
 pub use zip::ZipWriter;
