@@ -9,6 +9,7 @@ set -euo pipefail
 steps=10
 first_log=$logs/tests.log
 second_log=$logs/tests-second-engine.log
+browser_log=$logs/tests-browser.log
 mkdir -p "$logs"
 : >"$second_log"
 
@@ -57,22 +58,39 @@ forget_agents() {
     DOCKER_HOST=$1 xargs -r docker image rm >/dev/null 2>&1 || true
 }
 
-# on_engine ENGINE ARGUMENT...: runs cargo test, and checks that it leaves nothing there.
-on_engine() {
-  local engine=$1 others status=0
-  shift
-  others=$(ours "$engine" | awk '{ print $1 }' | sort -u | tr '\n' ' ')
-  cargo test --locked --no-fail-fast "$@" || status=1
-  forget_agents "$engine"
-  leftovers "$engine" "$others" || status=1
-  return $status
+# instances ENGINE: prints the instances that have something there, on one line.
+instances() {
+  ours "$1" | awk '{ print $1 }' | sort -u | tr '\n' ' '
+}
+
+# nothing_left ENGINE INSTANCES: removes the agents, and checks that the tests left nothing else of instances that were not there before.
+nothing_left() {
+  forget_agents "$1"
+  leftovers "$1" "$2"
+}
+
+# Tests are selected by name from the whole workspace: with the features of one crate alone everything would be compiled again.
+tests() {
+  cargo test --locked --no-fail-fast --workspace "$@"
+}
+
+# names_of_tests: prints `--test NAME` for each file of tests but the browser's, one word per line.
+names_of_tests() {
+  cargo metadata --locked --no-deps --format-version 1 | python3 -c '
+import json, sys
+for package in json.load(sys.stdin)["packages"]:
+    for target in package["targets"]:
+        if target["kind"] == ["test"] and target["name"] != "browser":
+            print("--test", target["name"], sep="\n")'
 }
 
 engine_docker_on_second() {
-  # Selects the tests by name from the whole workspace: with other features everything would be compiled again.
-  local names=() test
+  local names=() test others status=0
   for test in crates/engine-docker/tests/*.rs; do names+=(--test "$(basename "$test" .rs)"); done
-  DOCKER_HOST=$second LONGSHORE_TEST_DOCKER_HOST=$second on_engine "$second" --workspace "${names[@]}"
+  others=$(instances "$second")
+  DOCKER_HOST=$second LONGSHORE_TEST_DOCKER_HOST=$second tests "${names[@]}" || status=1
+  nothing_left "$second" "$others" || status=1
+  return $status
 }
 
 # make_images: makes the images, and starts the second engine with its own. Its address goes to $second_address, which stays empty if
@@ -134,19 +152,33 @@ second=$(cat "$second_address")
 # The tests mostly wait for engines.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 step "Tests, on Docker $(docker version --format '{{.Server.Version}}')${second:+; those of engine-docker on a second engine beside them}"
-if [ -n "$second" ]; then
-  engine_docker_on_second >"$second_log" 2>&1 &
-  second_tests=$!
-fi
 status=0
-on_engine "$first" --workspace 2>&1 | tee "$first_log" || status=1
+others=$(instances "$first")
+# The browser's tests take as long as a third of all others.
+{
+  beside=0
+  if [ -n "$second" ]; then engine_docker_on_second >"$second_log" 2>&1 || beside=1; fi
+  tests --test browser >"$browser_log" 2>&1 || beside=1
+  exit $beside
+} &
+beside=$!
+mapfile -t names < <(names_of_tests)
+{
+  most=0
+  tests --lib --bins "${names[@]}" || most=1
+  tests --doc || most=1
+  exit $most
+} 2>&1 | tee "$first_log" || status=1
+wait "$beside" || status=1
 if [ -n "$second" ]; then
   say "      on Docker $(DOCKER_HOST=$second docker version --format '{{.Server.Version}}')"
-  wait "$second_tests" || status=1
   cat "$second_log"
 fi
+say "      in the browser"
+cat "$browser_log"
+nothing_left "$first" "$others" || status=1
 
 step "Done"
 awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
-  END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$first_log" "$second_log"
+  END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$first_log" "$second_log" "$browser_log"
 exit $status
