@@ -33,14 +33,18 @@ impl Tree {
         std::fs::write(path, text).expect("written");
     }
 
-    fn longshore(&self, args: &[&str]) -> Output {
-        Command::new(server::program())
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(server::program());
+        command
             .args(args)
             .current_dir(self.dir.path())
             .env("LONGSHORE_DOCKER_HOST", engine::docker_host())
-            .env("LONGSHORE_INSTANCE", &self.instance)
-            .output()
-            .expect("the program runs")
+            .env("LONGSHORE_INSTANCE", &self.instance);
+        command
+    }
+
+    fn longshore(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("the program runs")
     }
 
     fn exit_code(&self, args: &[&str]) -> Option<i32> {
@@ -89,6 +93,23 @@ fn a_run_leaves_nothing_but_a_sandbox_which_the_next_one_takes() {
         assert_eq!(engine::objects(&tree.instance, &["job", "volume"]), [""; 0]);
         assert_eq!(engine::objects(&tree.instance, &["sandbox"]).len(), 1);
     }
+}
+
+#[test]
+fn a_run_asks_no_git_host() {
+    let tree = Tree::new(&one_step("sleep 0.5"));
+    let folder = tempfile::tempdir().unwrap();
+    let (program, log) = (folder.path().join("git"), folder.path().join("log"));
+    let path = std::env::var("PATH").unwrap();
+    let script = format!("#!/bin/sh\necho \"$*\" >> '{}'\nPATH='{path}' exec git \"$@\"\n", log.display());
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{path}", folder.path().display());
+    let output = tree.command(&["run"]).env("PATH", path).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", out(&output));
+    let started = std::fs::read_to_string(&log).unwrap();
+    assert!(started.contains("rev-parse"), "{started}");
+    assert!(!["ls-remote", "fetch"].iter().any(|word| started.contains(word)), "{started}");
 }
 
 #[test]

@@ -30,6 +30,7 @@ use longshore_store::{
     jobs::{self, Job},
     logs,
     repos::{self, NewRepo},
+    schedules,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
@@ -374,6 +375,8 @@ async fn create(store: &Store, event: Event, plan: BuildPlan) -> anyhow::Result<
     let now = Timestamp::now();
     let mut tx = store.write().await?;
     let repo = repos::create(&mut tx, &local("local"), now).await?;
+    // Otherwise the scheduler would ask its address for a default branch and its schedules.
+    schedules::discovered(&mut tx, repo.id, &BTreeMap::new()).await?;
     let build = NewBuild {
         repo: repo.id,
         event,

@@ -3,7 +3,6 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use longshore_git::Git;
-use longshore_store::schedules;
 
 use crate::{NONE, PIPELINE, World, push};
 
@@ -22,10 +21,6 @@ async fn from_a_push_to_its_build_git_is_started_a_few_times() {
     std::fs::write(&program, script).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let world = World::with_git("git", PIPELINE, Git::default().with_program(&program)).await;
-    // A new repository is looked at once in the background, which starts git as well.
-    while !schedules::unknown(&world.store).await.unwrap().is_empty() {
-        tokio::task::yield_now().await;
-    }
     let first = world.repository.git(&["rev-parse", "HEAD"]);
     world.build(&world.told("push", "id:1", &push("refs/heads/main", NONE, &first, 1)).await).await;
     let commit = world.repository.commit("next");

@@ -28,6 +28,7 @@ use longshore_store::{
     builds::{self, Build},
     deliveries::{self, Delivery, DeliveryStatus, NewDelivery},
     repos::{self, NewRepo, Repo},
+    schedules,
 };
 use serde_json::{Value, json};
 use support::{GitHost, Options, Repository};
@@ -84,6 +85,10 @@ impl World {
             &tasks,
             &shutdown,
         );
+        // A new repository is looked at once in the background, which fetches from its host.
+        while !schedules::unknown(&store).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
         Self {
             repository,
             store,
