@@ -145,6 +145,28 @@ fn a_shared_cache_is_one_folder_that_all_jobs_write_into() {
 }
 
 #[test]
+fn a_cache_that_cannot_be_measured_is_let_go_and_the_others_stay() {
+    let world = World::start();
+    let name = "n".repeat(200);
+    let (build, log) = push(
+        &world,
+        &pipeline(&format!(
+            "cache: [{{ path: flat, key: flat }}, {{ path: deep, key: deep }}]\nsteps:\n  - run: echo x > flat/x; cd deep; for i in $(seq 30); do mkdir {name} && cd -P {name}; done"
+        )),
+        &[],
+    );
+    assert_eq!(build["status"], "success", "{log}");
+    let kept = until("the cache to be let go, and the other to be measured", || {
+        let caches = world.api().get(&format!("/api/v1/repos/{}/caches", world.repo));
+        let items = caches["items"].as_array()?;
+        (items.len() == 1 && items[0]["bytes"].is_u64()).then(|| text(&items[0], "key"))
+    });
+    assert_eq!(kept, "flat");
+    world.nothing_is_left();
+    layers_left(&world, 1);
+}
+
+#[test]
 fn steps_with_an_image_of_their_own_have_the_jobs_caches() {
     let world = World::start();
     let caching = format!(

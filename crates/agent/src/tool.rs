@@ -17,10 +17,8 @@ pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
     match words.as_slice() {
         ["copy", from, to] => copy(Path::new(from), Path::new(to)),
         ["measure", paths @ ..] => {
-            for path in paths {
-                writeln!(io::stdout(), "{}", measure(Path::new(path))?)?;
-            }
-            Ok(())
+            let sizes: String = paths.iter().map(|path| size_line(Path::new(path))).collect();
+            io::stdout().write_all(sizes.as_bytes())
         }
         ["disk", path] => {
             let disk = rustix::fs::statvfs(*path)?;
@@ -112,15 +110,26 @@ fn set_facts(path: &Path, facts: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the bytes on the disk of everything in a folder. Files with several names count once.
+/// Returns a line with the size of a folder, or why it cannot be measured: one that cannot hides no other.
+fn size_line(folder: &Path) -> String {
+    match measure(folder) {
+        Ok(bytes) => format!("{bytes}\n"),
+        Err(error) => format!("{error}\n"),
+    }
+}
+
+/// Returns the bytes on the disk of everything in a folder. Files with several names count once, and what a job removes meanwhile not
+/// at all.
 fn measure(folder: &Path) -> io::Result<u64> {
+    fs::symlink_metadata(folder)?;
     let mut bytes = 0;
     let mut seen = HashSet::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            let found = fs::symlink_metadata(entry.path())?;
+        let Some(entries) = if_there(fs::read_dir(&folder))? else { continue };
+        for entry in entries {
+            let Some(entry) = if_there(entry)? else { continue };
+            let Some(found) = if_there(fs::symlink_metadata(entry.path()))? else { continue };
             if found.nlink() < 2 || found.is_dir() || seen.insert((found.dev(), found.ino())) {
                 bytes += found.blocks() * 512;
             }
@@ -130,6 +139,14 @@ fn measure(folder: &Path) -> io::Result<u64> {
         }
     }
     Ok(bytes)
+}
+
+/// Returns `None` of what is gone.
+fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 /// Makes what [`try_overlay`] expects below it.
@@ -192,6 +209,24 @@ mod tests {
         assert_eq!(fs::read_link(to.join("up")).unwrap(), Path::new(".."));
         assert_eq!(fs::read_to_string(to.join("a/b/again")).unwrap(), "text");
         assert!(measure(&to).unwrap() >= 4096 && measure(&to).unwrap() < 1 << 20);
+    }
+
+    #[test]
+    fn a_folder_that_is_nested_too_deep_to_be_measured_says_so_in_one_line() {
+        use rustix::fs::OFlags;
+
+        let dir = tempfile::tempdir().unwrap();
+        let name = "n".repeat(200);
+        let mut folder: std::os::fd::OwnedFd = fs::File::open(dir.path()).unwrap().into();
+        for _ in 0..30 {
+            rustix::fs::mkdirat(&folder, &name, Mode::RWXU).unwrap();
+            folder = rustix::fs::openat(&folder, &name, OFlags::DIRECTORY, Mode::empty()).unwrap();
+        }
+        let line = size_line(dir.path());
+        assert!(line.contains("too long") && line.ends_with('\n') && line.lines().count() == 1, "{line}");
+        let flat = tempfile::tempdir().unwrap();
+        fs::write(flat.path().join("file"), "text").unwrap();
+        assert!(size_line(flat.path()).trim().parse::<u64>().unwrap() >= 4096);
     }
 
     #[test]

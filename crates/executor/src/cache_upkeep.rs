@@ -24,24 +24,43 @@ impl Executor {
         Ok(volumes)
     }
 
-    /// Returns the bytes that each of these volumes takes on the engine's disk.
+    /// Returns the bytes that each of these volumes takes on the engine's disk, or why it cannot be measured.
     ///
     /// # Errors
-    /// Those of the engine. If one volume is gone, none is measured.
-    pub async fn measure_volumes(&self, volumes: &[VolumeName]) -> Result<Vec<u64>, EngineError> {
+    /// Those of an engine that cannot be asked.
+    pub async fn measure_volumes(&self, volumes: &[VolumeName]) -> Result<Vec<Result<u64, String>>, EngineError> {
         let mut sizes = Vec::with_capacity(volumes.len());
         for some in volumes.chunks(AT_ONCE) {
-            let places: Vec<String> = (0..some.len()).map(|at| format!("/longshore/volumes/{at}")).collect();
-            let arguments: Vec<&str> = std::iter::once("measure").chain(places.iter().map(String::as_str)).collect();
-            let printed = self.engine.run_tool(&ToolSpec { arguments: &arguments, read: some, write: &[] }).await?;
-            let measured: Vec<u64> = printed.lines().filter_map(|line| line.trim().parse().ok()).collect();
-            if measured.len() != some.len() {
-                let reason = format!("{} volumes, and {} sizes", some.len(), measured.len());
-                return Err(EngineError::Local { what: "volumes cannot be measured", reason });
+            match self.measure_together(some).await {
+                Ok(measured) => sizes.extend(measured),
+                // What is in one of them may have ended the program: one by one, it hides no other.
+                Err(EngineError::Local { .. }) => {
+                    for one in some {
+                        match self.measure_together(std::slice::from_ref(one)).await {
+                            Ok(measured) => sizes.extend(measured),
+                            Err(error @ EngineError::Local { .. }) => sizes.push(Err(error.to_string())),
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
+                Err(error) => return Err(error),
             }
-            sizes.extend(measured);
         }
         Ok(sizes)
+    }
+
+    /// Measures volumes in one container.
+    async fn measure_together(&self, volumes: &[VolumeName]) -> Result<Vec<Result<u64, String>>, EngineError> {
+        let places: Vec<String> = (0..volumes.len()).map(|at| format!("/longshore/volumes/{at}")).collect();
+        let arguments: Vec<&str> = std::iter::once("measure").chain(places.iter().map(String::as_str)).collect();
+        let printed = self.engine.run_tool(&ToolSpec { arguments: &arguments, read: volumes, write: &[] }).await?;
+        let measured: Vec<Result<u64, String>> =
+            printed.lines().map(|line| line.trim().parse().map_err(|_| line.trim().to_owned())).collect();
+        if measured.len() != volumes.len() {
+            let reason = format!("{} volumes, and {} sizes", volumes.len(), measured.len());
+            return Err(EngineError::Local { what: "volumes cannot be measured", reason });
+        }
+        Ok(measured)
     }
 
     /// Copies what these layers have, the topmost first, into one new volume. What is half copied when it fails is removed.

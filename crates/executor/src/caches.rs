@@ -49,12 +49,15 @@ pub(crate) struct Caches<'a> {
     pub(crate) engine: &'a dyn Engine,
     pub(crate) build: BuildId,
     pub(crate) attempt: AttemptId,
+    /// The most bytes in a volume.
+    pub(crate) disk: Option<u64>,
     pub(crate) caches: &'a JobCaches,
 }
 
 impl<'a> Caches<'a> {
     pub(crate) fn of(engine: &'a dyn Engine, request: &'a JobRequest) -> Self {
-        Self { engine, build: request.build, attempt: request.attempt_id(), caches: &request.caches }
+        let (build, attempt, disk) = (request.build, request.attempt_id(), request.limits.disk);
+        Self { engine, build, attempt, disk, caches: &request.caches }
     }
 
     /// Creates the volumes. Returns their mounts, and a line for each cache for the job's log.
@@ -153,7 +156,7 @@ impl<'a> Caches<'a> {
     async fn create(&self, name: &VolumeName, content: VolumeContent<'_>) -> Result<(), EngineError> {
         let of = Some((self.build, self.attempt));
         let of = of.filter(|_| name.as_str().starts_with("longshore-cache-"));
-        self.engine.create_volume(&VolumeSpec { name, of, content, disk: None }).await
+        self.engine.create_volume(&VolumeSpec { name, of, content, disk: self.disk }).await
     }
 
     async fn remove_overlay(&self, names: &Names) {

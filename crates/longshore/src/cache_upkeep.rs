@@ -7,7 +7,7 @@ use std::{
 };
 
 use longshore_core::{JobId, Timestamp, outcome::human_bytes};
-use longshore_executor::{Executor, names::VolumeName};
+use longshore_executor::{EngineError, Executor, names::VolumeName};
 use longshore_store::{
     ChangeKind, Store, StoreError,
     caches::{self, Entry},
@@ -27,7 +27,7 @@ pub(crate) enum UpkeepError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Engine(#[from] longshore_executor::EngineError),
+    Engine(#[from] EngineError),
 }
 
 /// Looks after the caches of one server, or of all runs of a user.
@@ -68,8 +68,12 @@ impl Upkeep {
     /// Does everything once.
     pub(crate) async fn pass(&self) -> Result<(), UpkeepError> {
         self.sweep().await?;
-        self.measure().await?;
-        self.shrink().await?;
+        // A full disk has no room for the container that measures, and needs the caches to shrink.
+        let unmeasured = self.measure().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "no cache can be measured now: the sizes that are known count");
+            BTreeSet::new()
+        });
+        self.shrink(&unmeasured).await?;
         self.flatten().await?;
         Ok(())
     }
@@ -96,8 +100,9 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Measures volumes whose size is not known. Those of shared caches grow, so they are measured each time.
-    async fn measure(&self) -> Result<(), UpkeepError> {
+    /// Measures volumes whose size is not known. Those of shared caches grow, so they are measured each time. Returns those that cannot
+    /// be measured.
+    async fn measure(&self) -> Result<BTreeSet<String>, UpkeepError> {
         let entries = caches::by_last_use(self.caches.store()).await?;
         let known = caches::volume_sizes(self.caches.store()).await?;
         let unknown: BTreeSet<&String> = entries
@@ -106,26 +111,45 @@ impl Upkeep {
             .filter(|(shared, volume)| *shared || !known.contains_key(*volume))
             .map(|(_, volume)| volume)
             .collect();
-        let there: BTreeSet<VolumeName> = if unknown.is_empty() { return Ok(()) } else { self.volumes_there().await? };
+        let there: BTreeSet<VolumeName> =
+            if unknown.is_empty() { return Ok(BTreeSet::new()) } else { self.volumes_there().await? };
         let volumes: Vec<VolumeName> =
             unknown.into_iter().filter_map(|name| there.get(&VolumeName::new(name.as_str()).ok()?).cloned()).collect();
         let sizes = self.executor.measure_volumes(&volumes).await?;
-        let measured: Vec<(String, u64)> = volumes.iter().map(ToString::to_string).zip(sizes).collect();
+        let (mut measured, mut unmeasured) = (Vec::new(), BTreeSet::new());
+        for (volume, size) in volumes.iter().map(ToString::to_string).zip(sizes) {
+            match size {
+                Ok(bytes) => measured.push((volume, bytes)),
+                Err(why) => {
+                    tracing::warn!(volume, why, "a volume cannot be measured, so the caches in it are let go");
+                    unmeasured.insert(volume);
+                }
+            }
+        }
         let mut tx = self.caches.store().write().await?;
         caches::set_sizes(&mut tx, &measured).await?;
         tx.commit().await?;
-        Ok(())
+        Ok(unmeasured)
     }
 
     async fn volumes_there(&self) -> Result<BTreeSet<VolumeName>, UpkeepError> {
         Ok(self.executor.cache_volumes().await?.into_iter().map(|volume| volume.name).collect())
     }
 
-    /// Lets entries go until the rest fits into the budget, those used longest ago first.
-    async fn shrink(&self) -> Result<(), UpkeepError> {
+    /// Lets entries go until the rest fits into the budget, those used longest ago first. Before them go those that cannot be measured:
+    /// they may take any size.
+    async fn shrink(&self, unmeasured: &BTreeSet<String>) -> Result<(), UpkeepError> {
         let sizes = caches::volume_sizes(self.caches.store()).await?;
-        let mut entries = caches::by_last_use(self.caches.store()).await?;
+        let mut entries = Vec::new();
         let mut removed = false;
+        for entry in caches::by_last_use(self.caches.store()).await? {
+            let unknown = entry.layers.iter().flatten().any(|volume| unmeasured.contains(volume));
+            if unknown && self.let_go(&entry, "it cannot be measured").await? {
+                removed = true;
+            } else {
+                entries.push(entry);
+            }
+        }
         let mut at = 0;
         while total(&entries, &sizes) > self.budget && at < entries.len() {
             if self.let_go(&entries[at], "the caches take more than their budget").await? {
@@ -160,7 +184,16 @@ impl Upkeep {
                 continue;
             };
             let begun = std::time::Instant::now();
-            let flat = self.executor.flatten_layers(&layers).await?;
+            let flat = match self.executor.flatten_layers(&layers).await {
+                Ok(flat) => flat,
+                // What cannot be copied now can never be, and each pass would try it again.
+                Err(EngineError::Local { what, reason }) => {
+                    tracing::warn!(key = entry.key, what, reason, "a cache cannot be flattened");
+                    self.let_go(&entry, "it cannot be flattened").await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let mut after = entry.layers.clone();
             after[deep] = vec![flat.to_string()];
             let mut tx = self.caches.store().write().await?;

@@ -116,6 +116,36 @@ async fn a_new_cache_is_an_empty_volume_that_a_green_job_keeps() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_job_writes_into_its_caches_has_the_limit_of_its_disk() {
+    let world = World::new();
+    let found = entry(&world.engine, "older", &[&["a"]]);
+    let (mut request, told) = with(vec![cache(&["new"], None), cache(&["known"], Some(found))]);
+    request.limits.disk = Some(1 << 30);
+    world.run(request).await;
+    let limits = world.engine.volume_limits();
+    let of_caches: Vec<_> = limits.iter().filter(|(name, _)| name.as_str().starts_with("longshore-cache-")).collect();
+    assert_eq!(of_caches.len(), 4, "{limits:?}");
+    assert!(of_caches.iter().all(|(_, limit)| **limit == Some(1 << 30)), "{limits:?}");
+    end(world, &told).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_ends_the_program_that_measures_it_hides_the_size_of_no_other() {
+    let world = World::new();
+    let names = ["one", "endless", "two"].map(|name| VolumeName::new(name).unwrap());
+    names.iter().for_each(|name| world.engine.add_volume(name.as_str()));
+    let sizes = world.executor.measure_volumes(&names).await.unwrap();
+    assert_eq!((sizes[0].as_ref(), sizes[2].as_ref()), (Ok(&4096), Ok(&4096)));
+    assert!(sizes[1].as_ref().unwrap_err().contains("it was killed"), "{sizes:?}");
+    world.engine.fail(Verb::RunTool, away());
+    assert!(world.executor.measure_volumes(&names).await.is_err(), "an engine that is away says nothing of volumes");
+    for name in names {
+        assert!(world.executor.remove_volume(&name).await);
+    }
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_entry_is_overlaid_and_a_new_key_is_a_layer_over_it() {
     let world = World::new();
     let found = entry(&world.engine, "older", &[&["b", "a"]]);

@@ -88,6 +88,8 @@ struct State {
     volumes: BTreeMap<VolumeName, VolumeObject>,
     /// The layers of each overlay that was made, the topmost first.
     overlays: Vec<Vec<VolumeName>>,
+    /// The most bytes in each volume that was made.
+    volume_limits: BTreeMap<VolumeName, Option<u64>>,
     /// The tasks of our own program that were run.
     tools: Vec<String>,
     without_overlays: bool,
@@ -270,6 +272,11 @@ impl MemoryEngine {
     /// The volumes beside jobs' workspaces.
     pub fn volumes(&self) -> Vec<String> {
         self.state().volumes.keys().map(ToString::to_string).collect()
+    }
+
+    /// The most bytes in each volume that was made.
+    pub fn volume_limits(&self) -> BTreeMap<VolumeName, Option<u64>> {
+        self.state().volume_limits.clone()
     }
 
     /// The layers of the overlays that were made.
@@ -579,6 +586,7 @@ impl Engine for MemoryEngine {
                 }
                 state.overlays.push([upper].into_iter().chain(lower).cloned().collect());
             }
+            state.volume_limits.insert(spec.name.clone(), spec.disk);
             let volume = VolumeObject {
                 name: spec.name.clone(),
                 instance,
@@ -603,7 +611,15 @@ impl Engine for MemoryEngine {
             let volumes = tool.read.iter().chain(tool.write).map(ToString::to_string);
             let words = tool.arguments[..1].iter().map(|word| (*word).to_owned()).chain(volumes);
             state.tools.push(words.collect::<Vec<_>>().join(" "));
-            Ok(String::new())
+            if tool.arguments[0] != "measure" {
+                return Ok(String::new());
+            }
+            match tool.read.iter().any(|volume| volume.as_str().contains("endless")) {
+                true => {
+                    Err(EngineError::Local { what: "a task with volumes failed", reason: "it was killed".to_owned() })
+                }
+                false => Ok("4096\n".repeat(tool.read.len())),
+            }
         })
     }
 

@@ -178,7 +178,7 @@ settings! {
     /// Maximum number of processes of such a job.
     job_pids: u64 ["N"] default(1024);
 
-    /// What such a job's container and its workspace may take of the disk each, in MiB, where the engine's storage can
+    /// What such a job's container, its workspace and each of its caches may take of the disk, in MiB, where the engine's storage can
     /// limit that (overlay2 on xfs with project quotas, btrfs, zfs). 0 is no limit.
     job_disk_mib: u64 ["MIB"] default(10240);
 
