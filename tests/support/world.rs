@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     api::{Api, text},
     engine,
-    git_host::GitHost,
+    git_host::{GitHost, git},
     server::Server,
     until,
 };
@@ -81,8 +81,10 @@ impl World {
         body["pull_request"]["title"] = title.into();
         body["repository"]["clone_url"] = self.git.url().into();
         body["pull_request"]["head"]["sha"] = head.into();
-        if fork {
-            body["pull_request"]["head"]["repo"]["id"] = 4711.into();
+        match fork {
+            true => body["pull_request"]["head"]["repo"]["id"] = 4711.into(),
+            // The commits of the repository's own pull requests are on its branches. Nobody is told of this one.
+            false => drop(git(&self.git.bare(), &["update-ref", "refs/heads/feature/x", head])),
         }
         self.deliver("pull_request", &body)
     }

@@ -277,7 +277,7 @@ pub(crate) fn pull_request(
         fork: !(of_this_repository && on_a_branch),
         author: request.user.as_ref().and_then(User::person),
         merged: request.merged.unwrap_or(false),
-        state: PullRequestState { labels, draft },
+        state: PullRequestState { labels, draft, own: None },
         changed_at: request.updated_at.map(|at| text::one_line(&at.to_string())).unwrap_or_default(),
         sender: name_of(event.sender.as_ref()),
         url: read::page(request.html_url),

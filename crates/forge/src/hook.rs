@@ -101,6 +101,9 @@ pub struct PullRequestState {
     pub labels: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draft: Option<bool>,
+    /// Whether its commit was found on a branch of the repository itself. `None` before anybody has looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own: Option<bool>,
 }
 
 impl PullRequestHook {

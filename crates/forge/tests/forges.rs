@@ -104,7 +104,7 @@ fn a_merge_request_says_in_the_same_words_what_happened_to_it() {
     let opened = request(Forge::Gitlab, "Merge Request Hook", &body("gitlab-merge-request"));
     assert_eq!((opened.number, opened.action.as_str(), opened.fork), (7, "opened", false));
     assert_eq!((opened.head, opened.served_at.as_str()), (Head::Commit(id(B)), "refs/merge-requests/7/head"));
-    assert_eq!(opened.state, PullRequestState { labels: Some(vec!["API".to_owned()]), draft: Some(true) });
+    assert_eq!(opened.state, PullRequestState { labels: Some(vec!["API".to_owned()]), draft: Some(true), own: None });
     assert_eq!(opened.author.unwrap().key().as_deref(), Some("id 4"));
     let labels = |previous: &[&str], current: &[&str]| {
         let list = |names: &[&str]| names.iter().map(|name| json!({ "title": name })).collect::<Vec<_>>();
@@ -146,7 +146,7 @@ fn bitbucket_says_only_that_a_pull_request_changed_and_what_changed_is_seen_from
     for (event, merged) in [("pullrequest:fulfilled", true), ("pullrequest:rejected", false)] {
         assert_eq!((told(event).action.as_str(), told(event).merged), ("closed", merged));
     }
-    let state = |draft| PullRequestState { labels: None, draft: Some(draft) };
+    let state = |draft| PullRequestState { labels: None, draft: Some(draft), own: None };
     for (before, last_head, word) in [
         (None, None, "synchronize"),
         (Some(state(true)), Some(A), "synchronize"),
@@ -197,6 +197,7 @@ fn a_label_that_is_taken_away_is_told_from_one_that_is_added() {
     let before = |names: &[&str]| PullRequestState {
         labels: Some(names.iter().map(|name| (*name).to_owned()).collect()),
         draft: None,
+        own: None,
     };
     let head = id(B);
     for (then, names, word) in [

@@ -50,6 +50,10 @@ pub enum GitError {
     Redirect { address: String, detail: String },
     #[error("{revision} is not in the repository: it was deleted or replaced since, or never pushed")]
     UnknownRevision { revision: String },
+    #[error(
+        "{commit} is not on {refs}: it was pushed over or deleted since, or was never there, so nothing is built of it; start a build of a branch or tag that has it"
+    )]
+    NotOnRef { commit: String, refs: String },
     #[error("{revision} names a {kind}, not a commit: only commits can be built")]
     NotACommit { revision: String, kind: String },
     #[error("{address} uses SHA-256 object names, which are not supported yet")]
@@ -103,6 +107,7 @@ impl GitError {
             | Self::Io { .. } => true,
             Self::RefusedAddress { .. }
             | Self::UnknownRevision { .. }
+            | Self::NotOnRef { .. }
             | Self::NotACommit { .. }
             | Self::ObjectFormat { .. }
             | Self::BothForms

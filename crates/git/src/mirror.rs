@@ -108,12 +108,12 @@ pub enum Wanted {
     Ref(RefName),
     /// A commit, wherever it is reachable from.
     Commit(CommitId),
-    /// The content of a delivery: `after` (a commit, or an annotated tag's object), found on `git_ref` or, if the ref
-    /// has moved on, elsewhere in the repository.
+    /// The content of a delivery: `after` (a commit, or an annotated tag's object), which is on `git_ref`.
     Push { git_ref: RefName, after: CommitId },
     /// A pull request: `head`, found on the ref at which the forge serves it or, if that has moved on, elsewhere in the
-    /// repository. The branches are fetched too, so that the commit can be compared with the target.
-    PullRequest { served_at: String, head: CommitId },
+    /// repository. The branches are fetched too, so that the commit can be compared with the target. One of the branches
+    /// `held_by` must have the commit, unless the list is empty.
+    PullRequest { served_at: String, head: CommitId, held_by: Vec<RefName> },
 }
 
 impl Wanted {
@@ -123,6 +123,17 @@ impl Wanted {
             Self::Commit(commit) | Self::Push { after: commit, .. } | Self::PullRequest { head: commit, .. } => {
                 Revision::Commit(commit.clone())
             }
+        }
+    }
+
+    /// Returns the branches and tags of which one must have the commit. With none of them, it may be anywhere in the
+    /// repository.
+    #[must_use]
+    pub fn held_by(&self) -> &[RefName] {
+        match self {
+            Self::Push { git_ref, .. } => std::slice::from_ref(git_ref),
+            Self::PullRequest { held_by, .. } => held_by,
+            Self::Ref(_) | Self::Commit(_) => &[],
         }
     }
 }
@@ -224,11 +235,13 @@ impl Mirror {
     /// fetch runs at a time.
     ///
     /// # Errors
-    /// Distinguished by [`GitError`]: no such repository, no access, not reachable, timed out, refused, and
-    /// [`GitError::UnknownRevision`] if the fetch succeeded and the commit is not there.
+    /// Distinguished by [`GitError`]: no such repository, no access, not reachable, timed out, refused, and if the fetch
+    /// succeeded, [`GitError::UnknownRevision`] for a commit that is not there and [`GitError::NotOnRef`] for one that is
+    /// not where it has to be.
     pub async fn fetch(&self, url: &CloneUrl, wanted: &Wanted) -> Result<CommitId, GitError> {
         let _one = self.fetching.lock().await;
-        if let Some(commit) = self.find_present(wanted).await? {
+        let before = self.tips(wanted.held_by()).await?;
+        if let Some(commit) = self.find_present(wanted, &before).await? {
             return Ok(commit);
         }
         match wanted {
@@ -241,11 +254,54 @@ impl Mirror {
             Wanted::Ref(_) | Wanted::Commit(_) | Wanted::Push { .. } => self.fetch_branches_and_tags(url).await?,
         }
         let revision = wanted.revision();
-        match (self.resolve(&revision).await, &revision) {
+        let commit = match (self.resolve(&revision).await, &revision) {
             // A pull request's commit, or one that is no longer reachable; many forges still serve it by name.
-            (Err(GitError::UnknownRevision { .. }), Revision::Commit(commit)) => self.fetch_commit(url, commit).await,
+            (Err(GitError::UnknownRevision { .. }), Revision::Commit(commit)) if wanted.held_by().is_empty() => {
+                self.fetch_commit(url, commit).await
+            }
             (result, _) => result,
+        }?;
+        self.check_held(wanted, &commit, before).await?;
+        Ok(commit)
+    }
+
+    /// Returns where those of these branches and tags are that are in the mirror; of an annotated tag, its own object.
+    async fn tips<'a>(&self, names: &'a [RefName]) -> Result<Vec<(&'a RefName, CommitId)>, GitError> {
+        let mut tips = Vec::with_capacity(names.len());
+        for name in names {
+            tips.extend(self.find_ref_object(name).await?.map(|object| (name, object)));
         }
+        Ok(tips)
+    }
+
+    /// Checks that a commit is on one of the branches, or is what one of the tags names, that must have it, now or `before`
+    /// the last fetch. Whoever tells of it may be anybody, and a forge serves the commits of every fork.
+    async fn check_held(
+        &self,
+        wanted: &Wanted,
+        commit: &CommitId,
+        before: Vec<(&RefName, CommitId)>,
+    ) -> Result<(), GitError> {
+        let names = wanted.held_by();
+        if names.is_empty() {
+            return Ok(());
+        }
+        for (name, tip) in self.tips(names).await?.into_iter().chain(before) {
+            let is_held = match name.branch() {
+                _ if tip == *commit || wanted.revision() == Revision::Commit(tip.clone()) => true,
+                Some(_) => self.is_on(commit, &tip).await?,
+                None => match self.resolve(&Revision::Commit(tip)).await {
+                    Ok(tagged) => tagged == *commit,
+                    Err(GitError::UnknownRevision { .. } | GitError::NotACommit { .. }) => false,
+                    Err(error) => return Err(error),
+                },
+            };
+            if is_held {
+                return Ok(());
+            }
+        }
+        let names: Vec<&str> = names.iter().map(RefName::as_str).collect();
+        Err(GitError::NotOnRef { commit: commit.to_string(), refs: names.join(" or ") })
     }
 
     /// Fetches one commit with its history, within the limits for strangers, unless it is in the mirror already.
@@ -322,20 +378,15 @@ impl Mirror {
         fetched.map(drop)
     }
 
-    /// Returns the wanted commit if no fetch is needed.
-    async fn find_present(&self, wanted: &Wanted) -> Result<Option<CommitId>, GitError> {
+    /// Returns the wanted commit if no fetch is needed. `tips` are those of the branches and tags that must have it.
+    async fn find_present(&self, wanted: &Wanted, tips: &[(&RefName, CommitId)]) -> Result<Option<CommitId>, GitError> {
         let found = match wanted {
             // The target's newest commit is needed too.
             Wanted::Ref(_) | Wanted::PullRequest { .. } => return Ok(None),
-            Wanted::Commit(commit) => self.resolve(&Revision::Commit(commit.clone())).await,
-            Wanted::Push { git_ref, after } => {
-                let commit = self.resolve(&Revision::Commit(after.clone())).await;
-                // A tag on a known commit still has to be fetched.
-                match (commit, self.resolve(&Revision::Ref(git_ref.clone())).await) {
-                    (Ok(commit), Ok(tip)) if commit == tip => Ok(commit),
-                    (Ok(_), Ok(_)) => return Ok(None),
-                    (Err(error), _) | (_, Err(error)) => Err(error),
-                }
+            // A tag on a known commit still has to be fetched.
+            Wanted::Push { after, .. } if !tips.iter().any(|(_, tip)| tip == after) => return Ok(None),
+            Wanted::Push { after: commit, .. } | Wanted::Commit(commit) => {
+                self.resolve(&Revision::Commit(commit.clone())).await
             }
         };
         match found {

@@ -7,8 +7,8 @@ use longshore_core::{
     event::{PullRequest, Release},
 };
 use longshore_forge::{
-    CommitId, Forge, ForgeRepository, Hook, PullRequestHook, PushHook, RefName, ReleaseHook, Told, payload,
-    pull_request_key, push_key, release_key,
+    CommitId, Forge, ForgeRepository, Hook, PullRequestHook, PullRequestState, PushHook, RefName, ReleaseHook, Told,
+    payload, pull_request_key, push_key, release_key,
 };
 use longshore_git::{GitError, Wanted};
 use longshore_store::{
@@ -24,6 +24,9 @@ use crate::{
     renames::{self, Renamed},
     schedules::Schedules,
 };
+
+/// How often a commit that is not there is asked for again: some forges tell of a push before their git host has it.
+const TRIES_FOR_A_COMMIT: u32 = 2;
 
 /// What was found out about a delivery.
 pub(crate) struct Judged {
@@ -207,14 +210,18 @@ async fn judge_event(
                     return Ok(JudgedEvent { closed, subject, ..verdict.into() });
                 }
             };
-            let before = last.as_ref().and_then(|last| serde_json::from_str(last.state.as_deref()?).ok());
+            let before: Option<PullRequestState> =
+                last.as_ref().and_then(|last| serde_json::from_str(last.state.as_deref()?).ok());
             request.tell_apart(before.as_ref(), last_head, &head);
+            request.state.own = Some(!request.fork);
+            let is_own_again =
+                last_head == Some(head.as_str()) && before.as_ref().is_some_and(|before| before.own == Some(true));
             let state = if closed.is_some() { "closed" } else { "open" };
             let announcement = Announcement {
                 state: serde_json::to_string(&request.state).ok(),
                 ..announcement(pull_request_key(&request, &head), git_ref, format!("{head} {state}"), None)
             };
-            (pull_request_origin(*request, head.clone()), announcement, Some(head), subject)
+            (pull_request_origin(*request, head.clone(), is_own_again), announcement, Some(head), subject)
         }
         Hook::Release(release) => {
             let subject = format!("release `{}`", short(&release.tag));
@@ -242,6 +249,7 @@ async fn judge_event(
         let announced = Some((announcement, OnRemote::default()));
         return Ok(JudgedEvent { closed, subject, announced, ..verdict.into() });
     }
+    let must_be_held = !origin.wanted.held_by().is_empty();
     let prepared = async {
         let prepared = planner.prepare(repo, origin).await?;
         // Each matters only in the case that it is asked in.
@@ -261,7 +269,15 @@ async fn judge_event(
         Ok(prepared) => prepared,
         Err(error) => {
             let reason = error.to_string();
-            let verdict = if error.may_mend() { Verdict::Again(reason) } else { failed(reason) };
+            let verdict = match error {
+                // Whoever sent it says what is not so, or what is no longer so. It does not count as told.
+                GitError::NotOnRef { .. } => ignored(reason),
+                GitError::UnknownRevision { .. } if must_be_held && delivery.attempts < TRIES_FOR_A_COMMIT => {
+                    Verdict::Again(reason)
+                }
+                error if error.may_mend() => Verdict::Again(reason),
+                _ => failed(reason),
+            };
             return Ok(JudgedEvent { closed, subject, ..verdict.into() });
         }
     };
@@ -334,9 +350,15 @@ fn release_origin(hook: ReleaseHook) -> Origin {
     }
 }
 
-fn pull_request_origin(hook: PullRequestHook, head: CommitId) -> Origin {
+/// A pull request that is told to come from this repository gets secrets, so its commit must be on one of its branches,
+/// unless it was found there before: a branch may be deleted when its pull request is closed.
+fn pull_request_origin(hook: PullRequestHook, head: CommitId, is_own_again: bool) -> Origin {
     let short = |name: &RefName| name.branch().unwrap_or_default().to_owned();
     let git_ref = request_ref(&hook);
+    let held_by = match hook.fork || is_own_again {
+        true => Vec::new(),
+        false => vec![hook.source.clone(), hook.target.clone()],
+    };
     Origin {
         sender: hook.sender,
         url: hook.url,
@@ -354,6 +376,6 @@ fn pull_request_origin(hook: PullRequestHook, head: CommitId) -> Origin {
             labels: hook.state.labels.unwrap_or_default(),
             merge: None,
         }),
-        ..Origin::new(EventName::PullRequest, git_ref, Wanted::PullRequest { served_at: hook.served_at, head })
+        ..Origin::new(EventName::PullRequest, git_ref, Wanted::PullRequest { served_at: hook.served_at, head, held_by })
     }
 }

@@ -269,7 +269,7 @@ fn merge_request(event: &str, body: &[u8], default_branch: Option<String>) -> Re
         fork: !same,
         author: read::person(request.author_id, name.and_then(|user| user.username.as_deref())),
         merged,
-        state: PullRequestState { labels, draft: request.draft.or(request.work_in_progress) },
+        state: PullRequestState { labels, draft: request.draft.or(request.work_in_progress), own: None },
         changed_at: request.updated_at.as_deref().map(text::one_line).unwrap_or_default(),
         sender: told.user.and_then(|user| user.username).as_deref().map(text::one_line).unwrap_or_default(),
         url: read::page(request.url),

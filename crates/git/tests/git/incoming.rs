@@ -39,7 +39,11 @@ fn asked_for(world: &World, number: u64, bytes: usize) -> Wanted {
     repository.git(&["update-ref", &format!("refs/pull/{number}/head"), &head]);
     repository.git(&["checkout", "-q", "main"]);
     repository.git(&["branch", "-q", "-D", "asked"]);
-    Wanted::PullRequest { served_at: format!("refs/pull/{number}/head"), head: head.parse().unwrap() }
+    Wanted::PullRequest {
+        served_at: format!("refs/pull/{number}/head"),
+        head: head.parse().unwrap(),
+        held_by: Vec::new(),
+    }
 }
 
 #[tokio::test]
@@ -101,7 +105,11 @@ async fn an_object_that_would_take_the_servers_memory_is_refused() {
     world.repository.git(&["update-ref", "refs/pull/7/head", &head]);
     let before = size(world.mirror.folder());
     let error = world
-        .fetch(&Wanted::PullRequest { served_at: format!("refs/pull/{}/head", 7), head: head.parse().unwrap() })
+        .fetch(&Wanted::PullRequest {
+            served_at: format!("refs/pull/{}/head", 7),
+            head: head.parse().unwrap(),
+            held_by: Vec::new(),
+        })
         .await
         .unwrap_err();
     assert!(matches!(error, GitError::TooMuch { .. }), "{error:?}");

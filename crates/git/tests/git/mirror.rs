@@ -102,6 +102,51 @@ async fn a_commit_that_was_pushed_away_is_still_built_or_named_as_gone() {
 }
 
 #[tokio::test]
+async fn a_push_is_of_a_commit_that_its_branch_or_tag_has_or_had_and_of_no_other_that_the_host_serves() {
+    let world = world().await;
+    let first = world.head();
+    let push = |name: &str, after: &CommitId| Wanted::Push { git_ref: name.parse().unwrap(), after: after.clone() };
+    let main = "refs/heads/main";
+    // As on forges: a fork's commit, which anybody may name.
+    world.repository.git(&["checkout", "-q", "--detach"]);
+    let of_fork: CommitId = world.repository.write("evil", "1").commit("of a fork").parse().unwrap();
+    world.repository.git(&["update-ref", "refs/pull/7/head", of_fork.as_str()]);
+    world.repository.git(&["checkout", "-q", "main"]);
+    assert!(matches!(world.fetch(&push(main, &of_fork)).await, Err(GitError::UnknownRevision { .. })));
+    let request =
+        Wanted::PullRequest { served_at: "refs/pull/7/head".to_owned(), head: of_fork.clone(), held_by: Vec::new() };
+    assert_eq!(world.fetch(&request).await.unwrap(), of_fork);
+    for name in [main, "refs/heads/nowhere", "refs/tags/v1"] {
+        let error = world.fetch(&push(name, &of_fork)).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("{of_fork} is not on {name}")), "{error}");
+    }
+    // A pull request of the repository's own, too.
+    let own = Wanted::PullRequest {
+        served_at: "refs/pull/7/head".to_owned(),
+        head: of_fork.clone(),
+        held_by: vec![branch("topic"), branch("main")],
+    };
+    let error = world.fetch(&own).await.unwrap_err();
+    assert!(error.to_string().contains("is not on refs/heads/topic or refs/heads/main"), "{error}");
+    // Two pushes in a row, and one by force that nobody has fetched before the next.
+    let second: CommitId = world.repository.commit("second").parse().unwrap();
+    let third: CommitId = world.repository.commit("third").parse().unwrap();
+    let fourth: CommitId = world.repository.commit("fourth").parse().unwrap();
+    for commit in [&second, &third, &fourth, &first] {
+        assert_eq!(world.fetch(&push(main, commit)).await.unwrap(), *commit);
+    }
+    world.repository.git(&["reset", "-q", "--hard", first.as_str()]);
+    world.repository.commit("pushed over");
+    assert_eq!(world.fetch(&push(main, &third)).await.unwrap(), third, "the branch had it");
+    assert!(matches!(world.fetch(&push(main, &third)).await, Err(GitError::NotOnRef { .. })));
+    assert_eq!(world.fetch(&push(main, &world.head())).await.unwrap(), world.head());
+    // A tag is at one commit.
+    world.repository.git(&["tag", "-f", "v1", second.as_str()]);
+    assert!(matches!(world.fetch(&push("refs/tags/v1", &first)).await, Err(GitError::NotOnRef { .. })));
+    assert_eq!(world.fetch(&push("refs/tags/v1", &second)).await.unwrap(), second);
+}
+
+#[tokio::test]
 async fn branches_named_like_options_are_branches() {
     let world = world().await;
     for name in ["--upload-pack=x", "-x", "$(id)", "ünï🚢", "a'b\"c", "@"] {
@@ -413,7 +458,8 @@ async fn a_pull_request_is_fetched_from_its_own_ref_and_compared_with_what_it_ha
     repository.git(&["checkout", "-q", "main"]);
     repository.git(&["branch", "-D", "topic"]);
     repository.write("docs/meanwhile", "1").commit("meanwhile");
-    let wanted = Wanted::PullRequest { served_at: format!("refs/pull/{}/head", 7), head: head.clone() };
+    let wanted =
+        Wanted::PullRequest { served_at: format!("refs/pull/{}/head", 7), head: head.clone(), held_by: Vec::new() };
     assert_eq!(world.fetch(&wanted).await.unwrap(), head);
     let target = world.mirror.resolve(&Revision::Ref(branch("main"))).await.unwrap();
     assert_eq!(target, world.head(), "the target comes with it");
@@ -422,15 +468,19 @@ async fn a_pull_request_is_fetched_from_its_own_ref_and_compared_with_what_it_ha
     // Pushed over meanwhile: the delivered commit is built all the same.
     repository.git(&["update-ref", "refs/pull/7/head", target.as_str()]);
     assert_eq!(world.fetch(&wanted).await.unwrap(), head);
-    let gone =
-        Wanted::PullRequest { served_at: format!("refs/pull/{}/head", 7), head: "1".repeat(40).parse().unwrap() };
+    let gone = Wanted::PullRequest {
+        served_at: format!("refs/pull/{}/head", 7),
+        head: "1".repeat(40).parse().unwrap(),
+        held_by: Vec::new(),
+    };
     assert!(matches!(world.fetch(&gone).await, Err(GitError::UnknownRevision { .. })));
 }
 
 #[tokio::test]
 async fn a_pull_request_whose_ref_is_gone_says_so_and_brings_nothing() {
     let world = world().await;
-    let wanted = Wanted::PullRequest { served_at: format!("refs/pull/{}/head", 9), head: world.head() };
+    let wanted =
+        Wanted::PullRequest { served_at: format!("refs/pull/{}/head", 9), head: world.head(), held_by: Vec::new() };
     let error = world.fetch(&wanted).await.unwrap_err();
     assert!(error.to_string().contains("refs/pull/9/head"), "{error}");
 }
@@ -452,8 +502,9 @@ async fn a_branch_that_is_called_as_a_tag_is_or_as_a_full_name_is_not_taken_for_
         assert_eq!(world.mirror.remote_ref(&world.url, &inside).await.unwrap(), Some(head.clone()));
     }
     let push = Wanted::Push { git_ref: "refs/tags/v9".parse().unwrap(), after: head.clone() };
-    assert_eq!(world.fetch(&push).await.unwrap(), head, "the commit is here all the same");
-    let request = Wanted::PullRequest { served_at: format!("refs/pull/{}/head", 7), head: head.clone() };
+    assert!(matches!(world.fetch(&push).await, Err(GitError::NotOnRef { .. })), "the commit is on `main`");
+    let request =
+        Wanted::PullRequest { served_at: format!("refs/pull/{}/head", 7), head: head.clone(), held_by: Vec::new() };
     assert!(matches!(world.fetch(&request).await, Err(GitError::UnknownRevision { .. })));
     // Once the tag exists, the name means the tag.
     let tagged: CommitId = world.repository.commit("second").parse().unwrap();

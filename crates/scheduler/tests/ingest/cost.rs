@@ -7,7 +7,7 @@ use longshore_git::Git;
 use crate::{NONE, PIPELINE, World, push};
 
 /// The most starts of git, not counting those that git itself makes.
-const MOST: usize = 11;
+const MOST: usize = 9;
 
 #[tokio::test]
 async fn from_a_push_to_its_build_git_is_started_a_few_times() {

@@ -6,6 +6,7 @@ mod cost;
 #[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "it is the forge of other tests, too")]
 #[path = "../../../../tests/support/forge.rs"]
 mod forge;
+mod forged;
 mod forges;
 mod missed;
 mod passed_over;
