@@ -39,7 +39,7 @@ pub(crate) struct RepoView {
     clone_url: String,
     /// The address that the forge's webhook calls.
     hook_url: String,
-    /// Present only in the response that creates it.
+    /// Present only in the response that creates it, and not if a connection has given it to the forge.
     #[serde(skip_serializing_if = "Option::is_none")]
     hook_secret: Option<String>,
     /// Whether everyone can see the builds and logs.
@@ -101,9 +101,13 @@ impl RepoView {
         }
     }
 
+    /// With the hook secret, unless a connection has given it to the forge: then nobody has to know it.
     fn with_secret(public_url: &PublicUrl, repo: Repo) -> Result<Self, ApiError> {
-        let secret = repo.hook_secret.expose()?.to_owned();
-        Ok(Self { hook_secret: Some(secret), ..Self::new(public_url, repo) })
+        let hook_secret = match repo.connection {
+            None => Some(repo.hook_secret.expose()?.to_owned()),
+            Some(_) => None,
+        };
+        Ok(Self { hook_secret, ..Self::new(public_url, repo) })
     }
 }
 
@@ -163,7 +167,7 @@ pub(crate) struct CreateRepo {
 #[utoipa::path(
     post, path = "/api/v1/repos", tag = "repositories", security(("token" = ["admin"])), request_body = CreateRepo,
     responses(
-        (status = 201, description = "The repository with its hook secret, which is shown only once", body = RepoView),
+        (status = 201, description = "The repository with its hook secret, which is shown only once, and not if a connection has given it to the forge", body = RepoView),
         (status = 400, body = ErrorBody), (status = 409, description = "The name is already in use", body = ErrorBody),
         (status = 422, description = "The forge refuses to let the connection set it up", body = ErrorBody),
         (status = 502, description = "The forge cannot be reached", body = ErrorBody),
@@ -325,7 +329,7 @@ pub(crate) async fn delete(
 #[utoipa::path(
     post, path = "/api/v1/repos/{repo}/hook-secret", tag = "repositories", security(("token" = ["admin"])),
     params(("repo" = String, Path, description = "The repository's ID")),
-    responses((status = 200, description = "The repository with its hook secret, which is shown only once", body = RepoView), (status = 404, body = ErrorBody)),
+    responses((status = 200, description = "The repository with its hook secret, which is shown only once, and not if a connection has given it to the forge", body = RepoView), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn renew_hook_secret(
     State(store): State<Store>,

@@ -103,7 +103,14 @@ async fn a_repository_comes_with_clone_address_branch_number_and_webhook_and_goe
     let renewed = world.post(&format!("/api/v1/repos/{id}/hook-secret"), json!({})).await;
     assert_eq!(renewed.status, 200, "{}", renewed.text());
     let hooks = forge.state().hooks.clone();
-    assert_eq!((hooks.len(), &hooks[0].body["config"]["secret"]), (1, &renewed.json()["hook_secret"]));
+    let repo = repos::get(&world.store, id.parse().unwrap()).await.unwrap().unwrap();
+    let (told, now) = (&hooks[0].body["config"]["secret"], repo.hook_secret.expose().unwrap());
+    assert_eq!((hooks.len(), told.as_str()), (1, Some(now)));
+    assert_ne!(&hook.body["config"]["secret"], told);
+    // Whoever knows it can tell of any push, so nobody but the forge gets it.
+    for answer in [&made, &renewed.json()] {
+        assert!(answer.get("hook_secret").is_none() && !answer.to_string().contains(now), "{answer}");
+    }
 
     assert_eq!(world.call("DELETE", &format!("/api/v1/repos/{id}"), Some(ADMIN), "").await.status, 204);
     assert!(forge.state().hooks.is_empty());
