@@ -102,23 +102,45 @@ fn a_workspace_is_kept_over_the_death_of_the_server_and_one_that_is_gone_is_said
 
 #[test]
 fn a_forks_job_that_nobody_approved_hands_no_files_to_one_that_gets_a_secret() {
-    hands_no_files_over("workspace: true");
+    hands_nothing_over(files, |from| takes_files(from, "workspace: true"));
 }
 
 #[test]
 fn a_forks_job_that_nobody_approved_hands_no_artifacts_to_one_that_gets_a_secret() {
-    hands_no_files_over("artifacts: ['*']");
+    hands_nothing_over(files, |from| takes_files(from, "artifacts: ['*']"));
 }
 
-/// Runs a pull request of a fork whose job `build` hands its files to one that gets a secret, this way.
-fn hands_no_files_over(how: &str) {
+#[test]
+fn a_forks_job_that_nobody_approved_hands_no_outputs_to_one_that_gets_a_secret() {
+    let leaves = |text: &str| {
+        format!(
+            "outputs: {{ said: '${{{{ steps.say.outputs.said }}}}' }}, steps: [{{ id: say, run: 'echo said={text} >> \"$LONGSHORE_OUTPUT\"' }}]"
+        )
+    };
+    let takes = |from: &str| {
+        format!(
+            "needs: {from}, env: {{ SAID: '${{{{ needs.{from}.outputs.said }}}}' }}, steps: [{{ run: 'echo \"$SAID\"' }}]"
+        )
+    };
+    hands_nothing_over(leaves, takes);
+}
+
+fn files(text: &str) -> String {
+    format!("artifacts: [{{ paths: [file] }}], steps: [{{ run: 'echo {text} > file' }}]")
+}
+
+fn takes_files(from: &str, how: &str) -> String {
+    format!("needs: [{{ job: {from}, {how} }}], steps: [{{ run: 'cat file' }}]")
+}
+
+/// Runs a pull request of a fork whose job `build` hands something to one that gets a secret: what the job does that `leaves` a text, and
+/// what one does that `takes` it from that job and prints it.
+fn hands_nothing_over(leaves: impl Fn(&str) -> String, takes: impl Fn(&str) -> String) {
     let mut world = World::start();
     world.becomes_forgejos();
     assert_eq!(world.api().patch(&format!("/api/v1/repos/{}", world.repo), &json!({ "strangers": "none" })).0, 200);
     let path = format!("/api/v1/repos/{}/secrets/TOKEN", world.repo);
     assert!(world.api().put(&path, &json!({ "value": "hunter2hunter2" })).0 < 300);
-    let leaves = |text: &str| format!("artifacts: [{{ paths: [file] }}], steps: [{{ run: 'echo {text} > file' }}]");
-    let takes = |from: &str| format!("needs: [{{ job: {from}, {how} }}], steps: [{{ run: 'cat file' }}]");
     let pipeline = format!(
         "on: [pull-request]\ndefaults: {{ image: {} }}\njobs:\n  build: {{ {} }}\n  open: {{ {} }}\n  publish: {{ secrets: [TOKEN], {} }}\n  test: {{ {} }}\n",
         engine::BUSYBOX,
@@ -140,7 +162,7 @@ fn hands_no_files_over(how: &str) {
     let asked = build();
     let reason = text(job(&asked, "build"), "reason");
     assert_eq!(job(&asked, "build")["status"], "blocked", "{asked}");
-    assert!(reason.contains("from a fork, whose files go to `publish`"), "{reason}");
+    assert!(reason.contains("from a fork, whose files or outputs go to `publish`"), "{reason}");
     let (status, answer) =
         world.api().post(&format!("/api/v1/jobs/{}/approve", text(job(&asked, "build"), "id")), &json!({}));
     assert!(status < 300, "{answer}");

@@ -129,11 +129,15 @@ pub struct JobPlan {
 }
 
 impl JobPlan {
-    /// Returns the keys of the jobs whose files it starts with: the one whose workspace it begins on, and those whose
-    /// artifacts it takes. A key may come twice.
-    pub fn takes_files_of(&self) -> impl Iterator<Item = &str> {
-        let artifacts = self.needs.iter().filter(|need| !need.artifacts.is_empty()).map(|need| need.key.as_str());
-        self.workspace_of.as_deref().into_iter().chain(artifacts)
+    /// Returns the keys of the jobs that hand something to it: the one whose workspace it begins on, those whose
+    /// artifacts it takes, and those whose outputs are in its texts or conditions. A key may come twice.
+    pub fn takes_from(&self) -> impl Iterator<Item = &str> {
+        let outputs_of = self.refers().outputs_of;
+        let takes = move |need: &&Need| {
+            !need.artifacts.is_empty() || outputs_of.iter().any(|job| job.as_ref().is_none_or(|job| *job == need.job))
+        };
+        let needs = self.needs.iter().filter(takes).map(|need| need.key.as_str());
+        self.workspace_of.as_deref().into_iter().chain(needs)
     }
 
     /// Returns the question that somebody must answer with yes before the job starts.

@@ -134,10 +134,11 @@ pub fn gets_something(event: &Event, plan: &JobPlan) -> bool {
     question(Strangers::None, true, event, plan).is_some()
 }
 
-/// Returns the reason why a job waits that would hand its files to another job, which gets something that is not the stranger's.
+/// Returns the reason why a job waits that would hand files or outputs to another job, which gets something that is not
+/// the stranger's.
 #[must_use]
 pub fn handing_on(event: &Event, job: &str) -> Option<String> {
-    Some(format!("{}, whose files go to `{job}`", commit_of(pull_request(event)?, event)))
+    Some(format!("{}, whose files or outputs go to `{job}`", commit_of(pull_request(event)?, event)))
 }
 
 fn commit_of(number: u64, event: &Event) -> String {

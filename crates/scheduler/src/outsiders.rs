@@ -37,9 +37,9 @@ fn restrain(plan: &mut BuildPlan, event: &Event, setting: Strangers, known: bool
         }
         job.stranger = stranger::question(setting, known, event, job);
     }
-    // Nothing that nobody has approved hands its files to a job that gets something.
+    // Nothing that nobody has approved hands anything to a job that gets something.
     let mut asked: Vec<(String, String)> =
-        plan.jobs.iter().filter(|job| stranger::gets_something(event, job)).flat_map(takes_files_of).collect();
+        plan.jobs.iter().filter(|job| stranger::gets_something(event, job)).flat_map(takes_from).collect();
     let mut seen: HashSet<String> = HashSet::new();
     while let Some((key, by)) = asked.pop() {
         if !seen.insert(key.clone()) {
@@ -49,13 +49,13 @@ fn restrain(plan: &mut BuildPlan, event: &Event, setting: Strangers, known: bool
         if job.stranger.is_none() {
             job.stranger = stranger::handing_on(event, &by);
         }
-        asked.extend(takes_files_of(job));
+        asked.extend(takes_from(job));
     }
 }
 
-/// Returns the keys of the jobs whose files a job starts with, each with the job's name.
-fn takes_files_of(job: &JobPlan) -> Vec<(String, String)> {
-    job.takes_files_of().map(|key| (key.to_owned(), job.name.clone())).collect()
+/// Returns the keys of the jobs that hand something to a job, each with the job's name.
+fn takes_from(job: &JobPlan) -> Vec<(String, String)> {
+    job.takes_from().map(|key| (key.to_owned(), job.name.clone())).collect()
 }
 
 #[cfg(test)]
@@ -64,7 +64,9 @@ mod tests {
         EventName, Person,
         docker::Docker,
         event::PullRequest,
+        expression::Expression,
         plan::{Concurrency, Need, SecretUse},
+        template::{Part, Template},
     };
 
     use super::*;
@@ -111,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forks_job_that_hands_its_files_to_one_that_gets_a_secret_asks_whatever_the_setting() {
+    fn a_forks_job_that_hands_files_or_outputs_to_one_that_gets_a_secret_asks_whatever_the_setting() {
         let secret = SecretUse { name: "TOKEN".to_owned(), variable: "TOKEN".to_owned(), file: false };
         let job = |key: &str| JobPlan { key: key.to_owned(), name: key.to_owned(), ..JobPlan::default() };
         let on = |base: &str, key: &str| JobPlan { workspace_of: Some(base.to_owned()), ..job(key) };
@@ -120,8 +122,17 @@ mod tests {
             let need = Need { key: of.to_owned(), job: of.to_owned(), artifacts, ..Need::default() };
             JobPlan { needs: vec![need], ..job(key) }
         };
+        let named = |of: &str, key: &str| {
+            let text = Template::new([Part::Expression(Expression::parse(&format!("needs.{of}.outputs.v")).unwrap())]);
+            let env = [("V".to_owned(), text.clone())].into();
+            let outputs = [("v".to_owned(), text)].into();
+            JobPlan { env, outputs, ..with(&[], of, key) }
+        };
         let all: &[&str] = &["*"];
         for (pack, publish) in [
+            (named("build", "pack"), named("pack", "publish")),
+            (on("build", "pack"), named("pack", "publish")),
+            (named("build", "pack"), with(&["app"], "pack", "publish")),
             (on("build", "pack"), on("pack", "publish")),
             (with(&["app"], "build", "pack"), on("pack", "publish")),
             (on("build", "pack"), with(all, "pack", "publish")),
@@ -133,6 +144,7 @@ mod tests {
                 JobPlan { secrets: vec![secret.clone()], ..publish },
                 on("build", "test"),
                 with(all, "build", "measure"),
+                named("build", "show"),
                 JobPlan { secrets: vec![secret.clone()], ..with(&[], "lint", "tell") },
                 job("lint"),
             ]);
@@ -141,9 +153,12 @@ mod tests {
             restrain(&mut plan, &event(true), Strangers::None, true);
             assert_eq!(plan, once);
             let asks: Vec<bool> = plan.jobs.iter().map(|job| job.stranger.is_some()).collect();
-            assert_eq!(asks, [true, true, true, false, false, true, false]);
+            assert_eq!(asks, [true, true, true, false, false, false, true, false]);
             let of_pack = plan.jobs[1].stranger.as_deref();
-            assert_eq!(of_pack, Some("commit 1f0c2d3e4a of pull request #7 from a fork, whose files go to `publish`"));
+            assert_eq!(
+                of_pack,
+                Some("commit 1f0c2d3e4a of pull request #7 from a fork, whose files or outputs go to `publish`")
+            );
         }
     }
 

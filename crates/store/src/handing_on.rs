@@ -1,4 +1,4 @@
-//! Which jobs of a build hand their files to another, as a workspace or as artifacts.
+//! Which jobs of a build hand something to another: a workspace, artifacts or outputs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use sqlx::Row as _;
 
 use crate::{Store, StoreError, row};
 
-/// A job of a build, as far as its files are concerned.
+/// A job of a build, as far as what it hands on is concerned.
 struct OfBuild {
     name: String,
     plan: JobPlan,
@@ -15,7 +15,8 @@ struct OfBuild {
     approved: bool,
 }
 
-/// Returns the name of a job that nobody has approved and whose files reach a job, directly or through other jobs.
+/// Returns the name of a job that nobody has approved and whose files or outputs reach a job, directly or through other
+/// jobs.
 pub async fn unapproved(store: &Store, build: BuildId, key: &str) -> Result<Option<String>, StoreError> {
     let rows = sqlx::query("SELECT key, name, plan, attempt, approved_by FROM jobs WHERE build = ?")
         .bind(build.to_string())
@@ -31,7 +32,7 @@ pub async fn unapproved(store: &Store, build: BuildId, key: &str) -> Result<Opti
         };
         jobs.insert(found.try_get::<String, _>("key")?, job);
     }
-    let takes = |key: &str| jobs.get(key).into_iter().flat_map(|job| job.plan.takes_files_of());
+    let takes = |key: &str| jobs.get(key).into_iter().flat_map(|job| job.plan.takes_from());
     let mut next: Vec<&str> = takes(key).collect();
     let mut seen = BTreeSet::new();
     while let Some(key) = next.pop() {

@@ -8,6 +8,8 @@ use longshore_core::{
     BuildPlan, DeliveryId, Event, EventName, JobPlan, Outcome, Person, RepoId, Slots, Status,
     access::{Actor, Via},
     event::PullRequest,
+    expression::Expression,
+    template::{Part, Template},
 };
 use longshore_store::{
     StoreError,
@@ -296,7 +298,7 @@ async fn a_claim_from_a_queue_of_ten_thousand_jobs_costs_what_one_from_a_short_q
 }
 
 #[tokio::test]
-async fn files_that_nobody_approved_are_found_however_they_reach_a_job_and_an_approval_is_carried_over() {
+async fn what_nobody_approved_is_found_however_it_reaches_a_job_and_an_approval_is_carried_over() {
     let scene = Scene::new().await;
     let store = &scene.world.store;
     let with = |key: &str, of: &str| {
@@ -308,7 +310,10 @@ async fn files_that_nobody_approved_are_found_however_they_reach_a_job_and_an_ap
         let build = if asked { asks("build", &[]) } else { job("build", &[]) };
         let pack = JobPlan { workspace_of: Some("build".to_owned()), ..job("pack", &["build"]) };
         let pack = JobPlan { stranger: asked.then(|| "the commit".to_owned()), ..pack };
-        vec![build, pack, with("publish", "pack"), job("lint", &[]), job("tell", &["lint"])]
+        let version = Expression::parse("needs.lint.outputs.version").unwrap();
+        let env = [("VERSION".to_owned(), Template::new([Part::Expression(version)]))].into();
+        let say = JobPlan { env, ..job("say", &["lint"]) };
+        vec![build, pack, with("publish", "pack"), job("lint", &[]), job("tell", &["lint"]), say]
     };
     let of_open = scene.build(of_fork(7, '1'), plans(false)).await;
     let unapproved = async |build: &Build, key: &str| handing_on::unapproved(store, build.id, key).await.unwrap();
@@ -324,7 +329,8 @@ async fn files_that_nobody_approved_are_found_however_they_reach_a_job_and_an_ap
     run_all().await;
     assert!(unapproved(&of_open, "publish").await.is_some());
     assert_eq!(unapproved(&of_open, "pack").await.as_deref(), Some("build"));
-    assert_eq!(unapproved(&of_open, "tell").await, None, "no file of `lint` goes there");
+    assert_eq!(unapproved(&of_open, "tell").await, None, "nothing of `lint` goes there");
+    assert_eq!(unapproved(&of_open, "say").await.as_deref(), Some("lint"), "its output does");
 
     let of_asked = scene.build(of_fork(8, '2'), plans(true)).await;
     scene.approve(&of_asked).await.unwrap();

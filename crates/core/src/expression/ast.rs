@@ -11,6 +11,9 @@ use super::{
     value::Value,
 };
 
+/// The context of the needed jobs: of each its `result` and its `outputs`.
+const NEEDS: &str = "needs";
+
 /// A parsed expression. In JSON it is its source.
 #[derive(Debug, Clone)]
 pub struct Expression {
@@ -89,6 +92,8 @@ impl Binary {
 pub struct Refers {
     /// The contexts, each with a property, or `None` for the whole context.
     pub contexts: BTreeSet<(String, Option<String>)>,
+    /// The needed jobs of which it takes more than the result, by their names in `needs`; `None` for all of them.
+    pub outputs_of: BTreeSet<Option<String>>,
     /// Whether it calls `success()`, `failure()`, `always()` or `cancelled()`.
     pub progress: bool,
     /// Whether it calls `hash-files()`.
@@ -105,6 +110,7 @@ impl Refers {
     /// Adds what `other` refers to.
     pub fn extend(&mut self, other: Self) {
         self.contexts.extend(other.contexts);
+        self.outputs_of.extend(other.outputs_of);
         self.progress |= other.progress;
         self.files |= other.files;
     }
@@ -204,10 +210,22 @@ fn collect(node: &Node, refers: &mut Refers) {
         NodeKind::Literal(_) => {}
         NodeKind::Context(name) => {
             refers.contexts.insert((name.clone(), None));
+            if name == NEEDS {
+                refers.outputs_of.insert(None);
+            }
         }
         NodeKind::Property { of, key, .. } => match &of.kind {
             NodeKind::Context(name) => {
                 refers.contexts.insert((name.clone(), Some(key.clone())));
+                if name == NEEDS {
+                    refers.outputs_of.insert(Some(key.clone()));
+                }
+            }
+            // One of a few words, which no job chooses.
+            NodeKind::Property { of: needs, key: job, .. }
+                if key == "result" && matches!(&needs.kind, NodeKind::Context(name) if name == NEEDS) =>
+            {
+                refers.contexts.insert((NEEDS.to_owned(), Some(job.clone())));
             }
             _ => collect(of, refers),
         },
@@ -262,6 +280,25 @@ impl<'de> Deserialize<'de> for Expression {
 mod tests {
     use super::*;
     use crate::expression::Values;
+
+    #[test]
+    fn whatever_takes_more_of_a_needed_job_than_its_result_takes_its_outputs() {
+        for (source, expected) in [
+            ("needs.a.result == 'failure' || needs['b'].result == 'success'", &[][..]),
+            ("needs.a.outputs.v", &[Some("a")]),
+            ("needs['a'].outputs['v'] == '1' && needs.b.result", &[Some("a")]),
+            ("to-json(needs.a)", &[Some("a")]),
+            ("needs.a[matrix.key].v", &[Some("a")]),
+            ("needs.a.outputs[needs.b.outputs.name]", &[Some("a"), Some("b")]),
+            ("needs[matrix.key].result", &[None]),
+            ("to-json(needs)", &[None]),
+            ("steps.needs.outputs.v", &[]),
+        ] {
+            let refers = Expression::parse(source).unwrap().refers();
+            let jobs: Vec<Option<&str>> = refers.outputs_of.iter().map(Option::as_deref).collect();
+            assert_eq!(jobs, expected, "{source}");
+        }
+    }
 
     #[test]
     fn known_values_become_literals_of_the_expression() {

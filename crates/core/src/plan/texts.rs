@@ -68,6 +68,21 @@ impl JobPlan {
         Ok(())
     }
 
+    /// Returns what the texts and conditions of the job and of its steps refer to.
+    #[must_use]
+    pub fn refers(&self) -> Refers {
+        let mut refers = Refers::default();
+        let conditions = self.condition.iter().chain(self.steps.iter().filter_map(|step| step.condition.as_ref()));
+        conditions.for_each(|condition| refers.extend(condition.refers()));
+        let collected = self.clone().change(&mut |text| {
+            refers.extend(text.refers());
+            Ok::<(), std::convert::Infallible>(())
+        });
+        match collected {
+            Ok(()) => refers,
+        }
+    }
+
     /// Returns the first place where text that the pipeline's author did not write would become script or an image's
     /// name, and the path of that text. Always `None` for a plan whose file was checked by this version; plans of
     /// earlier versions may have such places.
