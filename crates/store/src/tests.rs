@@ -303,7 +303,8 @@ pub async fn get(store: &Store, id: i64) -> Result<Option<Test>, StoreError> {
     }))
 }
 
-/// Returns the results of a test, newest first: one for each attempt of its job.
+/// Returns the results of a test, newest first: one for each attempt of its job. `before` is a result of the test itself:
+/// with one of another test there is nothing, so that its place tells nobody how many builds another repository has.
 pub async fn history(
     store: &Store,
     test: i64,
@@ -319,7 +320,7 @@ pub async fn history(
              LEFT JOIN test_results AS x ON x.run = r.id AND x.test = ?1
              LEFT JOIN test_details AS d ON d.run = r.id AND d.test = ?1
          WHERE r.test_job = (SELECT job FROM tests WHERE id = ?1) AND (?2 IS NULL OR (r.number, r.id) < (
-                   SELECT number, id FROM report_runs WHERE id = ?2))
+                   SELECT number, id FROM report_runs WHERE id = ?2 AND test_job = r.test_job))
            AND EXISTS (SELECT 1 FROM job_reports WHERE run = r.id)
          ORDER BY r.number DESC, r.id DESC LIMIT ?3",
     )
