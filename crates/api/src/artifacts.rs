@@ -150,7 +150,7 @@ fn pieces_of(file: BlobFile, bytes: u64) -> impl Stream<Item = io::Result<Bytes>
 /// Answers with all files of an artifact as a zip, which is made while it is sent.
 pub(crate) fn send_zip(store: &Store, artifact: &Artifact) -> Result<Response, ApiError> {
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
-    let out = Pieces::new(sender.clone(), Some(PATIENCE));
+    let out = Pieces::new(sender.clone(), PATIENCE);
     let writing = write_zip(store.clone(), artifact.id, out);
     tokio::spawn(async move {
         // A body that breaks off is no zip, and the client sees that.
@@ -258,7 +258,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_takes_nothing_of_a_zip_holds_no_thread() {
         let (sender, mut pieces) = mpsc::channel(1);
-        let mut out = Pieces::new(sender, Some(Duration::from_millis(20)));
+        let mut out = Pieces::new(sender, Duration::from_millis(20));
         let written = tokio::task::spawn_blocking(move || {
             (out.write(&[1; Pieces::LENGTH]).is_ok(), out.write(&[2; Pieces::LENGTH]).map_err(|error| error.kind()))
         });

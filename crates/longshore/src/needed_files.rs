@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     io::{self, Write},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -29,6 +30,8 @@ const ALL: &str = "*";
 const PAGE: u32 = 500;
 /// How many pieces of the tar may wait.
 const AHEAD: usize = 4;
+/// How long a piece waits for the agent to take one. It holds a thread of the server meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// A file, and whose it is.
 struct Needed {
@@ -121,7 +124,7 @@ struct WithFiles {
 impl CheckoutSource for WithFiles {
     fn open(&self) -> BoxFuture<'_, io::Result<CheckoutStream>> {
         Box::pin(async {
-            let files = tar_of(self.blobs.clone(), Arc::clone(&self.files));
+            let files = tar_of(self.blobs.clone(), Arc::clone(&self.files), PATIENCE);
             Ok(match &self.checkout {
                 None => CheckoutStream { tar: 0, bytes: Box::pin(files) },
                 Some(checkout) => {
@@ -133,20 +136,26 @@ impl CheckoutSource for WithFiles {
     }
 }
 
-/// Returns the files as a tar, which is made while it is read. The same files make the same bytes.
+/// Returns the files as a tar, which is made while it is read. The same files make the same bytes. It breaks off with an
+/// error if nobody reads on within `patience`.
 fn tar_of(
     blobs: Blobs,
     files: Arc<[(String, ArtifactFile, Timestamp)]>,
+    patience: Duration,
 ) -> StreamReader<impl futures_util::Stream<Item = io::Result<Bytes>> + Send, Bytes> {
     let (sender, pieces) = mpsc::channel(AHEAD);
-    tokio::task::spawn_blocking(move || {
-        let out = Pieces::new(sender.clone(), None);
-        if let Err(error) = write_tar(&blobs, &files, out) {
-            let _ = sender.blocking_send(Err(error));
+    let out = Pieces::new(sender, patience);
+    let writing = tokio::task::spawn_blocking(move || write_tar(&blobs, &files, out));
+    StreamReader::new(Box::pin(stream::unfold(Some((pieces, writing)), |open| async move {
+        let (mut pieces, writing) = open?;
+        match pieces.recv().await {
+            Some(piece) => Some((piece, Some((pieces, writing)))),
+            // No more pieces come. The tar is whole only if its writer says so.
+            None => match writing.await.map_err(io::Error::other).flatten() {
+                Ok(()) => None,
+                Err(error) => Some((Err(error), None)),
+            },
         }
-    });
-    StreamReader::new(Box::pin(stream::unfold(pieces, |mut pieces: mpsc::Receiver<io::Result<Bytes>>| async move {
-        pieces.recv().await.map(|piece| (piece, pieces))
     })))
 }
 
@@ -162,4 +171,41 @@ fn write_tar(blobs: &Blobs, files: &[(String, ArtifactFile, Timestamp)], out: Pi
         tar.append_data(&mut header, path, opened)?;
     }
     tar.into_inner()?.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_core::JobId;
+    use longshore_files::artifacts::IncomingLimits;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_agent_that_takes_nothing_holds_no_thread_and_gets_no_tar_that_looks_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(folder.path(), false);
+        let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let job = JobId::new();
+        let limits = IncomingLimits { file_bytes: 1 << 30, job_bytes: 1 << 30, files: 10 };
+        let mut incoming = blobs.receive(job, 1, limits).unwrap();
+        incoming.begin(0, "out", "large", bytes.len() as u64, false).unwrap();
+        incoming.write(&bytes).unwrap();
+        incoming.end(true).unwrap();
+        incoming.complete(1).unwrap();
+        let blob = blobs.named_by(job, 1)[0];
+        let file = ArtifactFile { path: "large".to_owned(), executable: false, bytes: bytes.len() as u64, blob };
+        let files: Arc<[_]> = [("large".to_owned(), file, Timestamp::now())].into();
+
+        let mut whole = Vec::new();
+        tar_of(blobs.clone(), Arc::clone(&files), PATIENCE).read_to_end(&mut whole).await.unwrap();
+        assert!(whole.len() > bytes.len());
+        let (begun, before) = (tokio::time::Instant::now(), Arc::strong_count(&files));
+        let mut stalled = tar_of(blobs, Arc::clone(&files), Duration::from_millis(20));
+        while Arc::strong_count(&files) > before {
+            assert!(begun.elapsed() < Duration::from_secs(60), "its writer still waits");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let error = stalled.read_to_end(&mut Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here fails a job or waits for long: what cannot be read is said on the build, and what cannot be stored in the server's log.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use longshore_core::{JobId, Timestamp, plan::ReportFormat, stranger};
 use longshore_files::artifacts::Blobs;
@@ -14,6 +14,11 @@ use longshore_store::{
 };
 
 use crate::{checkouts::Sources, kept::ReportFile};
+
+/// How often the reports of one attempt are begun to be read. A job has to end, whatever its reports do to the server.
+const READINGS: u32 = 3;
+/// How long the reports of one attempt are waited for. Their own limits are much lower.
+const LONGEST: Duration = Duration::from_secs(5 * 60);
 
 /// Stores what an attempt that is over has reported. `None` if that is nothing, or if it cannot be stored.
 pub(crate) async fn store(
@@ -45,11 +50,11 @@ async fn try_store(
         return Ok(None);
     }
     let blobs = store.blobs().clone();
-    let read = tokio::task::spawn_blocking(move || read(&files, &commands, &blobs)).await;
-    let found = read.unwrap_or_else(|error| {
-        tracing::error!(%job, %error, "reading what the job reported broke off");
-        let text = "reading the reports broke off by a defect of the server, which its log tells of".to_owned();
-        JobReports { remarks: vec![Remark { file: String::new(), text }], ..JobReports::default() }
+    let readings = reports::begin_reading(store, job, attempt).await?;
+    let found = read_within(READINGS.checked_sub(readings), LONGEST, move || read(&files, &commands, &blobs)).await;
+    let found = found.unwrap_or_else(|why| {
+        tracing::error!(%job, readings, why, "what the job reported is not read");
+        JobReports { remarks: vec![Remark { file: String::new(), text: why.to_owned() }], ..JobReports::default() }
     });
     if found.is_empty() {
         return Ok(None);
@@ -71,6 +76,24 @@ async fn try_store(
         commit: build.event.commit,
     };
     reports::write(store, &reporter, &found, Timestamp::now()).await.map(Some)
+}
+
+/// Reads, unless no tries are left. Returns why it did not.
+async fn read_within(
+    left: Option<u32>,
+    longest: Duration,
+    read: impl FnOnce() -> JobReports + Send + 'static,
+) -> Result<JobReports, &'static str> {
+    if left.is_none() {
+        return Err(
+            "the server ended each time when it read the reports, so they are not read again; its log may tell why",
+        );
+    }
+    match tokio::time::timeout(longest, tokio::task::spawn_blocking(read)).await {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(_)) => Err("reading the reports broke off by a defect of the server, which its log tells of"),
+        Err(_) => Err("reading the reports took too long by a defect of the server, so it was given up"),
+    }
 }
 
 /// Reads the files one after the other, so that only one of them is in memory.
@@ -107,6 +130,21 @@ mod tests {
     use longshore_core::BlobId;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_job_ends_whatever_reading_its_reports_does_to_the_server() {
+        let never = || panic!("it is not read");
+        let left = READINGS.checked_sub(READINGS + 1);
+        assert!(read_within(left, LONGEST, never).await.unwrap_err().contains("not read again"));
+        let (last, defect) = (READINGS.checked_sub(READINGS), || panic!("a defect"));
+        assert!(read_within(last, LONGEST, defect).await.unwrap_err().contains("broke off"));
+        let (go, goes) = std::sync::mpsc::channel::<()>();
+        let hangs = move || goes.recv().map_or_else(|_| JobReports::default(), |()| JobReports::default());
+        let why = read_within(last, Duration::from_millis(20), hangs).await.unwrap_err();
+        assert!(why.contains("took too long"), "{why}");
+        drop(go);
+        assert!(read_within(last, LONGEST, JobReports::default).await.unwrap().is_empty());
+    }
 
     #[test]
     fn the_reports_of_a_job_have_one_budget_whatever_their_formats() {

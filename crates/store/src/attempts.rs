@@ -166,7 +166,7 @@ pub(crate) async fn keep(
 pub(crate) async fn begin_again(tx: &mut WriteTx, job: JobId) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE jobs SET pulling_at = NULL, starting_at = NULL, started_at = NULL, engine_facts = NULL, outputs = NULL,
-                image = NULL, image_digest = NULL WHERE id = ?",
+                image = NULL, image_digest = NULL, report_readings = 0 WHERE id = ?",
     )
     .bind(job.to_string())
     .execute(tx.conn())

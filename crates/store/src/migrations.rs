@@ -43,6 +43,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     30 "told_state" "0030_told_state.sql"
     31 "engine_room" "0031_engine_room.sql"
     40 "deploy_keys" "0040_deploy_keys.sql"
+    41 "report_readings" "0041_report_readings.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

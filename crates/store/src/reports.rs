@@ -65,6 +65,21 @@ const LOOKED_BACK: i64 = 10;
 /// Tests that change their result on the same files together with this many others are not flaky: something else is.
 const FLAKY_AT_ONCE: i64 = 100;
 
+/// Notes that the reports of an attempt are about to be read. Returns how often that was begun, this time included: more
+/// than once if the server ended in between.
+pub async fn begin_reading(store: &Store, job: JobId, attempt: u32) -> Result<u32, StoreError> {
+    let mut tx = store.write().await?;
+    let begun = sqlx::query(
+        "UPDATE jobs SET report_readings = report_readings + 1 WHERE id = ? AND attempt = ? RETURNING report_readings",
+    )
+    .bind(job.to_string())
+    .bind(attempt)
+    .fetch_optional(tx.conn())
+    .await?;
+    tx.commit().await?;
+    begun.as_ref().map_or(Ok(1), |row| row::unsigned(row, "report_readings"))
+}
+
 /// Writes what an attempt reported. What an earlier process wrote of the same attempt is replaced.
 pub async fn write(
     store: &Store,

@@ -278,6 +278,17 @@ async fn a_test_has_a_history() {
             break;
         }
     }
+    // The place of another repository's result is none here: it would tell the number of that build.
+    let (other, twelfth) = (world.repo("other").await, async |repo| {
+        let mut runs = Vec::new();
+        for _ in 0..12 {
+            runs = reported(&world, &at(repo, "main", "1"), &results(&["+z"])).await.1;
+        }
+        named(&world, &runs, "z").await.test
+    });
+    let of_other = tests::history(&world.store, twelfth(&other).await, None, 1).await.unwrap().items;
+    let page = tests::history(&world.store, test, Some(of_other[0].run), 2).await.unwrap();
+    assert_eq!((of_other[0].number, page.items.len()), (12, 0));
     let (failed, passed, skipped) = (TestStatus::Failed, TestStatus::Passed, TestStatus::Skipped);
     assert_eq!(found, [(5, Some(failed)), (4, Some(skipped)), (3, None), (2, Some(failed)), (1, Some(passed))]);
 }
@@ -311,6 +322,17 @@ async fn coverage_is_compared_with_the_branch_before() {
     assert_eq!((files[0].file.path.as_str(), files[0].file.missed.as_str()), ("a.c", "8-10"));
     let (files, next) = coverage::files(&world.store, &runs, next.as_deref(), 1).await.unwrap();
     assert_eq!((files[0].file.path.as_str(), next), ("b.c", None));
+}
+
+#[tokio::test]
+async fn it_is_counted_how_often_the_reports_of_an_attempt_are_begun_to_be_read() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    let (_, job) = claimed(&world, &at(&repo, "main", "1")).await;
+    let begin = async |attempt| reports::begin_reading(&world.store, job, attempt).await.unwrap();
+    assert_eq!([begin(1).await, begin(1).await, begin(1).await], [1, 2, 3]);
+    assert_eq!(begin(2).await, 1, "an attempt that is not the job's is counted nowhere");
+    assert_eq!(begin(1).await, 4);
 }
 
 #[tokio::test]

@@ -8,21 +8,20 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// Sends what is written to it, piece by piece. Blocks while nobody takes the pieces.
+/// Sends what is written to it, piece by piece. Blocks while nobody takes the pieces, as long as its patience lasts.
 #[derive(Debug)]
 pub struct Pieces {
     sender: mpsc::Sender<io::Result<Bytes>>,
     piece: Vec<u8>,
-    patience: Option<Duration>,
+    patience: Duration,
 }
 
 impl Pieces {
     /// Bytes of a piece.
     pub const LENGTH: usize = 256 << 10;
 
-    /// Blocks for as long as `patience` lasts, or without a limit if there is none.
     #[must_use]
-    pub const fn new(sender: mpsc::Sender<io::Result<Bytes>>, patience: Option<Duration>) -> Self {
+    pub const fn new(sender: mpsc::Sender<io::Result<Bytes>>, patience: Duration) -> Self {
         Self { sender, piece: Vec::new(), patience }
     }
 }
@@ -41,12 +40,10 @@ impl Write for Pieces {
         if piece.is_empty() {
             return Ok(());
         }
-        let sent = match self.patience {
-            None => self.sender.blocking_send(Ok(piece.into())),
-            Some(patience) => Handle::current()
-                .block_on(timeout(patience, self.sender.send(Ok(piece.into()))))
-                .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "nobody takes what is sent"))?,
-        };
-        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+        match Handle::current().block_on(timeout(self.patience, self.sender.send(Ok(piece.into())))) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "nobody takes what is sent")),
+        }
     }
 }
