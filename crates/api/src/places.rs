@@ -1,12 +1,21 @@
 //! Limits how many costly requests are answered at once for callers who have not signed in: searches of logs, ranges of
-//! logs, zips of artifacts, live streams. Callers who have signed in never wait for a place and are not counted.
+//! logs, zips of artifacts, live streams, and reads that go through much of the database. Callers who have signed in
+//! never wait for a place and are not counted.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{auth::Caller, error::ApiError};
+use crate::{
+    auth::{Authenticator, Caller},
+    error::ApiError,
+};
 
 /// Searches at once. Each reads a whole log.
 const SEARCHES: usize = 4;
@@ -17,6 +26,49 @@ const ZIPS: usize = 4;
 /// Live streams at once. Each holds a connection.
 const STREAMS: usize = 256;
 
+/// Reads of [`COSTLY_READS`] at once. The database has a few connections more for everybody else.
+const READS: usize = 2;
+/// How long such a read waits for its place.
+const READ_WAITS: Duration = Duration::from_secs(5);
+
+/// The addresses whose answers go through many rows: of all repositories, of all builds of a branch, or of what the jobs of
+/// a build reported.
+pub(crate) const COSTLY_READS: [&str; 11] = [
+    "/cc.xml",
+    "/badges/{file}",
+    "/api/v1/builds/{build}/tests",
+    "/api/v1/builds/{build}/coverage",
+    "/api/v1/builds/{build}/annotations",
+    "/api/v1/tests/{test}/history",
+    "/builds/{build}",
+    "/builds/{build}/tests",
+    "/builds/{build}/coverage",
+    "/builds/{build}/annotations",
+    "/tests/{test}",
+];
+
+/// The middleware: has a costly read of a caller who has not signed in wait for its place.
+pub(crate) async fn for_costly_reads(
+    State(places): State<Arc<Places>>,
+    State(authenticator): State<Authenticator>,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !path.is_some_and(|path| COSTLY_READS.contains(&path.as_str())) {
+        return next.run(request).await;
+    }
+    let place = match authenticator.identify(request.headers()).await {
+        Ok(caller) => places.wait_to_read(&caller).await,
+        // The handler says what is wrong with the token.
+        Err(_) => Ok(Place(None)),
+    };
+    match place {
+        Ok(_place) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
 /// The places shared by all callers who have not signed in.
 #[derive(Debug)]
 pub(crate) struct Places {
@@ -24,6 +76,7 @@ pub(crate) struct Places {
     ranges: Arc<Semaphore>,
     zips: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
 }
 
 /// Held while the request is answered. Empty for a caller who has signed in.
@@ -53,7 +106,13 @@ pub(crate) enum Costly {
 impl Default for Places {
     fn default() -> Self {
         let places = |at_once| Arc::new(Semaphore::new(at_once));
-        Self { searches: places(SEARCHES), ranges: places(RANGES), zips: places(ZIPS), streams: places(STREAMS) }
+        Self {
+            searches: places(SEARCHES),
+            ranges: places(RANGES),
+            zips: places(ZIPS),
+            streams: places(STREAMS),
+            reads: places(READS),
+        }
     }
 }
 
@@ -75,5 +134,92 @@ impl Places {
                 "too many {what}: visitors who are not signed in can have {most} at once; sign in, or try again shortly"
             ))),
         }
+    }
+
+    /// Takes a place for a costly read of this caller, as soon as there is one. Fails if that takes too long.
+    async fn wait_to_read(&self, caller: &Caller) -> Result<Place, ApiError> {
+        if !caller.is_anonymous() {
+            return Ok(Place(None));
+        }
+        match tokio::time::timeout(READ_WAITS, Arc::clone(&self.reads).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(Place(Some(place))),
+            Ok(Err(_)) | Err(_) => Err(ApiError::too_many(format!(
+                "too many visitors who are not signed in read what is costly: {READS} are answered at once; sign in, or try again shortly"
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use axum::{Router, body::Body, extract::FromRef, http::StatusCode, middleware, routing::get};
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+    use longshore_store::Store;
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    #[derive(Clone)]
+    struct Parts {
+        places: Arc<Places>,
+        authenticator: Authenticator,
+    }
+
+    impl FromRef<Parts> for Arc<Places> {
+        fn from_ref(parts: &Parts) -> Self {
+            parts.places.clone()
+        }
+    }
+
+    impl FromRef<Parts> for Authenticator {
+        fn from_ref(parts: &Parts) -> Self {
+            parts.authenticator.clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_costly_read_of_the_anonymous_waits_for_a_place_and_nothing_else_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let hash = Sha256::digest("admin").into();
+        let authenticator = Authenticator::new(store, Some(hash), &"http://localhost".parse().unwrap());
+        let parts = Parts { places: Arc::default(), authenticator };
+        let router = Router::new()
+            .route("/cc.xml", get(async || {}))
+            .route("/api/v1/builds", get(async || {}))
+            .layer(middleware::from_fn_with_state(parts.clone(), for_costly_reads));
+        let service = TowerToHyperService::new(router);
+        let ask = async |path: &str, token: Option<&str>| {
+            let mut request = axum::http::Request::builder().uri(path);
+            if let Some(token) = token {
+                request = request.header("authorization", format!("Bearer {token}"));
+            }
+            service.call(request.body(Body::empty()).unwrap()).await.unwrap().status()
+        };
+        let mut held = Vec::new();
+        for _ in 0..READS {
+            held.push(parts.places.wait_to_read(&Caller::nobody()).await.unwrap());
+        }
+        let mut waits = pin!(ask("/cc.xml", None));
+        tokio::select! {
+            biased;
+            answered = &mut waits => panic!("{answered}"),
+            other = ask("/api/v1/builds", None) => assert_eq!(other, StatusCode::OK),
+        }
+        assert_eq!(ask("/cc.xml", Some("admin")).await, StatusCode::OK);
+        held.pop();
+        assert_eq!(waits.await, StatusCode::OK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_costly_read_that_gets_no_place_says_so() {
+        let places = Places::default();
+        let held = [places.wait_to_read(&Caller::nobody()).await, places.wait_to_read(&Caller::nobody()).await];
+        let refused = places.wait_to_read(&Caller::nobody()).await.unwrap_err().into_response();
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        drop(held);
     }
 }

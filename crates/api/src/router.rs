@@ -10,7 +10,7 @@ use longshore_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::ApiConfig, error::ApiError, host, layers, openapi::Describe, pages, public_url::BasePath, routes,
+    config::ApiConfig, error::ApiError, host, layers, openapi::Describe, pages, places, public_url::BasePath, routes,
     state::AppState,
 };
 
@@ -36,6 +36,7 @@ pub(crate) fn router_until(api: Api, shutdown: CancellationToken) -> Router {
         .merge(pages::routes())
         .fallback(async |State(base): State<BasePath>| ApiError::no_address(&base))
         .method_not_allowed_fallback(async |State(base): State<BasePath>| ApiError::method_not_allowed(&base))
+        .layer(middleware::from_fn_with_state(state.clone(), places::for_costly_reads))
         .layer(middleware::from_fn_with_state(state.clone(), host::check))
         .layer(middleware::from_fn_with_state(state.clone(), pages::html::errors_as_pages))
         .layer(middleware::from_fn_with_state(state.clone(), layers::wrap))
@@ -52,7 +53,16 @@ pub(crate) fn router_until(api: Api, shutdown: CancellationToken) -> Router {
 mod tests {
     use std::collections::BTreeSet;
 
-    use crate::{pages, public_url::OWN_NAMES, routes};
+    use crate::{pages, places::COSTLY_READS, public_url::OWN_NAMES, routes};
+
+    #[test]
+    fn every_costly_read_is_an_address_of_the_server() {
+        let description = routes::description();
+        for address in COSTLY_READS {
+            let is_page = pages::ROUTES.iter().any(|(page, methods)| *page == address && methods.contains(&"get"));
+            assert!(is_page || description.paths.paths.contains_key(address), "{address}");
+        }
+    }
 
     #[test]
     fn a_base_path_cannot_begin_like_any_of_the_servers_own_addresses() {
