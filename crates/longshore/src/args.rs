@@ -37,7 +37,7 @@ pub(crate) enum Command {
     /// Print the JSON Schema of pipeline files
     Schema,
     /// Check the Docker socket, mounts, networks and disk, and say how to fix problems
-    Doctor(Engine),
+    Doctor(Box<Doctor>),
     /// Manage repositories
     Repo(Remote<Repo>),
     /// Start, view, cancel and rerun builds
@@ -111,6 +111,19 @@ pub(crate) struct Engine {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The settings are the server's: what it checks is what the server would use.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Doctor {
+    /// A TOML file with settings
+    #[arg(long, env = "LONGSHORE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
 }
 
 #[derive(Debug, ClapArgs)]

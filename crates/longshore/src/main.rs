@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Command::Lint(lint) => commands::lint::run(lint),
         Command::Convert(convert) => commands::convert::run(&convert),
         Command::Schema => commands::lint::schema(),
-        Command::Doctor(doctor) => commands::doctor::run(doctor),
+        Command::Doctor(doctor) => commands::doctor::run(*doctor),
         Command::Clean(clean) => commands::clean::run(clean),
         Command::Backup(backup) => commands::backup::run(backup),
         Command::Restore(restore) => commands::restore::run(restore),

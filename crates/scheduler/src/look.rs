@@ -69,7 +69,8 @@ pub(crate) async fn run(store: Store, planner: Planner, every: Duration, shutdow
     let mut changed = store.changes();
     let mut repo_tasks = RepoTasks::new(AT_ONCE);
     let mut due: HashMap<RepoId, Due> = HashMap::new();
-    let (ended, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    // Each task that runs has its place.
+    let (ended, mut ends) = tokio::sync::mpsc::channel(AT_ONCE);
     update(&store, &mut due).await;
     loop {
         let now = Instant::now();
@@ -82,7 +83,7 @@ pub(crate) async fn run(store: Store, planner: Planner, every: Duration, shutdow
                         tracing::warn!(%repo, reason, "a repository cannot be looked at");
                     }
                     // The receiver goes with this task.
-                    let _ = ended.send((repo, looked.is_ok()));
+                    let _ = ended.send((repo, looked.is_ok())).await;
                 });
             }
         }

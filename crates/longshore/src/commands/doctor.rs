@@ -2,26 +2,24 @@
 
 use std::{io::Write as _, path::Path, process::ExitCode};
 
-use longshore_core::DeniedAddresses;
 use longshore_engine_docker::{DockerOptions, doctor};
 use longshore_executor::names::Instance;
 use serde_json::json;
 
-use crate::args::Engine;
+use crate::args::Doctor;
 
-pub(crate) fn run(args: Engine) -> super::Result {
+pub(crate) fn run(args: Doctor) -> super::Result {
+    let config = args.settings.resolve(args.config.as_deref())?;
     let instance = Instance::new("doctor").map_err(|error| super::Ended::new(1, error.to_string()))?;
-    let denied = std::env::var("LONGSHORE_DENIED_ADDRESSES").unwrap_or_else(|_| DeniedAddresses::DEFAULT.to_owned());
-    let denied = DeniedAddresses::parse_list(&denied)
-        .map_err(|error| super::Ended::new(2, format!("LONGSHORE_DENIED_ADDRESSES: {error}")))?;
-    let options = DockerOptions { denied, ..DockerOptions::new(args.docker_host, instance) };
+    // Subnets are left to the engine: a server that runs has the network that would get those of the settings.
+    let options = DockerOptions { denied: config.denied, ..DockerOptions::new(config.docker_host, instance) };
     let mut rows: Vec<(String, bool, String, Option<String>)> = super::runtime()?
         .block_on(doctor(options))
         .into_iter()
         .map(|finding| (finding.name.to_owned(), finding.ok, finding.message, finding.advice))
         .collect();
     rows.push(git());
-    rows.extend(disk());
+    rows.extend(disk(&config.data));
     let healthy = rows.iter().all(|(_, ok, _, _)| *ok);
     if args.json {
         let rows: Vec<_> = rows
@@ -63,12 +61,11 @@ fn git() -> (String, bool, String, Option<String>) {
 }
 
 /// Checks the free space of the data folder, if there is one.
-fn disk() -> Option<(String, bool, String, Option<String>)> {
+fn disk(data: &Path) -> Option<(String, bool, String, Option<String>)> {
     const LITTLE: u64 = 1 << 30;
-    let data = std::env::var("LONGSHORE_DATA").unwrap_or_else(|_| "/var/lib/longshore".to_owned());
-    let stat = rustix::fs::statvfs(Path::new(&data)).ok()?;
+    let stat = rustix::fs::statvfs(data).ok()?;
     let free = stat.f_bavail * stat.f_frsize;
-    let message = format!("{} MiB free in {data}", free >> 20);
+    let message = format!("{} MiB free in {}", free >> 20, data.display());
     let advice = (free < LITTLE).then(|| "it holds logs, mirrors and checkouts: free some space".to_owned());
     Some(("disk".to_owned(), free >= LITTLE, message, advice))
 }

@@ -15,7 +15,7 @@ use crate::{
 
 /// Returns the administrator's token from the data folder, if this process can read it, as in the server's container.
 fn own_admin_token() -> Option<String> {
-    let data = std::env::var_os("LONGSHORE_DATA").map_or_else(|| PathBuf::from("/var/lib/longshore"), PathBuf::from);
+    let data = std::env::var_os("LONGSHORE_DATA").map_or_else(|| PathBuf::from(crate::DEFAULT_DATA), PathBuf::from);
     let given = std::env::var("LONGSHORE_ADMIN_TOKEN").ok().filter(|token| !token.is_empty());
     given.or_else(|| Some(std::fs::read_to_string(data.join("admin-token")).ok()?.trim().to_owned()))
 }

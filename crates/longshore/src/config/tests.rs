@@ -140,6 +140,19 @@ fn a_flag_wins_over_the_file() {
     assert_eq!((config.listen.as_str(), config.capacity), ("127.0.0.1:2", 3));
 }
 
+#[test]
+fn the_doctor_reads_the_settings_that_the_server_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("longshore.toml");
+    std::fs::write(&path, "data = \"/srv/ci\"\ndocker_host = \"unix:///run/d.sock\"\ndenied_addresses = \"\"\n")
+        .unwrap();
+    let arguments = ["longshore", "doctor", "--config", path.to_str().unwrap(), "--data", "/srv/other"];
+    let Command::Doctor(doctor) = Args::try_parse_from(arguments).unwrap().command else { panic!("another command") };
+    let config = doctor.settings.resolve(doctor.config.as_deref()).unwrap();
+    assert_eq!(config.data, Path::new("/srv/other"));
+    assert_eq!((config.docker_host.as_str(), config.denied.len()), ("unix:///run/d.sock", 0));
+}
+
 fn given(arguments: &[&str]) -> Settings {
     match Args::try_parse_from([&["longshore", "serve"], arguments].concat()).unwrap().command {
         Command::Serve(serve) => serve.settings,
