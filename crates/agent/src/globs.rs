@@ -77,7 +77,7 @@ fn plain(pattern: &str) -> &str {
     }
 }
 
-/// Returns the path before the first part of a pattern that is no plain name.
+/// Returns the path before the first part of a pattern that is not a plain name.
 fn base(pattern: &str) -> PathBuf {
     plain(pattern).split('/').take_while(|part| !part.contains(['*', '?', '[', '{', '\\'])).collect()
 }

@@ -36,7 +36,7 @@ const GROUPS: [[&str; 4]; 2] = [
         "total_inactive_file ",
     ],
 ];
-/// A limit above this is none: version 1 writes a huge number.
+/// A limit above this means no limit: version 1 writes a huge number.
 const NO_LIMIT: u64 = 1 << 50;
 /// How fast processes can fill memory, in bytes per millisecond: decides when to look again.
 const PER_MS: u64 = 4 << 20;

@@ -153,7 +153,7 @@ pub(crate) fn send_zip(store: &Store, artifact: &Artifact) -> Result<Response, A
     let out = Pieces::new(sender.clone(), PATIENCE);
     let writing = write_zip(store.clone(), artifact.id, out);
     tokio::spawn(async move {
-        // A body that breaks off is no zip, and the client sees that.
+        // A body that breaks off is not a valid zip, and the client sees that.
         if let Err(error) = writing.await {
             let _ = sender.send(Err(error)).await;
         }

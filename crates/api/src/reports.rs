@@ -24,7 +24,7 @@ pub(crate) async fn find_test(store: &Store, caller: &Caller, id: i64) -> Result
     Ok((test, repo))
 }
 
-/// Parses `before` of a list whose places are no numbers.
+/// Parses `before` of a list whose places are not numbers.
 pub(crate) fn parse_place<T: std::str::FromStr>(text: Option<&str>) -> Result<Option<T>, ApiError> {
     let parse =
         |text: &str| text.parse().map_err(|_| ApiError::bad_request("`before` is what the last page gave as `next`"));

@@ -147,7 +147,7 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
     Ok(draft)
 }
 
-/// Notes a document that is no pipeline: a secret, a signature, a template.
+/// Notes a document that is not a pipeline: a secret, a signature, a template.
 fn note_other_document(section: &Section<'_>, node: &Node, draft: &mut Draft, lines: Lines<'_>) {
     let kind = section.take("kind").and_then(|entry| text(&entry.value)).unwrap_or("document").to_owned();
     let name = section.take("name").and_then(|entry| text(&entry.value)).unwrap_or_default();

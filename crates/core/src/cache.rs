@@ -24,7 +24,7 @@ enum Base {
     Root,
 }
 
-/// Why a text is no path of a cache.
+/// Why a text is not a valid path of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotACachePath {
     #[error("there is no path here")]

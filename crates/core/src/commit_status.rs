@@ -46,7 +46,7 @@ impl fmt::Display for StatusDetail {
     }
 }
 
-/// A word that is no such detail.
+/// A word that does not name a detail.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` does not say which statuses the forge shows: write pipeline, job or none")]
 pub struct NotAStatusDetail(String);

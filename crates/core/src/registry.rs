@@ -44,7 +44,7 @@ impl RegistryHost {
     }
 }
 
-/// A text that is no registry's host.
+/// A text that is not a registry's host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{}` is not a registry: give its host as in image names, with the port if any and without `https://`, such as \

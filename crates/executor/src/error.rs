@@ -27,7 +27,7 @@ pub enum EngineError {
     /// The engine has no address left for another network.
     #[error("{0}")]
     NoAddresses(String),
-    /// The image is not here, and nobody is asked for it; or its name is none.
+    /// The image is not here and no registry is asked for it, or its name is invalid.
     #[error("cannot get image `{image}`: {reason}; check its name")]
     ImageMissing { image: String, reason: String },
     /// The registry does not give the image, or does not answer.

@@ -129,7 +129,7 @@ impl Ulimit {
     ///
     /// # Errors
     ///
-    /// If it is no limit that can be set: why, for people.
+    /// If the limit cannot be set: why, for people.
     pub fn parse(text: &str) -> Result<Self, String> {
         let form = || format!("`{text}` is no limit: write NAME=SOFT or NAME=SOFT:HARD, such as nofile=1024:65536");
         let (name, values) = text.split_once('=').ok_or_else(form)?;

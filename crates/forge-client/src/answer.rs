@@ -10,14 +10,14 @@ use crate::error::CallError;
 
 /// Characters of a forge's message that are kept.
 const MESSAGE: usize = 300;
-/// No forge makes anybody wait longer before the next request.
+/// The longest wait that a forge may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// The answer of a call that succeeded.
 #[derive(Debug)]
 pub(crate) struct Answer {
     headers: HeaderMap,
-    /// Null if the answer is no JSON.
+    /// Null if the answer is not JSON.
     pub(crate) body: Value,
 }
 
@@ -72,7 +72,7 @@ fn is_limit(headers: &HeaderMap, body: &Value) -> bool {
     none_left || says_so || headers.contains_key("retry-after")
 }
 
-/// Returns how long not to ask: `Retry-After` in seconds, or until the time at which the limit is reset.
+/// Returns how long to wait before the next request: `Retry-After` in seconds, or until the time at which the limit is reset.
 fn wait_of(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
     if let Some(seconds) = number("retry-after") {

@@ -115,7 +115,7 @@ impl ForgeApi for Bitbucket {
                 let user: User = answer.read().ok_or_else(|| self.0.not_understood())?;
                 Ok(Account { login: if user.nickname.is_empty() { user.display_name } else { user.nickname } })
             }
-            // The access token of a repository or a workspace is nobody's.
+            // The access token of a repository or a workspace belongs to no person.
             Err(CallError::MissingRight { .. } | CallError::NotFound { .. }) => {
                 Ok(Account { login: "access token".to_owned() })
             }

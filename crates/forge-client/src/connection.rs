@@ -1,4 +1,4 @@
-//! A connection: a forge's kind, its address and a token; and from that, what speaks to it.
+//! A connection: a forge's kind, its address and a token; and the client that is made of them.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::{
 const MAX_ADDRESS: usize = 512;
 const MAX_TOKEN: usize = 4096;
 
-/// What a forge is reached with.
+/// What is needed to reach a forge.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Connection {
     kind: Kind,
@@ -27,7 +27,7 @@ pub struct InvalidAddress(&'static str);
 
 impl Connection {
     /// # Errors
-    /// If the address is none, or the token cannot be sent.
+    /// If the address is invalid, or the token cannot be sent.
     pub fn new(kind: Kind, address: &str, token: &str) -> Result<Self, InvalidAddress> {
         let address = check_address(address)?;
         let token = token.trim();

@@ -1,11 +1,11 @@
-//! Why a call did not do what it should, by what the caller can do about it. No message contains a token.
+//! Errors of calls, distinguished by what the caller can do about them. No message contains a token.
 
 use std::time::Duration;
 
 /// A call that failed. `message` is the forge's, cut to one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// Nobody answers there, or not in time.
+    /// The forge does not answer, or not in time.
     #[error("{host} cannot be reached: {detail}")]
     Unreachable { host: String, detail: String },
     /// The forge has trouble of its own.
@@ -23,10 +23,10 @@ pub enum CallError {
     /// There is no such thing, or the account may not see it.
     #[error("{host} has no {what} that the token may see")]
     NotFound { host: String, what: String },
-    /// The forge does not do it, now or later.
+    /// The forge refuses the call, now and later.
     #[error("{host} refuses it ({status}): {message}")]
     Refused { host: String, status: u16, message: String },
-    /// The answer is not what such a forge answers.
+    /// The answer is not one that such a forge gives.
     #[error("{host} does not answer as {expected} does: is the address right?")]
     NotUnderstood { host: String, expected: &'static str },
     /// The forge has nothing of the kind.
@@ -49,7 +49,7 @@ impl CallError {
         }
     }
 
-    /// Returns how long the forge wants not to be asked.
+    /// Returns how long the forge asks us to wait.
     #[must_use]
     pub const fn wait(&self) -> Option<Duration> {
         match self {

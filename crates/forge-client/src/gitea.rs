@@ -120,7 +120,7 @@ impl ForgeApi for Gitea {
         });
         match self.endpoint.post(&format!("/repos/{name}/statuses/{}", report.commit), &body) {
             Ok(_) => Ok(()),
-            // It answers so for a commit that it does not have, which no other try will change.
+            // This is its answer for a commit that it does not have; another try changes nothing.
             Err(CallError::Unavailable { message, .. }) if message.contains("object does not exist") => {
                 Err(self.endpoint.no(format!("commit {}", report.commit)))
             }

@@ -1,4 +1,4 @@
-//! How forges are asked: one client for all of them, with limits for time and size. Redirects are not followed, since
+//! The HTTP client for forges: one for all of them, with limits for time and size. Redirects are not followed, since
 //! whoever could send us elsewhere would receive the token there.
 
 use std::{fmt, time::Duration};

@@ -93,13 +93,13 @@ pub trait ForgeApi {
     /// If the forge refuses it.
     fn set_hook(&self, repo: &str, hook: NewHook<'_>) -> Result<String, CallError>;
 
-    /// Removes a webhook. It is no error if it is gone.
+    /// Removes a webhook. Succeeds if it is gone already.
     ///
     /// # Errors
     /// If the forge refuses it.
     fn remove_hook(&self, repo: &str, hook: &str) -> Result<(), CallError>;
 
-    /// Sets the state of a commit's context. It is no error if the context has that state.
+    /// Sets the state of a commit's context. Succeeds if the context has that state already.
     ///
     /// # Errors
     /// [`CallError::may_pass`] says whether another try may succeed.

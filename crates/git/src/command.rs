@@ -244,7 +244,7 @@ impl Invocation {
         self
     }
 
-    /// Reads at most this many bytes of output; more output is no error.
+    /// Reads at most this many bytes of output; more output is cut off without an error.
     pub(crate) fn max_output(mut self, bytes: u64) -> Self {
         self.max_output = Some(bytes);
         self

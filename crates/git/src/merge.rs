@@ -54,7 +54,7 @@ impl Mirror {
     /// Merges `head` into `target`, both in the mirror. `number` is the pull request's, for the message.
     ///
     /// # Errors
-    /// If git fails. That the two cannot be merged is no error.
+    /// If git fails. Commits that cannot be merged are not an error.
     pub async fn merge(&self, target: &CommitId, head: &CommitId, number: u64) -> Result<Merged, GitError> {
         let operation = "merging a pull request";
         let args = ["merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", "--end-of-options"];

@@ -51,7 +51,7 @@ pub fn new_key(comment: &str) -> Result<NewKey, GitError> {
     let mut blob = Vec::new();
     push(&mut blob, KIND.as_bytes());
     push(&mut blob, public);
-    // Two equal numbers tell whether a passphrase has opened it. There is none.
+    // Two equal numbers tell whether a passphrase has opened it. This key has no passphrase.
     let mut secret = [0; 8].to_vec();
     push(&mut secret, KIND.as_bytes());
     push(&mut secret, public);

@@ -16,7 +16,7 @@ pub(crate) struct AuditFile {
 }
 
 impl AuditFile {
-    /// Opens a log, and goes on where it ends. What is there must hold.
+    /// Opens a log, and continues where it ends. Its lines so far must verify.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let unusable = |error: std::io::Error| Error::File { path: path.to_owned(), reason: error.to_string() };
         let mut options = OpenOptions::new();

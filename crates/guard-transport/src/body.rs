@@ -1,4 +1,4 @@
-//! Bodies that come and go.
+//! Bodies of requests and of answers.
 
 use bytes::Bytes;
 use futures_util::stream;

@@ -36,7 +36,7 @@ impl Sent {
     }
 }
 
-/// An archive goes on as it comes, once it is known to be a plain tar.
+/// Forwards an archive as it arrives, once it is known to be a plain tar.
 pub(crate) async fn archive(incoming: Incoming) -> Result<(Option<Body>, Sent), Failure> {
     let mut rest = Limited::new(incoming, LARGEST_ARCHIVE);
     let mut start = BytesMut::new();
@@ -53,7 +53,7 @@ pub(crate) async fn archive(incoming: Incoming) -> Result<(Option<Body>, Sent), 
     Ok((Some(body.boxed_unsync()), Sent::nothing()))
 }
 
-/// A build's context goes on as it comes, and at its end the Dockerfile as the guard has written it.
+/// Forwards a build's context as it arrives, and at its end the Dockerfile as the guard has rewritten it.
 pub(crate) fn context(proxy: &Arc<Proxy>, context: &Context, incoming: Incoming) -> (Option<Body>, Sent) {
     let (sender, body) = body::channel(AHEAD);
     let sent = Sent::default();

@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 
 use crate::body::{self, Body};
 
-/// How long the engine may take to take a connection.
+/// How long the engine may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]

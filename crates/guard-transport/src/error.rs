@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-/// Why a guard does not start, or could not do what it should.
+/// Errors of a guard: why it does not start, or what it failed to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the engine at {} cannot be reached: {reason}", socket.display())]

@@ -39,14 +39,14 @@ impl Failure {
     }
 }
 
-/// What the audit learns of a request on its way.
+/// What is collected about a request for the audit log.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     route: String,
     object: String,
 }
 
-/// Answers a request, and puts down in the audit what was asked and decided.
+/// Answers a request, and records in the audit log what was asked and decided.
 pub(crate) async fn handle(proxy: &Arc<Proxy>, request: Request<Incoming>, stop: CancellationToken) -> Response<Body> {
     let (started, at) = (Instant::now(), SystemTime::now());
     let method = request.method().as_str().to_owned();
@@ -91,7 +91,7 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, request: Request<Incoming>, stop:
         tracing::error!(%error, "the audit log cannot be written: nothing is let through");
         response = message(500, r#"{"message":"longshore guard: the audit log cannot be written"}"#);
     }
-    // What a client sent after a request for a stream is no further request.
+    // What a client sends after a request for a stream is not another request.
     if upgrades && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

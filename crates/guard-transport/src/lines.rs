@@ -17,7 +17,7 @@ const AHEAD: usize = 16;
 /// The longest value, in bytes.
 const LONGEST: usize = 4 << 20;
 
-/// Carries a stream until one of its sides ends it. What it has made is known before the client sees its end.
+/// Forwards a stream until one of its sides ends it. The objects that it made are recorded before the client sees its end.
 pub(crate) fn carry(
     proxy: &Arc<Proxy>,
     shape: LineShape,

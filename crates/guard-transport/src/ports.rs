@@ -19,7 +19,7 @@ use crate::proxy::Proxy;
 
 /// The most connections to published ports at once; more wait.
 const CONNECTIONS: usize = 1024;
-/// How long a container may take to take a connection.
+/// How long a container may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Pause before the engine's events are asked for again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -149,7 +149,7 @@ impl Proxy {
         loop {
             let Ok(place) = Arc::clone(&self.publisher.connections).acquire_owned().await else { return };
             let Ok((client, _)) = listener.accept().await else {
-                // No descriptor is free, most likely: those that are used become free in time.
+                // Most likely no descriptor is free; some become free in time.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
@@ -161,7 +161,7 @@ impl Proxy {
         }
     }
 
-    /// Carries a connection to a container. One that does not take it closes it.
+    /// Forwards a connection to a container, and closes it if the container does not accept it.
     async fn lead(&self, mut client: TcpStream, id: &str, port: u16) {
         let address = match self.container(id).await {
             Ok(Some(container)) => self.guard().address_of(&container),
@@ -198,7 +198,7 @@ impl Proxy {
             credentials: None,
         };
         let answer = self.engine.send(&call, None, false).await?;
-        // What happened before the events is seen in what there is.
+        // What happened before the first event shows in the list of containers.
         self.unpublish_ended().await;
         let known: Vec<String> = self.guard().table.container_ids().into_iter().collect();
         for id in known {

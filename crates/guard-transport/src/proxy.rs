@@ -52,12 +52,12 @@ pub struct Proxy {
     state: Option<PathBuf>,
     connections: Arc<Semaphore>,
     pub(crate) publisher: Publisher,
-    /// What runs beside requests: streams that both sides read.
+    /// Tasks beside requests: streams that both sides read.
     pub(crate) tasks: TaskTracker,
 }
 
 impl Proxy {
-    /// Asks the engine what it is, and reads what was kept.
+    /// Asks the engine for its version, and reads the saved table.
     ///
     /// # Errors
     /// The engine is away or too old, or a file cannot be used.
@@ -122,7 +122,7 @@ impl Proxy {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::warn!(%error, "a client's connection was not taken");
-                    // No descriptor is free, most likely: those that are used become free in time.
+                    // Most likely no descriptor is free; some become free in time.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -179,7 +179,7 @@ impl Proxy {
         result
     }
 
-    /// Writes an entry. Without the log nothing goes on.
+    /// Writes an entry. No request is carried out without its entry.
     pub(crate) fn record(&self, entry: &Entry) -> std::io::Result<()> {
         match &self.audit {
             Some(audit) => audit.lock().unwrap_or_else(PoisonError::into_inner).append(entry),
@@ -197,7 +197,7 @@ impl Proxy {
         Ok(())
     }
 
-    /// What carries a label: the ids or names in a list.
+    /// Returns the ids or names of what carries a label.
     pub(crate) async fn list_by_label(&self, list: &str, label: &str, key: &str) -> Result<Vec<String>, String> {
         // The label is of our own characters, which a query takes as they are but for this one.
         let label = label.replace('=', "%3D");

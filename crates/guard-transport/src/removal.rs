@@ -1,4 +1,4 @@
-//! Removes from the engine everything of a client's.
+//! Removes everything of a client from the engine.
 
 use longshore_guard::{EngineBody, EngineCall};
 

@@ -68,7 +68,7 @@ pub(crate) async fn answer(
             if let Some(id) = created.as_deref().filter(|_| effect != Effect::None) {
                 object.push_str(&format!(" {}", longshore_guard::printable(id)));
             }
-            // In one breath: what was made is the client's before it can ask for it.
+            // Under one lock: what was made is recorded as the client's before the client can ask for it.
             let rewritten = proxy.change(|guard| {
                 guard.settle(&effect, true, created.as_deref());
                 guard.rewrite(&shape, value)
@@ -113,7 +113,7 @@ fn with_status(status: StatusCode, body: Body) -> Response<Body> {
     response
 }
 
-/// What the engine refuses, in its words and with the client's names.
+/// The engine's refusal, in its words and with the client's names.
 async fn failed(proxy: &Arc<Proxy>, effect: &Effect, answered: Response<Incoming>) -> Result<Response<Body>, Failure> {
     let status = answered.status();
     let bytes = body::read_answer(answered.into_body()).await.map_err(Failure::Engine)?;

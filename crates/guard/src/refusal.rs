@@ -9,7 +9,7 @@ pub enum Rule {
     Syntax,
     /// The body is not the JSON that the route takes: unknown, repeated or differently written keys, wrong types.
     Body,
-    /// The body is of a kind that is not taken: a form, a compressed archive, something that is no archive.
+    /// The body is of a kind that is not taken: a form, a compressed archive, something that is not an archive.
     MediaType,
     /// The version of the API is older or newer than those that the guard knows.
     Version,

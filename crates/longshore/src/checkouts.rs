@@ -62,7 +62,7 @@ impl Sources {
 }
 
 impl Sources {
-    /// Computes `hash-files` of an event's files, before any container exists. The inner error is for people: a pattern is none.
+    /// Computes `hash-files` of an event's files, before any container exists. The inner error is for people: a pattern is invalid.
     ///
     /// # Errors
     /// A text for people if the files cannot be had.

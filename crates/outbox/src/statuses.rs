@@ -190,7 +190,7 @@ impl Statuses {
     }
 }
 
-/// Returns when to try again; nothing if that is of no use.
+/// Returns when to try again; `None` if that is of no use.
 fn next_try(error: &CallError, owed: &Owed, now: Timestamp) -> Option<Timestamp> {
     let waited = Duration::from_millis(now.since(owed.owed_since));
     let is_hopeless = match error {

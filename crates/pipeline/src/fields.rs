@@ -17,7 +17,7 @@ pub(super) struct Fields<'n> {
 }
 
 impl<'n> Fields<'n> {
-    /// Checks that `node` is a mapping and that `keys` allows each of its keys. `None` if it is no mapping.
+    /// Checks that `node` is a mapping and that `keys` allows each of its keys. `None` if it is not a mapping.
     pub(super) fn read(node: &'n Node, keys: &Keys, findings: &mut Findings<'_>) -> Option<Self> {
         let entries = mapping(node, keys.subject, findings)?;
         for entry in entries {

@@ -1,4 +1,4 @@
-//! What tools say about places in the source code: in SARIF files, and by commands in the log (`::error file=a.c,line=3::broken`).
+//! Findings of tools about places in the source code: in SARIF files, and by commands in the log (`::error file=a.c,line=3::broken`).
 
 use std::{collections::HashSet, hash::BuildHasher as _};
 
@@ -30,7 +30,7 @@ impl Level {
     }
 }
 
-/// One remark of a tool.
+/// One finding of a tool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Annotation {
     pub level: Level,
@@ -47,10 +47,10 @@ pub struct Annotation {
     pub rule: Option<String>,
 }
 
-/// What is read of the annotations of a job.
+/// The annotations of a job, as far as they were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AnnotationList {
-    /// The most serious first, then in the order in which they were said.
+    /// The most serious first, then in the order in which they were reported.
     pub items: Vec<Annotation>,
     pub remarks: Vec<Remark>,
 }
@@ -60,7 +60,7 @@ pub struct AnnotationList {
 pub struct Annotations {
     /// One list for each level, so that many notices push out no error.
     items: [Vec<Annotation>; 3],
-    /// The hashes of what is in `items`: matrix jobs and steps say the same again.
+    /// Hashes of `items`, to drop duplicates: matrix jobs and steps repeat each other's findings.
     known: HashSet<u64>,
     hasher: std::hash::RandomState,
     left_out: usize,
@@ -87,7 +87,7 @@ impl Annotations {
         }
     }
 
-    /// Adds a remark of whoever brings the files.
+    /// Adds a remark of the caller.
     pub fn remark(&mut self, path: &str, text: impl Into<String>) {
         self.remarks.add(path, text);
     }
@@ -154,7 +154,7 @@ fn command(line: &str) -> Option<Annotation> {
     (!found.message.is_empty() || found.title.is_some()).then_some(found)
 }
 
-/// Undoes how a command writes ends of lines and its own signs.
+/// Decodes the escapes of a command: line ends and its own separators.
 fn unescaped(value: &str) -> String {
     value.replace("%0D", "").replace("%0A", "\n").replace("%3A", ":").replace("%2C", ",").replace("%25", "%")
 }

@@ -1,4 +1,4 @@
-//! What all reports of one job may take together, whatever their formats.
+//! The limits that all reports of one job share, whatever their formats.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Takes a file's bytes, before it is opened. `elapsed` is the time since the first file.
+    /// Charges a file's bytes to the budget, before it is opened. `elapsed` is the time since the first file.
     ///
     /// # Errors
     /// A sentence for people: why the file is not read.

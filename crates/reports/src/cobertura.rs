@@ -6,7 +6,7 @@ use crate::{
     xml::{Element, Item, Xml},
 };
 
-/// Reads a file. The error says where it could not be read further.
+/// Reads a file. The error says where reading stopped.
 pub(crate) fn read(text: &str, into: &mut CoverageReader) -> Result<(), String> {
     let mut xml = Xml::new(text);
     let mut depth = 0_usize;

@@ -19,7 +19,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// Returns hundredths of a percent; `None` of nothing.
+    /// Returns hundredths of a percent; `None` if `total` is 0.
     #[must_use]
     pub fn basis_points(self) -> Option<u64> {
         (self.covered * 10_000).checked_div(self.total)
@@ -85,7 +85,7 @@ impl CoverageReader {
         }
     }
 
-    /// Adds a remark of whoever brings the files.
+    /// Adds a remark of the caller.
     pub fn remark(&mut self, path: &str, text: impl Into<String>) {
         self.remarks.add(path, text);
     }

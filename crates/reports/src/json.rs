@@ -1,4 +1,4 @@
-//! JSON of strangers, of which no more is kept in memory than is wanted.
+//! Reads untrusted JSON, and keeps only what is wanted of it in memory.
 
 use std::{collections::HashMap, fmt, marker::PhantomData};
 
@@ -93,7 +93,7 @@ pub(crate) fn for_each<'a, T: Deserialize<'a>>(list: &'a RawValue, each: impl Fn
     serde_json::Deserializer::from_str(list.get()).deserialize_seq(Reading(each, PhantomData))
 }
 
-/// Returns what is wrong in a part of a file, and the line of the file.
+/// Returns the error in a part of a file, with its line in the file.
 pub(crate) fn problem(file: &str, part: &str, error: &serde_json::Error) -> String {
     let before = part.as_ptr().addr().saturating_sub(file.as_ptr().addr()).min(file.len());
     let line = file.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count() + error.line();

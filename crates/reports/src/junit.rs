@@ -9,7 +9,7 @@ use crate::{
     xml::{Element, Item, Xml},
 };
 
-/// What an element is to us.
+/// The role of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Suite,
@@ -59,7 +59,7 @@ struct Open {
     printed: Excerpt,
 }
 
-/// Reads a file into `tests`. The error says where it could not be read further.
+/// Reads a file into `tests`. The error says where reading stopped.
 pub(crate) fn read(text: &str, tests: &mut Tests) -> Result<(), String> {
     let mut xml = Xml::new(text);
     let mut kinds: Vec<Kind> = Vec::new();
@@ -87,7 +87,7 @@ pub(crate) fn read(text: &str, tests: &mut Tests) -> Result<(), String> {
             Item::Text(text) => {
                 let Some(test) = &mut open else { continue };
                 let within = |kind| kinds.contains(&kind);
-                // What an earlier or later try printed would be said twice.
+                // The output of other tries would appear twice.
                 if within(Kind::Rerun) || (within(Kind::Flake) && within(Kind::Printed)) {
                 } else if within(Kind::Printed) {
                     test.printed.push(&text);
@@ -229,7 +229,7 @@ fn path_of(above: &str, name: &str) -> String {
     }
 }
 
-/// Returns whether a line is one of those that `go test -v` puts around a test's own.
+/// Returns whether a line is one of those that `go test -v` puts around a test's output.
 fn is_frame_of_go(line: &str) -> bool {
     ["=== ", "--- FAIL", "--- SKIP"].iter().any(|frame| line.starts_with(frame))
 }

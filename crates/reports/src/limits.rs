@@ -1,4 +1,4 @@
-//! The limits within which reports are read. What is beyond one is left out, and said.
+//! The limits for reading reports. What exceeds one is left out, and a remark says so.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 pub const FILE_BYTES: usize = 64 << 20;
 /// The bytes of all report files of one job together.
 pub const JOB_BYTES: u64 = 128 << 20;
-/// The time for reading the reports of one job. What is begun before is read to its end.
+/// The time for reading the reports of one job. A file that was begun in time is read to its end.
 pub const JOB_TIME: Duration = Duration::from_secs(60);
 /// Nested elements of an XML file.
 pub const DEPTH: usize = 100;

@@ -1,4 +1,4 @@
-//! Paths of source files in reports, as people write them: from the workspace on.
+//! Makes the paths of source files in reports relative to the workspace.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ pub(crate) fn relative(path: &str) -> String {
     text::cut(&text::clean(rest), limits::NAME_BYTES).into_owned()
 }
 
-/// Decodes `%41`; what is not two digits of base 16 stays.
+/// Decodes `%41`; a `%` without two hexadecimal digits stays.
 pub(crate) fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

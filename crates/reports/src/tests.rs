@@ -13,7 +13,7 @@ use crate::{
 pub enum TestStatus {
     Skipped,
     Passed,
-    /// It failed, or it broke before it could.
+    /// It failed, or broke with an error.
     Failed,
 }
 
@@ -60,7 +60,7 @@ pub struct TestCase {
     pub flaky: bool,
 }
 
-/// What is read of the tests of a job.
+/// The tests of a job, as far as they were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TestResults {
     /// In the order of the files and in each file; no two have the same suite and name.
@@ -72,7 +72,7 @@ pub struct TestResults {
 #[derive(Debug, Default)]
 pub struct Tests {
     tests: Vec<TestCase>,
-    /// Where the test of a suite and a name stands in `tests`.
+    /// The index in `tests` of each suite and name.
     places: HashMap<(String, String), usize>,
     /// Bytes of names, paths and messages in `tests`.
     name_bytes: usize,
@@ -106,7 +106,7 @@ impl Tests {
         }
     }
 
-    /// Adds a remark of whoever brings the files.
+    /// Adds a remark of the caller.
     pub fn remark(&mut self, path: &str, text: impl Into<String>) {
         self.remarks.add(path, text);
     }
@@ -140,7 +140,7 @@ impl Tests {
         self.tests.push(test);
     }
 
-    /// Takes a test's message and output from what the job may keep of them, or removes them.
+    /// Counts a test's message and output against the job's limits, and removes them if they exceed those.
     fn charge_texts(&mut self, test: &mut TestCase) {
         if !fits(&mut self.name_bytes, limits::ALL_NAME_BYTES, &mut test.message) {
             self.messages_left_out += 1;

@@ -1,4 +1,4 @@
-//! Texts from reports: their encoding, their length, and what does not belong into a page.
+//! Cleans texts from reports: decodes them, cuts them, and removes what does not belong on a page.
 
 use std::borrow::Cow;
 
@@ -35,7 +35,7 @@ pub(crate) fn cut(text: &str, bytes: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", &text[..text.floor_char_boundary(bytes)]))
 }
 
-/// Cuts a name that others are compared with: two long names that differ only in their ends stay two.
+/// Cuts a name that is compared with others. Two long names that differ only at the end stay different.
 pub(crate) fn cut_name(name: &str, bytes: usize) -> Cow<'_, str> {
     if name.len() <= bytes {
         return Cow::Borrowed(name);
@@ -57,7 +57,7 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     while let Some(char) = rest.chars().next() {
         if let Some(after) = rest.strip_prefix("\x1b[").or_else(|| rest.strip_prefix("#x1B[")) {
             let end = after.bytes().position(|byte| (0x40..=0x7e).contains(&byte));
-            // A sequence is short; what has no end is no sequence.
+            // A sequence is short; text without its end is not a sequence.
             if let Some(end) = end.filter(|end| *end < 32 && after.is_char_boundary(end + 1)) {
                 rest = &after[end + 1..];
                 continue;

@@ -11,7 +11,7 @@ use quick_xml::{
 
 use crate::limits;
 
-/// The next thing in a file.
+/// The next event in a file.
 #[derive(Debug)]
 pub(crate) enum Item<'a> {
     Open(Element<'a>),

@@ -270,7 +270,7 @@ async fn judge_event(
         Err(error) => {
             let reason = error.to_string();
             let verdict = match error {
-                // Whoever sent it says what is not so, or what is no longer so. It does not count as told.
+                // The sender claims what is not true, or no longer true. It is not recorded.
                 GitError::NotOnRef { .. } => ignored(reason),
                 GitError::UnknownRevision { .. } if must_be_held && delivery.attempts < TRIES_FOR_A_COMMIT => {
                     Verdict::Again(reason)

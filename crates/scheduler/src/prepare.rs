@@ -375,7 +375,7 @@ async fn default_branch_head(mirror: &Mirror, event: &Event) -> Result<Option<Co
 /// Returns the address that a repository is fetched from, with its credentials or its key.
 ///
 /// # Errors
-/// If those cannot be decrypted, or the address is none.
+/// If those cannot be decrypted, or the address is invalid.
 pub fn clone_url(repo: &Repo) -> Result<CloneUrl, GitError> {
     let closed = |detail: String| GitError::Authentication { address: repo.clone_url.clone(), detail };
     if repo.credentials_closed {
@@ -398,8 +398,8 @@ enum Read {
     None,
 }
 
-/// Returns the default branch: the one that was named, or else the one that the remote names. It is no error if the
-/// remote names none.
+/// Returns the default branch: the one that was named, or else the one that the remote names. A remote that names
+/// none is not an error.
 pub(crate) async fn default_branch_of(mirror: &Mirror, url: &CloneUrl, named: Option<String>) -> Option<String> {
     if named.is_some() {
         return named;

@@ -34,7 +34,7 @@ pub(crate) async fn follow(
     let (Some(id), Some(forge_id), Some(name)) = (repo.connection, &repo.forge_id, told.full_name.as_deref()) else {
         return Ok(Renamed::No);
     };
-    // A name that no address can have is none to follow.
+    // A name that cannot be part of an address is not followed.
     let Some(connection) = connections::get(store, id).await?.filter(|_| repos::check_name(name).is_ok()) else {
         return Ok(Renamed::No);
     };

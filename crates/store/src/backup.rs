@@ -39,7 +39,7 @@ pub struct Backup {
 }
 
 /// Writes a backup of the data folder to `out`. `secrets` says whether the key of secrets and the admin token are
-/// included, `program` is the version that the manifest names. After an error, what was written so far is no backup.
+/// included, `program` is the version that the manifest names. After an error, what was written so far is not a usable backup.
 pub async fn write<W: Write + Send + 'static>(
     data_dir: &Path,
     secrets: bool,

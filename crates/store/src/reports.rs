@@ -46,7 +46,7 @@ pub struct Reporter {
     pub commit: String,
     /// The commit's tree: runs with the same one ran on the same files. The commit itself if it is not known.
     pub tree: String,
-    /// Whether it is no stranger's. Strangers' results are shown in their builds, and nothing else is compared with them.
+    /// Whether the build is not a stranger's. Strangers' results are shown in their builds, and nothing else is compared with them.
     pub trusted: bool,
 }
 

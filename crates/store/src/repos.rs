@@ -372,7 +372,7 @@ pub(crate) fn sealed_address(
     Ok((open, sealed))
 }
 
-/// Returns a clone address without the credentials before the host. The user of an ssh address is no secret.
+/// Returns a clone address without the credentials before the host. The user of an ssh address is not secret.
 pub(crate) fn without_credentials(address: &str) -> String {
     let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));

@@ -50,7 +50,7 @@ impl Patterns {
                 note(state, place + 1);
             }
         }
-        // A complete pattern that is no prefix of a longer one waits for nothing more: only its own tail may begin
+        // A complete pattern that is not a prefix of a longer one waits for nothing more: only its own tail may begin
         // another. Shorter patterns come first, because a tail may itself be a complete pattern.
         let mut whole: Vec<_> = forms.keys().collect();
         whole.sort_by_key(|form| form.len());

@@ -241,7 +241,7 @@ impl Job {
         let grace = Duration::from_millis(scope.spec.grace_ms);
         let grace = if step.background { grace.min(LEFTOVER_GRACE) } else { grace };
         let mut plan = member_plan(step, ready, scope.spec, grace);
-        // What the step's own variables replace is no file of it.
+        // The step gets no file for what its own variables replace.
         plan.secret_files.retain(|variable, _| ready.env.get(variable) == self.secret_variables.get(variable));
         let limit = step.timeout_ms.map(Duration::from_millis);
         let image = ready.image.clone().unwrap_or_default();

@@ -144,7 +144,7 @@ pub(crate) async fn view(
     let mut response = send_file(&site.store, &find_page(&site, id, &path).await?, &headers).await?;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
-    // The sandbox's origin is none, and fonts and modules are asked for across origins. The ticket is the right to read.
+    // The sandbox has no origin, and fonts and modules are asked for across origins. The ticket is the right to read.
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600"));
     Ok(response)

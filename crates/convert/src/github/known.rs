@@ -78,7 +78,7 @@ impl Settings<'_> {
     }
 }
 
-/// Converts an action; `None` if it is none of these. `job` is the body of its job.
+/// Converts an action; `None` if it is not one of these. `job` is the body of its job.
 pub(super) fn read(action: &Settings<'_>, job: &mut Map) -> Option<ConvertedAction> {
     Some(match action.name {
         "Swatinem/rust-cache" => rust_cache(action, job),

@@ -21,7 +21,7 @@ use super::{
 const ACTIONS: usize = 5;
 
 impl Reader<'_, '_> {
-    /// Writes out the steps of a composite action that stands in the repository; `None` if it is none, or not there.
+    /// Writes out the steps of a composite action that stands in the repository; `None` if it is not a composite action, or not there.
     pub(super) fn local_action(&mut self, node: &Rc<Node>, section: &Section<'_>) -> Option<Vec<Item>> {
         let uses = section.peek("uses")?;
         let folder = text(&uses.value)?.strip_prefix("./")?.trim_matches('/');

@@ -73,7 +73,7 @@ impl<'n> Jobs<'n> {
         base.map_or_else(|| Rc::clone(node), |base| merge(node, &base))
     }
 
-    /// Returns a file whose keys that are no jobs have their references resolved.
+    /// Returns the file with the references resolved in all keys that are not jobs.
     pub(super) fn resolve_keys(&self, root: &Rc<Node>, keys: &[&str]) -> Rc<Node> {
         let Kind::Map(entries) = &root.kind else { return Rc::clone(root) };
         let resolve = |entry: &Entry| match keys.contains(&entry.key.as_str()) {

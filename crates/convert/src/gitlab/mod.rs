@@ -40,7 +40,7 @@ const DEFAULTS: &[&str] = &[
     "identity",
 ];
 
-/// Keys of the file that are no jobs.
+/// Keys of the file that are not jobs.
 const NO_JOBS: &[&str] = &["stages", "variables", "default", "workflow", "include", "spec", "types"];
 
 /// What all jobs of a file share.

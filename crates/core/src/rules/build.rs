@@ -15,7 +15,7 @@ pub struct JobOfBuild {
     pub name: String,
     pub status: Status,
     pub reason: Option<String>,
-    /// Its failure is none of the build.
+    /// Its failure does not fail the build.
     pub continue_on_error: bool,
 }
 

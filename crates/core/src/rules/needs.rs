@@ -15,7 +15,7 @@ pub struct NeedEnd {
     pub key: String,
     pub status: Status,
     pub outputs: BTreeMap<String, String>,
-    /// Its failure is none to those that need it.
+    /// Its failure does not count as one for the jobs that need it.
     pub continue_on_error: bool,
 }
 

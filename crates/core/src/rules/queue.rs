@@ -39,7 +39,7 @@ impl fmt::Display for Lane {
     }
 }
 
-/// A text that is no lane's.
+/// A text that does not name a lane.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no lane of the queue")]
 pub struct NotALane(pub String);

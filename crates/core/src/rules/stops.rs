@@ -47,7 +47,7 @@ pub(super) fn pull_request_built(snapshot: &Snapshot, build: BuildId) -> Decisio
     let Some(own) = of(build).filter(|own| snapshot.pull_request.cancels_older && !own.of_closing) else {
         return Decision::default();
     };
-    // The order of deliveries is that of the commits; without one there is none.
+    // Deliveries are in the order of the commits; a build without a delivery has no place in it.
     let Some(delivered) = own.delivered else { return Decision::default() };
     let is_newer = |other: &&PullRequestBuild| {
         other.commit != own.commit && !other.of_closing && other.delivered.is_some_and(|other| other > delivered)

@@ -100,7 +100,7 @@ settings! {
     job_memory_mib: u64 ["MIB"] computed("nine tenths of the host's memory", 4096);
 
     /// Variables for every container of every job, `NAME=value`, one per line. They replace those of the image, and the
-    /// pipeline's own replace them. Every job can read them, also a fork's pull request: they are no place for secrets.
+    /// pipeline's own replace them. Every job can read them, also a fork's pull request: do not put secrets there.
     #[arg(hide_env_values = true)]
     job_env: String ["NAME=VALUE"] computed("none", "GOPROXY=https://go.example.org");
 

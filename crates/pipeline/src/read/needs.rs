@@ -18,7 +18,7 @@ use super::job::{Head, entry_of};
 /// All artifacts of a job.
 const ALL: &str = "*";
 
-/// Returns the needs of a job as written, with their places, without entries that are no name.
+/// Returns the needs of a job as written, with their places, without entries that are not names.
 pub(super) fn listed(job: &Node) -> Vec<(&str, Place)> {
     entry_of(job, "needs")
         .map_or_else(Vec::new, |entry| items(&entry.value).iter().filter_map(|item| name(item)).collect())
