@@ -3,6 +3,7 @@
 use bollard::Docker;
 use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum};
 use bollard::query_parameters::KillContainerOptionsBuilder;
+use longshore_core::Timestamp;
 use longshore_executor::engine::{End, FoundMember, FoundPod, MemberId, MemberStanding, Pod, Removal, Standing};
 use longshore_executor::names::{ContainerId, Instance, Nonce};
 use longshore_executor::{AttemptId, EngineError, Refusal};
@@ -13,6 +14,8 @@ use crate::labels;
 use crate::link::EXEC_ERROR;
 
 const INSPECT: &str = "inspect a container";
+/// What the engine says of a container that has not ended is long before.
+const NEVER: Timestamp = Timestamp::from_millis(0);
 
 /// Returns the attempt's container, if there is one. It is looked up by its name and recognised by its labels.
 pub(crate) async fn find(
@@ -131,6 +134,7 @@ fn read_standing(state: Option<ContainerState>) -> Result<Standing, EngineError>
         out_of_memory: state.oom_killed == Some(true),
         cannot_run: message.as_ref().is_some_and(|text| text.contains(EXEC_ERROR)),
         message,
+        at: state.finished_at.and_then(|at| serde_json::from_value(at.into()).ok()).filter(|at| *at > NEVER),
         removal: match state.status {
             Some(ContainerStateStatusEnum::REMOVING) => Removal::UnderWay,
             Some(ContainerStateStatusEnum::DEAD) => Removal::Failed,
@@ -166,6 +170,12 @@ mod tests {
         }
         assert_eq!(read_standing(Some(state(Some(true), Some(0)))).unwrap(), Standing::Running);
         let ended = read_standing(Some(state(Some(false), Some(7)))).unwrap();
-        assert!(matches!(ended, Standing::Ended(End { code: 7, removal: Removal::No, .. })), "{ended:?}");
+        assert!(matches!(ended, Standing::Ended(End { code: 7, at: None, removal: Removal::No, .. })), "{ended:?}");
+        for (said, at) in [("2026-01-31T12:00:00.123456789Z", Some(1_769_860_800_123)), ("0001-01-01T00:00:00Z", None)]
+        {
+            let ended = ContainerState { finished_at: Some(said.to_owned()), ..state(Some(false), Some(0)) };
+            let Standing::Ended(end) = read_standing(Some(ended)).unwrap() else { panic!("it has ended") };
+            assert_eq!(end.at.map(Timestamp::as_millis), at, "{said}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use longshore_core::{JobId, Timestamp};
 
 use crate::attempt::AttemptId;
+use crate::engine::Standing;
 use crate::error::EngineError;
 use crate::executor::Executor;
 use crate::names::{ContainerId, Instance, VolumeName};
@@ -169,8 +170,9 @@ impl Executor {
                 CleanScope::Instance { .. } => false,
                 CleanScope::Idle { .. } if container.kind == Kind::Sandbox => joined.contains(&container.id),
                 CleanScope::Idle { jobs_older_than } => {
-                    let age = Timestamp::now().since(container.created);
-                    container.running || u128::from(age) <= jobs_older_than.as_millis()
+                    container.running
+                        || is_within(*jobs_older_than, container.created)
+                        || self.ended_within(*jobs_older_than, &container.id).await?
                 }
             };
             if !is_needed && self.removals.now(&ObjectId::Container(container.id), patience).await {
@@ -184,8 +186,14 @@ impl Executor {
         let is_removable =
             |kind| kind == Some(Kind::Volume) || (with_lasting && matches!(kind, Some(Kind::Cache | Kind::Workspace)));
         for volume in found.volumes.into_iter().filter(|volume| is_removable(volume.kind)) {
-            // A volume without a container belongs to nobody, because they are created together.
-            let is_needed = volume.attempt.is_some_and(|attempt| kept_attempts.contains(&attempt));
+            // A volume without a container belongs to nobody, unless its container is about to be created.
+            let is_young = match scope {
+                CleanScope::Instance { .. } => false,
+                CleanScope::Idle { jobs_older_than } => {
+                    volume.created.is_some_and(|created| is_within(*jobs_older_than, created))
+                }
+            };
+            let is_needed = is_young || volume.attempt.is_some_and(|attempt| kept_attempts.contains(&attempt));
             let name = volume.name.to_string();
             if !is_needed && self.removals.now(&ObjectId::Volume(volume.name), patience).await {
                 removed.volumes.push(name);
@@ -203,6 +211,15 @@ impl Executor {
         }
         self.clean_agents(scope, &mut removed).await?;
         Ok(removed)
+    }
+
+    /// Returns whether a container runs, or ended within this time: its server may not have read its end yet.
+    async fn ended_within(&self, time: Duration, id: &ContainerId) -> Result<bool, EngineError> {
+        Ok(match self.engine.standing(id).await? {
+            Standing::Running => true,
+            Standing::Ended(end) => end.at.is_some_and(|at| is_within(time, at)),
+            Standing::Vanished => false,
+        })
     }
 
     /// Removes agents, which all instances share. The engine refuses to remove one in use, and it stays.
@@ -225,6 +242,11 @@ impl Executor {
         }
         Ok(())
     }
+}
+
+/// Returns whether that was no longer ago than `time`.
+fn is_within(time: Duration, then: Timestamp) -> bool {
+    u128::from(Timestamp::now().since(then)) <= time.as_millis()
 }
 
 /// The sandboxes whose namespace a container has joined.

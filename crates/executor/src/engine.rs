@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 pub(crate) use longshore_agent_protocol::pod;
 pub use longshore_agent_protocol::pod::{Healthcheck, ImageConfig, MemberId};
-use longshore_core::{BuildId, ImageRef, RegistryCredentials};
+use longshore_core::{BuildId, ImageRef, RegistryCredentials, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::attempt::AttemptId;
@@ -343,6 +343,8 @@ pub struct End {
     pub cannot_run: bool,
     /// The engine's message about it.
     pub message: Option<String>,
+    /// When it ended; `None` if the engine does not say.
+    pub at: Option<Timestamp>,
     pub removal: Removal,
 }
 

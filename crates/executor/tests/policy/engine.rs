@@ -93,6 +93,8 @@ struct State {
     /// The tasks of our own program that were run.
     tools: Vec<String>,
     without_overlays: bool,
+    /// When all containers ended that have ended.
+    ended_at: Option<Timestamp>,
     passwd: Option<String>,
     /// Where each job's container has volumes beside its workspace.
     mounts: BTreeMap<AttemptId, Vec<(VolumeName, String)>>,
@@ -257,6 +259,11 @@ impl MemoryEngine {
         let volume =
             VolumeObject { name: name.clone(), instance, kind: Some(Kind::Cache), attempt: None, created: None };
         self.state().volumes.insert(name, volume);
+    }
+
+    /// Sets when all containers ended that have ended.
+    pub fn ended_at(&self, at: Timestamp) {
+        self.state().ended_at = Some(at);
     }
 
     /// Lets the engine have no overlays.
@@ -504,6 +511,7 @@ impl Engine for MemoryEngine {
                     out_of_memory: false,
                     cannot_run: false,
                     message: None,
+                    at: state.ended_at,
                     removal: Removal::No,
                 }),
             })
@@ -538,6 +546,10 @@ impl Engine for MemoryEngine {
 
     fn list<'a>(&'a self, _: Option<&'a Instance>) -> Answer<'a, Objects> {
         let state = self.state();
+        let runs = |id: &ContainerId| {
+            let agent = state.containers.get(id).and_then(|container| container.agent.as_ref());
+            agent.and_then(Agent::exit_code).is_none()
+        };
         let object = |id: &ContainerId, kind, attempt, joined| ContainerObject {
             id: id.clone(),
             name: id.to_string(),
@@ -545,8 +557,8 @@ impl Engine for MemoryEngine {
             kind,
             build: None,
             attempt,
-            running: true,
-            created: Timestamp::now(),
+            running: runs(id),
+            created: Timestamp::from_millis(0),
             joined,
         };
         let jobs = state

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use longshore_core::Outcome;
+use longshore_core::{Outcome, Timestamp};
+use longshore_executor::CleanScope;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Script;
@@ -11,6 +12,24 @@ use crate::journal::MemoryJournal;
 use crate::world::{World, job, logged, run, until};
 
 const JOBS: usize = 40;
+
+#[tokio::test(start_paused = true)]
+async fn what_a_job_left_that_ran_long_and_ended_a_moment_ago_is_not_cleaned_away() {
+    let world = World::new();
+    let request = job();
+    world.engine.script(Script::Waits);
+    let journal = world.run_and_die(&request).await;
+    world.engine.agent(request.attempt_id()).end(0);
+    let scope = CleanScope::Idle { jobs_older_than: Duration::from_secs(3600) };
+    world.engine.ended_at(Timestamp::now());
+    let removed = world.next_process().clean(&scope).await.unwrap();
+    assert_eq!(removed.containers, [""; 0], "its server reads it yet");
+    drop(journal);
+    world.engine.ended_at(Timestamp::from_millis(Timestamp::now().as_millis() - 2 * 3_600_000));
+    let removed = world.next_process().clean(&scope).await.unwrap();
+    assert_eq!(removed.containers.len(), 1, "{removed:?}");
+    world.end().await;
+}
 
 #[tokio::test(start_paused = true)]
 async fn removals_do_not_fall_behind_where_jobs_start_all_the_time() {
