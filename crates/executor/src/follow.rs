@@ -12,11 +12,12 @@ use tokio::time::Instant;
 
 use crate::artifacts::Failed;
 use crate::checkout::{CheckoutSender, Opening};
+use crate::clock::{ALWAYS_LIMIT, SLACK, Stuck};
 use crate::engine::{End, Engine, Removal, Standing};
 use crate::error::EngineError;
 use crate::link::{Complaint, LinkReader, LinkWriter};
 use crate::log_recorder::{LogRecorder, journal_outcome};
-use crate::session::{ALWAYS_LIMIT, Ending, Followed, SLACK, Session, Stuck, announce, next_number, run_session, send};
+use crate::session::{Ending, Followed, Session, announce, next_number, run_session, send};
 use crate::spool::{self, Unreadable};
 use crate::wait::{Wait, ask_until_answered};
 

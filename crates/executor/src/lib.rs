@@ -23,6 +23,7 @@ mod caches;
 mod checkout;
 mod cleaning;
 mod cleanup;
+mod clock;
 mod docker;
 pub mod engine;
 mod engine_room;

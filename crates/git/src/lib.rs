@@ -28,6 +28,7 @@ mod ssh;
 mod submodules;
 mod tar_source;
 mod tar_writer;
+mod wanted;
 mod worktree;
 
 pub use checkout::{Checkout, Checkouts};
@@ -35,8 +36,9 @@ pub use command::Git;
 pub use commit_files::Changed;
 pub use error::GitError;
 pub use merge::Merged;
-pub use mirror::{CommitFacts, Mirror, Mirrors, RemoteRef, Wanted};
+pub use mirror::{CommitFacts, Mirror, Mirrors, RemoteRef};
 pub use pipeline_files::{PipelineFile, link_refused, read_pipeline_files};
 pub use ssh::{NewKey, host_keys, new_key};
 pub use tar_source::TarSource;
+pub use wanted::Wanted;
 pub use worktree::{Worktree, WorktreeFacts};

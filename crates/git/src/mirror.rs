@@ -16,7 +16,7 @@ use longshore_forge::{CloneUrl, CommitId, RefName, Revision, text};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
-use super::{Git, GitError, command::Ended, remains};
+use super::{Git, GitError, Wanted, command::Ended, remains};
 
 /// The most bytes read of a commit's message, author and address; more than is kept.
 const MAX_FACTS: u64 = 256 << 10;
@@ -97,43 +97,6 @@ impl Mirrors {
                 Err(GitError::Io { what: "removing a mirror", source })
             }
             _ => Ok(()),
-        }
-    }
-}
-
-/// The purpose of a fetch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
-    /// The current target of the branch or tag.
-    Ref(RefName),
-    /// A commit, wherever it is reachable from.
-    Commit(CommitId),
-    /// The content of a delivery: `after` (a commit, or an annotated tag's object), which is on `git_ref`.
-    Push { git_ref: RefName, after: CommitId },
-    /// A pull request: `head`, found on the ref at which the forge serves it or, if that has moved on, elsewhere in the
-    /// repository. The branches are fetched too, so that the commit can be compared with the target. One of the branches
-    /// `held_by` must have the commit, unless the list is empty.
-    PullRequest { served_at: String, head: CommitId, held_by: Vec<RefName> },
-}
-
-impl Wanted {
-    fn revision(&self) -> Revision {
-        match self {
-            Self::Ref(name) => Revision::Ref(name.clone()),
-            Self::Commit(commit) | Self::Push { after: commit, .. } | Self::PullRequest { head: commit, .. } => {
-                Revision::Commit(commit.clone())
-            }
-        }
-    }
-
-    /// Returns the branches and tags of which one must have the commit. With none of them, it may be anywhere in the
-    /// repository.
-    #[must_use]
-    pub fn held_by(&self) -> &[RefName] {
-        match self {
-            Self::Push { git_ref, .. } => std::slice::from_ref(git_ref),
-            Self::PullRequest { held_by, .. } => held_by,
-            Self::Ref(_) | Self::Commit(_) => &[],
         }
     }
 }
@@ -263,45 +226,6 @@ impl Mirror {
         }?;
         self.check_held(wanted, &commit, before).await?;
         Ok(commit)
-    }
-
-    /// Returns where those of these branches and tags are that are in the mirror; of an annotated tag, its own object.
-    async fn tips<'a>(&self, names: &'a [RefName]) -> Result<Vec<(&'a RefName, CommitId)>, GitError> {
-        let mut tips = Vec::with_capacity(names.len());
-        for name in names {
-            tips.extend(self.find_ref_object(name).await?.map(|object| (name, object)));
-        }
-        Ok(tips)
-    }
-
-    /// Checks that a commit is on one of the branches, or is what one of the tags names, that must have it, now or `before`
-    /// the last fetch. Whoever tells of it may be anybody, and a forge serves the commits of every fork.
-    async fn check_held(
-        &self,
-        wanted: &Wanted,
-        commit: &CommitId,
-        before: Vec<(&RefName, CommitId)>,
-    ) -> Result<(), GitError> {
-        let names = wanted.held_by();
-        if names.is_empty() {
-            return Ok(());
-        }
-        for (name, tip) in self.tips(names).await?.into_iter().chain(before) {
-            let is_held = match name.branch() {
-                _ if tip == *commit || wanted.revision() == Revision::Commit(tip.clone()) => true,
-                Some(_) => self.is_on(commit, &tip).await?,
-                None => match self.resolve(&Revision::Commit(tip)).await {
-                    Ok(tagged) => tagged == *commit,
-                    Err(GitError::UnknownRevision { .. } | GitError::NotACommit { .. }) => false,
-                    Err(error) => return Err(error),
-                },
-            };
-            if is_held {
-                return Ok(());
-            }
-        }
-        let names: Vec<&str> = names.iter().map(RefName::as_str).collect();
-        Err(GitError::NotOnRef { commit: commit.to_string(), refs: names.join(" or ") })
     }
 
     /// Fetches one commit with its history, within the limits for strangers, unless it is in the mirror already.
@@ -435,7 +359,7 @@ impl Mirror {
 
     /// Returns the target of a branch or tag; for an annotated tag, its own object. Without an exact match, most git
     /// commands accept other refs with the same ending; this one does not.
-    async fn find_ref_object(&self, name: &RefName) -> Result<Option<CommitId>, GitError> {
+    pub(crate) async fn find_ref_object(&self, name: &RefName) -> Result<Option<CommitId>, GitError> {
         let look = self.git.in_repository(&self.folder).args(["show-ref", "--verify", "--hash", name.as_str()]);
         let found = look.run("looking for a branch or tag", &[]).await?;
         Ok(only_line(&found).and_then(|line| line.parse().ok()))
