@@ -3,14 +3,13 @@
 //! The end of a link says nothing about the job. After it, the engine is asked whether the container still runs, and a
 //! new session continues after the journal's last record.
 
-use std::fmt;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use longshore_agent_protocol::{ToAgent, UNFIT_SANDBOX};
 use longshore_core::{ErrorKind, Outcome};
 use tokio::time::Instant;
 
-use crate::artifacts::Failed;
 use crate::checkout::{CheckoutSender, Opening};
 use crate::clock::{ALWAYS_LIMIT, SLACK, Stuck};
 use crate::engine::{End, Engine, Removal, Standing};
@@ -19,6 +18,7 @@ use crate::link::{Complaint, LinkReader, LinkWriter};
 use crate::log_recorder::{LogRecorder, journal_outcome};
 use crate::session::{Ending, Followed, Session, announce, next_number, run_session, send};
 use crate::spool::{self, Unreadable};
+use crate::verdicts::{artifacts_failed, checkout_failed, other_version};
 use crate::wait::{Wait, ask_until_answered};
 
 /// Limit for consecutive sessions without progress before the job is given up, and for kills of a container that does
@@ -79,155 +79,203 @@ enum Condition {
     Vanished,
 }
 
+/// What is known of the agent while it is followed.
+struct Course {
+    /// The last session's number.
+    session: u32,
+    /// No session with the agent was ever opened.
+    fresh: bool,
+    may_start_over: bool,
+    /// When the job's time is over.
+    deadline: Instant,
+    /// Sessions in a row that brought nothing.
+    without_progress: u32,
+    /// What the engine last said about the end of a link.
+    complaint: Option<Complaint>,
+    /// The agent has never answered.
+    silent: bool,
+    /// The reason why we killed the container. Its volume holds what its agent reported before, possibly including the
+    /// job's end.
+    stuck: Option<Stuck>,
+    kills: u32,
+    jumps: u32,
+    /// Set while waiting for a spool that could not be read completely.
+    reading: Option<Wait>,
+}
+
+/// Whether following goes on.
+type Next = ControlFlow<Ended, LogRecorder>;
+
 impl Follower<'_> {
     pub(crate) async fn run(&self, mut recorder: LogRecorder, start: Start) -> Ended {
-        let Start { mut session, mut fresh, mut may_start_over, mut link, checkout } = start;
+        let Start { session, fresh, may_start_over, mut link, checkout } = start;
         let mut checkout = CheckoutSender::new(self.job.request.checkout.clone(), checkout);
         let limits =
             Duration::from_millis(self.job.request.timeout_ms()) + ALWAYS_LIMIT + self.job.request.limits.grace * 2;
-        let deadline = Instant::now() + limits + SLACK;
-        let mut without_progress = 0;
-        let mut complaint = None;
-        let mut silent = true;
-        // The reason why we killed the container. Its volume holds what its agent reported before, possibly including
-        // the job's end.
-        let mut stuck = None;
-        let mut kills = 0;
-        let mut jumps = 0;
-        // Set while waiting for a spool that could not be read completely.
-        let mut reading = None;
+        let mut course = Course {
+            session,
+            fresh,
+            may_start_over,
+            deadline: Instant::now() + limits + SLACK,
+            without_progress: 0,
+            complaint: None,
+            silent: true,
+            stuck: None,
+            kills: 0,
+            jumps: 0,
+            reading: None,
+        };
         loop {
-            let (mut reader, mut writer) = match link.take() {
-                Some(link) => link,
+            let next = match link.take() {
+                Some(link) => self.one_session(recorder, link, &mut checkout, &mut course).await,
                 None => match self.condition(&mut recorder).await {
-                    Ok(Condition::Running(reader, writer)) => (reader, writer),
-                    Ok(Condition::Ended(end)) => {
-                        let read = spool::read(self.engine, &self.job.pod.container, &mut recorder).await;
-                        if may_start_over && recorder.last_seq() == 0 && nothing_was_reported(&read, &end) {
-                            return Ended::Untouched(recorder);
-                        }
-                        if silent && recorder.last_seq() == 0 && end.code == i64::from(UNFIT_SANDBOX) {
-                            return Ended::Unfit(recorder);
-                        }
-                        recorder.send_updates(self.job.updates).await;
-                        let crashed = silent
-                            && recorder.last_seq() == 0
-                            && nothing_was_reported(&read, &end)
-                            && is_no_program(&end, complaint.as_ref());
-                        let read = match read {
-                            Err(Unreadable::Passing(error)) if end.removal != Removal::Failed => {
-                                tracing::debug!(%error, "the spool did not come whole");
-                                let wait = reading.get_or_insert_with(|| Wait::new(self.patience));
-                                match wait.pause(&mut recorder, error).await {
-                                    Ok(()) => continue,
-                                    Err(error) => return self.finish(recorder, error.outcome(), None).await,
-                                }
-                            }
-                            read => read,
-                        };
-                        let outcome = match self.reported(&recorder).or_else(|| self.unreadable(read)) {
-                            Some(outcome) => outcome,
-                            None => self.outcome_of_end(&mut recorder, end, stuck, complaint),
-                        };
-                        if crashed {
-                            return Ended::Crashed(recorder, outcome);
-                        }
-                        return self.finish(recorder, outcome, None).await;
+                    Ok(Condition::Running(reader, writer)) => {
+                        self.one_session(recorder, (reader, writer), &mut checkout, &mut course).await
                     }
-                    Ok(Condition::Vanished) if may_start_over && recorder.last_seq() == 0 => {
-                        return Ended::Untouched(recorder);
+                    Ok(Condition::Ended(end)) => self.after_container(recorder, end, &mut course).await,
+                    Ok(Condition::Vanished) if course.may_start_over && recorder.last_seq() == 0 => {
+                        Next::Break(Ended::Untouched(recorder))
                     }
                     Ok(Condition::Vanished) => {
                         let message = "the job's container was removed from outside".to_owned();
                         let outcome = Outcome::Error { kind: ErrorKind::Lost, message };
-                        return self.finish(recorder, outcome, None).await;
+                        Next::Break(self.finish(recorder, outcome, None).await)
                     }
-                    Err(error) => return self.finish(recorder, error.outcome(), None).await,
+                    Err(error) => Next::Break(self.finish(recorder, error.outcome(), None).await),
                 },
             };
-            session = next_number(session);
-            announce(&self.job, session).await;
-            let this = Session { number: session, nonce: rand::random(), fresh };
-            let (before, begun) = (recorder.last_seq(), Instant::now());
-            let (ending, answered) =
-                run_session(&self.job, &mut recorder, this, &mut reader, &mut writer, &mut checkout, deadline).await;
-            fresh = false;
-            // An agent that has answered may have its plan by now.
-            may_start_over &= !answered;
-            silent &= !answered;
-            without_progress = if recorder.last_seq() > before || lasted(answered, begun.elapsed()) {
-                0
-            } else {
-                without_progress + 1
+            recorder = match next {
+                Next::Continue(recorder) => recorder,
+                Next::Break(ended) => return ended,
             };
-            let outcome = match ending {
-                Ending::Finished(result) => {
-                    // Flush first: after the acknowledgement, the agent may forget everything and end.
-                    let seq = recorder.last_seq();
-                    let ack = ToAgent::Ack { seq };
-                    let acknowledged = send(&mut writer, this, &ack);
-                    let _ = tokio::time::timeout(LAST_ACK, acknowledged).await;
-                    let reader = recorder.sandbox_is_as_it_was().then_some(reader);
-                    let outcome = self.job.request.outcome_of(result, self.job.cancel.is_cancelled());
-                    return self.finish(recorder, outcome, reader).await;
+        }
+    }
+
+    /// Reads the spool of a container that has ended, and decides what its end means.
+    async fn after_container(&self, mut recorder: LogRecorder, end: End, course: &mut Course) -> Next {
+        let read = spool::read(self.engine, &self.job.pod.container, &mut recorder).await;
+        if course.may_start_over && recorder.last_seq() == 0 && nothing_was_reported(&read, &end) {
+            return Next::Break(Ended::Untouched(recorder));
+        }
+        if course.silent && recorder.last_seq() == 0 && end.code == i64::from(UNFIT_SANDBOX) {
+            return Next::Break(Ended::Unfit(recorder));
+        }
+        recorder.send_updates(self.job.updates).await;
+        let crashed = course.silent
+            && recorder.last_seq() == 0
+            && nothing_was_reported(&read, &end)
+            && is_no_program(&end, course.complaint.as_ref());
+        let read = match read {
+            Err(Unreadable::Passing(error)) if end.removal != Removal::Failed => {
+                tracing::debug!(%error, "the spool did not come whole");
+                let wait = course.reading.get_or_insert_with(|| Wait::new(self.patience));
+                return match wait.pause(&mut recorder, error).await {
+                    Ok(()) => Next::Continue(recorder),
+                    Err(error) => Next::Break(self.finish(recorder, error.outcome(), None).await),
+                };
+            }
+            read => read,
+        };
+        let outcome = match self.reported(&recorder).or_else(|| self.job.unreadable(read)) {
+            Some(outcome) => outcome,
+            None => self.job.outcome_of_end(&mut recorder, end, course.stuck, course.complaint.take()),
+        };
+        if crashed {
+            return Next::Break(Ended::Crashed(recorder, outcome));
+        }
+        Next::Break(self.finish(recorder, outcome, None).await)
+    }
+
+    /// Runs a session over a link, and decides what its end means.
+    async fn one_session(
+        &self,
+        mut recorder: LogRecorder,
+        (mut reader, mut writer): (LinkReader, LinkWriter),
+        checkout: &mut CheckoutSender,
+        course: &mut Course,
+    ) -> Next {
+        course.session = next_number(course.session);
+        announce(&self.job, course.session).await;
+        let this = Session { number: course.session, nonce: rand::random(), fresh: course.fresh };
+        let (before, begun) = (recorder.last_seq(), Instant::now());
+        let (ending, answered) =
+            run_session(&self.job, &mut recorder, this, &mut reader, &mut writer, checkout, course.deadline).await;
+        course.fresh = false;
+        // An agent that has answered may have its plan by now.
+        course.may_start_over &= !answered;
+        course.silent &= !answered;
+        course.without_progress = if recorder.last_seq() > before || lasted(answered, begun.elapsed()) {
+            0
+        } else {
+            course.without_progress + 1
+        };
+        let outcome = match ending {
+            Ending::Finished(result) => {
+                // Flush first: after the acknowledgement, the agent may forget everything and end.
+                let seq = recorder.last_seq();
+                let ack = ToAgent::Ack { seq };
+                let acknowledged = send(&mut writer, this, &ack);
+                let _ = tokio::time::timeout(LAST_ACK, acknowledged).await;
+                let reader = recorder.sandbox_is_as_it_was().then_some(reader);
+                let outcome = self.job.request.outcome_of(result, self.job.cancel.is_cancelled());
+                return Next::Break(self.finish(recorder, outcome, reader).await);
+            }
+            Ending::Superseded => {
+                let message = "another Longshore server has taken over this job".to_owned();
+                let outcome = Outcome::Error { kind: ErrorKind::Lost, message };
+                return Next::Break(Ended::TakenOver(recorder.end(outcome).await));
+            }
+            Ending::Disconnected | Ending::Rejected => {
+                course.complaint = reader.complaint().or(course.complaint.take());
+                if course.without_progress < WITHOUT_PROGRESS {
+                    tokio::time::sleep(PAUSE * course.without_progress).await;
+                    return Next::Continue(recorder);
                 }
-                Ending::Superseded => {
-                    let message = "another Longshore server has taken over this job".to_owned();
-                    let outcome = Outcome::Error { kind: ErrorKind::Lost, message };
-                    return Ended::TakenOver(recorder.end(outcome).await);
+                let message = "the connection to the agent was lost; rerun the job".to_owned();
+                Outcome::Error { kind: ErrorKind::Lost, message }
+            }
+            // Its session numbers may be far ahead, because a restored database knows only older ones.
+            Ending::Stuck(Stuck::NoAnswer) if !this.fresh && course.silent && course.jumps < JUMPS => {
+                course.jumps += 1;
+                course.session = course.session.saturating_add(JUMP);
+                return Next::Continue(recorder);
+            }
+            Ending::Stuck(why) => match self.kill_stuck(&mut recorder, why, course).await {
+                Some(outcome) => outcome,
+                None => return Next::Continue(recorder),
+            },
+            Ending::OtherCheckout => {
+                // Without its checkout, an agent begins nothing; but it may have reported its end.
+                if recorder.flush().await.is_ok() && recorder.last_seq() == 0 {
+                    return Next::Break(Ended::Untouched(recorder));
                 }
-                Ending::Disconnected | Ending::Rejected => {
-                    complaint = reader.complaint().or(complaint);
-                    if without_progress < WITHOUT_PROGRESS {
-                        tokio::time::sleep(PAUSE * without_progress).await;
-                        continue;
-                    }
-                    let message = "the connection to the agent was lost; rerun the job".to_owned();
-                    Outcome::Error { kind: ErrorKind::Lost, message }
-                }
-                // Its session numbers may be far ahead, because a restored database knows only older ones.
-                Ending::Stuck(Stuck::NoAnswer) if !this.fresh && silent && jumps < JUMPS => {
-                    jumps += 1;
-                    session = session.saturating_add(JUMP);
-                    continue;
-                }
-                Ending::Stuck(why) => {
-                    let why = *stuck.get_or_insert(why);
-                    self.kill().await;
-                    // Write what was read first; the rest is on the volume, if the container has ended now.
-                    match recorder.flush().await {
-                        Ok(()) if kills < WITHOUT_PROGRESS => {
-                            recorder.send_updates(self.job.updates).await;
-                            tokio::time::sleep(PAUSE * kills).await;
-                            kills += 1;
-                            continue;
-                        }
-                        Ok(()) => self.outcome_of_stuck(&mut recorder, why),
-                        Err(error) => journal_outcome(&error),
-                    }
-                }
-                Ending::Garbage(reason) => {
-                    Outcome::Error { kind: ErrorKind::Lost, message: format!("the agent sent invalid data ({reason})") }
-                }
-                Ending::Version(version) => Outcome::Error {
-                    kind: ErrorKind::AgentFailed,
-                    message: format!(
-                        "the agent in the container speaks version {version} of the protocol, this Longshore {}: the job cannot continue across this upgrade; rerun it",
-                        longshore_agent_protocol::VERSION
-                    ),
-                },
-                Ending::Artifacts(failed) => artifacts_failed(failed),
-                Ending::Journal(error) => journal_outcome(&error),
-                Ending::OtherCheckout => {
-                    // Without its checkout, an agent begins nothing; but it may have reported its end.
-                    if recorder.flush().await.is_ok() && recorder.last_seq() == 0 {
-                        return Ended::Untouched(recorder);
-                    }
-                    checkout_failed("it was made anew in the middle")
-                }
-                Ending::Checkout(error) => checkout_failed(error),
-            };
-            return self.finish(recorder, outcome, None).await;
+                checkout_failed("it was made anew in the middle")
+            }
+            Ending::Checkout(error) => checkout_failed(error),
+            Ending::Garbage(reason) => {
+                Outcome::Error { kind: ErrorKind::Lost, message: format!("the agent sent invalid data ({reason})") }
+            }
+            Ending::Version(version) => other_version(version),
+            Ending::Artifacts(failed) => artifacts_failed(failed),
+            Ending::Journal(error) => journal_outcome(&error),
+        };
+        Next::Break(self.finish(recorder, outcome, None).await)
+    }
+
+    /// Kills the container of an agent that misbehaved. Returns the outcome if that does not help or the journal fails.
+    async fn kill_stuck(&self, recorder: &mut LogRecorder, why: Stuck, course: &mut Course) -> Option<Outcome> {
+        let why = *course.stuck.get_or_insert(why);
+        self.kill().await;
+        // Write what was read first; the rest is on the volume, if the container has ended now.
+        match recorder.flush().await {
+            Ok(()) if course.kills < WITHOUT_PROGRESS => {
+                recorder.send_updates(self.job.updates).await;
+                tokio::time::sleep(PAUSE * course.kills).await;
+                course.kills += 1;
+                None
+            }
+            Ok(()) => Some(self.job.outcome_of_stuck(recorder, why)),
+            Err(error) => Some(journal_outcome(&error)),
         }
     }
 
@@ -263,109 +311,12 @@ impl Follower<'_> {
         })
     }
 
-    /// The outcome if the spool could not be read, unless the container's end says more.
-    fn unreadable(&self, read: Result<(), Unreadable>) -> Option<Outcome> {
-        match read {
-            Ok(()) => None,
-            Err(Unreadable::Journal(error)) => Some(journal_outcome(&error)),
-            Err(Unreadable::Spool(reason) | Unreadable::NoSpool(reason)) => {
-                tracing::warn!(container = %self.job.pod.container, reason, "a spool could not be read");
-                None
-            }
-            Err(Unreadable::Passing(error)) => {
-                tracing::warn!(container = %self.job.pod.container, %error, "a spool could not be read");
-                None
-            }
-        }
-    }
-
-    /// The outcome of a job whose container ended without reporting the job's end. It depends on what ended the
-    /// container.
-    fn outcome_of_end(
-        &self,
-        recorder: &mut LogRecorder,
-        end: End,
-        stuck: Option<Stuck>,
-        complaint: Option<Complaint>,
-    ) -> Outcome {
-        let code = end.code;
-        if end.out_of_memory {
-            // The whole container exceeded its limit and the kernel chose the agent: the job caused it.
-            let step = "the job".to_owned();
-            return Outcome::Failure { exit_code: 137, step, out_of_memory: true };
-        }
-        if let Some(stuck) = stuck {
-            return self.outcome_of_stuck(recorder, stuck);
-        }
-        if self.job.cancel.is_cancelled() {
-            return Outcome::Canceled;
-        }
-        let (kind, message) = match (code, end.message.or(complaint.map(|complaint| complaint.text))) {
-            (137 | 143, None) => (
-                ErrorKind::Lost,
-                "the job's container was killed from outside (docker kill, a restart of the engine); rerun the job"
-                    .to_owned(),
-            ),
-            (_, Some(text)) => {
-                (ErrorKind::AgentFailed, format!("the agent exited with code {code} before the job finished: {text}"))
-            }
-            (_, None) => (ErrorKind::AgentFailed, format!("the agent exited with code {code} before the job finished")),
-        };
-        Outcome::Error { kind, message }
-    }
-
     /// Kills the container, because its agent misbehaves. The next question to the engine shows whether that worked.
     async fn kill(&self) {
         if let Err(error) = self.engine.kill(&self.job.pod.container).await {
             tracing::debug!(%error, "killing a job's container");
         }
     }
-
-    /// The outcome of a job whose agent misbehaved and reported no end.
-    fn outcome_of_stuck(&self, recorder: &mut LogRecorder, stuck: Stuck) -> Outcome {
-        match stuck {
-            Stuck::NoAnswer => Outcome::Error {
-                kind: ErrorKind::AgentFailed,
-                message: "the agent did not respond within a minute; check the host's load, and rerun the job"
-                    .to_owned(),
-            },
-            Stuck::IgnoresCancel => {
-                recorder
-                    .note("the agent did not stop the job in time after the cancellation: its container was killed");
-                Outcome::Canceled
-            }
-            Stuck::LogTooLong => Outcome::Error {
-                kind: ErrorKind::LogTooLong,
-                message: format!(
-                    "the job printed more than {} MiB, the log limit: its container was killed; print less, or raise `job_log_mib` in the server's settings",
-                    self.job.request.limits.log >> 20
-                ),
-            },
-            Stuck::OverTime => {
-                recorder.note("the agent did not enforce the job's timeout: its container was killed");
-                Outcome::TimedOut { limit_ms: self.job.request.timeout_ms() }
-            }
-        }
-    }
-}
-
-/// The outcome of a job whose files cannot be stored.
-fn artifacts_failed(failed: Failed) -> Outcome {
-    let Failed { kind, message } = failed;
-    if kind == std::io::ErrorKind::InvalidData {
-        let message = format!("the job's files are not what its agent may send: {message}");
-        return Outcome::Error { kind: ErrorKind::Lost, message };
-    }
-    let full = kind == std::io::ErrorKind::StorageFull;
-    let kind = if full { ErrorKind::DiskFull } else { ErrorKind::Internal };
-    let message =
-        format!("the job's artifacts could not be stored: {message}; free some space in Longshore's data folder");
-    Outcome::Error { kind, message }
-}
-
-fn checkout_failed(why: impl fmt::Display) -> Outcome {
-    let message = format!("the source could not be copied into the job's container: {why}");
-    Outcome::Error { kind: ErrorKind::CheckoutFailed, message }
 }
 
 /// Whether a session counts as progress although nothing arrived: a step may be silent for hours, behind a proxy that

@@ -53,6 +53,7 @@ mod sandboxes;
 mod session;
 mod spool;
 mod starts;
+mod verdicts;
 mod wait;
 mod workspaces;
 
