@@ -3,6 +3,15 @@
 //! One server for each kind, on a port of its own, with tokens, repositories, webhooks and statuses of commits. It can be
 //! down, and can limit requests. What is no call of its API goes to a git host, so that repositories can be cloned.
 
+#[path = "forge/bitbucket.rs"]
+mod bitbucket;
+#[path = "forge/gitea.rs"]
+mod gitea;
+#[path = "forge/github.rs"]
+mod github;
+#[path = "forge/gitlab.rs"]
+mod gitlab;
+
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -12,6 +21,8 @@ use std::{
 };
 
 use serde_json::{Value, json};
+
+use self::{bitbucket::bitbucket, gitea::gitea, github::github, gitlab::gitlab};
 
 /// The token that it knows.
 pub const TOKEN: &str = "forge-token-0123456789";
@@ -445,272 +456,4 @@ fn of_hub(repo: &Repo) -> Value {
         "clone_url": format!("http://localhost:1/{}.git", repo.name),
         "permissions": { "admin": repo.admin, "push": true, "pull": true },
     })
-}
-
-fn github(request: &Request, path: &[&str], body: &Value, state: &mut State) -> Answer {
-    let hook = |hook: &Hook| json!({ "id": hook.id, "active": hook.body["active"], "events": hook.body["events"], "config": { "url": hook.body["config"]["url"] } });
-    match (request.method.as_str(), path) {
-        ("GET", ["user"]) => {
-            let scopes = format!("X-OAuth-Scopes: {}\r\n", state.scopes.join(", "));
-            (200, scopes, json!({ "login": ACCOUNT, "id": 7 }))
-        }
-        ("GET", ["user", "repos"]) => answer(200, page(&state.repos, request, "per_page").iter().map(of_hub).collect()),
-        ("GET", ["repos", owner, name]) => match by_name(state, owner, name) {
-            Some(repo) => answer(200, of_hub(&repo)),
-            None => no(404, "Not Found"),
-        },
-        (method, ["repositories", id, rest @ ..]) => {
-            let Some(repo) = by_id(state, id) else { return no(404, "Not Found") };
-            match (method, rest) {
-                ("GET", []) => answer(200, of_hub(&repo)),
-                ("GET", ["hooks"]) => {
-                    let hooks: Vec<Hook> = state.hooks.iter().filter(|hook| hook.repo == repo.id).cloned().collect();
-                    answer(200, page(&hooks, request, "per_page").iter().map(hook).collect())
-                }
-                ("POST", ["hooks"]) => {
-                    let config = &body["config"];
-                    if body["name"] != "web" || !config["url"].is_string() || config["content_type"] != "json" {
-                        return no(422, "Validation Failed");
-                    }
-                    let id = add_hook(state, repo.id, body);
-                    answer(201, json!({ "id": id, "config": { "url": config["url"] } }))
-                }
-                ("DELETE", ["hooks", hook]) => remove_hook(state, repo.id, hook.parse().ok()),
-                ("POST", ["statuses", commit]) => {
-                    let known = ["error", "failure", "pending", "success"];
-                    if !known.contains(&body["state"].as_str().unwrap_or_default()) {
-                        return no(422, "Validation Failed: state is not included in the list");
-                    }
-                    if body["description"].as_str().is_some_and(|text| text.chars().count() > 140) {
-                        return no(422, "Validation Failed: description is too long (maximum is 140 characters)");
-                    }
-                    if body["target_url"].as_str().is_some_and(|url| !url.starts_with("http")) {
-                        return no(422, "Validation Failed: target_url must use http(s) scheme");
-                    }
-                    if !is_commit(commit, state) {
-                        return no(422, "No commit found for SHA");
-                    }
-                    let of_context =
-                        |one: &&Status| one.commit == *commit && Some(one.context.as_str()) == body["context"].as_str();
-                    if state.statuses.iter().filter(of_context).count() >= 1000 {
-                        return no(422, "This SHA and context has reached the maximum number of statuses.");
-                    }
-                    record(state, repo.id, commit, ["context", "target_url"], body);
-                    answer(201, json!({ "id": 1, "state": body["state"] }))
-                }
-                _ => no(404, "Not Found"),
-            }
-        }
-        _ => no(404, "Not Found"),
-    }
-}
-
-fn gitea(kind: Kind, request: &Request, path: &[&str], body: &Value, state: &mut State) -> Answer {
-    let category = match path.first() {
-        Some(&"user") if path.len() == 1 => "user",
-        Some(&"user") => "repository",
-        _ => "repository",
-    };
-    let needed = format!("{}:{category}", if request.method == "GET" { "read" } else { "write" });
-    let has = state.scopes.iter().any(|scope| *scope == needed || *scope == format!("write:{category}"));
-    if !has {
-        return no(403, &format!("token does not have at least one of required scope(s): [{needed}]"));
-    }
-    let hook = |hook: &Hook| json!({ "id": hook.id, "type": hook.body["type"], "config": { "url": hook.body["config"]["url"], "content_type": "json" } });
-    match (request.method.as_str(), path) {
-        ("GET", ["user"]) => answer(200, json!({ "id": 7, "login": ACCOUNT, "username": ACCOUNT })),
-        ("GET", ["user", "repos"]) => answer(200, page(&state.repos, request, "limit").iter().map(of_hub).collect()),
-        ("GET", ["repositories", id]) => match by_id(state, id) {
-            Some(repo) => answer(200, of_hub(&repo)),
-            None => no(404, "not found"),
-        },
-        (method, ["repos", owner, name, rest @ ..]) => {
-            let Some(repo) = by_name(state, owner, name) else {
-                let old = format!("{owner}/{name}");
-                return match state.moved.iter().any(|(moved, _)| *moved == old) {
-                    true => (301, "Location: /somewhere/else\r\n".to_owned(), Value::Null),
-                    false => no(404, "The target couldn't be found."),
-                };
-            };
-            match (method, rest) {
-                ("GET", []) => answer(200, of_hub(&repo)),
-                ("GET", ["hooks"]) => {
-                    let hooks: Vec<Hook> = state.hooks.iter().filter(|hook| hook.repo == repo.id).cloned().collect();
-                    answer(200, page(&hooks, request, "limit").iter().map(hook).collect())
-                }
-                ("POST", ["hooks"]) => {
-                    if body["type"] != kind.word() {
-                        return no(422, &format!("Invalid hook type: {}", body["type"]));
-                    }
-                    if !body["config"]["url"].is_string() || body["config"]["content_type"] != "json" {
-                        return no(422, "Missing config option: content_type");
-                    }
-                    let id = add_hook(state, repo.id, body);
-                    answer(201, json!({ "id": id, "active": body["active"] == true, "config": body["config"] }))
-                }
-                ("DELETE", ["hooks", hook]) => remove_hook(state, repo.id, hook.parse().ok()),
-                ("POST", ["statuses", commit]) => {
-                    let known = ["pending", "success", "error", "failure", "warning"];
-                    if !known.contains(&body["state"].as_str().unwrap_or_default()) {
-                        return no(422, "Invalid state");
-                    }
-                    if !is_commit(commit, state) {
-                        return no(500, "GetCommit: object does not exist");
-                    }
-                    record(state, repo.id, commit, ["context", "target_url"], body);
-                    answer(201, json!({ "id": 1, "status": body["state"] }))
-                }
-                _ => no(404, "The target couldn't be found."),
-            }
-        }
-        _ => no(404, "The target couldn't be found."),
-    }
-}
-
-fn gitlab(request: &Request, path: &[&str], body: &Value, state: &mut State) -> Answer {
-    let scope_is_missing = !state.scopes.contains(&"api");
-    let view = |repo: &Repo| {
-        let level = if repo.admin { 40 } else { 30 };
-        json!({
-            "id": repo.id, "path_with_namespace": repo.name, "default_branch": "main", "visibility": "private",
-            "permissions": { "project_access": { "access_level": level }, "group_access": null },
-        })
-    };
-    match (request.method.as_str(), path) {
-        ("GET", ["user"]) => answer(200, json!({ "id": 7, "username": ACCOUNT })),
-        ("GET", ["personal_access_tokens", "self"]) => answer(200, json!({ "scopes": state.scopes })),
-        _ if scope_is_missing => answer(
-            403,
-            json!({ "error": "insufficient_scope", "error_description": "The request requires higher privileges than provided by the access token." }),
-        ),
-        ("GET", ["projects"]) => answer(200, page(&state.repos, request, "per_page").iter().map(view).collect()),
-        (method, ["projects", id, rest @ ..]) => {
-            let named = state.repos.iter().find(|repo| repo.name == **id).cloned();
-            let Some(repo) = by_id(state, id).or(named) else { return no(404, "404 Project Not Found") };
-            match (method, rest) {
-                ("GET", []) => answer(200, view(&repo)),
-                ("GET", ["hooks"]) => {
-                    let hooks: Vec<Value> = state
-                        .hooks
-                        .iter()
-                        .filter(|hook| hook.repo == repo.id)
-                        .map(|hook| json!({ "id": hook.id, "url": hook.body["url"] }))
-                        .collect();
-                    answer(200, page(&hooks, request, "per_page").into())
-                }
-                ("POST", ["hooks"]) => {
-                    if !body["url"].is_string() {
-                        return answer(400, json!({ "error": "url is missing" }));
-                    }
-                    let id = add_hook(state, repo.id, body);
-                    answer(201, json!({ "id": id, "url": body["url"] }))
-                }
-                ("DELETE", ["hooks", hook]) => remove_hook(state, repo.id, hook.parse().ok()),
-                ("POST", ["statuses", commit]) => gitlab_status(&repo, commit, body, state),
-                _ => no(404, "404 Not Found"),
-            }
-        }
-        _ => no(404, "404 Not Found"),
-    }
-}
-
-/// A context is a job with a state machine: the same state twice, and a way back, are refused.
-fn gitlab_status(repo: &Repo, commit: &str, body: &Value, state: &mut State) -> Answer {
-    let wanted = body["state"].as_str().unwrap_or_default();
-    if !["pending", "running", "success", "failed", "canceled", "skipped"].contains(&wanted) {
-        return answer(400, json!({ "error": "state does not have a valid value" }));
-    }
-    if !is_commit(commit, state) {
-        return no(404, "404 Commit Not Found");
-    }
-    let newest = state.statuses.iter().rev().find(|one| {
-        one.repo == repo.id
-            && one.commit == commit
-            && Some(one.context.as_str()) == body["name"].as_str()
-            && one.body["ref"] == body["ref"]
-    });
-    // A job that is over is not found any more: the next state makes a new one.
-    let stands = newest.map(|one| one.state.as_str()).filter(|state| matches!(*state, "pending" | "running"));
-    if stands.is_some_and(|stands| stands == wanted || (stands == "running" && wanted == "pending")) {
-        return no(400, &format!("Cannot transition status via :{wanted} from :{}", stands.unwrap_or_default()));
-    }
-    record(state, repo.id, commit, ["name", "target_url"], body);
-    answer(201, json!({ "id": 1, "status": wanted }))
-}
-
-fn bitbucket(request: &Request, path: &[&str], body: &Value, state: &mut State) -> Answer {
-    let uuid = |id: u64| format!("{{00000000-0000-0000-0000-{id:012}}}");
-    let view = |repo: &Repo| json!({ "uuid": uuid(repo.id), "full_name": repo.name, "is_private": true, "mainbranch": { "name": "main" } });
-    let refused =
-        |status: u16, message: &str| answer(status, json!({ "type": "error", "error": { "message": message } }));
-    match (request.method.as_str(), path) {
-        ("GET", ["user"]) => answer(200, json!({ "nickname": ACCOUNT })),
-        ("GET", ["user", "workspaces"]) => answer(200, json!({ "values": [{ "workspace": { "slug": "team" } }] })),
-        ("GET", ["repositories", "team"]) => {
-            let items = page(&state.repos, request, "pagelen");
-            let mut body = json!({ "values": items.iter().map(view).collect::<Vec<_>>() });
-            if items.len() == 50 {
-                body["next"] = "https://next.example".into();
-            }
-            answer(200, body)
-        }
-        (method, ["repositories", workspace, slug, rest @ ..]) => {
-            let named = by_name(state, workspace, slug);
-            let found =
-                state.repos.iter().find(|repo| *workspace == "{}" && uuid(repo.id) == **slug).cloned().or(named);
-            let Some(repo) = found else { return refused(404, "Repository not found") };
-            match (method, rest) {
-                ("GET", []) => answer(200, view(&repo)),
-                ("GET", ["hooks"]) => {
-                    let hooks: Vec<Value> = state
-                        .hooks
-                        .iter()
-                        .filter(|hook| hook.repo == repo.id)
-                        .map(|hook| json!({ "uuid": uuid(hook.id), "url": hook.body["url"] }))
-                        .collect();
-                    answer(200, json!({ "values": hooks }))
-                }
-                ("POST", ["hooks"]) => {
-                    let Some(events) = body["events"].as_array() else { return refused(400, "events are required") };
-                    let known = [
-                        "repo:push",
-                        "pullrequest:created",
-                        "pullrequest:updated",
-                        "pullrequest:fulfilled",
-                        "pullrequest:rejected",
-                    ];
-                    if !body["url"].is_string()
-                        || !events.iter().all(|event| known.contains(&event.as_str().unwrap_or_default()))
-                    {
-                        return refused(400, "Bad request");
-                    }
-                    let id = add_hook(state, repo.id, body);
-                    answer(201, json!({ "uuid": uuid(id), "url": body["url"] }))
-                }
-                ("DELETE", ["hooks", hook]) => {
-                    let id = state.hooks.iter().map(|hook| hook.id).find(|id| uuid(*id) == **hook);
-                    remove_hook(state, repo.id, id)
-                }
-                ("POST", ["commit", commit, "statuses", "build"]) => {
-                    let known = ["INPROGRESS", "SUCCESSFUL", "FAILED", "STOPPED"];
-                    if !known.contains(&body["state"].as_str().unwrap_or_default()) {
-                        return refused(400, "state: not a valid choice");
-                    }
-                    if body["key"].as_str().is_none_or(|key| key.is_empty() || key.chars().count() > 40) {
-                        return refused(400, "key: ensure this value has at most 40 characters");
-                    }
-                    if !body["url"].as_str().is_some_and(|url| url.starts_with("http")) {
-                        return refused(400, "url: enter a valid URL");
-                    }
-                    if !is_commit(commit, state) {
-                        return refused(404, "Commit not found");
-                    }
-                    record(state, repo.id, commit, ["name", "url"], body);
-                    answer(201, json!({ "state": body["state"] }))
-                }
-                _ => refused(404, "Not found"),
-            }
-        }
-        _ => refused(404, "Not found"),
-    }
 }
