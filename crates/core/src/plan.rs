@@ -9,14 +9,19 @@
 //! `secrets` and, for the job's own texts ([`JobPlan::change_own`]), the job's `env`. Between steps, the agent knows
 //! `steps`, `env` (the environment of the next step, `LONGSHORE_ENV` included) and `hash-files`.
 
+mod collected;
+mod pull;
 mod texts;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    collected::{ArtifactPlan, ArtifactWhen, Collected, ReportFormat, Reports},
+    pull::PullPolicy,
+};
 use crate::{
-    artifact::ArtifactKind,
     docker::Docker,
     expression::{Expression, Value},
     template::Template,
@@ -148,75 +153,6 @@ impl JobPlan {
             (Some(asked), None) => Some(asked.clone()),
             (None, of_commit) => of_commit.clone(),
         }
-    }
-}
-
-/// Files that are collected after a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Collected<'a> {
-    pub kind: ArtifactKind,
-    pub name: Template,
-    pub paths: &'a [Template],
-    pub when: ArtifactWhen,
-    pub expire_in_ms: Option<u64>,
-}
-
-impl JobPlan {
-    /// Returns everything that is collected after the job: its artifacts, then the files of its reports.
-    #[must_use]
-    pub fn collected(&self) -> Vec<Collected<'_>> {
-        let artifacts = self.artifacts.iter().map(|artifact| Collected {
-            kind: ArtifactKind::Files,
-            name: artifact.name.clone(),
-            paths: &artifact.paths,
-            when: artifact.when,
-            expire_in_ms: artifact.expire_in_ms,
-        });
-        let reports = ReportFormat::ALL.into_iter().map(|format| Collected {
-            kind: ArtifactKind::Report(format),
-            name: format.as_str().into(),
-            paths: self.reports.globs(format),
-            when: ArtifactWhen::Always,
-            expire_in_ms: None,
-        });
-        artifacts.chain(reports.filter(|report| !report.paths.is_empty())).collect()
-    }
-}
-
-/// When a registry is asked for an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum PullPolicy {
-    /// Only if the engine does not have the image.
-    #[default]
-    #[serde(rename = "if-missing")]
-    Missing,
-    /// Always. If the registry cannot be reached, an image that the engine has is used, with a note.
-    #[serde(rename = "always")]
-    Always,
-    #[serde(rename = "never")]
-    Never,
-}
-
-impl PullPolicy {
-    pub const ALL: [Self; 3] = [Self::Missing, Self::Always, Self::Never];
-
-    /// The word, as in pipelines and settings.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "if-missing",
-            Self::Always => "always",
-            Self::Never => "never",
-        }
-    }
-}
-
-impl std::str::FromStr for PullPolicy {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|policy| policy.as_str() == text);
-        found.ok_or_else(|| format!("`{text}` is not a pull policy: write if-missing, always or never"))
     }
 }
 
@@ -396,87 +332,6 @@ impl CacheSave {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
     const fn is_default(&self) -> bool {
         matches!(self, Self::Success)
-    }
-}
-
-/// Files that are kept after the job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ArtifactPlan {
-    pub name: Template,
-    /// Globs, relative to the workspace.
-    pub paths: Vec<Template>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expire_in_ms: Option<u64>,
-    pub when: ArtifactWhen,
-}
-
-/// After which results of the job an artifact is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ArtifactWhen {
-    #[default]
-    Success,
-    Failure,
-    Always,
-}
-
-/// Reports that are read after the job, whatever its result: globs, relative to the workspace.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Reports {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub junit: Vec<Template>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub coverage: Vec<Template>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sarif: Vec<Template>,
-}
-
-impl Reports {
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.junit.is_empty() && self.coverage.is_empty() && self.sarif.is_empty()
-    }
-
-    /// Returns the globs of the reports of one format.
-    #[must_use]
-    pub fn globs(&self, format: ReportFormat) -> &[Template] {
-        match format {
-            ReportFormat::Junit => &self.junit,
-            ReportFormat::Coverage => &self.coverage,
-            ReportFormat::Sarif => &self.sarif,
-        }
-    }
-}
-
-/// A format of reports that the server reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ReportFormat {
-    Junit,
-    Coverage,
-    Sarif,
-}
-
-impl ReportFormat {
-    pub const ALL: [Self; 3] = [Self::Junit, Self::Coverage, Self::Sarif];
-
-    /// The key of `reports` in pipeline files.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Junit => "junit",
-            Self::Coverage => "coverage",
-            Self::Sarif => "sarif",
-        }
-    }
-}
-
-impl std::str::FromStr for ReportFormat {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|format| format.as_str() == word);
-        found.ok_or_else(|| format!("`{word}` is no format of reports"))
     }
 }
 
