@@ -15,7 +15,8 @@ use super::{
     expression::Scope,
     gates::is_credential,
     parts::{self, container, is_elsewhere, services, strategy},
-    run_defaults, setups,
+    run_defaults,
+    setups::{self, Setup},
     step::{Reader, condition, continue_on_error, timeout},
     unknown, value,
 };
@@ -96,18 +97,7 @@ pub(super) fn read(
         of_job.set(name.as_str(), Value::text(value.as_str()), *line);
     }
     let env_line = section.take("env").map(|entry| {
-        for variable in entries(&entry.value).unwrap_or_default() {
-            match value(variable, &scope) {
-                Ok(value) => {
-                    scope.lost.remove(&variable.key);
-                    of_job.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable));
-                }
-                Err(why) => {
-                    of_job.note(lines.note(variable, why));
-                    scope.lost.extend((!is_credential(variable)).then(|| variable.key.clone()));
-                }
-            }
-        }
+        variables(entry, &mut scope, lines, &mut of_job);
         lines.line_of_key(entry)
     });
     let scope = &scope;
@@ -121,30 +111,7 @@ pub(super) fn read(
             shell = Some("sh -e".to_owned());
             is_root = false;
         }
-        None => match setup {
-            Some((at, setup)) => {
-                body.remark(format!(
-                    "the image has what the machine was given by an action; it was {}",
-                    machine.join(", ")
-                ));
-                let image = match (&setup.axis, image_axis) {
-                    (Some((axis, tool)), Some(image)) => format!(
-                        "${{{{ matrix.{image} || format('{}:{{0}}{}', matrix.{axis}) }}}}",
-                        tool.image, tool.behind
-                    ),
-                    _ => setup.image.clone(),
-                };
-                body.set("image", Value::Text(image), runs_on.map(|entry| lines.line_of_key(entry)));
-                set_up = Some((at, setup));
-            }
-            None => {
-                let machine = if machine.is_empty() { "a machine".to_owned() } else { machine.join(", ") };
-                body.remark(format!(
-                    "{DEFAULT_IMAGE} stands in for {machine}: choose an image that has what the steps need"
-                ));
-                body.set("image", Value::text(DEFAULT_IMAGE), runs_on.map(|entry| lines.line_of_key(entry)));
-            }
-        },
+        None => set_up = image_of_machine(setup, image_axis, (runs_on, &machine), lines, &mut body),
     }
     if let Some(entry) = runs_on {
         labels(entry, &machine, &machines, lines, &mut body);
@@ -169,26 +136,7 @@ pub(super) fn read(
     timeout(section.take("timeout-minutes"), lines, &mut body);
     continue_on_error(section.take("continue-on-error"), scope, lines, &mut body);
     if let Some(entry) = section.take("concurrency") {
-        if head.get("concurrency").is_none() {
-            head.remark("a group is the whole pipeline's here, not one job's");
-            let names =
-                Scope { of_group: true, workflow: scope.workflow.clone(), job: scope.job.clone(), ..Scope::default() };
-            concurrency(entry, &names, lines, head);
-            // A newer build would cancel more than this job, and before it comes to its own.
-            if let Some(Value::Map(group)) = head.get("concurrency")
-                && let Some(cancel) = super::super::entry(&entry.value, "cancel-in-progress")
-                && group.get("cancel-in-progress").is_some_and(|cancel| *cancel != Value::plain(false))
-            {
-                let mut group = group.clone();
-                group.parts.retain(|part| !matches!(part, Part::Entry(entry) if entry.key == "cancel-in-progress"));
-                group.note(
-                    lines.note(cancel, "a newer build would cancel all of this one, and not only the job: it waits"),
-                );
-                head.set("concurrency", group, lines.line_of_key(entry));
-            }
-        } else {
-            body.note(lines.note(entry, "a group is the whole pipeline's, and it has one"));
-        }
+        group(entry, scope, lines, head, &mut body);
     }
     let mut defaults = Map::default();
     if let Some(entry) = section.take("defaults") {
@@ -234,17 +182,7 @@ pub(super) fn read(
         body.parts.retain(|part| !matches!(part, Part::Entry(entry) if entry.key == "checkout"));
     }
     if let Some(entry) = section.take("outputs") {
-        let mut outputs = Map::default();
-        for output in entries(&entry.value).unwrap_or_default() {
-            match text(&output.value)
-                .ok_or_else(|| FORM.to_owned())
-                .and_then(|written| scope.text(written).map_err(|what| unknown(&what)))
-            {
-                Ok(value) => outputs.set(foreign::name(&output.key), Value::Text(value), lines.line_of_key(output)),
-                Err(why) => outputs.note(lines.note(output, why)),
-            }
-        }
-        body.set_filled("outputs", outputs, lines.line_of_key(entry));
+        body.set_filled("outputs", outputs(entry, scope, lines), lines.line_of_key(entry));
     }
     section.leave(lines, &mut body, |key| foreign::reason(LEFT, key));
     body.set_filled("env", of_job, env_line);
@@ -255,6 +193,82 @@ pub(super) fn read(
     job.takes = scope.takes.take().into_iter().map(|(job, names)| (job, names.into_iter().collect())).collect();
     job.body = body;
     Ok(job)
+}
+
+/// Reads the variables of a job into `of_job`. `scope` learns which of them are lost.
+fn variables(entry: &Entry, scope: &mut Scope, lines: Lines<'_>, of_job: &mut Map) {
+    for variable in entries(&entry.value).unwrap_or_default() {
+        match value(variable, scope) {
+            Ok(value) => {
+                scope.lost.remove(&variable.key);
+                of_job.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable));
+            }
+            Err(why) => {
+                of_job.note(lines.note(variable, why));
+                scope.lost.extend((!is_credential(variable)).then(|| variable.key.clone()));
+            }
+        }
+    }
+}
+
+/// Chooses the image of a job that runs on a machine: that of the action that sets its tool up, or the default. Returns
+/// the action, with its place among the steps.
+fn image_of_machine(
+    setup: Option<(usize, Setup)>,
+    image_axis: Option<&'static str>,
+    (runs_on, machine): (Option<&Entry>, &[String]),
+    lines: Lines<'_>,
+    body: &mut Map,
+) -> Option<(usize, Setup)> {
+    let line = runs_on.map(|entry| lines.line_of_key(entry));
+    let Some((at, setup)) = setup else {
+        let machine = if machine.is_empty() { "a machine".to_owned() } else { machine.join(", ") };
+        body.remark(format!("{DEFAULT_IMAGE} stands in for {machine}: choose an image that has what the steps need"));
+        body.set("image", Value::text(DEFAULT_IMAGE), line);
+        return None;
+    };
+    body.remark(format!("the image has what the machine was given by an action; it was {}", machine.join(", ")));
+    let image = match (&setup.axis, image_axis) {
+        (Some((axis, tool)), Some(image)) => {
+            format!("${{{{ matrix.{image} || format('{}:{{0}}{}', matrix.{axis}) }}}}", tool.image, tool.behind)
+        }
+        _ => setup.image.clone(),
+    };
+    body.set("image", Value::Text(image), line);
+    Some((at, setup))
+}
+
+/// Makes the job's group that of the pipeline, if it has none.
+fn group(entry: &Entry, scope: &Scope, lines: Lines<'_>, head: &mut Map, body: &mut Map) {
+    if head.get("concurrency").is_some() {
+        body.note(lines.note(entry, "a group is the whole pipeline's, and it has one"));
+        return;
+    }
+    head.remark("a group is the whole pipeline's here, not one job's");
+    let names = Scope { of_group: true, workflow: scope.workflow.clone(), job: scope.job.clone(), ..Scope::default() };
+    concurrency(entry, &names, lines, head);
+    // A newer build would cancel more than this job, and before it comes to its own.
+    if let Some(Value::Map(group)) = head.get("concurrency")
+        && let Some(cancel) = super::super::entry(&entry.value, "cancel-in-progress")
+        && group.get("cancel-in-progress").is_some_and(|cancel| *cancel != Value::plain(false))
+    {
+        let mut group = group.clone();
+        group.parts.retain(|part| !matches!(part, Part::Entry(entry) if entry.key == "cancel-in-progress"));
+        group.note(lines.note(cancel, "a newer build would cancel all of this one, and not only the job: it waits"));
+        head.set("concurrency", group, lines.line_of_key(entry));
+    }
+}
+
+fn outputs(entry: &Entry, scope: &Scope, lines: Lines<'_>) -> Map {
+    let mut outputs = Map::default();
+    for output in entries(&entry.value).unwrap_or_default() {
+        let written = text(&output.value).ok_or_else(|| FORM.to_owned());
+        match written.and_then(|written| scope.text(written).map_err(|what| unknown(&what))) {
+            Ok(value) => outputs.set(foreign::name(&output.key), Value::Text(value), lines.line_of_key(output)),
+            Err(why) => outputs.note(lines.note(output, why)),
+        }
+    }
+    outputs
 }
 
 /// Collects the secrets that expressions in a value refer to.
