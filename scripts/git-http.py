@@ -3,7 +3,8 @@
 
     git-http.py --root DIR [--listen 127.0.0.1:8417] [--allow-push] [--user NAME --password-file FILE]
 
-Serves the bare repositories below DIR through `git http-backend`; needs Python 3 and git, nothing else. After each push
+Serves the bare repositories below DIR through `git http-backend`, and the objects of Git LFS that are pushed to them; needs
+Python 3 and git, nothing else. After each push
 it sends the webhook of a plain git remote, one for each branch or tag that changed, where the repository asks for it:
 
     git -C DIR/app.git config longshore.hook-url http://longshore:8080/hooks/ID
@@ -18,9 +19,11 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import urllib.error
 import urllib.parse
@@ -30,6 +33,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ZERO = "0" * 40
 CHUNK = 64 * 1024
+LFS = re.compile("(/.+)/info/lfs/objects/(batch|[0-9a-f]{64})")
 
 
 def environment():
@@ -75,12 +79,17 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         self.serve()
 
+    def do_PUT(self):
+        self.serve()
+
     def serve(self):
         self.close_connection = True
         url = urllib.parse.urlsplit(self.path)
         path = urllib.parse.unquote(url.path)
         if self.server.credentials and not self.is_allowed():
             return self.refuse(401, {"WWW-Authenticate": 'Basic realm="git"'})
+        if lfs := LFS.fullmatch(path):
+            return self.lfs(lfs[1], lfs[2])
         repository = self.repository(path)
         if repository is None:
             return self.refuse(404, {})
@@ -100,15 +109,66 @@ class Handler(BaseHTTPRequestHandler):
 
     def repository(self, path):
         """Returns the folder of the repository at a path, inside the root."""
-        root = self.server.root
-        if ".." in path.split("/"):
-            return None
         for end in ("/info/refs", "/git-upload-pack", "/git-receive-pack", "/HEAD"):
             if path.endswith(end):
-                folder = os.path.realpath(os.path.join(root, path[: -len(end)].lstrip("/")))
-                inside = os.path.commonpath([root, folder]) == root
-                return folder if inside and os.path.exists(os.path.join(folder, "HEAD")) else None
+                return self.folder(path[: -len(end)])
         return None
+
+    def folder(self, name):
+        root = self.server.root
+        if ".." in name.split("/"):
+            return None
+        folder = os.path.realpath(os.path.join(root, name.lstrip("/")))
+        inside = os.path.commonpath([root, folder]) == root
+        return folder if inside and os.path.exists(os.path.join(folder, "HEAD")) else None
+
+    def lfs(self, name, what):
+        """The batch API of Git LFS, and the objects themselves."""
+        repository = self.folder(name)
+        place = lambda oid: os.path.join(repository, "lfs", oid)
+        if repository is None:
+            return self.refuse(404, {})
+        if what == "batch" and self.command == "POST":
+            return self.answer(200, json.dumps(self.lfs_batch(name, place)).encode(), "application/vnd.git-lfs+json")
+        if self.command == "GET" and os.path.exists(place(what)):
+            with open(place(what), "rb") as file:
+                return self.answer(200, file.read(), "application/octet-stream")
+        if self.command != "PUT" or not self.server.allow_push:
+            return self.refuse(404, {})
+        os.makedirs(os.path.dirname(place(what)), exist_ok=True)
+        digest = hashlib.sha256()
+        with tempfile.NamedTemporaryFile(dir=os.path.dirname(place(what)), delete=False) as file:
+            for data in self.body():
+                digest.update(data)
+                file.write(data)
+        if digest.hexdigest() != what:
+            os.unlink(file.name)
+            return self.refuse(422, {})
+        os.rename(file.name, place(what))
+        return self.answer(200, b"", "text/plain")
+
+    def lfs_batch(self, name, place):
+        asked = json.loads(b"".join(self.body()))
+        verb = asked["operation"]
+        headers = {key: self.headers[key] for key in ("Authorization",) if key in self.headers}
+        action = {"href": f"http://{self.headers['Host']}{name}/info/lfs/objects/", "header": headers}
+        objects = []
+        for wanted in asked["objects"]:
+            oid, is_here = wanted["oid"], os.path.exists(place(wanted["oid"]))
+            objects.append(wanted)
+            if verb == "download" and not is_here:
+                wanted["error"] = {"code": 404, "message": "there is no such object"}
+            elif (verb == "download") == is_here:
+                wanted["actions"] = {verb: {**action, "href": action["href"] + oid}}
+        return {"transfer": "basic", "objects": objects}
+
+    def answer(self, status, body, kind):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
 
     def refuse(self, status, headers):
         # Leaves the body unread, because the connection is closed after the answer.

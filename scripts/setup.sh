@@ -37,6 +37,7 @@ if [ "$only" = all ]; then
     need npm npm
     need nginx nginx-light
     need sshd openssh-server
+    need git-lfs git-lfs
   fi
   if ! have busybox || ldd "$(command -v busybox)" >/dev/null 2>&1; then packages+=(busybox-static); fi
   if ! have docker || ! engine_answers; then

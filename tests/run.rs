@@ -126,23 +126,6 @@ fn lint_gives_json_with_the_place_of_each_finding_and_exits_with_1() {
     assert_eq!(Tree::new(&one_step("true")).exit_code(&["lint"]), Some(0));
 }
 
-#[test]
-fn what_cannot_run_is_a_warning_before_anything_runs() {
-    let first = one_step("echo ran");
-    let tree =
-        Tree::new(&format!("{first}  more:\n    image: x\n    checkout: {{ lfs: true }}\n    steps: [{{ run: a }}]\n"));
-    let lint = tree.longshore(&["lint"]);
-    assert_eq!(lint.status.code(), Some(0));
-    assert!(
-        out(&lint).starts_with("warning[LS058]: this version cannot run this yet: checkout: lfs"),
-        "{}",
-        out(&lint)
-    );
-    let run = tree.longshore(&["run", "--job", "one"]);
-    assert_eq!(run.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&run.stderr).starts_with("warning[LS058]"), "{run:?}");
-}
-
 /// Returns the code, the file and the message of each finding of `lint --format json`.
 fn findings(output: &Output) -> Vec<(String, String, String)> {
     let found: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();

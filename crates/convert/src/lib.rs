@@ -8,7 +8,7 @@
 //! `longshore convert` calls it. It is pure, like all of `pipeline`. Two promises hold for every source:
 //! - The result has no error.
 //! - Nothing of the source is dropped silently. A comment with the source's line is left wherever something was not
-//!   carried over, and wherever a part was carried over that this version cannot run yet.
+//!   carried over.
 //!
 //! If our language cannot say a condition, nothing runs that would not have run before. There are two exceptions, and a
 //! comment marks each: filters by file on single jobs and steps count as matched, and a pattern may become a wider one.
@@ -32,7 +32,6 @@ mod script;
 mod sequence;
 mod services;
 mod shell;
-mod unsupported;
 mod variables;
 mod when;
 mod woodpecker;
@@ -90,8 +89,6 @@ pub struct Converted {
     pub carried: usize,
     /// What was left out, in the order of the source's lines.
     pub left: Vec<Note>,
-    /// What was carried over but cannot run in this version, in the order of the source's lines.
-    pub not_run: Vec<Note>,
 }
 
 /// Why there is no result.
@@ -196,12 +193,12 @@ fn convert_draft(mut draft: Draft, repeated: Vec<Note>, path: &str) -> Result<Co
         return Err(ConvertError::TooManyJobs(draft.jobs.len()));
     }
     needs::resolve(&mut draft);
-    let (map, not_run, body) = mend::mend(draft.into_map(), path)?;
+    let (map, body) = mend::mend(draft.into_map(), path)?;
     let mut left = Vec::new();
     let carried = count(&map, &mut left);
     left.sort_by_key(|note| note.line);
     left.dedup();
-    Ok(Converted { text: body, carried, left, not_run })
+    Ok(Converted { text: body, carried, left })
 }
 
 /// Returns the documents of a file that are not empty, and notes on keys that are given twice where that is allowed.

@@ -11,22 +11,20 @@ use longshore_pipeline::{Checked, Code, SourceFile, TemplateFiles, check, limits
 use super::{
     ConvertError, DEFAULT_IMAGE,
     draft::{Entry, Item, Map, Note, Part, Value},
-    gate, unsupported,
+    gate,
     writer::{self, Path, Written},
 };
 
 /// How many rounds a draft gets before it is given up.
 const ROUNDS: usize = 60;
 
-/// Removes refused parts until the draft lints. Returns the draft, what of it cannot be run, and its text.
-pub(super) fn mend(mut draft: Map, path: &str) -> Result<(Map, Vec<Note>, String), ConvertError> {
+/// Removes refused parts until the draft lints. Returns the draft and its text.
+pub(super) fn mend(mut draft: Map, path: &str) -> Result<(Map, String), ConvertError> {
     for _ in 0..ROUNDS {
         let written = written(&draft)?;
         let checked = check_text(&written, path);
-        if let [pipeline] = checked.pipelines.as_slice() {
-            let not_run = unsupported::remark(&mut draft, pipeline);
-            let text = self::written(&draft)?.text;
-            return Ok((draft, not_run, text));
+        if checked.pipelines.len() == 1 {
+            return Ok((draft, written.text));
         }
         let errors: Vec<Diagnostic> =
             checked.diagnostics.into_iter().filter(|found| found.severity == Severity::Error).collect();
@@ -36,7 +34,7 @@ pub(super) fn mend(mut draft: Map, path: &str) -> Result<(Map, Vec<Note>, String
     rest.notes([Note::new(1, "all of it", "Longshore does not take what this became; write the pipeline by hand")]);
     rest.set("jobs", placeholder_jobs(), None);
     let text = writer::write(&rest).text;
-    Ok((rest, Vec::new(), text))
+    Ok((rest, text))
 }
 
 fn written(draft: &Map) -> Result<Written, ConvertError> {

@@ -220,23 +220,6 @@ fn a_workflow_of_github_runs_the_same_scripts_in_the_same_order_with_the_same_va
 }
 
 #[test]
-fn what_is_carried_over_and_cannot_run_is_said_where_it_stands_and_counted() {
-    let text = "a:\n  image: alpine:3\n  script: [one]\n  cache: { key: k, paths: [x] }\n  artifacts: { paths: [y], reports: { junit: r.xml } }\n";
-    let gitlab = converted(Language::GitLab, text);
-    assert!(gitlab.left.is_empty(), "{:?}", gitlab.left);
-    let not_run: Vec<_> = gitlab.not_run.iter().map(|note| (note.line, note.what.as_str())).collect();
-    assert_eq!(not_run, []);
-    let text = "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n    - uses: actions/checkout@v4\n      with: { lfs: true }\n    - run: one\n";
-    let github = converted(Language::GitHub, text);
-    assert_eq!(github.not_run.len(), 1, "{:?}", github.not_run);
-    assert!(github.text.contains("this version cannot run it"), "{}", github.text);
-    let text = "steps: [{ name: a, image: alpine:3, commands: [one] }, { name: b, image: node:24, commands: [two] }]\n\
-                services: [{ name: db, image: postgres:17 }]\n";
-    let woodpecker = converted(Language::Woodpecker, text);
-    assert!(woodpecker.not_run.is_empty() && !woodpecker.text.contains("cannot run"), "{}", woodpecker.text);
-}
-
-#[test]
 fn a_condition_that_cannot_be_said_never_makes_more_run() {
     let text = "steps: [{ name: deploy, image: alpine:3, commands: [./deploy], when: { evaluate: 'len(X) > 2' } }]\n";
     let text = converted(Language::Woodpecker, text).text;

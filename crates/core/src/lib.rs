@@ -26,7 +26,6 @@ pub mod status;
 pub mod stranger;
 pub mod template;
 pub mod timestamp;
-pub mod unsupported;
 
 pub use artifact::{ArtifactFile, ArtifactKind, BlobId};
 pub use cache::{CacheAccess, CachePath};
@@ -50,4 +49,3 @@ pub use status::Status;
 pub use stranger::{Person, Strangers};
 pub use template::Template;
 pub use timestamp::Timestamp;
-pub use unsupported::Unsupported;

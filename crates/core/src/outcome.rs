@@ -53,7 +53,7 @@ pub enum ErrorKind {
     DiskFull,
     /// The job printed more than the limit of a log.
     LogTooLong,
-    /// The job uses a part of the language that this version can plan but not run.
+    /// The job used a part of the language that an earlier version could plan but not run.
     NotSupported,
     /// A secret that the job names does not exist, or cannot be decrypted.
     SecretMissing,

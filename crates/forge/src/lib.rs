@@ -9,6 +9,7 @@ mod delivery;
 mod forge;
 mod forges;
 mod hook;
+pub mod lfs;
 pub mod payload;
 mod read;
 mod repository;

@@ -23,7 +23,7 @@ use super::{
     command::Streaming,
     git_dir::{GitDir, IndexEntry, configure_submodules},
     history::History,
-    size,
+    index_stat, lfs, size,
     submodules::{self, MAX_NESTING, MAX_SUBMODULES},
     tar_writer::TarWriter,
 };
@@ -32,6 +32,9 @@ use super::{
 const MAX_CACHED: usize = 64;
 
 const BUFFER: usize = 256 * 1024;
+
+/// How many seconds files of Git LFS are older than the index: git compares anew what is as young.
+const OLDER: u64 = 2;
 
 /// What to check out.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +47,8 @@ pub struct Checkout<'a> {
     /// Commits of history; 0 for all commits and all branches.
     pub depth: u32,
     pub submodules: bool,
+    /// Whether files are what Git LFS has under their pointers.
+    pub lfs: bool,
     /// Set if the commit's author may not push to the repository: only submodules that everybody may read are fetched.
     pub by_stranger: bool,
     /// The repositories on the origin's host that its credentials are used for when they are submodules: `team/lib`, or
@@ -134,7 +139,7 @@ fn cache_key(mirror: &Mirror, checkout: &Checkout<'_>, history: &History) -> Str
     let git_ref = checkout.git_ref.map_or("", RefName::as_str);
     let (history, submodules) = (
         history.lines(),
-        format!("{} {} {:?}", checkout.submodules, checkout.by_stranger, checkout.trusted_submodules),
+        format!("{} {} {} {:?}", checkout.submodules, checkout.lfs, checkout.by_stranger, checkout.trusted_submodules),
     );
     let texts = [checkout.commit.as_str(), git_ref, checkout.origin.address(), &history, &submodules];
     for text in [mirror.folder().as_os_str().as_bytes()].into_iter().chain(texts.map(str::as_bytes)) {
@@ -165,6 +170,9 @@ struct Part {
     root: PathBuf,
     entries: Vec<IndexEntry>,
     converted: HashSet<Vec<u8>>,
+    /// Those of its files that Git LFS has, and the time that they get, in seconds since 1970.
+    lfs: lfs::Files,
+    lfs_time: u64,
     /// Yields the other files, in order.
     objects: Streaming,
 }
@@ -190,8 +198,13 @@ async fn prepare(
     });
     let written = written.await.map_err(io::Error::other).and_then(|result| result);
     let (tar, parts) = written.map_err(GitError::io("writing the checkout"))?;
+    let mut received = false;
     for part in parts {
+        received |= part.lfs.received;
         part.objects.end("reading the commit's files").await?;
+    }
+    if received {
+        mirror.sweep_lfs().await?;
     }
     Ok(tar)
 }
@@ -226,16 +239,20 @@ async fn add_parts(
         false => Vec::new(),
     };
     configure_submodules(&dot_git, &inside).await?;
-    let converted = check_out_converted(git, &root, checkout, &entries).await?;
+    let lfs = lfs::for_checkout(mirror, checkout, &dot_git, &entries).await?;
+    let lfs_time = now().saturating_sub(OLDER);
+    tell_index(&dot_git, &lfs, lfs_time).await?;
+    let converted = check_out_converted(git, &root, checkout, &entries, &lfs).await?;
     let mut names = tempfile::tempfile_in(scratch).map_err(GitError::io("making the checkout"))?;
-    let is_read = |entry: &&IndexEntry| !entry.is_gitlink() && !converted.contains(&entry.path);
+    let is_read =
+        |entry: &&IndexEntry| !entry.is_gitlink() && !converted.contains(&entry.path) && !lfs.contains(&entry.path);
     let listed = {
         let list: String = entries.iter().filter(is_read).map(|entry| format!("{}\n", entry.object)).collect();
         names.write_all(list.as_bytes()).and_then(|()| names.rewind())
     };
     listed.map_err(GitError::io("making the checkout"))?;
     let objects = git.in_repository(&dot_git).args(["cat-file", "--batch", "--buffer"]).stream(names)?;
-    parts.push(Part { prefix: prefix.clone(), root, entries, converted, objects });
+    parts.push(Part { prefix: prefix.clone(), root, entries, converted, lfs, lfs_time, objects });
 
     for submodule in inside {
         let refused = |detail| Err(GitError::Failed { operation: "checking out the submodules", detail });
@@ -279,13 +296,14 @@ async fn check_out_converted(
     root: &Path,
     checkout: &Checkout<'_>,
     entries: &[IndexEntry],
+    lfs: &lfs::Files,
 ) -> Result<HashSet<Vec<u8>>, GitError> {
     let is_attributes = |entry: &IndexEntry| entry.path.rsplit(|byte| *byte == b'/').next() == Some(b".gitattributes");
     if !entries.iter().any(is_attributes) {
         return Ok(HashSet::new());
     }
     let in_root = || git.in_repository(&root.join(".git")).env("GIT_WORK_TREE", root);
-    let files = entries.iter().filter(|entry| entry.is_file());
+    let files = entries.iter().filter(|entry| entry.is_file() && !lfs.contains(&entry.path));
     let list: Vec<u8> = files.flat_map(|entry| entry.path.iter().copied().chain([0])).collect();
     let attributes = ["check-attr", "--cached", "--stdin", "-z", "eol", "ident", "working-tree-encoding"];
     let answer = in_root().args(attributes).output("reading attributes", &list).await?;
@@ -313,6 +331,18 @@ async fn check_out_converted(
     Ok(converted)
 }
 
+/// Lets the checkout's git know the files of Git LFS as they are.
+async fn tell_index(dot_git: &Path, lfs: &lfs::Files, time: u64) -> Result<(), GitError> {
+    if lfs.pointers.is_empty() {
+        return Ok(());
+    }
+    let sizes = lfs.pointers.iter().map(|(path, pointer)| (path.as_slice(), pointer.size())).collect();
+    index_stat::write(&dot_git.join("index"), &sizes, time)
+        .and_then(|()| File::options().append(true).open(dot_git.join("config")))
+        .and_then(|mut config| config.write_all(b"[core]\n\tcheckStat = minimal\n"))
+        .map_err(GitError::io("writing the checkout's .git"))
+}
+
 /// Writes the tar of all parts, each with its `.git` and its entries; `objects` holds one reader per part.
 fn write_tar(out: File, parts: &[Part], objects: Vec<File>) -> io::Result<TarSource> {
     let mut tar = TarWriter::new(BufWriter::with_capacity(BUFFER, out), now());
@@ -332,6 +362,9 @@ fn write_part<W: io::Write>(tar: &mut TarWriter<W>, part: &Part, objects: File) 
         if entry.is_gitlink() {
             // Git creates an empty folder where a submodule belongs.
             tar.folder(&path)?;
+        } else if let Some(pointer) = part.lfs.pointers.get(&entry.path) {
+            let file = File::open(part.lfs.objects.path(pointer))?;
+            tar.older_file(&path, executable, part.lfs_time, pointer.size(), file)?;
         } else if part.converted.contains(&entry.path) {
             let file = File::open(part.root.join(std::ffi::OsStr::from_bytes(&entry.path)))?;
             tar.file(&path, executable, file.metadata()?.len(), file)?;

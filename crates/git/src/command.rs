@@ -17,8 +17,9 @@ use tokio::{
     process::{Child, Command},
     time::timeout,
 };
+use ureq::tls::TlsConfig;
 
-use super::{GitError, ssh::SshFiles};
+use super::{GitError, lfs::LfsHttp, ssh::SshFiles};
 
 /// The most output kept. A list of all files of a very large repository is about this long.
 const MAX_OUTPUT: u64 = 256 << 20;
@@ -71,6 +72,7 @@ pub struct Git {
     merge_limit: Duration,
     ca_file: Option<PathBuf>,
     receive_limits: (u64, u64),
+    lfs: LfsHttp,
 }
 
 impl Default for Git {
@@ -82,6 +84,7 @@ impl Default for Git {
             merge_limit: Duration::from_secs(30),
             ca_file: None,
             receive_limits: (super::incoming::MAX_BYTES, super::incoming::MAX_OBJECTS),
+            lfs: LfsHttp::new(TlsConfig::default()),
         }
     }
 }
@@ -112,6 +115,13 @@ impl Git {
     #[must_use]
     pub fn with_ca_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(file.into());
+        self
+    }
+
+    /// Trusts these authorities where objects of Git LFS are fetched.
+    #[must_use]
+    pub fn with_tls(mut self, tls: TlsConfig) -> Self {
+        self.lfs = LfsHttp::new(tls);
         self
     }
 
@@ -155,7 +165,7 @@ impl Git {
                 ("GIT_TERMINAL_PROMPT", "0"),
                 ("GIT_ASKPASS", "false"),
                 ("SSH_ASKPASS", "false"),
-                ("GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=20"),
+                ("GIT_SSH_COMMAND", super::ssh::PLAIN),
                 ("GIT_ALLOW_PROTOCOL", "http:https:ssh"),
                 ("GIT_PROTOCOL_FROM_USER", "0"),
                 ("GIT_NO_REPLACE_OBJECTS", "1"),
@@ -191,6 +201,10 @@ impl Git {
         let mut invocation = self.command();
         invocation.command.current_dir(folder);
         invocation
+    }
+
+    pub(crate) const fn lfs(&self) -> &LfsHttp {
+        &self.lfs
     }
 
     pub(crate) const fn remote_limit(&self) -> Duration {

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use longshore_forge::CloneUrl;
+use longshore_forge::{CloneUrl, lfs::InvalidPointer};
 
 /// Where ssh looks for keys: the home of the passwd entry, whatever HOME is.
 const SSH_FOLDER: &str = "~/.ssh of the user that Longshore runs as (in its image /root/.ssh, with `--user longshore` /var/lib/longshore/.ssh)";
@@ -71,6 +71,18 @@ pub enum GitError {
         "{commit} is on no branch or tag, and brings more than {bytes} packed bytes or more than {objects} objects: it is not accepted"
     )]
     TooMuch { commit: String, bytes: u64, objects: u64 },
+    #[error(
+        "the Git LFS object of `{path}`, {oid}, is not at {address}: push it from where it is (`git lfs push --all origin`)"
+    )]
+    LfsMissing { path: String, oid: String, address: String },
+    #[error("Git LFS at {address}: {detail}")]
+    Lfs { address: String, detail: String },
+    #[error("`{path}` is not a pointer of Git LFS, though it begins as one: {why}")]
+    LfsPointer { path: String, why: InvalidPointer },
+    #[error("{0}")]
+    LfsLimit(String),
+    #[error("{detail}; `git lfs pull` in the folder brings what is missing")]
+    NotPulled { detail: String },
     #[error("git is not installed, or not on the PATH: install git")]
     NoGit,
     #[error("git failed ({operation}): {detail}")]
@@ -102,6 +114,8 @@ impl GitError {
             | Self::Certificate { .. }
             | Self::Timeout { .. }
             | Self::Redirect { .. }
+            | Self::LfsMissing { .. }
+            | Self::Lfs { .. }
             | Self::NoGit
             | Self::Failed { .. }
             | Self::Io { .. } => true,
@@ -112,6 +126,9 @@ impl GitError {
             | Self::ObjectFormat { .. }
             | Self::BothForms
             | Self::PipelineFile { .. }
+            | Self::LfsPointer { .. }
+            | Self::LfsLimit(_)
+            | Self::NotPulled { .. }
             | Self::TooLarge { .. }
             | Self::TooMuch { .. } => false,
         }

@@ -112,7 +112,10 @@ impl GitDir<'_> {
     async fn index(&self, git: &Git, folder: &Path) -> Result<Vec<IndexEntry>, GitError> {
         let index = folder.join("index");
         let on_index = || git.in_repository(self.source).env("GIT_INDEX_FILE", index.clone());
-        let read = on_index().args(["read-tree", "--end-of-options", self.commit.as_str()]);
+        let mut read = on_index();
+        // What a user's configuration says of the format is not for us ([`super::index_stat`]).
+        read.config("index.version", "2");
+        let read = read.args(["read-tree", "--end-of-options", self.commit.as_str()]);
         read.output("reading the commit's tree", &[]).await?;
         let list = on_index().args(["ls-files", "--stage", "-z", "--full-name"]);
         parse_index(&list.output("listing the commit's files", &[]).await?)

@@ -14,7 +14,7 @@ use std::{
 use longshore_core::RepoId;
 use longshore_forge::{CloneUrl, CommitId, RefName, Revision, text};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 
 use super::{Git, GitError, Wanted, command::Ended, remains};
 
@@ -135,6 +135,8 @@ pub struct Mirror {
     folder: PathBuf,
     pub(super) fetching: Mutex<()>,
     submodules: Mutex<HashMap<PathBuf, Arc<Self>>>,
+    /// Held by those who read objects of Git LFS, and by whoever removes some.
+    pub(super) lfs_in_use: Arc<RwLock<()>>,
 }
 
 impl Mirror {
@@ -167,7 +169,13 @@ impl Mirror {
             let _ = tokio::fs::remove_dir_all(folder).await;
             tokio::fs::rename(&new, folder).await.map_err(GitError::io("making a mirror"))?;
         }
-        Ok(Self { git, folder: folder.to_owned(), fetching: Mutex::default(), submodules: Mutex::default() })
+        Ok(Self {
+            git,
+            folder: folder.to_owned(),
+            fetching: Mutex::default(),
+            submodules: Mutex::default(),
+            lfs_in_use: Arc::default(),
+        })
     }
 
     /// Returns the folder with its data.
@@ -188,6 +196,11 @@ impl Mirror {
         let mirror = Arc::new(Self::open_or_create(self.git.clone(), &folder).await?);
         open.insert(folder, Arc::clone(&mirror));
         Ok(mirror)
+    }
+
+    /// Returns the mirrors of the submodules that were used since the start.
+    pub(crate) async fn open_submodules(&self) -> Vec<Arc<Self>> {
+        self.submodules.lock().await.values().cloned().collect()
     }
 
     pub(crate) const fn git(&self) -> &Git {

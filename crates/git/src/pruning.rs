@@ -63,7 +63,8 @@ impl Mirror {
         let mut gc = self.git().in_repository(self.folder()).limit(PACKING_LIMIT);
         gc.config("gc.cruftPacks", "true");
         let gc = gc.args(["gc", "--quiet", &format!("--prune={}", expiry(unused))]);
-        gc.output("packing a mirror", &[]).await.map(drop)
+        gc.output("packing a mirror", &[]).await?;
+        self.sweep_lfs().await
     }
 
     /// Makes the kept refs match `commits`, as far as the mirror has them.

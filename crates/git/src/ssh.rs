@@ -8,7 +8,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use longshore_forge::{CloneUrl, SshLogin};
+use longshore_forge::{CloneUrl, SshLogin, lfs::SshAnswer};
 use ring::{
     rand::{SecureRandom as _, SystemRandom},
     signature::{Ed25519KeyPair, KeyPair as _},
@@ -23,6 +23,12 @@ const KIND: &str = "ssh-ed25519";
 const SCAN_LIMIT: Duration = Duration::from_secs(20);
 /// The most bytes of a host's keys: it has a few, of less than a kilobyte each.
 const MAX_HOST_KEYS: usize = 16 << 10;
+
+/// How long a host may take to say where its LFS store is, and the longest answer.
+const ASK_LIMIT: Duration = Duration::from_secs(60);
+const MAX_LFS_ANSWER: usize = 64 << 10;
+/// ssh for addresses without a key of their own.
+pub(crate) const PLAIN: &str = "ssh -o BatchMode=yes -o ConnectTimeout=20";
 
 /// A new key, in OpenSSH's formats.
 #[derive(Clone)]
@@ -120,6 +126,39 @@ pub async fn host_keys(url: &CloneUrl) -> Result<String, GitError> {
         0 => Err(unreachable("the host shows no key")),
         1..=MAX_HOST_KEYS => Ok(keys),
         _ => Err(unreachable("the host shows too many keys")),
+    }
+}
+
+/// Asks the host of an ssh address for the address of the repository's LFS store, and for what opens it.
+pub(crate) async fn ask_for_lfs(url: &CloneUrl) -> Result<SshAnswer, GitError> {
+    let failed = |detail: String| GitError::Lfs { address: url.address().to_owned(), detail };
+    let asked = longshore_forge::lfs::ssh_question(url).ok_or_else(|| failed("it is no address of ssh".to_owned()))?;
+    let files = url.ssh_login().map(SshFiles::new).transpose().map_err(GitError::io("giving ssh its key"))?;
+    let ssh = files.as_ref().map_or_else(|| PLAIN.to_owned(), SshFiles::command);
+    let port = asked.port.map(|port| ["-p".to_owned(), port]);
+    let ask = Command::new("sh")
+        .args(["-c", &format!("exec {ssh} \"$@\""), "sh"])
+        .args(port.into_iter().flatten())
+        .args(["--", &asked.login, &asked.command])
+        .env_clear()
+        .envs(["PATH", "SSH_AUTH_SOCK"].iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .envs([("HOME", "/nonexistent"), ("LC_ALL", "C"), ("SSH_ASKPASS", "false")])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let asked = timeout(ASK_LIMIT, ask).await.map_err(|_| failed("ssh does not answer".to_owned()))?;
+    let output = asked.map_err(GitError::io("starting ssh"))?;
+    drop(files);
+    if output.status.success() && output.stdout.len() <= MAX_LFS_ANSWER {
+        return SshAnswer::read(&output.stdout).map_err(failed);
+    }
+    let complaint: Vec<String> =
+        String::from_utf8_lossy(&output.stderr).lines().map(|line| line.trim().to_owned()).collect();
+    let complaint = longshore_forge::lfs::message(&complaint.join("; "));
+    // 255 is ssh's own; everything else is of the host's program.
+    match output.status.code() {
+        Some(255) => Err(GitError::from_remote(url, complaint)),
+        _ => Err(failed(format!("its ssh does not know `git-lfs-authenticate` for this repository ({complaint})"))),
     }
 }
 

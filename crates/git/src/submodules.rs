@@ -118,7 +118,7 @@ fn resolve_address(
 }
 
 /// Returns whether an administrator has named the repository at that address.
-fn is_trusted(url: &CloneUrl, trusted: &[String]) -> bool {
+pub(crate) fn is_trusted(url: &CloneUrl, trusted: &[String]) -> bool {
     let path = path_of(url);
     trusted.iter().any(|named| match named.strip_suffix("/*") {
         Some(owner) => path.strip_prefix(owner).is_some_and(|rest| rest.starts_with('/')),
@@ -127,7 +127,7 @@ fn is_trusted(url: &CloneUrl, trusted: &[String]) -> bool {
 }
 
 /// Returns `team/lib` of an address.
-fn path_of(url: &CloneUrl) -> &str {
+pub(crate) fn path_of(url: &CloneUrl) -> &str {
     let address = url.address();
     let path = match address.split_once("://") {
         Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),

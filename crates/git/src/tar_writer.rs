@@ -52,6 +52,22 @@ impl<W: Write> TarWriter<W> {
         self.pad(size)
     }
 
+    /// Writes a file with a time of its own, in seconds since 1970.
+    pub(crate) fn older_file(
+        &mut self,
+        path: &[u8],
+        executable: bool,
+        mtime: u64,
+        size: u64,
+        data: impl Read,
+    ) -> io::Result<()> {
+        self.write_parents(path)?;
+        let usual = std::mem::replace(&mut self.mtime, mtime);
+        let written = self.file(path, executable, size, data);
+        self.mtime = usual;
+        written
+    }
+
     pub(crate) fn link(&mut self, path: &[u8], target: &[u8]) -> io::Result<()> {
         self.write_parents(path)?;
         self.entry(EntryType::Symlink, path, target, 0o777, 0)?;

@@ -4,9 +4,12 @@
 //! The job gets the same kind of `.git` as from a server, one commit deep, not the user's own, which may be a file that
 //! leads elsewhere (worktrees, submodules), may be large, and has its own configuration. `git status` in it shows what
 //! is not committed. Nothing in the user's repository is written, run or locked.
+//!
+//! Files that are still pointers of Git LFS become their objects if a job asks for them: those that the repository has here, or
+//! else those of the store that its remote `origin` has.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     ffi::OsStr,
     fs::File,
     io::{self, BufWriter},
@@ -24,6 +27,7 @@ use super::{
     checkout::{now, scratch, write_folder},
     git_dir::GitDir,
     history::History,
+    lfs::{self, Objects, Source},
     mirror::{LOG_ONE, parse_facts},
     tar_writer::TarWriter,
 };
@@ -134,22 +138,25 @@ impl Worktree {
         WorktreeFacts { git_ref: git_ref.to_owned(), commit, facts, origin, default_branch }
     }
 
-    /// Returns a tar of the folder as it is now, and notes about what is not in it.
+    /// Returns a tar of the folder as it is now, and notes about what is not in it. With `lfs`, pointers of Git LFS are
+    /// replaced by their objects, and those that had to be fetched are kept in that folder.
     ///
     /// # Errors
     /// If a file cannot be read, git fails or the disk (of the folder for temporary files) is full.
-    pub async fn tar(&self) -> Result<(TarSource, Vec<String>), GitError> {
+    pub async fn tar(&self, lfs: Option<&Path>) -> Result<(TarSource, Vec<String>), GitError> {
         let scratch = scratch(&std::env::temp_dir())?;
         let mut notes = self.notes.clone();
         let files = match &self.repository {
             None => {
+                // Attributes are git's.
                 let folder = self.folder.clone();
                 let walk = spawn_blocking(move || walk_folder(&folder)).await;
-                walk.map_err(io::Error::other).and_then(|result| result).map_err(GitError::io("reading the folder"))?
+                let walk = walk.map_err(io::Error::other).and_then(|result| result);
+                Files { paths: walk.map_err(GitError::io("reading the folder"))?, ..Files::default() }
             }
             Some(repository) => {
                 let (packed, files) =
-                    tokio::join!(self.write_git_dir(repository, scratch.path()), self.list_files(&mut notes));
+                    tokio::join!(self.write_git_dir(repository, scratch.path()), self.list_files(lfs, &mut notes));
                 packed?;
                 files?
             }
@@ -181,15 +188,23 @@ impl Worktree {
     }
 
     /// Lists the files that git does not ignore, including those of checked-out submodules and of nested repositories.
-    async fn list_files(&self, notes: &mut Vec<String>) -> Result<BTreeSet<Vec<u8>>, GitError> {
-        let mut files = BTreeSet::new();
+    async fn list_files(&self, lfs: Option<&Path>, notes: &mut Vec<String>) -> Result<Files, GitError> {
+        let mut files = Files::default();
         let mut folders = VecDeque::from([Vec::new()]);
         while let Some(prefix) = folders.pop_front() {
             let folder = self.folder.join(OsStr::from_bytes(&prefix));
             let list =
                 self.git.in_folder(&folder).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
             let list = list.output("listing the folder's files", &[]).await?;
-            for name in list.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+            let names: Vec<Vec<u8>> =
+                list.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect();
+            if let Some(kept) = lfs {
+                let objects = self.lfs_objects(&folder, &names, kept).await?;
+                files
+                    .objects
+                    .extend(objects.into_iter().map(|(name, object)| ([prefix.as_slice(), &name].concat(), object)));
+            }
+            for name in &names {
                 let path = [prefix.as_slice(), name].concat();
                 let path = path.strip_suffix(b"/").unwrap_or(&path).to_vec();
                 let place = self.folder.join(OsStr::from_bytes(&path));
@@ -201,11 +216,67 @@ impl Worktree {
                         .push(format!("`{shown}` is a repository of its own: its files are taken without its history"));
                     folders.push_back([path.as_slice(), b"/"].concat());
                 }
-                files.insert(path);
+                files.paths.insert(path);
             }
         }
         Ok(files)
     }
+
+    /// Finds the objects of a repository's pointers: among its own, or among those in `kept`, where missing ones are put.
+    async fn lfs_objects(
+        &self,
+        folder: &Path,
+        names: &[Vec<u8>],
+        kept: &Path,
+    ) -> Result<HashMap<Vec<u8>, PathBuf>, GitError> {
+        let mut pointers = lfs::in_folder(&self.git, folder, names).await?;
+        if pointers.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ask = async |args: &[&str]| {
+            let answer = self.git.in_folder(folder).args(args).run("looking at the repository", &[]).await?;
+            Ok::<_, GitError>(String::from_utf8_lossy(&answer.stdout).trim_end().to_owned())
+        };
+        let own = Objects::of_mirror(&folder.join(ask(&["rev-parse", "--git-common-dir"]).await?));
+        let mut found = HashMap::new();
+        pointers.retain(|path, pointer| {
+            let place = own.path(pointer);
+            let is_here = place.metadata().is_ok_and(|facts| facts.is_file() && facts.len() == pointer.size());
+            if is_here {
+                found.insert(path.clone(), place);
+            }
+            !is_here
+        });
+        let origin = ask(&["config", "--get", "remote.origin.url"]).await?.parse::<CloneUrl>().ok();
+        let config = match folder.join(".lfsconfig").is_file() {
+            true => {
+                let list = ["config", "--no-includes", "-z", "--file", ".lfsconfig", "--list"];
+                lfs::read_config(self.git.in_folder(folder).args(list)).await?
+            }
+            false => String::new(),
+        };
+        let source = Source {
+            git: &self.git,
+            origin: origin.as_ref(),
+            config: &config,
+            by_stranger: false,
+            trusted: &[],
+            git_ref: None,
+        };
+        let kept = Objects::at(kept.to_owned());
+        let fetched = source.fetch(&pointers, &kept).await;
+        fetched.map_err(|error| GitError::NotPulled { detail: error.to_string() })?;
+        found.extend(pointers.into_iter().map(|(path, pointer)| (path, kept.path(&pointer))));
+        Ok(found)
+    }
+}
+
+/// What is packed.
+#[derive(Debug, Default)]
+struct Files {
+    paths: BTreeSet<Vec<u8>>,
+    /// Where the content of those files is that are pointers of Git LFS.
+    objects: HashMap<Vec<u8>, PathBuf>,
 }
 
 /// Lists the files of a folder without git, respecting the ignore files in and above it.
@@ -225,18 +296,13 @@ fn walk_folder(folder: &Path) -> io::Result<BTreeSet<Vec<u8>>> {
     Ok(files)
 }
 
-fn write_tar(
-    folder: &Path,
-    scratch: &Path,
-    files: &BTreeSet<Vec<u8>>,
-    notes: &mut Vec<String>,
-) -> io::Result<TarSource> {
+fn write_tar(folder: &Path, scratch: &Path, files: &Files, notes: &mut Vec<String>) -> io::Result<TarSource> {
     let out = tempfile::tempfile()?;
     let mut tar = TarWriter::new(BufWriter::with_capacity(256 * 1024, out), now());
     if scratch.join(".git").is_dir() {
         write_folder(&mut tar, &scratch.join(".git"), b".git")?;
     }
-    for path in files.iter().filter(|path| !path.is_empty()) {
+    for path in files.paths.iter().filter(|path| !path.is_empty()) {
         if tar.is_behind_link(path) {
             continue;
         }
@@ -258,8 +324,12 @@ fn write_tar(
                     return Err(io::Error::new(io::Error::from(error).kind(), format!("{}: {error}", place.display())));
                 }
             };
+            let executable = std::os::unix::fs::PermissionsExt::mode(&file.metadata()?.permissions()) & 0o100 != 0;
+            let file = match files.objects.get(path) {
+                Some(object) => File::open(object)?,
+                None => file,
+            };
             let metadata = file.metadata()?;
-            let executable = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o100 != 0;
             tar.file(path, executable, metadata.len(), file)?;
         } else {
             notes.push(format!("`{}` is not a file, folder or link and was left out", String::from_utf8_lossy(path)));

@@ -53,6 +53,7 @@ impl Sources {
                 origin: clone_url(repo).map_err(|error| error.to_string())?,
                 depth: how.depth,
                 submodules: how.submodules,
+                lfs: how.lfs,
                 by_stranger: stranger::brings(event),
                 trusted_submodules: repo.submodules.clone(),
                 merge: merge_of(event),
@@ -113,6 +114,7 @@ struct MirrorSource {
     origin: CloneUrl,
     depth: u32,
     submodules: bool,
+    lfs: bool,
     by_stranger: bool,
     trusted_submodules: Vec<String>,
     merge: Option<Remade>,
@@ -141,6 +143,7 @@ impl MirrorSource {
             origin: &self.origin,
             depth: self.depth,
             submodules: self.submodules,
+            lfs: self.lfs,
             by_stranger: self.by_stranger,
             trusted_submodules: &self.trusted_submodules,
         };

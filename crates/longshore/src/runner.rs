@@ -289,13 +289,6 @@ impl Runner {
         attempt: u32,
         missing: Missing,
     ) -> Result<JobRequest, Refusal> {
-        let mut unsupported: Vec<String> = plan.unsupported().iter().map(ToString::to_string).collect();
-        unsupported.dedup();
-        if !unsupported.is_empty() {
-            let message =
-                format!("this version cannot run: {}; remove it from the job `{}`", unsupported.join(", "), plan.job);
-            return Err(Outcome::Error { kind: ErrorKind::NotSupported, message }.into());
-        }
         let stranger = stranger::brings(&origin.build.event);
         if missing == Missing::Refuse {
             contexts::judge_scripts(&plan, &origin.build.event)?;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, convert::Infallible};
 
-use longshore_core::{JobPlan, Span, StepPlan, Template, Unsupported, expression::Value, template::Part};
+use longshore_core::{JobPlan, Span, StepPlan, Template, expression::Value, template::Part};
 
 use super::{filter::Patterns, input::Input, schedule::Schedule, text::Flag};
 
@@ -28,11 +28,6 @@ impl Pipeline {
     #[must_use]
     pub fn file(&self) -> &str {
         &self.file
-    }
-
-    /// What its jobs ask for that this version cannot run, by job name.
-    pub fn unsupported(&self) -> impl Iterator<Item = (&str, Unsupported)> {
-        self.jobs.iter().flat_map(|job| job.unsupported().into_iter().map(|part| (job.name.as_str(), part)))
     }
 
     /// Its `name`, or else the name of its file.
@@ -192,11 +187,6 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// What it refers for that this version cannot run.
-    pub(super) fn unsupported(&self) -> Vec<Unsupported> {
-        self.draft.unsupported()
-    }
-
     /// The number of expressions in the texts of all jobs that it makes.
     pub(super) fn expressions(&self) -> usize {
         let expressions_in =

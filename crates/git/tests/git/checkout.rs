@@ -13,7 +13,7 @@ use longshore_git::{Checkout, Checkouts, Git, Mirror, TarSource, Wanted, Worktre
 use tokio::io::AsyncReadExt as _;
 
 /// Unpacks with the system's tar, as another user.
-async fn unpack(tar: &TarSource, into: &Path) {
+pub(crate) async fn unpack(tar: &TarSource, into: &Path) {
     let mut bytes = Vec::new();
     tar.open().await.unwrap().read_to_end(&mut bytes).await.unwrap();
     assert_eq!(bytes.len() as u64, tar.length());
@@ -71,7 +71,16 @@ async fn world(fill: impl FnOnce(&Repository)) -> World {
 }
 
 fn plain<'a>(commit: &'a CommitId, origin: &'a CloneUrl) -> Checkout<'a> {
-    Checkout { commit, git_ref: None, origin, depth: 1, submodules: false, by_stranger: false, trusted_submodules: &[] }
+    Checkout {
+        commit,
+        git_ref: None,
+        origin,
+        depth: 1,
+        submodules: false,
+        lfs: false,
+        by_stranger: false,
+        trusted_submodules: &[],
+    }
 }
 
 impl World {
@@ -290,7 +299,7 @@ async fn a_working_tree_is_taken_as_it_is_now() {
     assert_eq!((facts.git_ref.as_str(), facts.commit.as_str()), ("refs/heads/main", head.as_str()));
     assert_eq!((facts.facts.message.as_str(), facts.facts.author.as_str()), ("first", "Eve"));
     assert_eq!(facts.origin.as_deref(), Some("https://forge.example/me/app.git"));
-    let (tar, notes) = worktree.tar().await.unwrap();
+    let (tar, notes) = worktree.tar(None).await.unwrap();
     assert!(notes.len() == 1 && notes[0].contains("`nested`"), "{notes:?}");
     let ours = folder.path().join("ours");
     unpack(&tar, &ours).await;
@@ -326,7 +335,7 @@ async fn a_linked_worktree_a_subfolder_and_a_folder_without_git_are_taken_too() 
     repository.git(&["worktree", "add", "-q", "-b", "side", "../linked"]);
     let take = async |name: &str| {
         let worktree = Worktree::open(&Git::default(), &folder.path().join(name)).await.unwrap();
-        let (tar, notes) = worktree.tar().await.unwrap();
+        let (tar, notes) = worktree.tar(None).await.unwrap();
         let ours = folder.path().join(format!("ours-{}", name.replace('/', "-")));
         unpack(&tar, &ours).await;
         (worktree.facts(), notes, ours)

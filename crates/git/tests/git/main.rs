@@ -6,6 +6,7 @@ mod checkout;
 mod cost;
 mod hosts;
 mod incoming;
+mod lfs;
 mod merge;
 mod mirror;
 mod size;

@@ -79,6 +79,7 @@ async fn what_attributes_make_of_a_strangers_files_counts_too() {
             origin: &origin,
             depth: 1,
             submodules: false,
+            lfs: false,
             by_stranger: true,
             trusted_submodules: &[],
         };

@@ -197,11 +197,7 @@ fn summary(converted: &Converted, language: Language) -> String {
         [] => "nothing left".to_owned(),
         left => format!("{} left ({})", left.len(), lines(left)),
     };
-    let not_run = match converted.not_run.as_slice() {
-        [] => String::new(),
-        not_run => format!("; {} that this version cannot run ({})", not_run.len(), lines(not_run)),
-    };
-    format!("{}: {} keys carried over, {left}{not_run}", language.as_str(), converted.carried)
+    format!("{}: {} keys carried over, {left}", language.as_str(), converted.carried)
 }
 
 /// Lists the lines of notes: `line 3`, `lines 3, 12`.

@@ -251,7 +251,14 @@ async fn plan_worktree(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshor
     if checked.diagnostics.iter().any(|d| d.severity == Severity::Error) {
         return Err(Ended::new(2, "the pipeline has errors").into());
     }
-    let worktree = Worktree::open(&Git::default(), &args.dir).await.map_err(|e| Ended::new(2, e.to_string()))?;
+    let git = match &args.ca_file {
+        Some(file) => match Authorities::read(Some(file)).map_err(|error| Ended::new(2, format!("{error:#}")))? {
+            Some(authorities) => Git::default().with_tls(authorities.tls()?),
+            None => Git::default(),
+        },
+        None => Git::default(),
+    };
+    let worktree = Worktree::open(&git, &args.dir).await.map_err(|e| Ended::new(2, e.to_string()))?;
     let facts = worktree.facts();
     let name = match args.event {
         RunEvent::Push => EventName::Push,
@@ -295,7 +302,9 @@ async fn plan_worktree(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshor
         }
         Planned::Refused(reason) => return Err(Ended::new(2, reason).into()),
     };
-    let (tar, notes) = worktree.tar().await.map_err(|error| Ended::new(3, error.to_string()))?;
+    let wants_lfs = plan.jobs.iter().any(|job| job.checkout.as_ref().is_some_and(|checkout| checkout.lfs));
+    let lfs = wants_lfs.then(|| cache_dir().unwrap_or_else(std::env::temp_dir).join("lfs"));
+    let (tar, notes) = worktree.tar(lfs.as_deref()).await.map_err(|error| Ended::new(3, error.to_string()))?;
     for note in notes {
         writeln!(std::io::stderr(), "longshore: {note}")?;
     }

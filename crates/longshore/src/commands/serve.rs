@@ -111,7 +111,7 @@ async fn serve(config: Config) -> super::Result {
         ..ExecutorOptions::default()
     };
     let git = match &config.authorities {
-        Some(authorities) => Git::default().with_ca_file(authorities.write(&config.data)?),
+        Some(authorities) => Git::default().with_ca_file(authorities.write(&config.data)?).with_tls(authorities.tls()?),
         None => Git::default(),
     };
     let mirrors = Arc::new(Mirrors::new(git, config.data.join("mirrors")));

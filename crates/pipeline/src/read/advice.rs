@@ -1,12 +1,11 @@
-//! Warnings about what is legal but unwise, or what this version cannot run yet.
+//! Warnings about what is legal but unwise.
 
 use std::rc::Rc;
 
-use longshore_core::{Template, Unsupported, expression::Refers, plan::SecretUse};
+use longshore_core::{Template, expression::Refers, plan::SecretUse};
 
 use super::super::{
     code::Code,
-    fields::Fields,
     findings::Findings,
     model::Job,
     source::Place,
@@ -84,22 +83,6 @@ pub(super) fn early_values(job: &Job, steps: Option<&Rc<Node>>, findings: &mut F
                 );
             }
         }
-    }
-}
-
-/// Warns of what this version cannot run: the job is refused when its turn comes, perhaps after hours of other jobs.
-pub(super) fn not_run_yet(job: &Job, fields: &Fields<'_>, job_place: Place, findings: &mut Findings<'_>) {
-    for part in job.unsupported() {
-        let entry = match part {
-            Unsupported::Key(key) => fields.entry(key),
-            Unsupported::Checkout(key) => fields.get("checkout").and_then(|checkout| entry_of(checkout, key)),
-        };
-        findings.warning(
-            Code::NotRunYet,
-            entry.map_or(job_place, |entry| entry.key_place),
-            format!("this version cannot run this yet: {part}"),
-            "remove it: a job that uses it ends with an error".to_owned(),
-        );
     }
 }
 

@@ -325,7 +325,6 @@ fn read_expanded(
     advice::unseen_secrets(&job, &secrets, findings);
     advice::floating_tags(&job, image_place, fields.get("steps"), around.exclusive, findings);
     advice::early_values(&job, fields.get("steps"), findings);
-    advice::not_run_yet(&job, &fields, entry.key_place, findings);
     Some(job)
 }
 

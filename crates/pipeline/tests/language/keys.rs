@@ -2,7 +2,7 @@
 //! does.
 
 use longshore_core::{
-    JobPlan, Severity,
+    Severity,
     expression::Value,
     plan::{ArtifactWhen, CacheSave, Network, Probe, PullPolicy, Resources, RetryOn},
 };
@@ -162,7 +162,6 @@ jobs:
         (vec!["/bin/q".into()], vec!["serve".into(), "--now".into()])
     );
     assert_eq!((queue.user.as_deref(), queue.resources.memory_bytes), (Some("q:q"), Some(1 << 30)));
-    assert!(unsupported(&plan).is_empty());
 }
 
 #[test]
@@ -209,7 +208,6 @@ jobs:
     assert_eq!(texts(&plan.reports.junit), ["**/junit.xml"]);
     assert_eq!(texts(&plan.reports.coverage), ["lcov.info"]);
     assert_eq!(texts(&plan.reports.sarif), ["a.sarif", "b.sarif"]);
-    assert_eq!(unsupported(&plan), [] as [&str; 0]);
 }
 
 #[test]
@@ -297,26 +295,6 @@ jobs:
     assert_eq!((own.run.clone(), own.image.clone()), (Some("go version".into()), Some("golang:1".into())));
     assert_eq!(unnamed.name, "make test");
     assert!(asked.continue_on_error);
-    assert!(unsupported(&plan).is_empty());
-}
-
-fn unsupported(plan: &JobPlan) -> Vec<String> {
-    plan.unsupported().iter().map(ToString::to_string).collect()
-}
-
-#[test]
-fn whatever_this_version_cannot_run_is_named_by_its_word_and_warned_of_where_it_stands() {
-    let text = "jobs:\n  a: { image: x, checkout: { depth: 0, lfs: true }, steps: [{ run: a }] }";
-    assert_eq!(unsupported(&job(text, &push("main"))), ["checkout: lfs"]);
-    let found = sound(text).diagnostics;
-    let [warning] = found.as_slice() else { panic!("{found:?}") };
-    let column = text.lines().nth(1).unwrap().rfind("lfs").unwrap() + 1;
-    assert_eq!((warning.code.as_str(), warning.severity), ("LS058", Severity::Warning));
-    assert_eq!((warning.span.line, warning.span.column as usize), (2, column));
-    assert!(warning.message.ends_with("cannot run this yet: checkout: lfs"), "{}", warning.message);
-    let plain = "jobs: { a: { image: x, timeout: 1m, resources: { cpu: 1 }, checkout: { submodules: true }, steps: [{ run: a, tty: true, background: true }] } }";
-    assert!(unsupported(&job(plain, &push("main"))).is_empty());
-    assert_eq!(sound(plain).diagnostics, []);
 }
 
 #[test]

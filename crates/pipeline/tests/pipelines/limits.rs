@@ -37,7 +37,7 @@ fn more_findings_than_anyone_reads_are_counted() {
 
 #[test]
 fn warnings_beyond_those_shown_stop_no_build_and_hide_no_error() {
-    let job = |n: usize| format!("  a{n}: {{ image: x, checkout: {{ lfs: true }}, steps: [{{ run: a }}] }}\n");
+    let job = |n: usize| format!("  a{n}: {{ image: x, secrets: [A], steps: [{{ run: a, env: {{ A: b }} }}] }}\n");
     let file = format!("jobs:\n{}", (0..150).map(job).collect::<String>());
     let checked = check(&text(&file));
     assert_eq!((checked.diagnostics.len(), checked.diagnostics[100].code.as_str()), (101, "LS040"));

@@ -1,0 +1,266 @@
+//! Talks with an LFS store: asks where objects are, and takes them from there. Blocking.
+//!
+//! A store may keep its bytes elsewhere and say so, in its answer or by a redirect. No header follows to another host than the
+//! one it was given for, and nothing that is offered over https is taken over http. Whose bytes they are is told by their SHA-256.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use longshore_forge::{
+    CloneUrl,
+    lfs::{self, MAX_BATCH, MEDIA_TYPE, Offer, Pointer},
+};
+use ureq::{
+    Agent, Body,
+    http::{Request, Response, header},
+    tls::TlsConfig,
+};
+
+use super::objects::{NotReceived, Objects};
+use crate::GitError;
+
+const CONNECT: Duration = Duration::from_secs(20);
+/// How long a store may send nothing.
+const SILENCE: Duration = Duration::from_secs(60);
+/// The longest answer to a question for a hundred objects.
+const MAX_ANSWER: u64 = 4 << 20;
+const MAX_REDIRECTS: u32 = 5;
+/// How often each request is made in all, and the pause before the next try.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
+/// Objects that are received at once.
+const AT_ONCE: usize = 4;
+
+/// The HTTP client for LFS. Clones share their connections.
+#[derive(Clone)]
+pub(crate) struct LfsHttp(Agent);
+
+impl LfsHttp {
+    /// Trusts these authorities and uses the proxies of the environment.
+    pub(crate) fn new(tls: TlsConfig) -> Self {
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(SILENCE))
+            .timeout_per_read(Some(SILENCE))
+            .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self(config.into())
+    }
+}
+
+impl fmt::Debug for LfsHttp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LfsHttp(..)")
+    }
+}
+
+/// A repository's store.
+#[derive(Debug)]
+pub(super) struct Remote {
+    pub(super) http: LfsHttp,
+    pub(super) address: String,
+    /// For questions at the address.
+    pub(super) headers: Vec<(String, String)>,
+    /// Its credentials go to its own host alone.
+    pub(super) url: CloneUrl,
+    pub(super) git_ref: Option<String>,
+}
+
+/// A file and the object that it stands for.
+pub(super) type Wanted = (String, Pointer);
+
+impl Remote {
+    /// Receives objects into `objects`. `stop` is set once nobody waits for them any more.
+    pub(super) fn fetch(&self, wanted: &[Wanted], objects: &Objects, stop: &AtomicBool) -> Result<(), GitError> {
+        for some in wanted.chunks(MAX_BATCH) {
+            let pointers: Vec<Pointer> = some.iter().map(|(_, pointer)| pointer.clone()).collect();
+            let offers = self.ask(&pointers, stop)?;
+            let missing = some.iter().zip(&offers).find_map(|((path, pointer), offer)| match offer {
+                Offer::Missing(said) => Some((path, pointer, said)),
+                Offer::Download { .. } => None,
+            });
+            if let Some((path, pointer, said)) = missing {
+                let said = if said.is_empty() { String::new() } else { format!(" ({})", self.url.redact(said)) };
+                return Err(GitError::LfsMissing {
+                    path: path.clone(),
+                    oid: pointer.oid().to_owned(),
+                    address: format!("{}{said}", self.address),
+                });
+            }
+            let queue: Mutex<VecDeque<(&Wanted, Offer)>> = Mutex::new(some.iter().zip(offers).collect());
+            let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let failed: Mutex<Option<GitError>> = Mutex::default();
+            std::thread::scope(|scope| {
+                for _ in 0..AT_ONCE.min(some.len()) {
+                    scope.spawn(|| {
+                        while let Some(((path, pointer), Offer::Download { href, headers })) = next() {
+                            if let Err(error) = self.receive(path, pointer, (&href, &headers), objects, stop) {
+                                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                                queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                            }
+                        }
+                    });
+                }
+            });
+            if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&self, pointers: &[Pointer], stop: &AtomicBool) -> Result<Vec<Offer>, GitError> {
+        let place = format!("{}/objects/batch", self.address.trim_end_matches('/'));
+        let question = lfs::question(pointers, self.git_ref.as_deref()).to_string();
+        let mut answer = self.try_often(stop, || {
+            let mut request =
+                Request::post(&place).header(header::ACCEPT, MEDIA_TYPE).header(header::CONTENT_TYPE, MEDIA_TYPE);
+            for (name, value) in &self.headers {
+                request = request.header(name, value);
+            }
+            request.body(question.as_str()).map_err(ureq::Error::from).and_then(|request| self.http.0.run(request))
+        })?;
+        let status = answer.status().as_u16();
+        let read = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
+        let body = read.map_err(|error| self.unreachable(&error))?;
+        let said = || {
+            let message = serde_json::from_slice::<serde_json::Value>(&body).ok();
+            let message = message.and_then(|answer| answer["message"].as_str().map(lfs::message)).unwrap_or_default();
+            self.url.redact(&format!("HTTP {status} {message}")).trim_end().to_owned()
+        };
+        let address = || self.address.clone();
+        match status {
+            200 => lfs::read_answer(pointers, &body).map_err(|detail| GitError::Lfs { address: address(), detail }),
+            301..=308 => Err(GitError::Redirect { address: address(), detail: said() }),
+            401 | 403 => Err(GitError::Authentication { address: address(), detail: said() }),
+            404 => {
+                let detail = format!("nothing answers there: switch Git LFS on for the repository ({})", said());
+                Err(GitError::Lfs { address: address(), detail })
+            }
+            _ => Err(GitError::Lfs { address: address(), detail: said() }),
+        }
+    }
+
+    fn receive(
+        &self,
+        path: &str,
+        pointer: &Pointer,
+        (href, headers): (&str, &[(String, String)]),
+        objects: &Objects,
+        stop: &AtomicBool,
+    ) -> Result<(), GitError> {
+        let failed = |detail: String| GitError::Lfs {
+            address: self.address.clone(),
+            detail: format!("the object of `{path}` cannot be taken: {}", self.url.redact(&detail)),
+        };
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut response = self.get(href, headers, stop, &failed)?;
+            let status = response.status().as_u16();
+            if status != 200 {
+                return Err(failed(format!("HTTP {status} from {}", host_of(href))));
+            }
+            let bytes = response.body_mut().as_reader();
+            match objects.receive(pointer, bytes, || stop.load(Ordering::Relaxed)) {
+                Ok(()) => return Ok(()),
+                Err(NotReceived::Source(_)) if tries < TRIES => std::thread::sleep(PAUSE * tries),
+                Err(NotReceived::Source(error)) => return Err(failed(error.to_string())),
+                Err(NotReceived::Other(why)) => return Err(failed(why)),
+                Err(NotReceived::Disk(source)) => {
+                    return Err(GitError::Io { what: "keeping an object of Git LFS", source });
+                }
+                Err(NotReceived::Stopped) => return Err(failed("nobody waits for it any more".to_owned())),
+            }
+        }
+    }
+
+    /// Follows redirects. The store's headers, and our credentials, stay with the host that they are for.
+    fn get(
+        &self,
+        href: &str,
+        headers: &[(String, String)],
+        stop: &AtomicBool,
+        failed: &impl Fn(String) -> GitError,
+    ) -> Result<Response<Body>, GitError> {
+        let mut place = href.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            if self.address.starts_with("https://") && !place.starts_with("https://") {
+                return Err(failed(format!("it is offered over plain http, at {}", host_of(&place))));
+            }
+            let response = self.try_often(stop, || {
+                let mut request = Request::get(&place);
+                if host_of(&place) == host_of(href) {
+                    for (name, value) in headers {
+                        request = request.header(name, value);
+                    }
+                }
+                let brings_its_own = request.headers_ref().is_some_and(|all| all.contains_key(header::AUTHORIZATION));
+                if let (Some(own), false) = (self.url.authorization(&place), brings_its_own) {
+                    request = request.header(header::AUTHORIZATION, own);
+                }
+                request.body(()).map_err(ureq::Error::from).and_then(|request| self.http.0.run(request))
+            })?;
+            if !matches!(response.status().as_u16(), 301..=303 | 307 | 308) {
+                return Ok(response);
+            }
+            let to = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
+            let to = if to.starts_with('/') && !to.starts_with("//") {
+                format!("{}{to}", host_of(&place))
+            } else {
+                to.to_owned()
+            };
+            if !lfs::is_http(&to) {
+                return Err(failed(format!("{} redirects to no address", host_of(&place))));
+            }
+            place = to;
+        }
+        Err(failed(format!("more than {MAX_REDIRECTS} redirects")))
+    }
+
+    /// Makes a request again, a few times, while the store cannot be reached, is busy or has a fault.
+    fn try_often(
+        &self,
+        stop: &AtomicBool,
+        request: impl Fn() -> Result<Response<Body>, ureq::Error>,
+    ) -> Result<Response<Body>, GitError> {
+        let mut n = 0;
+        loop {
+            n += 1;
+            let answer = request();
+            let again = match &answer {
+                Ok(answer) => answer.status().as_u16() == 429 || answer.status().is_server_error(),
+                Err(_) => true,
+            };
+            if !again || n == TRIES || stop.load(Ordering::Relaxed) {
+                return answer.map_err(|error| self.unreachable(&error));
+            }
+            std::thread::sleep(PAUSE * n);
+        }
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> GitError {
+        let (address, detail) = (self.address.clone(), self.url.redact(&error.to_string()));
+        match detail.contains("certificate") || detail.contains("UnknownIssuer") {
+            true => GitError::Certificate { address, detail },
+            false => GitError::Unreachable { address, detail },
+        }
+    }
+}
+
+/// Returns `https://host:port` of an address.
+fn host_of(address: &str) -> &str {
+    let start = address.find("://").map_or(0, |at| at + 3);
+    let end = address[start..].find(['/', '?', '#']).map_or(address.len(), |at| start + at);
+    &address[..end]
+}
