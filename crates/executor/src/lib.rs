@@ -74,4 +74,4 @@ pub use longshore_agent_protocol::{AnnouncedFile, ArtifactLimits};
 pub use operator_env::{OperatorEnv, PROXY_VARIABLES, other_case};
 pub use options::{ExecutorOptions, Limits, PullPolicy, Ulimit};
 pub use pull_failure::PullFailure;
-pub use request::{AdoptRequest, JobRequest, JobUpdate, Phase, UsedImage, Workspace};
+pub use request::{AdoptRequest, JobRequest, JobUpdate, Phase, Stored, UsedImage, Workspace};

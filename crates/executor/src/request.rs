@@ -11,6 +11,7 @@ use longshore_core::expression::Value;
 use longshore_core::plan::{Collected, WORKSPACE};
 use longshore_core::result::{AgentError, JobResult, StepResult};
 use longshore_core::{BuildId, ErrorKind, ImageRef, JobId, JobPlan, Outcome, StepPlan, Template, Timestamp};
+use tokio::sync::mpsc;
 
 use crate::artifacts::ArtifactStore;
 use crate::attempt::AttemptId;
@@ -313,6 +314,9 @@ pub struct AdoptRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobUpdate {
     Phase(Phase),
+    /// What was started is about to be removed, because nothing of the job has run in it: the job has not begun. A process
+    /// that adopts it has to know, or it takes the job for lost.
+    StartsOver(Stored),
     /// A session with this number is about to be opened.
     Session(u32),
     /// Sent once it is in the journal, as the following updates are.
@@ -338,6 +342,26 @@ pub enum JobUpdate {
     /// The outputs for the jobs that need this one.
     Outputs(BTreeMap<String, String>),
 }
+
+/// To be dropped by the receiver of an update once the update is stored.
+#[derive(Debug, Clone)]
+pub struct Stored(#[expect(dead_code, reason = "its end is what is waited for")] mpsc::Sender<()>);
+
+impl Stored {
+    /// Returns the other end too, which hears nothing but the end.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<()>) {
+        let (stored, heard) = mpsc::channel(1);
+        (Self(stored), heard)
+    }
+}
+
+impl PartialEq for Stored {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Stored {}
 
 /// An image that a container was started from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! database.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_core::{ErrorKind, Outcome};
 use tokio::sync::mpsc;
@@ -20,7 +21,7 @@ use crate::log_recorder::{LogRecorder, journal_failed};
 use crate::members::Members;
 use crate::objects::ObjectId;
 use crate::placement::{Caller, Placed};
-use crate::request::{JobRequest, JobUpdate, Phase};
+use crate::request::{JobRequest, JobUpdate, Phase, Stored};
 use crate::sandboxes::Sandbox;
 use crate::session::Followed;
 use crate::wait::Wait;
@@ -38,8 +39,18 @@ impl Reports {
     pub(crate) const fn new(updates: mpsc::Sender<JobUpdate>, cancel: CancellationToken) -> Self {
         Self { updates, cancel, unfit: 0 }
     }
+
+    /// Has it stored that the job has not begun, before what was started of it is removed.
+    async fn starts_over(&self) {
+        let (stored, mut heard) = Stored::new();
+        if self.updates.send(JobUpdate::StartsOver(stored)).await.is_ok() {
+            let _ = tokio::time::timeout(STORED_WITHIN, heard.recv()).await;
+        }
+    }
 }
 
+/// How long the removal of what was started waits until that is stored.
+const STORED_WITHIN: Duration = Duration::from_secs(5);
 /// Limit for sandboxes in a row that are not fit for a job.
 const UNFIT: u32 = 4;
 
@@ -129,11 +140,13 @@ impl Executor {
             }
             Ended::TakenOver(outcome) => outcome,
             Ended::Untouched(recorder) => {
+                reports.starts_over().await;
                 self.remove_members(request, members).await;
                 self.start_over(Arc::clone(request), pod, recorder, reports).await
             }
             Ended::Unfit(recorder) => {
                 tracing::warn!(sandbox = %pod.sandbox, "an earlier job has left something in a sandbox");
+                reports.starts_over().await;
                 self.remove_members(request, members).await;
                 if reports.unfit < UNFIT {
                     let reports = Reports { unfit: reports.unfit + 1, ..reports };
@@ -145,6 +158,7 @@ impl Executor {
                 recorder.end(Outcome::Error { kind: ErrorKind::AgentFailed, message }).await
             }
             Ended::Crashed(recorder, outcome) => {
+                reports.starts_over().await;
                 // This container uses the agent's volume.
                 let container = ObjectId::Container(pod.container.clone());
                 self.removals.now(&container, self.options.patience).await;

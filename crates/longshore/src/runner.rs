@@ -412,6 +412,7 @@ impl Runner {
                 JobUpdate::Phase(Phase::Running) => ReportKind::Started { at: Timestamp::now() },
                 JobUpdate::Phase(Phase::Pulling) => preparing(Preparing::Pulling),
                 JobUpdate::Phase(Phase::Starting) => preparing(Preparing::Starting),
+                JobUpdate::StartsOver(stored) => ReportKind::StartsOver(Box::new(stored)),
                 JobUpdate::Session(number) => ReportKind::Session(number),
                 JobUpdate::StepStarted { step, time } => ReportKind::StepStarted { step, at: time },
                 JobUpdate::ServiceReady { step, time } => ReportKind::ServiceReady { step, at: time },

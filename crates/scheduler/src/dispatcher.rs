@@ -57,6 +57,8 @@ pub enum ReportKind {
     Started {
         at: Timestamp,
     },
+    /// Nothing of the job has run in what was started, which is removed once this is stored and the value dropped.
+    StartsOver(Box<dyn std::fmt::Debug + Send + Sync>),
     StepStarted {
         step: u16,
         at: Timestamp,
@@ -357,6 +359,7 @@ async fn store_report(tx: &mut WriteTx, report: &Report) -> Result<(), StoreErro
         ReportKind::Session(number) => jobs::set_session(tx, *job, *attempt, *number).await,
         ReportKind::Preparing { phase, at } => jobs::mark_preparing(tx, *job, *attempt, *phase, *at).await,
         ReportKind::Started { at } => jobs::mark_started(tx, *job, *attempt, *at).await.map(drop),
+        ReportKind::StartsOver(_) => jobs::mark_not_started(tx, *job, *attempt).await,
         ReportKind::StepStarted { step, at } => steps::started(tx, *job, *attempt, *step, *at).await.map(drop),
         ReportKind::StepFinished { step, result, at } => {
             steps::finished(tx, *job, *attempt, *step, result, *at).await.map(drop)

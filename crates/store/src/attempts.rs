@@ -106,6 +106,21 @@ pub async fn mark_started(tx: &mut WriteTx, id: JobId, attempt: u32, at: Timesta
     Ok(is_news)
 }
 
+/// Stores that nothing of the attempt has run after all: it is about to be started once more.
+pub async fn mark_not_started(tx: &mut WriteTx, id: JobId, attempt: u32) -> Result<(), StoreError> {
+    let done =
+        sqlx::query("UPDATE jobs SET started_at = NULL WHERE id = ? AND attempt = ? AND started_at IS NOT NULL AND finished_at IS NULL")
+            .bind(id.to_string())
+            .bind(attempt)
+            .execute(tx.conn())
+            .await?;
+    if done.rows_affected() > 0 {
+        let (repo, build) = home(tx.conn(), id).await?;
+        tx.note_change(NewChange { kind: ChangeKind::Job, repo: Some(repo), build: Some(build), job: Some(id) });
+    }
+    Ok(())
+}
+
 /// Stores the number of the session with the attempt's agent: the next session's is higher, whatever the clock does.
 /// [`StoreError::Conflict`] if the attempt is not the running one.
 pub async fn set_session(tx: &mut WriteTx, id: JobId, attempt: u32, session: u32) -> Result<(), StoreError> {

@@ -20,7 +20,9 @@ use crate::{
 
 pub use crate::{
     approvals::{approve, approve_build, decline},
-    attempts::{Preparing, UsedImage, mark_preparing, mark_started, set_image, set_outputs, set_session},
+    attempts::{
+        Preparing, UsedImage, mark_not_started, mark_preparing, mark_started, set_image, set_outputs, set_session,
+    },
     transition::{Applied, ClaimedJob, apply, claim_next, end_attempt, recheck_waiting},
 };
 

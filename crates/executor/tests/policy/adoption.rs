@@ -1,8 +1,8 @@
 //! A job outlives the process that started it, in every state of its container.
 
-use longshore_agent_protocol::JobResult;
+use longshore_agent_protocol::{JobResult, UNFIT_SANDBOX};
 use longshore_core::{ErrorKind, Outcome};
-use longshore_executor::{AdoptRequest, Refusal};
+use longshore_executor::{AdoptRequest, JobUpdate, Phase, Refusal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -76,6 +76,39 @@ async fn a_container_that_ended_before_its_agent_had_its_orders_is_started_over(
     world.engine.agent(request.attempt_id()).end(137);
     assert_eq!(world.adopt(&request, &journal).await, Outcome::Success);
     assert_eq!((journal.stdout_text().as_str(), world.engine.calls(Verb::Create)), ("done\n", 2));
+    world.swept().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_process_dies_while_it_starts_over_is_started_and_not_lost() {
+    let world = World::new();
+    world.engine.script(Script::Crashes(i64::from(UNFIT_SANDBOX)));
+    let (request, journal) = (job(), MemoryJournal::default());
+    let (updates, mut told) = mpsc::channel(64);
+    let running = world.executor.run_job(request.clone(), Box::new(journal.clone()), updates, CancellationToken::new());
+    // What a database knows at the end of the process.
+    let mut began = false;
+    let stored = async {
+        while let Some(update) = told.recv().await {
+            match update {
+                JobUpdate::Phase(Phase::Running) => began = true,
+                JobUpdate::StartsOver(_) => began = false,
+                _ => {}
+            }
+        }
+    };
+    tokio::select! {
+        outcome = running => panic!("{outcome:?}"),
+        () = stored => panic!("it runs"),
+        () = world.engine.called(Verb::Remove, 1) => {}
+    }
+    let (updates, mut told) = mpsc::channel(64);
+    let request = AdoptRequest { job: request, session: 0, began };
+    let next = world.next_process();
+    let adopting = next.adopt(request, Box::new(journal), updates, CancellationToken::new());
+    let read = async { while told.recv().await.is_some() {} };
+    assert_eq!(tokio::join!(adopting, read).0, Outcome::Success);
+    next.shutdown(true).await;
     world.swept().await;
 }
 
