@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    ACCOUNT, Answer, Hook, Request, State, add_hook, answer, by_id, by_name, is_commit, no, of_hub, page, record,
-    remove_hook,
+    ACCOUNT, Answer, Hook, Request, State, Status, add_hook, answer, by_id, by_name, is_commit, no, of_hub, page,
+    record, remove_hook,
 };
 
 pub(super) fn github(request: &Request, path: &[&str], body: &Value, state: &mut State) -> Answer {
