@@ -76,8 +76,6 @@ fn guard(dir: &Path) -> Child {
         .arg(dir.join("guard.sock"))
         .arg("--policy")
         .arg(dir.join("policy.json"))
-        .arg("--state")
-        .arg(dir.join("table.json"))
         .arg("--audit")
         .arg(dir.join("audit.jsonl"))
         .spawn()
@@ -100,7 +98,7 @@ fn jobs_run_behind_the_guard_and_its_restart_loses_nothing_of_them() {
         let printed = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{printed}{}", String::from_utf8_lossy(&output.stderr));
         assert!(printed.contains("one | behind the guard\n"), "{printed}");
-        // What it knows of own objects is kept: the next run takes the sandbox that is left.
+        // It keeps nothing: the next run finds the sandbox that is left by its name and label.
         guarded.restart();
     }
     assert_eq!(engine::objects(&guarded.instance, &["job", "volume"]), [""; 0]);

@@ -13,6 +13,7 @@
 mod artifacts;
 mod caches;
 mod docker;
+mod guard;
 mod hooks;
 mod pages;
 mod pods;
@@ -61,6 +62,7 @@ fn main() {
         ("caches", caches::caches),
         ("workspaces", caches::workspaces),
         ("docker", docker::docker),
+        ("guard", guard::guard),
         ("hooks", hooks::hooks),
         ("log", log),
         ("live", live),
@@ -207,6 +209,18 @@ fn settle(proxy: &Proxy) {
     }
 }
 
+/// Starts a build of one job, and returns the time from claim to the first byte of output. Nothing else is on the engine.
+fn claim_to_first_byte(world: &World) -> f64 {
+    world.nothing_is_left();
+    let build = world.start_build();
+    let build = world.api().wait_for_build(&text(&build, "id"));
+    let one = job(&build, "one");
+    let (_, lines) = world.api().get_text(&format!("/api/v1/jobs/{}/log?format=jsonl", text(one, "id")));
+    let first: Value = serde_json::from_str(lines.lines().find(|l| l.contains("\"stdout\"")).expect("output")).unwrap();
+    world.nothing_is_left();
+    time_of(&first, "time") - time_of(one, "claimed_at")
+}
+
 /// Measures the time from claim to the first byte of output, with a sandbox, and the same by hand.
 fn starts(figures: &mut Figures) {
     let world = World::of(Server::start_with(
@@ -216,15 +230,7 @@ fn starts(figures: &mut Figures) {
     world.run(&one_step("echo x"));
     let (mut ours, mut by_hand) = (Vec::new(), Vec::new());
     for _ in 0..15 {
-        world.nothing_is_left();
-        let build = world.start_build();
-        let build = world.api().wait_for_build(&text(&build, "id"));
-        let one = job(&build, "one");
-        let (_, lines) = world.api().get_text(&format!("/api/v1/jobs/{}/log?format=jsonl", text(one, "id")));
-        let first: Value =
-            serde_json::from_str(lines.lines().find(|l| l.contains("\"stdout\"")).expect("output")).unwrap();
-        ours.push(time_of(&first, "time") - time_of(one, "claimed_at"));
-        world.nothing_is_left();
+        ours.push(claim_to_first_byte(&world));
         let sandbox = engine::objects(&world.server.instance, &["sandbox"]).remove(0);
         let begin = Instant::now();
         let id = raw::create(BUSYBOX, &["echo", "x"], &format!("container:{sandbox}"), "none");

@@ -28,6 +28,7 @@ use longshore_executor::EngineError;
 use longshore_executor::names::Instance;
 use longshore_executor::objects::Kind;
 use longshore_executor::runtime_dir;
+use longshore_guard::program_start;
 
 use crate::error::{ApiResult as _, from_api, not_understood};
 use crate::fault::Fault;
@@ -238,6 +239,8 @@ async fn fill_volume(docker: &Docker, instance: &Instance, wanted: &Delivered) -
         labels: Some(volume_labels.clone()),
         host_config: Some(HostConfig {
             network_mode: Some("none".to_owned()),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
             mounts: Some(vec![Mount {
                 typ: Some(MountType::VOLUME),
                 source: Some(wanted.volume.clone()),
@@ -364,19 +367,7 @@ fn hash_file(dir: &Path) -> PathBuf {
 async fn executable_as_tar(executable: &Path) -> io::Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static> {
     let file = tokio::fs::File::open(executable).await?;
     let size = file.metadata().await?.len();
-    let mut head = tar::Builder::new(Vec::new());
-    let mut folder = tar::Header::new_ustar();
-    folder.set_entry_type(tar::EntryType::Directory);
-    folder.set_mode(0o755);
-    folder.set_size(0);
-    head.append_data(&mut folder, ".longshore/", io::empty())?;
-    let mut head = std::mem::take(head.get_mut());
-    let mut program = tar::Header::new_ustar();
-    program.set_path(".longshore/longshore")?;
-    program.set_mode(0o755);
-    program.set_size(size);
-    program.set_cksum();
-    head.extend_from_slice(program.as_bytes());
+    let head = program_start(size);
     let padding = (512 - size % 512) % 512;
     let tail = vec![0; usize::try_from(padding).unwrap_or(0) + 1024];
     let program = ReaderStream::with_capacity(file.take(size), 256 * 1024);

@@ -15,12 +15,19 @@ const OLDEST_API: (usize, usize) = (1, 41);
 /// How long a call may wait for the first byte of its answer.
 const CALL_SECONDS: u64 = 120;
 
+/// A connection to an engine.
+pub(crate) struct Connected {
+    pub(crate) docker: Docker,
+    /// A guard answers in its place.
+    pub(crate) is_guarded: bool,
+}
+
 /// Connects and agrees on a version, in one call.
 ///
 /// # Errors
 /// There is no socket, no permission for it, no answer, or the engine is too old or too new. Each error says what to
 /// do.
-pub(crate) async fn connect(host: &str) -> Result<Docker, EngineError> {
+pub(crate) async fn connect(host: &str) -> Result<Connected, EngineError> {
     let path = host.strip_prefix("unix://").filter(|path| path.starts_with('/'));
     let path = PathBuf::from(path.ok_or_else(|| unsupported_host(host))?);
     let asked = dial(&path, String::new(), API_DEFAULT_VERSION)?.version().await;
@@ -30,7 +37,8 @@ pub(crate) async fn connect(host: &str) -> Result<Docker, EngineError> {
         _ => from_api("tell its version", error),
     })?;
     let agreed = agree(&said.api_version.unwrap_or_default(), said.min_api_version.as_deref())?;
-    dial(&path, format!("/v{agreed}"), &agreed)
+    let is_guarded = said.platform.is_some_and(|platform| platform.name == longshore_guard::PLATFORM);
+    Ok(Connected { docker: dial(&path, format!("/v{agreed}"), &agreed)?, is_guarded })
 }
 
 /// Returns the newest API version that both sides support. `newest` and `oldest` come from the engine.

@@ -22,7 +22,7 @@ use tokio::sync::{OnceCell, mpsc};
 
 use crate::agent_image::AgentImage;
 use crate::confinement::{self, Gap};
-use crate::connect::connect;
+use crate::connect::{Connected, connect};
 use crate::error::{ApiResult as _, engine_text};
 use crate::fault::Fault;
 use crate::network::{self, Network};
@@ -43,6 +43,7 @@ pub struct DockerEngine {
     /// The engine cannot give a sandbox `::1`: its kernel has no IPv6, or it refuses the setting.
     without_loopback6: AtomicBool,
     socket_on_host: OnceCell<String>,
+    is_guarded: bool,
     options: DockerOptions,
 }
 
@@ -53,8 +54,10 @@ impl DockerEngine {
     /// There is no socket, no permission for it, no answer, or the engine is too old or too new. Each error says what
     /// to do.
     pub async fn connect(options: DockerOptions) -> Result<Self, EngineError> {
+        let Connected { docker, is_guarded } = connect(&options.host).await?;
         Ok(Self {
-            docker: connect(&options.host).await?,
+            docker,
+            is_guarded,
             instance: options.instance.clone(),
             agent: AgentImage::new(&options),
             network: Network::new(&options),
@@ -64,6 +67,12 @@ impl DockerEngine {
             socket_on_host: OnceCell::new(),
             options,
         })
+    }
+
+    /// Whether a guard answers in the engine's place.
+    #[must_use]
+    pub fn is_guarded(&self) -> bool {
+        self.is_guarded
     }
 
     /// What its jobs may not reach.

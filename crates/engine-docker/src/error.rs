@@ -90,6 +90,10 @@ pub(crate) fn socket_denied(path: &Path, gid: u32) -> EngineError {
 }
 
 fn refused(what: &'static str, code: u16, message: String) -> EngineError {
+    // Only a guard says that the engine behind it does not answer.
+    if code == 502 {
+        return gone(&message);
+    }
     let lower = message.to_ascii_lowercase();
     if lower.contains("all predefined address pools") || lower.contains("non-overlapping ipv4 address pool") {
         return EngineError::NoAddresses(

@@ -3,7 +3,7 @@
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// `socket`, `api`, `own-container`, `volume`, `network`, `agent`, `confinement`, `isolation`,
+    /// `socket`, `api`, `guard`, `own-container`, `volume`, `network`, `agent`, `confinement`, `isolation`,
     /// `addresses`, `removal`; and those of `doctor_host`.
     pub name: &'static str,
     pub ok: bool,

@@ -2,14 +2,14 @@
 
 use longshore_executor::AttemptId;
 use longshore_executor::names::Instance;
-use sha2::{Digest as _, Sha256};
+use longshore_guard::job_guard;
 
 /// The start of the names that a guard gives.
 pub(crate) const PREFIX: &str = "longshore-guard";
 
 /// Names a job among all jobs of all instances on the engine, in what is made through its guard.
 pub(crate) fn scope(instance: &Instance, attempt: AttemptId) -> String {
-    hex::encode(&Sha256::digest(format!("{instance} {} {}", attempt.job, attempt.attempt))[..12])
+    job_guard::scope(instance.as_str(), &attempt.job.to_string(), &attempt.attempt.to_string())
 }
 
 /// Whether a name is one that the guard of this job gives.

@@ -22,13 +22,13 @@ use longshore_executor::engine::GuardSpec;
 use longshore_executor::names::{ContainerId, ImageId, Instance, NetworkName};
 use longshore_executor::objects::{Kind, ObjectId};
 use longshore_executor::{AttemptId, EngineError, Limits};
-use longshore_guard::{Budget, JobPolicy, Place, Policy, SCOPE_LABEL, Socket};
+use longshore_guard::{Budget, JobPolicy, Place, SCOPE_LABEL, Socket, job_guard, own_container, path_on_host};
 
 use crate::agent_image::Delivered;
 use crate::container::{JOINED, default_memory};
 use crate::error::{ApiResult as _, not_understood};
 use crate::guard_names::{PREFIX, is_inner_name, scope};
-use crate::paths::{DOCKER_SOCKET, GUARD_FOLDER, GUARD_SOCKET, PROGRAM};
+use crate::paths::{DOCKER_SOCKET, GUARD_FOLDER, GUARD_SOCKET};
 use crate::{containers, inventory, labels};
 
 /// Bytes of memory of the guard itself.
@@ -81,9 +81,9 @@ pub(crate) async fn create(
     };
     let volume = docker.create_volume(volume).await.api("create a volume")?;
     let policy = policy(docker, instance, spec, &volume.mountpoint).await?;
-    let policy = serde_json::to_string(&Policy::Job(Box::new(policy)))
-        .map_err(|error| not_understood("create a guard", error.to_string()))?;
-    let body = body(instance, spec, agent, engine_socket, policy);
+    let entrypoint =
+        job_guard::entrypoint(&policy).map_err(|error| not_understood("create a guard", error.to_string()))?;
+    let body = body(instance, spec, agent, engine_socket, entrypoint);
     let name = spec.attempt.guard_name();
     let options = CreateContainerOptionsBuilder::new().name(name.as_str()).build();
     let created = docker.create_container(Some(options), body).await.api("create a container")?;
@@ -95,7 +95,7 @@ fn body(
     spec: &GuardSpec<'_>,
     agent: &Delivered,
     engine_socket: &str,
-    policy: String,
+    entrypoint: Vec<String>,
 ) -> ContainerCreateBody {
     let socket = Mount {
         typ: Some(MountType::VOLUME),
@@ -109,26 +109,9 @@ fn body(
         target: Some(DOCKER_SOCKET.to_owned()),
         ..Mount::default()
     };
-    let words = [
-        PROGRAM,
-        "guard",
-        "--socket",
-        DOCKER_SOCKET,
-        "--listen",
-        GUARD_SOCKET,
-        // The job's steps may be of any user, and nobody else sees the volume.
-        "--mode",
-        "666",
-        "--state",
-        "/table.json",
-        "--audit",
-        "/audit.jsonl",
-        "--policy-json",
-        &policy,
-    ];
     ContainerCreateBody {
         image: Some(agent.image.clone()),
-        entrypoint: Some(words.map(str::to_owned).to_vec()),
+        entrypoint: Some(entrypoint),
         cmd: Some(Vec::new()),
         user: Some("0:0".to_owned()),
         labels: Some(labels::of_attempt(instance, Kind::Guard, spec.build, spec.attempt)),
@@ -301,49 +284,24 @@ async fn images(docker: &Docker, scope: &str) -> Result<Vec<ObjectId>, EngineErr
 pub(crate) async fn socket_on_host(docker: &Docker, host: &str) -> Result<String, EngineError> {
     let ours = PathBuf::from(host.strip_prefix("unix://").unwrap_or(host));
     let as_it_is = || ours.to_string_lossy().into_owned();
-    let Some(container) = own_container(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()) else {
-        return Ok(as_it_is());
-    };
-    let inspected = match docker.inspect_container(&container, None).await.api("inspect a container") {
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let Some(container) = own_container(&mountinfo) else { return Ok(as_it_is()) };
+    let inspected = match docker.inspect_container(container, None).await.api("inspect a container") {
         Ok(inspected) => inspected,
         // Of another engine than the one that starts jobs.
         Err(error) if error.is_not_found() => return Ok(as_it_is()),
         Err(error) => return Err(error),
     };
-    let resolved = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let wanted = resolved(&ours);
     let mounts = inspected.mounts.unwrap_or_default();
-    let on_host = mounts.into_iter().find_map(|mount| {
-        let rest = wanted.strip_prefix(resolved(Path::new(&mount.destination?))).ok()?.to_owned();
-        let source = PathBuf::from(mount.source?);
-        Some(if rest.as_os_str().is_empty() { source } else { source.join(rest) })
-    });
+    let mounts = mounts.into_iter().filter_map(|mount| Some((mount.destination?, mount.source?)));
+    let resolve = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let on_host = path_on_host(&ours, mounts, resolve);
     Ok(on_host.map_or_else(as_it_is, |path| path.to_string_lossy().into_owned()))
-}
-
-/// The id of the container that this process is in, as the files tell that engines mount in each.
-fn own_container(mounts: &str) -> Option<String> {
-    mounts.split_whitespace().find_map(|word| {
-        let (_, rest) = word.split_once("/containers/")?;
-        let (id, file) = rest.split_once('/')?;
-        let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        (is_id && matches!(file, "hostname" | "hosts" | "resolv.conf")).then(|| id.to_owned())
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_container_of_this_process_is_known_by_its_mounts() {
-        let id = "0123456789abcdef".repeat(4);
-        let mounts = format!(
-            "36 35 8:1 / / rw - ext4 x rw\n99 36 8:1 /var/lib/docker/containers/{id}/hostname /etc/hostname rw - ext4 x rw"
-        );
-        assert_eq!(own_container(&mounts).as_deref(), Some(id.as_str()));
-        assert_eq!(own_container("99 36 8:1 /srv/containers/mine/hosts /etc/hosts rw"), None);
-    }
 
     #[test]
     fn a_job_has_no_more_than_its_own_limits_for_all_it_starts() {

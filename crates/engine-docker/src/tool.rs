@@ -131,7 +131,12 @@ pub(crate) async fn read_image_file(
         entrypoint: Some(vec![PROGRAM.to_owned()]),
         cmd: Some(Vec::new()),
         labels: Some(own),
-        host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..HostConfig::default() }),
+        host_config: Some(HostConfig {
+            network_mode: Some("none".to_owned()),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            ..HostConfig::default()
+        }),
         ..ContainerCreateBody::default()
     };
     let container = Made::create(docker, agent, body).await?;

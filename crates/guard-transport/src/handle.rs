@@ -11,13 +11,13 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode};
 use longshore_guard::audit::{Entry, Outcome};
 use longshore_guard::{
-    BodyKind, Decision, Effect, Forward, Head, Headers, Local, Push, Refusal, Reply, Rule, printable,
+    BodyKind, Decision, Effect, EngineBody, Forward, Head, Headers, Local, Push, Refusal, Reply, Rule, printable,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
 use crate::proxy::Proxy;
-use crate::{build, reply};
+use crate::{build, host, reply};
 
 /// Why a request has no answer of the engine.
 #[derive(Debug)]
@@ -72,7 +72,11 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, request: Request<Incoming>, stop:
     let mut response = match outcome {
         Ok(response) => response,
         Err(Failure::Refused(refusal)) => {
-            tracing::info!(client = entry.client, rule = %refusal.rule, reason = refusal.reason, "refused");
+            match refusal.rule {
+                // As often as not, somebody asks whether something is there.
+                Rule::Foreign => tracing::debug!(client = entry.client, reason = refusal.reason, "not there"),
+                rule => tracing::info!(client = entry.client, %rule, reason = refusal.reason, "refused"),
+            }
             entry.decision = Outcome::Denied;
             entry.rule = refusal.rule.to_string();
             entry.reason.clone_from(&refusal.reason);
@@ -131,6 +135,12 @@ async fn answer(
         BodyKind::Empty | BodyKind::Json => (body::read_request(incoming).await?, None),
     };
     let judged = head.read(&bytes)?;
+    proxy.guard().learn_instance(&judged);
+    let unknown = proxy.guard().unknown_containers(&judged);
+    for reference in unknown {
+        let found = proxy.engine.get(&format!("/containers/{reference}/json")).await.map_err(Failure::Engine)?;
+        proxy.change(|guard| guard.learn_container(&reference, found.as_ref()));
+    }
     let unknown = proxy.guard().unknown_images(&judged);
     for reference in unknown {
         learn(proxy, &reference).await?;
@@ -244,25 +254,14 @@ async fn forwarded(
     if client.is_some() && forward.reply != Reply::Hijack {
         return Err(refusal(Rule::Syntax, "this request's connection becomes no stream").into());
     }
-    if let Some(id) = &forward.only_stopped {
-        let running = proxy.engine.get(&format!("/containers/{id}/json")).await.map_err(Failure::Engine)?;
-        if running.is_some_and(|container| container["State"]["Running"].as_bool() != Some(false)) {
-            return Err(refusal(
-                Rule::Archive,
-                "nothing is copied into a running container that has volumes: stop it first, or copy before it starts",
-            )
-            .into());
-        }
-    }
-    if let Some(only_own) = &forward.only_own {
-        for volume in &only_own.volumes {
-            let there = proxy.engine.get(&format!("/volumes/{volume}")).await.map_err(Failure::Engine)?;
-            if there.is_some_and(|there| there["Labels"][only_own.label].as_str() != Some(&only_own.value)) {
-                return Err(refusal(Rule::Foreign, &format!("get {volume}: no such volume")).into());
-            }
-        }
+    for check in &forward.checks {
+        let found = proxy.engine.get(&check.path()).await.map_err(Failure::Engine)?;
+        check.judge(found.as_ref())?;
     }
     let (tar, sent) = match (incoming, &forward.build) {
+        (Some(incoming), None) if forward.call.body == EngineBody::Program => {
+            (Some(host::program(&proxy.program, incoming).await?), build::Sent::nothing())
+        }
         (Some(incoming), Some(context)) => build::context(proxy, context, incoming),
         (Some(incoming), None) => build::archive(incoming).await?,
         (None, _) => (None, build::Sent::nothing()),

@@ -10,6 +10,7 @@ mod build;
 mod engine;
 mod error;
 mod handle;
+mod host;
 mod lines;
 mod ports;
 mod proxy;

@@ -88,6 +88,9 @@ async fn values(proxy: &Proxy, shape: &LineShape, from: Incoming, sender: &Sende
     while let Some(values) = from.next().await? {
         let mut out = Vec::new();
         for value in values {
+            if *shape == LineShape::Import {
+                proxy.change(|guard| guard.settle_import(&value));
+            }
             if let Some(value) = proxy.guard().rewrite_line(shape, value) {
                 out.extend_from_slice(value.to_string().as_bytes());
                 out.extend_from_slice(b"\r\n");

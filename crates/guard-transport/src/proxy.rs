@@ -11,7 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use longshore_guard::audit::Entry;
-use longshore_guard::{EngineFacts, Guard, Policy, Table};
+use longshore_guard::{EngineFacts, Guard, Host, Policy, Table};
 use serde_json::Value;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::audit_file::AuditFile;
 use crate::engine::Engine;
 use crate::ports::Publisher;
-use crate::{Error, handle};
+use crate::{Error, handle, host};
 
 /// The most connections of clients at once; more wait.
 const CONNECTIONS: usize = 128;
@@ -38,6 +38,16 @@ pub struct Options {
     /// Keeps the table of own objects over a restart.
     pub state: Option<PathBuf>,
     pub audit: Option<PathBuf>,
+    /// The program that a server's guard brings to the engine: its own.
+    pub program: PathBuf,
+}
+
+impl Options {
+    /// A guard that keeps nothing beyond its end.
+    #[must_use]
+    pub fn new(socket: impl Into<PathBuf>, policy: Policy) -> Self {
+        Self { socket: socket.into(), policy, state: None, audit: None, program: PathBuf::from("/proc/self/exe") }
+    }
 }
 
 #[derive(Debug)]
@@ -50,6 +60,7 @@ pub struct Proxy {
     pub(crate) pushing: tokio::sync::Mutex<()>,
     audit: Option<Mutex<AuditFile>>,
     state: Option<PathBuf>,
+    pub(crate) program: PathBuf,
     connections: Arc<Semaphore>,
     pub(crate) publisher: Publisher,
     /// Tasks beside requests: streams that both sides read.
@@ -62,7 +73,7 @@ impl Proxy {
     /// # Errors
     /// The engine is away or too old, or a file cannot be used.
     pub async fn connect(options: Options) -> Result<Arc<Self>, Error> {
-        let Options { socket, policy, state, audit } = options;
+        let Options { socket, policy, state, audit, program } = options;
         let mut engine = Engine { socket: socket.clone(), api: None };
         let version = match engine.get("/version").await {
             Ok(Some(version)) => version,
@@ -71,17 +82,24 @@ impl Proxy {
         };
         let info = engine.get("/info").await.map_err(|reason| Error::Away { socket: socket.clone(), reason })?;
         let facts = EngineFacts::read(&version, &info.unwrap_or_default())
-            .map_err(|reason| Error::NotAnEngine { socket, reason })?;
+            .map_err(|reason| Error::NotAnEngine { socket: socket.clone(), reason })?;
         engine.api = Some(facts.api);
+        let host = match &policy {
+            Policy::Server(_) => {
+                host::look(&engine, &program).await.map_err(|reason| Error::Away { socket, reason })?
+            }
+            Policy::Job(_) => Host::default(),
+        };
         let table = state.as_deref().map(read_table).transpose()?.unwrap_or_default();
         let audit = audit.as_deref().map(AuditFile::open).transpose()?.map(Mutex::new);
         Ok(Arc::new(Self {
             engine,
-            guard: Mutex::new(Guard::new(policy, facts, table)),
+            guard: Mutex::new(Guard::new(policy, facts, table).on_host(host)),
             creating: tokio::sync::Mutex::default(),
             pushing: tokio::sync::Mutex::default(),
             audit,
             state,
+            program,
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
             publisher: Publisher::default(),
             tasks: TaskTracker::new(),

@@ -3,11 +3,13 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::check::INSTANCE;
 use crate::decision::{LineShape, Shape};
 use crate::filters::{Filters, matches_name};
 use crate::guard::{EngineFacts, Guard};
 use crate::image_ref::{ImageName, ImageRef};
 use crate::policy::Policy;
+use crate::server;
 use crate::table::{Port, full_id};
 use crate::target::OLDEST_API;
 
@@ -39,18 +41,24 @@ const INFO: [&str; 24] = [
     "SwapLimit",
 ];
 
+/// What a server may know beside it: it tells the operator what is set up badly.
+const SERVER_INFO: [&str; 2] = ["LiveRestoreEnabled", "SystemTime"];
+
 /// Where published ports listen, in the job's sandbox.
 const LOCALHOST: &str = "127.0.0.1";
 
 /// Fields of a container that are paths of the host.
 const HOST_PATHS: [&str; 4] = ["LogPath", "ResolvConfPath", "HostnamePath", "HostsPath"];
 
+/// What a guard calls itself in its answer to `/version`.
+pub const PLATFORM: &str = "Longshore guard";
+
 /// The answer to `/version`.
 pub(crate) fn version(engine: &EngineFacts) -> Value {
     let api = format!("1.{}", engine.api);
     let oldest = format!("1.{OLDEST_API}");
     json!({
-        "Platform": { "Name": "Longshore guard" },
+        "Platform": { "Name": PLATFORM },
         "Version": engine.version,
         "ApiVersion": api,
         "MinAPIVersion": oldest,
@@ -73,6 +81,17 @@ pub(crate) fn rewrite(guard: &Guard, shape: &Shape, answer: Value) -> Result<Val
         Shape::Same => Ok(answer),
         Shape::Created => Ok(pick(&answer, &["Id", "Warnings", "Warning"])),
         Shape::Info => Ok(info(guard, &answer)),
+        Shape::ServerInfo => Ok(pick(&answer, &[&INFO[..], &SERVER_INFO[..]].concat())),
+        Shape::ServersOwn => Ok(servers_own(guard, answer)),
+        Shape::Gateways => {
+            let gateways = |network: &Value| {
+                let configs = network["IPAM"]["Config"].as_array().into_iter().flatten();
+                configs.map(|config| pick(config, &["Gateway"])).collect::<Vec<_>>()
+            };
+            let networks = list(answer)?;
+            Ok(networks.iter().map(|network| json!({ "IPAM": { "Config": gateways(network) } })).collect())
+        }
+        Shape::Unlabelled => Ok(unlabelled(answer)),
         Shape::Container => object(answer).map(|mut container| {
             inspected(guard, &mut container);
             Value::Object(container)
@@ -170,9 +189,7 @@ pub(crate) fn rewrite(guard: &Guard, shape: &Shape, answer: Value) -> Result<Val
             for volume in if listed.is_null() { Vec::new() } else { list(listed)? } {
                 let volume = volume_shown(guard, object(volume)?);
                 let name = text_of(&volume, "Name").unwrap_or_default();
-                // The server's volumes are its own by their names, and are looked at by it.
-                let own = guard.table.volumes.contains(name) || matches!(guard.policy, Policy::Server(_));
-                if own && any(names, |pattern| matches_name(pattern, name)) {
+                if guard.table.volumes.contains(name) && any(names, |pattern| matches_name(pattern, name)) {
                     kept.push(Value::Object(volume));
                 }
             }
@@ -232,12 +249,56 @@ fn info(guard: &Guard, engine: &Value) -> Value {
     info
 }
 
+/// The server's own objects of a list. Others may carry any label but that of its instance.
+fn servers_own(guard: &Guard, mut answer: Value) -> Value {
+    let Policy::Server(policy) = &guard.policy else { return Value::Null };
+    let is_own = |object: &Value| object["Labels"][INSTANCE].as_str().is_some_and(|instance| policy.is_own(instance));
+    let is_ours = |name: &Value| name.as_str().is_some_and(|name| server::is_ours(name.trim_start_matches('/')));
+    match &mut answer {
+        Value::Object(volumes) => {
+            if let Some(Value::Array(listed)) = volumes.get_mut("Volumes") {
+                listed.retain_mut(|volume| {
+                    let own = is_own(volume) && is_ours(&volume["Name"]);
+                    let agents = volume["Name"].as_str().is_some_and(|name| name.starts_with("longshore-agent-"));
+                    if agents && !own {
+                        volume["Labels"] = json!({});
+                    }
+                    own || agents
+                });
+            }
+        }
+        Value::Array(listed) => {
+            listed.retain(|object| is_own(object) && (is_ours(&object["Name"]) || is_ours(&object["Names"][0])));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    answer
+}
+
+/// Images with the names of labels that look like ours, without their values: these name other instances.
+fn unlabelled(mut answer: Value) -> Value {
+    let clear = |labels: Option<&mut Value>| {
+        if let Some(Value::Object(labels)) = labels {
+            let ours = labels.iter_mut().filter(|(name, _)| name.starts_with("longshore."));
+            ours.for_each(|(_, value)| *value = json!(""));
+        }
+    };
+    match &mut answer {
+        Value::Array(images) => images.iter_mut().for_each(|image| clear(image.get_mut("Labels"))),
+        image => {
+            clear(image.get_mut("Config").and_then(|config| config.get_mut("Labels")));
+            clear(image.get_mut("ContainerConfig").and_then(|config| config.get_mut("Labels")));
+        }
+    }
+    answer
+}
+
 /// The client's name of a network: the job's own is what clients know as `bridge`.
 pub(crate) fn network_name<'a>(guard: &'a Guard, id: &str) -> Option<&'a str> {
     match &guard.policy {
         Policy::Job(job) if job.network.as_deref() == Some(id) => Some("bridge"),
         Policy::Job(_) => guard.table.networks.get(id).map(String::as_str),
-        Policy::Server(server) => guard.table.networks.get(id).map(String::as_str).or(Some(server.instance.as_str())),
+        Policy::Server(_) => None,
     }
 }
 
@@ -472,7 +533,7 @@ fn volume_shown(guard: &Guard, mut volume: Map<String, Value>) -> Map<String, Va
 
 pub(crate) fn rewrite_line(guard: &Guard, shape: &LineShape, line: Value) -> Option<Value> {
     match shape {
-        LineShape::Progress => Some(texts(guard, line)),
+        LineShape::Progress | LineShape::Import => Some(texts(guard, line)),
         LineShape::Events(filters) => event(guard, filters, object(line).ok()?).map(Value::Object),
     }
 }

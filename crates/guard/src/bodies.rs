@@ -124,8 +124,8 @@ pub(crate) struct NetworkCreate {
     pub(crate) ipv6: bool,
     pub(crate) options: BTreeMap<String, String>,
     pub(crate) labels: BTreeMap<String, String>,
-    /// Only the server's network has one that is asked for.
-    pub(crate) subnet: Option<String>,
+    /// Only the server's network has some that are asked for.
+    pub(crate) subnets: Vec<String>,
 }
 
 impl NetworkCreate {
@@ -146,29 +146,26 @@ impl NetworkCreate {
         f.never("ConfigOnly", Rule::Network)?;
         f.never("ConfigFrom", Rule::Network)?;
         f.dropped("Attachable");
-        let subnet = match f.object("IPAM")? {
+        let subnets = match f.object("IPAM")? {
             Some(mut ipam) => {
                 match ipam.text("Driver")?.as_str() {
                     "" | "default" => {}
                     other => return refuse!(Network, "the address driver {other:?} may not be used"),
                 }
                 ipam.never("Options", Rule::Network)?;
-                let mut configs = ipam.objects("Config")?;
+                let configs = ipam.objects("Config")?;
                 ipam.finish()?;
-                match (configs.pop(), configs.is_empty()) {
-                    (None, _) => None,
-                    (Some(_), false) => return refuse!(Network, "a network has one subnet at most"),
-                    (Some(mut config), true) => {
-                        let subnet = config.text("Subnet")?;
-                        for key in ["IPRange", "Gateway", "AuxiliaryAddresses", "AuxAddress"] {
-                            config.never(key, Rule::Network)?;
-                        }
-                        config.finish()?;
-                        Some(subnet).filter(|subnet| !subnet.is_empty())
+                let mut subnets = Vec::new();
+                for mut config in configs {
+                    subnets.extend(Some(config.text("Subnet")?).filter(|subnet| !subnet.is_empty()));
+                    for key in ["IPRange", "Gateway", "AuxiliaryAddresses", "AuxAddress"] {
+                        config.never(key, Rule::Network)?;
                     }
+                    config.finish()?;
                 }
+                subnets
             }
-            None => None,
+            None => Vec::new(),
         };
         let network = Self {
             name: f.text("Name")?,
@@ -176,7 +173,7 @@ impl NetworkCreate {
             ipv6: f.flag("EnableIPv6")?,
             options: f.text_map("Options")?,
             labels: f.text_map("Labels")?,
-            subnet,
+            subnets,
         };
         fields.finish()?;
         for (option, value) in &network.options {
@@ -203,8 +200,9 @@ impl NetworkCreate {
         out.flag("EnableIPv6", self.ipv6);
         out.text_map("Options", &self.options);
         out.text_map("Labels", &self.labels);
-        if let Some(subnet) = &self.subnet {
-            out.put("IPAM", json!({ "Config": [{ "Subnet": subnet }] }));
+        if !self.subnets.is_empty() {
+            let configs: Vec<_> = self.subnets.iter().map(|subnet| json!({ "Subnet": subnet })).collect();
+            out.put("IPAM", json!({ "Config": configs }));
         }
         out.value()
     }
@@ -236,6 +234,75 @@ impl Connect {
 pub(crate) struct VolumeCreate {
     pub(crate) name: String,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) content: VolumeContent,
+}
+
+/// What a volume is. Every other option of a driver mounts what is no volume, and has no place here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum VolumeContent {
+    Plain,
+    /// A folder with a quota, in bytes.
+    Sized(String),
+    /// Folders over each other; what is written goes into the first of `upper`, with the second beside it for the kernel.
+    Overlay {
+        lower: Vec<String>,
+        upper: Option<(String, String)>,
+    },
+}
+
+impl VolumeContent {
+    fn read(mut options: BTreeMap<String, String>) -> Judged<Self> {
+        let (size, kind) = (options.remove("size"), options.remove("type"));
+        let (device, layers) = (options.remove("device"), options.remove("o"));
+        let content = match (size, kind.as_deref(), device.as_deref(), layers) {
+            (None, None, None, None) => Some(Self::Plain),
+            (Some(size), None, None, None) if size.bytes().all(|b| b.is_ascii_digit()) => Some(Self::Sized(size)),
+            (None, Some("overlay"), Some("overlay"), Some(layers)) => Self::overlay(&layers),
+            _ => None,
+        };
+        match content.filter(|_| options.is_empty()) {
+            Some(content) => Ok(content),
+            None => refuse!(Volume, "a volume may not have such options of its driver: they mount what is no volume"),
+        }
+    }
+
+    /// Reads `lowerdir=A:B,upperdir=C,workdir=D`.
+    fn overlay(text: &str) -> Option<Self> {
+        let mut parts = text.split(',');
+        let lower: Vec<String> = parts.next()?.strip_prefix("lowerdir=")?.split(':').map(str::to_owned).collect();
+        let upper = match (parts.next(), parts.next(), parts.next()) {
+            (None, None, None) => None,
+            (Some(upper), Some(work), None) => {
+                Some((upper.strip_prefix("upperdir=")?.to_owned(), work.strip_prefix("workdir=")?.to_owned()))
+            }
+            _ => return None,
+        };
+        let content = Self::Overlay { lower, upper };
+        let is_plain = |path: &&String| is_clean_path(path) && !path.contains([':', ',', '\\', '"']);
+        content.layers().iter().all(is_plain).then_some(content)
+    }
+
+    /// The folders that it is made of.
+    pub(crate) fn layers(&self) -> Vec<&String> {
+        match self {
+            Self::Plain | Self::Sized(_) => Vec::new(),
+            Self::Overlay { lower, upper } => {
+                lower.iter().chain(upper.iter().flat_map(|(upper, work)| [upper, work])).collect()
+            }
+        }
+    }
+
+    fn write(&self) -> Value {
+        match self {
+            Self::Plain => json!({}),
+            Self::Sized(size) => json!({ "size": size }),
+            Self::Overlay { lower, upper } => {
+                let upper = upper.as_ref().map(|(upper, work)| format!(",upperdir={upper},workdir={work}"));
+                let options = format!("lowerdir={}{}", lower.join(":"), upper.unwrap_or_default());
+                json!({ "type": "overlay", "device": "overlay", "o": options })
+            }
+        }
+    }
 }
 
 impl VolumeCreate {
@@ -245,17 +312,15 @@ impl VolumeCreate {
             "" | "local" => {}
             other => return refuse!(Volume, "the volume driver {other:?} may not be used: local may"),
         }
-        if let Some((option, _)) = fields.text_map("DriverOpts")?.first_key_value() {
-            return refuse!(Volume, "the option {option:?} of a volume may not be set: it mounts what is no volume");
-        }
+        let content = VolumeContent::read(fields.text_map("DriverOpts")?)?;
         fields.never("ClusterVolumeSpec", Rule::Volume)?;
-        let volume = Self { name: fields.text("Name")?, labels: fields.text_map("Labels")? };
+        let volume = Self { name: fields.text("Name")?, labels: fields.text_map("Labels")?, content };
         fields.finish()?;
         Ok(volume)
     }
 
     pub(crate) fn write(&self) -> Value {
-        json!({ "Name": self.name, "Driver": "local", "Labels": self.labels })
+        json!({ "Name": self.name, "Driver": "local", "DriverOpts": self.content.write(), "Labels": self.labels })
     }
 }
 

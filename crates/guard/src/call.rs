@@ -57,6 +57,11 @@ pub(crate) enum Call {
     ImageHistory {
         image: ImageName,
     },
+    /// What a name of an image means at its registry.
+    ImageDigest {
+        image: ImageRef,
+        auth: RegistryAuth,
+    },
     ImagePull {
         image: ImageRef,
         platform: String,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::call::Build;
+use crate::check::Check;
 use crate::filters::Filters;
 use crate::table::Container;
 use crate::target::encode;
@@ -31,21 +32,10 @@ pub struct Forward {
     pub call: EngineCall,
     pub reply: Reply,
     pub effect: Effect,
-    /// This container must not run while the call is made, if something is mounted in it.
-    pub only_stopped: Option<String>,
-    /// Volumes that are not in the table: if they are there, they must carry this label with this value.
-    pub only_own: Option<OnlyOwn>,
+    /// What has to hold on the engine before the call is made.
+    pub checks: Vec<Check>,
     /// The context of a build is read, and its Dockerfile written anew.
     pub build: Option<Box<Context>>,
-}
-
-/// Volumes that must be new or this client's. An image cannot give a volume its labels, and no client but the one whose guard this
-/// is can make one that carries its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OnlyOwn {
-    pub volumes: Vec<String>,
-    pub label: &'static str,
-    pub value: String,
 }
 
 /// The context of a build.
@@ -82,6 +72,8 @@ pub enum EngineBody {
     Json(Value),
     /// The client's tar, looked at as it goes through.
     Tar,
+    /// A tar with the guard's own program, whatever the client has sent.
+    Program,
 }
 
 impl EngineCall {
@@ -95,6 +87,10 @@ impl EngineCall {
 
     pub(crate) fn tar(self) -> Self {
         Self { body: EngineBody::Tar, ..self }
+    }
+
+    pub(crate) fn program(self) -> Self {
+        Self { body: EngineBody::Program, ..self }
     }
 
     /// Adds to the query. Empty values are left out.
@@ -137,7 +133,15 @@ pub enum Shape {
     Same,
     Created,
     Info,
+    /// What a server may know of the host.
+    ServerInfo,
     Container,
+    /// Those of the server among the containers, volumes or networks of a list.
+    ServersOwn,
+    /// The gateways of all networks, and nothing else of them.
+    Gateways,
+    /// An image, or a list of images, without what others have labelled.
+    Unlabelled,
     Containers {
         names: Vec<String>,
         ids: Vec<String>,
@@ -169,6 +173,8 @@ pub enum Shape {
 pub enum LineShape {
     /// What a pull or a build prints.
     Progress,
+    /// The same, of the import of the guard's own program.
+    Import,
     Events(Filters),
 }
 

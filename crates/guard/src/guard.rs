@@ -6,12 +6,15 @@ use serde_json::Value;
 
 use crate::bodies::Update;
 use crate::call::{Call, ContainerAction};
+use crate::check::INSTANCE;
 use crate::decision::{Decision, Effect, EngineCall, Shape};
+use crate::host_config::NetworkMode;
 use crate::image_ref::{ImageName, ImageRef};
+use crate::names::is_full_id;
 use crate::policy::Policy;
-use crate::refusal::{Judged, Refusal};
+use crate::refusal::{Judged, Refusal, refuse};
 use crate::route::Request;
-use crate::table::{Image, Table, full_id};
+use crate::table::{Container, Image, Table, full_id};
 use crate::target::{NEWEST_API, OLDEST_ENGINE};
 use crate::{answer, dockerfile, job, server};
 
@@ -54,17 +57,91 @@ impl EngineFacts {
     }
 }
 
+/// What a server's guard knows of itself and its host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Host {
+    /// The first 12 hexadecimal digits of the SHA-256 of the guard's own program.
+    pub program: String,
+    /// The path of the engine's socket on its host; none if it cannot be found out.
+    pub socket: Option<String>,
+}
+
+impl Host {
+    /// The name of the image of the guard's own program.
+    pub(crate) fn image(&self) -> String {
+        format!("{}:{}", server::AGENT, self.program)
+    }
+
+    pub(crate) fn socket(&self) -> Judged<&str> {
+        match &self.socket {
+            Some(path) => Ok(path),
+            None => refuse!(Server, "the guard does not know the path of the engine's socket on its host"),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Guard {
     pub(crate) policy: Policy,
     pub(crate) engine: EngineFacts,
+    pub(crate) host: Host,
     pub table: Table,
 }
 
 impl Guard {
     #[must_use]
     pub fn new(policy: Policy, engine: EngineFacts, table: Table) -> Self {
-        Self { policy, engine, table }
+        Self { policy, engine, host: Host::default(), table }
+    }
+
+    /// The guard of a server on this host.
+    #[must_use]
+    pub fn on_host(self, host: Host) -> Self {
+        Self { host, ..self }
+    }
+
+    /// Takes the instance of a server that has none set from what it asks for.
+    pub fn learn_instance(&mut self, request: &Request) {
+        if let (Policy::Server(server), Some(instance)) = (&mut self.policy, server::instance_of(&request.call)) {
+            server.learn(instance);
+        }
+    }
+
+    /// Containers of a server that the table does not know by their ids. Whoever can ask the engine for them does so, and tells
+    /// the answers with [`Guard::learn_container`], before the request is judged. So a guard that has started anew knows those
+    /// that were there before it.
+    #[must_use]
+    pub fn unknown_containers(&self, request: &Request) -> Vec<String> {
+        let Policy::Server(_) = &self.policy else { return Vec::new() };
+        let reference = match &request.call {
+            Call::Container { container, .. } => Some(container),
+            Call::ContainerCreate { body, .. } => match &body.host.network {
+                NetworkMode::Container(container) => Some(container),
+                NetworkMode::Default | NetworkMode::None | NetworkMode::Named(_) => None,
+            },
+            _ => None,
+        };
+        // A start of an id would be whatever the engine finds first; a name may be another container's by now.
+        let is_asked = |reference: &&String| match is_full_id(reference) {
+            true => !self.table.containers.contains_key(*reference),
+            false => reference.starts_with(crate::names::RESERVED),
+        };
+        reference.filter(is_asked).cloned().into_iter().collect()
+    }
+
+    /// Remembers the engine's answer about a container, if it is the server's: it has the label, and a name that no job can choose.
+    pub fn learn_container(&mut self, reference: &str, container: Option<&Value>) {
+        let Policy::Server(policy) = &self.policy else { return };
+        self.table.forget_name(reference);
+        let Some(container) = container else { return };
+        let name = container["Name"].as_str().unwrap_or_default().trim_start_matches('/');
+        let is_own = container["Config"]["Labels"][INSTANCE].as_str().is_some_and(|instance| policy.is_own(instance));
+        if let Some(id) = container["Id"].as_str().and_then(full_id)
+            && is_own
+            && server::is_ours(name)
+        {
+            self.table.add_container(id, Container { name: name.to_owned(), ..Container::default() });
+        }
     }
 
     #[must_use]
@@ -230,6 +307,13 @@ impl Guard {
                 }
             }
             (Effect::ImagesMade { .. } | Effect::ContainerStarted { .. } | Effect::None, _) => {}
+        }
+    }
+
+    /// Puts down what the import of the guard's own program has made, out of a value that the engine printed.
+    pub fn settle_import(&mut self, line: &Value) {
+        if let Some(id) = line["status"].as_str().filter(|text| text.starts_with("sha256:")).and_then(full_id) {
+            self.table.programs.insert(id);
         }
     }
 
@@ -402,5 +486,5 @@ pub(crate) fn check_platform(platform: &str) -> Judged<()> {
     if platform.is_empty() || platform.starts_with("linux") {
         return Ok(());
     }
-    crate::refusal::refuse!(Image, "the platform {platform:?} is not one that this engine runs")
+    refuse!(Image, "the platform {platform:?} is not one that this engine runs")
 }

@@ -453,8 +453,7 @@ fn amount(fields: &mut Fields, key: &'static str, least: i64) -> Judged<i64> {
 }
 
 fn ulimits(fields: &mut Fields) -> Judged<Vec<Ulimit>> {
-    const NAMES: [&str; 4] = ["nofile", "nproc", "core", "stack"];
-    const MOST: i64 = 1 << 30;
+    const NAMES: [&str; 8] = ["nofile", "nproc", "core", "stack", "memlock", "msgqueue", "rtprio", "sigpending"];
     fields
         .objects("Ulimits")?
         .into_iter()
@@ -464,7 +463,7 @@ fn ulimits(fields: &mut Fields) -> Judged<Vec<Ulimit>> {
             if !NAMES.contains(&limit.name.as_str()) {
                 return refuse!(Ulimit, "the limit {:?} may not be set: {} may", limit.name, NAMES.join(", "));
             }
-            if !(0..=MOST).contains(&limit.soft) || !(limit.soft..=MOST).contains(&limit.hard) {
+            if limit.soft < -1 || limit.hard < -1 {
                 return refuse!(Ulimit, "the limit {} is out of its bounds", limit.name);
             }
             Ok(limit)

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use crate::bodies::{NetworkCreate, Update, VolumeCreate};
+use crate::bodies::{NetworkCreate, Update, VolumeContent, VolumeCreate};
 use crate::call::{Build, Call, ContainerAction};
+use crate::check::Check;
 use crate::decision::{Context, Decision, Effect, EngineCall, Forward, LineShape, Local, Push, Reply, Shape};
 use crate::guard::{Guard, check_platform, container_call};
 use crate::host_config::NetworkMode;
@@ -17,7 +18,7 @@ use crate::refusal::{Judged, refuse};
 const BUILD_MEMORY: i64 = 2 << 30;
 
 pub(crate) fn forward(call: EngineCall, reply: Reply, effect: Effect) -> Judged<Decision> {
-    Ok(Decision::Forward(Box::new(Forward { call, reply, effect, only_stopped: None, only_own: None, build: None })))
+    Ok(Decision::Forward(Box::new(Forward { call, reply, effect, checks: Vec::new(), build: None })))
 }
 
 pub(crate) fn answer(body: serde_json::Value) -> Judged<Decision> {
@@ -113,6 +114,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
             let call = EngineCall::new("GET", format!("/images/sha256:{id}/history"));
             forward(call, Reply::Json(Shape::Same), Effect::None)
         }
+        Call::ImageDigest { .. } => refuse!(Route, "what a name means at its registry is not asked for here: pull it"),
         Call::ImagePull { image, platform, auth } => {
             policy.may_pull(image)?;
             check_platform(platform)?;
@@ -201,8 +203,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
 fn judge_container(guard: &Guard, policy: &JobPolicy, reference: &str, action: &ContainerAction) -> Judged<Decision> {
     let (id, entry) = guard.table.container(reference)?;
     let call = container_call(id, action);
-    // An engine that follows a link which the container swaps meanwhile would write where the host has its files.
-    let stopped = || Some(id.to_owned()).filter(|_| entry.mounts);
+    let stopped = || entry.mounts.then(|| Check::Stopped { container: id.to_owned() }).into_iter().collect();
     match action {
         ContainerAction::Inspect { .. } => forward(call, Reply::Json(Shape::Container), Effect::None),
         ContainerAction::Top { .. } | ContainerAction::Changes => forward(call, Reply::Json(Shape::Same), Effect::None),
@@ -236,8 +237,7 @@ fn judge_container(guard: &Guard, policy: &JobPolicy, reference: &str, action: &
         ContainerAction::ArchiveInfo { .. } | ContainerAction::ArchivePut { .. } => {
             let reply =
                 if matches!(action, ContainerAction::ArchiveInfo { .. }) { Reply::Files } else { Reply::Status };
-            let forward =
-                Forward { call, reply, effect: Effect::None, only_stopped: stopped(), only_own: None, build: None };
+            let forward = Forward { call, reply, effect: Effect::None, checks: stopped(), build: None };
             Ok(Decision::Forward(Box::new(forward)))
         }
         ContainerAction::ArchiveGet { .. } => forward(call, Reply::Files, Effect::None),
@@ -338,7 +338,7 @@ fn create_network(guard: &Guard, policy: &JobPolicy, network: &NetworkCreate) ->
     if guard.table.networks.len() >= policy.budget.networks {
         return refuse!(Budget, "the job has {} networks, which is as many as it may", policy.budget.networks);
     }
-    if network.subnet.is_some() {
+    if !network.subnets.is_empty() {
         return refuse!(Network, "the subnet of a network is chosen by the engine: leave IPAM out");
     }
     if network.ipv6 {
@@ -358,7 +358,14 @@ fn create_volume(guard: &Guard, policy: &JobPolicy, volume: &VolumeCreate, nonce
     if !guard.table.volumes.contains(&name) && guard.table.volumes.len() >= policy.budget.volumes {
         return refuse!(Budget, "the job has {} volumes, which is as many as it may", policy.budget.volumes);
     }
-    let stamped = VolumeCreate { name: policy.engine_name(&name), labels: policy.stamp(volume.labels.clone(), &name)? };
+    if volume.content != VolumeContent::Plain {
+        return refuse!(Volume, "a volume may have no options of its driver: they mount what is no volume");
+    }
+    let stamped = VolumeCreate {
+        name: policy.engine_name(&name),
+        labels: policy.stamp(volume.labels.clone(), &name)?,
+        content: VolumeContent::Plain,
+    };
     let call = EngineCall::new("POST", "/volumes/create").json(stamped.write());
     forward(call, Reply::Json(Shape::Volume), Effect::VolumeCreated { name })
 }
@@ -424,8 +431,7 @@ fn judge_build(guard: &Guard, policy: &JobPolicy, build: &Build, nonce: &str) ->
         call,
         reply: Reply::Lines(LineShape::Progress),
         effect,
-        only_stopped: None,
-        only_own: None,
+        checks: Vec::new(),
         build: Some(Box::new(Context { build: build.clone(), written_as })),
     })))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::container::{ContainerCreate, Endpoint};
 use crate::guard::Guard;
-use crate::host_config::{HostConfig, NetworkMode, Published, Sharing};
+use crate::host_config::{HostConfig, NetworkMode, Published, Sharing, Ulimit};
 use crate::image_ref::ImageName;
 use crate::job::network_of;
 use crate::mounts::{Mount, Source};
@@ -77,6 +77,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
     if let Some(sysctl) = host.sysctls.keys().find(|sysctl| !SYSCTLS.contains(&sysctl.as_str())) {
         return refuse!(Sysctl, "the kernel's setting {sysctl:?} may not be changed: {} may", SYSCTLS.join(", "));
     }
+    judge_ulimits(&host.ulimits)?;
     if host.disk.is_some() {
         return refuse!(Storage, "the size of a container's storage may not be set");
     }
@@ -96,6 +97,21 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
     body.host.oom_score = OOM_SCORE;
     body.host.cgroup_parent = policy.cgroup_parent.clone().unwrap_or_default();
     Ok(Created { body, entry, volumes })
+}
+
+/// Only the server sets the others, as an operator has said it.
+fn judge_ulimits(limits: &[Ulimit]) -> Judged<()> {
+    const NAMES: [&str; 4] = ["nofile", "nproc", "core", "stack"];
+    const MOST: i64 = 1 << 30;
+    for Ulimit { name, soft, hard } in limits {
+        if !NAMES.contains(&name.as_str()) {
+            return refuse!(Ulimit, "the limit {name:?} may not be set: {} may", NAMES.join(", "));
+        }
+        if !(0..=MOST).contains(soft) || !(*soft..=MOST).contains(hard) {
+            return refuse!(Ulimit, "the limit {name} is out of its bounds");
+        }
+    }
+    Ok(())
 }
 
 fn judge_mount(guard: &Guard, policy: &JobPolicy, mount: &mut Mount, volumes: &mut Vec<String>) -> Judged<()> {

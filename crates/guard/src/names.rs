@@ -5,7 +5,7 @@ use crate::refusal::{Judged, refuse};
 /// The start of every name that the guard gives on the engine. No client may choose a name that starts so.
 pub(crate) const RESERVED: &str = "longshore";
 /// The start of the images that other clients have, and of our own program's.
-pub(crate) const RESERVED_IMAGES: [&str; 2] = ["longshore-guard/", "longshore-agent:"];
+pub(crate) const RESERVED_IMAGES: [&str; 2] = ["longshore-guard/", "longshore-agent"];
 /// The longest name that a client may choose; what the guard puts in front of it fits in beside it.
 const LONGEST_NAME: usize = 128;
 

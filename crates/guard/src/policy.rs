@@ -127,8 +127,40 @@ pub struct JobPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerPolicy {
-    /// The instance that the server's objects are named after.
-    pub instance: String,
+    /// The instance that the server's objects are named after. Without one it is the first that the server names.
+    #[serde(default)]
+    pub instance: Option<String>,
+    /// The subnets that its network may have.
+    #[serde(default)]
+    pub subnets: Vec<String>,
+    /// Whether a job may have the engine's own socket (`docker: raw`).
+    #[serde(default)]
+    pub raw: bool,
+}
+
+/// The instance of `longshore doctor`, which tries things beside the server.
+const DOCTOR: &str = "doctor";
+
+impl ServerPolicy {
+    /// The instances whose objects the server may use.
+    pub(crate) fn instances(&self) -> Vec<String> {
+        self.instance.iter().cloned().chain([DOCTOR.to_owned()]).collect()
+    }
+
+    pub(crate) fn is_own(&self, instance: &str) -> bool {
+        instance == DOCTOR || self.instance.as_deref() == Some(instance)
+    }
+
+    /// Takes the first instance that the server names, if none is set.
+    pub(crate) fn learn(&mut self, instance: &str) {
+        if self.instance.is_none() && instance != DOCTOR && is_instance(instance) {
+            self.instance = Some(instance.to_owned());
+        }
+    }
+}
+
+fn is_instance(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
 
 impl Policy {
@@ -141,9 +173,7 @@ impl Policy {
         match &policy {
             Self::Job(job) => job.check()?,
             Self::Server(server) => {
-                if server.instance.is_empty()
-                    || !server.instance.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
-                {
+                if server.instance.as_deref().is_some_and(|instance| !is_instance(instance)) {
                     return Err("instance is not a name of letters, digits, '_', '.' and '-'".to_owned());
                 }
             }
@@ -164,7 +194,7 @@ impl Policy {
     pub fn client(&self) -> String {
         match self {
             Self::Job(job) => format!("job {}", job.scope),
-            Self::Server(server) => format!("server {}", server.instance),
+            Self::Server(server) => format!("server {}", server.instance.as_deref().unwrap_or_default()),
         }
     }
 }
@@ -251,13 +281,13 @@ impl JobPolicy {
 
     /// Whether the engine may be asked for an image that the client has not made or pulled.
     pub(crate) fn may_look_up(&self, image: &ImageRef) -> bool {
-        // What other clients make is called so, and our own program.
-        let name = image.familiar();
-        let is_ours = crate::names::RESERVED_IMAGES.iter().any(|start| name.starts_with(start));
-        self.may_use(image) || (self.local_images && !is_ours)
+        self.may_use(image) || (self.local_images && !is_reserved(image))
     }
 
     pub(crate) fn may_pull(&self, image: &ImageRef) -> Judged<()> {
+        if is_reserved(image) {
+            return refuse!(Image, "{} is a name of Longshore's own", image.familiar());
+        }
         if self.registries.contains(&image.registry) {
             return Ok(());
         }
@@ -289,6 +319,12 @@ impl JobPolicy {
         let folder = [place.folder.as_str(), rest].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>();
         Some((place, folder.join("/")))
     }
+}
+
+/// Whether what other clients make is called so, or our own program.
+pub(crate) fn is_reserved(image: &ImageRef) -> bool {
+    let name = image.familiar();
+    crate::names::RESERVED_IMAGES.iter().any(|start| name.starts_with(start))
 }
 
 /// The start of references as it is in full.

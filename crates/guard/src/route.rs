@@ -94,6 +94,7 @@ enum Route {
     ImageList,
     ImageInspect,
     ImageHistory,
+    ImageDigest,
     ImageCreate,
     ImageTag,
     ImagePush,
@@ -202,10 +203,11 @@ const ROUTES: &[Row] = &[
     row(Route::ExecStart, &["POST"], "exec/*/start", &[], AsJson),
     row(Route::ExecResize, &["POST"], "exec/*/resize", &["h", "w"], Empty),
     row(Route::ExecInspect, &["GET"], "exec/*/json", &[], Empty),
-    row(Route::ImageList, &["GET"], "images/json", &["all", "filters", "digests", "only_ids", "filter"], Empty),
+    row(Route::ImageList, &["GET"], "images/json", &["all", "filters", "digests", "shared-size", "manifests", "only_ids", "filter"], Empty),
     row(Route::ImageCreate, &["POST"], "images/create", &["fromImage", "tag", "platform", "fromSrc", "changes", "repo", "message"], Empty),
     row(Route::ImageInspect, &["GET"], "images/**/json", &[], Empty),
     row(Route::ImageHistory, &["GET"], "images/**/history", &[], Empty),
+    row(Route::ImageDigest, &["GET"], "distribution/**/json", &[], Empty),
     row(Route::ImageTag, &["POST"], "images/**/tag", &["repo", "tag", "force"], Empty),
     row(Route::ImagePush, &["POST"], "images/**/push", &["tag"], Empty),
     row(Route::ImageRemove, &["DELETE"], "images/**", &["force", "noprune"], Empty),
@@ -402,6 +404,7 @@ impl Head {
             }
             Route::ImageInspect => Ok(Call::ImageInspect { image: ImageName::parse(&object)? }),
             Route::ImageHistory => Ok(Call::ImageHistory { image: ImageName::parse(&object)? }),
+            Route::ImageDigest => Ok(Call::ImageDigest { image: reference(&object, "")?, auth }),
             Route::ImageCreate => q.image_create(auth),
             Route::ImageTag => Ok(Call::ImageTag {
                 image: ImageName::parse(&object)?,

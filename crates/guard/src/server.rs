@@ -1,74 +1,86 @@
 //! What the server may do: what the executor asks for, and no more.
 //!
-//! The names of the server's objects start with `longshore-`, which no job can choose (`names`), and say what they are. Whoever
-//! runs code in the server's process reaches no other container, no volume but those, no path and no device of the host.
+//! The names of the server's objects start with `longshore-`, which no job can choose (`names`), and say what they are; their
+//! labels say which instance's they are. Whoever runs code in the server's process reaches no other container, no volume but
+//! those, no path and no device of the host, and no program of its own runs with more rights than a job's.
 
 use std::collections::BTreeMap;
 
+use crate::bodies::{NetworkCreate, VolumeContent, VolumeCreate};
 use crate::call::{Call, ContainerAction};
+use crate::check::{Check, INSTANCE};
 use crate::container::ContainerCreate;
-use crate::decision::{Decision, Effect, EngineCall, Forward, LineShape, Local, OnlyOwn, Reply, Shape};
+use crate::decision::{Decision, Effect, EngineCall, Forward, LineShape, Local, Reply, Shape};
 use crate::filters::Filters;
 use crate::guard::{Guard, container_call};
 use crate::host_config::{LogDriver, NetworkMode, Sharing};
 use crate::image_ref::{ImageName, ImageRef};
 use crate::job::{answer, forward};
-use crate::mounts::Source;
-use crate::policy::ServerPolicy;
-use crate::refusal::{Judged, refuse};
+use crate::job_guard::{self, PROGRAM};
+use crate::mounts::{Mount, Source};
+use crate::policy::{ServerPolicy, is_reserved};
+use crate::refusal::{Judged, Refusal, refuse};
 use crate::table::Container;
 
 /// The repository of the agent's images, and the start of the names of its volumes.
-const AGENT: &str = "longshore-agent";
+pub(crate) const AGENT: &str = "longshore-agent";
+/// The repository of what jobs have made.
+const MADE_IN_JOBS: &str = "longshore-guard/";
 /// The most that root may have in a job's container.
 const CAPABILITIES: [&str; 9] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"];
+/// What a sandbox has beside that, to deny its jobs addresses.
+const FENCING: &str = "NET_ADMIN";
 const SYSCTL: &str = "net.ipv6.conf.lo.disable_ipv6";
 /// Where memory is mounted: over the folder of secrets.
 const SECRETS: &str = "/longshore/secrets";
-const LABEL_INSTANCE: &str = "longshore.instance";
+/// Where the agent's volume is mounted.
+const AGENT_FOLDER: &str = "/.longshore";
+
+/// The instance that a request names, if it names one.
+pub(crate) fn instance_of(call: &Call) -> Option<&str> {
+    let labels = match call {
+        Call::ContainerCreate { body, .. } => &body.labels,
+        Call::NetworkCreate(network) => &network.labels,
+        Call::VolumeCreate(volume) => &volume.labels,
+        Call::ContainerList { filters, .. } | Call::VolumeList { filters } | Call::NetworkList { filters } => {
+            let labels = filters.0.get("label")?;
+            return labels.iter().find_map(|label| label.strip_prefix(INSTANCE)?.strip_prefix('='));
+        }
+        _ => return None,
+    };
+    labels.get(INSTANCE).map(String::as_str)
+}
 
 pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged<Decision> {
     let table = &guard.table;
     match call {
         Call::Ping => Ok(Decision::Answer(Local::Pong)),
         Call::Version => answer(crate::answer::version(&guard.engine)),
-        Call::Info => forward(EngineCall::new("GET", "/info"), Reply::Json(Shape::Info), Effect::None),
+        Call::Info => forward(EngineCall::new("GET", "/info"), Reply::Json(Shape::ServerInfo), Effect::None),
         Call::ContainerCreate { name, platform, body } => {
             if !platform.is_empty() {
                 return refuse!(Server, "a platform is not asked for");
             }
-            let (body, volumes) = judge_create(guard, policy, name, body)?;
+            let Asked { body, volumes, checks } = judge_create(guard, policy, name, body)?;
             let entry =
                 Container { name: name.clone(), image: body.image.clone(), mounts: true, ..Container::default() };
             let call = EngineCall::new("POST", "/containers/create").query("name", name).json(body.write()?);
-            let only_own = only_own(guard, policy, &volumes);
             let effect = Effect::ContainerCreated { container: entry, volumes };
-            forward_own(call, Reply::Json(Shape::Created), effect, only_own)
+            forward_if(checks, call, Reply::Json(Shape::Created), effect)
         }
         Call::ContainerList { all, limit, size, filters } => {
             if limit.is_some() || *size {
                 return refuse!(Server, "lists are not asked for so");
             }
             let call = EngineCall::new("GET", "/containers/json").flag("all", *all).query("filters", labels(filters)?);
-            forward(
-                call,
-                Reply::Json(Shape::Containers {
-                    names: Vec::new(),
-                    ids: Vec::new(),
-                    ancestors: Vec::new(),
-                    networks: Vec::new(),
-                    volumes: Vec::new(),
-                    limit: None,
-                }),
-                Effect::None,
-            )
+            forward(call, Reply::Json(Shape::ServersOwn), Effect::None)
         }
         Call::Container { container, action } => {
             let (id, _) = table.container(container)?;
             let call = container_call(id, action);
             match action {
-                ContainerAction::Inspect { size: false } => forward(call, Reply::Json(Shape::Container), Effect::None),
+                ContainerAction::Inspect { size: false } => forward(call, Reply::Json(Shape::Same), Effect::None),
                 ContainerAction::Start { .. } | ContainerAction::Kill { .. } => {
                     forward(call, Reply::Status, Effect::None)
                 }
@@ -97,20 +109,28 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
             }
         }
         Call::ImageList { filters, .. } => {
-            let of_agents = filters.0.len() == 1 && filters.0.get("reference").is_some_and(|names| *names == [AGENT]);
-            if !of_agents {
-                return refuse!(Server, "only the agent's images are listed");
-            }
-            let call = EngineCall::new("GET", "/images/json").query("filters", filters.write().to_string());
-            forward(call, Reply::Json(Shape::Same), Effect::None)
+            let call = EngineCall::new("GET", "/images/json").query("filters", images_listed(filters)?);
+            forward(call, Reply::Json(Shape::Unlabelled), Effect::None)
         }
         Call::ImageInspect { image } => {
             let call = EngineCall::new("GET", format!("/images/{}/json", image));
+            forward(call, Reply::Json(Shape::Unlabelled), Effect::None)
+        }
+        Call::ImageDigest { image, auth } => {
+            let mut call = EngineCall::new("GET", format!("/distribution/{}/json", image.familiar()));
+            call.credentials = Some(("X-Registry-Auth", auth.to_header()));
             forward(call, Reply::Json(Shape::Same), Effect::None)
         }
         Call::ImagePull { image, platform, auth } => {
             if !platform.is_empty() {
                 return refuse!(Server, "a platform is not asked for");
+            }
+            if is_reserved(image) {
+                return refuse!(
+                    Server,
+                    "{} is a name of Longshore's own, and is pulled from nowhere",
+                    image.familiar()
+                );
             }
             let mut call = EngineCall::new("POST", "/images/create")
                 .query("fromImage", image.name())
@@ -122,59 +142,79 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
             if let Some(change) = changes.iter().find(|change| !is_change(change)) {
                 return refuse!(Server, "the agent's image is not imported with {change:?}");
             }
-            let mut call = EngineCall::new("POST", "/images/create").query("fromSrc", "-").tar();
+            own_program(guard, changes.iter().find_map(|change| change.strip_prefix("LABEL longshore.agent=")))?;
+            let mut call = EngineCall::new("POST", "/images/create").query("fromSrc", "-").program();
             for change in changes {
                 call = call.query("changes", change);
             }
-            forward(call, Reply::Lines(LineShape::Progress), Effect::None)
+            forward(call, Reply::Lines(LineShape::Import), Effect::None)
         }
         Call::ImageTag { image: ImageName::Id(id), target } if is_agent(target) => {
+            own_program(guard, target.tag())?;
+            if !table.programs.contains(id) {
+                return refuse!(
+                    Server,
+                    "only what the guard has imported just now is named as the agent's image: try again"
+                );
+            }
             let call = EngineCall::new("POST", format!("/images/sha256:{id}/tag"))
                 .query("repo", AGENT)
                 .query("tag", target.version());
             forward(call, Reply::Status, Effect::None)
         }
-        Call::ImageRemove { image: ImageName::Ref { reference, .. }, force: false } if is_agent(reference) => {
-            let call = EngineCall::new("DELETE", format!("/images/{}", reference.familiar()));
-            forward(call, Reply::Json(Shape::Same), Effect::None)
+        Call::ImageRemove { image, force: false } => {
+            let call = EngineCall::new("DELETE", format!("/images/{image}"));
+            let is_ours = match image {
+                ImageName::Id(id) => table.programs.contains(id),
+                ImageName::Ref { reference, .. } => {
+                    is_agent(reference) || reference.familiar().starts_with(MADE_IN_JOBS)
+                }
+            };
+            let replaceable = || Check::Replaceable { image: image.to_string() };
+            let checks = (!is_ours).then(replaceable).into_iter().collect();
+            forward_if(checks, call, Reply::Json(Shape::Same), Effect::None)
+        }
+        // The host's own addresses, which jobs are not to reach.
+        Call::NetworkList { filters } if filters.0.is_empty() => {
+            forward(EngineCall::new("GET", "/networks"), Reply::Json(Shape::Gateways), Effect::None)
         }
         Call::NetworkList { filters } => {
             let call = EngineCall::new("GET", "/networks").query("filters", labels(filters)?);
-            forward(call, Reply::Json(Shape::Networks { names: Vec::new(), ids: Vec::new() }), Effect::None)
+            forward(call, Reply::Json(Shape::ServersOwn), Effect::None)
         }
-        Call::NetworkInspect { network } if is_network(network) => {
-            forward(EngineCall::new("GET", format!("/networks/{network}")), Reply::Json(Shape::Same), Effect::None)
+        Call::NetworkInspect { network } => {
+            let call = EngineCall::new("GET", format!("/networks/{network}"));
+            forward_if(vec![own_network(policy, network)], call, Reply::Json(Shape::Same), Effect::None)
         }
-        Call::NetworkCreate(network) if network.name == own_network(policy) => {
-            own_labels(policy, &network.labels)?;
-            if network.ipv6 || network.internal || network.options != isolated() {
-                return refuse!(Server, "the network is not made so");
-            }
+        Call::NetworkCreate(network) => {
+            judge_network(policy, network)?;
             let call = EngineCall::new("POST", "/networks/create").json(network.write());
-            forward(call, Reply::Json(Shape::Created), Effect::NetworkCreated { name: network.name.clone() })
+            forward(call, Reply::Json(Shape::Created), Effect::None)
         }
-        Call::NetworkRemove { network } if is_network(network) => {
-            forward(EngineCall::new("DELETE", format!("/networks/{network}")), Reply::Status, Effect::None)
+        Call::NetworkRemove { network } => {
+            let call = EngineCall::new("DELETE", format!("/networks/{network}"));
+            forward_if(vec![own_network(policy, network)], call, Reply::Status, Effect::None)
         }
         Call::VolumeList { filters } => {
             let by_name =
                 filters.0.len() == 1 && filters.0.get("name").is_some_and(|names| *names == [format!("{AGENT}-")]);
             let filters = if by_name { filters.write().to_string() } else { labels(filters)? };
             let call = EngineCall::new("GET", "/volumes").query("filters", filters);
-            forward(call, Reply::Json(Shape::Volumes { names: Vec::new() }), Effect::None)
+            forward(call, Reply::Json(Shape::ServersOwn), Effect::None)
         }
-        Call::VolumeCreate(volume) if is_volume(&volume.name) => {
-            own_labels(policy, &volume.labels)?;
+        Call::VolumeCreate(volume) => {
+            let checks = judge_volume(policy, volume)?;
             let call = EngineCall::new("POST", "/volumes/create").json(volume.write());
-            forward(call, Reply::Json(Shape::Volume), Effect::VolumeCreated { name: volume.name.clone() })
+            forward_if(checks, call, Reply::Json(Shape::Volume), Effect::VolumeCreated { name: volume.name.clone() })
         }
-        Call::VolumeInspect { volume } if is_volume(volume) => {
-            forward(EngineCall::new("GET", format!("/volumes/{volume}")), Reply::Json(Shape::Volume), Effect::None)
+        Call::VolumeInspect { volume } if is_ours(volume) => {
+            let call = EngineCall::new("GET", format!("/volumes/{volume}"));
+            forward_if(own_volume(guard, policy, volume), call, Reply::Json(Shape::Volume), Effect::None)
         }
-        Call::VolumeRemove { volume, force: false } if is_volume(volume) => {
+        Call::VolumeRemove { volume, force: false } if is_ours(volume) => {
             let call = EngineCall::new("DELETE", format!("/volumes/{volume}"));
-            let only_own = only_own(guard, policy, std::slice::from_ref(volume));
-            forward_own(call, Reply::Status, Effect::VolumeRemoved { name: volume.clone() }, only_own)
+            let effect = Effect::VolumeRemoved { name: volume.clone() };
+            forward_if(own_volume(guard, policy, volume), call, Reply::Status, effect)
         }
         Call::Auth(_)
         | Call::Events { .. }
@@ -186,63 +226,63 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
         | Call::ImagePush { .. }
         | Call::ImageRemove { .. }
         | Call::Build(_)
-        | Call::NetworkInspect { .. }
-        | Call::NetworkCreate(_)
         | Call::NetworkConnect { .. }
         | Call::NetworkDisconnect { .. }
-        | Call::NetworkRemove { .. }
-        | Call::VolumeCreate(_)
         | Call::VolumeInspect { .. }
         | Call::VolumeRemove { .. } => refuse!(Server, "the executor does not ask this"),
     }
 }
 
-fn forward_own(call: EngineCall, reply: Reply, effect: Effect, only_own: Option<OnlyOwn>) -> Judged<Decision> {
-    Ok(Decision::Forward(Box::new(Forward { call, reply, effect, only_stopped: None, only_own, build: None })))
+fn forward_if(checks: Vec<Check>, call: EngineCall, reply: Reply, effect: Effect) -> Judged<Decision> {
+    Ok(Decision::Forward(Box::new(Forward { call, reply, effect, checks, build: None })))
 }
 
 /// Another server on this engine may have volumes of such names. The agent's are everybody's.
-fn only_own(guard: &Guard, policy: &ServerPolicy, volumes: &[String]) -> Option<OnlyOwn> {
-    let is_unknown = |name: &&String| !name.starts_with(AGENT) && !guard.table.volumes.contains(*name);
-    let volumes: Vec<String> = volumes.iter().filter(is_unknown).cloned().collect();
-    let label = LABEL_INSTANCE;
-    (!volumes.is_empty()).then(|| OnlyOwn { volumes, label, value: policy.instance.clone() })
+fn own_volume(guard: &Guard, policy: &ServerPolicy, name: &str) -> Vec<Check> {
+    if is_agents(name) || guard.table.volumes.contains(name) {
+        return Vec::new();
+    }
+    vec![Check::Volume { name: name.to_owned(), instances: policy.instances(), place: None }]
 }
 
-/// Judges a container: a job's, a sandbox, or the one that brings the agent to its volume.
-fn judge_create(
-    guard: &Guard,
-    policy: &ServerPolicy,
-    name: &str,
-    asked: &ContainerCreate,
-) -> Judged<(ContainerCreate, Vec<String>)> {
-    if !is_ours(name) {
+fn own_network(policy: &ServerPolicy, reference: &str) -> Check {
+    Check::Network { reference: reference.to_owned(), instances: policy.instances() }
+}
+
+/// A container as it goes to the engine.
+struct Asked {
+    body: ContainerCreate,
+    volumes: Vec<String>,
+    checks: Vec<Check>,
+}
+
+/// Judges a container: of a job, a sandbox, a job's guard, or one that runs our own program once.
+fn judge_create(guard: &Guard, policy: &ServerPolicy, name: &str, asked: &ContainerCreate) -> Judged<Asked> {
+    if !is_ours(name) || is_made_in_job(name) {
         return refuse!(Server, "{name:?} is not what a container of the server is called");
     }
     own_labels(policy, &asked.labels)?;
     let mut body = asked.clone();
     body.image = ImageName::parse(&asked.image)?.to_string();
     let host = &mut body.host;
-    let mut volumes = Vec::new();
-    for mount in &host.mounts {
-        match &mount.source {
-            Source::Volume { name, subpath } if is_volume(name) && subpath.is_empty() => {
-                own_labels(policy, &mount.labels)?;
-                volumes.push(name.clone());
-            }
-            Source::Volume { .. } | Source::Anonymous | Source::Path(_) | Source::Socket(_) | Source::Tmpfs { .. } => {
-                return refuse!(Server, "a container of the server mounts the server's volumes alone");
-            }
-        }
-    }
+    host.log = LogDriver::None;
+    let mut checks = Vec::new();
     host.network = match &host.network {
         NetworkMode::None => NetworkMode::None,
         NetworkMode::Container(id) => NetworkMode::Container(guard.table.container(id)?.0.to_owned()),
-        NetworkMode::Named(network) if *network == own_network(policy) => NetworkMode::Named(network.clone()),
+        NetworkMode::Named(network) if is_ours(network) => {
+            checks.push(own_network(policy, network));
+            NetworkMode::Named(network.clone())
+        }
         NetworkMode::Named(_) | NetworkMode::Default => {
             return refuse!(Server, "a container of the server is on the server's network, a sandbox's, or none");
         }
     };
+    let runs_ours = body.image == guard.host.image();
+    let command = body.entrypoint.iter().flatten().map(String::as_str).collect::<Vec<_>>();
+    let is_sandbox = runs_ours && host.mounts.is_empty() && command.starts_with(&[PROGRAM, "sandbox"]);
+    let is_guard = name.ends_with("-guard");
+    let may_have = |name: &String| CAPABILITIES.contains(&name.as_str()) || (is_sandbox && name == FENCING);
     let is_refused = !body.networks.is_empty()
         || !host.links.is_empty()
         || !host.volumes_from.is_empty()
@@ -251,21 +291,121 @@ fn judge_create(
         || !host.extra_hosts.is_empty()
         || host.ipc != Sharing::Own
         || host.pid != Sharing::Own
-        || host.cap_add.iter().any(|name| !CAPABILITIES.contains(&name.as_str()))
+        || !host.cap_add.iter().all(may_have)
         || host.sysctls.iter().any(|(name, value)| name != SYSCTL || value != "0")
         || host.tmpfs.keys().any(|path| path != SECRETS)
-        || host.restarts > 0;
+        || (host.restarts > 0 && !is_guard);
     if is_refused {
         return refuse!(Server, "the executor does not make a container so");
     }
-    // The container that fills the agent's volume runs our own program, once, without a network; all others drop everything.
-    let is_filling = host.network == NetworkMode::None && name.starts_with(AGENT);
-    let is_confined = host.no_new_privileges && host.cap_drop.iter().any(|name| name == "ALL");
-    if !is_filling && !is_confined {
+    if !host.no_new_privileges || !host.cap_drop.iter().any(|name| name == "ALL") {
         return refuse!(Server, "a container of the server drops all capabilities, and gets no new privileges");
     }
-    host.log = LogDriver::None;
-    Ok((body, volumes))
+    if is_guard {
+        checks.extend(job_guard::judge(guard, policy, &mut body)?);
+        return Ok(Asked { body, volumes: Vec::new(), checks });
+    }
+    // The container that fills the agent's volume: the engine copies what the guard has imported.
+    let fills = runs_ours && command == [PROGRAM, "--version"] && host.network == NetworkMode::None;
+    let mut volumes = Vec::new();
+    for mount in &mut host.mounts {
+        if let Some(name) = judge_mount(guard, policy, mount, fills)? {
+            checks.extend(own_volume(guard, policy, &name));
+            volumes.push(name);
+        }
+    }
+    Ok(Asked { body, volumes, checks })
+}
+
+/// Judges a mount, and returns the name of its volume.
+fn judge_mount(guard: &Guard, policy: &ServerPolicy, mount: &mut Mount, fills: bool) -> Judged<Option<String>> {
+    let name = match &mount.source {
+        Source::Volume { name, subpath } if is_mountable(name) && subpath.is_empty() => name.clone(),
+        Source::Path(_) if mount.target == job_guard::ENGINE_SOCKET => {
+            if !policy.raw {
+                return refuse!(
+                    Server,
+                    "`docker: raw` is the engine's own socket, which this server does not have itself: whoever starts its guard allows it there (LONGSHORE_GUARD_RAW=true)"
+                );
+            }
+            mount.source = Source::Socket(guard.host.socket()?.to_owned());
+            return Ok(None);
+        }
+        Source::Volume { .. } | Source::Anonymous | Source::Path(_) | Source::Socket(_) | Source::Tmpfs { .. } => {
+            return refuse!(Server, "a container of the server mounts the server's volumes alone");
+        }
+    };
+    if !mount.labels.is_empty() {
+        own_labels(policy, &mount.labels)?;
+    }
+    // Nobody writes where others find our program, or their guard's socket.
+    let is_shared = is_agents(&name) || name.starts_with(job_guard::VOLUMES);
+    let fills = fills && mount.target == AGENT_FOLDER && name == format!("{AGENT}-{}", guard.host.program);
+    if is_shared && !fills && !(mount.read_only && mount.no_copy) {
+        return refuse!(Server, "{name} is mounted for reading only");
+    }
+    Ok(Some(name))
+}
+
+fn judge_network(policy: &ServerPolicy, network: &NetworkCreate) -> Judged<()> {
+    own_labels(policy, &network.labels)?;
+    let is_instances = network.name.strip_prefix("longshore-").is_some_and(|instance| policy.is_own(instance));
+    let is_jobs = network.name.starts_with("longshore-docker-") && is_ours(&network.name);
+    if network.internal || !(is_instances || is_jobs) {
+        return refuse!(Server, "{:?} is not what a network of the server is called", network.name);
+    }
+    let options = if is_instances { isolated() } else { BTreeMap::new() };
+    if network.options != options {
+        return refuse!(Server, "a network of the server has no such options");
+    }
+    match network.subnets.iter().find(|subnet| !is_instances || !policy.subnets.contains(subnet)) {
+        Some(subnet) => refuse!(
+            Server,
+            "the guard was not told of the subnet {subnet}: give it the same LONGSHORE_NETWORK_SUBNET as the server"
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Judges a volume. An overlay's folders are those of own volumes, and nothing else of the host.
+fn judge_volume(policy: &ServerPolicy, volume: &VolumeCreate) -> Judged<Vec<Check>> {
+    own_labels(policy, &volume.labels)?;
+    if !is_mountable(&volume.name) || is_agents(&volume.name) {
+        return refuse!(Server, "{:?} is not what a volume of the server is called", volume.name);
+    }
+    if volume.content != VolumeContent::Plain && volume.name.starts_with(job_guard::VOLUMES) {
+        return refuse!(Server, "the volume of a guard's socket is a plain one");
+    }
+    let layers = volume.content.layers().into_iter().map(|place| {
+        let name = place.strip_suffix("/_data").and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+        if !is_mountable(name) || is_agents(name) || name.starts_with(job_guard::VOLUMES) {
+            return refuse!(Volume, "{place} is not the folder of a volume of the server's");
+        }
+        Ok(Check::Volume { name: name.to_owned(), instances: policy.instances(), place: Some(place.clone()) })
+    });
+    layers.collect()
+}
+
+/// The agent's image is the guard's own program.
+fn own_program(guard: &Guard, hash: Option<&str>) -> Judged<()> {
+    if hash == Some(guard.host.program.as_str()) {
+        return Ok(());
+    }
+    refuse!(Server, "the guard is another version of Longshore than the server: start both from the same image")
+}
+
+fn images_listed(filters: &Filters) -> Judged<String> {
+    let one = |key: &str| match filters.0.get(key).map(Vec::as_slice) {
+        Some([value]) if filters.0.len() == 1 => Some(value.as_str()),
+        _ => None,
+    };
+    let scope = format!("{}=", crate::SCOPE_LABEL);
+    let is_known = one("reference").is_some_and(|name| name == AGENT || name.starts_with(MADE_IN_JOBS))
+        || one("label").is_some_and(|label| label.starts_with(&scope));
+    if is_known {
+        return Ok(filters.write().to_string());
+    }
+    refuse!(Server, "only the agent's images and those of jobs are listed")
 }
 
 fn is_agent(image: &ImageRef) -> bool {
@@ -276,43 +416,46 @@ fn is_hash(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn is_ours(name: &str) -> bool {
-    name.starts_with("longshore-")
-        && !name.starts_with("longshore-guard-")
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+/// Whether a name could be one of a server's: no job can choose such a name.
+pub(crate) fn is_ours(name: &str) -> bool {
+    name.starts_with("longshore-") && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
 
-/// A volume of a job, of the doctor, or the agent's.
-fn is_volume(name: &str) -> bool {
-    is_ours(name)
-        && (name.starts_with("longshore-job-")
-            || name.starts_with("longshore-doctor-")
-            || name.strip_prefix("longshore-agent-").is_some_and(is_hash))
+/// Whether a job's guard gives such names.
+fn is_made_in_job(name: &str) -> bool {
+    name.starts_with("longshore-guard-")
 }
 
-fn own_network(policy: &ServerPolicy) -> String {
-    format!("longshore-{}", policy.instance)
+/// Whether a volume of such a name may be in a container of the server's.
+pub(crate) fn is_mountable(name: &str) -> bool {
+    is_ours(name) && !is_made_in_job(name)
 }
 
-/// A network of any server's on this engine: those that are left by others are removed too.
-fn is_network(name: &str) -> bool {
-    is_ours(name)
+fn is_agents(name: &str) -> bool {
+    name.starts_with("longshore-agent-")
 }
 
 fn isolated() -> BTreeMap<String, String> {
     BTreeMap::from([("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned())])
 }
 
-fn own_labels(policy: &ServerPolicy, labels: &BTreeMap<String, String>) -> Judged<()> {
-    match labels.get(LABEL_INSTANCE) {
-        Some(instance) if *instance == policy.instance => Ok(()),
-        _ => refuse!(Server, "what the server makes carries the label {LABEL_INSTANCE} of its instance"),
+pub(crate) fn own_labels(policy: &ServerPolicy, labels: &BTreeMap<String, String>) -> Judged<()> {
+    match (labels.get(INSTANCE), &policy.instance) {
+        (Some(instance), _) if policy.is_own(instance) => Ok(()),
+        (Some(asked), Some(own)) => refuse!(
+            Server,
+            "this guard serves the instance {own}, not {asked}: if the server's data folder is another one now, restart the guard"
+        ),
+        (Some(_) | None, _) => Err(Refusal::new(
+            crate::Rule::Server,
+            format!("what the server makes carries the label {INSTANCE} of its instance"),
+        )),
     }
 }
 
 /// The filters of a list: by our labels.
 fn labels(filters: &Filters) -> Judged<String> {
-    let ours = |label: &String| label == LABEL_INSTANCE || label.starts_with("longshore.");
+    let ours = |label: &String| label == INSTANCE || label.starts_with("longshore.");
     match filters.0.get("label") {
         Some(labels) if filters.0.len() == 1 && labels.iter().all(ours) => Ok(filters.write().to_string()),
         _ => refuse!(Server, "only what carries the server's labels is listed"),

@@ -20,6 +20,9 @@ pub struct Table {
     pub(crate) volumes: BTreeSet<String>,
     /// Images by the client's references to them, in full.
     pub(crate) images: BTreeMap<String, Image>,
+    /// Ids of images that were made of the guard's own program. Only a server's guard has any.
+    #[serde(skip)]
+    pub(crate) programs: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -180,9 +183,14 @@ impl Table {
         self.execs.retain(|_, container| containers.contains_key(container));
     }
 
+    /// Forgets who has a name: it may be another's by now.
+    pub(crate) fn forget_name(&mut self, name: &str) {
+        self.containers.retain(|_, container| container.name != name);
+    }
+
     pub(crate) fn add_container(&mut self, id: String, container: Container) {
         // The engine gives no name twice: another container of this name is gone.
-        self.containers.retain(|_, other| other.name != container.name);
+        self.forget_name(&container.name);
         self.containers.insert(id, container);
     }
 }

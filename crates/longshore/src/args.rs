@@ -67,8 +67,6 @@ pub(crate) enum Command {
     /// Verify a data folder: the database and all logs
     Check(Check),
     /// Let a client use the engine's socket as a policy says
-    // Started by the executor.
-    #[command(hide = true)]
     Guard(Box<Guard>),
     /// Verify an audit log
     #[command(subcommand, hide = true)]
@@ -83,6 +81,9 @@ pub(crate) enum Command {
     /// Does a task with volumes, within a container
     #[command(hide = true)]
     Tool { arguments: Vec<String> },
+    /// Whether whoever asks may `connect` to a socket, or `read` a file
+    #[command(hide = true)]
+    May { what: String, path: PathBuf },
     #[command(hide = true)]
     Healthcheck {
         #[arg(long, env = "LONGSHORE_LISTEN", default_value = crate::DEFAULT_LISTEN)]
@@ -98,6 +99,9 @@ pub(crate) struct Serve {
     /// Print the default settings with comments, and exit
     #[arg(long)]
     pub(crate) print_config: bool,
+    /// The guard's socket, of a server that was started with its guard
+    #[arg(long, hide = true, value_name = "PATH")]
+    pub(crate) behind_guard: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: Settings,
 }
@@ -139,6 +143,21 @@ pub(crate) struct Guard {
     pub(crate) socket: PathBuf,
     #[command(flatten)]
     pub(crate) policy: GuardPolicy,
+    /// With --server: let it give the engine's own socket to jobs that say `docker: raw`
+    #[arg(long, env = "LONGSHORE_GUARD_RAW", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) raw: bool,
+    /// With --server: the subnets that the jobs' network may have
+    #[arg(
+        long,
+        env = "LONGSHORE_NETWORK_SUBNET",
+        value_name = "SUBNET,...",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) subnets: String,
+    /// Started by a server, whose end is its own
+    #[arg(long, hide = true)]
+    pub(crate) child: bool,
     /// Where the client's objects are kept in mind over a restart
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
@@ -159,6 +178,9 @@ pub(crate) struct GuardPolicy {
     /// The policy itself, as JSON
     #[arg(long, value_name = "JSON")]
     pub(crate) policy_json: Option<String>,
+    /// A Longshore server's policy
+    #[arg(long)]
+    pub(crate) server: bool,
 }
 
 impl GuardPolicy {

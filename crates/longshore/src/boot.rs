@@ -36,6 +36,8 @@ pub(crate) struct Boot {
     /// The most bytes that all caches take.
     pub(crate) cache_budget: u64,
     pub(crate) disk: Marks,
+    /// Why no guard stands between this server and the engine's socket, where one could.
+    pub(crate) unguarded: Option<String>,
 }
 
 impl Boot {
@@ -59,6 +61,11 @@ impl Boot {
         });
         let Some(found) = found.await else { return Ok(()) };
         let (engine, executor, orphans) = found?;
+        if let Some(reason) = self.unguarded.as_ref().filter(|_| !engine.is_guarded()) {
+            tracing::warn!(
+                "the server itself holds the engine's socket, with no guard before it: {reason} (docs/security.md)"
+            );
+        }
 
         let sweeper = executor.clone();
         self.tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move {

@@ -25,11 +25,11 @@ use longshore_executor::{ArtifactLimits, Limits, PullPolicy};
 use longshore_pipeline::image_rules::ImageRules;
 use longshore_store::{retention::Retention, secrets::SecretKey};
 
+pub(crate) use self::{checks::subnets, listing::commented_defaults, settings::Settings, strangers::ForStrangers};
 use self::{
-    checks::{check_log, check_memory, check_pids, globs, job_env, labels, list, subnets, ulimits},
+    checks::{check_log, check_memory, check_pids, globs, job_env, labels, list, ulimits},
     settings::MergedRetention,
 };
-pub(crate) use self::{listing::commented_defaults, settings::Settings, strangers::ForStrangers};
 use crate::{
     authorities::Authorities,
     disk::Marks,
@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) listen: String,
     pub(crate) docker_host: String,
+    pub(crate) guard: WhenGuarded,
+    pub(crate) guard_raw: bool,
     pub(crate) url: PublicUrl,
     pub(crate) authorities: Option<Authorities>,
     pub(crate) hosts: Vec<String>,
@@ -78,6 +80,26 @@ pub(crate) struct Config {
     pub(crate) disk: Marks,
     /// Warnings to log once the log is set up.
     pub(crate) warnings: Vec<&'static str>,
+}
+
+/// When a guard stands between the server and the engine's socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhenGuarded {
+    /// Where the two can be two users.
+    Auto,
+    On,
+    Off,
+}
+
+impl WhenGuarded {
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "on" | "true" => Ok(Self::On),
+            "off" | "false" => Ok(Self::Off),
+            other => anyhow::bail!("the setting guard is `{other}`: write auto, on or off"),
+        }
+    }
 }
 
 /// Returns a setting unless it is empty: a variable that is set and empty, as files for many containers often have it,
@@ -138,6 +160,8 @@ impl Settings {
             },
             data: given.data,
             docker_host: given.docker_host,
+            guard: WhenGuarded::parse(&given.guard)?,
+            guard_raw: given.guard_raw,
             url,
             authorities: Authorities::read(given.ca_file.as_deref().filter(|file| !file.as_os_str().is_empty()))?,
             hosts: list(given.hosts.as_deref().unwrap_or_default()),

@@ -27,7 +27,10 @@ mod proxies;
 mod registries;
 mod reports;
 mod runner;
+mod separation;
 mod store_changes;
+mod supervisor;
+mod system_calls;
 mod workspaces;
 
 /// The default address of the engine.
@@ -48,6 +51,9 @@ fn main() -> ExitCode {
         Command::Sandbox(sandbox) => return sandbox.run(),
         Command::Probe { script } => return longshore_agent::probe(&script),
         Command::Tool { arguments } => return longshore_agent::tool(&arguments),
+        Command::May { what, path } => {
+            return if separation::may(&what, &path) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
         Command::Serve(serve) => commands::serve::run(*serve),
         Command::Run(run) => commands::run::run(run),
         Command::Lint(lint) => commands::lint::run(lint),

@@ -2,6 +2,7 @@
 //! that must leave nothing behind.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod guard;
 pub mod images;
 #[path = "../../../executor/tests/policy/journal.rs"]
 pub mod journal;
@@ -28,6 +29,8 @@ use longshore_executor::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+#[allow(unused_imports, reason = "each test file uses its part")]
+pub use guard::Guard;
 #[allow(unused_imports, reason = "each test file uses its part")]
 pub use images::{BUSYBOX, BUSYBOX_USER, NO_SHELL};
 pub use journal::MemoryJournal;
@@ -58,6 +61,7 @@ pub struct World {
     ended: bool,
     /// Shared by all worlds; the last one, which gets it exclusively, removes the agent too.
     lock: File,
+    guard: Option<Guard>,
 }
 
 impl World {
@@ -74,8 +78,16 @@ impl World {
         let instance = Instance::new(format!("test-{:08x}", rand::random::<u32>())).unwrap();
         let mut options = options(docker_host(), &instance);
         change(&mut options);
+        // With LONGSHORE_TEST_GUARD, all of these tests are those of a server behind a guard.
+        let guard = match std::env::var_os("LONGSHORE_TEST_GUARD") {
+            Some(_) => Some(Guard::start(&options.docker_host, &instance, options.executable.clone()).await),
+            None => None,
+        };
+        if let Some(guard) = &guard {
+            options.docker_host = guard.host();
+        }
         let engine = connect(options).await.unwrap();
-        Self { engine, docker, instance, session: AtomicU32::new(0), ended: false, lock }
+        Self { engine, docker, instance, session: AtomicU32::new(0), ended: false, lock, guard }
     }
 
     /// Options for another connection to the same instance, through another socket.

@@ -66,10 +66,9 @@ impl World {
             "build": true,
         }});
         let options = Options {
-            socket: front.socket.clone(),
-            policy: Policy::parse(&policy.to_string()).unwrap(),
             state: Some(dir.path().join("table.json")),
             audit: Some(dir.path().join("audit.jsonl")),
+            ..Options::new(front.socket.clone(), Policy::parse(&policy.to_string()).unwrap())
         };
         let proxy = Proxy::connect(options).await.unwrap();
         let mut world =

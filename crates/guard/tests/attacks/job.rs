@@ -1,6 +1,6 @@
 //! Attacks on a job's guard, each with its legitimate twin.
 
-use longshore_guard::{Decision, Headers, Local, Rule};
+use longshore_guard::{Check, Decision, Headers, Local, Rule};
 use serde_json::json;
 
 use crate::world::*;
@@ -755,11 +755,12 @@ fn archives_go_into_a_container_that_can_swap_no_link_meanwhile() {
     let guard = job(JOB, 41);
     for (method, target) in [("PUT", "/containers/web/archive?path=/"), ("HEAD", "/containers/web/archive?path=/data")]
     {
-        assert_eq!(ask(&guard, method, target, "").unwrap().only_stopped.as_deref(), Some(OWN), "{method}");
+        let stopped = [Check::Stopped { container: OWN.to_owned() }];
+        assert_eq!(ask(&guard, method, target, "").unwrap().checks, stopped, "{method}");
     }
     refused(&guard, Rule::Archive, "GET", "/containers/web/archive?path=../../etc", "");
     refused(&guard, Rule::Archive, "PUT", "/containers/web/archive?path=", "");
-    assert_eq!(ask(&guard, "GET", "/containers/web/archive?path=/data/.", "").unwrap().only_stopped, None);
+    assert_eq!(ask(&guard, "GET", "/containers/web/archive?path=/data/.", "").unwrap().checks, []);
 }
 
 #[test]

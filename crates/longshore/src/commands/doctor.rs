@@ -6,18 +6,23 @@ use longshore_engine_docker::{DockerOptions, doctor};
 use longshore_executor::names::Instance;
 use serde_json::json;
 
+use super::rights;
 use crate::args::Doctor;
 
 pub(crate) fn run(args: Doctor) -> super::Result {
     let config = args.settings.resolve(args.config.as_deref())?;
     let instance = Instance::new("doctor").map_err(|error| super::Ended::new(1, error.to_string()))?;
     // Subnets are left to the engine: a server that runs has the network that would get those of the settings.
+    let docker_host = config.docker_host.clone();
     let options = DockerOptions { denied: config.denied, ..DockerOptions::new(config.docker_host, instance) };
     let mut rows: Vec<(String, bool, String, Option<String>)> = super::runtime()?
         .block_on(doctor(options))
         .into_iter()
         .map(|finding| (finding.name.to_owned(), finding.ok, finding.message, finding.advice))
         .collect();
+    if let Some((message, advice)) = rights::look(&docker_host) {
+        rows.push(("socket-rights".to_owned(), true, message, advice));
+    }
     rows.push(git());
     rows.extend(disk(&config.data));
     let healthy = rows.iter().all(|(_, ok, _, _)| *ok);

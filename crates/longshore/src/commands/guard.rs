@@ -1,25 +1,43 @@
 //! `longshore guard`: stands between a client and the engine's socket, until it is told to end.
 
-use std::{io::Write as _, process::ExitCode, sync::Arc};
+use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
-use longshore_guard::Policy;
-use longshore_guard_transport::{Options, Proxy};
+use longshore_guard::{Policy, ServerPolicy};
+use longshore_guard_transport::{Error, Options, Proxy};
+use rustix::{
+    process::{DumpableBehavior, set_dumpable_behavior},
+    thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs},
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Ended;
-use crate::args::Guard;
+use crate::{args::Guard, config, supervisor, system_calls};
+
+/// The pause before an engine that is away is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: Guard) -> super::Result {
-    let (text, origin) =
-        args.policy.read().map_err(|error| Ended::new(1, format!("the policy cannot be read: {error}")))?;
-    let policy =
-        Policy::parse(&text).map_err(|error| Ended::new(1, format!("{origin} is no policy of a guard: {error}")))?;
+    let policy = policy(&args)?;
+    let waits = matches!(policy, Policy::Server(_));
+    if waits {
+        let log = std::env::var("LONGSHORE_LOG").ok().filter(|log| !log.is_empty());
+        let json = std::env::var("LONGSHORE_LOG_JSON").is_ok_and(|json| json == "true");
+        super::serve::start_log(log.as_deref().unwrap_or("info"), json)?;
+        give_up_rights()?;
+    }
+    if args.child {
+        supervisor::end_with_parent()?;
+    }
     super::runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let options = Options { socket: args.socket, policy, state: args.state, audit: args.audit };
-        let proxy = Proxy::connect(options).await.map_err(|error| Ended::new(1, error.to_string()))?;
+        let options = Options { state: args.state, audit: args.audit, ..Options::new(args.socket, policy) };
+        let proxy = tokio::select! {
+            connected = connect(options, waits) => connected.map_err(|error| Ended::new(1, error.to_string()))?,
+            _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+            _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+        };
         let listener =
             Proxy::listen(&args.listen, args.mode).await.map_err(|error| Ended::new(1, error.to_string()))?;
         // Whoever has started it waits for this.
@@ -39,4 +57,42 @@ pub(crate) fn run(args: Guard) -> super::Result {
         let _ = std::fs::remove_file(&args.listen);
         Ok(ExitCode::SUCCESS)
     })
+}
+
+fn policy(args: &Guard) -> anyhow::Result<Policy> {
+    if args.policy.server {
+        let subnets = config::subnets(&args.subnets)?.iter().map(ToString::to_string).collect();
+        return Ok(Policy::Server(ServerPolicy { instance: None, subnets, raw: args.raw }));
+    }
+    let (text, origin) =
+        args.policy.read().map_err(|error| Ended::new(1, format!("the policy cannot be read: {error}")))?;
+    Ok(Policy::parse(&text).map_err(|error| Ended::new(1, format!("{origin} is no policy of a guard: {error}")))?)
+}
+
+/// A server waits for its guard as it waits for an engine, and so the guard does.
+async fn connect(options: Options, waits: bool) -> Result<Arc<Proxy>, Error> {
+    let mut told = false;
+    loop {
+        match Proxy::connect(options.clone()).await {
+            Err(error @ Error::Away { .. }) if waits => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!("{error}; the guard waits until it is there");
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// What its user may do anyway is all that the guard needs: no other program's rights, no capability, and nobody who looks into it.
+fn give_up_rights() -> anyhow::Result<()> {
+    set_no_new_privs(true)?;
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    if let Err(error) = system_calls::give_up() {
+        tracing::warn!(%error, "this kernel filters no system calls of the guard");
+    }
+    Ok(())
 }

@@ -22,6 +22,7 @@ pub(crate) mod progress;
 pub(crate) mod registry;
 pub(crate) mod repo;
 pub(crate) mod restore;
+mod rights;
 pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod serve;

@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -35,10 +36,12 @@ use crate::{
     args::Serve,
     boot::Boot,
     checkouts::Sources,
-    config::{Config, commented_defaults},
+    config::{Config, WhenGuarded, commented_defaults},
     job_env::JobEnv,
     proxies,
     runner::Extras,
+    separation::{Separation, in_container, separate},
+    supervisor::{self, Supervised},
 };
 
 /// The number of checkouts that are kept for further jobs of the same commit.
@@ -57,19 +60,71 @@ pub(crate) fn run(args: Serve) -> super::Result {
         std::io::stdout().write_all(commented_defaults().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let config = args.settings.resolve(args.config.as_deref())?;
-    start_log(&config)?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
+    let mut config = args.settings.resolve(args.config.as_deref())?;
+    start_log(&config.log, config.log_json)?;
+    let mut unguarded = None;
+    if let Some(socket) = &args.behind_guard {
+        supervisor::end_with_parent()?;
+        config.docker_host = format!("unix://{}", socket.display());
+    } else {
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        match guarded(&config, args.config)? {
+            Guarded::By(supervised) => return supervised.run(),
+            Guarded::Not(reason) => unguarded = reason,
+        }
     }
     let runtime = super::runtime()?;
-    let ended = runtime.block_on(serve(config));
+    let ended = runtime.block_on(serve(config, unguarded));
     // A blocking call that hangs does not keep the process alive.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ended
 }
 
-async fn serve(config: Config) -> super::Result {
+/// Who opens the engine's socket.
+enum Guarded {
+    /// A guard beside this server.
+    By(Box<Supervised>),
+    /// This server. Where that could be otherwise, the reason why it is not.
+    Not(Option<String>),
+}
+
+fn guarded(config: &Config, file: Option<PathBuf>) -> anyhow::Result<Guarded> {
+    let socket = config.docker_host.strip_prefix("unix://").map(PathBuf::from);
+    let is_wanted = config.guard != WhenGuarded::Off;
+    let Some(socket) = socket.filter(|_| is_wanted && (config.guard == WhenGuarded::On || in_container())) else {
+        return Ok(Guarded::Not(None));
+    };
+    let authorities =
+        ["LONGSHORE_CA_FILE", "SSL_CERT_FILE"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
+    let files: Vec<PathBuf> = file.into_iter().chain(authorities).filter(|file| !file.as_os_str().is_empty()).collect();
+    let mut words = Vec::new();
+    if config.guard_raw {
+        words.push("--raw".to_owned());
+    }
+    if !config.subnets.is_empty() {
+        let subnets = config.subnets.iter().map(ToString::to_string).collect::<Vec<_>>();
+        words.extend(["--subnets".to_owned(), subnets.join(",")]);
+    }
+    let supervised = |separation: Option<Separation>, folder| {
+        Guarded::By(Box::new(Supervised { socket: socket.clone(), separation, folder, guard: words.clone() }))
+    };
+    match (separate(config, &socket, &files), config.guard) {
+        (Ok(separation), _) => {
+            let folder = separation.folder.clone();
+            Ok(supervised(Some(separation), folder))
+        }
+        (Err(reason), WhenGuarded::On) => {
+            tracing::warn!("server and guard are one user, and not kept apart: {reason}");
+            let folder = tempfile::Builder::new().prefix("longshore-guard-").tempdir()?.keep();
+            Ok(supervised(None, folder))
+        }
+        (Err(reason), WhenGuarded::Auto | WhenGuarded::Off) => Ok(Guarded::Not(Some(reason))),
+    }
+}
+
+async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
     use_all_descriptors();
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -152,6 +207,7 @@ async fn serve(config: Config) -> super::Result {
         tasks: tasks.clone(),
         cache_budget: config.cache_budget,
         disk: config.disk,
+        unguarded,
     };
     let jobs = tasks.spawn(boot.run(docker, options, orders, shutdown.clone()));
     let statuses =
@@ -303,14 +359,14 @@ async fn first_link(store: &Store, url: &PublicUrl) -> anyhow::Result<Option<Str
     Ok(Some(format!("{url}/sign-in?code={code}")))
 }
 
-fn start_log(config: &Config) -> anyhow::Result<()> {
+pub(super) fn start_log(log: &str, json: bool) -> anyhow::Result<()> {
     // bollard logs request bodies, which contain plans, at debug. It stays at info, whatever the setting.
-    let filter = EnvFilter::try_new(format!("{},bollard=info", config.log))
-        .with_context(|| format!("log = `{}` is not a filter: write error, warn, info or debug", config.log))?;
+    let filter = EnvFilter::try_new(format!("{log},bollard=info"))
+        .with_context(|| format!("log = `{log}` is not a filter: write error, warn, info or debug"))?;
     let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colors);
     let registry = tracing_subscriber::registry().with(filter);
-    if config.log_json {
+    if json {
         registry.with(lines.json()).try_init()?
     } else {
         registry.with(lines).try_init()?

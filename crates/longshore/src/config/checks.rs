@@ -45,7 +45,7 @@ pub(super) fn list(given: &str) -> Vec<String> {
 }
 
 /// Parses the subnets of the jobs' network: at most one of each kind.
-pub(super) fn subnets(given: &str) -> anyhow::Result<Vec<IpNet>> {
+pub(crate) fn subnets(given: &str) -> anyhow::Result<Vec<IpNet>> {
     let subnets = list(given)
         .into_iter()
         .map(|entry| {

@@ -30,6 +30,14 @@ settings! {
     /// The Docker engine's socket.
     docker_host: String ["URL"] default(crate::DEFAULT_DOCKER_HOST.to_owned());
 
+    /// Whether a process of its own, the guard, stands between the server and that socket: `on`, `off`, or `auto`, which is on where the
+    /// two can be two users: in Longshore's image, started as root.
+    guard: String ["WHEN"] default("auto".to_owned());
+
+    /// Whether the guard gives the engine's own socket to jobs that say `docker: raw` and are granted it. Without a guard they have it
+    /// anyway.
+    guard_raw: bool ["BOOL"] default(false);
+
     /// The address that people and forges use; it stands in webhook addresses. It may have a path, such as
     /// `https://example.org/ci`, behind a proxy.
     url: String ["URL"] computed("`http://localhost` and the port of `listen`", "https://ci.example.org");

@@ -1,0 +1,114 @@
+//! What has to hold on the engine before a call is made: the engine is asked, and its answer judged here.
+
+use serde_json::Value;
+
+use crate::refusal::{Judged, Refusal, Rule, refuse};
+
+/// The label of the instance that an object belongs to. An image cannot give it to a volume or a network, and a container has it
+/// only with a name that no client but a server can choose.
+pub(crate) const INSTANCE: &str = "longshore.instance";
+
+/// A question to the engine, and what its answer has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// This container does not run: an engine that follows a link which the container swaps meanwhile would write where the host
+    /// has its files.
+    Stopped { container: String },
+    /// This volume is one of these instances', or new. With `place`, it is there, is a plain folder, and lies there.
+    Volume { name: String, instances: Vec<String>, place: Option<String> },
+    /// This network is one of these instances'.
+    Network { reference: String, instances: Vec<String> },
+    /// This image came from a registry, where it still is, or was made in a job.
+    Replaceable { image: String },
+}
+
+impl Check {
+    /// The path of the question.
+    #[must_use]
+    pub fn path(&self) -> String {
+        match self {
+            Self::Stopped { container } => format!("/containers/{container}/json"),
+            Self::Volume { name, .. } => format!("/volumes/{name}"),
+            Self::Network { reference, .. } => format!("/networks/{reference}"),
+            Self::Replaceable { image } => format!("/images/{image}/json"),
+        }
+    }
+
+    /// Judges the answer; `None` if there is no such thing.
+    ///
+    /// # Errors
+    /// It does not hold.
+    pub fn judge(&self, found: Option<&Value>) -> Result<(), Refusal> {
+        match (self, found) {
+            (Self::Stopped { .. }, Some(container)) if container["State"]["Running"].as_bool() != Some(false) => {
+                refuse!(
+                    Archive,
+                    "nothing is copied into a running container that has volumes: stop it first, or copy before it starts"
+                )
+            }
+            (Self::Volume { name, instances, place }, Some(volume)) => {
+                if !is_of(instances, volume) || place.as_ref().is_some_and(|place| !is_at(volume, place)) {
+                    return absent_volume(name);
+                }
+                Ok(())
+            }
+            (Self::Volume { name, place: Some(_), .. }, None) => absent_volume(name),
+            (Self::Network { reference, instances }, Some(network)) if !is_of(instances, network) => {
+                Err(Refusal::new(Rule::Foreign, format!("network {reference} not found")))
+            }
+            (Self::Replaceable { image }, Some(found)) => {
+                let from_registry = found["RepoDigests"].as_array().is_some_and(|digests| !digests.is_empty());
+                if from_registry || found["Config"]["Labels"][crate::SCOPE_LABEL].is_string() {
+                    return Ok(());
+                }
+                refuse!(Server, "{image} was made on this engine and is in no registry: the server does not remove it")
+            }
+            (Self::Stopped { .. } | Self::Volume { .. } | Self::Network { .. } | Self::Replaceable { .. }, _) => Ok(()),
+        }
+    }
+}
+
+fn absent_volume(name: &str) -> Judged<()> {
+    Err(Refusal::new(Rule::Foreign, format!("get {name}: no such volume")))
+}
+
+fn is_of(instances: &[String], object: &Value) -> bool {
+    object["Labels"][INSTANCE].as_str().is_some_and(|of| instances.iter().any(|own| own == of))
+}
+
+fn is_at(volume: &Value, place: &str) -> bool {
+    let options = volume["Options"].as_object();
+    volume["Driver"] == "local"
+        && volume["Mountpoint"] == place
+        && options.is_none_or(|options| options.keys().all(|option| option == "size"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_layer_is_an_own_plain_volume_at_its_place() {
+        let check = |place: Option<&str>| Check::Volume {
+            name: "v".into(),
+            instances: vec!["own".into()],
+            place: place.map(str::to_owned),
+        };
+        let volume = |instance: &str, options: Value| json!({"Driver":"local","Mountpoint":"/x/v/_data","Labels":{INSTANCE:instance},"Options":options});
+        let there = check(Some("/x/v/_data"));
+        assert!(there.judge(Some(&volume("own", Value::Null))).is_ok());
+        assert!(there.judge(Some(&volume("own", json!({"size":"1"})))).is_ok());
+        for (check, volume) in [
+            (check(None), Some(volume("other", Value::Null))),
+            (check(None), Some(json!({"Driver":"local","Labels":null}))),
+            (check(Some("/etc")), Some(volume("own", Value::Null))),
+            (there.clone(), Some(volume("own", json!({"device":"/"})))),
+            (there, None),
+        ] {
+            assert!(check.judge(volume.as_ref()).is_err(), "{volume:?}");
+        }
+        assert!(check(None).judge(None).is_ok(), "a new one");
+    }
+}
