@@ -1,7 +1,7 @@
 //! A server whose guard holds the engine's socket: code in the server's process has no more than the server, and either process
 //! can go without the other.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod support;
 
