@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use crate::world::*;
 
+/// What an attack is called, and what it changes.
+type Change<T> = (&'static str, fn(&mut T));
+
 const POLICY: &str = r#"{"server":{"instance":"abc123"}}"#;
 const LABELS: &str = r#"{"longshore.instance":"abc123","longshore.kind":"job"}"#;
 
@@ -329,7 +332,7 @@ fn a_jobs_guard_gets_the_engines_socket_in_one_form_only() {
     ];
     assert_eq!(made.checks, checks);
 
-    let changes: Vec<(&str, fn(&mut Value))> = vec![
+    let changes: Vec<Change<Value>> = vec![
         ("another program", |body| body["Image"] = "evil".into()),
         ("an older program", |body| body["Image"] = "longshore-agent:ffffffffffff".into()),
         ("another command", |body| body["Entrypoint"][1] = "agent".into()),
@@ -361,7 +364,7 @@ fn a_jobs_guard_gets_the_engines_socket_in_one_form_only() {
         let refusal = ask_job_guard(&guard, &job_policy(), change).expect_err(what);
         assert_eq!(refusal.rule, Rule::Server, "{what}");
     }
-    let policies: Vec<(&str, fn(&mut JobPolicy))> = vec![
+    let policies: Vec<Change<JobPolicy>> = vec![
         ("another scope", |policy| policy.scope = scope("other", "j", "1")),
         ("another sandbox", |policy| policy.sandbox = Some(VICTIM.into())),
         ("no sandbox", |policy| policy.sandbox = None),
