@@ -10,7 +10,7 @@ use super::{
     artifacts,
     expression::Scope,
     known::{self, Settings},
-    setups,
+    reports, setups, tools,
 };
 
 /// What an action was converted to.
@@ -70,6 +70,11 @@ pub(super) fn read(
         "actions/cache/save" => {
             left("a cache is written after the steps, where its key is new: `cache` of the job says which")
         }
+        "astral-sh/setup-uv" if has_python(job) => {
+            let settings =
+                Settings { name: "astral-sh/setup-uv", reference: "", line, entries: settings, scope, lines };
+            tools::uv(&settings, job)
+        }
         action if setups::is_setup(action) => left("write an `image` that has it, or a step that installs it"),
         action if action.starts_with("./") => {
             left("local actions do not run here: write its steps out, or make a template with `use`")
@@ -80,9 +85,17 @@ pub(super) fn read(
             if action == "actions/upload-artifact" {
                 return artifacts::upload(&settings, condition, job);
             }
+            if let Some(converted) = reports::read(&settings, condition, job) {
+                return converted;
+            }
             known::read(&settings, job).unwrap_or_else(|| left("actions do not run here: write what it does as `run`"))
         }
     }
+}
+
+/// Whether the job's image is Python's.
+fn has_python(job: &Map) -> bool {
+    matches!(job.get("image"), Some(Value::Text(image)) if image.starts_with("python:"))
 }
 
 pub(super) fn append(job: &mut Map, key: &str, entry: Map, line: u32) {

@@ -14,6 +14,7 @@ mod known;
 mod local;
 mod on;
 mod parts;
+mod reports;
 mod scripts;
 mod setups;
 mod step;

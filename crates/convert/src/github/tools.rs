@@ -167,3 +167,42 @@ pub(super) fn task(action: &Settings<'_>) -> ConvertedAction {
 fn written(entry: &Entry) -> &str {
     text(&entry.value).unwrap_or_default()
 }
+
+/// Installs uv in an image that has Python already.
+pub(super) fn uv(action: &Settings<'_>, job: &Map) -> ConvertedAction {
+    let python = action
+        .entry("python-version")
+        .map(|_| action.plain("python-version").map(|version| format!("python:{version}")));
+    let same = |asked: &str| matches!(job.get("image"), Some(Value::Text(image)) if image == asked);
+    if python.is_some_and(|asked| !asked.is_some_and(|asked| same(&asked))) {
+        return action.left("it asks for another Python than the job's image has: write a step that installs it");
+    }
+    let version = match (action.entry("version").is_some(), action.plain("version")) {
+        (false, _) => String::new(),
+        (true, Some(version)) if version == "latest" => String::new(),
+        (true, Some(version))
+            if version.chars().all(|c| c.is_ascii_digit() || c == '.') && version.matches('.').count() == 2 =>
+        {
+            format!("=={version}")
+        }
+        (true, _) => return action.left("its version is not known here: write a step that installs it"),
+    };
+    let mut step = step(&format!("pip install uv{version}"), action.line);
+    action.rest(
+        &[
+            "version",
+            "python-version",
+            "enable-cache",
+            "cache-dependency-glob",
+            "cache-suffix",
+            "github-token",
+            "prune-cache",
+            "save-cache",
+            "cache-python",
+            "ignore-nothing-to-cache",
+            "checksum",
+        ],
+        &mut step,
+    );
+    ConvertedAction::Step(step)
+}

@@ -22,6 +22,8 @@ use super::{
     values::{COMMIT_BRANCH, fill, is_checkout, value_of, variable},
 };
 
+const NOT_PUBLISHED: &str = "pages are not published: write a step that does";
+
 const LEFT: &[(&str, &str)] = &[
     ("tags", "write `runs-on` with labels of the servers: labels have values"),
     ("environment", "there are no environments: the build and its log say what was deployed"),
@@ -36,8 +38,8 @@ const LEFT: &[(&str, &str)] = &[
     ("identity", "jobs get no tokens of the server"),
     ("hooks", "write it as the first step"),
     ("start_in", "nothing is delayed here"),
-    ("pages", "pages are not published: write a step that does"),
-    ("publish", "pages are not published: write a step that does"),
+    ("pages", NOT_PUBLISHED),
+    ("publish", NOT_PUBLISHED),
     ("dast_configuration", "Longshore has nothing like it"),
     ("manual_confirmation", "`approval` asks"),
 ];
@@ -71,6 +73,9 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     let name = foreign::unique(&entry.key, taken);
     if name != entry.key {
         body.remark(format!("it was called `{}`", entry.key));
+    }
+    if entry.key == "pages" && section.peek("pages").is_none() {
+        body.note(Note::new(line, "pages", NOT_PUBLISHED));
     }
     let mut job = Job { name, line, ..Job::default() };
     let axes = section.take("parallel").map(|entry| keep::parallel(entry, lines, &mut body)).unwrap_or_default();

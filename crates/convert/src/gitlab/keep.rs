@@ -160,19 +160,16 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
             _ => artifact.note(lines.note(entry, FORM)),
         }
     }
-    if let Some(reports) = section.take("reports") {
-        for report in entries(&reports.value).unwrap_or_default() {
-            match (report.key.as_str(), paths(report)) {
-                ("junit", Ok(paths)) if !paths.is_empty() => {
-                    let mut map = Map::default();
-                    map.set("junit", Value::texts(paths), lines.line_of_key(report));
-                    body.set("reports", map, lines.line_of_key(reports));
-                }
-                ("dotenv", _) => {
-                    body.note(lines.note(report, "write `outputs`, and ask for `needs.<job>.outputs.<name>`"))
-                }
-                _ => body.note(lines.note(report, "`reports` has `junit`")),
+    if let Some(entry) = section.take("reports") {
+        let mut reports = Map::default();
+        for report in entries(&entry.value).unwrap_or_default() {
+            match self::report(report, &paths) {
+                Ok((key, paths)) => reports.set(key, Value::texts(paths), lines.line_of_key(report)),
+                Err(why) => body.note(lines.note(report, why)),
             }
+        }
+        if !reports.is_empty() {
+            body.set("reports", reports, lines.line_of_key(entry));
         }
     }
     section.leave(lines, &mut artifact, |key| match key {
@@ -187,6 +184,39 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
     } else {
         body.parts
             .extend(artifact.parts.into_iter().filter(|part| !matches!(part, super::super::draft::Part::Entry(_))));
+    }
+}
+
+/// Returns the key of a report here, and its files. The error says what is there for it.
+fn report(
+    report: &Entry,
+    paths: &dyn Fn(&Entry) -> Result<Vec<String>, String>,
+) -> Result<(&'static str, Vec<String>), String> {
+    let files = |key: &'static str, entry: &Entry| match paths(entry) {
+        Ok(paths) if !paths.is_empty() => Ok((key, paths)),
+        Ok(_) => Err(FORM.to_owned()),
+        Err(name) => Err(unknown(&name)),
+    };
+    match report.key.as_str() {
+        "junit" => files("junit", report),
+        "coverage_report" => {
+            let parts = entries(&report.value).unwrap_or_default();
+            let part = |key: &str| parts.iter().find(|part| part.key == key);
+            match (part("coverage_format").and_then(|format| text(&format.value)), part("path")) {
+                (Some("cobertura"), Some(path)) => files("coverage", path),
+                (Some("cobertura") | None, _) => Err(FORM.to_owned()),
+                (Some(_), _) => {
+                    Err("`coverage` reads Cobertura's XML and lcov: have the tests write one of them".to_owned())
+                }
+            }
+        }
+        // The name that the key had before.
+        "cobertura" => files("coverage", report),
+        "dotenv" => Err("write `outputs`, and ask for `needs.<job>.outputs.<name>`".to_owned()),
+        "sast" | "codequality" | "secret_detection" | "dependency_scanning" | "container_scanning" | "dast" => {
+            Err("`reports` reads findings as SARIF: have the tool write it, and name it under `sarif`".to_owned())
+        }
+        _ => Err("`reports` has `junit`, `coverage` and `sarif`".to_owned()),
     }
 }
 

@@ -9,6 +9,7 @@ mod folder;
 mod gates;
 mod github;
 mod gitlab;
+mod reports;
 
 use longshore_convert as convert;
 use longshore_convert::{Converted, Language};
