@@ -78,6 +78,11 @@ impl ApiError {
         self.status
     }
 
+    /// Whether the caller can do something about it.
+    pub(crate) fn is_about_the_request(&self) -> bool {
+        self.status.is_client_error()
+    }
+
     /// For people.
     pub(crate) fn message(&self) -> &str {
         &self.message

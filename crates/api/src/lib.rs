@@ -31,6 +31,7 @@ mod params;
 mod places;
 mod public_url;
 mod range;
+mod refused_hooks;
 mod repo_changes;
 mod report_views;
 mod reports;

@@ -1,9 +1,12 @@
 //! Checks and writes a repository's settings, for the API and the pages.
 
+use std::time::Duration;
+
 use longshore_core::{
     RepoId, StatusDetail, Strangers, commit_status::NotAStatusDetail, docker::DockerGrant, stranger::NotStrangers,
 };
-use longshore_forge::{CloneUrl, RefName};
+use longshore_forge::{CloneUrl, Forge, NotAForge, RefName};
+use longshore_scheduler::{RequestError, Scheduler};
 use longshore_store::{
     Store,
     repos::{self, Repo, RepoPatch},
@@ -13,6 +16,29 @@ use crate::error::ApiError;
 
 /// The most repositories of submodules that are named, each a repository or all of an owner.
 const MAX_SUBMODULES: usize = 200;
+
+/// How long registering a repository waits for its git host.
+const REACHED_WITHIN: Duration = Duration::from_secs(20);
+
+/// Asks the git host for the repository's branches and tags, as its clone address was just given. Returns the repository
+/// with why it cannot be fetched, if so.
+pub(crate) async fn try_to_reach(store: &Store, scheduler: &Scheduler, repo: Repo) -> Result<Repo, ApiError> {
+    match tokio::time::timeout(REACHED_WITHIN, scheduler.look(repo.id)).await {
+        Ok(Ok(_) | Err(RequestError::GitHost(_))) => {}
+        Ok(Err(error)) => return Err(error.into()),
+        // It is asked again in the background.
+        Err(_) => {
+            let look_error = format!("its git host has not answered within {} s", REACHED_WITHIN.as_secs());
+            return Ok(Repo { look_error: Some(look_error), ..repo });
+        }
+    }
+    Ok(repos::get(store, repo.id).await?.unwrap_or(repo))
+}
+
+/// Parses the word for a forge.
+pub(crate) fn parse_forge(word: &str) -> Result<Forge, ApiError> {
+    word.parse().map_err(|error: NotAForge| ApiError::bad_request(error.to_string()))
+}
 
 pub(crate) async fn apply_patch(store: &Store, id: RepoId, patch: &RepoPatch) -> Result<Repo, ApiError> {
     let mut tx = store.write().await?;

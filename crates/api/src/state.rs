@@ -20,6 +20,7 @@ use crate::{
     pages::site::Site,
     places::Places,
     public_url::{BasePath, PublicUrl},
+    refused_hooks::RefusedHooks,
     request_counts::RequestCounts,
 };
 
@@ -41,6 +42,7 @@ struct Parts {
     forges: Forges,
     describe: Describe,
     large_bodies: Arc<LargeBodies>,
+    refused_hooks: Arc<RefusedHooks>,
     requests: Arc<RequestCounts>,
     places: Arc<Places>,
     tickets: Arc<Tickets>,
@@ -76,6 +78,7 @@ impl AppState {
             forges,
             describe,
             large_bodies: Arc::new(LargeBodies::new()),
+            refused_hooks: Arc::default(),
             requests: Arc::default(),
             places: Arc::default(),
             tickets: Arc::default(),
@@ -110,6 +113,7 @@ parts! {
     forges: Forges,
     describe: Describe,
     large_bodies: Arc<LargeBodies>,
+    refused_hooks: Arc<RefusedHooks>,
     requests: Arc<RequestCounts>,
     places: Arc<Places>,
     event_tails: Arc<Tails<EventShow>>,

@@ -39,6 +39,18 @@ impl Http {
             .build();
         Self(config.into())
     }
+
+    /// Asks for an address, and returns where its answer redirects to, which is not followed. `None` if it does not, or the host does
+    /// not answer. `login` is the value of `Authorization`.
+    #[must_use]
+    pub fn redirect_of(&self, address: &str, login: Option<&str>) -> Option<String> {
+        let mut request = self.0.get(address);
+        if let Some(login) = login {
+            request = request.header(header::AUTHORIZATION, login);
+        }
+        let answer = request.call().ok().filter(|answer| answer.status().is_redirection())?;
+        Some(answer.headers().get(header::LOCATION)?.to_str().ok()?.to_owned())
+    }
 }
 
 impl Default for Http {

@@ -75,7 +75,12 @@ impl CloneUrl {
     pub fn host(&self) -> &str {
         let rest = match self.address.split_once("://") {
             Some((_, rest)) => rest.split('/').next().unwrap_or_default(),
-            None => self.address.split(':').next().unwrap_or_default(),
+            // The short form of an ssh address.
+            None => {
+                let rest = self.address.split_once('@').map_or(self.address.as_str(), |(_, rest)| rest);
+                let end = if rest.starts_with('[') { rest.find(']').map(|end| end + 1) } else { rest.find(':') };
+                return &rest[..end.unwrap_or(rest.len())];
+            }
         };
         rest.rsplit_once('@').map_or(rest, |(_, host)| host)
     }
@@ -221,17 +226,21 @@ impl FromStr for CloneUrl {
 
 /// Parses `git@host:path`, the short form of an ssh address.
 fn short_ssh(text: &str) -> Result<CloneUrl, InvalidCloneUrl> {
-    if let Some((helper, _)) = text.split_once("::") {
+    if let Some((helper, _)) = text.split_once("::").filter(|(helper, _)| !helper.contains('[')) {
         return Err(InvalidCloneUrl::Scheme(helper.chars().take(20).collect()));
     }
-    let parts = text.split_once(':').and_then(|(login, path)| Some((login.split_once('@')?, path)));
+    let parts = text.split_once('@').and_then(|(user, rest)| {
+        // The colons of an IPv6 address stand in brackets.
+        let end = if rest.starts_with('[') { rest.find("]:")? + 1 } else { rest.find(':')? };
+        Some(((user, &rest[..end]), &rest[end + 1..]))
+    });
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     match parts {
         Some(((user, host), path))
             if !user.is_empty()
                 && user.chars().all(plain)
                 && is_host(host)
-                && !host.contains([':', '['])
+                && (is_ipv6(host) || !host.contains([':', '[', ']']))
                 && !path.is_empty()
                 && !path.starts_with('-') =>
         {
@@ -246,6 +255,12 @@ fn short_ssh(text: &str) -> Result<CloneUrl, InvalidCloneUrl> {
 fn is_host(host: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
     !host.is_empty() && !host.starts_with(['-', ':']) && host.chars().all(allowed)
+}
+
+/// Whether a host is an IPv6 address in brackets.
+fn is_ipv6(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    address.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
@@ -284,8 +299,27 @@ mod tests {
     }
 
     #[test]
+    fn the_host_of_an_address_is_found_in_every_form() {
+        for (url, host) in [
+            ("https://me:x@h:8443/a", "h:8443"),
+            ("ssh://git@[::1]:22/a", "[::1]:22"),
+            ("git@h:a/b:c]:d", "h"),
+            ("git@[fd00::2]:a/b.git", "[fd00::2]"),
+        ] {
+            assert_eq!(url.parse::<CloneUrl>().unwrap().host(), host, "{url}");
+        }
+    }
+
+    #[test]
     fn only_http_https_and_ssh_are_taken() {
-        for good in ["http://h/a", "https://h:1/a", "ssh://git@h:22/a", "git@h:a/b.git", "http://[::1]:80/a"] {
+        for good in [
+            "http://h/a",
+            "https://h:1/a",
+            "ssh://git@h:22/a",
+            "git@h:a/b.git",
+            "http://[::1]:80/a",
+            "git@[fd00::2]:a/b.git",
+        ] {
             assert_eq!(good.parse::<CloneUrl>().unwrap().address(), good);
         }
         for (bad, word) in [
@@ -302,6 +336,9 @@ mod tests {
             ("ssh://-x@h/a", "user"),
             ("ssh://a:b@h/a", "password"),
             ("x@-h:a", "is invalid"),
+            ("x@[h]:a", "is invalid"),
+            ("x@[::1", "is invalid"),
+            ("x@h]:a", "is invalid"),
             ("http:///a", "host"),
             ("http://h", "no repository"),
             ("http://a%0ab:c@h/a", "percent"),

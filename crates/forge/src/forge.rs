@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -99,6 +100,16 @@ impl From<Forge> for &'static str {
     fn from(forge: Forge) -> Self {
         forge.as_str()
     }
+}
+
+/// Returns the forge that a delivery's headers are of. Only for messages: whoever sends them chooses them.
+#[must_use]
+pub fn sender_of(headers: &HeaderMap) -> Option<Forge> {
+    // Forgejo sends the headers of Gitea, Gogs and GitHub too, Gitea those of Gogs and GitHub.
+    let in_order =
+        [Forge::Forgejo, Forge::Gitea, Forge::Gogs, Forge::Github, Forge::Gitlab, Forge::Bitbucket, Forge::Git];
+    let sent = |forge: &Forge| headers.contains_key(forge.event_header().unwrap_or(forge.signature_header()));
+    in_order.into_iter().find(sent)
 }
 
 /// A word that names no forge.

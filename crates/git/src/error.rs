@@ -198,11 +198,22 @@ impl GitError {
             "unexpected disconnect",
             "Could not read from remote repository",
         ]) {
-            Self::Unreachable { address, detail }
+            // In a container that is nobody else.
+            let hint = if is_own_machine(url.host()) {
+                "; this host is the machine or container that Longshore runs in"
+            } else {
+                ""
+            };
+            Self::Unreachable { address, detail: format!("{detail}{hint}") }
         } else {
             Self::Failed { operation: "fetch", detail }
         }
     }
+}
+
+/// Whether a host, with its port if one is given, is whoever asks.
+fn is_own_machine(host: &str) -> bool {
+    host.starts_with("127.") || host.starts_with("[::1]") || host.split(':').next() == Some("localhost")
 }
 
 #[cfg(test)]
@@ -217,6 +228,26 @@ mod tests {
         let error = GitError::from_remote(&"git@h:team/app.git".parse().unwrap(), said);
         let text = error.to_string();
         (error, text)
+    }
+
+    #[test]
+    fn a_host_that_is_the_container_itself_is_said_to_be() {
+        let said = |url: &str| {
+            let detail = "fatal: unable to access: Failed to connect".to_owned();
+            GitError::from_remote(&url.parse().unwrap(), detail).to_string()
+        };
+        for own in ["http://localhost:3000/a/b.git", "http://127.0.0.1/a/b.git", "http://[::1]:3000/a/b.git"] {
+            assert!(
+                said(own).contains("this host is the machine or container that Longshore runs in"),
+                "{}",
+                said(own)
+            );
+        }
+        assert!(
+            !said("https://forge.example/a/b.git").contains("this host"),
+            "{}",
+            said("https://forge.example/a/b.git")
+        );
     }
 
     #[test]

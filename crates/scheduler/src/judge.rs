@@ -20,6 +20,7 @@ use longshore_store::{
 };
 
 use crate::{
+    moved,
     prepare::{Origin, PassedOver, Planner, Prepared, What},
     renames::{self, Renamed},
     schedules::Schedules,
@@ -250,7 +251,7 @@ async fn judge_event(
         return Ok(JudgedEvent { closed, subject, announced, ..verdict.into() });
     }
     let must_be_held = !origin.wanted.held_by().is_empty();
-    let prepared = async {
+    let prepare = async |repo: &Repo, origin: Origin| {
         let prepared = planner.prepare(repo, origin).await?;
         // Each matters only in the case that it is asked in.
         let is_there = match &told {
@@ -265,7 +266,13 @@ async fn judge_event(
         };
         Ok::<_, GitError>((prepared, OnRemote { is_there, moved_on }))
     };
-    let (Prepared { what, schedules, passed_over }, on_remote) = match prepared.await {
+    let mut prepared = prepare(repo, origin.clone()).await;
+    if let Err(GitError::Redirect { .. }) = &prepared
+        && let Some(moved) = moved::follow(store, &planner.forges, repo).await?
+    {
+        prepared = prepare(&moved, origin).await;
+    }
+    let (Prepared { what, schedules, passed_over }, on_remote) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             let reason = error.to_string();

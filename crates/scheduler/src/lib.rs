@@ -14,6 +14,7 @@ mod ingest;
 mod judge;
 mod look;
 mod manual;
+mod moved;
 mod outsiders;
 mod prepare;
 mod renames;

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     by_repo::{RepoTasks, catch_panic, pause_after},
+    moved,
     prepare::{Planner, clone_url},
     scheduler::{RequestError, not_found},
     schedules::until_schedules_change,
@@ -166,11 +167,17 @@ async fn note_failure(store: &Store, repo: &Repo, reason: &str) -> Result<(), St
 async fn compare_with(store: &Store, planner: &Planner, repo: &Repo) -> Result<(Found, usize), RequestError> {
     // Read first: what is told meanwhile is not taken for missing.
     let told = looks::told(store, repo.id).await?;
-    let asked = async {
+    let ask = async |repo: &Repo| {
         let mirror = planner.mirrors.mirror(repo.id).await?;
         mirror.remote_refs(&clone_url(repo)?).await
     };
-    let remote = asked.await.map_err(|error: GitError| git_error(error))?;
+    let mut remote = ask(repo).await;
+    if let Err(GitError::Redirect { .. }) = &remote
+        && let Some(moved) = moved::follow(store, &planner.forges, repo).await?
+    {
+        remote = ask(&moved).await;
+    }
+    let remote = remote.map_err(git_error)?;
     let is_first = repo.looked_at.is_none();
     Ok((compare(&told, &remote, is_first), remote.len()))
 }

@@ -23,7 +23,7 @@ use longshore_pipeline::{Checked, Planned, RepoFacts, SourceFile, TemplateFiles}
 pub(crate) const MAIN: &str = "main";
 
 /// What is known before git is asked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Origin {
     pub(crate) name: EventName,
     /// The full name.

@@ -43,6 +43,7 @@ mod page;
 pub mod people;
 mod pull_requests;
 mod queue;
+pub mod refused_hooks;
 pub mod registries;
 mod removals;
 mod report_removals;

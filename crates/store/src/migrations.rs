@@ -44,6 +44,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     31 "engine_room" "0031_engine_room.sql"
     40 "deploy_keys" "0040_deploy_keys.sql"
     41 "report_readings" "0041_report_readings.sql"
+    42 "refused_hooks" "0042_refused_hooks.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

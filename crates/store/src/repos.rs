@@ -102,6 +102,9 @@ pub struct NewRepo {
 /// What to change; `None` keeps a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RepoPatch {
+    pub name: Option<String>,
+    /// The caller has checked it. Not of a repository that belongs to a connection, whose forge it is.
+    pub forge: Option<String>,
     pub clone_url: Option<String>,
     pub public: Option<bool>,
     /// `Some(None)` means: the default branch that the forge names.
@@ -156,10 +159,7 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
     .execute(tx.conn())
     .await
     .map_err(StoreError::from)
-    .map_err(|error| match error.is_unique_violation() {
-        true => StoreError::Conflict(format!("a repository named `{}` already exists", new.name)),
-        false => error,
-    })?;
+    .map_err(|error| taken(error, &new.name))?;
     note_change(tx, id);
     Ok(Repo {
         seq: done.last_insert_rowid(),
@@ -249,6 +249,28 @@ pub async fn public_of(store: &Store, ids: &[RepoId]) -> Result<HashSet<RepoId>,
     query.build().fetch_all(store.readers()).await?.iter().map(|row| row::parsed(row, "id")).collect()
 }
 
+fn taken(error: StoreError, name: &str) -> StoreError {
+    match error.is_unique_violation() {
+        true => StoreError::Conflict(format!("a repository named `{name}` already exists")),
+        false => error,
+    }
+}
+
+/// Changes the forge of a repository. What the old one has told of it counts for nothing any more.
+async fn change_forge(tx: &mut WriteTx, id: RepoId, forge: &str) -> Result<(), StoreError> {
+    let found = sqlx::query("SELECT forge, connection FROM repos WHERE id = ?").bind(id.to_string());
+    let found = found.fetch_optional(tx.conn()).await?.ok_or(StoreError::NotFound("repository"))?;
+    if found.try_get::<String, _>("forge")? == forge {
+        return Ok(());
+    }
+    if found.try_get::<Option<String>, _>("connection")?.is_some() {
+        return Err(StoreError::Conflict("the repository belongs to a connection, and so to its forge".to_owned()));
+    }
+    let update = sqlx::query("UPDATE repos SET forge = ?, forge_id = NULL WHERE id = ?").bind(forge);
+    update.bind(id.to_string()).execute(tx.conn()).await?;
+    Ok(())
+}
+
 /// Changes a repository. [`StoreError::NotFound`] if there is none.
 pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Repo, StoreError> {
     if patch.renew_hook_secret {
@@ -270,6 +292,14 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
         .bind(id.to_string())
         .execute(tx.conn())
         .await?;
+    }
+    if let Some(forge) = &patch.forge {
+        change_forge(tx, id, forge).await?;
+    }
+    if let Some(name) = &patch.name {
+        check_name(name)?;
+        let renamed = sqlx::query("UPDATE repos SET name = ? WHERE id = ?").bind(name).bind(id.to_string());
+        renamed.execute(tx.conn()).await.map_err(StoreError::from).map_err(|error| taken(error, name))?;
     }
     let row = sqlx::query(
         "UPDATE repos SET public = coalesce(?, public), default_branch = iif(?, ?, default_branch),

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode},
 };
-use longshore_core::{RepoId, Timestamp};
+use longshore_core::{DeliveryId, RepoId, Timestamp};
 use longshore_forge::{Forge, delivery_key, signature};
 use longshore_store::{
     Store,
@@ -25,6 +25,7 @@ use crate::{
     body::{LargeBodies, discard, read},
     error::{ApiError, ErrorBody},
     params::Path,
+    refused_hooks::{RefusedHooks, explain, is_form},
 };
 
 /// The longest body. GitHub sends none longer.
@@ -36,7 +37,7 @@ const MAX_EVENT_LEN: usize = 100;
 pub(crate) struct AcceptedBody {
     /// The delivery's ID; `/api/v1/deliveries/{id}` shows its result.
     #[schema(value_type = String, format = "uuid")]
-    delivery: longshore_core::DeliveryId,
+    delivery: DeliveryId,
 }
 
 /// Receives a forge's webhook
@@ -59,6 +60,7 @@ pub(crate) struct AcceptedBody {
 pub(crate) async fn receive(
     State(store): State<Store>,
     State(large_bodies): State<Arc<LargeBodies>>,
+    State(refused_hooks): State<Arc<RefusedHooks>>,
     id: Result<Path<RepoId>, ApiError>,
     headers: HeaderMap,
     body: Body,
@@ -71,17 +73,36 @@ pub(crate) async fn receive(
             return Err(error);
         }
     };
+    let (id, name) = (repo.id, repo.name.clone());
+    let accepted = accept(&store, &large_bodies, repo, headers, body, received_at).await;
+    if let Err(error) = &accepted
+        && error.is_about_the_request()
+    {
+        refused_hooks.tell(&store, id, &name, error.message()).await;
+    }
+    Ok((StatusCode::ACCEPTED, axum::Json(AcceptedBody { delivery: accepted? })))
+}
+
+/// Checks a call of a repository's webhook, and puts it into the inbox.
+async fn accept(
+    store: &Store,
+    large_bodies: &LargeBodies,
+    repo: Repo,
+    headers: HeaderMap,
+    body: Body,
+    received_at: Timestamp,
+) -> Result<DeliveryId, ApiError> {
     let forge: Forge = repo.forge.parse().map_err(ApiError::internal)?;
     if let Err(error) = signature::check_headers(forge, &headers) {
         discard(body);
-        return Err(ApiError::unauthorized(error.to_string()));
+        return Err(ApiError::unauthorized(explain(&error, forge, &headers)));
     }
-    let body = read(body, BODY_LIMIT, &large_bodies).await?;
+    let body = read(body, BODY_LIMIT, large_bodies).await?;
     let id = repo.id;
     // Hashing 25 MiB takes longer than a handler may block its thread.
     let delivery = tokio::task::spawn_blocking(move || {
         signature::verify(forge, &headers, &body, repo.hook_secret.expose()?.as_bytes())
-            .map_err(|error| ApiError::unauthorized(error.to_string()))?;
+            .map_err(|error| ApiError::unauthorized(explain(&error, forge, &headers)))?;
         check_json(&headers, &body)?;
         let event = event_name(forge, &headers)?;
         let key = delivery_key(forge, &headers, &body);
@@ -92,7 +113,7 @@ pub(crate) async fn receive(
     let mut tx = store.write().await?;
     let accepted = deliveries::accept(&mut tx, &delivery).await?;
     tx.commit().await?;
-    Ok((StatusCode::ACCEPTED, axum::Json(AcceptedBody { delivery: accepted.id })))
+    Ok(accepted.id)
 }
 
 async fn find_repo(store: &Store, id: Result<Path<RepoId>, ApiError>) -> Result<Repo, ApiError> {
@@ -103,10 +124,7 @@ async fn find_repo(store: &Store, id: Result<Path<RepoId>, ApiError>) -> Result<
 /// Checks only that the body is JSON. Nothing is kept, and the depth is limited.
 fn check_json(headers: &HeaderMap, body: &[u8]) -> Result<(), ApiError> {
     let Err(error) = serde_json::from_slice::<IgnoredAny>(body) else { return Ok(()) };
-    let form = headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|v| v.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
-    let help = if form { ": set the webhook's content type to application/json" } else { "" };
+    let help = if is_form(headers) { ": set the webhook's content type to application/json" } else { "" };
     Err(ApiError::bad_request(format!("the request body is not JSON{help} ({error})")))
 }
 

@@ -7,8 +7,10 @@ use longshore_core::{
     docker::DockerGrant,
 };
 use longshore_forge::Forge;
+use longshore_scheduler::Scheduler;
 use longshore_store::{
     Store,
+    refused_hooks::{self, RefusedHook},
     repos::{self, NewRepo, Repo, RepoPatch},
 };
 use serde::{Deserialize, Serialize};
@@ -22,8 +24,8 @@ use crate::{
     params::{Path, Query, page_limit, parse_before},
     public_url::PublicUrl,
     repo_changes::{
-        apply_patch, check_branch, check_clone_url, check_docker, check_submodules, parse_statuses, parse_strangers,
-        without_credentials,
+        apply_patch, check_branch, check_clone_url, check_docker, check_submodules, parse_forge, parse_statuses,
+        parse_strangers, try_to_reach, without_credentials,
     },
     views::Page,
 };
@@ -64,8 +66,11 @@ pub(crate) struct RepoView {
     /// When its branches and tags were last looked at for pushes that no webhook told of.
     #[schema(value_type = Option<String>, format = DateTime)]
     looked_at: Option<Timestamp>,
-    /// Why that was not possible since.
+    /// Why that was not possible since. Right after the repository was registered: why it cannot be fetched.
     look_error: Option<String>,
+    /// The newest call of its webhook, if that was refused. Only where one repository is asked for
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused_hook: Option<RefusedHookView>,
     /// Which jobs may have Docker: `false` for none, `{"branches": [...]}` for those of these branches (a guarded API), `"raw"` for
     /// all, also with the engine's own socket
     #[schema(value_type = Value, example = json!({ "branches": ["main"] }))]
@@ -74,6 +79,22 @@ pub(crate) struct RepoView {
     deploy_key: Option<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+}
+
+/// A call of the webhook that was refused.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RefusedHookView {
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// What is wrong, and what to change
+    reason: String,
+}
+
+/// Returns a repository with what is known of its webhook.
+async fn view(store: &Store, public_url: &PublicUrl, repo: Repo) -> Result<RepoView, ApiError> {
+    let refused = refused_hooks::newest(store, repo.id).await?;
+    let refused_hook = refused.map(|RefusedHook { at, reason }| RefusedHookView { at, reason });
+    Ok(RepoView { refused_hook, ..RepoView::new(public_url, repo) })
 }
 
 impl RepoView {
@@ -95,6 +116,7 @@ impl RepoView {
             submodules: repo.submodules,
             looked_at: repo.looked_at,
             look_error: repo.look_error,
+            refused_hook: None,
             docker: repo.docker,
             deploy_key: repo.deploy_key.map(|key| key.public),
             created_at: repo.created_at,
@@ -138,7 +160,11 @@ pub(crate) async fn list(
     if let Some(name) = &query.name {
         let repo = repos::by_name(&store, name).await?;
         let repo = repo.filter(|repo| caller.may(Action::See, object_of(repo)));
-        return Ok(Json(Page::single(repo.map(|repo| RepoView::new(&public_url, repo)))));
+        let shown = match repo {
+            Some(repo) => Some(view(&store, &public_url, repo).await?),
+            None => None,
+        };
+        return Ok(Json(Page::single(shown)));
     }
     let page = repos::list(&store, &caller.visible(), before, limit).await?;
     Ok(Json(Page::from_page(page, |repo| RepoView::new(&public_url, repo))))
@@ -177,6 +203,7 @@ pub(crate) async fn create(
     State(store): State<Store>,
     State(public_url): State<PublicUrl>,
     State(forges): State<Forges>,
+    State(scheduler): State<Scheduler>,
     request: JsonRequest,
 ) -> Result<(StatusCode, Json<RepoView>), ApiError> {
     let (caller, new): (_, CreateRepo) = request.parse(Action::AddRepo, Object::Server).await?;
@@ -195,10 +222,7 @@ pub(crate) async fn create(
     let Some(clone_url) = new.clone_url else {
         return Err(ApiError::bad_request("give `clone_url`, or the `connection` that knows the repository"));
     };
-    let forge = match &new.forge {
-        Some(word) => word.parse::<Forge>().map_err(|error| ApiError::bad_request(error.to_string()))?,
-        None => Forge::Git,
-    };
+    let forge = new.forge.as_deref().map_or(Ok(Forge::Git), parse_forge)?;
     check_clone_url(&clone_url)?;
     check_branch(new.default_branch.as_deref())?;
     let new = NewRepo {
@@ -212,6 +236,8 @@ pub(crate) async fn create(
     let repo = repos::create(&mut tx, &new, Timestamp::now()).await?;
     tx.commit().await?;
     tracing::info!(repo = %repo.id, name = repo.name, by = caller.name(), "a repository was registered");
+    let hook_secret = repo.hook_secret.clone();
+    let repo = Repo { hook_secret, ..try_to_reach(&store, &scheduler, repo).await? };
     Ok((StatusCode::CREATED, Json(RepoView::with_secret(&public_url, repo)?)))
 }
 
@@ -228,12 +254,17 @@ pub(crate) async fn get(
     Path(id): Path<RepoId>,
 ) -> Result<Json<RepoView>, ApiError> {
     let repo = caller.repo(&store, id).await?;
-    Ok(Json(RepoView::new(&public_url, repo)))
+    view(&store, &public_url, repo).await.map(Json)
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PatchRepo {
+    /// `name` or `owner/name`. Takes the right to change clone addresses
+    name: Option<String>,
+    /// The forge whose webhooks it gets: `git`, `github`, `gitea`, `forgejo`, `gitlab`, `bitbucket` or `gogs`. Takes the right to change
+    /// clone addresses
+    forge: Option<String>,
     clone_url: Option<String>,
     public: Option<bool>,
     /// Empty: as the forge reports it
@@ -261,11 +292,15 @@ pub(crate) struct PatchRepo {
 #[utoipa::path(
     patch, path = "/api/v1/repos/{repo}", tag = "repositories", security(("token" = ["admin"])),
     params(("repo" = String, Path, description = "The repository's ID")), request_body = PatchRepo,
-    responses((status = 200, body = RepoView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
+    responses(
+        (status = 200, body = RepoView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, description = "The name is already in use, or the forge is that of a connection", body = ErrorBody),
+    ),
 )]
 pub(crate) async fn patch(
     State(store): State<Store>,
     State(public_url): State<PublicUrl>,
+    State(scheduler): State<Scheduler>,
     id: Result<Path<RepoId>, ApiError>,
     request: JsonRequest,
 ) -> Result<Json<RepoView>, ApiError> {
@@ -275,6 +310,9 @@ pub(crate) async fn patch(
     if let Some(url) = &patch.clone_url {
         caller.require(Action::PointRepo, Object::Server)?;
         check_clone_url(url)?;
+    }
+    if patch.name.is_some() || patch.forge.is_some() {
+        caller.require(Action::PointRepo, Object::Server)?;
     }
     if let Some(submodules) = &patch.submodules {
         caller.require(Action::PointRepo, Object::Server)?;
@@ -286,7 +324,10 @@ pub(crate) async fn patch(
     }
     let default_branch = patch.default_branch.map(|branch| Some(branch).filter(|branch| !branch.is_empty()));
     check_branch(default_branch.as_ref().and_then(Option::as_deref))?;
+    let points_elsewhere = patch.clone_url.is_some();
     let patch = RepoPatch {
+        name: patch.name,
+        forge: patch.forge.as_deref().map(parse_forge).transpose()?.map(|forge| forge.as_str().to_owned()),
         clone_url: patch.clone_url,
         public: patch.public,
         default_branch,
@@ -297,9 +338,12 @@ pub(crate) async fn patch(
         docker: patch.docker,
         renew_hook_secret: false,
     };
-    let repo = apply_patch(&store, id, &patch).await?;
+    let mut repo = apply_patch(&store, id, &patch).await?;
     tracing::info!(repo = %id, by = caller.name(), "a repository was changed");
-    Ok(Json(RepoView::new(&public_url, repo)))
+    if points_elsewhere {
+        repo = try_to_reach(&store, &scheduler, repo).await?;
+    }
+    view(&store, &public_url, repo).await.map(Json)
 }
 
 /// Removes a repository with its deliveries, builds and logs, and the webhook that a connection set up for it

@@ -10,6 +10,7 @@ use longshore_scheduler::{RequestError, Scheduler};
 use longshore_store::{
     builds,
     deliveries::{self, Delivery, DeliveryStatus},
+    refused_hooks::{self, RefusedHook},
 };
 use serde::Deserialize;
 
@@ -44,6 +45,8 @@ pub(crate) struct Deliveries {
     looked_at: Option<Timestamp>,
     /// What a look that was just asked for found.
     looked: Option<String>,
+    /// The newest call of the webhook, if that was refused.
+    refused_hook: Option<RefusedHook>,
 }
 
 struct Row {
@@ -89,6 +92,7 @@ pub(crate) async fn show(
         next: page.next,
         first_page: before.is_none(),
         looked_at: repo.looked_at,
+        refused_hook: refused_hooks::newest(&site.store, id).await?,
         looked: query.found.map(|found| say_found(found, query.left_out.unwrap_or(0))),
     }))
 }

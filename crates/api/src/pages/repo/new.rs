@@ -10,6 +10,7 @@ use longshore_core::{
     access::{Action, Object},
 };
 use longshore_forge::Forge;
+use longshore_scheduler::Scheduler;
 use longshore_store::repos::{self, NewRepo, Repo};
 use serde::Deserialize;
 
@@ -23,7 +24,7 @@ use crate::{
         site::Site,
         visitor::Visitor,
     },
-    repo_changes::{check_branch, check_clone_url},
+    repo_changes::{check_branch, check_clone_url, parse_forge, try_to_reach},
 };
 
 #[derive(Template)]
@@ -50,12 +51,16 @@ fn page(site: &Site, visitor: &Visitor, form: NewForm, refused: Option<String>) 
 }
 
 impl NewPage {
-    /// Returns each forge's identifier and name.
     fn forges(&self) -> [(&'static str, &'static str); 7] {
-        let in_order =
-            [Forge::Forgejo, Forge::Gitea, Forge::Github, Forge::Gitlab, Forge::Bitbucket, Forge::Gogs, Forge::Git];
-        in_order.map(|forge| (forge.as_str(), forge.shown()))
+        forges()
     }
+}
+
+/// Returns each forge's identifier and name, as forms list them.
+pub(super) fn forges() -> [(&'static str, &'static str); 7] {
+    let in_order =
+        [Forge::Forgejo, Forge::Gitea, Forge::Github, Forge::Gitlab, Forge::Bitbucket, Forge::Gogs, Forge::Git];
+    in_order.map(|forge| (forge.as_str(), forge.shown()))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -70,12 +75,15 @@ pub(crate) struct NewForm {
 
 pub(crate) async fn create(
     State(site): State<Site>,
+    State(scheduler): State<Scheduler>,
     Post { visitor, form }: Post<NewForm>,
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Action::AddRepo, Object::Server)?;
     match register(&site, &form).await {
         Ok(repo) => {
             tracing::info!(repo = %repo.id, name = repo.name, by = visitor.caller.name(), "a repository was registered");
+            let hook_secret = repo.hook_secret.clone();
+            let repo = Repo { hook_secret, ..try_to_reach(&site.store, &scheduler, repo).await? };
             webhook_page(&site, &visitor, &repo, true)
         }
         Err(error) => {
@@ -86,7 +94,7 @@ pub(crate) async fn create(
 }
 
 async fn register(site: &Site, form: &NewForm) -> Result<Repo, ApiError> {
-    let forge: Forge = form.forge.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
+    let forge = parse_forge(&form.forge)?;
     let default_branch = Some(form.default_branch.trim()).filter(|branch| !branch.is_empty());
     let clone_url = form.clone_url.trim().to_owned();
     check_clone_url(&clone_url)?;

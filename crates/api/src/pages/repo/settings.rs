@@ -10,6 +10,7 @@ use longshore_core::{
     access::{Action, Object},
     docker::DockerGrant,
 };
+use longshore_scheduler::Scheduler;
 use longshore_store::{
     connections,
     repos::{Repo, RepoPatch},
@@ -19,7 +20,7 @@ use serde::Deserialize;
 
 use super::{
     frame::{Frame, Tab},
-    new::webhook_page,
+    new::{forges, webhook_page},
 };
 use crate::{
     auth::object_of,
@@ -36,7 +37,8 @@ use crate::{
     },
     params::Path,
     repo_changes::{
-        apply_patch, check_branch, check_clone_url, check_docker, check_submodules, parse_statuses, parse_strangers,
+        apply_patch, check_branch, check_clone_url, check_docker, check_submodules, parse_forge, parse_statuses,
+        parse_strangers, try_to_reach,
     },
     secret_changes::parse_name,
 };
@@ -55,6 +57,8 @@ pub(crate) struct Settings {
     deploy_key: Option<deploy_key_view::Part>,
     secrets: Vec<Secret>,
     form: SettingsForm,
+    /// Whether the visitor may change its name, its forge and its clone address.
+    points: bool,
     /// Whether the visitor may say which jobs have Docker.
     grants_docker: bool,
     /// The secret form as sent, without its value, which is shown to nobody, not even to its sender.
@@ -76,6 +80,10 @@ pub(super) enum Form {
 }
 
 impl Settings {
+    fn forges(&self) -> [(&'static str, &'static str); 7] {
+        forges()
+    }
+
     fn refused(&self, form: Form) -> Option<&str> {
         self.refused.as_ref().filter(|(of, _)| *of == form).map(|(_, why)| why.as_str())
     }
@@ -107,6 +115,8 @@ async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<Settings, Ap
     let repo = visitor.caller.repo_to(&site.store, Action::ChangeRepo, id).await?;
     visitor.caller.require(Action::ManageSecrets, object_of(&repo))?;
     let form = SettingsForm {
+        name: repo.name.clone(),
+        forge: repo.forge.clone(),
         clone_url: String::new(),
         default_branch: repo.default_branch.clone().unwrap_or_default(),
         public: repo.public.then(String::new),
@@ -146,6 +156,7 @@ async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<Settings, Ap
         secrets: secrets::list(&site.store, id).await?,
         repo: Frame::new(visitor, &repo, Tab::Settings),
         form,
+        points: visitor.caller.require(Action::PointRepo, Object::Server).is_ok(),
         grants_docker,
         secret: SecretForm::default(),
         unmasked: None,
@@ -168,6 +179,12 @@ pub(super) async fn refused_page(
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct SettingsForm {
+    /// Empty keeps the stored one.
+    #[serde(default)]
+    name: String,
+    /// Empty keeps the stored one.
+    #[serde(default)]
+    forge: String,
     /// Empty keeps the stored one, whose credentials are not shown.
     #[serde(default)]
     clone_url: String,
@@ -210,11 +227,12 @@ impl SettingsForm {
 
 pub(crate) async fn change(
     State(site): State<Site>,
+    State(scheduler): State<Scheduler>,
     Path(id): Path<RepoId>,
     Post { visitor, form }: Post<SettingsForm>,
 ) -> Result<Response, ApiError> {
     let repo = visitor.caller.repo_to(&site.store, Action::ChangeRepo, id).await?;
-    if let Err(error) = save(&site, &visitor, &repo, &form).await {
+    if let Err(error) = save(&site, &scheduler, &visitor, repo, &form).await {
         let Refused { status, why } = refused(error)?;
         let page = Settings { form, refused: Some((Form::Settings, why)), ..page(&site, &visitor, id).await? };
         return Ok((status, Html(page)).into_response());
@@ -223,8 +241,19 @@ pub(crate) async fn change(
     Ok(see_other(&format!("/repos/{id}/settings")))
 }
 
-async fn save(site: &Site, visitor: &Visitor, repo: &Repo, form: &SettingsForm) -> Result<(), ApiError> {
+async fn save(
+    site: &Site,
+    scheduler: &Scheduler,
+    visitor: &Visitor,
+    repo: Repo,
+    form: &SettingsForm,
+) -> Result<(), ApiError> {
     let given = |text: &str| Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned);
+    let name = given(&form.name).filter(|name| *name != repo.name);
+    let forge = given(&form.forge).filter(|forge| *forge != repo.forge);
+    if name.is_some() || forge.is_some() {
+        visitor.caller.require(Action::PointRepo, Object::Server)?;
+    }
     let (clone_url, default_branch) = (given(&form.clone_url), given(&form.default_branch));
     if let Some(url) = &clone_url {
         visitor.caller.require(Action::PointRepo, Object::Server)?;
@@ -244,7 +273,10 @@ async fn save(site: &Site, visitor: &Visitor, repo: &Repo, form: &SettingsForm) 
         visitor.caller.require(Action::GrantDocker, Object::Server)?;
         check_docker(grant)?;
     }
+    let points_elsewhere = clone_url.is_some();
     let patch = RepoPatch {
+        name,
+        forge: forge.as_deref().map(parse_forge).transpose()?.map(|forge| forge.as_str().to_owned()),
         clone_url,
         public: Some(form.public.is_some()),
         default_branch: Some(default_branch),
@@ -255,7 +287,11 @@ async fn save(site: &Site, visitor: &Visitor, repo: &Repo, form: &SettingsForm) 
         docker,
         renew_hook_secret: false,
     };
-    apply_patch(&site.store, repo.id, &patch).await?;
+    let repo = apply_patch(&site.store, repo.id, &patch).await?;
+    if points_elsewhere {
+        // Its pages say whether it can be fetched.
+        try_to_reach(&site.store, scheduler, repo).await?;
+    }
     Ok(())
 }
 
