@@ -6,61 +6,11 @@ mod support;
 
 use std::process::{Command, Output};
 
-use support::{engine, server, world::one_step};
-
-/// A working tree with its own instance name on the engine. When dropped, removes what its runs left there.
-struct Tree {
-    dir: tempfile::TempDir,
-    instance: String,
-}
-
-impl Tree {
-    fn empty() -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        let instance = dir.path().file_name().expect("a name").to_string_lossy().replace('.', "t").to_lowercase();
-        Self { dir, instance }
-    }
-
-    fn new(pipeline: &str) -> Self {
-        let tree = Self::empty();
-        tree.write(".longshore.yml", pipeline);
-        tree
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.dir.path().join(name);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(path, text).expect("written");
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(server::program());
-        command
-            .args(args)
-            .current_dir(self.dir.path())
-            .env("LONGSHORE_DOCKER_HOST", engine::docker_host())
-            .env("LONGSHORE_INSTANCE", &self.instance);
-        command
-    }
-
-    fn longshore(&self, args: &[&str]) -> Output {
-        self.command(args).output().expect("the program runs")
-    }
-
-    fn exit_code(&self, args: &[&str]) -> Option<i32> {
-        self.longshore(args).status.code()
-    }
-}
-
-impl Drop for Tree {
-    fn drop(&mut self) {
-        engine::remove_all(&self.instance);
-    }
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
+use support::{
+    engine, server,
+    tree::{Tree, out},
+    world::one_step,
+};
 
 #[test]
 fn a_run_takes_the_working_tree_as_it_is_and_prints_a_prefixed_log() {
@@ -138,7 +88,7 @@ fn what_a_server_refuses_to_read_is_refused_by_lint_and_run() {
     let tree = Tree::empty();
     tree.write(".longshore/a.yml", &one_step("true"));
     assert_eq!(tree.exit_code(&["lint"]), Some(0));
-    std::os::unix::fs::symlink("a.yml", tree.dir.path().join(".longshore/b.yml")).unwrap();
+    std::os::unix::fs::symlink("a.yml", tree.path().join(".longshore/b.yml")).unwrap();
     for path in [".", ".longshore/b.yml"] {
         let output = tree.longshore(&["lint", "--format", "json", path]);
         assert_eq!(output.status.code(), Some(1), "{path}");
@@ -152,7 +102,7 @@ fn what_a_server_refuses_to_read_is_refused_by_lint_and_run() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(2) && said.contains("LS041") && said.contains("is a symbolic link"), "{said}");
 
-    std::fs::remove_file(tree.dir.path().join(".longshore/b.yml")).unwrap();
+    std::fs::remove_file(tree.path().join(".longshore/b.yml")).unwrap();
     tree.write(".longshore.yml", &one_step("true"));
     let found = findings(&tree.longshore(&["lint", "--format", "json"]));
     assert!(found.len() == 1 && found[0].0 == "LS041" && found[0].2.contains("remove one of them"), "{found:?}");
@@ -163,7 +113,7 @@ fn findings_name_files_as_whoever_asks_can_open_them() {
     let tree = Tree::empty();
     tree.write("sub/.longshore/a.yml", "jobs: { a: { imgae: x, use: ./ci/t.yml } }\n");
     tree.write("sub/ci/t.yml", "job: { image: x, stepz: [] }\n");
-    let absolute = tree.dir.path().join("sub").display().to_string();
+    let absolute = tree.path().join("sub").display().to_string();
     for (path, expected) in
         [("sub", "sub/"), ("sub/", "sub/"), ("./sub", "./sub/"), ("sub/.longshore/a.yml", "sub/"), (&absolute, "sub/")]
     {
@@ -172,7 +122,7 @@ fn findings_name_files_as_whoever_asks_can_open_them() {
         for name in [".longshore/a.yml", "ci/t.yml"] {
             assert!(files.contains(&format!("{expected}{name}").as_str()), "{path}: {found:?}");
         }
-        assert!(files.iter().all(|file| tree.dir.path().join(file).is_file()), "{path}: {found:?}");
+        assert!(files.iter().all(|file| tree.path().join(file).is_file()), "{path}: {found:?}");
     }
     let human = out(&tree.longshore(&["lint", "sub"]));
     let sarif = out(&tree.longshore(&["lint", "sub", "--format", "sarif"]));
@@ -195,7 +145,7 @@ fn below_a_repositorys_top_lint_and_run_say_where_its_pipeline_is() {
     tree.write(".longshore.yml", &one_step("true"));
     for command in ["lint", "run"] {
         let said = said(&[command, "src"]);
-        let top = format!("the repository's top has one, name that folder: {}\n", tree.dir.path().display());
+        let top = format!("the repository's top has one, name that folder: {}\n", tree.path().display());
         assert!(said.contains(&top), "{command}: {said}");
     }
 }
@@ -231,7 +181,7 @@ jobs:
   here: {{ image: {image}, if: event.branch == repo.default-branch, steps: [run: 'echo on $CI_REPO_DEFAULT_BRANCH'] }}
 "
     ));
-    let made = Command::new("git").args(["init", "-q", "-b", "trunk"]).current_dir(tree.dir.path()).status().unwrap();
+    let made = Command::new("git").args(["init", "-q", "-b", "trunk"]).current_dir(tree.path()).status().unwrap();
     assert!(made.success());
     let log = out(&tree.longshore(&["run"]));
     assert!(log.contains("on trunk"), "{log}");
@@ -252,11 +202,11 @@ fn a_run_hands_on_the_proxies_of_the_docker_client_and_an_authority_of_ones_own(
         }
         command
             .arg("run")
-            .current_dir(tree.dir.path())
+            .current_dir(tree.path())
             .env("LONGSHORE_DOCKER_HOST", engine::docker_host())
             .env("LONGSHORE_INSTANCE", &tree.instance)
-            .env("LONGSHORE_CA_FILE", tree.dir.path().join("ca.pem"))
-            .env("DOCKER_CONFIG", tree.dir.path().join(config))
+            .env("LONGSHORE_CA_FILE", tree.path().join("ca.pem"))
+            .env("DOCKER_CONFIG", tree.path().join(config))
             .env("HTTPS_PROXY", "http://secure:3129");
         let output = command.output().expect("the program runs");
         (out(&output), String::from_utf8_lossy(&output.stderr).into_owned())

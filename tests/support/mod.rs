@@ -20,6 +20,7 @@ pub mod nginx;
 pub mod registry;
 pub mod server;
 pub mod sshd;
+pub mod tree;
 pub mod world;
 
 use std::time::{Duration, Instant};

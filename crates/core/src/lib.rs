@@ -6,6 +6,7 @@
 pub mod access;
 pub mod artifact;
 pub mod cache;
+pub mod capability;
 pub mod commit_status;
 pub mod denied;
 pub mod diagnostic;

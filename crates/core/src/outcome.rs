@@ -61,6 +61,8 @@ pub enum ErrorKind {
     NotApproved,
     /// The job asks for Docker, which is not granted to it.
     DockerNotGranted,
+    /// The job asks for capabilities that the server's settings do not allow it.
+    CapabilityNotGranted,
     /// An expression of the job has no value.
     Expression,
     /// A service of the job ended early, could not be started, or was not ready in time.
@@ -97,6 +99,7 @@ impl ErrorKind {
             | Self::SecretMissing
             | Self::NotApproved
             | Self::DockerNotGranted
+            | Self::CapabilityNotGranted
             | Self::Expression
             | Self::ArtifactsFailed
             | Self::ArtifactMissing => false,

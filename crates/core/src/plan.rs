@@ -93,6 +93,9 @@ pub struct JobPlan {
     /// What its containers can reach.
     #[serde(default, skip_serializing_if = "is_default_network")]
     pub network: Network,
+    /// Capabilities that it asks for beyond those of every job.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
     /// The environment of every step: `CI_*`, then the pipeline's variables, then the job's. Later ones override.
     pub env: BTreeMap<String, Template>,
     /// The secrets that the job gets. No others leave the store for it.

@@ -144,7 +144,13 @@ impl Common<'_> {
                 privileged: Some(false),
                 ipc_mode: Some("private".to_owned()),
                 cap_drop: Some(vec!["ALL".to_owned()]),
-                cap_add: Some(CAPABILITIES.iter().map(|&name| name.to_owned()).collect()),
+                cap_add: Some(
+                    CAPABILITIES
+                        .iter()
+                        .map(|&name| name.to_owned())
+                        .chain(limits.capabilities.iter().cloned())
+                        .collect(),
+                ),
                 security_opt: Some(vec!["no-new-privileges".to_owned()]),
                 pids_limit: Some(i64::from(limits.pids)),
                 memory,

@@ -143,6 +143,31 @@ impl Executor {
         removed
     }
 
+    /// Removes what there is of these jobs of this instance, running or not, with the sandboxes that they are in.
+    ///
+    /// # Errors
+    /// Those of the engine, for the lists.
+    pub async fn remove_jobs(&self, jobs: &BTreeSet<JobId>) -> Result<Removed, EngineError> {
+        let mut found = self.engine.list(Some(self.engine.instance())).await?;
+        let theirs = |attempt: &Option<AttemptId>| attempt.is_some_and(|attempt| jobs.contains(&attempt.job));
+        let of_jobs = found.containers.iter().filter(|container| theirs(&container.attempt));
+        let sandboxes: HashSet<ContainerId> = of_jobs.filter_map(|container| container.joined.clone()).collect();
+        found.containers.retain(|container| theirs(&container.attempt) || sandboxes.contains(&container.id));
+        found
+            .volumes
+            .retain(|volume| matches!(volume.kind, Some(Kind::Volume | Kind::Workspace)) && theirs(&volume.attempt));
+        let guarded = found.networks.iter().filter_map(|network| network.attempt);
+        let guarded = guarded.filter(|attempt| jobs.contains(&attempt.job)).collect();
+        let orphans =
+            Orphans { containers: found.containers, volumes: found.volumes, guarded, lasting: BTreeSet::new() };
+        Ok(self.remove_orphans(orphans).await)
+    }
+
+    /// Removes one of [`kept_workspaces`](Self::kept_workspaces) in the background.
+    pub fn remove_workspace_later(&self, volume: VolumeName) {
+        self.removals.last_later(volume);
+    }
+
     /// Finds the orphans and removes them.
     ///
     /// # Errors

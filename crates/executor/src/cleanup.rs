@@ -98,7 +98,7 @@ impl Cleanup {
                 if is_gone {
                     Caches::of(&*engine, &request).finish(&removals, Some(&outcome), FOR_EVER).await;
                 }
-                OfAttempt::new(&*engine, &request).finish(&removals, FOR_EVER).await;
+                removals.last(OfAttempt::new(&*engine, &request).finish(&removals, FOR_EVER)).await;
             };
             match owner {
                 // Somebody waits for it.
@@ -140,9 +140,12 @@ impl Cleanup {
                 match request {
                     Some(request) => {
                         Caches::of(&*engine, &request).finish(&removals, outcome.as_ref(), FOR_EVER).await;
-                        OfAttempt::new(&*engine, &request).finish(&removals, FOR_EVER).await;
+                        removals.last(OfAttempt::new(&*engine, &request).finish(&removals, FOR_EVER)).await;
                     }
-                    None => drop(removals.now(&ObjectId::Volume(attempt.volume_name()), FOR_EVER).await),
+                    None => {
+                        let volume = ObjectId::Volume(attempt.volume_name());
+                        removals.last(removals.now(&volume, FOR_EVER)).await;
+                    }
                 }
                 let _ = gone.send(());
             };

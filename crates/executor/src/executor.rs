@@ -102,6 +102,13 @@ impl Executor {
         self.removals.drained().await;
     }
 
+    /// Waits until all queued removals are done or, after `patience`, until only files are left that the engine goes on to
+    /// delete without this process. Returns whether nothing is left. For the end of a process: nothing may be started
+    /// meanwhile.
+    pub async fn settled_or_deleting(&self, patience: Duration) -> bool {
+        self.removals.drained_or_deleting(patience).await
+    }
+
     /// Ends the background work. With `drain`, queued removals are done first, as far as an engine that is away allows;
     /// without it, the next start's sweep removes what is left. Idle sandboxes of the pool are removed unless they end
     /// by themselves.

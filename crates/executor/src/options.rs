@@ -57,6 +57,8 @@ pub struct Limits {
     pub disk: Option<u64>,
     /// What each of its processes may have, such as open files. Where one is not named, the engine's default applies.
     pub ulimits: Vec<Ulimit>,
+    /// Capabilities of its containers beyond those that every job has.
+    pub capabilities: Vec<String>,
     /// Upper limit for its timeout. `None`: the plan's timeout applies.
     pub time: Option<Duration>,
     /// Bytes of output; a job that prints more is ended.
@@ -82,6 +84,7 @@ impl Limits {
             shm: asked.shm_bytes.or(self.shm),
             disk: self.disk,
             ulimits: self.ulimits.clone(),
+            capabilities: self.capabilities.clone(),
             time: self.time,
             log: self.log,
             grace: self.grace,
@@ -99,6 +102,7 @@ impl Default for Limits {
             shm: None,
             disk: None,
             ulimits: Vec::new(),
+            capabilities: Vec::new(),
             time: None,
             log: 1 << 30,
             grace: Duration::from_secs(10),

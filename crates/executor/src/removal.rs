@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,12 +14,14 @@ use tokio_util::task::TaskTracker;
 use crate::attempt::AttemptId;
 use crate::engine::{Engine, Pod};
 use crate::error::EngineError;
-use crate::names::ContainerId;
+use crate::names::{ContainerId, VolumeName};
 use crate::objects::ObjectId;
 use crate::starts::Starts;
 
 /// Number of concurrent removals.
 const AT_ONCE: usize = 2;
+/// Number of removals more at once when nothing is started any more.
+const AT_ONCE_AT_LAST: usize = 30;
 /// How long a removal waits for starts in progress.
 const YIELDS_FOR: Duration = Duration::from_secs(2);
 /// With more removals than this in the queue, none waits for starts: where jobs start all the time, the engine would
@@ -51,6 +53,41 @@ pub(crate) struct Removals {
     /// Number of removals that wait for a slot.
     waiting: AtomicUsize,
     tasks: TaskTracker,
+    under_way: Counter,
+    /// Number of those that wait only until the engine has deleted the last files.
+    deleting: Counter,
+}
+
+/// Counts, and tells when the number goes down or up.
+#[derive(Default)]
+struct Counter {
+    count: Arc<AtomicUsize>,
+    changed: Arc<Notify>,
+}
+
+impl Counter {
+    /// Counts one more until the guard is dropped.
+    fn one(&self) -> Counted {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        self.changed.notify_waiters();
+        Counted { count: Arc::clone(&self.count), changed: Arc::clone(&self.changed) }
+    }
+
+    fn get(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+}
+
+struct Counted {
+    count: Arc<AtomicUsize>,
+    changed: Arc<Notify>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::AcqRel);
+        self.changed.notify_waiters();
+    }
 }
 
 impl Removals {
@@ -62,6 +99,8 @@ impl Removals {
             slots: Semaphore::new(AT_ONCE),
             waiting: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
+            under_way: Counter::default(),
+            deleting: Counter::default(),
         }
     }
 
@@ -85,7 +124,26 @@ impl Removals {
 
     /// Runs a task that removes something. It ends with the process's removals; [`Removals::drained`] waits for it.
     pub(crate) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(work));
+        let counted = self.under_way.one();
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(async move {
+            let _counted = counted;
+            work.await;
+        }));
+    }
+
+    /// Removes the last of something in the background: a volume that nothing uses.
+    pub(crate) fn last_later(self: &Arc<Self>, volume: VolumeName) {
+        let removals = Arc::clone(self);
+        self.spawn(async move {
+            let volume = ObjectId::Volume(volume);
+            removals.in_turn(removals.last(removals.now(&volume, FOR_EVER))).await;
+        });
+    }
+
+    /// Runs the end of a removal, of which only files are left that the engine deletes.
+    pub(crate) async fn last<T>(&self, work: impl Future<Output = T>) -> T {
+        let _counted = self.deleting.one();
+        work.await
     }
 
     /// Runs `work` when a slot is free. Waits for starts in progress first, for at most [`YIELDS_FOR`], unless there is a
@@ -158,6 +216,27 @@ impl Removals {
             }
         }
         tracing::warn!(?attempt, "something of a job's Docker is left on the engine");
+    }
+
+    /// Waits until all queued removals are done or, after `patience`, until only files are left, which the engine goes on
+    /// to delete when this process is gone. Returns whether nothing is left. Nothing may be started meanwhile.
+    pub(crate) async fn drained_or_deleting(&self, patience: Duration) -> bool {
+        // Nobody's start is held up any more.
+        self.slots.add_permits(AT_ONCE_AT_LAST);
+        if tokio::time::timeout(patience, self.drained()).await.is_ok() {
+            return true;
+        }
+        loop {
+            let (less, more) = (self.under_way.changed.notified(), self.deleting.changed.notified());
+            let left = self.under_way.get();
+            if left <= self.deleting.get() {
+                return left == 0;
+            }
+            tokio::select! {
+                () = less => {}
+                () = more => {}
+            }
+        }
     }
 
     /// Waits until all queued removals are done.

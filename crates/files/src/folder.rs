@@ -18,6 +18,8 @@ pub const INCOMING: &str = "incoming";
 /// Keys and tokens: mode 0600, and left out of a backup on request.
 pub const PRIVATE: [&str; 2] = ["secrets.key", "admin-token"];
 pub const LOCK: &str = "lock";
+/// Where the folder's server listens; never in a backup.
+pub const LISTENER: &str = "listener";
 /// Distinguishes the folder from its copies; never in a backup.
 pub const IDENTITY: &str = "identity";
 /// The content of the identity file in a folder that was just restored.

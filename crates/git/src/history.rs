@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use longshore_forge::CommitId;
+use longshore_forge::{CommitId, RefName};
 
 use super::{Git, GitError, git_dir::NamedRef};
 
@@ -39,15 +39,42 @@ impl History {
                     .collect(),
             },
             depth => {
-                let list =
-                    git.in_repository(source).args(["rev-list", "--parents", "--end-of-options", commit.as_str()]);
-                let list = list.output("walking the history", &[]).await?;
-                let (inside, ends) = generations(&String::from_utf8_lossy(&list), commit.as_str(), depth);
+                let (inside, ends) = walk(git, source, commit, depth).await?;
                 let tags = list_refs(git, source, &["refs/tags"]).await?;
                 let tags = tags.into_iter().filter(|(_, commit)| inside.contains(commit)).map(|(named, _)| named);
                 Self { ends, branches: Vec::new(), tags: tags.collect() }
             }
         })
+    }
+
+    /// Like [`find`](Self::find), in a person's clone: the branches are those that its `origin` had when it was last fetched, and the
+    /// one that is checked out is where a push would bring it. Beyond the commits in `ends` the clone has no history.
+    pub(crate) async fn of_clone(
+        git: &Git,
+        source: &Path,
+        (commit, branch): (&CommitId, Option<&RefName>),
+        depth: u32,
+        ends: &HashSet<String>,
+    ) -> Result<Self, GitError> {
+        let mut history = Self::find(git, source, commit, depth).await?;
+        if depth == 0 {
+            let of_origin = list_refs_named(git, source, AS_IN_ORIGIN, &["refs/remotes/origin/"]).await?;
+            let mut of_origin: Vec<NamedRef> = of_origin.into_iter().map(|(named, _)| named).collect();
+            // It says which of the others is the default one.
+            of_origin.retain(|named| named.name.branch() != Some("HEAD"));
+            if !of_origin.is_empty() {
+                history.branches = of_origin;
+            }
+            if let Some(branch) = branch {
+                history.branches.retain(|named| named.name != *branch);
+                history.branches.push(NamedRef { object: commit.to_string(), name: branch.clone() });
+            }
+            history.ends.extend(ends.iter().cloned());
+        } else if depth > 1 {
+            let (inside, _) = walk(git, source, commit, depth).await?;
+            history.ends.extend(ends.iter().filter(|end| inside.contains(*end)).cloned());
+        }
+        Ok(history)
     }
 
     /// Returns a text that changes whenever the history does.
@@ -57,12 +84,35 @@ impl History {
     }
 }
 
+/// The name of a ref, and that of a clone's `refs/remotes/origin/...` in its origin.
+const OWN_NAME: &str = "%(refname)";
+const AS_IN_ORIGIN: &str = "refs/heads/%(refname:lstrip=3)";
+
+/// Returns what [`generations`] does, of a repository.
+async fn walk(
+    git: &Git,
+    source: &Path,
+    commit: &CommitId,
+    depth: u32,
+) -> Result<(HashSet<String>, Vec<String>), GitError> {
+    let list = git.in_repository(source).args(["rev-list", "--parents", "--end-of-options", commit.as_str()]);
+    let list = list.output("walking the history", &[]).await?;
+    Ok(generations(&String::from_utf8_lossy(&list), commit.as_str(), depth))
+}
+
 /// Lists the refs that the arguments select, each with its commit.
 async fn list_refs(git: &Git, source: &Path, select: &[&str]) -> Result<Vec<(NamedRef, String)>, GitError> {
-    let list = git
-        .in_repository(source)
-        .args(["for-each-ref", "--format=%(objectname) %(refname) %(*objectname)"])
-        .args(select);
+    list_refs_named(git, source, OWN_NAME, select).await
+}
+
+async fn list_refs_named(
+    git: &Git,
+    source: &Path,
+    name: &str,
+    select: &[&str],
+) -> Result<Vec<(NamedRef, String)>, GitError> {
+    let format = format!("--format=%(objectname) {name} %(*objectname)");
+    let list = git.in_repository(source).args(["for-each-ref", format.as_str()]).args(select);
     let output = list.output("listing branches and tags", &[]).await?;
     let output = String::from_utf8_lossy(&output);
     let names = output.lines().filter_map(|line| {

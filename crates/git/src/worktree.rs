@@ -1,15 +1,16 @@
 //! A user's folder for `longshore run`: its files as they are now, including changes and new files, without ignored
 //! ones.
 //!
-//! The job gets the same kind of `.git` as from a server, one commit deep, not the user's own, which may be a file that
-//! leads elsewhere (worktrees, submodules), may be large, and has its own configuration. `git status` in it shows what
+//! The job gets the same kind of `.git` as from a server, as deep as it asks for, with what `origin` had when it was
+//! last fetched. It is not the user's own, which may be a file that leads elsewhere (worktrees, submodules), may be
+//! large, and has its own configuration. `git status` in it shows what
 //! is not committed. Nothing in the user's repository is written, run or locked.
 //!
 //! Files that are still pointers of Git LFS become their objects if a job asks for them: those that the repository has here, or
 //! else those of the store that its remote `origin` has.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     ffi::OsStr,
     fs::File,
     io::{self, BufWriter},
@@ -50,6 +51,8 @@ struct Repository {
     head: Option<(CommitId, CommitFacts)>,
     origin: Option<String>,
     default_branch: Option<String>,
+    /// The commits whose parents the repository does not have: it is a shallow clone.
+    ends: HashSet<String>,
 }
 
 /// The facts about a folder that an event needs.
@@ -116,6 +119,7 @@ impl Worktree {
             branch: head.parse().ok(),
             head: commit.parse().ok().map(|commit| (commit, facts)),
             origin,
+            ends: shallow_ends(&git_dir),
             git_dir,
         })
     }
@@ -138,14 +142,42 @@ impl Worktree {
         WorktreeFacts { git_ref: git_ref.to_owned(), commit, facts, origin, default_branch }
     }
 
-    /// Returns a tar of the folder as it is now, and notes about what is not in it. With `lfs`, pointers of Git LFS are
-    /// replaced by their objects, and those that had to be fetched are kept in that folder.
+    /// Returns the newest tag of the commit that is checked out.
+    ///
+    /// # Errors
+    /// If git fails.
+    pub async fn tag(&self) -> Result<Option<String>, GitError> {
+        let Some(Repository { git_dir, head: Some((commit, _)), .. }) = &self.repository else { return Ok(None) };
+        let at_commit = format!("--points-at={commit}");
+        // Of two that were made in one second, the one with the higher version.
+        let list = [
+            "for-each-ref",
+            "--sort=-version:refname",
+            "--sort=-creatordate",
+            "--format=%(refname:strip=2)",
+            "--count=1",
+        ];
+        let list = self.git.in_repository(git_dir).args(list).args([at_commit.as_str(), "refs/tags"]);
+        let found =
+            String::from_utf8_lossy(&list.output("looking for the commit's tag", &[]).await?).trim_end().to_owned();
+        Ok(Some(found).filter(|tag| format!("refs/tags/{tag}").parse::<RefName>().is_ok()))
+    }
+
+    /// Returns tars of the folder as it is now, one for each of `depths`, and notes about what is not in them. With `lfs`, pointers
+    /// of Git LFS are replaced by their objects, and those that had to be fetched are kept in that folder.
     ///
     /// # Errors
     /// If a file cannot be read, git fails or the disk (of the folder for temporary files) is full.
-    pub async fn tar(&self, lfs: Option<&Path>) -> Result<(TarSource, Vec<String>), GitError> {
-        let scratch = scratch(&std::env::temp_dir())?;
+    pub async fn tars(
+        &self,
+        depths: &BTreeSet<u32>,
+        lfs: Option<&Path>,
+    ) -> Result<(BTreeMap<u32, TarSource>, Vec<String>), GitError> {
         let mut notes = self.notes.clone();
+        let mut scratches = Vec::new();
+        for depth in depths {
+            scratches.push((*depth, scratch(&std::env::temp_dir())?));
+        }
         let files = match &self.repository {
             None => {
                 // Attributes are git's.
@@ -155,27 +187,44 @@ impl Worktree {
                 Files { paths: walk.map_err(GitError::io("reading the folder"))?, ..Files::default() }
             }
             Some(repository) => {
-                let (packed, files) =
-                    tokio::join!(self.write_git_dir(repository, scratch.path()), self.list_files(lfs, &mut notes));
-                packed?;
+                if !repository.ends.is_empty() && depths.iter().any(|depth| *depth != 1) {
+                    notes.push("this is a shallow clone: jobs get no more of the history than it has".to_owned());
+                }
+                let git_dirs = async {
+                    for (depth, scratch) in &scratches {
+                        self.write_git_dir(repository, *depth, scratch.path()).await?;
+                    }
+                    Ok(())
+                };
+                let (written, files) = tokio::join!(git_dirs, self.list_files(lfs, &mut notes));
+                written?;
                 files?
             }
         };
         let folder = self.folder.clone();
-        let written =
-            spawn_blocking(move || write_tar(&folder, scratch.path(), &files, &mut notes).map(|tar| (tar, notes)));
+        let written = spawn_blocking(move || {
+            let mut tars = BTreeMap::new();
+            for (depth, scratch) in scratches {
+                tars.insert(depth, write_tar(&folder, scratch.path(), &files, &mut notes)?);
+            }
+            let mut seen = HashSet::new();
+            notes.retain(|note| seen.insert(note.clone()));
+            Ok((tars, notes))
+        });
         let written = written.await.map_err(io::Error::other).and_then(|result| result);
         written.map_err(GitError::io("packing the folder"))
     }
 
-    async fn write_git_dir(&self, repository: &Repository, scratch: &Path) -> Result<(), GitError> {
+    async fn write_git_dir(&self, repository: &Repository, depth: u32, scratch: &Path) -> Result<(), GitError> {
         let dot_git = scratch.join(".git");
         if let Some((commit, _)) = &repository.head {
-            let history = History::find(&self.git, &repository.git_dir, commit, 1).await?;
+            let branch = repository.branch.as_ref();
+            let history =
+                History::of_clone(&self.git, &repository.git_dir, (commit, branch), depth, &repository.ends).await?;
             let git_dir = GitDir {
                 source: &repository.git_dir,
                 commit,
-                branch: repository.branch.as_ref(),
+                branch,
                 history: &history,
                 origin: repository.origin.as_deref(),
             };
@@ -277,6 +326,15 @@ struct Files {
     paths: BTreeSet<Vec<u8>>,
     /// Where the content of those files is that are pointers of Git LFS.
     objects: HashMap<Vec<u8>, PathBuf>,
+}
+
+/// Returns the commits whose parents a repository does not have.
+fn shallow_ends(git_dir: &Path) -> HashSet<String> {
+    // A linked working tree shares them with the others of its repository.
+    let common = std::fs::read_to_string(git_dir.join("commondir"));
+    let common = common.map_or_else(|_| git_dir.to_owned(), |common| git_dir.join(common.trim_end()));
+    let ends = std::fs::read_to_string(common.join("shallow")).unwrap_or_default();
+    ends.lines().map(str::to_owned).collect()
 }
 
 /// Lists the files of a folder without git, respecting the ignore files in and above it.

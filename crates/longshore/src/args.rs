@@ -1,5 +1,6 @@
 //! The command line, as clap reads it. What each command does is in `commands`.
 
+mod env_file;
 mod remote;
 mod values;
 
@@ -220,21 +221,30 @@ pub(crate) struct Run {
     /// Run only this pipeline, given by its name or file
     #[arg(long, value_name = "NAME")]
     pub(crate) pipeline: Option<String>,
-    /// Run only this job and the jobs it needs
-    #[arg(long, value_name = "NAME")]
-    pub(crate) job: Option<String>,
-    /// The event to simulate
+    /// Run only this job and the jobs it needs, given by its name or as `pipeline/job`; repeatable
+    #[arg(long = "job", value_name = "NAME")]
+    pub(crate) jobs: Vec<String>,
+    /// The event to simulate. A tag is the newest one of the commit that is checked out
     #[arg(long, default_value = "push", value_name = "EVENT")]
     pub(crate) event: RunEvent,
+    /// The branch that the pull request is for; by default the repository's default branch
+    #[arg(long, value_name = "BRANCH")]
+    pub(crate) base: Option<String>,
     /// Set an input of a manual run
     #[arg(long = "input", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) inputs: Vec<(String, String)>,
     /// Set a variable for all steps
     #[arg(long = "env", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) env: Vec<(String, String)>,
+    /// Set the variables in a file: KEY=VALUE lines, as in a `.env`; repeatable
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub(crate) env_files: Vec<PathBuf>,
     /// Set a secret, masked in the log; KEY alone takes it from the environment
     #[arg(long = "secret", value_name = "KEY[=VALUE]", value_parser = secret)]
     pub(crate) secrets: Vec<(String, String)>,
+    /// Set the secrets in a file, written like those of --env-file; repeatable
+    #[arg(long = "secret-file", value_name = "FILE")]
+    pub(crate) secret_files: Vec<PathBuf>,
     /// CA certificates (PEM) that jobs trust in addition to those in their images
     #[arg(long, env = "LONGSHORE_CA_FILE", value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
@@ -252,7 +262,20 @@ pub(crate) struct Run {
 pub(crate) enum RunEvent {
     Push,
     Tag,
+    PullRequest,
     Manual,
+}
+
+impl Run {
+    /// Returns the variables for all steps. What stands on the command line wins over files, later files over earlier ones.
+    pub(crate) fn variables(&self) -> anyhow::Result<Vec<(String, String)>> {
+        Ok([env_file::read_all(&self.env_files)?, self.env.clone()].concat())
+    }
+
+    /// Returns the secrets, in the order in which later ones win.
+    pub(crate) fn all_secrets(&self) -> anyhow::Result<Vec<(String, String)>> {
+        Ok([env_file::read_all(&self.secret_files)?, self.secrets.clone()].concat())
+    }
 }
 
 #[derive(Debug, ClapArgs)]

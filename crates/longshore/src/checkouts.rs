@@ -1,6 +1,7 @@
 //! The source of a job's workspace: a commit in a mirror, or a user's working tree.
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::Arc,
     time::{Duration, Instant},
@@ -26,12 +27,13 @@ pub(crate) enum Sources {
         /// How long a checkout waits for space on a full disk.
         patience: Duration,
     },
-    /// For `longshore run`: one working tree, as it was at the start of the run.
-    Worktree(TarSource),
+    /// For `longshore run`: one working tree, as it was at the start of the run, with each depth of history that jobs
+    /// ask for.
+    Worktree(BTreeMap<u32, TarSource>),
 }
 
 impl Sources {
-    /// Returns the workspace for an event of a repository. `how` does not apply to a working tree.
+    /// Returns the workspace for an event of a repository. Of `how`, only the depth applies to a working tree.
     ///
     /// # Errors
     /// A text for people if there is no workspace.
@@ -42,7 +44,10 @@ impl Sources {
         how: &plan::Checkout,
     ) -> Result<Arc<dyn CheckoutSource>, String> {
         match self {
-            Self::Worktree(tar) => Ok(Arc::new(WorktreeSource(tar.clone()))),
+            Self::Worktree(tars) => {
+                let tar = tars.get(&how.depth).ok_or_else(|| format!("no checkout of depth {} was made", how.depth))?;
+                Ok(Arc::new(WorktreeSource(tar.clone())))
+            }
             Self::Mirrors { mirrors, checkouts, patience } => Ok(Arc::new(MirrorSource {
                 patience: *patience,
                 mirrors: Arc::clone(mirrors),
@@ -75,7 +80,10 @@ impl Sources {
     ) -> Result<Result<String, String>, String> {
         let failed = |error: &dyn std::fmt::Display| format!("`hash-files` of `cache`: {error}");
         match self {
-            Self::Worktree(tar) => tar.hash_files(patterns).await.map_err(|error| failed(&error)),
+            Self::Worktree(tars) => match tars.values().next() {
+                Some(tar) => tar.hash_files(patterns).await.map_err(|error| failed(&error)),
+                None => Err(failed(&"the run has no files")),
+            },
             Self::Mirrors { mirrors, .. } => {
                 let commit: CommitId = event.commit.parse().map_err(|error| failed(&error))?;
                 let mirror = mirrors.mirror(repo.id).await.map_err(|error| failed(&error))?;

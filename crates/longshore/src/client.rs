@@ -16,6 +16,8 @@ use crate::{authorities::Authorities, commands::Ended};
 pub(crate) struct Client {
     agent: ureq::Agent,
     url: String,
+    /// The address that people use, if that is another.
+    shown_url: Option<String>,
     token: Option<String>,
 }
 
@@ -47,13 +49,20 @@ impl Client {
         Ok(Self {
             agent: config.into(),
             url: url.trim_end_matches('/').to_owned(),
+            shown_url: None,
             token: token.filter(|token| !token.is_empty()),
         })
     }
 
-    /// Returns an address of the server.
+    /// Shows addresses below another than the one that is called.
+    pub(crate) fn shown_as(mut self, url: &str) -> Self {
+        self.shown_url = Some(url.to_owned());
+        self
+    }
+
+    /// Returns an address of the server, for people.
     pub(crate) fn address(&self, path: &str) -> String {
-        format!("{}{path}", self.url)
+        format!("{}{path}", self.shown_url.as_deref().unwrap_or(&self.url))
     }
 
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {

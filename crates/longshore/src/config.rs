@@ -27,7 +27,7 @@ use longshore_store::{retention::Retention, secrets::SecretKey};
 
 pub(crate) use self::{checks::subnets, listing::commented_defaults, settings::Settings, strangers::ForStrangers};
 use self::{
-    checks::{check_log, check_memory, check_pids, globs, job_env, labels, list, ulimits},
+    checks::{capabilities, check_log, check_memory, check_pids, globs, job_env, labels, list, ulimits},
     settings::MergedRetention,
 };
 use crate::{
@@ -133,6 +133,7 @@ impl Settings {
         let limits = Limits {
             memory: given.job_memory_mib.map(|mib| mib << 20),
             pids: u32::try_from(given.job_pids).unwrap_or(u32::MAX),
+            capabilities: capabilities(given.job_capabilities.as_deref().unwrap_or_default())?,
             ulimits: ulimits(given.job_ulimits.as_deref().unwrap_or_default())?,
             log: match given.job_log_mib {
                 0 => u64::MAX,

@@ -34,7 +34,7 @@ pub(crate) async fn access(
         }
         (false, Err(reason)) => return Err(error(format!("cannot read the registries' credentials: {reason}"))),
     };
-    Ok(ImageAccess { credentials, guarded, rule: None })
+    Ok(ImageAccess { credentials, guarded, ..ImageAccess::default() })
 }
 
 /// Whether an image of the plan is of a registry that the job has credentials for.

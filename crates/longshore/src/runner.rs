@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Record, RecordKind, Status, Stream, Timestamp, stranger};
+use longshore_core::{
+    ErrorKind, JobId, JobPlan, Outcome, Record, RecordKind, RegistryCredentials, RegistryHost, Status, Stream,
+    Timestamp, capability, stranger,
+};
 use longshore_executor::{
     AdoptRequest, AttemptId, CheckoutSource, Executor, ImageAccess, ImageRule, JobRequest, JobUpdate, Journal as _,
     Limits, Phase, PullPolicy,
@@ -59,6 +62,8 @@ pub(crate) struct Extras {
     pub(crate) pull: PullPolicy,
     /// Which images jobs may use; all of them without it.
     pub(crate) images: Option<ImageRule>,
+    /// The credentials for registries that the user of an engine of their own has.
+    pub(crate) registries: Option<BTreeMap<RegistryHost, RegistryCredentials>>,
     /// What the operator says about Docker in jobs.
     pub(crate) docker: DockerSettings,
     /// How long artifacts are kept whose plan does not say so; with their builds without it.
@@ -186,7 +191,10 @@ impl Runner {
     ) -> Result<ImageAccess, Outcome> {
         let stranger = stranger::brings(&origin.build.event);
         let access = registries::access(&self.store, origin.repo, stranger, plan, missing).await?;
-        Ok(ImageAccess { rule: self.extras.images.clone(), ..access })
+        let mut credentials = access.credentials;
+        credentials.extend(self.extras.registries.iter().flatten().map(|(host, given)| (host.clone(), given.clone())));
+        let own_engine = self.extras.registries.is_some();
+        Ok(ImageAccess { rule: self.extras.images.clone(), credentials, own_engine, ..access })
     }
 
     async fn start(
@@ -323,7 +331,13 @@ impl Runner {
         let caches = self.caches.of_job(&caches, &self.sources).await?;
         let workspace = self.workspaces.of_job(origin.build.id, &plan).await?;
         let granted = if stranger { &extras.limits_of_strangers } else { &extras.limits };
-        let limits = granted.within(&plan.resources);
+        if missing == Missing::Refuse
+            && let Some(why) = capability::refused(&plan.capabilities, &granted.capabilities, stranger)
+        {
+            let message = format!("the job does not get its capabilities: {why}");
+            return Err(Outcome::Error { kind: ErrorKind::CapabilityNotGranted, message }.into());
+        }
+        let limits = Limits { capabilities: plan.capabilities.clone(), ..granted.within(&plan.resources) };
         let mut env = origin.variables(&plan, &extras.url);
         env.extend(self.extras.env.iter().cloned());
         Ok(JobRequest {

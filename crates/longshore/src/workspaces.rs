@@ -102,8 +102,9 @@ impl Workspaces {
         Ok(left)
     }
 
-    /// Removes what was kept in a build that is over, and what builds left that began longer ago than `abandoned`.
-    pub(crate) async fn remove(
+    /// Removes in the background what was kept in a build that is over, and what builds left that began longer ago than
+    /// `abandoned`.
+    pub(crate) async fn remove_later(
         &self,
         executor: &Executor,
         build: BuildId,
@@ -114,7 +115,7 @@ impl Workspaces {
             let is_own = volume.attempt.is_some_and(|attempt| jobs.contains(&attempt.job));
             let age = volume.created.map(|created| Timestamp::now().since(created));
             if is_own || age.is_some_and(|age| u128::from(age) > abandoned.as_millis()) {
-                executor.remove_volume(&volume.name).await;
+                executor.remove_workspace_later(volume.name);
             }
         }
         Ok(())

@@ -135,6 +135,7 @@ pub(super) const JOB: Keys = Keys {
         "services",
         "cache",
         "docker",
+        "capabilities",
         "approval",
         "runs-on",
         "checkout",

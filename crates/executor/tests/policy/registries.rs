@@ -18,8 +18,11 @@ fn asking(user: Option<&str>) -> JobRequest {
         user.map(|user| (host(), RegistryCredentials::new(user.to_owned(), "12345678".to_owned()).unwrap()));
     let mut request = job();
     request.plan.image = IMAGE.into();
-    request.images =
-        ImageAccess { credentials: credentials.into_iter().collect(), guarded: [host()].into(), rule: None };
+    request.images = ImageAccess {
+        credentials: credentials.into_iter().collect(),
+        guarded: [host()].into(),
+        ..ImageAccess::default()
+    };
     request
 }
 

@@ -74,7 +74,7 @@ async fn a_small_checkout_is_ready_before_a_container_is() {
     world.checkout(&checkouts).await;
     let warm = world.checkout(&checkouts).await;
     let start = Instant::now();
-    Worktree::open(&Git::default(), &world.repository.0).await.unwrap().tar(None).await.unwrap();
+    Worktree::open(&Git::default(), &world.repository.0).await.unwrap().tars(&[1].into(), None).await.unwrap();
     let worktree = start.elapsed();
     cold.sort();
     println!("20 files: checkout cold {:?}, warm {warm:?}, working tree {worktree:?}", cold[2]);
@@ -92,7 +92,7 @@ async fn a_large_checkout_costs_no_more_than_half_again_a_local_clone() {
         let cold = world.checkout(&checkouts).await;
         let warm = world.checkout(&checkouts).await;
         let start = Instant::now();
-        Worktree::open(&Git::default(), &world.repository.0).await.unwrap().tar(None).await.unwrap();
+        Worktree::open(&Git::default(), &world.repository.0).await.unwrap().tars(&[1].into(), None).await.unwrap();
         let worktree = start.elapsed();
         println!(
             "20,000 files: clone --local {local:?}, checkout cold {cold:?}, warm {warm:?}, working tree {worktree:?}"

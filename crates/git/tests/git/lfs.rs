@@ -362,7 +362,8 @@ async fn a_working_tree_gets_objects_from_its_own_folder_or_from_its_origin() {
     let kept = folder.path().join("kept");
     let take = async |name: &str| {
         let worktree = Worktree::open(&Git::default(), &repository.0).await.unwrap();
-        let tar = worktree.tar(Some(&kept)).await.map_err(|error| error.to_string())?.0;
+        let tar =
+            worktree.tars(&[1].into(), Some(&kept)).await.map_err(|error| error.to_string())?.0.remove(&1).unwrap();
         let place = folder.path().join(name);
         crate::checkout::unpack(&tar, &place).await;
         Ok::<_, String>(place)

@@ -4,23 +4,45 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use super::values::{address, key_value};
+use super::values::{Address, address, key_value};
+use crate::{client::Client, own_server::OwnServer};
+
+/// Where a server on this machine listens unless its settings say otherwise.
+const DEFAULT_URL: &str = "http://localhost:8080";
 
 /// How a server is reached.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Server {
-    /// The server's address
-    #[arg(long, env = "LONGSHORE_URL", default_value = "http://localhost:8080", global = true, value_parser = address)]
-    pub(crate) url: String,
+    /// The server's address; by default that of the server on this machine's data folder, or http://localhost:8080
+    #[arg(long, env = "LONGSHORE_URL", global = true, value_parser = address)]
+    url: Option<Address>,
     /// CA certificates (PEM) to trust in addition to the system's; by default those in `SSL_CERT_FILE`
     #[arg(long, env = "LONGSHORE_CA_FILE", global = true, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
-    /// An API token
+    /// An API token; in the server's own container the administrator's by default
     #[arg(long, env = "LONGSHORE_TOKEN", hide_env_values = true, global = true)]
     pub(crate) token: Option<String>,
     /// Print JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
+}
+
+impl Server {
+    /// Returns the client for the server. One that runs on this machine's data folder is reached where it listens, and a command
+    /// without a token is its administrator's.
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        let given = self.url.as_ref().and_then(|url| url.0.as_deref());
+        let token = self.token.clone().filter(|token| !token.is_empty());
+        if let Some(own) = OwnServer::find(given) {
+            let token = match token {
+                Some(token) => Some(token),
+                None => own.admin_token()?,
+            };
+            return Client::new(&own.reached_at, token, self.ca_file.as_deref())
+                .map(|client| client.shown_as(&own.url));
+        }
+        Client::new(given.unwrap_or(DEFAULT_URL), token, self.ca_file.as_deref())
+    }
 }
 
 /// A command that talks to a server.
@@ -86,6 +108,27 @@ pub(crate) enum Repo {
         /// Remove it: the server's own ssh keys are used then
         #[arg(long)]
         remove: bool,
+    },
+    /// Change a repository's name, forge or clone address, or what is known of it
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Change {
+        /// The repository's name or ID
+        repo: String,
+        /// The new name
+        #[arg(long, value_name = "NAME", group = "change")]
+        name: Option<String>,
+        /// The forge whose webhooks it gets: git, github, gitea, forgejo, gitlab, bitbucket or gogs
+        #[arg(long, value_name = "FORGE", group = "change")]
+        forge: Option<String>,
+        /// The new clone address: http, https or ssh
+        #[arg(long, value_name = "URL", group = "change")]
+        clone_url: Option<String>,
+        /// The default branch; empty for the one that the forge reports
+        #[arg(long, value_name = "BRANCH", group = "change")]
+        default_branch: Option<String>,
+        /// Whether everyone sees builds and logs
+        #[arg(long, value_name = "BOOL", group = "change")]
+        public: Option<bool>,
     },
     /// Check a repository for pushes that no webhook reported, and build them
     Look {

@@ -16,9 +16,16 @@ pub(super) fn nonce(text: &str) -> Result<Nonce, String> {
     Ok(Nonce(nonce))
 }
 
-pub(super) fn address(text: &str) -> Result<String, String> {
+/// The address of a server. An empty one counts as none: files for many containers set variables to nothing.
+#[derive(Debug, Clone)]
+pub(super) struct Address(pub(super) Option<String>);
+
+pub(super) fn address(text: &str) -> Result<Address, String> {
+    if text.trim().is_empty() {
+        return Ok(Address(None));
+    }
     if text.starts_with("http://") || text.starts_with("https://") {
-        return Ok(text.to_owned());
+        return Ok(Address(Some(text.to_owned())));
     }
     Err(format!("an address begins with http:// or https://: write http://{text}"))
 }

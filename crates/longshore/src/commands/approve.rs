@@ -34,7 +34,7 @@ impl Answer {
 }
 
 pub(crate) fn run(args: Approval, answer: Answer) -> super::Result {
-    let client = Client::new(&args.server.url, args.server.token, args.server.ca_file.as_deref())?;
+    let client = args.server.client()?;
     let job = find(&client, &args.job)?;
     let standing = client.post(&format!("/api/v1/jobs/{}/{}", text(&job, "id"), answer.verb()), &json!({}))?;
     if args.server.json {

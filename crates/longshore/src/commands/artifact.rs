@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: Remote<Artifact>) -> super::Result {
-    let client = Client::new(&args.server.url, args.server.token, args.server.ca_file.as_deref())?;
+    let client = args.server.client()?;
     match args.command {
         Artifact::List { build } => list(&client, &build::find(&client, &build)?, args.server.json),
         Artifact::Get { build, name, job, path, output, zip } => {

@@ -27,7 +27,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: Remote<Build>) -> super::Result {
-    let client = Client::new(&args.server.url, args.server.token, args.server.ca_file.as_deref())?;
+    let client = args.server.client()?;
     match args.command {
         Build::Start { repo, git_ref, commit, inputs, follow } => {
             refuse_json_of_following(args.server.json && follow)?;

@@ -16,7 +16,7 @@ use crate::{
 const PATH: &str = "/api/v1/connections";
 
 pub(crate) fn run(args: Remote<Connection>) -> super::Result {
-    let client = Client::new(&args.server.url, args.server.token, args.server.ca_file.as_deref())?;
+    let client = args.server.client()?;
     let json = args.server.json;
     match args.command {
         Connection::Add { kind, address, name } => {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: Remote<Repo>) -> super::Result {
-    let client = Client::new(&args.server.url, args.server.token, args.server.ca_file.as_deref())?;
+    let client = args.server.client()?;
     match args.command {
         Repo::Add { name, connection: Some(connection), public, .. } => {
             let body = json!({ "name": name, "connection": connection, "public": public });
@@ -43,11 +43,13 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
                 writeln!(out, "Webhook URL     {}", text(&repo, "hook_url"))?;
                 writeln!(out, "Webhook secret  {}   (shown only once)", text(&repo, "hook_secret"))?;
                 let next = if text(&repo, "forge") == "git" {
-                    "Call it from a `post-receive` hook; see the README on webhooks."
+                    "Call it from the bare repository's `post-receive` hook; the README has the script, under Webhooks."
                 } else {
                     "Add a webhook with them in the forge: content type application/json, push and pull request events."
                 };
                 writeln!(out, "{next}")?;
+                drop(out);
+                warn_of_unreachable(&repo)?;
             }
         }
         Repo::List => {
@@ -100,6 +102,20 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
                 print_key(&key)?;
             }
         }
+        Repo::Change { repo, name, forge, clone_url, default_branch, public } => {
+            let repo = find(&client, &repo)?;
+            let given = json!({
+                "name": name, "forge": forge, "clone_url": clone_url, "default_branch": default_branch, "public": public,
+            });
+            let changed = client.patch(&format!("/api/v1/repos/{}", text(&repo, "id")), &given)?;
+            if args.server.json {
+                print_json(&changed)?;
+            } else {
+                let [name, forge, url] = ["name", "forge", "clone_url"].map(|key| text(&changed, key));
+                writeln!(std::io::stdout(), "{name} ({forge}) is cloned from {url}.")?;
+                warn_of_unreachable(&changed)?;
+            }
+        }
         Repo::Look { repo } => {
             let repo = find(&client, &repo)?;
             let looked = client.post(&format!("/api/v1/repos/{}/look", text(&repo, "id")), &json!({}))?;
@@ -144,6 +160,14 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says why a repository cannot be fetched, if so.
+fn warn_of_unreachable(repo: &Value) -> std::io::Result<()> {
+    match repo["look_error"].as_str() {
+        Some(why) => writeln!(std::io::stderr(), "\nlongshore: it cannot be fetched yet: {}", table::one_line(why)),
+        None => Ok(()),
+    }
 }
 
 /// Prints a public key, and below it the pinned keys of its host.

@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: Remote<Secret>) -> super::Result {
-    let client = Client::new(&args.server.url, args.server.token, args.server.ca_file.as_deref())?;
+    let client = args.server.client()?;
     match args.command {
         Secret::Set { repo, name, value, file, rules } => {
             let mut body = rules_json(&rules);

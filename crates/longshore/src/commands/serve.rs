@@ -38,7 +38,7 @@ use crate::{
     checkouts::Sources,
     config::{Config, WhenGuarded, commented_defaults},
     job_env::JobEnv,
-    proxies,
+    own_server, proxies,
     runner::Extras,
     separation::{Separation, in_container, separate},
     supervisor::{self, Supervised},
@@ -248,6 +248,7 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
         writeln!(err, "To sign in, open this link in a browser (works once, within ten minutes):\n\n    {link}\n")?;
         writeln!(err, "`longshore token sign-in` prints a new link. {}\n", describe_admin_token(&config))?;
     }
+    own_server::announce(&config.data, listener.local_addr()?, config.url.as_str())?;
     let instance = store.instance();
     tracing::info!(listen = config.listen, url = config.url.as_str(), capacity = config.capacity, instance, "ready");
     let served = tasks.spawn(longshore_api::serve(listener, api, shutdown.clone()));

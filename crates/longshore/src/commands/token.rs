@@ -1,6 +1,6 @@
 //! `longshore token`: the tokens of a server.
 
-use std::{collections::HashMap, io::Write as _, path::PathBuf, process::ExitCode};
+use std::{collections::HashMap, io::Write as _, process::ExitCode};
 
 use serde_json::json;
 
@@ -8,21 +8,10 @@ use super::{
     print_json, repo,
     table::{self, text},
 };
-use crate::{
-    args::{Remote, Token},
-    client::Client,
-};
-
-/// Returns the administrator's token from the data folder, if this process can read it, as in the server's container.
-fn own_admin_token() -> Option<String> {
-    let data = std::env::var_os("LONGSHORE_DATA").map_or_else(|| PathBuf::from(crate::DEFAULT_DATA), PathBuf::from);
-    let given = std::env::var("LONGSHORE_ADMIN_TOKEN").ok().filter(|token| !token.is_empty());
-    given.or_else(|| Some(std::fs::read_to_string(data.join("admin-token")).ok()?.trim().to_owned()))
-}
+use crate::args::{Remote, Token};
 
 pub(crate) fn run(args: Remote<Token>) -> super::Result {
-    let token = args.server.token.or_else(own_admin_token);
-    let client = Client::new(&args.server.url, token, args.server.ca_file.as_deref())?;
+    let client = args.server.client()?;
     match args.command {
         Token::Create { name, scopes, repos, expires_in_days } => {
             let ids = repos.iter().map(|repo| Ok(text(&repo::find(&client, repo)?, "id")));

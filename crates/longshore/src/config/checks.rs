@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use anyhow::Context as _;
 use ipnet::IpNet;
+use longshore_core::capability::GRANTABLE;
 use longshore_executor::Ulimit;
 
 /// The least memory of a job, in MiB. With less, its container does not reach the first step.
@@ -72,6 +73,21 @@ pub(super) fn ulimits(given: &str) -> anyhow::Result<Vec<Ulimit>> {
         ulimits.push(ulimit);
     }
     Ok(ulimits)
+}
+
+/// Parses the capabilities that jobs may ask for.
+pub(super) fn capabilities(given: &str) -> anyhow::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in list(given) {
+        let name = entry.strip_prefix("CAP_").unwrap_or(&entry);
+        anyhow::ensure!(
+            GRANTABLE.contains(&name),
+            "job_capabilities has `{entry}`: only {} can be allowed; a job that needs more of the host is one for `docker: raw`",
+            GRANTABLE.join(", ")
+        );
+        found.push(name.to_owned());
+    }
+    Ok(found)
 }
 
 /// The globs of `a/**, b/{c,d}`: a comma between braces is the glob's own.

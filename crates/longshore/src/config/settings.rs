@@ -119,6 +119,10 @@ settings! {
     /// `memlock`, `msgqueue`, `rtprio`, `sigpending`, `stack`, each NAME=SOFT or NAME=SOFT:HARD.
     job_ulimits: String ["NAME=SOFT:HARD,..."] computed("the engine's", "nofile=1024:65536, core=0");
 
+    /// Capabilities of the kernel that jobs may ask for with `capabilities`, beyond those that every job has: some of AUDIT_WRITE,
+    /// IPC_LOCK, MKNOD, NET_RAW, SETFCAP, SYS_CHROOT, SYS_NICE. Those of pull requests from forks get none.
+    job_capabilities: String ["NAME,..."] computed("none", "SYS_CHROOT, NET_RAW");
+
     /// Maximum size of a job's log, in MiB; the job is stopped beyond it. 0 is no limit.
     job_log_mib: u64 ["MIB"] default(1024);
 

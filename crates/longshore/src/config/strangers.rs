@@ -44,6 +44,7 @@ impl MergedStrangers {
                     .map_or(all.artifacts.job_bytes, |bytes| bytes.min(all.artifacts.job_bytes)),
                 ..all.artifacts
             },
+            capabilities: Vec::new(),
             ..all.clone()
         };
         let capacity = self.capacity.unwrap_or_else(|| capacity.div_ceil(2)).min(capacity);

@@ -244,6 +244,10 @@ fn read_expanded(
         None => Some(Vec::new()),
     };
     let pull = valid_or_absent(fields.get("pull").map(|node| settings::pull(node, findings)));
+    let capabilities = match fields.get("capabilities") {
+        Some(node) => settings::capabilities(node, findings),
+        None => Some(Vec::new()),
+    };
     let network = match fields.get("network") {
         Some(node) => settings::network(node, findings),
         None => Some(Network::Default),
@@ -291,6 +295,7 @@ fn read_expanded(
         image,
         pull: pull?,
         network: network?,
+        capabilities: capabilities?,
         env,
         secrets: secrets.iter().map(|(secret, _)| secret.clone()).collect(),
         checkout: checkout?,

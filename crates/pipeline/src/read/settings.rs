@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use longshore_core::{
     Template,
+    capability::GRANTABLE,
     docker::Docker,
     plan::{Checkout, Network, PullPolicy, Resources, Retry, RetryOn, SecretUse},
 };
@@ -39,6 +40,11 @@ pub(super) fn pull(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<PullP
 pub(super) fn network(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Network> {
     let written = word(node, "`network`", &Network::ALL.map(Network::as_str), findings)?;
     Network::ALL.into_iter().find(|network| network.as_str() == written)
+}
+
+/// Reads the capabilities that a job asks for.
+pub(super) fn capabilities(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<String>> {
+    words(node, "`capabilities`", &GRANTABLE, findings)
 }
 
 /// Reads what a job asks for of Docker.

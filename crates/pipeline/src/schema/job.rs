@@ -36,6 +36,8 @@ pub(super) struct Job {
     cache: Option<OneOrMany<Cache>>,
     /// A guarded Docker API for the job (`true`), or the engine's own socket (`raw`), where an administrator grants it.
     docker: Option<Docker>,
+    /// Capabilities of the kernel beyond those of every job, where an administrator allows them.
+    capabilities: Option<OneOrMany<Capability>>,
     /// A question that somebody has to answer with yes before the job starts.
     approval: Option<String>,
     /// Labels of the servers that may run it.
@@ -336,4 +338,18 @@ pub(super) struct Reports {
     coverage: Option<OneOrMore>,
     /// Findings of tools: SARIF.
     sarif: Option<OneOrMore>,
+}
+
+/// A capability that a job may ask for.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(dead_code, reason = "only the schema is made of it")]
+pub(super) enum Capability {
+    AuditWrite,
+    IpcLock,
+    Mknod,
+    NetRaw,
+    Setfcap,
+    SysChroot,
+    SysNice,
 }

@@ -386,6 +386,19 @@ fn what_a_job_reaches_is_said_by_its_network_and_one_without_has_no_services() {
 }
 
 #[test]
+fn a_job_may_ask_for_the_capabilities_that_an_administrator_can_allow_and_for_no_others() {
+    let text = |words: &str| format!("jobs: {{ a: {{ image: x, capabilities: {words}, steps: [{{ run: a }}] }} }}");
+    assert_eq!(job(&text("[SYS_CHROOT, NET_RAW]"), &push("main")).capabilities, ["SYS_CHROOT", "NET_RAW"]);
+    assert_eq!(job(&text("MKNOD"), &push("main")).capabilities, ["MKNOD"]);
+    for (bad, words) in
+        [("[SYS_ADMIN]", "SYS_CHROOT"), ("[SYS_CHROT]", "did you mean `SYS_CHROOT`?"), ("[]", "is empty")]
+    {
+        let said = report::human(&check(&text(bad), &[]).diagnostics);
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
 fn when_an_image_is_pulled_is_said_by_jobs_services_and_steps_with_an_image() {
     let job = job(
         "jobs: { a: { image: x, pull: always, services: { db: { image: db, pull: never } }, \

@@ -1,0 +1,108 @@
+//! The server that this process stands beside: it has the same data folder, as for `docker exec` in the server's
+//! container. The command line reaches it where it listens, whatever its public address is, and as its administrator.
+
+use std::{
+    io::ErrorKind,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use longshore_files::{folder, lock};
+use serde::{Deserialize, Serialize};
+
+/// What a server says in its data folder about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Listener {
+    listen: SocketAddr,
+    /// Its public address.
+    url: String,
+}
+
+/// Says in the data folder where the server of it listens.
+///
+/// # Errors
+/// Those of the disk.
+pub(crate) fn announce(data: &Path, listen: SocketAddr, url: &str) -> anyhow::Result<()> {
+    let text = serde_json::to_string(&Listener { listen, url: url.to_owned() })?;
+    let path = data.join(folder::LISTENER);
+    folder::write_private(&path, &text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A running server on a data folder that this process can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnServer {
+    /// Where it listens, as a client on this machine reaches it.
+    pub(crate) reached_at: String,
+    /// The address that people use.
+    pub(crate) url: String,
+    data: PathBuf,
+}
+
+impl OwnServer {
+    /// Finds the server on this machine's data folder, if it runs and is the one that `given` names. Without `given` it is.
+    pub(crate) fn find(given: Option<&str>) -> Option<Self> {
+        let data = std::env::var_os("LONGSHORE_DATA").filter(|data| !data.is_empty());
+        Self::on(&data.map_or_else(|| PathBuf::from(crate::DEFAULT_DATA), PathBuf::from), given)
+    }
+
+    fn on(data: &Path, given: Option<&str>) -> Option<Self> {
+        let Listener { listen, url } =
+            serde_json::from_slice(&std::fs::read(data.join(folder::LISTENER)).ok()?).ok()?;
+        let host = match listen.ip() {
+            IpAddr::V4(all) if all.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(all) if all.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            other => other,
+        };
+        let reached_at = format!("http://{}", SocketAddr::new(host, listen.port()));
+        let is_it = |given: &str| {
+            let given = given.trim_end_matches('/');
+            given == url || given == reached_at || given == format!("http://localhost:{}", listen.port())
+        };
+        // Whoever listens there now need not be a server of ours: only what holds the folder's lock gets the token.
+        (given.is_none_or(is_it) && lock::is_taken(data)).then(|| Self { reached_at, url, data: data.to_owned() })
+    }
+
+    /// Returns the administrator's token, if it can be read.
+    ///
+    /// # Errors
+    /// If it is there and cannot be.
+    pub(crate) fn admin_token(&self) -> anyhow::Result<Option<String>> {
+        if let Some(token) = std::env::var("LONGSHORE_ADMIN_TOKEN").ok().filter(|token| !token.trim().is_empty()) {
+            return Ok(Some(token));
+        }
+        let path = self.data.join("admin-token");
+        match std::fs::read_to_string(&path) {
+            Ok(token) => Ok(Some(token.trim().to_owned())),
+            // It is among the server's own settings.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_server_that_runs_on_the_folder_and_is_meant_is_ones_own() {
+        let data = tempfile::tempdir().unwrap();
+        let find = |given: Option<&str>| OwnServer::on(data.path(), given).map(|own| own.reached_at);
+        assert_eq!(find(None), None);
+        announce(data.path(), "0.0.0.0:8080".parse().unwrap(), "https://ci.example.org").unwrap();
+        assert_eq!(find(None), None, "nobody holds the lock");
+        let _lock = lock::take(data.path()).unwrap();
+        let here = Some("http://127.0.0.1:8080".to_owned());
+        for given in
+            [None, Some("https://ci.example.org/"), Some("http://localhost:8080"), Some("http://127.0.0.1:8080")]
+        {
+            assert_eq!(find(given), here, "{given:?}");
+        }
+        for other in ["https://ci.example.com", "http://localhost:8081", "https://ci.example.org.evil"] {
+            assert_eq!(find(Some(other)), None, "{other}");
+        }
+        announce(data.path(), "[::]:80".parse().unwrap(), "https://ci.example.org").unwrap();
+        assert_eq!(find(None).as_deref(), Some("http://[::1]:80"));
+    }
+}
