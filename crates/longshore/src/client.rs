@@ -56,7 +56,7 @@ impl Client {
 
     /// Shows addresses below another than the one that is called.
     pub(crate) fn shown_as(mut self, url: &str) -> Self {
-        self.shown_url = Some(url.to_owned());
+        self.shown_url = Some(url.trim_end_matches('/').to_owned());
         self
     }
 

@@ -348,7 +348,7 @@ async fn a_working_tree_has_the_history_of_a_servers_checkout_at_each_depth() {
     let (whole, notes) = take("work", 0).await;
     assert!(notes.is_empty(), "{notes:?}");
     assert_eq!(git(&whole, &["rev-list", "--count", "HEAD"]), "3");
-    assert_eq!(git(&whole, &["describe"]), format!("v1-2-g{}", &head[..7]));
+    assert_eq!(git(&whole, &["describe", "--tags"]), format!("v1-2-g{}", &head[..7]));
     assert_eq!(git(&whole, &["rev-parse", "origin/main"]), head, "as after a push");
     let branches = git(&whole, &["for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes"]);
     assert_eq!(branches, "refs/heads/main\nrefs/remotes/origin/main\nrefs/remotes/origin/other");

@@ -39,7 +39,7 @@ impl Server {
                 None => own.admin_token()?,
             };
             return Client::new(&own.reached_at, token, self.ca_file.as_deref())
-                .map(|client| client.shown_as(&own.url));
+                .map(|client| client.shown_as(given.unwrap_or(&own.url)));
         }
         Client::new(given.unwrap_or(DEFAULT_URL), token, self.ca_file.as_deref())
     }
