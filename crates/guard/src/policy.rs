@@ -124,7 +124,7 @@ pub struct JobPolicy {
     pub budget: Budget,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerPolicy {
     /// The instance that the server's objects are named after. Without one it is the first that the server names.
@@ -136,6 +136,9 @@ pub struct ServerPolicy {
     /// Whether a job may have the engine's own socket (`docker: raw`).
     #[serde(default)]
     pub raw: bool,
+    /// What jobs may have of the kernel's capabilities, beyond those of every job.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
 }
 
 /// The instance of `longshore doctor`, which tries things beside the server.

@@ -282,7 +282,9 @@ fn judge_create(guard: &Guard, policy: &ServerPolicy, name: &str, asked: &Contai
     let command = body.entrypoint.iter().flatten().map(String::as_str).collect::<Vec<_>>();
     let is_sandbox = runs_ours && host.mounts.is_empty() && command.starts_with(&[PROGRAM, "sandbox"]);
     let is_guard = name.ends_with("-guard");
-    let may_have = |name: &String| CAPABILITIES.contains(&name.as_str()) || (is_sandbox && name == FENCING);
+    let may_have = |name: &String| {
+        CAPABILITIES.contains(&name.as_str()) || (is_sandbox && name == FENCING) || policy.capabilities.contains(name)
+    };
     let is_refused = !body.networks.is_empty()
         || !host.links.is_empty()
         || !host.volumes_from.is_empty()

@@ -156,6 +156,15 @@ pub(crate) struct Guard {
         hide_default_value = true
     )]
     pub(crate) subnets: String,
+    /// With --server: the capabilities that its jobs may have beyond those of every job
+    #[arg(
+        long,
+        env = "LONGSHORE_JOB_CAPABILITIES",
+        value_name = "NAME,...",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) capabilities: String,
     /// Started by a server, whose end is its own
     #[arg(long, hide = true)]
     pub(crate) child: bool,

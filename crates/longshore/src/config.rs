@@ -25,9 +25,14 @@ use longshore_executor::{ArtifactLimits, Limits, PullPolicy};
 use longshore_pipeline::image_rules::ImageRules;
 use longshore_store::{retention::Retention, secrets::SecretKey};
 
-pub(crate) use self::{checks::subnets, listing::commented_defaults, settings::Settings, strangers::ForStrangers};
+pub(crate) use self::{
+    checks::{capabilities, subnets},
+    listing::commented_defaults,
+    settings::Settings,
+    strangers::ForStrangers,
+};
 use self::{
-    checks::{capabilities, check_log, check_memory, check_pids, globs, job_env, labels, list, ulimits},
+    checks::{check_log, check_memory, check_pids, globs, job_env, labels, list, ulimits},
     settings::MergedRetention,
 };
 use crate::{

@@ -41,7 +41,7 @@ impl Guard {
     }
 
     async fn serve(&mut self) {
-        let policy = ServerPolicy { instance: Some(self.instance.to_string()), subnets: Vec::new(), raw: false };
+        let policy = ServerPolicy { instance: Some(self.instance.to_string()), ..ServerPolicy::default() };
         let options = Options { program: self.program.clone(), ..Options::new(&self.engine, Policy::Server(policy)) };
         let proxy = Proxy::connect(options).await.unwrap();
         let listener = Proxy::listen(&self.dir.path().join("docker.sock"), 0o600).await.unwrap();

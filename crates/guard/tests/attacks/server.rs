@@ -403,6 +403,17 @@ fn the_engines_own_socket_is_given_where_the_guard_was_told_to() {
 }
 
 #[test]
+fn a_job_has_the_capabilities_that_the_guard_was_told_of_and_no_others() {
+    let path = "/containers/create?name=longshore-abc-1";
+    let with_rights =
+        |names: &str| job("").replace(r#""CapAdd":["CHOWN","SETUID"]"#, &format!(r#""CapAdd":["CHOWN",{names}]"#));
+    let guard = with(r#"{"server":{"instance":"abc123","capabilities":["SYS_CHROOT"]}}"#);
+    assert!(ask(&guard, "POST", path, &with_rights(r#""SYS_CHROOT""#)).is_ok());
+    refused(&guard, Rule::Server, "POST", path, &with_rights(r#""SYS_CHROOT","NET_RAW""#));
+    refused(&server(), Rule::Server, "POST", path, &with_rights(r#""SYS_CHROOT""#));
+}
+
+#[test]
 fn a_guard_that_was_told_no_instance_serves_the_first_that_is_named() {
     let list = |instance: &str| {
         format!("/containers/json?all=1&filters=%7B%22label%22%3A%5B%22longshore.instance%3D{instance}%22%5D%7D")

@@ -62,7 +62,8 @@ pub(crate) fn run(args: Guard) -> super::Result {
 fn policy(args: &Guard) -> anyhow::Result<Policy> {
     if args.policy.server {
         let subnets = config::subnets(&args.subnets)?.iter().map(ToString::to_string).collect();
-        return Ok(Policy::Server(ServerPolicy { instance: None, subnets, raw: args.raw }));
+        let capabilities = config::capabilities(&args.capabilities)?;
+        return Ok(Policy::Server(ServerPolicy { instance: None, subnets, raw: args.raw, capabilities }));
     }
     let (text, origin) =
         args.policy.read().map_err(|error| Ended::new(1, format!("the policy cannot be read: {error}")))?;

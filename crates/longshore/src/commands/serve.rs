@@ -103,6 +103,9 @@ fn guarded(config: &Config, file: Option<PathBuf>) -> anyhow::Result<Guarded> {
     if config.guard_raw {
         words.push("--raw".to_owned());
     }
+    if !config.limits.capabilities.is_empty() {
+        words.extend(["--capabilities".to_owned(), config.limits.capabilities.join(",")]);
+    }
     if !config.subnets.is_empty() {
         let subnets = config.subnets.iter().map(ToString::to_string).collect::<Vec<_>>();
         words.extend(["--subnets".to_owned(), subnets.join(",")]);

@@ -76,7 +76,7 @@ pub(super) fn ulimits(given: &str) -> anyhow::Result<Vec<Ulimit>> {
 }
 
 /// Parses the capabilities that jobs may ask for.
-pub(super) fn capabilities(given: &str) -> anyhow::Result<Vec<String>> {
+pub(crate) fn capabilities(given: &str) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in list(given) {
         let name = entry.strip_prefix("CAP_").unwrap_or(&entry);
