@@ -268,7 +268,7 @@ pub(crate) struct JobView {
     pub(crate) docker: Docker,
     /// The job's outputs.
     pub(crate) outputs: BTreeMap<String, String>,
-    /// The successful job of an earlier build that this job was carried over from.
+    /// The successful job of an earlier build that stands for this job: in a rerun, or by `reuse`.
     #[schema(value_type = Option<String>, format = "uuid")]
     pub(crate) carried_over: Option<JobId>,
     /// What its container was started from; `null` before that.

@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Status, rules::approvals::question_in};
+use crate::{Status, reuse, rules::approvals::question_in};
 
 /// Characters of a description: what GitHub takes.
 pub const MAX_DESCRIPTION: usize = 140;
@@ -233,9 +233,14 @@ fn of_jobs(jobs: &[&JobOfContext], names: bool) -> CommitStatus {
         return status(CommitState::Skipped, first(Status::Skipped, "skipped").unwrap_or_default());
     }
     let tolerated = jobs.iter().filter(|job| passed_over(job)).count();
+    let is_reused =
+        |job: &&&JobOfContext| job.status == Status::Success && job.reason.as_deref().is_some_and(reuse::is_reason);
+    let reused = jobs.iter().filter(is_reused).count();
     let text = match (jobs.len() - skipped, tolerated) {
+        (1, 0) if jobs.len() == 1 && reused == 1 => first(Status::Success, "succeeded").unwrap_or_default(),
         (1, 0) if jobs.len() == 1 => "succeeded".to_owned(),
         (1, 0) => "1 job succeeded".to_owned(),
+        (ran, 0) if reused > 0 => format!("{ran} jobs succeeded, {reused} of them unchanged"),
         (ran, 0) => format!("{ran} jobs succeeded"),
         (ran, tolerated) => {
             format!("{} of {ran} jobs succeeded, failures of the others are passed over", ran - tolerated)

@@ -21,6 +21,7 @@ pub mod plan;
 pub mod record;
 pub mod registry;
 pub mod result;
+pub mod reuse;
 pub mod rules;
 pub mod secret;
 pub mod status;

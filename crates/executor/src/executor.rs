@@ -97,6 +97,42 @@ impl Executor {
         }
     }
 
+    /// Returns which images an attempt with this plan is started from, pulled if the policy says so. `None` if one of them is known only
+    /// while the job runs.
+    ///
+    /// # Errors
+    /// If one of them cannot be had.
+    pub async fn resolve_images(
+        &self,
+        build: BuildId,
+        plan: &JobPlan,
+        access: &ImageAccess,
+        policy: PullPolicy,
+    ) -> Result<Option<String>, EngineError> {
+        let images = images_of(plan, policy);
+        if images.len() < plan.images().count() {
+            return Ok(None);
+        }
+        for (image, policy) in images {
+            self.placement.images.agree(build, access, &image, policy).await?;
+        }
+        Ok(self.agreed_images(build, plan))
+    }
+
+    /// Returns which images the jobs of a build with this plan are started from. `None` if this process has not decided it.
+    #[must_use]
+    pub fn agreed_images(&self, build: BuildId, plan: &JobPlan) -> Option<String> {
+        let images = images_of(plan, PullPolicy::Missing);
+        if images.len() < plan.images().count() {
+            return None;
+        }
+        let agreed = |(image, _): (ImageRef, PullPolicy)| {
+            let image = self.placement.images.agreed(build, &image)?;
+            Some(image.digest.unwrap_or_else(|| image.id.to_string()))
+        };
+        Some(images.into_iter().map(agreed).collect::<Option<Vec<_>>>()?.join(" "))
+    }
+
     /// Waits until all queued removals are done.
     pub async fn settled(&self) {
         self.removals.drained().await;

@@ -87,7 +87,7 @@ impl Images {
     }
 
     /// Returns the image that the build's jobs share.
-    fn agreed(&self, build: BuildId, image: &ImageRef) -> Option<Image> {
+    pub(crate) fn agreed(&self, build: BuildId, image: &ImageRef) -> Option<Image> {
         let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
         agreed.get(&(build, image.clone())).map(|(_, found)| found.clone())
     }
@@ -158,6 +158,29 @@ impl Images {
         if known.is_enough(policy) {
             return Ok(());
         }
+        self.agree_on(build, access, image, known, policy).await
+    }
+
+    /// Decides which image the jobs of this build get, pulled if the policy says so.
+    pub(crate) async fn agree(
+        &self,
+        build: BuildId,
+        access: &ImageAccess,
+        image: &ImageRef,
+        policy: PullPolicy,
+    ) -> Result<(), EngineError> {
+        let known = self.known(build, access, image).await?;
+        self.agree_on(build, access, image, known, policy).await
+    }
+
+    async fn agree_on(
+        &self,
+        build: BuildId,
+        access: &ImageAccess,
+        image: &ImageRef,
+        known: Known,
+        policy: PullPolicy,
+    ) -> Result<(), EngineError> {
         // The job that gets the image has nothing to say about its pull.
         let (notes, _) = mpsc::channel(1);
         self.resolve(build, access, image, known, policy, &notes).await.map(drop)

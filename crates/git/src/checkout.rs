@@ -22,6 +22,7 @@ use super::{
     Git, GitError, Mirror, TarSource, Wanted,
     command::Streaming,
     git_dir::{GitDir, IndexEntry, configure_submodules},
+    hash_files::Only,
     history::History,
     index_stat, lfs, size,
     submodules::{self, MAX_NESTING, MAX_SUBMODULES},
@@ -49,6 +50,8 @@ pub struct Checkout<'a> {
     pub submodules: bool,
     /// Whether files are what Git LFS has under their pointers.
     pub lfs: bool,
+    /// The globs of the only files that are checked out, without a `.git`; empty for all files.
+    pub only: &'a [String],
     /// Set if the commit's author may not push to the repository: only submodules that everybody may read are fetched.
     pub by_stranger: bool,
     /// The repositories on the origin's host that its credentials are used for when they are submodules: `team/lib`, or
@@ -139,7 +142,10 @@ fn cache_key(mirror: &Mirror, checkout: &Checkout<'_>, history: &History) -> Str
     let git_ref = checkout.git_ref.map_or("", RefName::as_str);
     let (history, submodules) = (
         history.lines(),
-        format!("{} {} {} {:?}", checkout.submodules, checkout.lfs, checkout.by_stranger, checkout.trusted_submodules),
+        format!(
+            "{} {} {} {:?} {:?}",
+            checkout.submodules, checkout.lfs, checkout.by_stranger, checkout.trusted_submodules, checkout.only
+        ),
     );
     let texts = [checkout.commit.as_str(), git_ref, checkout.origin.address(), &history, &submodules];
     for text in [mirror.folder().as_os_str().as_bytes()].into_iter().chain(texts.map(str::as_bytes)) {
@@ -173,6 +179,8 @@ struct Part {
     /// Those of its files that Git LFS has, and the time that they get, in seconds since 1970.
     lfs: lfs::Files,
     lfs_time: u64,
+    /// Whether its `.git` is left out.
+    bare: bool,
     /// Yields the other files, in order.
     objects: Streaming,
 }
@@ -238,11 +246,33 @@ async fn add_parts(
         true => submodules::list(git, mirror.folder(), checkout, &entries).await?,
         false => Vec::new(),
     };
+    // A submodule is one thing, which the globs do not divide.
+    let narrowed = !checkout.only.is_empty();
+    let (entries, others): (Vec<_>, Vec<_>) = match narrowed && nesting == 0 {
+        true => {
+            let only = Only::parse(checkout.only)?;
+            let is_named = |entry: &IndexEntry| (entry.is_gitlink() && checkout.submodules) || only.admits(&entry.path);
+            entries.into_iter().partition(is_named)
+        }
+        false => (entries, Vec::new()),
+    };
+    if entries.is_empty() && narrowed {
+        let detail = "the globs of `reuse` name no file".to_owned();
+        return Err(GitError::Failed { operation: "checking out", detail });
+    }
+    let is_attributes = |entry: &IndexEntry| entry.path.rsplit(|byte| *byte == b'/').next() == Some(b".gitattributes");
+    let has_attributes = entries.iter().chain(&others).any(is_attributes);
     configure_submodules(&dot_git, &inside).await?;
-    let lfs = lfs::for_checkout(mirror, checkout, &dot_git, &entries).await?;
+    let lfs = match checkout.lfs && has_attributes {
+        true => lfs::for_checkout(mirror, checkout, &dot_git, &entries, &others).await?,
+        false => lfs::Files::none(),
+    };
     let lfs_time = now().saturating_sub(OLDER);
     tell_index(&dot_git, &lfs, lfs_time).await?;
-    let converted = check_out_converted(git, &root, checkout, &entries, &lfs).await?;
+    let converted = match has_attributes {
+        true => check_out_converted(git, &root, checkout, &entries, &lfs).await?,
+        false => HashSet::new(),
+    };
     let mut names = tempfile::tempfile_in(scratch).map_err(GitError::io("making the checkout"))?;
     let is_read =
         |entry: &&IndexEntry| !entry.is_gitlink() && !converted.contains(&entry.path) && !lfs.contains(&entry.path);
@@ -252,7 +282,7 @@ async fn add_parts(
     };
     listed.map_err(GitError::io("making the checkout"))?;
     let objects = git.in_repository(&dot_git).args(["cat-file", "--batch", "--buffer"]).stream(names)?;
-    parts.push(Part { prefix: prefix.clone(), root, entries, converted, lfs, lfs_time, objects });
+    parts.push(Part { prefix: prefix.clone(), root, entries, converted, lfs, lfs_time, bare: narrowed, objects });
 
     for submodule in inside {
         let refused = |detail| Err(GitError::Failed { operation: "checking out the submodules", detail });
@@ -298,10 +328,6 @@ async fn check_out_converted(
     entries: &[IndexEntry],
     lfs: &lfs::Files,
 ) -> Result<HashSet<Vec<u8>>, GitError> {
-    let is_attributes = |entry: &IndexEntry| entry.path.rsplit(|byte| *byte == b'/').next() == Some(b".gitattributes");
-    if !entries.iter().any(is_attributes) {
-        return Ok(HashSet::new());
-    }
     let in_root = || git.in_repository(&root.join(".git")).env("GIT_WORK_TREE", root);
     let files = entries.iter().filter(|entry| entry.is_file() && !lfs.contains(&entry.path));
     let list: Vec<u8> = files.flat_map(|entry| entry.path.iter().copied().chain([0])).collect();
@@ -355,7 +381,9 @@ fn write_tar(out: File, parts: &[Part], objects: Vec<File>) -> io::Result<TarSou
 
 fn write_part<W: io::Write>(tar: &mut TarWriter<W>, part: &Part, objects: File) -> io::Result<()> {
     let in_tar = |path: &[u8]| [part.prefix.as_slice(), path].concat();
-    write_folder(tar, &part.root.join(".git"), &in_tar(b".git"))?;
+    if !part.bare {
+        write_folder(tar, &part.root.join(".git"), &in_tar(b".git"))?;
+    }
     let mut objects = BufReader::with_capacity(BUFFER, objects);
     for entry in &part.entries {
         let (path, executable) = (in_tar(&entry.path), entry.mode & 0o100 != 0);

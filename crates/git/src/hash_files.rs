@@ -10,7 +10,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use longshore_forge::CommitId;
 use sha2::{Digest as _, Sha256};
 
-use super::{GitError, Mirror, TarSource};
+use super::{GitError, Mirror, TarSource, checkout::now, tar_writer::TarWriter};
 
 impl Mirror {
     /// Returns the hash over the commit's files that match; empty if none does. A pattern that begins with `!` excludes
@@ -42,7 +42,69 @@ impl Mirror {
     }
 }
 
+impl Mirror {
+    /// Returns a hash over the names, modes and contents of the commit's files that these globs name, and over everything that decides
+    /// how they are checked out: all `.gitattributes`, and submodules. `None` if they name no file.
+    ///
+    /// # Errors
+    /// If a glob is invalid, or git fails.
+    pub async fn hash_tree(&self, commit: &CommitId, globs: &[String]) -> Result<Option<String>, GitError> {
+        let only = Only::parse(globs)?;
+        let list = ["ls-tree", "-r", "-z", "--full-tree", "--end-of-options", commit.as_str()];
+        let list = self.git().in_repository(self.folder()).args(list).output("listing a commit's files", &[]).await?;
+        let (mut all, mut any) = (Sha256::new(), false);
+        for record in list.split(|byte| *byte == 0) {
+            let Some(tab) = record.iter().position(|byte| *byte == b'\t') else { continue };
+            let (facts, path) = (&record[..tab], &record[tab + 1..]);
+            let named = only.admits(path);
+            any |= named;
+            let decides = path.rsplit(|byte| *byte == b'/').next() == Some(b".gitattributes") || path == b".gitmodules";
+            if named || decides || facts.starts_with(b"160000") {
+                all.update([u8::from(named)]);
+                all.update(record);
+                all.update([0]);
+            }
+        }
+        Ok(any.then(|| hex::encode(all.finalize())))
+    }
+}
+
 impl TarSource {
+    /// Returns a tar of the files in it that these globs name, without a `.git`.
+    ///
+    /// # Errors
+    /// If a glob is invalid, or the disk fails.
+    pub async fn only(&self, globs: &[String]) -> Result<Self, GitError> {
+        let only = Only::parse(globs)?;
+        let narrowing = GitError::io("choosing the workspace's files");
+        let file = self.open().await.map_err(GitError::io("choosing the workspace's files"))?.into_std().await;
+        let narrow = move || -> io::Result<Self> {
+            let mut archive = tar::Archive::new(io::BufReader::with_capacity(1 << 20, file));
+            let mut out = TarWriter::new(io::BufWriter::with_capacity(1 << 20, tempfile::tempfile()?), now());
+            let mut any = false;
+            for entry in archive.entries()? {
+                let mut entry = entry?;
+                let (kind, path) = (entry.header().entry_type(), entry.path_bytes().into_owned());
+                if kind.is_dir() || path.starts_with(b".git/") || !only.admits(&path) {
+                    continue;
+                }
+                any = true;
+                if kind.is_symlink() {
+                    let target = entry.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default();
+                    out.link(&path, &target)?;
+                } else {
+                    let (executable, size) = (entry.header().mode()? & 0o100 != 0, entry.size());
+                    out.file(&path, executable, size, &mut entry)?;
+                }
+            }
+            if !any {
+                return Err(io::Error::other("the globs of `reuse` name no file"));
+            }
+            Self::new(out.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?)
+        };
+        tokio::task::spawn_blocking(narrow).await.map_err(io::Error::other).flatten().map_err(narrowing)
+    }
+
     /// Like [`Mirror::hash_files`], over the files in the tar.
     ///
     /// # Errors
@@ -98,6 +160,20 @@ impl io::Write for HashWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// The files that a job is narrowed to.
+pub(crate) struct Only(Patterns);
+
+impl Only {
+    pub(crate) fn parse(globs: &[String]) -> Result<Self, GitError> {
+        let failed = |why| GitError::Failed { operation: "reading `reuse`", detail: why };
+        Patterns::parse(globs).map(Self).map_err(failed)
+    }
+
+    pub(crate) fn admits(&self, path: &[u8]) -> bool {
+        self.0.admit(&String::from_utf8_lossy(path))
     }
 }
 

@@ -13,6 +13,7 @@ use longshore_forge::{CloneUrl, CommitId, RefName};
 use longshore_git::{Checkout, Checkouts, GitError, Mirror, Mirrors, TarSource, Wanted};
 use longshore_scheduler::clone_url;
 use longshore_store::repos::Repo;
+use tokio::sync::OnceCell;
 
 /// The pause between two attempts to make a checkout on a full disk.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -33,7 +34,8 @@ pub(crate) enum Sources {
 }
 
 impl Sources {
-    /// Returns the workspace for an event of a repository. Of `how`, only the depth applies to a working tree.
+    /// Returns the workspace for an event of a repository, narrowed to the files that `only` names if it names any. Of `how`,
+    /// only the depth applies to a working tree.
     ///
     /// # Errors
     /// A text for people if there is no workspace.
@@ -42,11 +44,12 @@ impl Sources {
         repo: &Repo,
         event: &Event,
         how: &plan::Checkout,
+        only: &[String],
     ) -> Result<Arc<dyn CheckoutSource>, String> {
         match self {
             Self::Worktree(tars) => {
                 let tar = tars.get(&how.depth).ok_or_else(|| format!("no checkout of depth {} was made", how.depth))?;
-                Ok(Arc::new(WorktreeSource(tar.clone())))
+                Ok(Arc::new(WorktreeSource { whole: tar.clone(), only: only.to_vec(), narrowed: OnceCell::new() }))
             }
             Self::Mirrors { mirrors, checkouts, patience } => Ok(Arc::new(MirrorSource {
                 patience: *patience,
@@ -59,6 +62,7 @@ impl Sources {
                 depth: how.depth,
                 submodules: how.submodules,
                 lfs: how.lfs,
+                only: only.to_vec(),
                 by_stranger: stranger::brings(event),
                 trusted_submodules: repo.submodules.clone(),
                 merge: merge_of(event),
@@ -98,6 +102,19 @@ impl Sources {
         }
     }
 
+    /// Computes a hash over the files of an event's commit that these globs name. `None` if that cannot be said, or of a working tree.
+    pub(crate) async fn hash_tree(&self, repo: &Repo, event: &Event, globs: &[String]) -> Option<String> {
+        let Self::Mirrors { mirrors, .. } = self else { return None };
+        let commit: CommitId = event.commit.parse().ok()?;
+        let mirror = mirrors.mirror(repo.id).await.ok()?;
+        if let Ok(hash) = mirror.hash_tree(&commit, globs).await {
+            return hash;
+        }
+        // Mirrors are caches. After a restore this one may be empty.
+        mirror.fetch(&clone_url(repo).ok()?, &Wanted::Commit(commit.clone())).await.ok()?;
+        mirror.hash_tree(&commit, globs).await.ok()?
+    }
+
     /// Returns the tree of a commit; the commit itself if its tree is not known.
     pub(crate) async fn tree_of(&self, repo: RepoId, commit: &str) -> String {
         let find = async |mirrors: &Mirrors| {
@@ -123,6 +140,7 @@ struct MirrorSource {
     depth: u32,
     submodules: bool,
     lfs: bool,
+    only: Vec<String>,
     by_stranger: bool,
     trusted_submodules: Vec<String>,
     merge: Option<Remade>,
@@ -152,6 +170,7 @@ impl MirrorSource {
             depth: self.depth,
             submodules: self.submodules,
             lfs: self.lfs,
+            only: &self.only,
             by_stranger: self.by_stranger,
             trusted_submodules: &self.trusted_submodules,
         };
@@ -205,11 +224,22 @@ fn is_disk_full(why: &str) -> bool {
     ["No space left on device", "Disk quota exceeded", "Out of diskspace"].iter().any(|words| why.contains(words))
 }
 
-struct WorktreeSource(TarSource);
+struct WorktreeSource {
+    whole: TarSource,
+    /// Empty for all files.
+    only: Vec<String>,
+    narrowed: OnceCell<TarSource>,
+}
 
 impl CheckoutSource for WorktreeSource {
     fn open(&self) -> futures_util::future::BoxFuture<'_, io::Result<CheckoutStream>> {
-        Box::pin(stream(&self.0))
+        Box::pin(async {
+            if self.only.is_empty() {
+                return stream(&self.whole).await;
+            }
+            let narrow = || async { self.whole.only(&self.only).await.map_err(io::Error::other) };
+            stream(self.narrowed.get_or_try_init(narrow).await?).await
+        })
     }
 }
 

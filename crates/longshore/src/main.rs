@@ -28,6 +28,7 @@ mod own_server;
 mod proxies;
 mod registries;
 mod reports;
+mod reuse;
 mod runner;
 mod separation;
 mod store_changes;

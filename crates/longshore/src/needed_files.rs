@@ -115,6 +115,17 @@ fn wanted<'a>(need: &Need, job: &Job, left: &'a [Artifact]) -> Result<Vec<&'a Ar
     Ok(found)
 }
 
+/// Returns a text that says which files a job takes from others: their paths and what is in them. Empty if it takes none.
+pub(crate) async fn described(store: &Store, build: &Build, plan: &JobPlan) -> Result<String, Outcome> {
+    if plan.needs.iter().all(|need| need.artifacts.is_empty()) {
+        return Ok(String::new());
+    }
+    let files = find(store, build, plan).await?;
+    let line =
+        |(path, needed): (&String, &Needed)| format!("{path:?} {} {}\n", needed.file.executable, needed.file.blob);
+    Ok(files.iter().map(line).collect())
+}
+
 struct WithFiles {
     checkout: Option<Arc<dyn CheckoutSource>>,
     blobs: Blobs,

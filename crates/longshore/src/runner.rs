@@ -18,13 +18,14 @@ use longshore_executor::{
     Limits, Phase, PullPolicy,
 };
 use longshore_pipeline::{BuildFacts, build_variables, secret_rules};
-use longshore_scheduler::{Ended, Order, Report, ReportKind};
+use longshore_scheduler::{Ended, Order, Report, ReportKind, Reused};
 use longshore_store::{
     Store,
     builds::{self, Build},
     jobs::{ClaimedJob, Preparing, UsedImage},
     people,
     repos::{self, Repo},
+    reuse::Inputs,
 };
 use tokio::{
     sync::mpsc,
@@ -42,6 +43,7 @@ use crate::{
     journal::StoreJournal,
     kept::{self, Kept, Leaves},
     needed_files, registries, reports,
+    reuse::{self, Found, Made},
     workspaces::Workspaces,
 };
 
@@ -153,16 +155,21 @@ impl Runner {
                             Some(Order::Adopt(running)) => Leaves::of(&running.plan, runner.extras.artifact_age),
                             Some(Order::PullAhead(_) | Order::Cancel(_)) | None => Leaves::default(),
                         };
-                        let outcome = match order {
+                        let (outcome, inputs) = match order {
                             Some(Order::Start(claimed)) => {
                                 let approved = claimed.job.approved_by.is_some();
                                 let origin = Origin { build: &claimed.build, repo: &claimed.repo, approved };
-                                runner.start(&origin, claimed.plan, job, attempt, cancel).await
+                                match runner.start(&origin, claimed.plan, job, attempt, cancel).await {
+                                    Started::Ran(outcome, inputs) => (outcome, inputs),
+                                    Started::Reused(reused) => {
+                                        return runner.report(job, attempt, ReportKind::Reused(reused)).await;
+                                    }
+                                }
                             }
-                            Some(Order::Adopt(running)) => runner.adopt(*running, cancel).await,
+                            Some(Order::Adopt(running)) => (runner.adopt(*running, cancel).await, None),
                             Some(Order::PullAhead(_) | Order::Cancel(_)) | None => return,
                         };
-                        runner.report_end(job, attempt, &leaves, outcome).await;
+                        runner.report_end(job, attempt, &leaves, outcome, inputs).await;
                     });
                     jobs_by_task.insert(task.id(), (job, attempt));
                 }
@@ -204,27 +211,45 @@ impl Runner {
         job: JobId,
         attempt: u32,
         cancel: CancellationToken,
-    ) -> Outcome {
+    ) -> Started {
         if let Err(outcome) = self.check_approval(origin, &plan).await {
-            return outcome;
+            return outcome.into();
         }
+        let frozen = plan.clone();
         let request = match self.request(origin, plan, job, attempt, Missing::Refuse).await {
             Ok(request) => request,
             Err(refusal) => {
                 self.report_withheld(origin, job, attempt, &refusal.withheld).await;
-                return refusal.outcome;
+                return refusal.outcome.into();
             }
+        };
+        let of_job = reuse::OfJob {
+            store: &self.store,
+            sources: &self.sources,
+            repo: origin.repo,
+            build: origin.build,
+            plan: &frozen,
+            job,
+        };
+        let found = tokio::select! {
+            found = of_job.find(&self.executor, &request) => found,
+            () = cancel.cancelled() => return Outcome::Canceled.into(),
+        };
+        let made = match found {
+            Found::Stands(reused) => return Started::Reused(reused),
+            Found::Runs(hash) => Made { build: request.build, plan: request.plan.clone(), hash },
         };
         let journal = match self.journal(job, attempt).await {
             Ok(journal) => journal,
-            Err(outcome) => return outcome,
+            Err(outcome) => return outcome.into(),
         };
         let (updates, received) = mpsc::channel(256);
         let (outcome, ()) = tokio::join!(
             self.executor.run_job(request, Box::new(journal), updates, cancel),
             self.forward_updates(job, attempt, received),
         );
-        outcome
+        let inputs = reuse::inputs(&self.executor, &made, &outcome);
+        Started::Ran(outcome, inputs)
     }
 
     /// Continues a job of an earlier process.
@@ -317,7 +342,7 @@ impl Runner {
         let checkout: Option<Arc<dyn CheckoutSource>> = match &plan.checkout {
             Some(how) => Some(
                 self.sources
-                    .for_event(origin.repo, &origin.build.event, how)
+                    .for_event(origin.repo, &origin.build.event, how, &plan.reuse)
                     .map_err(|message| Outcome::Error { kind: ErrorKind::CheckoutFailed, message })?,
             ),
             None => None,
@@ -442,16 +467,16 @@ impl Runner {
     }
 
     /// Reports the end of an attempt, with what it has left.
-    async fn report_end(&self, job: JobId, attempt: u32, leaves: &Leaves, outcome: Outcome) {
+    async fn report_end(&self, job: JobId, attempt: u32, leaves: &Leaves, outcome: Outcome, inputs: Option<Inputs>) {
         let ended = match Kept::of(&self.store, job, attempt, leaves).await {
             Ok(kept) => {
                 let files = kept.reports().collect();
                 let reports = reports::store(&self.store, &self.sources, job, attempt, files).await;
-                Ended { outcome, artifacts: kept.artifacts, reports }
+                Ended { outcome, artifacts: kept.artifacts, reports, inputs }
             }
             Err(error) => {
                 let outcome = internal(&format!("what the job left cannot be read: {error}"));
-                Ended { outcome, artifacts: Vec::new(), reports: None }
+                Ended { outcome, artifacts: Vec::new(), reports: None, inputs: None }
             }
         };
         self.report(job, attempt, ReportKind::Ended(Box::new(ended))).await;
@@ -461,6 +486,20 @@ impl Runner {
         if self.reports.send(Report { job, attempt, what }).await.is_err() {
             tracing::debug!(%job, "nobody hears reports any more: the next start finds out by itself");
         }
+    }
+}
+
+/// How an attempt ended that was to start.
+enum Started {
+    /// With what it was made of, if its success may stand for others.
+    Ran(Outcome, Option<Inputs>),
+    /// An earlier success stands for it.
+    Reused(Box<Reused>),
+}
+
+impl From<Outcome> for Started {
+    fn from(outcome: Outcome) -> Self {
+        Self::Ran(outcome, None)
     }
 }
 
@@ -475,6 +514,10 @@ struct Origin<'a> {
 impl Origin<'_> {
     /// Returns the variables that were unknown when the plan was frozen. Variables of the job take precedence.
     fn variables(&self, plan: &JobPlan, url: &str) -> BTreeMap<String, String> {
+        if !plan.reuse.is_empty() {
+            // They differ from build to build.
+            return BTreeMap::new();
+        }
         let known = (!url.is_empty()).then_some(url);
         let mut variables = build_variables(&BuildFacts {
             number: self.build.number,

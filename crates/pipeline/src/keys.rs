@@ -139,6 +139,7 @@ pub(super) const JOB: Keys = Keys {
         "approval",
         "runs-on",
         "checkout",
+        "reuse",
         "resources",
         "timeout",
         "retry",

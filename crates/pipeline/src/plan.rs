@@ -248,6 +248,9 @@ impl PipelinePlanner<'_> {
 
         let mut plan = job.draft.clone();
         plan.env = self.env.clone();
+        if !plan.reuse.is_empty() {
+            plan.env.retain(|name, _| !variables::is_passing(name) || self.pipeline.env.contains_key(name));
+        }
         plan.env.extend(fill_env(&job.draft.env, &of_job).map_err(|error| failed(&error))?);
         let fixed = Fixed::new(&known, &plan.env, self.pipeline.env.keys().chain(job.draft.env.keys()));
         let env = std::mem::take(&mut plan.env);
@@ -263,7 +266,11 @@ impl PipelinePlanner<'_> {
         for text in plan.outputs.values_mut() {
             fill(text, &known).map_err(|error| failed(&error))?;
         }
-        let steps = job.steps.iter().enumerate().map(|(at, step)| plan_step(at, step, &plan.env, &known, &fixed));
+        let steps = job
+            .steps
+            .iter()
+            .enumerate()
+            .map(|(at, step)| plan_step(at, step, &plan.env, &known, &fixed, !plan.reuse.is_empty()));
         plan.steps = steps.collect::<Result<_, _>>().map_err(|error| failed(&error))?;
 
         plan.approval =

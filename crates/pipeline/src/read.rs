@@ -11,6 +11,7 @@ mod keep;
 mod matrix;
 mod needs;
 mod on;
+mod reuse;
 mod service;
 mod settings;
 mod step;

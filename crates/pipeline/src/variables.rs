@@ -83,6 +83,13 @@ pub(super) fn of_pipeline(pipeline: &str, event: &Event, facts: &RepoFacts) -> B
     all.variables
 }
 
+/// The variables that differ from build to build although nothing changed. A job that an earlier success may stand for does not have
+/// them: what it does cannot depend on them unseen.
+pub(super) fn is_passing(name: &str) -> bool {
+    let of_build = ["CI_COMMIT_", "CI_PIPELINE_", "CI_PREV_"].iter().any(|prefix| name.starts_with(prefix));
+    of_build || matches!(name, "CI_SYSTEM_URL" | "CI_SYSTEM_HOST")
+}
+
 /// The variables of one step; `at` counts from 0, the variable from 1.
 pub(super) fn of_step(at: usize, name: &str) -> BTreeMap<String, String> {
     let mut all = Variables::default();
@@ -131,6 +138,7 @@ const DRONE: &[(&str, &str)] = &[
 pub(super) fn of_plugin(
     job: &BTreeMap<String, Template>,
     step: &BTreeMap<String, Template>,
+    reuses: bool,
 ) -> BTreeMap<String, Template> {
     let find = |name: &str| step.get(name).or_else(|| job.get(name)).cloned();
     let mut all: BTreeMap<String, Template> =
@@ -144,6 +152,9 @@ pub(super) fn of_plugin(
         all.insert("DRONE_PULL_REQUEST_TITLE".to_owned(), title);
     }
     for (name, source) in [("DRONE_BUILD_NUMBER", "build.number"), ("DRONE_BUILD_LINK", "build.url")] {
+        if reuses {
+            continue;
+        }
         if let Ok(expression) = Expression::parse(source) {
             all.insert(name.to_owned(), Template::new([Part::Expression(expression)]));
         }

@@ -10,7 +10,9 @@ use std::{
 };
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use longshore_core::{BuildId, JobId, Outcome, Status, StepResult, Timestamp, access::Actor, rules::state::JobEvent};
+use longshore_core::{
+    BuildId, ErrorKind, JobId, Outcome, Status, StepResult, Timestamp, access::Actor, rules::state::JobEvent,
+};
 use longshore_store::{
     Store, StoreError, WriteTx,
     acts::{self, About, Act},
@@ -18,6 +20,7 @@ use longshore_store::{
     builds,
     jobs::{self, Applied, ClaimedJob, Preparing, RunningJob, UsedImage},
     reports::{self, ReportRun},
+    reuse::{self, Candidate, Inputs},
     steps,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -79,6 +82,8 @@ pub enum ReportKind {
     },
     /// What the job gives to the jobs that need it.
     Outputs(BTreeMap<String, String>),
+    /// The last report of an attempt that need not run: this success of an earlier job stands for it.
+    Reused(Box<Reused>),
     /// The last report. The log is complete and readable, and the files that the attempt has left are whole.
     Ended(Box<Ended>),
 }
@@ -90,12 +95,21 @@ pub struct Ended {
     pub artifacts: Vec<NewArtifact>,
     /// What its reports said; stored already, and seen from its end on.
     pub reports: Option<ReportRun>,
+    /// What it was made of, if it succeeded and may stand for others.
+    pub inputs: Option<Inputs>,
+}
+
+/// A success that stands for an attempt, and what both are made of.
+#[derive(Debug)]
+pub struct Reused {
+    pub from: Candidate,
+    pub inputs: Inputs,
 }
 
 impl From<Outcome> for ReportKind {
     /// The end of an attempt that has left nothing.
     fn from(outcome: Outcome) -> Self {
-        Self::Ended(Box::new(Ended { outcome, artifacts: Vec::new(), reports: None }))
+        Self::Ended(Box::new(Ended { outcome, artifacts: Vec::new(), reports: None, inputs: None }))
     }
 }
 
@@ -249,7 +263,7 @@ impl Dispatcher {
                 }
                 Err(error) => return Err(error),
             }
-            if matches!(report.what, ReportKind::Ended(_)) {
+            if matches!(report.what, ReportKind::Ended(_) | ReportKind::Reused(_)) {
                 ended.push((report.job, report.attempt));
             }
         }
@@ -368,14 +382,33 @@ async fn store_report(tx: &mut WriteTx, report: &Report) -> Result<(), StoreErro
         ReportKind::Image { step, image } => jobs::set_image(tx, *job, *attempt, *step, image).await,
         ReportKind::Outputs(outputs) => jobs::set_outputs(tx, *job, *attempt, outputs).await,
         ReportKind::Ended(ended) => {
-            let Ended { outcome, artifacts, reports } = &**ended;
+            let Ended { outcome, artifacts, reports, inputs } = &**ended;
             tracing::info!(%job, status = %outcome.status(), reason = outcome.reason(), "ended");
             let now = Timestamp::now();
             artifacts::keep(tx, *job, *attempt, artifacts, now).await?;
             if let Some(run) = reports {
                 reports::publish(tx, *job, *attempt, *run).await?;
             }
+            if let Some(inputs) = inputs.as_ref().filter(|_| *outcome == Outcome::Success) {
+                reuse::keep(tx, *job, *attempt, inputs).await?;
+            }
             jobs::end_attempt(tx, *job, *attempt, outcome.clone(), now).await.map(drop)
+        }
+        ReportKind::Reused(reused) => {
+            let Reused { from, inputs } = &**reused;
+            let now = Timestamp::now();
+            match reuse::take(tx, *job, *attempt, from, inputs, now).await {
+                Err(StoreError::Conflict(why)) => {
+                    // Its build was removed in this moment.
+                    let message = format!("{why}; rerun the job");
+                    let outcome = Outcome::Error { kind: ErrorKind::Lost, message };
+                    jobs::end_attempt(tx, *job, *attempt, outcome, now).await.map(drop)
+                }
+                taken => {
+                    tracing::info!(%job, build = from.build, "an earlier success stands for it");
+                    taken
+                }
+            }
         }
     }
 }

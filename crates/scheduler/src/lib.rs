@@ -24,7 +24,7 @@ mod schedules;
 mod skip;
 mod start;
 
-pub use dispatcher::{Ended, Order, Report, ReportKind};
+pub use dispatcher::{Ended, Order, Report, ReportKind, Reused};
 pub use longshore_core::rules::needs::build_context;
 pub use look::{FoundPush, Looked};
 pub use manual::ManualStart;

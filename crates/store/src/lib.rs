@@ -50,6 +50,7 @@ mod report_removals;
 pub mod reports;
 pub mod repos;
 pub mod retention;
+pub mod reuse;
 mod row;
 pub mod schedules;
 pub mod sealing;

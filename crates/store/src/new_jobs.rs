@@ -106,6 +106,36 @@ async fn carry_over(tx: &mut WriteTx, job: JobId, original: JobId) -> Result<(),
     if done.rows_affected() == 0 {
         return Err(StoreError::Invalid(format!("job {original} has not succeeded and cannot be carried over")));
     }
+    copy_results(tx, job, original).await
+}
+
+/// Gives a running job the outputs, the steps, the reports and the artifacts of a successful job that stands for it. It keeps its own
+/// times, and who approved it.
+pub(crate) async fn take_over(tx: &mut WriteTx, job: JobId, original: JobId, now: Timestamp) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "UPDATE jobs SET carried_over = coalesce(o.carried_over, o.id), attempt = o.attempt, outputs = o.outputs, image = o.image,
+                image_digest = o.image_digest
+         FROM (SELECT * FROM jobs WHERE id = ?2 AND status = 'success') AS o WHERE jobs.id = ?1",
+    )
+    .bind(job.to_string())
+    .bind(original.to_string())
+    .execute(tx.conn())
+    .await?;
+    if done.rows_affected() == 0 {
+        return Err(StoreError::Conflict(format!("job {original} is gone and cannot stand for another")));
+    }
+    sqlx::query("DELETE FROM steps WHERE job = ?").bind(job.to_string()).execute(tx.conn()).await?;
+    copy_results(tx, job, original).await?;
+    // Its artifacts are kept as long as if it had made them.
+    sqlx::query("UPDATE artifacts SET expires_at = expires_at - created_at + ?2, created_at = ?2 WHERE job = ?1")
+        .bind(job.to_string())
+        .bind(now.as_millis())
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+async fn copy_results(tx: &mut WriteTx, job: JobId, original: JobId) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO steps (job, position, name, status, exit_code, signal, started_at, finished_at, wall_ms, cpu_ms,
                             peak_memory_bytes, out_of_memory, summary)

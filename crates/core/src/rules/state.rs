@@ -30,6 +30,8 @@ pub enum JobEvent {
     CancelRequested,
     /// The executor says how it ended, its log being complete.
     Ended(Outcome),
+    /// It need not run: an earlier success stands for it. The reason says whose.
+    Reused { reason: String },
 }
 
 /// What an event does to a job.
@@ -57,7 +59,8 @@ pub fn next(status: Status, event: &JobEvent) -> Transition {
             | JobEvent::TriesAgain { .. }
             | JobEvent::Claimed
             | JobEvent::CancelRequested
-            | JobEvent::Ended(_),
+            | JobEvent::Ended(_)
+            | JobEvent::Reused { .. },
         ) => Stays,
 
         (Status::Blocked, JobEvent::NeedsMet) => To(Status::Queued, None),
@@ -100,6 +103,10 @@ pub fn next(status: Status, event: &JobEvent) -> Transition {
         (Status::Running | Status::Canceling | Status::Queued | Status::Blocked, JobEvent::Ended(outcome)) => {
             To(outcome.status(), outcome.reason())
         }
+
+        // Nothing of it ran that a cancel would have to end.
+        (Status::Running | Status::Canceling, JobEvent::Reused { reason }) => To(Status::Success, Some(reason.clone())),
+        (Status::Blocked | Status::Queued, JobEvent::Reused { .. }) => Stays,
     }
 }
 
@@ -116,6 +123,7 @@ pub(super) fn step(job: &JobFacts, event: &JobEvent) -> Option<Move> {
     }
     let exit_code = match event {
         JobEvent::Ended(outcome) => outcome.exit_code(),
+        JobEvent::Reused { .. } => Some(0),
         JobEvent::NeedsMet
         | JobEvent::DoesNotRun { .. }
         | JobEvent::Waits { .. }
@@ -201,6 +209,7 @@ mod tests {
             JobEvent::Ended(Outcome::TimedOut { limit_ms: 1 }),
             JobEvent::Ended(Outcome::Canceled),
             JobEvent::Ended(Outcome::Error { kind: ErrorKind::Lost, message: "m".to_owned() }),
+            JobEvent::Reused { reason: "r".to_owned() },
         ]
     }
 

@@ -15,10 +15,6 @@ pub(crate) async fn in_commit(
     dot_git: &Path,
     entries: &[IndexEntry],
 ) -> Result<HashMap<Vec<u8>, Pointer>, GitError> {
-    let is_attributes = |entry: &IndexEntry| entry.path.rsplit(|byte| *byte == b'/').next() == Some(b".gitattributes");
-    if !entries.iter().any(is_attributes) {
-        return Ok(HashMap::new());
-    }
     let files: HashMap<&[u8], &IndexEntry> =
         entries.iter().filter(|entry| entry.is_file()).map(|entry| (entry.path.as_slice(), entry)).collect();
     let root = dot_git.parent().unwrap_or(dot_git);

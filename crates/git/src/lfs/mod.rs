@@ -59,16 +59,14 @@ impl Files {
     }
 }
 
-/// Gets what a checkout needs, if it asks for it.
+/// Gets what a checkout needs. `others` are the entries of its commit that it does not have.
 pub(crate) async fn for_checkout(
     mirror: &Mirror,
     checkout: &Checkout<'_>,
     dot_git: &std::path::Path,
     entries: &[IndexEntry],
+    others: &[IndexEntry],
 ) -> Result<Files, GitError> {
-    if !checkout.lfs {
-        return Ok(Files::none());
-    }
     let git = mirror.git();
     let pointers = in_commit(git, dot_git, entries).await?;
     if pointers.is_empty() {
@@ -77,7 +75,7 @@ pub(crate) async fn for_checkout(
     let in_use = Arc::clone(&mirror.lfs_in_use).read_owned().await;
     let objects = Objects::of_mirror(mirror.folder());
     let is_config = |entry: &&IndexEntry| entry.path == b".lfsconfig" && entry.is_file();
-    let blob = entries.iter().find(is_config).map(|entry| format!("--blob={}", entry.object));
+    let blob = entries.iter().chain(others).find(is_config).map(|entry| format!("--blob={}", entry.object));
     let config = match blob {
         Some(blob) => {
             read_config(git.in_repository(dot_git).args(["config", "--no-includes", "-z", &blob, "--list"])).await?

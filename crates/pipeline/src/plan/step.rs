@@ -18,6 +18,7 @@ pub(super) fn plan_step(
     job_env: &BTreeMap<String, Template>,
     known: &Values,
     fixed: &Fixed,
+    reuses: bool,
 ) -> Result<StepPlan, EvalError> {
     let mut plan = step.draft.clone();
     for text in plan.env.values_mut() {
@@ -38,7 +39,7 @@ pub(super) fn plan_step(
     let own = std::mem::take(&mut plan.env);
     plan.env = variables::of_step(at, &plan.name).into_iter().map(|(name, value)| (name, value.into())).collect();
     if plan.run.is_none() {
-        plan.env.extend(variables::of_plugin(job_env, &plan.env));
+        plan.env.extend(variables::of_plugin(job_env, &plan.env, reuses));
     }
     plan.env.extend(own);
     Ok(plan)

@@ -22,7 +22,8 @@ use super::super::{
     tree::{Entry, Kind, Node},
 };
 use super::{
-    Defaults, advice, at, env, env::Env, image, keep, matrix, needs, service, settings, step, valid_or_absent, with,
+    Defaults, advice, at, env, env::Env, image, keep, matrix, needs, reuse, service, settings, step, valid_or_absent,
+    with,
 };
 
 /// What the pipeline defines around a job. `None` for a part that is wrong itself.
@@ -235,6 +236,10 @@ fn read_expanded(
         None if is_given => Some(None),
         None => Some(Some(Checkout::default())),
     };
+    let reuse = match fields.entry("reuse") {
+        Some(entry) => reuse::read(entry, &fields, is_given, findings),
+        None => Some(Vec::new()),
+    };
     let resources = match fields.get("resources") {
         Some(node) => settings::resources(node, findings),
         None => Some(longshore_core::plan::Resources::default()),
@@ -299,6 +304,7 @@ fn read_expanded(
         env,
         secrets: secrets.iter().map(|(secret, _)| secret.clone()).collect(),
         checkout: checkout?,
+        reuse: reuse?,
         // Its key is known when the build is planned.
         workspace_of: workspace_of?,
         services: services?,

@@ -44,6 +44,8 @@ pub(super) struct Job {
     runs_on: Option<BTreeMap<String, Text>>,
     /// How the workspace gets the commit's files, or `false` for an empty workspace.
     checkout: Option<Checkout>,
+    /// The files that the job depends on, as globs: an earlier success with the same files, image, definition and needs stands for it.
+    reuse: Option<OneOrMany<Text>>,
     /// What its container may use.
     resources: Option<Resources>,
     /// How long the job may take: `90s`, `30m`, `1h30m`, at most `24h`; by default an hour.

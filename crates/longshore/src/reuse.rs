@@ -1,0 +1,122 @@
+//! Unchanged work is not done again: finds the earlier success that stands for a job with `reuse`. Called by `runner` before a job starts,
+//! and after it has succeeded.
+//!
+//! A job with `reuse` is made of these and nothing else, so that two jobs with the same hash would do the same: the files that its globs
+//! name (its workspace has no others), its definition, what the jobs that it needs gave, the operator's variables, and its images.
+//! Whose success may stand for whose is decided in `store/reuse.rs`.
+
+use longshore_core::{JobId, JobPlan, Outcome};
+use longshore_executor::{Executor, JobRequest};
+use longshore_scheduler::Reused;
+use longshore_store::{
+    Store, StoreError,
+    builds::Build,
+    jobs,
+    repos::Repo,
+    reuse::{self, Inputs},
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::{checkouts::Sources, needed_files};
+
+/// Changes when the same inputs mean something else.
+const VERSION: &str = "1";
+
+/// A job, as far as it matters here.
+pub(crate) struct OfJob<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) sources: &'a Sources,
+    pub(crate) repo: &'a Repo,
+    pub(crate) build: &'a Build,
+    /// As it was frozen, before anything was filled in.
+    pub(crate) plan: &'a JobPlan,
+    pub(crate) job: JobId,
+}
+
+/// What is known about a job with `reuse` before it starts.
+pub(crate) enum Found {
+    /// Nothing stands for it. With a hash, it may stand for others once it has succeeded.
+    Runs(Option<String>),
+    Stands(Box<Reused>),
+}
+
+impl OfJob<'_> {
+    /// Looks for the success that stands for the job. A rerun always runs, and so does another attempt.
+    pub(crate) async fn find(&self, executor: &Executor, request: &JobRequest) -> Found {
+        if self.plan.reuse.is_empty() {
+            return Found::Runs(None);
+        }
+        let Some(hash) = self.hash(request).await else { return Found::Runs(None) };
+        if self.build.rerun_of.is_some() || request.attempt > 1 || request.workspace.kept {
+            return Found::Runs(Some(hash));
+        }
+        match self.stands(executor, request, &hash).await {
+            Ok(Some(reused)) => Found::Stands(Box::new(reused)),
+            Ok(None) => Found::Runs(Some(hash)),
+            Err(error) => {
+                tracing::warn!(job = %self.job, %error, "an earlier success is not looked for: the job runs");
+                Found::Runs(Some(hash))
+            }
+        }
+    }
+
+    async fn stands(
+        &self,
+        executor: &Executor,
+        request: &JobRequest,
+        hash: &str,
+    ) -> Result<Option<Reused>, StoreError> {
+        let lane = reuse::lane(self.store, self.job).await?;
+        let candidates = reuse::candidates(self.store, lane, hash, self.plan.artifacts.len()).await?;
+        if candidates.is_empty() {
+            return Ok(None);
+        }
+        let images = executor.resolve_images(request.build, &request.plan, &request.images, request.pull).await;
+        // Why an image cannot be had is said when the job starts.
+        let Ok(Some(images)) = images else { return Ok(None) };
+        let from = candidates.into_iter().find(|candidate| candidate.images == images);
+        Ok(from.map(|from| Reused { from, inputs: Inputs { hash: hash.to_owned(), images } }))
+    }
+
+    /// Returns the hash of what the job is made of but for its images. `None` if that cannot be said.
+    async fn hash(&self, request: &JobRequest) -> Option<String> {
+        let tree = self.sources.hash_tree(self.repo, &self.build.event, &self.plan.reuse).await?;
+        let needs = jobs::needs(self.store, self.job).await.ok()?;
+        let needs: Vec<String> =
+            needs.iter().map(|need| format!("{:?} {} {:?}", need.key, need.status, need.outputs)).collect();
+        let files = needed_files::described(self.store, self.build, self.plan).await.ok()?;
+        // Whether somebody was asked decides whether it runs, and not what it does.
+        let definition = serde_json::to_string(&JobPlan { stranger: None, ..self.plan.clone() }).ok()?;
+        // A text that names the build is another one in each build.
+        let mut plan = self.plan.clone();
+        let mut refers = plan.condition.iter().any(|condition| condition.refers().to("build"));
+        let looked = plan.change(&mut |text| {
+            refers |= text.refers().to("build");
+            Ok::<_, std::convert::Infallible>(())
+        });
+        looked.ok()?;
+        let build = if refers { self.build.id.to_string() } else { String::new() };
+        let operator = format!("{:?} {:?}", request.operator.variables, request.operator.authorities);
+        let mut hash = Sha256::new();
+        for part in
+            [VERSION, &self.repo.id.to_string(), &tree, &definition, &needs.join("\n"), &files, &build, &operator]
+        {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Some(hex::encode(hash.finalize()))
+    }
+}
+
+/// Returns what a success was made of, if it may stand for others.
+pub(crate) fn inputs(executor: &Executor, request: &Made, outcome: &Outcome) -> Option<Inputs> {
+    let hash = request.hash.clone().filter(|_| *outcome == Outcome::Success)?;
+    Some(Inputs { hash, images: executor.agreed_images(request.build, &request.plan)? })
+}
+
+/// What is remembered of a job that runs.
+pub(crate) struct Made {
+    pub(crate) build: longshore_core::BuildId,
+    pub(crate) plan: JobPlan,
+    pub(crate) hash: Option<String>,
+}

@@ -1,0 +1,98 @@
+//! Reads `reuse`: the files that a job depends on, and nothing else.
+
+use super::super::{
+    code::Code,
+    fields::Fields,
+    filter::Patterns,
+    findings::Findings,
+    scalar::{filled, items},
+    tree::Entry,
+};
+
+/// Limit for the globs of one job.
+const GLOBS: usize = 50;
+
+/// What a job may not have that an earlier success is to stand for, and why.
+const APART: [(&str, &str); 3] = [
+    ("secrets", "what its secrets open is not known to be the same"),
+    ("docker", "what it finds on the engine is not known to be the same"),
+    ("approval", "somebody is asked each time"),
+];
+
+/// Reads the globs. `on_workspace` says that the job begins on another one's workspace.
+pub(super) fn read(
+    entry: &Entry,
+    fields: &Fields<'_>,
+    on_workspace: bool,
+    findings: &mut Findings<'_>,
+) -> Option<Vec<String>> {
+    let node = &entry.value;
+    let items = items(node);
+    if items.is_empty() || node.is_null() {
+        findings.error(
+            Code::Empty,
+            node.place,
+            "there is no glob here",
+            "write at least one: `reuse: ['src/**']`".to_owned(),
+        );
+        return None;
+    }
+    if items.len() > GLOBS {
+        findings.error(Code::BadSize, node.place, format!("a job can have at most {GLOBS} globs in `reuse`"), None);
+        return None;
+    }
+    let mut apart = |message: String, help: &str| {
+        findings.error(Code::NotTogether, entry.key_place, message, help.to_owned());
+    };
+    let mut sound = true;
+    for (key, why) in APART {
+        let is_off =
+            fields.get(key).is_some_and(|node| node.scalar().is_some_and(|scalar| scalar.boolean() == Some(false)));
+        if fields.get(key).is_some() && !is_off {
+            apart(format!("no earlier success stands for a job with `{key}`: {why}"), "remove one of the two");
+            sound = false;
+        }
+    }
+    if fields.get("checkout").is_some_and(|node| node.scalar().is_some_and(|scalar| scalar.boolean() == Some(false))) {
+        apart("a job without a checkout has no files that `reuse` could name".to_owned(), "remove `checkout: false`");
+        sound = false;
+    }
+    if on_workspace {
+        let message = "a job that begins on another one's workspace has all of its files, which `reuse` cannot narrow";
+        apart(message.to_owned(), "take artifacts of that job instead, or remove `reuse`");
+        sound = false;
+    }
+    let mut globs = Vec::new();
+    for item in items {
+        let Some(written) = filled(item, "a glob", findings).map(str::trim) else {
+            sound = false;
+            continue;
+        };
+        let bare = written.trim_start_matches('!');
+        let complaint = if bare.starts_with(['/', '~']) || bare.split('/').any(|part| part == "..") {
+            Some("it must be relative to the repository")
+        } else if written.contains("${{") {
+            Some("it cannot have expressions: what a job depends on is known from its file")
+        } else if Patterns::new().add(written).is_err() {
+            Some("no path can match it")
+        } else {
+            None
+        };
+        if let Some(complaint) = complaint {
+            let help = "write globs of files: `src/**`, `Cargo.lock`, `!**/*.md`".to_owned();
+            findings.error(Code::BadGlob, item.place, format!("`{written}` is no glob of `reuse`: {complaint}"), help);
+            sound = false;
+        }
+        globs.push(written.to_owned());
+    }
+    if sound && globs.iter().all(|glob| glob.starts_with('!')) {
+        findings.error(
+            Code::BadGlob,
+            node.place,
+            "`reuse` names no files, only exceptions",
+            "add a glob without `!`".to_owned(),
+        );
+        return None;
+    }
+    sound.then_some(globs)
+}
