@@ -25,6 +25,7 @@ mod seed;
 mod statuses;
 #[path = "../support/mod.rs"]
 mod support;
+mod unchanged;
 mod viewers;
 
 use std::{
@@ -61,6 +62,8 @@ fn main() {
         ("pods", pods::pods),
         ("caches", caches::caches),
         ("workspaces", caches::workspaces),
+        ("reuse", unchanged::reuse),
+        ("checkout", unchanged::checkout),
         ("docker", docker::docker),
         ("guard", guard::guard),
         ("hooks", hooks::hooks),

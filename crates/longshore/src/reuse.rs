@@ -5,7 +5,7 @@
 //! name (its workspace has no others), its definition, what the jobs that it needs gave, the operator's variables, and its images.
 //! Whose success may stand for whose is decided in `store/reuse.rs`.
 
-use longshore_core::{JobId, JobPlan, Outcome};
+use longshore_core::{JobId, JobPlan, Outcome, plan::ArtifactWhen};
 use longshore_executor::{Executor, JobRequest};
 use longshore_scheduler::Reused;
 use longshore_store::{
@@ -67,7 +67,8 @@ impl OfJob<'_> {
         hash: &str,
     ) -> Result<Option<Reused>, StoreError> {
         let lane = reuse::lane(self.store, self.job).await?;
-        let candidates = reuse::candidates(self.store, lane, hash, self.plan.artifacts.len()).await?;
+        let leaves = self.plan.artifacts.iter().filter(|artifact| artifact.when != ArtifactWhen::Failure).count();
+        let candidates = reuse::candidates(self.store, lane, hash, leaves).await?;
         if candidates.is_empty() {
             return Ok(None);
         }

@@ -78,6 +78,7 @@ fn plain<'a>(commit: &'a CommitId, origin: &'a CloneUrl) -> Checkout<'a> {
         depth: 1,
         submodules: false,
         lfs: false,
+        only: &[],
         by_stranger: false,
         trusted_submodules: &[],
     }

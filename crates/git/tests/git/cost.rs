@@ -45,6 +45,7 @@ impl Prepared {
             depth: 1,
             submodules: false,
             lfs: false,
+            only: &[],
             by_stranger: false,
             trusted_submodules: &[],
         };

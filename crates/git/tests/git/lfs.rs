@@ -166,6 +166,7 @@ impl World {
             depth: 1,
             submodules: false,
             lfs,
+            only: &[],
             by_stranger,
             trusted_submodules: &[],
         };

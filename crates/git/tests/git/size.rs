@@ -80,6 +80,7 @@ async fn what_attributes_make_of_a_strangers_files_counts_too() {
             depth: 1,
             submodules: false,
             lfs: false,
+            only: &[],
             by_stranger: true,
             trusted_submodules: &[],
         };

@@ -6,7 +6,7 @@ use super::super::{
     filter::Patterns,
     findings::Findings,
     scalar::{filled, items},
-    tree::Entry,
+    tree::{Entry, Kind, Node},
 };
 
 /// Limit for the globs of one job.
@@ -46,14 +46,13 @@ pub(super) fn read(
     };
     let mut sound = true;
     for (key, why) in APART {
-        let is_off =
-            fields.get(key).is_some_and(|node| node.scalar().is_some_and(|scalar| scalar.boolean() == Some(false)));
+        let is_off = fields.get(key).is_some_and(|node| is_false(node));
         if fields.get(key).is_some() && !is_off {
             apart(format!("no earlier success stands for a job with `{key}`: {why}"), "remove one of the two");
             sound = false;
         }
     }
-    if fields.get("checkout").is_some_and(|node| node.scalar().is_some_and(|scalar| scalar.boolean() == Some(false))) {
+    if fields.get("checkout").is_some_and(|node| is_false(node)) {
         apart("a job without a checkout has no files that `reuse` could name".to_owned(), "remove `checkout: false`");
         sound = false;
     }
@@ -95,4 +94,11 @@ pub(super) fn read(
         return None;
     }
     sound.then_some(globs)
+}
+
+fn is_false(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Scalar(scalar) => scalar.boolean() == Some(false),
+        Kind::Map(_) | Kind::List(_) => false,
+    }
 }

@@ -3,6 +3,7 @@
 
 mod keys;
 mod places;
+mod reuse;
 mod scripts;
 mod variables;
 mod workspaces;
