@@ -167,6 +167,8 @@ mapfile -t names < <(names_of_tests)
   most=0
   tests --lib --bins "${names[@]}" || most=1
   tests --doc || most=1
+  say "      jobs once more, with a guard between executor and engine"
+  LONGSHORE_TEST_GUARD=1 tests --test pods --test outcomes --test checkouts || most=1
   exit $most
 } 2>&1 | tee "$first_log" || status=1
 wait "$beside" || status=1

@@ -78,8 +78,26 @@ struct Deployed {
 
 const IMAGE: &str = "longshore/debian:bookworm";
 
+fn socket() -> PathBuf {
+    PathBuf::from(engine::docker_host().strip_prefix("unix://").unwrap())
+}
+
+fn group_of_socket() -> u32 {
+    std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(socket()).unwrap())
+}
+
+/// How the server's container is started.
+enum Form<'a> {
+    /// As root, with the engine's socket.
+    Plain,
+    /// As a user who may open it.
+    User(&'a str),
+    /// With the socket of a guard that is in a container of its own, as `docker/compose.yaml` has it.
+    Behind,
+}
+
 impl Deployed {
-    fn start(user: &[&str]) -> Self {
+    fn start(form: &Form<'_>) -> Self {
         let name = format!("longshore-separation-{:08x}", rand::random::<u32>());
         let deployed = Self { victim: format!("{name}-victim"), name, port: server::free_port() };
         engine::docker(&[
@@ -93,13 +111,38 @@ impl Deployed {
             "sleep",
             "3600",
         ]);
-        let socket = PathBuf::from(engine::docker_host().strip_prefix("unix://").unwrap());
+        let program = format!("{}:/usr/local/bin/longshore:ro", server::program().display());
+        let (guard, group) = (deployed.guard(), group_of_socket());
+        let socket = format!("{}:/var/run/docker.sock", socket().display());
+        let confined = "--read-only --cap-drop ALL --security-opt no-new-privileges:true";
+        if matches!(form, Form::Behind) {
+            let folder = format!("{guard}:/run/longshore");
+            engine::docker(&[
+                "run",
+                "--rm",
+                "-v",
+                &folder,
+                IMAGE,
+                "sh",
+                "-c",
+                "chown 8081:8080 /run/longshore; chmod 750 /run/longshore",
+            ]);
+            let words = "guard --server --listen /run/longshore/docker.sock --mode 660";
+            let user = format!(
+                "run -d --name {guard} --network none --user 8081:8080 --group-add {group} {confined} -v {program} -v {socket} -v {folder} {IMAGE} longshore {words}"
+            );
+            engine::docker(&user.split(' ').collect::<Vec<_>>());
+        }
         let mut run = vec!["run".to_owned(), "-d".to_owned(), "--name".to_owned(), deployed.name.clone()];
         // It reaches a git host of this machine, and nothing else is different from the image: its user and its folders.
-        run.extend(["--network", "host", "-v"].map(str::to_owned));
-        run.extend([format!("{}:/usr/local/bin/longshore:ro", server::program().display()), "-v".to_owned()]);
-        run.extend([format!("{}:/var/run/docker.sock", socket.display())]);
-        run.extend(user.iter().map(|&word| word.to_owned()));
+        let own = match form {
+            Form::Plain => format!("-v {socket}"),
+            Form::User(user) => format!("-v {socket} --user {user} --group-add {group}"),
+            Form::Behind => format!(
+                "--user 8080:8080 {confined} --tmpfs /tmp:mode=1777 -v {guard}:/run/longshore:ro -e LONGSHORE_DOCKER_HOST=unix:///run/longshore/docker.sock"
+            ),
+        };
+        run.extend(format!("--network host -v {program} {own}").split(' ').map(str::to_owned));
         for (key, value) in [
             ("LONGSHORE_LISTEN", format!("127.0.0.1:{}", deployed.port)),
             ("LONGSHORE_ADMIN_TOKEN", server::ADMIN_TOKEN.to_owned()),
@@ -111,7 +154,10 @@ impl Deployed {
         let script = "echo longshore:x:8080:8080::/var/lib/longshore:/usr/sbin/nologin >> /etc/passwd
             mkdir -p /var/lib/longshore && echo old > /var/lib/longshore/of-an-earlier-version
             exec longshore serve";
-        let script = if user.is_empty() { script } else { "export LONGSHORE_DATA=/tmp/data; exec longshore serve" };
+        let script = match form {
+            Form::Plain => script,
+            Form::User(_) | Form::Behind => "export LONGSHORE_DATA=/tmp/data; exec longshore serve",
+        };
         run.extend([IMAGE, "sh", "-c", script].map(str::to_owned));
         engine::docker(&run.iter().map(String::as_str).collect::<Vec<_>>());
         until("the server's answer", || {
@@ -124,6 +170,11 @@ impl Deployed {
             ureq::get(format!("{}/readyz", deployed.url())).call().ok()
         });
         deployed
+    }
+
+    /// The name of the guard's container and of the volume with its socket, where it has one.
+    fn guard(&self) -> String {
+        format!("{}-guard", self.name)
     }
 
     fn url(&self) -> String {
@@ -155,7 +206,7 @@ impl Deployed {
     fn run(&self, pipeline: &str) -> (serde_json::Value, Api) {
         let api = Api::new(&self.url(), Some(server::ADMIN_TOKEN));
         let git = GitHost::start();
-        let (repo, secret) = api.add_repo("team/app", &git.url());
+        let (repo, secret) = api.add_repo(&format!("team/app-{:08x}", rand::random::<u32>()), &git.url());
         git.hook(&format!("{}/hooks/{repo}", self.url()), &secret);
         let commit = git.push(pipeline);
         let build = until("the build of a push", || {
@@ -173,11 +224,13 @@ impl Drop for Deployed {
             eprintln!("--- the server's log ---\n{log}");
         }
         let instance = log.contains("instance=\"").then(|| self.instance());
-        for container in [&self.name, &self.victim] {
+        for container in [&self.name, &self.victim, &self.guard()] {
             let _ =
                 Command::new("docker").args(["--host", &engine::docker_host(), "rm", "-f", "-v", container]).output();
         }
-        let _ = Command::new("docker").args(["--host", &engine::docker_host(), "volume", "rm", &self.victim]).output();
+        let _ = Command::new("docker")
+            .args(["--host", &engine::docker_host(), "volume", "rm", &self.victim, &self.guard()])
+            .output();
         if let Some(instance) = instance {
             engine::remove_all(&instance);
         }
@@ -257,7 +310,7 @@ print(json.dumps(done))
 
 #[test]
 fn code_in_the_servers_process_has_no_more_than_the_server() {
-    let deployed = Deployed::start(&[]);
+    let deployed = Deployed::start(&Form::Plain);
     // What a server does works, also a guard of a job, and what is layered.
     let (build, api) = deployed.run(&one_step("echo a normal build"));
     assert_eq!(build["status"], "success", "{build}");
@@ -323,10 +376,7 @@ fn code_in_the_servers_process_has_no_more_than_the_server() {
 
 #[test]
 fn a_server_that_cannot_be_kept_apart_from_the_socket_starts_as_before_and_says_so() {
-    let group = std::os::unix::fs::MetadataExt::gid(
-        &std::fs::metadata(engine::docker_host().strip_prefix("unix://").unwrap()).unwrap(),
-    );
-    let deployed = Deployed::start(&["--user", "8080:8080", "--group-add", &group.to_string()]);
+    let deployed = Deployed::start(&Form::User("8080:8080"));
     let log = until("the warning", || {
         let log = deployed.log();
         log.contains("holds the engine's socket").then_some(log)
@@ -334,4 +384,18 @@ fn a_server_that_cannot_be_kept_apart_from_the_socket_starts_as_before_and_says_
     assert!(log.contains("was not started as root"), "{log}");
     let (build, _) = deployed.run(&one_step("true"));
     assert_eq!(build["status"], "success", "{build}");
+}
+
+#[test]
+fn server_and_guard_work_in_two_containers_and_the_guards_restart_costs_nothing() {
+    let deployed = Deployed::start(&Form::Behind);
+    for _ in 0..2 {
+        let (build, _) = deployed.run(&one_step("echo behind"));
+        assert_eq!(build["status"], "success", "{build}");
+        engine::docker(&["restart", "-t", "2", &deployed.guard()]);
+    }
+    assert!(!deployed.log().contains("holds the engine's socket"), "{}", deployed.log());
+    let doctor = deployed.exec(&["longshore", "doctor"]);
+    let said = String::from_utf8_lossy(&doctor.stdout);
+    assert!(said.contains("ok   guard ") && !said.contains("FAIL"), "{said}");
 }

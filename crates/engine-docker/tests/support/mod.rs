@@ -90,6 +90,11 @@ impl World {
         Self { engine, docker, instance, session: AtomicU32::new(0), ended: false, lock, guard }
     }
 
+    /// Whether a guard stands before the engine.
+    pub fn is_guarded(&self) -> bool {
+        self.guard.is_some()
+    }
+
     /// Options for another connection to the same instance, through another socket.
     pub fn options(&self, docker_host: String) -> Options {
         options(docker_host, &self.instance)
