@@ -21,7 +21,8 @@ MAY_KNOW = {
     "longshore-forge": {"longshore-core"},
     "longshore-forge-client": {"longshore-core"},
     "longshore-git": {"longshore-core", "longshore-forge"},
-    "longshore-outbox": {"longshore-core", "longshore-store", "longshore-forge-client"},
+    "longshore-notification": {"longshore-core"},
+    "longshore-outbox": {"longshore-core", "longshore-pipeline", "longshore-store", "longshore-forge-client", "longshore-notification"},
     "longshore-executor": {"longshore-core", "longshore-agent-protocol"},
     "longshore-engine-docker": {"longshore-core", "longshore-executor", "longshore-guard"},
     "longshore-guard": set(),
@@ -32,7 +33,7 @@ MAY_KNOW = {
     "longshore-scheduler": {"longshore-core", "longshore-pipeline", "longshore-store", "longshore-forge", "longshore-forge-client",
                             "longshore-git"},
     "longshore-api": {"longshore-core", "longshore-files", "longshore-pipeline", "longshore-store", "longshore-scheduler", "longshore-forge",
-                      "longshore-forge-client", "longshore-reports"},
+                      "longshore-forge-client", "longshore-notification", "longshore-reports"},
     "longshore": None,  # the program puts the pieces together
 }
 
@@ -58,6 +59,8 @@ NEVER = {
     "longshore-forge": PURE,
     "longshore-forge-client": PURE,
     "longshore-git": {"sqlx", "axum", "bollard", "hyper"},
+    # lettre names tokio for features that are off: the lock file knows it, the compiler does not.
+    "longshore-notification": PURE - {"tokio"},
     "longshore-outbox": {"axum", "bollard", "hyper"},
     "longshore-executor": {"sqlx", "axum", "bollard", "hyper"},
     "longshore-engine-docker": {"sqlx", "axum"},

@@ -31,6 +31,10 @@ fn pages_fit_a_phone_in_either_scheme_and_break_no_rule_of_axe() {
     let new = json!({ "kind": "gitea", "url": forge.url(), "token": TOKEN });
     let (status, connection) = world.api().post("/api/v1/connections", &new);
     assert_eq!(status, 201, "{connection}");
+    let new =
+        json!({ "kind": "webhook", "address": "http://localhost:1/a-long-way", "name": "a-long-name-".repeat(8) });
+    let (status, notification) = world.api().post("/api/v1/notifications", &new);
+    assert_eq!(status, 201, "{notification}");
     let pages = [
         ("home", "/".to_owned()),
         ("build", format!("/builds/{build}")),
@@ -46,6 +50,8 @@ fn pages_fit_a_phone_in_either_scheme_and_break_no_rule_of_axe() {
         ("access", "/access".to_owned()),
         ("connections", "/connections".to_owned()),
         ("connection", format!("/connections/{}", text(&connection, "id"))),
+        ("notifications", "/notifications".to_owned()),
+        ("repository-notifications", format!("/repos/{repo}/notifications")),
         ("sign-in", "/sign-in".to_owned()),
     ];
     for scheme in ["light", "dark"] {

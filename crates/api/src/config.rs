@@ -22,6 +22,8 @@ pub struct ApiConfig {
     pub engine: EngineProbe,
     /// The client for calls to forges.
     pub forges: longshore_forge_client::Http,
+    /// What tells people of builds.
+    pub notifications: longshore_notification::Sender,
 }
 
 /// Returns why no job could run now, or `None` if one could.

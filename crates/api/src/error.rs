@@ -119,6 +119,11 @@ impl ApiError {
         Self::new(StatusCode::BAD_GATEWAY, "forge", message)
     }
 
+    /// A place where people are told cannot be reached now.
+    pub(crate) fn unreached(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "unreached", message)
+    }
+
     pub(crate) fn too_large(limit: usize) -> Self {
         let message = format!("the request body is larger than the limit of {} MiB ({limit} bytes)", limit >> 20);
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)

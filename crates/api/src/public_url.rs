@@ -16,7 +16,7 @@ const EXAMPLE: &str = "such as https://ci.example.org or https://example.org/ci"
 
 /// The first parts of the server's own addresses. A base path cannot begin with one of them: an address could then be
 /// read in two ways. A test of the router compares this list with its routes.
-pub(crate) const OWN_NAMES: [&str; 22] = [
+pub(crate) const OWN_NAMES: [&str; 23] = [
     "access",
     "api",
     "artifacts",
@@ -31,6 +31,7 @@ pub(crate) const OWN_NAMES: [&str; 22] = [
     "hooks",
     "jobs",
     "metrics",
+    "notifications",
     "openapi.json",
     "queue",
     "readyz",
@@ -53,6 +54,15 @@ pub struct PublicUrl {
 impl PublicUrl {
     pub fn as_str(&self) -> &str {
         &self.url
+    }
+
+    /// Returns the host, without a port.
+    pub fn host(&self) -> &str {
+        let authority = self.authority();
+        match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            Some(_) | None => authority,
+        }
     }
 
     /// Whether people reach the server over TLS.

@@ -16,6 +16,7 @@ use crate::{
     forges::Forges,
     live::Live,
     logs::{event_show::EventShow, line_show::LineShow, tail::Tails},
+    notifier::Notifier,
     openapi::Describe,
     pages::site::Site,
     places::Places,
@@ -40,6 +41,7 @@ struct Parts {
     live: Live,
     site: Site,
     forges: Forges,
+    notifier: Notifier,
     describe: Describe,
     large_bodies: Arc<LargeBodies>,
     refused_hooks: Arc<RefusedHooks>,
@@ -64,6 +66,8 @@ impl AppState {
         let authenticator = Authenticator::new(store.clone(), config.admin_token_hash, &public_url);
         let live = Live { store: store.clone(), authenticator: authenticator.clone(), shutdown: shutdown.clone() };
         let forges = Forges { store: store.clone(), public_url: public_url.clone(), http: config.forges.clone() };
+        let notifier =
+            Notifier { store: store.clone(), public_url: public_url.clone(), sender: config.notifications.clone() };
         let site = Site { store: store.clone(), public_url: public_url.clone(), version: config.version };
         Self(Arc::new(Parts {
             store,
@@ -76,6 +80,7 @@ impl AppState {
             live,
             site,
             forges,
+            notifier,
             describe,
             large_bodies: Arc::new(LargeBodies::new()),
             refused_hooks: Arc::default(),
@@ -111,6 +116,7 @@ parts! {
     live: Live,
     site: Site,
     forges: Forges,
+    notifier: Notifier,
     describe: Describe,
     large_bodies: Arc<LargeBodies>,
     refused_hooks: Arc<RefusedHooks>,

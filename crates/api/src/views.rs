@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::acts::{self, ByView, RerunView};
+use crate::late_notices::LateNotificationView;
 use crate::late_statuses::LateStatusView;
 
 /// One page of a list.
@@ -126,6 +127,9 @@ pub(crate) struct BuildView {
     /// Statuses that the forge does not show yet, for administrators of the repository. Only in the answer for a single build
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) late_statuses: Vec<LateStatusView>,
+    /// Messages about the build that have not arrived, for administrators. Only in the answer for a single build
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) late_notifications: Vec<LateNotificationView>,
 }
 
 impl BuildView {
@@ -162,6 +166,7 @@ impl BuildView {
             diagnostics: build.diagnostics,
             jobs: jobs.into_iter().map(|job| JobView::new(job, acts)).collect(),
             late_statuses: Vec::new(),
+            late_notifications: Vec::new(),
         }
     }
 }

@@ -152,6 +152,8 @@ pub enum Action {
     ManageSecrets,
     /// See which registries have credentials, set and remove them.
     ManageRegistries,
+    /// See where people are told of builds, add, try and remove such places.
+    ManageNotifications,
     AddRepo,
     /// See the forges that the server may call and what they list, add and remove them.
     ManageConnections,
@@ -160,6 +162,9 @@ pub enum Action {
     PointRepo,
     /// Say which jobs of a repository may have Docker. Through it they may reach more than the repository's administrator.
     GrantDocker,
+    /// Have notifications sent to addresses of the server's own network. The server reaches more there than the
+    /// repository's administrator.
+    NotifyInside,
     ManageTokens,
     /// See and end all sessions.
     ManageSessions,
@@ -167,7 +172,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::See,
         Self::SeeFigures,
         Self::UseOwnSessions,
@@ -181,10 +186,12 @@ impl Action {
         Self::RemoveRepo,
         Self::ManageSecrets,
         Self::ManageRegistries,
+        Self::ManageNotifications,
         Self::AddRepo,
         Self::ManageConnections,
         Self::PointRepo,
         Self::GrantDocker,
+        Self::NotifyInside,
         Self::ManageTokens,
         Self::ManageSessions,
         Self::SeeSettings,
@@ -201,10 +208,12 @@ impl Action {
             | Self::RemoveRepo
             | Self::ManageSecrets
             | Self::ManageRegistries
+            | Self::ManageNotifications
             | Self::AddRepo
             | Self::ManageConnections
             | Self::PointRepo
             | Self::GrantDocker
+            | Self::NotifyInside
             | Self::ManageTokens
             | Self::ManageSessions
             | Self::SeeSettings => Scope::Admin,

@@ -86,3 +86,11 @@ id!(
     /// An artifact of a job.
     ArtifactId
 );
+id!(
+    /// A place where people are told of builds: a channel, a mailbox, a webhook.
+    NotificationId
+);
+id!(
+    /// One message to one such place.
+    NoticeId
+);

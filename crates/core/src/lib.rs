@@ -4,6 +4,7 @@
 //! Pure data and pure functions. Nothing here may depend on tokio, SQL, HTTP or Docker.
 
 pub mod access;
+pub mod address;
 pub mod artifact;
 pub mod cache;
 pub mod capability;
@@ -16,6 +17,7 @@ pub mod expression;
 pub mod id;
 pub mod image_ref;
 pub mod masking;
+pub mod notification;
 pub mod outcome;
 pub mod plan;
 pub mod record;
@@ -35,8 +37,11 @@ pub use commit_status::StatusDetail;
 pub use denied::{DeniedAddresses, DeniedAddressesError};
 pub use diagnostic::{Diagnostic, Severity, Span};
 pub use event::{DueSchedule, Event, EventName};
-pub use id::{ArtifactId, BuildId, CacheId, ConnectionId, DeliveryId, JobId, RepoId, SessionId, TokenId};
+pub use id::{
+    ArtifactId, BuildId, CacheId, ConnectionId, DeliveryId, JobId, NoticeId, NotificationId, RepoId, SessionId, TokenId,
+};
 pub use image_ref::ImageRef;
+pub use notification::NotificationEvent;
 pub use outcome::{ErrorKind, Outcome};
 pub use plan::{BuildPlan, JobPlan, StepPlan};
 pub use record::{Record, RecordKind, Stream};

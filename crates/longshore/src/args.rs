@@ -12,7 +12,8 @@ use longshore_agent_protocol::ImageConfig;
 use longshore_core::DeniedAddresses;
 
 pub(crate) use self::remote::{
-    Approval, Artifact, Build, Cache, Connection, Registry, Remote, Repo, Rules, Secret, Token,
+    Approval, Artifact, Build, Cache, Connection, NewNotification, Notification, Registry, Remote, Repo, Rules, Secret,
+    Token,
 };
 use self::values::{Nonce, image_config, key_value, nonce, secret};
 use crate::config::Settings;
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Registry(Remote<Registry>),
     /// Manage connections to forges
     Connection(Remote<Connection>),
+    /// Manage who is told of builds: by e-mail, in chats, by webhooks
+    Notification(Remote<Notification>),
     /// List and remove what jobs keep between builds
     Cache(Remote<Cache>),
     /// Manage API tokens

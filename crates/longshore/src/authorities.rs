@@ -20,6 +20,8 @@ const MAX_FOR_JOBS: usize = 1 << 20;
 pub(crate) struct Authorities {
     /// Both, as PEM.
     all: Vec<u8>,
+    /// The user's own, as they stand in their file.
+    own: Vec<u8>,
     /// The certificates of `LONGSHORE_CA_FILE`, and nothing else of the file. Empty without that setting.
     for_jobs: String,
 }
@@ -54,8 +56,13 @@ impl Authorities {
         }
         let mut all = SYSTEM_BUNDLES.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
         all.push(b'\n');
-        all.extend(own);
-        Ok(Some(Self { all, for_jobs }))
+        all.extend(&own);
+        Ok(Some(Self { all, own, for_jobs }))
+    }
+
+    /// Returns the user's own authorities, as PEM.
+    pub(crate) fn own(&self) -> &[u8] {
+        &self.own
     }
 
     /// Returns the certificates that jobs trust besides those that their images trust, as PEM.

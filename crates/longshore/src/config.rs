@@ -22,6 +22,7 @@ use ipnet::IpNet;
 use longshore_api::PublicUrl;
 use longshore_core::{DeniedAddresses, RegistryHost};
 use longshore_executor::{ArtifactLimits, Limits, PullPolicy};
+use longshore_notification::Mail;
 use longshore_pipeline::image_rules::ImageRules;
 use longshore_store::{retention::Retention, secrets::SecretKey};
 
@@ -52,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) url: PublicUrl,
     pub(crate) authorities: Option<Authorities>,
     pub(crate) hosts: Vec<String>,
+    /// The mail server for notifications.
+    pub(crate) mail: Option<Mail>,
     pub(crate) admin_token: Option<String>,
     pub(crate) secret_key: Option<SecretKey>,
     pub(crate) capacity: usize,
@@ -151,6 +154,15 @@ impl Settings {
             },
             ..Limits::default()
         };
+        let authorities = Authorities::read(given.ca_file.as_deref().filter(|file| !file.as_os_str().is_empty()))?;
+        let mail = match unless_empty(given.smtp_url) {
+            Some(smtp) => {
+                let own = authorities.as_ref().map(Authorities::own).unwrap_or_default();
+                let from = unless_empty(given.smtp_from);
+                Some(Mail::new(&smtp, from.as_deref(), url.host(), own)?)
+            }
+            None => None,
+        };
         let mut warnings = Vec::new();
         if given.berths.is_some() {
             warnings.push(
@@ -169,7 +181,8 @@ impl Settings {
             guard: WhenGuarded::parse(&given.guard)?,
             guard_raw: given.guard_raw,
             url,
-            authorities: Authorities::read(given.ca_file.as_deref().filter(|file| !file.as_os_str().is_empty()))?,
+            authorities,
+            mail,
             hosts: list(given.hosts.as_deref().unwrap_or_default()),
             admin_token: unless_empty(given.admin_token),
             secret_key: unless_empty(given.secret_key)

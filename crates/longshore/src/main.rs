@@ -77,6 +77,7 @@ fn main() -> ExitCode {
         Command::Cache(cache) => commands::cache::run(cache),
         Command::Registry(registry) => commands::registry::run(registry),
         Command::Connection(connection) => commands::connection::run(connection),
+        Command::Notification(notification) => commands::notification::run(notification),
         Command::Token(token) => commands::token::run(token),
         Command::Approve(approval) => commands::approve::run(approval, Answer::Approve),
         Command::Decline(approval) => commands::approve::run(approval, Answer::Decline),

@@ -7,17 +7,11 @@
 //! A registry at an address of the engine's own host is refused even where every image is allowed: by such a name, a pipeline would
 //! make the engine talk to whatever listens there. A pattern allows it that has its host written out.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use longshore_core::ImageRef;
+use longshore_core::{ImageRef, address};
 
 use crate::filter::Patterns;
-
-/// Addresses at which clouds answer a machine's questions about itself, with credentials among the answers.
-const METADATA: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254))];
-/// The same by name.
-const METADATA_NAMES: [&str; 2] = ["metadata.google.internal", "metadata.goog"];
 
 /// Which images jobs may use.
 #[derive(Debug, Clone)]
@@ -110,22 +104,11 @@ fn split_port(registry: &str) -> (&str, Option<&str>) {
 fn is_of_this_host(registry: &str) -> bool {
     let host = split_port(registry).0.to_ascii_lowercase();
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host == "localhost" || host.ends_with(".localhost") || METADATA_NAMES.contains(&host) {
+    if address::is_name_of_this_host(host) {
         return true;
     }
-    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(IpAddr::V4(address)) => {
-            address.is_loopback()
-                || address.is_link_local()
-                || address.octets()[0] == 0
-                || METADATA.contains(&IpAddr::V4(address))
-        }
-        Ok(IpAddr::V6(address)) => {
-            address.is_loopback()
-                || address.is_unspecified()
-                || address.is_unicast_link_local()
-                || METADATA.contains(&IpAddr::V6(address))
-        }
+    match host.parse::<IpAddr>() {
+        Ok(found) => address::is_of_this_host(found),
         // `127.1`, `0x7f000001` and `2130706433` are loopback to some resolvers. No name ends in a number.
         Err(_) => host
             .rsplit('.')

@@ -28,6 +28,7 @@ mod keys;
 mod matrix;
 mod merge;
 mod model;
+pub mod notification_rules;
 mod plan;
 mod read;
 pub mod report;

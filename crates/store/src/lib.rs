@@ -7,7 +7,7 @@
 //! [`backup`] and [`check`] work on a whole data folder, beside a running server or without one. There is one file for
 //! each noun: [`repos`], [`deliveries`], [`looks`], [`builds`], [`jobs`], [`steps`], [`artifacts`], [`acts`],
 //! [`schedules`], [`tokens`], [`secrets`], [`caches`], [`registries`], [`connections`],
-//! [`commit_statuses`], [`sessions`], [`settings`], [`changes`], [`logs`], [`reports`],
+//! [`commit_statuses`], [`notifications`], [`notices`], [`sessions`], [`settings`], [`changes`], [`logs`], [`reports`],
 //! [`tests`], [`coverage`], [`annotations`].
 
 pub mod acts;
@@ -38,6 +38,8 @@ pub mod logs;
 pub mod looks;
 mod migrations;
 mod new_jobs;
+pub mod notices;
+pub mod notifications;
 pub mod overview;
 mod page;
 pub mod people;

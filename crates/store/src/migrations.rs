@@ -45,6 +45,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     40 "deploy_keys" "0040_deploy_keys.sql"
     41 "report_readings" "0041_report_readings.sql"
     42 "refused_hooks" "0042_refused_hooks.sql"
+    44 "notifications" "0044_notifications.sql"
     45 "reuse" "0045_reuse.sql"
 };
 

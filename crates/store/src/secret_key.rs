@@ -96,7 +96,7 @@ impl SecretKey {
 pub(crate) async fn of_database(store: &Store, conn: &mut SqliteConnection) -> Result<Option<SecretKey>, StoreError> {
     let Some(check) = settings::get_on(conn, CHECK).await? else { return Ok(None) };
     let path = store.data_dir().join(KEY_FILE);
-    let remedy = "; if it is lost for good, remove all secrets (`longshore secret remove`) and registries (`longshore registry \
+    let remedy = "; if it is lost for good, remove all secrets (`longshore secret remove`), registries (`longshore registry remove`) and notifications (`longshore notification \
                   remove`), give the tokens of connections again (`longshore connection add`), make a new hook secret for every repository (and a new deploy key, where it has one) and give its clone address again where that has credentials, \
                   then set the secrets again";
     let (key, from) = match store.given_secret_key() {
@@ -151,10 +151,10 @@ pub(crate) fn at_hand(store: &Store) -> Result<Option<SecretKey>, StoreError> {
     }
 }
 
-/// Permits another key if the database's key is lost and no secret and no password of a registry is left. What is sealed with the lost key stays
+/// Permits another key if the database's key is lost and no secret, no password of a registry and no notification is left. What is sealed with the lost key stays
 /// closed.
 pub(crate) async fn forget_if_lost(tx: &mut WriteTx) -> Result<(), StoreError> {
-    let kept = "SELECT 1 FROM secrets UNION ALL SELECT 1 FROM registries LIMIT 1";
+    let kept = "SELECT 1 FROM secrets UNION ALL SELECT 1 FROM registries UNION ALL SELECT 1 FROM notifications LIMIT 1";
     if sqlx::query(kept).fetch_optional(tx.conn()).await?.is_some() {
         return Ok(());
     }

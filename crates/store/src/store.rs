@@ -57,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) changes: broadcast::Sender<Change>,
     /// Wakes the outbox.
     pub(crate) owed: Notify,
+    /// Wakes the outbox of notifications.
+    pub(crate) noticed: Notify,
     pub(crate) logs: Logs,
     blobs: Blobs,
     /// The operator's key, if one was given.
@@ -159,6 +161,7 @@ impl Store {
                 cursor: watch::Sender::new(cursor),
                 changes: broadcast::Sender::new(CHANGES_BUFFERED),
                 owed: Notify::new(),
+                noticed: Notify::new(),
                 secret_key: OnceLock::new(),
                 labels: OnceLock::new(),
                 slots: OnceLock::new(),
@@ -205,6 +208,11 @@ impl Store {
     /// Waits until the outside is owed more than when this was called, or was owed more before anybody waited. For one caller.
     pub fn owed_changed(&self) -> impl Future<Output = ()> + '_ {
         self.inner.owed.notified()
+    }
+
+    /// Like [`Self::owed_changed`], for what people have to be told. For one caller.
+    pub fn notices_changed(&self) -> impl Future<Output = ()> + '_ {
+        self.inner.noticed.notified()
     }
 
     /// Returns every change after `cursor` (a client's Last-Event-ID) and then those to come. Without a cursor, only

@@ -5,7 +5,6 @@
 
 use longshore_core::{
     BuildId, JobId, JobPlan, Outcome, RepoId, Status, Timestamp,
-    commit_status::JobOfContext,
     rules::{
         Agenda, Change, Decision, Move, QueueEvent,
         build::{JobOfBuild, standing},
@@ -20,7 +19,7 @@ use crate::{
     builds::{self, Build},
     commit_statuses,
     jobs::{self, Job},
-    queue,
+    notices, queue,
     repos::{self, Repo},
     row, snapshot, steps,
     write::NewChange,
@@ -281,17 +280,9 @@ pub(crate) async fn update_build(
             continue_on_error: row.try_get("continue_on_error")?,
         })
     };
-    let of_context = |row: &SqliteRow| {
-        Ok(JobOfContext {
-            pipeline: row.try_get("pipeline")?,
-            name: row.try_get("name")?,
-            status: row::parsed(row, "status")?,
-            reason: row.try_get("reason")?,
-            continue_on_error: row.try_get("continue_on_error")?,
-        })
-    };
-    let of_contexts = rows.iter().map(of_context).collect::<Result<Vec<_>, StoreError>>()?;
+    let of_contexts = rows.iter().map(notices::job_of_context).collect::<Result<Vec<_>, StoreError>>()?;
     commit_statuses::note_build(tx, build, &of_contexts, now).await?;
+    notices::note_approvals(tx, build, &of_contexts, now).await?;
     let stands = standing(&rows.iter().map(read).collect::<Result<Vec<_>, StoreError>>()?);
     let done = sqlx::query(
         "UPDATE builds SET status = ?1, reason = ?2, started_at = coalesce(started_at, max(?3, created_at)),
@@ -309,6 +300,9 @@ pub(crate) async fn update_build(
     .await?;
     if done.rows_affected() > 0 {
         tx.note_change(NewChange { kind: ChangeKind::Build, repo: Some(repo), build: Some(build), job: None });
+        if stands.status.is_final() {
+            notices::note_end(tx, build, &of_contexts, now).await?;
+        }
     }
     Ok(stands.status)
 }

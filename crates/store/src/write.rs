@@ -15,6 +15,7 @@ pub struct WriteTx {
     ended: Vec<(JobId, u32)>,
     removes_logs: bool,
     owes_more: bool,
+    has_notices: bool,
     removes_blobs: bool,
     /// Attempts whose files have become artifacts, or nothing.
     forgotten: Vec<(JobId, u32)>,
@@ -40,6 +41,7 @@ impl WriteTx {
             ended: Vec::new(),
             removes_logs: false,
             owes_more: false,
+            has_notices: false,
             removes_blobs: false,
             forgotten: Vec::new(),
             store,
@@ -68,7 +70,7 @@ impl WriteTx {
         if let (Some(first), Some(last)) = (announced.first(), announced.last()) {
             changes::trim(&mut self.tx, first.cursor, last.cursor).await?;
         }
-        let Self { tx, ended, removes_logs, removes_blobs, forgotten, owes_more, store, turn, .. } = self;
+        let Self { tx, ended, removes_logs, removes_blobs, forgotten, owes_more, has_notices, store, turn, .. } = self;
         tx.commit().await?;
 
         let inner = &store.inner;
@@ -86,6 +88,9 @@ impl WriteTx {
         }
         if owes_more {
             inner.owed.notify_one();
+        }
+        if has_notices {
+            inner.noticed.notify_one();
         }
         drop(turn);
         if removes_logs && let Err(error) = removals::carry_out(&store).await {
@@ -130,6 +135,11 @@ impl WriteTx {
     /// Notes that with this commit the outside is owed more: the outbox is woken.
     pub(crate) fn note_owed(&mut self) {
         self.owes_more = true;
+    }
+
+    /// Notes that with this commit people have to be told more: the outbox of notifications is woken.
+    pub(crate) fn note_notices(&mut self) {
+        self.has_notices = true;
     }
 
     /// Removes, after the commit, the blobs that were noted.

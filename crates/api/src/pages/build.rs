@@ -36,6 +36,7 @@ use crate::{
     build_views::view_build,
     config::ApiConfig,
     error::ApiError,
+    late_notices::late_notices,
     late_statuses::late_statuses,
     lookup::{find_build, find_build_to},
     params::{Path, Query},
@@ -125,6 +126,7 @@ pub(crate) async fn show(
     let may = MayDo::with(&visitor.caller, Object::Repo { id: repo.id, public: false });
     let mut build = view_build(&site.store, build, RepoRef::from(&repo)).await?;
     build.late_statuses = late_statuses(&site.store, &visitor.caller, object_of(&repo), id).await?;
+    build.late_notifications = late_notices(&site.store, &visitor.caller, object_of(&repo), id).await?;
     if !build.status.is_final() {
         head = head.follows_build(id, None);
     }

@@ -13,6 +13,7 @@ use crate::{
     auth::{Caller, object_of},
     build_views::{view_build, view_builds},
     error::{ApiError, ErrorBody},
+    late_notices::late_notices,
     late_statuses::late_statuses,
     lookup::{find_build, find_job},
     params::{self, Path, Query, page_limit, parse_before},
@@ -133,6 +134,7 @@ pub(crate) async fn get(
     let (build, repo) = find_build(&store, &caller, id).await?;
     let mut build = view_build(&store, build, RepoRef::from(&repo)).await?;
     build.late_statuses = late_statuses(&store, &caller, object_of(&repo), id).await?;
+    build.late_notifications = late_notices(&store, &caller, object_of(&repo), id).await?;
     Ok(Json(build))
 }
 

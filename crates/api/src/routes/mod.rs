@@ -17,6 +17,7 @@ mod job_actions;
 mod logs;
 mod looks;
 mod metrics;
+mod notifications;
 mod registries;
 mod repo_connection;
 mod reports;
@@ -109,6 +110,12 @@ pub(crate) fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(connections::get, connections::delete))
         .routes(routes!(connections::repos))
         .routes(routes!(repo_connection::attach))
+        .routes(routes!(notifications::list, notifications::add))
+        .routes(routes!(notifications::delete))
+        .routes(routes!(notifications::test))
+        .routes(routes!(notifications::list_of_repo, notifications::add_to_repo))
+        .routes(routes!(notifications::delete_of_repo))
+        .routes(routes!(notifications::test_of_repo))
         .routes(routes!(deploy_keys::get, deploy_keys::create, deploy_keys::delete))
         .routes(routes!(registries::list))
         .routes(routes!(registries::put, registries::delete))

@@ -6,15 +6,17 @@
 use std::sync::LazyLock;
 
 use longshore_core::{
-    CacheAccess, RegistryCredentials,
+    CacheAccess, NotificationEvent, RegistryCredentials,
     access::{Actor, Rights, Scope, Via},
 };
+use longshore_notification::{Kind as NotificationKind, Target};
 use longshore_store::{
     acts::{self, About, Act},
     artifacts, caches,
     connections::{self, NewConnection},
     deliveries,
     deploy_keys::{self, DeployKey},
+    notifications::{self, NewNotification},
     registries, repos, secrets, sessions,
 };
 use serde_json::{Value, json};
@@ -72,6 +74,17 @@ fn needs(method: &str, path: &str) -> Needs {
         ("GET" | "POST", "/connections") | ("GET", "/connections/{connection}") => Server(Admin),
         ("POST", "/repos/{repo}/connection" | "/api/v1/repos/{repo}/connection") => Server(Admin),
         ("POST", "/connections/{connection}/register" | "/connections/{connection}/remove") => Server(Admin),
+        ("GET" | "POST", "/notifications" | "/api/v1/notifications") => Server(Admin),
+        ("DELETE", "/api/v1/notifications/{notification}") => Server(Admin),
+        ("POST", "/api/v1/notifications/{notification}/test") => Server(Admin),
+        ("POST", "/notifications/{notification}/test" | "/notifications/{notification}/remove") => Server(Admin),
+        ("GET" | "POST", "/repos/{repo}/notifications" | "/api/v1/repos/{repo}/notifications") => With(Admin),
+        ("DELETE", "/api/v1/repos/{repo}/notifications/{notification}") => With(Admin),
+        ("POST", "/api/v1/repos/{repo}/notifications/{notification}/test") => With(Admin),
+        (
+            "POST",
+            "/repos/{repo}/notifications/{notification}/test" | "/repos/{repo}/notifications/{notification}/remove",
+        ) => With(Admin),
         ("POST", "/repos/new" | "/api/v1/repos" | "/api/v1/tokens" | "/access/tokens") => Server(Admin),
         ("DELETE", "/api/v1/tokens/{token}") | ("POST", "/access/tokens/{token}/revoke") => Server(Admin),
         ("GET", "/access") | ("POST", "/sign-out" | "/api/v1/sign-in-links") => Oneself,
@@ -193,6 +206,9 @@ async fn asked(world: &World, method: &str, path: &str, address: &str, token: Op
         ("PUT", "/api/v1/registries/{host}" | "/api/v1/repos/{repo}/registries/{host}") => {
             r#"{"username":"ada","password":"12345678"}"#
         }
+        ("POST", "/api/v1/notifications" | "/api/v1/repos/{repo}/notifications") => {
+            r#"{"kind":"webhook","address":"https://example.org"}"#
+        }
         ("POST", "/api/v1/tokens") => r#"{"name":"x","scopes":["read"]}"#,
         ("POST", "/api/v1/repos") => r#"{"name":"x","clone_url":"https://forge.example/x.git"}"#,
         _ => "{}",
@@ -232,6 +248,24 @@ impl Scene {
             let credentials = RegistryCredentials::new("ada".to_owned(), "value".to_owned()).unwrap();
             registries::set(&mut tx, owner, &host, &credentials, "x", now).await.unwrap();
         }
+        let mut told = Vec::new();
+        // All scenes share the server's.
+        let of_server = notifications::list(&world.store, None).await.unwrap().pop();
+        told.extend(of_server.iter().map(|(one, _)| one.id));
+        for owner in of_server.is_none().then_some(None).into_iter().chain([Some(repo.id)]) {
+            let target = Target::new(NotificationKind::Webhook, "http://127.0.0.1:1/hook", None).unwrap();
+            let new = NewNotification {
+                repo: owner,
+                kind: "webhook".to_owned(),
+                name: "told".to_owned(),
+                shown: target.shown(),
+                target: target.to_sealed(),
+                events: NotificationEvent::ALL.to_vec(),
+                branches: Vec::new(),
+                internal: true,
+            };
+            told.push(notifications::add(&mut tx, &new, "x", now).await.unwrap().id);
+        }
         let new = NewConnection {
             name: Some("forge".to_owned()),
             kind: "gitea".to_owned(),
@@ -258,6 +292,8 @@ impl Scene {
         Self {
             marks: ids.iter().cloned().chain([name.to_owned(), asks.id.to_string()]).collect(),
             fill: vec![
+                ("{repo}/notifications/{notification}", format!("{}/notifications/{}", repo.id, told[1])),
+                ("{notification}", told[0].to_string()),
                 ("{repo}", repo.id.to_string()),
                 ("{cache}", cache.to_string()),
                 // The API's address of all files has a name's end.

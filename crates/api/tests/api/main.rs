@@ -23,9 +23,13 @@ mod lines;
 mod lists;
 mod live;
 mod logs;
+mod notifications;
 mod openapi;
 mod pages;
 mod places;
+#[path = "../../../../tests/support/receiver.rs"]
+#[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "others use the rest")]
+mod receiver;
 mod registries;
 mod reports;
 mod secrets;

@@ -86,6 +86,7 @@ impl World {
             started_at: Timestamp::now(),
             engine: EngineProbe::new(move || probe.lock().unwrap().clone()),
             forges: longshore_forge_client::Http::default(),
+            notifications: longshore_notification::Sender::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();

@@ -16,7 +16,7 @@ pub struct Guard {
 impl Guard {
     /// Stands before the engine. `program` is what the executor brings there as the agent.
     pub async fn start(engine: &str, instance: &Instance, program: PathBuf) -> Self {
-        let policy = ServerPolicy { instance: Some(instance.to_string()), subnets: Vec::new(), raw: false };
+        let policy = ServerPolicy { instance: Some(instance.to_string()), ..ServerPolicy::default() };
         let engine = engine.strip_prefix("unix://").unwrap();
         let options = Options { program, ..Options::new(engine, Policy::Server(policy)) };
         let proxy = Proxy::connect(options).await.unwrap();

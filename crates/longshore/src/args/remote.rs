@@ -392,6 +392,58 @@ pub(crate) enum Connection {
     },
 }
 
+/// A place where people are told of builds.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct NewNotification {
+    /// email, slack, discord, matrix, mattermost, teams or webhook
+    pub(crate) kind: String,
+    /// Mailboxes (a@example.org,b@example.org), a webhook's URL, or a Matrix room (https://matrix.example/!id:example).
+    /// Read from standard input if not given, so that other users of this machine do not see it. For Matrix, the access token is
+    /// read from there
+    #[arg(required_if_eq("kind", "matrix"))]
+    pub(crate) address: Option<String>,
+    /// A name to recognize it by; the kind if not given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// What to tell: failure, fixed, approval; all if not given
+    #[arg(long, value_name = "EVENT", value_delimiter = ',', value_parser = ["failure", "fixed", "approval"])]
+    pub(crate) on: Vec<String>,
+    /// Tell only of builds of branches that match this glob (`refs/tags/v*` for tags); can be repeated
+    #[arg(long = "branch", value_name = "GLOB")]
+    pub(crate) branches: Vec<String>,
+    /// Only builds of this repository, given by its name or ID; by default of all
+    #[arg(long, value_name = "REPO")]
+    pub(crate) repo: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Notification {
+    /// Tell somebody of failed and fixed builds, and of jobs that wait for approval
+    Add(NewNotification),
+    /// List who is told, and whether messages arrive
+    List {
+        /// Only this repository's own
+        #[arg(long, value_name = "REPO")]
+        repo: Option<String>,
+    },
+    /// Send a test message
+    Test {
+        /// Its name or ID
+        notification: String,
+        /// One of this repository's own
+        #[arg(long, value_name = "REPO")]
+        repo: Option<String>,
+    },
+    /// Tell somebody no more
+    Remove {
+        /// Its name or ID
+        notification: String,
+        /// One of this repository's own
+        #[arg(long, value_name = "REPO")]
+        repo: Option<String>,
+    },
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Token {
     /// Create a token, and print it

@@ -17,6 +17,7 @@ mod failures;
 pub(crate) mod guard;
 pub(crate) mod health;
 pub(crate) mod lint;
+pub(crate) mod notification;
 pub(crate) mod printer;
 pub(crate) mod progress;
 pub(crate) mod registry;

@@ -181,6 +181,11 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
         Some(authorities) => longshore_forge_client::Http::new(authorities.tls()?),
         None => longshore_forge_client::Http::default(),
     };
+    let webhooks_tls = match &config.authorities {
+        Some(authorities) => authorities.tls()?,
+        None => ureq::tls::TlsConfig::default(),
+    };
+    let notifications = longshore_notification::Sender::new(webhooks_tls, config.mail.clone());
     let planner = Planner { mirrors: Arc::clone(&mirrors), most_jobs: config.max_jobs, forges: forges.clone() };
     store.blobs().use_patience(DISK_PATIENCE);
     if let Err(error) = longshore_store::sweep_artifacts(&store).await {
@@ -216,6 +221,9 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
     let statuses =
         longshore_outbox::Statuses { store: store.clone(), http: forges.clone(), url: config.url.to_string() };
     tasks.spawn(statuses.run(shutdown.clone()));
+    let notices =
+        longshore_outbox::Notices { store: store.clone(), sender: notifications.clone(), url: config.url.to_string() };
+    tasks.spawn(notices.run(shutdown.clone()));
     tasks.spawn(longshore_store::retention::run(store.clone(), config.retention, shutdown.clone()));
     tasks.spawn({
         let (store, logs) = (store.clone(), store.logs().clone());
@@ -241,6 +249,7 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
             started_at: Timestamp::now(),
             engine: EngineProbe::new(socket_check(&config.docker_host)),
             forges: forges.clone(),
+            notifications,
         },
     };
     let mut tx = store.write().await?;

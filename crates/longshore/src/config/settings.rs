@@ -47,6 +47,14 @@ settings! {
     /// takes it too, for a server behind such a certificate.
     ca_file: PathBuf ["FILE"] computed("what `SSL_CERT_FILE` names, if it is set", "/etc/longshore/ca.pem");
 
+    /// The mail server that notifications are sent by: `smtps://USER:PASSWORD@HOST` (TLS), `smtp+starttls://USER:PASSWORD@HOST`, or
+    /// `smtp://HOST` without TLS and password. Reserved signs in user and password are percent-encoded.
+    #[arg(hide_env_values = true)]
+    smtp_url: String ["URL"] computed("none: no e-mail is sent", "smtps://ci:password@mail.example.org");
+
+    /// The mailbox that e-mail is from.
+    smtp_from: String ["MAILBOX"] computed("`longshore@` and the host of `url`", "Longshore <ci@example.org>");
+
     /// Other names that people reach the server by, such as `ci.lan, longshore.internal`. Pages and the API answer only
     /// to the name in `url`, to these, to IP addresses, to `localhost` and to names without a dot; webhooks, health
     /// checks and `/metrics` answer to any.

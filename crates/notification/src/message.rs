@@ -1,0 +1,136 @@
+//! What a message says, before it gets the shape of a service.
+
+use longshore_core::NotificationEvent;
+
+use crate::text::one_line;
+
+/// Characters of a commit's title, and of what a job says.
+const TITLE: usize = 200;
+const REASON: usize = 300;
+const NAME: usize = 100;
+/// Jobs that are named.
+const JOBS: usize = 5;
+
+/// What a message is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    Build(NotificationEvent),
+    /// Somebody tries a new place.
+    Test,
+}
+
+impl Subject {
+    /// Returns the type of the event in a webhook's body.
+    #[must_use]
+    pub const fn event_type(self) -> &'static str {
+        match self {
+            Self::Build(NotificationEvent::Failure) => "build.failure",
+            Self::Build(NotificationEvent::Fixed) => "build.fixed",
+            Self::Build(NotificationEvent::Approval) => "build.approval",
+            Self::Test => "test",
+        }
+    }
+
+    /// The colour beside a message, where a service has one.
+    pub(crate) const fn color(self) -> u32 {
+        match self {
+            Self::Build(NotificationEvent::Failure) => 0x00c9_3c37,
+            Self::Build(NotificationEvent::Fixed) => 0x002d_a44e,
+            Self::Build(NotificationEvent::Approval) => 0x00bf_8700,
+            Self::Test => 0x0057_606a,
+        }
+    }
+}
+
+/// A job that a message names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobLine {
+    pub name: String,
+    pub pipeline: String,
+    /// The status's word.
+    pub status: String,
+    pub reason: String,
+    pub url: String,
+}
+
+/// A message about a build. Its texts are as others wrote them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub subject: Subject,
+    /// The repository's name; the server's host in a test.
+    pub repo: String,
+    pub repo_id: String,
+    pub build: String,
+    pub number: u64,
+    /// The build's page.
+    pub url: String,
+    /// The build's status, as the API's word, and its reason.
+    pub status: String,
+    pub reason: String,
+    /// The event's word in the API.
+    pub event: String,
+    pub git_ref: String,
+    pub branch: Option<String>,
+    pub pull_request: Option<u64>,
+    pub commit: String,
+    pub title: String,
+    pub author: String,
+    /// The pipelines that work again.
+    pub pipelines: Vec<String>,
+    pub jobs: Vec<JobLine>,
+}
+
+impl Message {
+    /// Returns the first line: what happened to which build.
+    pub(crate) fn headline(&self) -> String {
+        let (name, happened) = self.headline_parts();
+        format!("{name} {happened}")
+    }
+
+    /// Returns the build's name, which becomes a link, and what happened to it.
+    pub(crate) fn headline_parts(&self) -> (String, String) {
+        let name = format!("{} #{}", one_line(&self.repo, NAME), self.number);
+        let happened = match self.subject {
+            Subject::Build(NotificationEvent::Failure) => "failed".to_owned(),
+            Subject::Build(NotificationEvent::Fixed) => "works again".to_owned(),
+            Subject::Build(NotificationEvent::Approval) => "waits for approval".to_owned(),
+            Subject::Test => return ("Longshore".to_owned(), "can tell you of builds here: this is a test".to_owned()),
+        };
+        (name, happened)
+    }
+
+    /// Returns the further lines, each of one line.
+    pub(crate) fn details(&self) -> Vec<String> {
+        if self.subject == Subject::Test {
+            return Vec::new();
+        }
+        let of = match (self.pull_request, &self.branch) {
+            (Some(number), Some(branch)) => format!("pull request {number} into {branch}"),
+            (Some(number), None) => format!("pull request {number}"),
+            (None, Some(branch)) => branch.clone(),
+            (None, None) => self.git_ref.trim_start_matches("refs/tags/").to_owned(),
+        };
+        let mut lines =
+            vec![format!("{}, commit {}", one_line(&of, NAME), self.commit.get(..10).unwrap_or(&self.commit))];
+        let (title, author) = (one_line(&self.title, TITLE), one_line(&self.author, NAME));
+        match (title.is_empty(), author.is_empty()) {
+            (false, false) => lines.push(format!("{title} ({author})")),
+            (false, true) => lines.push(title),
+            (true, false) => lines.push(author),
+            (true, true) => {}
+        }
+        if !self.pipelines.is_empty() {
+            lines.push(format!("pipelines: {}", one_line(&self.pipelines.join(", "), REASON)));
+        }
+        for job in self.jobs.iter().take(JOBS) {
+            lines.push(format!("{}: {}", one_line(&job.name, NAME), one_line(&job.reason, REASON)));
+        }
+        if self.jobs.len() > JOBS {
+            lines.push(format!("and {} more jobs", self.jobs.len() - JOBS));
+        }
+        if self.jobs.is_empty() && !self.reason.is_empty() {
+            lines.push(one_line(&self.reason, REASON));
+        }
+        lines
+    }
+}

@@ -1,0 +1,25 @@
+//! Discord's webhooks: an embed. Nobody is mentioned, whatever the texts contain.
+
+use serde_json::{Value, json};
+
+use crate::{Message, text::markdown};
+
+/// Characters of a title and a description; Discord takes 256 and 4,096.
+const TITLE: usize = 250;
+const DESCRIPTION: usize = 4_000;
+
+pub(crate) fn body(message: &Message) -> Value {
+    let title: String = message.headline().chars().take(TITLE).collect();
+    let mut embed = json!({ "title": markdown(&title), "url": message.url, "color": message.subject.color() });
+    let mut description = String::new();
+    for line in message.details().iter().map(|line| markdown(line)) {
+        if description.chars().count() + line.chars().count() < DESCRIPTION {
+            description.push_str(&line);
+            description.push('\n');
+        }
+    }
+    if !description.is_empty() {
+        embed["description"] = description.trim_end().into();
+    }
+    json!({ "embeds": [embed], "allowed_mentions": { "parse": [] } })
+}

@@ -1,0 +1,249 @@
+//! Tells people of builds: sends what the store owes to mailboxes, channels and webhooks.
+//!
+//! Each place is told one message at a time, in their order. A message that is about nothing any more (the job was
+//! approved meanwhile), or not about the branches of its place, is dropped. After a kill, what was sent and not noted
+//! is sent once more, under the same id.
+
+use std::{collections::HashSet, time::Duration};
+
+use longshore_core::{NotificationEvent, NotificationId, Status, Timestamp};
+use longshore_notification::{JobLine, Kind, Message, SendError, Sender, Subject, Target};
+use longshore_pipeline::notification_rules;
+use longshore_store::{
+    Store, StoreError, builds,
+    jobs::{self, Job},
+    notices::{self, Due, Owed},
+    notifications::{self, Notification},
+    repos,
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::pause;
+
+/// Messages that are under way at once.
+const AT_ONCE: usize = 8;
+/// Places that are looked at before somebody has to wait.
+const LOOKED_AT: u32 = 256;
+/// How long a place may be away before a message is given up: older news is none.
+const PATIENCE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+/// Tries of a message that its place refuses.
+const REFUSALS: u32 = 6;
+
+/// The teller of notifications.
+#[derive(Debug, Clone)]
+pub struct Notices {
+    pub store: Store,
+    pub sender: Sender,
+    /// The server's address, without a slash at the end.
+    pub url: String,
+}
+
+impl Notices {
+    /// Runs until `shutdown`. A message that is under way then is sent once more at the next start.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut sending: JoinSet<NotificationId> = JoinSet::new();
+        let mut under_way: HashSet<NotificationId> = HashSet::new();
+        loop {
+            // Taken before the rows are read, so that no change between is missed.
+            let changed = self.store.notices_changed();
+            let wake_at = match self.start_due(&mut sending, &mut under_way).await {
+                Ok(wake_at) => wake_at,
+                Err(error) => {
+                    tracing::error!(%error, "cannot read what people are to be told");
+                    Some(pause::end(Timestamp::now(), Duration::from_secs(1)))
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                Some(ended) = sending.join_next() => match ended {
+                    Ok(notification) => {
+                        under_way.remove(&notification);
+                    }
+                    Err(error) => {
+                        // Which one it was is not known: all others end before anything starts again.
+                        tracing::error!(%error, "a message broke off");
+                        sending.shutdown().await;
+                        under_way.clear();
+                    }
+                },
+                () = changed => {}
+                () = pause::sleep_until(wake_at) => {}
+            }
+        }
+    }
+
+    /// Starts what is due. Returns when something else will be.
+    async fn start_due(
+        &self,
+        sending: &mut JoinSet<NotificationId>,
+        under_way: &mut HashSet<NotificationId>,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let now = Timestamp::now();
+        let busy: Vec<NotificationId> = under_way.iter().copied().collect();
+        for due in notices::due(&self.store, &busy, LOOKED_AT).await? {
+            // A time far ahead was noted with a clock that has been set back since.
+            if due.try_at > now && due.try_at.since(now) <= u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX) {
+                return Ok(Some(due.try_at));
+            }
+            if under_way.len() >= AT_ONCE {
+                break;
+            }
+            under_way.insert(due.notification);
+            let this = self.clone();
+            sending.spawn(async move {
+                if let Err(error) = this.tell(due).await {
+                    tracing::error!(%error, notice = %due.id, "a message could not be sent");
+                    // The row is as before: without a pause, this would go round and round.
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                due.notification
+            });
+        }
+        Ok(None)
+    }
+
+    /// Sends one message, and notes what became of it.
+    async fn tell(&self, due: Due) -> Result<(), StoreError> {
+        let Some(owed) = notices::owed(&self.store, due.id).await? else { return Ok(()) };
+        let opened = match notifications::open(&self.store, owed.notification).await {
+            Ok(Some(opened)) => Ok(opened),
+            Ok(None) => return Ok(()),
+            // The key of secrets is not there, or the address is damaged: adding the notification again mends both.
+            Err(StoreError::SecretKey(why) | StoreError::Corrupt(why)) => Err(why),
+            Err(error) => return Err(error),
+        };
+        let now = Timestamp::now();
+        let (result, name) = match opened {
+            Err(why) => {
+                (Err(SendError::Refused { host: "this server".to_owned(), status: 0, message: why }), String::new())
+            }
+            Ok((place, sealed)) => {
+                let Some(message) = self.message(&owed, &place).await? else {
+                    let mut tx = self.store.write().await?;
+                    notices::drop_one(&mut tx, owed.id).await?;
+                    tx.commit().await?;
+                    return Ok(());
+                };
+                (self.send(&owed, &place, &sealed, message).await, place.name)
+            }
+        };
+        let mut tx = self.store.write().await?;
+        match result {
+            Ok(()) => notices::told(&mut tx, owed.id, Timestamp::now()).await?,
+            Err(error) => {
+                let try_at = next_try(&error, &owed, now);
+                tracing::warn!(notification = name, build = %owed.build, %error, ?try_at, "a message did not arrive");
+                notices::failed(&mut tx, owed.id, &error.to_string(), try_at).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn send(&self, owed: &Owed, place: &Notification, sealed: &str, message: Message) -> Result<(), SendError> {
+        let target = place.kind.parse::<Kind>().ok().and_then(|kind| Target::from_sealed(kind, sealed));
+        let Some(target) = target else {
+            let message = "its address is damaged: remove the notification and add it again".to_owned();
+            return Err(SendError::Refused { host: place.shown.clone(), status: 0, message });
+        };
+        let (sender, internal, id) = (self.sender.clone(), place.internal, owed.id.to_string());
+        let sent = tokio::task::spawn_blocking(move || sender.send(&target, internal, &id, &message));
+        sent.await.unwrap_or_else(|error| {
+            Err(SendError::Unreachable { host: place.shown.clone(), detail: format!("the call broke off: {error}") })
+        })
+    }
+
+    /// Returns what to say, if there is still something to say to this place.
+    async fn message(&self, owed: &Owed, place: &Notification) -> Result<Option<Message>, StoreError> {
+        let Some(build) = builds::get(&self.store, owed.build).await? else { return Ok(None) };
+        let Some(repo) = repos::get(&self.store, build.repo).await? else { return Ok(None) };
+        if !notification_rules::admits(&place.branches, &build.event) {
+            return Ok(None);
+        }
+        let jobs = jobs::of_build(&self.store, build.id).await?;
+        let named: Vec<&Job> = jobs.iter().filter(|job| is_named(job, owed.event)).collect();
+        if owed.event == NotificationEvent::Approval && named.is_empty() {
+            return Ok(None);
+        }
+        let line = |job: &&Job| JobLine {
+            name: job.name.clone(),
+            pipeline: job.pipeline.clone(),
+            status: job.status.as_str().to_owned(),
+            reason: job.asks.clone().or_else(|| job.reason.clone()).unwrap_or_else(|| job.status.word().to_owned()),
+            url: format!("{}/jobs/{}", self.url, job.id),
+        };
+        let event = &build.event;
+        Ok(Some(Message {
+            subject: Subject::Build(owed.event),
+            repo: repo.name,
+            repo_id: repo.id.to_string(),
+            build: build.id.to_string(),
+            number: build.number,
+            url: format!("{}/builds/{}", self.url, build.id),
+            status: build.status.as_str().to_owned(),
+            reason: build.reason.unwrap_or_default(),
+            event: event.name.as_str().to_owned(),
+            git_ref: event.git_ref.clone(),
+            branch: event.branch().map(str::to_owned),
+            pull_request: event.pull_request.as_ref().map(|pull_request| pull_request.number),
+            commit: event.commit_at_forge().to_owned(),
+            title: event.title().to_owned(),
+            author: if event.author.is_empty() { event.sender.clone() } else { event.author.clone() },
+            pipelines: if owed.event == NotificationEvent::Fixed { owed.about.clone() } else { Vec::new() },
+            jobs: named.iter().map(line).collect(),
+        }))
+    }
+}
+
+/// Returns whether a message of this kind names a job.
+fn is_named(job: &Job, event: NotificationEvent) -> bool {
+    match event {
+        NotificationEvent::Failure => {
+            matches!(job.status, Status::Failure | Status::Error | Status::TimedOut) && !job.continue_on_error
+        }
+        NotificationEvent::Fixed => false,
+        NotificationEvent::Approval => job.asks.is_some(),
+    }
+}
+
+/// Returns when to try again; nothing if that is of no use.
+fn next_try(error: &SendError, owed: &Owed, now: Timestamp) -> Option<Timestamp> {
+    let waited = Duration::from_millis(now.since(owed.owed_since));
+    if error.is_final() || waited > PATIENCE || (!error.may_pass() && owed.attempts + 1 >= REFUSALS) {
+        return None;
+    }
+    let pause = pause::after(owed.attempts).max(error.wait().unwrap_or_default());
+    Some(pause::end(now, pause))
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_core::{BuildId, NoticeId};
+
+    use super::*;
+
+    #[test]
+    fn a_place_that_is_away_is_tried_for_three_days_and_a_refusal_for_a_minute() {
+        let now = Timestamp::from_millis(1_772_323_200_000);
+        let owed = |attempts, hours: i64| Owed {
+            id: NoticeId::new(),
+            notification: NotificationId::new(),
+            build: BuildId::new(),
+            event: NotificationEvent::Failure,
+            about: Vec::new(),
+            owed_since: Timestamp::from_millis(now.as_millis() - hours * 60 * 60 * 1000),
+            attempts,
+        };
+        let host = String::new;
+        let away = SendError::Unreachable { host: host(), detail: String::new() };
+        let refused = SendError::Refused { host: host(), status: 400, message: String::new() };
+        let limited = SendError::Limited { host: host(), wait: Some(Duration::from_secs(100)) };
+        assert!(next_try(&away, &owed(500, 71), now).is_some());
+        assert!(next_try(&away, &owed(500, 73), now).is_none());
+        assert!(next_try(&refused, &owed(0, 0), now).is_some());
+        assert!(next_try(&refused, &owed(REFUSALS, 0), now).is_none());
+        assert!(next_try(&SendError::Gone { host: host(), status: 410 }, &owed(0, 0), now).is_none());
+        assert_eq!(next_try(&limited, &owed(0, 0), now).unwrap().since(now), 100_000);
+    }
+}

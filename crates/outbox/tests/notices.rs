@@ -1,0 +1,355 @@
+//! The teller of notifications on a real store, against a receiver that keeps what it gets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+#[path = "../../../tests/support/receiver.rs"]
+#[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "others use the rest")]
+mod receiver;
+
+use std::time::{Duration, Instant};
+
+use longshore_core::{
+    BuildPlan, Diagnostic, Event, EventName, JobPlan, NotificationEvent, Outcome, RepoId, Severity, StepPlan,
+    Timestamp, access::Actor, event::PullRequest,
+};
+use longshore_notification::{Kind, Sender, Target};
+use longshore_outbox::Notices;
+use longshore_store::{
+    Store,
+    builds::{self, Build, NewBuild},
+    jobs, notices,
+    notifications::{self, NewNotification},
+    repos::{self, NewRepo},
+};
+use receiver::Receiver;
+use tokio_util::sync::CancellationToken;
+
+struct World {
+    store: Store,
+    repo: RepoId,
+    receiver: Receiver,
+    _dir: tempfile::TempDir,
+}
+
+/// A teller on a runtime of its own, which ends where it stands.
+struct Teller(Option<tokio::runtime::Runtime>);
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        let runtime = self.0.take().unwrap();
+        std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(60))).join().unwrap();
+    }
+}
+
+impl World {
+    /// A repository with a webhook for everything.
+    async fn new() -> Self {
+        let world = Self::untold().await;
+        world.told(Some(world.repo), &NotificationEvent::ALL, &[]).await;
+        world
+    }
+
+    async fn untold() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let repo = NewRepo {
+            name: "team/app".to_owned(),
+            forge: "git".to_owned(),
+            clone_url: "https://forge.example/app.git".to_owned(),
+            public: false,
+            default_branch: None,
+        };
+        let mut tx = store.write().await.unwrap();
+        let repo = repos::create(&mut tx, &repo, Timestamp::now()).await.unwrap().id;
+        tx.commit().await.unwrap();
+        Self { store, repo, receiver: Receiver::start(), _dir: dir }
+    }
+
+    async fn told(&self, repo: Option<RepoId>, events: &[NotificationEvent], branches: &[&str]) {
+        let target = Target::new(Kind::Webhook, &self.receiver.url("/hook"), None).unwrap();
+        let new = NewNotification {
+            repo,
+            kind: "webhook".to_owned(),
+            name: "ours".to_owned(),
+            shown: target.shown(),
+            target: target.to_sealed(),
+            events: events.to_vec(),
+            branches: branches.iter().map(|&branch| branch.to_owned()).collect(),
+            internal: true,
+        };
+        let mut tx = self.store.write().await.unwrap();
+        notifications::add(&mut tx, &new, "x", Timestamp::now()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    fn tell(&self) -> Teller {
+        let notices =
+            Notices { store: self.store.clone(), sender: Sender::default(), url: "https://ci.example".to_owned() };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.spawn(notices.run(CancellationToken::new()));
+        Teller(Some(runtime))
+    }
+
+    async fn build_of(&self, event: Event, pipelines: &[&str], change: impl Fn(&mut JobPlan)) -> Build {
+        let job = |pipeline: &&str| {
+            let mut job = JobPlan {
+                key: format!("{pipeline}/test"),
+                pipeline: (*pipeline).to_owned(),
+                name: "test".to_owned(),
+                job: "test".to_owned(),
+                image: "busybox".into(),
+                steps: vec![StepPlan { name: "run".to_owned(), run: Some("true".into()), ..StepPlan::default() }],
+                timeout_ms: 60_000,
+                ..JobPlan::default()
+            };
+            change(&mut job);
+            job
+        };
+        let new = NewBuild {
+            repo: self.repo,
+            event,
+            plan: BuildPlan::new(pipelines.iter().map(job).collect()),
+            diagnostics: Vec::new(),
+            delivery: None,
+            rerun_of: None,
+            carried_over: Vec::new(),
+        };
+        let mut tx = self.store.write().await.unwrap();
+        let build = builds::create(&mut tx, &new, Timestamp::now()).await.unwrap();
+        tx.commit().await.unwrap();
+        build
+    }
+
+    /// Ends a build of a branch, each pipeline so. `None` cancels it.
+    async fn ends(&self, branch: &str, outcomes: &[(&str, Option<bool>)]) -> u64 {
+        let event = Event::new(EventName::Push, format!("refs/heads/{branch}"), "1".repeat(40));
+        let pipelines: Vec<&str> = outcomes.iter().map(|(pipeline, _)| *pipeline).collect();
+        let build = self.build_of(event, &pipelines, |_| ()).await;
+        for _ in outcomes.iter().filter(|(_, outcome)| outcome.is_some()) {
+            let mut tx = self.store.write().await.unwrap();
+            let claimed = jobs::claim_next(&mut tx, Timestamp::now()).await.unwrap().unwrap();
+            let works = outcomes.iter().find(|(pipeline, _)| *pipeline == claimed.plan.pipeline).unwrap().1.unwrap();
+            let outcome = match works {
+                true => Outcome::Success,
+                false => Outcome::Failure { exit_code: 7, step: "run".to_owned(), out_of_memory: false },
+            };
+            jobs::end_attempt(&mut tx, claimed.job.id, claimed.attempt, outcome, Timestamp::now()).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        if outcomes.iter().any(|(_, outcome)| outcome.is_none()) {
+            let mut tx = self.store.write().await.unwrap();
+            builds::cancel(&mut tx, build.id, Timestamp::now()).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        build.number
+    }
+
+    /// Waits until nothing waits to be told.
+    async fn all_is_told(&self) {
+        let start = Instant::now();
+        while !notices::due(&self.store, &[], 1).await.unwrap().is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(60), "{:?}", self.receiver.state().received);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Returns what has arrived: types and builds.
+    fn heard(&self) -> Vec<(String, u64)> {
+        let of = |one: &receiver::Received| {
+            let body = one.body();
+            (body["type"].as_str().unwrap().to_owned(), body["data"]["build"]["number"].as_u64().unwrap())
+        };
+        self.receiver.taken().iter().map(of).collect()
+    }
+}
+
+fn is(kind: &str, number: u64) -> (String, u64) {
+    (format!("build.{kind}"), number)
+}
+
+fn of_stranger(number: u64, commit: &str) -> Event {
+    let mut event = Event::new(EventName::PullRequest, format!("refs/pull/{number}/head"), commit.repeat(40));
+    event.pull_request = Some(PullRequest {
+        number,
+        title: "@everyone **free**".to_owned(),
+        action: "synchronize".to_owned(),
+        source_branch: "main".to_owned(),
+        target_branch: "main".to_owned(),
+        fork: true,
+        author: None,
+        merged: false,
+        draft: false,
+        labels: Vec::new(),
+        merge: None,
+    });
+    event
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_told_and_that_a_pipeline_works_again_once() {
+    let world = World::new().await;
+    let _teller = world.tell();
+    world.ends("main", &[("ci", Some(true))]).await;
+    let failed = world.ends("main", &[("ci", Some(false))]).await;
+    world.ends("other", &[("ci", Some(true))]).await;
+    // A build that was canceled says nothing.
+    world.ends("main", &[("ci", None)]).await;
+    let fixed = world.ends("main", &[("ci", Some(true))]).await;
+    world.ends("main", &[("ci", Some(true))]).await;
+    world.all_is_told().await;
+    assert_eq!(world.heard(), [is("failure", failed), is("fixed", fixed)]);
+    let told = world.receiver.taken();
+    let body = told[0].body();
+    assert_eq!(body["data"]["jobs"][0]["reason"], "step `run` failed with exit code 7");
+    assert!(body["data"]["build"]["url"].as_str().unwrap().starts_with("https://ci.example/builds/"));
+    assert_eq!(told[1].body()["data"]["pipelines"], serde_json::json!(["ci"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_pipeline_is_fixed_by_itself_and_a_broken_file_broke_all() {
+    let world = World::new().await;
+    let _teller = world.tell();
+    let first = world.ends("main", &[("ci", Some(false)), ("docs", Some(true))]).await;
+    let second = world.ends("main", &[("ci", Some(true)), ("docs", Some(false))]).await;
+    world.all_is_told().await;
+    assert_eq!(world.heard(), [is("failure", first), is("failure", second), is("fixed", second)]);
+    let broken = NewBuild {
+        repo: world.repo,
+        event: Event::new(EventName::Push, "refs/heads/main", "2".repeat(40)),
+        plan: BuildPlan::new(Vec::new()),
+        diagnostics: vec![Diagnostic {
+            severity: Severity::Error,
+            ..longshore_pipeline::secret_rules::diagnostic("broken".to_owned())
+        }],
+        delivery: None,
+        rerun_of: None,
+        carried_over: Vec::new(),
+    };
+    let mut tx = world.store.write().await.unwrap();
+    let third = builds::create(&mut tx, &broken, Timestamp::now()).await.unwrap().number;
+    tx.commit().await.unwrap();
+    let fourth = world.ends("main", &[("ci", Some(true))]).await;
+    world.all_is_told().await;
+    assert_eq!(world.heard()[3..], [is("failure", third), is("fixed", fourth)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asked_for_some_branches_or_events_hears_of_nothing_else() {
+    let world = World::untold().await;
+    world.told(None, &[NotificationEvent::Failure], &["main", "release/*"]).await;
+    let _teller = world.tell();
+    world.ends("topic", &[("ci", Some(false))]).await;
+    let failed = world.ends("release/1", &[("ci", Some(false))]).await;
+    world.ends("release/1", &[("ci", Some(true))]).await;
+    world.all_is_told().await;
+    assert_eq!(world.heard(), [is("failure", failed)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_kills_and_a_receiver_that_is_away_everything_is_told_in_order_under_the_same_id() {
+    let world = World::new().await;
+    world.receiver.answer(503, "", "down");
+    let teller = world.tell();
+    let mut expected = Vec::new();
+    for n in 0..12 {
+        let works = n % 2 == 1;
+        let number = world.ends("main", &[("ci", Some(works))]).await;
+        expected.push(is(if works { "fixed" } else { "failure" }, number));
+    }
+    let start = Instant::now();
+    while world.receiver.state().received.is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(teller);
+    world.receiver.answer(429, "Retry-After: 1\r\n", "slowly");
+    let teller = world.tell();
+    let before = world.receiver.state().received.len();
+    let start = Instant::now();
+    while world.receiver.state().received.len() == before {
+        assert!(start.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.receiver.answer(200, "", "ok");
+    drop(teller);
+    let _teller = world.tell();
+    world.all_is_told().await;
+    assert_eq!(world.heard(), expected);
+    // Whatever was sent before it was taken was the same message.
+    let received = world.receiver.state().received.clone();
+    let first: Vec<_> =
+        received.iter().take_while(|one| !one.taken).map(|one| one.header("webhook-id").to_owned()).collect();
+    assert!(
+        first.iter().all(|id| *id == received.iter().find(|one| one.taken).unwrap().header("webhook-id")),
+        "{first:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_is_gone_is_given_up_and_the_build_says_so() {
+    let world = World::new().await;
+    world.receiver.answer(410, "", "gone");
+    let _teller = world.tell();
+    world.ends("main", &[("ci", Some(false))]).await;
+    world.all_is_told().await;
+    let build = builds::list(&world.store, &builds::BuildFilter::default(), None, 1).await.unwrap().items.remove(0);
+    let late = notices::late(&world.store, build.id, Timestamp::now()).await.unwrap();
+    assert!(late[0].given_up && late[0].problem.as_ref().unwrap().contains("gone"), "{late:?}");
+    let (_, standing) = notifications::list(&world.store, Some(world.repo)).await.unwrap().remove(0);
+    assert!(standing.problem.unwrap().contains("gone") && standing.told_at.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_is_asked_for_once_and_no_more_when_it_is_given() {
+    let world = World::new().await;
+    let asks = |job: &mut JobPlan| job.approval = Some("deploy to production?".to_owned());
+    let event = || Event::new(EventName::Push, "refs/heads/main", "1".repeat(40));
+    let build = world.build_of(event(), &["ci"], asks).await;
+    let teller = world.tell();
+    world.all_is_told().await;
+    assert_eq!(world.heard(), [is("approval", build.number)]);
+    assert_eq!(world.receiver.taken()[0].body()["data"]["jobs"][0]["reason"], "deploy to production?");
+    drop(teller);
+    // Given before anybody was told: nothing is left to tell.
+    let other = world.build_of(event(), &["ci"], asks).await;
+    let job = jobs::of_build(&world.store, other.id).await.unwrap().remove(0);
+    let mut tx = world.store.write().await.unwrap();
+    jobs::approve(&mut tx, job.id, &Actor::default(), Timestamp::now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let _teller = world.tell();
+    world.all_is_told().await;
+    assert_eq!(world.heard().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_makes_no_noise_whatever_they_push() {
+    let world = World::new().await;
+    let asks = |job: &mut JobPlan| job.stranger = Some("run the pull request?".to_owned());
+    // Told of before anything was sent: the newest build counts.
+    world.build_of(of_stranger(7, "1"), &["ci"], asks).await;
+    let newest = world.build_of(of_stranger(7, "2"), &["ci"], asks).await;
+    let _teller = world.tell();
+    world.all_is_told().await;
+    assert_eq!(world.heard(), [is("approval", newest.number)]);
+    for commit in ["3", "4", "5"] {
+        world.build_of(of_stranger(7, commit), &["ci"], asks).await;
+    }
+    world.all_is_told().await;
+    assert_eq!(world.heard().len(), 1);
+    // Many pull requests are told of up to a number a day.
+    for number in 100..140 {
+        world.build_of(of_stranger(number, "1"), &["ci"], asks).await;
+    }
+    world.all_is_told().await;
+    assert_eq!(world.heard().len(), 20);
+    // Their ends are told to nobody.
+    let build = world.build_of(of_stranger(500, "9"), &["ci"], |_| ()).await;
+    let mut tx = world.store.write().await.unwrap();
+    let claimed = jobs::claim_next(&mut tx, Timestamp::now()).await.unwrap().unwrap();
+    assert_eq!(claimed.job.build, build.id);
+    let outcome = Outcome::Failure { exit_code: 7, step: "run".to_owned(), out_of_memory: false };
+    jobs::end_attempt(&mut tx, claimed.job.id, claimed.attempt, outcome, Timestamp::now()).await.unwrap();
+    tx.commit().await.unwrap();
+    world.all_is_told().await;
+    assert_eq!(world.heard().len(), 20);
+}

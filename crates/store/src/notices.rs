@@ -1,0 +1,395 @@
+//! The outbox of notifications: what people have to be told of builds, and what they have been told.
+//!
+//! `transition` and `builds` write it in the transaction that changes a build: after a kill it is as complete as the
+//! builds are. Each place is told in the order of the rows. What is worth telling is decided in
+//! [`longshore_core::notification`]; whether it still holds, and in which words, by the outbox.
+
+use longshore_core::{
+    BuildId, Event, NoticeId, NotificationEvent, NotificationId, RepoId, Status, Timestamp,
+    commit_status::JobOfContext,
+    notification::{Health, MOST_OF_STRANGERS, PAUSE_OF_STRANGERS_MS, health, is_fixed, tells_ends},
+    rules::{
+        approvals::question_in,
+        build::{JobOfBuild, standing},
+    },
+    stranger,
+};
+use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
+
+use crate::{Store, StoreError, WriteTx, row};
+
+/// Builds that are looked at, back from one that succeeded, for one that says whether the pipeline was broken.
+const LOOKED_BACK: i64 = 50;
+
+/// The next message to a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    pub id: NoticeId,
+    pub notification: NotificationId,
+    pub try_at: Timestamp,
+}
+
+/// A message that somebody is owed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owed {
+    pub id: NoticeId,
+    pub notification: NotificationId,
+    pub build: BuildId,
+    pub event: NotificationEvent,
+    /// The pipelines that are fixed, or the jobs that waited when it was written.
+    pub about: Vec<String>,
+    pub owed_since: Timestamp,
+    pub attempts: u32,
+}
+
+/// A message that has not arrived, as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Late {
+    /// The name of the place, and whether it is the server's.
+    pub name: String,
+    pub of_server: bool,
+    pub event: NotificationEvent,
+    pub owed_since: Timestamp,
+    pub problem: Option<String>,
+    pub given_up: bool,
+}
+
+/// Writes what has to be told of a build that has just ended.
+pub(crate) async fn note_end(
+    tx: &mut WriteTx,
+    build: BuildId,
+    jobs: &[JobOfContext],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let found = sqlx::query("SELECT repo, seq, branch, event_json FROM builds WHERE id = ?").bind(build.to_string());
+    let found = found.fetch_one(tx.conn()).await?;
+    let repo: RepoId = row::parsed(&found, "repo")?;
+    let failures = places(tx, repo, NotificationEvent::Failure).await?;
+    let fixes = places(tx, repo, NotificationEvent::Fixed).await?;
+    if (failures.is_empty() && fixes.is_empty()) || !tells_ends(&row::json(&found, "event_json")?) {
+        return Ok(());
+    }
+    let pipelines = healths(jobs);
+    if jobs.is_empty() || pipelines.iter().any(|(_, health)| *health == Health::Fails) {
+        for place in failures {
+            insert(tx, place, build, NotificationEvent::Failure, &[], None, now).await?;
+        }
+    }
+    let Some(branch) = found.try_get::<Option<String>, _>("branch")?.filter(|_| !fixes.is_empty()) else {
+        return Ok(());
+    };
+    let mut fixed: Vec<String> = Vec::new();
+    for (pipeline, _) in pipelines.into_iter().filter(|(_, health)| *health == Health::Works) {
+        if was_broken(tx, repo, found.try_get("seq")?, &branch, &pipeline).await? {
+            fixed.push(pipeline);
+        }
+    }
+    if !fixed.is_empty() {
+        for place in fixes {
+            insert(tx, place, build, NotificationEvent::Fixed, &fixed, None, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes which jobs of a build have begun to wait for an approval.
+pub(crate) async fn note_approvals(
+    tx: &mut WriteTx,
+    build: BuildId,
+    jobs: &[JobOfContext],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let asks = |job: &&JobOfContext| {
+        job.status == Status::Blocked && job.reason.as_deref().is_some_and(|reason| question_in(reason).is_some())
+    };
+    let asking: Vec<String> = jobs.iter().filter(asks).map(|job| format!("{}/{}", job.pipeline, job.name)).collect();
+    if asking.is_empty() {
+        return Ok(());
+    }
+    let found = sqlx::query("SELECT repo, event_json FROM builds WHERE id = ?").bind(build.to_string());
+    let found = found.fetch_one(tx.conn()).await?;
+    let repo: RepoId = row::parsed(&found, "repo")?;
+    let places = places(tx, repo, NotificationEvent::Approval).await?;
+    if places.is_empty() {
+        return Ok(());
+    }
+    let pull_request = stranger::pull_request(&row::json::<Event>(&found, "event_json")?);
+    for place in places {
+        let told: Vec<String> =
+            sqlx::query_scalar("SELECT about FROM notices WHERE notification = ? AND build = ? AND event = 'approval'")
+                .bind(place.to_string())
+                .bind(build.to_string())
+                .fetch_all(tx.conn())
+                .await?;
+        let told: Vec<String> =
+            told.iter().flat_map(|about| serde_json::from_str::<Vec<String>>(about).unwrap_or_default()).collect();
+        let new: Vec<String> = asking.iter().filter(|job| !told.contains(job)).cloned().collect();
+        if new.is_empty() {
+            continue;
+        }
+        if let Some(number) = pull_request
+            && !stranger_may_be_told_of(tx, place, repo, build, number, &new, now).await?
+        {
+            continue;
+        }
+        insert(tx, place, build, NotificationEvent::Approval, &new, pull_request, now).await?;
+    }
+    Ok(())
+}
+
+/// Returns whether a stranger's pull request gets a message of its own. One that waits to be told is made to be about
+/// the newest build.
+async fn stranger_may_be_told_of(
+    tx: &mut WriteTx,
+    place: NotificationId,
+    repo: RepoId,
+    build: BuildId,
+    number: u64,
+    jobs: &[String],
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let moved = sqlx::query(
+        "UPDATE notices SET build = ?1, about = ?2 WHERE notification = ?3 AND pull_request = ?4 AND told_at IS NULL AND given_up = 0
+            AND (SELECT repo FROM builds WHERE id = notices.build) = ?5",
+    )
+    .bind(build.to_string())
+    .bind(row::to_json(&jobs)?)
+    .bind(place.to_string())
+    .bind(row::signed(number))
+    .bind(repo.to_string())
+    .execute(tx.conn())
+    .await?;
+    if moved.rows_affected() > 0 {
+        return Ok(false);
+    }
+    let since = now.as_millis().saturating_sub_unsigned(PAUSE_OF_STRANGERS_MS);
+    let (of_all, of_this): (i64, i64) = sqlx::query_as(
+        "SELECT count(*), coalesce(sum(n.pull_request = ?1), 0) FROM notices AS n JOIN builds AS b ON b.id = n.build
+         WHERE n.notification = ?2 AND n.pull_request IS NOT NULL AND n.owed_since > ?3 AND b.repo = ?4",
+    )
+    .bind(row::signed(number))
+    .bind(place.to_string())
+    .bind(since)
+    .bind(repo.to_string())
+    .fetch_one(tx.conn())
+    .await?;
+    Ok(of_this == 0 && of_all < MOST_OF_STRANGERS)
+}
+
+/// Returns the places that are told of this, of the repository and of the server.
+async fn places(tx: &mut WriteTx, repo: RepoId, event: NotificationEvent) -> Result<Vec<NotificationId>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id FROM notifications WHERE (repo IS NULL OR repo = ?) AND EXISTS (SELECT 1 FROM json_each(events) WHERE value = ?)
+         ORDER BY id",
+    )
+    .bind(repo.to_string())
+    .bind(event.as_str())
+    .fetch_all(tx.conn())
+    .await?;
+    rows.iter().map(|found| row::parsed(found, "id")).collect()
+}
+
+async fn insert(
+    tx: &mut WriteTx,
+    place: NotificationId,
+    build: BuildId,
+    event: NotificationEvent,
+    about: &[String],
+    pull_request: Option<u64>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO notices (id, notification, build, event, about, pull_request, owed_since, try_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
+    )
+    .bind(NoticeId::new().to_string())
+    .bind(place.to_string())
+    .bind(build.to_string())
+    .bind(event.as_str())
+    .bind(row::to_json(&about)?)
+    .bind(pull_request.map(row::signed))
+    .bind(now.as_millis())
+    .execute(tx.conn())
+    .await?;
+    tx.note_notices();
+    Ok(())
+}
+
+/// Returns the pipelines of a build, each with what its jobs say of it.
+fn healths(jobs: &[JobOfContext]) -> Vec<(String, Health)> {
+    let mut pipelines: Vec<&str> = Vec::new();
+    for job in jobs {
+        if !pipelines.contains(&job.pipeline.as_str()) {
+            pipelines.push(&job.pipeline);
+        }
+    }
+    let of = |pipeline: &str| {
+        let jobs: Vec<JobOfBuild> = jobs
+            .iter()
+            .filter(|job| job.pipeline == pipeline)
+            .map(|job| JobOfBuild {
+                name: job.name.clone(),
+                status: job.status,
+                reason: job.reason.clone(),
+                continue_on_error: job.continue_on_error,
+            })
+            .collect();
+        health(standing(&jobs).status)
+    };
+    pipelines.iter().map(|pipeline| ((*pipeline).to_owned(), of(pipeline))).collect()
+}
+
+/// Returns whether the builds of a branch before this one end in one where the pipeline failed.
+async fn was_broken(
+    tx: &mut WriteTx,
+    repo: RepoId,
+    seq: i64,
+    branch: &str,
+    pipeline: &str,
+) -> Result<bool, StoreError> {
+    let before: Vec<(String, String)> = sqlx::query_as(
+        "SELECT id, status FROM builds WHERE repo = ? AND branch = ? AND seq < ? AND finished_at IS NOT NULL AND pull_request IS NULL
+         ORDER BY seq DESC LIMIT ?",
+    )
+    .bind(repo.to_string())
+    .bind(branch)
+    .bind(seq)
+    .bind(LOOKED_BACK)
+    .fetch_all(tx.conn())
+    .await?;
+    for (build, status) in before {
+        let rows = sqlx::query("SELECT pipeline, name, status, reason, continue_on_error FROM jobs WHERE build = ?");
+        let rows = rows.bind(&build).fetch_all(tx.conn()).await?;
+        let jobs = rows.iter().map(job_of_context).collect::<Result<Vec<_>, _>>()?;
+        let said = match jobs.is_empty() {
+            // Its files had errors: no pipeline of it works.
+            true => status.parse::<Status>().map_or(Health::Unknown, health),
+            false => healths(&jobs)
+                .into_iter()
+                .find(|(name, _)| name == pipeline)
+                .map_or(Health::Unknown, |(_, health)| health),
+        };
+        if said != Health::Unknown {
+            return Ok(is_fixed([said]));
+        }
+    }
+    Ok(false)
+}
+
+/// Reads a job as its contexts see it.
+pub(crate) fn job_of_context(found: &SqliteRow) -> Result<JobOfContext, StoreError> {
+    Ok(JobOfContext {
+        pipeline: found.try_get("pipeline")?,
+        name: found.try_get("name")?,
+        status: row::parsed(found, "status")?,
+        reason: found.try_get("reason")?,
+        continue_on_error: found.try_get("continue_on_error")?,
+    })
+}
+
+/// Returns the next message to each place, the longest due first, but none to these.
+pub async fn due(store: &Store, but_for: &[NotificationId], limit: u32) -> Result<Vec<Due>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT id, notification, try_at FROM notices WHERE seq IN
+            (SELECT min(seq) FROM notices WHERE told_at IS NULL AND given_up = 0 GROUP BY notification)",
+    );
+    if !but_for.is_empty() {
+        query.push(" AND notification NOT IN (");
+        let mut list = query.separated(", ");
+        for id in but_for {
+            list.push_bind(id.to_string());
+        }
+        query.push(")");
+    }
+    query.push(" ORDER BY try_at, seq LIMIT ").push_bind(limit);
+    let read = |found: &SqliteRow| {
+        Ok(Due {
+            id: row::parsed(found, "id")?,
+            notification: row::parsed(found, "notification")?,
+            try_at: row::time(found, "try_at")?,
+        })
+    };
+    query.build().fetch_all(store.readers()).await?.iter().map(read).collect()
+}
+
+/// Returns a message, if it is still owed.
+pub async fn owed(store: &Store, id: NoticeId) -> Result<Option<Owed>, StoreError> {
+    let found = sqlx::query("SELECT * FROM notices WHERE id = ? AND told_at IS NULL AND given_up = 0");
+    let found = found.bind(id.to_string()).fetch_optional(store.readers()).await?;
+    let read = |found: &SqliteRow| {
+        let event: String = found.try_get("event")?;
+        Ok(Owed {
+            id,
+            notification: row::parsed(found, "notification")?,
+            build: row::parsed(found, "build")?,
+            event: event.parse().map_err(|error| StoreError::Corrupt(format!("column `event`: {error}")))?,
+            about: row::json(found, "about")?,
+            owed_since: row::time(found, "owed_since")?,
+            attempts: row::unsigned(found, "attempts")?,
+        })
+    };
+    found.as_ref().map(read).transpose()
+}
+
+/// Notes that a message has arrived.
+pub async fn told(tx: &mut WriteTx, id: NoticeId, now: Timestamp) -> Result<(), StoreError> {
+    sqlx::query("UPDATE notices SET told_at = ?, problem = NULL WHERE id = ?")
+        .bind(now.as_millis())
+        .bind(id.to_string())
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// Notes that a message is about nothing that is so any more, or not for its place: nobody is told of it.
+pub async fn drop_one(tx: &mut WriteTx, id: NoticeId) -> Result<(), StoreError> {
+    sqlx::query("UPDATE notices SET given_up = 1, problem = NULL WHERE id = ?")
+        .bind(id.to_string())
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// Notes that a message did not arrive. Without a time for the next try it is given up.
+pub async fn failed(
+    tx: &mut WriteTx,
+    id: NoticeId,
+    problem: &str,
+    try_at: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE notices SET attempts = attempts + 1, problem = ?, try_at = coalesce(?, try_at), given_up = ? WHERE id = ?",
+    )
+    .bind(problem)
+    .bind(try_at.map(Timestamp::as_millis))
+    .bind(try_at.is_none())
+    .bind(id.to_string())
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Returns the messages about a build that have been owed since before that time, or were given up.
+pub async fn late(store: &Store, build: BuildId, before: Timestamp) -> Result<Vec<Late>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT n.*, p.name, p.repo IS NULL AS of_server FROM notices AS n JOIN notifications AS p ON p.id = n.notification
+         WHERE n.build = ? AND n.told_at IS NULL AND ((n.owed_since < ? AND n.given_up = 0) OR (n.given_up = 1 AND n.problem IS NOT NULL))
+         ORDER BY n.seq",
+    )
+    .bind(build.to_string())
+    .bind(before.as_millis())
+    .fetch_all(store.readers())
+    .await?;
+    let read = |found: &SqliteRow| {
+        let event: String = found.try_get("event")?;
+        Ok(Late {
+            name: found.try_get("name")?,
+            of_server: found.try_get("of_server")?,
+            event: event.parse().map_err(|error| StoreError::Corrupt(format!("column `event`: {error}")))?,
+            owed_since: row::time(found, "owed_since")?,
+            problem: found.try_get("problem")?,
+            given_up: found.try_get("given_up")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
