@@ -76,6 +76,18 @@ pub struct Status {
     pub at_ms: i64,
 }
 
+/// A comment on a pull request.
+#[derive(Debug, Clone)]
+pub struct Comment {
+    pub id: u64,
+    pub repo: u64,
+    pub number: u64,
+    pub author: String,
+    pub body: String,
+    /// How often it was changed.
+    pub edits: usize,
+}
+
 #[derive(Debug, Clone)]
 pub struct Hook {
     pub id: u64,
@@ -96,6 +108,7 @@ pub struct State {
     pub repos: Vec<Repo>,
     pub hooks: Vec<Hook>,
     pub statuses: Vec<Status>,
+    pub comments: Vec<Comment>,
     /// What the token may do, in the forge's words.
     pub scopes: Vec<&'static str>,
     /// Answers 503 to everything.
@@ -128,7 +141,7 @@ impl Forge {
         let repo = |id, name: &str| Repo { id, name: name.to_owned(), admin: true };
         let scopes = match kind {
             Kind::Github => vec!["repo", "read:org"],
-            Kind::Gitea | Kind::Forgejo => vec!["read:user", "write:repository"],
+            Kind::Gitea | Kind::Forgejo => vec!["read:user", "write:repository", "write:issue"],
             Kind::Gitlab => vec!["api"],
             Kind::Bitbucket => vec!["repository:write", "webhook"],
         };
@@ -136,6 +149,7 @@ impl Forge {
             repos: vec![repo(41, "team/app"), repo(42, "team/other")],
             hooks: Vec::new(),
             statuses: Vec::new(),
+            comments: Vec::new(),
             scopes,
             down: false,
             limited: 0,
@@ -355,7 +369,7 @@ fn judge(kind: Kind, request: &Request, body: &[u8], state: &mut State) -> Answe
     if header("user-agent").is_empty() {
         return no(403, "Request forbidden by administrative rules: no User-Agent");
     }
-    let body: Value = if request.method == "POST" {
+    let body: Value = if matches!(request.method.as_str(), "POST" | "PATCH" | "PUT") {
         if !header("content-type").starts_with("application/json") {
             return no(415, "Unsupported Media Type");
         }
@@ -438,6 +452,43 @@ fn remove_hook(state: &mut State, repo: u64, id: Option<u64>) -> Answer {
     let before = state.hooks.len();
     state.hooks.retain(|hook| hook.repo != repo || Some(hook.id) != id);
     if state.hooks.len() == before { no(404, "Not Found") } else { answer(204, Value::Null) }
+}
+
+/// Adds a comment on a pull request, or changes one. Returns it if it is there.
+fn comment(state: &mut State, repo: u64, place: Place, body: &Value) -> Option<Comment> {
+    let text = body["body"].as_str().filter(|text| !text.is_empty())?.to_owned();
+    match place {
+        Place::New(number) => {
+            state.next += 1;
+            let (id, author) = (state.next, ACCOUNT.to_owned());
+            state.comments.push(Comment { id, repo, number, author, body: text, edits: 0 });
+        }
+        Place::At(id) => {
+            let one = state.comments.iter_mut().find(|one| one.id == id && one.repo == repo)?;
+            (one.body, one.edits) = (text, one.edits + 1);
+            return Some(one.clone());
+        }
+    }
+    state.comments.last().cloned()
+}
+
+/// Where a comment is written.
+enum Place {
+    New(u64),
+    At(u64),
+}
+
+fn comments_on(state: &State, repo: u64, number: &str) -> Vec<Comment> {
+    state.comments.iter().filter(|one| one.repo == repo && one.number.to_string() == number).cloned().collect()
+}
+
+fn of_hub_comment(one: &Comment) -> Value {
+    json!({ "id": one.id, "body": one.body, "user": { "login": one.author, "id": 7 } })
+}
+
+/// Answers with a comment as GitHub and Gitea do.
+fn hub_commented(status: u16, written: Option<Comment>) -> Answer {
+    written.map_or_else(|| no(404, "Not Found"), |one| answer(status, of_hub_comment(&one)))
 }
 
 fn by_id(state: &State, id: &str) -> Option<Repo> {

@@ -7,6 +7,7 @@ use longshore_core::{
 use longshore_store::{
     Store,
     commit_statuses::{self, Late},
+    pull_request_comments,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -48,5 +49,11 @@ pub(crate) async fn late_statuses(
     }
     let before = Timestamp::from_millis(Timestamp::now().as_millis() - LATE_AFTER_MS);
     let late = commit_statuses::late(store, build, before).await?;
-    Ok(late.into_iter().map(LateStatusView::from).collect())
+    let comment = pull_request_comments::late(store, build, before).await?.map(|late| LateStatusView {
+        context: format!("comment on pull request {}", late.pull_request),
+        since: late.owed_since,
+        problem: late.problem,
+        given_up: late.given_up,
+    });
+    Ok(late.into_iter().map(LateStatusView::from).chain(comment).collect())
 }

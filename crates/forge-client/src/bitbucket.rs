@@ -20,6 +20,8 @@ const MAX_KEY: usize = 40;
 /// Pages of workspaces and of repositories that are read at most.
 const MAX_PAGES: usize = 40;
 
+const NO_COMMENTS: &str = "Longshore writes no comments at Bitbucket";
+
 #[derive(Debug)]
 pub(crate) struct Bitbucket(Endpoint);
 
@@ -172,6 +174,14 @@ impl ForgeApi for Bitbucket {
             body["refname"] = name.as_str().into();
         }
         self.0.post(&format!("{}/commit/{}/statuses/build", of(repo), report.commit), &body).map(drop)
+    }
+
+    fn comment(&self, _: &str, _: u64, _: Option<&str>, _: &str) -> Result<String, CallError> {
+        Err(CallError::NotSupported(NO_COMMENTS))
+    }
+
+    fn find_comment(&self, _: &str, _: u64, _: &str, _: &str) -> Result<Option<String>, CallError> {
+        Err(CallError::NotSupported(NO_COMMENTS))
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
-    github::{Hook, Permissions, User, gone, named},
+    github::{Comment, Hook, Permissions, User, gone, named},
     http::Endpoint,
     pages::read_all,
 };
@@ -126,6 +126,25 @@ impl ForgeApi for Gitea {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn comment(&self, repo: &str, number: u64, comment: Option<&str>, body: &str) -> Result<String, CallError> {
+        let issues = format!("/repos/{}/issues", self.name_of(repo)?);
+        let body = json!({ "body": body });
+        let written = match comment {
+            Some(id) => self.endpoint.patch(&format!("{issues}/comments/{id}"), &body),
+            None => self.endpoint.post(&format!("{issues}/{number}/comments"), &body),
+        };
+        let written = written.map_err(|error| self.says_the_right(error, "issue: read and write"))?;
+        written.read::<Comment>().map(|comment| comment.id.to_string()).ok_or_else(|| self.endpoint.not_understood())
+    }
+
+    fn find_comment(&self, repo: &str, number: u64, account: &str, begin: &str) -> Result<Option<String>, CallError> {
+        // It lists all comments at once.
+        let answer = self.endpoint.get(&format!("/repos/{}/issues/{number}/comments", self.name_of(repo)?));
+        let answer = answer.map_err(|error| self.says_the_right(error, "issue: read and write"))?;
+        let all: Vec<Comment> = answer.read().ok_or_else(|| self.endpoint.not_understood())?;
+        Ok(Comment::first(&all, account, begin))
     }
 }
 

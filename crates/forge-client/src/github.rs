@@ -55,6 +55,23 @@ pub(crate) struct HookConfig {
     pub(crate) url: String,
 }
 
+/// A comment, as the forges with GitHub's shapes tell of it.
+#[derive(Deserialize)]
+pub(crate) struct Comment {
+    pub(crate) id: u64,
+    #[serde(default)]
+    body: String,
+    user: Option<User>,
+}
+
+impl Comment {
+    /// Returns the id of an account's first comment that begins so.
+    pub(crate) fn first(all: &[Self], account: &str, begin: &str) -> Option<String> {
+        let is_its = |comment: &&Self| comment.user.as_ref().is_some_and(|user| user.login == account);
+        all.iter().filter(is_its).find(|comment| comment.body.starts_with(begin)).map(|comment| comment.id.to_string())
+    }
+}
+
 impl Github {
     pub(crate) fn new(http: &Http, address: &str, token: &str) -> Self {
         let root = match address {
@@ -126,6 +143,22 @@ impl ForgeApi for Github {
             body["target_url"] = report.target_url.as_str().into();
         }
         self.0.post(&format!("/repositories/{repo}/statuses/{}", report.commit), &body).map(drop)
+    }
+
+    fn comment(&self, repo: &str, number: u64, comment: Option<&str>, body: &str) -> Result<String, CallError> {
+        let issues = format!("/repositories/{repo}/issues");
+        let body = json!({ "body": body });
+        let written = match comment {
+            Some(id) => self.0.patch(&format!("{issues}/comments/{id}"), &body)?,
+            None => self.0.post(&format!("{issues}/{number}/comments"), &body)?,
+        };
+        written.read::<Comment>().map(|comment| comment.id.to_string()).ok_or_else(|| self.0.not_understood())
+    }
+
+    fn find_comment(&self, repo: &str, number: u64, account: &str, begin: &str) -> Result<Option<String>, CallError> {
+        let all: Vec<Comment> =
+            read_all(&self.0, &format!("/repositories/{repo}/issues/{number}/comments"), "per_page")?;
+        Ok(Comment::first(&all, account, begin))
     }
 }
 

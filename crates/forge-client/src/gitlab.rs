@@ -70,6 +70,14 @@ struct Hook {
     url: String,
 }
 
+#[derive(Deserialize)]
+struct Note {
+    id: u64,
+    #[serde(default)]
+    body: String,
+    author: Option<User>,
+}
+
 impl Gitlab {
     pub(crate) fn new(http: &Http, address: &str, token: &str) -> Self {
         let root = format!("{address}/api/v4");
@@ -154,6 +162,24 @@ impl ForgeApi for Gitlab {
             Err(CallError::Refused { status: 400, message, .. }) if message.contains("Cannot transition") => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    fn comment(&self, repo: &str, number: u64, comment: Option<&str>, body: &str) -> Result<String, CallError> {
+        let notes = format!("/projects/{repo}/merge_requests/{number}/notes");
+        let body = json!({ "body": body });
+        let written = match comment {
+            Some(id) => self.0.put(&format!("{notes}/{id}"), &body)?,
+            None => self.0.post(&notes, &body)?,
+        };
+        written.read::<Note>().map(|note| note.id.to_string()).ok_or_else(|| self.0.not_understood())
+    }
+
+    fn find_comment(&self, repo: &str, number: u64, account: &str, begin: &str) -> Result<Option<String>, CallError> {
+        let path = format!("/projects/{repo}/merge_requests/{number}/notes?sort=asc&order_by=created_at");
+        let all: Vec<Note> = read_all(&self.0, &path, "per_page")?;
+        let is_its = |note: &&Note| note.author.as_ref().is_some_and(|author| author.username == account);
+        let found = all.iter().filter(is_its).find(|note| note.body.starts_with(begin));
+        Ok(found.map(|note| note.id.to_string()))
     }
 }
 

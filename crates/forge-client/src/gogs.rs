@@ -9,6 +9,8 @@ use crate::{
     http::Endpoint,
 };
 
+const NO_COMMENTS: &str = "Longshore writes no comments at Gogs";
+
 #[derive(Debug)]
 pub(crate) struct Gogs(Endpoint);
 
@@ -79,5 +81,13 @@ impl ForgeApi for Gogs {
 
     fn report(&self, _: &str, _: &Report) -> Result<(), CallError> {
         Err(CallError::NotSupported("Gogs has no statuses of commits"))
+    }
+
+    fn comment(&self, _: &str, _: u64, _: Option<&str>, _: &str) -> Result<String, CallError> {
+        Err(CallError::NotSupported(NO_COMMENTS))
+    }
+
+    fn find_comment(&self, _: &str, _: u64, _: &str, _: &str) -> Result<Option<String>, CallError> {
+        Err(CallError::NotSupported(NO_COMMENTS))
     }
 }

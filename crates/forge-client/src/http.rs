@@ -116,6 +116,14 @@ impl Endpoint {
         self.call(&Method::POST, path, Some(body))
     }
 
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> Result<Answer, CallError> {
+        self.call(&Method::PATCH, path, Some(body))
+    }
+
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Result<Answer, CallError> {
+        self.call(&Method::PUT, path, Some(body))
+    }
+
     pub(crate) fn delete(&self, path: &str) -> Result<Answer, CallError> {
         self.call(&Method::DELETE, path, None)
     }

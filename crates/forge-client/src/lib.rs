@@ -1,5 +1,5 @@
-//! Calls to forges: what the token of a connection may do, which repositories it reaches, their webhooks, and the
-//! statuses of commits.
+//! Calls to forges: what the token of a connection may do, which repositories it reaches, their webhooks, the statuses
+//! of commits, and comments on pull requests.
 //!
 //! One file for each forge behind the trait [`ForgeApi`]; [`Connection::api`] picks it. All calls block; the callers,
 //! which are the API and the reporter, make them on threads of their own. Nothing here stores anything, and no error
@@ -104,4 +104,16 @@ pub trait ForgeApi {
     /// # Errors
     /// [`CallError::may_pass`] says whether another try may succeed.
     fn report(&self, repo: &str, report: &Report) -> Result<(), CallError>;
+
+    /// Writes a comment on a pull request in place of this one, or adds one. Returns its id.
+    ///
+    /// # Errors
+    /// [`CallError::NotFound`] also if the comment is gone.
+    fn comment(&self, repo: &str, number: u64, comment: Option<&str>, body: &str) -> Result<String, CallError>;
+
+    /// Finds the first comment of an account on a pull request that begins so.
+    ///
+    /// # Errors
+    /// If the forge does not list the comments.
+    fn find_comment(&self, repo: &str, number: u64, account: &str, begin: &str) -> Result<Option<String>, CallError>;
 }

@@ -53,6 +53,16 @@ pub fn markdown(text: &str) -> String {
     escaped
 }
 
+/// Returns a text as a code span of Markdown, in which nothing is markup, a link, a mention or a command.
+#[must_use]
+pub fn code(text: &str) -> String {
+    let text = without_mentions(text).replace('`', "'");
+    match text.trim().is_empty() {
+        true => String::new(),
+        false => format!("`{text}`"),
+    }
+}
+
 /// Escapes a text for HTML.
 #[must_use]
 pub fn html(text: &str) -> String {

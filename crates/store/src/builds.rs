@@ -16,8 +16,8 @@ use longshore_core::{
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, Page, Store, StoreError, WriteTx, commit_statuses, new_jobs, notices, page, pull_requests, row,
-    transition, write::NewChange,
+    ChangeKind, Page, Store, StoreError, WriteTx, commit_statuses, new_jobs, notices, page, pull_request_comments,
+    pull_requests, row, transition, write::NewChange,
 };
 
 pub use crate::{pull_requests::close as close_pull_request, transition::cancel_build as cancel};
@@ -141,6 +141,7 @@ pub async fn create(tx: &mut WriteTx, new: &NewBuild, now: Timestamp) -> Result<
     } else {
         commit_statuses::note_broken(tx, id, &new.diagnostics, now).await?;
         notices::note_end(tx, id, &[], now).await?;
+        pull_request_comments::note_end(tx, id, status, now).await?;
     }
     tx.collapse_to_new_build(id);
     tx.note_change(NewChange { kind: ChangeKind::Build, repo: Some(new.repo), build: Some(id), job: None });

@@ -7,7 +7,7 @@ use longshore_core::{ConnectionId, RepoId, Timestamp};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, Store, StoreError, WriteTx, commit_statuses,
+    ChangeKind, Store, StoreError, WriteTx, commit_statuses, pull_request_comments,
     repos::{self, Repo},
     row, secret_key,
     write::NewChange,
@@ -161,6 +161,7 @@ pub async fn set(
     if before.is_some() {
         renew_logins(tx, &connection, &new.clone_login).await?;
         commit_statuses::try_again(tx, connection.id, now).await?;
+        pull_request_comments::try_again(tx, connection.id, now).await?;
     }
     Ok((connection, before.is_none()))
 }

@@ -7,7 +7,7 @@
 //! [`backup`] and [`check`] work on a whole data folder, beside a running server or without one. There is one file for
 //! each noun: [`repos`], [`deliveries`], [`looks`], [`builds`], [`jobs`], [`steps`], [`artifacts`], [`acts`],
 //! [`schedules`], [`tokens`], [`secrets`], [`caches`], [`registries`], [`connections`],
-//! [`commit_statuses`], [`notifications`], [`notices`], [`sessions`], [`settings`], [`changes`], [`logs`], [`reports`],
+//! [`commit_statuses`], [`pull_request_comments`], [`notifications`], [`notices`], [`sessions`], [`settings`], [`changes`], [`logs`], [`reports`],
 //! [`tests`], [`coverage`], [`annotations`].
 
 pub mod acts;
@@ -43,6 +43,7 @@ pub mod notifications;
 pub mod overview;
 mod page;
 pub mod people;
+pub mod pull_request_comments;
 mod pull_requests;
 mod queue;
 pub mod refused_hooks;

@@ -47,6 +47,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     42 "refused_hooks" "0042_refused_hooks.sql"
     44 "notifications" "0044_notifications.sql"
     45 "reuse" "0045_reuse.sql"
+    54 "comments" "0054_comments.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

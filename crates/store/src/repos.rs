@@ -74,6 +74,8 @@ pub struct Repo {
     pub hook_id: Option<String>,
     /// Which contexts its builds have at the forge.
     pub statuses: StatusDetail,
+    /// Whether a comment on a pull request says what failed.
+    pub comments: bool,
     /// The forge's own id of the repository, which no rename changes, if a connection or a delivery has told it.
     pub forge_id: Option<String>,
     /// Globs of the repositories for which the clone address's credentials are used when they are submodules.
@@ -112,6 +114,7 @@ pub struct RepoPatch {
     pub strangers: Option<Strangers>,
     pub cancel_older: Option<bool>,
     pub statuses: Option<StatusDetail>,
+    pub comments: Option<bool>,
     pub submodules: Option<Vec<String>>,
     pub docker: Option<DockerGrant>,
     /// Makes a new webhook secret.
@@ -176,6 +179,7 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
         connection: None,
         hook_id: None,
         statuses: StatusDetail::default(),
+        comments: false,
         forge_id: None,
         submodules: Vec::new(),
         looked_at: None,
@@ -304,7 +308,7 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
     let row = sqlx::query(
         "UPDATE repos SET public = coalesce(?, public), default_branch = iif(?, ?, default_branch),
                 strangers = coalesce(?, strangers), cancel_older = coalesce(?, cancel_older),
-                statuses = coalesce(?, statuses),
+                statuses = coalesce(?, statuses), comments = coalesce(?, comments),
                 submodules = coalesce(?, submodules),
                 docker = coalesce(?, docker)
          WHERE id = ? RETURNING *",
@@ -315,6 +319,7 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
     .bind(patch.strangers.map(Strangers::as_str))
     .bind(patch.cancel_older)
     .bind(patch.statuses.map(StatusDetail::as_str))
+    .bind(patch.comments)
     .bind(patch.submodules.as_ref().map(row::to_json).transpose()?)
     .bind(patch.docker.as_ref().map(DockerGrant::to_json))
     .bind(id.to_string())
@@ -445,6 +450,7 @@ pub(crate) fn from_row(row: &SqliteRow, key: Option<&SecretKey>) -> Result<Repo,
         connection: row::parsed_opt(row, "connection")?,
         hook_id: row.try_get("hook_id")?,
         statuses: row::parsed(row, "statuses")?,
+        comments: row.try_get("comments")?,
         forge_id: row.try_get("forge_id")?,
         submodules: row::json(row, "submodules")?,
         looked_at: row::time_opt(row, "looked_at")?,

@@ -59,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) owed: Notify,
     /// Wakes the outbox of notifications.
     pub(crate) noticed: Notify,
+    /// Wakes the outbox of comments.
+    pub(crate) commented: Notify,
     pub(crate) logs: Logs,
     blobs: Blobs,
     /// The operator's key, if one was given.
@@ -162,6 +164,7 @@ impl Store {
                 changes: broadcast::Sender::new(CHANGES_BUFFERED),
                 owed: Notify::new(),
                 noticed: Notify::new(),
+                commented: Notify::new(),
                 secret_key: OnceLock::new(),
                 labels: OnceLock::new(),
                 slots: OnceLock::new(),
@@ -213,6 +216,11 @@ impl Store {
     /// Like [`Self::owed_changed`], for what people have to be told. For one caller.
     pub fn notices_changed(&self) -> impl Future<Output = ()> + '_ {
         self.inner.noticed.notified()
+    }
+
+    /// Like [`Self::owed_changed`], for comments on pull requests. For one caller.
+    pub fn comments_changed(&self) -> impl Future<Output = ()> + '_ {
+        self.inner.commented.notified()
     }
 
     /// Returns every change after `cursor` (a client's Last-Event-ID) and then those to come. Without a cursor, only

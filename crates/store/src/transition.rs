@@ -19,7 +19,7 @@ use crate::{
     builds::{self, Build},
     commit_statuses,
     jobs::{self, Job},
-    notices, queue,
+    notices, pull_request_comments, queue,
     repos::{self, Repo},
     row, snapshot, steps,
     write::NewChange,
@@ -302,6 +302,7 @@ pub(crate) async fn update_build(
         tx.note_change(NewChange { kind: ChangeKind::Build, repo: Some(repo), build: Some(build), job: None });
         if stands.status.is_final() {
             notices::note_end(tx, build, &of_contexts, now).await?;
+            pull_request_comments::note_end(tx, build, stands.status, now).await?;
         }
     }
     Ok(stands.status)

@@ -16,6 +16,7 @@ pub struct WriteTx {
     removes_logs: bool,
     owes_more: bool,
     has_notices: bool,
+    has_comments: bool,
     removes_blobs: bool,
     /// Attempts whose files have become artifacts, or nothing.
     forgotten: Vec<(JobId, u32)>,
@@ -42,6 +43,7 @@ impl WriteTx {
             removes_logs: false,
             owes_more: false,
             has_notices: false,
+            has_comments: false,
             removes_blobs: false,
             forgotten: Vec::new(),
             store,
@@ -70,7 +72,19 @@ impl WriteTx {
         if let (Some(first), Some(last)) = (announced.first(), announced.last()) {
             changes::trim(&mut self.tx, first.cursor, last.cursor).await?;
         }
-        let Self { tx, ended, removes_logs, removes_blobs, forgotten, owes_more, has_notices, store, turn, .. } = self;
+        let Self {
+            tx,
+            ended,
+            removes_logs,
+            removes_blobs,
+            forgotten,
+            owes_more,
+            has_notices,
+            has_comments,
+            store,
+            turn,
+            ..
+        } = self;
         tx.commit().await?;
 
         let inner = &store.inner;
@@ -91,6 +105,9 @@ impl WriteTx {
         }
         if has_notices {
             inner.noticed.notify_one();
+        }
+        if has_comments {
+            inner.commented.notify_one();
         }
         drop(turn);
         if removes_logs && let Err(error) = removals::carry_out(&store).await {
@@ -140,6 +157,11 @@ impl WriteTx {
     /// Notes that with this commit people have to be told more: the outbox of notifications is woken.
     pub(crate) fn note_notices(&mut self) {
         self.has_notices = true;
+    }
+
+    /// Notes that with this commit comments on pull requests have to be written: their outbox is woken.
+    pub(crate) fn note_comments(&mut self) {
+        self.has_comments = true;
     }
 
     /// Removes, after the commit, the blobs that were noted.

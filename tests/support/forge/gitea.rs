@@ -3,14 +3,15 @@
 use serde_json::{Value, json};
 
 use super::{
-    ACCOUNT, Answer, Hook, Kind, Request, State, add_hook, answer, by_id, by_name, is_commit, no, of_hub, page, record,
-    remove_hook,
+    ACCOUNT, Answer, Hook, Kind, Place, Request, State, add_hook, answer, by_id, by_name, comment, comments_on,
+    hub_commented, is_commit, no, of_hub, of_hub_comment, page, record, remove_hook,
 };
 
 pub(super) fn gitea(kind: Kind, request: &Request, path: &[&str], body: &Value, state: &mut State) -> Answer {
     let category = match path.first() {
         Some(&"user") if path.len() == 1 => "user",
         Some(&"user") => "repository",
+        _ if path.get(3) == Some(&"issues") => "issue",
         _ => "repository",
     };
     let needed = format!("{}:{category}", if request.method == "GET" { "read" } else { "write" });
@@ -51,6 +52,18 @@ pub(super) fn gitea(kind: Kind, request: &Request, path: &[&str], body: &Value, 
                     answer(201, json!({ "id": id, "active": body["active"] == true, "config": body["config"] }))
                 }
                 ("DELETE", ["hooks", hook]) => remove_hook(state, repo.id, hook.parse().ok()),
+                ("GET", ["issues", number, "comments"]) => {
+                    let all = comments_on(state, repo.id, number);
+                    answer(200, all.iter().map(of_hub_comment).collect())
+                }
+                ("POST", ["issues", number, "comments"]) => match number.parse() {
+                    Ok(number) => hub_commented(201, comment(state, repo.id, Place::New(number), body)),
+                    Err(_) => no(404, "Not Found"),
+                },
+                ("PATCH", ["issues", "comments", id]) => match id.parse() {
+                    Ok(id) => hub_commented(200, comment(state, repo.id, Place::At(id), body)),
+                    Err(_) => no(404, "Not Found"),
+                },
                 ("POST", ["statuses", commit]) => {
                     let known = ["pending", "success", "error", "failure", "warning"];
                     if !known.contains(&body["state"].as_str().unwrap_or_default()) {

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    ACCOUNT, Answer, Hook, Request, State, Status, add_hook, answer, by_id, by_name, is_commit, no, of_hub, page,
-    record, remove_hook,
+    ACCOUNT, Answer, Hook, Place, Request, State, Status, add_hook, answer, by_id, by_name, comment, comments_on,
+    hub_commented, is_commit, no, of_hub, of_hub_comment, page, record, remove_hook,
 };
 
 pub(super) fn github(request: &Request, path: &[&str], body: &Value, state: &mut State) -> Answer {
@@ -36,6 +36,18 @@ pub(super) fn github(request: &Request, path: &[&str], body: &Value, state: &mut
                     answer(201, json!({ "id": id, "config": { "url": config["url"] } }))
                 }
                 ("DELETE", ["hooks", hook]) => remove_hook(state, repo.id, hook.parse().ok()),
+                ("GET", ["issues", number, "comments"]) => {
+                    let all = comments_on(state, repo.id, number);
+                    answer(200, page(&all, request, "per_page").iter().map(of_hub_comment).collect())
+                }
+                ("POST", ["issues", number, "comments"]) => match number.parse() {
+                    Ok(number) => hub_commented(201, comment(state, repo.id, Place::New(number), body)),
+                    Err(_) => no(404, "Not Found"),
+                },
+                ("PATCH", ["issues", "comments", id]) => match id.parse() {
+                    Ok(id) => hub_commented(200, comment(state, repo.id, Place::At(id), body)),
+                    Err(_) => no(404, "Not Found"),
+                },
                 ("POST", ["statuses", commit]) => {
                     let known = ["error", "failure", "pending", "success"];
                     if !known.contains(&body["state"].as_str().unwrap_or_default()) {

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{ACCOUNT, Answer, Repo, Request, State, add_hook, answer, by_id, is_commit, no, page, record, remove_hook};
+use super::{
+    ACCOUNT, Answer, Comment, Place, Repo, Request, State, add_hook, answer, by_id, comment, comments_on, is_commit,
+    no, page, record, remove_hook,
+};
 
 pub(super) fn gitlab(request: &Request, path: &[&str], body: &Value, state: &mut State) -> Answer {
     let scope_is_missing = !state.scopes.contains(&"api");
@@ -12,6 +15,11 @@ pub(super) fn gitlab(request: &Request, path: &[&str], body: &Value, state: &mut
             "id": repo.id, "path_with_namespace": repo.name, "default_branch": "main", "visibility": "private",
             "permissions": { "project_access": { "access_level": level }, "group_access": null },
         })
+    };
+    let note = |one: &Comment| json!({ "id": one.id, "body": one.body, "author": { "username": one.author } });
+    let noted = |status: u16, written: Option<Comment>| match written {
+        Some(one) => answer(status, note(&one)),
+        None => no(404, "404 Not found"),
     };
     match (request.method.as_str(), path) {
         ("GET", ["user"]) => answer(200, json!({ "id": 7, "username": ACCOUNT })),
@@ -43,6 +51,18 @@ pub(super) fn gitlab(request: &Request, path: &[&str], body: &Value, state: &mut
                     answer(201, json!({ "id": id, "url": body["url"] }))
                 }
                 ("DELETE", ["hooks", hook]) => remove_hook(state, repo.id, hook.parse().ok()),
+                ("GET", ["merge_requests", number, "notes"]) => {
+                    let all = comments_on(state, repo.id, number);
+                    answer(200, page(&all, request, "per_page").iter().map(note).collect())
+                }
+                ("POST", ["merge_requests", number, "notes"]) => match number.parse() {
+                    Ok(number) => noted(201, comment(state, repo.id, Place::New(number), body)),
+                    Err(_) => no(404, "404 Not found"),
+                },
+                ("PUT", ["merge_requests", _, "notes", id]) => match id.parse() {
+                    Ok(id) => noted(200, comment(state, repo.id, Place::At(id), body)),
+                    Err(_) => no(404, "404 Not found"),
+                },
                 ("POST", ["statuses", commit]) => gitlab_status(&repo, commit, body, state),
                 _ => no(404, "404 Not Found"),
             }

@@ -60,6 +60,8 @@ pub(crate) struct RepoView {
     /// Which statuses its forge shows for a commit: `pipeline`, `job` or `none`
     #[schema(value_type = String, example = "pipeline")]
     statuses: StatusDetail,
+    /// Whether a comment on a pull request says what failed
+    comments: bool,
     /// The repositories on the same host that the clone address's credentials are used for when they are submodules: `owner/name`, or
     /// `owner/*`
     submodules: Vec<String>,
@@ -113,6 +115,7 @@ impl RepoView {
             connection: repo.connection,
             forge_id: repo.forge_id,
             statuses: repo.statuses,
+            comments: repo.comments,
             submodules: repo.submodules,
             looked_at: repo.looked_at,
             look_error: repo.look_error,
@@ -278,6 +281,8 @@ pub(crate) struct PatchRepo {
     /// Which statuses its forge shows for a commit: `pipeline` (one for each pipeline), `job` (one for each job) or `none`. Needs a connection
     #[schema(example = "pipeline")]
     statuses: Option<String>,
+    /// Whether a comment on a pull request says what failed, updated in place. Needs a connection to GitHub, Gitea, Forgejo or GitLab
+    comments: Option<bool>,
     /// The repositories on the same host that the clone address's credentials are used for when they are submodules: `owner/name`, or
     /// `owner/*`. Takes the right to change clone addresses
     #[schema(example = json!(["team/lib", "shared/*"]))]
@@ -334,6 +339,7 @@ pub(crate) async fn patch(
         strangers: patch.strangers.as_deref().map(parse_strangers).transpose()?,
         cancel_older: patch.cancel_older,
         statuses: patch.statuses.as_deref().map(parse_statuses).transpose()?,
+        comments: patch.comments,
         submodules: patch.submodules,
         docker: patch.docker,
         renew_hook_secret: false,

@@ -221,6 +221,9 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
     let statuses =
         longshore_outbox::Statuses { store: store.clone(), http: forges.clone(), url: config.url.to_string() };
     tasks.spawn(statuses.run(shutdown.clone()));
+    let comments =
+        longshore_outbox::Comments { store: store.clone(), http: forges.clone(), url: config.url.to_string() };
+    tasks.spawn(comments.run(shutdown.clone()));
     let notices =
         longshore_outbox::Notices { store: store.clone(), sender: notifications.clone(), url: config.url.to_string() };
     tasks.spawn(notices.run(shutdown.clone()));

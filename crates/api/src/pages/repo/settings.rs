@@ -123,6 +123,7 @@ async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<Settings, Ap
         strangers: repo.strangers.as_str().to_owned(),
         cancel_older: repo.cancel_older.then(String::new),
         statuses: repo.statuses.as_str().to_owned(),
+        comments: if repo.comments { "yes" } else { "no" }.to_owned(),
         submodules: Some(repo.submodules.join(" ")),
         docker: match &repo.docker {
             DockerGrant::None => "none",
@@ -199,6 +200,9 @@ pub(crate) struct SettingsForm {
     /// Empty keeps the stored one.
     #[serde(default)]
     statuses: String,
+    /// `yes` or `no`; empty keeps the stored one.
+    #[serde(default)]
+    comments: String,
     /// Names separated by spaces or commas. A form without it keeps what is stored.
     submodules: Option<String>,
     /// `none`, `branches` or `raw`; empty keeps the stored one.
@@ -283,6 +287,7 @@ async fn save(
         strangers: given(&form.strangers).as_deref().map(parse_strangers).transpose()?,
         cancel_older: Some(form.cancel_older.is_some()),
         statuses: given(&form.statuses).as_deref().map(parse_statuses).transpose()?,
+        comments: given(&form.comments).map(|word| word == "yes"),
         submodules,
         docker,
         renew_hook_secret: false,

@@ -1,0 +1,277 @@
+//! Writes comments on pull requests: what failed in the newest build, in one comment that is updated in place.
+//!
+//! A pull request has one call under way at a time. Before a comment is made for the first time that is noted: after a
+//! kill in between, it is looked for among the account's own comments, so that there are never two.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use longshore_core::{ConnectionId, Severity, Status, Timestamp};
+use longshore_forge_client::{CallError, Connection, Http, Kind};
+use longshore_notification::text::{code, one_line};
+use longshore_store::{
+    Store, StoreError, builds, connections, jobs,
+    pull_request_comments::{self, Due, Key, Owed},
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::pause;
+
+/// What every comment of ours begins with. Forges do not show it.
+const MARK: &str = "<!-- longshore -->";
+/// Calls that are under way at once.
+const AT_ONCE: usize = 4;
+/// Rows that are looked at before somebody has to wait.
+const LOOKED_AT: u32 = 256;
+/// How long a forge may be away before a comment is given up.
+const PATIENCE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// Tries of a comment that the forge refuses.
+const REFUSALS: u32 = 6;
+/// Jobs and errors that are named, and the characters of each.
+const NAMED: usize = 20;
+const NAME: usize = 100;
+const REASON: usize = 300;
+
+/// The writer of comments.
+#[derive(Debug, Clone)]
+pub struct Comments {
+    pub store: Store,
+    pub http: Http,
+    /// The server's address, without a slash at the end.
+    pub url: String,
+}
+
+impl Comments {
+    /// Runs until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut writing: JoinSet<Key> = JoinSet::new();
+        let mut under_way: HashMap<Key, ConnectionId> = HashMap::new();
+        loop {
+            // Taken before the rows are read, so that no change between is missed.
+            let changed = self.store.comments_changed();
+            let wake_at = match self.start_due(&mut writing, &mut under_way).await {
+                Ok(wake_at) => wake_at,
+                Err(error) => {
+                    tracing::error!(%error, "cannot read which comments are to be written");
+                    Some(pause::end(Timestamp::now(), Duration::from_secs(1)))
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                Some(ended) = writing.join_next() => match ended {
+                    Ok(key) => {
+                        under_way.remove(&key);
+                    }
+                    Err(error) => {
+                        // Which one it was is not known: all others end before anything starts again.
+                        tracing::error!(%error, "a comment broke off");
+                        writing.shutdown().await;
+                        under_way.clear();
+                    }
+                },
+                () = changed => {}
+                () = pause::sleep_until(wake_at) => {}
+            }
+        }
+    }
+
+    /// Starts what is due. Returns when something else will be. A connection has one call under way: forges limit who
+    /// writes much at once.
+    async fn start_due(
+        &self,
+        writing: &mut JoinSet<Key>,
+        under_way: &mut HashMap<Key, ConnectionId>,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let now = Timestamp::now();
+        let mut busy: HashSet<ConnectionId> = under_way.values().copied().collect();
+        let but_for: Vec<ConnectionId> = busy.iter().copied().collect();
+        for due in pull_request_comments::due(&self.store, &but_for, LOOKED_AT).await? {
+            // A time far ahead was noted with a clock that has been set back since.
+            if due.try_at > now && due.try_at.since(now) <= u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX) {
+                return Ok(Some(due.try_at));
+            }
+            if under_way.len() >= AT_ONCE {
+                break;
+            }
+            if !busy.insert(due.connection) {
+                continue;
+            }
+            under_way.insert(due.key, due.connection);
+            let this = self.clone();
+            writing.spawn(async move {
+                if let Err(error) = this.write(due).await {
+                    tracing::error!(%error, repo = %due.key.repo, "a comment could not be written");
+                    // The row is as before: without a pause, this would go round and round.
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                due.key
+            });
+        }
+        Ok(None)
+    }
+
+    /// Writes one comment, and notes what became of it.
+    async fn write(&self, due: Due) -> Result<(), StoreError> {
+        let key = due.key;
+        let Some(owed) = pull_request_comments::owed(&self.store, key).await? else { return Ok(()) };
+        let Some(body) = self.body(&owed).await? else {
+            let mut tx = self.store.write().await?;
+            pull_request_comments::told(&mut tx, key, owed.wanted, owed.comment.as_deref(), Timestamp::now()).await?;
+            tx.commit().await?;
+            return Ok(());
+        };
+        let (result, was_there) = match self.connection(owed.connection).await {
+            Ok(Some((connection, account))) => self.call(connection, account, key, &owed, body).await?,
+            Ok(None) => return Ok(()),
+            // The key of secrets is not there, or the token is damaged: giving it again mends both.
+            Err(StoreError::SecretKey(why) | StoreError::Corrupt(why)) => {
+                (Err(CallError::MissingRight { host: String::new(), needs: why }), false)
+            }
+            Err(error) => return Err(error),
+        };
+        let now = Timestamp::now();
+        let mut tx = self.store.write().await?;
+        match result {
+            Ok(comment) => pull_request_comments::told(&mut tx, key, owed.wanted, Some(&comment), now).await?,
+            Err(error) => {
+                // Somebody has removed the comment: the next try makes another one.
+                let gone = was_there && matches!(error, CallError::NotFound { .. });
+                let try_at = next_try(&error, &owed, now);
+                tracing::warn!(repo = %key.repo, pull_request = key.pull_request, %error, ?try_at, "a comment was not taken by the forge");
+                pull_request_comments::failed(&mut tx, key, owed.wanted, &error.to_string(), try_at, gone).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn connection(&self, id: ConnectionId) -> Result<Option<(Connection, String)>, StoreError> {
+        let Some((connection, token)) = connections::open(&self.store, id).await? else { return Ok(None) };
+        let kind = connection.kind.parse::<Kind>().map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let opened = Connection::new(kind, &connection.url, &token);
+        opened.map(|opened| Some((opened, connection.account))).map_err(|error| StoreError::Corrupt(error.to_string()))
+    }
+
+    /// Writes the comment. Returns its id, and whether there was one before.
+    async fn call(
+        &self,
+        connection: Connection,
+        account: String,
+        key: Key,
+        owed: &Owed,
+        body: String,
+    ) -> Result<(Result<String, CallError>, bool), StoreError> {
+        let mut comment = owed.comment.clone();
+        if comment.is_none() && owed.sent {
+            let (connection, forge_id) = (connection.clone(), owed.forge_id.clone());
+            let found = self
+                .asked(move |http| connection.api(http).find_comment(&forge_id, key.pull_request, &account, MARK))
+                .await;
+            match found {
+                Ok(found) => comment = found,
+                Err(error) => return Ok((Err(error), false)),
+            }
+        }
+        if comment.is_none() && !owed.sent {
+            let mut tx = self.store.write().await?;
+            pull_request_comments::sending(&mut tx, key).await?;
+            tx.commit().await?;
+        }
+        let (was_there, forge_id) = (comment.is_some(), owed.forge_id.clone());
+        let written = self
+            .asked(move |http| connection.api(http).comment(&forge_id, key.pull_request, comment.as_deref(), &body));
+        Ok((written.await, was_there))
+    }
+
+    async fn asked<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Http) -> Result<T, CallError> + Send + 'static,
+    ) -> Result<T, CallError> {
+        let http = self.http.clone();
+        tokio::task::spawn_blocking(move || ask(&http)).await.unwrap_or_else(|error| {
+            Err(CallError::Unreachable { host: String::new(), detail: format!("the call broke off: {error}") })
+        })
+    }
+
+    /// Returns what the comment says; nothing if its build is gone. What others wrote stands in code spans, where it is
+    /// neither markup nor a mention nor a command.
+    async fn body(&self, owed: &Owed) -> Result<Option<String>, StoreError> {
+        let Some(id) = owed.build else { return Ok(None) };
+        let Some(build) = builds::get(&self.store, id).await? else { return Ok(None) };
+        let commit = build.event.commit_at_forge();
+        let happened = match build.status {
+            Status::Success => "succeeded",
+            Status::TimedOut => "timed out",
+            Status::Failure
+            | Status::Error
+            | Status::Blocked
+            | Status::Queued
+            | Status::Running
+            | Status::Canceling
+            | Status::Canceled
+            | Status::Skipped => "failed",
+        };
+        let mut body = format!(
+            "{MARK}\n**[Build {}]({}/builds/{id})** of {} **{happened}**\n",
+            build.number,
+            self.url,
+            code(commit.get(..10).unwrap_or(commit))
+        );
+        let failed: Vec<jobs::Job> = jobs::of_build(&self.store, id)
+            .await?
+            .into_iter()
+            .filter(|job| {
+                matches!(job.status, Status::Failure | Status::Error | Status::TimedOut) && !job.continue_on_error
+            })
+            .collect();
+        let mut lines: Vec<String> = failed
+            .iter()
+            .map(|job| {
+                let reason = job.reason.as_deref().unwrap_or_else(|| job.status.word());
+                let name = code(&one_line(&job.name, NAME));
+                format!("[{name}]({}/jobs/{}): {}", self.url, job.id, code(&one_line(reason, REASON)))
+            })
+            .collect();
+        if failed.is_empty() && build.status != Status::Success {
+            let errors = build.diagnostics.iter().filter(|found| found.severity == Severity::Error);
+            lines.extend(errors.map(|found| {
+                let place = format!("{}:{}", found.file, found.span.line);
+                format!("{}: {}", code(&one_line(&place, NAME)), code(&one_line(&found.message, REASON)))
+            }));
+        }
+        for line in lines.iter().take(NAMED) {
+            body.push_str("\n- ");
+            body.push_str(line);
+        }
+        if lines.len() > NAMED {
+            body.push_str(&format!("\n- and {} more", lines.len() - NAMED));
+        }
+        body.push('\n');
+        Ok(Some(body))
+    }
+}
+
+/// Returns when to try again; nothing if that is of no use.
+fn next_try(error: &CallError, owed: &Owed, now: Timestamp) -> Option<Timestamp> {
+    let waited = Duration::from_millis(now.since(owed.owed_since));
+    let is_hopeless = match error {
+        CallError::Unreachable { .. }
+        | CallError::Unavailable { .. }
+        | CallError::Limited { .. }
+        // Somebody may give another token.
+        | CallError::BadToken { .. }
+        | CallError::MissingRight { .. } => false,
+        CallError::NotFound { .. } | CallError::Refused { .. } | CallError::NotUnderstood { .. } => {
+            owed.attempts + 1 >= REFUSALS
+        }
+        CallError::NotSupported(_) => true,
+    };
+    if is_hopeless || waited > PATIENCE {
+        return None;
+    }
+    let pause = pause::after(owed.attempts).max(error.wait().unwrap_or_default());
+    Some(pause::end(now, pause))
+}
