@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: Remote<Notification>) -> super::Result {
-    let client = Client::new(&args.server.url, args.server.token, args.server.ca_file.as_deref())?;
+    let client = args.server.client()?;
     let json = args.server.json;
     match args.command {
         Notification::Add(new) => add(&client, new, json)?,
