@@ -144,6 +144,10 @@ async fn a_push_is_of_a_commit_that_its_branch_or_tag_has_or_had_and_of_no_other
     world.repository.git(&["tag", "-f", "v1", second.as_str()]);
     assert!(matches!(world.fetch(&push("refs/tags/v1", &first)).await, Err(GitError::NotOnRef { .. })));
     assert_eq!(world.fetch(&push("refs/tags/v1", &second)).await.unwrap(), second);
+    // Some forges name an annotated tag's commit, and not its own object.
+    world.repository.git(&["tag", "-a", "-m", "two", "v2", second.as_str()]);
+    assert!(matches!(world.fetch(&push("refs/tags/v2", &first)).await, Err(GitError::NotOnRef { .. })));
+    assert_eq!(world.fetch(&push("refs/tags/v2", &second)).await.unwrap(), second);
 }
 
 #[tokio::test]
