@@ -162,7 +162,7 @@ fn what_is_too_much_is_said_in_the_log_and_fails_the_job() {
     assert!(artifact(&world, &build, "large", "big").is_none());
     assert!(log(&world, &build, "many").contains("artifacts_files"));
     assert_eq!(job(&build, "none")["status"], "success");
-    assert!(log(&world, &build, "none").contains("no file matches `nothing`"));
+    assert!(log(&world, &build, "none").contains("no files match `nothing`"));
     world.nothing_is_left();
 }
 

@@ -218,3 +218,23 @@ fn a_run_hands_on_the_proxies_of_the_docker_client_and_an_authority_of_ones_own(
     let (log, said) = run("broken");
     assert!(said.contains("broken/config.json") && log.contains("http://secure:3129"), "{log}{said}");
 }
+
+#[test]
+fn a_run_that_fails_ends_with_the_first_error_and_how_to_run_just_that_job_again() {
+    let tree = Tree::new(&format!(
+        "on: {{ push: {{}}, manual: {{ inputs: {{ level: {{ default: low }} }} }} }}\ndefaults: {{ image: {} }}\njobs:\n  \
+         good: {{ steps: [run: 'true'] }}\n  bad: {{ steps: [run: \"seq 1 3; echo 'error: it broke'; echo 'error: again'; exit 4\"] }}\n",
+        engine::BUSYBOX
+    ));
+    let output = tree.longshore(&["run", "--event", "manual", "--input", "level=very high"]);
+    let printed = out(&output);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    let (_, ending) = printed.split_once("\nbad, line ").expect("its first error");
+    assert!(ending.contains(": error: it broke\n") && !ending.contains("again\n  run"), "{printed}");
+    let again = "  run it again: longshore run --event manual --input 'level=very high' --job bad\n";
+    assert!(ending.ends_with(again), "{printed}");
+    // As it says.
+    let args = ["run", "--event", "manual", "--input", "level=very high", "--job", "bad"];
+    let once_more = out(&tree.longshore(&args));
+    assert!(once_more.contains("bad | error: it broke\n") && !once_more.contains("good"), "{once_more}");
+}

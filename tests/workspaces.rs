@@ -89,7 +89,7 @@ fn a_workspace_is_kept_over_the_death_of_the_server_and_one_that_is_gone_is_said
     approve(&world, &build(&world));
     let done = world.api().wait_for_build(&id);
     let reason = text(job(&done, "ask"), "reason");
-    assert!(done["status"] == "error" && reason.contains("there is no workspace of `build` on the engine"), "{done}");
+    assert!(done["status"] == "error" && reason.contains("the workspace of `build` is not on the engine"), "{done}");
     // Only what failed is to run again; the job whose workspace it needs does so too.
     let (status, again) = world.api().post(&format!("/api/v1/builds/{id}/rerun"), &json!({ "failed_only": true }));
     assert_eq!(status, 202, "{again}");

@@ -46,6 +46,14 @@ fn artifacts_look_well_and_a_hostile_page_among_them_gets_nothing_of_the_reader(
     ] {
         browser.open(&url(&world, &page));
         looks_well(&browser, name);
+        // However long the name before them, the links behind it are whole.
+        let cut = browser.eval(
+            "[...document.querySelectorAll('.kept a:not(.name)')].filter((link) => { \
+             const { right } = link.getBoundingClientRect(), row = link.closest('li').getBoundingClientRect(); \
+             return right > row.right || link.scrollWidth > link.clientWidth + 1 && link.clientWidth > 0; }).length",
+        );
+        assert_eq!(cut, serde_json::json!(0), "{name}");
+        assert_ne!(browser.eval("document.querySelectorAll('.kept a:not(.name)').length"), serde_json::json!(0));
     }
     assert_eq!(browser.complaints(), Vec::<String>::new());
 

@@ -10,6 +10,7 @@ mod live;
 mod logs;
 mod reports;
 mod running_logs;
+mod still;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -23,7 +23,10 @@ pub(crate) fn prepare(caches: &[CacheSpec], account: &Account, workspace: &Path)
             let place = path.within_home(&home)?;
             Some((path, PathBuf::from(place)))
         }) else {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{}` is no path of a cache", cache.path)));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("`{}` is not a valid cache path", cache.path),
+            ));
         };
         if account.uid == 0 {
             continue;

@@ -88,7 +88,7 @@ impl Found {
     /// Opens the file, if it is still the same.
     pub(crate) fn open(&self, workspace: &Workspace) -> io::Result<File> {
         let file = workspace.open_file(Path::new(&self.announced.path))?;
-        if self.is_unchanged(&file) { Ok(file) } else { Err(io::Error::other("it is another file now")) }
+        if self.is_unchanged(&file) { Ok(file) } else { Err(io::Error::other("it was replaced")) }
     }
 
     /// Returns whether the open file is as it was when it was found.
@@ -133,7 +133,7 @@ impl Workspace {
             opened => opened?,
         };
         let file = File::from(file);
-        if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no file")) }
+        if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a file")) }
     }
 }
 
@@ -143,7 +143,7 @@ pub(crate) fn collect(workspace: &Workspace, wanted: &[Wanted], limits: &Artifac
     for one in wanted {
         match Trees::new(one.paths.iter().map(String::as_str)) {
             Ok(trees) => collecting.selections.push(Selection::new(one, trees)),
-            Err(error) => collecting.refuse(one, &format!("its paths are no globs: {error}")),
+            Err(error) => collecting.refuse(one, &format!("invalid paths: {error}")),
         }
     }
     collecting.walk(workspace);
@@ -194,7 +194,7 @@ impl<'a> Selection<'a> {
         let path = path.to_string_lossy().into_owned();
         if found.len() > limits.file_bytes {
             let message = format!(
-                "`{path}` has {}, and a file of an artifact may have {} (the server's artifacts_file_mib)",
+                "`{path}` has {}, and the limit for a file is {} (the server's `artifacts_file_mib`)",
                 mib(found.len()),
                 mib(limits.file_bytes)
             );
@@ -202,7 +202,7 @@ impl<'a> Selection<'a> {
         }
         if self.files.len() >= limits.files as usize {
             return self.refuse(format!(
-                "it has more than {} files, the most that a job may leave (the server's artifacts_files)",
+                "it has more than {} files, which is the limit for a job (the server's `artifacts_files`)",
                 limits.files
             ));
         }
@@ -235,7 +235,7 @@ impl Collecting<'_> {
             if self.visited > MAX_VISITED {
                 for one in self.selections.iter_mut().filter(|one| one.refused.is_none()) {
                     one.refuse(format!(
-                        "its paths lead through more than {MAX_VISITED} files: name the folders that hold what is wanted"
+                        "its paths match too broadly: more than {MAX_VISITED} files were searched; name the folders to search"
                     ));
                 }
             }
@@ -290,7 +290,7 @@ impl Collecting<'_> {
             let found = match kind {
                 FileType::RegularFile | FileType::Symlink => {
                     workspace.open_file(&below).and_then(|file| file.metadata()).map_err(|_| match kind {
-                        FileType::Symlink => "the link does not lead to a file in the workspace",
+                        FileType::Symlink => "the link does not point to a file in the workspace",
                         _ => "it cannot be read",
                     })
                 }
@@ -307,7 +307,7 @@ impl Collecting<'_> {
     }
 
     fn refuse(&mut self, wanted: &Wanted, why: &str) {
-        let message = format!("{} is not kept: {why}", wanted.shown());
+        let message = format!("{} was not saved: {why}", wanted.shown());
         if wanted.kind == ArtifactKind::Files {
             self.collected.refused.get_or_insert_with(|| message.clone());
         }
@@ -328,13 +328,13 @@ impl Collecting<'_> {
             }
             if one.refused.is_none() && bytes + one.bytes > self.limits.job_bytes {
                 one.refused = Some(format!(
-                    "with it the job leaves more than {}, the most that it may (the server's artifacts_job_mib)",
+                    "the job's artifacts exceed {}, the limit for a job (the server's `artifacts_job_mib`)",
                     mib(self.limits.job_bytes)
                 ));
             }
             if one.refused.is_none() && files + one.files.len() > self.limits.files as usize {
                 one.refused = Some(format!(
-                    "with it the job leaves more than {} files, the most that it may (the server's artifacts_files)",
+                    "the job's artifacts exceed {} files, the limit for a job (the server's `artifacts_files`)",
                     self.limits.files
                 ));
             }
@@ -344,7 +344,7 @@ impl Collecting<'_> {
             }
             if one.files.is_empty() {
                 let globs: Vec<String> = one.wanted.paths.iter().map(|path| format!("`{path}`")).collect();
-                self.collected.notes.push(format!("{}: no file matches {}", one.wanted.shown(), globs.join(", ")));
+                self.collected.notes.push(format!("{}: no files match {}", one.wanted.shown(), globs.join(", ")));
                 continue;
             }
             bytes += one.bytes;

@@ -319,14 +319,17 @@ impl Job {
         made.map_err(|error| not_made(&format!("the workspace {} cannot be made", workspace.display()), &error))?;
         if spec.on_workspace
             && caches::take_over(&workspace, &account)
-                .map_err(|error| not_made("the workspace cannot be given to the job's user", &error))?
+                .map_err(|error| not_made("cannot change the owner of the workspace to the job's user", &error))?
         {
-            self.note(u16::MAX, "the workspace belonged to another user, and is this job's now".to_owned())?;
+            self.note(u16::MAX, "the workspace belonged to another user; its owner is now this job's user".to_owned())?;
         }
         let changed = caches::prepare(&spec.caches, &account, &workspace)
-            .map_err(|error| not_made("the job's caches cannot be given to its user", &error))?;
+            .map_err(|error| not_made("cannot change the owner of the caches to the job's user", &error))?;
         for path in changed {
-            self.note(u16::MAX, format!("cache {path}: its files belonged to another user, and are this job's now"))?;
+            self.note(
+                u16::MAX,
+                format!("cache {path}: its files belonged to another user; their owner is now this job's user"),
+            )?;
         }
         Ok(StepLauncher::new(account, workspace, scripts, ImageConfig::default(), authorities))
     }

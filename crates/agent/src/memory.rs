@@ -75,14 +75,14 @@ impl Watch {
     /// Says why memory ran out: the limit, and the biggest process as far as it was seen.
     pub(crate) fn explain(&self) -> String {
         let limit = self.limit.map_or_else(
-            || "the kernel killed a process for want of memory; no limit of this container is known".to_owned(),
+            || "the kernel killed a process because memory ran out; this container has no known limit".to_owned(),
             |limit| format!("out of memory: this container may use {} MiB", limit >> 20),
         );
         let biggest = self.biggest.lock().unwrap_or_else(PoisonError::into_inner).take();
         let biggest = biggest
-            .map(|Biggest { name, bytes }| format!("; the biggest process was `{name}` with {} MiB", bytes >> 20))
+            .map(|Biggest { name, bytes }| format!("; the largest process was `{name}` with {} MiB", bytes >> 20))
             .unwrap_or_default();
-        let advice = self.limit.map_or("", |_| " (`resources: { memory: ... }` asks for more)");
+        let advice = self.limit.map_or("", |_| " (request more with `resources: { memory: ... }`)");
         format!("{limit}{biggest}{advice}")
     }
 }

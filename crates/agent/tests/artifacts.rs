@@ -108,7 +108,7 @@ fn globs_folders_and_exclusions_say_which_files_are_kept() {
     assert_eq!(taken.paths("all"), ["app", "docs/c.html", "out/a", "out/deep/er/b.o"]);
     assert!(taken.paths("core").is_empty());
     assert_eq!(taken.whole[&("pages".to_owned(), "app".to_owned())], b"d\n");
-    assert!(taken.noted("artifact `none`: no file matches `nothing/*.here`"), "{:?}", taken.log.notes);
+    assert!(taken.noted("artifact `none`: no files match `nothing/*.here`"), "{:?}", taken.log.notes);
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn a_file_that_changes_while_it_is_read_is_left_out_and_said() {
         }
     }
     assert_eq!(ends, [false, true]);
-    assert!(notes.iter().any(|note| note.contains("`a` changed while it was read")), "{notes:?}");
+    assert!(notes.iter().any(|note| note.contains("`a` changed while it was being read")), "{notes:?}");
 }
 
 #[test]

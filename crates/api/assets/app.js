@@ -52,12 +52,45 @@ function tell(root) {
   for (const span of $$(".counts", root)) setText(span, duration(Math.max(0, at - Number(span.dataset.since))));
 }
 tell(document);
-setInterval(() => document.hidden || tell(document), 1000);
+setInterval(() => {
+  if (document.hidden) return;
+  tell(document);
+  if (main.dataset.held && !inUse()) refresh();
+}, 1000);
 
 // --- Changing in place -------------------------------------------------------------------------------------------------
 
+// While somebody points at a list with `data-steady`, or has the focus in it, and has moved within the last seconds, no row moves: one
+// that has gone stays and says so, and new ones come when they have left. So does what is `data-late`, in a row or above the list.
+const RESTS = 10000;
+let usedAt = -RESTS, steady = false;
+const inUse = () => performance.now() - usedAt < RESTS && !!main.querySelector("[data-steady]:is(:hover,:focus-within)");
+for (const kind of ["pointermove", "pointerdown", "keydown"])
+  addEventListener(kind, () => { usedAt = performance.now(); }, { capture: true, passive: true });
+
+function hold(list, page) {
+  main.dataset.held = "true";
+  for (const row of list.children) {
+    const wanted = row.id && page.getElementById(row.id);
+    if (wanted) {
+      const { height } = row.getBoundingClientRect();
+      morph(row, wanted);
+      row.style.setProperty("height", `${height}px`);
+      row.style.setProperty("overflow", "hidden");
+    } else if (row.id) {
+      row.classList.add("is-gone");
+      for (const status of $$(".st.running,.st.canceling,.st.queued,.st.blocked", row)) {
+        status.className = "st ignored";
+        status.textContent = "ended";
+      }
+      for (const counter of $$(".counts", row)) counter.classList.remove("counts");
+    }
+  }
+}
+
 function morph(old, fresh) {
   if (old.hasAttribute("data-keep")) return;
+  if (steady && old.hasAttribute("data-steady")) return hold(old, fresh.ownerDocument);
   for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value && name !== "open") old.setAttribute(name, value);
   const byId = new Map();
@@ -71,6 +104,10 @@ function morph(old, fresh) {
     if (wanted.id) match = byId.get(wanted.id) ?? null;
     else if (place && !place.id && place.nodeType === wanted.nodeType && place.nodeName === wanted.nodeName) match = place;
     if (!match || match.nodeName !== wanted.nodeName) {
+      if (steady && wanted.dataset?.late !== undefined) {
+        main.dataset.held = "true";
+        continue;
+      }
       old.insertBefore(document.importNode(wanted, true), place);
       continue;
     }
@@ -129,6 +166,7 @@ export async function refresh() {
       const icon = document.getElementById("icon"), freshIcon = page.getElementById("icon");
       if (icon.href !== freshIcon.href) icon.href = freshIcon.href;
       const focused = document.activeElement;
+      steady = inUse();
       morph(main, fresh);
       if (focused?.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true });
       if (!main.dataset.stream) unfollow();

@@ -90,7 +90,7 @@ function follow() {
   // The job is tried again, and the new log is another one.
   mine.addEventListener("reset", () => location.reload());
   mine.addEventListener("lines", (event) => {
-    const data = JSON.parse(event.data), grows = blockOf(total + 1);
+    const data = JSON.parse(event.data), grows = blockOf(total + 1), first = !total && !open.length;
     for (const line of data.lines) {
       // A line that is known was said again, and is not new.
       if (line.n !== total + 1) continue;
@@ -108,6 +108,7 @@ function follow() {
     tellTotal();
     showMarks();
     showJump();
+    if (first && (total || open.length) && following && !scrollY) giveRoom(scroller);
     soon();
   });
   mine.addEventListener("end", () => {
@@ -464,7 +465,8 @@ async function begin() {
   else if (!fromAddress()) {
     const openAt = Number(log.dataset.openAt);
     if (openAt) goTo(openAt, log.dataset.openAlign);
-    else if (!over) does.end();
+    // Before the first line, the page's head says more than an empty log.
+    else if (!over) total || open.length ? does.end() : toEnd();
   }
   follow();
   showJump();

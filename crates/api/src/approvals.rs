@@ -6,7 +6,7 @@ use longshore_store::Store;
 
 use crate::{auth::Caller, error::ApiError, lookup::find_build_to};
 
-/// Approves every job of the build that waits for approval. Fails if the caller may not, or if no job waits.
+/// Approves every job of the build that is awaiting approval. Fails if the caller may not, or if no job waits.
 pub(crate) async fn approve_build(
     store: &Store,
     scheduler: &Scheduler,

@@ -88,7 +88,7 @@ impl Forges {
     pub(crate) async fn find(&self, word: &str) -> Result<Connection, ApiError> {
         connections::find(&self.store, word).await?.ok_or_else(|| {
             ApiError::bad_request(format!(
-                "there is no connection `{}`, or more than one: `longshore connection list` shows them by name",
+                "no connection `{}`, or more than one: see `longshore connection list`",
                 word.chars().take(100).flat_map(char::escape_debug).collect::<String>()
             ))
         })
@@ -118,7 +118,7 @@ impl Forges {
     pub(crate) async fn attach(&self, repo: &Repo, id: ConnectionId, name: Option<&str>) -> Result<Repo, ApiError> {
         if let Some(other) = repo.connection.filter(|other| *other != id || repo.hook_id.is_some()) {
             let other = connections::get(&self.store, other).await?.map(|other| other.name).unwrap_or_default();
-            return Err(ApiError::conflict(format!("{} is connected already, through `{other}`", repo.name)));
+            return Err(ApiError::conflict(format!("{} is already connected, through `{other}`", repo.name)));
         }
         let (connection, client) = self.open(id).await?;
         let address = without_credentials(&repo.clone_url);
@@ -137,7 +137,7 @@ impl Forges {
         }
         let registered = connections::registered(&self.store, id).await?;
         if registered.iter().any(|(forge_id, other)| *forge_id == remote.id && *other != repo.id) {
-            return Err(ApiError::conflict(format!("{} is registered already, through this connection", remote.name)));
+            return Err(ApiError::conflict(format!("{} is already registered, through this connection", remote.name)));
         }
         let hook = self.make_hook(&client, &remote.id, repo).await?;
         let account = longshore_forge_client::Account { login: connection.account.clone() };
@@ -155,7 +155,7 @@ impl Forges {
         let remote = call(&self.http, client, move |api| api.repo(&name)).await?;
         if !remote.admin {
             return Err(ApiError::unprocessable(format!(
-                "the account {} may not administer {} at {}, and only administrators set up webhooks",
+                "the account {} is not an admin of {} on {}, and only admins can set up webhooks",
                 connection.account, remote.name, connection.url
             )));
         }
@@ -176,7 +176,7 @@ impl Forges {
         {
             return match repo.hook_id {
                 None => Ok((repo, false)),
-                Some(_) => Err(ApiError::conflict(format!("{} is registered already, as {}", remote.name, repo.name))),
+                Some(_) => Err(ApiError::conflict(format!("{} is already registered, as {}", remote.name, repo.name))),
             };
         }
         let account = longshore_forge_client::Account { login: connection.account.clone() };

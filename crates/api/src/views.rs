@@ -102,7 +102,7 @@ pub(crate) struct BuildView {
     pub(crate) schedule: Option<DueScheduleView>,
     /// Of a release's build
     pub(crate) release: Option<ReleaseView>,
-    /// No webhook told of its push: it was found by looking at the repository.
+    /// No webhook reported its push: it was found by checking the repository.
     pub(crate) found: bool,
     #[schema(value_type = Option<String>, format = "uuid")]
     pub(crate) delivery: Option<DeliveryId>,

@@ -143,7 +143,7 @@ pub enum Action {
     Redeliver,
     /// Remove an entry of a repository's caches.
     RemoveCache,
-    /// Approve or decline a job that waits for approval.
+    /// Approve or decline a job that is awaiting approval.
     Approve,
     /// Change a repository's settings and its webhook's secret.
     ChangeRepo,

@@ -139,13 +139,13 @@ pub fn check_path(path: &str) -> Option<&'static str> {
         return Some("its path is empty or too long");
     }
     if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Some("its path does not stay in the workspace");
+        return Some("its path leads out of the workspace");
     }
     if path.split('/').next().is_some_and(|first| first.eq_ignore_ascii_case(".git")) {
         return Some("it belongs to git");
     }
     if path.chars().any(|c| c == '\\' || c.is_control()) {
-        return Some("its name has a backslash or a control character");
+        return Some("its name contains a backslash or a control character");
     }
     None
 }
@@ -157,7 +157,7 @@ pub fn check_name(name: &str) -> Option<&'static str> {
         return Some("a name has 1 to 200 bytes");
     }
     if matches!(name, "." | "..") || name.chars().any(|c| matches!(c, '/' | '\\') || c.is_control()) {
-        return Some("a name has no `/`, no backslash and no control character");
+        return Some("a name cannot contain `/`, backslashes or control characters");
     }
     None
 }

@@ -33,11 +33,11 @@ pub enum NotACachePath {
     Upwards,
     #[error("a path must be a single line, without `,` and `\"`")]
     Unreadable,
-    #[error("a cache keeps folders: a path has no `*`, `?` or `[`")]
+    #[error("a cache path is a folder and cannot contain `*`, `?` or `[`")]
     Glob,
-    #[error("only `~/` stands for a home: that of the job's user")]
+    #[error("only `~/`, the home of the job's user, is supported")]
     OtherHome,
-    #[error("this folder is too much: name folders in it")]
+    #[error("this folder is too broad: name folders in it")]
     TooMuch,
     #[error("this folder belongs to the system")]
     Reserved,

@@ -107,7 +107,7 @@ impl FromStr for CommitState {
         Self::ALL
             .into_iter()
             .find(|state| state.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is no commit's state"))
+            .ok_or_else(|| format!("`{text}` is not a commit status"))
     }
 }
 
@@ -207,14 +207,14 @@ fn of_jobs(jobs: &[&JobOfContext], names: bool) -> CommitStatus {
         let ended = jobs.len() - open;
         return match (runs, asks) {
             (0, Some(job)) => {
-                status(CommitState::Pending, of(job, job.reason.as_deref().unwrap_or("waits for approval")))
+                status(CommitState::Pending, of(job, job.reason.as_deref().unwrap_or("awaiting approval")))
             }
             (0, None) if ended == 0 || count(&[Status::Queued]) == 0 => {
                 let waits = first(Status::Blocked, "waits").filter(|_| count(&[Status::Queued]) == 0);
                 status(CommitState::Pending, waits.unwrap_or_else(|| "queued".to_owned()))
             }
             (_, _) if jobs.len() == 1 => status(CommitState::Running, "running".to_owned()),
-            (_, _) => status(CommitState::Running, format!("running: {ended} of {} jobs are over", jobs.len())),
+            (_, _) => status(CommitState::Running, format!("{ended} of {} jobs finished", jobs.len())),
         };
     }
     let worst = [
@@ -243,7 +243,7 @@ fn of_jobs(jobs: &[&JobOfContext], names: bool) -> CommitStatus {
         (ran, 0) if reused > 0 => format!("{ran} jobs succeeded, {reused} of them unchanged"),
         (ran, 0) => format!("{ran} jobs succeeded"),
         (ran, tolerated) => {
-            format!("{} of {ran} jobs succeeded, failures of the others are passed over", ran - tolerated)
+            format!("{} of {ran} jobs succeeded; the others were allowed to fail", ran - tolerated)
         }
     };
     status(CommitState::Success, text)
@@ -299,17 +299,17 @@ mod tests {
         tolerated.continue_on_error = true;
         assert_eq!(
             of(&[tolerated, job("test", Status::Success, None)]),
-            is(CommitState::Success, "1 of 2 jobs succeeded, failures of the others are passed over")
+            is(CommitState::Success, "1 of 2 jobs succeeded; the others were allowed to fail")
         );
     }
 
     #[test]
     fn what_waits_is_pending_and_says_for_what() {
-        let asks = Some("waits for approval: deploy?");
+        let asks = Some("awaiting approval: deploy?");
         for (jobs, description) in [
             (vec![job("a", Status::Queued, None)], "queued"),
             (vec![job("a", Status::Queued, None), job("b", Status::Blocked, None)], "queued"),
-            (vec![job("a", Status::Success, None), job("b", Status::Blocked, asks)], "b: waits for approval: deploy?"),
+            (vec![job("a", Status::Success, None), job("b", Status::Blocked, asks)], "b: awaiting approval: deploy?"),
             (vec![job("b", Status::Blocked, Some("waits for the group `x`"))], "b: waits for the group `x`"),
         ] {
             assert_eq!(of(&jobs), is(CommitState::Pending, description));

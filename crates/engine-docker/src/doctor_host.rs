@@ -37,7 +37,7 @@ pub(crate) async fn look(engine: &DockerEngine, executor: &Executor) -> Vec<Find
         Err(error) => Finding::bad("engine-disk", &error),
     });
     findings.push(match engine.has_overlays().await {
-        Ok(true) => Finding::good("caches", "volumes can be layered: caches and workspaces are there at once"),
+        Ok(true) => Finding::good("caches", "volumes can be layered: caches and workspaces are available at once"),
         Ok(false) => Finding::warning(
             "caches",
             "volumes cannot be layered on this engine, so caches and workspaces are copied",
@@ -80,15 +80,15 @@ fn settings(info: &SystemInfo, now: SystemTime) -> Vec<Finding> {
     if info.live_restore_enabled != Some(true) {
         findings.push(Finding::warning(
             "live-restore",
-            "a restart of this engine ends running jobs",
+            "restarting this engine ends running jobs",
             "set `\"live-restore\": true` in its daemon.json",
         ));
     }
     if info.logging_driver.as_deref() == Some("json-file") {
         findings.push(Finding::warning(
             "log-driver",
-            "containers of others log to json-file, which has no limit unless one is set; Longshore's own log nothing",
-            "set `\"log-opts\": { \"max-size\": \"10m\" }` in its daemon.json if it is not there",
+            "other containers log to json-file, which has no size limit by default; Longshore's own containers log nothing",
+            "set `\"log-opts\": { \"max-size\": \"10m\" }` in its daemon.json, unless it is set",
         ));
     }
     let there = info.system_time.clone().and_then(|text| serde_json::from_value::<Timestamp>(text.into()).ok());
@@ -101,10 +101,10 @@ fn settings(info: &SystemInfo, now: SystemTime) -> Vec<Finding> {
                 name: "clock",
                 ok: false,
                 message: format!("the engine's clock and this one are {} s apart", apart / 1000),
-                advice: Some("let both hosts follow a time server".to_owned()),
+                advice: Some("synchronize both hosts with a time server".to_owned()),
             }
         } else {
-            Finding::good("clock", "the engine has the same time")
+            Finding::good("clock", "the engine's clock matches")
         });
     }
     findings
@@ -114,7 +114,7 @@ fn disk(free: u64, all: u64) -> Finding {
     let percent = free.saturating_mul(100).checked_div(all).unwrap_or(0);
     let message = format!("{} of {} free on the engine's disk", human_bytes(free), human_bytes(all));
     if percent < LITTLE {
-        let advice = "`docker system df` says what takes the room; above LONGSHORE_DISK_HIGH jobs wait";
+        let advice = "see `docker system df` for what uses the space; above LONGSHORE_DISK_HIGH jobs wait";
         Finding::warning("engine-disk", message, advice)
     } else {
         Finding::good("engine-disk", message)
@@ -135,12 +135,12 @@ fn sockets(containers: &[ContainerSummary]) -> Finding {
         .filter_map(|container| container.names.as_ref()?.first().map(|name| name.trim_start_matches('/')))
         .collect();
     if with.len() <= 1 {
-        return Finding::good("socket-mounts", "no more than one container has the engine's socket");
+        return Finding::good("socket-mounts", "at most one container has the engine's socket");
     }
     Finding::warning(
         "socket-mounts",
         format!("these containers have the engine's socket, and so are root on the host: {}", with.join(", ")),
-        "give it to no more containers than need it",
+        "mount it only into containers that need it",
     )
 }
 

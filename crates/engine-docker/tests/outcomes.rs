@@ -297,7 +297,7 @@ async fn a_step_over_its_memory_is_the_users_failure_and_names_limit_and_biggest
     };
     assert!(out_of_memory, "{}", ran.journal.stdout_text());
     let notes = ran.journal.notes();
-    assert!(notes.contains("may use 64 MiB; the biggest process was `tail` with "), "{notes}");
+    assert!(notes.contains("may use 64 MiB; the largest process was `tail` with "), "{notes}");
     world.end().await;
 }
 

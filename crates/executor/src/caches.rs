@@ -89,7 +89,9 @@ impl<'a> Caches<'a> {
         let key = &cache.key;
         let Some(found) = &cache.found else {
             let line = match cache.shared {
-                true => format!("cache {key}: it is shared by jobs of this repository alone, so it is empty here"),
+                true => {
+                    format!("cache {key}: shared caches are only for this repository's own jobs, so it is empty here")
+                }
                 false => format!("cache {key}: nothing found"),
             };
             return Ok((self.fresh(at, cache).await?, line));
@@ -107,7 +109,7 @@ impl<'a> Caches<'a> {
         } else {
             try_join_all(layers.map(|(path, lower)| self.copy(names(self.attempt, at, path), lower))).await
         };
-        let how = if overlays { "restored" } else { "copied, because this engine has no overlays," };
+        let how = if overlays { "restored" } else { "copied (this engine has no overlays)," };
         match made {
             Ok(volumes) if found.key == *key => Ok((volumes, format!("cache {key}: {how}{size} in {{ms}} ms"))),
             Ok(volumes) => Ok((volumes, format!("cache {key}: {how}{size} of {} in {{ms}} ms", found.key))),
@@ -119,7 +121,7 @@ impl<'a> Caches<'a> {
                 for path in 0..cache.paths.len() {
                     self.remove_overlay(&names(self.attempt, at, path)).await;
                 }
-                let line = format!("cache {key}: its volumes are gone from the engine, so it begins empty");
+                let line = format!("cache {key}: its volumes were deleted from the engine, so it starts empty");
                 Ok((self.fresh(at, cache).await?, line))
             }
             Err(error) => Err(error),
@@ -146,7 +148,7 @@ impl<'a> Caches<'a> {
 
     async fn copy(&self, names: Names, lower: &[VolumeName]) -> Result<VolumeName, EngineError> {
         let [lower] = lower else {
-            return Err(EngineError::VolumeGone("it is made of layers, which this engine does not overlay".to_owned()));
+            return Err(EngineError::VolumeGone("it consists of layers, and this engine has no overlays".to_owned()));
         };
         self.create(&names.own, VolumeContent::Lasting).await?;
         copy(self.engine, lower, &names.own).await?;

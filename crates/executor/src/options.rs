@@ -135,7 +135,7 @@ impl Ulimit {
     ///
     /// If the limit cannot be set: why, for people.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let form = || format!("`{text}` is no limit: write NAME=SOFT or NAME=SOFT:HARD, such as nofile=1024:65536");
+        let form = || format!("`{text}` is not a limit: write NAME=SOFT or NAME=SOFT:HARD, such as nofile=1024:65536");
         let (name, values) = text.split_once('=').ok_or_else(form)?;
         if !Self::NAMES.contains(&name) {
             let instead =

@@ -53,7 +53,7 @@ impl<'a> OfAttempt<'a> {
         let lower = match self.layers().await {
             Err(EngineError::VolumeGone(_)) => {
                 return Err(EngineError::VolumeGone(format!(
-                    "there is no workspace of `{needed}` on the engine: it ended before it had one, or somebody has removed it; rerun the build"
+                    "the workspace of `{needed}` is not on the engine: the job ended before it had one, or it was deleted; rerun the build"
                 )));
             }
             lower => lower?,

@@ -56,8 +56,7 @@ pub(crate) fn interpret(
         300..=399 => CallError::Refused {
             host,
             status,
-            message: "it answers from another address, which is not followed with a token: give that address"
-                .to_owned(),
+            message: "it redirects to another address, which is not followed with a token: use that address".to_owned(),
         },
         _ => CallError::Refused { host, status, message: message() },
     })

@@ -103,13 +103,13 @@ impl fmt::Debug for Connection {
 
 fn check_address(text: &str) -> Result<String, InvalidAddress> {
     const NONE: InvalidAddress =
-        InvalidAddress("that is no forge's address: write it as in a browser, such as https://forge.example");
+        InvalidAddress("not the address of a forge: write it as in a browser, such as https://forge.example");
     let url = Url::parse(text.trim()).map_err(|_| NONE)?;
     if text.len() > MAX_ADDRESS || !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(NONE);
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(InvalidAddress("the address has a user or a password: give the token by itself"));
+        return Err(InvalidAddress("the address contains a user or a password: pass only the token"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(NONE);

@@ -9,25 +9,25 @@ pub enum CallError {
     #[error("{host} cannot be reached: {detail}")]
     Unreachable { host: String, detail: String },
     /// The forge has trouble of its own.
-    #[error("{host} answers {status}: {message}")]
+    #[error("{host} answered {status}: {message}")]
     Unavailable { host: String, status: u16, message: String },
     /// Too many requests.
-    #[error("{host} takes no more requests for now: {message}")]
+    #[error("{host} limits requests for now: {message}")]
     Limited { host: String, message: String, wait: Option<Duration> },
     /// The token is unknown to the forge.
-    #[error("{host} refuses the token ({message}): it is wrong, was revoked or has expired")]
+    #[error("{host} rejected the token ({message}): it is wrong, was revoked or has expired")]
     BadToken { host: String, message: String },
     /// The token lacks a right.
-    #[error("the token may not do that at {host}: {needs}")]
+    #[error("the token lacks a permission on {host}: {needs}")]
     MissingRight { host: String, needs: String },
     /// There is no such thing, or the account may not see it.
-    #[error("{host} has no {what} that the token may see")]
+    #[error("{host} has no {what} that the token can see")]
     NotFound { host: String, what: String },
     /// The forge refuses the call, now and later.
-    #[error("{host} refuses it ({status}): {message}")]
+    #[error("{host} refused the request ({status}): {message}")]
     Refused { host: String, status: u16, message: String },
     /// The answer is not one that such a forge gives.
-    #[error("{host} does not answer as {expected} does: is the address right?")]
+    #[error("{host} does not respond like {expected}: check the address")]
     NotUnderstood { host: String, expected: &'static str },
     /// The forge has nothing of the kind.
     #[error("{0}")]

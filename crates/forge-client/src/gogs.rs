@@ -80,7 +80,7 @@ impl ForgeApi for Gogs {
     }
 
     fn report(&self, _: &str, _: &Report) -> Result<(), CallError> {
-        Err(CallError::NotSupported("Gogs has no statuses of commits"))
+        Err(CallError::NotSupported("Gogs has no commit statuses"))
     }
 
     fn comment(&self, _: &str, _: u64, _: Option<&str>, _: &str) -> Result<String, CallError> {

@@ -56,7 +56,7 @@ impl Kind {
                 "a repository or workspace access token, or EMAIL:TOKEN for an API token, with read:repository, \
                  write:repository, read:webhook and write:webhook"
             }
-            Self::Gogs => "a token of an administrator of the repositories",
+            Self::Gogs => "a token of an admin of the repositories",
         }
     }
 
@@ -78,7 +78,7 @@ impl fmt::Display for Kind {
 
 /// A word that names no forge with an API.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no forge to connect to: use github, gitea, forgejo, gitlab, bitbucket or gogs")]
+#[error("cannot connect to `{0}`: use github, gitea, forgejo, gitlab, bitbucket or gogs")]
 pub struct NotAKind(String);
 
 impl FromStr for Kind {

@@ -54,7 +54,7 @@ pub(crate) enum Command {
     Connection(Remote<Connection>),
     /// Manage who is told of builds: by e-mail, in chats, by webhooks
     Notification(Remote<Notification>),
-    /// List and remove what jobs keep between builds
+    /// List and remove caches
     Cache(Remote<Cache>),
     /// Manage API tokens
     Token(Remote<Token>),
@@ -70,7 +70,7 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Verify a data folder: the database and all logs
     Check(Check),
-    /// Let a client use the engine's socket as a policy says
+    /// Serve a guarded Docker API on a socket, within a policy
     Guard(Box<Guard>),
     /// Verify an audit log
     #[command(subcommand, hide = true)]
@@ -139,7 +139,7 @@ pub(crate) struct Guard {
     /// The socket that the client uses
     #[arg(long, value_name = "PATH")]
     pub(crate) listen: PathBuf,
-    /// Who may use that socket, as octal digits
+    /// Permissions of that socket, in octal
     #[arg(long, value_name = "MODE", default_value = "600", value_parser = mode)]
     pub(crate) mode: u32,
     /// The engine's socket
@@ -171,13 +171,13 @@ pub(crate) struct Guard {
     /// Started by a server, whose end is its own
     #[arg(long, hide = true)]
     pub(crate) child: bool,
-    /// Where the client's objects are kept in mind over a restart
+    /// Where to keep track of the client's objects across restarts
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
-    /// Where every request is put down
+    /// Where to log every request
     #[arg(long, value_name = "FILE")]
     pub(crate) audit: Option<PathBuf>,
-    /// Remove everything of the client's from the engine at the end
+    /// On exit, remove everything that the client created
     #[arg(long)]
     pub(crate) remove_on_exit: bool,
 }
@@ -185,10 +185,10 @@ pub(crate) struct Guard {
 #[derive(Debug, ClapArgs)]
 #[group(required = true, multiple = false)]
 pub(crate) struct GuardPolicy {
-    /// A file with the policy, as JSON
+    /// A file with the policy (JSON)
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
-    /// The policy itself, as JSON
+    /// The policy (JSON)
     #[arg(long, value_name = "JSON")]
     pub(crate) policy_json: Option<String>,
     /// A Longshore server's policy
@@ -208,7 +208,7 @@ impl GuardPolicy {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
-    /// Whether a log is as it was written
+    /// Verify that an audit log was not changed
     Verify {
         /// The log
         file: PathBuf,
@@ -219,7 +219,7 @@ pub(crate) enum Audit {
 fn mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o777 => Ok(mode),
-        _ => Err("permissions are three octal digits, as 600".to_owned()),
+        _ => Err("permissions are three octal digits, such as 600".to_owned()),
     }
 }
 
@@ -304,7 +304,7 @@ pub(crate) struct Lint {
     pub(crate) limits: PlanLimits,
 }
 
-/// What a server's settings may say of plans, where there is no server.
+/// Limits of plans that a server's settings can change.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct PlanLimits {
     /// Maximum number of jobs in a build

@@ -79,11 +79,11 @@ impl Boot {
             match warm.prepare().await {
                 Ok(()) => tracing::info!("the engine has what jobs need"),
                 Err(error) => {
-                    tracing::warn!(%error, "the engine could not be made ready; the first job will try again")
+                    tracing::warn!(%error, "preparing the engine failed; the first job tries again")
                 }
             }
             if let Err(error) = engine.has_overlays().await {
-                tracing::debug!(%error, "whether volumes can be layered is tried again by the first job that wants to know");
+                tracing::debug!(%error, "could not check whether volumes can be layered; the first job that needs to know checks again");
             }
             for gap in engine.gaps().await.unwrap_or_default() {
                 tracing::warn!("{gap}");
@@ -120,7 +120,7 @@ impl Boot {
         };
         let running_attempts = running.iter().map(|running| (running.job.id, running.job.attempt)).collect();
         if let Err(error) = Upkeep::end_uses(&self.store, &running_attempts).await {
-            tracing::error!(%error, "caches of jobs that have ended still count as used");
+            tracing::error!(%error, "caches of finished jobs are still marked as in use");
         }
         let keep =
             running.iter().map(|running| AttemptId { job: running.job.id, attempt: running.job.attempt }).collect();
@@ -130,7 +130,7 @@ impl Boot {
         let mut unknown = BTreeSet::new();
         for job in orphans.running() {
             if matches!(jobs::get(&self.store, job).await, Ok(None)) {
-                tracing::warn!(%job, "a container runs that this database knows nothing of: it is left alone; remove it by `docker rm -f` if no other server follows it");
+                tracing::warn!(%job, "a container is running that is not in this database: it is left alone; remove it with `docker rm -f` unless another server uses it");
                 unknown.insert(job);
             }
         }
@@ -150,7 +150,7 @@ where
         .when(EngineError::is_passing)
         .notify(|error, _| {
             if !std::mem::replace(&mut logged, true) {
-                tracing::error!("{error}; jobs wait until it is there");
+                tracing::error!("{error}; jobs wait until it is available");
             }
         })
         .await

@@ -45,7 +45,7 @@ impl Upkeep {
         let work = async {
             loop {
                 if let Err(error) = self.pass().await {
-                    tracing::warn!(%error, "the caches are looked after again later");
+                    tracing::warn!(%error, "cleaning up caches failed; it is tried again later");
                 }
                 tokio::time::sleep(PAUSE).await;
                 tokio::select! {

@@ -212,7 +212,7 @@ fn check_overlaps(paths: &[Vec<CachePath>]) -> Result<(), String> {
     let all: Vec<&CachePath> = paths.iter().flatten().collect();
     let clash = all.iter().enumerate().find_map(|(at, path)| {
         let other = all[..at].iter().find(|other| other.overlaps(path))?;
-        Some(format!("`cache`: `{path}` and `{other}` are cached, and one is in the other: leave one of them out"))
+        Some(format!("`cache`: of `{path}` and `{other}`, one is inside the other: remove one of them"))
     });
     clash.map_or(Ok(()), Err)
 }

@@ -155,7 +155,7 @@ impl Disk {
     async fn hold(&self, room: Room) -> Result<(), StoreError> {
         let held = self.is_full(room).then(|| {
             format!(
-                "the engine's disk is {}% full, and LONGSHORE_DISK_HIGH is {}%; free some space (`docker system df` says what takes it)",
+                "the engine's disk is {}% full, and LONGSHORE_DISK_HIGH is {}%; free some space (see `docker system df`)",
                 room.taken(),
                 self.marks.high
             )

@@ -51,14 +51,14 @@ impl DockerSettings {
         let closed = !plan.docker.is_none() && !plan.network.is_open();
         let closed = closed.then(|| {
             format!(
-                "what it starts is on networks of its own, and `network: {}` closes none of them: leave one of the two out",
+                "containers that it starts have their own networks, which `network: {}` does not restrict: remove one of the two",
                 plan.network.as_str()
             )
         });
         if missing == Missing::Refuse
             && let Some(why) = closed.or_else(|| docker_rules::refused(grant, plan.docker, event))
         {
-            let message = format!("the job does not get Docker: {why}");
+            let message = format!("Docker is not available to the job: {why}");
             return Err(Outcome::Error { kind: ErrorKind::DockerNotGranted, message });
         }
         Ok(match plan.docker {

@@ -73,8 +73,8 @@ async fn find(store: &Store, build: &Build, plan: &JobPlan) -> Result<BTreeMap<S
                 for file in page {
                     if let Some(other) = found.get(&file.path).filter(|other| other.file.blob != file.blob) {
                         return Err(missing(format!(
-                            "the jobs `{}` and `{}` leave different files at `{}`: take the artifacts of one of them, or have them \
-                             written to different paths",
+                            "the jobs `{}` and `{}` have different files at `{}`: use the artifacts of only one of them, or write \
+                             the files to different paths",
                             other.job, job.name, file.path
                         )));
                     }
@@ -101,12 +101,12 @@ fn wanted<'a>(need: &Need, job: &Job, left: &'a [Artifact]) -> Result<Vec<&'a Ar
             None => {
                 let names: Vec<String> = left.iter().map(|artifact| format!("`{}`", artifact.name)).collect();
                 let has = match names.as_slice() {
-                    [] => "has left none, or they have expired".to_owned(),
-                    names => format!("has left {}", names.join(", ")),
+                    [] => "has none, or they have expired".to_owned(),
+                    names => format!("has {}", names.join(", ")),
                 };
                 return Err(format!(
-                    "the artifact `{name}` of the job `{}` is not there: the job is {} and {has}; run the whole build again, or write \
-                     `optional: true` at the need",
+                    "the artifact `{name}` of the job `{}` does not exist: the job is {} and {has}; rerun the whole build, or add \
+                     `optional: true` to the need",
                     job.name, job.status
                 ));
             }
@@ -174,7 +174,7 @@ fn write_tar(blobs: &Blobs, files: &[(String, ArtifactFile, Timestamp)], out: Pi
     let mut tar = tar::Builder::new(out);
     for (path, file, created_at) in files {
         let opened =
-            blobs.open(&file.blob)?.ok_or_else(|| io::Error::other(format!("the bytes of `{path}` are gone")))?;
+            blobs.open(&file.blob)?.ok_or_else(|| io::Error::other(format!("the contents of `{path}` are missing")))?;
         let mut header = tar::Header::new_gnu();
         header.set_size(file.bytes);
         header.set_mode(if file.executable { 0o755 } else { 0o644 });

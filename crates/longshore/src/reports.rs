@@ -31,7 +31,7 @@ pub(crate) async fn store(
     match try_store(store, sources, job, attempt, files).await {
         Ok(run) => run,
         Err(error) => {
-            tracing::error!(%job, %error, "what the job reported cannot be stored");
+            tracing::error!(%job, %error, "cannot store the job's reports");
             None
         }
     }
@@ -91,7 +91,7 @@ async fn read_within(
     }
     match tokio::time::timeout(longest, tokio::task::spawn_blocking(read)).await {
         Ok(Ok(found)) => Ok(found),
-        Ok(Err(_)) => Err("reading the reports broke off by a defect of the server, which its log tells of"),
+        Ok(Err(_)) => Err("reading the reports failed because of a bug in the server; see its log"),
         Err(_) => Err("reading the reports took too long by a defect of the server, so it was given up"),
     }
 }

@@ -475,7 +475,7 @@ impl Runner {
                 Ended { outcome, artifacts: kept.artifacts, reports, inputs }
             }
             Err(error) => {
-                let outcome = internal(&format!("what the job left cannot be read: {error}"));
+                let outcome = internal(&format!("the job's files cannot be read: {error}"));
                 Ended { outcome, artifacts: Vec::new(), reports: None, inputs: None }
             }
         };

@@ -57,7 +57,7 @@ impl Workspaces {
             chain.map_err(|error| Outcome::Error { kind: ErrorKind::Internal, message: error.to_string() })?;
         if let Some(missing) = base.iter().find(|base| base.attempt.is_none()) {
             let message =
-                format!("the job would begin on the workspace of `{}`, which has not run in this build", missing.name);
+                format!("the job starts on the workspace of `{}`, which did not run in this build", missing.name);
             return Err(Outcome::Error { kind: ErrorKind::Lost, message });
         }
         if kept {

@@ -93,7 +93,7 @@ impl Message {
         let happened = match self.subject {
             Subject::Build(NotificationEvent::Failure) => "failed".to_owned(),
             Subject::Build(NotificationEvent::Fixed) => "works again".to_owned(),
-            Subject::Build(NotificationEvent::Approval) => "waits for approval".to_owned(),
+            Subject::Build(NotificationEvent::Approval) => "awaiting approval".to_owned(),
             Subject::Test => return ("Longshore".to_owned(), "can tell you of builds here: this is a test".to_owned()),
         };
         (name, happened)

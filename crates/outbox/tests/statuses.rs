@@ -288,7 +288,7 @@ async fn a_token_that_was_revoked_is_tried_again_when_another_one_comes() {
         assert!(start.elapsed() < Duration::from_secs(30));
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
-    assert!(late.contains("refuses the token") && !late.contains("a-token-that"), "{late}");
+    assert!(late.contains("rejected the token") && !late.contains("a-token-that"), "{late}");
     set(TOKEN).await;
     world.nothing_is_owed().await;
     assert_eq!(world.forge.state().statuses.len(), 1);

@@ -165,7 +165,7 @@ pub fn check_within(files: &[SourceFile], templates: &TemplateFiles, most_jobs: 
     {
         let message = "the repository's pipelines build pull requests in different ways".to_owned();
         diagnostics.push(Diagnostic {
-            help: Some("write the same `build` under `pull-request` in all of them".to_owned()),
+            help: Some("use the same `build` under `pull-request` in all of them".to_owned()),
             ..of_file(Code::MergesDiffer, Severity::Error, pipeline, message)
         });
     }

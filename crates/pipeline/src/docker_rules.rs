@@ -50,7 +50,7 @@ pub fn refused(grant: &DockerGrant, asked: Docker, event: &Event) -> Option<Stri
             (!is_admitted).then(why)
         }
         (Docker::Raw, DockerGrant::Raw) if stranger::brings(event) => {
-            Some("`docker: raw` is root on the engine's host, and is for no pull request from a fork".to_owned())
+            Some("`docker: raw` is root on the host and is not available to pull requests from forks".to_owned())
         }
         (Docker::Raw, DockerGrant::Raw) => None,
         (Docker::Raw, DockerGrant::None | DockerGrant::Branches(_)) => Some(format!(

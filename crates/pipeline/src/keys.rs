@@ -83,14 +83,11 @@ pub(super) const PULL_REQUEST: Keys = Keys {
 pub(super) const RELEASE: Keys = Keys {
     subject: "`release`",
     known: &["types"],
-    foreign: &[("tags", "a release is of any tag: write an `if` at the job"), ("actions", "did you mean `types`?")],
+    foreign: &[("tags", "a release is of any tag: write an `if` for the job"), ("actions", "did you mean `types`?")],
 };
 
-pub(super) const MERGE_GROUP: Keys = Keys {
-    subject: "`merge-group`",
-    known: &[],
-    foreign: &[("types", "leave it out: only checks that are asked for start it")],
-};
+pub(super) const MERGE_GROUP: Keys =
+    Keys { subject: "`merge-group`", known: &[], foreign: &[("types", "remove it: only requested checks start it")] };
 
 pub(super) const SCHEDULE: Keys = Keys {
     subject: "an entry of `schedule`",
@@ -180,7 +177,7 @@ pub(super) const JOB: Keys = Keys {
         ("extends", "did you mean `use`?"),
         ("uses", "did you mean `use`?"),
         ("privileged", "jobs are never privileged: `docker: true` gives the job a guarded Docker API"),
-        ("volumes", "write `cache` for what is kept between builds"),
+        ("volumes", "use `cache` for what to keep between builds"),
         ("defaults", "write `defaults` at the top level"),
         ("working-directory", "write it in the steps, or in `defaults`"),
         ("shell", "write it in the steps, or in `defaults`"),

@@ -72,7 +72,7 @@ impl Annotations {
     pub fn read_sarif(&mut self, path: &str, bytes: &[u8]) {
         if bytes.len() > limits::FILE_BYTES {
             let limit = limits::FILE_BYTES >> 20;
-            self.remarks.add(path, format!("it has {} MiB, and at most {limit} MiB are read", bytes.len() >> 20));
+            self.remarks.add(path, format!("it has {} MiB, and the limit is {limit} MiB", bytes.len() >> 20));
             return;
         }
         if let Err(problem) = sarif::read(&text::decode(bytes), self) {

@@ -18,16 +18,16 @@ impl Budget {
     /// A sentence for people: why the file is not read.
     pub fn take(&mut self, bytes: u64, elapsed: Duration) -> Result<(), String> {
         if bytes > limits::FILE_BYTES as u64 {
-            return Err(format!("it has {} MiB, and at most {} MiB are read", bytes >> 20, limits::FILE_BYTES >> 20));
+            return Err(format!("it has {} MiB, and the limit is {} MiB", bytes >> 20, limits::FILE_BYTES >> 20));
         }
         let all = self.bytes.saturating_add(bytes);
         if all > limits::JOB_BYTES {
             let limit = limits::JOB_BYTES >> 20;
-            return Err(format!("it is not read: the job's reports have more than {limit} MiB together"));
+            return Err(format!("skipped: the job's reports exceed {limit} MiB together"));
         }
         if elapsed > limits::JOB_TIME {
             let limit = limits::JOB_TIME.as_secs();
-            return Err(format!("it is not read: the job's other reports took longer than {limit} seconds"));
+            return Err(format!("skipped: reading the job's other reports took longer than {limit} s"));
         }
         self.bytes = all;
         Ok(())
@@ -42,7 +42,7 @@ mod unit {
     fn files_are_read_while_there_are_bytes_and_time() {
         let mut budget = Budget::default();
         let file = limits::FILE_BYTES as u64;
-        assert!(budget.take(file + 1, Duration::ZERO).is_err_and(|why| why.contains("at most 64 MiB")));
+        assert!(budget.take(file + 1, Duration::ZERO).is_err_and(|why| why.contains("limit is 64 MiB")));
         assert_eq!(budget.take(file, Duration::ZERO), Ok(()));
         assert!(budget.take(1, limits::JOB_TIME * 2).is_err_and(|why| why.contains("60 seconds")));
         assert_eq!(budget.take(file, limits::JOB_TIME), Ok(()));

@@ -74,7 +74,7 @@ impl CoverageReader {
     pub fn read(&mut self, path: &str, bytes: &[u8]) {
         if bytes.len() > limits::FILE_BYTES {
             let limit = limits::FILE_BYTES >> 20;
-            self.remarks.add(path, format!("it has {} MiB, and at most {limit} MiB are read", bytes.len() >> 20));
+            self.remarks.add(path, format!("it has {} MiB, and the limit is {limit} MiB", bytes.len() >> 20));
             return;
         }
         let text = text::decode(bytes);

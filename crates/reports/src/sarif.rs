@@ -131,7 +131,7 @@ pub(crate) fn read(json: &str, into: &mut Annotations) -> Result<(), String> {
     .map_err(|error| no_sarif(runs.get(), &error))?;
     outcome?;
     if too_many_rules {
-        return Err(format!("a tool names more than {} rules: the others are not looked at", limits::RULES));
+        return Err(format!("a tool lists more than {} rules: the others are ignored", limits::RULES));
     }
     Ok(())
 }

@@ -89,7 +89,7 @@ impl Tests {
     pub fn read_junit(&mut self, path: &str, bytes: &[u8]) {
         if bytes.len() > limits::FILE_BYTES {
             let limit = limits::FILE_BYTES >> 20;
-            self.remarks.add(path, format!("it has {} MiB, and at most {limit} MiB are read", bytes.len() >> 20));
+            self.remarks.add(path, format!("it has {} MiB, and the limit is {limit} MiB", bytes.len() >> 20));
             return;
         }
         let before = self.tests.len() + self.left_out;
@@ -100,7 +100,7 @@ impl Tests {
                 match read {
                     0 => problem,
                     1 => format!("{problem}; the one test before that is read"),
-                    _ => format!("{problem}; the {read} tests before that are read"),
+                    _ => format!("{problem}; the {read} tests before it were read"),
                 },
             );
         }

@@ -153,7 +153,7 @@ fn a_report_whose_writer_was_stopped_is_read_up_to_there_and_says_so() {
     }
     let results = junit("<testsuite><testcase name='a'/><testcase name='b'/><testcase");
     assert_eq!(results.tests.len(), 2);
-    assert!(results.remarks[0].text.ends_with("the 2 tests before that are read"), "{:?}", results.remarks);
+    assert!(results.remarks[0].text.ends_with("the 2 tests before it were read"), "{:?}", results.remarks);
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(crate) async fn make(store: &Store, repo: RepoId) -> Result<DeployKey, Reque
     let url = repo.clone_url.parse::<CloneUrl>().map_err(|error| RequestError::unusable(error.to_string()))?;
     if !url.is_ssh() {
         let why = format!(
-            "{} is cloned from {url}, which takes no ssh key: give it the address for ssh first, such as `git@host:{}.git`",
+            "{} is cloned from {url}, which does not use SSH: set its SSH clone URL first, such as `git@host:{}.git`",
             repo.name, repo.name
         );
         return Err(RequestError::unusable(why));

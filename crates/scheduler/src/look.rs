@@ -81,7 +81,7 @@ pub(crate) async fn run(store: Store, planner: Planner, every: Duration, shutdow
                 repo_tasks.start(repo, async move {
                     let looked = catch_panic(look_by_itself(&store, &planner, repo)).await.unwrap_or_else(Err);
                     if let Err(reason) = &looked {
-                        tracing::warn!(%repo, reason, "a repository cannot be looked at");
+                        tracing::warn!(%repo, reason, "a repository cannot be checked");
                     }
                     // The receiver goes with this task.
                     let _ = ended.send((repo, looked.is_ok())).await;
@@ -116,7 +116,7 @@ async fn update(store: &Store, due: &mut HashMap<RepoId, Due>) {
                 due.entry(repo).or_insert_with(|| Due { at: Instant::now(), failures: 0 });
             }
         }
-        Err(error) => tracing::error!(%error, "cannot see which repositories there are"),
+        Err(error) => tracing::error!(%error, "cannot list the repositories"),
     }
 }
 
@@ -199,7 +199,7 @@ async fn finish(
             Taken::New(id) | Taken::Waits(id) | Taken::Failed(id) => id,
         };
         if let Taken::New(_) = taken {
-            tracing::info!(repo = repo.name, git_ref, after, %delivery, "no webhook told of a push");
+            tracing::info!(repo = repo.name, git_ref, after, %delivery, "no webhook reported a push");
         }
         FoundPush { git_ref, before, after, delivery }
     });

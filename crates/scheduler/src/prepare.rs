@@ -251,7 +251,7 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
     };
     // Strangers do not decide what runs here: a fork's pull request is built by the files of its target branch.
     let files_of = target.as_ref().filter(|_| stranger::brings(&event)).unwrap_or(&commit);
-    let by_option = origin.skip.map(|option| What::Nothing(format!("the push option `{option}` says so")));
+    let by_option = origin.skip.map(|option| What::Nothing(format!("the push option `{option}` was given")));
     let by_message = || {
         skip::skip_words(&event)
             .map(|words| What::Nothing(format!("the commit message of {} says `{words}`", &commit.as_str()[..10])))

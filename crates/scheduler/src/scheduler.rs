@@ -190,7 +190,7 @@ impl Scheduler {
         self.request(|done| Request::CancelJob { job, by, done }).await
     }
 
-    /// Approves a job that waits for approval.
+    /// Approves a job that is awaiting approval.
     pub async fn approve_job(&self, job: JobId, by: Actor) -> Result<(), RequestError> {
         self.request(|done| Request::Approve { job, by, done }).await.map_err(as_conflict)
     }
@@ -200,7 +200,7 @@ impl Scheduler {
         self.request(|done| Request::ApproveBuild { build, by, done }).await.map_err(as_conflict)
     }
 
-    /// Declines a job that waits for approval, which ends it.
+    /// Declines a job that is awaiting approval, which ends it.
     pub async fn decline_job(&self, job: JobId, by: Actor) -> Result<(), RequestError> {
         self.request(|done| Request::Decline { job, by, done }).await.map_err(as_conflict)
     }

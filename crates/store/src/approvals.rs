@@ -15,7 +15,7 @@ pub async fn approve(tx: &mut WriteTx, job: JobId, by: &Actor, now: Timestamp) -
     record_approvals(tx, &effects, by, now).await.map(drop)
 }
 
-/// Approves every job of a build that waits for approval, and the commit of a stranger's build for the jobs that come
+/// Approves every job of a build that is awaiting approval, and the commit of a stranger's build for the jobs that come
 /// later. Returns how many jobs that are. [`StoreError::Conflict`] if no job asks.
 pub async fn approve_build(tx: &mut WriteTx, build: BuildId, by: &Actor, now: Timestamp) -> Result<usize, StoreError> {
     let effects = handle(tx, QueueEvent::BuildApproved { build }, now).await?;

@@ -127,7 +127,7 @@ pub async fn set(
         }
     };
     if before.is_none() && i64::try_from(all.len()).unwrap_or(i64::MAX) >= MAX_COUNT {
-        return Err(StoreError::Conflict(format!("there are {MAX_COUNT} connections: remove some first")));
+        return Err(StoreError::Conflict(format!("there are already {MAX_COUNT} connections: remove some first")));
     }
     let connection = Connection {
         id: before.map_or_else(ConnectionId::new, |before| before.id),

@@ -47,7 +47,7 @@ impl Job {
                 return Err(failed("`name`", &format!("`{}`: {why}", shown.escape_debug())));
             }
             if all.iter().any(|(_, other)| (other.kind, &other.name) == (one.kind, &name)) {
-                return Err(failed("`name`", &format!("two artifacts are called `{shown}`")));
+                return Err(failed("`name`", &format!("two artifacts are named `{shown}`")));
             }
             let paths = one.paths.iter().map(|path| path.evaluate(values)).collect::<Result<Vec<_>, _>>();
             let paths = paths.map_err(|error| failed("`paths`", &error))?;
@@ -80,14 +80,12 @@ impl Job {
             match self.send_artifacts(&workspace, &files, until) {
                 Handed::Stored => {}
                 Handed::Canceled => {
-                    self.note_of_artifacts(
-                        "canceled while the job's artifacts were handed over: none is kept".to_owned(),
-                    );
+                    self.note_of_artifacts("canceled while artifacts were being saved: none was saved".to_owned());
                     end.result = JobResult::Canceled;
                     return;
                 }
                 Handed::TimeOver => {
-                    return self.give_up_artifacts(end, "nobody took the job's artifacts in time".to_owned());
+                    return self.give_up_artifacts(end, "saving the artifacts timed out".to_owned());
                 }
             }
         }
@@ -122,7 +120,7 @@ impl Job {
     }
 
     fn give_up_artifacts(&self, end: &mut JobEnd, why: String) {
-        self.note_of_artifacts(format!("the job's artifacts are not kept: {why}"));
+        self.note_of_artifacts(format!("the artifacts were not saved: {why}"));
         self.fail_for_artifacts(end, why);
     }
 
@@ -160,7 +158,7 @@ impl Job {
                         {
                             let path = files.get(left_out).map_or("", |file| file.announced.path.as_str());
                             self.note_of_artifacts(format!(
-                                "`{path}` changed while it was read, or cannot be read: it is left out of its artifact"
+                                "`{path}` changed while it was being read, or cannot be read: it is not in the artifact"
                             ));
                         }
                         self.runtime.spool.push_to_lane(session, &message);

@@ -139,7 +139,7 @@ pub(crate) async fn view(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     if !tickets.opens(&ticket, id, Timestamp::now()) {
-        return Err(ApiError::not_found("this address of an artifact's page has expired: open the page again"));
+        return Err(ApiError::not_found("this link has expired: open the page again"));
     }
     let mut response = send_file(&site.store, &find_page(&site, id, &path).await?, &headers).await?;
     let headers = response.headers_mut();

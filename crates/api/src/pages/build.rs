@@ -64,6 +64,8 @@ pub(crate) struct BuildPage {
     /// The forge's page of the pull request or of the commit, if the event has an address.
     url: Option<String>,
     commit_url: Option<String>,
+    /// The build that this one reruns; without a number if it was deleted.
+    earlier: Option<(BuildId, Option<u64>)>,
     standing: Standing,
     errors: Vec<Finding>,
     warnings: Vec<Finding>,
@@ -149,6 +151,10 @@ pub(crate) async fn show(
     let kept = artifacts::of_build(&site.store, id).await?;
     let name_of = |one: &artifacts::Artifact| listed.iter().find(|job| job.id == one.job).map(|job| job.name.clone());
     let (artifacts, more_artifacts) = artifact_list::rows(kept, name_of);
+    let earlier = match build.rerun_of {
+        Some(id) => Some((id, builds::get(&site.store, id).await?.map(|earlier| earlier.number))),
+        None => None,
+    };
     let has_failed = listed.iter().any(tail::has_failed);
     first_errors.truncate(FIRST_ERRORS);
     let asking = listed.iter().filter(|job| job.asks.is_some()).count();
@@ -173,6 +179,7 @@ pub(crate) async fn show(
         head: head.titled(title).status(standing.status),
         commit_url: url.clone().filter(|_| build.pull_request.is_none()),
         url,
+        earlier,
         standing,
         errors,
         warnings,

@@ -147,7 +147,7 @@ async fn repos_page(
 ) -> Result<ReposPage, ApiError> {
     visitor.caller.require(Action::ManageConnections, Object::Server)?;
     let connection = connections::get(&site.store, id).await?.ok_or_else(|| ApiError::no_such("connection"))?;
-    let head = Head::new(site, visitor, Place::Settings, format!("Repositories of {}", connection.name));
+    let head = Head::new(site, visitor, Place::Settings, format!("Repositories on {}", connection.name));
     let mut repos = match forges.reached_by(id).await {
         Ok(repos) => repos,
         Err(error) => {

@@ -76,7 +76,7 @@ impl NotificationsPage {
         [
             (NotificationEvent::Failure, "A build failed"),
             (NotificationEvent::Fixed, "A pipeline works again"),
-            (NotificationEvent::Approval, "A job waits for approval"),
+            (NotificationEvent::Approval, "A job awaiting approval"),
         ]
     }
 }

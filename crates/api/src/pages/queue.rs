@@ -80,7 +80,9 @@ pub(crate) async fn show(
     let of_all = visitor.caller.may(Action::SeeFigures, Object::Server);
     let counts = if of_all { Some(counts::get(&site.store).await?) } else { None };
     let visible = visitor.caller.visible();
-    let running = list_jobs(&site, &visible, &[Status::Running, Status::Canceling], counts.as_ref()).await?;
+    let mut running = list_jobs(&site, &visible, &[Status::Running, Status::Canceling], counts.as_ref()).await?;
+    // A job that starts is added at the end, and moves no other.
+    running.listed.sort_by_key(|job| job.claimed_at);
     let waiting = list_jobs(&site, &visible, &[Status::Queued, Status::Blocked], counts.as_ref()).await?;
     let head = head.titled(format!("Queue: {} running, {} waiting", running.all, waiting.all));
     Ok(Html(Queue {

@@ -6,7 +6,10 @@ use longshore_core::{
     rules::state::{JobEvent, Transition, next},
 };
 
-use super::{pauses::Pauses, tail::is_failure};
+use super::{
+    pauses::Pauses,
+    tail::{has_failed, is_failure},
+};
 use crate::views::{BuildView, JobView};
 
 /// How long a wait before the first job must be to be shown.
@@ -31,7 +34,7 @@ pub(super) struct Waits {
     pub(super) reason: String,
 }
 
-/// Why the build ended as it did.
+/// Why the build ended as it did, or what has failed so far.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Note {
     pub(super) bad: bool,
@@ -102,10 +105,28 @@ fn note(build: &BuildView, jobs: &[JobView]) -> Option<Note> {
         return Some(Note { bad: false, text: cancel_note(jobs) });
     }
     let says_itself = build.diagnostics.iter().any(|finding| finding.severity == Severity::Error);
-    if !build.status.is_final() || says_itself {
+    if !build.status.is_final() {
+        return failed_so_far(jobs);
+    }
+    if says_itself {
         return None;
     }
     Some(Note { bad: is_failure(build.status), text: build.reason.clone()? })
+}
+
+/// Names the jobs that have failed, as the build's reason does at its end.
+fn failed_so_far(jobs: &[JobView]) -> Option<Note> {
+    let failed: Vec<String> = jobs
+        .iter()
+        .filter(|job| has_failed(job))
+        .map(|job| format!("{}: {}", job.name, job.reason.as_deref().unwrap_or(job.status.word())))
+        .collect();
+    let named = failed.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
+    match failed.len() {
+        0 => None,
+        1..=NAMED => Some(Note { bad: true, text: named }),
+        all => Some(Note { bad: true, text: format!("{named}; and {} more", all - NAMED) }),
+    }
 }
 
 /// Returns what a cancel interrupted.

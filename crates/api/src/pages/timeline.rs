@@ -139,7 +139,11 @@ impl Timeline {
         });
         let sum = match (grows, build.started_at.filter(|_| !waits), usual_ms) {
             (false, ..) if pauses.total_ms() > 0 => {
-                format!("{} total, and {} awaiting approval", human_duration(so_far), human_duration(pauses.total_ms()))
+                format!(
+                    "{} total, plus {} awaiting approval",
+                    human_duration(so_far),
+                    human_duration(pauses.total_ms())
+                )
             }
             (false, ..) => format!("{} total", human_duration(so_far)),
             (true, Some(from), Some(usual)) => {

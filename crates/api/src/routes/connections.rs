@@ -56,7 +56,7 @@ pub(crate) struct AddConnection {
     url: String,
     /// Never shown again
     token: String,
-    /// The name of the connection; its kind if not given
+    /// The connection's name; by default its kind
     name: Option<String>,
 }
 

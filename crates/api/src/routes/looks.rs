@@ -1,4 +1,4 @@
-//! Looks at a repository for pushes that no webhook told of.
+//! Looks at a repository for pushes that no webhook reported.
 
 use axum::{Json, extract::State};
 use longshore_core::{
@@ -21,13 +21,13 @@ use crate::{
 pub(crate) struct LookView {
     /// The branches and tags that the git host has.
     refs: usize,
-    /// The pushes that no webhook told of, each now a delivery that becomes its build.
+    /// The pushes that no webhook reported, each now a delivery that becomes its build.
     found: Vec<FoundPushView>,
     /// More of them than one look takes in, which are not built.
     left_out: usize,
 }
 
-/// A push that no webhook told of.
+/// A push that no webhook reported.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FoundPushView {
     #[serde(rename = "ref")]
@@ -48,8 +48,8 @@ impl From<FoundPush> for FoundPushView {
 
 /// Looks at a repository now
 ///
-/// Compares its branches and tags with what webhooks told. What none told of is built, marked as `found`. The server
-/// does that by itself once in a while.
+/// Compares its branches and tags with what webhooks reported. What none reported is built, marked as `found`. The server
+/// does that by itself from time to time.
 #[utoipa::path(
     post, path = "/api/v1/repos/{repo}/look", tag = "hooks", security(("token" = ["build"])),
     params(("repo" = String, Path, description = "The repository's id")),

@@ -65,7 +65,7 @@ pub(crate) struct RepoView {
     /// The repositories on the same host that the clone address's credentials are used for when they are submodules: `owner/name`, or
     /// `owner/*`
     submodules: Vec<String>,
-    /// When its branches and tags were last looked at for pushes that no webhook told of.
+    /// When its branches and tags were last looked at for pushes that no webhook reported.
     #[schema(value_type = Option<String>, format = DateTime)]
     looked_at: Option<Timestamp>,
     /// Why that was not possible since. Right after the repository was registered: why it cannot be fetched.

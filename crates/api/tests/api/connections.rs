@@ -54,7 +54,7 @@ async fn a_token_or_an_address_that_does_not_work_is_refused_with_what_is_wrong(
         (answer.status, answer.error())
     };
     let (status, why) = refused("gitea", &forge.url(), "wrong-token-012345").await;
-    assert!(status == 422 && why.contains("refuses the token") && !why.contains("wrong-token"), "{status} {why}");
+    assert!(status == 422 && why.contains("rejected the token") && !why.contains("wrong-token"), "{status} {why}");
     forge.state().scopes = vec!["read:user", "read:repository"];
     let (status, why) = refused("gitea", &forge.url(), TOKEN).await;
     assert!(status == 422 && why.contains("`repository: read and write`"), "{status} {why}");
@@ -124,7 +124,7 @@ async fn what_cannot_be_set_up_whole_is_not_registered() {
     assert!(status == 422 && answer.to_string().contains("repository `team/nothing`"), "{answer}");
     forge.state().repos[0].admin = false;
     let (status, answer) = register(&world, "team/app").await;
-    assert!(status == 422 && answer.to_string().contains("administer"), "{answer}");
+    assert!(status == 422 && answer.to_string().contains("is not an admin of"), "{answer}");
     for name in ["../team/app", "team/app?x", "team/..", ""] {
         assert_eq!(register(&world, name).await.0, 400, "{name}");
     }
@@ -241,7 +241,7 @@ async fn a_repository_that_was_registered_by_hand_is_attached_with_webhook_and_t
     let mirror = add("mirror", "https://mirror.example/x.git").await;
     assert_eq!(attach(&mirror, json!({ "connection": "gitea" })).await.0, 422, "no repository is called `mirror`");
     let (status, taken) = attach(&mirror, json!({ "connection": "gitea", "name": "team/app" })).await;
-    assert!(status == 409 && taken.to_string().contains("registered already"), "{taken}");
+    assert!(status == 409 && taken.to_string().contains("already registered"), "{taken}");
     assert_eq!(of_store(&mirror).await.connection, None);
     let (status, attached) = attach(&mirror, json!({ "connection": "gitea", "name": "team/other" })).await;
     assert_eq!((status, &attached["forge"]), (200, &json!("gitea")), "{attached}");
@@ -267,7 +267,7 @@ async fn a_repository_that_cannot_be_attached_whole_stays_as_it_was() {
     }
     forge.state().repos[0].admin = false;
     let (status, why) = attach(body.clone()).await;
-    assert!(status == 422 && why.contains("administer"), "{why}");
+    assert!(status == 422 && why.contains("is not an admin of"), "{why}");
     forge.state().repos[0].admin = true;
     forge.state().scopes = vec!["read:user", "read:repository"];
     assert_eq!(attach(body.clone()).await.0, 422);

@@ -133,7 +133,7 @@ async fn coverage_and_annotations_are_answered_with_their_places() {
     assert_eq!((&answer["items"][0]["message"], &answer["next"]), (&"beware".into(), &serde_json::Value::Null));
 
     let page_of_build = page(&world, &format!("/builds/{}", now.id)).await;
-    for words in ["75.00 %", "+25.00", "against #1", "a.c</bdi>:2:3", "broken"] {
+    for words in ["75.00 %", "+25.00", "compared with #1", "a.c</bdi>:2:3", "broken"] {
         assert!(page_of_build.text().contains(words), "{words}: {}", page_of_build.text());
     }
     let coverage = page(&world, &format!("/builds/{}/coverage", now.id)).await;
@@ -151,7 +151,7 @@ async fn a_builds_page_shows_failures_with_their_output_as_text() {
     assert!(answer.text().contains("<pre>assert 1 == 2</pre>"), "{}", answer.text());
     assert!(answer.text().contains("divides &lt;by&gt; 0"), "{}", answer.text());
     let all = page(&world, &format!("/builds/{}/tests", red.id)).await;
-    assert!(all.text().contains("adds") && all.text().contains("1 failed"), "{}", all.text());
+    assert!(all.text().contains("adds") && all.text().contains("Failed 1"), "{}", all.text());
     let listed = world.get(&format!("/api/v1/builds/{}/tests", red.id)).await.json();
     let history = page(&world, &format!("/tests/{}", listed["items"][0]["id"].as_str().unwrap())).await;
     assert!(history.text().contains("#1</a>") && history.text().contains("st failed"), "{}", history.text());

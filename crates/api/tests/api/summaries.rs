@@ -70,7 +70,7 @@ async fn long_summaries_of_many_jobs_fit_into_the_pages_and_what_is_left_out_is_
     }
     let of_build = page(&world, &format!("/builds/{}", build.id)).await;
     assert!(of_build.body.len() < 60 << 10, "{} bytes", of_build.body.len());
-    assert!(of_build.text().contains("more on their jobs"), "{}", of_build.text());
+    assert!(of_build.text().contains("more on the pages of their jobs"), "{}", of_build.text());
     let of_job = page(&world, &format!("/jobs/{}", last.unwrap())).await;
     assert!(of_job.body.len() < 60 << 10, "{} bytes", of_job.body.len());
     assert!(of_job.text().contains("Continues in the") && of_job.text().contains("id=\"L1\""), "{}", of_job.text());

@@ -209,7 +209,7 @@ async fn an_entry_whose_volume_is_gone_is_forgotten_and_the_job_begins_empty() {
     let (request, told) = with(vec![cache(&["one", "two"], Some(found))]);
     let (outcome, journal) = world.run(request.clone()).await;
     assert_eq!(outcome, Outcome::Success);
-    assert!(journal.notes().contains("begins empty"), "{}", journal.notes());
+    assert!(journal.notes().contains("starts empty"), "{}", journal.notes());
     assert!(world.engine.mounts(request.attempt_id()).iter().all(|(volume, _)| !volume.ends_with("-view")));
     world.executor.settled().await;
     assert_eq!(told.all()[0], "lost 0");
@@ -223,7 +223,7 @@ async fn an_engine_without_overlays_copies_an_entry() {
     let found = entry(&world.engine, "older", &[&["a"]]);
     let (request, told) = with(vec![cache(&["target"], Some(found))]);
     let (_, journal) = world.run(request.clone()).await;
-    assert!(journal.notes().contains("copied, because this engine has no overlays"), "{}", journal.notes());
+    assert!(journal.notes().contains("copied (this engine has no overlays)"), "{}", journal.notes());
     world.executor.settled().await;
     let own = &world.engine.mounts(request.attempt_id())[0].0;
     assert_eq!(world.engine.tools(), [format!("copy a {own}")]);

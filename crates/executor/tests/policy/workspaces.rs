@@ -52,7 +52,7 @@ async fn a_workspace_that_is_gone_is_said_and_nothing_is_started() {
     let missing = job().attempt_id();
     let (outcome, _) = world.run(on(&[missing], false)).await;
     assert!(
-        matches!(&outcome, Outcome::Error { kind: ErrorKind::Lost, message } if message.contains("there is no workspace of `build`")),
+        matches!(&outcome, Outcome::Error { kind: ErrorKind::Lost, message } if message.contains("the workspace of `build` is not on the engine")),
         "{outcome:?}"
     );
     assert_eq!(world.engine.calls(Verb::Create), 0);

@@ -63,10 +63,17 @@ const BEGINNINGS: [(&[u8], MarkKind); 13] = [
     (b"WARN ", MarkKind::Warning),
 ];
 
-/// `file.c:3:5: error: …`, as compilers print it, and a panic.
-static WITHIN: LazyLock<[(Finder<'static>, MarkKind); 3]> = LazyLock::new(|| {
+/// More than the longest of [`COMMANDS`] and [`BEGINNINGS`].
+const BEGINNING: usize = 16;
+
+/// `file.c:3:5: error: …`, as compilers print it, plain and in red (GCC puts `ESC [ K` behind each colour), and a panic.
+static WITHIN: LazyLock<[(Finder<'static>, MarkKind); 7]> = LazyLock::new(|| {
     [
         (Finder::new(": error"), MarkKind::Error),
+        (Finder::new("31merror"), MarkKind::Error),
+        (Finder::new("91merror"), MarkKind::Error),
+        (Finder::new("\x1b[Kerror: "), MarkKind::Error),
+        (Finder::new("\x1b[Kfatal error: "), MarkKind::Error),
         (Finder::new("' panicked at "), MarkKind::Error),
         (Finder::new(": warning: "), MarkKind::Warning),
     ]
@@ -84,8 +91,9 @@ pub(super) fn may_tell_within(bytes: &[u8]) -> bool {
 #[must_use]
 pub(super) fn mark_of(line: &[u8], within: bool) -> Option<MarkKind> {
     let line = &line[..line.len().min(LOOKED_AT)];
+    let mut plain = [0; BEGINNING];
     let start = match line.first()? {
-        b'\x1b' | b' ' => without_colours(line),
+        b'\x1b' | b' ' => plain_beginning(line, &mut plain),
         _ => line,
     };
     let found = match start.first()? {
@@ -98,6 +106,26 @@ pub(super) fn mark_of(line: &[u8], within: bool) -> Option<MarkKind> {
         None if within => WITHIN.iter().find(|(finder, _)| finder.find(line).is_some()).map(|(_, kind)| *kind),
         None => None,
     }
+}
+
+/// Copies the first bytes of a line, without the blanks at its beginning and without colours: `error` is often printed in
+/// another one than the colon behind it.
+fn plain_beginning<'a>(line: &[u8], plain: &'a mut [u8; BEGINNING]) -> &'a [u8] {
+    let (mut rest, mut count) = (without_colours(line), 0);
+    while let ([byte, after @ ..], true) = (rest, count < BEGINNING) {
+        let escape = rest.strip_prefix(b"\x1b[").and_then(|code| {
+            let end = code.iter().position(|byte| (0x40..=0x7e).contains(byte))?;
+            code.get(end + 1..)
+        });
+        if let Some(behind) = escape {
+            rest = behind;
+            continue;
+        }
+        plain[count] = *byte;
+        count += 1;
+        rest = after;
+    }
+    &plain[..count]
 }
 
 /// Skips the colours and blanks at a line's beginning.
@@ -137,7 +165,11 @@ mod tests {
         for line in [
             "error: could not compile",
             "error[E0425]: no such thing",
-            "\x1b[0m\x1b[1m\x1b[31merror\x1b[0m: no".replace("error\x1b[0m", "error").as_str(),
+            "\x1b[0m\x1b[1m\x1b[31merror\x1b[0m: no",
+            "\x1b[0m\x1b[1m\x1b[38;5;9merror\x1b[0m\x1b[0m\x1b[1m: could not compile `app`",
+            "\x1b[01m\x1b[Kmain.c:3:5:\x1b[m\x1b[K \x1b[01;31m\x1b[Kerror: \x1b[m\x1b[Kexpected ';'",
+            "\x1b[1mmain.c:3:5: \x1b[0m\x1b[0;1;31merror: \x1b[0mexpected ';'",
+            "src/a.ts:1:7 - \x1b[91merror\x1b[0m\x1b[90m TS2322: \x1b[0mno",
             "  ::error file=a.c::broken",
             "##[error]broken",
             "main.c:3:5: error: expected ';'",
@@ -148,7 +180,9 @@ mod tests {
         assert_eq!(mark("::group::Install"), Some(MarkKind::Group));
         assert_eq!(mark("::endgroup::"), Some(MarkKind::EndGroup));
         assert_eq!(mark("warning: unused"), Some(MarkKind::Warning));
-        for line in ["no error here", "terror: x", "0 errors", "", "\x1b[", "errors: 0"] {
+        for line in
+            ["no error here", "terror: x", "0 errors", "", "\x1b[", "errors: 0", " \x1b[1", "\x1b[1me\x1b[0mrrors: 0"]
+        {
             assert_eq!(mark(line), None, "{line}");
         }
     }

@@ -71,7 +71,7 @@ pub(crate) enum Repo {
         /// The clone address: http, https or ssh. Not needed with --connection
         #[arg(required_unless_present = "connection", conflicts_with = "connection")]
         clone_url: Option<String>,
-        /// A connection that has access to it: its name, kind, address or id. The server sets up the webhook itself
+        /// A connection with access to it: its name, kind, address or ID; the server then sets up the webhook
         #[arg(long, value_name = "CONNECTION")]
         connection: Option<String>,
         /// git, github, gitea, forgejo, gitlab, bitbucket or gogs
@@ -88,24 +88,24 @@ pub(crate) enum Repo {
         /// The repository's name or ID
         repo: String,
     },
-    /// Attach a repository to a connection: the server sets up its webhook and reports statuses to the forge
+    /// Use a connection for a repository: the server sets up its webhook and reports commit statuses
     Connect {
         /// The repository's name or ID
         repo: String,
-        /// The connection: its name, kind, address or id
+        /// The connection's name, kind, address or ID
         connection: String,
-        /// The repository's name at the forge; by default where it is cloned from
+        /// The repository's name on the forge; by default taken from the clone URL
         #[arg(long)]
         name: Option<String>,
     },
-    /// Show the public ssh key that a repository is fetched with; make one if it has none
+    /// Show the public key of a repository's deploy key; create one if there is none
     Key {
         /// The repository's name or ID
         repo: String,
-        /// Make a new one, and pin the keys that the host shows now
+        /// Create a new one, and trust the keys that the host shows now
         #[arg(long, conflicts_with = "remove")]
         new: bool,
-        /// Remove it: the server's own ssh keys are used then
+        /// Remove it; the server's own SSH keys are used instead
         #[arg(long)]
         remove: bool,
     },
@@ -135,18 +135,18 @@ pub(crate) enum Repo {
         /// The repository's name or ID
         repo: String,
     },
-    /// Grant a repository's jobs Docker: a guarded API, or the engine's own socket
+    /// Let a repository's jobs use Docker: a guarded API, or the host's socket
     #[command(group = clap::ArgGroup::new("grant").required(true))]
     Docker {
         /// The repository's name or ID
         repo: String,
-        /// Branch whose jobs get a guarded API with `docker: true` (glob; `refs/tags/v*` for tags); repeatable
+        /// Branch whose jobs get a guarded API with `docker: true` (glob; `refs/tags/v*` for tags); can be repeated
         #[arg(long = "branch", value_name = "GLOB", group = "grant")]
         branches: Vec<String>,
-        /// Also allow `docker: raw`: the engine's own socket, which is root on its host
+        /// Also allow `docker: raw`: the host's socket, which is root on the host
         #[arg(long, group = "grant")]
         raw: bool,
-        /// Allow no job Docker
+        /// Do not let jobs use Docker
         #[arg(long, group = "grant")]
         none: bool,
     },
@@ -162,27 +162,27 @@ pub(crate) enum Repo {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Artifact {
-    /// The artifacts of a build's jobs
+    /// List the artifacts of a build's jobs
     List {
-        /// `repo#number` or the build's id
+        /// `repo#number` or the build's ID
         build: String,
     },
     /// Download an artifact
     Get {
-        /// `repo#number` or the build's id
+        /// `repo#number` or the build's ID
         build: String,
         /// The artifact's name
         name: String,
-        /// Of this job, where several left an artifact of that name
+        /// The job, if several have an artifact of that name
         #[arg(long)]
         job: Option<String>,
         /// Only this file
         #[arg(long, conflicts_with = "zip")]
         path: Option<String>,
-        /// Folder for the files; the artifact's name by default
+        /// Folder for the files; by default the artifact's name
         #[arg(long, short, value_name = "DIR")]
         output: Option<PathBuf>,
-        /// All files as one zip instead; `-` is standard output
+        /// Download one zip instead; `-` for standard output
         #[arg(long, value_name = "FILE", conflicts_with = "output")]
         zip: Option<PathBuf>,
     },
@@ -227,7 +227,7 @@ pub(crate) enum Build {
         /// Only `failed`, `passed` or `skipped`
         #[arg(long, value_parser = ["failed", "passed", "skipped"])]
         status: Option<String>,
-        /// At most this many; with their output as JSON
+        /// Maximum number of tests
         #[arg(long, default_value_t = 50)]
         limit: u32,
     },
@@ -368,26 +368,26 @@ pub(crate) enum Cache {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Connection {
-    /// Connect a forge, or replace the token of a connection. Reads the token from standard input
+    /// Connect a forge, or replace a connection's token; the token is read from standard input
     Add {
-        /// The kind of forge: github, gitea or forgejo
+        /// github, gitea, forgejo, gitlab, bitbucket or gogs
         kind: String,
         /// The forge's address in a browser, such as `https://forge.example`
         address: String,
-        /// The name of the connection; its kind if not given
+        /// The connection's name; by default its kind
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
     },
-    /// List the connections. Tokens are never shown
+    /// List connections; tokens are never shown
     List,
     /// List the repositories that a connection has access to
     Repos {
-        /// Its name, kind, address or id
+        /// The connection's name, kind, address or ID
         connection: String,
     },
     /// Remove a connection that no repository uses
     Remove {
-        /// Its name, kind, address or id
+        /// The connection's name, kind, address or ID
         connection: String,
     },
 }

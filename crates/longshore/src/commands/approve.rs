@@ -1,4 +1,4 @@
-//! `longshore approve` and `longshore decline`: answer a job that waits for approval.
+//! `longshore approve` and `longshore decline`: answer a job that is awaiting approval.
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -53,7 +53,7 @@ pub(super) fn job_of<'b>(build: &'b Value, name: &str) -> anyhow::Result<&'b Val
         .ok_or_else(|| Ended::new(1, format!("build #{} has no job `{name}`", build["number"])).into())
 }
 
-/// Finds a job by its id or by `repo#number/job`; `repo#number` means the one job that waits for approval.
+/// Finds a job by its id or by `repo#number/job`; `repo#number` means the one job that is awaiting approval.
 fn find(client: &Client, job: &str) -> anyhow::Result<Value> {
     let Some((repo, rest)) = job.split_once('#') else {
         if !repo::looks_like_an_id(job) {

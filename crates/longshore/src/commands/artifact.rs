@@ -79,13 +79,16 @@ fn find(client: &Client, build: &Value, name: &str, job: Option<&str>) -> anyhow
         [one] => Ok((*one).clone()),
         [] => {
             let names: Vec<String> = all.iter().map(|artifact| format!("`{}`", text(artifact, "name"))).collect();
-            let has = if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) };
-            Err(Ended::new(1, format!("no artifact `{name}` in build #{}: {has}", build["number"])).into())
+            let has = if names.is_empty() {
+                "it has no artifacts".to_owned()
+            } else {
+                format!("it has {}", names.join(", "))
+            };
+            Err(Ended::new(1, format!("build #{} has no artifact `{name}`: {has}", build["number"])).into())
         }
         several => {
             let jobs: Vec<String> = several.iter().map(|artifact| format!("`{}`", job_name(build, artifact))).collect();
-            let message =
-                format!("several jobs left an artifact `{name}`: name one with --job, of {}", jobs.join(", "));
+            let message = format!("several jobs have an artifact `{name}`: choose one with --job: {}", jobs.join(", "));
             Err(Ended::new(2, message).into())
         }
     }
@@ -137,7 +140,7 @@ fn get_files(client: &Client, artifact: &Value, only: Option<&str>, folder: &Pat
 fn get_file(client: &Client, id: &str, file: &Value, folder: &Path) -> anyhow::Result<()> {
     let path = text(file, "path");
     if let Some(why) = artifact::check_path(&path) {
-        return Err(Ended::new(1, format!("the server names a path that cannot be written: {path:?}: {why}")).into());
+        return Err(Ended::new(1, format!("the server sent a path that cannot be written: {path:?}: {why}")).into());
     }
     let target = folder.join(&path);
     let failed = || format!("{} cannot be written", target.display());
@@ -148,7 +151,7 @@ fn get_file(client: &Client, id: &str, file: &Value, folder: &Path) -> anyhow::R
     let mut out = Hashing { file: half.reopen().with_context(failed)?, hash: Sha256::new() };
     client.copy(&format!("/api/v1/artifacts/{id}/files/{}", repo::query_value(&path).replace("%2F", "/")), &mut out)?;
     if hex::encode(out.hash.finalize()) != text(file, "sha256") {
-        return Err(Ended::new(1, format!("{path}: its bytes did not arrive whole; try again")).into());
+        return Err(Ended::new(1, format!("{path}: the download is incomplete; try again")).into());
     }
     fs::set_permissions(half.path(), std::os::unix::fs::PermissionsExt::from_mode(mode)).with_context(failed)?;
     half.persist(&target).with_context(failed)?;

@@ -12,6 +12,6 @@ pub(crate) fn run(args: Audit) -> super::Result {
     let log = std::fs::read_to_string(&file)
         .map_err(|error| Ended::new(2, format!("{} cannot be read: {error}", file.display())))?;
     let chain = audit::verify(&log).map_err(|broken| Ended::new(1, format!("{}: {broken}", file.display())))?;
-    writeln!(std::io::stdout(), "ok: {} entries; the last one's hash is {}", chain.number, chain.hash)?;
+    writeln!(std::io::stdout(), "ok: {} entries; hash of the last entry: {}", chain.number, chain.hash)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -95,13 +95,13 @@ fn print_summary(backup: &Backup, path: Option<&Path>, as_json: bool) -> anyhow:
     if manifest.secrets {
         writeln!(
             err,
-            "It opens everything that the server may open: the key of secrets, tokens, webhooks' secrets. Keep it as you keep those \
-             (`--without-secrets` leaves out the key and the admin token)."
+            "It contains the encryption key, tokens and webhook secrets: protect it as you protect those (`--without-secrets` leaves \
+             out the key and the admin token)."
         )?;
     } else {
         writeln!(
             err,
-            "The key of secrets (secrets.key) is not in it: without a copy of that, secrets have to be set again."
+            "The encryption key (secrets.key) is not in it: without a copy of the key, secrets have to be set again."
         )?;
     }
     Ok(())

@@ -240,7 +240,9 @@ fn show(build: &Value, json: bool) -> super::Result {
         }
     }
     for job in build["jobs"].as_array().into_iter().flatten() {
-        writeln!(out, "\n{:<10} {}  {}", table::status(job), text(job, "name"), text(job, "reason"))?;
+        let parts = [text(job, "name"), duration(job), text(job, "reason")];
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        writeln!(out, "\n{:<10} {}", table::status(job), parts.join("  "))?;
         for (what, key) in [("approved", "approved_by"), ("declined", "declined_by"), ("canceled", "canceled_by")] {
             if !job[key].is_null() {
                 writeln!(out, "  {what} by {}", describe_act(&job[key]))?;
@@ -262,7 +264,7 @@ fn describe_act(done: &Value) -> String {
         (_, "schedule") => "its schedule".to_owned(),
         ("", "event") => "a webhook".to_owned(),
         ("", _) => "somebody".to_owned(),
-        (name, "event") => format!("{name}, at the forge"),
+        (name, "event") => format!("{name}, on the forge"),
         (name, "session") => format!("{name}, in a browser"),
         (name, _) => name.to_owned(),
     };

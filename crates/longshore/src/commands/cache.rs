@@ -40,7 +40,7 @@ pub(crate) fn run(args: Remote<Cache>) -> super::Result {
             let chosen: Vec<&Value> = items(&found).iter().filter(named).collect();
             if chosen.is_empty() && !all {
                 let name = cache.unwrap_or_default();
-                let message = format!("{repo} has no cache `{name}`; `longshore cache list {repo}` lists them");
+                let message = format!("{repo} has no cache `{name}`; see `longshore cache list {repo}`");
                 return Err(Ended::new(1, message).into());
             }
             for entry in &chosen {

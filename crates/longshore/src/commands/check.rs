@@ -33,7 +33,7 @@ fn print_report(report: &Report) -> anyhow::Result<()> {
     let found: u64 = report.counts.values().sum();
     if found > report.findings.len() as u64 {
         let counts: Vec<String> = report.counts.iter().map(|(code, count)| format!("{count} {code}")).collect();
-        writeln!(out, "and more; in all: {}", counts.join(", "))?;
+        writeln!(out, "and more; total: {}", counts.join(", "))?;
     }
     let (builds, jobs, logs) = (report.builds, report.jobs, report.logs);
     let mib = report.log_bytes.div_ceil(1 << 20);

@@ -27,7 +27,7 @@ pub(crate) fn run(args: Remote<Connection>) -> super::Result {
                 print_json(&connection)?;
             } else {
                 let [name, url, account] = ["name", "url", "account"].map(|key| text(&connection, key));
-                writeln!(std::io::stdout(), "{url} is connected as {name}, by the account {account}.")?;
+                writeln!(std::io::stdout(), "Connected {url} as {name} with the account {account}.")?;
             }
         }
         Connection::List => {
@@ -49,7 +49,7 @@ pub(crate) fn run(args: Remote<Connection>) -> super::Result {
                     let what = match (repo["repo"].is_string(), repo["admin"] == true) {
                         (true, _) => "registered",
                         (false, true) => "",
-                        (false, false) => "not an administrator",
+                        (false, false) => "not an admin",
                     };
                     [text(repo, "name"), text(repo, "default_branch"), what.to_owned()]
                 };
@@ -62,7 +62,7 @@ pub(crate) fn run(args: Remote<Connection>) -> super::Result {
             if json {
                 print_json(&answer)?;
             } else {
-                writeln!(std::io::stdout(), "The connection {connection} is removed.")?;
+                writeln!(std::io::stdout(), "Removed the connection {connection}.")?;
             }
         }
     }
@@ -83,6 +83,6 @@ fn find(client: &Client, word: &str) -> anyhow::Result<String> {
             return Ok(text(one, "id"));
         }
     }
-    let message = format!("no connection `{word}` here, or more than one; `longshore connection list` shows them");
+    let message = format!("no connection `{word}`, or more than one; see `longshore connection list`");
     Err(Ended::new(1, message).into())
 }

@@ -64,7 +64,7 @@ fn folder(args: &Convert) -> super::Result {
     let root = repository_of(&args.file);
     let made = convert::convert_all(language, &files, &|path| file_of(root.as_deref(), path));
     if let Some(folder) = &args.output {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
     let mut sound = true;
     for one in &made {
@@ -128,12 +128,12 @@ fn sources(args: &Convert) -> anyhow::Result<(Language, Vec<SourceFile>)> {
     }
     let Some((first, _)) = found.first() else {
         return Err(
-            Ended::new(2, format!("{}: there is no pipeline file of another system", args.file.display())).into()
+            Ended::new(2, format!("{}: no pipeline file of another CI system found", args.file.display())).into()
         );
     };
     let first = *first;
     if let Some((other, _)) = found.iter().find(|(of, _)| *of != first) {
-        let message = format!("it has files of {} and of {}: say which with --from", first.as_str(), other.as_str());
+        let message = format!("it has files of {} and {}: choose one with --from", first.as_str(), other.as_str());
         return Err(Ended::new(2, format!("{}: {message}", args.file.display())).into());
     }
     Ok((first, found.into_iter().map(|(_, file)| file).collect()))

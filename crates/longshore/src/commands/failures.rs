@@ -22,7 +22,7 @@ pub(super) fn write(out: &mut impl Write, failed: &[FailedJob]) -> std::io::Resu
     for job in failed.iter().take(NAMED) {
         match &job.error {
             Some((line, text)) => writeln!(out, "\n{}, line {line}: {}", one_line(&job.name), one_line(text))?,
-            None => writeln!(out, "\n{}: no line of its log is marked as an error", one_line(&job.name))?,
+            None => writeln!(out, "\n{}: no error was found in its log", one_line(&job.name))?,
         }
         writeln!(out, "  run it again: {}", job.again)?;
     }
@@ -57,8 +57,8 @@ mod tests {
         write(&mut out, &jobs).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "\nlint, line 12: error: \u{fffd}x\n  run it again: longshore run --job lint\n\ntest (a, b): no line of its log is \
-             marked as an error\n  run it again: longshore run --job 'test (a, b)'\n"
+            "\nlint, line 12: error: \u{fffd}x\n  run it again: longshore run --job lint\n\ntest (a, b): no error was \
+             found in its log\n  run it again: longshore run --job 'test (a, b)'\n"
         );
         assert_eq!(quoted("it's"), r"'it'\''s'");
     }

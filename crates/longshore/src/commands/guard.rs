@@ -66,8 +66,8 @@ fn policy(args: &Guard) -> anyhow::Result<Policy> {
         return Ok(Policy::Server(ServerPolicy { instance: None, subnets, raw: args.raw, capabilities }));
     }
     let (text, origin) =
-        args.policy.read().map_err(|error| Ended::new(1, format!("the policy cannot be read: {error}")))?;
-    Ok(Policy::parse(&text).map_err(|error| Ended::new(1, format!("{origin} is no policy of a guard: {error}")))?)
+        args.policy.read().map_err(|error| Ended::new(1, format!("cannot read the policy: {error}")))?;
+    Ok(Policy::parse(&text).map_err(|error| Ended::new(1, format!("{origin} is not a guard policy: {error}")))?)
 }
 
 /// A server waits for its guard as it waits for an engine, and so the guard does.

@@ -23,10 +23,10 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
                 print_json(&repo)?;
             } else {
                 let mut out = std::io::stdout().lock();
-                writeln!(out, "{} is registered ({}).", text(&repo, "name"), text(&repo, "id"))?;
+                writeln!(out, "Registered {} ({}).", text(&repo, "name"), text(&repo, "id"))?;
                 writeln!(
                     out,
-                    "It is cloned from {}; its webhook calls {}.",
+                    "It is cloned from {}, and its webhook calls {}.",
                     text(&repo, "clone_url"),
                     text(&repo, "hook_url")
                 )?;
@@ -81,7 +81,7 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
                 print_json(&connected)?;
             } else {
                 let [name, url] = ["name", "clone_url"].map(|key| text(&connected, key));
-                writeln!(std::io::stdout(), "{name} is connected. It is cloned from {url}; its webhook is set up.")?;
+                writeln!(std::io::stdout(), "Connected {name}. It is cloned from {url}, and its webhook is set up.")?;
             }
         }
         Repo::Key { repo, new, remove } => {
@@ -90,7 +90,7 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
             if remove {
                 client.delete(&path)?;
                 if !args.server.json {
-                    writeln!(std::io::stdout(), "{} has no deploy key any more.", text(&repo, "name"))?;
+                    writeln!(std::io::stdout(), "Deleted the deploy key of {}.", text(&repo, "name"))?;
                 }
                 return Ok(ExitCode::SUCCESS);
             }
@@ -134,11 +134,11 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
             };
             let changed = client.patch(&format!("/api/v1/repos/{}", text(&repo, "id")), &json!({ "docker": grant }))?;
             let said = match (raw, branches.is_empty()) {
-                (true, _) => "jobs get the Docker that they ask for, also the engine's own socket".to_owned(),
+                (true, _) => "jobs get the Docker access that they ask for, including the host's socket".to_owned(),
                 (false, false) => {
-                    format!("jobs of {} get a guarded Docker API where they ask for it", branches.join(", "))
+                    format!("jobs of {} that ask for it get a guarded Docker API", branches.join(", "))
                 }
-                (false, true) => "no job gets Docker".to_owned(),
+                (false, true) => "jobs get no Docker".to_owned(),
             };
             if args.server.json {
                 print_json(&changed)?;
@@ -176,7 +176,7 @@ fn print_key(key: &Value) -> anyhow::Result<()> {
     writeln!(out, "{}\n", text(key, "public_key"))?;
     writeln!(
         out,
-        "Add it at the forge as a deploy key that may read. The host is believed with these keys alone; compare them:"
+        "Add it on the forge as a read-only deploy key. Only these host keys are trusted; compare them with those that the host publishes:"
     )?;
     let shown = |one: &Value| ["host", "kind", "fingerprint"].map(|field| text(one, field));
     let rows: Vec<_> = key["host_keys"].as_array().into_iter().flatten().map(shown).collect();
@@ -200,10 +200,7 @@ fn print_found(looked: &Value) -> anyhow::Result<()> {
     }
     match looked["left_out"].as_u64() {
         Some(left_out) if left_out > 0 => {
-            writeln!(
-                std::io::stdout(),
-                "{left_out} more are not built, because this many at once look like an import."
-            )?;
+            writeln!(std::io::stdout(), "{left_out} more are not built: that many at once look like an import.")?;
         }
         _ => {}
     }

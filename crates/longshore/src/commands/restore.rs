@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Ended;
 use crate::args;
 
-const TAKES_OVER: &str = "a server on it takes the place of the one that the data are from, which must be stopped: jobs that ran there are taken up if they still are on the engine, and end as `error` if not.";
+const TAKES_OVER: &str = "a server on it replaces the one that the data come from, which must stay stopped. Jobs that were running there continue if they are still on the engine, and end as `error` otherwise.";
 
 pub(crate) fn run(args: args::Restore) -> super::Result {
     let data = args.data.dir;
@@ -38,27 +38,22 @@ pub(crate) fn run(args: args::Restore) -> super::Result {
     }
     let mut out = std::io::stdout().lock();
     let at = manifest.created_at;
-    writeln!(
-        out,
-        "{}: as it was at {at}, {} files, every one with the sum it was written with",
-        data.display(),
-        manifest.files
-    )?;
+    writeln!(out, "{}: restored as of {at}; {} files, all checksums match", data.display(), manifest.files)?;
     if args.take_over {
         writeln!(out, "{TAKES_OVER}")?;
     } else {
         writeln!(
             out,
-            "A server on it goes on from there, as another one than that of the backup: the {} jobs that ran there are left to that one,\n\
-             and end as `error` here. Where it is gone for good, `longshore restore --take-over` before the first start takes them up.",
+            "A server on it is a new one beside that of the backup: the {} jobs that were running stay with the old one and end as\n\
+             `error` here. If the old server is gone, `longshore restore --take-over` before the first start continues them.",
             manifest.running_jobs
         )?;
     }
-    writeln!(out, "Mirrors of repositories are fetched again as they are needed.")?;
+    writeln!(out, "Mirrors of repositories are fetched again when they are needed.")?;
     if !manifest.secrets {
         writeln!(
             out,
-            "The key of secrets was left out of this backup: put secrets.key into the folder, or give LONGSHORE_SECRET_KEY."
+            "The encryption key is not in this backup: put secrets.key into the folder, or set LONGSHORE_SECRET_KEY."
         )?;
     }
     Ok(ExitCode::SUCCESS)

@@ -100,7 +100,10 @@ async fn run_tree(args: Run) -> super::Result {
     let engine = engine.map_err(|error| Ended::new(3, error.to_string()))?;
     let executor = Executor::new(Arc::new(engine), options);
 
-    let folder = tempfile::Builder::new().prefix(records::FOLDER).tempdir().context("no folder for the run")?;
+    let folder = tempfile::Builder::new()
+        .prefix(records::FOLDER)
+        .tempdir()
+        .context("cannot create a temporary folder for the run")?;
     let store = Store::open_ephemeral(folder.path()).await.map_err(|error| Ended::new(3, error.to_string()))?;
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -223,7 +226,7 @@ async fn kept_caches(args: &Run, instance: &Instance) -> Option<Caches> {
     match opened.await {
         Ok(caches) => Some(caches),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "longshore: nothing is kept between runs: {error:#}");
+            let _ = writeln!(std::io::stderr(), "longshore: caches are not saved: {error:#}");
             None
         }
     }
@@ -251,7 +254,7 @@ async fn look_after_caches(executor: &Executor, caches: Caches) {
     let store = caches.store().clone();
     let upkeep = Upkeep { executor: executor.clone(), caches, budget: BUDGET };
     if let Err(error) = upkeep.pass().await {
-        let _ = writeln!(std::io::stderr(), "longshore: the caches are looked after by the next run: {error}");
+        let _ = writeln!(std::io::stderr(), "longshore: cleaning up caches failed; the next run tries again: {error}");
     }
     store.close().await;
 }

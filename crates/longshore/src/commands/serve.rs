@@ -135,7 +135,7 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
     if let Some(other) = store.copy_of() {
         tracing::warn!(
             instance = store.instance(),
-            "this data folder is a copy of that of instance {other}: this server has an id of its own now, and leaves alone what that one has on the engine"
+            "this data folder is a copy of that of instance {other}: this server now has its own ID and does not touch what that one has on the engine"
         );
     }
     let admin_token = admin_token(&config)?;
@@ -149,7 +149,7 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
         // Jobs without secrets run all the same; the others end with an error that says this.
         tracing::error!(%error, "secrets cannot be used");
     } else if let Err(error) = sealing::seal(&store).await {
-        tracing::error!(%error, "what an older version kept unsealed is not all sealed yet; the next start tries again");
+        tracing::error!(%error, "not everything that an older version stored unencrypted is encrypted yet; the next start tries again");
     }
 
     let instance = Instance::new(store.instance()).map_err(|error| Ended::new(1, error.to_string()))?;
@@ -189,7 +189,7 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
     let planner = Planner { mirrors: Arc::clone(&mirrors), most_jobs: config.max_jobs, forges: forges.clone() };
     store.blobs().use_patience(DISK_PATIENCE);
     if let Err(error) = longshore_store::sweep_artifacts(&store).await {
-        tracing::warn!(%error, "what earlier jobs left unfinished stays until the next start");
+        tracing::warn!(%error, "unfinished leftovers of earlier jobs stay until the next start");
     }
     let pace = Pace { capacity: config.capacity, look_every: config.look_every };
     let scheduler = Scheduler::start(store.clone(), planner, pace, order, reports, &tasks, &shutdown);
@@ -272,7 +272,7 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
         requested = shutdown_requested() => { requested?; None }
         ended = jobs => ended?.err(),
     };
-    tracing::info!("ends; jobs run on, and the next start takes them up");
+    tracing::info!("stopping; jobs keep running, and the next start continues them");
     shutdown.cancel();
     tasks.close();
     let _ = tokio::time::timeout(SHUTDOWN_GRACE, async {
@@ -297,7 +297,7 @@ fn image_rule(rules: ImageRules) -> ImageRule {
 fn use_all_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        tracing::warn!(%error, "no more than {} files can be open at once", limit.current.unwrap_or(u64::MAX));
+        tracing::warn!(%error, "at most {} files can be open at once", limit.current.unwrap_or(u64::MAX));
     }
 }
 
@@ -317,7 +317,7 @@ fn socket_check(docker_host: &str) -> impl Fn() -> Option<String> + Send + Sync 
     let path = docker_host.strip_prefix("unix://").unwrap_or(docker_host).to_owned();
     move || match std::os::unix::net::UnixStream::connect(&path) {
         Ok(_) => None,
-        Err(error) => Some(format!("nobody answers at {path}: {error}")),
+        Err(error) => Some(format!("no response at {path}: {error}")),
     }
 }
 
@@ -349,7 +349,7 @@ fn admin_token(config: &Config) -> anyhow::Result<String> {
     longshore_files::folder::write_private(&path, &token)
         .with_context(|| format!("cannot write {}", path.display()))?;
     // The token is not printed, because output stays in the engine's log, and wherever that is sent.
-    tracing::info!(file = %path.display(), "a new admin token is kept in this file");
+    tracing::info!(file = %path.display(), "a new admin token is stored in this file");
     Ok(token)
 }
 

@@ -23,13 +23,13 @@ pub(super) fn read(what: &str) -> anyhow::Result<String> {
 pub(super) fn confirm(question: &str) -> anyhow::Result<()> {
     let input = std::io::stdin();
     if !input.is_terminal() {
-        return Err(Ended::new(2, format!("{question} Pass --yes to do it without being asked")).into());
+        return Err(Ended::new(2, format!("{question} Pass --yes to confirm")).into());
     }
     write!(std::io::stderr(), "{question} [y/N] ")?;
     let mut answer = String::new();
     input.read_line(&mut answer)?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => Err(Ended::new(1, "nothing was deleted").into()),
+        _ => Err(Ended::new(1, "not deleted").into()),
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn subnets(given: &str) -> anyhow::Result<Vec<IpNet>> {
     let of_kind = |v6: bool| subnets.iter().filter(|subnet| subnet.addr().is_ipv6() == v6).count();
     anyhow::ensure!(
         of_kind(false) <= 1 && of_kind(true) <= 1,
-        "network_subnet has several subnets of one kind: give one for IPv4, and one for IPv6 if jobs are to have it"
+        "network_subnet has several subnets of one kind: give one for IPv4, and optionally one for IPv6"
     );
     Ok(subnets)
 }
@@ -67,7 +67,7 @@ pub(crate) fn subnets(given: &str) -> anyhow::Result<Vec<IpNet>> {
 pub(super) fn ulimits(given: &str) -> anyhow::Result<Vec<Ulimit>> {
     let mut ulimits: Vec<Ulimit> = Vec::new();
     for entry in list(given) {
-        let ulimit = Ulimit::parse(&entry).map_err(|why| anyhow::anyhow!("the setting job_ulimits: {why}"))?;
+        let ulimit = Ulimit::parse(&entry).map_err(|why| anyhow::anyhow!("job_ulimits: {why}"))?;
         let name = &ulimit.name;
         anyhow::ensure!(ulimits.iter().all(|known| known.name != *name), "job_ulimits names `{name}` twice");
         ulimits.push(ulimit);

@@ -227,7 +227,7 @@ fn read_expanded(
     let checkout = match fields.get("checkout") {
         Some(node) => settings::checkout(node, findings).and_then(|checkout| {
             if is_given && checkout.is_some() {
-                let message = "a job that begins on another one's workspace has no checkout of its own";
+                let message = "a job that starts on another job's workspace has no checkout of its own";
                 findings.error(Code::NotTogether, node.place, message, "remove `checkout`".to_owned());
                 return None;
             }
@@ -260,7 +260,7 @@ fn read_expanded(
     if let (Some(Network::None), Some(node), Some(true)) =
         (network, fields.get("network"), services.as_ref().map(|services| !services.is_empty()))
     {
-        let help = "write `network: internal`: its services are all that the job reaches then";
+        let help = "write `network: internal`: the job can then reach only its services";
         findings.error(Code::NotTogether, node.place, "a job without a network cannot have services", help.to_owned());
         return None;
     }

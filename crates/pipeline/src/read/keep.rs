@@ -35,8 +35,8 @@ pub(super) fn cache(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>)
         for path in cache.paths.iter().filter_map(|path| CachePath::parse(path.as_known()?).ok()) {
             if let Some(other) = seen.iter().find(|other| other.overlaps(&path)) {
                 let place = items(node).get(at).map_or(node.place, |item| item.place);
-                let message = format!("`{path}` and `{other}` are cached, and one is in the other");
-                findings.error(Code::GivenTwice, place, message, "leave one of them out".to_owned());
+                let message = format!("of `{path}` and `{other}`, one is inside the other");
+                findings.error(Code::GivenTwice, place, message, "remove one of them".to_owned());
                 return None;
             }
             seen.push(path);
@@ -84,8 +84,8 @@ fn one_cache(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Opt
     let (save, mode) = (save?, mode?);
     if let (Some(_), true, Some(node)) = (&mode, save.is_some() || fields.get("fallback").is_some(), fields.get("mode"))
     {
-        let message = "a `shared` cache is one folder that all jobs write into: nothing is saved or chosen";
-        findings.error(Code::NotTogether, node.place, message, "leave `save` and `fallback` out".to_owned());
+        let message = "a `shared` cache is one folder that all jobs write to: nothing is saved or restored";
+        findings.error(Code::NotTogether, node.place, message, "remove `save` and `fallback`".to_owned());
         return None;
     }
     Some(CachePlan {

@@ -76,8 +76,13 @@ pub(super) fn workspace(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<
         }
         let (job, _) = name(item)?;
         if let Some(other) = found.replace(job.to_owned()) {
-            let message = format!("the workspaces of `{other}` and `{job}` cannot both be this job's");
-            findings.error(Code::NotTogether, entry.key_place, message, "write `workspace: true` once".to_owned());
+            let message = format!("a job cannot start on the workspaces of both `{other}` and `{job}`");
+            findings.error(
+                Code::NotTogether,
+                entry.key_place,
+                message,
+                "write `workspace: true` for one of them".to_owned(),
+            );
             return None;
         }
     }
@@ -124,16 +129,16 @@ fn artifacts(
         let name = filled(item, "the name of an artifact", findings)?.trim().to_owned();
         let known = heads.get(job).and_then(|head| head.artifacts.as_ref());
         let wrong = match known {
-            Some(known) if known.is_empty() => Some((format!("the job `{job}` leaves no artifact"), None)),
+            Some(known) if known.is_empty() => Some((format!("the job `{job}` has no artifacts"), None)),
             Some(known) if name != ALL && !known.contains(&name) => {
-                Some((format!("the job `{job}` leaves no artifact `{name}`"), Some(known)))
+                Some((format!("the job `{job}` has no artifact `{name}`"), Some(known)))
             }
             Some(_) | None => None,
         };
         if let Some((message, known)) = wrong {
             let help = match known {
-                Some(known) => format!("it leaves {}", suggest::listed(known.iter().map(String::as_str))),
-                None => format!("write `artifacts: [{{ name: {name}, paths: [...] }}]` at `{job}`"),
+                Some(known) => format!("it has {}", suggest::listed(known.iter().map(String::as_str))),
+                None => format!("add `artifacts: [{{ name: {name}, paths: [...] }}]` to `{job}`"),
             };
             findings.error(Code::UnknownArtifact, item.place, message, help);
             return None;
@@ -142,7 +147,7 @@ fn artifacts(
     }
     if names.is_empty() {
         let help = "write the names of artifacts, or `'*'` for all";
-        findings.error(Code::Empty, node.place, "no artifact is named here", help.to_owned());
+        findings.error(Code::Empty, node.place, "no artifact is listed here", help.to_owned());
         return None;
     }
     Some(names)

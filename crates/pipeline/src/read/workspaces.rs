@@ -14,7 +14,7 @@ pub(super) fn check(jobs: &[Job], needs: &[Needs<'_>], findings: &mut Findings<'
         let Some((_, place)) = needs.needs.iter().find(|(name, _)| *name == of.name) else { continue };
         if of.combinations.len() != 1 {
             let message = format!(
-                "`{}` is a matrix of {} jobs, and a job begins on one workspace",
+                "`{}` is a matrix of {} jobs, and a job starts on one workspace",
                 of.name,
                 of.combinations.len()
             );
@@ -23,8 +23,8 @@ pub(super) fn check(jobs: &[Job], needs: &[Needs<'_>], findings: &mut Findings<'
         }
         if iter::successors(Some(job), base).nth(limits::WORKSPACES).is_some() {
             let message =
-                format!("at most {} jobs can begin on each other's workspace, one after the other", limits::WORKSPACES);
-            findings.error(Code::NotTogether, *place, message, "begin on the workspace of an earlier job".to_owned());
+                format!("at most {} jobs can start on each other's workspace, one after the other", limits::WORKSPACES);
+            findings.error(Code::NotTogether, *place, message, "start on the workspace of an earlier job".to_owned());
             sound = false;
         }
     }

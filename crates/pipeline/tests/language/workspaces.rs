@@ -44,5 +44,5 @@ fn a_limit_is_named_for_jobs_that_begin_on_each_others_workspace() {
     assert_eq!(chain(12), []);
     let found = chain(13);
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].message.starts_with("at most 12 jobs can begin on each other's workspace"), "{found:?}");
+    assert!(found[0].message.starts_with("at most 12 jobs can start on each other's workspace"), "{found:?}");
 }

@@ -123,7 +123,7 @@ fn say_found(found: usize, left_out: usize) -> String {
         more => format!("Found {more} pushes that no webhook reported. They are being built."),
     };
     if left_out > 0 {
-        text.push_str(&format!(" {left_out} more are not built, because this many at once look like an import."));
+        text.push_str(&format!(" {left_out} more are not built: that many at once look like an import."));
     }
     text
 }

@@ -52,7 +52,7 @@ pub(crate) async fn show(
     let after: Option<AnnotationPlace> = parse_place(query.before.as_deref())?;
     let (items, next) = annotations::list(&site.store, &runs, after.map(|after| after.0), LISTED).await?;
     Ok(Html(AnnotationsPage {
-        head: head.titled(format!("Annotations of {} #{}", repo.name, build.number)),
+        head: head.titled(format!("Annotations: {} #{}", repo.name, build.number)),
         repo: RepoRef::from(&repo),
         build: id,
         number: build.number,

@@ -55,7 +55,7 @@ pub(crate) async fn show(
     let (files, next) = coverage::files(&site.store, &runs, query.before.as_deref(), LISTED).await?;
     let next = next.map(|next| show::address(&format!("/builds/{id}/coverage"), &[("before", &next)]));
     Ok(Html(CoveragePage {
-        head: head.titled(format!("Coverage of {} #{}", repo.name, build.number)),
+        head: head.titled(format!("Coverage: {} #{}", repo.name, build.number)),
         repo: RepoRef::from(&repo),
         build: id,
         number: build.number,

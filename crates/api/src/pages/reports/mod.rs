@@ -54,7 +54,7 @@ pub(crate) fn percent(points: &u64) -> String {
     format!("{}.{:02} %", points / 100, points % 100)
 }
 
-/// Formats a change in hundredths of a percent as `+1.50` or `−0.30`.
+/// Formats a change in hundredths of a percent as `+1.50 %` or `−0.30 %`.
 pub(crate) fn change(points: &i64) -> String {
     let sign = match points {
         0 => "±",
@@ -62,7 +62,7 @@ pub(crate) fn change(points: &i64) -> String {
         ..0 => "−",
     };
     let points = points.unsigned_abs();
-    format!("{sign}{}.{:02}", points / 100, points % 100)
+    format!("{sign}{}.{:02} %", points / 100, points % 100)
 }
 
 /// The percentage of a file's lines, for a list.
@@ -77,6 +77,6 @@ mod unit {
     #[test]
     fn percentages_have_two_places_and_changes_a_sign() {
         assert_eq!([0, 5, 8571, 10_000].map(|points| percent(&points)), ["0.00 %", "0.05 %", "85.71 %", "100.00 %"]);
-        assert_eq!([0, 150, -30].map(|points| change(&points)), ["±0.00", "+1.50", "−0.30"]);
+        assert_eq!([0, 150, -30].map(|points| change(&points)), ["±0.00 %", "+1.50 %", "−0.30 %"]);
     }
 }

@@ -46,10 +46,10 @@ impl TestsPage {
     fn choices(&self) -> [(&'static str, u64, &'static str, bool); 4] {
         let chosen = |status| self.status == status;
         [
-            ("all", self.counts.total(), "", chosen(None)),
-            ("failed", self.counts.failed, "?status=failed", chosen(Some(TestStatus::Failed))),
-            ("passed", self.counts.passed, "?status=passed", chosen(Some(TestStatus::Passed))),
-            ("skipped", self.counts.skipped, "?status=skipped", chosen(Some(TestStatus::Skipped))),
+            ("All", self.counts.total(), "", chosen(None)),
+            ("Failed", self.counts.failed, "?status=failed", chosen(Some(TestStatus::Failed))),
+            ("Passed", self.counts.passed, "?status=passed", chosen(Some(TestStatus::Passed))),
+            ("Skipped", self.counts.skipped, "?status=skipped", chosen(Some(TestStatus::Skipped))),
         ]
     }
 
@@ -80,7 +80,7 @@ pub(crate) async fn show(
     let page = tests::list(&site.store, &runs, query.status, after, LISTED).await?;
     let mut bytes = OUTPUTS;
     Ok(Html(TestsPage {
-        head: head.titled(format!("Tests of {} #{}", repo.name, build.number)),
+        head: head.titled(format!("Tests: {} #{}", repo.name, build.number)),
         repo: RepoRef::from(&repo),
         build: id,
         number: build.number,

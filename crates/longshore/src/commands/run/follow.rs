@@ -18,7 +18,7 @@ use longshore_store::{
 
 use super::interrupts::Interrupts;
 use crate::{
-    args::Run,
+    args::{Run, RunEvent},
     commands::{
         failures::{self, FailedJob},
         print_json,
@@ -184,7 +184,7 @@ fn preparing(job: &Job) -> Option<&'static str> {
     }
 }
 
-/// Returns the command that runs the same tree again, but for `--job`. Values of variables and secrets are not repeated.
+/// Returns the command that runs the same tree again, without `--job`. Variables and secrets are not repeated.
 fn command_again(args: &Run) -> String {
     let mut command = "longshore run".to_owned();
     if args.dir.as_path() != Path::new(".") {
@@ -192,6 +192,21 @@ fn command_again(args: &Run) -> String {
     }
     if let Some(pipeline) = &args.pipeline {
         command = format!("{command} --pipeline {}", failures::quoted(pipeline));
+    }
+    match args.event {
+        RunEvent::Push => {}
+        RunEvent::Tag => command.push_str(" --event tag"),
+        RunEvent::PullRequest => command.push_str(" --event pull-request"),
+        RunEvent::Manual => command.push_str(" --event manual"),
+    }
+    if let Some(base) = &args.base {
+        command = format!("{command} --base {}", failures::quoted(base));
+    }
+    for (key, value) in &args.inputs {
+        command = format!("{command} --input {}", failures::quoted(&format!("{key}={value}")));
+    }
+    if args.approve {
+        command.push_str(" --approve");
     }
     command
 }
