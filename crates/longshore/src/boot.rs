@@ -25,6 +25,8 @@ use crate::{
 /// The first pause between two attempts to reach the engine.
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The attempt whose failure is logged: a guard that was started with this server is there before it.
+const TOLD: u32 = 3;
 
 /// What the runner needs besides the engine.
 pub(crate) struct Boot {
@@ -139,17 +141,18 @@ impl Boot {
     }
 }
 
-/// Retries until the engine answers. Logs the reason for waiting once.
+/// Retries until the engine answers. Logs the reason for waiting once, unless it was short.
 async fn ask_until_answered<T, F>(ask: impl Fn() -> F) -> Result<T, EngineError>
 where
     F: Future<Output = Result<T, EngineError>>,
 {
     let pauses = ExponentialBuilder::new().with_min_delay(PAUSE).with_max_delay(LONGEST_PAUSE).without_max_times();
-    let mut logged = false;
+    let mut tries = 0;
     ask.retry(pauses)
         .when(EngineError::is_passing)
         .notify(|error, _| {
-            if !std::mem::replace(&mut logged, true) {
+            tries += 1;
+            if tries == TOLD {
                 tracing::error!("{error}; jobs wait until it is available");
             }
         })

@@ -20,7 +20,8 @@ pub(crate) fn run(args: Doctor) -> super::Result {
         .into_iter()
         .map(|finding| (finding.name.to_owned(), finding.ok, finding.message, finding.advice))
         .collect();
-    if let Some((message, advice)) = rights::look(&docker_host) {
+    let is_guarded = rows.iter().any(|(name, ..)| name == "guard");
+    if !is_guarded && let Some((message, advice)) = rights::look(&docker_host) {
         rows.push(("socket-rights".to_owned(), true, message, advice));
     }
     rows.push(git());
