@@ -98,3 +98,23 @@ fn a_build_page_says_which_status_is_late_and_why() {
     assert_eq!(statuses["context"], "longshore/longshore");
     assert!(statuses["problem"].as_str().unwrap().contains("No commit found"), "{statuses}");
 }
+
+#[test]
+fn a_github_app_clones_and_reports_with_tokens_that_are_made_for_the_moment() {
+    let mut world = World::of_app();
+    let (commit, build) = world.build(&one_step("echo hello"));
+    world.shows(&commit, "longshore/longshore", "success");
+    // What was made before is not good any more, and the server knows none.
+    world.server.kill();
+    world.forge.state().app.as_mut().unwrap().tokens.clear();
+    world.server.launch();
+    let (commit, again) = world.build(&one_step("exit 3"));
+    world.shows(&commit, "longshore/longshore", "failure");
+    let repo = world.server.api().get(&format!("/api/v1/repos/{}", world.repo));
+    assert!(!repo.to_string().contains("ghs_"), "{repo}");
+    assert_ne!(build, again);
+    let state = world.forge.state();
+    assert!(state.app.as_ref().unwrap().minted <= 2, "{:?}", state.app);
+    let database = std::fs::read(world.server.data.path().join("longshore.db")).unwrap();
+    assert!(!database.windows(4).any(|window| window == b"ghs_"));
+}

@@ -16,6 +16,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -120,11 +121,27 @@ pub struct State {
     /// Commits that it has; all, if none is listed.
     pub commits: Vec<String>,
     pub calls: usize,
+    /// A GitHub App: its id, the file of its public key, and the tokens that were made for it.
+    pub app: Option<App>,
     /// Names of before, with the repository that had them.
     moved: Vec<(String, u64)>,
     next: u64,
     git_port: Option<u16>,
 }
+
+/// A GitHub App that is installed for all repositories.
+#[derive(Debug)]
+pub struct App {
+    pub public_key: PathBuf,
+    /// Those that are good.
+    pub tokens: Vec<String>,
+    pub minted: usize,
+    /// How long new ones are good, in seconds.
+    pub seconds: i64,
+}
+
+/// The id of the App.
+pub const APP_ID: &str = "4711";
 
 /// A running forge. Answers until the program ends.
 pub struct Forge {
@@ -156,6 +173,7 @@ impl Forge {
             refused: Vec::new(),
             commits: Vec::new(),
             calls: 0,
+            app: None,
             moved: Vec::new(),
             next: 100,
             git_port: None,
@@ -168,6 +186,20 @@ impl Forge {
             }
         });
         Self { kind, port, state }
+    }
+
+    /// Makes it known to a GitHub App alone, whose private key is made in that folder. Returns the key, PEM.
+    pub fn with_app(&self, folder: &Path) -> String {
+        let openssl = |args: &[&str]| {
+            let made =
+                std::process::Command::new("openssl").current_dir(folder).args(args).output().expect("openssl runs");
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        };
+        openssl(&["genrsa", "-traditional", "-out", "app.pem", "2048"]);
+        openssl(&["rsa", "-in", "app.pem", "-pubout", "-out", "app.pub"]);
+        let public_key = folder.join("app.pub");
+        self.state().app = Some(App { public_key, tokens: Vec::new(), minted: 0, seconds: 3600 });
+        std::fs::read_to_string(folder.join("app.pem")).expect("a key")
     }
 
     /// Every repository of it is this one of a git host.
@@ -281,8 +313,13 @@ fn pass_to_git(
         !state.repos.iter().any(|repo| repo.name == name) && known
     };
     let login = request.headers.get("authorization").and_then(|value| value.strip_prefix("Basic "));
-    let has_token =
-        login.is_some_and(|login| String::from_utf8_lossy(&decode_base64(login)).ends_with(&format!(":{TOKEN}")));
+    let has_token = login
+        .is_some_and(|login| String::from_utf8_lossy(&decode_base64(login)).ends_with(&format!(":{TOKEN}")))
+        || login.is_some_and(|login| {
+            let login = String::from_utf8_lossy(&decode_base64(login)).into_owned();
+            let state = state.lock().expect("no test panics with it");
+            state.app.iter().flat_map(|app| &app.tokens).any(|token| login.ends_with(&format!(":{token}")))
+        });
     if down || moved || !has_token || !known {
         let status = if down {
             "503 Down"
@@ -359,6 +396,7 @@ fn judge(kind: Kind, request: &Request, body: &[u8], state: &mut State) -> Answe
     }
     let header = |name: &str| request.headers.get(name).map_or("", String::as_str);
     let authorized = match kind {
+        Kind::Github if state.app.is_some() => github::is_app(header("authorization"), &request.path, state),
         Kind::Github | Kind::Bitbucket => header("authorization") == format!("Bearer {TOKEN}"),
         Kind::Gitea | Kind::Forgejo => header("authorization") == format!("token {TOKEN}"),
         Kind::Gitlab => header("private-token") == TOKEN,

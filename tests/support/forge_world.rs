@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     api::{Api, text},
-    forge::{Forge as FakeForge, Kind, TOKEN},
+    forge::{APP_ID, Forge as FakeForge, Kind, TOKEN},
     git_host::GitHost,
     server::Server,
     until, until_within,
@@ -20,22 +20,38 @@ pub struct World {
     pub git: GitHost,
     pub forge: FakeForge,
     pub repo: String,
+    /// The keys of an App.
+    keys: Option<tempfile::TempDir>,
 }
 
 impl World {
     pub fn start(kind: Kind) -> Self {
+        Self::connected(kind, |forge| json!({ "kind": kind.word(), "url": forge.url(), "token": TOKEN }))
+    }
+
+    /// The same of a GitHub that knows an App alone.
+    pub fn of_app() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut world = Self::connected(Kind::Github, |forge| {
+            let key = forge.with_app(folder.path());
+            json!({ "kind": "github", "url": forge.url(), "app_id": APP_ID, "token": key })
+        });
+        world.keys = Some(folder);
+        world
+    }
+
+    fn connected(kind: Kind, connection: impl FnOnce(&FakeForge) -> Value) -> Self {
         let (server, git) = (Server::start(), GitHost::start());
         // A branch to clone has to be there.
         git.push(&one_step("true"));
         let forge = FakeForge::start(kind).with_git(&git.url());
-        let connection = json!({ "kind": kind.word(), "url": forge.url(), "token": TOKEN });
-        let (status, answer) = server.api().post("/api/v1/connections", &connection);
+        let (status, answer) = server.api().post("/api/v1/connections", &connection(&forge));
         assert_eq!(status, 201, "{answer}");
         let new = json!({ "name": "team/app", "connection": kind.word() });
         let (status, repo) = server.api().post("/api/v1/repos", &new);
         assert_eq!(status, 201, "{repo}");
         let repo = text(&repo, "id");
-        Self { server, git, forge, repo }
+        Self { server, git, forge, repo, keys: None }
     }
 
     /// Pushes a pipeline and starts its build. Returns the commit and the build's id.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use longshore_core::{ConnectionId, RepoId, Timestamp};
 use longshore_forge::Forge;
-use longshore_forge_client::{CallError, Connection as Client, ForgeApi, Http, Kind, NewHook, RemoteRepo};
+use longshore_forge_client::{CallError, Connection as Client, ForgeApi, Http, Kind, NewHook, RemoteRepo, app_token};
 use longshore_store::{
     Store,
     connections::{self, Connection, NewConnection},
@@ -29,7 +29,10 @@ pub(crate) struct Forges {
 pub(crate) struct Wanted<'a> {
     pub(crate) kind: &'a str,
     pub(crate) url: &'a str,
+    /// A token, or the private key of a GitHub App.
     pub(crate) token: &'a str,
+    /// Of a GitHub App.
+    pub(crate) app_id: Option<&'a str>,
     pub(crate) name: Option<&'a str>,
 }
 
@@ -47,8 +50,15 @@ impl Forges {
         let kind: Kind = wanted.kind.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
         // What it sends is to be understood too.
         kind.as_str().parse::<Forge>().map_err(|error| ApiError::bad_request(error.to_string()))?;
-        let client =
-            Client::new(kind, wanted.url, wanted.token).map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let token = match wanted.app_id.map(str::trim).filter(|id| !id.is_empty()) {
+            None => Ok(wanted.token.to_owned()),
+            Some(_) if kind != Kind::Github => {
+                return Err(ApiError::bad_request("only GitHub has Apps: leave out `app_id`"));
+            }
+            Some(id) => app_token(id, wanted.token),
+        };
+        let token = token.map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let client = Client::new(kind, wanted.url, &token).map_err(|error| ApiError::bad_request(error.to_string()))?;
         let account = call(&self.http, &client, |api| api.check()).await?;
         let new = NewConnection {
             name: wanted.name.map(str::to_owned),

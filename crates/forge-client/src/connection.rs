@@ -5,7 +5,13 @@ use std::fmt;
 use url::Url;
 
 use crate::{
-    Account, ForgeApi, Http, Kind, bitbucket::Bitbucket, gitea::Gitea, github::Github, gitlab::Gitlab, gogs::Gogs,
+    Account, CallError, ForgeApi, Http, Kind,
+    bitbucket::Bitbucket,
+    gitea::Gitea,
+    github::Github,
+    github_app::{App, GithubApp},
+    gitlab::Gitlab,
+    gogs::Gogs,
 };
 
 const MAX_ADDRESS: usize = 512;
@@ -23,7 +29,7 @@ pub struct Connection {
 /// Why an address or a token cannot be used. Contains neither.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct InvalidAddress(&'static str);
+pub struct InvalidAddress(pub(crate) &'static str);
 
 impl Connection {
     /// # Errors
@@ -36,6 +42,9 @@ impl Connection {
         }
         if token.len() > MAX_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(InvalidAddress("the token is invalid: a token is one word of at most 4,096 characters"));
+        }
+        if kind == Kind::Github && App::is(token) && App::parse(token).is_none() {
+            return Err(InvalidAddress("the private key of the GitHub App is damaged"));
         }
         Ok(Self { kind, address, token: token.to_owned() })
     }
@@ -61,7 +70,10 @@ impl Connection {
     pub fn api(&self, http: &Http) -> Box<dyn ForgeApi> {
         let (address, token) = (&self.address, &self.token);
         match self.kind {
-            Kind::Github => Box::new(Github::new(http, address, token)),
+            Kind::Github => match App::parse(token) {
+                Some(app) => Box::new(GithubApp::new(http, address, app)),
+                None => Box::new(Github::new(http, address, token)),
+            },
             Kind::Gitea => Box::new(Gitea::new(http, address, token, "gitea")),
             Kind::Forgejo => Box::new(Gitea::new(http, address, token, "forgejo")),
             Kind::Gitlab => Box::new(Gitlab::new(http, address, token)),
@@ -77,11 +89,29 @@ impl Connection {
         format!("{}/{repo}.git", self.address)
     }
 
-    /// Returns the user and the password for clone addresses, percent-encoded, as `user:password`.
+    /// Returns whether this is a GitHub App, whose login is made anew for each use.
+    #[must_use]
+    pub fn is_app(&self) -> bool {
+        self.kind == Kind::Github && App::is(&self.token)
+    }
+
+    /// Returns the login of a GitHub App for a repository by its full name, good for some minutes at least. Nothing if this
+    /// is none: its clone addresses have the login in them.
+    ///
+    /// # Errors
+    /// If GitHub does not give a token.
+    pub fn login_now(&self, http: &Http, repo: &str) -> Result<Option<String>, CallError> {
+        let Some(app) = App::parse(&self.token).filter(|_| self.is_app()) else { return Ok(None) };
+        let token = GithubApp::new(http, &self.address, app).token_of(&format!("/repos/{repo}"))?;
+        Ok(Some(format!("x-access-token:{}", percent_encoded(&token))))
+    }
+
+    /// Returns the user and the password for clone addresses, percent-encoded, as `user:password`. Empty for a GitHub App.
     #[must_use]
     pub fn clone_login(&self, account: &Account) -> String {
         let token = percent_encoded(&self.token);
         match self.kind {
+            Kind::Github if self.is_app() => String::new(),
             Kind::Github => format!("x-access-token:{token}"),
             Kind::Gitea | Kind::Forgejo => format!("{}:{token}", percent_encoded(&account.login)),
             Kind::Gitlab => format!("oauth2:{token}"),

@@ -18,7 +18,7 @@ pub(crate) struct User {
 }
 
 #[derive(Deserialize)]
-struct Repo {
+pub(crate) struct Repo {
     id: u64,
     full_name: String,
     default_branch: Option<String>,
@@ -74,13 +74,24 @@ impl Comment {
 
 impl Github {
     pub(crate) fn new(http: &Http, address: &str, token: &str) -> Self {
-        let root = match address {
-            "https://github.com" | "https://www.github.com" => "https://api.github.com".to_owned(),
-            server => format!("{server}/api/v3"),
-        };
+        let root = root_of(address);
         let value = format!("Bearer {token}");
         let endpoint = Endpoint::new(http.clone(), root, "authorization", &value, token, "GitHub");
         Self(endpoint.accepting("application/vnd.github+json"))
+    }
+}
+
+impl Github {
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.0
+    }
+}
+
+/// Returns the address that every path of the API is appended to.
+pub(crate) fn root_of(address: &str) -> String {
+    match address {
+        "https://github.com" | "https://www.github.com" => "https://api.github.com".to_owned(),
+        server => format!("{server}/api/v3"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The HTTP client for forges: one for all of them, with limits for time and size. Redirects are not followed, since
 //! whoever could send us elsewhere would receive the token there.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use ureq::{
@@ -13,6 +13,7 @@ use ureq::{
 use crate::{
     answer::{Answer, interpret},
     error::CallError,
+    github_app::Installations,
 };
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -23,7 +24,7 @@ const MAX_ANSWER: u64 = 8 << 20;
 
 /// The HTTP client for all forges. Cheap to clone; clones share their connections.
 #[derive(Clone)]
-pub struct Http(Agent);
+pub struct Http(Agent, Arc<Installations>);
 
 impl Http {
     /// Creates a client that trusts these authorities and uses the proxies of the environment.
@@ -37,7 +38,12 @@ impl Http {
             .timeout_global(Some(WHOLE_CALL))
             .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self(config.into())
+        Self(config.into(), Arc::default())
+    }
+
+    /// Returns what is known of the installations of GitHub Apps.
+    pub(crate) fn installations(&self) -> &Installations {
+        &self.1
     }
 
     /// Asks for an address, and returns where its answer redirects to, which is not followed. `None` if it does not, or the host does

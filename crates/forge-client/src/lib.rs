@@ -14,6 +14,7 @@ mod connection;
 mod error;
 mod gitea;
 mod github;
+mod github_app;
 mod gitlab;
 mod gogs;
 mod http;
@@ -22,6 +23,7 @@ mod pages;
 
 pub use connection::{Connection, InvalidAddress};
 pub use error::CallError;
+pub use github_app::app_token;
 pub use http::Http;
 pub use kind::{Kind, NotAKind};
 

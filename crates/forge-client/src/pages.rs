@@ -7,7 +7,7 @@ use crate::{error::CallError, http::Endpoint};
 /// Items of a page; every forge gives at least as many.
 pub(crate) const PER_PAGE: usize = 50;
 /// Pages that are read at most: 2,000 repositories.
-const MAX_PAGES: usize = 40;
+pub(crate) const MAX_PAGES: usize = 40;
 
 /// Reads all pages of a list.
 pub(crate) fn read_all<T: DeserializeOwned>(

@@ -11,7 +11,7 @@ use longshore_core::{Event, RepoId, plan, stranger};
 use longshore_executor::{CheckoutSource, CheckoutStream};
 use longshore_forge::{CloneUrl, CommitId, RefName};
 use longshore_git::{Checkout, Checkouts, GitError, Mirror, Mirrors, TarSource, Wanted};
-use longshore_scheduler::clone_url;
+use longshore_scheduler::Logins;
 use longshore_store::repos::Repo;
 use tokio::sync::OnceCell;
 
@@ -25,6 +25,7 @@ pub(crate) enum Sources {
     Mirrors {
         mirrors: Arc<Mirrors>,
         checkouts: Arc<Checkouts>,
+        logins: Logins,
         /// How long a checkout waits for space on a full disk.
         patience: Duration,
     },
@@ -39,7 +40,7 @@ impl Sources {
     ///
     /// # Errors
     /// A text for people if there is no workspace.
-    pub(crate) fn for_event(
+    pub(crate) async fn for_event(
         &self,
         repo: &Repo,
         event: &Event,
@@ -51,14 +52,14 @@ impl Sources {
                 let tar = tars.get(&how.depth).ok_or_else(|| format!("no checkout of depth {} was made", how.depth))?;
                 Ok(Arc::new(WorktreeSource { whole: tar.clone(), only: only.to_vec(), narrowed: OnceCell::new() }))
             }
-            Self::Mirrors { mirrors, checkouts, patience } => Ok(Arc::new(MirrorSource {
+            Self::Mirrors { mirrors, checkouts, logins, patience } => Ok(Arc::new(MirrorSource {
                 patience: *patience,
                 mirrors: Arc::clone(mirrors),
                 checkouts: Arc::clone(checkouts),
                 repo: repo.id,
                 commit: event.commit.parse().map_err(|e| format!("{e}"))?,
                 git_ref: event.git_ref.parse().ok(),
-                origin: clone_url(repo).map_err(|error| error.to_string())?,
+                origin: logins.clone_url_if_any(repo).await.map_err(|error| error.to_string())?,
                 depth: how.depth,
                 submodules: how.submodules,
                 lfs: how.lfs,
@@ -88,14 +89,14 @@ impl Sources {
                 Some(tar) => tar.hash_files(patterns).await.map_err(|error| failed(&error)),
                 None => Err(failed(&"the run has no files")),
             },
-            Self::Mirrors { mirrors, .. } => {
+            Self::Mirrors { mirrors, logins, .. } => {
                 let commit: CommitId = event.commit.parse().map_err(|error| failed(&error))?;
                 let mirror = mirrors.mirror(repo.id).await.map_err(|error| failed(&error))?;
                 if let Ok(hash) = mirror.hash_files(&commit, patterns).await {
                     return Ok(hash);
                 }
                 // Mirrors are caches. After a restore this one may be empty.
-                let origin = clone_url(repo).map_err(|error| failed(&error))?;
+                let origin = logins.clone_url(repo).await.map_err(|error| failed(&error))?;
                 mirror.fetch(&origin, &Wanted::Commit(commit.clone())).await.map_err(|error| failed(&error))?;
                 mirror.hash_files(&commit, patterns).await.map_err(|error| failed(&error))
             }
@@ -104,14 +105,15 @@ impl Sources {
 
     /// Computes a hash over the files of an event's commit that these globs name. `None` if that cannot be said, or of a working tree.
     pub(crate) async fn hash_tree(&self, repo: &Repo, event: &Event, globs: &[String]) -> Option<String> {
-        let Self::Mirrors { mirrors, .. } = self else { return None };
+        let Self::Mirrors { mirrors, logins, .. } = self else { return None };
         let commit: CommitId = event.commit.parse().ok()?;
         let mirror = mirrors.mirror(repo.id).await.ok()?;
         if let Ok(hash) = mirror.hash_tree(&commit, globs).await {
             return hash;
         }
         // Mirrors are caches. After a restore this one may be empty.
-        mirror.fetch(&clone_url(repo).ok()?, &Wanted::Commit(commit.clone())).await.ok()?;
+        let origin = logins.clone_url(repo).await.ok()?;
+        mirror.fetch(&origin, &Wanted::Commit(commit.clone())).await.ok()?;
         mirror.hash_tree(&commit, globs).await.ok()?
     }
 

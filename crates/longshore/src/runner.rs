@@ -343,6 +343,7 @@ impl Runner {
             Some(how) => Some(
                 self.sources
                     .for_event(origin.repo, &origin.build.event, how, &plan.reuse)
+                    .await
                     .map_err(|message| Outcome::Error { kind: ErrorKind::CheckoutFailed, message })?,
             ),
             None => None,

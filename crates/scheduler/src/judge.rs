@@ -125,7 +125,7 @@ pub(crate) async fn judge(
         Err(reason) => return Ok(ignored(reason).into()),
     };
     let renamed = match &repository {
-        Some(told) => renames::follow(store, &planner.forges, repo, told).await?,
+        Some(told) => renames::follow(store, &planner.logins.http, repo, told).await?,
         None => Renamed::No,
     };
     let repo = match &renamed {
@@ -268,7 +268,7 @@ async fn judge_event(
     };
     let mut prepared = prepare(repo, origin.clone()).await;
     if let Err(GitError::Redirect { .. }) = &prepared
-        && let Some(moved) = moved::follow(store, &planner.forges, repo).await?
+        && let Some(moved) = moved::follow(store, &planner.logins.http, repo).await?
     {
         prepared = prepare(&moved, origin).await;
     }

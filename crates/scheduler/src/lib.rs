@@ -12,6 +12,7 @@ mod discovery;
 mod dispatcher;
 mod ingest;
 mod judge;
+mod logins;
 mod look;
 mod manual;
 mod moved;
@@ -25,8 +26,9 @@ mod skip;
 mod start;
 
 pub use dispatcher::{Ended, Order, Report, ReportKind, Reused};
+pub use logins::Logins;
 pub use longshore_core::rules::needs::build_context;
 pub use look::{FoundPush, Looked};
 pub use manual::ManualStart;
-pub use prepare::{Planner, clone_url, never_sent};
+pub use prepare::{Planner, never_sent};
 pub use scheduler::{Pace, RequestError, Scheduler, StartRequest};

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     by_repo::{RepoTasks, catch_panic, pause_after},
     moved,
-    prepare::{Planner, clone_url},
+    prepare::Planner,
     scheduler::{RequestError, not_found},
     schedules::until_schedules_change,
     start::git_error,
@@ -169,11 +169,11 @@ async fn compare_with(store: &Store, planner: &Planner, repo: &Repo) -> Result<(
     let told = looks::told(store, repo.id).await?;
     let ask = async |repo: &Repo| {
         let mirror = planner.mirrors.mirror(repo.id).await?;
-        mirror.remote_refs(&clone_url(repo)?).await
+        mirror.remote_refs(&planner.logins.clone_url(repo).await?).await
     };
     let mut remote = ask(repo).await;
     if let Err(GitError::Redirect { .. }) = &remote
-        && let Some(moved) = moved::follow(store, &planner.forges, repo).await?
+        && let Some(moved) = moved::follow(store, &planner.logins.http, repo).await?
     {
         remote = ask(&moved).await;
     }

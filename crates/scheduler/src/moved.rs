@@ -9,7 +9,7 @@ use longshore_store::{
     repos::{self, Repo, RepoPatch},
 };
 
-use crate::prepare::clone_url;
+use crate::logins::stored;
 
 /// What git asks first of a repository over http.
 const FIRST: &str = "/info/refs";
@@ -17,7 +17,7 @@ const FIRST: &str = "/info/refs";
 /// Finds out where a repository is now whose address redirects, and stores that. `None` if the host leads elsewhere, or does not
 /// say it. A repository of a connection is followed by what its forge's API says (`renames`).
 pub(crate) async fn follow(store: &Store, http: &Http, repo: &Repo) -> Result<Option<Repo>, StoreError> {
-    let url = match clone_url(repo) {
+    let url = match stored(repo) {
         Ok(url) if repo.connection.is_none() && !url.is_ssh() => url,
         Ok(_) | Err(_) => return Ok(None),
     };

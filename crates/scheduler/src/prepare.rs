@@ -10,12 +10,11 @@ use longshore_core::{
     event::{Merge, PullRequest, Release},
     stranger,
 };
-use longshore_forge::{CloneUrl, CommitId, Forge, Head, PullRequestHook, Revision, Sends, SshLogin};
-use longshore_forge_client::Http;
+use longshore_forge::{CloneUrl, CommitId, Forge, Head, PullRequestHook, Revision, Sends};
 use longshore_git::{Changed, GitError, Merged, Mirror, Mirrors, Wanted};
 use longshore_store::repos::Repo;
 
-use crate::{schedules, schedules::Schedules, skip};
+use crate::{logins::Logins, schedules, schedules::Schedules, skip};
 use longshore_pipeline as pipeline;
 use longshore_pipeline::{Checked, Planned, RepoFacts, SourceFile, TemplateFiles};
 
@@ -106,8 +105,8 @@ pub struct Planner {
     pub mirrors: Arc<Mirrors>,
     /// Counted after the matrix; [`pipeline::limits::JOBS`] unless the server sets another number.
     pub most_jobs: usize,
-    /// What forges are asked with.
-    pub forges: Http,
+    /// What repositories are fetched with.
+    pub logins: Logins,
 }
 
 impl Planner {
@@ -118,7 +117,7 @@ impl Planner {
 
     /// Fetches the default branch and returns what it has under `schedule`. Files with errors have no schedules.
     pub(crate) async fn schedules_of(&self, repo: &Repo) -> Result<Schedules, GitError> {
-        let (url, mirror) = (clone_url(repo)?, self.mirrors.mirror(repo.id).await?);
+        let (url, mirror) = (self.logins.clone_url(repo).await?, self.mirrors.mirror(repo.id).await?);
         let branch = match &repo.default_branch {
             Some(branch) => Some(branch.clone()),
             None => mirror.default_branch(&url).await?,
@@ -141,7 +140,7 @@ impl Planner {
             Head::Short(digits) => Some(digits),
             Head::Newest => None,
         };
-        let (url, mirror) = (clone_url(repo)?, self.mirrors.mirror(repo.id).await?);
+        let (url, mirror) = (self.logins.clone_url(repo).await?, self.mirrors.mirror(repo.id).await?);
         let unknown = || GitError::UnknownRevision { revision: request.served_at.clone() };
         let Some(digits) = digits else {
             return mirror.remote_ref(&url, &request.served_at).await?.ok_or_else(unknown);
@@ -154,7 +153,7 @@ impl Planner {
     /// Returns whether the remote has a ref at that commit, or at that annotated tag, now.
     pub(crate) async fn is_at(&self, repo: &Repo, git_ref: &str, commit: &CommitId) -> Result<bool, GitError> {
         let mirror = self.mirrors.mirror(repo.id).await?;
-        let found = mirror.remote_ref(&clone_url(repo)?, git_ref).await?;
+        let found = mirror.remote_ref(&self.logins.clone_url(repo).await?, git_ref).await?;
         Ok(found.as_ref() == Some(commit))
     }
 
@@ -217,7 +216,7 @@ impl Planner {
 }
 
 async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepared, GitError> {
-    let url = clone_url(repo)?;
+    let url = planner.logins.clone_url(repo).await?;
     let mirror: Arc<Mirror> = planner.mirrors.mirror(repo.id).await?;
     let named = origin.default_branch.or_else(|| repo.default_branch.clone());
     let lookup = async { Ok(default_branch_of(&mirror, &url, named).await) };
@@ -370,24 +369,6 @@ async fn default_branch_head(mirror: &Mirror, event: &Event) -> Result<Option<Co
         Err(GitError::UnknownRevision { .. }) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Returns the address that a repository is fetched from, with its credentials or its key.
-///
-/// # Errors
-/// If those cannot be decrypted, or the address is invalid.
-pub fn clone_url(repo: &Repo) -> Result<CloneUrl, GitError> {
-    let closed = |detail: String| GitError::Authentication { address: repo.clone_url.clone(), detail };
-    if repo.credentials_closed {
-        return Err(closed("its credentials cannot be decrypted with the current key".to_owned()));
-    }
-    let url = repo.clone_url.parse::<CloneUrl>().map_err(|error| GitError::RefusedAddress {
-        address: "the clone address".to_owned(),
-        detail: error.to_string(),
-    })?;
-    let Some(key) = repo.deploy_key.as_ref().filter(|_| url.is_ssh()) else { return Ok(url) };
-    let private = key.expose().map_err(|error| closed(error.to_string()))?;
-    Ok(url.with_ssh_login(SshLogin::new(private.to_owned(), key.host_keys.clone())))
 }
 
 /// The pipeline files of a commit.

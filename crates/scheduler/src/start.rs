@@ -5,7 +5,7 @@ use longshore_git::{GitError, Mirror};
 use longshore_store::repos::Repo;
 
 use crate::{
-    prepare::{MAIN, Planner, clone_url, default_branch_of},
+    prepare::{MAIN, Planner, default_branch_of},
     scheduler::RequestError,
 };
 
@@ -29,7 +29,7 @@ pub(crate) async fn find(
 ) -> Result<Found, RequestError> {
     let commit = commit.map(str::parse::<CommitId>).transpose().map_err(invalid)?;
     let mirror = planner.mirrors.mirror(repo.id).await.map_err(git_error)?;
-    let url = clone_url(repo).map_err(git_error)?;
+    let url = planner.logins.clone_url(repo).await.map_err(git_error)?;
     let lookup = async { Ok(default_branch_of(&mirror, &url, repo.default_branch.clone()).await) };
     let ((), default_branch) = tokio::try_join!(mirror.update(&url), lookup).map_err(git_error)?;
     let names = full_names(git_ref, default_branch.as_deref())?;

@@ -214,10 +214,11 @@ pub async fn follow_rename(
     repos::get_now(tx, repo.id).await
 }
 
-/// Returns an http address with `user:password` in it.
+/// Returns an http address with `user:password` in it. An empty login is none.
 #[must_use]
 pub fn with_login(address: &str, login: &str) -> String {
     match address.split_once("://") {
+        Some(_) if login.is_empty() => address.to_owned(),
         Some((scheme, rest)) => format!("{scheme}://{login}@{rest}"),
         None => address.to_owned(),
     }

@@ -1,15 +1,48 @@
 //! What a GitHub answers.
 
+use std::{
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
 use serde_json::{Value, json};
 
 use super::{
-    ACCOUNT, Answer, Hook, Place, Request, State, Status, add_hook, answer, by_id, by_name, comment, comments_on,
-    hub_commented, is_commit, no, of_hub, of_hub_comment, page, record, remove_hook,
+    ACCOUNT, APP_ID, Answer, Hook, Place, Request, State, Status, add_hook, answer, by_id, by_name, comment,
+    comments_on, decode_base64, hub_commented, is_commit, no, of_hub, of_hub_comment, page, record, remove_hook,
 };
 
 pub(super) fn github(request: &Request, path: &[&str], body: &Value, state: &mut State) -> Answer {
     let hook = |hook: &Hook| json!({ "id": hook.id, "active": hook.body["active"], "events": hook.body["events"], "config": { "url": hook.body["config"]["url"] } });
     match (request.method.as_str(), path) {
+        ("GET", ["app"]) => {
+            let permissions =
+                json!({ "contents": "read", "statuses": "write", "repository_hooks": "write", "metadata": "read" });
+            answer(200, json!({ "id": 4711, "slug": "longshore-ci", "permissions": permissions }))
+        }
+        ("GET", ["app", "installations"]) => answer(200, json!([{ "id": 99, "account": { "login": "team" } }])),
+        ("POST", ["app", "installations", "99", "access_tokens"]) => match &mut state.app {
+            Some(app) => {
+                app.minted += 1;
+                let token = format!("ghs_installation_{}", app.minted);
+                app.tokens.push(token.clone());
+                let until = time_in(app.seconds);
+                answer(201, json!({ "token": token, "expires_at": until, "permissions": {} }))
+            }
+            None => no(404, "Not Found"),
+        },
+        ("GET", ["installation", "repositories"]) => {
+            let all: Vec<Value> = page(&state.repos, request, "per_page").iter().map(of_hub).collect();
+            answer(200, json!({ "total_count": state.repos.len(), "repositories": all }))
+        }
+        ("GET", ["repos", owner, name, "installation"]) => match by_name(state, owner, name) {
+            Some(_) => answer(200, json!({ "id": 99 })),
+            None => no(404, "Not Found"),
+        },
+        ("GET", ["repositories", id, "installation"]) => match by_id(state, id) {
+            Some(_) => answer(200, json!({ "id": 99 })),
+            None => no(404, "Not Found"),
+        },
         ("GET", ["user"]) => {
             let scopes = format!("X-OAuth-Scopes: {}\r\n", state.scopes.join(", "));
             (200, scopes, json!({ "login": ACCOUNT, "id": 7 }))
@@ -75,4 +108,46 @@ pub(super) fn github(request: &Request, path: &[&str], body: &Value, state: &mut
         }
         _ => no(404, "Not Found"),
     }
+}
+
+/// Whether a request brings what GitHub wants of an App: a token that the App signed where it acts for itself, and one of
+/// an installation everywhere else.
+pub(super) fn is_app(authorization: &str, path: &str, state: &State) -> bool {
+    let (Some(app), Some(token)) = (&state.app, authorization.strip_prefix("Bearer ")) else { return false };
+    let for_itself = path.starts_with("/api/v3/app") || path.ends_with("/installation");
+    match for_itself {
+        true => is_signed(token, &app.public_key, state.calls).unwrap_or(false),
+        false => app.tokens.iter().any(|one| one == token),
+    }
+}
+
+/// Verifies a JWT with another program than the one that signed it.
+fn is_signed(jwt: &str, public_key: &Path, call: usize) -> Option<bool> {
+    let [head, claims, signature] = jwt.split('.').collect::<Vec<_>>().try_into().ok()?;
+    let decoded = |text: &str| decode_base64(&text.replace('-', "+").replace('_', "/"));
+    let head: Value = serde_json::from_slice(&decoded(head)).ok()?;
+    let claims_read: Value = serde_json::from_slice(&decoded(claims)).ok()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+    let (issued, until) = (claims_read["iat"].as_u64()?, claims_read["exp"].as_u64()?);
+    if head["alg"] != "RS256" || claims_read["iss"] != APP_ID || issued > now || until <= now || until > now + 600 {
+        return Some(false);
+    }
+    let folder = public_key.parent()?;
+    let (signed, file) = (folder.join(format!("{call}.signed")), folder.join(format!("{call}.signature")));
+    std::fs::write(&signed, jwt.rsplit_once('.')?.0).ok()?;
+    std::fs::write(&file, decoded(signature)).ok()?;
+    let verified = std::process::Command::new("openssl")
+        .args(["dgst", "-sha256", "-verify"])
+        .arg(public_key)
+        .arg("-signature")
+        .args([&file, &signed])
+        .output()
+        .ok()?;
+    Some(verified.status.success())
+}
+
+/// Returns the time so many seconds from now, as GitHub writes it.
+fn time_in(seconds: i64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_secs()).unwrap_or(0));
+    longshore_core::Timestamp::from_millis((now + seconds) * 1000).to_string()
 }

@@ -59,6 +59,11 @@ pub(crate) struct NewForm {
     url: String,
     #[serde(default)]
     token: String,
+    /// Of a GitHub App, with its private key.
+    #[serde(default)]
+    app_id: String,
+    #[serde(default)]
+    key: String,
     #[serde(default)]
     name: String,
 }
@@ -85,12 +90,14 @@ pub(crate) async fn add(
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Action::ManageConnections, Object::Server)?;
     let name = Some(form.name.trim()).filter(|name| !name.is_empty());
-    let wanted = Wanted { kind: &form.kind, url: &form.url, token: &form.token, name };
+    let app_id = Some(form.app_id.trim()).filter(|id| !id.is_empty());
+    let token = if app_id.is_some() { &form.key } else { &form.token };
+    let wanted = Wanted { kind: &form.kind, url: &form.url, token, app_id, name };
     match forges.connect(wanted, visitor.caller.name()).await {
         Ok((connection, _)) => Ok(see_other(&format!("/connections/{}", connection.id))),
         Err(error) => {
             let Refused { status, why } = refused(error)?;
-            let form = NewForm { token: String::new(), ..form };
+            let form = NewForm { token: String::new(), key: String::new(), ..form };
             let page = ConnectionsPage { form, refused: Some(why), ..page(&site, &visitor).await? };
             Ok((status, Html(page)).into_response())
         }

@@ -54,8 +54,10 @@ pub(crate) struct AddConnection {
     kind: String,
     /// The forge's address in a browser, such as `https://forge.example`
     url: String,
-    /// Never shown again
+    /// A token, or with `app_id` the private key of the GitHub App (PEM). Never shown again
     token: String,
+    /// The id of a GitHub App, in place of a token
+    app_id: Option<String>,
     /// The connection's name; by default its kind
     name: Option<String>,
 }
@@ -118,7 +120,13 @@ pub(crate) async fn add(
     request: JsonRequest,
 ) -> Result<(StatusCode, Json<ConnectionView>), ApiError> {
     let (caller, new): (_, AddConnection) = request.parse(Action::ManageConnections, Object::Server).await?;
-    let wanted = Wanted { kind: &new.kind, url: &new.url, token: &new.token, name: new.name.as_deref() };
+    let wanted = Wanted {
+        kind: &new.kind,
+        url: &new.url,
+        token: &new.token,
+        app_id: new.app_id.as_deref(),
+        name: new.name.as_deref(),
+    };
     let (connection, is_new) = forges.connect(wanted, caller.name()).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(connection.into())))

@@ -10,7 +10,7 @@ use longshore_core::{
 };
 use longshore_files::{artifacts::IncomingLimits, logs::LogWriter};
 use longshore_git::{Git, Mirrors};
-use longshore_scheduler::{Order, Pace, Planner, Report, Scheduler};
+use longshore_scheduler::{Logins, Order, Pace, Planner, Report, Scheduler};
 use longshore_store::{
     Store,
     artifacts::{self, NewArtifact},
@@ -64,7 +64,11 @@ impl World {
         let mirrors = Arc::new(Mirrors::new(Git::default(), dir.path().join("mirrors")));
         let (orders, claimed) = mpsc::channel(1);
         let (reporter, reports) = mpsc::channel(1);
-        let planner = Planner { mirrors, most_jobs: 256, forges: longshore_forge_client::Http::default() };
+        let planner = Planner {
+            mirrors,
+            most_jobs: 256,
+            logins: Logins { store: store.clone(), http: longshore_forge_client::Http::default() },
+        };
         let scheduler = Scheduler::start(
             store.clone(),
             planner,

@@ -377,6 +377,9 @@ pub(crate) enum Connection {
         /// The connection's name; by default its kind
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
+        /// The ID of a GitHub App. Its private key (PEM) is read from standard input in place of a token
+        #[arg(long = "app", value_name = "ID")]
+        app_id: Option<String>,
     },
     /// List connections; tokens are never shown
     List,

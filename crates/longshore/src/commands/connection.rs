@@ -19,9 +19,10 @@ pub(crate) fn run(args: Remote<Connection>) -> super::Result {
     let client = args.server.client()?;
     let json = args.server.json;
     match args.command {
-        Connection::Add { kind, address, name } => {
-            let token = stdin::read(&format!("the token of an account at {address}"))?;
-            let body = json!({ "kind": kind, "url": address, "token": token, "name": name });
+        Connection::Add { kind, address, name, app_id } => {
+            let what = if app_id.is_some() { "the private key of the App" } else { "the token of an account" };
+            let token = stdin::read(&format!("{what} at {address}"))?;
+            let body = json!({ "kind": kind, "url": address, "token": token, "name": name, "app_id": app_id });
             let connection = client.post(PATH, &body)?;
             if json {
                 print_json(&connection)?;

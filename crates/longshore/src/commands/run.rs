@@ -21,7 +21,7 @@ use longshore_core::{BuildId, BuildPlan, Event, JobId, RepoId, Timestamp, capabi
 use longshore_engine_docker::{DockerEngine, DockerOptions};
 use longshore_executor::{Executor, ExecutorOptions, Limits, names::Instance, runtime_dir};
 use longshore_git::{Git, Mirrors};
-use longshore_scheduler::{Pace, Planner, Scheduler};
+use longshore_scheduler::{Logins, Pace, Planner, Scheduler};
 use longshore_store::{
     Store,
     builds::{self, NewBuild},
@@ -112,7 +112,8 @@ async fn run_tree(args: Run) -> super::Result {
     let capacity =
         args.capacity.or_else(|| std::thread::available_parallelism().ok()).map_or(1, std::num::NonZero::get);
     let mirrors = Arc::new(Mirrors::new(Git::default(), folder.path().join("mirrors")));
-    let planner = Planner { mirrors, most_jobs: args.limits.max_jobs, forges: longshore_forge_client::Http::default() };
+    let logins = Logins { store: store.clone(), http: longshore_forge_client::Http::default() };
+    let planner = Planner { mirrors, most_jobs: args.limits.max_jobs, logins };
     let scheduler = Scheduler::start(
         store.clone(),
         planner,

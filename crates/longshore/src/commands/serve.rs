@@ -15,7 +15,7 @@ use longshore_engine_docker::DockerOptions;
 use longshore_executor::{ExecutorOptions, ImageRule, names::Instance};
 use longshore_git::{Checkouts, Git, Mirrors};
 use longshore_pipeline::image_rules::ImageRules;
-use longshore_scheduler::{Pace, Planner, Scheduler};
+use longshore_scheduler::{Logins, Pace, Planner, Scheduler};
 use longshore_store::{
     Store, sealing, secrets,
     sessions::{self, Opener},
@@ -186,7 +186,8 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
         None => ureq::tls::TlsConfig::default(),
     };
     let notifications = longshore_notification::Sender::new(webhooks_tls, config.mail.clone());
-    let planner = Planner { mirrors: Arc::clone(&mirrors), most_jobs: config.max_jobs, forges: forges.clone() };
+    let logins = Logins { store: store.clone(), http: forges.clone() };
+    let planner = Planner { mirrors: Arc::clone(&mirrors), most_jobs: config.max_jobs, logins: logins.clone() };
     store.blobs().use_patience(DISK_PATIENCE);
     if let Err(error) = longshore_store::sweep_artifacts(&store).await {
         tracing::warn!(%error, "unfinished leftovers of earlier jobs stay until the next start");
@@ -206,7 +207,7 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
         artifact_age: config.artifact_age,
         ..Extras::default()
     });
-    let sources = Sources::Mirrors { mirrors, checkouts, patience: CHECKOUT_PATIENCE };
+    let sources = Sources::Mirrors { mirrors, checkouts, logins, patience: CHECKOUT_PATIENCE };
     let boot = Boot {
         store: store.clone(),
         sources,

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use longshore_core::{DeliveryId, Timestamp};
 use longshore_git::{Git, Mirrors};
-use longshore_scheduler::{Order, Pace, Planner, Report, Scheduler};
+use longshore_scheduler::{Logins, Order, Pace, Planner, Report, Scheduler};
 use longshore_store::{
     Store,
     builds::{self, Build},
@@ -76,7 +76,11 @@ impl World {
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let (orders, ordered) = mpsc::channel(1);
         let (reporter, reports) = mpsc::channel(1);
-        let planner = Planner { mirrors, most_jobs: 256, forges: longshore_forge_client::Http::default() };
+        let planner = Planner {
+            mirrors,
+            most_jobs: 256,
+            logins: Logins { store: store.clone(), http: longshore_forge_client::Http::default() },
+        };
         let scheduler = Scheduler::start(
             store.clone(),
             planner,

@@ -1,0 +1,317 @@
+//! GitHub Apps. An App has a key; with it, it makes tokens of its installations, which are good for an hour and are used
+//! like any other token. Which installation a repository belongs to is asked once.
+//!
+//! As the token of a connection an App is one word: `app-ID.KEY`, the key being its DER in Base64.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
+use longshore_core::Timestamp;
+use ring::{
+    rand::SystemRandom,
+    signature::{RSA_PKCS1_SHA256, RsaKeyPair},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
+    connection::InvalidAddress,
+    github::{Github, root_of},
+    http::Endpoint,
+    pages::{PER_PAGE, read_all},
+};
+
+/// What a token begins with that is an App.
+const PREFIX: &str = "app-";
+/// How long a JWT is good; GitHub takes ten minutes at most, and clocks differ.
+const JWT_AHEAD: u64 = 9 * 60;
+const JWT_BEHIND: u64 = 60;
+/// A token that is good for less is not used any more: what it is used for takes its time.
+const SPARE: Duration = Duration::from_secs(10 * 60);
+/// The permissions that an App needs, by GitHub's words.
+const NEEDED: [(&str, &str, &[&str]); 3] = [
+    ("contents", "contents: read", &["read", "write"]),
+    ("statuses", "commit statuses: read and write", &["write"]),
+    ("repository_hooks", "webhooks: read and write", &["write"]),
+];
+
+/// Makes the token of a connection from an App's id (or client id) and its private key as GitHub gives it, PEM.
+///
+/// # Errors
+/// If the id or the key is none.
+pub fn app_token(id: &str, pem: &str) -> Result<String, InvalidAddress> {
+    let id = id.trim();
+    if id.is_empty() || id.len() > 100 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(InvalidAddress("the App's id is a number, or its client ID"));
+    }
+    let body: String = pem.lines().map(str::trim).filter(|line| !line.starts_with("-----")).collect();
+    let token = format!("{PREFIX}{id}.{body}");
+    match App::parse(&token) {
+        Some(_) => Ok(token),
+        None => Err(InvalidAddress(
+            "that is no private key of a GitHub App: give the .pem file that GitHub made for it, as it is",
+        )),
+    }
+}
+
+/// An App with its key.
+pub(crate) struct App {
+    id: String,
+    key: RsaKeyPair,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Returns whether a token is an App.
+    pub(crate) fn is(token: &str) -> bool {
+        token.starts_with(PREFIX)
+    }
+
+    /// Reads an App from a connection's token.
+    pub(crate) fn parse(token: &str) -> Option<Self> {
+        let (id, key) = token.strip_prefix(PREFIX)?.split_once('.')?;
+        let der = BASE64_STANDARD.decode(key).ok()?;
+        // GitHub gives PKCS #1; who converted it has PKCS #8.
+        let key = RsaKeyPair::from_der(&der).or_else(|_| RsaKeyPair::from_pkcs8(&der)).ok()?;
+        Some(Self { id: id.to_owned(), key })
+    }
+
+    /// Returns a token by which the App itself is known, for some minutes.
+    fn jwt(&self, now: SystemTime) -> Option<String> {
+        let now = now.duration_since(UNIX_EPOCH).ok()?.as_secs();
+        let encoded = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+        let claims = json!({ "iat": now - JWT_BEHIND, "exp": now + JWT_AHEAD, "iss": self.id });
+        let signed = format!("{}.{}", encoded(&json!({ "alg": "RS256", "typ": "JWT" })), encoded(&claims));
+        let mut signature = vec![0; self.key.public().modulus_len()];
+        self.key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).ok()?;
+        Some(format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature)))
+    }
+}
+
+/// Tokens and installations that are known, of all Apps. Part of [`Http`], which is one for all callers.
+#[derive(Default)]
+pub(crate) struct Installations {
+    known: Mutex<HashMap<String, Known>>,
+    /// Held while a token is made, so that those who need one at the same moment share it.
+    making: Mutex<()>,
+}
+
+impl fmt::Debug for Installations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Installations(..)")
+    }
+}
+
+#[derive(Clone)]
+enum Known {
+    /// The installation that a repository belongs to.
+    Of(u64),
+    Token(String, SystemTime),
+}
+
+impl Installations {
+    fn get(&self, key: &str) -> Option<Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn set(&self, key: String, known: Known) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, known);
+    }
+
+    fn forget(&self, key: &str) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+/// GitHub, reached as an App.
+#[derive(Debug)]
+pub(crate) struct GithubApp {
+    http: Http,
+    address: String,
+    app: App,
+}
+
+#[derive(Deserialize)]
+struct AppFacts {
+    slug: String,
+    #[serde(default)]
+    permissions: HashMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Installation {
+    id: u64,
+}
+
+#[derive(Deserialize)]
+struct MintedToken {
+    token: String,
+    expires_at: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct Reached {
+    repositories: Vec<crate::github::Repo>,
+}
+
+impl GithubApp {
+    pub(crate) fn new(http: &Http, address: &str, app: App) -> Self {
+        Self { http: http.clone(), address: address.to_owned(), app }
+    }
+
+    /// Returns an endpoint at which the App itself is known.
+    fn itself(&self) -> Result<Endpoint, CallError> {
+        let jwt = self.app.jwt(SystemTime::now()).ok_or(CallError::NotSupported("the App's key does not sign"))?;
+        let endpoint = Endpoint::new(
+            self.http.clone(),
+            root_of(&self.address),
+            "authorization",
+            &format!("Bearer {jwt}"),
+            &jwt,
+            "GitHub",
+        );
+        Ok(endpoint.accepting("application/vnd.github+json"))
+    }
+
+    fn key(&self, what: &str) -> String {
+        format!("{} {} {what}", self.address, self.app.id)
+    }
+
+    /// Returns the installation of a repository, whose path is `/repositories/{id}` or `/repos/{name}`.
+    fn installation(&self, path: &str) -> Result<u64, CallError> {
+        let key = self.key(path);
+        if let Some(Known::Of(id)) = self.http.installations().get(&key) {
+            return Ok(id);
+        }
+        let itself = self.itself()?;
+        let answer = itself.get(&format!("{path}/installation")).map_err(|error| match error {
+            CallError::NotFound { .. } => itself
+                .missing_right("there is no such repository, or the App is not installed for it: install it there"),
+            error => error,
+        })?;
+        let found: Installation = answer.read().ok_or_else(|| itself.not_understood())?;
+        self.http.installations().set(key, Known::Of(found.id));
+        Ok(found.id)
+    }
+
+    /// Returns a token of an installation that is good for a while.
+    fn token(&self, installation: u64) -> Result<String, CallError> {
+        let key = self.key(&format!("token {installation}"));
+        let _making = self.http.installations().making.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Known::Token(token, until)) = self.http.installations().get(&key)
+            && until > SystemTime::now() + SPARE
+        {
+            return Ok(token);
+        }
+        let itself = self.itself()?;
+        let answer = itself.post(&format!("/app/installations/{installation}/access_tokens"), &json!({}))?;
+        let minted: MintedToken = answer.read().ok_or_else(|| itself.not_understood())?;
+        let until = UNIX_EPOCH + Duration::from_millis(u64::try_from(minted.expires_at.as_millis()).unwrap_or(0));
+        self.http.installations().set(key, Known::Token(minted.token.clone(), until));
+        Ok(minted.token)
+    }
+
+    /// Returns the token for the repository with this path.
+    pub(crate) fn token_of(&self, path: &str) -> Result<String, CallError> {
+        match self.installation(path).and_then(|installation| self.token(installation)) {
+            // The App was uninstalled and installed again: it is another installation.
+            Err(CallError::NotFound { .. } | CallError::BadToken { .. }) => {
+                self.http.installations().forget(&self.key(path));
+                let installation = self.installation(path)?;
+                self.http.installations().forget(&self.key(&format!("token {installation}")));
+                self.token(installation)
+            }
+            result => result,
+        }
+    }
+
+    /// Calls with the token of a repository, and with a new one if GitHub does not take that any more.
+    fn of_repo<T>(&self, repo: &str, call: impl Fn(&Github) -> Result<T, CallError>) -> Result<T, CallError> {
+        let path = format!("/repositories/{repo}");
+        match call(&Github::new(&self.http, &self.address, &self.token_of(&path)?)) {
+            Err(CallError::BadToken { .. }) => {
+                let installation = self.installation(&path)?;
+                self.http.installations().forget(&self.key(&format!("token {installation}")));
+                self.http.installations().forget(&self.key(&path));
+                call(&Github::new(&self.http, &self.address, &self.token_of(&path)?))
+            }
+            result => result,
+        }
+    }
+}
+
+impl ForgeApi for GithubApp {
+    fn check(&self) -> Result<Account, CallError> {
+        let itself = self.itself()?;
+        let facts: AppFacts = itself.get("/app")?.read().ok_or_else(|| itself.not_understood())?;
+        for (name, needs, fits) in NEEDED {
+            if !facts.permissions.get(name).is_some_and(|has| fits.contains(&has.as_str())) {
+                return Err(itself.missing_right(format!("the App needs the repository permission {needs}")));
+            }
+        }
+        Ok(Account { login: format!("{}[bot]", facts.slug) })
+    }
+
+    fn repos(&self) -> Result<Vec<RemoteRepo>, CallError> {
+        let installations: Vec<Installation> = read_all(&self.itself()?, "/app/installations", "per_page")?;
+        let mut all = Vec::new();
+        for installation in installations {
+            let github = Github::new(&self.http, &self.address, &self.token(installation.id)?);
+            for page in 1_usize.. {
+                let path = format!("/installation/repositories?per_page={PER_PAGE}&page={page}");
+                let reached: Reached =
+                    github.endpoint().get(&path)?.read().ok_or_else(|| github.endpoint().not_understood())?;
+                let is_last = reached.repositories.len() < PER_PAGE;
+                // What an App may do stands in its permissions, and is the same for all its repositories.
+                all.extend(reached.repositories.into_iter().map(|repo| RemoteRepo { admin: true, ..repo.into() }));
+                if is_last || page >= crate::pages::MAX_PAGES {
+                    break;
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn repo(&self, name: &str) -> Result<RemoteRepo, CallError> {
+        let token = self.token_of(&format!("/repos/{name}"))?;
+        let repo = Github::new(&self.http, &self.address, &token).repo(name)?;
+        Ok(RemoteRepo { admin: true, ..repo })
+    }
+
+    fn set_hook(&self, repo: &str, hook: NewHook<'_>) -> Result<String, CallError> {
+        self.of_repo(repo, |github| github.set_hook(repo, hook))
+    }
+
+    fn remove_hook(&self, repo: &str, hook: &str) -> Result<(), CallError> {
+        match self.of_repo(repo, |github| github.remove_hook(repo, hook)) {
+            Err(CallError::NotFound { .. }) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn report(&self, repo: &str, report: &Report) -> Result<(), CallError> {
+        self.of_repo(repo, |github| github.report(repo, report))
+    }
+
+    fn comment(&self, repo: &str, number: u64, comment: Option<&str>, body: &str) -> Result<String, CallError> {
+        self.of_repo(repo, |github| github.comment(repo, number, comment, body))
+    }
+
+    fn find_comment(&self, repo: &str, number: u64, account: &str, begin: &str) -> Result<Option<String>, CallError> {
+        self.of_repo(repo, |github| github.find_comment(repo, number, account, begin))
+    }
+}
