@@ -109,7 +109,7 @@ fn a_failure_stands_for_nothing() {
         let build = world.api().wait_for_build(&text(&world.build_of(&commit), "id"));
         (text(job(&build, "made"), "status"), reason(&build))
     };
-    let failed = ("failure".to_owned(), "exit code 3".to_owned());
+    let failed = ("failure".to_owned(), "step `exit 3` failed with exit code 3".to_owned());
     assert_eq!((failing("1"), failing("2")), (failed.clone(), failed));
     let commit = world.git.commit("nothing", &[(".longshore.yml", &pipeline(""))]);
     world.git.git(&["push", "-q", "origin", "HEAD:main"]);
