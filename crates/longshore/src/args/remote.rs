@@ -400,7 +400,7 @@ pub(crate) enum Connection {
 pub(crate) struct NewNotification {
     /// email, slack, discord, matrix, mattermost, teams or webhook
     pub(crate) kind: String,
-    /// Mailboxes (a@example.org,b@example.org), a webhook's URL, or a Matrix room (https://matrix.example/!id:example).
+    /// Mailboxes (a@example.org,b@example.org), a webhook's URL, or a Matrix room (`https://matrix.example/!id:example`).
     /// Read from standard input if not given, so that other users of this machine do not see it. For Matrix, the access token is
     /// read from there
     #[arg(required_if_eq("kind", "matrix"))]
