@@ -137,7 +137,7 @@ mod tests {
         let left = READINGS.checked_sub(READINGS + 1);
         assert!(read_within(left, LONGEST, never).await.unwrap_err().contains("not read again"));
         let (last, defect) = (READINGS.checked_sub(READINGS), || panic!("a defect"));
-        assert!(read_within(last, LONGEST, defect).await.unwrap_err().contains("broke off"));
+        assert!(read_within(last, LONGEST, defect).await.unwrap_err().contains("a bug in the server"));
         let (go, goes) = std::sync::mpsc::channel::<()>();
         let hangs = move || goes.recv().map_or_else(|_| JobReports::default(), |()| JobReports::default());
         let why = read_within(last, Duration::from_millis(20), hangs).await.unwrap_err();
@@ -165,8 +165,8 @@ mod tests {
             let remark = found.remarks.iter().find(|remark| remark.file == path);
             remark.map(|remark| remark.text.as_str()).unwrap_or_default()
         };
-        assert!(said("large.sarif").contains("at most 64 MiB"), "{:?}", found.remarks);
-        assert!(said("a.sarif").contains("more than 128 MiB together"), "{:?}", found.remarks);
+        assert!(said("large.sarif").contains("the limit is 64 MiB"), "{:?}", found.remarks);
+        assert!(said("a.sarif").contains("exceed 128 MiB together"), "{:?}", found.remarks);
         assert!(said("lcov.info").contains("cannot be read"), "{:?}", found.remarks);
     }
 }
