@@ -249,6 +249,6 @@ fn a_run_keeps_what_the_next_run_of_the_folder_begins_with() {
     assert_eq!(engine::objects(&instance, &["volume", "job"]), [""; 0]);
     assert_eq!(engine::objects(&instance, &["cache"]).len(), 2);
     engine::remove_all(&instance);
-    assert!(run().contains("begins empty"), "its volumes were removed by somebody else");
+    assert!(run().contains("starts empty"), "its volumes were removed by somebody else");
     engine::remove_all(&instance);
 }

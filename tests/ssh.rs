@@ -33,7 +33,7 @@ fn a_repository_is_fetched_with_its_own_key_from_the_host_that_was_pinned_and_no
     );
     // An address for http takes no key.
     let (made, said) = repo(&world, &["key", "team/app"]);
-    assert!(!made && said.contains("takes no ssh key"), "{said}");
+    assert!(!made && said.contains("does not use SSH"), "{said}");
     let bare = world.git.work().parent().unwrap().join("srv/app.git");
     let (status, changed) =
         world.api().patch(&format!("/api/v1/repos/{}", world.repo), &json!({ "clone_url": sshd.url(&bare) }));
