@@ -316,7 +316,7 @@ mod tests {
         }
         assert_eq!(
             of(&[job("a", Status::Running, None), job("b", Status::Blocked, asks)]),
-            is(CommitState::Running, "running: 0 of 2 jobs are over")
+            is(CommitState::Running, "0 of 2 jobs finished")
         );
         assert_eq!(
             of(&[job("a", Status::Success, None), job("b", Status::Queued, None)]),

@@ -4,7 +4,6 @@
 //! database.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use longshore_core::{ErrorKind, Outcome};
 use tokio::sync::mpsc;
@@ -44,13 +43,15 @@ impl Reports {
     async fn starts_over(&self) {
         let (stored, mut heard) = Stored::new();
         if self.updates.send(JobUpdate::StartsOver(stored)).await.is_ok() {
-            let _ = tokio::time::timeout(STORED_WITHIN, heard.recv()).await;
+            // While that cannot be written, nothing is gained by going on. It ends, too, when nobody receives any more.
+            tokio::select! {
+                _ = heard.recv() => {}
+                () = self.cancel.cancelled() => {}
+            }
         }
     }
 }
 
-/// How long the removal of what was started waits until that is stored.
-const STORED_WITHIN: Duration = Duration::from_secs(5);
 /// Limit for sandboxes in a row that are not fit for a job.
 const UNFIT: u32 = 4;
 

@@ -4,7 +4,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -83,9 +83,16 @@ pub(crate) fn forget_old(dir: &Path) {
 /// Creates the folder, accessible only to this user.
 ///
 /// # Errors
-/// Those of the disk.
+/// Those of the disk; the folder is there and others can write to it.
 pub fn make(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    // In a folder of all, such as /tmp, somebody else may have been first.
+    let there = std::fs::symlink_metadata(dir)?;
+    if there.is_dir() && there.uid() == rustix::process::geteuid().as_raw() && there.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let why = format!("{} is not this user's alone: remove it, or set XDG_RUNTIME_DIR", dir.display());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 
 fn open(path: &Path) -> io::Result<File> {

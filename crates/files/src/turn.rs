@@ -43,6 +43,7 @@ pub fn removal(data_dir: &Path) -> Result<Option<File>, FilesError> {
 }
 
 fn open(path: &Path) -> Result<File, FilesError> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    // A backup that root has made may have left it as root's. A lock needs no right to write.
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).or_else(|_| File::open(path));
     file.map_err(|source| FilesError::io(path, source))
 }

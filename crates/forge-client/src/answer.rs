@@ -153,6 +153,6 @@ mod tests {
     #[test]
     fn a_redirect_is_an_error_that_says_what_to_do() {
         let error = error_of(307, &[("location", "https://evil.example")], &Value::Null);
-        assert!(error.to_string().contains("give that address") && !error.may_pass(), "{error}");
+        assert!(error.to_string().contains("use that address") && !error.may_pass(), "{error}");
     }
 }

@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -106,8 +106,8 @@ impl App {
 #[derive(Default)]
 pub(crate) struct Installations {
     known: Mutex<HashMap<String, Known>>,
-    /// Held while a token is made, so that those who need one at the same moment share it.
-    making: Mutex<()>,
+    /// One for each token, held while it is made, so that those who need it at the same moment share it.
+    making: Mutex<HashMap<String, Arc<Mutex<()>>>>,
 }
 
 impl fmt::Debug for Installations {
@@ -211,7 +211,11 @@ impl GithubApp {
     /// Returns a token of an installation that is good for a while.
     fn token(&self, installation: u64) -> Result<String, CallError> {
         let key = self.key(&format!("token {installation}"));
-        let _making = self.http.installations().making.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = {
+            let mut turns = self.http.installations().making.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(key.clone()).or_default())
+        };
+        let _making = turn.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Known::Token(token, until)) = self.http.installations().get(&key)
             && until > SystemTime::now() + SPARE
         {

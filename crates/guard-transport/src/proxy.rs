@@ -118,9 +118,13 @@ impl Proxy {
             }
             std::fs::remove_file(path).map_err(|error| unusable(error.to_string()))?;
         }
-        let listener = UnixListener::bind(path).map_err(|error| unusable(error.to_string()))?;
+        // It has its name only with its mode: who is refused once may not ask again.
+        let new = path.with_extension("new");
+        let _ = std::fs::remove_file(&new);
+        let listener = UnixListener::bind(&new).map_err(|error| unusable(error.to_string()))?;
         let permissions = std::fs::Permissions::from_mode(mode);
-        std::fs::set_permissions(path, permissions).map_err(|error| unusable(error.to_string()))?;
+        std::fs::set_permissions(&new, permissions).map_err(|error| unusable(error.to_string()))?;
+        std::fs::rename(&new, path).map_err(|error| unusable(error.to_string()))?;
         Ok(listener)
     }
 

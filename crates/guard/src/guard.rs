@@ -258,8 +258,11 @@ impl Guard {
     /// Puts down what a call has changed. `created` is the id in the engine's answer, if it has one.
     pub fn settle(&mut self, effect: &Effect, succeeded: bool, created: Option<&str>) {
         let table = &mut self.table;
-        // Volumes that a create call asks for are there even if the container is not.
-        if let Effect::ContainerCreated { volumes, .. } = effect {
+        // Volumes that a create call asks for may be there even if the container is not. A job's have names that nobody else makes.
+        let is_sure = succeeded || matches!(self.policy, Policy::Job(_));
+        if let Effect::ContainerCreated { volumes, .. } = effect
+            && is_sure
+        {
             table.volumes.extend(volumes.iter().cloned());
         }
         if !succeeded {

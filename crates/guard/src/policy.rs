@@ -306,6 +306,10 @@ impl JobPolicy {
     }
 
     pub(crate) fn may_push(&self, image: &ImageRef) -> Judged<()> {
+        // For the time of a push the name is the engine's. Nobody pushes to Docker's own library: such names here are the host's.
+        if is_reserved(image) || (image.registry == "docker.io" && image.repository.starts_with("library/")) {
+            return refuse!(Registry, "{} is not a name that may be pushed", image.familiar());
+        }
         let name = image.name();
         let allowed = self.push.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(start) => name.starts_with(start),

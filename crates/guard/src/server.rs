@@ -203,7 +203,9 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
             forward(call, Reply::Json(Shape::ServersOwn), Effect::None)
         }
         Call::VolumeCreate(volume) => {
-            let checks = judge_volume(policy, volume)?;
+            let mut checks = judge_volume(policy, volume)?;
+            // The engine answers with one that is there already.
+            checks.extend(own_volume(guard, policy, &volume.name));
             let call = EngineCall::new("POST", "/volumes/create").json(volume.write());
             forward_if(checks, call, Reply::Json(Shape::Volume), Effect::VolumeCreated { name: volume.name.clone() })
         }

@@ -35,6 +35,23 @@ impl Client {
     /// # Errors
     /// If `ca_file` cannot be used.
     pub(crate) fn new(url: &str, token: Option<String>, ca_file: Option<&Path>) -> anyhow::Result<Self> {
+        Self::through(ureq::Proxy::try_from_env(), url, token, ca_file)
+    }
+
+    /// Creates a client for a server on this machine. A proxy would get its token, and connect to itself.
+    ///
+    /// # Errors
+    /// If `ca_file` cannot be used.
+    pub(crate) fn direct(url: &str, token: Option<String>, ca_file: Option<&Path>) -> anyhow::Result<Self> {
+        Self::through(None, url, token, ca_file)
+    }
+
+    fn through(
+        proxy: Option<ureq::Proxy>,
+        url: &str,
+        token: Option<String>,
+        ca_file: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let in_use = |error: anyhow::Error| Ended::new(2, format!("{error:#}"));
         let tls = match Authorities::read(ca_file).map_err(in_use)? {
             Some(authorities) => authorities.tls().map_err(in_use)?,
@@ -42,6 +59,7 @@ impl Client {
         };
         let config = ureq::Agent::config_builder()
             .tls_config(tls)
+            .proxy(proxy)
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(10)))
             .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))

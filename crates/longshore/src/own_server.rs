@@ -17,6 +17,14 @@ struct Listener {
     listen: SocketAddr,
     /// Its public address.
     url: String,
+    /// The network that it listens in. In another one somebody else may have that port.
+    #[serde(default)]
+    network: Option<PathBuf>,
+}
+
+/// Returns the network of this process, as the kernel names it.
+fn network() -> Option<PathBuf> {
+    std::fs::read_link("/proc/self/ns/net").ok()
 }
 
 /// Says in the data folder where the server of it listens.
@@ -24,9 +32,14 @@ struct Listener {
 /// # Errors
 /// Those of the disk.
 pub(crate) fn announce(data: &Path, listen: SocketAddr, url: &str) -> anyhow::Result<()> {
-    let text = serde_json::to_string(&Listener { listen, url: url.to_owned() })?;
+    let text = serde_json::to_string(&Listener { listen, url: url.to_owned(), network: network() })?;
     let path = data.join(folder::LISTENER);
     folder::write_private(&path, &text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Takes back what was said: nobody listens there, or not any more.
+pub(crate) fn retract(data: &Path) {
+    let _ = std::fs::remove_file(data.join(folder::LISTENER));
 }
 
 /// A running server on a data folder that this process can read.
@@ -47,8 +60,11 @@ impl OwnServer {
     }
 
     fn on(data: &Path, given: Option<&str>) -> Option<Self> {
-        let Listener { listen, url } =
+        let Listener { listen, url, network: there } =
             serde_json::from_slice(&std::fs::read(data.join(folder::LISTENER)).ok()?).ok()?;
+        if there.is_none() || there != network() {
+            return None;
+        }
         let host = match listen.ip() {
             IpAddr::V4(all) if all.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(all) if all.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -102,7 +118,13 @@ mod tests {
         for other in ["https://ci.example.com", "http://localhost:8081", "https://ci.example.org.evil"] {
             assert_eq!(find(Some(other)), None, "{other}");
         }
+        let said = std::fs::read_to_string(data.path().join(folder::LISTENER)).unwrap();
+        let elsewhere = said.replace("net:[", "net:[9");
+        std::fs::write(data.path().join(folder::LISTENER), elsewhere).unwrap();
+        assert_eq!(find(None), None, "it listens in another network");
         announce(data.path(), "[::]:80".parse().unwrap(), "https://ci.example.org").unwrap();
         assert_eq!(find(None).as_deref(), Some("http://[::1]:80"));
+        retract(data.path());
+        assert_eq!(find(None), None, "it listens no more");
     }
 }

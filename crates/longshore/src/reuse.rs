@@ -75,6 +75,8 @@ impl OfJob<'_> {
         let images = executor.resolve_images(request.build, &request.plan, &request.images, request.pull).await;
         // Why an image cannot be had is said when the job starts.
         let Ok(Some(images)) = images else { return Ok(None) };
+        // A pull may have taken minutes.
+        let candidates = reuse::candidates(self.store, lane, hash, leaves).await?;
         let from = candidates.into_iter().find(|candidate| candidate.images == images);
         Ok(from.map(|from| Reused { from, inputs: Inputs { hash: hash.to_owned(), images } }))
     }
@@ -89,14 +91,7 @@ impl OfJob<'_> {
         // Whether somebody was asked decides whether it runs, and not what it does.
         let definition = serde_json::to_string(&JobPlan { stranger: None, ..self.plan.clone() }).ok()?;
         // A text that names the build is another one in each build.
-        let mut plan = self.plan.clone();
-        let mut refers = plan.condition.iter().any(|condition| condition.refers().to("build"));
-        let looked = plan.change(&mut |text| {
-            refers |= text.refers().to("build");
-            Ok::<_, std::convert::Infallible>(())
-        });
-        looked.ok()?;
-        let build = if refers { self.build.id.to_string() } else { String::new() };
+        let build = if self.plan.refers().to("build") { self.build.id.to_string() } else { String::new() };
         let operator = format!("{:?} {:?}", request.operator.variables, request.operator.authorities);
         let mut hash = Sha256::new();
         for part in

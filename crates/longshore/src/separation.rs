@@ -16,6 +16,7 @@ use std::{
 };
 
 use longshore_guard::own_container;
+use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::config::Config;
 
@@ -70,6 +71,10 @@ pub(crate) fn separate(config: &Config, socket: &Path, files: &[PathBuf]) -> Res
     if !rustix::process::geteuid().is_root() {
         return Err("it was not started as root, so the server cannot have less rights than its guard".to_owned());
     }
+    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::KILL;
+    if !capabilities(None).is_ok_and(|sets| sets.permitted.contains(needed)) {
+        return Err("the capabilities SETUID, SETGID and KILL are needed".to_owned());
+    }
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let server = user_of(&passwd, SERVER).ok_or(format!("there is no user `{SERVER}` here"))?;
     let guard = guard_of(socket, server)?;
@@ -86,6 +91,13 @@ pub(crate) fn separate(config: &Config, socket: &Path, files: &[PathBuf]) -> Res
         return Err(format!("only root may listen on port {port} here"));
     }
     take_over(&config.data, server)?;
+    if !server.may("write", &config.data).map_err(|error| error.to_string())? {
+        return Err(format!(
+            "the user {0} may not write to {1}: give it that folder with `chown -R {0} {1}`",
+            server.id,
+            config.data.display()
+        ));
+    }
     for file in files {
         if !server.may("read", file).map_err(|error| error.to_string())? {
             return Err(format!("the user {} may not read {}", server.id, file.display()));
@@ -179,17 +191,22 @@ fn take_over(data: &Path, server: User) -> Result<(), String> {
             if mounted.contains(&path) {
                 continue;
             }
-            let there = fs::symlink_metadata(&path).map_err(failed)?;
+            // What cannot be looked at, such as a path that is too long, was made by the server: no reason to be without a guard.
+            let Ok(there) = fs::symlink_metadata(&path) else { continue };
             if there.is_dir() {
                 folders.push(path.clone());
             }
-            if there.uid() == 0 {
+            if there.uid() == 0 && folder != *data {
                 lchown(&path, Some(server.id), Some(server.group)).map_err(failed)?;
                 taken += 1;
             }
         }
     }
-    // Last: what is cut short here is gone on with at the next start.
+    // Last, for by these the next start sees that this one was cut short.
+    for path in direct.iter().filter(|path| is_roots(path) && !mounted.contains(*path)) {
+        lchown(path, Some(server.id), Some(server.group)).map_err(failed)?;
+        taken += 1;
+    }
     if is_roots(data) {
         lchown(data, Some(server.id), Some(server.group)).map_err(failed)?;
     }
@@ -210,8 +227,9 @@ pub(crate) fn may(what: &str, path: &Path) -> bool {
             Err(error) => error.kind() == io::ErrorKind::ConnectionRefused,
         },
         "read" => fs::File::open(path).is_ok(),
+        "write" => rustix::fs::access(path, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok(),
         _ => {
-            let _ = writeln!(io::stderr(), "connect or read");
+            let _ = writeln!(io::stderr(), "connect, read or write");
             false
         }
     }

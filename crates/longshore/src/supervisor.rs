@@ -116,8 +116,12 @@ async fn watch(mut guard: Watched, mut server: Watched) -> super::commands::Resu
             _ = ended.recv() => {}
             () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {
                 for process in [&mut guard, &mut server] {
-                    if !is_ending && process.due.is_some_and(|due| due <= Instant::now()) {
-                        process.start()?;
+                    if !is_ending
+                        && process.due.is_some_and(|due| due <= Instant::now())
+                        && let Err(error) = process.start()
+                    {
+                        tracing::error!(process = process.name, %error, "cannot be started; tried again");
+                        process.due = Some(Instant::now() + PAUSE);
                     }
                 }
             }

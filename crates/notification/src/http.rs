@@ -109,8 +109,8 @@ impl Http {
         })
     }
 
-    /// Refuses addresses that need no lookup to be judged. Behind a proxy, which looks names up by itself, what they lead
-    /// to here counts too.
+    /// Refuses addresses that need no lookup to be judged. Behind a proxy, which looks names up by itself, they
+    /// have to lead to an address here that can be judged.
     fn check(&self, url: &Url, host: &str) -> Result<(), SendError> {
         let refused = || Err(SendError::Internal { host: host.to_owned() });
         match url.host() {
@@ -119,8 +119,11 @@ impl Http {
             Some(Host::Domain(name)) if is_name_of_this_host(name) => refused(),
             Some(Host::Domain(name)) if self.public.config().proxy().is_some() => {
                 let port = url.port_or_known_default().unwrap_or(443);
-                // A name that only the proxy knows is none of this network.
                 let found = (name, port).to_socket_addrs().map(|found| found.collect::<Vec<_>>()).unwrap_or_default();
+                if found.is_empty() {
+                    let detail = "its name is not found here, and what a proxy finds cannot be judged: only an administrator of the server may add it";
+                    return Err(SendError::Unreachable { host: host.to_owned(), detail: detail.to_owned() });
+                }
                 if found.iter().any(|found| is_internal(found.ip())) { refused() } else { Ok(()) }
             }
             Some(_) => Ok(()),

@@ -2,8 +2,10 @@
 //!
 //! Asks git, reads the database and writes nothing but a name that the forge has confirmed (`renames`). `ingest` then decides in one transaction what is new of it.
 
+use std::time::Duration;
+
 use longshore_core::{
-    EventName, Person,
+    EventName, Person, Timestamp,
     event::{PullRequest, Release},
 };
 use longshore_forge::{
@@ -26,8 +28,8 @@ use crate::{
     schedules::Schedules,
 };
 
-/// How often a commit that is not there is asked for again: some forges tell of a push before their git host has it.
-const TRIES_FOR_A_COMMIT: u32 = 2;
+/// How long a commit that is not there is asked for again: some forges tell of a push before their git host has it.
+const LAG: Duration = Duration::from_secs(5);
 
 /// What was found out about a delivery.
 pub(crate) struct Judged {
@@ -277,11 +279,15 @@ async fn judge_event(
         Err(error) => {
             let reason = error.to_string();
             let verdict = match error {
-                // The sender claims what is not true, or no longer true. It is not recorded.
-                GitError::NotOnRef { .. } => ignored(reason),
-                GitError::UnknownRevision { .. } if must_be_held && delivery.attempts < TRIES_FOR_A_COMMIT => {
+                GitError::UnknownRevision { .. }
+                    if must_be_held
+                        && Timestamp::now().since(delivery.received_at)
+                            < u64::try_from(LAG.as_millis()).unwrap_or(0) =>
+                {
                     Verdict::Again(reason)
                 }
+                // It was pushed over since, or the sender claims what is not true. It does not count as told.
+                GitError::NotOnRef { .. } => ignored(reason),
                 error if error.may_mend() => Verdict::Again(reason),
                 _ => failed(reason),
             };

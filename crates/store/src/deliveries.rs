@@ -96,6 +96,7 @@ pub struct PendingDelivery {
     pub id: DeliveryId,
     pub repo: RepoId,
     pub event: String,
+    pub received_at: Timestamp,
     pub attempts: u32,
     /// A person has asked to process it once more.
     pub by_hand: bool,
@@ -205,6 +206,7 @@ pub async fn next_pending(
             id: row::parsed(&row, "id")?,
             repo: row::parsed(&row, "repo")?,
             event: row.try_get("event")?,
+            received_at: row::time(&row, "received_at")?,
             attempts: row::unsigned(&row, "attempts")?,
             by_hand: row.try_get("by_hand")?,
             found: row.try_get("found")?,

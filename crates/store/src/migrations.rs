@@ -60,7 +60,8 @@ static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
 /// Migrates the database to this program's schema. [`StoreError::Newer`] if a newer Longshore has migrated it further.
 pub(crate) async fn run(writer: &SqlitePool) -> Result<(), StoreError> {
     MIGRATOR.run(writer).await.map_err(|error| match error {
-        MigrateError::VersionMissing(found) if found > newest() => StoreError::Newer { found, known: newest() },
+        // Numbers that this program leaves out may be a later one's.
+        MigrateError::VersionMissing(found) => StoreError::Newer { found, known: newest() },
         error => error.into(),
     })
 }

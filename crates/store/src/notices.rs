@@ -165,7 +165,9 @@ async fn stranger_may_be_told_of(
     let since = now.as_millis().saturating_sub_unsigned(PAUSE_OF_STRANGERS_MS);
     let (of_all, of_this): (i64, i64) = sqlx::query_as(
         "SELECT count(*), coalesce(sum(n.pull_request = ?1), 0) FROM notices AS n JOIN builds AS b ON b.id = n.build
-         WHERE n.notification = ?2 AND n.pull_request IS NOT NULL AND n.owed_since > ?3 AND b.repo = ?4",
+         WHERE n.notification = ?2 AND n.pull_request IS NOT NULL AND n.owed_since > ?3 AND b.repo = ?4
+           -- Dropped ones, which nobody has got, have no problem.
+           AND NOT (n.given_up = 1 AND n.problem IS NULL)",
     )
     .bind(row::signed(number))
     .bind(place.to_string())

@@ -24,6 +24,8 @@ pub struct Candidate {
     /// The number of the build that it ran in, if that is still there, or else of the one that took it over.
     pub build: u64,
     pub images: String,
+    /// How many artifacts it has to have.
+    pub artifacts: usize,
 }
 
 /// Returns the newest successes with these inputs that may stand for a job of `lane`, and whose files are all there still. With
@@ -40,13 +42,15 @@ pub async fn candidates(
               LEFT JOIN jobs AS original ON original.id = jobs.carried_over
               LEFT JOIN builds AS ran ON ran.id = original.build
          WHERE reusable.inputs = ?1 AND reusable.lane IN (?2, ?3) AND jobs.status = 'success'
-           AND (SELECT count(*) FROM artifacts WHERE artifacts.job = jobs.id AND kind = 'files') >= ?4
+           AND (SELECT count(*) FROM artifacts WHERE artifacts.job = jobs.id AND kind = 'files'
+                  AND (expires_at IS NULL OR expires_at > ?5)) >= ?4
          ORDER BY jobs.seq DESC LIMIT 10",
     )
     .bind(inputs)
     .bind(lane.to_string())
     .bind(Lane { repo: lane.repo, stranger: None }.to_string())
     .bind(i64::try_from(artifacts).unwrap_or(i64::MAX))
+    .bind(Timestamp::now().as_millis())
     .fetch_all(store.readers())
     .await?;
     let read = |row: &sqlx::sqlite::SqliteRow| {
@@ -54,6 +58,7 @@ pub async fn candidates(
             job: row::parsed(row, "id")?,
             build: row::unsigned(row, "number")?,
             images: row.try_get("images")?,
+            artifacts,
         })
     };
     rows.iter().map(read).collect()
@@ -95,6 +100,13 @@ pub async fn take(
     let runs = matches!(row::parsed(&found, "status")?, Status::Running | Status::Canceling);
     if !runs || row::unsigned::<u32>(&found, "attempt")? != attempt {
         return Err(StoreError::Conflict("another attempt runs".to_owned()));
+    }
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM artifacts WHERE job = ? AND kind = 'files'")
+        .bind(from.job.to_string())
+        .fetch_one(tx.conn())
+        .await?;
+    if usize::try_from(left).unwrap_or(0) < from.artifacts {
+        return Err(StoreError::Conflict("the artifacts of the job that stood for it are gone".to_owned()));
     }
     keep(tx, job, attempt, inputs).await?;
     new_jobs::take_over(tx, job, from.job, now).await?;

@@ -73,7 +73,6 @@ pub(crate) async fn for_checkout(
         return Ok(Files::none());
     }
     let in_use = Arc::clone(&mirror.lfs_in_use).read_owned().await;
-    let objects = Objects::of_mirror(mirror.folder());
     let is_config = |entry: &&IndexEntry| entry.path == b".lfsconfig" && entry.is_file();
     let blob = entries.iter().chain(others).find(is_config).map(|entry| format!("--blob={}", entry.object));
     let config = match blob {
@@ -89,6 +88,11 @@ pub(crate) async fn for_checkout(
         by_stranger: checkout.by_stranger,
         trusted: checkout.trusted_submodules,
         git_ref: checkout.git_ref.map(longshore_forge::RefName::as_str),
+    };
+    // What another store gave for the repository's credentials is not there for strangers, who get none.
+    let objects = match source.written() {
+        Some(_) if !checkout.by_stranger => Objects::of_named_store(mirror.folder()),
+        Some(_) | None => Objects::of_mirror(mirror.folder()),
     };
     let received = source.fetch(&pointers, &objects).await?;
     Ok(Files { objects, pointers, received, _in_use: Some(in_use) })
@@ -256,9 +260,9 @@ impl Mirror {
 
     pub(crate) async fn sweep_lfs_within(&self, unused: Duration, budget: u64) -> Result<(), GitError> {
         if let Ok(guard) = Arc::clone(&self.lfs_in_use).try_write_owned() {
-            let objects = Objects::of_mirror(self.folder());
+            let all = [Objects::of_mirror(self.folder()), Objects::of_named_store(self.folder())];
             let sweep = move || {
-                let swept = objects.sweep(unused, budget);
+                let swept = all.iter().try_for_each(|objects| objects.sweep(unused, budget));
                 drop(guard);
                 swept
             };

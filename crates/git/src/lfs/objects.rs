@@ -13,6 +13,8 @@ use sha2::{Digest as _, Sha256};
 
 /// The folder in a mirror.
 const FOLDER: &str = "lfs";
+/// The folder in a mirror of what came from a store that its commits name, with the repository's credentials.
+const NAMED: &str = "lfs-named";
 /// What is being received. Of no use after a kill.
 const INCOMING: &str = "incoming";
 const BUFFER: usize = 64 << 10;
@@ -37,6 +39,11 @@ impl Objects {
     /// Returns those of a mirror.
     pub(crate) fn of_mirror(mirror: &Path) -> Self {
         Self(mirror.join(FOLDER))
+    }
+
+    /// Returns those of a mirror that came from a store that its commits name.
+    pub(crate) fn of_named_store(mirror: &Path) -> Self {
+        Self(mirror.join(NAMED))
     }
 
     /// Returns those in a folder of their own.

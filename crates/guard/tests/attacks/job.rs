@@ -693,6 +693,20 @@ fn images_of_others_are_neither_taken_nor_replaced() {
 }
 
 #[test]
+fn no_push_gives_the_engine_an_image_by_a_name_of_ours_or_of_dockers_own_library() {
+    let mut guard = job(&JOB.replace("ghcr.io/us/*", "docker.io/*"), 41);
+    for repository in ["longshore-agent", "longshore", "alpine", "me%2Ftool"] {
+        let target = format!("/images/busybox/tag?repo={repository}&tag=0123456789ab");
+        let tagged = ask(&guard, "POST", &target, "").unwrap();
+        guard.settle(&tagged.effect, true, None);
+    }
+    for name in ["longshore-agent", "docker.io/library/longshore-agent", "longshore", "alpine"] {
+        refused(&guard, Rule::Registry, "POST", &format!("/images/{name}/push?tag=0123456789ab"), "");
+    }
+    assert!(ask(&guard, "POST", "/images/me/tool/push?tag=0123456789ab", "").is_ok());
+}
+
+#[test]
 fn builds_reach_neither_the_host_nor_what_others_built() {
     let guard = job(JOB, 41);
     for query in [

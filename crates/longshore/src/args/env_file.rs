@@ -33,14 +33,16 @@ fn parse(text: &str) -> Result<Vec<(String, String)>, (usize, String)> {
         let at = line_of(rest);
         let statement = statement.strip_prefix("export ").unwrap_or(statement).trim_start();
         let Some((name, _)) = statement.split_once('=') else {
-            return Err((at, format!("`{}` is not KEY=VALUE", statement.trim_end())));
+            // Not quoted: it may be a line of a secret.
+            return Err((at, "the line is not KEY=VALUE; put a value of several lines into quotes".to_owned()));
         };
         let key = name.trim_end();
         if key.is_empty()
             || key.starts_with(|c: char| c.is_ascii_digit())
             || !key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         {
-            return Err((at, format!("`{key}` is not a variable's name: it has letters, digits and `_`")));
+            let why = "what is before `=` is not a variable's name, which has letters, digits and `_`";
+            return Err((at, why.to_owned()));
         }
         let begins = line.len() - statement.len() + name.len() + 1;
         let (value, after) = value(&rest[begins..]).map_err(|why| (at, why))?;
@@ -70,7 +72,7 @@ fn value(text: &str) -> Result<(String, &str), String> {
                 if line.is_empty() || line.starts_with('#') {
                     return Ok((value, after));
                 }
-                return Err(format!("after the closing {quote} stands `{line}`"));
+                return Err(format!("something follows the closing {quote}"));
             }
             '\\' if quote == '"' => match chars.next() {
                 Some((_, 'n')) => value.push('\n'),
@@ -113,10 +115,11 @@ mod tests {
             ("A=1\nword\n", 2, "not KEY=VALUE"),
             ("\n1A=x", 2, "not a variable's name"),
             ("A=\"1\n2\"\nB='x", 3, "does not end"),
-            ("A=\"1\" 2", 1, "stands `2`"),
+            ("A=\"1\" 2", 1, "something follows the closing"),
         ] {
             let (at, said) = parse(text).unwrap_err();
             assert!(at == line && said.contains(why), "{text:?}: {at} {said}");
+            assert!(!said.contains("word") && !said.contains("1A"), "it may be a line of a secret: {said}");
         }
     }
 }

@@ -38,10 +38,13 @@ impl Server {
                 Some(token) => Some(token),
                 None => own.admin_token()?,
             };
-            return Client::new(&own.reached_at, token, self.ca_file.as_deref())
+            return Client::direct(&own.reached_at, token, self.ca_file.as_deref())
                 .map(|client| client.shown_as(given.unwrap_or(&own.url)));
         }
-        Client::new(given.unwrap_or(DEFAULT_URL), token, self.ca_file.as_deref())
+        match given {
+            Some(url) => Client::new(url, token, self.ca_file.as_deref()),
+            None => Client::direct(DEFAULT_URL, token, self.ca_file.as_deref()),
+        }
     }
 }
 

@@ -54,7 +54,9 @@ pub(crate) fn run(args: Doctor) -> super::Result {
 }
 
 fn git() -> (String, bool, String, Option<String>) {
-    let version = std::process::Command::new("git").arg("--version").output();
+    // Root asks here, and the settings in the home folder are the server's.
+    let mut git = std::process::Command::new("git");
+    let version = git.arg("--version").env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").output();
     match version {
         Ok(output) if output.status.success() => {
             ("git".to_owned(), true, String::from_utf8_lossy(&output.stdout).trim().to_owned(), None)

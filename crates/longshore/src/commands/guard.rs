@@ -17,6 +17,9 @@ use crate::{args::Guard, config, supervisor, system_calls};
 /// The pause before an engine that is away is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
+const WORKERS: usize = 4;
+const BLOCKING: usize = 16;
+
 pub(crate) fn run(args: Guard) -> super::Result {
     let policy = policy(&args)?;
     let waits = matches!(policy, Policy::Server(_));
@@ -29,7 +32,10 @@ pub(crate) fn run(args: Guard) -> super::Result {
     if args.child {
         supervisor::end_with_parent()?;
     }
-    super::runtime()?.block_on(async {
+    super::serve::use_all_descriptors();
+    // Its container may have few processes, on a machine with many processors.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(WORKERS).max_blocking_threads(BLOCKING).enable_all().build()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let options = Options { state: args.state, audit: args.audit, ..Options::new(args.socket, policy) };

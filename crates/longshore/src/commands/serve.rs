@@ -132,6 +132,8 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
     let store = Store::open(&config.data).await.map_err(|error| Ended::new(1, error.to_string()))?;
+    // The folder's lock is this server's from here on, and nobody listens yet.
+    own_server::retract(&config.data);
     if let Some(other) = store.copy_of() {
         tracing::warn!(
             instance = store.instance(),
@@ -274,6 +276,7 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
         ended = jobs => ended?.err(),
     };
     tracing::info!("stopping; jobs keep running, and the next start continues them");
+    own_server::retract(&config.data);
     shutdown.cancel();
     tasks.close();
     let _ = tokio::time::timeout(SHUTDOWN_GRACE, async {
@@ -295,7 +298,7 @@ fn image_rule(rules: ImageRules) -> ImageRule {
 
 /// Raises the limit for open files. Connections and logs are open files, and engines start containers with a soft limit
 /// of 1024, though more are allowed.
-fn use_all_descriptors() {
+pub(super) fn use_all_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!(%error, "at most {} files can be open at once", limit.current.unwrap_or(u64::MAX));

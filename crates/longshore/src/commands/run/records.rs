@@ -86,6 +86,8 @@ pub(super) async fn sweep(executor: Executor, dir: PathBuf, run: Made) {
 
 /// Returns the records of runs that have ended without removing theirs.
 fn abandoned(dir: &Path, docker_host: &str, instance: &str) -> Vec<(Record, Made)> {
+    // Records in a folder that is not this user's alone may be anybody's.
+    let Ok(()) = runtime_dir::make(dir) else { return Vec::new() };
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     let paths = entries.flatten().map(|entry| entry.path());
     let records = paths.filter(|path| path.extension().is_some_and(|ending| ending == ENDING));
