@@ -320,7 +320,7 @@ mod tests {
         );
         assert_eq!(
             of(&[job("a", Status::Success, None), job("b", Status::Queued, None)]),
-            is(CommitState::Running, "running: 1 of 2 jobs are over")
+            is(CommitState::Running, "1 of 2 jobs finished")
         );
     }
 
