@@ -38,6 +38,7 @@ if [ "$only" = all ]; then
     need nginx nginx-light
     need sshd openssh-server
     need git-lfs git-lfs
+    need pip3 python3-pip
   fi
   if ! have busybox || ldd "$(command -v busybox)" >/dev/null 2>&1; then packages+=(busybox-static); fi
   if ! have docker || ! engine_answers; then
