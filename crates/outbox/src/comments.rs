@@ -89,8 +89,7 @@ impl Comments {
         let mut busy: HashSet<ConnectionId> = under_way.values().copied().collect();
         let but_for: Vec<ConnectionId> = busy.iter().copied().collect();
         for due in pull_request_comments::due(&self.store, &but_for, LOOKED_AT).await? {
-            // A time far ahead was noted with a clock that has been set back since.
-            if due.try_at > now && due.try_at.since(now) <= u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX) {
+            if pause::is_to_come(due.try_at, now, PATIENCE) {
                 return Ok(Some(due.try_at));
             }
             if under_way.len() >= AT_ONCE {

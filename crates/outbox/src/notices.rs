@@ -82,8 +82,7 @@ impl Notices {
         let now = Timestamp::now();
         let busy: Vec<NotificationId> = under_way.iter().copied().collect();
         for due in notices::due(&self.store, &busy, LOOKED_AT).await? {
-            // A time far ahead was noted with a clock that has been set back since.
-            if due.try_at > now && due.try_at.since(now) <= u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX) {
+            if pause::is_to_come(due.try_at, now, PATIENCE) {
                 return Ok(Some(due.try_at));
             }
             if under_way.len() >= AT_ONCE {

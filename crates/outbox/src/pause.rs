@@ -21,6 +21,12 @@ pub(crate) fn end(now: Timestamp, pause: Duration) -> Timestamp {
     )
 }
 
+/// Returns whether a next try is still to come. Nothing waits longer than `longest`: a time further ahead was noted with a clock that
+/// has been set back since.
+pub(crate) fn is_to_come(try_at: Timestamp, now: Timestamp, longest: Duration) -> bool {
+    try_at > now && try_at.since(now) <= u64::try_from(longest.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Sleeps until that time, but a minute at most. Without a time it sleeps for ever.
 pub(crate) async fn sleep_until(wake_at: Option<Timestamp>) {
     match wake_at {

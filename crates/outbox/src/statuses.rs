@@ -108,8 +108,7 @@ impl Statuses {
         let busy: HashSet<ConnectionId> = under_way.values().copied().filter(|id| is_busy(under_way, *id)).collect();
         passed_over.extend(busy);
         for due in commit_statuses::due(&self.store, &passed_over, LOOKED_AT).await? {
-            // A time far ahead was noted with a clock that has been set back since.
-            if due.try_at > now && due.try_at.since(now) <= u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX) {
+            if pause::is_to_come(due.try_at, now, PATIENCE) {
                 wake_at = Some(wake_at.map_or(due.try_at, |at| at.min(due.try_at)));
                 break;
             }

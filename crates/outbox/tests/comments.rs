@@ -5,6 +5,7 @@
 #[path = "../../../tests/support/forge.rs"]
 #[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "others use the rest")]
 mod forge;
+mod support;
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use longshore_store::{
     jobs, pull_request_comments,
     repos::{self, NewRepo, RepoPatch},
 };
+use support::Killable;
 use tokio_util::sync::CancellationToken;
 
 struct World {
@@ -26,16 +28,6 @@ struct World {
     forge: Forge,
     repo: RepoId,
     _dir: tempfile::TempDir,
-}
-
-/// A writer on a runtime of its own, which ends where it stands.
-struct Writer(Option<tokio::runtime::Runtime>);
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        let runtime = self.0.take().unwrap();
-        std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(60))).join().unwrap();
-    }
 }
 
 impl World {
@@ -67,12 +59,10 @@ impl World {
         Self { store, forge, repo, _dir: dir }
     }
 
-    fn write(&self) -> Writer {
+    fn write(&self) -> Killable {
         let comments =
             Comments { store: self.store.clone(), http: Http::default(), url: "https://ci.example".to_owned() };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.spawn(comments.run(CancellationToken::new()));
-        Writer(Some(runtime))
+        Killable::start(comments.run(CancellationToken::new()))
     }
 
     /// Builds a pull request to this end.

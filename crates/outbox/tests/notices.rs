@@ -5,6 +5,7 @@
 #[path = "../../../tests/support/receiver.rs"]
 #[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "others use the rest")]
 mod receiver;
+mod support;
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use longshore_store::{
     repos::{self, NewRepo},
 };
 use receiver::Receiver;
+use support::Killable;
 use tokio_util::sync::CancellationToken;
 
 struct World {
@@ -29,16 +31,6 @@ struct World {
     repo: RepoId,
     receiver: Receiver,
     _dir: tempfile::TempDir,
-}
-
-/// A teller on a runtime of its own, which ends where it stands.
-struct Teller(Option<tokio::runtime::Runtime>);
-
-impl Drop for Teller {
-    fn drop(&mut self) {
-        let runtime = self.0.take().unwrap();
-        std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(60))).join().unwrap();
-    }
 }
 
 impl World {
@@ -82,12 +74,10 @@ impl World {
         tx.commit().await.unwrap();
     }
 
-    fn tell(&self) -> Teller {
+    fn tell(&self) -> Killable {
         let notices =
             Notices { store: self.store.clone(), sender: Sender::default(), url: "https://ci.example".to_owned() };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.spawn(notices.run(CancellationToken::new()));
-        Teller(Some(runtime))
+        Killable::start(notices.run(CancellationToken::new()))
     }
 
     async fn build_of(&self, event: Event, pipelines: &[&str], change: impl Fn(&mut JobPlan)) -> Build {

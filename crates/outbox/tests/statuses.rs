@@ -5,6 +5,7 @@
 #[path = "../../../tests/support/forge.rs"]
 #[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "others use the rest")]
 mod forge;
+mod support;
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use longshore_store::{
     jobs,
     repos::{self, NewRepo},
 };
+use support::Killable;
 use tokio_util::sync::CancellationToken;
 
 struct World {
@@ -61,12 +63,10 @@ impl World {
     }
 
     /// Starts the reporter. The guard ends it as a kill does: whatever it is about to do.
-    fn report(&self) -> Reporter {
+    fn report(&self) -> Killable {
         let statuses =
             Statuses { store: self.store.clone(), http: Http::default(), url: "https://ci.example".to_owned() };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.spawn(statuses.run(CancellationToken::new()));
-        Reporter(Some(runtime))
+        Killable::start(statuses.run(CancellationToken::new()))
     }
 
     async fn build(&self, commit: &str) -> builds::Build {
@@ -126,16 +126,6 @@ impl World {
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    }
-}
-
-/// A reporter on a runtime of its own, which ends where it stands. Only calls that are under way arrive at the forge.
-struct Reporter(Option<tokio::runtime::Runtime>);
-
-impl Drop for Reporter {
-    fn drop(&mut self) {
-        let runtime = self.0.take().unwrap();
-        std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(60))).join().unwrap();
     }
 }
 
@@ -296,7 +286,7 @@ async fn a_token_that_was_revoked_is_tried_again_when_another_one_comes() {
 
 impl World {
     /// Kills the reporter and starts another.
-    fn report_again(&self, killed: Reporter) -> Reporter {
+    fn report_again(&self, killed: Killable) -> Killable {
         drop(killed);
         self.report()
     }
