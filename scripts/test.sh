@@ -6,10 +6,12 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck disable=SC2034 # read by step
-steps=10
+steps=7
 first_log=$logs/tests.log
 second_log=$logs/tests-second-engine.log
 browser_log=$logs/tests-browser.log
+lints_log=$logs/lints.log
+longest=2400 # seconds of one run of cargo's tests, which takes less than half of that
 mkdir -p "$logs"
 : >"$second_log"
 
@@ -70,8 +72,12 @@ nothing_left() {
 }
 
 # Tests are selected by name from the whole workspace: with the features of one crate alone everything would be compiled again.
+# One that hangs must not take the results of all others with it: cargo names it after a minute, and here it is ended.
 tests() {
-  cargo test --locked --no-fail-fast --workspace "$@"
+  local status=0
+  timeout --kill-after 10 "$longest" cargo test --locked --no-fail-fast --workspace "$@" || status=$?
+  [ "$status" != 124 ] || say "      ended after $longest s: a test hangs, see what has been running for over 60 seconds"
+  return "$status"
 }
 
 # names_of_tests: prints `--test NAME` for each file of tests but the browser's, one word per line.
@@ -93,6 +99,17 @@ engine_docker_on_second() {
   return $status
 }
 
+# lints: what clippy, rustdoc and cargo-deny find. They have a target directory of their own: cargo locks it while it compiles.
+lints() {
+  local status=0
+  export CARGO_TARGET_DIR=$root/target/lints
+  cargo clippy --workspace --all-targets --locked -- -D warnings || status=1
+  RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" \
+    cargo doc --workspace --no-deps --document-private-items --locked || status=1
+  scripts/deny.sh || status=1
+  return $status
+}
+
 # make_images: makes the images, and starts the second engine with its own. Its address goes to $second_address, which stays empty if
 # there is none. It mostly waits for packages, so it goes on beside the compilers.
 make_images() {
@@ -105,6 +122,9 @@ make_images() {
   fi
 }
 
+# Nothing is compiled a second time there.
+if [ -n "${CI:-}" ]; then export CARGO_INCREMENTAL=0; fi
+
 step "Setting up"
 LONGSHORE_BROWSER=yes scripts/setup.sh
 scripts/axe.sh
@@ -116,7 +136,8 @@ theirs=no
 if scripts/second-engine.sh running; then theirs=yes; fi
 make_images >"$logs/images.log" 2>&1 </dev/null &
 images=$!
-trap 'kill "$images" 2>/dev/null || true; [ "$theirs" = yes ] || scripts/second-engine.sh stop' EXIT
+lints=
+trap 'kill "$images" 2>/dev/null || true; [ -z "$lints" ] || kill -- -"$lints" 2>/dev/null || true; [ "$theirs" = yes ] || scripts/second-engine.sh stop' EXIT
 
 step "Format"
 cargo fmt --all --check
@@ -130,15 +151,6 @@ else
     echo "the schema is not checked by another validator: python3-jsonschema and python3-yaml are missing"
 fi
 
-step "Lints (clippy, warnings are errors)"
-cargo clippy --workspace --all-targets --locked -- -D warnings
-
-step "Documentation (warnings are errors)"
-RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --locked
-
-step "Licences, sources, banned crates"
-scripts/deny.sh
-
 step "Compiling the tests"
 cargo test --locked --workspace --no-run
 
@@ -150,7 +162,11 @@ cat "$logs/images.log"
 second=$(cat "$second_address")
 [ -n "$second" ] || say "      no second engine: it is made from Debian's packages, and this machine has no apt"
 
-# The tests mostly wait for engines.
+# The lints take what the tests leave of the processors, which mostly wait for engines.
+export -f lints say
+export root
+setsid bash -c 'renice -n 19 $$; echo 19 >/proc/self/autogroup; lints' >"$lints_log" 2>&1 </dev/null &
+lints=$!
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 step "Tests, on Docker $(docker version --format '{{.Server.Version}}')${second:+; those of engine-docker on a second engine beside them}"
 status=0
@@ -180,6 +196,11 @@ fi
 say "      in the browser"
 cat "$browser_log"
 nothing_left "$first" "$others" || status=1
+
+step "Lints (clippy and rustdoc: warnings are errors), licences, sources, banned crates"
+wait "$lints" || status=1
+lints=
+grep -v '^ *\(Compiling\|Checking\|Documenting\|Downloaded\) ' "$lints_log" || true
 
 step "Done"
 awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }

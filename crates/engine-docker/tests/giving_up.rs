@@ -11,22 +11,15 @@ use bollard::query_parameters::{RemoveImageOptions, TagImageOptionsBuilder};
 use longshore_core::{ErrorKind, Outcome, Record};
 use longshore_executor::{AdoptRequest, Executor, JobRequest, JobUpdate, Journal, Phase, PullPolicy};
 use support::proxy::{Moment, Proxy};
-use support::{BUSYBOX, MemoryJournal, World, boxed, connect, job, run_and_die};
+use support::{BUSYBOX, MemoryJournal, World, boxed, collect, connect, job, run_and_die};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Adopts with nothing known but the request and the log. Returns the outcome and the updates.
 async fn adopt(engine: &Executor, request: &JobRequest, journal: Box<dyn Journal>) -> (Outcome, Vec<JobUpdate>) {
-    let (sender, mut receiver) = mpsc::channel(64);
+    let (sender, receiver) = mpsc::channel(64);
     let request = AdoptRequest { job: request.clone(), session: 0, began: false };
-    let collecting = async {
-        let mut all = Vec::new();
-        while let Some(update) = receiver.recv().await {
-            all.push(update);
-        }
-        all
-    };
-    tokio::join!(engine.adopt(request, journal, sender, CancellationToken::new()), collecting)
+    tokio::join!(engine.adopt(request, journal, sender, CancellationToken::new()), collect(receiver))
 }
 
 #[tokio::test(flavor = "multi_thread")]

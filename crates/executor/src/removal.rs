@@ -29,6 +29,8 @@ const YIELDS_FOR: Duration = Duration::from_secs(2);
 const BACKLOG: usize = 8;
 /// Number of objects of one job that are removed at once.
 const BESIDE: usize = 4;
+/// After this, a call has reached the engine, and was not refused because of something that is still in the way.
+const ASKED: Duration = Duration::from_secs(1);
 /// How often what is left of a job's Docker is looked for.
 const ROUNDS: usize = 6;
 /// The engine's own removals seldom take longer; after that, the next sweep removes the object.
@@ -142,6 +144,11 @@ impl Removals {
 
     /// Runs the end of a removal, of which only files are left that the engine deletes.
     pub(crate) async fn last<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        // An engine that was not asked yet does not go on by itself.
+        if let Ok(done) = tokio::time::timeout(ASKED, &mut work).await {
+            return done;
+        }
         let _counted = self.deleting.one();
         work.await
     }

@@ -237,10 +237,14 @@ pub struct Ran {
     pub updates: Vec<JobUpdate>,
 }
 
-async fn collect(mut receiver: mpsc::Receiver<JobUpdate>) -> Vec<JobUpdate> {
+/// Collects a job's updates until its end.
+pub async fn collect(mut receiver: mpsc::Receiver<JobUpdate>) -> Vec<JobUpdate> {
     let mut all = Vec::new();
     while let Some(update) = receiver.recv().await {
-        all.push(update);
+        // A job that starts over waits until this one is dropped, as a server drops it once it is stored.
+        if !matches!(update, JobUpdate::StartsOver(_)) {
+            all.push(update);
+        }
     }
     all
 }
