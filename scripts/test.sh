@@ -9,9 +9,7 @@ set -euo pipefail
 steps=7
 first_log=$logs/tests.log
 second_log=$logs/tests-second-engine.log
-browser_log=$logs/tests-browser.log
 lints_log=$logs/lints.log
-longest=2400 # seconds of one run of cargo's tests, which takes less than half of that
 mkdir -p "$logs"
 : >"$second_log"
 
@@ -71,30 +69,11 @@ nothing_left() {
   leftovers "$1" "$2"
 }
 
-# Tests are selected by name from the whole workspace: with the features of one crate alone everything would be compiled again.
-# One that hangs must not take the results of all others with it: cargo names it after a minute, and here it is ended.
-tests() {
-  local status=0
-  timeout --kill-after 10 "$longest" cargo test --locked --no-fail-fast --workspace "$@" || status=$?
-  [ "$status" != 124 ] || say "      ended after $longest s: a test hangs, see what has been running for over 60 seconds"
-  return "$status"
-}
-
-# names_of_tests: prints `--test NAME` for each file of tests but the browser's, one word per line.
-names_of_tests() {
-  cargo metadata --locked --no-deps --format-version 1 | python3 -c '
-import json, sys
-for package in json.load(sys.stdin)["packages"]:
-    for target in package["targets"]:
-        if target["kind"] == ["test"] and target["name"] != "browser":
-            print("--test", target["name"], sep="\n")'
-}
-
 engine_docker_on_second() {
   local names=() test others status=0
   for test in crates/engine-docker/tests/*.rs; do names+=(--test "$(basename "$test" .rs)"); done
   others=$(instances "$second")
-  DOCKER_HOST=$second LONGSHORE_TEST_DOCKER_HOST=$second tests "${names[@]}" || status=1
+  DOCKER_HOST=$second LONGSHORE_TEST_DOCKER_HOST=$second scripts/run-tests.py 1 "${names[@]}" || status=1
   nothing_left "$second" "$others" || status=1
   return $status
 }
@@ -171,21 +150,15 @@ export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 step "Tests, on Docker $(docker version --format '{{.Server.Version}}')${second:+; those of engine-docker on a second engine beside them}"
 status=0
 others=$(instances "$first")
-# The browser's tests take as long as a third of all others.
-{
-  beside=0
-  if [ -n "$second" ]; then engine_docker_on_second >"$second_log" 2>&1 || beside=1; fi
-  tests --test browser >"$browser_log" 2>&1 || beside=1
-  exit $beside
-} &
+{ [ -z "$second" ] || engine_docker_on_second; } >"$second_log" 2>&1 &
 beside=$!
-mapfile -t names < <(names_of_tests)
 {
   most=0
-  tests --lib --bins "${names[@]}" || most=1
-  tests --doc || most=1
+  # Tests are selected by name from the whole workspace: with the features of one crate alone everything would be compiled again.
+  scripts/run-tests.py 2 --lib --bins --tests || most=1
+  cargo test --locked --workspace --doc || most=1
   say "      jobs once more, with a guard between executor and engine"
-  LONGSHORE_TEST_GUARD=1 tests --test pods --test outcomes --test checkouts || most=1
+  LONGSHORE_TEST_GUARD=1 scripts/run-tests.py 2 --test pods --test outcomes --test checkouts || most=1
   exit $most
 } 2>&1 | tee "$first_log" || status=1
 wait "$beside" || status=1
@@ -193,8 +166,6 @@ if [ -n "$second" ]; then
   say "      on Docker $(DOCKER_HOST=$second docker version --format '{{.Server.Version}}')"
   cat "$second_log"
 fi
-say "      in the browser"
-cat "$browser_log"
 nothing_left "$first" "$others" || status=1
 
 step "Lints (clippy and rustdoc: warnings are errors), licences, sources, banned crates"
@@ -204,5 +175,5 @@ grep -v '^ *\(Compiling\|Checking\|Documenting\|Downloaded\) ' "$lints_log" || t
 
 step "Done"
 awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
-  END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$first_log" "$second_log" "$browser_log"
+  END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$first_log" "$second_log"
 exit $status

@@ -40,6 +40,7 @@ impl Fault {
             || text.contains("cannot join network")
             || text.contains("joining network namespace")
             || text.contains("/ns/net")
+            || shared_file_is_gone(&text)
         {
             Self::SandboxGone
         } else if text.contains("network") && text.contains("not found") {
@@ -58,6 +59,13 @@ impl Fault {
             Self::Other
         }
     }
+}
+
+/// Whether a file that the engine shares between a sandbox and those that join it went with the sandbox while one joined.
+fn shared_file_is_gone(text: &str) -> bool {
+    let is_shared =
+        ["/hosts", "/hostname", "/resolv.conf"].iter().any(|file| text.contains(&format!("{file}\" to rootfs")));
+    text.contains("error mounting") && is_shared && text.contains("no such file or directory")
 }
 
 #[cfg(test)]
@@ -79,6 +87,14 @@ mod tests {
             (404, "No such image: longshore-agent:0123456789ab".to_owned(), Fault::ImageGone),
             (404, "No such container: 0123".to_owned(), Fault::SandboxGone),
             (409, "cannot join network of a non running container: 0123".to_owned(), Fault::SandboxGone),
+            (
+                400,
+                format!(
+                    "{oci}: error during container init: error mounting \"/x/4960/resolv.conf\" to rootfs at \
+                     \"/etc/resolv.conf\": stat /x/4960/resolv.conf: no such file or directory: unknown"
+                ),
+                Fault::SandboxGone,
+            ),
             // The texts of 20.10's overlay2 on ext4, and of its local volume driver there.
             (
                 500,
