@@ -127,7 +127,7 @@ fn body(
             auto_remove: Some(false),
             init: Some(false),
             cap_drop: Some(vec!["ALL".to_owned()]),
-            // Jobs may publish low ports.
+            // Jobs may publish ports below 1024.
             cap_add: Some(vec!["NET_BIND_SERVICE".to_owned()]),
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
             pids_limit: Some(PIDS),

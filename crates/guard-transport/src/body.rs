@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
 
-/// The largest body of JSON, in bytes.
+/// The largest JSON body of a request, in bytes.
 const LARGEST_JSON: usize = 8 << 20;
 /// The largest archive that is put into a container, in bytes.
 pub(crate) const LARGEST_ARCHIVE: usize = 16 << 30;
-/// The largest answer of JSON, in bytes.
+/// The largest JSON answer, in bytes.
 const LARGEST_ANSWER: usize = 64 << 20;
 
 pub(crate) fn empty() -> Body {
@@ -26,16 +26,14 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Reads a client's body of JSON, or the absence of one.
+/// Reads a client's JSON body, which may be absent.
 pub(crate) async fn read_request(body: Incoming) -> Result<Bytes, Refusal> {
     match Limited::new(body, LARGEST_JSON).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             Err(Refusal { rule: Rule::Limit, reason: format!("the body is larger than {} MiB", LARGEST_JSON >> 20) })
         }
-        Err(_) => {
-            Err(Refusal { rule: Rule::Syntax, reason: "the body is cut off, or its length is told wrongly".to_owned() })
-        }
+        Err(_) => Err(Refusal { rule: Rule::Syntax, reason: "the body is cut off, or its length is wrong".to_owned() }),
     }
 }
 
@@ -47,23 +45,23 @@ pub(crate) async fn read_answer(body: Incoming) -> Result<Bytes, String> {
     }
 }
 
-/// The writing end of a body that comes piece by piece.
+/// The writing end of a body that is sent in pieces.
 #[derive(Debug)]
 pub(crate) struct Sender(mpsc::Sender<Result<Frame<Bytes>, BoxError>>);
 
 impl Sender {
-    /// Sends a piece; `false` if nobody reads any more.
+    /// Sends a piece. Returns `false` if nobody reads any more.
     pub(crate) async fn send(&self, bytes: impl Into<Bytes>) -> bool {
         self.0.send(Ok(Frame::data(bytes.into()))).await.is_ok()
     }
 
-    /// Ends the body as one that is cut off.
+    /// Ends the body with an error, as if it were cut off.
     pub(crate) async fn abort(&self, reason: &str) {
         let _ = self.0.send(Err(reason.into())).await;
     }
 }
 
-/// A body whose pieces are sent; `ahead` of them may wait to be read.
+/// Makes a body that is sent in pieces. Up to `ahead` pieces may wait to be read.
 pub(crate) fn channel(ahead: usize) -> (Sender, Body) {
     let (sender, mut pieces) = mpsc::channel(ahead);
     let body = StreamBody::new(stream::poll_fn(move |cx| pieces.poll_recv(cx)));

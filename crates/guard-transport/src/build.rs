@@ -1,4 +1,4 @@
-//! Tars on their way to the engine.
+//! Forwards tars to the engine.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,12 +13,12 @@ use crate::handle::{Failure, learn, refusal};
 use crate::lines::Values;
 use crate::proxy::Proxy;
 
-/// How many pieces wait for the engine.
+/// The number of pieces that may wait for the engine.
 const AHEAD: usize = 4;
-/// How many images a Dockerfile may start from that are not known yet.
+/// The number of unknown base images that a Dockerfile may have.
 const MOST_BASES: usize = 64;
 
-/// Whether what is sent was refused on its way.
+/// Keeps why a body was refused while it was sent.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sent(Arc<Mutex<Option<Failure>>>);
 
@@ -36,7 +36,7 @@ impl Sent {
     }
 }
 
-/// Forwards an archive as it arrives, once it is known to be a plain tar.
+/// Forwards an archive while it arrives, once it is known to be a plain tar.
 pub(crate) async fn archive(incoming: Incoming) -> Result<(Option<Body>, Sent), Failure> {
     let mut rest = Limited::new(incoming, LARGEST_ARCHIVE);
     let mut start = BytesMut::new();
@@ -53,7 +53,7 @@ pub(crate) async fn archive(incoming: Incoming) -> Result<(Option<Body>, Sent), 
     Ok((Some(body.boxed_unsync()), Sent::nothing()))
 }
 
-/// Forwards a build's context as it arrives, and at its end the Dockerfile as the guard has rewritten it.
+/// Forwards a build's context while it arrives, and at its end the rewritten Dockerfile.
 pub(crate) fn context(proxy: &Arc<Proxy>, context: &Context, incoming: Incoming) -> (Option<Body>, Sent) {
     let (sender, body) = body::channel(AHEAD);
     let sent = Sent::default();
@@ -79,7 +79,7 @@ async fn send_context(
         let mut out = Vec::new();
         reader.push(&frame.into_data().unwrap_or_default(), &mut out)?;
         if !out.is_empty() && !sender.send(out).await {
-            return Err(Failure::engine("the engine does not take the context"));
+            return Err(Failure::engine("the engine stopped reading the context"));
         }
     }
     let dockerfile = reader.dockerfile()?;
@@ -87,15 +87,14 @@ async fn send_context(
     let end = reader.end(&context.written_as, &written);
     match sender.send(end).await {
         true => Ok(()),
-        false => Err(Failure::engine("the engine does not take the context")),
+        false => Err(Failure::engine("the engine stopped reading the context")),
     }
 }
 
-/// Pulls an image that a build starts from, as the builder would.
+/// Pulls a base image of a build, as the builder would.
 async fn pull(proxy: &Proxy, context: &Context, reference: &str) -> Result<(), Failure> {
-    let refused = |why: &str| {
-        refusal(Rule::Image, &format!("the build starts from {reference}, which the engine cannot get: {why}"))
-    };
+    let refused =
+        |why: &str| refusal(Rule::Image, &format!("the engine could not pull the base image {reference}: {why}"));
     let call = proxy.guard().pull(reference, &context.build).map_err(|no| refused(&no.reason))?;
     let answered = proxy.engine.send(&call, None, false).await.map_err(Failure::Engine)?;
     if !answered.status().is_success() {
@@ -130,5 +129,5 @@ async fn write_dockerfile(proxy: &Proxy, context: &Context, text: &str) -> Resul
             }
         }
     }
-    Err(refusal(Rule::Limit, "the Dockerfile starts from too many images").into())
+    Err(refusal(Rule::Limit, "the Dockerfile has too many base images").into())
 }

@@ -1,4 +1,4 @@
-//! The engine's side: a connection for each call.
+//! Calls to the engine, each on a connection of its own.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,12 +21,12 @@ const CONNECT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
     pub(crate) socket: PathBuf,
-    /// The minor version of the API; none before it is known.
+    /// The minor version of the API. `None` until it is known.
     pub(crate) api: Option<u32>,
 }
 
 impl Engine {
-    /// Sends a call. `tar` is the body of those that have one; with `upgrade` the connection may become a stream.
+    /// Sends a call. `tar` is the body, if it has one. With `upgrade`, the connection may become a stream.
     pub(crate) async fn send(
         &self,
         call: &EngineCall,
@@ -41,7 +41,7 @@ impl Engine {
         };
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-        // The task ends with the answer, or with the stream that it becomes.
+        // The task ends with the answer, or with the stream that the connection becomes.
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "a connection to the engine broke");
@@ -79,7 +79,7 @@ impl Engine {
         request.body(body).map_err(|error| error.to_string())
     }
 
-    /// Asks for JSON. `None` if there is no such thing.
+    /// Requests JSON. `None` if there is no such object.
     pub(crate) async fn get(&self, path: &str) -> Result<Option<Value>, String> {
         let call = EngineCall { method: "GET", path: path.to_owned(), body: EngineBody::Empty, credentials: None };
         let answer = self.send(&call, None, false).await?;
@@ -91,8 +91,6 @@ impl Engine {
         if !status.is_success() {
             return Err(format!("the engine answers {status}"));
         }
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| format!("the engine's answer is not understood: {error}"))
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| format!("the engine's answer is invalid: {error}"))
     }
 }

@@ -19,11 +19,11 @@ use crate::body::{self, Body};
 use crate::proxy::Proxy;
 use crate::{build, host, reply};
 
-/// Why a request has no answer of the engine.
+/// Why a request got no answer of the engine.
 #[derive(Debug)]
 pub(crate) enum Failure {
     Refused(Refusal),
-    /// The engine could not be reached, or was not understood.
+    /// The engine could not be reached, or its answer is invalid.
     Engine(String),
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Trace {
     object: String,
 }
 
-/// Answers a request, and records in the audit log what was asked and decided.
+/// Answers a request, and records the request and the decision in the audit log.
 pub(crate) async fn handle(proxy: &Arc<Proxy>, request: Request<Incoming>, stop: CancellationToken) -> Response<Body> {
     let (started, at) = (Instant::now(), SystemTime::now());
     let method = request.method().as_str().to_owned();
@@ -73,7 +73,7 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, request: Request<Incoming>, stop:
         Ok(response) => response,
         Err(Failure::Refused(refusal)) => {
             match refusal.rule {
-                // As often as not, somebody asks whether something is there.
+                // Usually, a client asks whether an object exists.
                 Rule::Foreign => tracing::debug!(client = entry.client, reason = refusal.reason, "not there"),
                 rule => tracing::info!(client = entry.client, %rule, reason = refusal.reason, "refused"),
             }
@@ -92,10 +92,10 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, request: Request<Incoming>, stop:
     };
     entry.status = response.status().as_u16();
     if let Err(error) = proxy.record(&entry) {
-        tracing::error!(%error, "the audit log cannot be written: nothing is let through");
+        tracing::error!(%error, "the audit log cannot be written: all requests are refused");
         response = message(500, r#"{"message":"longshore guard: the audit log cannot be written"}"#);
     }
-    // What a client sends after a request for a stream is not another request.
+    // After a request for a stream, what the client sends is not another request.
     if upgrades && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -106,7 +106,7 @@ fn message(status: u16, json: &str) -> Response<Body> {
     let mut response = Response::new(body::full(Bytes::copy_from_slice(json.as_bytes())));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    // The body of what is refused is not read to its end.
+    // The body of a refused request is not read to its end.
     if matches!(status, 400 | 413 | 415) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -153,7 +153,7 @@ async fn answer(
     let nonce = hex::encode(rand::random::<[u8; 16]>());
     let decided = proxy.guard().judge(&judged, &nonce);
     let decision = match decided {
-        // Containers that removed themselves have given back what they had.
+        // Containers that removed themselves have returned their share of the budget.
         Err(refusal) if refusal.rule == Rule::Budget => {
             proxy.forget_gone().await.map_err(Failure::Engine)?;
             proxy.guard().judge(&judged, &nonce)?
@@ -176,14 +176,14 @@ pub(crate) fn refusal(rule: Rule, reason: &str) -> Refusal {
 /// Whether the client asks for its connection to become a stream.
 fn wants_stream(headers: &HeaderMap) -> Result<bool, Refusal> {
     if headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING) {
-        return Err(refusal(Rule::Syntax, "the body's length is told in two ways"));
+        return Err(refusal(Rule::Syntax, "the request has both Content-Length and Transfer-Encoding"));
     }
     match single(headers, UPGRADE.as_str())? {
         None => Ok(false),
         Some(protocol) if protocol.eq_ignore_ascii_case("tcp") => Ok(true),
         Some(_) => Err(refusal(
             Rule::Route,
-            "connections become nothing but a plain stream: BuildKit is not spoken here (DOCKER_BUILDKIT=0)",
+            "a connection may be upgraded only to a plain stream: BuildKit is not supported (set DOCKER_BUILDKIT=0)",
         )),
     }
 }
@@ -192,7 +192,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Ref
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
-        return Err(refusal(Rule::Syntax, &format!("the header {name} is there twice")));
+        return Err(refusal(Rule::Syntax, &format!("the header {name} is repeated")));
     }
     first
         .map(|value| value.to_str().map_err(|_| refusal(Rule::Syntax, &format!("the header {name} is not text"))))
@@ -208,7 +208,7 @@ fn read_headers(headers: &HeaderMap) -> Result<Headers<'_>, Refusal> {
     })
 }
 
-/// Asks the engine for an image that the policy may let the client use.
+/// Asks the engine about an image that the policy may let the client use.
 pub(crate) async fn learn(proxy: &Proxy, reference: &str) -> Result<(), Failure> {
     let found = proxy.engine.get(&format!("/images/{reference}/json")).await.map_err(Failure::Engine)?;
     if let Some(image) = &found {
@@ -227,7 +227,7 @@ fn local_answer(proxy: &Proxy, local: Local) -> Response<Body> {
             for (name, value) in [
                 ("content-type", "text/plain; charset=utf-8"),
                 ("cache-control", "no-cache, no-store, must-revalidate"),
-                // The classic builder: BuildKit cannot be held to anything by what is seen here.
+                // The classic builder. BuildKit's requests do not show what it does, so no policy could be enforced on them.
                 ("builder-version", "1"),
                 ("docker-experimental", "false"),
                 ("ostype", "linux"),
@@ -252,7 +252,7 @@ async fn forwarded(
 ) -> Result<Response<Body>, Failure> {
     forward.call.path.split('?').next().unwrap_or_default().clone_into(&mut trace.object);
     if client.is_some() && forward.reply != Reply::Hijack {
-        return Err(refusal(Rule::Syntax, "this request's connection becomes no stream").into());
+        return Err(refusal(Rule::Syntax, "the connection of this request cannot be upgraded").into());
     }
     for check in &forward.checks {
         let found = proxy.engine.get(&check.path()).await.map_err(Failure::Engine)?;
@@ -268,7 +268,7 @@ async fn forwarded(
     };
     match &forward.effect {
         Effect::ContainerStarted { id } => proxy.publish(id).await?,
-        // It has an end on the network, which would be in use by it.
+        // An endpoint of the sandbox would keep the network in use.
         Effect::NetworkRemoved { id } => {
             if let Err(reason) = proxy.leave(id).await {
                 tracing::debug!(reason, "the job's sandbox does not leave a network");
@@ -278,7 +278,7 @@ async fn forwarded(
     }
     let upgrade = client.is_some();
     let answered = proxy.engine.send(&forward.call, tar, upgrade).await;
-    // A context that is refused on its way breaks the call off: the refusal is why.
+    // A context that is refused while it is sent breaks off the call: the refusal is the reason.
     if let Some(failure) = sent.failure() {
         return Err(failure);
     }
@@ -288,15 +288,15 @@ async fn forwarded(
 
 async fn push_image(proxy: &Arc<Proxy>, push: Push, trace: &mut Trace) -> Result<Response<Body>, Failure> {
     push.push.path.clone_into(&mut trace.object);
-    // The name is the engine's own while it is pushed: one at a time.
+    // During a push, the image has its name on the engine: only one push at a time.
     let pushing = proxy.pushing.lock().await;
     let before = proxy.engine.get(&format!("/images/{}/json", push.reference)).await.map_err(Failure::Engine)?;
     let tagged = proxy.engine.send(&push.tag, None, false).await.map_err(Failure::Engine)?;
     if !tagged.status().is_success() {
-        return Err(Failure::engine("the image could not be named for its push"));
+        return Err(Failure::engine("the image could not be tagged for the push"));
     }
     let answered = proxy.engine.send(&push.push, None, false).await;
-    // Read whole, because the name has to stay until the push is over; it prints a line a layer.
+    // The output, a line a layer, is read whole, because the name has to stay until the push is over.
     let answer = match answered {
         Ok(answered) => {
             let status = answered.status();
@@ -308,7 +308,7 @@ async fn push_image(proxy: &Arc<Proxy>, push: Push, trace: &mut Trace) -> Result
     let restore = before.and_then(|id| proxy.guard().restore_name(&push.reference, id));
     let restored = proxy.engine.send(restore.as_ref().unwrap_or(&push.untag), None, false).await;
     if let Err(reason) = restored {
-        tracing::error!(reason, "the name of a pushed image stays on the engine");
+        tracing::error!(reason, "the name of a pushed image could not be removed from the engine");
     }
     drop(pushing);
     let (status, bytes) = answer.map_err(Failure::Engine)?;

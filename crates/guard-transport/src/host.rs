@@ -1,5 +1,5 @@
-//! What a server's guard knows of itself and of its host: its own program, which it alone brings to the engine, and the path of
-//! the engine's socket.
+//! What a server's guard knows of itself and of its host: its own program, which only the guard imports into the engine, and the path
+//! of the engine's socket.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -15,11 +15,11 @@ use crate::body::{self, Body};
 use crate::engine::Engine;
 use crate::handle::Failure;
 
-/// How many pieces of the program wait for the engine, and the size of each, in bytes.
+/// The number of pieces of the program that may wait for the engine, and the size of each, in bytes.
 const AHEAD: usize = 4;
 const PIECE: usize = 256 << 10;
 
-/// Finds out what is to be known.
+/// Determines the facts about the guard's program and host.
 pub(crate) async fn look(engine: &Engine, program: &Path) -> Result<Host, String> {
     let hashed = {
         let program = program.to_owned();
@@ -44,12 +44,12 @@ fn hash_of(program: &Path) -> io::Result<String> {
     }
 }
 
-/// In a container, the socket's path on the host is another one than here.
+/// Returns the path of the engine's socket on the host. If the guard runs in a container, it differs from the path here.
 async fn socket_on_host(engine: &Engine) -> Result<Option<String>, String> {
     let as_it_is = || engine.socket.to_str().map(str::to_owned);
     let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let Some(container) = own_container(&mountinfo) else { return Ok(as_it_is()) };
-    // Of another engine than the one that starts jobs.
+    // The container belongs to another engine than the one that starts jobs.
     let Some(inspected) = engine.get(&format!("/containers/{container}/json")).await? else { return Ok(as_it_is()) };
     let mounts =
         inspected["Mounts"].as_array().into_iter().flatten().filter_map(|mount| {
@@ -60,7 +60,7 @@ async fn socket_on_host(engine: &Engine) -> Result<Option<String>, String> {
     Ok(on_host.and_then(|path| path.to_str().map(str::to_owned)))
 }
 
-/// The guard's own program as a tar. What the client has sent in its place is read and thrown away.
+/// Sends the guard's own program as a tar. What the client has sent instead is read and discarded.
 pub(crate) async fn program(path: &Path, mut client: Incoming) -> Result<Body, Failure> {
     while let Some(frame) = client.frame().await {
         frame.map_err(|_| Failure::engine("the client's archive broke off"))?;

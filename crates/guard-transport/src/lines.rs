@@ -1,4 +1,4 @@
-//! Streams of JSON values, each rewritten on its way to the client.
+//! Streams of JSON values, each of which is rewritten for the client.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use crate::body::{self, Body, Sender};
 use crate::proxy::Proxy;
 
-/// How many values wait for the client.
+/// The number of values that may wait for the client.
 const AHEAD: usize = 16;
 /// The longest value, in bytes.
 const LONGEST: usize = 4 << 20;
 
-/// Forwards a stream until one of its sides ends it. The objects that it made are recorded before the client sees its end.
+/// Forwards a stream until either side ends it. The objects that were created are recorded before the client sees the end.
 pub(crate) fn carry(
     proxy: &Arc<Proxy>,
     shape: LineShape,
@@ -40,7 +40,7 @@ pub(crate) fn carry(
     body
 }
 
-/// JSON values as they come in a body.
+/// Reads JSON values from a body.
 #[derive(Debug)]
 pub(crate) struct Values {
     from: Incoming,
@@ -52,7 +52,7 @@ impl Values {
         Self { from, pending: BytesMut::new() }
     }
 
-    /// Returns the next values, which may be none; `None` at the end.
+    /// Returns the next values, possibly none. `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Value>>, String> {
         let Some(frame) = self.from.frame().await else {
             return if self.pending.is_empty() { Ok(None) } else { Err("the engine's stream is cut off".to_owned()) };
@@ -69,7 +69,7 @@ impl Values {
                     self.pending.advance(read);
                 }
                 Some(Err(error)) if error.is_eof() => break,
-                Some(Err(error)) => return Err(format!("the engine's stream is not understood: {error}")),
+                Some(Err(error)) => return Err(format!("the engine's stream is invalid: {error}")),
                 None => {
                     self.pending.clear();
                     break;
@@ -77,7 +77,7 @@ impl Values {
             }
         }
         if self.pending.len() > LONGEST {
-            return Err("the engine's stream has a value without an end".to_owned());
+            return Err("the engine's stream contains a value that is too long".to_owned());
         }
         Ok(Some(values))
     }
@@ -103,7 +103,7 @@ async fn values(proxy: &Proxy, shape: &LineShape, from: Incoming, sender: &Sende
     Ok(())
 }
 
-/// Asks for the ids of the images that were made. A stream that ends with an error has made none.
+/// Asks for the ids of the images that were made. A stream that ended with an error has made none.
 async fn settle(proxy: &Proxy, effect: &Effect) {
     let Effect::ImagesMade { references, kept } = effect else { return };
     for (reference, on_engine) in references {
@@ -114,7 +114,7 @@ async fn settle(proxy: &Proxy, effect: &Effect) {
                 }
             }
             Ok(None) => {}
-            Err(reason) => tracing::warn!(reason, "the image that was made is not known"),
+            Err(reason) => tracing::warn!(reason, "the id of a new image could not be determined"),
         }
     }
 }

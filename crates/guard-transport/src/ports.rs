@@ -1,5 +1,5 @@
-//! Published ports. They listen on `localhost` of the guard's own network namespace, which is the job's sandbox, and lead to a
-//! container of the job. Nothing of the host listens for them.
+//! Published ports. They listen on `localhost` in the guard's own network namespace, which is the job's sandbox, and forward to a
+//! container of the job. Nothing listens on the host.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,25 +17,25 @@ use crate::handle::{Failure, refusal};
 use crate::lines::Values;
 use crate::proxy::Proxy;
 
-/// The most connections to published ports at once; more wait.
+/// The most connections to published ports at a time. Further ones wait.
 const CONNECTIONS: usize = 1024;
 /// How long a container may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Pause before the engine's events are asked for again.
+/// The pause before the engine's events are requested again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The ports that listen, by the container's id.
+/// The listeners, by the container's id.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    /// Held while ports are opened: two containers may ask for one port.
+    /// Held while ports are opened, because two containers may ask for the same port.
     opening: tokio::sync::Mutex<()>,
     open: Mutex<HashMap<String, Published>>,
     connections: Arc<Semaphore>,
-    /// Ends what listens, and every connection.
+    /// Ends the listeners and their connections.
     pub(crate) stop: CancellationToken,
 }
 
-/// What listens for a container, until it is dropped.
+/// The listeners of a container, which end when this is dropped.
 #[derive(Debug)]
 struct Published {
     ports: Vec<Port>,
@@ -70,7 +70,7 @@ impl Publisher {
 }
 
 impl Proxy {
-    /// Listens for a container that is about to start, unless it does so already.
+    /// Opens the listeners of a container that is about to start, unless they are open.
     pub(crate) async fn publish(self: &Arc<Self>, id: &str) -> Result<(), Failure> {
         let Some(asked) = self.published(id) else { return Ok(()) };
         let _opening = self.publisher.opening.lock().await;
@@ -91,7 +91,7 @@ impl Proxy {
             let bound = match bind(port).await {
                 Some(bound) => bound,
                 None => {
-                    // A container that has just ended may still have it.
+                    // A container that has just ended may still hold the port.
                     self.unpublish_ended().await;
                     bind(port).await.ok_or_else(|| taken(port))?
                 }
@@ -110,13 +110,13 @@ impl Proxy {
         Ok(())
     }
 
-    /// The ports that a container publishes, in a job that has a sandbox.
+    /// Returns the ports that a container publishes. `None` for jobs without a sandbox.
     fn published(&self, id: &str) -> Option<Ports> {
         let guard = self.guard();
         guard.table.ports(id).filter(|_| guard.sandbox().is_some())
     }
 
-    /// Ends what listens for a container.
+    /// Ends the listeners of a container.
     pub(crate) fn unpublish(&self, id: &str) {
         let published = self.publisher.open.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         if let Some(published) = published {
@@ -137,7 +137,7 @@ impl Proxy {
         self.engine.get(&format!("/containers/{id}/json")).await
     }
 
-    /// Whether a container runs, as far as the engine can be asked.
+    /// Whether a container is running, if the engine can be asked.
     async fn is_running(&self, id: &str) -> bool {
         match self.container(id).await {
             Ok(container) => container.is_some_and(|container| container["State"]["Running"] == true),
@@ -149,7 +149,7 @@ impl Proxy {
         loop {
             let Ok(place) = Arc::clone(&self.publisher.connections).acquire_owned().await else { return };
             let Ok((client, _)) = listener.accept().await else {
-                // Most likely no descriptor is free; some become free in time.
+                // Most likely there is no free file descriptor. Some will become free.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
@@ -173,11 +173,11 @@ impl Proxy {
                 let _ = copy_bidirectional(&mut client, &mut container).await;
             }
             Ok(Err(error)) => tracing::debug!(id, port, %error, "a container takes no connection"),
-            Err(_) => tracing::debug!(id, port, "a container takes no connection in time"),
+            Err(_) => tracing::debug!(id, port, "a container did not accept a connection in time"),
         }
     }
 
-    /// Follows the engine's events of own containers: ports listen while their container runs, whoever starts and ends it.
+    /// Follows the engine's events of own containers, so that ports listen while their container runs, whoever starts or ends it.
     pub(crate) async fn follow_containers(self: Arc<Self>) {
         loop {
             if let Err(reason) = self.follow_events().await {
@@ -198,7 +198,7 @@ impl Proxy {
             credentials: None,
         };
         let answer = self.engine.send(&call, None, false).await?;
-        // What happened before the first event shows in the list of containers.
+        // The list of containers shows what happened before the first event.
         self.unpublish_ended().await;
         let known: Vec<String> = self.guard().table.container_ids().into_iter().collect();
         for id in known {
@@ -213,7 +213,7 @@ impl Proxy {
                 let id = event["Actor"]["ID"].as_str().unwrap_or_default();
                 match event["Action"].as_str() {
                     Some("start") => self.started(id).await,
-                    // It may run again by now.
+                    // It may be running again by now.
                     Some("die") if self.publisher.is_open(id) && !self.is_running(id).await => self.unpublish(id),
                     Some("destroy") => self.unpublish(id),
                     Some(_) | None => {}
@@ -229,13 +229,13 @@ impl Proxy {
         }
     }
 
-    /// Puts the job's sandbox on a network of the job's, so that what is there answers by its name and its ports.
+    /// Connects the job's sandbox to a network of the job, so that the job reaches the containers there by their names.
     pub(crate) async fn join(&self, network: &str) -> Result<(), String> {
         let Some(sandbox) = self.guard().sandbox().map(str::to_owned) else { return Ok(()) };
         self.attach(network, "connect", serde_json::json!({ "Container": sandbox })).await
     }
 
-    /// Takes the job's sandbox off a network that is about to be removed.
+    /// Disconnects the job's sandbox from a network that is about to be removed.
     pub(crate) async fn leave(&self, network: &str) -> Result<(), String> {
         let Some(sandbox) = self.guard().sandbox().map(str::to_owned) else { return Ok(()) };
         self.attach(network, "disconnect", serde_json::json!({ "Container": sandbox, "Force": true })).await
@@ -254,7 +254,7 @@ impl Proxy {
     }
 }
 
-/// Binds the first free one of the ports that are asked for, or that were bound before.
+/// Binds the first free port of those that were asked for, or the one that was bound before.
 async fn bind(port: &Port) -> Option<Vec<TcpListener>> {
     let before = port.bound.map(|bound| (bound, bound));
     let asked = before.into_iter().chain([port.asked.unwrap_or((0, 0))]);
@@ -262,7 +262,7 @@ async fn bind(port: &Port) -> Option<Vec<TcpListener>> {
         let listen = async |address: IpAddr, number| TcpListener::bind(SocketAddr::new(address, number)).await;
         let Ok(listener) = listen(Ipv4Addr::LOCALHOST.into(), number).await else { continue };
         let bound = listener.local_addr().map(|address| address.port()).unwrap_or(number);
-        // Where the namespace has IPv6.
+        // Only where the namespace has IPv6.
         let second = listen(Ipv6Addr::LOCALHOST.into(), bound).await.ok();
         return Some(std::iter::once(listener).chain(second).collect());
     }

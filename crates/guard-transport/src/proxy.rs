@@ -1,4 +1,4 @@
-//! A guard that listens: its state, and the connections of its clients.
+//! A running guard: its state, and the connections of its clients.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -23,11 +23,11 @@ use crate::engine::Engine;
 use crate::ports::Publisher;
 use crate::{Error, handle, host};
 
-/// The most connections of clients at once; more wait.
+/// The most connections of clients at a time. Further ones wait.
 const CONNECTIONS: usize = 128;
-/// How long a client may take to send a request's head.
+/// The time that a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The most that is read before a head must be whole, in bytes.
+/// The largest head of a request, in bytes.
 const LONGEST_HEAD: usize = 128 << 10;
 
 #[derive(Debug, Clone)]
@@ -35,15 +35,15 @@ pub struct Options {
     /// The engine's socket.
     pub socket: PathBuf,
     pub policy: Policy,
-    /// Keeps the table of own objects over a restart.
+    /// The file that keeps the table of own objects over a restart.
     pub state: Option<PathBuf>,
     pub audit: Option<PathBuf>,
-    /// The program that a server's guard brings to the engine: its own.
+    /// The program that a server's guard imports into the engine: its own.
     pub program: PathBuf,
 }
 
 impl Options {
-    /// A guard that keeps nothing beyond its end.
+    /// Makes the options of a guard that keeps nothing beyond its end.
     #[must_use]
     pub fn new(socket: impl Into<PathBuf>, policy: Policy) -> Self {
         Self { socket: socket.into(), policy, state: None, audit: None, program: PathBuf::from("/proc/self/exe") }
@@ -54,16 +54,16 @@ impl Options {
 pub struct Proxy {
     pub(crate) engine: Engine,
     guard: Mutex<Guard>,
-    /// Held while a container is created: two at once could each take what is left of the budget.
+    /// Held while a container is created: two at a time could both take the rest of the budget.
     pub(crate) creating: tokio::sync::Mutex<()>,
-    /// Held while a name of the engine's is taken for a push.
+    /// Held while an image has the name that it is pushed under.
     pub(crate) pushing: tokio::sync::Mutex<()>,
     audit: Option<Mutex<AuditFile>>,
     state: Option<PathBuf>,
     pub(crate) program: PathBuf,
     connections: Arc<Semaphore>,
     pub(crate) publisher: Publisher,
-    /// Tasks beside requests: streams that both sides read.
+    /// Tasks that outlive their request: streams in both directions.
     pub(crate) tasks: TaskTracker,
 }
 
@@ -71,7 +71,7 @@ impl Proxy {
     /// Asks the engine for its version, and reads the saved table.
     ///
     /// # Errors
-    /// The engine is away or too old, or a file cannot be used.
+    /// If the engine cannot be reached or is too old, or a file cannot be used.
     pub async fn connect(options: Options) -> Result<Arc<Self>, Error> {
         let Options { socket, policy, state, audit, program } = options;
         let mut engine = Engine { socket: socket.clone(), api: None };
@@ -106,10 +106,10 @@ impl Proxy {
         }))
     }
 
-    /// Listens on a path, which only `mode` may use.
+    /// Listens on a socket with the permissions `mode`.
     ///
     /// # Errors
-    /// Somebody listens there already, or the path cannot be used.
+    /// If somebody listens there already, or the path cannot be used.
     pub async fn listen(path: &Path, mode: u32) -> Result<UnixListener, Error> {
         let unusable = |reason: String| Error::Listen { path: path.to_owned(), reason };
         if path.exists() {
@@ -118,7 +118,7 @@ impl Proxy {
             }
             std::fs::remove_file(path).map_err(|error| unusable(error.to_string()))?;
         }
-        // It has its name only with its mode: who is refused once may not ask again.
+        // The socket is renamed into place once it has its permissions: clients that are refused once may not try again.
         let new = path.with_extension("new");
         let _ = std::fs::remove_file(&new);
         let listener = UnixListener::bind(&new).map_err(|error| unusable(error.to_string()))?;
@@ -128,7 +128,7 @@ impl Proxy {
         Ok(listener)
     }
 
-    /// Serves clients until `stop`; then their connections are cut.
+    /// Serves clients until `stop`, and then cuts their connections.
     pub async fn serve(self: Arc<Self>, listener: UnixListener, stop: CancellationToken) {
         if self.guard().sandbox().is_some() {
             let follow = Arc::clone(&self).follow_containers();
@@ -143,8 +143,8 @@ impl Proxy {
             let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!(%error, "a client's connection was not taken");
-                    // Most likely no descriptor is free; some become free in time.
+                    tracing::warn!(%error, "a client's connection could not be accepted");
+                    // Most likely there is no free file descriptor. Some will become free.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -169,7 +169,7 @@ impl Proxy {
             async move { Ok::<_, Infallible>(handle::handle(&proxy, request, stop).await) }
         });
         let connection = http1::Builder::new()
-            // Clients that have said everything close their side and read on.
+            // Clients that have sent everything may close their side and read on.
             .half_close(true)
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
@@ -182,11 +182,11 @@ impl Proxy {
     }
 
     pub(crate) fn guard(&self) -> MutexGuard<'_, Guard> {
-        // Nothing panics while it is held that would leave it half changed.
+        // No code panics half way through a change while it holds this lock.
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the table, and keeps it.
+    /// Changes the table and saves it.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Guard) -> T) -> T {
         let mut guard = self.guard();
         let before = self.state.as_ref().map(|_| guard.table.clone());
@@ -195,13 +195,13 @@ impl Proxy {
             && before != guard.table
             && let Err(error) = write_table(path, &guard.table)
         {
-            // It is found by its label when everything is removed.
-            tracing::error!(%error, path = %path.display(), "the table of own objects was not kept");
+            // Objects that the saved table lacks are found by their label when everything is removed.
+            tracing::error!(%error, path = %path.display(), "the table of own objects could not be saved");
         }
         result
     }
 
-    /// Writes an entry. No request is carried out without its entry.
+    /// Writes an entry to the audit log. No request is carried out without its entry.
     pub(crate) fn record(&self, entry: &Entry) -> std::io::Result<()> {
         match &self.audit {
             Some(audit) => audit.lock().unwrap_or_else(PoisonError::into_inner).append(entry),
@@ -209,7 +209,7 @@ impl Proxy {
         }
     }
 
-    /// Forgets containers that are gone from the engine by themselves.
+    /// Removes containers from the table that no longer exist on the engine.
     pub(crate) async fn forget_gone(&self) -> Result<(), String> {
         let asked = self.guard().table.container_ids();
         let Some(label) = self.guard().label() else { return Ok(()) };
@@ -219,9 +219,9 @@ impl Proxy {
         Ok(())
     }
 
-    /// Returns the ids or names of what carries a label.
+    /// Returns the ids or names of the objects with a label.
     pub(crate) async fn list_by_label(&self, list: &str, label: &str, key: &str) -> Result<Vec<String>, String> {
-        // The label is of our own characters, which a query takes as they are but for this one.
+        // The label consists of our own characters, of which only this one has to be encoded.
         let label = label.replace('=', "%3D");
         let path = format!("{list}filters=%7B%22label%22%3A%5B%22{label}%22%5D%7D");
         let answer = self.engine.get(&path).await?.unwrap_or_default();

@@ -1,17 +1,17 @@
-//! Removes everything of a client from the engine.
+//! Removes all objects of a client from the engine.
 
 use longshore_guard::{EngineBody, EngineCall};
 
 use crate::{Error, Proxy, body};
 
-/// How often what is left is looked for: something may have been under way when the first look came.
+/// The number of rounds. A request that was under way in the first round may have created something.
 const ROUNDS: usize = 5;
 
 impl Proxy {
-    /// Removes what the table knows, and what carries the client's label beside it.
+    /// Removes all objects in the table, and all others with the client's label.
     ///
     /// # Errors
-    /// Something is left.
+    /// If something is left.
     pub async fn remove_all(&self) -> Result<(), Error> {
         let client = self.guard().policy().client();
         let mut reason = String::new();
@@ -61,7 +61,7 @@ impl Proxy {
         let path = format!("/images/json?filters=%7B%22reference%22%3A%5B%22{repository}%22%5D%7D");
         let images = self.engine.get(&path).await?.unwrap_or_default();
         let names = images.as_array().into_iter().flatten().filter_map(|image| image.get("RepoTags")?.as_array());
-        // An image that is also called otherwise keeps its other names.
+        // An image keeps its other names.
         let own = names.flatten().filter_map(|name| name.as_str()).filter(|name| name.starts_with(&start));
         calls.extend(own.map(|name| delete(format!("/images/{name}"))));
         for id in self.list_by_label("/images/json?", &label, "Id").await? {
@@ -72,13 +72,13 @@ impl Proxy {
 
     async fn remove(&self, call: &EngineCall) -> Result<(), String> {
         if let Some(network) = call.path.strip_prefix("/networks/") {
-            // A sandbox that is gone is on no network.
+            // A sandbox that is gone is connected to no network.
             let _ = self.leave(network).await;
         }
         let answer = self.engine.send(call, None, false).await?;
         let status = answer.status();
         let text = body::read_answer(answer.into_body()).await?;
-        // What is gone, or going, is what was wanted.
+        // An object that is gone, or being removed, needs no removal.
         if status.is_success() || matches!(status.as_u16(), 404) {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! The engine's answer, on its way back.
+//! Turns the engine's answer into the client's.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::handle::Failure;
 use crate::lines;
 use crate::proxy::Proxy;
 
-/// Media types of streams that clients tell apart.
+/// The media types of streams that clients distinguish.
 const STREAMS: [&str; 5] = [
     "application/vnd.docker.raw-stream",
     "application/vnd.docker.multiplexed-stream",
@@ -25,7 +25,7 @@ const STREAMS: [&str; 5] = [
     "application/x-tar",
     "application/octet-stream",
 ];
-/// Describes the file that is at a path of a container.
+/// The header that describes a file in a container.
 const FILE: &str = "x-docker-container-path-stat";
 
 pub(crate) async fn answer(
@@ -41,12 +41,12 @@ pub(crate) async fn answer(
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return match (reply, client) {
             (Reply::Hijack, Some(client)) => Ok(stream(proxy, answered, client, stop)),
-            _ => Err(Failure::engine("the engine made a stream of what should be none")),
+            _ => Err(Failure::engine("the engine opened a stream where it should not")),
         };
     }
     let is_done = status.is_success() || status == StatusCode::NOT_MODIFIED;
     if status.is_informational() || (status.is_redirection() && !is_done) {
-        return Err(Failure::engine(format!("the engine leads elsewhere: {status}")));
+        return Err(Failure::engine(format!("the engine answered with a redirect: {status}")));
     }
     if !is_done {
         return failed(proxy, &effect, answered).await;
@@ -63,19 +63,21 @@ pub(crate) async fn answer(
         Reply::Json(shape) => {
             let bytes = body::read_answer(answered.into_body()).await.map_err(Failure::Engine)?;
             let value: Value = serde_json::from_slice(&bytes)
-                .map_err(|error| Failure::engine(format!("the engine's answer is not understood: {error}")))?;
+                .map_err(|error| Failure::engine(format!("the engine's answer is invalid: {error}")))?;
             let created = value.get("Id").and_then(Value::as_str).map(str::to_owned);
             if let Some(id) = created.as_deref().filter(|_| effect != Effect::None) {
                 object.push_str(&format!(" {}", longshore_guard::printable(id)));
             }
-            // Under one lock: what was made is recorded as the client's before the client can ask for it.
+            // Under one lock: a new object is recorded as the client's before the client can use it.
             let rewritten = proxy.change(|guard| {
                 guard.settle(&effect, true, created.as_deref());
                 guard.rewrite(&shape, value)
             });
             if let (Effect::NetworkCreated { .. }, Some(network)) = (&effect, &created) {
                 let joined = proxy.join(network).await;
-                joined.map_err(|reason| Failure::engine(format!("the job is not on its network: {reason}")))?;
+                joined.map_err(|reason| {
+                    Failure::engine(format!("the job could not be connected to its network: {reason}"))
+                })?;
             }
             let mut response = with_status(status, body::full(rewritten.map_err(Failure::Engine)?.to_string()));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -98,7 +100,7 @@ pub(crate) async fn answer(
             if let Some(file) = parts.headers.get(FILE).filter(|_| reply == Reply::Files) {
                 response.headers_mut().insert(FILE, file.clone());
             }
-            // A stream without an upgrade ends with its connection.
+            // Without an upgrade, a stream ends with its connection.
             if reply == Reply::Hijack {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -113,7 +115,7 @@ fn with_status(status: StatusCode, body: Body) -> Response<Body> {
     response
 }
 
-/// The engine's refusal, in its words and with the client's names.
+/// Returns the engine's error in its own words, with the client's names.
 async fn failed(proxy: &Arc<Proxy>, effect: &Effect, answered: Response<Incoming>) -> Result<Response<Body>, Failure> {
     let status = answered.status();
     let bytes = body::read_answer(answered.into_body()).await.map_err(Failure::Engine)?;
@@ -133,7 +135,7 @@ async fn failed(proxy: &Arc<Proxy>, effect: &Effect, answered: Response<Incoming
         Effect::ContainerStarted { id } => proxy.unpublish(id),
         Effect::NetworkRemoved { id } if !is_gone => {
             if let Err(reason) = proxy.join(id).await {
-                tracing::warn!(reason, "the job's sandbox is not back on a network");
+                tracing::warn!(reason, "the job's sandbox could not be reconnected to a network");
             }
         }
         _ => {}
@@ -147,7 +149,7 @@ async fn failed(proxy: &Arc<Proxy>, effect: &Effect, answered: Response<Incoming
     Ok(response)
 }
 
-/// Both connections become one stream. Each side may end its half by itself.
+/// Joins both connections into one stream. Each side may end its half by itself.
 fn stream(
     proxy: &Arc<Proxy>,
     answered: Response<Incoming>,

@@ -1,5 +1,5 @@
-//! The engine's answers as the client may see them: own objects alone, under the names that the client gave, without paths and
-//! settings of the host.
+//! Rewrites the engine's answers: only the client's own objects, under the names that the client chose, without paths and settings
+//! of the host.
 
 use serde_json::{Map, Value, json};
 
@@ -13,7 +13,7 @@ use crate::server;
 use crate::table::{Port, full_id};
 use crate::target::OLDEST_API;
 
-/// What of the engine's own description is passed on.
+/// The fields of the engine's `/info` that are passed on.
 const INFO: [&str; 24] = [
     "Architecture",
     "BridgeNfIp6tables",
@@ -41,19 +41,19 @@ const INFO: [&str; 24] = [
     "SwapLimit",
 ];
 
-/// What a server may know beside it: it tells the operator what is set up badly.
+/// Further fields for a server, which tells its operator about bad settings.
 const SERVER_INFO: [&str; 2] = ["LiveRestoreEnabled", "SystemTime"];
 
-/// Where published ports listen, in the job's sandbox.
+/// The address in the job's sandbox on which published ports listen.
 const LOCALHOST: &str = "127.0.0.1";
 
-/// Fields of a container that are paths of the host.
+/// Fields of a container that contain paths of the host.
 const HOST_PATHS: [&str; 4] = ["LogPath", "ResolvConfPath", "HostnamePath", "HostsPath"];
 
-/// What a guard calls itself in its answer to `/version`.
+/// The guard's name in its answer to `/version`.
 pub const PLATFORM: &str = "Longshore guard";
 
-/// The answer to `/version`.
+/// Returns the answer to `/version`.
 pub(crate) fn version(engine: &EngineFacts) -> Value {
     let api = format!("1.{}", engine.api);
     let oldest = format!("1.{OLDEST_API}");
@@ -131,7 +131,7 @@ pub(crate) fn rewrite(guard: &Guard, shape: &Shape, answer: Value) -> Result<Val
         }
         Shape::Exec => match answer.get("ContainerID").and_then(Value::as_str) {
             Some(id) if guard.table.containers.contains_key(id) => Ok(answer),
-            _ => Err("the engine tells of an exec in another container".to_owned()),
+            _ => Err("the exec is in a container of somebody else".to_owned()),
         },
         Shape::Image => {
             let mut image = object(answer)?;
@@ -198,7 +198,7 @@ pub(crate) fn rewrite(guard: &Guard, shape: &Shape, answer: Value) -> Result<Val
     }
 }
 
-/// Whether there is nothing to match, or something that does.
+/// Whether the filter is empty or one of its values matches.
 fn any(wanted: &[String], matches: impl Fn(&str) -> bool) -> bool {
     wanted.is_empty() || wanted.iter().any(|text| matches(text))
 }
@@ -249,7 +249,7 @@ fn info(guard: &Guard, engine: &Value) -> Value {
     info
 }
 
-/// The server's own objects of a list. Others may carry any label but that of its instance.
+/// Reduces a list to the server's own objects: those with the label of its instance.
 fn servers_own(guard: &Guard, mut answer: Value) -> Value {
     let Policy::Server(policy) = &guard.policy else { return Value::Null };
     let is_own = |object: &Value| object["Labels"][INSTANCE].as_str().is_some_and(|instance| policy.is_own(instance));
@@ -275,7 +275,7 @@ fn servers_own(guard: &Guard, mut answer: Value) -> Value {
     answer
 }
 
-/// Images with the names of labels that look like ours, without their values: these name other instances.
+/// Clears the values of labels that look like ours: they could name other instances.
 fn unlabelled(mut answer: Value) -> Value {
     let clear = |labels: Option<&mut Value>| {
         if let Some(Value::Object(labels)) = labels {
@@ -293,7 +293,7 @@ fn unlabelled(mut answer: Value) -> Value {
     answer
 }
 
-/// The client's name of a network: the job's own is what clients know as `bridge`.
+/// Returns the client's name for a network. The job's own network is what clients know as `bridge`.
 pub(crate) fn network_name<'a>(guard: &'a Guard, id: &str) -> Option<&'a str> {
     match &guard.policy {
         Policy::Job(job) if job.network.as_deref() == Some(id) => Some("bridge"),
@@ -306,7 +306,7 @@ fn unprefixed<'a>(guard: &Guard, name: &'a str) -> &'a str {
     name.strip_prefix(&guard.policy.prefix()).unwrap_or(name)
 }
 
-/// Takes our labels out.
+/// Removes our labels.
 fn without_labels(guard: &Guard, labels: Option<&mut Value>) {
     if let (Policy::Job(_), Some(Value::Object(labels))) = (&guard.policy, labels) {
         labels.retain(|label, _| !label.starts_with("longshore."));
@@ -341,7 +341,7 @@ fn inspected(guard: &Guard, container: &mut Map<String, Value>) {
     networks_and_mounts(guard, container);
 }
 
-/// Published ports as the client asked for them, and those that listen.
+/// Fills in the published ports: those that the client asked for, and those that listen.
 fn ports_shown(guard: &Guard, container: &mut Map<String, Value>) {
     let id = text_of(container, "Id").unwrap_or_default();
     let Some(entry) = guard.table.containers.get(id).filter(|entry| entry.publish_all || !entry.published.is_empty())
@@ -426,7 +426,7 @@ fn networks_and_mounts(guard: &Guard, container: &mut Map<String, Value>) {
         .collect();
     let bridge = shown.get("bridge").cloned();
     *networks = shown;
-    // Where clients look for a container's address on the network that they did not name.
+    // Clients look here for a container's address on the default network.
     if let Some(bridge) = bridge {
         for key in ["IPAddress", "Gateway", "MacAddress"] {
             if let Some(value) = bridge.get(key) {
@@ -462,7 +462,7 @@ fn mount_shown(guard: &Guard, mount: &mut Value) {
     }
 }
 
-/// The names of an image are those that the client has for it.
+/// Replaces an image's names by those that the client knows.
 fn name_image(guard: &Guard, image: &mut Map<String, Value>) {
     let Policy::Job(_) = &guard.policy else { return };
     let id = text_of(image, "Id").and_then(full_id).unwrap_or_default();
@@ -492,7 +492,7 @@ fn matches_any(patterns: &[String], reference: &str) -> bool {
 fn matches_reference(pattern: &str, reference: &str) -> bool {
     if let Ok(parsed) = ImageRef::parse(reference) {
         let wanted = ImageRef::parse(pattern);
-        // Without a tag, a reference means all of its repository's.
+        // Without a tag, a pattern matches all tags of the repository.
         let whole = wanted.as_ref().is_ok_and(|wanted| *wanted == parsed);
         let bare = !pattern.rsplit('/').next().unwrap_or_default().contains([':', '@']);
         let repository = wanted.is_ok_and(|wanted| bare && wanted.name() == parsed.name());
@@ -538,7 +538,7 @@ pub(crate) fn rewrite_line(guard: &Guard, shape: &LineShape, line: Value) -> Opt
     }
 }
 
-/// Every string of a value, with names as the client knows them.
+/// Rewrites every string of a value with the names that the client knows.
 fn texts(guard: &Guard, value: Value) -> Value {
     match value {
         Value::String(string) => Value::String(text(guard, &string)),
@@ -564,7 +564,7 @@ pub(crate) fn text(guard: &Guard, message: &str) -> String {
     text
 }
 
-/// An event of an own object, or nothing.
+/// Rewrites an event. `None` if it is not about an own object.
 fn event(guard: &Guard, filters: &Filters, mut event: Map<String, Value>) -> Option<Map<String, Value>> {
     let kind = text_of(&event, "Type")?.to_owned();
     let id = event.get("Actor")?.get("ID")?.as_str()?.to_owned();

@@ -1,4 +1,4 @@
-//! The bodies of the other requests: execs, networks, volumes and limits.
+//! The bodies of all requests but `POST /containers/create`: execs, networks, volumes and limits.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ impl ExecCreate {
         let mut fields = Fields::body(json::parse(body)?)?;
         let f = &mut fields;
         f.never("Privileged", Rule::Privileged)?;
-        // Sent by some clients; the path says which container it is, and the start whether it is watched.
+        // Some clients send these. The path names the container, and the start of the exec says whether it is attached to.
         f.dropped("Container");
         f.dropped("Detach");
         let exec = Self {
@@ -83,12 +83,12 @@ fn console(fields: &mut Fields) -> Judged<Option<(i64, i64)>> {
     }
 }
 
-/// The keys that end a session, as `ctrl-p,ctrl-q`.
+/// Checks the keys that detach from a container, such as `ctrl-p,ctrl-q`.
 pub(crate) fn keys(text: String) -> Judged<String> {
     if text.len() <= 64 && text.bytes().all(|b| b.is_ascii_graphic()) {
         return Ok(text);
     }
-    refuse!(Body, "the keys that detach are not written as ctrl-p,ctrl-q")
+    refuse!(Body, "the detach keys have to be written like ctrl-p,ctrl-q")
 }
 
 /// `POST /exec/{id}/start`.
@@ -103,7 +103,7 @@ impl ExecStart {
     pub(crate) fn read(body: &[u8]) -> Judged<Self> {
         let mut fields = Fields::body(json::parse(body)?)?;
         let start = Self { detach: fields.flag("Detach")?, tty: fields.flag("Tty")?, console: console(&mut fields)? };
-        // dockerode sends these here too; they were settled when the exec was created.
+        // dockerode sends these here, too; they were decided when the exec was created.
         for key in ["stdin", "hijack"] {
             fields.dropped(key);
         }
@@ -116,7 +116,7 @@ impl ExecStart {
     }
 }
 
-/// `POST /networks/create`: a bridge of this engine, in a subnet that the engine chooses.
+/// `POST /networks/create`: a bridge network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NetworkCreate {
     pub(crate) name: String,
@@ -124,7 +124,7 @@ pub(crate) struct NetworkCreate {
     pub(crate) ipv6: bool,
     pub(crate) options: BTreeMap<String, String>,
     pub(crate) labels: BTreeMap<String, String>,
-    /// Only the server's network has some that are asked for.
+    /// Only the server's network may choose any.
     pub(crate) subnets: Vec<String>,
 }
 
@@ -134,11 +134,11 @@ impl NetworkCreate {
         let f = &mut fields;
         match f.text("Driver")?.as_str() {
             "" | "bridge" | "default" => {}
-            other => return refuse!(Network, "the network driver {other:?} may not be used: bridge may"),
+            other => return refuse!(Network, "the network driver {other:?} is not allowed: bridge is"),
         }
         match f.text("Scope")?.as_str() {
             "" | "local" => {}
-            _ => return refuse!(Network, "the scope of a network is local"),
+            _ => return refuse!(Network, "the scope of a network has to be local"),
         }
         f.dropped("CheckDuplicate");
         f.dropped("EnableIPv4");
@@ -150,7 +150,7 @@ impl NetworkCreate {
             Some(mut ipam) => {
                 match ipam.text("Driver")?.as_str() {
                     "" | "default" => {}
-                    other => return refuse!(Network, "the address driver {other:?} may not be used"),
+                    other => return refuse!(Network, "the IPAM driver {other:?} is not allowed"),
                 }
                 ipam.never("Options", Rule::Network)?;
                 let configs = ipam.objects("Config")?;
@@ -185,7 +185,7 @@ impl NetworkCreate {
                 _ => false,
             };
             if !taken {
-                return refuse!(Network, "the option {option:?} of a network may not be set so");
+                return refuse!(Network, "the network option {option:?} is not allowed, or not with this value");
             }
         }
         Ok(network)
@@ -237,13 +237,13 @@ pub(crate) struct VolumeCreate {
     pub(crate) content: VolumeContent,
 }
 
-/// What a volume is. Every other option of a driver mounts what is no volume, and has no place here.
+/// The content of a volume. Any other driver option could mount paths of the host, and cannot be represented here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum VolumeContent {
     Plain,
     /// A folder with a quota, in bytes.
     Sized(String),
-    /// Folders over each other; what is written goes into the first of `upper`, with the second beside it for the kernel.
+    /// An overlay. `upper` is the folder that takes what is written, and the work folder that the kernel needs.
     Overlay {
         lower: Vec<String>,
         upper: Option<(String, String)>,
@@ -262,11 +262,11 @@ impl VolumeContent {
         };
         match content.filter(|_| options.is_empty()) {
             Some(content) => Ok(content),
-            None => refuse!(Volume, "a volume may not have such options of its driver: they mount what is no volume"),
+            None => refuse!(Volume, "a volume may not have these driver options: they can mount paths of the host"),
         }
     }
 
-    /// Reads `lowerdir=A:B,upperdir=C,workdir=D`.
+    /// Parses `lowerdir=A:B,upperdir=C,workdir=D`.
     fn overlay(text: &str) -> Option<Self> {
         let mut parts = text.split(',');
         let lower: Vec<String> = parts.next()?.strip_prefix("lowerdir=")?.split(':').map(str::to_owned).collect();
@@ -282,7 +282,7 @@ impl VolumeContent {
         content.layers().iter().all(is_plain).then_some(content)
     }
 
-    /// The folders that it is made of.
+    /// Returns the folders of an overlay.
     pub(crate) fn layers(&self) -> Vec<&String> {
         match self {
             Self::Plain | Self::Sized(_) => Vec::new(),
@@ -310,7 +310,7 @@ impl VolumeCreate {
         let mut fields = Fields::body(json::parse(body)?)?;
         match fields.text("Driver")?.as_str() {
             "" | "local" => {}
-            other => return refuse!(Volume, "the volume driver {other:?} may not be used: local may"),
+            other => return refuse!(Volume, "the volume driver {other:?} is not allowed: local is"),
         }
         let content = VolumeContent::read(fields.text_map("DriverOpts")?)?;
         fields.never("ClusterVolumeSpec", Rule::Volume)?;
@@ -324,7 +324,7 @@ impl VolumeCreate {
     }
 }
 
-/// `POST /containers/{id}/update`: limits, which the policy compares with those that the container has.
+/// `POST /containers/{id}/update`: limits, which the policy compares with those of the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Update {
     pub(crate) memory: i64,
@@ -381,7 +381,7 @@ impl Update {
                     "no" => Some(0),
                     "on-failure" if (1..=10).contains(&count) => Some(count),
                     "on-failure" | "always" | "unless-stopped" => Some(10),
-                    other => return refuse!(Restart, "{other:?} is no policy of restarts"),
+                    other => return refuse!(Restart, "{other:?} is not a restart policy"),
                 }
             }
             None => None,

@@ -1,4 +1,4 @@
-//! The requests that the guard knows, as closed types. Whatever is not here has no way to the engine.
+//! The requests that the guard knows, as closed types. Nothing else reaches the engine.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::filters::Filters;
 use crate::image_ref::{ImageName, ImageRef};
 use crate::registry_auth::RegistryAuth;
 
-/// A request, read and not yet judged.
+/// A request, parsed and not yet judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Call {
     Ping,
@@ -57,7 +57,7 @@ pub(crate) enum Call {
     ImageHistory {
         image: ImageName,
     },
-    /// What a name of an image means at its registry.
+    /// Asks a registry for the digest of an image's name.
     ImageDigest {
         image: ImageRef,
         auth: RegistryAuth,
@@ -67,7 +67,7 @@ pub(crate) enum Call {
         platform: String,
         auth: RegistryAuth,
     },
-    /// The agent's image out of a tar. Only the server's.
+    /// Imports the agent's image from a tar. Only the server does.
     ImageImport {
         changes: Vec<String>,
     },
@@ -115,7 +115,7 @@ pub(crate) enum Call {
     },
 }
 
-/// What is asked of one container.
+/// What a request does with one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ContainerAction {
     Inspect { size: bool },
@@ -185,7 +185,7 @@ pub struct Build {
 }
 
 impl Build {
-    /// The Dockerfile's path within the context.
+    /// Returns the Dockerfile's path within the context.
     #[must_use]
     pub fn dockerfile_name(&self) -> &str {
         &self.dockerfile

@@ -1,29 +1,30 @@
-//! What has to hold on the engine before a call is made: the engine is asked, and its answer judged here.
+//! Conditions on the engine that are checked before a call: which question the engine is asked, and which answers are accepted.
 
 use serde_json::Value;
 
 use crate::refusal::{Judged, Refusal, Rule, refuse};
 
-/// The label of the instance that an object belongs to. An image cannot give it to a volume or a network, and a container has it
-/// only with a name that no client but a server can choose.
+/// The label with the instance that an object belongs to. Volumes and networks get no labels of images; a container counts as the
+/// server's only if its name, too, is one that only a server can choose.
 pub(crate) const INSTANCE: &str = "longshore.instance";
 
-/// A question to the engine, and what its answer has to be.
+/// A condition on the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
-    /// This container does not run: an engine that follows a link which the container swaps meanwhile would write where the host
-    /// has its files.
+    /// This container is not running. Otherwise the container could swap a link while the engine follows it, and make the engine write
+    /// to files of the host.
     Stopped { container: String },
-    /// This volume is one of these instances', or new. With `place`, it is there, is a plain folder, and lies there.
+    /// This volume belongs to one of these instances, or does not exist. With `place`, it has to exist, to be a plain folder, and to
+    /// be at that path.
     Volume { name: String, instances: Vec<String>, place: Option<String> },
-    /// This network is one of these instances'.
+    /// This network belongs to one of these instances.
     Network { reference: String, instances: Vec<String> },
-    /// This image came from a registry, where it still is, or was made in a job.
+    /// This image came from a registry, or was made in a job.
     Replaceable { image: String },
 }
 
 impl Check {
-    /// The path of the question.
+    /// Returns the path of the request to the engine.
     #[must_use]
     pub fn path(&self) -> String {
         match self {
@@ -34,16 +35,16 @@ impl Check {
         }
     }
 
-    /// Judges the answer; `None` if there is no such thing.
+    /// Judges the engine's answer. `found` is `None` if there is no such object.
     ///
     /// # Errors
-    /// It does not hold.
+    /// If the condition does not hold.
     pub fn judge(&self, found: Option<&Value>) -> Result<(), Refusal> {
         match (self, found) {
             (Self::Stopped { .. }, Some(container)) if container["State"]["Running"].as_bool() != Some(false) => {
                 refuse!(
                     Archive,
-                    "nothing is copied into a running container that has volumes: stop it first, or copy before it starts"
+                    "files cannot be copied into a running container that has volumes: stop it first, or copy before it starts"
                 )
             }
             (Self::Volume { name, instances, place }, Some(volume)) => {

@@ -12,12 +12,12 @@ use crate::names::{is_clean_path, is_host_name, normal_path};
 use crate::out::Out;
 use crate::refusal::{Judged, Rule, refuse};
 
-/// The longest that a stop may wait, in seconds.
+/// The longest timeout of a stop, in seconds.
 pub(crate) const LONGEST_STOP: i64 = 60;
-/// The most anonymous volumes of a container.
+/// The most anonymous volumes that a container may have.
 const MOST_VOLUMES: usize = 16;
 
-/// How a container is on a network.
+/// A container's endpoint on a network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Endpoint {
     pub(crate) aliases: Vec<String>,
@@ -28,7 +28,7 @@ pub(crate) struct Endpoint {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Healthcheck {
     test: Vec<String>,
-    /// Interval, timeout, start period, start interval, in nanoseconds.
+    /// Interval, timeout, start period and start interval, in nanoseconds.
     times: [i64; 4],
     retries: i64,
 }
@@ -108,10 +108,10 @@ impl ContainerCreate {
         Ok(create)
     }
 
-    /// `Volumes` are paths that get a volume of their own; they are mounts like any other.
+    /// Adds a mount of an anonymous volume for each path in `Volumes`.
     fn anonymous_volumes(&mut self, paths: BTreeSet<String>) -> Judged<()> {
         if paths.len() > MOST_VOLUMES {
-            return refuse!(Limit, "a container may have {MOST_VOLUMES} volumes without a name");
+            return refuse!(Limit, "a container may have at most {MOST_VOLUMES} anonymous volumes");
         }
         for path in paths {
             let mount = crate::mounts::bind(&path)?;
@@ -127,14 +127,14 @@ impl ContainerCreate {
     fn check(&self) -> Judged<()> {
         for name in [&self.hostname, &self.domain] {
             if !name.is_empty() && !is_host_name(name) {
-                return refuse!(Body, "{name:?} is not the name of a host");
+                return refuse!(Body, "{name:?} is not a valid host name");
             }
         }
         if !self.working_dir.is_empty() && !is_clean_path(&normal_path(&self.working_dir)) {
             return refuse!(Body, "WorkingDir is not a path within the container");
         }
         if self.stop_timeout.is_some_and(|seconds| seconds < 0) {
-            return refuse!(Limit, "StopTimeout is from 0 to {LONGEST_STOP} seconds");
+            return refuse!(Limit, "StopTimeout must be between 0 and {LONGEST_STOP} seconds");
         }
         Ok(())
     }
@@ -152,7 +152,7 @@ impl ContainerCreate {
         out.flag("StdinOnce", self.stdin_once);
         out.set("ExposedPorts", &self.exposed);
         out.texts("Env", &self.env);
-        // An empty command is another one than none.
+        // An empty command differs from none: it replaces the image's.
         if let Some(cmd) = &self.cmd {
             out.put("Cmd", json!(cmd));
         }
@@ -213,7 +213,7 @@ impl Endpoint {
         fields.never("MacAddress", Rule::Network)?;
         fields.never("DriverOpts", Rule::Network)?;
         fields.dropped("GwPriority");
-        // What the engine reports of an endpoint, and some clients send back.
+        // The engine reports these about an endpoint, and some clients send them back.
         for key in [
             "NetworkID",
             "EndpointID",
@@ -243,7 +243,7 @@ impl Endpoint {
         let endpoint = Self { aliases: fields.texts("Aliases")?, links: fields.texts("Links")?, address };
         fields.finish()?;
         match endpoint.aliases.iter().find(|alias| !is_host_name(alias)) {
-            Some(alias) => refuse!(Network, "{alias:?} is not a name that a network can resolve"),
+            Some(alias) => refuse!(Network, "{alias:?} is not a valid alias on a network"),
             None => Ok(endpoint),
         }
     }
@@ -259,10 +259,10 @@ impl Endpoint {
     }
 }
 
-/// A signal by its name or number.
+/// Checks a signal, given as a name or a number.
 pub(crate) fn signal(text: String) -> Judged<String> {
     if text.len() <= 16 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'-') {
         return Ok(text);
     }
-    refuse!(Body, "{text:?} is no signal")
+    refuse!(Body, "{text:?} is not a signal")
 }

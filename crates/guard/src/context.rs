@@ -1,24 +1,24 @@
-//! Tars that go through: the context of a build, and files for a container. They are plain: an engine of the versions from 24.0
-//! on unpacks compressed ones with a program of the container's, as root of the host.
+//! Tars that are forwarded: the context of a build, and files for a container. Compressed ones are refused: engines from 24.0 on
+//! unpack them with a program from the container, as root on the host.
 
 use crate::refusal::{Judged, refuse};
 
 const BLOCK: usize = 512;
 /// The largest context of a build, in bytes.
 pub(crate) const LARGEST_CONTEXT: u64 = 4 << 30;
-/// The longest name that a header of its own carries, and the longest `.dockerignore`.
+/// The largest Dockerfile, `.dockerignore` and name of an entry, in bytes.
 const LONGEST_CAPTURED: usize = 256 << 10;
 
-/// Whether a body starts like a plain tar. The engine tells compressed ones by their first bytes, which in a tar are the first
-/// file's name: what could be taken for both is refused.
+/// Checks that a body starts like a plain tar. The engine detects compression by the first bytes, which in a tar are the name of the
+/// first file: a body that could be taken for either is refused.
 ///
 /// # Errors
-/// It does not.
+/// If it does not.
 pub fn check_start(start: &[u8]) -> Result<(), crate::Refusal> {
     const COMPRESSED: [&[u8]; 5] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"\x5d\x00\x00"];
     let skippable = start.get(1..4) == Some(b"*M\x18");
     if skippable || COMPRESSED.iter().any(|magic| start.starts_with(magic)) {
-        return refuse!(MediaType, "a compressed archive is not taken: send a plain tar");
+        return refuse!(MediaType, "a compressed archive is not accepted: send a plain tar");
     }
     let empty = !start.is_empty() && start.len().is_multiple_of(BLOCK) && start.iter().all(|byte| *byte == 0);
     if empty || start.get(257..262) == Some(b"ustar") {
@@ -27,15 +27,15 @@ pub fn check_start(start: &[u8]) -> Result<(), crate::Refusal> {
     refuse!(MediaType, "the body is not a tar")
 }
 
-/// How many bytes [`check_start`] needs, if there are so many.
+/// The number of bytes that [`check_start`] needs. Fewer if the body is shorter.
 pub const START: usize = BLOCK;
 
-/// Reads a context as it goes through, and keeps its Dockerfile.
+/// Reads a build's context while it is forwarded, and keeps its Dockerfile.
 #[derive(Debug)]
 pub struct ContextReader {
     dockerfile_name: String,
     header: Vec<u8>,
-    /// What is left of an entry, with its padding.
+    /// The bytes left of the current entry, including its padding.
     left: u64,
     capture: Option<(Captured, usize)>,
     captured: Vec<u8>,
@@ -51,7 +51,7 @@ pub struct ContextReader {
 enum Captured {
     Dockerfile,
     Ignored,
-    /// The name of the next entry, in pax's form or GNU's.
+    /// The name of the next entry, in the pax or the GNU format.
     Pax,
     LongName,
 }
@@ -74,10 +74,10 @@ impl ContextReader {
         }
     }
 
-    /// Takes the next bytes, and puts what goes on into `out`. Nothing after the archive's end goes on.
+    /// Takes the next bytes and appends to `out` what is to be forwarded. Nothing after the end of the archive is.
     ///
     /// # Errors
-    /// It is not a tar that is read in one way only, or it is too large.
+    /// If it is not an unambiguous tar, or too large.
     pub fn push(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), crate::Refusal> {
         self.total += bytes.len() as u64;
         if self.total > LARGEST_CONTEXT {
@@ -130,7 +130,7 @@ impl ContextReader {
             return refuse!(Archive, "the context is not a tar");
         }
         let Some(size) = octal(&header[124..136]) else {
-            return refuse!(Archive, "the context has an entry whose size is not written in octal digits");
+            return refuse!(Archive, "the size of an entry of the context is not written in octal digits");
         };
         let kind = header[156];
         let is_file = matches!(kind, b'0' | 0);
@@ -151,7 +151,7 @@ impl ContextReader {
                     None => name_of(header)?,
                 };
                 let name = plain_name(&name)?;
-                // The last one counts, and only if it is a file.
+                // The last entry of a name counts, if it is a file.
                 if name == self.dockerfile_name {
                     self.dockerfile = is_file.then(Vec::new);
                     is_file.then_some(Captured::Dockerfile)
@@ -189,7 +189,7 @@ impl ContextReader {
                 for (key, value) in pax(&captured)? {
                     match key.as_str() {
                         "path" => self.next_name = Some(value),
-                        "size" => return refuse!(Archive, "the context has a file whose size is told twice"),
+                        "size" => return refuse!(Archive, "the context has a file with two sizes"),
                         key if key.starts_with("GNU.sparse") => {
                             return refuse!(Archive, "the context has a sparse file: write it whole");
                         }
@@ -201,10 +201,10 @@ impl ContextReader {
         Ok(())
     }
 
-    /// The Dockerfile, once all has come.
+    /// Returns the Dockerfile once the whole context has been read.
     ///
     /// # Errors
-    /// There is none, the archive is cut off, or the file is not text.
+    /// If there is none, the archive is cut off, or the file is not text.
     pub fn dockerfile(&self) -> Result<String, crate::Refusal> {
         if self.left > 0 || !self.header.is_empty() {
             return refuse!(Archive, "the context is cut off");
@@ -215,8 +215,8 @@ impl ContextReader {
         }
     }
 
-    /// The end of the context: the Dockerfile as it was written anew, which the engine takes out of what is copied, and the
-    /// archive's end.
+    /// Returns the end of the context: the rewritten Dockerfile, a `.dockerignore` that keeps it out of copies, and the end of the
+    /// archive.
     #[must_use]
     pub fn end(&self, written_as: &str, dockerfile: &str) -> Vec<u8> {
         let mut ignored = self.ignored.clone().unwrap_or_else(|| b".dockerignore".to_vec());
@@ -246,7 +246,7 @@ fn name_of(header: &[u8]) -> Judged<String> {
         text(field.split(|byte| *byte == 0).next().unwrap_or_default())
     };
     let name = part(0..100)?;
-    // GNU's form has times where the other has the start of the name.
+    // The GNU format has times where ustar has the prefix of the name.
     let prefix = if header.get(257..263) == Some(b"ustar\0") { part(345..500)? } else { String::new() };
     Ok(if prefix.is_empty() { name } else { format!("{prefix}/{name}") })
 }
@@ -254,12 +254,12 @@ fn name_of(header: &[u8]) -> Judged<String> {
 fn plain_name(name: &str) -> Judged<String> {
     let parts: Vec<&str> = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     if name.starts_with('/') || parts.contains(&"..") {
-        return refuse!(Archive, "the context has a name that leads out of it");
+        return refuse!(Archive, "a name in the context leads out of it");
     }
     Ok(parts.join("/"))
 }
 
-/// The records of a pax header: `LENGTH KEY=VALUE\n`.
+/// Parses the records of a pax header: `LENGTH KEY=VALUE\n`.
 fn pax(mut bytes: &[u8]) -> Judged<Vec<(String, String)>> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
@@ -270,9 +270,9 @@ fn pax(mut bytes: &[u8]) -> Judged<Vec<(String, String)>> {
             Some((length, &record[..equals], &record[equals + 1..]))
         });
         let Some((length, key, value)) = parsed else {
-            return refuse!(Archive, "the context has a header that is not understood");
+            return refuse!(Archive, "the context has a malformed pax header");
         };
-        // Values of other keys may be any bytes.
+        // The values of other keys may be any bytes.
         let key = text(key)?;
         let value = if key == "path" { text(value)? } else { String::new() };
         records.push((key, value));
@@ -281,14 +281,14 @@ fn pax(mut bytes: &[u8]) -> Judged<Vec<(String, String)>> {
     Ok(records)
 }
 
-/// The start of a tar with our own program, whose bytes follow.
+/// Returns the start of a tar with our own program. The program's bytes follow.
 #[must_use]
 pub fn program_start(size: u64) -> Vec<u8> {
     let folder = header(".longshore/", 0, "755", '5');
     [folder, header(".longshore/longshore", size, "755", '0')].concat()
 }
 
-/// A file as an entry of a tar.
+/// Returns a file as an entry of a tar.
 fn file(name: &str, content: &[u8]) -> Vec<u8> {
     let mut file = header(name, content.len() as u64, "644", '0');
     file.extend_from_slice(content);

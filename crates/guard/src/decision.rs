@@ -1,4 +1,5 @@
-//! What becomes of a request: an answer of the guard's own, or one call to the engine with what is known of its answer.
+//! The outcome of a request that is let through: an answer by the guard itself, or a call to the engine and how to handle its
+//! answer.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +11,16 @@ use crate::filters::Filters;
 use crate::table::Container;
 use crate::target::encode;
 
-/// What the policy says of a request that it lets through.
+/// How a request that the policy lets through is carried out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
     Answer(Local),
     Forward(Box<Forward>),
-    /// An image is given a name of the engine's namespace for the time of a push, and loses it again.
+    /// Tags an image with the name that it is pushed under, pushes it, and removes the tag again.
     Push(Box<Push>),
 }
 
-/// An answer of the guard's own.
+/// An answer by the guard itself.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Local {
     Pong,
@@ -32,9 +33,9 @@ pub struct Forward {
     pub call: EngineCall,
     pub reply: Reply,
     pub effect: Effect,
-    /// What has to hold on the engine before the call is made.
+    /// Conditions that are checked on the engine before the call.
     pub checks: Vec<Check>,
-    /// The context of a build is read, and its Dockerfile written anew.
+    /// For a build: its context is read on the way, and its Dockerfile is rewritten.
     pub build: Option<Box<Context>>,
 }
 
@@ -42,20 +43,20 @@ pub struct Forward {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Context {
     pub build: Build,
-    /// The file that the Dockerfile is written to anew. Nobody can guess it, so nothing of the context takes its place.
+    /// The file name of the rewritten Dockerfile. It cannot be guessed, so no file of the context can replace it.
     pub written_as: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Push {
-    /// The engine's own name for the time of the push. What it meant before, it means again afterwards.
+    /// The name that the image has on the engine during the push. Afterwards the name means what it meant before.
     pub reference: String,
     pub tag: EngineCall,
     pub push: EngineCall,
     pub untag: EngineCall,
 }
 
-/// A request as it goes to the engine, made of our types alone.
+/// A request to the engine, written from our own types.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineCall {
     pub method: &'static str,
@@ -70,9 +71,9 @@ pub struct EngineCall {
 pub enum EngineBody {
     Empty,
     Json(Value),
-    /// The client's tar, looked at as it goes through.
+    /// The client's tar, which is inspected while it is forwarded.
     Tar,
-    /// A tar with the guard's own program, whatever the client has sent.
+    /// A tar with the guard's own program, instead of what the client sent.
     Program,
 }
 
@@ -93,7 +94,7 @@ impl EngineCall {
         Self { body: EngineBody::Program, ..self }
     }
 
-    /// Adds to the query. Empty values are left out.
+    /// Adds a parameter to the query, unless its value is empty.
     pub(crate) fn query(mut self, key: &str, value: impl AsRef<str>) -> Self {
         let value = value.as_ref();
         if !value.is_empty() {
@@ -110,37 +111,37 @@ impl EngineCall {
     }
 }
 
-/// How the engine's answer goes back to the client.
+/// How the engine's answer is returned to the client.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
-    /// A status, and no body that matters.
+    /// The status alone.
     Status,
-    /// JSON, read whole and written anew.
+    /// JSON, read whole and rewritten.
     Json(Shape),
-    /// Bytes, as they come. The media type is the engine's, if it is a known one.
+    /// Bytes, unchanged. The engine's media type is passed on if it is a known one.
     Stream,
-    /// The same, with the header that describes a file.
+    /// Like `Stream`, with the header that describes a file.
     Files,
-    /// JSON values one by one, each rewritten.
+    /// A stream of JSON values, each rewritten.
     Lines(LineShape),
-    /// Both directions, after a 101.
+    /// A stream in both directions, after status 101.
     Hijack,
 }
 
-/// What is done to an answer of JSON.
+/// How a JSON answer is rewritten.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Shape {
     Same,
     Created,
     Info,
-    /// What a server may know of the host.
+    /// What a server may see of the engine's `/info`.
     ServerInfo,
     Container,
-    /// Those of the server among the containers, volumes or networks of a list.
+    /// A list of containers, volumes or networks, reduced to the server's own.
     ServersOwn,
-    /// The gateways of all networks, and nothing else of them.
+    /// The gateways of all networks, and nothing else about the networks.
     Gateways,
-    /// An image, or a list of images, without what others have labelled.
+    /// An image, or a list of images, without the values of labels that others set.
     Unlabelled,
     Containers {
         names: Vec<String>,
@@ -171,14 +172,14 @@ pub enum Shape {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum LineShape {
-    /// What a pull or a build prints.
+    /// The output of a pull or a build.
     Progress,
-    /// The same, of the import of the guard's own program.
+    /// The output of the import of the guard's own program.
     Import,
     Events(Filters),
 }
 
-/// What a call changes in the table, once the engine has done it.
+/// What a call changes in the table once it has succeeded.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     None,
@@ -186,7 +187,7 @@ pub enum Effect {
         container: Container,
         volumes: Vec<String>,
     },
-    /// Its published ports listen before the call is made.
+    /// Before the call, listeners are opened for its published ports.
     ContainerStarted {
         id: String,
     },
@@ -224,7 +225,7 @@ pub enum Effect {
     ImageUntagged {
         references: Vec<String>,
     },
-    /// The ids of these are asked of the engine when the stream has ended: what the client calls it, and the engine.
+    /// Maps the client's references to the engine's. When the stream has ended, the engine is asked for the images' ids.
     ImagesMade {
         references: BTreeMap<String, String>,
         kept: bool,

@@ -1,7 +1,7 @@
-//! Writes a Dockerfile anew: one instruction a line, and the images that it starts from by their ids.
+//! Rewrites a Dockerfile: one instruction a line, with base images by their ids.
 //!
-//! The engine has every image of the host to start from. Which of them a build may see is decided here, so what is read here has to
-//! be what the engine reads. That is why the engine gets the lines that were understood, and not those that came.
+//! A build could start from any image of the host. Which of them it may use is decided here, so the guard must understand the file
+//! exactly as the engine does. That is why the engine gets the rewritten lines, and not the original ones.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ const WORDS: [&str; 18] = [
     "WORKDIR",
 ];
 
-/// Rewrites `text`. `image` says the id of an image that may be used.
+/// Rewrites `text`. `image` returns the id of an image that may be used.
 pub(crate) fn rewrite(
     text: &str,
     args: &BTreeMap<String, Option<String>>,
@@ -51,7 +51,7 @@ pub(crate) fn rewrite(
                 || name.parse::<usize>().is_ok_and(|at| at < count)
         };
         if !WORDS.contains(&word.as_str()) {
-            return Err(refused(format!("{word:?} is no instruction of a Dockerfile")));
+            return Err(refused(format!("{word:?} is not a Dockerfile instruction")));
         }
         let line = match word.as_str() {
             "ARG" if count == 0 => {
@@ -67,7 +67,7 @@ pub(crate) fn rewrite(
                 let line = match name {
                     "" => return Err(refused("FROM names no image".to_owned())),
                     flag if flag.starts_with("--") => {
-                        return Err(refused("FROM with a platform is not taken here: give it to the build".to_owned()));
+                        return Err(refused("FROM may not have a platform here: pass it to the build".to_owned()));
                     }
                     "scratch" => "FROM scratch".to_owned(),
                     stage if stages.iter().any(|known| known.eq_ignore_ascii_case(stage)) => format!("FROM {stage}"),
@@ -78,7 +78,7 @@ pub(crate) fn rewrite(
                     (Some(keyword), Some(alias), None) if keyword.eq_ignore_ascii_case("as") && is_stage(alias) => {
                         alias.to_owned()
                     }
-                    _ => return Err(refused("FROM is written FROM image [AS name]".to_owned())),
+                    _ => return Err(refused("FROM has to be written FROM image [AS name]".to_owned())),
                 };
                 count += 1;
                 let line = if alias.is_empty() { line } else { format!("{line} AS {alias}") };
@@ -87,18 +87,18 @@ pub(crate) fn rewrite(
             }
             _ if count == 0 => return Err(refused(format!("{word} stands before the first FROM"))),
             "RUN" if rest.starts_with("--") => {
-                return Err(refused("RUN takes no flags with the classic builder".to_owned()));
+                return Err(refused("RUN has no flags in the classic builder".to_owned()));
             }
             "ADD" => {
                 plain_sources(rest)?;
-                format!("ADD {}", copied(rest, |_| Err(refused("ADD takes no --from".to_owned())))?)
+                format!("ADD {}", copied(rest, |_| Err(refused("ADD has no --from".to_owned())))?)
             }
             "ONBUILD" if rest.get(..3).is_some_and(|word| word.eq_ignore_ascii_case("ADD")) => {
                 plain_sources(&rest[3..])?;
                 format!("ONBUILD {rest}")
             }
             "ONBUILD" if rest.to_ascii_lowercase().contains("--from") => {
-                return Err(refused("ONBUILD with --from is not taken here".to_owned()));
+                return Err(refused("ONBUILD may not use --from here".to_owned()));
             }
             "COPY" => format!(
                 "COPY {}",
@@ -112,7 +112,7 @@ pub(crate) fn rewrite(
             _ => format!("{word} {rest}"),
         };
         if line.ends_with('\\') {
-            return Err(refused("a line that is continued by nothing is not taken".to_owned()));
+            return Err(refused("an instruction may not end with a backslash".to_owned()));
         }
         out.push_str(&line);
         out.push('\n');
@@ -136,13 +136,13 @@ fn is_stage(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
 
-/// The instructions, each in one line: comments are left out, and continued lines joined.
+/// Returns the instructions, each in one line: without comments, and with continued lines joined.
 fn instructions(text: &str) -> Judged<Vec<String>> {
     if text.len() > LONGEST {
         return refuse!(Limit, "the Dockerfile is longer than {} KiB", LONGEST >> 10);
     }
     if text.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        return refuse!(Build, "the Dockerfile has control characters");
+        return refuse!(Build, "the Dockerfile contains control characters");
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut all = Vec::new();
@@ -151,7 +151,7 @@ fn instructions(text: &str) -> Judged<Vec<String>> {
     for line in text.split('\n') {
         let line = line.strip_suffix('\r').unwrap_or(line);
         if line.contains('\r') {
-            return refuse!(Build, "the Dockerfile has control characters");
+            return refuse!(Build, "the Dockerfile contains control characters");
         }
         let trimmed = line.trim_start_matches([' ', '\t']);
         if let Some(comment) = trimmed.strip_prefix('#') {
@@ -162,7 +162,7 @@ fn instructions(text: &str) -> Judged<Vec<String>> {
                 && directive.len() > 7
                 && &directive[7..] != "\\"
             {
-                return refuse!(Build, "another escape character than the backslash is not taken");
+                return refuse!(Build, "the escape character has to be the backslash");
             }
             continue;
         }
@@ -172,7 +172,7 @@ fn instructions(text: &str) -> Judged<Vec<String>> {
         let body = if continues { line } else { trimmed };
         let end = body.trim_end_matches([' ', '\t']);
         match end.strip_suffix('\\') {
-            // Two of them are one that is meant.
+            // Two backslashes are an escaped one.
             Some(start) if !start.ends_with('\\') => {
                 joined.push_str(start);
                 continues = true;
@@ -193,20 +193,20 @@ fn instructions(text: &str) -> Judged<Vec<String>> {
             word.strip_prefix("<<").is_some_and(|name| !name.is_empty() && !name.starts_with('<'))
         });
         if heredoc {
-            return refuse!(Build, "the classic builder takes no here-documents: write a file, or use &&");
+            return refuse!(Build, "the classic builder has no here-documents: write a file, or use &&");
         }
     }
     Ok(all.into_iter().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
 }
 
-/// `ARG name[=default]`, before the first `FROM`.
+/// Parses `ARG name[=default]` before the first `FROM`.
 fn argument(rest: &str) -> Judged<(String, Option<String>)> {
     let (name, default) = match rest.split_once('=') {
         Some((name, default)) => (name, Some(unquoted(default)?)),
         None => (rest, None),
     };
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return refuse!(Build, "an ARG before FROM is written ARG name=value, one a line");
+        return refuse!(Build, "an ARG before FROM has to be written ARG name=value, one a line");
     }
     Ok((name.to_owned(), default))
 }
@@ -214,15 +214,15 @@ fn argument(rest: &str) -> Judged<(String, Option<String>)> {
 fn unquoted(text: &str) -> Judged<String> {
     let inner = ['"', '\''].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote)).unwrap_or(text);
     if inner.contains(['"', '\'', '\\', '$', ' ', '\t']) {
-        return refuse!(Build, "the default of an ARG before FROM is a plain word");
+        return refuse!(Build, "the default of an ARG before FROM has to be a plain word");
     }
     Ok(inner.to_owned())
 }
 
-/// Puts values in the place of `$name`, `${name}` and `${name:-default}`. Quotes and backslashes are not taken.
+/// Replaces `$name`, `${name}` and `${name:-default}` by their values. Quotes and backslashes are refused.
 fn expand(text: &str, values: &BTreeMap<String, String>) -> Judged<String> {
     if text.contains(['"', '\'', '\\', '`']) {
-        return refuse!(Build, "FROM takes no quotes");
+        return refuse!(Build, "FROM may not contain quotes or backslashes");
     }
     let mut out = String::new();
     let mut rest = text;
@@ -232,7 +232,7 @@ fn expand(text: &str, values: &BTreeMap<String, String>) -> Judged<String> {
         let (name, default, after) = match rest.strip_prefix('{') {
             Some(inner) => {
                 let Some((inside, after)) = inner.split_once('}') else {
-                    return refuse!(Build, "a brace of FROM is not closed");
+                    return refuse!(Build, "FROM contains a brace that is not closed");
                 };
                 let (name, default) = inside.split_once(":-").unwrap_or((inside, ""));
                 (name, default, after)
@@ -243,7 +243,7 @@ fn expand(text: &str, values: &BTreeMap<String, String>) -> Judged<String> {
             }
         };
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') || default.contains('$') {
-            return refuse!(Build, "FROM has a variable that is not written ${{name}} or ${{name:-default}}");
+            return refuse!(Build, "FROM contains a variable that is not written ${{name}} or ${{name:-default}}");
         }
         match values.get(name).filter(|value| !value.is_empty()) {
             Some(value) => out.push_str(value),
@@ -253,31 +253,30 @@ fn expand(text: &str, values: &BTreeMap<String, String>) -> Judged<String> {
     }
     out.push_str(rest);
     if out.contains(|c: char| c.is_control()) {
-        return refuse!(Build, "FROM has control characters");
+        return refuse!(Build, "FROM contains control characters");
     }
     Ok(out)
 }
 
-/// Rewrites the `--from` of a `COPY`. Flags stand first; what follows them stays as it is, since a list in JSON may have spaces
-/// that mean something.
+/// Rewrites the `--from` of a `COPY`. What follows the flags is kept unchanged, because spaces in a JSON list matter.
 fn copied(rest: &str, image: impl Fn(&str) -> Result<String, DockerfileError>) -> Result<String, DockerfileError> {
-    let end = flags_end(rest).ok_or_else(|| refused("COPY and ADD name what they copy".to_owned()))?;
+    let end = flags_end(rest).ok_or_else(|| refused("COPY and ADD need a source".to_owned()))?;
     let mut out = Vec::new();
     for word in rest[..end].split_whitespace() {
         match word.split_once('=') {
             Some(("--from", name)) if !name.contains(['$', '"', '\'', '\\']) => {
                 out.push(format!("--from={}", image(name)?));
             }
-            Some(("--from", _)) => return Err(refused("--from takes no variables and no quotes".to_owned())),
+            Some(("--from", _)) => return Err(refused("--from may not contain variables or quotes".to_owned())),
             Some(("--chown" | "--chmod", value)) if !value.contains(['"', '\'', '\\']) => out.push(word.to_owned()),
-            _ => return Err(refused(format!("the flag {word} is not one of the classic builder's"))),
+            _ => return Err(refused(format!("the classic builder has no flag {word}"))),
         }
     }
     out.push(rest[end..].to_owned());
     Ok(out.join(" "))
 }
 
-/// `ADD` fetches addresses from the host's network, whose neighbours are not the job's. A source that could become one is refused.
+/// Refuses sources of `ADD` that could be addresses: the engine would fetch them from the host's network, where the job has no access.
 fn plain_sources(rest: &str) -> Result<(), DockerfileError> {
     let sources = rest.split_whitespace().find(|word| !word.starts_with("--")).unwrap_or_default();
     let is_list = sources.starts_with('[');
@@ -288,12 +287,11 @@ fn plain_sources(rest: &str) -> Result<(), DockerfileError> {
         return Ok(());
     }
     Err(refused(
-        "ADD takes files of the context by their plain names: fetch addresses with RUN, in the job's own network"
-            .to_owned(),
+        "ADD may only name files of the context: fetch addresses with RUN, in the job's own network".to_owned(),
     ))
 }
 
-/// Where the flags at the start end.
+/// Returns the index at which the leading flags end.
 fn flags_end(rest: &str) -> Option<usize> {
     let mut at = 0;
     loop {

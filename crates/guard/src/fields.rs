@@ -1,21 +1,21 @@
-//! Reads an object of a request field by field. Whatever no field was read for is an error.
+//! Reads a JSON object of a request field by field. A field that was not read is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::json::Json;
 use crate::refusal::{Judged, Refusal, Rule, refuse};
 
-/// The fields of an object that are not read yet.
+/// The fields of an object that have not been read yet.
 #[derive(Debug)]
 pub(crate) struct Fields {
-    /// Where the object is, for messages: empty or `HostConfig.`.
+    /// The path of the object, for messages: empty, or such as `HostConfig.`.
     path: String,
     entries: Vec<(String, Json)>,
     known: Vec<&'static str>,
 }
 
 impl Fields {
-    /// The fields of a request's body.
+    /// Makes the fields of a request's body.
     pub(crate) fn body(json: Json) -> Judged<Self> {
         Self::new(json, String::new())
     }
@@ -27,7 +27,7 @@ impl Fields {
         }
     }
 
-    /// Takes a field; null is as good as none, as it is to Docker.
+    /// Takes a field. Null means the same as no field, as in Docker.
     pub(crate) fn take(&mut self, key: &'static str) -> Option<Json> {
         self.known.push(key);
         let at = self.entries.iter().position(|(name, _)| name == key)?;
@@ -88,7 +88,7 @@ impl Fields {
         self.optional_texts(key).map(Option::unwrap_or_default)
     }
 
-    /// A list of strings, or one string in its place, as commands may be.
+    /// Takes a command: a list of strings, or one string.
     pub(crate) fn command(&mut self, key: &'static str) -> Judged<Option<Vec<String>>> {
         match self.take(key) {
             None => Ok(None),
@@ -97,7 +97,7 @@ impl Fields {
         }
     }
 
-    /// The entries of a map whose keys are data.
+    /// Takes a map whose keys are data.
     pub(crate) fn map(&mut self, key: &'static str) -> Judged<Vec<(String, Json)>> {
         match self.take(key) {
             None => Ok(Vec::new()),
@@ -117,7 +117,7 @@ impl Fields {
             .collect()
     }
 
-    /// The keys of a map whose values are empty objects, as sets are written.
+    /// Takes a set, which is written as a map whose values are empty objects.
     pub(crate) fn set(&mut self, key: &'static str) -> Judged<BTreeSet<String>> {
         let path = self.path_of(key);
         self.map(key)?
@@ -146,7 +146,7 @@ impl Fields {
         }
     }
 
-    /// A field that nobody may set. Zero values are left out, because some clients send every field there is.
+    /// Takes a field that nobody may set. Zero values are ignored, because some clients send every field.
     pub(crate) fn never(&mut self, key: &'static str, rule: Rule) -> Judged<()> {
         match self.take(key) {
             Some(value) if !value.is_zero() => {
@@ -156,29 +156,30 @@ impl Fields {
         }
     }
 
-    /// A field whose absence is the only value that is harmless: an empty list means something else.
+    /// Takes a field that must be absent: even an empty list means something for it.
     pub(crate) fn absent(&mut self, key: &'static str, rule: Rule) -> Judged<()> {
         match self.take(key) {
-            Some(_) => {
-                Err(Refusal::new(rule, format!("{} may not be set here, not even to nothing", self.path_of(key))))
-            }
+            Some(_) => Err(Refusal::new(
+                rule,
+                format!("{} may not be set here, not even to an empty value", self.path_of(key)),
+            )),
             None => Ok(()),
         }
     }
 
-    /// A field that means nothing to Docker any more, or only to the client. It is dropped.
+    /// Drops a field that means nothing to Docker any more, or only something to the client.
     pub(crate) fn dropped(&mut self, key: &'static str) {
         self.take(key);
     }
 
-    /// Nothing may be left.
+    /// Checks that no field is left.
     pub(crate) fn finish(self) -> Judged<()> {
         let Some((key, _)) = self.entries.first() else { return Ok(()) };
         match self.known.iter().find(|known| folded(known) == folded(key)) {
             Some(known) => {
-                refuse!(Body, "{}{key} is written {known}: keys are taken in their own case only", self.path)
+                refuse!(Body, "{}{key} has to be written {known}: keys are case-sensitive here", self.path)
             }
-            None => refuse!(Body, "{}{key} is not a field that is known here", self.path),
+            None => refuse!(Body, "{}{key} is an unknown field", self.path),
         }
     }
 }
@@ -198,7 +199,7 @@ fn texts(value: Json, path: &str) -> Judged<Vec<String>> {
         .collect()
 }
 
-/// A key as Go compares it: without case, and with the two letters outside of ASCII that fold into it.
+/// Folds a key as Go does when it compares: to lower case, with the two letters outside of ASCII that fold into it.
 pub(crate) fn folded(key: &str) -> String {
     key.chars()
         .map(|c| match c {
@@ -210,7 +211,7 @@ pub(crate) fn folded(key: &str) -> String {
 }
 
 impl Fields {
-    /// An object that must say nothing.
+    /// Checks that all fields of an object have their zero values.
     pub(crate) fn all_zero(self, rule: Rule) -> Judged<()> {
         match self.entries.iter().find(|(_, value)| !value.is_zero()) {
             Some((key, _)) => Err(Refusal::new(rule, format!("{}{key} may not be set here", self.path))),

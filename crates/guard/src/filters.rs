@@ -1,4 +1,4 @@
-//! The `filters` of a list: narrow what a client sees of its own objects.
+//! The `filters` of a list, which narrow down what a client sees of its own objects.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ impl Filters {
         let mut filters = BTreeMap::new();
         for (key, values) in entries {
             if !known.contains(&key.as_str()) {
-                return refuse!(Body, "the filter {key:?} is not taken here: {} are", known.join(", "));
+                return refuse!(Body, "the filter {key:?} is not allowed here: {} are", known.join(", "));
             }
             let values: Option<Vec<String>> = match values {
                 Json::List(items) => items.into_iter().map(text_of).collect(),
@@ -45,12 +45,12 @@ impl Filters {
         Ok(Self(filters))
     }
 
-    /// Takes the values of a filter that the guard applies by itself.
+    /// Takes the values of a filter that the guard itself applies.
     pub(crate) fn take(&mut self, key: &str) -> Vec<String> {
         self.0.remove(key).unwrap_or_default()
     }
 
-    /// Adds a label to what is asked for.
+    /// Adds a label to the filters.
     pub(crate) fn with_label(mut self, label: &str) -> Self {
         self.0.entry("label".to_owned()).or_default().push(label.to_owned());
         self
@@ -68,7 +68,7 @@ fn text_of(value: Json) -> Option<String> {
     }
 }
 
-/// Whether a name matches a filter, which is a part of it, or all of it between `^` and `$`.
+/// Whether a name matches a filter: a part of the name, anchored by `^` and `$`.
 pub(crate) fn matches_name(pattern: &str, name: &str) -> bool {
     let pattern = pattern.strip_prefix('/').unwrap_or(pattern);
     let (start, rest) = match pattern.strip_prefix('^') {

@@ -1,4 +1,4 @@
-//! The guard of one client: its policy, the table of what is its own, and what its engine can do.
+//! The guard of one client: the client's policy, the table of its objects, and facts about the engine.
 
 use std::collections::BTreeSet;
 
@@ -21,12 +21,12 @@ use crate::{answer, dockerfile, job, server};
 /// The engine behind the guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineFacts {
-    /// The minor version of the API that requests are sent in.
+    /// The minor version of the API that requests to the engine use.
     pub api: u32,
     pub version: String,
     pub os: String,
     pub arch: String,
-    /// The engine's processors, in thousand millionths: it refuses to give more.
+    /// The engine's processors, in units of 10^-9. The engine refuses to give a container more.
     pub nano_cpus: i64,
 }
 
@@ -34,17 +34,19 @@ impl EngineFacts {
     /// Reads the engine's `/version` and `/info`.
     ///
     /// # Errors
-    /// It is older than any that the guard knows, newer than it can speak to, or no engine.
+    /// If the engine is too old or too new for the guard, or the answers are not those of an engine.
     pub fn read(version: &Value, info: &Value) -> Result<Self, String> {
         let text = |key: &str| version.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let minor = |key: &str| text(key).strip_prefix("1.").and_then(|minor| minor.parse::<u32>().ok());
-        let newest = minor("ApiVersion").ok_or("it does not say which API it has")?;
+        let newest = minor("ApiVersion").ok_or("it does not tell its API version")?;
         if newest < OLDEST_ENGINE {
-            return Err(format!("its API is 1.{newest}: the guard needs 1.{OLDEST_ENGINE} or later (Docker 20.10)"));
+            return Err(format!(
+                "its API version is 1.{newest}: the guard needs 1.{OLDEST_ENGINE} (Docker 20.10) or later"
+            ));
         }
         let api = newest.min(NEWEST_API);
         if minor("MinAPIVersion").is_some_and(|oldest| oldest > api) {
-            return Err(format!("it takes only newer APIs than 1.{NEWEST_API}: update Longshore"));
+            return Err(format!("it supports only API versions newer than 1.{NEWEST_API}: update Longshore"));
         }
         let cpus = info.get("NCPU").and_then(Value::as_i64).filter(|cpus| *cpus > 0).unwrap_or(1);
         Ok(Self {
@@ -62,12 +64,12 @@ impl EngineFacts {
 pub struct Host {
     /// The first 12 hexadecimal digits of the SHA-256 of the guard's own program.
     pub program: String,
-    /// The path of the engine's socket on its host; none if it cannot be found out.
+    /// The path of the engine's socket on its host. `None` if it could not be determined.
     pub socket: Option<String>,
 }
 
 impl Host {
-    /// The name of the image of the guard's own program.
+    /// Returns the name of the image that holds the guard's own program.
     pub(crate) fn image(&self) -> String {
         format!("{}:{}", server::AGENT, self.program)
     }
@@ -94,22 +96,22 @@ impl Guard {
         Self { policy, engine, host: Host::default(), table }
     }
 
-    /// The guard of a server on this host.
+    /// Adds what the guard of a server knows of its host.
     #[must_use]
     pub fn on_host(self, host: Host) -> Self {
         Self { host, ..self }
     }
 
-    /// Takes the instance of a server that has none set from what it asks for.
+    /// Learns a server's instance from a request, if the policy does not set one.
     pub fn learn_instance(&mut self, request: &Request) {
         if let (Policy::Server(server), Some(instance)) = (&mut self.policy, server::instance_of(&request.call)) {
             server.learn(instance);
         }
     }
 
-    /// Containers of a server that the table does not know by their ids. Whoever can ask the engine for them does so, and tells
-    /// the answers with [`Guard::learn_container`], before the request is judged. So a guard that has started anew knows those
-    /// that were there before it.
+    /// Returns references in a server's request to containers that the table does not know. Before the request is judged, the caller
+    /// asks the engine for them and passes the answers to [`Guard::learn_container`]. So a guard that was restarted knows containers
+    /// that are older than itself.
     #[must_use]
     pub fn unknown_containers(&self, request: &Request) -> Vec<String> {
         let Policy::Server(_) = &self.policy else { return Vec::new() };
@@ -121,7 +123,8 @@ impl Guard {
             },
             _ => None,
         };
-        // A start of an id would be whatever the engine finds first; a name may be another container's by now.
+        // The engine is not asked for prefixes of ids, which may match other containers. Names are always asked for: they may belong
+        // to another container by now.
         let is_asked = |reference: &&String| match is_full_id(reference) {
             true => !self.table.containers.contains_key(*reference),
             false => reference.starts_with(crate::names::RESERVED),
@@ -129,7 +132,7 @@ impl Guard {
         reference.filter(is_asked).cloned().into_iter().collect()
     }
 
-    /// Remembers the engine's answer about a container, if it is the server's: it has the label, and a name that no job can choose.
+    /// Adds a container that the engine has described, if it is the server's: it has the label, and a name that no job can choose.
     pub fn learn_container(&mut self, reference: &str, container: Option<&Value>) {
         let Policy::Server(policy) = &self.policy else { return };
         self.table.forget_name(reference);
@@ -154,8 +157,8 @@ impl Guard {
         &self.engine
     }
 
-    /// References that the policy lets the client use and the table does not know yet. Whoever can ask the engine for their ids
-    /// does so, and tells them with [`Guard::learn_image`], before the request is judged.
+    /// Returns image references in a request that the policy allows and the table does not know. Before the request is judged, the
+    /// caller asks the engine for them and passes the answers to [`Guard::learn_answer`].
     #[must_use]
     pub fn unknown_images(&self, request: &Request) -> Vec<String> {
         let reference = match &request.call {
@@ -183,21 +186,21 @@ impl Guard {
         }
     }
 
-    /// Whether the table knows an image by this reference, in full.
+    /// Whether the table knows an image by this full reference.
     #[must_use]
     pub fn knows_image(&self, reference: &str) -> bool {
         self.table.images.contains_key(reference)
     }
 
-    /// Remembers an image of the engine that the policy lets the client use.
+    /// Adds an image of the engine that the policy lets the client use.
     pub fn learn_image(&mut self, reference: &str, id: &str) {
         if let Some(id) = full_id(id) {
             self.table.images.entry(reference.to_owned()).or_insert(Image { id, kept_as: None });
         }
     }
 
-    /// Remembers the engine's answer about an image, if the policy lets the client use it. One that came from a registry has its
-    /// digest there, and the client asks the registry for it, with credentials of its own.
+    /// Adds an image that the engine has described, if the policy lets the client use it. An image with a digest came from a registry:
+    /// the client has to pull it from there, with credentials of its own.
     pub fn learn_answer(&mut self, reference: &str, image: &Value) {
         let Policy::Job(policy) = &self.policy else { return };
         let Ok(parsed) = ImageRef::parse(reference) else { return };
@@ -208,13 +211,13 @@ impl Guard {
         }
     }
 
-    /// The call that pulls an image that a build starts from.
+    /// Returns the call that pulls a base image of a build.
     ///
     /// # Errors
-    /// The policy lets nothing be pulled from its registry.
+    /// If the policy allows no pulls from its registry.
     pub fn pull(&self, reference: &str, build: &crate::Build) -> Result<EngineCall, Refusal> {
         let Policy::Job(policy) = &self.policy else {
-            return Err(Refusal::new(crate::Rule::Image, "the server pulls nothing here".to_owned()));
+            return Err(Refusal::new(crate::Rule::Image, "the server may not pull images for builds".to_owned()));
         };
         let image = ImageRef::parse(reference)?;
         policy.may_pull(&image)?;
@@ -224,7 +227,7 @@ impl Guard {
         Ok(call)
     }
 
-    /// The container that is on each network of the client's, if there is one.
+    /// Returns the container that joins every network of the client, if there is one.
     #[must_use]
     pub fn sandbox(&self) -> Option<&str> {
         match &self.policy {
@@ -233,7 +236,7 @@ impl Guard {
         }
     }
 
-    /// The client's address of a container, out of the engine's description of it.
+    /// Returns a container's address on a network of the client, from the engine's description of the container.
     #[must_use]
     pub fn address_of(&self, container: &Value) -> Option<std::net::IpAddr> {
         let networks = container.get("NetworkSettings")?.get("Networks")?.as_object()?;
@@ -244,10 +247,10 @@ impl Guard {
         networks.values().filter(own).find_map(|end| end.get("IPAddress")?.as_str()?.parse().ok())
     }
 
-    /// Judges a request. `nonce` is random; it names what the client gave no name.
+    /// Judges a request. `nonce` is random: it becomes part of the names of objects that the client did not name.
     ///
     /// # Errors
-    /// The policy does not let it through.
+    /// If the policy refuses it.
     pub fn judge(&self, request: &Request, nonce: &str) -> Result<Decision, Refusal> {
         match &self.policy {
             Policy::Job(policy) => job::judge(self, policy, &request.call, nonce),
@@ -255,10 +258,10 @@ impl Guard {
         }
     }
 
-    /// Puts down what a call has changed. `created` is the id in the engine's answer, if it has one.
+    /// Records the effect of a call in the table. `created` is the id in the engine's answer, if it has one.
     pub fn settle(&mut self, effect: &Effect, succeeded: bool, created: Option<&str>) {
         let table = &mut self.table;
-        // Volumes that a create call asks for may be there even if the container is not. A job's have names that nobody else makes.
+        // A create call that failed may have created its volumes. A job's have names that nobody else can choose.
         let is_sure = succeeded || matches!(self.policy, Policy::Job(_));
         if let Effect::ContainerCreated { volumes, .. } = effect
             && is_sure
@@ -313,14 +316,14 @@ impl Guard {
         }
     }
 
-    /// Puts down what the import of the guard's own program has made, out of a value that the engine printed.
+    /// Records the image that the import of the guard's own program has made, from a line of the engine's output.
     pub fn settle_import(&mut self, line: &Value) {
         if let Some(id) = line["status"].as_str().filter(|text| text.starts_with("sha256:")).and_then(full_id) {
             self.table.programs.insert(id);
         }
     }
 
-    /// Puts down an image that a pull or a build has made, once the engine has told its id.
+    /// Records an image that a pull or a build has made, with the id that the engine gave it.
     pub fn settle_image(&mut self, reference: &str, engine_reference: &str, kept: bool, id: &str) {
         if let Some(id) = full_id(id) {
             let kept_as = kept.then(|| engine_reference.to_owned());
@@ -328,33 +331,33 @@ impl Guard {
         }
     }
 
-    /// Rewrites an answer of the engine: names as the client knows them, own objects alone, no paths of the host.
+    /// Rewrites an answer of the engine: only own objects, under the names that the client knows, without paths of the host.
     ///
     /// # Errors
-    /// The answer is not what the engine should answer here.
+    /// If the answer is not what the engine should return here.
     pub fn rewrite(&self, shape: &Shape, answer: Value) -> Result<Value, String> {
         answer::rewrite(self, shape, answer)
     }
 
-    /// Rewrites one value of a stream; `None` if it is not for this client.
+    /// Rewrites one value of a stream. `None` if it is not for this client.
     #[must_use]
     pub fn rewrite_line(&self, shape: &crate::LineShape, line: Value) -> Option<Value> {
         answer::rewrite_line(self, shape, line)
     }
 
-    /// Text of the engine with names as the client knows them.
+    /// Rewrites a text of the engine with the names that the client knows.
     #[must_use]
     pub fn rewrite_text(&self, text: &str) -> String {
         answer::text(self, text)
     }
 
-    /// Writes a build's Dockerfile anew, with the ids of the images that it starts from.
+    /// Rewrites a build's Dockerfile, with the ids of its base images.
     ///
     /// # Errors
-    /// It is refused, or it names images whose ids have to be learned first.
+    /// If it is refused, or names images whose ids have to be learned first.
     pub fn dockerfile(&self, build: &crate::Build, text: &str) -> Result<String, DockerfileError> {
         let Policy::Job(policy) = &self.policy else {
-            return Err(DockerfileError::Refused(Refusal::new(crate::Rule::Build, "the server builds nothing")));
+            return Err(DockerfileError::Refused(Refusal::new(crate::Rule::Build, "the server may not build images")));
         };
         let written = dockerfile::rewrite(text, &build.args, |reference| {
             if let Ok((id, _)) = self.table.image(&ImageName::Ref { reference: reference.clone(), prefix: None }) {
@@ -366,18 +369,18 @@ impl Guard {
             Err(DockerfileError::Refused(Refusal::new(
                 crate::Rule::Image,
                 format!(
-                    "the build starts from {}, which is not here, and is not pulled from {}",
+                    "the base image {} is not on this engine, and may not be pulled from {}",
                     reference.familiar(),
                     reference.registry
                 ),
             )))
         })?;
-        // Each layer can be found by this, also those that a build leaves which fails or has several stages.
+        // The label marks every layer, also those that a failed build or an earlier stage leaves behind.
         let label = format!("LABEL {}={}\n", crate::SCOPE_LABEL, policy.scope);
         Ok(written.lines().flat_map(|line| [line, "\n", if line.starts_with("FROM ") { &label } else { "" }]).collect())
     }
 
-    /// The calls that remove everything of the client's, in their order. A call that is answered with 404 has succeeded.
+    /// Returns the calls that remove all of the client's objects, in order. A call that is answered with 404 has succeeded.
     #[must_use]
     pub fn removals(&self) -> Vec<EngineCall> {
         let prefix = self.policy.prefix();
@@ -396,13 +399,13 @@ impl Guard {
         containers.chain(networks).chain(volumes).chain(images).collect()
     }
 
-    /// The call that gives an image its name back, which a push has borrowed.
+    /// Returns the call that restores a name to the image that had it before a push used it.
     #[must_use]
     pub fn restore_name(&self, reference: &str, id: &str) -> Option<EngineCall> {
         full_id(id).map(|id| job::tag_call(&id, reference))
     }
 
-    /// The label that finds what this client has on the engine, if the table was lost.
+    /// Returns the label by which the client's objects are found on the engine, also if the table was lost.
     #[must_use]
     pub fn label(&self) -> Option<String> {
         match &self.policy {
@@ -411,7 +414,7 @@ impl Guard {
         }
     }
 
-    /// The repository on the engine of the images that this client has made, if the table was lost.
+    /// Returns the repository by which the images that the client has made are found on the engine, also if the table was lost.
     #[must_use]
     pub fn image_repository(&self) -> Option<String> {
         match &self.policy {
@@ -421,15 +424,15 @@ impl Guard {
     }
 }
 
-/// Why a Dockerfile is not written anew.
+/// Why a Dockerfile was not rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DockerfileError {
     Refused(Refusal),
-    /// The id of this image is not known yet, and may be asked for.
+    /// The id of this image is unknown and has to be looked up.
     Unknown(String),
 }
 
-/// A call about one container, as it goes to the engine. The path has the full id, whatever the client has written.
+/// Returns the call to the engine for an action on a container. The path has the full id, whatever the client wrote.
 pub(crate) fn container_call(id: &str, action: &ContainerAction) -> EngineCall {
     let call = |method, verb: &str| EngineCall::new(method, format!("/containers/{id}{verb}"));
     match action {
@@ -489,5 +492,5 @@ pub(crate) fn check_platform(platform: &str) -> Judged<()> {
     if platform.is_empty() || platform.starts_with("linux") {
         return Ok(());
     }
-    refuse!(Image, "the platform {platform:?} is not one that this engine runs")
+    refuse!(Image, "the platform {platform:?} is not supported by this engine")
 }

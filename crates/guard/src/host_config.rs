@@ -1,5 +1,5 @@
-//! `HostConfig`: what of the host a container asks for. What no client of the guard may ever have is refused while it is read, and
-//! has no place in the type; the rest is for the policy to judge.
+//! `HostConfig`: what a container asks of the host. Settings that no client may ever have are refused while it is read and cannot be
+//! represented in the type. The policy judges the rest.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use crate::mounts::{self, Mount, Source};
 use crate::out::Out;
 use crate::refusal::{Judged, Rule, refuse};
 
-/// Fields that nobody may set, each with its rule.
+/// Fields that nobody may set, each with the rule that it breaks.
 const NEVER: [(&str, Rule); 34] = [
     ("Privileged", Rule::Privileged),
     ("UTSMode", Rule::Namespace),
@@ -50,22 +50,22 @@ const NEVER: [(&str, Rule); 34] = [
     ("LxcConf", Rule::Runtime),
 ];
 
-/// The most restarts that a container may ask for; those that ask for endless ones get so many.
+/// The most restarts of a container. Containers that ask for endless ones get this many.
 const MOST_RESTARTS: i64 = 10;
 
-/// The network that a container is on first.
+/// The first network of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum NetworkMode {
-    /// The one that containers are on where nothing is said.
+    /// The default network.
     #[default]
     Default,
     None,
-    /// The namespace of another container.
+    /// The network namespace of another container.
     Container(String),
     Named(String),
 }
 
-/// A namespace of a kind other than the network.
+/// How a container shares its IPC or PID namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Sharing {
     #[default]
@@ -77,7 +77,7 @@ pub(crate) enum Sharing {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum LogDriver {
-    /// The engine's own file, with a limit. It is `json-file` because docker-py asks no other for what a container has printed.
+    /// The engine's own file, with a size limit. It is `json-file` because docker-py reads the output of no other driver.
     #[default]
     File,
     None,
@@ -93,10 +93,10 @@ pub(crate) struct Ulimit {
 /// A port of the host that leads to one of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Published {
-    /// The container's, as `80/tcp`.
+    /// The container's port, such as `80/tcp`.
     pub(crate) port: String,
     pub(crate) address: Option<IpAddr>,
-    /// Empty if any.
+    /// Empty for any free port.
     pub(crate) host_port: String,
 }
 
@@ -125,7 +125,7 @@ pub(crate) struct HostConfig {
     pub(crate) shm_size: i64,
     pub(crate) ulimits: Vec<Ulimit>,
     pub(crate) sysctls: BTreeMap<String, String>,
-    /// How often a container that fails is started again.
+    /// How often a container that fails is restarted.
     pub(crate) restarts: i64,
     pub(crate) auto_remove: bool,
     pub(crate) init: Option<bool>,
@@ -135,7 +135,7 @@ pub(crate) struct HostConfig {
     pub(crate) dns_search: Vec<String>,
     pub(crate) extra_hosts: Vec<String>,
     pub(crate) log: LogDriver,
-    /// The size of the container's own file system, on storage that has quotas. Only the server sets it.
+    /// The size of the container's own file system, on storage with quotas. Only the server sets it.
     pub(crate) disk: Option<String>,
     /// Set by the guard alone.
     pub(crate) cgroup_parent: String,
@@ -178,7 +178,7 @@ impl HostConfig {
             ipc: sharing(f, "IpcMode")?,
             pid: match sharing(f, "PidMode")? {
                 Sharing::Shareable | Sharing::None => {
-                    return refuse!(Namespace, "HostConfig.PidMode is not one that is");
+                    return refuse!(Namespace, "HostConfig.PidMode may not be shareable or none");
                 }
                 mode => mode,
             },
@@ -210,14 +210,13 @@ impl HostConfig {
             oom_score: 0,
         };
         if let Some(option) = host.dns_options.iter().chain(&host.dns_search).find(|text| !is_word(text)) {
-            return refuse!(Hosts, "{option:?} is no option of a resolver");
+            return refuse!(Hosts, "{option:?} is not a resolver option");
         }
         fields.finish()?;
         Ok(host)
     }
 
-    /// Writes what was judged. Paths of the host, but the guard's own socket, and host namespaces cannot be
-    /// written: there is no code that would.
+    /// Writes what was judged. No code here can write a host namespace, or a path of the host other than the guard's own socket.
     pub(crate) fn write(&self) -> Judged<Value> {
         let mut out = Out::default();
         let mounts = self.mounts.iter().map(write_mount).collect::<Judged<Vec<_>>>()?;
@@ -232,7 +231,7 @@ impl HostConfig {
                 NetworkMode::None => "none".to_owned(),
                 NetworkMode::Container(id) => format!("container:{id}"),
                 NetworkMode::Named(name) => name.clone(),
-                NetworkMode::Default => return refuse!(Network, "the container has no network that is its own"),
+                NetworkMode::Default => return refuse!(Network, "the container has no network of its own"),
             },
         );
         if !self.published.is_empty() {
@@ -247,7 +246,7 @@ impl HostConfig {
             out.put("PortBindings", json!(ports));
         }
         match &self.ipc {
-            // Said, because an engine's own default may be another one.
+            // Written, because an engine may be configured with another default.
             Sharing::Own => out.put("IpcMode", "private"),
             Sharing::Shareable => out.put("IpcMode", "shareable"),
             Sharing::None => out.put("IpcMode", "none"),
@@ -355,7 +354,7 @@ fn network_mode(text: String) -> Judged<NetworkMode> {
         "host" => return refuse!(Namespace, "a container may not have the host's network: leave NetworkMode out"),
         other => match other.split_once(':') {
             Some(("container", name)) if !name.is_empty() => NetworkMode::Container(name.to_owned()),
-            Some(_) => return refuse!(Namespace, "{other:?} is not a network that may be joined"),
+            Some(_) => return refuse!(Namespace, "the network {other:?} may not be joined"),
             None => NetworkMode::Named(text),
         },
     })
@@ -372,7 +371,7 @@ fn sharing(fields: &mut Fields, key: &'static str) -> Judged<Sharing> {
             _ => {
                 return refuse!(
                     Namespace,
-                    "HostConfig.{key} may not be {other:?}: a namespace of its own, or an own container's"
+                    "HostConfig.{key} may not be {other:?}: use a namespace of its own, or that of a container of yours"
                 );
             }
         },
@@ -409,7 +408,7 @@ fn published(fields: &mut Fields) -> Judged<Vec<Published>> {
     Ok(all)
 }
 
-/// A port of a container, as `80/tcp`.
+/// Parses a container's port, such as `80/tcp`.
 pub(crate) fn port_of(text: &str) -> Judged<String> {
     let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let numbers = number.split_once('-').map_or((number, number), |range| range);
@@ -417,7 +416,7 @@ pub(crate) fn port_of(text: &str) -> Judged<String> {
     if valid(numbers.0) && valid(numbers.1) && matches!(protocol, "tcp" | "udp" | "sctp") {
         return Ok(format!("{number}/{protocol}"));
     }
-    refuse!(Body, "{text:?} is no port of a container")
+    refuse!(Body, "{text:?} is not a container port")
 }
 
 fn capabilities(names: Vec<String>) -> Judged<Vec<String>> {
@@ -429,7 +428,7 @@ fn capabilities(names: Vec<String>) -> Judged<Vec<String>> {
             if bare.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') && !bare.is_empty() {
                 return Ok(bare);
             }
-            refuse!(Capability, "{name:?} is no capability")
+            refuse!(Capability, "{name:?} is not a capability")
         })
         .collect()
 }
@@ -464,14 +463,14 @@ fn ulimits(fields: &mut Fields) -> Judged<Vec<Ulimit>> {
                 return refuse!(Ulimit, "the limit {:?} may not be set: {} may", limit.name, NAMES.join(", "));
             }
             if limit.soft < -1 || limit.hard < -1 {
-                return refuse!(Ulimit, "the limit {} is out of its bounds", limit.name);
+                return refuse!(Ulimit, "the limit {} is out of range", limit.name);
             }
             Ok(limit)
         })
         .collect()
 }
 
-/// Reads `RestartPolicy`. A container that should always run is restarted a few times: it must not outlive its client.
+/// Reads `RestartPolicy`. Containers with `always` are restarted only a few times: they must not outlive their client.
 pub(crate) fn restarts(fields: &mut Fields) -> Judged<i64> {
     let Some(mut policy) = fields.object("RestartPolicy")? else { return Ok(0) };
     let (name, count) = (policy.text("Name")?, policy.int("MaximumRetryCount")?);
@@ -480,7 +479,7 @@ pub(crate) fn restarts(fields: &mut Fields) -> Judged<i64> {
         "" | "no" => Ok(0),
         "on-failure" if (1..=MOST_RESTARTS).contains(&count) => Ok(count),
         "on-failure" | "always" | "unless-stopped" => Ok(MOST_RESTARTS),
-        other => refuse!(Restart, "{other:?} is no policy of restarts"),
+        other => refuse!(Restart, "{other:?} is not a restart policy"),
     }
 }
 
@@ -495,7 +494,7 @@ fn is_word(text: &str) -> bool {
     text.len() <= 253 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b))
 }
 
-/// Every other driver sends to an address, reads files of the host, or writes to the host's own log.
+/// Reads `LogConfig`. Every other driver sends to an address, reads files of the host, or writes to the host's log.
 fn log_driver(fields: &mut Fields) -> Judged<LogDriver> {
     let Some(mut config) = fields.object("LogConfig")? else { return Ok(LogDriver::File) };
     let driver = config.text("Type")?;
@@ -504,12 +503,12 @@ fn log_driver(fields: &mut Fields) -> Judged<LogDriver> {
     if let Some(option) =
         options.keys().find(|key| !matches!(key.as_str(), "max-size" | "max-file" | "compress" | "mode"))
     {
-        return refuse!(Logging, "the option {option:?} of a log driver may not be set");
+        return refuse!(Logging, "the log option {option:?} is not allowed");
     }
     match driver.as_str() {
         "" | "json-file" | "local" => Ok(LogDriver::File),
         "none" => Ok(LogDriver::None),
-        other => refuse!(Logging, "the log driver {other:?} may not be used: json-file, local and none may"),
+        other => refuse!(Logging, "the log driver {other:?} is not allowed: json-file, local and none are"),
     }
 }
 
@@ -517,7 +516,7 @@ fn storage(fields: &mut Fields) -> Judged<Option<String>> {
     let mut options = fields.text_map("StorageOpt")?;
     let size = options.remove("size");
     match options.keys().next() {
-        Some(option) => refuse!(Storage, "the option {option:?} of the storage may not be set"),
+        Some(option) => refuse!(Storage, "the storage option {option:?} is not allowed"),
         None => Ok(size),
     }
 }

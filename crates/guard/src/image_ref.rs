@@ -1,4 +1,4 @@
-//! References to images, in full: the registry, the repository, and a tag or a digest.
+//! Image references in their full form: registry, repository, and a tag or a digest.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::refusal::{Judged, Refusal, refuse};
 
 const DEFAULT_REGISTRY: &str = "docker.io";
 
-/// A reference in its full form; two that mean the same are equal.
+/// An image reference in its full form. Two references that mean the same image are equal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ImageRef {
     pub registry: String,
@@ -21,12 +21,12 @@ enum Version {
 }
 
 impl ImageRef {
-    /// Reads a reference as Docker does: no registry is Docker's own, no tag is `latest`.
+    /// Parses a reference as Docker does: the registry defaults to Docker Hub, the tag to `latest`.
     ///
     /// # Errors
-    /// It is not a reference, or it has both a tag and a digest, which Docker reads as the digest alone.
+    /// If it is not a reference. If it has both a tag and a digest, the digest counts, as in Docker.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
-        let wrong = || Refusal::new(crate::Rule::Image, format!("{text:?} is not a reference to an image"));
+        let wrong = || Refusal::new(crate::Rule::Image, format!("{text:?} is not an image reference"));
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest)),
             None => (text, None),
@@ -58,7 +58,7 @@ impl ImageRef {
         Ok(Self { registry: registry.to_owned(), repository: path, tag })
     }
 
-    /// The repository with its registry, in full.
+    /// Returns the registry and the repository, without tag or digest.
     #[must_use]
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry, self.repository)
@@ -72,7 +72,7 @@ impl ImageRef {
         }
     }
 
-    /// The tag or the digest, as the engine takes it beside a repository.
+    /// Returns the tag or the digest, as the engine expects it next to the repository.
     #[must_use]
     pub fn version(&self) -> &str {
         match &self.tag {
@@ -80,7 +80,7 @@ impl ImageRef {
         }
     }
 
-    /// The short form that Docker shows.
+    /// Returns the short form that Docker shows.
     #[must_use]
     pub fn familiar(&self) -> String {
         let text = self.to_string();
@@ -98,12 +98,12 @@ impl fmt::Display for ImageRef {
     }
 }
 
-/// What a client may write where an image is meant.
+/// What a client may write to name an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ImageName {
-    /// A whole id, without its `sha256:`.
+    /// A full id, without `sha256:`.
     Id(String),
-    /// A reference; if it also could be the start of an id, `prefix` is that.
+    /// A reference. `prefix` is set if it could also be the start of an id.
     Ref { reference: ImageRef, prefix: Option<String> },
 }
 
@@ -113,7 +113,7 @@ impl ImageName {
             if crate::names::is_full_id(id) {
                 return Ok(Self::Id(id.to_owned()));
             }
-            return refuse!(Image, "{text} is not the whole id of an image");
+            return refuse!(Image, "{text} is not the full id of an image");
         }
         if crate::names::is_full_id(text) {
             return Ok(Self::Id(text.to_owned()));

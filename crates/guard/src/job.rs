@@ -1,4 +1,4 @@
-//! What a job with Docker inside may do: anything with its own objects, and nothing with any other.
+//! The policy for a job with Docker: it may do anything with its own objects, and nothing with others.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ use crate::names::chosen;
 use crate::policy::JobPolicy;
 use crate::refusal::{Judged, refuse};
 
-/// What a build may use.
+/// The memory that a build may use.
 const BUILD_MEMORY: i64 = 2 << 30;
 
 pub(crate) fn forward(call: EngineCall, reply: Reply, effect: Effect) -> Judged<Decision> {
@@ -32,12 +32,13 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
         Call::Version => answer(crate::answer::version(&guard.engine)),
         Call::Info => forward(EngineCall::new("GET", "/info"), Reply::Json(Shape::Info), Effect::None),
         Call::Auth(auth) => {
-            // The client keeps the credentials and sends them with each pull. The registry is not asked from the host.
+            // The client keeps the credentials and sends them with each pull. The engine is not asked: it would call the registry from
+            // the host.
             let server = registry_of(auth.server());
             if policy.registries.contains(&server) {
                 return answer(json!({ "Status": "Login Succeeded", "IdentityToken": "" }));
             }
-            refuse!(Registry, "{server} is not a registry that is used here")
+            refuse!(Registry, "the registry {server} is not allowed here")
         }
         Call::Events { since, until, filters } => {
             let call = EngineCall::new("GET", "/events")
@@ -90,10 +91,10 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
         }
         Call::ImageList { all, digests, filters } => {
             let mut filters = filters.clone();
-            // Asked of the engine as they are, the references would be those of others.
+            // Applied here: on the engine, the references name other clients' images.
             let references = filters.take("reference");
             if references.iter().any(|text| ImageRef::parse(text).is_err() && !text.contains('*')) {
-                return refuse!(Image, "a filter has an invalid image reference");
+                return refuse!(Image, "a filter contains an invalid image reference");
             }
             let call = EngineCall::new("GET", "/images/json")
                 .flag("all", *all)
@@ -114,7 +115,9 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
             let call = EngineCall::new("GET", format!("/images/sha256:{id}/history"));
             forward(call, Reply::Json(Shape::Same), Effect::None)
         }
-        Call::ImageDigest { .. } => refuse!(Route, "what a name means at its registry is not asked for here: pull it"),
+        Call::ImageDigest { .. } => {
+            refuse!(Route, "digests of names are not looked up at registries here: pull the image")
+        }
         Call::ImagePull { image, platform, auth } => {
             policy.may_pull(image)?;
             check_platform(platform)?;
@@ -123,11 +126,11 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
             let references = [(image.to_string(), image.to_string())].into();
             forward(call, Reply::Lines(LineShape::Progress), Effect::ImagesMade { references, kept: false })
         }
-        Call::ImageImport { .. } => refuse!(Image, "images are not imported: build them"),
+        Call::ImageImport { .. } => refuse!(Image, "importing images is not allowed: build them"),
         Call::ImageTag { image, target } => {
             let (id, _) = table.image(image)?;
             if target.tag().is_none() {
-                return refuse!(Image, "{} is no tag", target.familiar());
+                return refuse!(Image, "{} has no tag", target.familiar());
             }
             let reference = target.to_string();
             let kept_as = policy.engine_image(&reference);
@@ -139,7 +142,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
             policy.may_push(image)?;
             let (id, _) = table.image(&ImageName::Ref { reference: image.clone(), prefix: None })?;
             let (name, Some(tag)) = (image.name(), image.tag()) else {
-                return refuse!(Image, "{} is no tag that can be pushed", image.familiar());
+                return refuse!(Image, "{} cannot be pushed: it has no tag", image.familiar());
             };
             let mut push = EngineCall::new("POST", format!("/images/{name}/push")).query("tag", tag);
             push.credentials = Some(("X-Registry-Auth", auth.to_header()));
@@ -230,7 +233,7 @@ fn judge_container(guard: &Guard, policy: &JobPolicy, reference: &str, action: &
         }
         ContainerAction::Attach(_) => forward(call, Reply::Hijack, Effect::None),
         ContainerAction::Remove { force, .. } => {
-            // With its anonymous volumes: nobody else could find them.
+            // Together with its anonymous volumes, which nobody could find afterwards.
             let call = container_call(id, &ContainerAction::Remove { volumes: true, force: *force });
             forward(call, Reply::Status, Effect::ContainerRemoved { id: id.to_owned() })
         }
@@ -243,14 +246,14 @@ fn judge_container(guard: &Guard, policy: &JobPolicy, reference: &str, action: &
         ContainerAction::ArchiveGet { .. } => forward(call, Reply::Files, Effect::None),
         ContainerAction::Exec(_) => {
             if guard.table.execs.len() >= policy.budget.execs {
-                return refuse!(Budget, "the job has made {} execs, which is as many as it may", policy.budget.execs);
+                return refuse!(Budget, "the job has used all of its {} execs", policy.budget.execs);
             }
             forward(call, Reply::Json(Shape::Created), Effect::ExecCreated { container: id.to_owned() })
         }
     }
 }
 
-/// Limits only become smaller: what a container may use was taken from the budget when it was created.
+/// Judges an update of a container. Limits may only be lowered: they were taken from the budget when the container was created.
 fn judge_update(guard: &Guard, id: &str, update: &Update) -> Judged<(Update, crate::table::Container)> {
     let mut entry = guard.table.containers.get(id).cloned().unwrap_or_default();
     let mut update = update.clone();
@@ -262,11 +265,11 @@ fn judge_update(guard: &Guard, id: &str, update: &Update) -> Judged<(Update, cra
         match asked {
             0 => {}
             asked if asked > 0 && asked <= *has => *has = asked,
-            _ => return refuse!(Budget, "{name} may only become smaller than {has}, which the container has"),
+            _ => return refuse!(Budget, "{name} may only be lowered: the container has {has}"),
         }
     }
     if update.memory_reservation > entry.memory || update.memory_reservation < 0 {
-        return refuse!(Budget, "MemoryReservation is more than the container's memory");
+        return refuse!(Budget, "MemoryReservation is larger than the container's memory");
     }
     if update.memory != 0 || update.memory_swap != 0 {
         update.memory = entry.memory;
@@ -275,7 +278,7 @@ fn judge_update(guard: &Guard, id: &str, update: &Update) -> Judged<(Update, cra
     Ok((update, entry))
 }
 
-/// An own network, or the job's, which clients call `bridge`.
+/// Returns the id of one of the job's own networks, or of the job's network, which clients call `bridge`.
 pub(crate) fn network_of<'a>(guard: &'a Guard, policy: &'a JobPolicy, reference: &str) -> Judged<&'a str> {
     match (reference, policy.network.as_deref()) {
         ("bridge" | "default", Some(network)) => Ok(network),
@@ -284,7 +287,7 @@ pub(crate) fn network_of<'a>(guard: &'a Guard, policy: &'a JobPolicy, reference:
     }
 }
 
-/// Pulls an image under its own name.
+/// Returns the call that pulls an image under its own name.
 pub(crate) fn pull_call(image: &ImageRef, platform: &str) -> EngineCall {
     EngineCall::new("POST", "/images/create")
         .query("fromImage", image.name())
@@ -292,7 +295,7 @@ pub(crate) fn pull_call(image: &ImageRef, platform: &str) -> EngineCall {
         .query("platform", platform)
 }
 
-/// Gives an image a name on the engine.
+/// Returns the call that gives an image a name on the engine.
 pub(crate) fn tag_call(id: &str, reference: &str) -> EngineCall {
     let (repository, tag) = reference.rsplit_once(':').unwrap_or((reference, "latest"));
     EngineCall::new("POST", format!("/images/sha256:{id}/tag")).query("repo", repository).query("tag", tag)
@@ -316,8 +319,8 @@ fn remove_image(guard: &Guard, image: &ImageName) -> Judged<Decision> {
             Reply::Json(Shape::RemovedImage { reference: Some(reference.clone()) }),
             Effect::ImageUntagged { references },
         ),
-        // The image is not the job's alone: it loses only the name for it. Ids are never removed by themselves, because the
-        // engine would take the last name of somebody else with them.
+        // The image is not the job's alone, so only the job's name for it goes. The engine is never told to remove an id: it would
+        // remove somebody else's last name with it.
         None => Ok(Decision::Answer(Local::Json {
             status: 200,
             body: json!([{ "Untagged": ImageRef::parse(reference).map_or_else(|_| reference.clone(), |r| r.familiar()) }]),
@@ -336,13 +339,13 @@ fn create_network(guard: &Guard, policy: &JobPolicy, network: &NetworkCreate) ->
         }));
     }
     if guard.table.networks.len() >= policy.budget.networks {
-        return refuse!(Budget, "the job has {} networks, which is as many as it may", policy.budget.networks);
+        return refuse!(Budget, "the job has used all of its {} networks", policy.budget.networks);
     }
     if !network.subnets.is_empty() {
-        return refuse!(Network, "the subnet of a network is chosen by the engine: leave IPAM out");
+        return refuse!(Network, "a network may not choose its subnet: leave IPAM out");
     }
     if network.ipv6 {
-        return refuse!(Network, "networks with IPv6 are not made here");
+        return refuse!(Network, "networks with IPv6 are not allowed here");
     }
     let stamped = NetworkCreate {
         name: policy.engine_name(&name),
@@ -356,10 +359,10 @@ fn create_network(guard: &Guard, policy: &JobPolicy, network: &NetworkCreate) ->
 fn create_volume(guard: &Guard, policy: &JobPolicy, volume: &VolumeCreate, nonce: &str) -> Judged<Decision> {
     let name = if volume.name.is_empty() { format!("v-{nonce}") } else { chosen("volume", &volume.name)? };
     if !guard.table.volumes.contains(&name) && guard.table.volumes.len() >= policy.budget.volumes {
-        return refuse!(Budget, "the job has {} volumes, which is as many as it may", policy.budget.volumes);
+        return refuse!(Budget, "the job has used all of its {} volumes", policy.budget.volumes);
     }
     if volume.content != VolumeContent::Plain {
-        return refuse!(Volume, "a volume may have no options of its driver: they mount what is no volume");
+        return refuse!(Volume, "a volume may have no driver options: they can mount paths of the host");
     }
     let stamped = VolumeCreate {
         name: policy.engine_name(&name),
@@ -372,7 +375,7 @@ fn create_volume(guard: &Guard, policy: &JobPolicy, volume: &VolumeCreate, nonce
 
 fn judge_build(guard: &Guard, policy: &JobPolicy, build: &Build, nonce: &str) -> Judged<Decision> {
     if !policy.build {
-        return refuse!(Build, "images are not built in this job");
+        return refuse!(Build, "building images is not allowed in this job");
     }
     check_platform(&build.platform)?;
     let network = match build.network.as_str() {
@@ -387,11 +390,11 @@ fn judge_build(guard: &Guard, policy: &JobPolicy, build: &Build, nonce: &str) ->
         NetworkMode::Named(id) => id.as_str(),
         NetworkMode::None | NetworkMode::Default | NetworkMode::Container(_) => "none",
     };
-    // What is built always has a name on the engine: by that alone it is removed.
+    // A built image always gets a name on the engine, because only names are ever removed.
     let mut references: std::collections::BTreeMap<String, String> =
         build.tags.iter().map(|tag| (tag.to_string(), policy.engine_image(&tag.to_string()))).collect();
     if build.tags.iter().any(|tag| tag.tag().is_none()) {
-        return refuse!(Build, "a digest is no name for what is built");
+        return refuse!(Build, "an image that is built cannot be named by a digest");
     }
     if references.is_empty() {
         let made_up = format!("{}-guard/unnamed:{nonce}", crate::names::RESERVED);
@@ -406,7 +409,7 @@ fn judge_build(guard: &Guard, policy: &JobPolicy, build: &Build, nonce: &str) ->
         call = call.query("t", kept_as);
     }
     let mut call = call
-        // Nothing that another build left is taken, and nothing of this one is left beside what it makes.
+        // No cached layer of another build is used, and nothing but the image is left of this one.
         .flag("nocache", true)
         .flag("rm", true)
         .flag("forcerm", true)
@@ -436,7 +439,7 @@ fn judge_build(guard: &Guard, policy: &JobPolicy, build: &Build, nonce: &str) ->
     })))
 }
 
-/// The registry that an address of `docker login` means.
+/// Returns the registry that an address of `docker login` stands for.
 pub(crate) fn registry_of(server: &str) -> String {
     let bare = server.trim_start_matches("https://").trim_start_matches("http://");
     match bare.split('/').next().unwrap_or_default() {

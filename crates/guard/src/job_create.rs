@@ -1,4 +1,4 @@
-//! What a job's container may have. Names become ids, paths become volumes, limits come out of the budget.
+//! Judges the containers that a job creates. Names become ids, paths become volumes, and limits are taken from the budget.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::policy::JobPolicy;
 use crate::refusal::{Judged, refuse};
 use crate::table::{Container, Port};
 
-/// What root has in a container by Docker's default, without what forges packets, makes devices or writes the host's audit log.
+/// Docker's default capabilities, without those that forge packets, make device files or write to the host's audit log.
 const CAPABILITIES: [&str; 11] = [
     "CHOWN",
     "DAC_OVERRIDE",
@@ -27,23 +27,23 @@ const CAPABILITIES: [&str; 11] = [
     "SETUID",
     "SYS_CHROOT",
 ];
-/// The rest of Docker's default, which is dropped.
+/// The rest of Docker's default capabilities, which are dropped.
 const DROPPED: [&str; 3] = ["NET_RAW", "MKNOD", "AUDIT_WRITE"];
-/// Settings of the kernel that concern a network namespace alone.
+/// Kernel settings that affect only the container's network namespace.
 const SYSCTLS: [&str; 4] = [
     "net.core.somaxconn",
     "net.ipv4.ip_unprivileged_port_start",
     "net.ipv4.ip_local_port_range",
     "net.ipv6.conf.all.disable_ipv6",
 ];
-/// A job's containers are the first to go when the host has no memory left.
+/// When the host runs out of memory, a job's containers are killed first.
 const OOM_SCORE: i64 = 500;
-/// The engine's oldest API that mounts a folder of a volume.
+/// The oldest minor version of the API that can mount a folder of a volume.
 const SUBPATH_API: u32 = 45;
-/// The engine's oldest API that puts a new container on several networks.
+/// The oldest minor version of the API that can attach a new container to several networks.
 const SEVERAL_NETWORKS_API: u32 = 44;
 
-/// A container as it goes to the engine, and what the table learns of it.
+/// A container as the engine is to create it, and its entry in the table.
 pub(crate) struct Created {
     pub(crate) body: ContainerCreate,
     pub(crate) entry: Container,
@@ -53,7 +53,7 @@ pub(crate) struct Created {
 pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &ContainerCreate) -> Judged<Created> {
     let (image, _) = guard.table.image(&ImageName::parse(&asked.image)?)?;
     let mut body = asked.clone();
-    // By its id: nobody can put another image in its place meanwhile.
+    // By its id, so that nobody can replace the image meanwhile.
     body.image = format!("sha256:{image}");
     body.labels = policy.stamp(asked.labels.clone(), name)?;
     let mut volumes = Vec::new();
@@ -75,7 +75,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
     }
     judge_capabilities(policy, host)?;
     if let Some(sysctl) = host.sysctls.keys().find(|sysctl| !SYSCTLS.contains(&sysctl.as_str())) {
-        return refuse!(Sysctl, "the kernel's setting {sysctl:?} may not be changed: {} may", SYSCTLS.join(", "));
+        return refuse!(Sysctl, "the kernel setting {sysctl:?} may not be changed: {} may", SYSCTLS.join(", "));
     }
     judge_ulimits(&host.ulimits)?;
     if host.disk.is_some() {
@@ -99,7 +99,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
     Ok(Created { body, entry, volumes })
 }
 
-/// Only the server sets the others, as an operator has said it.
+/// Judges resource limits. Only the server may set the others, as its operator has configured.
 fn judge_ulimits(limits: &[Ulimit]) -> Judged<()> {
     const NAMES: [&str; 4] = ["nofile", "nproc", "core", "stack"];
     const MOST: i64 = 1 << 30;
@@ -108,7 +108,7 @@ fn judge_ulimits(limits: &[Ulimit]) -> Judged<()> {
             return refuse!(Ulimit, "the limit {name:?} may not be set: {} may", NAMES.join(", "));
         }
         if !(0..=MOST).contains(soft) || !(*soft..=MOST).contains(hard) {
-            return refuse!(Ulimit, "the limit {name} is out of its bounds");
+            return refuse!(Ulimit, "the limit {name} is out of range");
         }
     }
     Ok(())
@@ -121,7 +121,7 @@ fn judge_mount(guard: &Guard, policy: &JobPolicy, mount: &mut Mount, volumes: &m
     let labels = std::mem::take(&mut mount.labels);
     let (volume, folder) = match &mount.source {
         Source::Anonymous | Source::Tmpfs { .. } => return Ok(()),
-        Source::Socket(_) => return refuse!(HostPath, "a socket is named by its path"),
+        Source::Socket(_) => return refuse!(HostPath, "a socket has to be mounted by its path"),
         Source::Path(path) if policy.socket.as_ref().is_some_and(|socket| socket.paths.contains(path)) => {
             let host = policy.socket.as_ref().map(|socket| socket.host.clone()).unwrap_or_default();
             mount.source = Source::Socket(host);
@@ -138,7 +138,7 @@ fn judge_mount(guard: &Guard, policy: &JobPolicy, mount: &mut Mount, volumes: &m
                     )
                 );
             };
-            // What the volume has at this path is the image's business nowhere.
+            // The engine must not copy files of the image into the job's volume.
             mount.no_copy = true;
             (place.volume.clone(), folder)
         }
@@ -149,12 +149,12 @@ fn judge_mount(guard: &Guard, policy: &JobPolicy, mount: &mut Mount, volumes: &m
                     let name = chosen("volume", name)?;
                     let new = volumes.iter().filter(|known| !guard.table.volumes.contains(*known)).count();
                     if !volumes.contains(&name) && guard.table.volumes.len() + new >= policy.budget.volumes {
-                        return refuse!(Budget, "the job may have {} volumes", policy.budget.volumes);
+                        return refuse!(Budget, "the job has used all of its {} volumes", policy.budget.volumes);
                     }
                     name
                 }
             };
-            // Also for a volume that is there: it may have been removed meanwhile.
+            // Existing volumes are labelled as well: this one may have been removed meanwhile.
             mount.labels = policy.stamp(labels, &name)?;
             let on_engine = policy.engine_name(&name);
             if !volumes.contains(&name) {
@@ -189,7 +189,7 @@ fn judge_capabilities(policy: &JobPolicy, host: &mut HostConfig) -> Judged<()> {
     Ok(())
 }
 
-/// Takes the published ports out of what the engine gets: they listen in the job's sandbox, and nowhere on the host.
+/// Takes the published ports out of the request: they listen in the job's sandbox, and nowhere on the host.
 fn judge_ports(policy: &JobPolicy, host: &mut HostConfig) -> Judged<Vec<Port>> {
     let (asked, all) = (std::mem::take(&mut host.published), std::mem::take(&mut host.publish_all));
     if asked.is_empty() && !all {
@@ -198,11 +198,14 @@ fn judge_ports(policy: &JobPolicy, host: &mut HostConfig) -> Judged<Vec<Port>> {
     if policy.sandbox.is_none() {
         return refuse!(
             Publish,
-            "ports are not published on the host: containers of the job reach each other by their names on a network of the job's"
+            "publishing ports on the host is not allowed: containers of the job reach each other by name on a network of the job"
         );
     }
     if matches!(host.network, NetworkMode::Container(_)) {
-        return refuse!(Publish, "a container that joins another's network publishes no ports: the other one does");
+        return refuse!(
+            Publish,
+            "a container that joins another's network cannot publish ports: publish them on the other one"
+        );
     }
     asked.iter().map(published_port).collect()
 }
@@ -213,7 +216,7 @@ fn published_port(asked: &Published) -> Judged<Port> {
         Some((_, protocol)) => {
             return refuse!(
                 Publish,
-                "ports of {protocol} are not published: reach the container by its name on a network of the job's"
+                "{protocol} ports cannot be published: reach the container by its name on a network of the job"
             );
         }
         None => None,
@@ -227,20 +230,27 @@ fn published_port(asked: &Published) -> Judged<Port> {
         (Some(container), Some(asked)) if asked.is_none_or(|(first, last)| first <= last) => {
             Ok(Port { container, asked, bound: None })
         }
-        _ => refuse!(Publish, "the ports {:?} and {:?} are not two single ports", asked.host_port, asked.port),
+        _ => refuse!(
+            Publish,
+            "the ports {:?} and {:?} are not valid: publish each port by itself",
+            asked.host_port,
+            asked.port
+        ),
     }
 }
 
 fn judge_host(policy: &JobPolicy, entry: &str) -> Judged<String> {
     let Some((name, address)) = entry.split_once([':', '=']).filter(|(name, _)| is_host_name(name)) else {
-        return refuse!(Hosts, "{entry:?} is not a name and an address");
+        return refuse!(Hosts, "{entry:?} is not a host name and an address");
     };
     let address = match (address, policy.gateway) {
         ("host-gateway", Some(gateway)) => gateway.to_string(),
-        ("host-gateway", None) => return refuse!(Hosts, "the host has no address for the job's containers"),
+        ("host-gateway", None) => {
+            return refuse!(Hosts, "the job's containers have no gateway to the host: `host-gateway` is not available");
+        }
         (address, _) => match address.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
             Ok(address) => address.to_string(),
-            Err(_) => return refuse!(Hosts, "{entry:?} is not a name and an address"),
+            Err(_) => return refuse!(Hosts, "{entry:?} is not a host name and an address"),
         },
     };
     Ok(format!("{name}:{address}"))
@@ -263,7 +273,7 @@ fn judge_networks(guard: &Guard, policy: &JobPolicy, name: &str, body: &mut Cont
         NetworkMode::Container(container) => {
             let (id, _) = guard.table.container(&container)?;
             if !links.is_empty() || asked.iter().any(|(key, end)| *key != spelled || *end != Endpoint::default()) {
-                return refuse!(Network, "a container that joins another's network has none of its own");
+                return refuse!(Network, "a container that joins another's network cannot have networks of its own");
             }
             body.host.network = NetworkMode::Container(id.to_owned());
             return Ok(());
@@ -274,21 +284,21 @@ fn judge_networks(guard: &Guard, policy: &JobPolicy, name: &str, body: &mut Cont
         let is_default = matches!(key.as_str(), "default" | "bridge");
         if key == "none" || (is_default && policy.network.is_none()) {
             if target.is_some() || *end != Endpoint::default() {
-                return refuse!(Network, "the network {key} has nothing to set, and is no other one beside");
+                return refuse!(Network, "the network {key} takes no settings and cannot be combined with others");
             }
             continue;
         }
         let id = network_of(guard, policy, key)?;
-        // A network here would be joined whatever the mode says.
+        // The engine joins the networks listed here, whatever the mode says.
         if target.as_deref() != Some(id) && (target.is_none() || guard.engine.api < SEVERAL_NETWORKS_API) {
-            return refuse!(Network, "EndpointsConfig names the network {key}, and NetworkMode {spelled}");
+            return refuse!(Network, "EndpointsConfig names the network {key}, but NetworkMode is {spelled}");
         }
         let own = policy.network.as_deref() != Some(id);
         networks.insert(id.to_owned(), endpoint(guard, end, name, own)?);
     }
     let Some(target) = target else {
         if !links.is_empty() {
-            return refuse!(Link, "a container without a network has no links");
+            return refuse!(Link, "a container without a network cannot have links");
         }
         body.host.network = NetworkMode::None;
         return Ok(());
@@ -306,10 +316,10 @@ fn judge_networks(guard: &Guard, policy: &JobPolicy, name: &str, body: &mut Cont
     Ok(())
 }
 
-/// How a container is on a network: by the name that the client knows, and linked to own containers alone.
+/// Returns a container's endpoint on a network: with the name that the client knows as an alias, and links to own containers only.
 pub(crate) fn endpoint(guard: &Guard, asked: &Endpoint, name: &str, own: bool) -> Judged<Endpoint> {
     if asked.address.is_some() && !own {
-        return refuse!(Network, "an address is not chosen on the job's network");
+        return refuse!(Network, "a container may not choose its address on the job's network");
     }
     let mut aliases = asked.aliases.clone();
     if is_host_name(name) && !aliases.iter().any(|alias| alias == name) {
@@ -319,17 +329,21 @@ pub(crate) fn endpoint(guard: &Guard, asked: &Endpoint, name: &str, own: bool) -
         let (container, alias) = link.split_once(':').unwrap_or((link, link));
         let alias = alias.trim_start_matches('/');
         let (id, _) = guard.table.container(container.trim_start_matches('/'))?;
-        if is_host_name(alias) { Ok(format!("{id}:{alias}")) } else { refuse!(Link, "{alias:?} is no name") }
+        if is_host_name(alias) {
+            Ok(format!("{id}:{alias}"))
+        } else {
+            refuse!(Link, "{alias:?} is not a valid host name")
+        }
     });
     Ok(Endpoint { aliases, links: links.collect::<Judged<_>>()?, address: asked.address.clone() })
 }
 
-/// Takes a container's limits out of the budget, and gives one that names none its share.
+/// Takes a container's limits from the budget. A container that sets none gets a default.
 fn judge_limits(guard: &Guard, policy: &JobPolicy, host: &mut HostConfig) -> Judged<Container> {
     let budget = &policy.budget;
     let containers = guard.table.containers.values();
     if containers.len() >= budget.containers {
-        return refuse!(Budget, "the job has {} containers, which is as many as it may", budget.containers);
+        return refuse!(Budget, "the job has used all of its {} containers", budget.containers);
     }
     let (mut memory, mut cpus, mut pids) = (0_i64, 0_i64, 0_i64);
     for container in containers {
@@ -342,7 +356,7 @@ fn judge_limits(guard: &Guard, policy: &JobPolicy, host: &mut HostConfig) -> Jud
     }
     host.memory_swap = host.memory;
     if host.memory_reservation > host.memory {
-        return refuse!(Budget, "MemoryReservation is more than the container's memory");
+        return refuse!(Budget, "MemoryReservation is larger than the container's memory");
     }
     if host.pids_limit <= 0 {
         host.pids_limit = budget.pids_each;
@@ -352,14 +366,14 @@ fn judge_limits(guard: &Guard, policy: &JobPolicy, host: &mut HostConfig) -> Jud
         host.nano_cpus = host.cpu_quota.saturating_mul(1_000_000_000) / period;
     }
     (host.cpu_quota, host.cpu_period) = (0, 0);
-    // Processors are shared by those that name none: each may use what the job has.
+    // Containers that set no limit share the job's processors: each may use all of them.
     let counted_cpus = host.nano_cpus;
     if host.nano_cpus == 0 {
         host.nano_cpus = budget.nano_cpus.min(guard.engine.nano_cpus);
     }
     for (what, used, asked, of) in [
         ("bytes of memory", memory, host.memory, budget.memory),
-        ("thousand millionths of a processor", cpus, counted_cpus, budget.nano_cpus),
+        ("nanoCPUs", cpus, counted_cpus, budget.nano_cpus),
         ("processes", pids, host.pids_limit, budget.pids),
     ] {
         if used.saturating_add(asked) > of {
@@ -367,7 +381,7 @@ fn judge_limits(guard: &Guard, policy: &JobPolicy, host: &mut HostConfig) -> Jud
         }
     }
     if host.shm_size > host.memory {
-        return refuse!(Budget, "ShmSize is more than the container's memory");
+        return refuse!(Budget, "ShmSize is larger than the container's memory");
     }
     Ok(Container { memory: host.memory, nano_cpus: counted_cpus, pids: host.pids_limit, ..Container::default() })
 }

@@ -1,7 +1,7 @@
-//! The guard of a job's Docker, as a container: what it runs, and the form in which a server may ask for it.
+//! The container of a job's guard: its command, and the only form in which a server may create it.
 //!
-//! It has the engine's own socket. Whoever could have another program in its place, another policy, or another mount, would be root
-//! on the host; so there is one form, and what is free in it is held against the server's own objects.
+//! The container has the engine's own socket. Whoever could start it with another program, another policy or another mount would be
+//! root on the host. So there is one form, and every value in it that may vary is checked against the server's own objects.
 
 use std::collections::BTreeMap;
 
@@ -16,30 +16,30 @@ use crate::policy::{JobPolicy, Policy, ServerPolicy};
 use crate::refusal::{Judged, refuse};
 use crate::server::{is_mountable, own_labels};
 
-/// Our program in its image.
+/// The path of our program in its image.
 pub const PROGRAM: &str = "/.longshore/longshore";
-/// Where the volume with the guard's socket is mounted, in the guard and in the job's containers.
+/// The mount point of the volume with the guard's socket, in the guard and in the job's containers.
 pub const FOLDER: &str = "/longshore/docker";
-/// The guard's socket in it.
+/// The path of the guard's socket.
 pub const SOCKET: &str = "/longshore/docker/docker.sock";
-/// Where the engine's socket is in the guard's container, and where clients look for one.
+/// The path of the engine's socket in the guard's container, where clients look for it by default.
 pub const ENGINE_SOCKET: &str = "/var/run/docker.sock";
-/// The start of the names of the volumes with the sockets of guards. Nobody else writes into them.
+/// The prefix of the names of volumes with guards' sockets. Nobody but the guard writes into them.
 pub(crate) const VOLUMES: &str = "longshore-docker-";
 
 const LABEL_JOB: &str = "longshore.job";
 const LABEL_ATTEMPT: &str = "longshore.attempt";
 
-/// Names a job among all jobs of all instances on the engine, in what is made through its guard.
+/// Returns a job's scope: its name among all jobs of all instances on the engine.
 #[must_use]
 pub fn scope(instance: &str, job: &str, attempt: &str) -> String {
     hex::encode(&Sha256::digest(format!("{instance} {job} {attempt}"))[..12])
 }
 
-/// What the container runs.
+/// Returns the container's command.
 ///
 /// # Errors
-/// The policy cannot be written as JSON.
+/// If the policy cannot be written as JSON.
 pub fn entrypoint(policy: &JobPolicy) -> serde_json::Result<Vec<String>> {
     let policy = serde_json::to_string(&Policy::Job(Box::new(policy.clone())))?;
     let words = [
@@ -49,7 +49,7 @@ pub fn entrypoint(policy: &JobPolicy) -> serde_json::Result<Vec<String>> {
         ENGINE_SOCKET,
         "--listen",
         SOCKET,
-        // The job's steps may be of any user, and nobody else sees the volume.
+        // The job's steps may run as any user, and nobody else sees the volume.
         "--mode",
         "666",
         "--state",
@@ -62,22 +62,22 @@ pub fn entrypoint(policy: &JobPolicy) -> serde_json::Result<Vec<String>> {
     Ok(words.map(str::to_owned).to_vec())
 }
 
-/// Judges the container, and puts the engine's socket into it. Returns what has to hold on the engine.
+/// Judges the container and mounts the engine's socket into it. Returns the conditions to check on the engine.
 pub(crate) fn judge(guard: &Guard, server: &ServerPolicy, body: &mut ContainerCreate) -> Judged<Vec<Check>> {
     let words = body.entrypoint.clone().unwrap_or_default();
     let policy = match words.last().map(|text| Policy::parse(text)) {
         Some(Ok(Policy::Job(policy))) => policy,
         Some(Ok(Policy::Server(_)) | Err(_)) | None => {
-            return refuse!(Server, "the job's guard has no policy of a job");
+            return refuse!(Server, "the policy of a job's guard has to be a job's");
         }
     };
     if body.image != guard.host.image() || entrypoint(&policy).ok() != Some(words) {
-        return refuse!(Server, "a job's guard runs the guard's own program, in its own form");
+        return refuse!(Server, "a job's guard has to run the guard's own program, with its own command");
     }
     let label = |key| body.labels.get(key).map(String::as_str).unwrap_or_default();
     let (instance, job, attempt) = (label(INSTANCE), label(LABEL_JOB), label(LABEL_ATTEMPT));
     let NetworkMode::Container(sandbox) = &body.host.network else {
-        return refuse!(Server, "a job's guard is in the job's sandbox");
+        return refuse!(Server, "a job's guard has to join the job's sandbox");
     };
     let is_of_job = policy.scope == scope(instance, job, attempt)
         && policy.sandbox.as_ref() == Some(sandbox)
@@ -85,7 +85,7 @@ pub(crate) fn judge(guard: &Guard, server: &ServerPolicy, body: &mut ContainerCr
         && policy.capabilities.is_empty()
         && policy.cgroup_parent.is_none();
     if !is_of_job || *body != form(body) {
-        return refuse!(Server, "a job's guard has the policy and the form of a job's guard");
+        return refuse!(Server, "a job's guard may not have these settings or this policy");
     }
     let sockets = match body.host.mounts.as_slice() {
         [sockets, engine] => match (&sockets.source, &engine.source) {
@@ -98,9 +98,9 @@ pub(crate) fn judge(guard: &Guard, server: &ServerPolicy, body: &mut ContainerCr
             {
                 name.clone()
             }
-            _ => return refuse!(Server, "a job's guard mounts its socket's volume and the engine's socket"),
+            _ => return refuse!(Server, "a job's guard has to mount the volume of its socket and the engine's socket"),
         },
-        _ => return refuse!(Server, "a job's guard mounts its socket's volume and the engine's socket alone"),
+        _ => return refuse!(Server, "a job's guard may mount only the volume of its socket and the engine's socket"),
     };
     let instances = server.instances();
     let volume = |name: &str, place: Option<String>| Check::Volume {
@@ -109,15 +109,15 @@ pub(crate) fn judge(guard: &Guard, server: &ServerPolicy, body: &mut ContainerCr
         place,
     };
     let mut checks = Vec::new();
-    // The path on the host that containers of the job get as their socket: nobody but the guard writes there.
+    // Containers of the job get this path of the host as their socket: nobody but the guard may write there.
     match policy.socket.as_ref().map(|socket| socket.host.strip_suffix("/docker.sock")) {
         Some(Some(folder)) => checks.push(volume(&sockets, Some(folder.to_owned()))),
-        Some(None) => return refuse!(Server, "the job's socket is not in the volume of its guard"),
+        Some(None) => return refuse!(Server, "the job's socket has to be in the volume of its guard"),
         None => checks.push(volume(&sockets, None)),
     }
     for place in &policy.places {
         if !is_mountable(&place.volume) || place.volume.starts_with(VOLUMES) {
-            return refuse!(Server, "{} is not a volume that a job may use", place.volume);
+            return refuse!(Server, "{} is not a volume that a job may mount", place.volume);
         }
         checks.push(volume(&place.volume, None));
     }
@@ -132,8 +132,8 @@ fn is_own(server: &ServerPolicy, labels: &BTreeMap<String, String>) -> bool {
     own_labels(server, labels).is_ok() && labels.keys().all(|key| key.starts_with("longshore."))
 }
 
-/// The container with what is free in it, and nothing else: no variable, no probe, no input by which another program, or ours with
-/// other words, would run beside the guard.
+/// Returns the container in its only form, with the values that may vary. It has no variable, no health check and no input that could
+/// run another program, or ours with other arguments, beside the guard.
 fn form(asked: &ContainerCreate) -> ContainerCreate {
     let host = &asked.host;
     ContainerCreate {
@@ -148,7 +148,7 @@ fn form(asked: &ContainerCreate) -> ContainerCreate {
             restarts: host.restarts,
             init: Some(false),
             cap_drop: vec!["ALL".to_owned()],
-            // Jobs may publish low ports.
+            // Jobs may publish ports below 1024.
             cap_add: vec!["NET_BIND_SERVICE".to_owned()],
             no_new_privileges: true,
             pids_limit: host.pids_limit,

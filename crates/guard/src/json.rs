@@ -1,7 +1,7 @@
-//! JSON as it is written: no repeated key is merged or dropped, no number is rounded, nothing follows the value.
+//! A strict JSON reader: it merges or drops no repeated key, rounds no number, and accepts nothing after the value.
 //!
-//! Go, which Docker decodes with, merges repeated objects, takes keys in any case and stops at the end of the first value. A
-//! reader that differs in one of these sees another request than Docker does. This one refuses what can be read in two ways.
+//! Docker's decoder (Go's) merges repeated objects, accepts keys in any case and stops after the first value. A parser that differs
+//! in any of this sees another request than Docker does. So this one refuses whatever can be read in two ways.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 
 use crate::refusal::{Judged, refuse};
 
-/// The deepest nesting that is read.
+/// The deepest nesting that is accepted.
 const DEEPEST: usize = 32;
 /// The most keys of an object, and the most items of a list.
 const MOST: usize = 4096;
@@ -22,12 +22,12 @@ pub(crate) enum Json {
     Int(i64),
     Text(String),
     List(Vec<Json>),
-    /// In the order in which it is written; no key twice.
+    /// In the order in which it was written. No key is repeated.
     Object(Vec<(String, Json)>),
 }
 
 impl Json {
-    /// Whether Go would decode this to the zero value of any type: what a client sends that sends every field.
+    /// Whether Go would decode this to a zero value. Some clients send every field, most of them so.
     pub(crate) fn is_zero(&self) -> bool {
         match self {
             Self::Null => true,
@@ -51,13 +51,13 @@ impl Json {
     }
 }
 
-/// Reads one value and nothing after it but white space.
+/// Parses one value, which only white space may follow.
 pub(crate) fn parse(bytes: &[u8]) -> Judged<Json> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = Seed { depth: 0 }.deserialize(&mut reader);
     match value.and_then(|value| reader.end().map(|()| value)) {
         Ok(value) => Ok(value),
-        Err(error) => refuse!(Body, "the body is not JSON that can be read in one way only: {error}"),
+        Err(error) => refuse!(Body, "the body is not unambiguous JSON: {error}"),
     }
 }
 
@@ -68,7 +68,7 @@ struct Seed {
 impl Seed {
     fn deeper<E: serde::de::Error>(&self) -> Result<Self, E> {
         if self.depth >= DEEPEST {
-            return Err(E::custom(format_args!("it is nested deeper than {DEEPEST}")));
+            return Err(E::custom(format_args!("it is nested more than {DEEPEST} levels deep")));
         }
         Ok(Self { depth: self.depth + 1 })
     }
@@ -106,7 +106,7 @@ impl<'de> Visitor<'de> for Seed {
     }
 
     fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Json, E> {
-        Err(E::custom("a number is not a whole one"))
+        Err(E::custom("a number is not an integer"))
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Json, E> {
@@ -138,7 +138,7 @@ impl<'de> Visitor<'de> for Seed {
                 return Err(A::Error::custom("a key contains a NUL"));
             }
             if !keys.insert(key.clone()) {
-                return Err(A::Error::custom(format_args!("the key {key:?} is there twice")));
+                return Err(A::Error::custom(format_args!("the key {key:?} is repeated")));
             }
             object.push((key, entries.next_value_seed(self.deeper()?)?));
         }

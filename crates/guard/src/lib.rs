@@ -1,15 +1,14 @@
 //! The guard: a Docker API that lets through only what its client may do.
 //!
-//! The host's Docker socket is root on the host. Whoever else needs Docker (a job with Docker inside, the server itself) talks to a
-//! guard, and the guard to the engine. This crate is the guard's judgement, without any input or output:
+//! Access to the host's Docker socket is root on the host. So a job with Docker inside, and the server itself, talk to a guard, and
+//! only the guard talks to the engine. This crate decides what the guard lets through; it does no input or output:
 //!
-//! 1. [`Head::parse`] and [`Head::read`] read a request into closed types. What can be read in two ways, and what is not known, is
-//!    refused.
-//! 2. [`Guard::judge`] holds it against the client's [`Policy`] and the [`Table`] of its own objects.
-//! 3. What is let through is a [`Decision`]: a call made of our types alone. Nothing that the client has sent goes on as it came,
-//!    but the bytes of archives and streams.
-//! 4. [`Guard::settle`] puts down what the engine has done, [`Guard::rewrite`] shows the client what is its own.
-//! 5. [`audit`] keeps what was asked and what was decided.
+//! 1. [`Head::parse`] and [`Head::read`] parse a request into closed types. Anything ambiguous or unknown is refused.
+//! 2. [`Guard::judge`] checks it against the client's [`Policy`] and the [`Table`] of its own objects.
+//! 3. A request that is let through becomes a [`Decision`]: a call written anew from our types. Of what the client sent, only the
+//!    bytes of archives and streams are forwarded as they are.
+//! 4. [`Guard::settle`] records what the engine has done, and [`Guard::rewrite`] reduces its answer to what the client may see.
+//! 5. [`audit`] records each request and its decision.
 //!
 //! Every refusal has a [`Rule`] and a reason. `longshore-guard-transport` carries the bytes.
 

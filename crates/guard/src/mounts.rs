@@ -1,4 +1,4 @@
-//! What a container mounts, in both forms that the API has: `Binds` and `Mounts`.
+//! A container's mounts, in the API's two forms: `Binds` and `Mounts`.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,16 @@ use crate::json::Json;
 use crate::names::{is_clean_path, normal_path};
 use crate::refusal::{Judged, Rule, refuse};
 
-/// Where the bytes of a mount are.
+/// The source of a mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// A path as the client sees it.
+    /// A path, as the client sees it.
     Path(String),
-    /// A volume by its name, and a folder in it.
+    /// A named volume, and a folder in it.
     Volume { name: String, subpath: String },
-    /// The guard's own socket, by its path on the host: only the policy says it.
+    /// The guard's own socket, by its path on the host. Only the policy sets it.
     Socket(String),
-    /// A new volume without a name.
+    /// A new anonymous volume.
     Anonymous,
     /// Memory.
     Tmpfs { size: i64, mode: i64 },
@@ -28,13 +28,13 @@ pub(crate) struct Mount {
     pub(crate) target: String,
     pub(crate) read_only: bool,
     pub(crate) no_copy: bool,
-    /// Labels of a volume that this makes.
+    /// Labels of the volume, if the mount creates one.
     pub(crate) labels: BTreeMap<String, String>,
-    /// The size of a volume that this makes, in bytes, on storage that has quotas. Only the server sets it.
+    /// The size in bytes of the volume, if the mount creates one on storage with quotas. Only the server sets it.
     pub(crate) volume_size: Option<String>,
 }
 
-/// Reads `source:target[:options]`.
+/// Parses `source:target[:options]`.
 pub(crate) fn bind(text: &str) -> Judged<Mount> {
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, options) = match parts.as_slice() {
@@ -47,10 +47,12 @@ pub(crate) fn bind(text: &str) -> Judged<Mount> {
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
             "ro" => read_only = true,
-            // Consistency is nothing on Linux; a shared label of SELinux changes no file of a volume's owner.
+            // Both are ignored: consistency means nothing on Linux, and the shared SELinux label (`z`) gives access to no other file.
             "rw" | "z" | "consistent" | "cached" | "delegated" => {}
             "nocopy" => no_copy = true,
-            other => return refuse!(Mount, "the option {other:?} of a bind may not be set: ro, rw, z and nocopy may"),
+            other => {
+                return refuse!(Mount, "the option {other:?} of a bind mount is not allowed: ro, rw, z and nocopy are");
+            }
         }
     }
     let source = match source {
@@ -92,10 +94,12 @@ pub(crate) fn mount(mut fields: Fields) -> Judged<Mount> {
     }
     match (fields.object("BindOptions")?, kind.as_str()) {
         (Some(mut options), "bind") => {
-            // The default of the engine; any other lets a container change what the host has mounted.
+            // The engine's default. Any other lets a container change what is mounted on the host.
             match options.text("Propagation")?.as_str() {
                 "" | "rprivate" | "private" => {}
-                other => return refuse!(Mount, "the propagation {other:?} of a mount may not be set"),
+                other => {
+                    return refuse!(Mount, "the mount propagation {other:?} is not allowed: rprivate and private are");
+                }
             }
             options.dropped("CreateMountpoint");
             options.never("NonRecursive", Rule::Mount)?;
@@ -120,29 +124,31 @@ pub(crate) fn mount(mut fields: Fields) -> Judged<Mount> {
     fields.finish()?;
     mount.source = match (kind.as_str(), name.as_str()) {
         ("bind", path) if path.starts_with('/') => Source::Path(path_of_host(path)?),
-        ("bind", _) => return refuse!(HostPath, "a bind mount has no absolute path"),
+        ("bind", _) => return refuse!(HostPath, "a bind mount needs an absolute path as its source"),
         ("volume", "") => Source::Anonymous,
         ("volume", name) => Source::Volume { name: name.to_owned(), subpath: clean_subpath(&subpath)? },
         ("tmpfs", "") => Source::Tmpfs { size, mode },
         ("tmpfs", _) => return refuse!(Mount, "a tmpfs mount has no source"),
-        (other, _) => return refuse!(Mount, "mounts of the type {other:?} are not taken: bind, volume and tmpfs are"),
+        (other, _) => {
+            return refuse!(Mount, "mounts of the type {other:?} are not allowed: bind, volume and tmpfs are");
+        }
     };
     Ok(mount)
 }
 
-/// A volume driver's options mount anything of the host under the name of a volume. The one that remains is a size.
+/// Reads the options of a volume driver. All but the size are refused: they can mount any path of the host as a volume.
 fn driver_config(options: &mut Fields) -> Judged<Option<String>> {
     let Some(mut config) = options.object("DriverConfig")? else { return Ok(None) };
     let driver = config.text("Name")?;
     if !matches!(driver.as_str(), "" | "local") {
-        return refuse!(Volume, "the volume driver {driver:?} may not be used: local may");
+        return refuse!(Volume, "the volume driver {driver:?} is not allowed: local is");
     }
     let mut given = config.text_map("Options")?;
     config.finish()?;
     let size = given.remove("size");
     match given.keys().next() {
         Some(option) => {
-            refuse!(Volume, "the option {option:?} of a volume driver may not be set: it mounts what is no volume")
+            refuse!(Volume, "the option {option:?} of a volume driver is not allowed: it can mount paths of the host")
         }
         None => Ok(size),
     }
@@ -155,7 +161,7 @@ fn target_of(target: &str) -> Judged<String> {
     }
     let target = normal_path(target);
     let within = |dir: &&str| target == **dir || target.starts_with(&format!("{dir}/"));
-    // Memory and volumes below /dev are in use (/dev/shm); the folder itself holds the devices.
+    // Mounts below /dev are common (/dev/shm); /dev itself holds the devices.
     match KERNEL.iter().find(|dir| within(dir) && (**dir != "/dev" || target == "/dev")) {
         Some(dir) => refuse!(Mount, "nothing may be mounted over {dir}"),
         None if target == "/" => refuse!(Mount, "nothing may be mounted over the root"),
@@ -167,7 +173,7 @@ fn path_of_host(path: &str) -> Judged<String> {
     if is_clean_path(path) {
         return Ok(normal_path(path));
     }
-    refuse!(HostPath, "the path {path:?} has a part that leads elsewhere: write the path that it means")
+    refuse!(HostPath, "the path {path:?} contains `.` or `..`: write the path without them")
 }
 
 fn clean_subpath(subpath: &str) -> Judged<String> {
@@ -177,7 +183,7 @@ fn clean_subpath(subpath: &str) -> Judged<String> {
     refuse!(Volume, "the folder {subpath:?} of a volume leads out of it")
 }
 
-/// The options of a memory file system that a client may set: none of them makes devices or programs with rights of their own.
+/// Reads the options of a tmpfs. None that is allowed makes device files or setuid programs work.
 pub(crate) fn tmpfs_options(path: &str, options: &str) -> Judged<String> {
     let mut kept = Vec::new();
     for option in options.split(',').filter(|option| !option.is_empty()) {
@@ -187,14 +193,14 @@ pub(crate) fn tmpfs_options(path: &str, options: &str) -> Judged<String> {
                 kept.push(option)
             }
             Some(("mode" | "uid" | "gid", number)) if number.bytes().all(|b| b.is_ascii_digit()) => kept.push(option),
-            _ => return refuse!(Mount, "the option {option:?} of the memory file system at {path} may not be set"),
+            _ => return refuse!(Mount, "the option {option:?} of the tmpfs at {path} is not allowed"),
         }
     }
     kept.extend(["nosuid", "nodev"].iter().filter(|option| !options.split(',').any(|given| given == **option)));
     Ok(kept.join(","))
 }
 
-/// Reads `Tmpfs`: paths and the options of each.
+/// Reads `Tmpfs`, a map from paths to their options.
 pub(crate) fn tmpfs(fields: &mut Fields) -> Judged<BTreeMap<String, String>> {
     fields
         .map("Tmpfs")?

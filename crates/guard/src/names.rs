@@ -1,17 +1,17 @@
-//! Names of objects, and references to them, as clients write them.
+//! The names and references that clients write.
 
 use crate::refusal::{Judged, refuse};
 
-/// The start of every name that the guard gives on the engine. No client may choose a name that starts so.
+/// The prefix of every name that the guard gives on the engine. No client may choose a name with it.
 pub(crate) const RESERVED: &str = "longshore";
-/// The start of the images that other clients have, and of our own program's.
+/// The prefixes of images that other clients have made, and of those of our own program.
 pub(crate) const RESERVED_IMAGES: [&str; 2] = ["longshore-guard/", "longshore-agent"];
-/// The longest name that a client may choose; what the guard puts in front of it fits in beside it.
+/// The longest name that a client may choose. It leaves room for the prefix that the guard adds.
 const LONGEST_NAME: usize = 128;
 
-/// A name that a client chooses for a container, a volume or a network.
+/// Checks a name that a client chooses for a container, a volume or a network.
 ///
-/// Names that look like ids are refused: a container that is called like the short id of another one is taken for it.
+/// Names that look like ids are refused: a container named like the short id of another one would be mistaken for it.
 pub(crate) fn chosen(kind: &str, name: &str) -> Judged<String> {
     let plain = !name.is_empty()
         && name.len() <= LONGEST_NAME
@@ -20,11 +20,14 @@ pub(crate) fn chosen(kind: &str, name: &str) -> Judged<String> {
     if !plain {
         return refuse!(
             Name,
-            "{name:?} is no name for a {kind}: letters, digits, '_', '.' and '-', at most {LONGEST_NAME}"
+            "{name:?} is not a valid name for a {kind}: use at most {LONGEST_NAME} letters, digits, '_', '.' and '-'"
         );
     }
     if looks_like_id(name) {
-        return refuse!(Name, "the name {name} for a {kind} looks like an id: choose one with a letter after f in it");
+        return refuse!(
+            Name,
+            "the name {name} for a {kind} looks like an id: choose one with a letter from g to z in it"
+        );
     }
     if name.len() >= RESERVED.len() && name.as_bytes()[..RESERVED.len()].eq_ignore_ascii_case(RESERVED.as_bytes()) {
         return refuse!(Name, "names that start with {RESERVED} are reserved: choose another one for the {kind}");
@@ -32,17 +35,17 @@ pub(crate) fn chosen(kind: &str, name: &str) -> Judged<String> {
     Ok(name.to_owned())
 }
 
-/// Whether a name could be read as the id of an object, or the start of one.
+/// Whether a name could be read as an id, or as the prefix of one.
 pub(crate) fn looks_like_id(name: &str) -> bool {
     (6..=64).contains(&name.len()) && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether this is a whole id.
+/// Whether this is a full id.
 pub(crate) fn is_full_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// A DNS name of one or more parts, as hosts and aliases have.
+/// Whether this is a DNS name of one or more labels, as hosts and aliases have.
 pub(crate) fn is_host_name(name: &str) -> bool {
     (1..=253).contains(&name.len())
         && name.split('.').all(|label| {
@@ -52,7 +55,7 @@ pub(crate) fn is_host_name(name: &str) -> bool {
         })
 }
 
-/// An absolute path within a container, without parts that lead elsewhere.
+/// Whether this is an absolute path without `.` and `..`.
 pub(crate) fn is_clean_path(path: &str) -> bool {
     path.starts_with('/')
         && path.len() <= 4096
@@ -60,7 +63,7 @@ pub(crate) fn is_clean_path(path: &str) -> bool {
         && path.split('/').all(|part| !matches!(part, "." | ".."))
 }
 
-/// The path without empty parts and without a slash at its end, so that equal paths are equal.
+/// Removes empty parts and a trailing slash, so that equal paths compare as equal.
 pub(crate) fn normal_path(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     format!("/{}", parts.join("/"))

@@ -1,4 +1,4 @@
-//! Writes an object of a request anew. What is empty is left out, because the engine takes absence for the same.
+//! Writes a JSON object of a request. Empty values are omitted: to the engine, an absent field means the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,9 @@
-//! Where a process in a container is, and where its files are on the engine's host.
+//! Finds the container that a process runs in, and the paths of its files on the engine's host.
 
 use std::path::{Path, PathBuf};
 
-/// The id of the container that a process is in, as the files tell (`/proc/self/mountinfo`) that engines mount in each.
+/// Returns the id of the container that a process runs in, according to `/proc/self/mountinfo`: engines mount files into each
+/// container from a folder with its id.
 #[must_use]
 pub fn own_container(mountinfo: &str) -> Option<&str> {
     mountinfo.split_whitespace().find_map(|word| {
@@ -13,8 +14,8 @@ pub fn own_container(mountinfo: &str) -> Option<&str> {
     })
 }
 
-/// The path on the host of a path in a container, by the container's mounts: where each is in the container, and on the host. Links
-/// in the container are followed by `resolve`.
+/// Returns the path on the host of a path in a container. `mounts` are pairs of a path in the container and the path on the host;
+/// `resolve` follows symbolic links in the container.
 #[must_use]
 pub fn path_on_host(
     path: &Path,

@@ -1,4 +1,4 @@
-//! What a client may do: the policies, as settings.
+//! The policies: what a client may do.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,17 +9,17 @@ use crate::image_ref::ImageRef;
 use crate::names::{is_clean_path, normal_path};
 use crate::refusal::{Judged, Refusal, Rule, refuse};
 
-/// Whom the guard stands in front of.
+/// The policy of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Policy {
     /// A job with Docker inside.
     Job(Box<JobPolicy>),
-    /// The server: only what the executor asks for.
+    /// The server, which may send only what the executor sends.
     Server(ServerPolicy),
 }
 
-/// A folder that a job sees, and where it is: in a volume.
+/// A folder of a job's container, and the volume that holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Place {
@@ -32,7 +32,7 @@ pub struct Place {
     pub folder: String,
 }
 
-/// The guard's own socket, as the job sees it and as the engine does.
+/// The guard's own socket, as seen from the job and from the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Socket {
@@ -52,11 +52,11 @@ pub struct Budget {
     pub execs: usize,
     /// Bytes of all containers together.
     pub memory: i64,
-    /// Processors of all containers together, in thousand millionths.
+    /// Processors of all containers together, in units of 10^-9.
     pub nano_cpus: i64,
     /// Processes of all containers together.
     pub pids: i64,
-    /// What a container gets that does not say what it needs.
+    /// The memory of a container that sets no limit.
     pub memory_each: i64,
     pub pids_each: i64,
 }
@@ -80,42 +80,42 @@ impl Default for Budget {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobPolicy {
-    /// Names the job in what it makes on the engine: lower-case letters and digits.
+    /// Identifies the job in the names of its objects on the engine: lower-case letters and digits.
     pub scope: String,
-    /// The job's own network, by its full id: where containers are that ask for none. Without it they have no network.
+    /// The full id of the job's own network, which containers join by default. Without it, they have no network by default.
     #[serde(default)]
     pub network: Option<String>,
-    /// The container that holds the network namespace of the job's own containers, by its full id. It is on every network of the
-    /// job, and published ports answer there, on `localhost`. Without it, no port is published.
+    /// The full id of the container that holds the network namespace of the job's pod. It joins every network of the job, and
+    /// published ports listen there, on `localhost`. Without it, no port is published.
     #[serde(default)]
     pub sandbox: Option<String>,
-    /// What `host-gateway` means: the sandbox's address on the job's network.
+    /// The meaning of `host-gateway`: the sandbox's address on the job's network.
     #[serde(default)]
     pub gateway: Option<IpAddr>,
-    /// The guard's own socket, for containers that are to use Docker themselves.
+    /// The guard's own socket, for containers that use Docker themselves.
     #[serde(default)]
     pub socket: Option<Socket>,
-    /// Labels of everything that is made, beside the scope.
+    /// Labels that everything gets that the job creates, besides the scope.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub places: Vec<Place>,
-    /// Images of the engine that may be used as they are: whole references, or their start and a `*`.
+    /// Images on the engine that may be used without a pull: references, or prefixes of them that end in `*`.
     #[serde(default)]
     pub images: Vec<String>,
-    /// Whether images may be used that were built or loaded on the engine, and came from no registry.
+    /// Whether images may be used that were built or loaded on the engine and did not come from a registry.
     #[serde(default)]
     pub local_images: bool,
-    /// Registries that images are pulled from.
+    /// Registries that images may be pulled from.
     #[serde(default)]
     pub registries: Vec<String>,
-    /// Repositories that may be pushed to: whole names with their registry, or their start and a `*`.
+    /// Repositories that may be pushed to: names with their registry, or prefixes of them that end in `*`.
     #[serde(default)]
     pub push: Vec<String>,
     /// Whether images may be built.
     #[serde(default)]
     pub build: bool,
-    /// Capabilities beyond those that every container may have.
+    /// Capabilities that containers may have besides the default ones.
     #[serde(default)]
     pub capabilities: Vec<String>,
     #[serde(default)]
@@ -127,16 +127,16 @@ pub struct JobPolicy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerPolicy {
-    /// The instance that the server's objects are named after. Without one it is the first that the server names.
+    /// The instance that the server's objects are named after. If it is not set, the first one that the server names.
     #[serde(default)]
     pub instance: Option<String>,
-    /// The subnets that its network may have.
+    /// The subnets that the server's network may have.
     #[serde(default)]
     pub subnets: Vec<String>,
     /// Whether a job may have the engine's own socket (`docker: raw`).
     #[serde(default)]
     pub raw: bool,
-    /// What jobs may have of the kernel's capabilities, beyond those of every job.
+    /// Capabilities that jobs may have besides the default ones.
     #[serde(default)]
     pub capabilities: Vec<String>,
 }
@@ -145,7 +145,7 @@ pub struct ServerPolicy {
 const DOCTOR: &str = "doctor";
 
 impl ServerPolicy {
-    /// The instances whose objects the server may use.
+    /// Returns the instances whose objects the server may use.
     pub(crate) fn instances(&self) -> Vec<String> {
         self.instance.iter().cloned().chain([DOCTOR.to_owned()]).collect()
     }
@@ -170,7 +170,7 @@ impl Policy {
     /// Reads a policy.
     ///
     /// # Errors
-    /// It is not a policy, or a value in it is not one that the guard can hold to.
+    /// If it is not a policy, or contains a value that the guard cannot enforce.
     pub fn parse(text: &str) -> Result<Self, String> {
         let policy: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         match &policy {
@@ -184,7 +184,7 @@ impl Policy {
         Ok(policy)
     }
 
-    /// The start of the names that this client's objects have on the engine, where the guard chooses them.
+    /// Returns the prefix that the guard adds to the names of the client's objects on the engine.
     pub(crate) fn prefix(&self) -> String {
         match self {
             Self::Job(job) => job.prefix(),
@@ -192,7 +192,7 @@ impl Policy {
         }
     }
 
-    /// The client in the audit log.
+    /// Returns the client's name in the audit log.
     #[must_use]
     pub fn client(&self) -> String {
         match self {
@@ -202,11 +202,11 @@ impl Policy {
     }
 }
 
-/// The label that carries the scope.
+/// The label with the scope.
 pub const SCOPE_LABEL: &str = "longshore.guard.scope";
-/// The label that carries the name that the client chose.
+/// The label with the name that the client chose.
 pub(crate) const NAME_LABEL: &str = "longshore.guard.name";
-/// The start of labels that only we set.
+/// The prefix of labels that clients may not set.
 const RESERVED_LABELS: &str = "longshore.";
 
 impl JobPolicy {
@@ -245,12 +245,12 @@ impl JobPolicy {
         format!("{}{name}", self.prefix())
     }
 
-    /// The filter that lists what carries this scope's label.
+    /// Returns the filter that lists what carries the label of this scope.
     pub(crate) fn label(&self) -> String {
         format!("{SCOPE_LABEL}={}", self.scope)
     }
 
-    /// A client's labels and ours. Those of ours that a client sets are refused: they would be believed.
+    /// Adds our labels to a client's. A client that sets one of ours is refused, because they are trusted.
     pub(crate) fn stamp(&self, mut labels: BTreeMap<String, String>, name: &str) -> Judged<BTreeMap<String, String>> {
         if let Some(label) = labels.keys().find(|label| label.to_ascii_lowercase().starts_with(RESERVED_LABELS)) {
             return Err(Refusal::new(Rule::Label, format!("the label {label} is reserved")));
@@ -261,19 +261,19 @@ impl JobPolicy {
         Ok(labels)
     }
 
-    /// The reference under which the engine keeps an image that the client calls so: nobody else's name can be taken by it.
+    /// Returns the engine's name for an image that the client has named `reference`. It cannot collide with anybody else's names.
     pub(crate) fn engine_image(&self, reference: &str) -> String {
         use sha2::{Digest as _, Sha256};
         let digest = hex::encode(&Sha256::digest(reference.as_bytes())[..16]);
         format!("{}:{digest}", self.image_repository())
     }
 
-    /// The repository of the images that the client has made.
+    /// Returns the repository of the images that the client has made.
     pub(crate) fn image_repository(&self) -> String {
         format!("{}-guard/{}", crate::names::RESERVED, self.scope)
     }
 
-    /// Whether the engine's image of this name may be used as it is.
+    /// Whether the image with this name on the engine may be used without a pull.
     pub(crate) fn may_use(&self, image: &ImageRef) -> bool {
         let full = image.to_string();
         self.images.iter().any(|pattern| match pattern.strip_suffix('*') {
@@ -289,12 +289,12 @@ impl JobPolicy {
 
     pub(crate) fn may_pull(&self, image: &ImageRef) -> Judged<()> {
         if is_reserved(image) {
-            return refuse!(Image, "{} is a name of Longshore's own", image.familiar());
+            return refuse!(Image, "{} is a reserved name", image.familiar());
         }
         if self.registries.contains(&image.registry) {
             return Ok(());
         }
-        refuse!(Registry, "images are not pulled from {} here: {}", image.registry, self.known_registries())
+        refuse!(Registry, "pulling images from {} is not allowed here: {}", image.registry, self.known_registries())
     }
 
     fn known_registries(&self) -> String {
@@ -306,19 +306,20 @@ impl JobPolicy {
     }
 
     pub(crate) fn may_push(&self, image: &ImageRef) -> Judged<()> {
-        // For the time of a push the name is the engine's. Nobody pushes to Docker's own library: such names here are the host's.
+        // During a push, the image has this name on the engine. Names in Docker's own library, to which nobody can push, belong to the
+        // host's images.
         if is_reserved(image) || (image.registry == "docker.io" && image.repository.starts_with("library/")) {
-            return refuse!(Registry, "{} is not a name that may be pushed", image.familiar());
+            return refuse!(Registry, "{} may not be pushed: the name is reserved", image.familiar());
         }
         let name = image.name();
         let allowed = self.push.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(start) => name.starts_with(start),
             None => *pattern == name,
         });
-        if allowed { Ok(()) } else { refuse!(Registry, "{name} is not a repository that may be pushed to") }
+        if allowed { Ok(()) } else { refuse!(Registry, "pushing to the repository {name} is not allowed") }
     }
 
-    /// The volume and the folder in it that a path of the job's is.
+    /// Returns the place that a path of the job is in, and the folder within its volume.
     pub(crate) fn place(&self, path: &str) -> Option<(&Place, String)> {
         let within = |place: &&Place| path == place.path || path.starts_with(&format!("{}/", place.path));
         let place = self.places.iter().filter(within).max_by_key(|place| place.path.len())?;
@@ -328,13 +329,13 @@ impl JobPolicy {
     }
 }
 
-/// Whether what other clients make is called so, or our own program.
+/// Whether the name is one that other clients' images or our own program's may have.
 pub(crate) fn is_reserved(image: &ImageRef) -> bool {
     let name = image.familiar();
     crate::names::RESERVED_IMAGES.iter().any(|start| name.starts_with(start))
 }
 
-/// The start of references as it is in full.
+/// Expands the prefix of a reference to its full form.
 fn whole_start(start: &str) -> String {
     match start.split_once('/') {
         Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => start.to_owned(),

@@ -1,4 +1,4 @@
-//! The query of a request: pairs whose keys the route knows, none of them twice, and values of the kinds that routes take.
+//! The query of a request: the parameters that its route knows, and readers for their kinds of values.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::names::is_clean_path;
 use crate::refusal::{Judged, refuse};
 use crate::registry_auth::RegistryAuth;
 
-/// A reference in two parts, as queries have it.
+/// Parses an image reference in two parts, as queries have it.
 pub(crate) fn reference(name: &str, tag: &str) -> Judged<ImageRef> {
     match tag {
         "" => ImageRef::parse(name),
@@ -20,19 +20,19 @@ pub(crate) fn reference(name: &str, tag: &str) -> Judged<ImageRef> {
     }
 }
 
-/// The pairs of a query whose keys are known to the route, none of them twice.
+/// The parameters of a query. The route knows all of them, and none is repeated unless it is a list.
 #[derive(Debug)]
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// `known` are the route's keys, and `lists` those that may be there several times.
+    /// Checks the parameters. `known` are those of the route, and `lists` those that may be repeated.
     pub(crate) fn of(pairs: Vec<(String, String)>, known: &[&str], lists: &[&str]) -> Judged<Self> {
         for (at, (key, _)) in pairs.iter().enumerate() {
             if !known.contains(&key.as_str()) {
-                return refuse!(Syntax, "the query's key {key:?} is not known here");
+                return refuse!(Syntax, "the query parameter {key:?} is unknown here");
             }
             if !lists.contains(&key.as_str()) && pairs[..at].iter().any(|(earlier, _)| earlier == key) {
-                return refuse!(Syntax, "the query's key {key:?} is there twice");
+                return refuse!(Syntax, "the query parameter {key:?} is repeated");
             }
         }
         Ok(Self(pairs))
@@ -46,7 +46,7 @@ impl Query {
         self.get(key).unwrap_or_default().to_owned()
     }
 
-    /// A boolean in the spellings that clients use; the engine takes any other text for true.
+    /// Reads a boolean in the spellings that clients use. To the engine, any other text means true.
     pub(crate) fn flag(&self, key: &str) -> Judged<bool> {
         match self.get(key).unwrap_or_default() {
             "" | "0" | "false" | "False" | "no" | "none" => Ok(false),
@@ -74,7 +74,7 @@ impl Query {
         Ok(Size { height: side("h")?, width: side("w")? })
     }
 
-    /// A time, or a number of lines: letters, digits and what stands between them.
+    /// Reads a time or a number of lines: letters, digits and some punctuation.
     pub(crate) fn time(&self, key: &str) -> Judged<String> {
         let text = self.text(key);
         if text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-+".contains(&b)) {
@@ -88,26 +88,26 @@ impl Query {
         if text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b)) {
             return Ok(text);
         }
-        refuse!(Syntax, "{text:?} is no platform")
+        refuse!(Syntax, "{text:?} is not a platform")
     }
 
-    /// The arguments of `ps`, which runs on the host: only those that choose columns.
+    /// Reads the arguments of `ps`, which runs on the host. They may only choose columns.
     pub(crate) fn ps_args(&self) -> Judged<String> {
         let text = self.text("ps_args");
         if text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b" ,-".contains(&b)) {
             return Ok(text);
         }
-        refuse!(Syntax, "ps_args has a character that may not be there")
+        refuse!(Syntax, "ps_args contains a character that is not allowed")
     }
 
     pub(crate) fn condition(&self) -> Judged<String> {
         match self.text("condition") {
             text if matches!(text.as_str(), "" | "not-running" | "next-exit" | "removed") => Ok(text),
-            other => refuse!(Syntax, "{other:?} is nothing that can be waited for"),
+            other => refuse!(Syntax, "{other:?} is not a condition that can be waited for"),
         }
     }
 
-    /// A path within a container. It may be relative, as the engine takes it; no part of it leads back.
+    /// Reads a path within a container. It may be relative, as the engine allows it, but contains no `..`.
     pub(crate) fn path(&self) -> Judged<String> {
         let text = self.text("path");
         let plain = (1..=4096).contains(&text.len()) && !text.contains(|c: char| c.is_control());
@@ -125,20 +125,20 @@ impl Query {
         if let Some(source) = self.get("fromSrc").filter(|source| !source.is_empty()) {
             for key in ["fromImage", "tag", "repo", "platform", "message"] {
                 if self.get(key).is_some_and(|value| !value.is_empty()) {
-                    return refuse!(Image, "{key} may not be set with an import");
+                    return refuse!(Image, "{key} may not be set for an import");
                 }
             }
             if source != "-" {
-                return refuse!(Registry, "an image is not imported from an address");
+                return refuse!(Registry, "importing an image from an address is not allowed");
             }
-            // One client writes each in a pair of its own, another all of them in one, a line each.
+            // Some clients send each change as a parameter of its own, others all in one parameter, a change a line.
             let changes = self.0.iter().filter(|(key, _)| key == "changes").flat_map(|(_, value)| value.split('\n'));
             let changes = changes.map(str::to_owned).collect();
             return Ok(Call::ImageImport { changes });
         }
         for key in ["repo", "message", "changes"] {
             if self.get(key).is_some_and(|value| !value.is_empty()) {
-                return refuse!(Image, "{key} may not be set with a pull");
+                return refuse!(Image, "{key} may not be set for a pull");
             }
         }
         Ok(Call::ImagePull {
@@ -150,7 +150,7 @@ impl Query {
 
     pub(crate) fn build(&self, registries: BTreeMap<String, RegistryAuth>) -> Judged<Build> {
         if !matches!(self.get("version").unwrap_or_default(), "" | "1") {
-            return refuse!(Build, "BuildKit is not spoken here: set DOCKER_BUILDKIT=0");
+            return refuse!(Build, "BuildKit is not supported: set DOCKER_BUILDKIT=0");
         }
         for key in [
             "remote",
@@ -170,7 +170,7 @@ impl Query {
             }
         }
         if self.flag("squash")? {
-            return refuse!(Build, "layers are not squashed here");
+            return refuse!(Build, "squashing layers is not allowed");
         }
         let dockerfile = Some(self.text("dockerfile")).filter(|name| !name.is_empty());
         let dockerfile = dockerfile.unwrap_or_else(|| "Dockerfile".to_owned());
@@ -181,7 +181,7 @@ impl Query {
         let tags = self.0.iter().filter(|(key, value)| key == "t" && !value.is_empty());
         let target = self.text("target");
         if !target.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
-            return refuse!(Build, "{target:?} is no stage of a build");
+            return refuse!(Build, "{target:?} is not the name of a build stage");
         }
         Ok(Build {
             dockerfile,
@@ -203,7 +203,7 @@ fn entries(text: &str) -> Judged<Vec<(String, Json)>> {
         text => match json::parse(text.as_bytes())? {
             Json::Object(entries) => Ok(entries),
             Json::Null => Ok(Vec::new()),
-            _ => refuse!(Body, "a parameter of the query has to be a JSON object"),
+            _ => refuse!(Body, "a query parameter has to be a JSON object"),
         },
     }
 }
@@ -214,7 +214,7 @@ fn arguments(text: &str) -> Judged<BTreeMap<String, Option<String>>> {
         .map(|(name, value)| match value {
             Json::Null => Ok((name, None)),
             Json::Text(text) => Ok((name, Some(text))),
-            _ => refuse!(Body, "an argument of the build is not a string"),
+            _ => refuse!(Body, "a build argument is not a string"),
         })
         .collect()
 }
@@ -224,7 +224,7 @@ fn labels(text: &str) -> Judged<BTreeMap<String, String>> {
         .into_iter()
         .map(|(name, value)| match value {
             Json::Text(text) => Ok((name, text)),
-            _ => refuse!(Body, "a label of the build is not a string"),
+            _ => refuse!(Body, "a build label is not a string"),
         })
         .collect()
 }

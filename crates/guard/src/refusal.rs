@@ -1,27 +1,27 @@
-//! Why a request is refused: a rule by name, for the audit, and a reason, for the person who reads it.
+//! Why a request is refused: a named rule for the audit log, and a reason for the person who reads it.
 
 use std::fmt;
 
-/// The rules, by the name that the audit log shows. A rule is a kind of fault, not a field.
+/// The rules, each with a name for the audit log. A rule stands for a kind of fault, not for a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
-    /// The path, the query or a header is not in the plain form that every reader understands in the same way.
+    /// The path, the query or a header is not in the plain form that every parser reads in the same way.
     Syntax,
-    /// The body is not the JSON that the route takes: unknown, repeated or differently written keys, wrong types.
+    /// The body is not the JSON that the route expects: unknown or repeated keys, keys in another case, wrong types.
     Body,
-    /// The body is of a kind that is not taken: a form, a compressed archive, something that is not an archive.
+    /// The body is of a kind that is not accepted: a form, a compressed archive, or no archive at all.
     MediaType,
-    /// The version of the API is older or newer than those that the guard knows.
+    /// The API version is older or newer than those that the guard supports.
     Version,
-    /// No such route, or one that the guard never opens.
+    /// There is no such route, or the guard never allows it.
     Route,
-    /// The object is not one of this client's own.
+    /// The object does not belong to this client.
     Foreign,
     /// A name that is reserved, ambiguous, or not a name.
     Name,
-    /// A limit of the guard on sizes or numbers.
+    /// A size or a number exceeds a limit of the guard.
     Limit,
-    /// The budget of this client is used up.
+    /// The client's budget is used up.
     Budget,
     HostPath,
     Volume,
@@ -49,7 +49,7 @@ pub enum Rule {
     Registry,
     Build,
     Archive,
-    /// The server asks for something that the executor never asks for.
+    /// The server sends something that the executor never sends.
     Server,
 }
 
@@ -96,12 +96,12 @@ impl Rule {
         }
     }
 
-    /// The status of the answer.
+    /// Returns the HTTP status of the answer.
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
             Self::Syntax | Self::Body | Self::Version => 400,
-            // The same as for an object that is not there, so that nobody finds out what others have.
+            // As for an object that does not exist, so that no client finds out what others have.
             Self::Foreign => 404,
             Self::MediaType => 415,
             Self::Limit => 413,
@@ -145,12 +145,12 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A request that goes no further.
+/// A request that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Refusal {
     pub rule: Rule,
-    /// Says what is wrong and what to do. Contains no control characters, and nothing of a value that may be secret.
+    /// Says what is wrong and what to do. Contains no control characters and no part of a value that may be secret.
     pub reason: String,
 }
 
@@ -159,16 +159,16 @@ impl Refusal {
         Self { rule, reason: printable(&reason.into()) }
     }
 
-    /// The object is not there, or not this client's: the same words for both.
+    /// The object does not exist or belongs to somebody else: the message is the same for both.
     pub(crate) fn absent(kind: &str, reference: &str) -> Self {
         Self::new(Rule::Foreign, format!("No such {kind}: {reference}"))
     }
 
-    /// The answer's body, in Docker's form.
+    /// Returns the body of the answer, in Docker's format.
     #[must_use]
     pub fn body(&self) -> String {
         let message = match self.rule {
-            // Clients look for Docker's own words.
+            // Clients look for Docker's own wording.
             Rule::Foreign => self.reason.clone(),
             rule => format!("longshore guard: {} (rule {rule})", self.reason),
         };
@@ -176,24 +176,24 @@ impl Refusal {
     }
 }
 
-/// The longest reason, in characters: what a client sends comes back cut.
+/// The longest reason, in characters: quotes of a client's values are cut off there.
 const LONGEST_REASON: usize = 600;
 
-/// Text without what could forge a line or turn the direction of another one.
+/// Replaces control characters and marks that change the direction of text, so that nobody can forge or reorder lines.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let clean = |c: char| if c.is_control() || is_direction(c) { '\u{fffd}' } else { c };
     text.chars().take(LONGEST_REASON).map(clean).collect()
 }
 
-/// Unicode's marks of direction and its line separators.
+/// Whether a character is one of Unicode's direction marks or line separators.
 fn is_direction(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}' | '\u{feff}')
 }
 
 pub(crate) type Judged<T> = Result<T, Refusal>;
 
-/// `Err` with a rule and a formatted reason.
+/// Makes an `Err` of a rule and a formatted reason.
 macro_rules! refuse {
     ($rule:ident, $($text:tt)*) => {
         Err($crate::refusal::Refusal::new($crate::refusal::Rule::$rule, format!($($text)*)))

@@ -1,4 +1,4 @@
-//! Credentials of registries, which come in headers and go on in headers of our own.
+//! Credentials for registries, which are parsed from headers and written into headers of our own.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::fields::Fields;
 use crate::json;
 use crate::refusal::{Judged, Refusal, Rule, refuse};
 
-/// Credentials of a registry. They are never shown, not even in `Debug`.
+/// Credentials for a registry. They are never shown, not even by `Debug`.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(crate) struct RegistryAuth {
     fields: BTreeMap<&'static str, String>,
@@ -25,7 +25,7 @@ impl std::fmt::Debug for RegistryAuth {
 const AUTH_KEYS: [&str; 7] =
     ["username", "password", "auth", "email", "serveraddress", "identitytoken", "registrytoken"];
 
-/// Both alphabets, padded or not, are in use for this header.
+/// Makes a decoder. Clients use both alphabets for this header, padded or not.
 fn decoder(alphabet: &base64::alphabet::Alphabet) -> GeneralPurpose {
     let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     GeneralPurpose::new(alphabet, config)
@@ -58,7 +58,7 @@ impl RegistryAuth {
         Self::read(Fields::body(json::parse(body)?)?)
     }
 
-    /// `X-Registry-Auth`.
+    /// Reads `X-Registry-Auth`.
     pub(crate) fn header(text: &str) -> Judged<Self> {
         let bytes = decode_header(text)?;
         match bytes.is_empty() {
@@ -80,7 +80,7 @@ impl RegistryAuth {
     }
 }
 
-/// `X-Registry-Config`: the credentials of several registries, for builds.
+/// Reads `X-Registry-Config`: the credentials for several registries, for builds.
 pub(crate) fn registry_config(text: &str) -> Judged<BTreeMap<String, RegistryAuth>> {
     let bytes = decode_header(text)?;
     match json::parse(&bytes)? {

@@ -1,4 +1,4 @@
-//! The routes: which method and path is which request, and which keys its query may have.
+//! The routes: the request that a method and a path stand for, and the query parameters that it may have.
 
 use std::collections::BTreeMap;
 
@@ -11,29 +11,29 @@ use crate::refusal::{Judged, Refusal, Rule, refuse};
 use crate::registry_auth::{RegistryAuth, registry_config};
 use crate::target::{self, Target};
 
-/// What a request's body is.
+/// The kind of a request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyKind {
-    /// There is none; an empty chunked one is as good.
+    /// No body, or an empty chunked one.
     Empty,
-    /// JSON, which is read whole before anything else happens.
+    /// JSON, which is read whole before the request is judged.
     Json,
-    /// An uncompressed tar, which goes through as it comes.
+    /// An uncompressed tar, which is forwarded while it arrives.
     Tar,
 }
 
-/// A request's head, read and not yet judged. `read` makes a request of it and its body.
+/// The head of a request, parsed and not yet judged. [`Head::read`] turns it and the body into a [`Request`].
 #[derive(Debug)]
 pub struct Head {
     route: Route,
-    /// The object in the path, if the route has one.
+    /// The object that the path names, if the route has one.
     object: String,
     query: Query,
     auth: RegistryAuth,
     registries: BTreeMap<String, RegistryAuth>,
 }
 
-/// The headers that are looked at. All others stay here.
+/// The headers that the guard reads. No others are forwarded.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Headers<'a> {
     pub content_type: Option<&'a str>,
@@ -42,7 +42,7 @@ pub struct Headers<'a> {
     pub registry_config: Option<&'a str>,
 }
 
-/// A request, read whole.
+/// A parsed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub(crate) call: Call,
@@ -50,7 +50,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// The route, for the audit.
+    /// Returns the route, for the audit log.
     #[must_use]
     pub fn route(&self) -> &'static str {
         self.route.row().pattern
@@ -115,7 +115,7 @@ enum Route {
 struct Row {
     route: Route,
     methods: &'static [&'static str],
-    /// `*` is one part of the path, `**` is one or more.
+    /// `*` stands for one part of the path, `**` for one or more.
     pattern: &'static str,
     query: &'static [&'static str],
     body: BodyKind,
@@ -133,7 +133,7 @@ const fn row(
     Row { route, methods, pattern, query, body }
 }
 
-/// Every query key that a client sends to the classic builder.
+/// All query parameters that clients send to the classic builder.
 const BUILD: &[&str] = &[
     "dockerfile",
     "t",
@@ -226,12 +226,12 @@ const ROUTES: &[Row] = &[
 
 impl Route {
     fn row(self) -> &'static Row {
-        // Every route is in the table: a test holds it.
+        // Every route is in the table, as a test checks.
         ROUTES.iter().find(|row| row.route == self).unwrap_or(&ROUTES[0])
     }
 }
 
-/// Whether the parts match the pattern; the object is what stars stand for.
+/// Matches a path with a pattern. Returns the object: what the stars stand for.
 fn matches(pattern: &str, segments: &[String]) -> Option<String> {
     let parts: Vec<&str> = pattern.split('/').collect();
     if let Some(at) = parts.iter().position(|part| *part == "**") {
@@ -255,10 +255,10 @@ fn matches(pattern: &str, segments: &[String]) -> Option<String> {
 }
 
 impl Head {
-    /// Reads a request's line and headers. `newest` is the newest minor version of the API that is offered.
+    /// Parses the request line and the headers. `newest` is the newest minor version of the API that the guard offers.
     ///
     /// # Errors
-    /// There is no such route, or something is not in its plain form.
+    /// If there is no such route, or something is not in its plain form.
     pub fn parse(method: &str, target: &str, headers: Headers<'_>, newest: u32) -> Result<Self, Refusal> {
         let Target { segments, query } = target::parse(target, newest)?;
         let found = ROUTES
@@ -267,12 +267,12 @@ impl Head {
             .find_map(|row| matches(row.pattern, &segments).map(|object| (row, object)));
         let Some((row, object)) = found else { return Err(no_route(&segments)) };
         if headers.content_encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-            return refuse!(MediaType, "a compressed body is not taken: send it plain");
+            return refuse!(MediaType, "a compressed body is not accepted: send it uncompressed");
         }
         let content_type = headers.content_type.unwrap_or_default().trim().to_ascii_lowercase();
         let media = content_type.split(';').next().unwrap_or_default().trim();
         if media.contains("form") {
-            return refuse!(MediaType, "a form is not taken: the engine would read it over the query");
+            return refuse!(MediaType, "a form is not accepted: the engine would prefer its values to the query's");
         }
         if row.body == AsJson && !matches!(media, "" | "application/json" | "text/json" | "text/plain") {
             return refuse!(MediaType, "the body is {media:?}, not JSON");
@@ -290,19 +290,19 @@ impl Head {
         }
     }
 
-    /// The route, for the audit.
+    /// Returns the route, for the audit log.
     #[must_use]
     pub fn route(&self) -> &'static str {
         self.route.row().pattern
     }
 
-    /// Reads the request. `body` is what came of it if it is JSON, and empty for the other kinds.
+    /// Reads the request. `body` is the JSON body, or empty for the other kinds.
     ///
     /// # Errors
-    /// The body, or a value in the query, is not what the route takes.
+    /// If the body or a query parameter is not what the route expects.
     pub fn read(self, body: &[u8]) -> Result<Request, Refusal> {
         if self.body_kind() == Empty && !body.is_empty() {
-            return refuse!(Body, "there is a body, and this request has none");
+            return refuse!(Body, "this request may not have a body");
         }
         let route = self.route;
         Ok(Request { call: self.call(body)?, route })
@@ -381,7 +381,7 @@ impl Head {
                 stdout: q.flag("stdout")?,
                 stderr: q.flag("stderr")?,
             })),
-            Route::Remove if q.flag("link")? => refuse!(Link, "links between containers are not removed here"),
+            Route::Remove if q.flag("link")? => refuse!(Link, "removing links between containers is not allowed"),
             Route::Remove => action(ContainerAction::Remove { volumes: q.flag("v")?, force: q.flag("force")? }),
             Route::ArchiveInfo => action(ContainerAction::ArchiveInfo { path: q.path()? }),
             Route::ArchiveGet => action(ContainerAction::ArchiveGet { path: q.path()? }),
@@ -396,7 +396,7 @@ impl Head {
             Route::ExecInspect => Ok(Call::ExecInspect { exec: object }),
             Route::ImageList => {
                 let mut filters = q.filters(&["reference", "label", "dangling"])?;
-                // The old form of the filter by name, which one client still sends.
+                // An old form of the filter by name, which one client still sends.
                 if let Some(reference) = q.get("filter").filter(|text| !text.is_empty()) {
                     filters.0.entry("reference".to_owned()).or_default().push(reference.to_owned());
                 }
@@ -429,23 +429,23 @@ impl Head {
     }
 }
 
-/// Says which other way there is to what is asked for, if there is one.
+/// Refuses a request without a route, and suggests another way where there is one.
 fn no_route(segments: &[String]) -> Refusal {
     let last = segments.last().map_or("", String::as_str);
     let reason = match segments[0].as_str() {
         "session" | "grpc" => {
-            "BuildKit is not spoken here: set DOCKER_BUILDKIT=0, or use a builder of the job's own".to_owned()
+            "BuildKit is not supported: set DOCKER_BUILDKIT=0, or run a builder within the job".to_owned()
         }
         "swarm" | "services" | "tasks" | "nodes" | "secrets" | "configs" | "plugins" => {
-            format!("{} are the engine's own business and not open here", segments[0])
+            format!("{} of the engine are not accessible here", segments[0])
         }
-        _ if last == "prune" => "nothing is pruned here: remove what is yours by its name".to_owned(),
-        _ => "this request is not one that is let through".to_owned(),
+        _ if last == "prune" => "pruning is not allowed: remove your objects by name".to_owned(),
+        _ => "the guard does not allow this request".to_owned(),
     };
     Refusal::new(Rule::Route, reason)
 }
 
-/// The keys of a query that are lists: tags of a build, and changes of an import.
+/// Returns the query parameters that may be repeated: the tags of a build, and the changes of an import.
 fn lists(route: Route) -> &'static [&'static str] {
     match route {
         Route::Build => &["t"],

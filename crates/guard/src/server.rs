@@ -1,8 +1,8 @@
-//! What the server may do: what the executor asks for, and no more.
+//! The policy for the server: it may send what the executor sends, and nothing else.
 //!
-//! The names of the server's objects start with `longshore-`, which no job can choose (`names`), and say what they are; their
-//! labels say which instance's they are. Whoever runs code in the server's process reaches no other container, no volume but
-//! those, no path and no device of the host, and no program of its own runs with more rights than a job's.
+//! The names of the server's objects start with `longshore-`, which no job can choose (`names`), and tell their kind; their labels
+//! name the instance that they belong to. So an attacker who runs code in the server's process reaches only these containers and
+//! volumes, no path and no device of the host, and cannot run a program with more rights than a job has.
 
 use std::collections::BTreeMap;
 
@@ -22,22 +22,22 @@ use crate::policy::{ServerPolicy, is_reserved};
 use crate::refusal::{Judged, Refusal, refuse};
 use crate::table::Container;
 
-/// The repository of the agent's images, and the start of the names of its volumes.
+/// The repository of the agent's images, and the prefix of its volumes' names.
 pub(crate) const AGENT: &str = "longshore-agent";
-/// The repository of what jobs have made.
+/// The repository of the images that jobs have made.
 const MADE_IN_JOBS: &str = "longshore-guard/";
-/// The most that root may have in a job's container.
+/// The capabilities that root may have in a job's container.
 const CAPABILITIES: [&str; 9] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"];
-/// What a sandbox has beside that, to deny its jobs addresses.
+/// A further capability of a sandbox: it denies its jobs some addresses.
 const FENCING: &str = "NET_ADMIN";
 const SYSCTL: &str = "net.ipv6.conf.lo.disable_ipv6";
-/// Where memory is mounted: over the folder of secrets.
+/// The folder of secrets, where a tmpfs is mounted.
 const SECRETS: &str = "/longshore/secrets";
-/// Where the agent's volume is mounted.
+/// The mount point of the agent's volume.
 const AGENT_FOLDER: &str = "/.longshore";
 
-/// The instance that a request names, if it names one.
+/// Returns the instance that a request names, if any.
 pub(crate) fn instance_of(call: &Call) -> Option<&str> {
     let labels = match call {
         Call::ContainerCreate { body, .. } => &body.labels,
@@ -60,7 +60,7 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
         Call::Info => forward(EngineCall::new("GET", "/info"), Reply::Json(Shape::ServerInfo), Effect::None),
         Call::ContainerCreate { name, platform, body } => {
             if !platform.is_empty() {
-                return refuse!(Server, "a platform is not asked for");
+                return refuse!(Server, "the server may not choose a platform");
             }
             let Asked { body, volumes, checks } = judge_create(guard, policy, name, body)?;
             let entry =
@@ -71,7 +71,7 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
         }
         Call::ContainerList { all, limit, size, filters } => {
             if limit.is_some() || *size {
-                return refuse!(Server, "lists are not asked for so");
+                return refuse!(Server, "the server may not list containers in this way");
             }
             let call = EngineCall::new("GET", "/containers/json").flag("all", *all).query("filters", labels(filters)?);
             forward(call, Reply::Json(Shape::ServersOwn), Effect::None)
@@ -105,7 +105,7 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
                 | ContainerAction::ArchiveInfo { .. }
                 | ContainerAction::ArchivePut { .. }
                 | ContainerAction::Export
-                | ContainerAction::Exec(_) => refuse!(Server, "the executor does not ask this of a container"),
+                | ContainerAction::Exec(_) => refuse!(Server, "the server may not do this with a container"),
             }
         }
         Call::ImageList { filters, .. } => {
@@ -123,12 +123,12 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
         }
         Call::ImagePull { image, platform, auth } => {
             if !platform.is_empty() {
-                return refuse!(Server, "a platform is not asked for");
+                return refuse!(Server, "the server may not choose a platform");
             }
             if is_reserved(image) {
                 return refuse!(
                     Server,
-                    "{} is a name of Longshore's own, and is pulled from nowhere",
+                    "{} is reserved for Longshore's own images, which are never pulled",
                     image.familiar()
                 );
             }
@@ -140,7 +140,7 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
         }
         Call::ImageImport { changes } => {
             if let Some(change) = changes.iter().find(|change| !is_change(change)) {
-                return refuse!(Server, "the agent's image is not imported with {change:?}");
+                return refuse!(Server, "the agent's image may not be imported with the change {change:?}");
             }
             own_program(guard, changes.iter().find_map(|change| change.strip_prefix("LABEL longshore.agent=")))?;
             let mut call = EngineCall::new("POST", "/images/create").query("fromSrc", "-").program();
@@ -154,7 +154,7 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
             if !table.programs.contains(id) {
                 return refuse!(
                     Server,
-                    "only what the guard has imported just now is named as the agent's image: try again"
+                    "only an image that this guard has imported may be tagged as the agent's image: try again"
                 );
             }
             let call = EngineCall::new("POST", format!("/images/sha256:{id}/tag"))
@@ -174,7 +174,7 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
             let checks = (!is_ours).then(replaceable).into_iter().collect();
             forward_if(checks, call, Reply::Json(Shape::Same), Effect::None)
         }
-        // The host's own addresses, which jobs are not to reach.
+        // The server asks for the host's own addresses, which jobs may not reach.
         Call::NetworkList { filters } if filters.0.is_empty() => {
             forward(EngineCall::new("GET", "/networks"), Reply::Json(Shape::Gateways), Effect::None)
         }
@@ -204,7 +204,7 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
         }
         Call::VolumeCreate(volume) => {
             let mut checks = judge_volume(policy, volume)?;
-            // The engine answers with one that is there already.
+            // If a volume of this name exists, the engine returns that one.
             checks.extend(own_volume(guard, policy, &volume.name));
             let call = EngineCall::new("POST", "/volumes/create").json(volume.write());
             forward_if(checks, call, Reply::Json(Shape::Volume), Effect::VolumeCreated { name: volume.name.clone() })
@@ -231,7 +231,7 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
         | Call::NetworkConnect { .. }
         | Call::NetworkDisconnect { .. }
         | Call::VolumeInspect { .. }
-        | Call::VolumeRemove { .. } => refuse!(Server, "the executor does not ask this"),
+        | Call::VolumeRemove { .. } => refuse!(Server, "the server may not do this"),
     }
 }
 
@@ -239,7 +239,8 @@ fn forward_if(checks: Vec<Check>, call: EngineCall, reply: Reply, effect: Effect
     Ok(Decision::Forward(Box::new(Forward { call, reply, effect, checks, build: None })))
 }
 
-/// Another server on this engine may have volumes of such names. The agent's are everybody's.
+/// Returns the check that a volume belongs to the server: another server on this engine may have volumes with such names. The
+/// agent's volumes are shared by all.
 fn own_volume(guard: &Guard, policy: &ServerPolicy, name: &str) -> Vec<Check> {
     if is_agents(name) || guard.table.volumes.contains(name) {
         return Vec::new();
@@ -251,7 +252,7 @@ fn own_network(policy: &ServerPolicy, reference: &str) -> Check {
     Check::Network { reference: reference.to_owned(), instances: policy.instances() }
 }
 
-/// A container as it goes to the engine.
+/// A container as the engine is to create it.
 struct Asked {
     body: ContainerCreate,
     volumes: Vec<String>,
@@ -261,7 +262,7 @@ struct Asked {
 /// Judges a container: of a job, a sandbox, a job's guard, or one that runs our own program once.
 fn judge_create(guard: &Guard, policy: &ServerPolicy, name: &str, asked: &ContainerCreate) -> Judged<Asked> {
     if !is_ours(name) || is_made_in_job(name) {
-        return refuse!(Server, "{name:?} is not what a container of the server is called");
+        return refuse!(Server, "{name:?} is not a name for a container of the server");
     }
     own_labels(policy, &asked.labels)?;
     let mut body = asked.clone();
@@ -277,7 +278,7 @@ fn judge_create(guard: &Guard, policy: &ServerPolicy, name: &str, asked: &Contai
             NetworkMode::Named(network.clone())
         }
         NetworkMode::Named(_) | NetworkMode::Default => {
-            return refuse!(Server, "a container of the server is on the server's network, a sandbox's, or none");
+            return refuse!(Server, "a container of the server joins the server's network, a sandbox's, or none");
         }
     };
     let runs_ours = body.image == guard.host.image();
@@ -300,16 +301,16 @@ fn judge_create(guard: &Guard, policy: &ServerPolicy, name: &str, asked: &Contai
         || host.tmpfs.keys().any(|path| path != SECRETS)
         || (host.restarts > 0 && !is_guard);
     if is_refused {
-        return refuse!(Server, "the executor does not make a container so");
+        return refuse!(Server, "the server may not create a container with these settings");
     }
     if !host.no_new_privileges || !host.cap_drop.iter().any(|name| name == "ALL") {
-        return refuse!(Server, "a container of the server drops all capabilities, and gets no new privileges");
+        return refuse!(Server, "a container of the server has to drop all capabilities and to set no-new-privileges");
     }
     if is_guard {
         checks.extend(job_guard::judge(guard, policy, &mut body)?);
         return Ok(Asked { body, volumes: Vec::new(), checks });
     }
-    // The container that fills the agent's volume: the engine copies what the guard has imported.
+    // The container that fills the agent's volume: the engine copies the program from the image that the guard has imported.
     let fills = runs_ours && command == [PROGRAM, "--version"] && host.network == NetworkMode::None;
     let mut volumes = Vec::new();
     for mount in &mut host.mounts {
@@ -329,24 +330,24 @@ fn judge_mount(guard: &Guard, policy: &ServerPolicy, mount: &mut Mount, fills: b
             if !policy.raw {
                 return refuse!(
                     Server,
-                    "`docker: raw` is the engine's own socket, which this server does not have itself: whoever starts its guard allows it there (LONGSHORE_GUARD_RAW=true)"
+                    "`docker: raw` needs the engine's own socket, which this guard does not hand out: to allow it, start the guard with LONGSHORE_GUARD_RAW=true"
                 );
             }
             mount.source = Source::Socket(guard.host.socket()?.to_owned());
             return Ok(None);
         }
         Source::Volume { .. } | Source::Anonymous | Source::Path(_) | Source::Socket(_) | Source::Tmpfs { .. } => {
-            return refuse!(Server, "a container of the server mounts the server's volumes alone");
+            return refuse!(Server, "a container of the server may mount only the server's volumes");
         }
     };
     if !mount.labels.is_empty() {
         own_labels(policy, &mount.labels)?;
     }
-    // Nobody writes where others find our program, or their guard's socket.
+    // These volumes hold our program or a guard's socket, which others rely on: nobody writes there.
     let is_shared = is_agents(&name) || name.starts_with(job_guard::VOLUMES);
     let fills = fills && mount.target == AGENT_FOLDER && name == format!("{AGENT}-{}", guard.host.program);
     if is_shared && !fills && !(mount.read_only && mount.no_copy) {
-        return refuse!(Server, "{name} is mounted for reading only");
+        return refuse!(Server, "{name} has to be mounted read-only");
     }
     Ok(Some(name))
 }
@@ -356,46 +357,46 @@ fn judge_network(policy: &ServerPolicy, network: &NetworkCreate) -> Judged<()> {
     let is_instances = network.name.strip_prefix("longshore-").is_some_and(|instance| policy.is_own(instance));
     let is_jobs = network.name.starts_with("longshore-docker-") && is_ours(&network.name);
     if network.internal || !(is_instances || is_jobs) {
-        return refuse!(Server, "{:?} is not what a network of the server is called", network.name);
+        return refuse!(Server, "{:?} is not a name for a network of the server", network.name);
     }
     let options = if is_instances { isolated() } else { BTreeMap::new() };
     if network.options != options {
-        return refuse!(Server, "a network of the server has no such options");
+        return refuse!(Server, "a network of the server may not have these options");
     }
     match network.subnets.iter().find(|subnet| !is_instances || !policy.subnets.contains(subnet)) {
         Some(subnet) => refuse!(
             Server,
-            "the guard was not told of the subnet {subnet}: give it the same LONGSHORE_NETWORK_SUBNET as the server"
+            "the guard does not know the subnet {subnet}: start it with the same LONGSHORE_NETWORK_SUBNET as the server"
         ),
         None => Ok(()),
     }
 }
 
-/// Judges a volume. An overlay's folders are those of own volumes, and nothing else of the host.
+/// Judges a volume. The layers of an overlay have to be the folders of the server's own volumes.
 fn judge_volume(policy: &ServerPolicy, volume: &VolumeCreate) -> Judged<Vec<Check>> {
     own_labels(policy, &volume.labels)?;
     if !is_mountable(&volume.name) || is_agents(&volume.name) {
-        return refuse!(Server, "{:?} is not what a volume of the server is called", volume.name);
+        return refuse!(Server, "{:?} is not a name for a volume of the server", volume.name);
     }
     if volume.content != VolumeContent::Plain && volume.name.starts_with(job_guard::VOLUMES) {
-        return refuse!(Server, "the volume of a guard's socket is a plain one");
+        return refuse!(Server, "the volume of a guard's socket may have no options");
     }
     let layers = volume.content.layers().into_iter().map(|place| {
         let name = place.strip_suffix("/_data").and_then(|path| path.rsplit('/').next()).unwrap_or_default();
         if !is_mountable(name) || is_agents(name) || name.starts_with(job_guard::VOLUMES) {
-            return refuse!(Volume, "{place} is not the folder of a volume of the server's");
+            return refuse!(Volume, "{place} is not the folder of one of the server's volumes");
         }
         Ok(Check::Volume { name: name.to_owned(), instances: policy.instances(), place: Some(place.clone()) })
     });
     layers.collect()
 }
 
-/// The agent's image is the guard's own program.
+/// Checks that the agent's image is made of the guard's own program.
 fn own_program(guard: &Guard, hash: Option<&str>) -> Judged<()> {
     if hash == Some(guard.host.program.as_str()) {
         return Ok(());
     }
-    refuse!(Server, "the guard is another version of Longshore than the server: start both from the same image")
+    refuse!(Server, "the guard and the server are different versions of Longshore: start both from the same image")
 }
 
 fn images_listed(filters: &Filters) -> Judged<String> {
@@ -409,7 +410,7 @@ fn images_listed(filters: &Filters) -> Judged<String> {
     if is_known {
         return Ok(filters.write().to_string());
     }
-    refuse!(Server, "only the agent's images and those of jobs are listed")
+    refuse!(Server, "the server may list only the agent's images and those that jobs have made")
 }
 
 fn is_agent(image: &ImageRef) -> bool {
@@ -420,17 +421,17 @@ fn is_hash(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether a name could be one of a server's: no job can choose such a name.
+/// Whether a name could be one of a server's objects. No job can choose such a name.
 pub(crate) fn is_ours(name: &str) -> bool {
     name.starts_with("longshore-") && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
 
-/// Whether a job's guard gives such names.
+/// Whether a job's guard gives such names to what the job makes.
 fn is_made_in_job(name: &str) -> bool {
     name.starts_with("longshore-guard-")
 }
 
-/// Whether a volume of such a name may be in a container of the server's.
+/// Whether a container of the server may mount a volume with such a name.
 pub(crate) fn is_mountable(name: &str) -> bool {
     is_ours(name) && !is_made_in_job(name)
 }
@@ -452,21 +453,21 @@ pub(crate) fn own_labels(policy: &ServerPolicy, labels: &BTreeMap<String, String
         ),
         (Some(_) | None, _) => Err(Refusal::new(
             crate::Rule::Server,
-            format!("what the server makes carries the label {INSTANCE} of its instance"),
+            format!("everything that the server creates has to carry the label {INSTANCE} with its instance"),
         )),
     }
 }
 
-/// The filters of a list: by our labels.
+/// Checks that a list is filtered by our labels.
 fn labels(filters: &Filters) -> Judged<String> {
     let ours = |label: &String| label == INSTANCE || label.starts_with("longshore.");
     match filters.0.get("label") {
         Some(labels) if filters.0.len() == 1 && labels.iter().all(ours) => Ok(filters.write().to_string()),
-        _ => refuse!(Server, "only what carries the server's labels is listed"),
+        _ => refuse!(Server, "the server may list only what carries its labels"),
     }
 }
 
-/// A change of the agent's image: labels of ours, and the program that it runs.
+/// Whether a change may be made to the agent's image: labels of ours, and the program that it runs.
 fn is_change(change: &str) -> bool {
     let label = change
         .strip_prefix("LABEL longshore.")

@@ -1,4 +1,4 @@
-//! The table of a client's own objects, by their full ids. What is not in it is not there for the client.
+//! The table of a client's own objects, by their full ids. To the client, other objects do not exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,15 +12,15 @@ use crate::refusal::{Judged, Refusal};
 #[serde(default, deny_unknown_fields)]
 pub struct Table {
     pub(crate) containers: BTreeMap<String, Container>,
-    /// Execs and their containers.
+    /// Ids of execs, and the containers that they run in.
     pub(crate) execs: BTreeMap<String, String>,
-    /// Networks by their ids, and their names.
+    /// Ids of networks, and their names.
     pub(crate) networks: BTreeMap<String, String>,
-    /// Volumes, as the client calls them.
+    /// Names of volumes, as the client knows them.
     pub(crate) volumes: BTreeSet<String>,
-    /// Images by the client's references to them, in full.
+    /// Images by the client's full references.
     pub(crate) images: BTreeMap<String, Image>,
-    /// Ids of images that were made of the guard's own program. Only a server's guard has any.
+    /// Ids of images that hold the guard's own program. Only a server's guard has any.
     #[serde(skip)]
     pub(crate) programs: BTreeSet<String>,
 }
@@ -28,16 +28,16 @@ pub struct Table {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Container {
-    /// As the client calls it.
+    /// The name that the client knows.
     pub(crate) name: String,
-    /// As the client wrote it.
+    /// The image, as the client wrote it.
     pub(crate) image: String,
-    /// Whether something is mounted in it.
+    /// Whether it has mounts.
     pub(crate) mounts: bool,
     pub(crate) memory: i64,
     pub(crate) nano_cpus: i64,
     pub(crate) pids: i64,
-    /// Ports that answer on the sandbox's `localhost` while it runs.
+    /// Ports that are published on the sandbox's `localhost` while it runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) published: Vec<Port>,
     /// Whether all ports that it exposes are published.
@@ -45,37 +45,37 @@ pub struct Container {
     pub(crate) publish_all: bool,
 }
 
-/// A published port of TCP.
+/// A published TCP port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
-    /// The container's.
+    /// The container's port.
     pub container: u16,
-    /// The first and the last of the ports that the client asked for; none for any that is free.
+    /// The range of ports that the client asked for, first and last. `None` for any free port.
     pub asked: Option<(u16, u16)>,
-    /// The one that listens.
+    /// The port that listens, if any.
     pub bound: Option<u16>,
 }
 
-/// What has to listen for a container.
+/// The ports that a container publishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ports {
     pub named: Vec<Port>,
-    /// Whether all others that the container exposes are to listen, too.
+    /// Whether all other ports that the container exposes are published, too.
     pub all: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Image {
-    /// The digits of its id.
+    /// Its id, without `sha256:`.
     pub(crate) id: String,
-    /// The reference that keeps it on the engine, if the client made it; else it is everybody's.
+    /// The reference that keeps it on the engine, if the client made it. `None` for images that everybody may use.
     pub(crate) kept_as: Option<String>,
 }
 
 impl Table {
-    /// The full id of an own container: by its id, by its name, or by the start of its id.
+    /// Returns an own container with its full id. The reference is its id, its name, or a prefix of its id.
     pub(crate) fn container(&self, reference: &str) -> Judged<(&str, &Container)> {
         let found = self
             .containers
@@ -114,7 +114,7 @@ impl Table {
         }
     }
 
-    /// The id of an own image, and the reference that it was found by, if any.
+    /// Returns the id of an own image, and the reference by which it was found, if any.
     pub(crate) fn image(&self, name: &ImageName) -> Judged<(&str, Option<&str>)> {
         let by_id = |start: &str| {
             let mut ids: Vec<&str> =
@@ -134,7 +134,7 @@ impl Table {
         found.ok_or_else(|| Refusal::absent("image", &name.to_string()))
     }
 
-    /// The client's references to an image.
+    /// Returns the client's references to an image.
     pub(crate) fn references(&self, id: &str) -> Vec<&str> {
         self.images.iter().filter(|(_, image)| image.id == id).map(|(reference, _)| reference.as_str()).collect()
     }
@@ -143,13 +143,13 @@ impl Table {
         self.images.contains_key(&reference.to_string())
     }
 
-    /// The ids of all own containers: what [`Table::keep_containers`] takes.
+    /// Returns the ids of all own containers, for [`Table::keep_containers`].
     #[must_use]
     pub fn container_ids(&self) -> BTreeSet<String> {
         self.containers.keys().cloned().collect()
     }
 
-    /// The published ports of a container; `None` if it has none.
+    /// Returns the published ports of a container. `None` if it has none.
     #[must_use]
     pub fn ports(&self, id: &str) -> Option<Ports> {
         let container = self.containers.get(id)?;
@@ -157,39 +157,39 @@ impl Table {
         has_any.then(|| Ports { named: container.published.clone(), all: container.publish_all })
     }
 
-    /// Remembers which ports listen for a container.
+    /// Records the ports that listen for a container.
     pub fn set_ports(&mut self, id: &str, ports: Vec<Port>) {
         if let Some(container) = self.containers.get_mut(id) {
             container.published = ports;
         }
     }
 
-    /// Remembers that no port listens for a container any more.
+    /// Records that no port listens for a container any more.
     pub fn unbind(&mut self, id: &str) {
         if let Some(container) = self.containers.get_mut(id) {
             container.published.iter_mut().for_each(|port| port.bound = None);
         }
     }
 
-    /// The ids of the networks that the client has made.
+    /// Returns the ids of the networks that the client has made.
     pub fn network_ids(&self) -> impl Iterator<Item = &String> {
         self.networks.keys()
     }
 
-    /// Forgets those of `asked` that are not among those that `exist`.
+    /// Removes the containers in `asked` that are not in `exist`.
     pub fn keep_containers(&mut self, asked: &BTreeSet<String>, exist: &BTreeSet<String>) {
         self.containers.retain(|id, _| !asked.contains(id) || exist.contains(id));
         let containers = &self.containers;
         self.execs.retain(|_, container| containers.contains_key(container));
     }
 
-    /// Forgets who has a name: it may be another's by now.
+    /// Removes the container with a name, which may belong to another one by now.
     pub(crate) fn forget_name(&mut self, name: &str) {
         self.containers.retain(|_, container| container.name != name);
     }
 
     pub(crate) fn add_container(&mut self, id: String, container: Container) {
-        // The engine gives no name twice: another container of this name is gone.
+        // Names are unique on the engine: an earlier container of this name is gone.
         self.forget_name(&container.name);
         self.containers.insert(id, container);
     }
@@ -200,7 +200,7 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
     items.next().is_none().then_some(first)
 }
 
-/// An id out of an answer of the engine.
+/// Reads an id in an answer of the engine.
 pub(crate) fn full_id(text: &str) -> Option<String> {
     let digits = text.strip_prefix("sha256:").unwrap_or(text);
     is_full_id(digits).then(|| digits.to_owned())

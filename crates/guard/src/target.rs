@@ -1,24 +1,24 @@
-//! The path and the query of a request, in the one spelling that every reader understands in the same way.
+//! The path and the query of a request, in the one spelling that every parser reads in the same way.
 
 use crate::refusal::{Judged, refuse};
 
-/// The longest path and query together, in bytes.
+/// The longest target (path and query), in bytes.
 const LONGEST: usize = 64 << 10;
-/// The oldest version that is taken: clients pin it that are still in use. What is asked for is the same since then.
+/// The oldest minor version of the API that the guard accepts. Clients in use pin it, and the requests have not changed since.
 pub const OLDEST_API: u32 = 32;
-/// The newest version whose requests are known here.
+/// The newest minor version whose requests the guard knows.
 pub const NEWEST_API: u32 = 51;
-/// The oldest version of an engine behind the guard: Docker 20.10's.
+/// The oldest minor version that an engine behind the guard may have: Docker 20.10's.
 pub const OLDEST_ENGINE: u32 = 41;
 
-/// A path without its version, and a query.
+/// A path without the version, and a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) segments: Vec<String>,
     pub(crate) query: Vec<(String, String)>,
 }
 
-/// Reads a request's target. `newest` is the newest minor version that the guard offers.
+/// Parses a request's target. `newest` is the newest minor version that the guard offers.
 pub(crate) fn parse(target: &str, newest: u32) -> Judged<Target> {
     if target.len() > LONGEST {
         return refuse!(Limit, "the path and the query are longer than {LONGEST} bytes");
@@ -44,21 +44,21 @@ fn check_version(text: &str, newest: u32) -> Judged<()> {
         Some(minor) if (OLDEST_API..=newest).contains(&minor) => Ok(()),
         _ => refuse!(
             Version,
-            "the API's version {text} is not taken: v1.{OLDEST_API} to v1.{newest} are (DOCKER_API_VERSION says which one a client asks for)"
+            "the API version {text} is not supported: use v1.{OLDEST_API} to v1.{newest} (DOCKER_API_VERSION sets the version of a client)"
         ),
     }
 }
 
-/// One part of a path, decoded once. It contains nothing that could be decoded again or be taken as a path.
+/// Decodes one part of a path, once. The result contains nothing that could be decoded again or be read as a path.
 fn segment(text: &str) -> Judged<String> {
     let decoded = decode(text, false)?;
     if matches!(decoded.as_str(), "" | "." | "..") {
-        return refuse!(Syntax, "the path has an empty part, or one that leads elsewhere");
+        return refuse!(Syntax, "the path has an empty part, `.` or `..`");
     }
     if decoded.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:@+-".contains(&b)) {
         return Ok(decoded);
     }
-    refuse!(Syntax, "the path has a character that no name has")
+    refuse!(Syntax, "the path contains a character that is not allowed in names")
 }
 
 fn parse_query(query: &str) -> Judged<Vec<(String, String)>> {
@@ -78,7 +78,7 @@ fn parse_query(query: &str) -> Judged<Vec<(String, String)>> {
         .collect()
 }
 
-/// Decodes percent signs once, and in a query also the plus.
+/// Decodes percent signs once, and in a query also plus signs.
 fn decode(text: &str, query: bool) -> Judged<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -89,16 +89,18 @@ fn decode(text: &str, query: bool) -> Judged<String> {
                 _ => return refuse!(Syntax, "a percent sign is not followed by two hexadecimal digits"),
             },
             b'+' if query => bytes.push(b' '),
-            b';' if query => return refuse!(Syntax, "the query has a semicolon, which some read as an ampersand"),
+            b';' if query => {
+                return refuse!(Syntax, "the query contains a semicolon, which some parsers read as an ampersand");
+            }
             b'#' | 0..=b' ' | 0x7f.. => {
-                return refuse!(Syntax, "the path or the query has a character that must be encoded");
+                return refuse!(Syntax, "the path or the query contains a character that must be percent-encoded");
             }
             other => bytes.push(other),
         }
     }
     match String::from_utf8(bytes) {
         Ok(text) if !text.contains(|c: char| c == '\0' || (c.is_control() && !matches!(c, '\n' | '\t'))) => Ok(text),
-        _ => refuse!(Syntax, "the path or the query is not text"),
+        _ => refuse!(Syntax, "the path or the query is not valid text"),
     }
 }
 
@@ -106,7 +108,7 @@ fn digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// Text as it is written in a query.
+/// Percent-encodes text for a query.
 pub(crate) fn encode(text: &str, into: &mut String) {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

@@ -1,4 +1,4 @@
-//! Attacks by real clients, each beside its twin. The engine never hears of them.
+//! Attacks by real clients, each beside a legitimate twin. None reaches the engine.
 
 use crate::world::{BUSYBOX, World, engine};
 
@@ -91,7 +91,7 @@ async fn containers_of_others_are_untouched() {
     assert_eq!(world.ok(&["ps", "-aq"]), "");
     let after = engine(&["inspect", "-f", "{{.State.Pid}} {{.State.StartedAt}} {{.Name}}", &victim]);
     assert_eq!(after, before);
-    // The same with a container of its own.
+    // The same commands work on a container of the job's own.
     world.ok(&["run", "-d", "--name", "own", "-e", "TOKEN=mine", BUSYBOX, "sleep", "600"]);
     let seen = world.ok(&[
         "run",

@@ -23,7 +23,7 @@ async fn images_are_built_and_are_the_jobs_alone() {
     assert_eq!(world.ok(&["run", "--rm", "alpine", "cat", "/second"]), "built");
     let on_engine = std::process::Command::new("docker").args(["image", "inspect", "app:1"]).output().unwrap();
     assert!(!on_engine.status.success(), "the engine's own name is free");
-    // From what was just built, and with no name at all.
+    // Builds from the image that was just built, without a name.
     let dir = context(&world, "FROM app:1\nENV A=b\n");
     let id = world.ok(&["build", "-q", &dir]);
     assert!(id.starts_with("sha256:"), "{id}");
@@ -57,7 +57,7 @@ async fn a_build_starts_from_no_image_of_others_and_fails_as_a_build() {
         String::from_utf8_lossy(&failed.stderr)
     );
     assert_eq!(world.ok(&["images", "-q", "never"]), "");
-    // What a build that failed has made so far, and what its stages have, goes with the job.
+    // The layers of a failed build, and those of earlier stages, are removed with the job.
     let dir = context(&world, &format!("FROM {BUSYBOX} AS one\nRUN echo x > /x\nFROM {BUSYBOX}\nRUN exit 3\n"));
     assert!(!world.docker(&["build", &dir]).status.success());
     assert_ne!(world.objects(), Vec::<String>::new());

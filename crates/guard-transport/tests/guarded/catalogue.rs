@@ -1,5 +1,5 @@
-//! Attacks as they stand on the wire, each family beside what is legitimate. The engine hears of none of them, and what others
-//! have there stays as it was.
+//! Attacks as raw HTTP requests, each family beside legitimate requests. None reaches the engine, and the objects of others stay as
+//! they were.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::world::{BUSYBOX, World, engine};
 
-/// Sends one request; returns the status and the rest of the answer.
+/// Sends one request. Returns the status and the rest of the answer.
 fn send(world: &World, method: &str, target: &str, headers: &str, body: &[u8]) -> (u16, String) {
     let mut stream = UnixStream::connect(world.socket()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -16,7 +16,7 @@ fn send(world: &World, method: &str, target: &str, headers: &str, body: &[u8]) -
         body.len()
     );
     stream.write_all(head.as_bytes()).unwrap();
-    // A guard that has refused the head may have gone by now.
+    // A guard that has refused the head may have closed the connection by now.
     let _ = stream.write_all(body);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
@@ -34,7 +34,7 @@ fn create(host: &str) -> String {
     format!(r#"{{"Image":"{BUSYBOX}","Cmd":["true"],"HostConfig":{host}}}"#)
 }
 
-/// Somebody else's container, network, volume and image, and what there is of them.
+/// Somebody else's container, network, volume and image.
 struct Victim {
     name: String,
     container: String,
@@ -108,7 +108,7 @@ async fn attacks_on_the_wire_never_reach_the_engine_and_their_twins_do() {
         attacks.push((method.to_owned(), target.to_owned(), body.to_owned()));
     };
     let at = "/v1.41/containers/create";
-    // Bodies that Docker reads in another way than most.
+    // Bodies that Docker's parser reads differently from most.
     for body in [
         format!(r#"{{"image":"{BUSYBOX}","hostconfig":{{"privileged":true,"binds":["/:/h"]}}}}"#),
         format!(r#"{{"Image":"{BUSYBOX}","HostConfig":{{"Binds":["/:/h"]}},"HostConfig":{{"Privileged":false}}}}"#),
@@ -192,7 +192,7 @@ async fn attacks_on_the_wire_never_reach_the_engine_and_their_twins_do() {
     );
     attack("POST", &format!("{at}?name={}", &container[..12]), &create("{}"));
     attack("POST", &format!("{at}?name=longshore-x"), &create("{}"));
-    // What is others'.
+    // Objects of others.
     for reference in [container.as_str(), name, &container[..12], &format!("%2F{name}")] {
         for (method, rest, body) in [
             ("GET", "/json", ""),
@@ -280,7 +280,7 @@ async fn attacks_on_the_wire_never_reach_the_engine_and_their_twins_do() {
         ("POST", "/build/prune".to_owned(), String::new()),
         ("POST", "/session".to_owned(), String::new()),
         ("POST", "/grpc".to_owned(), String::new()),
-        // The engine itself, and what is no route.
+        // The engine itself, and paths that are not routes.
         ("POST", "/containers/prune".to_owned(), String::new()),
         ("POST", "/images/prune".to_owned(), String::new()),
         ("POST", "/volumes/prune".to_owned(), String::new()),
@@ -308,9 +308,9 @@ async fn attacks_on_the_wire_never_reach_the_engine_and_their_twins_do() {
         let (status, answer) = json(&world, method, target, body);
         assert!((400..500).contains(&status), "{method} {target} {body}: {answer}");
         let heard = world.front.heard();
-        assert_eq!(heard, Vec::<String>::new(), "{method} {target} {body} came to the engine: {answer}");
+        assert_eq!(heard, Vec::<String>::new(), "{method} {target} {body} reached the engine: {answer}");
     }
-    // Archives that are not plain: their heads and their bytes are looked at.
+    // Compressed archives, which the headers or the first bytes show.
     for bytes in [&b"\x1f\x8b\x08\0"[..], b"\xfd7zXZ\0", b"BZh9", b"\x28\xb5\x2f\xfd"] {
         let archive = [bytes, &[0; 1024]].concat();
         let (status, answer) = send(&world, "PUT", &format!("/containers/{own}/archive?path=/"), "", &archive);
@@ -323,7 +323,7 @@ async fn attacks_on_the_wire_never_reach_the_engine_and_their_twins_do() {
     assert!(denied > attacks.len(), "{denied} of {} are in the audit", attacks.len());
     assert_eq!(victim.snapshot(), before);
 
-    // The same requests, as people mean them.
+    // Legitimate twins of these requests.
     for (method, target, body, wanted) in [
         (
             "POST",

@@ -1,4 +1,4 @@
-//! What clients do all day.
+//! Everyday use by real clients.
 
 use std::process::Command;
 
@@ -60,7 +60,7 @@ async fn the_command_line_runs_execs_copies_and_follows() {
     world.ok(&["stop", "-t", "5", "database"]);
     assert!(follower.wait().unwrap().success(), "a follower ends with its container");
     assert_eq!(world.ok(&["wait", "database"]), "0");
-    // Attached to from its start.
+    // Attach to a container before it starts.
     world.ok(&["create", "-i", "--name", "attached", BUSYBOX, "sh", "-c", "read line; echo got $line"]);
     assert_eq!(world.ok_with_input(&["start", "-ai", "attached"], b"this\n"), "got this\n");
     world.ok(&["rm", "database", "attached"]);

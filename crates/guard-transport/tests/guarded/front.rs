@@ -1,4 +1,4 @@
-//! Stands between a guard and the engine, and writes down what the engine hears.
+//! A proxy between the guard and the engine that records the requests which reach the engine.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -41,11 +41,11 @@ impl Front {
         front
     }
 
-    /// What the engine has heard since the last call, but for what the guard asks by itself.
+    /// Returns the requests since the last call of this function, without those that the guard makes for itself.
     pub(crate) fn heard(&self) -> Vec<String> {
         let mut heard = std::mem::take(&mut *self.heard.lock().unwrap());
-        // Whether an image that may be used is there is asked before a request is judged; which own containers are gone, where
-        // the budget is too small.
+        // Before it judges a request, the guard asks whether an allowed image exists, and, if the budget is too small, which own
+        // containers are gone.
         heard.retain(|line| !(line.starts_with("GET ") && line.contains("/images/") && line.contains("/json ")));
         heard.retain(|line| {
             !(line.contains("/containers/json?all=1&filters=") && line.contains("longshore.guard.scope"))

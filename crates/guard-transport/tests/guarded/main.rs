@@ -1,5 +1,5 @@
-//! Real clients, unchanged, through a guard to a real engine: what is legitimate works, what is not never reaches the engine, and
-//! nothing is left.
+//! Unmodified clients use a real engine through a guard: legitimate requests work, others never reach the engine, and nothing is left
+//! behind.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod attacks;

@@ -1,4 +1,4 @@
-//! Published ports, and the job's networks.
+//! Published ports, and the networks of the job.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::world::{BUSYBOX, World, engine};
 
-/// Asks a web server that may still be starting.
+/// Requests a page of a web server that may still be starting.
 fn get(port: u16) -> String {
     let until = Instant::now() + Duration::from_secs(30);
     loop {
@@ -48,14 +48,14 @@ async fn published_ports_answer_on_localhost_alone_and_while_their_container_run
         "the host publishes nothing"
     );
 
-    // A port that is in use is said when the container starts, and no other container has it.
+    // A port that is in use is an error when the container starts.
     let taken = world.docker(&["run", "-d", "--name", "second", "-p", &format!("{port}:8000"), BUSYBOX, "sleep", "60"]);
     let text = String::from_utf8_lossy(&taken.stderr).into_owned();
     assert!(!taken.status.success() && text.contains("port is already allocated"), "{text}");
     world.ok(&["rm", "-f", "second"]);
     world.ok(&["stop", "-t", "0", "web"]);
     refuses(port);
-    // What was asked for is asked for again; a port by its number is free at once.
+    // A restarted container gets the same port again. A port that was chosen by number is free at once.
     world.ok(&["run", "-d", "--name", "third", "-p", &format!("{port}:8000"), BUSYBOX, "sh", "-c", SERVE]);
     assert_eq!(get(port), "served");
     world.ok(&["restart", "-t", "0", "third"]);
@@ -65,7 +65,7 @@ async fn published_ports_answer_on_localhost_alone_and_while_their_container_run
     assert_ne!(again, format!("127.0.0.1:{port}"));
     world.ok(&["rm", "-f", "third"]);
     refuses(port);
-    // A container that removes itself gives its port back.
+    // A container that removes itself frees its port.
     world.ok(&["run", "--rm", "-p", &format!("{port}:1"), BUSYBOX, "true"]);
     refuses(port);
     world.ok(&["run", "-d", "--expose", "8000", "-P", "--name", "all", BUSYBOX, "sh", "-c", SERVE]);

@@ -1,4 +1,4 @@
-//! What comes over the wire before it is a request: read strictly, or not at all.
+//! Raw bytes: HTTP is parsed strictly, or refused.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::world::{BUSYBOX, World};
 
-/// Sends bytes as they are; what comes back until the guard ends the connection, or says nothing more.
+/// Sends raw bytes. Returns what the guard answers until it closes the connection or stays silent.
 fn say(world: &World, bytes: &[u8]) -> String {
     let mut stream = UnixStream::connect(world.socket()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

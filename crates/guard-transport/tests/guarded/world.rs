@@ -1,4 +1,4 @@
-//! A guard in this process, before the engine of this machine.
+//! A guard in this process, in front of the engine of this machine.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -31,19 +31,19 @@ pub(crate) fn engine(args: &[&str]) -> String {
 pub(crate) struct World {
     pub(crate) scope: String,
     pub(crate) proxy: Arc<Proxy>,
-    /// What the engine hears.
+    /// Records the requests that reach the engine.
     pub(crate) front: Front,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) volume: String,
     network: Option<String>,
-    /// Stands for the job's own containers on its networks.
+    /// The sandbox of the job.
     pub(crate) sandbox: Option<String>,
     stop: CancellationToken,
     serving: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl World {
-    /// A guard of a job with a workspace, and with a network of its own if `networked`.
+    /// Starts the guard of a job with a workspace, and with a network of its own if `networked`.
     pub(crate) async fn new(networked: bool) -> Self {
         let scope = format!("t{}", hex::encode(rand::random::<[u8; 5]>()));
         let dir = tempfile::tempdir().unwrap();
@@ -87,7 +87,7 @@ impl World {
         self.dir.path().join("docker.sock")
     }
 
-    /// A client's program with the guard's socket as its Docker.
+    /// Returns the command of a client that uses the guard's socket.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
@@ -103,7 +103,7 @@ impl World {
         self.command("docker").args(args).output().unwrap()
     }
 
-    /// `docker ARGS` that succeeds; its standard output.
+    /// Runs `docker ARGS`, which has to succeed. Returns its standard output.
     #[track_caller]
     pub(crate) fn ok(&self, args: &[&str]) -> String {
         let output = self.docker(args);
@@ -111,7 +111,7 @@ impl World {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// `docker ARGS` that the guard refuses by this rule. The command line may go on from there, with a pull of what is not there.
+    /// Runs `docker ARGS`, which the guard has to refuse by this rule. The command may still continue, with a pull of a missing image.
     #[track_caller]
     pub(crate) fn refused(&self, args: &[&str], rule: &str) {
         let before = self.audit().len();
@@ -138,14 +138,14 @@ impl World {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The entries of the audit log, which holds.
+    /// Returns the entries of the audit log, which has to be intact.
     pub(crate) fn audit(&self) -> Vec<serde_json::Value> {
         let log = std::fs::read_to_string(self.dir.path().join("audit.jsonl")).unwrap();
         audit::verify(&log).unwrap();
         log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["entry"].clone()).collect()
     }
 
-    /// What the engine has of this client.
+    /// Returns the objects of this client on the engine.
     pub(crate) fn objects(&self) -> Vec<String> {
         let label = format!("label=longshore.guard.scope={}", self.scope);
         let mut all = Vec::new();
@@ -154,12 +154,12 @@ impl World {
         }
         let reference = format!("longshore-guard/{}", self.scope);
         all.extend(engine(&["images", "-q", &reference]).lines().map(str::to_owned));
-        // Layers of builds have no name.
+        // Layers of builds have no names.
         all.extend(engine(&["images", "-q", "--filter", &label]).lines().map(str::to_owned));
         all
     }
 
-    /// Ends the guard; nothing of the client's is left.
+    /// Stops the guard, and checks that nothing of the client is left.
     pub(crate) async fn end(mut self) {
         self.stop.cancel();
         self.serving.take().unwrap().await.unwrap();
@@ -173,7 +173,7 @@ impl Drop for World {
         let host = format!("unix://{}", engine_socket().display());
         let label = format!("label=longshore.guard.scope={}", self.scope);
         let run = |args: &[&str]| Command::new("docker").env("DOCKER_HOST", &host).args(args).output();
-        // Also after a test that failed half way.
+        // Cleans up after a test that failed.
         if let Ok(listed) = run(&["ps", "-aq", "--filter", &label]) {
             for id in String::from_utf8_lossy(&listed.stdout).lines() {
                 let _ = run(&["rm", "-f", "-v", id]);

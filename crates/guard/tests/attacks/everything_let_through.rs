@@ -1,4 +1,4 @@
-//! Whatever is let through, decoded as the engine decodes it, asks for nothing that is forbidden.
+//! No request that is let through, decoded as the engine decodes it, asks for anything forbidden.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::world::*;
 
-/// JSON as Go decodes it into a struct: keys in any case, the two letters that fold, and repeated objects merged.
+/// Decodes JSON as Go does into a struct: with keys in any case, the two letters that fold to ASCII, and repeated objects merged.
 fn as_docker(value: &Value) -> Value {
     match value {
         Value::Object(entries) => {
@@ -36,7 +36,7 @@ fn as_docker(value: &Value) -> Value {
     }
 }
 
-/// Fields of a `HostConfig` that only ever may be nothing.
+/// Fields of a `HostConfig` that may only have their zero values.
 const FORBIDDEN: [&str; 26] = [
     "privileged",
     "binds",
@@ -113,7 +113,7 @@ fn check(body: &Value) {
     assert_eq!(body["labels"]["longshore.guard.scope"], "job1");
 }
 
-/// Keys that mean something to the engine, in several spellings, with values that mean something for them.
+/// Generates keys that mean something to the engine, in several spellings, with matching values.
 fn pairs() -> impl Strategy<Value = (String, String)> {
     let key = prop::sample::select(vec![
         "Image",
@@ -234,7 +234,7 @@ proptest! {
     }
 }
 
-/// The property above would hold if nothing were let through.
+/// The property above would also hold if nothing were let through.
 #[test]
 fn much_of_what_is_legitimate_is_let_through() {
     use proptest::strategy::ValueTree as _;
