@@ -16,7 +16,7 @@ use crate::refusal::{Judged, Refusal, refuse};
 use crate::route::Request;
 use crate::table::{Container, Image, Table, full_id};
 use crate::target::{NEWEST_API, OLDEST_ENGINE};
-use crate::{answer, dockerfile, job, server};
+use crate::{answer, dockerfile, job, server, server_own};
 
 /// The engine behind the guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub struct Host {
 impl Host {
     /// Returns the name of the image that holds the guard's own program.
     pub(crate) fn image(&self) -> String {
-        format!("{}:{}", server::AGENT, self.program)
+        format!("{}:{}", server_own::AGENT, self.program)
     }
 
     pub(crate) fn socket(&self) -> Judged<&str> {
@@ -141,7 +141,7 @@ impl Guard {
         let is_own = container["Config"]["Labels"][INSTANCE].as_str().is_some_and(|instance| policy.is_own(instance));
         if let Some(id) = container["Id"].as_str().and_then(full_id)
             && is_own
-            && server::is_ours(name)
+            && server_own::is_ours(name)
         {
             self.table.add_container(id, Container { name: name.to_owned(), ..Container::default() });
         }

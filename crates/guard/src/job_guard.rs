@@ -14,7 +14,7 @@ use crate::host_config::{HostConfig, LogDriver, NetworkMode};
 use crate::mounts::Source;
 use crate::policy::{JobPolicy, Policy, ServerPolicy};
 use crate::refusal::{Judged, refuse};
-use crate::server::{is_mountable, own_labels};
+use crate::server_own::{is_mountable, own_labels};
 
 /// The path of our program in its image.
 pub const PROGRAM: &str = "/.longshore/longshore";

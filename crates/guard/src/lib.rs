@@ -40,6 +40,8 @@ mod refusal;
 mod registry_auth;
 mod route;
 mod server;
+mod server_create;
+mod server_own;
 mod table;
 mod target;
 

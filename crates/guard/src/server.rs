@@ -9,34 +9,20 @@ use std::collections::BTreeMap;
 use crate::bodies::{NetworkCreate, VolumeContent, VolumeCreate};
 use crate::call::{Call, ContainerAction};
 use crate::check::{Check, INSTANCE};
-use crate::container::ContainerCreate;
 use crate::decision::{Decision, Effect, EngineCall, Forward, LineShape, Local, Reply, Shape};
 use crate::filters::Filters;
 use crate::guard::{Guard, container_call};
-use crate::host_config::{LogDriver, NetworkMode, Sharing};
 use crate::image_ref::{ImageName, ImageRef};
 use crate::job::{answer, forward};
-use crate::job_guard::{self, PROGRAM};
-use crate::mounts::{Mount, Source};
+use crate::job_guard;
 use crate::policy::{ServerPolicy, is_reserved};
-use crate::refusal::{Judged, Refusal, refuse};
+use crate::refusal::{Judged, refuse};
+use crate::server_create::{self, Created};
+use crate::server_own::{AGENT, is_agents, is_mountable, is_ours, own_labels, own_network, own_volume};
 use crate::table::Container;
 
-/// The repository of the agent's images, and the prefix of its volumes' names.
-pub(crate) const AGENT: &str = "longshore-agent";
 /// The repository of the images that jobs have made.
 const MADE_IN_JOBS: &str = "longshore-guard/";
-/// The capabilities that root may have in a job's container.
-const CAPABILITIES: [&str; 9] =
-    ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"];
-/// A further capability of a sandbox: it denies its jobs some addresses.
-const FENCING: &str = "NET_ADMIN";
-const SYSCTL: &str = "net.ipv6.conf.lo.disable_ipv6";
-/// The folder of secrets, where a tmpfs is mounted.
-const SECRETS: &str = "/longshore/secrets";
-/// The mount point of the agent's volume.
-const AGENT_FOLDER: &str = "/.longshore";
-
 /// Returns the instance that a request names, if any.
 pub(crate) fn instance_of(call: &Call) -> Option<&str> {
     let labels = match call {
@@ -62,7 +48,7 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
             if !platform.is_empty() {
                 return refuse!(Server, "the server may not choose a platform");
             }
-            let Asked { body, volumes, checks } = judge_create(guard, policy, name, body)?;
+            let Created { body, volumes, checks } = server_create::judge(guard, policy, name, body)?;
             let entry =
                 Container { name: name.clone(), image: body.image.clone(), mounts: true, ..Container::default() };
             let call = EngineCall::new("POST", "/containers/create").query("name", name).json(body.write()?);
@@ -76,38 +62,7 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
             let call = EngineCall::new("GET", "/containers/json").flag("all", *all).query("filters", labels(filters)?);
             forward(call, Reply::Json(Shape::ServersOwn), Effect::None)
         }
-        Call::Container { container, action } => {
-            let (id, _) = table.container(container)?;
-            let call = container_call(id, action);
-            match action {
-                ContainerAction::Inspect { size: false } => forward(call, Reply::Json(Shape::Same), Effect::None),
-                ContainerAction::Start { .. } | ContainerAction::Kill { .. } => {
-                    forward(call, Reply::Status, Effect::None)
-                }
-                ContainerAction::Wait { .. } => forward(call, Reply::Stream, Effect::None),
-                ContainerAction::Attach(_) => forward(call, Reply::Hijack, Effect::None),
-                ContainerAction::ArchiveGet { .. } => forward(call, Reply::Files, Effect::None),
-                ContainerAction::Remove { .. } => {
-                    forward(call, Reply::Status, Effect::ContainerRemoved { id: id.to_owned() })
-                }
-                ContainerAction::Inspect { .. }
-                | ContainerAction::Top { .. }
-                | ContainerAction::Logs(_)
-                | ContainerAction::Stats { .. }
-                | ContainerAction::Changes
-                | ContainerAction::Resize(_)
-                | ContainerAction::Stop { .. }
-                | ContainerAction::Restart { .. }
-                | ContainerAction::Pause
-                | ContainerAction::Unpause
-                | ContainerAction::Rename { .. }
-                | ContainerAction::Update(_)
-                | ContainerAction::ArchiveInfo { .. }
-                | ContainerAction::ArchivePut { .. }
-                | ContainerAction::Export
-                | ContainerAction::Exec(_) => refuse!(Server, "the server may not do this with a container"),
-            }
-        }
+        Call::Container { container, action } => judge_container(guard, container, action),
         Call::ImageList { filters, .. } => {
             let call = EngineCall::new("GET", "/images/json").query("filters", images_listed(filters)?);
             forward(call, Reply::Json(Shape::Unlabelled), Effect::None)
@@ -235,121 +190,37 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
     }
 }
 
+fn judge_container(guard: &Guard, reference: &str, action: &ContainerAction) -> Judged<Decision> {
+    let (id, _) = guard.table.container(reference)?;
+    let call = container_call(id, action);
+    match action {
+        ContainerAction::Inspect { size: false } => forward(call, Reply::Json(Shape::Same), Effect::None),
+        ContainerAction::Start { .. } | ContainerAction::Kill { .. } => forward(call, Reply::Status, Effect::None),
+        ContainerAction::Wait { .. } => forward(call, Reply::Stream, Effect::None),
+        ContainerAction::Attach(_) => forward(call, Reply::Hijack, Effect::None),
+        ContainerAction::ArchiveGet { .. } => forward(call, Reply::Files, Effect::None),
+        ContainerAction::Remove { .. } => forward(call, Reply::Status, Effect::ContainerRemoved { id: id.to_owned() }),
+        ContainerAction::Inspect { .. }
+        | ContainerAction::Top { .. }
+        | ContainerAction::Logs(_)
+        | ContainerAction::Stats { .. }
+        | ContainerAction::Changes
+        | ContainerAction::Resize(_)
+        | ContainerAction::Stop { .. }
+        | ContainerAction::Restart { .. }
+        | ContainerAction::Pause
+        | ContainerAction::Unpause
+        | ContainerAction::Rename { .. }
+        | ContainerAction::Update(_)
+        | ContainerAction::ArchiveInfo { .. }
+        | ContainerAction::ArchivePut { .. }
+        | ContainerAction::Export
+        | ContainerAction::Exec(_) => refuse!(Server, "the server may not do this with a container"),
+    }
+}
+
 fn forward_if(checks: Vec<Check>, call: EngineCall, reply: Reply, effect: Effect) -> Judged<Decision> {
     Ok(Decision::Forward(Box::new(Forward { call, reply, effect, checks, build: None })))
-}
-
-/// Returns the check that a volume belongs to the server: another server on this engine may have volumes with such names. The
-/// agent's volumes are shared by all.
-fn own_volume(guard: &Guard, policy: &ServerPolicy, name: &str) -> Vec<Check> {
-    if is_agents(name) || guard.table.volumes.contains(name) {
-        return Vec::new();
-    }
-    vec![Check::Volume { name: name.to_owned(), instances: policy.instances(), place: None }]
-}
-
-fn own_network(policy: &ServerPolicy, reference: &str) -> Check {
-    Check::Network { reference: reference.to_owned(), instances: policy.instances() }
-}
-
-/// A container as the engine is to create it.
-struct Asked {
-    body: ContainerCreate,
-    volumes: Vec<String>,
-    checks: Vec<Check>,
-}
-
-/// Judges a container: of a job, a sandbox, a job's guard, or one that runs our own program once.
-fn judge_create(guard: &Guard, policy: &ServerPolicy, name: &str, asked: &ContainerCreate) -> Judged<Asked> {
-    if !is_ours(name) || is_made_in_job(name) {
-        return refuse!(Server, "{name:?} is not a name for a container of the server");
-    }
-    own_labels(policy, &asked.labels)?;
-    let mut body = asked.clone();
-    body.image = ImageName::parse(&asked.image)?.to_string();
-    let host = &mut body.host;
-    host.log = LogDriver::None;
-    let mut checks = Vec::new();
-    host.network = match &host.network {
-        NetworkMode::None => NetworkMode::None,
-        NetworkMode::Container(id) => NetworkMode::Container(guard.table.container(id)?.0.to_owned()),
-        NetworkMode::Named(network) if is_ours(network) => {
-            checks.push(own_network(policy, network));
-            NetworkMode::Named(network.clone())
-        }
-        NetworkMode::Named(_) | NetworkMode::Default => {
-            return refuse!(Server, "a container of the server joins the server's network, a sandbox's, or none");
-        }
-    };
-    let runs_ours = body.image == guard.host.image();
-    let command = body.entrypoint.iter().flatten().map(String::as_str).collect::<Vec<_>>();
-    let is_sandbox = runs_ours && host.mounts.is_empty() && command.starts_with(&[PROGRAM, "sandbox"]);
-    let is_guard = name.ends_with("-guard");
-    let may_have = |name: &String| {
-        CAPABILITIES.contains(&name.as_str()) || (is_sandbox && name == FENCING) || policy.capabilities.contains(name)
-    };
-    let is_refused = !body.networks.is_empty()
-        || !host.links.is_empty()
-        || !host.volumes_from.is_empty()
-        || !host.published.is_empty()
-        || host.publish_all
-        || !host.extra_hosts.is_empty()
-        || host.ipc != Sharing::Own
-        || host.pid != Sharing::Own
-        || !host.cap_add.iter().all(may_have)
-        || host.sysctls.iter().any(|(name, value)| name != SYSCTL || value != "0")
-        || host.tmpfs.keys().any(|path| path != SECRETS)
-        || (host.restarts > 0 && !is_guard);
-    if is_refused {
-        return refuse!(Server, "the server may not create a container with these settings");
-    }
-    if !host.no_new_privileges || !host.cap_drop.iter().any(|name| name == "ALL") {
-        return refuse!(Server, "a container of the server has to drop all capabilities and to set no-new-privileges");
-    }
-    if is_guard {
-        checks.extend(job_guard::judge(guard, policy, &mut body)?);
-        return Ok(Asked { body, volumes: Vec::new(), checks });
-    }
-    // The container that fills the agent's volume: the engine copies the program from the image that the guard has imported.
-    let fills = runs_ours && command == [PROGRAM, "--version"] && host.network == NetworkMode::None;
-    let mut volumes = Vec::new();
-    for mount in &mut host.mounts {
-        if let Some(name) = judge_mount(guard, policy, mount, fills)? {
-            checks.extend(own_volume(guard, policy, &name));
-            volumes.push(name);
-        }
-    }
-    Ok(Asked { body, volumes, checks })
-}
-
-/// Judges a mount, and returns the name of its volume.
-fn judge_mount(guard: &Guard, policy: &ServerPolicy, mount: &mut Mount, fills: bool) -> Judged<Option<String>> {
-    let name = match &mount.source {
-        Source::Volume { name, subpath } if is_mountable(name) && subpath.is_empty() => name.clone(),
-        Source::Path(_) if mount.target == job_guard::ENGINE_SOCKET => {
-            if !policy.raw {
-                return refuse!(
-                    Server,
-                    "`docker: raw` needs the engine's own socket, which this guard does not hand out: to allow it, start the guard with LONGSHORE_GUARD_RAW=true"
-                );
-            }
-            mount.source = Source::Socket(guard.host.socket()?.to_owned());
-            return Ok(None);
-        }
-        Source::Volume { .. } | Source::Anonymous | Source::Path(_) | Source::Socket(_) | Source::Tmpfs { .. } => {
-            return refuse!(Server, "a container of the server may mount only the server's volumes");
-        }
-    };
-    if !mount.labels.is_empty() {
-        own_labels(policy, &mount.labels)?;
-    }
-    // These volumes hold our program or a guard's socket, which others rely on: nobody writes there.
-    let is_shared = is_agents(&name) || name.starts_with(job_guard::VOLUMES);
-    let fills = fills && mount.target == AGENT_FOLDER && name == format!("{AGENT}-{}", guard.host.program);
-    if is_shared && !fills && !(mount.read_only && mount.no_copy) {
-        return refuse!(Server, "{name} has to be mounted read-only");
-    }
-    Ok(Some(name))
 }
 
 fn judge_network(policy: &ServerPolicy, network: &NetworkCreate) -> Judged<()> {
@@ -421,41 +292,8 @@ fn is_hash(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether a name could be one of a server's objects. No job can choose such a name.
-pub(crate) fn is_ours(name: &str) -> bool {
-    name.starts_with("longshore-") && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
-}
-
-/// Whether a job's guard gives such names to what the job makes.
-fn is_made_in_job(name: &str) -> bool {
-    name.starts_with("longshore-guard-")
-}
-
-/// Whether a container of the server may mount a volume with such a name.
-pub(crate) fn is_mountable(name: &str) -> bool {
-    is_ours(name) && !is_made_in_job(name)
-}
-
-fn is_agents(name: &str) -> bool {
-    name.starts_with("longshore-agent-")
-}
-
 fn isolated() -> BTreeMap<String, String> {
     BTreeMap::from([("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned())])
-}
-
-pub(crate) fn own_labels(policy: &ServerPolicy, labels: &BTreeMap<String, String>) -> Judged<()> {
-    match (labels.get(INSTANCE), &policy.instance) {
-        (Some(instance), _) if policy.is_own(instance) => Ok(()),
-        (Some(asked), Some(own)) => refuse!(
-            Server,
-            "this guard serves the instance {own}, not {asked}: if the server's data folder is another one now, restart the guard"
-        ),
-        (Some(_) | None, _) => Err(Refusal::new(
-            crate::Rule::Server,
-            format!("everything that the server creates has to carry the label {INSTANCE} with its instance"),
-        )),
-    }
 }
 
 /// Checks that a list is filtered by our labels.

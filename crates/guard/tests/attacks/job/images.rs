@@ -1,0 +1,126 @@
+//! Images: pulls, tags, pushes and builds.
+
+use longshore_guard::{Decision, Local, Rule};
+
+use crate::world::*;
+
+#[test]
+fn images_of_others_are_neither_taken_nor_replaced() {
+    let guard = job(JOB, 41);
+    // A tag is the job's own, whatever it is called: the engine's image of that name stays.
+    let tagged = ask(&guard, "POST", "/images/busybox/tag?repo=alpine&tag=latest", "").unwrap();
+    assert!(
+        tagged.call.path.starts_with(&format!("/images/sha256:{IMAGE}/tag?repo=longshore-guard%2Fjob1&tag=")),
+        "{}",
+        tagged.call.path
+    );
+    for (rule, method, target) in [
+        (Rule::Registry, "POST", "/images/create?fromImage=127.0.0.1:5000%2Ffoo"),
+        (Rule::Registry, "POST", "/images/create?fromImage=169.254.169.254%2Ffoo"),
+        (Rule::Registry, "POST", "/images/create?fromSrc=http%3A%2F%2F127.0.0.1%3A1%2F"),
+        (Rule::Image, "POST", "/images/create?fromSrc=-"),
+        (Rule::Image, "POST", "/images/create?fromSrc=-&repo=alpine"),
+        (Rule::Image, "POST", "/images/create?fromImage=alpine&changes=ENV+x"),
+        (Rule::Registry, "POST", "/images/busybox/push?tag=latest"),
+        (Rule::Registry, "POST", "/images/evil.example.com/busybox/push?tag=latest"),
+        (Rule::Foreign, "POST", "/images/ghcr.io/us/not-ours/push?tag=latest"),
+    ] {
+        refused(&guard, rule, method, target, "");
+    }
+    for server in ["http://127.0.0.1:5000", "evil.example.com", "https://169.254.169.254/v2/"] {
+        refused(
+            &guard,
+            Rule::Registry,
+            "POST",
+            "/auth",
+            &format!(r#"{{"username":"a","password":"b","serveraddress":"{server}"}}"#),
+        );
+    }
+    let login = decide(
+        &guard,
+        "POST",
+        "/auth",
+        r#"{"username":"a","password":"b","serveraddress":"https://index.docker.io/v1/"}"#,
+    );
+    assert!(
+        matches!(login, Ok(Decision::Answer(Local::Json { status: 200, .. }))),
+        "the registry is not asked from the host"
+    );
+    let pulled = ask(&guard, "POST", "/images/create?fromImage=ghcr.io%2Fa%2Fb&tag=1", "").unwrap();
+    assert_eq!(pulled.call.path, "/images/create?fromImage=ghcr.io%2Fa%2Fb&tag=1");
+    // An image that is everybody's loses only the job's name for it.
+    let removed = decide(&guard, "DELETE", "/images/busybox", "").unwrap();
+    assert!(matches!(removed, Decision::Answer(Local::Json { status: 200, .. })), "{removed:?}");
+}
+
+#[test]
+fn no_push_gives_the_engine_an_image_by_a_name_of_ours_or_of_dockers_own_library() {
+    let mut guard = job(&JOB.replace("ghcr.io/us/*", "docker.io/*"), 41);
+    for repository in ["longshore-agent", "longshore", "alpine", "me%2Ftool"] {
+        let target = format!("/images/busybox/tag?repo={repository}&tag=0123456789ab");
+        let tagged = ask(&guard, "POST", &target, "").unwrap();
+        guard.settle(&tagged.effect, true, None);
+    }
+    for name in ["longshore-agent", "docker.io/library/longshore-agent", "longshore", "alpine"] {
+        refused(&guard, Rule::Registry, "POST", &format!("/images/{name}/push?tag=0123456789ab"), "");
+    }
+    assert!(ask(&guard, "POST", "/images/me/tool/push?tag=0123456789ab", "").is_ok());
+}
+
+#[test]
+fn builds_reach_neither_the_host_nor_what_others_built() {
+    let guard = job(JOB, 41);
+    for query in [
+        "remote=http%3A%2F%2F127.0.0.1%2F",
+        "version=2",
+        "outputs=%5B%7B%22Type%22%3A%22local%22%7D%5D",
+        "session=x",
+        "securityopt=%5B%22seccomp%3Dunconfined%22%5D",
+        "cgroupparent=%2F",
+        "extrahosts=a%3A127.0.0.1",
+        "cpusetcpus=0",
+        "squash=1",
+        "dockerfile=..%2F..%2Fx",
+        "dockerfile=%2Fetc%2Fpasswd",
+        "target=a%0Ab",
+        "isolation=hyperv",
+    ] {
+        refused(&guard, Rule::Build, "POST", &format!("/build?{query}"), "");
+    }
+    for (rule, query) in [
+        (Rule::Foreign, "networkmode=host"),
+        (Rule::Foreign, "networkmode=victim-net"),
+        (Rule::Foreign, &format!("networkmode=container:{VICTIM}")[..]),
+        (Rule::Label, "labels=%7B%22longshore.guard.scope%22%3A%22job2%22%7D"),
+        (Rule::Image, "t=a%20b"),
+        (Rule::Body, "buildargs=%7B%22a%22%3A1%7D"),
+        (Rule::Syntax, "dockerfile=a&dockerfile=b"),
+        (Rule::Syntax, "pulll=1"),
+    ] {
+        refused(&guard, rule, "POST", &format!("/build?{query}"), "");
+    }
+    let off = job(&JOB.replace("\"build\":true", "\"build\":false"), 41);
+    refused(&off, Rule::Build, "POST", "/build", "");
+    // What the command line and docker-py send.
+    let built = ask(&guard, "POST", "/v1.41/build?dockerfile=Dockerfile&t=alpine%3Alatest&t=x&version=1&rm=1&cachefrom=%5B%22victim%22%5D&buildargs=%7B%22A%22%3A%22b%22%2C%22C%22%3Anull%7D&q=False&nocache=False&pull=False&forcerm=True&ulimits=null", "").unwrap();
+    let path = &built.call.path;
+    assert!(path.starts_with(&format!("/build?dockerfile=.longshore-{NONCE}&t=longshore-guard%2Fjob1%3A")), "{path}");
+    for part in [
+        "&nocache=1",
+        "&forcerm=1",
+        &format!("&networkmode={NET}"),
+        "&cpuquota=400000",
+        "&buildargs=%7B%22A%22%3A%22b%22%7D",
+        "&version=1",
+    ] {
+        assert!(path.contains(part), "{part}: {path}");
+    }
+    assert!(!path.contains("cachefrom") && !path.contains("alpine"), "{path}");
+    let context = built.build.unwrap();
+    assert!(guard.dockerfile(&context.build, "FROM secret:1").is_err());
+    assert_eq!(
+        guard.dockerfile(&context.build, "FROM busybox").unwrap(),
+        format!("FROM sha256:{IMAGE}\nLABEL longshore.guard.scope=job1\n"),
+        "what is left of a build is found"
+    );
+}

@@ -1,0 +1,123 @@
+//! Mounts and volumes: the workspace and the job's own volumes, and nothing of the host.
+
+use longshore_guard::Rule;
+use serde_json::json;
+
+use crate::world::*;
+
+#[test]
+fn nothing_of_the_host_is_mounted_and_the_workspace_is() {
+    let guard = job(JOB, 41);
+    for (rule, host) in [
+        (Rule::HostPath, r#"{"Binds":["/:/h"]}"#),
+        (Rule::HostPath, r#"{"Binds":["/etc/../:/h"]}"#),
+        (Rule::HostPath, r#"{"Binds":["/var/run/docker.sock:/var/run/docker.sock"]}"#),
+        (Rule::HostPath, r#"{"Binds":["/longshore/workspace/../x:/h"]}"#),
+        (Rule::HostPath, r#"{"Binds":["/longshore/workspacex:/h"]}"#),
+        (Rule::HostPath, r#"{"Mounts":[{"Type":"bind","Source":"/","Target":"/h"}]}"#),
+        (Rule::HostPath, r#"{"Mounts":[{"Type":"bind","Source":"relative","Target":"/h"}]}"#),
+        (Rule::Mount, r#"{"Mounts":[{"Type":"npipe","Source":"/","Target":"/h"}]}"#),
+        (Rule::Mount, r#"{"Mounts":[{"Type":"image","Source":"busybox","Target":"/h"}]}"#),
+        (Rule::Mount, r#"{"Mounts":[{"Type":"cluster","Source":"x","Target":"/h"}]}"#),
+        (Rule::Mount, r#"{"Mounts":[{"Type":"BIND","Source":"/","Target":"/h"}]}"#),
+        (
+            Rule::Volume,
+            r#"{"Mounts":[{"Type":"volume","Target":"/v","VolumeOptions":{"DriverConfig":{"Name":"local","Options":{"type":"none","o":"bind","device":"/etc"}}}}]}"#,
+        ),
+        (
+            Rule::Volume,
+            r#"{"Mounts":[{"Type":"volume","Source":"x","Target":"/v","VolumeOptions":{"DriverConfig":{"Name":"local","Options":{"type":"overlay","o":"lowerdir=/etc:/usr","device":"overlay"}}}}]}"#,
+        ),
+        (
+            Rule::Volume,
+            r#"{"Mounts":[{"Type":"volume","Source":"x","Target":"/v","VolumeOptions":{"DriverConfig":{"Name":"sshfs"}}}]}"#,
+        ),
+        (
+            Rule::Volume,
+            r#"{"Mounts":[{"Type":"volume","Source":"data","Target":"/v","VolumeOptions":{"Subpath":"../other"}}]}"#,
+        ),
+        (
+            Rule::Volume,
+            r#"{"Mounts":[{"Type":"volume","Source":"data","Target":"/v","VolumeOptions":{"Subpath":"a/../../b"}}]}"#,
+        ),
+        (
+            Rule::Volume,
+            r#"{"Mounts":[{"Type":"volume","Source":"data","Target":"/v","VolumeOptions":{"Subpath":"/etc"}}]}"#,
+        ),
+        (
+            Rule::Mount,
+            r#"{"Mounts":[{"Type":"bind","Source":"/longshore/workspace","Target":"/h","BindOptions":{"Propagation":"rshared"}}]}"#,
+        ),
+        (Rule::Mount, r#"{"Binds":["/longshore/workspace:/h:rshared"]}"#),
+        (Rule::Mount, r#"{"Binds":["data:/proc"]}"#),
+        (Rule::Volume, r#"{"VolumeDriver":"sshfs"}"#),
+        (Rule::Name, r#"{"Binds":["longshore-job-2-1:/x"]}"#),
+        (Rule::Name, r#"{"Mounts":[{"Type":"volume","Source":"longshore-data","Target":"/x"}]}"#),
+        (Rule::Name, r#"{"Binds":["0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef:/x"]}"#),
+        (Rule::Mount, r#"{"Tmpfs":{"/t":"size=1g,suid"}}"#),
+        (Rule::Mount, r#"{"Mounts":[{"Type":"tmpfs","Target":"/t","TmpfsOptions":{"Options":[["suid"]]}}]}"#),
+        (Rule::Foreign, r#"{"VolumesFrom":["longshore"]}"#),
+        (Rule::Foreign, &format!(r#"{{"VolumesFrom":["{VICTIM}"]}}"#)),
+        (Rule::HostPath, r#"{"ContainerIDFile":"/x"}"#),
+        (Rule::Storage, r#"{"StorageOpt":{"size":"1T"}}"#),
+        (Rule::Storage, r#"{"StorageOpt":{"x":"1T"}}"#),
+    ] {
+        host_refused(&guard, rule, host);
+    }
+    let body = host_allowed(
+        &guard,
+        r#"{"Binds":["/longshore/workspace:/src:ro","data:/data"],"VolumesFrom":["web:ro"],"Tmpfs":{"/t":"size=8m"}}"#,
+    );
+    let mounts = &body["HostConfig"]["Mounts"];
+    assert_eq!(
+        mounts[0],
+        json!({"Type":"volume","Source":"longshore-job-1-workspace","Target":"/src","ReadOnly":true,"VolumeOptions":{"NoCopy":true}})
+    );
+    assert_eq!(
+        (&mounts[1]["Source"], &mounts[1]["VolumeOptions"]["Labels"]["longshore.guard.scope"]),
+        (&json!("longshore-guard-job1-data"), &json!("job1"))
+    );
+    assert_eq!(body["HostConfig"]["VolumesFrom"], json!([format!("{OWN}:ro")]));
+    assert_eq!(body["HostConfig"]["Tmpfs"], json!({"/t":"size=8m,nosuid,nodev"}));
+    assert!(body["HostConfig"].get("Binds").is_none());
+    // A folder of the workspace, where the engine can, and a reason where it cannot.
+    host_refused(&guard, Rule::HostPath, r#"{"Binds":["/longshore/workspace/sub:/src"]}"#);
+    let newer = job(JOB, 45);
+    let body =
+        host_allowed(&newer, r#"{"Mounts":[{"Type":"bind","Source":"/longshore/workspace/sub/","Target":"/src"}]}"#);
+    assert_eq!(body["HostConfig"]["Mounts"][0]["VolumeOptions"]["Subpath"], "sub");
+}
+
+#[test]
+fn volumes_have_no_options_that_mount_what_is_no_volume() {
+    let guard = job(JOB, 41);
+    for (rule, body) in [
+        (Rule::Volume, r#"{"Name":"v","DriverOpts":{"type":"none","o":"bind","device":"/etc"}}"#),
+        (Rule::Volume, r#"{"Name":"v","DriverOpts":{"type":"none","o":"rbind","device":"/"}}"#),
+        (
+            Rule::Volume,
+            r#"{"Name":"v","Driver":"local","DriverOpts":{"type":"overlay","o":"lowerdir=/etc:/usr","device":"overlay"}}"#,
+        ),
+        (Rule::Volume, r#"{"Name":"v","DriverOpts":{"type":"sysfs","device":"sysfs"}}"#),
+        (Rule::Volume, r#"{"Name":"v","DriverOpts":{"type":"nfs","o":"addr=127.0.0.1","device":":/"}}"#),
+        (Rule::Volume, r#"{"Name":"v","Driver":"sshfs"}"#),
+        (Rule::Body, r#"{"Name":"v","driveropts":{"type":"none"}}"#),
+        (Rule::Name, r#"{"Name":"longshore-job-2"}"#),
+        (Rule::Name, r#"{"Name":"../../x"}"#),
+        (Rule::Label, r#"{"Name":"v","Labels":{"longshore.guard.scope":"job2"}}"#),
+        (Rule::Label, r#"{"Name":"v","Labels":{"Longshore.Instance":"x"}}"#),
+    ] {
+        refused(&guard, rule, "POST", "/volumes/create", body);
+    }
+    for (method, target) in
+        [("GET", "/volumes/victim"), ("DELETE", "/volumes/longshore-job-2"), ("DELETE", "/volumes/victim?force=1")]
+    {
+        refused(&guard, Rule::Foreign, method, target, "");
+    }
+    let made =
+        ask(&guard, "POST", "/volumes/create", r#"{"Name":"v","Driver":"local","DriverOpts":{},"Labels":{"a":"b"}}"#)
+            .unwrap();
+    assert_eq!(json(&made.call)["Name"], "longshore-guard-job1-v");
+    let removed = ask(&guard, "DELETE", "/volumes/data", "").unwrap();
+    assert_eq!(removed.call.path, "/volumes/longshore-guard-job1-data");
+}
