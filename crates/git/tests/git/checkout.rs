@@ -1,4 +1,4 @@
-//! Checkouts and working trees, unpacked and compared with git's own.
+//! Checkouts, unpacked and compared with git's own.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::support::{GitHost, Options, Repository, git};
 use longshore_forge::{CloneUrl, CommitId, RefName};
-use longshore_git::{Checkout, Checkouts, Git, Mirror, TarSource, Wanted, Worktree};
+use longshore_git::{Checkout, Checkouts, Git, Mirror, TarSource, Wanted};
 use tokio::io::AsyncReadExt as _;
 
 /// Unpacks with the system's tar, as another user.
@@ -25,7 +25,7 @@ pub(crate) async fn unpack(tar: &TarSource, into: &Path) {
 }
 
 /// Lists every file, link and folder except `.git`: kind, whether it is executable, content.
-fn tree(root: &Path) -> BTreeMap<PathBuf, (char, bool, Vec<u8>)> {
+pub(crate) fn tree(root: &Path) -> BTreeMap<PathBuf, (char, bool, Vec<u8>)> {
     let mut tree = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -48,16 +48,16 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, (char, bool, Vec<u8>)> {
     tree
 }
 
-struct World {
-    folder: tempfile::TempDir,
-    repository: Repository,
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) repository: Repository,
     _host: GitHost,
     mirror: Mirror,
     checkouts: Checkouts,
     url: CloneUrl,
 }
 
-async fn world(fill: impl FnOnce(&Repository)) -> World {
+pub(crate) async fn world(fill: impl FnOnce(&Repository)) -> World {
     let folder = tempfile::tempdir().unwrap();
     let repository = Repository::new(folder.path(), "host/app");
     repository.write("a", "a\n").commit("first");
@@ -85,7 +85,7 @@ fn plain<'a>(commit: &'a CommitId, origin: &'a CloneUrl) -> Checkout<'a> {
 }
 
 impl World {
-    async fn tar(&self, commit: &str, git_ref: Option<&str>) -> TarSource {
+    pub(crate) async fn tar(&self, commit: &str, git_ref: Option<&str>) -> TarSource {
         let commit: CommitId = commit.parse().unwrap();
         let git_ref: Option<RefName> = git_ref.map(|name| name.parse().unwrap());
         let checkout = Checkout { git_ref: git_ref.as_ref(), ..plain(&commit, &self.url) };
@@ -102,7 +102,7 @@ impl World {
     }
 
     /// Unpacks the newest commit with its submodules, or returns the error.
-    async fn with_submodules(&self, by_stranger: bool) -> Result<PathBuf, String> {
+    pub(crate) async fn with_submodules(&self, by_stranger: bool) -> Result<PathBuf, String> {
         let commit = self.head().parse().unwrap();
         self.mirror.fetch(&self.url, &Wanted::Commit(self.head().parse().unwrap())).await.unwrap();
         let checkout = Checkout { submodules: true, by_stranger, ..plain(&commit, &self.url) };
@@ -112,11 +112,11 @@ impl World {
         Ok(place)
     }
 
-    fn head(&self) -> String {
+    pub(crate) fn head(&self) -> String {
         self.repository.git(&["rev-parse", "HEAD"])
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 }
@@ -284,149 +284,6 @@ async fn a_new_tag_on_a_commit_is_in_its_next_checkout() {
 }
 
 #[tokio::test]
-async fn a_working_tree_is_taken_as_it_is_now() {
-    let folder = tempfile::tempdir().unwrap();
-    let repository = Repository::new(folder.path(), "work");
-    repository.write("kept", "1").write("changed", "1").write("gone", "1").write(".gitignore", "ignored\n");
-    let head = repository.commit("first");
-    repository.git(&["remote", "add", "origin", "https://me:s3cr3t@forge.example/me/app.git"]);
-    repository.write("changed", "2").write("new file", "3").write("ignored", "4").write("sub/new", "5");
-    std::fs::remove_file(repository.0.join("gone")).unwrap();
-    symlink("/etc/passwd", repository.0.join("link")).unwrap();
-    let nested = Repository::new(&repository.0, "nested");
-    nested.write("inner", "6").write(".gitignore", "secret\n").write("secret", "7");
-    let worktree = Worktree::open(&Git::default(), &repository.0).await.unwrap();
-    let facts = worktree.facts();
-    assert_eq!((facts.git_ref.as_str(), facts.commit.as_str()), ("refs/heads/main", head.as_str()));
-    assert_eq!((facts.facts.message.as_str(), facts.facts.author.as_str()), ("first", "Eve"));
-    assert_eq!(facts.origin.as_deref(), Some("https://forge.example/me/app.git"));
-    let (tars, notes) = worktree.tars(&[1].into(), None).await.unwrap();
-    let tar = &tars[&1];
-    assert!(notes.len() == 1 && notes[0].contains("`nested`"), "{notes:?}");
-    let ours = folder.path().join("ours");
-    unpack(tar, &ours).await;
-    let names: Vec<String> = tree(&ours).keys().map(|path| path.display().to_string()).collect();
-    let expected = [
-        ".gitignore",
-        "changed",
-        "kept",
-        "link",
-        "nested",
-        "nested/.gitignore",
-        "nested/inner",
-        "new file",
-        "sub",
-        "sub/new",
-    ];
-    assert_eq!(names, expected);
-    assert!(ours.join("link").is_symlink());
-    let status = git(&ours, &["status", "--porcelain"]);
-    assert_eq!(status, " M changed\n D gone\n?? link\n?? nested/\n?? \"new file\"\n?? sub/");
-    assert_eq!(git(&ours, &["rev-parse", "HEAD"]), head);
-}
-
-#[tokio::test]
-async fn a_working_tree_has_the_history_of_a_servers_checkout_at_each_depth() {
-    let folder = tempfile::tempdir().unwrap();
-    let upstream = Repository::new(folder.path(), "upstream");
-    upstream.write("file", "1").commit("first");
-    upstream.git(&["tag", "v1"]);
-    upstream.write("file", "2").commit("second");
-    upstream.git(&["branch", "other"]);
-    git(folder.path(), &["clone", "-q", "upstream", "work"]);
-    let work = Repository(folder.path().join("work"));
-    work.git(&["branch", "never-pushed"]);
-    let head = work.write("file", "3").commit("third");
-    let take = async |name: &str, depth: u32| {
-        let worktree = Worktree::open(&Git::default(), &folder.path().join(name)).await.unwrap();
-        let (tars, notes) = worktree.tars(&[1, depth].into(), None).await.unwrap();
-        let ours = folder.path().join(format!("ours-{name}-{depth}"));
-        unpack(&tars[&depth], &ours).await;
-        assert_eq!(git(&ours, &["fsck", "--no-dangling"]), "", "{name}, {depth}");
-        assert_eq!(git(&ours, &["status", "--porcelain"]), "", "{name}, {depth}");
-        (ours, notes)
-    };
-    let (whole, notes) = take("work", 0).await;
-    assert!(notes.is_empty(), "{notes:?}");
-    assert_eq!(git(&whole, &["rev-list", "--count", "HEAD"]), "3");
-    assert_eq!(git(&whole, &["describe", "--tags"]), format!("v1-2-g{}", &head[..7]));
-    assert_eq!(git(&whole, &["rev-parse", "origin/main"]), head, "as after a push");
-    let branches = git(&whole, &["for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes"]);
-    assert_eq!(branches, "refs/heads/main\nrefs/remotes/origin/main\nrefs/remotes/origin/other");
-
-    let (two, _) = take("work", 2).await;
-    assert_eq!(git(&two, &["rev-list", "--count", "HEAD"]), "2");
-    assert_eq!(git(&two, &["tag"]), "");
-
-    // A clone that has not all of the history itself.
-    let url = format!("file://{}", folder.path().join("upstream").display());
-    git(folder.path(), &["clone", "-q", "--depth", "1", &url, "thin"]);
-    for depth in [0, 5] {
-        let (thin, notes) = take("thin", depth).await;
-        assert!(notes.len() == 1 && notes[0].contains("shallow clone"), "{notes:?}");
-        assert_eq!(git(&thin, &["rev-list", "--count", "HEAD"]), "1");
-        assert_eq!(git(&thin, &["rev-parse", "--is-shallow-repository"]), "true");
-    }
-}
-
-#[tokio::test]
-async fn the_newest_tag_of_the_commit_is_its_own() {
-    let folder = tempfile::tempdir().unwrap();
-    let repository = Repository::new(folder.path(), "work");
-    repository.write("file", "1").commit("first");
-    repository.git(&["tag", "old"]);
-    let tag = async || Worktree::open(&Git::default(), &repository.0).await.unwrap().tag().await.unwrap();
-    assert_eq!(tag().await.as_deref(), Some("old"));
-    repository.write("file", "2").commit("second");
-    assert_eq!(tag().await, None);
-    repository.git(&["tag", "v1.9"]);
-    repository.git(&["tag", "v1.10"]);
-    assert_eq!(tag().await.as_deref(), Some("v1.10"));
-}
-
-#[tokio::test]
-async fn a_linked_worktree_a_subfolder_and_a_folder_without_git_are_taken_too() {
-    let folder = tempfile::tempdir().unwrap();
-    let repository = Repository::new(folder.path(), "work");
-    repository.write("sub/file", "1").write(".gitignore", "out\n").write("sub/out", "2").commit("first");
-    std::fs::remove_file(repository.0.join("sub/out")).unwrap();
-    repository.git(&["rm", "-q", "--cached", "sub/out"]);
-    let head = repository.commit("without");
-    repository.write("sub/out", "2");
-    repository.git(&["worktree", "add", "-q", "-b", "side", "../linked"]);
-    let take = async |name: &str| {
-        let worktree = Worktree::open(&Git::default(), &folder.path().join(name)).await.unwrap();
-        let (tars, notes) = worktree.tars(&[1].into(), None).await.unwrap();
-        let tar = &tars[&1];
-        let ours = folder.path().join(format!("ours-{}", name.replace('/', "-")));
-        unpack(tar, &ours).await;
-        (worktree.facts(), notes, ours)
-    };
-    let (facts, _, ours) = take("linked").await;
-    assert_eq!((facts.git_ref.as_str(), facts.commit.as_str()), ("refs/heads/side", head.as_str()));
-    assert_eq!(git(&ours, &["status", "--porcelain"]), "");
-    assert_eq!(git(&ours, &["branch", "--show-current"]), "side");
-
-    let (_, notes, ours) = take("work/sub").await;
-    assert!(notes[0].contains("a part of the repository"), "{notes:?}");
-    assert_eq!(tree(&ours).keys().map(|path| path.to_str().unwrap()).collect::<Vec<_>>(), ["file"]);
-
-    crate::support::write(&folder.path().join("plain/.gitignore"), "out\n");
-    crate::support::write(&folder.path().join("plain/out"), "1");
-    crate::support::write(&folder.path().join("plain/.env"), "2");
-    let (facts, _, ours) = take("plain").await;
-    assert_eq!((facts.git_ref.as_str(), facts.commit), ("refs/heads/main", "0".repeat(40)));
-    assert_eq!(tree(&ours).len(), 2);
-
-    std::fs::create_dir(folder.path().join("unborn")).unwrap();
-    git(&folder.path().join("unborn"), &["init", "-q", "-b", "main"]);
-    crate::support::write(&folder.path().join("unborn/new"), "1");
-    let (facts, _, ours) = take("unborn").await;
-    assert_eq!(facts.commit, "0".repeat(40));
-    assert_eq!(git(&ours, &["status", "--porcelain"]), "?? new");
-}
-
-#[tokio::test]
 async fn as_many_commits_go_along_as_were_asked_for_and_git_is_content_with_them() {
     let world = world(|repository| {
         repository.git(&["tag", "-a", "v0", "-m", "zero"]);
@@ -456,59 +313,4 @@ async fn as_many_commits_go_along_as_were_asked_for_and_git_is_content_with_them
     }
     let whole = world.path("depth-0");
     assert_eq!(git(&whole, &["diff", "--name-only", "origin/old..."]), "b\nc\nd");
-}
-
-/// Makes `path` of the repository a submodule from `address` at `commit`.
-fn add_submodule(repository: &Repository, path: &str, address: &str, commit: &str) {
-    let known = std::fs::read_to_string(repository.0.join(".gitmodules")).unwrap_or_default();
-    let text = format!("{known}[submodule \"the \\\"{path}\\\"\"]\n\tpath = {path}\n\turl = {address}\n");
-    repository.write(".gitmodules", text);
-    repository.git(&["add", "--force", ".gitmodules"]);
-    repository.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},{path}")]);
-    repository.git(&["commit", "-q", "-m", "a submodule"]);
-}
-
-#[tokio::test]
-async fn submodules_lie_where_git_expects_them_and_those_in_them_too() {
-    let world = world(|_| {}).await;
-    let inner = Repository::new(world.folder.path(), "host/inner");
-    let innermost = inner.write("deep", "deep\n").commit("inner");
-    let lib = Repository::new(world.folder.path(), "host/lib");
-    lib.write("lib.c", "lib\n").commit("lib");
-    add_submodule(&lib, "in/ner", "../../inner/.git", &innermost);
-    add_submodule(&world.repository, "vendor/lib", "../../lib/.git", &lib.git(&["rev-parse", "HEAD"]));
-    let place = world.with_submodules(false).await.unwrap();
-    assert_eq!(std::fs::read_to_string(place.join("vendor/lib/lib.c")).unwrap(), "lib\n");
-    assert_eq!(std::fs::read_to_string(place.join("vendor/lib/in/ner/deep")).unwrap(), "deep\n");
-    assert_eq!(git(&place, &["status", "--porcelain"]), "");
-    let status = git(&place, &["submodule", "status", "--recursive"]);
-    assert!(status.lines().count() == 2 && !status.contains(['+', '-', 'U']), "{status}");
-    assert!(git(&place, &["config", "--list"]).contains("submodule.the \"vendor/lib\".active=true"));
-    let everything = Command::new("grep").args(["-r", "s3cr3t-w0rd", "."]).current_dir(&place).output().unwrap();
-    assert_eq!(everything.stdout, b"", "credentials stay outside");
-    // Without submodules, it is the empty folder that git creates.
-    let without = world.path("without");
-    unpack(&world.tar(&world.head(), None).await, &without).await;
-    assert!(std::fs::read_dir(without.join("vendor/lib")).unwrap().next().is_none());
-}
-
-#[tokio::test]
-async fn a_submodule_that_is_elsewhere_or_nowhere_is_refused_by_name() {
-    for (address, word) in [
-        ("file:///etc", "`file`"),
-        ("https://elsewhere.invalid/a", "elsewhere.invalid"),
-        ("ext::sh", "`ext`"),
-        ("../../../../a", "leads out"),
-        ("../../nothing/.git", "nothing"),
-    ] {
-        let world = world(|_| {}).await;
-        add_submodule(&world.repository, "lib", address, &"1".repeat(40));
-        let error = world.with_submodules(false).await.unwrap_err();
-        assert!(error.contains(word), "{address}: {error}");
-    }
-    let world = world(|_| {}).await;
-    world.repository.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{},lib", "1".repeat(40))]);
-    world.repository.git(&["commit", "-q", "-m", "one that nobody wrote down"]);
-    let error = world.with_submodules(false).await.unwrap_err();
-    assert!(error.contains("does not say where `lib` comes from"), "{error}");
 }
