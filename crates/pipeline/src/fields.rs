@@ -46,6 +46,21 @@ impl<'n> Fields<'n> {
     pub(super) fn get(&self, key: &str) -> Option<&'n Rc<Node>> {
         self.entry(key).map(|entry| &entry.value)
     }
+
+    /// Reads the value of `key`, or returns `absent` if the mapping does not have the key. `None` if the value is invalid.
+    pub(super) fn read_or<T>(&self, key: &str, absent: T, read: impl FnOnce(&'n Rc<Node>) -> Option<T>) -> Option<T> {
+        self.get(key).map_or(Some(absent), read)
+    }
+
+    /// Reads the value of an optional key. `None` if the value is invalid.
+    #[expect(clippy::option_option, reason = "a key may be absent, invalid or valid")]
+    pub(super) fn read_optional<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(&'n Rc<Node>) -> Option<T>,
+    ) -> Option<Option<T>> {
+        self.read_or(key, None, |node| read(node).map(Some))
+    }
 }
 
 /// Returns the entries of a mapping with any keys.

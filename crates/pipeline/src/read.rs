@@ -7,6 +7,7 @@ mod env;
 mod image;
 mod input;
 mod job;
+mod job_settings;
 mod keep;
 mod matrix;
 mod needs;
@@ -29,7 +30,7 @@ use super::{
     graph,
     input::{self as inputs, Input, InputKind},
     keys, limits,
-    model::{At, Group, Job, Pipeline},
+    model::{At, Group, Job, Pipeline, Triggers},
     scalar::{check_length, duration, filled},
     scope::{Names, Position, Taint},
     source::Place,
@@ -44,56 +45,14 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
     let beginning = Place::new(root.place.start, root.place.start + 1);
 
     let name = name(&top, beginning, findings);
-    let on = match top.get("on") {
-        Some(node) => on::read(node, findings),
-        None => Some(on::default()),
-    };
-    let declared = on.as_ref().map(|on| inputs::types(on.manual.as_deref().unwrap_or_default()));
-    let mut names = Names::of_pipeline(declared);
-    for input in on.iter().flat_map(|on| on.manual.as_deref().unwrap_or_default()) {
-        if input.kind == InputKind::String {
-            names.taint_path(format!("inputs.{}", input.name), Taint::Elsewhere);
-        }
-    }
-    let env = match top.get("env") {
-        Some(node) => env::read(node, Position::Pipeline, &names, findings),
-        None => Some(env::Env::default()),
-    };
+    let on = top.get("on").map_or_else(|| Some(on::default()), |node| on::read(node, findings));
+    let mut names = names_of(on.as_ref());
+    let env = top.read_or("env", env::Env::default(), |node| env::read(node, Position::Pipeline, &names, findings));
     names.add_env(env.as_ref());
-    let defaults = match top.get("defaults") {
-        Some(node) => Defaults::read(node, &names, findings),
-        None => Some(Defaults::default()),
-    };
-    let concurrency = valid_or_absent(top.get("concurrency").map(|node| concurrency(node, &names, findings)));
+    let defaults = top.read_or("defaults", Defaults::default(), |node| Defaults::read(node, &names, findings));
+    let concurrency = top.read_optional("concurrency", |node| concurrency(node, &names, findings));
+    let (jobs_place, entries) = job_entries(&top, beginning, findings)?;
 
-    let Some(jobs_entry) = top.entry("jobs") else {
-        if top.is_misnamed("jobs", &keys::PIPELINE) {
-            return None;
-        }
-        findings.error(
-            Code::MissingKey,
-            beginning,
-            "`jobs` is missing",
-            "write `jobs: { build: { image: debian:12, steps: [{ run: make }] } }`".to_owned(),
-        );
-        return None;
-    };
-    let jobs_at = at(jobs_entry.key_place, findings);
-    let entries =
-        named_entries(&jobs_entry.value, "`jobs`", "build: { image: debian:12, steps: [{ run: make }] }", findings)?;
-    if entries.is_empty() {
-        findings.error(
-            Code::Empty,
-            jobs_entry.value.place,
-            "`jobs` is empty",
-            "write at least one: `build: { image: debian:12, steps: [{ run: make }] }`".to_owned(),
-        );
-        return None;
-    }
-    if entries.len() > findings.most_jobs() {
-        too_many_jobs(entries.len(), jobs_entry.key_place, findings);
-        return None;
-    }
     let expanded: Vec<Option<Expanded>> = entries.iter().map(|entry| library.expand(entry, findings)).collect();
     let heads: HashMap<String, job::Head> = entries
         .iter()
@@ -128,24 +87,70 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
 
     let jobs = jobs.into_iter().collect::<Option<Vec<Job>>>()?;
     workspaces::check(&jobs, &needs, findings)?;
+    check_size(&jobs, jobs_place, findings)?;
+    let (name, name_place) = name?;
+    let name_at = at(name_place, findings);
+    let file = findings.path().to_owned();
+    let jobs_at = at(jobs_place, findings);
+    Some(Pipeline { file, name, name_at, jobs_at, on: on?, env: env?, concurrency: concurrency?, jobs })
+}
+
+/// Returns the names that expressions of the whole pipeline may use.
+fn names_of(on: Option<&Triggers>) -> Names {
+    let declared = on.map(|on| inputs::types(on.manual.as_deref().unwrap_or_default()));
+    let mut names = Names::of_pipeline(declared);
+    for input in on.iter().flat_map(|on| on.manual.as_deref().unwrap_or_default()) {
+        if input.kind == InputKind::String {
+            names.taint_path(format!("inputs.{}", input.name), Taint::Elsewhere);
+        }
+    }
+    names
+}
+
+/// Returns the place of `jobs`, and its entries: at least one, and not more than a build may have.
+fn job_entries<'n>(top: &Fields<'n>, beginning: Place, findings: &mut Findings<'_>) -> Option<(Place, &'n [Entry])> {
+    let Some(jobs) = top.entry("jobs") else {
+        if !top.is_misnamed("jobs", &keys::PIPELINE) {
+            findings.error(
+                Code::MissingKey,
+                beginning,
+                "`jobs` is missing",
+                "write `jobs: { build: { image: debian:12, steps: [{ run: make }] } }`".to_owned(),
+            );
+        }
+        return None;
+    };
+    let example = "build: { image: debian:12, steps: [{ run: make }] }";
+    let entries = named_entries(&jobs.value, "`jobs`", example, findings)?;
+    if entries.is_empty() {
+        let help = format!("write at least one: `{example}`");
+        findings.error(Code::Empty, jobs.value.place, "`jobs` is empty", help);
+        return None;
+    }
+    if entries.len() > findings.most_jobs() {
+        too_many_jobs(entries.len(), jobs.key_place, findings);
+        return None;
+    }
+    Some((jobs.key_place, entries))
+}
+
+/// Checks how many jobs and expressions there are, with each combination of the matrices.
+fn check_size(jobs: &[Job], place: Place, findings: &mut Findings<'_>) -> Option<()> {
     let total: usize = jobs.iter().map(|job| job.combinations.len()).sum();
     if total > findings.most_jobs() {
-        too_many_jobs(total, jobs_entry.key_place, findings);
+        too_many_jobs(total, place, findings);
         return None;
     }
     if jobs.iter().map(Job::expressions).sum::<usize>() > limits::EXPRESSIONS {
         findings.error(
             Code::PlanTooLarge,
-            jobs_entry.key_place,
+            place,
             format!("after the matrix, the jobs have more than {} expressions", limits::EXPRESSIONS),
             "put the value into `env` once, and use the variable in scripts".to_owned(),
         );
         return None;
     }
-    let (name, name_place) = name?;
-    let name_at = at(name_place, findings);
-    let file = findings.path().to_owned();
-    Some(Pipeline { file, name, name_at, jobs_at, on: on?, env: env?, concurrency: concurrency?, jobs })
+    Some(())
 }
 
 /// Reads the inputs that a template declares.
@@ -237,19 +242,14 @@ struct Defaults {
 impl Defaults {
     fn read(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Self> {
         let fields = Fields::read(node, &keys::DEFAULTS, findings)?;
-        let image = fields.get("image").map(|node| image::read(node, Position::PlannedImage, names, &[], findings));
-        let shell = fields.get("shell").map(|node| step::shell(node, names, findings));
-        let working_directory = fields
-            .get("working-directory")
-            .map(|node| step::one_line(node, "`working-directory`", Position::PlannedScript, names, findings));
-        let timeout_ms = fields.get("timeout").map(|node| duration(node, "`timeout`", findings));
-        // An outer `None` means that the key is absent, an inner one that its value is wrong.
-        Some(Self {
-            image: valid_or_absent(image)?,
-            shell: valid_or_absent(shell)?,
-            working_directory: valid_or_absent(working_directory)?,
-            timeout_ms: valid_or_absent(timeout_ms)?,
-        })
+        let image =
+            fields.read_optional("image", |node| image::read(node, Position::PlannedImage, names, &[], findings));
+        let shell = fields.read_optional("shell", |node| step::shell(node, names, findings));
+        let working_directory = fields.read_optional("working-directory", |node| {
+            step::one_line(node, "`working-directory`", Position::PlannedScript, names, findings)
+        });
+        let timeout_ms = fields.read_optional("timeout", |node| duration(node, "`timeout`", findings));
+        Some(Self { image: image?, shell: shell?, working_directory: working_directory?, timeout_ms: timeout_ms? })
     }
 }
 

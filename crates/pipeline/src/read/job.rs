@@ -2,28 +2,23 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use longshore_core::{
-    JobPlan, Template,
-    docker::Docker,
-    plan::{Checkout, Network},
-};
+use longshore_core::{JobPlan, Template, plan::Reports};
 
 use super::super::{
     code::Code,
     fields::{Fields, mapping},
     findings::Findings,
     input as inputs, keys, limits,
-    model::{Combination, Job, Need},
-    scalar::{check_name, duration},
+    model::{Combination, Job, Need, With},
+    scalar::check_name,
     scope::{MatrixNames, Names, Position, Taint, need_type},
     source::Place,
     templates::Expanded,
-    text::{self, Flag},
+    text,
     tree::{Entry, Kind, Node},
 };
 use super::{
-    Defaults, advice, at, env, env::Env, image, keep, matrix, needs, reuse, service, settings, step, valid_or_absent,
-    with,
+    Defaults, advice, at, env, env::Env, image, job_settings::JobSettings, keep, matrix, needs, settings, step, with,
 };
 
 /// What the pipeline defines around a job. `None` for a part that is wrong itself.
@@ -58,6 +53,21 @@ impl Surroundings<'_> {
             );
         }
         fit
+    }
+
+    /// Adds the names of the other jobs, and those of the outputs of the jobs that this one needs.
+    fn add_jobs(&self, job: &str, needs: Option<&[Need]>, names: &mut Names) {
+        names.set_jobs(self.heads.keys().map(String::as_str).filter(|other| *other != job));
+        for Need { job: need, .. } in needs.into_iter().flatten() {
+            let head = self.heads.get(need);
+            names.add_need(need, need_type(head.and_then(|head| head.outputs.as_deref())));
+            for (output, taint) in head.into_iter().flat_map(|head| &head.tainted) {
+                names.taint_path(format!("needs.{need}.outputs.{output}"), *taint);
+            }
+        }
+        if needs.is_none() {
+            names.allow_any_need();
+        }
     }
 }
 
@@ -112,180 +122,56 @@ fn read_expanded(
     around: &Surroundings<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<Job> {
-    let node = &expanded.node;
-    let fields = Fields::read(node, &keys::JOB, findings)?;
-
-    let read_matrix = fields.entry("matrix").map(|entry| matrix::read(entry, findings));
+    let fields = Fields::read(&expanded.node, &keys::JOB, findings)?;
+    let matrix = fields.entry("matrix").map(|entry| matrix::read(entry, findings));
     // The values of a broken matrix are not known, so the rest is read as if the matrix had every name that is used.
-    let broken_matrix = matches!(read_matrix, Some(None));
-    let read_matrix = read_matrix.flatten();
+    let broken_matrix = matches!(matrix, Some(None));
+    let matrix = matrix.flatten();
     let single = [Combination::default()];
-    let combinations: &[Combination] = read_matrix.as_ref().map_or(&single, |matrix| &matrix.combinations);
-    let matrix_names = match &read_matrix {
+    let combinations: &[Combination] = matrix.as_ref().map_or(&single, |matrix| &matrix.combinations);
+    let mut names = around.names.of_job(match &matrix {
         Some(matrix) => MatrixNames::Of(matrix.keys.clone()),
         None if broken_matrix => MatrixNames::Broken,
         None => MatrixNames::None,
-    };
+    });
 
-    let needs_read = match fields.get("needs") {
-        Some(node) => needs::check(node, around.heads, findings),
-        None => Some(Vec::new()),
-    };
-    let workspace_of = match fields.get("needs") {
-        Some(node) => needs::workspace(node, findings),
-        None => Some(None),
-    };
-    let mut names = around.names.of_job(matrix_names);
-    names.set_jobs(around.heads.keys().map(String::as_str).filter(|job| *job != entry.key));
-    for Need { job: need, .. } in needs_read.iter().flatten() {
-        let head = around.heads.get(need);
-        names.add_need(need, need_type(head.and_then(|head| head.outputs.as_deref())));
-        for (output, taint) in head.into_iter().flat_map(|head| &head.tainted) {
-            names.taint_path(format!("needs.{need}.outputs.{output}"), *taint);
-        }
-    }
-    if needs_read.is_none() {
-        names.allow_any_need();
-    }
-
-    let with = match &expanded.template {
-        None => Some(None),
-        Some(template) => {
-            let own = entry_of(&entry.value, "with").map(|entry| &*entry.value);
-            let mut tainted = Vec::new();
-            let with = template
-                .inputs
-                .as_ref()
-                .and_then(|inputs| with::read(inputs, own, entry, &names, &mut tainted, findings));
-            names.use_template(template.inputs.as_ref().map(|inputs| inputs::types(inputs)), tainted);
-            with.map(Some)
-        }
-    };
-
-    let secrets = match fields.get("secrets") {
-        Some(node) => settings::secrets(node, findings),
-        None => Some(Vec::new()),
-    };
+    let needs = fields.read_or("needs", Vec::new(), |node| needs::check(node, around.heads, findings));
+    let workspace_of = fields.read_or("needs", None, |node| needs::workspace(node, findings));
+    around.add_jobs(&entry.key, needs.as_deref(), &mut names);
+    let with = template_inputs(entry, expanded, &mut names, findings);
+    let secrets = fields.read_or("secrets", Vec::new(), |node| settings::secrets(node, findings));
     for (secret, _) in secrets.iter().flatten() {
         names.add_secret(&secret.name, &secret.variable);
     }
     if secrets.is_none() {
         names.allow_any_secret();
     }
-    let env = match fields.get("env") {
-        Some(node) => env::read(node, Position::JobEnv, &names, findings),
-        None => Some(Env::default()),
-    };
+    let env = fields.read_or("env", Env::default(), |node| env::read(node, Position::JobEnv, &names, findings));
     names.add_env(env.as_ref());
 
-    let image = match (fields.get("image"), around.defaults) {
-        (Some(node), _) => {
+    let image = match fields.get("image") {
+        Some(node) => {
             image::read(node, Position::JobImage, &names, combinations, findings).map(|image| (image, node.place))
         }
-        (None, Some(Defaults { image: Some(image), .. })) => {
-            let fits = around.defaults_fit([image], expanded, entry, findings);
-            fits.then(|| (image.clone(), entry.key_place))
-        }
-        (None, Some(_)) if fields.is_misnamed("image", &keys::JOB) => None,
-        (None, Some(_)) => {
-            findings.error(
-                Code::MissingImage,
-                entry.key_place,
-                format!("the job `{}` has no `image`", entry.key),
-                "write `image: debian:12` in the job, or in `defaults` for all jobs".to_owned(),
-            );
-            None
-        }
-        (None, None) => None,
+        None => default_image(&fields, entry, expanded, around, findings),
     };
-    let condition =
-        valid_or_absent(fields.get("if").map(|node| text::condition(node, Position::JobIf, &names, findings)));
-    let approval = valid_or_absent(fields.get("approval").map(|node| approval(node, &names, findings)));
-    let runs_on = match fields.get("runs-on") {
-        Some(node) => settings::runs_on(node, &names, findings),
-        None => Some(BTreeMap::new()),
-    };
-    let services = match fields.get("services") {
-        Some(node) => service::read_all(node, &names, findings),
-        None => Some(Vec::new()),
-    };
-    let cache = match fields.get("cache") {
-        Some(node) => keep::cache(node, &names, findings),
-        None => Some(Vec::new()),
-    };
-    let timeout = valid_or_absent(fields.get("timeout").map(|node| duration(node, "`timeout`", findings)));
-    let retry = valid_or_absent(fields.get("retry").map(|node| settings::retry(node, false, findings)));
-    let continue_on_error = match fields.get("continue-on-error") {
-        Some(node) => text::flag(node, "`continue-on-error`", &names, findings),
-        None => Some(Flag::Is(false)),
-    };
-    let docker = match fields.get("docker") {
-        Some(node) => settings::docker(node, findings),
-        None => Some(Docker::None),
-    };
-    let is_given = matches!(&workspace_of, Some(Some(_)));
-    let checkout = match fields.get("checkout") {
-        Some(node) => settings::checkout(node, findings).and_then(|checkout| {
-            if is_given && checkout.is_some() {
-                let message = "a job that starts on another job's workspace has no checkout of its own";
-                findings.error(Code::NotTogether, node.place, message, "remove `checkout`".to_owned());
-                return None;
-            }
-            Some(checkout)
-        }),
-        None if is_given => Some(None),
-        None => Some(Some(Checkout::default())),
-    };
-    let reuse = match fields.entry("reuse") {
-        Some(entry) => reuse::read(entry, &fields, is_given, findings),
-        None => Some(Vec::new()),
-    };
-    let resources = match fields.get("resources") {
-        Some(node) => settings::resources(node, findings),
-        None => Some(longshore_core::plan::Resources::default()),
-    };
-    let artifacts = match fields.get("artifacts") {
-        Some(node) => keep::artifacts(node, &names, findings),
-        None => Some(Vec::new()),
-    };
-    let pull = valid_or_absent(fields.get("pull").map(|node| settings::pull(node, findings)));
-    let capabilities = match fields.get("capabilities") {
-        Some(node) => settings::capabilities(node, findings),
-        None => Some(Vec::new()),
-    };
-    let network = match fields.get("network") {
-        Some(node) => settings::network(node, findings),
-        None => Some(Network::Default),
-    };
-    if let (Some(Network::None), Some(node), Some(true)) =
-        (network, fields.get("network"), services.as_ref().map(|services| !services.is_empty()))
-    {
-        let help = "write `network: internal`: the job can then reach only its services";
-        findings.error(Code::NotTogether, node.place, "a job without a network cannot have services", help.to_owned());
+    let on_workspace = matches!(&workspace_of, Some(Some(_)));
+    let settings = JobSettings::read(&fields, &names, on_workspace, findings);
+    if !settings.network_fits(&fields, findings) {
         return None;
     }
-    let reports = match fields.get("reports") {
-        Some(node) => keep::reports(node, &names, findings),
-        None => Some(longshore_core::plan::Reports::default()),
-    };
+    let reports = fields.read_or("reports", Reports::default(), |node| keep::reports(node, &names, findings));
     let of_steps =
         around.defaults.into_iter().flat_map(|defaults| defaults.shell.iter().chain(&defaults.working_directory));
     let defaults_fit = around.defaults_fit(of_steps, expanded, entry, findings);
     let steps = steps(&fields, entry, &mut names, around, findings).filter(|_| defaults_fit);
-    let outputs = match fields.get("outputs") {
-        Some(node) => outputs(node, &names, findings),
-        None => Some(BTreeMap::new()),
-    };
+    let outputs = fields.read_or("outputs", BTreeMap::new(), |node| outputs(node, &names, findings));
 
     if broken_matrix {
         return None;
     }
     let (env, steps, defaults, secrets) = (env?, steps?, around.defaults?, secrets?);
-    let longest_value = combinations.iter().flat_map(|c| &c.values).map(|(_, value)| value.len()).max().unwrap_or(0);
-    let size = env::size(&env, longest_value)
-        + around.env.map_or(0, |env| env::size(env, 0))
-        + steps.iter().map(|step| step.size(longest_value)).sum::<usize>();
-    if size > limits::JOB_BYTES {
+    if !has_room(&env, around.env, &steps, combinations) {
         findings.error(
             Code::TooMuchText,
             entry.key_place,
@@ -295,42 +181,31 @@ fn read_expanded(
         return None;
     }
     let (image, image_place) = image?;
+    let settings = settings.sound()?;
     let draft = JobPlan {
-        condition: condition?.filter(|condition| condition.source() != "success()"),
         image,
-        pull: pull?,
-        network: network?,
-        capabilities: capabilities?,
         env,
         secrets: secrets.iter().map(|(secret, _)| secret.clone()).collect(),
-        checkout: checkout?,
-        reuse: reuse?,
         // Its key is known when the build is planned.
         workspace_of: workspace_of?,
-        services: services?,
-        cache: cache?,
         outputs: outputs?,
-        artifacts: artifacts?,
         reports: reports?,
-        timeout_ms: timeout?.or(defaults.timeout_ms).unwrap_or(limits::DEFAULT_TIMEOUT_MS),
-        retry: retry?,
-        docker: docker?,
-        resources: resources?,
-        ..JobPlan::default()
+        timeout_ms: settings.timeout_ms.or(defaults.timeout_ms).unwrap_or(limits::DEFAULT_TIMEOUT_MS),
+        ..settings.plan
     };
     let job = Job {
         name: entry.key.clone(),
         at: at(entry.key_place, findings),
         image_at: at(image_place, findings),
         draft,
-        needs: needs_read?,
-        approval: approval?,
-        runs_on: runs_on?,
-        continue_on_error: continue_on_error?,
+        needs: needs?,
+        approval: settings.approval,
+        runs_on: settings.runs_on,
+        continue_on_error: settings.continue_on_error,
         steps: steps.into_iter().map(|read| read.step).collect(),
         with: with?,
-        fail_fast: read_matrix.as_ref().is_none_or(|matrix| matrix.fail_fast),
-        max_parallel: read_matrix.as_ref().and_then(|matrix| matrix.max_parallel),
+        fail_fast: matrix.as_ref().is_none_or(|matrix| matrix.fail_fast),
+        max_parallel: matrix.as_ref().and_then(|matrix| matrix.max_parallel),
         combinations: combinations.to_vec(),
     };
     advice::unseen_secrets(&job, &secrets, findings);
@@ -339,28 +214,60 @@ fn read_expanded(
     Some(job)
 }
 
+/// Reads what the job passes to its template. `Some(None)` for a job that uses no template.
+#[expect(clippy::option_option, reason = "a job may use no template, or pass wrong inputs")]
+fn template_inputs(
+    entry: &Entry,
+    expanded: &Expanded,
+    names: &mut Names,
+    findings: &mut Findings<'_>,
+) -> Option<Option<BTreeMap<String, With>>> {
+    let Some(template) = &expanded.template else { return Some(None) };
+    let own = entry_of(&entry.value, "with").map(|entry| &*entry.value);
+    let mut tainted = Vec::new();
+    let with =
+        template.inputs.as_ref().and_then(|inputs| with::read(inputs, own, entry, names, &mut tainted, findings));
+    names.use_template(template.inputs.as_ref().map(|inputs| inputs::types(inputs)), tainted);
+    with.map(Some)
+}
+
+/// Returns the image of a job that does not name one.
+fn default_image(
+    fields: &Fields<'_>,
+    entry: &Entry,
+    expanded: &Expanded,
+    around: &Surroundings<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<(Template, Place)> {
+    if let Some(image) = &around.defaults?.image {
+        let fits = around.defaults_fit([image], expanded, entry, findings);
+        return fits.then(|| (image.clone(), entry.key_place));
+    }
+    if !fields.is_misnamed("image", &keys::JOB) {
+        findings.error(
+            Code::MissingImage,
+            entry.key_place,
+            format!("the job `{}` has no `image`", entry.key),
+            "write `image: debian:12` in the job, or in `defaults` for all jobs".to_owned(),
+        );
+    }
+    None
+}
+
+/// Whether the scripts and variables of a job are within the limit, for each combination of its matrix.
+fn has_room(env: &Env, of_pipeline: Option<&Env>, steps: &[step::Read], combinations: &[Combination]) -> bool {
+    let longest_value = combinations.iter().flat_map(|c| &c.values).map(|(_, value)| value.len()).max().unwrap_or(0);
+    let size = env::size(env, longest_value)
+        + of_pipeline.map_or(0, |env| env::size(env, 0))
+        + steps.iter().map(|step| step.size(longest_value)).sum::<usize>();
+    size <= limits::JOB_BYTES
+}
+
 pub(super) fn entry_of<'n>(node: &'n Node, key: &str) -> Option<&'n Entry> {
     match &node.kind {
         Kind::Map(entries) => entries.iter().find(|entry| entry.key == key),
         Kind::List(_) | Kind::Scalar(_) => None,
     }
-}
-
-/// Reads the question of an approval.
-fn approval(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Template> {
-    if let Kind::Scalar(scalar) = &node.kind
-        && scalar.boolean().is_some()
-    {
-        let help = "write the question: `approval: Deploy to production?`, or remove it";
-        findings.error(
-            Code::WrongType,
-            node.place,
-            "`approval` must be a question, but this is a boolean",
-            help.to_owned(),
-        );
-        return None;
-    }
-    step::one_line(node, "`approval`", Position::Planned, names, findings)
 }
 
 fn outputs(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<BTreeMap<String, Template>> {
