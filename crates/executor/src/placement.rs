@@ -294,7 +294,7 @@ impl Caller {
     }
 }
 
-/// What is told of the image that a container is started from.
+/// The report about the image that a container is started from.
 pub(crate) fn used(name: &ImageRef, image: &Image) -> UsedImage {
     UsedImage { name: name.to_string(), digest: image.digest.clone() }
 }

@@ -60,7 +60,7 @@ pub struct JobRequest {
     pub workspace: Workspace,
 }
 
-/// What a job's workspace begins with, and what becomes of it.
+/// What a job's workspace starts with, and what happens to it afterwards.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Workspace {
     /// The attempts whose workspaces it begins on: the needed job's, then the one that that one began on, and so on.

@@ -7,7 +7,7 @@ use longshore_forge::{CommitId, Revision};
 
 use super::{GitError, Mirror};
 
-/// Who is said to have merged.
+/// The author of the merge commit.
 const NAME: &str = "Longshore";
 const EMAIL: &str = "longshore@localhost";
 /// The most files in conflict that are named.

@@ -136,7 +136,7 @@ impl Upkeep {
         Ok(self.executor.cache_volumes().await?.into_iter().map(|volume| volume.name).collect())
     }
 
-    /// Lets entries go until the rest fits into the budget, those used longest ago first. Before them go those that cannot be measured:
+    /// Removes entries until the rest fits into the budget, the least recently used first. Before them, those that cannot be measured are removed:
     /// they may take any size.
     async fn shrink(&self, unmeasured: &BTreeSet<String>) -> Result<(), UpkeepError> {
         let sizes = caches::volume_sizes(self.caches.store()).await?;
@@ -174,7 +174,7 @@ impl Upkeep {
         Ok(gone)
     }
 
-    /// Copies entries of many layers into single volumes. The layers go with the next sweep, once nobody uses them.
+    /// Copies entries of many layers into single volumes. The next sweep removes the layers, once nobody uses them.
     async fn flatten(&self) -> Result<(), UpkeepError> {
         for entry in caches::by_last_use(self.caches.store()).await? {
             let Some(deep) = entry.layers.iter().position(|layers| layers.len() > LAYERS) else { continue };

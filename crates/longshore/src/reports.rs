@@ -1,6 +1,6 @@
 //! Reads what a job reported, when it ends: the files of its reports, and the commands in its log. Used by `runner`.
 //!
-//! Nothing here fails a job or waits for long: what cannot be read is said on the build, and what cannot be stored in the server's log.
+//! Nothing here fails a job or waits for long: reports that cannot be read are named on the build, and errors of the store in the server's log.
 
 use std::time::{Duration, Instant};
 

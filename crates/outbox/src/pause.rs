@@ -6,7 +6,7 @@ use longshore_core::Timestamp;
 
 /// Nothing waits longer for its next try, unless the other side wants it.
 const LONGEST: Duration = Duration::from_secs(10 * 60);
-/// The longest sleep between two looks at the clock, which may be set while nothing happens here.
+/// The longest sleep before the clock is read again, because it may be changed meanwhile.
 const LONGEST_NAP: Duration = Duration::from_secs(60);
 
 /// Returns how long to wait after `tries` failed tries before this one: 1 s, 2 s, 4 s, up to ten minutes.

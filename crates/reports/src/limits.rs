@@ -10,7 +10,7 @@ pub const JOB_BYTES: u64 = 128 << 20;
 pub const JOB_TIME: Duration = Duration::from_secs(60);
 /// Nested elements of an XML file.
 pub const DEPTH: usize = 100;
-/// Attributes of one element; further ones are not looked at.
+/// The most attributes of one element. Further ones are ignored.
 pub const ATTRIBUTES: usize = 100;
 /// The tests of one job, in all its files.
 pub const TESTS: usize = 200_000;

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 /// meanwhile.
 pub(crate) const TRIES: u32 = 150;
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(deliveries::LONGEST_PAUSE_MS);
-/// The longest sleep between two looks at the clock, which may be set while nothing happens here.
+/// The longest sleep before the clock is read again, because it may be changed meanwhile.
 pub(crate) const LONGEST_NAP: Duration = Duration::from_secs(60);
 /// How long a repository is left alone after its work has panicked.
 const PAUSE_AFTER_A_PANIC: Duration = Duration::from_secs(60);

@@ -14,7 +14,7 @@ use crate::{
     start::git_error,
 };
 
-/// Makes a key for a repository in place of the one that it has, and pins the keys that its host shows now.
+/// Makes a key for a repository, which replaces the one that it has, and pins the keys that its host shows now.
 pub(crate) async fn make(store: &Store, repo: RepoId) -> Result<DeployKey, RequestError> {
     let repo = repos::get(store, repo).await?.ok_or_else(|| not_found("repository"))?;
     let url = repo.clone_url.parse::<CloneUrl>().map_err(|error| RequestError::unusable(error.to_string()))?;

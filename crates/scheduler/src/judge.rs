@@ -146,7 +146,7 @@ pub(crate) async fn judge(
     Ok(Judged { forge_id, events })
 }
 
-/// Checks that a delivery is about this repository: an organisation's webhook tells of all of its repositories. Returns
+/// Checks that a delivery is about this repository: an organisation's webhook reports all of its repositories. Returns
 /// the forge's id of the repository if that is new, or why the delivery is refused.
 fn whose(repo: &Repo, told: &ForgeRepository) -> Result<Option<String>, String> {
     match (&repo.forge_id, &told.id) {
@@ -183,7 +183,7 @@ async fn judge_event(
         by_hand: delivery.by_hand,
         state: None,
     };
-    // `told` is where the ref is, according to the delivery.
+    // `told` is the commit that the ref has according to the delivery.
     let (mut origin, announcement, told, subject) = match hook {
         Hook::Push(push) => {
             let at = push.after.as_str().to_owned();
@@ -286,7 +286,7 @@ async fn judge_event(
                 {
                     Verdict::Again(reason)
                 }
-                // It was pushed over since, or the sender claims what is not true. It does not count as told.
+                // It was overwritten by a later push, or the sender's claim is false. It does not count as reported.
                 GitError::NotOnRef { .. } => ignored(reason),
                 error if error.may_mend() => Verdict::Again(reason),
                 _ => failed(reason),
@@ -310,7 +310,7 @@ async fn judge_event(
     Ok(JudgedEvent { subject, verdict, schedules, passed_over, closed, announced, deleted: None })
 }
 
-/// Returns why nothing is built of what was told before.
+/// Returns why an event that was reported before is not built again.
 pub(crate) fn duplicate_reason(event: EventName, build: Option<u64>) -> String {
     let what = match event {
         EventName::Push | EventName::Tag => "push",

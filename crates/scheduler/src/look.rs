@@ -1,6 +1,6 @@
 //! Looks at repositories by itself: at the server's start, once in a while, and when somebody asks for it. Compares the
 //! branches and tags of the remote with what deliveries told. Forges lose deliveries (GitLab sends none if a push moves
-//! more than three branches, GitHub none for more than three tags), and a server may be down. What no webhook told of
+//! more than three branches, GitHub none for more than three tags), and a server may be down. What no webhook reported
 //! becomes a delivery of its own, which `ingest` processes like any other: one that arrives late names its build.
 //!
 //! At the first look everything is taken as it is: nobody wants builds of all that was there before.
@@ -29,25 +29,25 @@ use crate::{
     start::git_error,
 };
 
-/// Repositories that are looked at at once.
+/// The number of repositories that are checked at a time.
 const AT_ONCE: usize = 4;
-/// How long a push that is not told of yet may be under way. Some forges send webhooks seconds after a push.
+/// How long the webhook of a push may take to arrive. Some forges send it seconds after the push.
 const UNDER_WAY: Duration = Duration::from_secs(15);
 /// The most pushes that one look takes in, branches first. More at once is an import, which nobody wants built.
 const MOST_MISSED: usize = 100;
 
-/// A push that no webhook told of, and what became of it.
+/// A push that no webhook reported, and what was done about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundPush {
     pub git_ref: String,
-    /// Where the branch or tag was last told to be; `None` for a new one.
+    /// The commit that was last reported for the branch or tag. `None` for a new one.
     pub before: Option<String>,
     pub after: String,
-    /// The delivery that stands for the one that did not arrive.
+    /// The delivery that replaces the one that did not arrive.
     pub delivery: DeliveryId,
 }
 
-/// The result of a look.
+/// The result of checking a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Looked {
     /// The branches and tags that the remote has.
@@ -57,7 +57,7 @@ pub struct Looked {
     pub left_out: usize,
 }
 
-/// When a repository is looked at next, and how often in a row it could not be.
+/// When a repository is checked next, and how often in a row that has failed.
 #[derive(Debug)]
 struct Due {
     at: Instant,
@@ -83,7 +83,7 @@ pub(crate) async fn run(store: Store, planner: Planner, every: Duration, shutdow
                     if let Err(reason) = &looked {
                         tracing::warn!(%repo, reason, "a repository cannot be checked");
                     }
-                    // The receiver goes with this task.
+                    // The receiver is dropped with this task.
                     let _ = ended.send((repo, looked.is_ok())).await;
                 });
             }
@@ -165,7 +165,7 @@ async fn note_failure(store: &Store, repo: &Repo, reason: &str) -> Result<(), St
 
 /// Asks the remote and compares. Returns what differs, and how many branches and tags there are.
 async fn compare_with(store: &Store, planner: &Planner, repo: &Repo) -> Result<(Found, usize), RequestError> {
-    // Read first: what is told meanwhile is not taken for missing.
+    // Read first, so that pushes that are reported meanwhile do not count as missed.
     let told = looks::told(store, repo.id).await?;
     let ask = async |repo: &Repo| {
         let mirror = planner.mirrors.mirror(repo.id).await?;
@@ -210,7 +210,7 @@ async fn finish(
     Ok(looked)
 }
 
-/// Returns how the remote differs from what was told. At the first look, what was never told is not missed.
+/// Returns how the remote differs from what was reported. At the first check, refs that were never reported do not count as missed.
 fn compare(told: &HashMap<String, String>, remote: &[RemoteRef], is_first: bool) -> Found {
     let mut found = Found::default();
     for there in remote {

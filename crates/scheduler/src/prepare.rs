@@ -36,7 +36,7 @@ pub(crate) struct Origin {
     pub(crate) pull_request: Option<PullRequest>,
     pub(crate) schedule: Option<DueSchedule>,
     pub(crate) release: Option<Release>,
-    /// Whether no webhook told of it.
+    /// Whether no webhook reported it.
     pub(crate) found: bool,
     /// The push option that asks for no build.
     pub(crate) skip: Option<&'static str>,

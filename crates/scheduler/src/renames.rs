@@ -12,7 +12,7 @@ use longshore_store::{
     repos::{self, Repo},
 };
 
-/// What became of a name that a delivery told.
+/// The outcome of checking a name that a delivery reported.
 pub(crate) enum Renamed {
     /// The repository is where it was.
     No,
@@ -24,7 +24,7 @@ pub(crate) enum Renamed {
     Unanswered(String),
 }
 
-/// Finds out whether a delivery tells of another name, and follows it if the forge says that it is this repository's.
+/// Finds out whether a delivery reports another name, and adopts it if the forge confirms that it is this repository's.
 pub(crate) async fn follow(
     store: &Store,
     http: &Http,

@@ -35,7 +35,7 @@ use crate::{
 pub struct Pace {
     /// Jobs that run at once.
     pub capacity: usize,
-    /// How often repositories are looked at for pushes that no webhook told of, from the start on; `None` leaves that to
+    /// How often repositories are checked for pushes that no webhook reported, from the start on; `None` leaves that to
     /// people.
     pub look_every: Option<Duration>,
 }
@@ -151,12 +151,12 @@ impl Scheduler {
         }
     }
 
-    /// Looks at the repository's branches and tags now. What no webhook told of is built.
+    /// Checks the repository's branches and tags now. Pushes that no webhook reported are built.
     pub async fn look(&self, repo: RepoId) -> Result<Looked, RequestError> {
         look::look_now(&self.store, &self.planner, repo).await
     }
 
-    /// Makes the key that a repository is fetched with over ssh, in place of the one that it has.
+    /// Makes the key that a repository is fetched with over ssh, and replaces the one that it has.
     pub async fn make_deploy_key(&self, repo: RepoId) -> Result<DeployKey, RequestError> {
         deploy_key::make(&self.store, repo).await
     }

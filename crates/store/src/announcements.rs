@@ -22,11 +22,11 @@ pub struct Announcement {
     pub before: Option<String>,
     /// A person has asked for it.
     pub by_hand: bool,
-    /// What else the delivery tells of a pull request, as JSON.
+    /// What else the delivery says about a pull request, as JSON.
     pub state: Option<String>,
 }
 
-/// What the last delivery told of a ref.
+/// What the last delivery reported about a ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Last {
     /// As [`Announcement::at`].
@@ -72,7 +72,7 @@ fn build_of(row: &sqlx::sqlite::SqliteRow) -> Result<Option<u64>, StoreError> {
     })
 }
 
-/// Returns what was last told of a ref.
+/// Returns what was last reported about a ref.
 pub async fn last(store: &Store, repo: RepoId, git_ref: &str) -> Result<Option<Last>, StoreError> {
     let query = sqlx::query("SELECT at, state FROM told_refs WHERE repo = ? AND git_ref = ?");
     let row = query.bind(repo.to_string()).bind(git_ref).fetch_optional(store.readers()).await?;

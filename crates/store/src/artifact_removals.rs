@@ -8,7 +8,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use crate::{ChangeKind, Store, StoreError, WriteTx, artifacts, removals::LogsOf, row, write::NewChange};
 
-/// Blobs that one round looks at.
+/// The number of blobs that one round checks.
 const AT_ONCE: u32 = 500;
 /// Artifacts that one transaction removes.
 const ARTIFACTS_AT_ONCE: u32 = 50;

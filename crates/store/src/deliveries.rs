@@ -78,7 +78,7 @@ pub struct Delivery {
     pub event: String,
     pub status: DeliveryStatus,
     pub reason: Option<String>,
-    /// No webhook told of it: it was found by looking at the repository.
+    /// No webhook reported it: it was found by checking the repository.
     pub found: bool,
     /// How often it was tried and put off.
     pub attempts: u32,
@@ -100,7 +100,7 @@ pub struct PendingDelivery {
     pub attempts: u32,
     /// A person has asked to process it once more.
     pub by_hand: bool,
-    /// No webhook told of it.
+    /// No webhook reported it.
     pub found: bool,
     pub body: Vec<u8>,
 }

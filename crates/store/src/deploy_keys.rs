@@ -41,7 +41,7 @@ impl std::fmt::Debug for DeployKey {
     }
 }
 
-/// Gives a repository a key, in place of the one that it has.
+/// Gives a repository a key, which replaces the one that it has.
 pub async fn set(tx: &mut WriteTx, repo: RepoId, new: &DeployKey) -> Result<(), StoreError> {
     secret_key::forget_if_lost(tx).await?;
     let key = secret_key::of_database_or_new(tx).await?;

@@ -1,7 +1,7 @@
-//! What is known of where a repository's branches and tags are, and what a look at the repository adds to it.
+//! The known commits of a repository's branches and tags, and the results of checking the repository for missed pushes.
 //!
 //! The scheduler compares [`told`] with the remote and [`record`]s the result in one transaction. A push that no
-//! webhook told of becomes a delivery of its own, which the ingest loop processes like any other.
+//! webhook reported becomes a delivery of its own, which the ingest loop processes like any other.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,23 +15,23 @@ use crate::{ChangeKind, Store, StoreError, WriteTx, deliveries::DeliveryStatus, 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missed {
     pub git_ref: String,
-    /// Where it was last told to be; `None` for a new one.
+    /// The commit that was last reported for it. `None` for a new one.
     pub before: Option<String>,
     /// Where it is.
     pub after: String,
 }
 
-/// What a look at a repository found.
+/// The result of checking a repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
     pub missed: Vec<Missed>,
     /// Branches and tags that are taken as they are: they were there before anybody looked. By name, with their objects.
     pub known_from_now: BTreeMap<String, String>,
-    /// Branches and tags that are gone, with where they were told to be.
+    /// Branches and tags that are gone, with the commits that were last reported for them.
     pub gone: BTreeMap<String, String>,
 }
 
-/// What became of a push that was missed.
+/// What was done about a missed push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
     /// It is a delivery in the inbox now.
@@ -42,7 +42,7 @@ pub enum Taken {
     Failed(DeliveryId),
 }
 
-/// Returns where branches and tags were last told to be, by name.
+/// Returns the commits that were last reported for branches and tags, by name.
 pub async fn told(store: &Store, repo: RepoId) -> Result<HashMap<String, String>, StoreError> {
     let query = "SELECT git_ref, at FROM told_refs
                  WHERE repo = ? AND (git_ref LIKE 'refs/heads/%' OR git_ref LIKE 'refs/tags/%')";
@@ -56,7 +56,7 @@ pub async fn repos(store: &Store) -> Result<Vec<RepoId>, StoreError> {
     rows.iter().map(|row| row::parsed(row, "id")).collect()
 }
 
-/// Stores what a look found. Returns what became of each push that was missed, in their order. What has been told
+/// Stores the result of a check. Returns what was done about each missed push, in their order. What has been told
 /// otherwise since [`told`] was read stays as it was told.
 pub async fn record(
     tx: &mut WriteTx,
@@ -102,7 +102,7 @@ pub async fn record(
     Ok(taken)
 }
 
-/// Stores why a repository could not be looked at.
+/// Stores why a repository could not be checked.
 pub async fn failed(tx: &mut WriteTx, repo: RepoId, reason: &str) -> Result<(), StoreError> {
     let update = sqlx::query("UPDATE repos SET look_error = ?1 WHERE id = ?2 AND look_error IS NOT ?1");
     let done = update.bind(reason).bind(repo.to_string()).execute(tx.conn()).await?;
@@ -120,7 +120,7 @@ async fn take(
     now: Timestamp,
 ) -> Result<Taken, StoreError> {
     let Missed { git_ref, before, after } = missed;
-    // As a plain remote's hook tells of a push.
+    // As a plain remote's hook reports a push.
     let body = json!({ "ref": git_ref, "before": before.as_deref().unwrap_or_default(), "after": after }).to_string();
     let known = sqlx::query(
         "SELECT id, status FROM deliveries WHERE repo = ? AND found = 1 AND body = ? ORDER BY seq DESC LIMIT 1",

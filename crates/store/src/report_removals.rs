@@ -1,4 +1,4 @@
-//! Removes the reports that no job refers to any more, and those that a killed server left half written. A run has up to 200,000 rows, so
+//! Removes the reports that no job refers to any more, and incomplete ones that a killed server left. A run has up to 200,000 rows, so
 //! they go a few thousand a transaction. Called by [`retention`](crate::retention).
 
 use longshore_core::JobId;

@@ -80,9 +80,9 @@ pub struct Repo {
     pub forge_id: Option<String>,
     /// Globs of the repositories for which the clone address's credentials are used when they are submodules.
     pub submodules: Vec<String>,
-    /// When its branches and tags were last looked at.
+    /// When its branches and tags were last checked.
     pub looked_at: Option<Timestamp>,
-    /// Why they could not be looked at since.
+    /// Why they could not be checked since.
     pub look_error: Option<String>,
     /// Which of its jobs may have Docker.
     pub docker: DockerGrant,
@@ -260,7 +260,7 @@ fn taken(error: StoreError, name: &str) -> StoreError {
     }
 }
 
-/// Changes the forge of a repository. What the old one has told of it counts for nothing any more.
+/// Changes the forge of a repository. What the old one has reported does not count any more.
 async fn change_forge(tx: &mut WriteTx, id: RepoId, forge: &str) -> Result<(), StoreError> {
     let found = sqlx::query("SELECT forge, connection FROM repos WHERE id = ?").bind(id.to_string());
     let found = found.fetch_optional(tx.conn()).await?.ok_or(StoreError::NotFound("repository"))?;

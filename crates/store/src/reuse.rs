@@ -21,7 +21,7 @@ pub struct Inputs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     pub job: JobId,
-    /// The number of the build that it ran in, if that is still there, or else of the one that took it over.
+    /// The number of the build that it ran in, if that still exists, or else of the one that took it over.
     pub build: u64,
     pub images: String,
     /// How many artifacts it has to have.

@@ -1,10 +1,10 @@
-//! In which order the events that follow from each other are decided.
+//! The order in which events that follow from each other are decided.
 
 use std::collections::VecDeque;
 
 use super::QueueEvent;
 
-/// The events that are still to be decided. Ends come first: only when every end has been followed is it known what is free.
+/// The events that are still to be decided. Ends come first: what is free is known only after all ends have been processed.
 #[derive(Debug)]
 pub struct Agenda {
     ends: VecDeque<QueueEvent>,
@@ -17,7 +17,7 @@ impl Agenda {
         Self { ends: VecDeque::from([first]), rooms: VecDeque::new() }
     }
 
-    /// Adds what follows from a decision. A repository's [`QueueEvent::Room`] is decided once for all that asks for it.
+    /// Adds the events that follow from a decision. [`QueueEvent::Room`] is decided only once for a repository, however many events ask for it.
     pub fn add(&mut self, follow: Vec<QueueEvent>) {
         for event in follow {
             if !matches!(event, QueueEvent::Room { .. }) {
@@ -28,7 +28,7 @@ impl Agenda {
         }
     }
 
-    /// The event to decide next.
+    /// Returns the event to decide next.
     pub fn next_event(&mut self) -> Option<QueueEvent> {
         self.ends.pop_front().or_else(|| self.rooms.pop_front())
     }

@@ -1,20 +1,20 @@
-//! Jobs that wait until somebody says yes: who is asked, what, and when a yes or a no has nothing to answer.
+//! Jobs that wait for approval: what the question is, and what an approval or a refusal changes.
 
 use super::{Change, Decision, JobFacts, QueueEvent, Refused, Snapshot, ends, needs::Readiness, state::JobEvent};
 use crate::Status;
 
-/// What the reason of a job begins with that waits for a yes; the question follows.
+/// The start of the reason of a job that waits for approval. The question follows.
 const AWAITS_APPROVAL: &str = "awaiting approval: ";
-/// What earlier versions wrote in its place, which may stand in the database.
+/// What earlier versions wrote instead. The database may still contain it.
 const FORMERLY: &str = "waits for approval: ";
 
-/// Why a job waits whose needs let it run; nothing where nobody is asked any more.
+/// Returns the reason of a job that waits for approval although its needs let it run. `None` if no approval is needed any more.
 pub(super) fn waits_for(job: &JobFacts) -> Option<String> {
     let question = job.plan.question().filter(|_| !job.approved)?;
     Some(format!("{AWAITS_APPROVAL}{question}"))
 }
 
-/// The question in the reason of a job that waits and is not ready; nothing where it waits for something else.
+/// Returns the question in the reason of a job that waits and is not ready. `None` if it waits for something else.
 #[must_use]
 pub fn question_in(reason: &str) -> Option<&str> {
     reason.strip_prefix(AWAITS_APPROVAL).or_else(|| reason.strip_prefix(FORMERLY))
@@ -30,8 +30,8 @@ pub(super) fn approved(snapshot: &Snapshot) -> Result<Decision, Refused> {
     Ok(decision)
 }
 
-/// Approves every job of a build that waits for it now, and the commit of a stranger's build for the jobs whose needs are not over. What
-/// the pipeline's author lets ask is asked when its time comes.
+/// Approves every job of a build that waits for approval now. For a stranger's build, this also approves the commit for jobs whose
+/// needs are not finished. Questions of the pipeline's own `approval` are asked when their jobs come up.
 pub(super) fn build_approved(snapshot: &Snapshot) -> Result<Decision, Refused> {
     let mut decision = Decision::default();
     for job in snapshot.jobs.iter().filter(|job| job.status == Status::Blocked && !job.ready && !job.approved) {
@@ -64,7 +64,7 @@ fn approve(decision: &mut Decision, job: &JobFacts, ready: bool) {
     decision.follow.push(QueueEvent::Room { repo: job.repo });
 }
 
-/// Whether a job that waits has a question and nothing else before that.
+/// Whether a job waits for approval and for nothing else.
 fn is_asked(job: &JobFacts, snapshot: &Snapshot) -> bool {
     job.plan.question().is_some() && job.readiness(snapshot) == Readiness::Runs
 }

@@ -1,15 +1,15 @@
-//! How a build stands: its status and its reason follow from its jobs.
+//! The state of a build: its status and its reason follow from its jobs.
 
 use super::state::build_status;
 use crate::Status;
 
-/// Why a build ends before any job of it is made.
+/// Why a build ends before any of its jobs is created.
 pub const HAS_ERRORS: &str = "the pipeline has errors";
 
-/// How many jobs a reason names.
+/// The most jobs that a reason names.
 const NAMED: usize = 2;
 
-/// A job as its build sees it.
+/// What matters of a job for its build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobOfBuild {
     pub name: String,
@@ -19,17 +19,17 @@ pub struct JobOfBuild {
     pub continue_on_error: bool,
 }
 
-/// How a build stands.
+/// The state of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildStanding {
     pub status: Status,
-    /// Why it ended so, or what it waits for.
+    /// Why it ended this way, or what it waits for.
     pub reason: Option<String>,
-    /// A job of it runs.
+    /// One of its jobs is running.
     pub runs: bool,
 }
 
-/// How a build with these jobs stands; they come in the plan's order.
+/// Returns the state of a build with these jobs, which are in the plan's order.
 #[must_use]
 pub fn standing(jobs: &[JobOfBuild]) -> BuildStanding {
     let is_passed_over = |job: &JobOfBuild| {
@@ -41,7 +41,7 @@ pub fn standing(jobs: &[JobOfBuild]) -> BuildStanding {
     let all = |wanted: &[Status]| list(jobs.iter().filter(|job| wanted.contains(&counts_as(job))));
     let reason = match status {
         Status::Success => passed_over(jobs.iter().filter(|job| is_passed_over(job))),
-        // Of which nothing is under way: what it waits for.
+        // Nothing of it is in progress: the reason says what it waits for.
         Status::Running if !jobs.iter().any(|job| matches!(job.status, Status::Queued | Status::Running)) => {
             all(&[Status::Blocked])
         }

@@ -1,4 +1,4 @@
-//! What an event of one job means: for the job, for those that need it, for its matrix, and for those that wait for room.
+//! The effects of an event of one job: on the job, on those that need it, on its matrix, and on those that wait for free capacity.
 
 use super::{
     Change, Decision, JobFacts, QueueEvent, Snapshot, approvals,
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{ErrorKind, Outcome, Status};
 
-/// Something happens to the one job of the snapshot.
+/// Applies an event to the one job of the snapshot.
 pub(super) fn happens(snapshot: &Snapshot, event: &JobEvent) -> Decision {
     let mut decision = Decision::default();
     for job in &snapshot.jobs {
@@ -16,7 +16,7 @@ pub(super) fn happens(snapshot: &Snapshot, event: &JobEvent) -> Decision {
     decision
 }
 
-/// An attempt of the one job of the snapshot ended. What an older attempt says changes nothing.
+/// Ends an attempt of the one job of the snapshot. The end of an older attempt changes nothing.
 pub(super) fn attempt_ended(snapshot: &Snapshot, attempt: u32, outcome: &Outcome) -> Decision {
     let mut decision = Decision::default();
     for job in snapshot.jobs.iter().filter(|job| job.attempt == attempt && !job.status.is_final()) {
@@ -35,7 +35,8 @@ pub(super) fn attempt_ended(snapshot: &Snapshot, attempt: u32, outcome: &Outcome
     decision
 }
 
-/// The needs of the snapshot's jobs changed, or the jobs are new: those of them that wait are skipped, ask, or become ready.
+/// Decides about the snapshot's jobs after their needs changed, or because they are new: those that wait are skipped, wait for approval, or
+/// become ready.
 pub(super) fn needs_changed(snapshot: &Snapshot) -> Decision {
     let mut decision = Decision::default();
     for job in snapshot.jobs.iter().filter(|job| job.status == Status::Blocked && !job.ready) {
@@ -57,13 +58,13 @@ pub(super) fn needs_changed(snapshot: &Snapshot) -> Decision {
     decision
 }
 
-/// A job of a matrix that fails fast failed: the others wait no longer, or are asked to stop.
+/// Stops the other jobs of a matrix with `fail-fast` after one failed: those that wait are canceled, those that run are asked to stop.
 pub(super) fn matrix_failed(snapshot: &Snapshot, name: &str) -> Decision {
     let event = JobEvent::MatrixFailed { reason: format!("`{name}` in the same matrix failed") };
     happens(snapshot, &event)
 }
 
-/// Lets an event happen to a job, and says what follows where the job is over then.
+/// Applies an event to a job. If the job is finished then, adds the events that follow.
 pub(super) fn happen(decision: &mut Decision, job: &JobFacts, event: &JobEvent) {
     let Some(to) = decision.happen(job, event).filter(|to| to.is_final()) else { return };
     let failed = matches!(to, Status::Failure | Status::Error | Status::TimedOut);

@@ -1,14 +1,14 @@
-//! What keeps a job from the queue that is ready: labels that this server lacks, a group that an older build has, a matrix that is full.
+//! What keeps a ready job out of the queue: labels that this server lacks, a group that an older build holds, a matrix at its limit.
 
 use std::collections::BTreeMap;
 
 use super::{Decision, JobFacts, Snapshot, state::JobEvent};
 use crate::{BuildId, Status};
 
-/// A matrix: a build, a pipeline and the key of the job in its file.
+/// Identifies a matrix: a build, a pipeline and the key of the job in its file.
 type Matrix<'a> = (BuildId, &'a str, &'a str);
 
-/// Lets every ready job into the queue that nothing keeps, in the order of creation; the others say what they wait for.
+/// Queues every ready job that nothing keeps out, in the order of creation. The others get a reason that says what they wait for.
 pub(super) fn room(snapshot: &Snapshot) -> Decision {
     let mut under_way: BTreeMap<Matrix, u64> = BTreeMap::new();
     for matrix in &snapshot.under_way {
@@ -28,13 +28,13 @@ pub(super) fn room(snapshot: &Snapshot) -> Decision {
     decision
 }
 
-/// What a ready job waits for; nothing where it may go into the queue. `under_way` counts the jobs of its matrix that did.
+/// Returns what a ready job waits for. `None` if it can be queued. `under_way` counts the jobs of its matrix that were.
 fn waits_for(snapshot: &Snapshot, job: &JobFacts, under_way: u64) -> Option<String> {
     if let Some(reason) = snapshot.server.labels.as_ref().and_then(|ours| lacks(ours, &job.plan.runs_on)) {
         return Some(reason);
     }
     if let Some(concurrency) = &job.plan.concurrency {
-        // The oldest build has the group, from its first job's start until its last one's end.
+        // The oldest build holds the group, from the start of its first job until the end of its last one.
         let members = snapshot.groups.iter().filter(|member| member.group == concurrency.group);
         if let Some(holder) = members.min_by_key(|member| member.number).filter(|holder| holder.number < job.number) {
             return Some(format!("waiting for #{} (concurrency group `{}`)", holder.number, concurrency.group));
@@ -45,7 +45,7 @@ fn waits_for(snapshot: &Snapshot, job: &JobFacts, under_way: u64) -> Option<Stri
     full.then(|| format!("waiting for other jobs of the matrix `{}` (`max-parallel: {most}`)", job.plan.job))
 }
 
-/// Why a server with the labels `ours` does not take a job that asks for these.
+/// Returns why a server with the labels `ours` does not run a job that requires these.
 fn lacks(ours: &BTreeMap<String, String>, asked: &BTreeMap<String, String>) -> Option<String> {
     if asked.iter().all(|(label, value)| ours.get(label) == Some(value)) {
         return None;

@@ -1,4 +1,4 @@
-//! Which jobs of a build a job sees when it asks how things went: those that it needs, and those behind jobs that were skipped.
+//! The jobs of a build that a job depends on: those that it needs and, where one of them was skipped, those that the skipped one needs.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,13 +9,13 @@ use crate::{JobId, Status, plan::Need};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GraphJob {
     pub id: JobId,
-    /// How it stands for the jobs that need it.
+    /// Its state, as the jobs that need it see it.
     pub end: NeedEnd,
     /// [`JobPlan::needs`](crate::JobPlan::needs).
     pub needs: Vec<Need>,
 }
 
-/// All jobs of one build, those that are over too, and which of them need which.
+/// All jobs of one build, also finished ones, and which of them need which.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct BuildGraph {
     /// In the order of their creation.
@@ -25,7 +25,7 @@ pub struct BuildGraph {
 }
 
 impl BuildGraph {
-    /// Makes the graph of these jobs of one build, which come in the order of their creation.
+    /// Makes the graph of the jobs of one build, which are in the order of their creation.
     #[must_use]
     pub fn new(jobs: Vec<GraphJob>) -> Self {
         let by_id = jobs.iter().enumerate().map(|(at, job)| (job.id, at)).collect();
@@ -49,12 +49,12 @@ impl BuildGraph {
         (0..self.jobs.len()).filter(|at| self.seen_by(*at).contains(need)).map(|at| self.jobs[at].id).collect()
     }
 
-    /// Indices of the jobs that the job at `at` sees.
+    /// Returns the indices of the jobs that the job at `at` sees.
     fn seen_by(&self, at: usize) -> BTreeSet<usize> {
         let job = &self.jobs[at];
         let index = |need: &Need| self.by_key.get(&need.key).copied();
         let mut seen: BTreeSet<usize> = job.needs.iter().filter_map(index).collect();
-        // A skipped job is looked through once, however many edges lead to it.
+        // A skipped job is visited once, however many edges lead to it.
         let mut to_visit: Vec<usize> = required(&job.needs).filter_map(index).collect();
         let mut visited: BTreeSet<usize> = job.needs.iter().filter(|need| need.optional).filter_map(index).collect();
         while let Some(at) = to_visit.pop() {

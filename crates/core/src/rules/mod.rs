@@ -1,12 +1,13 @@
-//! The rules of the queue: what may start, what waits and why, and what one job's end means for others.
+//! The rules of the queue: which jobs may start, which wait and why, and what the end of one job means for others.
 //!
 //! [`decide`] is one pure function of a [`Snapshot`] and a [`QueueEvent`]. The store loads the snapshot that an event asks for, applies
-//! the [`Change`]s of the decision by compare-and-set, and goes on with the events that follow from it, in the order that [`Agenda`]
-//! keeps, within one transaction. Every sentence that tells people why a job waits, was skipped or was canceled is written here.
+//! the [`Change`]s of the decision by compare-and-set, and continues with the events that follow from it, in the order of [`Agenda`],
+//! within one transaction. Every sentence that tells people why a job waits, was skipped or was canceled is written here.
 //!
-//! One file a question: [`gates`] what keeps a job from the queue that is ready, [`needs`] whether a job's needs and its `if` let it
-//! run, [`graph`] which jobs it sees behind skipped ones, [`ends`] what an end means for those that need the job and for its matrix, [`stops`] which builds end for the sake of others,
-//! [`approvals`] who is asked, [`queue`] whose turn it is, [`state`] what an event does to one job, [`build`] how a build stands.
+//! Each file answers one question. [`gates`]: what keeps a ready job out of the queue? [`needs`]: do a job's needs and its `if` let it run?
+//! [`graph`]: which jobs does a job depend on? [`ends`]: what does the end of a job mean for those that need it and for its matrix?
+//! [`stops`]: which builds are stopped in favor of others? [`approvals`]: which jobs wait for approval? [`queue`]: which job is next?
+//! [`state`]: what does an event change in one job? [`build`]: what is the state of a build?
 
 mod agenda;
 pub mod approvals;
@@ -26,7 +27,7 @@ pub use event::{Change, Decision, Move, QueueEvent, Refused};
 pub use snapshot::{GroupMember, JobFacts, PullRequestBuild, PullRequestFacts, Server, Snapshot, UnderWay};
 pub use stops::groups_taken;
 
-/// What an event changes. Only the approval and the refusal of a job can be refused themselves: where nobody is asked.
+/// Decides what an event changes. Only approving and declining a job can fail: if the job does not wait for approval.
 pub fn decide(snapshot: &Snapshot, event: &QueueEvent) -> Result<Decision, Refused> {
     let decision = match event {
         QueueEvent::Slot => queue::claim(snapshot),

@@ -1,5 +1,5 @@
-//! What the jobs that a job needs mean to it: whether it may run, and what `needs.<job>` says. The rules ask when a need is over, the
-//! runner when the job starts.
+//! The effect of a job's needs: whether it may run, and the values of `needs.<job>`. The rules ask when a need is finished, the runner
+//! when the job starts.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::{
     expression::{Context, Progress, Value, runs},
 };
 
-/// A job that another one needs, as it stands.
+/// The state of a job that another one needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NeedEnd {
     /// [`JobPlan::key`].
@@ -28,19 +28,19 @@ impl NeedEnd {
     }
 }
 
-/// What a job's needs say.
+/// Whether a job's needs let it run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
-    /// Some are not over.
+    /// Some are not finished.
     Waits,
     Runs,
     /// The job is skipped, for this reason.
     Skipped(String),
-    /// Its `if` has no value, for this reason.
+    /// Its `if` cannot be evaluated, for this reason.
     Broken(String),
 }
 
-/// Whether a job may run, by its needs and its `if`. `needs` are the jobs that it sees, as
+/// Decides whether a job may run, by its needs and its `if`. `needs` are the jobs that it depends on, as
 /// [`BuildGraph::needs_of`](super::graph::BuildGraph::needs_of) returns them: a failure is seen through jobs that it has skipped. `known` are contexts beyond the
 /// plan's and `needs`: `build`.
 #[must_use]
@@ -53,7 +53,7 @@ pub fn readiness(plan: &JobPlan, needs: &[NeedEnd], known: &BTreeMap<String, Val
     if let Some(end) = spoiled
         && !asks
     {
-        // No later need can mend it: those that are left are not waited for.
+        // No other need can change this, so the job does not wait for them.
         return Readiness::Skipped(format!(
             "needs `{}`, which {}",
             short_name(&plan.pipeline, &end.key),
@@ -87,7 +87,7 @@ pub fn readiness(plan: &JobPlan, needs: &[NeedEnd], known: &BTreeMap<String, Val
     }
 }
 
-/// A job of the same pipeline as people name it there: its key without the pipeline.
+/// Returns the name of a job within its pipeline: its key without the pipeline.
 #[must_use]
 pub fn short_name<'a>(pipeline: &str, key: &'a str) -> &'a str {
     key.strip_prefix(pipeline).and_then(|rest| rest.strip_prefix('/')).unwrap_or(key)
@@ -105,8 +105,8 @@ const fn fate(status: Status) -> &'static str {
     }
 }
 
-/// The context `needs`: of each job `result` and `outputs`. The jobs of one matrix are one: the worst result, and each output of
-/// the last that has it.
+/// Returns the context `needs`: `result` and `outputs` of each job. The jobs of a matrix count as one, with the worst result and, for each
+/// output, the value of the last job that has it.
 #[must_use]
 pub fn needs_context(plan: &JobPlan, needs: &[NeedEnd]) -> Value {
     let mut jobs: BTreeMap<&str, (Status, BTreeMap<String, String>)> = BTreeMap::new();
@@ -123,8 +123,7 @@ pub fn needs_context(plan: &JobPlan, needs: &[NeedEnd]) -> Value {
     }))
 }
 
-/// The context `build`, wherever it is asked for. `server_url` is without a slash at its end, and empty where there is no server: then
-/// `url` is nothing.
+/// Returns the context `build`. `server_url` has no trailing slash. It is empty if there is no server, and then `url` is null.
 #[must_use]
 pub fn build_context(id: BuildId, number: u64, server_url: &str) -> Value {
     #[expect(clippy::cast_precision_loss, reason = "no repository has 2^53 builds")]
@@ -213,7 +212,7 @@ mod tests {
         let plan = job(Some("failure()"), &[("deploy", false)]);
         let ends = [end("deploy", Status::Skipped), passed_over];
         assert!(matches!(readiness(&plan, &ends, &BTreeMap::new()), Readiness::Skipped(_)));
-        // A job that does not ask is told about the job that it needs, and waits for no other.
+        // A job without such an `if` gets the reason of the job that it needs, and waits for no other.
         assert_eq!(behind("true", &[("test", Status::Running), ("x", Status::Failure)]), Readiness::Waits);
         let reason = skipped(behind("true", &chain(Status::Running)));
         assert_eq!(reason, "needs `deploy`, which was skipped");

@@ -1,25 +1,25 @@
-//! Whose job is next.
+//! Decides which job is next.
 //!
-//! No repository and no pull request holds up others. Of the repositories with jobs that wait, the one with the fewest running jobs is
-//! next; of several such, the one whose last turn is longest ago. Within a repository its own jobs and those of strangers are told
-//! apart in the same way, and of the strangers' the pull requests. Within a pull request, and among a repository's own jobs, the order
-//! is that of creation.
+//! No repository and no pull request holds up others. Of the repositories with waiting jobs, the one with the fewest running jobs is
+//! next; among equals, the one whose last turn is longest ago. Within a repository, the same rule chooses between its own jobs and those of
+//! strangers, and among the latter between pull requests. Within a pull request, and among a repository's own jobs, the order is that of
+//! creation.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use super::{Change, Decision, QueueEvent, Snapshot, state::JobEvent};
 use crate::{JobId, RepoId};
 
-/// Jobs that wait behind each other: a repository's own, or those of one pull request of a stranger.
+/// A lane, in which jobs wait behind each other: a repository's own jobs, or those of one pull request of a stranger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lane {
     pub repo: RepoId,
-    /// The stranger's pull request; nothing for the repository's own jobs.
+    /// The stranger's pull request. `None` for the repository's own jobs.
     pub stranger: Option<u64>,
 }
 
 impl Lane {
-    /// Whose turns are counted when a job of it is claimed, from the repository down.
+    /// Returns those whose turn is counted when a job of the lane is claimed, from the repository down.
     #[must_use]
     pub const fn takers(self) -> [Taker; 3] {
         let kind = match self.stranger {
@@ -57,7 +57,7 @@ impl FromStr for Lane {
     }
 }
 
-/// Who takes turns with others of its kind.
+/// A party that takes turns with others of its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Taker {
     Repo(RepoId),
@@ -68,11 +68,11 @@ pub enum Taker {
     Lane(Lane),
 }
 
-/// How many jobs run at once.
+/// The number of jobs that may run at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slots {
     pub all: usize,
-    /// Of them, those that strangers' jobs may have.
+    /// How many of these may be strangers' jobs.
     pub strangers: usize,
 }
 
@@ -80,26 +80,26 @@ impl Slots {
     pub const NO_LIMIT: Self = Self { all: usize::MAX, strangers: usize::MAX };
 }
 
-/// A job that waits for nothing but a slot.
+/// A job that waits only for a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
     pub job: JobId,
     pub lane: Lane,
-    /// Its place by creation.
+    /// Its position in the order of creation.
     pub order: i64,
 }
 
-/// The queue as it stands. Of a lane's waiting jobs the first is enough.
+/// The state of the queue. Only the first waiting job of each lane is needed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Queue {
     pub waiting: Vec<Waiting>,
-    /// The lane of each job that runs.
+    /// The lane of each running job.
     pub running: Vec<Lane>,
-    /// When each had its last turn, counted by claims from 1; whoever is not in it never had one.
+    /// When each party had its last turn, counted in claims from 1. Parties that never had one are absent.
     pub turns: BTreeMap<Taker, u64>,
 }
 
-/// The job to claim now; nothing where none waits that has a slot.
+/// Returns the job to claim now. `None` if no waiting job can have a slot.
 #[must_use]
 pub fn next(queue: &Queue, slots: Slots) -> Option<JobId> {
     if queue.running.len() >= slots.all {
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// A queue that is worked on: what is claimed runs until it is ended.
+    /// A simulated queue: claimed jobs run until they are ended.
     struct Model {
         queue: Queue,
         slots: Slots,
@@ -228,71 +228,71 @@ mod tests {
         assert_eq!(model.claim().unwrap().lane, ours);
     }
 
-    /// Lanes of three repositories, some of them strangers'.
+    /// Generates lanes of three repositories, some of them strangers'.
     fn lanes() -> Vec<Lane> {
         let repos = [RepoId::new(), RepoId::new(), RepoId::new()];
         repos.iter().flat_map(|repo| [None, Some(1), Some(2)].map(|stranger| Lane { repo: *repo, stranger })).collect()
     }
 
     proptest! {
-        /// Whatever comes and ends in whatever order: no more runs than may, and a lane's jobs start in their order.
-        #[test]
-        fn no_more_runs_than_may_and_every_lane_goes_in_order(
-            all in 1_usize..5, strangers in 0_usize..4, steps in prop::collection::vec((0_usize..9, 0_usize..3), 1..200),
-        ) {
-            let lanes = lanes();
-            let mut model = Model::new(all, strangers);
-            for (at, what) in steps {
-                match what {
-                    0 | 1 => drop(model.add(lanes[at])),
-                    _ => if let Some(lane) = model.queue.running.get(at).copied() { model.end(lane) },
-                }
-                let idle = model.queue.running.len() < all;
-                let claimed = model.claim();
-                let may = model.queue.waiting.iter().chain(&claimed).any(|waiting| {
-                    waiting.lane.stranger.is_none()
-                        || model.queue.running.iter().filter(|lane| lane.stranger.is_some()).count() < strangers
-                        || claimed.is_some()
-                });
-                prop_assert_eq!(claimed.is_some(), idle && may, "no slot stays empty while something may have it");
-                prop_assert!(model.queue.running.len() <= all);
-                prop_assert!(model.queue.running.iter().filter(|lane| lane.stranger.is_some()).count() <= strangers);
-            }
-            let mut last: HashMap<Lane, i64> = HashMap::new();
-            for claimed in &model.started {
-                prop_assert!(last.insert(claimed.lane, claimed.order).is_none_or(|last| last < claimed.order));
-            }
-        }
-
-        /// However much the others bring: who waits is served before any other lane is served more often than all lanes together once.
-        #[test]
-        fn nobody_starves(all in 1_usize..4, ends in prop::collection::vec(0_usize..4, 40..200)) {
-            let lanes = lanes();
-            let mut model = Model::new(all, all);
-            // Everyone brings more than is ever worked on.
-            for lane in &lanes {
-                for _ in 0..200 {
-                    model.add(*lane);
-                }
-            }
-            let mut since: HashMap<Lane, usize> = HashMap::new();
-            let most = lanes.len() * all * 4;
-            for end in ends {
-                while let Some(claimed) = model.claim() {
-                    for lane in &lanes {
-                        *since.entry(*lane).or_default() += 1;
+    /// Whatever jobs arrive and end in whatever order, no more run than allowed, and the jobs of a lane start in order.
+            #[test]
+            fn no_more_runs_than_may_and_every_lane_goes_in_order(
+                all in 1_usize..5, strangers in 0_usize..4, steps in prop::collection::vec((0_usize..9, 0_usize..3), 1..200),
+            ) {
+                let lanes = lanes();
+                let mut model = Model::new(all, strangers);
+                for (at, what) in steps {
+                    match what {
+                        0 | 1 => drop(model.add(lanes[at])),
+                        _ => if let Some(lane) = model.queue.running.get(at).copied() { model.end(lane) },
                     }
-                    since.insert(claimed.lane, 0);
-                    for (lane, waited) in &since {
-                        // Who runs something has no need.
-                        if !model.queue.running.contains(lane) {
-                            prop_assert!(*waited <= most, "{lane} has waited for {waited} claims");
+                    let idle = model.queue.running.len() < all;
+                    let claimed = model.claim();
+                    let may = model.queue.waiting.iter().chain(&claimed).any(|waiting| {
+                        waiting.lane.stranger.is_none()
+                            || model.queue.running.iter().filter(|lane| lane.stranger.is_some()).count() < strangers
+                            || claimed.is_some()
+                    });
+                    prop_assert_eq!(claimed.is_some(), idle && may, "no slot stays empty while something may have it");
+                    prop_assert!(model.queue.running.len() <= all);
+                    prop_assert!(model.queue.running.iter().filter(|lane| lane.stranger.is_some()).count() <= strangers);
+                }
+                let mut last: HashMap<Lane, i64> = HashMap::new();
+                for claimed in &model.started {
+                    prop_assert!(last.insert(claimed.lane, claimed.order).is_none_or(|last| last < claimed.order));
+                }
+            }
+
+    /// However many jobs the others add, a waiting lane is served before another lane has had more turns than there are lanes.
+            #[test]
+            fn nobody_starves(all in 1_usize..4, ends in prop::collection::vec(0_usize..4, 40..200)) {
+                let lanes = lanes();
+                let mut model = Model::new(all, all);
+    // Every lane adds more jobs than can ever run.
+                for lane in &lanes {
+                    for _ in 0..200 {
+                        model.add(*lane);
+                    }
+                }
+                let mut since: HashMap<Lane, usize> = HashMap::new();
+                let most = lanes.len() * all * 4;
+                for end in ends {
+                    while let Some(claimed) = model.claim() {
+                        for lane in &lanes {
+                            *since.entry(*lane).or_default() += 1;
+                        }
+                        since.insert(claimed.lane, 0);
+                        for (lane, waited) in &since {
+    // A lane with a running job is not waiting for its turn.
+                            if !model.queue.running.contains(lane) {
+                                prop_assert!(*waited <= most, "{lane} has waited for {waited} claims");
+                            }
                         }
                     }
+                    let lane = model.queue.running[end % model.queue.running.len()];
+                    model.end(lane);
                 }
-                let lane = model.queue.running[end % model.queue.running.len()];
-                model.end(lane);
             }
         }
-    }
 }

@@ -1,4 +1,4 @@
-//! What the rules are told of how things stand. [`QueueEvent`](super::QueueEvent) says which jobs the snapshot for an event holds.
+//! The state that the rules decide on. [`QueueEvent`](super::QueueEvent) says which jobs the snapshot for an event contains.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +9,17 @@ use super::{
 };
 use crate::{BuildId, JobId, JobPlan, RepoId, Status};
 
-/// How things stand before an event. Each event reads only its part; the rest is left empty.
+/// The state before an event. Each event reads only its part, and the rest is left empty.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     pub server: Server,
     /// The jobs that the event concerns, in the order of their creation.
     pub jobs: Vec<JobFacts>,
-    /// For events that ask whether needs are over: all jobs of the build that `jobs` belong to.
+    /// For events that ask whether needs are finished: all jobs of the build that `jobs` belong to.
     pub graph: BuildGraph,
-    /// For [`Room`](super::QueueEvent::Room): which builds have jobs that are not over in the groups of `jobs`.
+    /// For [`Room`](super::QueueEvent::Room): the builds with unfinished jobs in the groups of `jobs`.
     pub groups: Vec<GroupMember>,
-    /// For [`Room`](super::QueueEvent::Room): what the matrices of `jobs` have in the queue and running.
+    /// For [`Room`](super::QueueEvent::Room): the numbers of queued and running jobs of the matrices of `jobs`.
     pub under_way: Vec<UnderWay>,
     /// For events of pull requests.
     pub pull_request: PullRequestFacts,
@@ -28,7 +28,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// A snapshot that holds nothing yet.
+    /// Makes an empty snapshot.
     #[must_use]
     pub fn of(server: Server) -> Self {
         Self {
@@ -43,17 +43,17 @@ impl Snapshot {
     }
 }
 
-/// What the server is.
+/// Facts about the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// Its labels; nothing where jobs of any labels run.
+    /// Its labels. `None` if it runs jobs with any labels.
     pub labels: Option<BTreeMap<String, String>>,
-    /// Its own address, without a slash at the end; empty where it has none.
+    /// Its own address, without a trailing slash. Empty if it has none.
     pub url: String,
     pub slots: Slots,
 }
 
-/// A job as it stands, with its part of the frozen plan.
+/// The state of a job, with its part of the frozen plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobFacts {
     pub id: JobId,
@@ -64,7 +64,7 @@ pub struct JobFacts {
     pub status: Status,
     pub reason: Option<String>,
     pub attempt: u32,
-    /// Its needs, its `if` and its question let it run.
+    /// Its needs, its `if` and its approval let it run.
     pub ready: bool,
     /// Somebody has approved it.
     pub approved: bool,
@@ -72,7 +72,7 @@ pub struct JobFacts {
 }
 
 impl JobFacts {
-    /// Returns whether the job may run, by its needs and its `if`. A job that the snapshot's graph does not hold waits.
+    /// Returns whether the job may run, by its needs and its `if`. A job that is not in the snapshot's graph waits.
     pub(super) fn readiness(&self, snapshot: &Snapshot) -> Readiness {
         let known =
             BTreeMap::from([("build".to_owned(), build_context(self.build, self.number, &snapshot.server.url))]);
@@ -83,7 +83,7 @@ impl JobFacts {
     }
 }
 
-/// A build with jobs of a concurrency group that are not over.
+/// A build with unfinished jobs in a concurrency group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupMember {
     pub group: String,
@@ -92,7 +92,7 @@ pub struct GroupMember {
     pub number: u64,
 }
 
-/// How many jobs of one matrix are queued, running or asked to stop.
+/// The numbers of jobs of one matrix that are queued, running or being canceled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnderWay {
     pub build: BuildId,
@@ -115,8 +115,8 @@ pub struct PullRequestBuild {
     pub build: BuildId,
     pub number: u64,
     pub commit: String,
-    /// The place of its delivery among all deliveries; nothing where a person asked for the build.
+    /// The position of its delivery among all deliveries. `None` if a person started the build.
     pub delivered: Option<i64>,
-    /// The closing of the pull request started it.
+    /// Whether it was started because the pull request was closed.
     pub of_closing: bool,
 }

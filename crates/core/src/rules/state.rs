@@ -1,4 +1,4 @@
-//! The one place that decides what a job's next status is, and a build's. Exhaustive: the store writes what it says by
+//! The only place that decides the next status of a job, and of a build. It is exhaustive: the store writes these decisions by
 //! compare-and-set, and nobody else writes a status.
 
 use super::{JobFacts, Move};
@@ -7,43 +7,43 @@ use crate::{
     plan::{Retry, RetryOn},
 };
 
-/// What happens to a job.
+/// An event of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobEvent {
     /// Everything it needs has succeeded.
     NeedsMet,
-    /// What it needs or its `if` says that it does not run; the reason says which.
+    /// Its needs or its `if` do not let it run. The reason says which.
     DoesNotRun { reason: String },
-    /// It may run but for this: an approval, a group, its matrix.
+    /// It could run, but waits for this: an approval, a group, its matrix.
     Waits { reason: String },
-    /// Somebody said no.
+    /// Somebody declined it.
     Declined { by: String },
     /// Another job of its matrix failed.
     MatrixFailed { reason: String },
-    /// Nobody waits for its build any more: a newer one has taken its group, or its pull request was closed.
+    /// Its build is obsolete: a newer one has taken over its group, or its pull request was closed.
     Superseded { reason: String },
     /// An attempt ended, and there will be another.
     TriesAgain { reason: String },
-    /// The dispatcher gave it to the executor.
+    /// The dispatcher passed it to the executor.
     Claimed,
-    /// Somebody asked for its end.
+    /// Somebody canceled it.
     CancelRequested,
-    /// The executor says how it ended, its log being complete.
+    /// The executor reported its outcome. Its log is complete.
     Ended(Outcome),
-    /// It need not run: an earlier success stands for it. The reason says whose.
+    /// It need not run, because an earlier success is reused. The reason says whose.
     Reused { reason: String },
 }
 
-/// What an event does to a job.
+/// The effect of an event on a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transition {
-    /// It goes on to this status, for this reason.
+    /// It gets this status, for this reason.
     To(Status, Option<String>),
-    /// Nothing changes: it has happened already, or came too late.
+    /// Nothing changes: the event was a repetition, or came too late.
     Stays,
 }
 
-/// What `event` does to a job that stands at `status`. A final status is never left.
+/// Returns the effect of `event` on a job with this status. A final status is never changed.
 #[must_use]
 pub fn next(status: Status, event: &JobEvent) -> Transition {
     use Transition::{Stays, To};
@@ -104,16 +104,16 @@ pub fn next(status: Status, event: &JobEvent) -> Transition {
             To(outcome.status(), outcome.reason())
         }
 
-        // Nothing of it ran that a cancel would have to end.
+        // Nothing of it is running that would have to be stopped first.
         (Status::Running | Status::Canceling, JobEvent::Reused { reason }) => To(Status::Success, Some(reason.clone())),
         (Status::Blocked | Status::Queued, JobEvent::Reused { .. }) => Stays,
     }
 }
 
-/// The way that `event` sends a job; nothing where it stays as it is.
+/// Returns the transition that `event` causes. `None` if the job stays as it is.
 pub(super) fn step(job: &JobFacts, event: &JobEvent) -> Option<Move> {
     let Transition::To(to, reason) = next(job.status, event) else { return None };
-    // Who asked for the end has said why; that it came says nothing more.
+    // The cancel gave the reason; the end itself adds nothing.
     let reason = match (event, &job.reason) {
         (JobEvent::Ended(Outcome::Canceled), Some(why)) if job.status == Status::Canceling => Some(why.clone()),
         _ => reason,
@@ -148,7 +148,7 @@ pub(super) fn step(job: &JobFacts, event: &JobEvent) -> Option<Move> {
     })
 }
 
-/// Why an attempt that ended like this is followed by another; nothing where it is not. `attempt` counts from 1.
+/// Returns why an attempt with this outcome is retried. `None` if it is not. `attempt` counts from 1.
 #[must_use]
 pub fn tries_again(retry: &Retry, attempt: u32, outcome: &Outcome) -> Option<String> {
     let asked = match outcome {
@@ -163,13 +163,13 @@ pub fn tries_again(retry: &Retry, attempt: u32, outcome: &Outcome) -> Option<Str
     again.then(|| format!("retrying (attempt {} of {}): {reason}", attempt + 1, retry.max.saturating_add(1)))
 }
 
-/// A build's status from its jobs'. An empty build is a success: nothing was asked of it.
+/// Returns a build's status from those of its jobs. A build without jobs is a success.
 #[must_use]
 pub fn build_status(jobs: impl IntoIterator<Item = Status>) -> Status {
     let jobs: Vec<Status> = jobs.into_iter().collect();
     let any = |s: Status| jobs.contains(&s);
     if jobs.iter().all(|s| s.is_final()) {
-        // The worst word wins; a skipped job says nothing when another ran.
+        // The worst status wins. Skipped jobs do not count if another one ran.
         for status in [Status::Error, Status::Failure, Status::TimedOut, Status::Canceled, Status::Success] {
             if any(status) {
                 return status;

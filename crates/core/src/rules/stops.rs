@@ -1,11 +1,11 @@
-//! Builds that nobody waits for any more: somebody cancels them, a newer build takes their group, their pull request goes on or ends.
+//! Obsolete builds: somebody cancels them, a newer build takes over their group, or their pull request gets new commits or is closed.
 //!
-//! All jobs that can need a stopped job are stopped with it: nothing is looked at for the sake of those that need it.
+//! All jobs that can need a stopped job are stopped with it, so their needs need no further decision.
 
 use super::{Decision, JobFacts, PullRequestBuild, QueueEvent, Snapshot, state::JobEvent};
 use crate::{BuildId, BuildPlan};
 
-/// The concurrency groups that a new build of this plan takes from older ones.
+/// Returns the concurrency groups that a new build of this plan takes over from older ones.
 #[must_use]
 pub fn groups_taken(plan: &BuildPlan) -> Vec<String> {
     let mut taken: Vec<String> = Vec::new();
@@ -17,12 +17,12 @@ pub fn groups_taken(plan: &BuildPlan) -> Vec<String> {
     taken
 }
 
-/// Somebody cancels a build.
+/// Cancels a build.
 pub(super) fn build_canceled(snapshot: &Snapshot) -> Decision {
     stop(&snapshot.jobs, |_| Some(JobEvent::CancelRequested))
 }
 
-/// A new build has taken the groups of the snapshot's jobs.
+/// Stops the snapshot's jobs, whose groups a new build has taken over.
 pub(super) fn groups_are_taken(snapshot: &Snapshot, build: BuildId, number: u64) -> Decision {
     stop(&snapshot.jobs, |job| {
         let group = &job.plan.concurrency.as_ref()?.group;
@@ -30,7 +30,7 @@ pub(super) fn groups_are_taken(snapshot: &Snapshot, build: BuildId, number: u64)
     })
 }
 
-/// A pull request is closed. Builds that its closing started go on.
+/// Stops the builds of a pull request that was closed, except those that its closing started.
 pub(super) fn pull_request_closed(snapshot: &Snapshot, number: u64) -> Decision {
     stop(&snapshot.jobs, |job| {
         let build = snapshot.pull_request.builds.iter().find(|build| build.build == job.build)?;
@@ -38,16 +38,16 @@ pub(super) fn pull_request_closed(snapshot: &Snapshot, number: u64) -> Decision 
     })
 }
 
-/// A build was made of a pull request: those of its older commits are not waited for any more, where the repository says so. One that
-/// comes too late (its delivery had to wait) is canceled itself, for the sake of the newer one. Builds that a person asked for, and those
-/// of the closing, cancel nothing.
+/// Stops the builds of older commits of a pull request after a new build, if the repository's setting says so. A build that comes too late
+/// (its delivery had to wait) is itself canceled in favor of the newer one. Builds that a person started, and those of the closing, stop
+/// nothing.
 pub(super) fn pull_request_built(snapshot: &Snapshot, build: BuildId) -> Decision {
     let builds = &snapshot.pull_request.builds;
     let of = |id: BuildId| builds.iter().find(|build| build.build == id);
     let Some(own) = of(build).filter(|own| snapshot.pull_request.cancels_older && !own.of_closing) else {
         return Decision::default();
     };
-    // Deliveries are in the order of the commits; a build without a delivery has no place in it.
+    // Deliveries are in the order of the commits. A build without a delivery has no position in it.
     let Some(delivered) = own.delivered else { return Decision::default() };
     let is_newer = |other: &&PullRequestBuild| {
         other.commit != own.commit && !other.of_closing && other.delivered.is_some_and(|other| other > delivered)
@@ -67,7 +67,7 @@ fn superseded(reason: String) -> JobEvent {
     JobEvent::Superseded { reason }
 }
 
-/// Lets the event that `event` returns happen to each job. What was stopped leaves room.
+/// Applies the event that `event` returns to each job. Stopped jobs free capacity for others.
 fn stop(jobs: &[JobFacts], event: impl Fn(&JobFacts) -> Option<JobEvent>) -> Decision {
     let mut decision = Decision::default();
     for job in jobs {

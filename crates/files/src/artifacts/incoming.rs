@@ -28,10 +28,10 @@ use super::{
 const FRAME: u32 = 512 << 10;
 /// zstd's fastest ordinary level: jobs wait for their files.
 const LEVEL: i32 = 1;
-/// Whole files are settled at so many, or at so many bytes.
+/// Complete files are settled in batches of this many, or of this many bytes.
 const SETTLE_FILES: usize = 256;
 const SETTLE_BYTES: u64 = 256 << 20;
-/// Up to so many files are brought to disk one by one; more of them all at once.
+/// Up to this many files are synced to disk one by one, and more of them all at once.
 const FEW: usize = 16;
 /// The extension of a list, and of an unfinished file.
 const LIST: &str = "list";
@@ -172,7 +172,7 @@ struct LeftFileHead {
     executable: bool,
 }
 
-/// What is to be settled: a whole file with its bytes, or one that is left out.
+/// An entry to settle: a complete file with its bytes, or one that is left out.
 #[derive(Debug)]
 struct Waiting {
     line: Line,
