@@ -1,25 +1,23 @@
 //! Converts one job of GitLab CI.
 
-use std::{collections::BTreeSet, rc::Rc};
+use std::rc::Rc;
 
 use longshore_core::ImageRef;
 use longshore_pipeline::tree::{Entry, Node};
 
 use super::super::{
-    DEFAULT_IMAGE, Language, condition,
-    draft::{Item, Job, Map, Note, Value},
-    foreign::{self, FORM, Section, boolean, entries, items, list, number, text, texts},
-    shell,
-    variables::{self, Known},
+    DEFAULT_IMAGE, condition,
+    draft::{Job, Map, Note, Value},
+    foreign::{self, FORM, Section, boolean, entries, items, number, text, texts},
+    shell, variables,
 };
 use super::{
-    DEFAULTS, File, expression,
-    extend::unresolved,
-    inherits,
+    DEFAULTS, File, expression, inherits,
     keep::{self, unknown},
     order::{Need, Staged},
     rules,
-    values::{COMMIT_BRANCH, fill, is_checkout, value_of, variable},
+    scripts::{Scripts, add_used_variables},
+    values::{fill, is_checkout, value_of, variable},
 };
 
 const NOT_PUBLISHED: &str = "pages are not published: write a step that does";
@@ -80,38 +78,12 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     let mut job = Job { name, line, ..Job::default() };
     let axes = section.take("parallel").map(|entry| keep::parallel(entry, lines, &mut body)).unwrap_or_default();
 
-    let mut own: Vec<(String, String, u32)> = file.variables.clone();
     if let Some(list) =
         inherit.filter(|_| file.variables.iter().any(|(name, ..)| !inherits(inherit, "variables", name)))
     {
         body.note(lines.note(list, "variables of the file are every job's"));
     }
-    let mut env = Map::default();
-    let variables_line = section.take("variables").map(|entry| {
-        for variable in entries(&entry.value).unwrap_or_default() {
-            match value_of(variable) {
-                Some(value) => own.push((variable.key.clone(), value, lines.line_of_key(variable))),
-                None => env.note(lines.note(variable, FORM)),
-            }
-        }
-        lines.line_of_key(entry)
-    });
-    for (name, value, at) in own[file.variables.len()..].iter().filter(|(name, ..)| !is_checkout(name)) {
-        match variable(name, value, &own, &axes) {
-            Ok((name, value)) => env.set(name, value, *at),
-            Err(why) => env.note(Note::new(*at, name.as_str(), why)),
-        }
-    }
-    for axis in &axes {
-        if let Some(variable) = foreign::variable(axis).filter(|variable| variable == axis && env.get(axis).is_none()) {
-            env.set(variable, Value::Text(format!("${{{{ matrix.{axis} }}}}")), None);
-        }
-    }
-    if let Some(entry) = section.peek("parallel")
-        && let Some(total) = number(&entry.value)
-    {
-        env.set("CI_NODE_TOTAL", Value::Text(total.to_string()), lines.line_of_key(entry));
-    }
+    let Environment { own, mut env, line: variables_line } = environment(&section, &axes, file);
     let stage = section
         .take("stage")
         .or_else(|| section.take("type"))
@@ -128,80 +100,12 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     let filler = |written: &str| fill(written, &named, &axes);
 
     image_of(take("image"), &filler, lines, &mut body);
-    let mut docker = false;
-    let all_env: Vec<(String, Value)> =
-        own.iter().filter_map(|(name, value, _)| variable(name, value, &own, &axes).ok()).collect();
     if let Some(entry) = take("services") {
-        let services = keep::services(entry, &filler, &all_env, lines, &mut docker);
-        body.set_filled("services", services, lines.line_of_key(entry));
+        services(entry, &own, &axes, &filler, lines, &mut body);
     }
-    if docker {
-        body.set("docker", Value::plain(true), None);
-    }
-
-    let runs = {
-        let known = |name: &str| {
-            own.iter()
-                .rev()
-                .find(|(known, value, _)| known == name && !value.contains('$'))
-                .map(|(_, value, _)| value.clone())
-        };
-        let around = expression::FileContext { variable: &known, requests: file.requests };
-        let (only, except) = (section.take("only"), section.take("except"));
-        match section.take("rules") {
-            Some(entry) => rules::rules(entry, &around, lines),
-            None => rules::refs(only, except, &around, lines),
-        }
-    };
-    let before_rules = |name: &str| {
-        let found = own.iter().rev().find(|(known, ..)| known == name);
-        found.map(|(_, value, _)| fill(value, &own, &axes).unwrap_or_else(|_| "${{".to_owned()))
-    };
-    let mut runs = runs;
-    let mut aside = false;
-    if let Some(entry) = section.take("when") {
-        let word = text(&entry.value).unwrap_or("on_success").to_owned();
-        if word == "never" {
-            runs.condition = Some("false".to_owned());
-        } else if !runs.by_hand {
-            rules::apply_when(&[word], lines.line_of_key(entry), &mut runs);
-            // Somebody may start it by hand, and no job waits for it.
-            aside = runs.by_hand && section.peek("rules").is_none();
-        }
-    }
-    body.notes(std::mem::take(&mut runs.notes));
-    job.after = runs.after;
-    job.conditions.extend(file.condition.clone().into_iter().chain(runs.condition.take()));
-    if let Some(all) = condition::all(&job.conditions) {
-        job.conditions = vec![all];
-    }
-    if runs.by_hand {
-        body.set("approval", Value::Text(format!("Run {}?", job.name)), line);
-    }
-    let of_job = section.take("allow_failure").and_then(|entry| keep::allow_failure(entry, lines, &mut body));
-    // What the rules say of it wins.
-    let may_fail = runs.may_fail.or(of_job);
-    aside &= may_fail != Some(false);
-    if may_fail == Some(true) {
-        body.set("continue-on-error", Value::plain(true), line);
-    }
-
-    if let Some(entry) = take("timeout") {
-        match text(&entry.value).and_then(keep::seconds) {
-            Some(seconds) => body.set("timeout", Value::Text(keep::duration(seconds)), lines.line_of_key(entry)),
-            None => body.note(lines.note(entry, FORM)),
-        }
-    }
-    if let Some(entry) = take("retry") {
-        keep::retry(entry, lines, &mut body);
-    }
-    if let Some(entry) = take("cache") {
-        let caches = keep::cache(entry, &filler, lines, &mut body);
-        body.set_filled("cache", caches, lines.line_of_key(entry));
-    }
-    if let Some(entry) = take("artifacts") {
-        keep::artifacts(entry, &filler, lines, &mut body);
-    }
+    let mut runs = runs_of(&section, &own, file);
+    let aside = conditions(&section, &mut runs, &mut job, &mut body, file);
+    limits_and_files(&take, &filler, lines, &mut body);
     if let Some(entry) = section.take("resource_group") {
         match text(&entry.value).map(filler) {
             Some(Ok(group)) if !group.contains("${{") => drop(file.groups.insert(group)),
@@ -210,6 +114,10 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     }
     checkout(&own, &mut body);
 
+    let before_rules = |name: &str| {
+        let found = own.iter().rev().find(|(known, ..)| known == name);
+        found.map(|(_, value, _)| fill(value, &own, &axes).unwrap_or_else(|_| "${{".to_owned()))
+    };
     for (name, at, value) in runs.variable_values(&filler, &before_rules) {
         match value {
             Ok(expression) => env.set(name, Value::Text(variables::written(&expression)), at),
@@ -217,40 +125,19 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
         }
     }
     let bash = !matches!(body.get("image"), Some(Value::Text(image)) if shell::has_no_bash(image));
-    let mut script = |key: &'static str| take(key).map(|entry| (script_lines(entry, lines, &mut body), entry));
-    let mut steps = Vec::new();
-    let before = script("before_script");
-    let main = script("script");
-    let after = script("after_script")
-        .map(|(lines, entry)| (lines.join("\n"), entry))
-        .filter(|(script, _)| !script.trim().is_empty());
-    let Some((main, from)) = main else {
-        return Err(lines.note(entry, "it has no `script`"));
-    };
-    if main.iter().all(|line| line.trim().is_empty()) {
-        return Err(lines.note(entry, "its script is not in this file"));
-    }
-    let before = before.map(|(lines, _)| lines).unwrap_or_default();
-    let main = before.into_iter().chain(main).collect::<Vec<_>>().join("\n");
-    let both = format!("{main}\n{}", after.as_ref().map(|(script, _)| script.as_str()).unwrap_or_default());
+    let scripts = Scripts::read(&take, entry, lines, &mut body)?;
+    let both = scripts.text();
+    let from_line = lines.line_of_key(scripts.from);
     let of_rules = runs.variables.iter().map(|variable| variable.name.as_str());
     let set =
         own.iter().map(|(name, ..)| name.as_str()).chain(axes.iter().map(String::as_str)).chain(of_rules).collect();
-    add_used_variables(&both, &set, file, &mut env, &mut body, lines.line_of_key(from));
+    add_used_variables(&both, &set, file, &mut env, &mut body, from_line);
     for (name, value) in [("CI_JOB_NAME", &entry.key), ("CI_JOB_STAGE", &stage)] {
         if shell::names(&both).contains(name) && env.get(name).is_none() {
             env.set(name, Value::text(value.replace("${{", "$ {{")), None);
         }
     }
-    steps.push(Item::Value(step(&main, bash, lines.line_of_key(from)).into()));
-    if let Some((script, entry)) = after {
-        let mut last = step(&script, bash, lines.line_of_key(entry));
-        last.set("if", Value::text("always()"), None);
-        last.set("continue-on-error", Value::plain(true), None);
-        last.arrange(&["if", "continue-on-error", "shell", "run"]);
-        steps.push(Item::Value(last.into()));
-    }
-    body.set("steps", Value::List(steps), lines.line_of_key(from));
+    body.set("steps", scripts.steps(bash, lines), from_line);
     body.set_filled("env", env, variables_line);
 
     let dependencies = section.take("dependencies").and_then(|entry| texts(&entry.value));
@@ -265,39 +152,137 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     Ok(Staged { theirs: entry.key.clone(), stage, needs, dependencies, aside, bash, job })
 }
 
-/// The lines of a script, without references that name nothing in this file, which get a note.
-fn script_lines(entry: &Entry, lines: foreign::Lines<'_>, body: &mut Map) -> Vec<String> {
-    fn collect(node: &Node, entry: &Entry, lines: foreign::Lines<'_>, body: &mut Map, found: &mut Vec<String>) {
-        if let Some(line) = text(node) {
-            found.push(line.to_owned());
-        } else if let Some(inner) = list(node) {
-            inner.iter().for_each(|node| collect(node, entry, lines, body, found));
-        } else if let Some(reference) = unresolved(node) {
-            let why = "there is no such job in this file: write out what it says";
-            body.note(Note::new(lines.line_of(node.place), reference, why));
-        } else if let Some(inner) = texts(node) {
-            found.extend(inner);
-        } else {
-            body.note(Note::new(lines.line_of(node.place), entry.key.as_str(), FORM));
-        }
-    }
-    let mut found = Vec::new();
-    collect(&entry.value, entry, lines, body, &mut found);
-    found
+/// The variables of a job.
+struct Environment {
+    /// Those of the file and of the job, as they are written, with their lines.
+    own: Vec<(String, String, u32)>,
+    /// Those of the job, as `env`.
+    env: Map,
+    line: Option<u32>,
 }
 
-/// The step for a script. GitLab runs it in bash where the image has it, with `pipefail` in any shell that knows it.
-fn step(script: &str, bash: bool, line: u32) -> Map {
-    let mut step = Map::default();
-    let mut script = script.to_owned();
-    if !bash {
-        step.set("shell", Value::text("sh"), None);
-        if script.replace("||", "").contains('|') {
-            script.insert_str(0, "set -o pipefail\n");
+/// Reads the variables of a job, and adds those of its matrix.
+fn environment(section: &Section<'_>, axes: &[String], file: &File<'_>) -> Environment {
+    let lines = file.lines;
+    let mut own = file.variables.clone();
+    let mut env = Map::default();
+    let line = section.take("variables").map(|entry| {
+        for variable in entries(&entry.value).unwrap_or_default() {
+            match value_of(variable) {
+                Some(value) => own.push((variable.key.clone(), value, lines.line_of_key(variable))),
+                None => env.note(lines.note(variable, FORM)),
+            }
+        }
+        lines.line_of_key(entry)
+    });
+    for (name, value, at) in own[file.variables.len()..].iter().filter(|(name, ..)| !is_checkout(name)) {
+        match variable(name, value, &own, axes) {
+            Ok((name, value)) => env.set(name, value, *at),
+            Err(why) => env.note(Note::new(*at, name.as_str(), why)),
         }
     }
-    step.set("run", Value::Script(script), line);
-    step
+    for axis in axes {
+        if let Some(variable) = foreign::variable(axis).filter(|variable| variable == axis && env.get(axis).is_none()) {
+            env.set(variable, Value::Text(format!("${{{{ matrix.{axis} }}}}")), None);
+        }
+    }
+    if let Some(entry) = section.peek("parallel")
+        && let Some(total) = number(&entry.value)
+    {
+        env.set("CI_NODE_TOTAL", Value::Text(total.to_string()), lines.line_of_key(entry));
+    }
+    Environment { own, env, line }
+}
+
+fn services(
+    entry: &Entry,
+    own: &[(String, String, u32)],
+    axes: &[String],
+    fill: keep::Fill<'_>,
+    lines: foreign::Lines<'_>,
+    body: &mut Map,
+) {
+    let mut docker = false;
+    let env: Vec<(String, Value)> =
+        own.iter().filter_map(|(name, value, _)| variable(name, value, own, axes).ok()).collect();
+    let services = keep::services(entry, fill, &env, lines, &mut docker);
+    body.set_filled("services", services, lines.line_of_key(entry));
+    if docker {
+        body.set("docker", Value::plain(true), None);
+    }
+}
+
+/// Reads `rules`, or `only` and `except`.
+fn runs_of(section: &Section<'_>, own: &[(String, String, u32)], file: &File<'_>) -> rules::Runs {
+    let known = |name: &str| {
+        own.iter()
+            .rev()
+            .find(|(known, value, _)| known == name && !value.contains('$'))
+            .map(|(_, value, _)| value.clone())
+    };
+    let around = expression::FileContext { variable: &known, requests: file.requests };
+    let (only, except) = (section.take("only"), section.take("except"));
+    match section.take("rules") {
+        Some(entry) => rules::rules(entry, &around, file.lines),
+        None => rules::refs(only, except, &around, file.lines),
+    }
+}
+
+/// Converts the conditions of a job, its approval and whether it may fail. Returns whether no other job waits for it.
+fn conditions(section: &Section<'_>, runs: &mut rules::Runs, job: &mut Job, body: &mut Map, file: &File<'_>) -> bool {
+    let (lines, line) = (file.lines, job.line);
+    let mut aside = false;
+    if let Some(entry) = section.take("when") {
+        let word = text(&entry.value).unwrap_or("on_success").to_owned();
+        if word == "never" {
+            runs.condition = Some("false".to_owned());
+        } else if !runs.by_hand {
+            rules::apply_when(&[word], lines.line_of_key(entry), runs);
+            // Somebody may start it by hand, and no job waits for it.
+            aside = runs.by_hand && section.peek("rules").is_none();
+        }
+    }
+    body.notes(std::mem::take(&mut runs.notes));
+    job.after = runs.after;
+    job.conditions.extend(file.condition.clone().into_iter().chain(runs.condition.take()));
+    if let Some(all) = condition::all(&job.conditions) {
+        job.conditions = vec![all];
+    }
+    if runs.by_hand {
+        body.set("approval", Value::Text(format!("Run {}?", job.name)), line);
+    }
+    let of_job = section.take("allow_failure").and_then(|entry| keep::allow_failure(entry, lines, body));
+    // The rules take precedence.
+    let may_fail = runs.may_fail.or(of_job);
+    if may_fail == Some(true) {
+        body.set("continue-on-error", Value::plain(true), line);
+    }
+    aside && may_fail != Some(false)
+}
+
+/// Converts the limits of a job, its caches and its artifacts.
+fn limits_and_files<'n>(
+    take: &dyn Fn(&'static str) -> Option<&'n Entry>,
+    fill: keep::Fill<'_>,
+    lines: foreign::Lines<'_>,
+    body: &mut Map,
+) {
+    if let Some(entry) = take("timeout") {
+        match text(&entry.value).and_then(keep::seconds) {
+            Some(seconds) => body.set("timeout", Value::Text(keep::duration(seconds)), lines.line_of_key(entry)),
+            None => body.note(lines.note(entry, FORM)),
+        }
+    }
+    if let Some(entry) = take("retry") {
+        keep::retry(entry, lines, body);
+    }
+    if let Some(entry) = take("cache") {
+        let caches = keep::cache(entry, fill, lines, body);
+        body.set_filled("cache", caches, lines.line_of_key(entry));
+    }
+    if let Some(entry) = take("artifacts") {
+        keep::artifacts(entry, fill, lines, body);
+    }
 }
 
 fn image_of(entry: Option<&Entry>, fill: keep::Fill<'_>, lines: foreign::Lines<'_>, body: &mut Map) {
@@ -353,76 +338,6 @@ fn checkout(own: &[(String, String, u32)], body: &mut Map) {
         body.set("checkout", Value::plain(false), line);
     } else {
         body.set_filled("checkout", checkout, None);
-    }
-}
-
-/// Adds the variables that the scripts use: GitLab's own are put into `env`, unknown ones are noted.
-fn add_used_variables(
-    script: &str,
-    set: &BTreeSet<&str>,
-    file: &mut File<'_>,
-    env: &mut Map,
-    body: &mut Map,
-    line: u32,
-) {
-    const SHELL: &[&str] = &[
-        "PATH",
-        "HOME",
-        "PWD",
-        "OLDPWD",
-        "USER",
-        "SHELL",
-        "IFS",
-        "HOSTNAME",
-        "LANG",
-        "RANDOM",
-        "UID",
-        "EUID",
-        "LINENO",
-        "PIPESTATUS",
-        "REPLY",
-        "BASH_SOURCE",
-        "OPTARG",
-    ];
-    let assigned = shell::assigned(script);
-    let (mut secrets, mut others) = (Vec::new(), Vec::new());
-    for name in shell::names(script) {
-        if set.contains(name.as_str()) || assigned.contains(&name) {
-            continue;
-        }
-        if name == "CI_COMMIT_BRANCH" && file.requests {
-            file.wanted.insert(name, COMMIT_BRANCH);
-            continue;
-        }
-        match variables::known(Language::GitLab, &name) {
-            Known::Given => {}
-            Known::Expression(expression) if variables::is_planned(expression) => {
-                file.wanted.insert(name, expression);
-            }
-            Known::Expression(expression) => env.set(name, Value::Text(variables::written(expression)), None),
-            Known::Missing => match name.as_str() {
-                "CI_JOB_NAME" | "CI_JOB_STAGE" => {}
-                "CI_NODE_INDEX" | "CI_NODE_TOTAL" => others.push(name),
-                _ => body.note(Note::new(line, format!("${name}"), "Longshore does not set it")),
-            },
-            Known::NotSet if SHELL.contains(&name.as_str()) => {}
-            Known::NotSet if shell::is_secret(&name) => secrets.push(name),
-            Known::NotSet => others.push(name),
-        }
-    }
-    let listed = |names: &[String]| longshore_pipeline::suggest::listed(names.iter().map(String::as_str));
-    if !secrets.is_empty() {
-        body.remark(format!(
-            "{} must have come from the project's settings: set them as secrets of the repository",
-            listed(&secrets)
-        ));
-        body.set("secrets", Value::texts(secrets), None);
-    }
-    if !others.is_empty() {
-        body.remark(format!(
-            "this file does not set {}: if they came from the project's settings, write them into `env` or `secrets`",
-            listed(&others)
-        ));
     }
 }
 

@@ -7,6 +7,7 @@ mod job;
 mod keep;
 mod order;
 mod rules;
+mod scripts;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
