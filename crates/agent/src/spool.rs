@@ -84,6 +84,23 @@ struct Session {
     next_seq: u64,
 }
 
+impl Session {
+    /// Takes a batch of the frames in memory, without the first `skipped`.
+    fn take_recent(&mut self, recent: &VecDeque<(u64, Bytes)>, skipped: usize) -> Vec<Bytes> {
+        let mut batch = Vec::new();
+        let mut length = 0;
+        for (seq, frame) in recent.iter().skip(skipped).take(BATCH_FRAMES) {
+            length += frame.len();
+            batch.push(with_session(frame, self.number));
+            self.next_seq = seq + 1;
+            if length >= BATCH_LEN {
+                break;
+            }
+        }
+        batch
+    }
+}
+
 /// How far the sender has read in the segments.
 #[derive(Debug, Default)]
 pub(crate) struct Place {
@@ -286,17 +303,7 @@ impl Spool {
                 continue;
             }
             if let Some(skipped) = recent.front().and_then(|(first, _)| session.next_seq.checked_sub(*first)) {
-                let mut batch = Vec::new();
-                let mut length = 0;
-                for (seq, frame) in recent.iter().skip(skipped as usize).take(BATCH_FRAMES) {
-                    length += frame.len();
-                    batch.push(with_session(frame, session.number));
-                    session.next_seq = seq + 1;
-                    if length >= BATCH_LEN {
-                        break;
-                    }
-                }
-                return Ok(batch);
+                return Ok(session.take_recent(recent, skipped as usize));
             }
             let number = session.number;
             let wanted = session.next_seq;

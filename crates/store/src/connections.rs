@@ -80,6 +80,42 @@ impl std::fmt::Debug for NewConnection {
     }
 }
 
+/// Returns the existing connection that `new` replaces, if any, and the name that the connection gets.
+fn choose<'a>(all: &'a [Connection], new: &NewConnection) -> Result<(Option<&'a Connection>, String), StoreError> {
+    let named = |name: &str| all.iter().find(|one| one.name == name);
+    let is_same = |one: &&Connection| one.kind == new.kind && one.url == new.url;
+    if let Some(name) = &new.name {
+        check_name(name)?;
+        return match named(name) {
+            Some(other) if !is_same(&other) => Err(StoreError::Conflict(format!(
+                "the connection `{name}` is one to {} at {}: give another name",
+                other.kind, other.url
+            ))),
+            before => Ok((before, name.clone())),
+        };
+    }
+    let same: Vec<&Connection> = all.iter().filter(is_same).collect();
+    match same.as_slice() {
+        [] => {}
+        [same] => return Ok((Some(*same), same.name.clone())),
+        _ => {
+            return Err(StoreError::Conflict(format!(
+                "there are {} connections to {}: name the one whose token is to be replaced",
+                same.len(),
+                new.url
+            )));
+        }
+    }
+    let host = new.url.split('/').nth(2).unwrap_or_default().replace([':', '[', ']'], "-");
+    match [new.kind.as_str(), host.as_str()].into_iter().find(|name| named(name).is_none()) {
+        Some(free) => Ok((None, free.to_owned())),
+        None => Err(StoreError::Conflict(format!(
+            "there are connections named `{}` and `{host}`: give this one another name",
+            new.kind
+        ))),
+    }
+}
+
 /// Adds a connection, or gives one another token: the one with that name, or without a name the only one to that
 /// forge. Returns whether it is new. [`StoreError::Conflict`] if the name is taken by another forge.
 pub async fn set(
@@ -90,42 +126,7 @@ pub async fn set(
 ) -> Result<(Connection, bool), StoreError> {
     let all = sqlx::query("SELECT * FROM connections").fetch_all(tx.conn()).await?;
     let all = all.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
-    let named = |name: &str| all.iter().find(|one| one.name == name);
-    let is_same = |one: &&Connection| one.kind == new.kind && one.url == new.url;
-    let (before, name) = match &new.name {
-        Some(name) => {
-            check_name(name)?;
-            if let Some(other) = named(name).filter(|other| !is_same(other)) {
-                return Err(StoreError::Conflict(format!(
-                    "the connection `{name}` is one to {} at {}: give another name",
-                    other.kind, other.url
-                )));
-            }
-            (named(name), name.clone())
-        }
-        None => {
-            let same: Vec<&Connection> = all.iter().filter(is_same).collect();
-            if same.len() > 1 {
-                return Err(StoreError::Conflict(format!(
-                    "there are {} connections to {}: name the one whose token is to be replaced",
-                    same.len(),
-                    new.url
-                )));
-            }
-            let host = new.url.split('/').nth(2).unwrap_or_default().replace([':', '[', ']'], "-");
-            let free = [new.kind.as_str(), host.as_str()].into_iter().find(|name| named(name).is_none());
-            match (same.first(), free) {
-                (Some(same), _) => (Some(*same), same.name.clone()),
-                (None, Some(name)) => (None, name.to_owned()),
-                (None, None) => {
-                    return Err(StoreError::Conflict(format!(
-                        "there are connections named `{}` and `{host}`: give this one another name",
-                        new.kind
-                    )));
-                }
-            }
-        }
-    };
+    let (before, name) = choose(&all, new)?;
     if before.is_none() && i64::try_from(all.len()).unwrap_or(i64::MAX) >= MAX_COUNT {
         return Err(StoreError::Conflict(format!("there are already {MAX_COUNT} connections: remove some first")));
     }

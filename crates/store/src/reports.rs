@@ -184,24 +184,35 @@ pub(crate) const fn status_code(status: TestStatus) -> i64 {
     }
 }
 
-async fn write_tests(store: &Store, run: i64, test_job: i64, tests: &[TestCase]) -> Result<(), StoreError> {
+/// Returns the indices of the slowest tests, the slowest first.
+fn slowest(tests: &[TestCase]) -> Vec<usize> {
     let mut slowest: Vec<usize> =
         (0..tests.len()).filter(|at| tests[*at].duration_ms.is_some_and(|ms| ms > 0)).collect();
     slowest.sort_unstable_by_key(|at| std::cmp::Reverse((tests[*at].duration_ms, std::cmp::Reverse(*at))));
     slowest.truncate(SLOWEST);
+    slowest
+}
+
+/// Returns how many of these tests are written in one transaction.
+fn batch_size(tests: &[TestCase], indices: &[usize]) -> usize {
+    let mut bytes = 0;
+    let fits = indices.iter().take(AT_ONCE).take_while(|at| {
+        let test = &tests[**at];
+        let before = bytes;
+        bytes += test.output.as_ref().map_or(0, String::len) + test.message.as_ref().map_or(0, String::len);
+        before < BYTES_AT_ONCE
+    });
+    fits.count()
+}
+
+async fn write_tests(store: &Store, run: i64, test_job: i64, tests: &[TestCase]) -> Result<(), StoreError> {
+    let slowest = slowest(tests);
     // In the order of the index, so that neighbours are written together.
     let mut order: Vec<usize> = (0..tests.len()).collect();
     order.sort_unstable_by_key(|at| (&tests[*at].suite, &tests[*at].name));
     let mut rest = order.as_slice();
     while !rest.is_empty() {
-        let mut bytes = 0;
-        let fits = rest.iter().take(AT_ONCE).take_while(|at| {
-            let test = &tests[**at];
-            let before = bytes;
-            bytes += test.output.as_ref().map_or(0, String::len) + test.message.as_ref().map_or(0, String::len);
-            before < BYTES_AT_ONCE
-        });
-        let (now, later) = rest.split_at(fits.count());
+        let (now, later) = rest.split_at(batch_size(tests, rest));
         rest = later;
         let results: Vec<_> = now
             .iter()
@@ -218,40 +229,50 @@ async fn write_tests(store: &Store, run: i64, test_job: i64, tests: &[TestCase])
             .filter(|test| test.status == TestStatus::Failed || test.message.is_some())
             .map(|test| (&test.suite, &test.name, &test.message, &test.output, &test.file, test.line))
             .collect();
-        let (results, details) = (row::to_json(&results)?, row::to_json(&details)?);
         let mut tx = store.write().await?;
-        sqlx::query(
-            "INSERT INTO tests (job, suite, name) SELECT ?, value ->> 0, value ->> 1 FROM json_each(?) WHERE true
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(test_job)
-        .bind(&results)
-        .execute(tx.conn())
-        .await?;
-        sqlx::query(
-            "INSERT INTO test_results (run, test, status, duration_ms, slow, flaky)
-             SELECT ?1, tests.id, new.value ->> 2, new.value ->> 3, new.value ->> 4, new.value ->> 5
-             FROM json_each(?3) AS new CROSS JOIN tests
-                 ON tests.job = ?2 AND tests.suite = new.value ->> 0 AND tests.name = new.value ->> 1",
-        )
-        .bind(run)
-        .bind(test_job)
-        .bind(&results)
-        .execute(tx.conn())
-        .await?;
-        sqlx::query(
-            "INSERT INTO test_details (run, test, message, output, file, line)
-             SELECT ?1, tests.id, new.value ->> 2, new.value ->> 3, new.value ->> 4, new.value ->> 5
-             FROM json_each(?3) AS new CROSS JOIN tests
-                 ON tests.job = ?2 AND tests.suite = new.value ->> 0 AND tests.name = new.value ->> 1",
-        )
-        .bind(run)
-        .bind(test_job)
-        .bind(&details)
-        .execute(tx.conn())
-        .await?;
+        insert_tests(&mut tx, (run, test_job), &row::to_json(&results)?, &row::to_json(&details)?).await?;
         tx.commit().await?;
     }
+    Ok(())
+}
+
+/// Writes tests with their results and details, which are JSON arrays of the columns' values.
+async fn insert_tests(
+    tx: &mut WriteTx,
+    (run, test_job): (i64, i64),
+    results: &str,
+    details: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO tests (job, suite, name) SELECT ?, value ->> 0, value ->> 1 FROM json_each(?) WHERE true
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(test_job)
+    .bind(results)
+    .execute(tx.conn())
+    .await?;
+    sqlx::query(
+        "INSERT INTO test_results (run, test, status, duration_ms, slow, flaky)
+         SELECT ?1, tests.id, new.value ->> 2, new.value ->> 3, new.value ->> 4, new.value ->> 5
+         FROM json_each(?3) AS new CROSS JOIN tests
+             ON tests.job = ?2 AND tests.suite = new.value ->> 0 AND tests.name = new.value ->> 1",
+    )
+    .bind(run)
+    .bind(test_job)
+    .bind(results)
+    .execute(tx.conn())
+    .await?;
+    sqlx::query(
+        "INSERT INTO test_details (run, test, message, output, file, line)
+         SELECT ?1, tests.id, new.value ->> 2, new.value ->> 3, new.value ->> 4, new.value ->> 5
+         FROM json_each(?3) AS new CROSS JOIN tests
+             ON tests.job = ?2 AND tests.suite = new.value ->> 0 AND tests.name = new.value ->> 1",
+    )
+    .bind(run)
+    .bind(test_job)
+    .bind(details)
+    .execute(tx.conn())
+    .await?;
     Ok(())
 }
 
