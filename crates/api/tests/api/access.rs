@@ -3,6 +3,8 @@
 //!
 //! A route that is in no line of [`needs`] fails the first test.
 
+mod narrow_tokens;
+
 use std::sync::LazyLock;
 
 use longshore_core::{
@@ -14,18 +16,16 @@ use longshore_store::{
     acts::{self, About, Act},
     artifacts, caches,
     connections::{self, NewConnection},
-    deliveries,
     deploy_keys::{self, DeployKey},
     notifications::{self, NewNotification},
     registries, repos, secrets, sessions,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     auth::status_of,
-    client::Events,
     forge::{Forge, Kind, TOKEN},
-    world::{ADMIN, World},
+    world::World,
 };
 
 /// What the connections lead to.
@@ -440,120 +440,4 @@ async fn every_route_and_page_is_for_those_who_may_and_nothing_of_it_is_there_fo
             }
         }
     }
-}
-
-#[tokio::test]
-async fn no_answer_tells_a_token_for_one_repository_of_another() {
-    let world = World::new().await;
-    let listed = Scene::new(&world, "listed/app", false).await;
-    let hidden = Scene::new(&world, "hidden/app", false).await;
-    let public = Scene::new(&world, "public/app", true).await;
-    let rights = Rights::new(vec![Scope::Admin], Some(vec![listed.repo.id]));
-    let token = world.token_of(rights).await.secret;
-    let asset = [("{file}", "none".to_owned()), ("{token}", "none".to_owned())];
-    let mut looked = 0;
-    let lists = ["/api/v1/repos?name=hidden/app", "/?q=app", "/api/v1/repos?limit=1", "/api/v1/builds?limit=1"];
-    let lists = lists.map(str::to_owned).into_iter();
-    let all = routes().into_iter().filter(|(method, path)| {
-        method == "GET" && !path.ends_with("/stream") && !path.ends_with("/events") && !path.starts_with("/openapi")
-    });
-    for path in all.map(|(_, path)| path).chain(lists) {
-        let answer = world.call("GET", &listed.address(&path, &asset), Some(&token), "").await;
-        for mark in hidden.marks.iter().chain(&public.marks) {
-            assert!(!String::from_utf8_lossy(&answer.body).contains(mark), "GET {path} has {mark}");
-        }
-        looked += usize::from(answer.status == 200);
-    }
-    assert!(looked > 20, "{looked}");
-    // It sees only its own: how many others there are appears nowhere.
-    let queue = world.call("GET", "/queue", Some(&token), "").await;
-    assert!(queue.text().contains("Queue: 0 running, 1 waiting"), "{}", queue.text());
-    assert!(world.get("/queue").await.text().contains("Queue: 0 running, 3 waiting"));
-    let found = world.call("GET", "/api/v1/builds?limit=2", Some(&token), "").await.json();
-    assert_eq!((found["items"].as_array().unwrap().len(), &found["next"]), (2, &Value::Null));
-    let first = world.call("GET", "/api/v1/builds?limit=1", Some(&token), "").await.json();
-    let next = format!("/api/v1/builds?limit=1&before={}", first["next"].as_str().unwrap());
-    let second = world.call("GET", &next, Some(&token), "").await.json();
-    assert_eq!(second["items"][0]["id"], found["items"][1]["id"]);
-    let missing = world.call("GET", "/api/v1/builds/0197c5a0-7d3e-7000-8000-000000000000", Some(&token), "").await;
-    let other = world.call("GET", &hidden.address("/api/v1/builds/{build}", &[]), Some(&token), "").await;
-    assert_eq!((other.status, other.text()), (missing.status, missing.text()));
-}
-
-#[tokio::test]
-async fn a_stream_tells_a_token_for_one_repository_of_no_other() {
-    let world = World::new().await;
-    let (listed, other) = (world.repo("listed/app", "git", false).await, world.repo("other/app", "git", true).await);
-    let token = world.token_of(Rights::new(vec![Scope::Read], Some(vec![listed.id]))).await.secret;
-    let bearer = format!("Bearer {token}");
-    let mut events = Events::open(world.addr, "/api/v1/events", &[("authorization", &bearer)]).await;
-    world.build(other.id, "main", &["one"]).await;
-    world.deliver(other.id, "key").await;
-    let build = world.build(listed.id, "main", &["one"]).await;
-    let first = events.next().await.unwrap();
-    assert_eq!((first.name.as_str(), first.json()["id"].clone()), ("build", json!(build.id)));
-}
-
-#[tokio::test]
-async fn an_administrator_of_one_repository_points_it_nowhere_else() {
-    let world = World::new().await;
-    let repo = world.repo("one/app", "git", false).await;
-    let token = world.token_of(Rights::new(vec![Scope::Admin], Some(vec![repo.id]))).await.secret;
-    let address = format!("/api/v1/repos/{}", repo.id);
-    let to = json!({ "clone_url": "ssh://git@forge.example/others/private.git" }).to_string();
-    assert_eq!(world.call("PATCH", &address, Some(&token), to.clone()).await.status, 403);
-    assert_eq!(world.call("PATCH", &address, Some(&token), r#"{"default_branch": "trunk"}"#).await.status, 200);
-    assert_eq!(world.call("PATCH", &address, Some(ADMIN), to).await.status, 200);
-}
-
-#[tokio::test]
-async fn who_started_canceled_and_reran_is_on_the_build() {
-    let world = World::with_dispatcher().await;
-    let repo = world.repo("o/r", "git", false).await;
-    let pushed = world.build_of_event(repo.id, |event| event.sender = "octocat".to_owned()).await;
-    let path = format!("/api/v1/builds/{}", pushed.id);
-    let view = world.get(&path).await.json();
-    assert_eq!((&view["started_by"]["name"], &view["started_by"]["via"]), (&json!("octocat"), &json!("event")));
-    assert_eq!((&view["started_by"]["at"], &view["canceled_by"]), (&view["created_at"], &Value::Null));
-
-    let ci = world.token_of(Rights::new(vec![Scope::Build], None)).await;
-    let by_ci = async |path: String| world.call("POST", &path, Some(&ci.secret), "").await;
-    assert_eq!(by_ci(format!("{path}/cancel")).await.status, 202);
-    // A later caller has canceled nothing.
-    assert_eq!(world.post(&format!("{path}/cancel"), json!({})).await.status, 202);
-    let again = by_ci(format!("{path}/rerun")).await.json();
-    let view = world.get(&path).await.json();
-    assert_eq!((&view["canceled_by"]["name"], &view["canceled_by"]["via"]), (&json!("build"), &json!("token")));
-    assert_eq!(view["canceled_by"]["token"], json!(ci.token.id));
-    assert!(view["canceled_by"]["at"].as_str().unwrap() >= view["created_at"].as_str().unwrap());
-    assert_eq!((&view["reruns"][0]["id"], &view["reruns"][0]["number"]), (&again["id"], &json!(2)));
-    assert_eq!(view["reruns"][0]["by"]["name"], "build");
-    let new = world.get(&format!("/api/v1/builds/{}", again["id"].as_str().unwrap())).await.json();
-    assert_eq!((&new["started_by"]["name"], &new["rerun_of"]), (&json!("build"), &view["id"]));
-    // Lists say the same.
-    let listed = world.get("/api/v1/builds").await.json();
-    assert_eq!(listed["items"][1]["canceled_by"], view["canceled_by"]);
-    let page = world.get(&format!("/builds/{}", pushed.id)).await;
-    for words in ["started by", "canceled by", "rerun as"] {
-        assert!(page.text().contains(words), "{words}: {}", page.text());
-    }
-
-    let build = world.build_of_jobs(repo.id, 2, |_| {}).await;
-    let job = world.job_of(&build).await;
-    assert_eq!(by_ci(format!("/api/v1/jobs/{}/cancel", job.id)).await.status, 202);
-    let view = world.get(&format!("/api/v1/builds/{}", build.id)).await.json();
-    assert_eq!((&view["jobs"][0]["canceled_by"]["name"], &view["canceled_by"]), (&json!("build"), &Value::Null));
-    assert_eq!(view["jobs"][1]["canceled_by"], Value::Null);
-}
-
-/// A delivery of a hidden repository cannot be taken in again, even by somebody who knows its id.
-#[tokio::test]
-async fn a_token_for_one_repository_redelivers_nothing_of_another() {
-    let world = World::new().await;
-    let (listed, other) = (world.repo("listed/app", "git", false).await, world.repo("other/app", "git", false).await);
-    let token = world.token_of(Rights::new(vec![Scope::Build], Some(vec![listed.id]))).await.secret;
-    let delivery = world.deliver(other.id, "key").await;
-    let answer = world.call("POST", &format!("/deliveries/{delivery}/redeliver"), Some(&token), "").await;
-    assert_eq!(answer.status, 404);
-    assert_eq!(deliveries::list(&world.store, other.id, None, 10).await.unwrap().items.len(), 1);
 }

@@ -4,6 +4,7 @@
 
 mod access;
 mod actions;
+mod actors;
 mod artifacts;
 mod at_a_glance;
 mod auth;
