@@ -91,6 +91,15 @@ impl Executor {
         Ok(volumes)
     }
 
+    /// Returns whether the workspace that an attempt left is on the engine.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn has_workspace(&self, attempt: AttemptId) -> Result<bool, EngineError> {
+        let there = self.engine.list_volumes(attempt).await?;
+        Ok(there.iter().any(|volume| volume.kind == Some(Kind::Workspace)))
+    }
+
     /// Finds what is left of this instance's jobs except those in `keep`, and sandboxes that no container has joined
     /// and the pool does not know. A server calls it before it creates anything, and removes the orphans in the
     /// background.

@@ -93,7 +93,8 @@ impl Boot {
         }));
         let Self { store, sources, extras, reports, cache_budget, disk, .. } = self;
         let caches = Caches::new(store.clone(), None);
-        let upkeep = Upkeep { executor: executor.clone(), caches: caches.clone(), budget: cache_budget };
+        let upkeep =
+            Upkeep { executor: executor.clone(), caches: caches.clone(), with_workspaces: true, budget: cache_budget };
         self.tasks.spawn(upkeep.run(shutdown.clone()));
         let disk = Disk {
             executor: executor.clone(),
@@ -102,7 +103,7 @@ impl Boot {
             caches_changed: caches.changed.clone(),
         };
         self.tasks.spawn(disk.run(shutdown.clone()));
-        let workspaces = Workspaces::new(store.clone());
+        let workspaces = Workspaces::new(store.clone(), Arc::clone(&caches.changed));
         self.tasks.spawn(workspaces.clone().run(executor.clone(), shutdown.clone()));
         let runner = Runner { executor: executor.clone(), store, sources, extras, caches, workspaces, reports };
         runner.run(orders, shutdown).await;

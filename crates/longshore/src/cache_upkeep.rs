@@ -1,20 +1,19 @@
-//! Keeps the caches within their budget, beside jobs: measures what was saved, lets the least recently used entries go, flattens those of
-//! many layers, and removes volumes that belong to nobody. One pass after anything has changed; an idle server does nothing.
+//! Keeps the caches, and the workspaces that are kept for other jobs, within their budget, beside jobs: measures what was saved, lets go of what
+//! was used longest ago, flattens entries of many layers, and removes caches' volumes that belong to nobody. One pass after anything has
+//! changed; an idle server does nothing.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
-use longshore_core::{JobId, Timestamp, outcome::human_bytes};
-use longshore_executor::{EngineError, Executor, names::VolumeName};
-use longshore_store::{
-    ChangeKind, Store, StoreError,
-    caches::{self, Entry},
-};
+use longshore_core::{JobId, Timestamp};
+use longshore_executor::{AttemptId, EngineError, Executor, names::VolumeName};
+use longshore_store::{ChangeKind, Store, StoreError, caches, jobs, workspaces};
 use tokio_util::sync::CancellationToken;
 
-use crate::{caches::Caches, store_changes::changed};
+use crate::{
+    caches::Caches,
+    lasting::{self, Lasting},
+    store_changes::changed,
+};
 
 /// The pause between two passes, in which changes gather.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -34,7 +33,9 @@ pub(crate) enum UpkeepError {
 pub(crate) struct Upkeep {
     pub(crate) executor: Executor,
     pub(crate) caches: Caches,
-    /// The most bytes that all entries take.
+    /// Whether the records are those of the jobs, too, so that they know whose workspaces are kept.
+    pub(crate) with_workspaces: bool,
+    /// The most bytes that all of it takes.
     pub(crate) budget: u64,
 }
 
@@ -111,17 +112,22 @@ impl Upkeep {
             .filter(|(shared, volume)| *shared || !known.contains_key(*volume))
             .map(|(_, volume)| volume)
             .collect();
+        let workspaces = self.workspaces().await?;
+        let workspaces = workspaces.into_iter().filter(|volume| !known.contains_key(volume.as_str()));
         let there: BTreeSet<VolumeName> =
-            if unknown.is_empty() { return Ok(BTreeSet::new()) } else { self.volumes_there().await? };
-        let volumes: Vec<VolumeName> =
-            unknown.into_iter().filter_map(|name| there.get(&VolumeName::new(name.as_str()).ok()?).cloned()).collect();
+            if unknown.is_empty() { BTreeSet::new() } else { self.volumes_there().await? };
+        let entries = unknown.into_iter().filter_map(|name| there.get(&VolumeName::new(name.as_str()).ok()?).cloned());
+        let volumes: Vec<VolumeName> = entries.chain(workspaces).collect();
+        if volumes.is_empty() {
+            return Ok(BTreeSet::new());
+        }
         let sizes = self.executor.measure_volumes(&volumes).await?;
         let (mut measured, mut unmeasured) = (Vec::new(), BTreeSet::new());
         for (volume, size) in volumes.iter().map(ToString::to_string).zip(sizes) {
             match size {
                 Ok(bytes) => measured.push((volume, bytes)),
                 Err(why) => {
-                    tracing::warn!(volume, why, "a volume cannot be measured, so the caches in it are let go");
+                    tracing::warn!(volume, why, "a volume cannot be measured, so what is in it is let go");
                     unmeasured.insert(volume);
                 }
             }
@@ -136,40 +142,67 @@ impl Upkeep {
         Ok(self.executor.cache_volumes().await?.into_iter().map(|volume| volume.name).collect())
     }
 
-    /// Removes entries until the rest fits into the budget, the least recently used first. Before them, those that cannot be measured are removed:
-    /// they may take any size.
+    /// Returns the workspaces that are kept for other jobs, except those that jobs are writing.
+    async fn workspaces(&self) -> Result<BTreeSet<VolumeName>, UpkeepError> {
+        if !self.with_workspaces {
+            return Ok(BTreeSet::new());
+        }
+        // The database first: a workspace that is made after this belongs to a job that began meanwhile.
+        let kept = workspaces::kept(self.caches.store()).await?;
+        let running = jobs::running(self.caches.store()).await?;
+        let running: BTreeSet<(JobId, u32)> =
+            running.into_iter().map(|running| (running.job.id, running.job.attempt)).collect();
+        let is_over = |of: &AttemptId| {
+            let of = (of.job, of.attempt);
+            kept.contains(&of) && !running.contains(&of)
+        };
+        let there = self.executor.kept_workspaces().await?;
+        Ok(there
+            .into_iter()
+            .filter(|volume| volume.attempt.as_ref().is_some_and(is_over))
+            .map(|volume| volume.name)
+            .collect())
+    }
+
+    /// Lets go of things until the rest fits into the budget, those used longest ago first. Before them go those that cannot be measured:
+    /// they may take any size. Workspaces that jobs wait for stay, and count.
     async fn shrink(&self, unmeasured: &BTreeSet<String>) -> Result<(), UpkeepError> {
         let sizes = caches::volume_sizes(self.caches.store()).await?;
-        let mut entries = Vec::new();
-        let mut removed = false;
-        for entry in caches::by_last_use(self.caches.store()).await? {
-            let unknown = entry.layers.iter().flatten().any(|volume| unmeasured.contains(volume));
-            if unknown && self.let_go(&entry, "it cannot be measured").await? {
-                removed = true;
-            } else {
-                entries.push(entry);
+        let mut kept = Vec::new();
+        for lasting in lasting::by_last_use(self.caches.store()).await? {
+            let unknown = lasting.volumes().iter().any(|volume| unmeasured.contains(volume));
+            if !unknown || !self.let_go(&lasting, "it cannot be measured").await? {
+                kept.push(lasting);
             }
         }
+        // What is let go is kept no more, so that it is none of these.
+        let lasting: BTreeSet<String> = kept.iter().flat_map(Lasting::volumes).collect();
+        let workspaces = self.workspaces().await?;
+        let wanted: BTreeSet<String> =
+            workspaces.iter().map(ToString::to_string).filter(|volume| !lasting.contains(volume)).collect();
+        let total = |kept: &[Lasting]| {
+            // One that several entries have counts once.
+            let volumes: BTreeSet<String> =
+                kept.iter().flat_map(Lasting::volumes).chain(wanted.iter().cloned()).collect();
+            volumes.iter().filter_map(|volume| sizes.get(volume)).sum::<u64>()
+        };
         let mut at = 0;
-        while total(&entries, &sizes) > self.budget && at < entries.len() {
-            if self.let_go(&entries[at], "the caches take more than their budget").await? {
-                entries.remove(at);
-                removed = true;
+        while total(&kept) > self.budget && at < kept.len() {
+            if self.let_go(&kept[at], "what is kept for later jobs takes more than its budget").await? {
+                kept.remove(at);
             } else {
                 at += 1;
             }
         }
-        if removed { self.sweep().await } else { Ok(()) }
+        Ok(())
     }
 
-    /// Removes an entry unless it is in use. Returns whether it is gone.
-    async fn let_go(&self, entry: &Entry, why: &str) -> Result<bool, UpkeepError> {
-        let mut tx = self.caches.store().write().await?;
-        let gone = caches::remove_unused(&mut tx, entry.id).await?;
-        tx.commit().await?;
+    /// Removes something unless it is in use. Returns whether it is gone.
+    async fn let_go(&self, lasting: &Lasting, why: &str) -> Result<bool, UpkeepError> {
+        let gone = lasting.let_go(self.caches.store()).await?;
         if gone {
-            let bytes = human_bytes(entry.bytes.unwrap_or(0));
-            tracing::info!(repo = %entry.repo, key = entry.key, bytes, "removed a cache: {why}");
+            tracing::info!(what = lasting.name(), "removed: {why}");
+            lasting.remove_volumes(self.caches.store(), &self.executor).await?;
         }
         Ok(gone)
     }
@@ -189,7 +222,7 @@ impl Upkeep {
                 // What cannot be copied now can never be, and each pass would try it again.
                 Err(EngineError::Local { what, reason }) => {
                     tracing::warn!(key = entry.key, what, reason, "a cache cannot be flattened");
-                    self.let_go(&entry, "it cannot be flattened").await?;
+                    self.let_go(&Lasting::Cache(entry), "it cannot be flattened").await?;
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -208,12 +241,6 @@ impl Upkeep {
         }
         Ok(())
     }
-}
-
-/// The bytes of all volumes of these entries. One that several entries have counts once.
-fn total(entries: &[Entry], sizes: &BTreeMap<String, u64>) -> u64 {
-    let volumes: BTreeSet<&String> = entries.iter().flat_map(|entry| entry.layers.iter().flatten()).collect();
-    volumes.into_iter().filter_map(|volume| sizes.get(volume)).sum()
 }
 
 /// Ends the uses of runs that ended long ago without saying so.

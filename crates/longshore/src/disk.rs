@@ -1,5 +1,5 @@
 //! Keeps room on the engine's disk: above the high mark jobs that should start wait, and what was used longest ago goes until the low
-//! mark is reached: caches, and images that this server pulled. Nothing of others is touched, and nothing that is in use.
+//! mark is reached: caches, workspaces that outlive their builds, and images that this server pulled. Nothing of others is touched, and nothing that is in use.
 //!
 //! The engine's disk is measured by a container of ours, at the start and then seldom, only after jobs have run. An idle server asks nothing.
 
@@ -11,14 +11,17 @@ use std::{
 use longshore_core::{Timestamp, outcome::human_bytes};
 use longshore_executor::{Executor, names::ImageId};
 use longshore_store::{
-    ChangeKind, Store, StoreError,
-    caches::{self, Entry},
+    ChangeKind, Store, StoreError, caches,
     engine_room::{self, EngineDisk, PulledImage},
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{cache_upkeep::UpkeepError, store_changes::changed};
+use crate::{
+    cache_upkeep::UpkeepError,
+    lasting::{self, Lasting},
+    store_changes::changed,
+};
 
 /// The shortest time between two measurements while there is room.
 const SELDOM: Duration = Duration::from_secs(5 * 60);
@@ -59,14 +62,14 @@ pub(crate) struct Disk {
 
 /// Something that may go.
 enum Candidate {
-    Cache(Entry),
+    Lasting(Lasting),
     Image(PulledImage),
 }
 
 impl Candidate {
     fn used_at(&self) -> Timestamp {
         match self {
-            Self::Cache(entry) => entry.used_at,
+            Self::Lasting(lasting) => lasting.used_at(),
             Self::Image(image) => image.used_at,
         }
     }
@@ -129,9 +132,9 @@ impl Disk {
         if self.is_full(room) {
             self.hold(room).await?;
             tracing::warn!(taken = room.taken(), high = self.marks.high, "the engine's disk is nearly full");
-            let entries = caches::by_last_use(&self.store).await?.into_iter().map(Candidate::Cache);
+            let lasting = lasting::by_last_use(&self.store).await?.into_iter().map(Candidate::Lasting);
             let images = engine_room::images(&self.store).await?.into_iter().map(Candidate::Image);
-            let mut candidates: Vec<Candidate> = entries.chain(images).collect();
+            let mut candidates: Vec<Candidate> = lasting.chain(images).collect();
             candidates.sort_by_key(Candidate::used_at);
             let why = format!("the engine's disk was {}% full", room.taken());
             for candidate in candidates {
@@ -174,21 +177,14 @@ impl Disk {
     /// Removes one thing unless it is in use. Returns whether it is gone.
     async fn let_go(&self, candidate: Candidate, why: &str) -> Result<bool, UpkeepError> {
         let (what, bytes) = match candidate {
-            Candidate::Cache(entry) => {
-                let mut tx = self.store.write().await?;
-                let gone = caches::remove_unused(&mut tx, entry.id).await?;
-                tx.commit().await?;
-                if !gone {
+            Candidate::Lasting(lasting) => {
+                let sizes = caches::volume_sizes(&self.store).await?;
+                if !lasting.let_go(&self.store).await? {
                     return Ok(false);
                 }
-                let owned = caches::owned(&self.store).await?;
-                for volume in entry.layers.iter().flatten().filter(|volume| !owned.volumes.contains(*volume)) {
-                    if let Ok(volume) = longshore_executor::names::VolumeName::new(volume.as_str()) {
-                        self.executor.remove_volume(&volume).await;
-                    }
-                }
+                lasting.remove_volumes(&self.store, &self.executor).await?;
                 self.caches_changed.notify_one();
-                (format!("cache {}", entry.key), entry.bytes.unwrap_or(0))
+                (lasting.name(), lasting.volumes().iter().filter_map(|volume| sizes.get(volume)).sum())
             }
             Candidate::Image(image) => {
                 let Ok(id) = ImageId::new(image.id.as_str()) else { return Ok(false) };

@@ -23,6 +23,7 @@ mod handing_on;
 mod job_env;
 mod journal;
 mod kept;
+mod lasting;
 mod needed_files;
 mod own_server;
 mod proxies;

@@ -1,15 +1,15 @@
 //! Unchanged work is not done again: finds the earlier success that stands for a job with `reuse`. Called by `runner` before a job starts,
-//! and after it has succeeded.
+//! and after it has succeeded. Where other jobs begin on its workspace, a success stands for it only while the workspace that it left is there.
 //!
 //! A job with `reuse` is made of these and nothing else, so that two jobs with the same hash would do the same: the files that its globs
 //! name (its workspace has no others), its definition, what the jobs that it needs gave, the operator's variables, and its images.
 //! Whose success may stand for whose is decided in `store/reuse.rs`.
 
 use longshore_core::{JobId, JobPlan, Outcome, plan::ArtifactWhen};
-use longshore_executor::{Executor, JobRequest};
+use longshore_executor::{AttemptId, Executor, JobRequest};
 use longshore_scheduler::Reused;
 use longshore_store::{
-    Store, StoreError,
+    Store,
     builds::Build,
     jobs,
     repos::Repo,
@@ -17,7 +17,11 @@ use longshore_store::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::{checkouts::Sources, needed_files};
+use crate::{
+    checkouts::Sources,
+    needed_files,
+    workspaces::{PassError, Workspaces},
+};
 
 /// Changes when the same inputs mean something else.
 const VERSION: &str = "1";
@@ -26,6 +30,7 @@ const VERSION: &str = "1";
 pub(crate) struct OfJob<'a> {
     pub(crate) store: &'a Store,
     pub(crate) sources: &'a Sources,
+    pub(crate) workspaces: &'a Workspaces,
     pub(crate) repo: &'a Repo,
     pub(crate) build: &'a Build,
     /// As it was frozen, before anything was filled in.
@@ -47,7 +52,7 @@ impl OfJob<'_> {
             return Found::Runs(None);
         }
         let Some(hash) = self.hash(request).await else { return Found::Runs(None) };
-        if self.build.rerun_of.is_some() || request.attempt > 1 || request.workspace.kept {
+        if self.build.rerun_of.is_some() || request.attempt > 1 {
             return Found::Runs(Some(hash));
         }
         match self.stands(executor, request, &hash).await {
@@ -60,12 +65,7 @@ impl OfJob<'_> {
         }
     }
 
-    async fn stands(
-        &self,
-        executor: &Executor,
-        request: &JobRequest,
-        hash: &str,
-    ) -> Result<Option<Reused>, StoreError> {
+    async fn stands(&self, executor: &Executor, request: &JobRequest, hash: &str) -> Result<Option<Reused>, PassError> {
         let lane = reuse::lane(self.store, self.job).await?;
         let leaves = self.plan.artifacts.iter().filter(|artifact| artifact.when != ArtifactWhen::Failure).count();
         let candidates = reuse::candidates(self.store, lane, hash, leaves).await?;
@@ -77,8 +77,19 @@ impl OfJob<'_> {
         let Ok(Some(images)) = images else { return Ok(None) };
         // A pull may have taken minutes.
         let candidates = reuse::candidates(self.store, lane, hash, leaves).await?;
-        let from = candidates.into_iter().find(|candidate| candidate.images == images);
-        Ok(from.map(|from| Reused { from, inputs: Inputs { hash: hash.to_owned(), images } }))
+        for from in candidates.into_iter().filter(|candidate| candidate.images == images) {
+            // On its workspace others begin: it has to be there still.
+            let serves = match from.workspace {
+                _ if !request.workspace.kept => true,
+                Some((job, attempt)) => self.workspaces.claim(executor, self.job, AttemptId { job, attempt }).await?,
+                None => false,
+            };
+            if serves {
+                let inputs = Inputs { hash: hash.to_owned(), images, has_workspace: false };
+                return Ok(Some(Reused { from, inputs }));
+            }
+        }
+        Ok(None)
     }
 
     /// Returns the hash of what the job is made of but for its images. `None` if that cannot be said.
@@ -107,7 +118,8 @@ impl OfJob<'_> {
 /// Returns what a success was made of, if it may stand for others.
 pub(crate) fn inputs(executor: &Executor, request: &Made, outcome: &Outcome) -> Option<Inputs> {
     let hash = request.hash.clone().filter(|_| *outcome == Outcome::Success)?;
-    Some(Inputs { hash, images: executor.agreed_images(request.build, &request.plan)? })
+    let images = executor.agreed_images(request.build, &request.plan)?;
+    Some(Inputs { hash, images, has_workspace: request.has_workspace })
 }
 
 /// What is remembered of a job that runs.
@@ -115,4 +127,6 @@ pub(crate) struct Made {
     pub(crate) build: longshore_core::BuildId,
     pub(crate) plan: JobPlan,
     pub(crate) hash: Option<String>,
+    /// Whether other jobs begin on its workspace.
+    pub(crate) has_workspace: bool,
 }

@@ -226,6 +226,7 @@ impl Runner {
         let of_job = reuse::OfJob {
             store: &self.store,
             sources: &self.sources,
+            workspaces: &self.workspaces,
             repo: origin.repo,
             build: origin.build,
             plan: &frozen,
@@ -237,7 +238,10 @@ impl Runner {
         };
         let made = match found {
             Found::Stands(reused) => return Started::Reused(reused),
-            Found::Runs(hash) => Made { build: request.build, plan: request.plan.clone(), hash },
+            Found::Runs(hash) => {
+                let has_workspace = request.workspace.kept;
+                Made { build: request.build, plan: request.plan.clone(), hash, has_workspace }
+            }
         };
         let journal = match self.journal(job, attempt).await {
             Ok(journal) => journal,

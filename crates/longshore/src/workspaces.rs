@@ -1,12 +1,17 @@
-//! The workspaces that jobs leave for other jobs of their builds: says what a job begins on, and removes what no job wants any more.
+//! The workspaces that jobs leave for other jobs: says what a job begins on, and removes what no job wants any more. Those of jobs with `reuse`
+//! outlive their builds; `cache_upkeep` and `disk` let go of them when there is no room.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use longshore_core::{BuildId, ErrorKind, JobPlan, Outcome, Timestamp};
+use longshore_core::{BuildId, ErrorKind, JobId, JobPlan, Outcome, Timestamp};
 use longshore_executor::{AttemptId, EngineError, Executor, Workspace};
 use longshore_store::{
-    ChangeKind, Store, StoreError, jobs,
-    workspaces::{self, Chain},
+    ChangeKind, Store, StoreError, caches, jobs,
+    workspaces::{self, Chain, Kept},
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -43,11 +48,30 @@ pub(crate) struct Workspaces {
     store: Store,
     /// A job has begun whose workspace outlives it.
     kept: Arc<Notify>,
+    /// Wakes whoever sees to the budget, after a workspace has come to stay.
+    lasting: Arc<Notify>,
 }
 
 impl Workspaces {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store, kept: Arc::default() }
+    pub(crate) fn new(store: Store, lasting: Arc<Notify>) -> Self {
+        Self { store, kept: Arc::default(), lasting }
+    }
+
+    /// Claims the workspace that an attempt left, for a job that is about to take over the success of that attempt's job. Returns `false` if
+    /// it is gone.
+    pub(crate) async fn claim(&self, executor: &Executor, by: JobId, left_by: AttemptId) -> Result<bool, PassError> {
+        let AttemptId { job, attempt } = left_by;
+        let mut tx = self.store.write().await?;
+        let claimed = workspaces::claim(&mut tx, by, (job, attempt), Timestamp::now()).await?;
+        tx.commit().await?;
+        if !claimed || executor.has_workspace(left_by).await? {
+            return Ok(claimed);
+        }
+        // Somebody has removed it from the engine.
+        let mut tx = self.store.write().await?;
+        workspaces::forget(&mut tx, job, attempt).await?;
+        tx.commit().await?;
+        Ok(false)
     }
 
     /// Returns what a job's workspace begins on, and whether another job begins on it.
@@ -72,8 +96,9 @@ impl Workspaces {
     pub(crate) async fn run(self, executor: Executor, shutdown: CancellationToken) {
         let mut changes = self.store.changes();
         let work = async {
+            let mut before = Kept::default();
             loop {
-                let left = self.pass(&executor).await.unwrap_or_else(|error| {
+                let left = self.pass(&executor, &mut before).await.unwrap_or_else(|error| {
                     tracing::warn!(%error, "workspaces that were kept for other jobs are looked at again later");
                     Left::Unwanted
                 });
@@ -88,18 +113,53 @@ impl Workspaces {
         shutdown.run_until_cancelled(work).await;
     }
 
-    async fn pass(&self, executor: &Executor) -> Result<Left, PassError> {
+    /// `before` are those that were kept at the last pass.
+    async fn pass(&self, executor: &Executor, before: &mut Kept) -> Result<Left, PassError> {
+        let lasting = self.drop_useless().await?;
         // The engine first: a workspace that is made after this belongs to a job that the database knows by then.
         let there = executor.kept_workspaces().await?;
         let kept = workspaces::kept(&self.store).await?;
         let mut left = if there.is_empty() && kept.is_empty() { Left::Nothing } else { Left::Wanted };
-        for volume in there {
-            let is_wanted = volume.attempt.is_some_and(|of| kept.contains(&(of.job, of.attempt)));
-            if !is_wanted && !executor.remove_volume(&volume.name).await {
+        for volume in &there {
+            let is_kept = volume.attempt.is_some_and(|of| kept.contains(&(of.job, of.attempt)));
+            if is_kept {
+                continue;
+            }
+            if executor.remove_volume(&volume.name).await {
+                let mut tx = self.store.write().await?;
+                caches::forget_sizes(&mut tx, &[volume.name.to_string()]).await?;
+                tx.commit().await?;
+            } else {
                 left = Left::Unwanted;
             }
         }
+        // Those that somebody has removed from the engine.
+        for gone in lasting.iter().filter(|of| !there.iter().any(|volume| volume.attempt == Some(**of))) {
+            let mut tx = self.store.write().await?;
+            workspaces::forget(&mut tx, gone.job, gone.attempt).await?;
+            tx.commit().await?;
+        }
+        let is_idle = |kept: &Kept, of: &(JobId, u32)| kept.lasting.contains(of) && !kept.wanted.contains(of);
+        let counts_anew =
+            |of: &&(JobId, u32)| !before.lasting.contains(*of) || (is_idle(&kept, of) && !is_idle(before, of));
+        if kept.lasting.iter().any(|of| counts_anew(&of)) {
+            self.lasting.notify_one();
+        }
+        *before = kept;
         Ok(left)
+    }
+
+    /// Lets go of workspaces that can serve no job any more. Returns those that outlive their builds.
+    async fn drop_useless(&self) -> Result<BTreeSet<AttemptId>, StoreError> {
+        let all = workspaces::by_last_use(&self.store).await?;
+        if all.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let mut tx = self.store.write().await?;
+        workspaces::forget_useless(&mut tx).await?;
+        tx.commit().await?;
+        let all = workspaces::by_last_use(&self.store).await?;
+        Ok(all.into_iter().map(|one| AttemptId { job: one.job, attempt: one.attempt }).collect())
     }
 
     /// Removes in the background what was kept in a build that is over, and what builds left that began longer ago than

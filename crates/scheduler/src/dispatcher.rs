@@ -390,7 +390,7 @@ async fn store_report(tx: &mut WriteTx, report: &Report) -> Result<(), StoreErro
                 reports::publish(tx, *job, *attempt, *run).await?;
             }
             if let Some(inputs) = inputs.as_ref().filter(|_| *outcome == Outcome::Success) {
-                reuse::keep(tx, *job, *attempt, inputs).await?;
+                reuse::keep(tx, *job, *attempt, inputs, now).await?;
             }
             jobs::end_attempt(tx, *job, *attempt, outcome.clone(), now).await.map(drop)
         }

@@ -6,7 +6,7 @@
 use longshore_core::{JobId, Lane, Status, Timestamp, rules::QueueEvent, rules::state::JobEvent};
 use sqlx::Row as _;
 
-use crate::{Store, StoreError, WriteTx, new_jobs, row, transition::handle};
+use crate::{Store, StoreError, WriteTx, new_jobs, row, transition::handle, workspaces};
 
 /// What a job is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Inputs {
     pub hash: String,
     /// The images that it is started from.
     pub images: String,
+    /// Whether it has left a workspace on which jobs begin: that is kept for the jobs that its success stands for.
+    pub has_workspace: bool,
 }
 
 /// A success that may stand for a job.
@@ -26,6 +28,8 @@ pub struct Candidate {
     pub images: String,
     /// How many artifacts it has to have.
     pub artifacts: usize,
+    /// The attempt that left the workspace which is kept of it, if one is.
+    pub workspace: Option<(JobId, u32)>,
 }
 
 /// Returns the newest successes with these inputs that may stand for a job of `lane`, and whose files are all there still. With
@@ -37,10 +41,12 @@ pub async fn candidates(
     artifacts: usize,
 ) -> Result<Vec<Candidate>, StoreError> {
     let rows = sqlx::query(
-        "SELECT jobs.id, reusable.images, coalesce(ran.number, builds.number) AS number
+        "SELECT jobs.id, reusable.images, coalesce(ran.number, builds.number) AS number, workspace.job AS left_by, jobs.attempt
          FROM reusable JOIN jobs ON jobs.id = reusable.job JOIN builds ON builds.id = jobs.build
               LEFT JOIN jobs AS original ON original.id = jobs.carried_over
               LEFT JOIN builds AS ran ON ran.id = original.build
+              LEFT JOIN lasting_workspaces AS workspace
+                     ON workspace.job = coalesce(jobs.carried_over, jobs.id) AND workspace.attempt = jobs.attempt
          WHERE reusable.inputs = ?1 AND reusable.lane IN (?2, ?3) AND jobs.status = 'success'
            AND (SELECT count(*) FROM artifacts WHERE artifacts.job = jobs.id AND kind = 'files'
                   AND (expires_at IS NULL OR expires_at > ?5)) >= ?4
@@ -54,7 +60,10 @@ pub async fn candidates(
     .fetch_all(store.readers())
     .await?;
     let read = |row: &sqlx::sqlite::SqliteRow| {
+        let left_by: Option<JobId> = row::parsed_opt(row, "left_by")?;
+        let attempt = row::unsigned(row, "attempt")?;
         Ok(Candidate {
+            workspace: left_by.map(|job| (job, attempt)),
             job: row::parsed(row, "id")?,
             build: row::unsigned(row, "number")?,
             images: row.try_get("images")?,
@@ -70,8 +79,17 @@ pub async fn lane(store: &Store, job: JobId) -> Result<Lane, StoreError> {
     row::parsed(&row.await?.ok_or(StoreError::NotFound("job"))?, "lane")
 }
 
-/// Keeps what an attempt is made of that is about to end well.
-pub async fn keep(tx: &mut WriteTx, job: JobId, attempt: u32, inputs: &Inputs) -> Result<(), StoreError> {
+/// Keeps what an attempt is made of that is about to end well, and its workspace.
+pub async fn keep(
+    tx: &mut WriteTx,
+    job: JobId,
+    attempt: u32,
+    inputs: &Inputs,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if inputs.has_workspace {
+        workspaces::keep(tx, job, attempt, now).await?;
+    }
     sqlx::query(
         "INSERT INTO reusable (job, lane, inputs, images) SELECT id, lane, ?3, ?4 FROM jobs WHERE id = ?1 AND attempt = ?2
          ON CONFLICT DO UPDATE SET inputs = excluded.inputs, images = excluded.images",
@@ -108,7 +126,7 @@ pub async fn take(
     if usize::try_from(left).unwrap_or(0) < from.artifacts {
         return Err(StoreError::Conflict("the artifacts of the job that stood for it are gone".to_owned()));
     }
-    keep(tx, job, attempt, inputs).await?;
+    keep(tx, job, attempt, inputs, now).await?;
     new_jobs::take_over(tx, job, from.job, now).await?;
     let reason = longshore_core::reuse::reason(from.build);
     handle(tx, QueueEvent::Job { job, event: JobEvent::Reused { reason } }, now).await?;

@@ -129,6 +129,7 @@ async fn run_tree(args: Run) -> super::Result {
     };
     let keeps = caches.is_some();
     let caches = caches.unwrap_or_else(|| Caches::new(store.clone(), None));
+    let workspaces = Workspaces::new(store.clone(), Arc::default());
     let runner = Runner {
         executor: executor.clone(),
         store: store.clone(),
@@ -152,7 +153,7 @@ async fn run_tree(args: Run) -> super::Result {
             ..Extras::default()
         }),
         caches: caches.clone(),
-        workspaces: Workspaces::new(store.clone()),
+        workspaces: workspaces.clone(),
         reports: reports_in,
     };
     tasks.spawn(runner.run(orders, shutdown.clone()));
@@ -179,7 +180,7 @@ async fn run_tree(args: Run) -> super::Result {
     }
     let mut nothing_is_left = executor.settled_or_deleting(DELETING).await;
     if hands_on_workspaces {
-        Workspaces::new(store.clone()).remove_later(&executor, build, ABANDONED).await?;
+        workspaces.remove_later(&executor, build, ABANDONED).await?;
         nothing_is_left = executor.settled_or_deleting(DELETING).await;
     }
     if keeps {
@@ -253,7 +254,7 @@ async fn create_repo(store: &Store, name: &str) -> anyhow::Result<RepoId> {
 async fn look_after_caches(executor: &Executor, caches: Caches) {
     let _lock = runtime_dir::lock(Some(&runs_dir()), "caches").await;
     let store = caches.store().clone();
-    let upkeep = Upkeep { executor: executor.clone(), caches, budget: BUDGET };
+    let upkeep = Upkeep { executor: executor.clone(), caches, with_workspaces: false, budget: BUDGET };
     if let Err(error) = upkeep.pass().await {
         let _ = writeln!(std::io::stderr(), "longshore: cleaning up caches failed; the next run tries again: {error}");
     }

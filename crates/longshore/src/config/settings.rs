@@ -216,7 +216,7 @@ settings! {
     /// What jobs keep for the next ones (`cache` in pipelines), on the engine's disk.
     CacheSettings => MergedCaches, "cache":
 
-    /// What the caches of all repositories together may take, in MiB. Those that were used longest ago go, and none that a running
+    /// What the caches of all repositories together may take, in MiB, with the workspaces that are kept for other jobs. Those that were used longest ago go, and none that a running
     /// job uses. 0 is no limit.
     max_mib: u64 ["MIB"] default(20480);
 }
@@ -225,7 +225,7 @@ settings! {
     /// Room on the engine's disk.
     DiskSettings => MergedDisk, "disk":
 
-    /// Once this many percent of the engine's disk are taken, jobs that should start wait, and caches and images that this server pulled go, those that were used longest ago first.
+    /// Once this many percent of the engine's disk are taken, jobs that should start wait, and caches, workspaces and images that this server pulled go, those that were used longest ago first.
     /// Nothing of others is removed, and nothing that is in use. 0 turns it off.
     high: u64 ["PERCENT"] default(90);
 

@@ -1,0 +1,85 @@
+//! What jobs leave for later jobs, and what may go when there is no room: entries of caches, and workspaces that outlive their builds.
+//! Used by `cache_upkeep`, for the budget, and by `disk`, for the engine's disk.
+
+use longshore_core::Timestamp;
+use longshore_executor::{AttemptId, Executor, names::VolumeName};
+use longshore_store::{
+    Store, StoreError,
+    caches::{self, Entry},
+    workspaces::{self, Lasting as LastingWorkspace},
+};
+
+/// Something that is kept for later jobs.
+#[derive(Debug)]
+pub(crate) enum Lasting {
+    Cache(Entry),
+    Workspace(LastingWorkspace),
+}
+
+/// Returns all of it, what was used longest ago first.
+pub(crate) async fn by_last_use(store: &Store) -> Result<Vec<Lasting>, StoreError> {
+    let entries = caches::by_last_use(store).await?.into_iter().map(Lasting::Cache);
+    let workspaces = workspaces::by_last_use(store).await?.into_iter().map(Lasting::Workspace);
+    let mut all: Vec<Lasting> = entries.chain(workspaces).collect();
+    all.sort_by_key(Lasting::used_at);
+    Ok(all)
+}
+
+impl Lasting {
+    pub(crate) fn used_at(&self) -> Timestamp {
+        match self {
+            Self::Cache(entry) => entry.used_at,
+            Self::Workspace(workspace) => workspace.used_at,
+        }
+    }
+
+    /// Returns what it is, for people.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Cache(entry) => format!("cache {}", entry.key),
+            Self::Workspace(workspace) => format!("workspace of {}", workspace.name),
+        }
+    }
+
+    /// Returns its volumes on the engine. Entries may share some.
+    pub(crate) fn volumes(&self) -> Vec<String> {
+        match self {
+            Self::Cache(entry) => entry.layers.iter().flatten().cloned().collect(),
+            Self::Workspace(workspace) => vec![volume_of(workspace).to_string()],
+        }
+    }
+
+    /// Lets go of it unless it is in use. Returns whether its volumes may be removed, as far as nothing else has them.
+    pub(crate) async fn let_go(&self, store: &Store) -> Result<bool, StoreError> {
+        let mut tx = store.write().await?;
+        let gone = match self {
+            Self::Cache(entry) => caches::remove_unused(&mut tx, entry.id).await?,
+            Self::Workspace(workspace) => workspaces::remove_unused(&mut tx, workspace.job, workspace.attempt).await?,
+        };
+        tx.commit().await?;
+        Ok(gone)
+    }
+
+    /// Removes the volumes of what was let go that nothing else has.
+    pub(crate) async fn remove_volumes(&self, store: &Store, executor: &Executor) -> Result<(), StoreError> {
+        let owned = match self {
+            Self::Cache(_) => caches::owned(store).await?.volumes,
+            Self::Workspace(_) => Default::default(),
+        };
+        for volume in self.volumes().into_iter().filter(|volume| !owned.contains(volume)) {
+            if let Ok(name) = VolumeName::new(volume.as_str())
+                && executor.remove_volume(&name).await
+            {
+                let mut tx = store.write().await?;
+                caches::forget_sizes(&mut tx, &[volume]).await?;
+                tx.commit().await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn volume_of(workspace: &LastingWorkspace) -> VolumeName {
+    // A job with `reuse` begins on no other one's workspace, so its own is one volume.
+    AttemptId { job: workspace.job, attempt: workspace.attempt }.volume_name()
+}
