@@ -264,7 +264,10 @@ async fn add_parts(
     let has_attributes = entries.iter().chain(&others).any(is_attributes);
     configure_submodules(&dot_git, &inside).await?;
     let lfs = match checkout.lfs && has_attributes {
-        true => lfs::for_checkout(mirror, checkout, &dot_git, &entries, &others).await?,
+        true => {
+            let taken = lfs::Taken::by(parts.iter().map(|part| &part.lfs));
+            lfs::for_checkout(mirror, checkout, &dot_git, (&entries, &others), taken).await?
+        }
         false => lfs::Files::none(),
     };
     let lfs_time = now().saturating_sub(OLDER);

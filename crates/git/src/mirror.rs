@@ -198,9 +198,21 @@ impl Mirror {
         Ok(mirror)
     }
 
-    /// Returns the mirrors of the submodules that were used since the start.
-    pub(crate) async fn open_submodules(&self) -> Vec<Arc<Self>> {
-        self.submodules.lock().await.values().cloned().collect()
+    /// Returns the mirrors of all submodules that there are, used since the start or not.
+    pub(crate) async fn all_submodules(&self) -> Result<Vec<Arc<Self>>, GitError> {
+        let mut open = self.submodules.lock().await;
+        let mut entries = match tokio::fs::read_dir(self.folder.join("submodules")).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(GitError::io("looking for submodules"))?,
+        };
+        while let Some(entry) = entries.next_entry().await.map_err(GitError::io("looking for submodules"))? {
+            let folder = entry.path();
+            if folder.extension().is_some_and(|extension| extension == "git") && !open.contains_key(&folder) {
+                let mirror = Arc::new(Self::open_or_create(self.git.clone(), &folder).await?);
+                open.insert(folder, mirror);
+            }
+        }
+        Ok(open.values().cloned().collect())
     }
 
     pub(crate) const fn git(&self) -> &Git {

@@ -311,6 +311,7 @@ impl Worktree {
             by_stranger: false,
             trusted: &[],
             git_ref: None,
+            taken: lfs::Taken::default(),
         };
         let kept = Objects::at(kept.to_owned());
         let fetched = source.fetch(&pointers, &kept).await;

@@ -22,7 +22,10 @@ use longshore_forge::{
     CloneUrl,
     lfs::{self, Pointer},
 };
-use tokio::{sync::OwnedRwLockReadGuard, task::spawn_blocking};
+use tokio::{
+    sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard},
+    task::spawn_blocking,
+};
 
 use self::http::{Remote, Wanted};
 pub(crate) use self::{find::in_commit, find::in_folder, http::LfsHttp, objects::Objects};
@@ -59,13 +62,33 @@ impl Files {
     }
 }
 
+/// What the repositories of a checkout have in Git LFS that came before: a repository and its submodules have one limit together.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Taken {
+    files: usize,
+    bytes: u64,
+}
+
+impl Taken {
+    pub(crate) fn by<'a>(files: impl Iterator<Item = &'a Files>) -> Self {
+        files.fold(Self::default(), |taken, files| taken.with(&files.pointers))
+    }
+
+    fn with(self, pointers: &HashMap<Vec<u8>, Pointer>) -> Self {
+        Self {
+            files: self.files.saturating_add(pointers.len()),
+            bytes: pointers.values().fold(self.bytes, |sum, pointer| sum.saturating_add(pointer.size())),
+        }
+    }
+}
+
 /// Gets what a checkout needs. `others` are the entries of its commit that it does not have.
 pub(crate) async fn for_checkout(
     mirror: &Mirror,
     checkout: &Checkout<'_>,
     dot_git: &std::path::Path,
-    entries: &[IndexEntry],
-    others: &[IndexEntry],
+    (entries, others): (&[IndexEntry], &[IndexEntry]),
+    taken: Taken,
 ) -> Result<Files, GitError> {
     let git = mirror.git();
     let pointers = in_commit(git, dot_git, entries).await?;
@@ -88,6 +111,7 @@ pub(crate) async fn for_checkout(
         by_stranger: checkout.by_stranger,
         trusted: checkout.trusted_submodules,
         git_ref: checkout.git_ref.map(longshore_forge::RefName::as_str),
+        taken,
     };
     // What another store gave for the repository's credentials is not there for strangers, who get none.
     let objects = match source.written() {
@@ -113,6 +137,7 @@ pub(crate) struct Source<'a> {
     pub(crate) by_stranger: bool,
     pub(crate) trusted: &'a [String],
     pub(crate) git_ref: Option<&'a str>,
+    pub(crate) taken: Taken,
 }
 
 impl Source<'_> {
@@ -122,7 +147,7 @@ impl Source<'_> {
         pointers: &HashMap<Vec<u8>, Pointer>,
         objects: &Objects,
     ) -> Result<bool, GitError> {
-        check_limits(pointers, self.by_stranger)?;
+        check_limits(pointers, self.taken, self.by_stranger)?;
         let mut wanted: Vec<Wanted> = pointers
             .iter()
             .map(|(path, pointer)| (String::from_utf8_lossy(path).into_owned(), pointer.clone()))
@@ -215,15 +240,9 @@ fn resolve(origin: &CloneUrl, by_stranger: bool, trusted: &[String], written: &s
     }
 }
 
-fn check_limits(pointers: &HashMap<Vec<u8>, Pointer>, by_stranger: bool) -> Result<(), GitError> {
+fn check_limits(pointers: &HashMap<Vec<u8>, Pointer>, taken: Taken, by_stranger: bool) -> Result<(), GitError> {
     let most = if by_stranger { size::MAX_BYTES } else { MAX_BYTES };
     let whose = if by_stranger { "a stranger's commit" } else { "a commit" };
-    if pointers.len() > MAX_FILES {
-        return Err(GitError::LfsLimit(format!(
-            "{whose} may have {MAX_FILES} files in Git LFS, and this one has {}",
-            pointers.len()
-        )));
-    }
     if let Some((path, pointer)) = pointers.iter().find(|(_, pointer)| pointer.size() > MAX_OBJECT_BYTES) {
         let (path, size) = (String::from_utf8_lossy(path), pointer.size());
         let limit = MAX_OBJECT_BYTES >> 30;
@@ -231,13 +250,19 @@ fn check_limits(pointers: &HashMap<Vec<u8>, Pointer>, by_stranger: bool) -> Resu
             "`{path}` has {size} bytes in Git LFS, and no file may have more than {limit} GiB there"
         )));
     }
-    let total = pointers.values().fold(0_u64, |sum, pointer| sum.saturating_add(pointer.size()));
-    match total <= most {
+    let all = taken.with(pointers);
+    if all.files > MAX_FILES {
+        return Err(GitError::LfsLimit(format!(
+            "{whose} may have {MAX_FILES} files in Git LFS, with those of its submodules, and this one has {}",
+            all.files
+        )));
+    }
+    match all.bytes <= most {
         true => Ok(()),
         false => Err(GitError::LfsLimit(format!(
-            "the files of {whose} may have {} GiB in Git LFS together, and those of this one have {} MiB",
+            "the files of {whose} may have {} GiB in Git LFS together, with those of its submodules, and those of this one have {} MiB",
             most >> 30,
-            total >> 20
+            all.bytes >> 20
         ))),
     }
 }
@@ -252,25 +277,36 @@ impl Drop for StopOnDrop {
 }
 
 impl Mirror {
-    /// Removes objects of Git LFS that no checkout has used for long, and those over the budget, of this repository and its
-    /// submodules. Leaves those of a repository that is being checked out until the next time.
+    /// Removes objects of Git LFS that no checkout has used for long, and those over the budget, which this repository and its
+    /// submodules have together. Leaves those of a repository that is being checked out until the next time.
     pub(crate) async fn sweep_lfs(&self) -> Result<(), GitError> {
         self.sweep_lfs_within(UNUSED, BUDGET).await
     }
 
     pub(crate) async fn sweep_lfs_within(&self, unused: Duration, budget: u64) -> Result<(), GitError> {
+        let (mut idle, mut guards) = (Vec::new(), Vec::new());
+        self.idle_lfs(&mut idle, &mut guards).await?;
+        let sweep = move || {
+            let swept = objects::sweep(&idle, unused, budget);
+            drop(guards);
+            swept
+        };
+        let swept = spawn_blocking(sweep).await.map_err(io::Error::other).flatten();
+        swept.map_err(GitError::io("removing objects of Git LFS"))
+    }
+
+    /// Collects the objects of this repository and its submodules that no checkout uses now, and what keeps it so.
+    async fn idle_lfs(
+        &self,
+        idle: &mut Vec<Objects>,
+        guards: &mut Vec<OwnedRwLockWriteGuard<()>>,
+    ) -> Result<(), GitError> {
         if let Ok(guard) = Arc::clone(&self.lfs_in_use).try_write_owned() {
-            let all = [Objects::of_mirror(self.folder()), Objects::of_named_store(self.folder())];
-            let sweep = move || {
-                let swept = all.iter().try_for_each(|objects| objects.sweep(unused, budget));
-                drop(guard);
-                swept
-            };
-            let swept = spawn_blocking(sweep).await.map_err(io::Error::other).flatten();
-            swept.map_err(GitError::io("removing objects of Git LFS"))?;
+            idle.extend([Objects::of_mirror(self.folder()), Objects::of_named_store(self.folder())]);
+            guards.push(guard);
         }
-        for submodule in self.open_submodules().await {
-            Box::pin(submodule.sweep_lfs_within(unused, budget)).await?;
+        for submodule in self.all_submodules().await? {
+            Box::pin(submodule.idle_lfs(idle, guards)).await?;
         }
         Ok(())
     }
@@ -311,14 +347,21 @@ mod tests {
             let pointer = |size| Pointer::new(&"a".repeat(64), size).unwrap();
             sizes.iter().enumerate().map(|(n, size)| (vec![u8::try_from(n).unwrap()], pointer(*size))).collect()
         };
-        assert!(check_limits(&of(&[5 << 30, 5 << 30]), false).is_ok());
+        let none = Taken::default();
+        assert!(check_limits(&of(&[5 << 30, 5 << 30]), none, false).is_ok());
+        let before = none.with(&of(&[5 << 30, 5 << 30, 5 << 30]));
+        assert!(check_limits(&of(&[5 << 30]), before, false).is_ok());
+        let error = check_limits(&of(&[5 << 30, 1]), before, false).unwrap_err().to_string();
+        assert!(error.contains("with those of its submodules"), "{error}");
+        let error = check_limits(&of(&[1]), Taken { files: MAX_FILES, bytes: 0 }, false).unwrap_err().to_string();
+        assert!(error.contains("100000 files"), "{error}");
         for (sizes, by_stranger, word) in [
             (&[(5 << 30) + 1][..], false, "5 GiB"),
             (&[5 << 30, 5 << 30, 5 << 30, 5 << 30, 1], false, "20 GiB"),
             (&[1 << 30, 1 << 30, 1], true, "2 GiB"),
             (&[u64::MAX >> 1, u64::MAX >> 1, u64::MAX >> 1], false, "5 GiB"),
         ] {
-            let error = check_limits(&of(sizes), by_stranger).unwrap_err().to_string();
+            let error = check_limits(&of(sizes), none, by_stranger).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
     }

@@ -108,9 +108,8 @@ impl Objects {
         kept().map(drop).map_err(NotReceived::Disk)
     }
 
-    /// Removes objects that nobody has used for this long, and the least recently used until the rest fits. Nobody may be
-    /// using any.
-    pub(crate) fn sweep(&self, unused: Duration, budget: u64) -> io::Result<()> {
+    /// Returns when each object was used, its length and where it is.
+    fn all(&self) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
         let mut found = Vec::new();
         let mut folders = vec![self.0.join("objects")];
         while let Some(folder) = folders.pop() {
@@ -127,18 +126,7 @@ impl Objects {
                 }
             }
         }
-        found.sort();
-        let mut total: u64 = found.iter().map(|(_, length, _)| length).sum();
-        let now = SystemTime::now();
-        for (used, length, path) in found {
-            let is_old = now.duration_since(used).is_ok_and(|age| age >= unused);
-            if !is_old && total <= budget {
-                break;
-            }
-            std::fs::remove_file(path)?;
-            total -= length;
-        }
-        Ok(())
+        Ok(found)
     }
 
     /// Removes what a killed process was receiving.
@@ -148,6 +136,26 @@ impl Objects {
             _ => Ok(()),
         }
     }
+}
+
+/// Removes objects that nobody has used for this long, and the least recently used until the rest fits. Nobody may be using any.
+pub(super) fn sweep(all: &[Objects], unused: Duration, budget: u64) -> io::Result<()> {
+    let mut found = Vec::new();
+    for objects in all {
+        found.extend(objects.all()?);
+    }
+    found.sort();
+    let mut total: u64 = found.iter().map(|(_, length, _)| length).sum();
+    let now = SystemTime::now();
+    for (used, length, path) in found {
+        let is_old = now.duration_since(used).is_ok_and(|age| age >= unused);
+        if !is_old && total <= budget {
+            break;
+        }
+        std::fs::remove_file(path)?;
+        total -= length;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -179,19 +187,21 @@ mod tests {
     #[test]
     fn what_was_used_longest_ago_goes_first_and_what_is_over_the_budget() {
         let folder = tempfile::tempdir().unwrap();
-        let objects = Objects::at(folder.path().to_owned());
+        // Of two repositories that have one budget.
+        let all = ["one", "other"].map(|name| Objects::at(folder.path().join(name)));
         let contents = [&b"1111"[..], b"2222", b"3333", b"4444"];
+        let of = |at: usize| &all[at % 2];
         let hour = Duration::from_secs(3600);
-        for (age, content) in [30, 20, 10, 0].into_iter().zip(contents) {
-            objects.receive(&pointer(content), content, || false).unwrap();
-            let file = File::options().append(true).open(objects.path(&pointer(content))).unwrap();
+        for (at, (age, content)) in [30, 20, 10, 0].into_iter().zip(contents).enumerate() {
+            of(at).receive(&pointer(content), content, || false).unwrap();
+            let file = File::options().append(true).open(of(at).path(&pointer(content))).unwrap();
             file.set_modified(SystemTime::now() - age * hour).unwrap();
         }
-        let left = || contents.map(|content| objects.path(&pointer(content)).exists());
-        objects.sweep(25 * hour, 100).unwrap();
+        let left = || [0, 1, 2, 3].map(|at| of(at).path(&pointer(contents[at])).exists());
+        sweep(&all, 25 * hour, 100).unwrap();
         assert_eq!(left(), [false, true, true, true]);
-        assert!(objects.has(&pointer(contents[1])), "it counts as used now");
-        objects.sweep(25 * hour, 8).unwrap();
+        assert!(of(1).has(&pointer(contents[1])), "it counts as used now");
+        sweep(&all, 25 * hour, 8).unwrap();
         assert_eq!(left(), [false, true, false, true]);
     }
 }

@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
+    time::{Duration, SystemTime},
 };
 
 use crate::support::{Repository, git};
@@ -380,4 +381,23 @@ async fn a_working_tree_gets_objects_from_its_own_folder_or_from_its_origin() {
     assert_eq!(content(&take("second").await.unwrap(), "far.bin"), far);
     take("third").await.unwrap();
     assert_eq!(store.asked().len(), 2, "it is kept for the next run");
+}
+
+#[tokio::test]
+async fn objects_of_a_submodule_that_no_checkout_has_opened_since_the_start_go_too() {
+    let store = Store::start(honest(vec![]));
+    let world = World::new(&store, &[]).await;
+    let submodule = world.mirror.folder().join("submodules/once.git");
+    drop(Mirror::open_or_create(Git::default(), &submodule).await.unwrap());
+    let [old, young] = [30, 1].map(|days| {
+        let folder = submodule.join("lfs/objects/aa/bb");
+        std::fs::create_dir_all(&folder).unwrap();
+        let object = folder.join(format!("{days}"));
+        std::fs::write(&object, "x").unwrap();
+        let used = SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
+        std::fs::File::options().append(true).open(&object).unwrap().set_modified(used).unwrap();
+        object
+    });
+    world.mirror.prune(&[], Duration::from_secs(60)).await.unwrap();
+    assert_eq!((old.exists(), young.exists()), (false, true));
 }
