@@ -8,6 +8,7 @@ mod every_page;
 mod glance;
 mod live;
 mod logs;
+mod outsiders;
 mod reports;
 mod running_logs;
 mod still;
