@@ -5,15 +5,20 @@ use std::{io, time::Duration};
 use longshore_forge::{CloneUrl, lfs::InvalidPointer};
 
 /// Where ssh looks for keys: the home of the passwd entry, whatever HOME is.
-const SSH_FOLDER: &str = "~/.ssh of the user that Longshore runs as (in its image /root/.ssh, with `--user longshore` /var/lib/longshore/.ssh)";
+const SSH_FOLDER: &str =
+    "~/.ssh of the user that Longshore runs as (in its image /var/lib/longshore/.ssh, for the user 8080)";
+
+const REJECTED: &str = "rejects the clone address's credentials: check user, token and its permissions";
+const WANTED: &str = "asks for credentials, and the clone address has none: write user and token into it, as in `https://USER:TOKEN@HOST/...`";
 
 /// The errors of this crate's git part. Messages are for people and hold no credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
     #[error("repository not found at {address}: check the clone address, or its credentials if it is private")]
     NotFound { address: String, detail: String },
-    #[error("{address} rejects the clone address's credentials: check user, token and its permissions ({detail})")]
-    Authentication { address: String, detail: String },
+    /// `given` says whether the clone address has credentials.
+    #[error("{address} {} ({detail})", if *given { REJECTED } else { WANTED })]
+    Authentication { address: String, given: bool, detail: String },
     #[error(
         "{address} accepts none of the server's ssh keys: put one that can read the repository into {SSH_FOLDER}, readable by that user alone ({detail})"
     )]
@@ -181,7 +186,7 @@ impl GitError {
             "error: 401",
             "error: 403",
         ]) {
-            Self::Authentication { address, detail }
+            Self::Authentication { address, given: url.has_credentials(), detail }
         } else if has(&["couldn't find remote ref", "not our ref", "unadvertised object"]) {
             Self::UnknownRevision { revision: detail }
         } else if has(&["not found", "error: 404", "does not appear to be a git repository", "does not exist"]) {
@@ -251,12 +256,26 @@ mod tests {
     }
 
     #[test]
+    fn an_address_without_credentials_is_not_said_to_have_wrong_ones() {
+        let said = |url: &str| {
+            let detail =
+                "fatal: could not read Username for 'https://forge.example': terminal prompts disabled".to_owned();
+            GitError::from_remote(&url.parse().unwrap(), detail).to_string()
+        };
+        assert!(said("https://forge.example/a/b.git").contains("asks for credentials, and the clone address has none"));
+        assert!(said("https://robot:x@forge.example/a/b.git").contains("rejects the clone address's credentials"));
+    }
+
+    #[test]
     fn an_unknown_host_key_and_a_missing_key_say_what_to_do_and_where() {
         let (error, said) = text(
             "No ED25519 host key is known for h and you have requested strict checking.; Host key verification failed.",
         );
         assert!(matches!(error, GitError::UnknownHostKey { .. }) && error.may_mend(), "{error:?}");
-        assert!(said.contains("ssh-keyscan") && said.contains("known_hosts") && said.contains("/root/.ssh"), "{said}");
+        assert!(
+            said.contains("ssh-keyscan") && said.contains("known_hosts") && said.contains("/var/lib/longshore/.ssh"),
+            "{said}"
+        );
         let changed = "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @; Host key verification failed.";
         let (error, said) = text(changed);
         assert!(matches!(error, GitError::ChangedHostKey { .. }) && error.may_mend(), "{error:?}");

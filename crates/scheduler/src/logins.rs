@@ -27,7 +27,8 @@ impl Logins {
     pub async fn clone_url(&self, repo: &Repo) -> Result<CloneUrl, GitError> {
         let url = stored(repo)?;
         let Some(id) = repo.connection.filter(|_| !url.has_credentials() && !url.is_ssh()) else { return Ok(url) };
-        let failed = |detail: String| GitError::Authentication { address: url.address().to_owned(), detail };
+        let failed =
+            |detail: String| GitError::Authentication { address: url.address().to_owned(), given: true, detail };
         let (connection, token) = match connections::open(&self.store, id).await {
             Ok(Some(opened)) => opened,
             Ok(None) => return Ok(url),
@@ -67,7 +68,7 @@ impl Logins {
 
 /// Returns what stands in the store.
 pub(crate) fn stored(repo: &Repo) -> Result<CloneUrl, GitError> {
-    let closed = |detail: String| GitError::Authentication { address: repo.clone_url.clone(), detail };
+    let closed = |detail: String| GitError::Authentication { address: repo.clone_url.clone(), given: true, detail };
     if repo.credentials_closed {
         return Err(closed("its credentials cannot be decrypted with the current key".to_owned()));
     }

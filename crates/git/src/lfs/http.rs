@@ -142,7 +142,9 @@ impl Remote {
         match status {
             200 => lfs::read_answer(pointers, &body).map_err(|detail| GitError::Lfs { address: address(), detail }),
             301..=308 => Err(GitError::Redirect { address: address(), detail: said() }),
-            401 | 403 => Err(GitError::Authentication { address: address(), detail: said() }),
+            401 | 403 => {
+                Err(GitError::Authentication { address: address(), given: self.url.has_credentials(), detail: said() })
+            }
             404 => {
                 let detail = format!("nothing answers there: switch Git LFS on for the repository ({})", said());
                 Err(GitError::Lfs { address: address(), detail })
