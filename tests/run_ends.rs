@@ -68,6 +68,15 @@ fn a_run_whose_output_nobody_reads_is_canceled_and_no_success() {
 }
 
 #[test]
+fn a_run_of_a_silent_job_is_canceled_when_nobody_reads_it_any_more() {
+    let tree = Tree::new(&one_step("echo works; sleep 600"));
+    let (mut child, output) = begin(&tree);
+    drop(output);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(tree.objects(), [""; 0]);
+}
+
+#[test]
 fn what_a_killed_run_left_is_removed_by_the_next() {
     let image = engine::BUSYBOX;
     let tree = Tree::new(&format!(

@@ -15,6 +15,7 @@ use longshore_store::{
     jobs::{self, Job},
     logs,
 };
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::interrupts::Interrupts;
 use crate::{
@@ -74,6 +75,12 @@ pub(super) async fn follow(
                     failed = Some(error);
                 }
             },
+            // A job that prints nothing would not find out.
+            () = output_closes(), if failed.is_none() => {
+                printing.abort_all();
+                cancel().await?;
+                failed = Some(std::io::Error::from(std::io::ErrorKind::BrokenPipe).into());
+            }
             ended = &mut over, if failed.is_some() => {
                 ended?;
                 break;
@@ -106,6 +113,20 @@ pub(super) async fn follow(
         Status::Failure | Status::Canceled | Status::TimedOut => 1,
         Status::Blocked | Status::Queued | Status::Running | Status::Canceling => 3,
     })))
+}
+
+/// Waits until the reader of the output has closed it; for ever if it is a file.
+async fn output_closes() {
+    let Ok(output) = AsyncFd::with_interest(std::io::stdout(), Interest::ERROR) else {
+        return std::future::pending().await;
+    };
+    loop {
+        match output.ready(Interest::ERROR).await {
+            Ok(ready) if ready.ready().is_error() => return,
+            Ok(mut ready) => ready.clear_ready(),
+            Err(_) => return std::future::pending().await,
+        }
+    }
 }
 
 fn output_closed() -> Followed {
