@@ -310,7 +310,9 @@ impl Checker<'_> {
         }
         let carries = || found.iter().flat_map(|found| found.carries.iter().cloned()).collect();
         match function {
-            Function::Contains | Function::StartsWith | Function::EndsWith => Inferred::without_carried(Type::Bool),
+            Function::Contains | Function::StartsWith | Function::EndsWith | Function::Matches => {
+                Inferred::without_carried(Type::Bool)
+            }
             Function::Format | Function::Join | Function::ToJson => Inferred { ty: Type::Text, carries: carries() },
             Function::FromJson => Inferred { ty: Type::Any, carries: carries() },
             Function::HashFiles => {
@@ -347,17 +349,22 @@ impl Checker<'_> {
         }
     }
 
-    /// Checks a call whose first argument is a literal text.
+    /// Checks a call whose argument with a meaning of its own is a literal text: the second of `matches`, or the first.
     fn check_literal(&mut self, function: Function, arguments: &[Node]) {
-        let Some(Node { kind: NodeKind::Literal(Value::Text(text)), at }) = arguments.first() else { return };
+        let which = usize::from(function == Function::Matches);
+        let Some(Node { kind: NodeKind::Literal(Value::Text(text)), at }) = arguments.get(which) else { return };
         let result = match function {
             Function::Format => evaluate::format(text, &vec![String::new(); arguments.len() - 1]).err(),
             Function::FromJson => evaluate::from_json(text).err(),
+            Function::Matches => evaluate::regular(text).err(),
             _ => None,
         };
         if let Some(error) = result {
             let help = match function {
                 Function::Format => "the arguments are `{0}`, `{1}`, ...; write a literal brace twice",
+                Function::Matches => {
+                    "write a regular expression, such as '^v[0-9]+$'; a `\\` before a sign takes its meaning away"
+                }
                 _ => "write JSON, such as '[\"a\", \"b\"]'",
             };
             self.problem(ProblemKind::WrongType, at, error.to_string(), Some(help.to_owned()));
@@ -372,7 +379,15 @@ fn accepts(function: Function, at: usize, ty: &Type) -> bool {
         (Function::Contains, _) => text,
         (Function::Join, 0) => matches!(ty, Type::List(_) | Type::Any),
         (Function::Format, 0)
-        | (Function::FromJson | Function::StartsWith | Function::EndsWith | Function::Join | Function::HashFiles, _) => {
+        | (
+            Function::FromJson
+            | Function::StartsWith
+            | Function::EndsWith
+            | Function::Matches
+            | Function::Join
+            | Function::HashFiles,
+            _,
+        ) => {
             matches!(ty, Type::Text | Type::Any)
         }
         (Function::Format, _) => text,

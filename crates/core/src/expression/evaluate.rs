@@ -3,6 +3,8 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
+use regex_lite::{Regex, RegexBuilder};
+
 use super::{
     ast::{Binary, Expression, Node, NodeKind, Refers},
     function::Function,
@@ -79,6 +81,8 @@ pub enum EvalError {
     NoPlaceholder(String),
     #[error("`hash-files`: {0}")]
     Files(String),
+    #[error("`matches`: invalid regular expression: {0}")]
+    NotRegular(String),
     #[error("the string would be longer than {} KiB", limits::TEXT_BYTES / 1024)]
     TooLarge,
     #[error(
@@ -204,6 +208,10 @@ fn call(function: Function, arguments: &[Node], context: &dyn Context) -> Result
         },
         Function::StartsWith => Value::Bool(text(0)?.starts_with(&text(1)?)),
         Function::EndsWith => Value::Bool(text(0)?.ends_with(&text(1)?)),
+        Function::Matches => {
+            let pattern = regular(&text(1)?)?;
+            Value::Bool(*argument(0)? != Value::Null && pattern.is_match(&text(0)?))
+        }
         Function::Format => {
             let values = (1..arguments.len()).map(|at| Ok(argument(at)?.to_text())).collect::<Result<Vec<_>, _>>()?;
             Value::Text(format(&text(0)?, &values)?)
@@ -236,6 +244,14 @@ fn call(function: Function, arguments: &[Node], context: &dyn Context) -> Result
 
 fn limit_size(text: String) -> Result<String, EvalError> {
     if text.len() > limits::TEXT_BYTES { Err(EvalError::TooLarge) } else { Ok(text) }
+}
+
+/// Reads a regular expression. It takes time and memory within its own length and that of the text.
+pub(super) fn regular(pattern: &str) -> Result<Regex, EvalError> {
+    RegexBuilder::new(pattern)
+        .size_limit(limits::PATTERN_BYTES)
+        .build()
+        .map_err(|error| EvalError::NotRegular(error.to_string().lines().last().unwrap_or_default().to_owned()))
 }
 
 /// Fills in `{0}` with the first value, and so on. `{{` and `}}` are braces.

@@ -5,6 +5,7 @@ pub const FUNCTIONS: &[&str] = &[
     "contains",
     "starts-with",
     "ends-with",
+    "matches",
     "format",
     "join",
     "to-json",
@@ -23,6 +24,8 @@ pub enum Function {
     Contains,
     StartsWith,
     EndsWith,
+    /// Whether a regular expression matches a part of a text; false for nothing.
+    Matches,
     /// `format('{0} of {1}', a, b)`; a brace is written twice.
     Format,
     /// `join(list, ', ')`; the default separator is `,`.
@@ -47,6 +50,7 @@ impl Function {
             "contains" => Self::Contains,
             "starts-with" => Self::StartsWith,
             "ends-with" => Self::EndsWith,
+            "matches" => Self::Matches,
             "format" => Self::Format,
             "join" => Self::Join,
             "to-json" => Self::ToJson,
@@ -67,6 +71,7 @@ impl Function {
             Self::Contains => "contains",
             Self::StartsWith => "starts-with",
             Self::EndsWith => "ends-with",
+            Self::Matches => "matches",
             Self::Format => "format",
             Self::Join => "join",
             Self::ToJson => "to-json",
@@ -83,7 +88,7 @@ impl Function {
     #[must_use]
     pub const fn arity(self) -> (usize, usize) {
         match self {
-            Self::Contains | Self::StartsWith | Self::EndsWith => (2, 2),
+            Self::Contains | Self::StartsWith | Self::EndsWith | Self::Matches => (2, 2),
             Self::Format | Self::HashFiles => (1, 32),
             Self::Join => (1, 2),
             Self::ToJson | Self::FromJson => (1, 1),
@@ -98,6 +103,7 @@ impl Function {
             Self::Contains => "contains(text, 'part')",
             Self::StartsWith => "starts-with(text, 'start')",
             Self::EndsWith => "ends-with(text, 'end')",
+            Self::Matches => "matches(text, '^v[0-9]+$')",
             Self::Format => "format('{0} of {1}', a, b)",
             Self::Join => "join(list, ', ')",
             Self::ToJson => "to-json(value)",

@@ -43,4 +43,6 @@ pub mod limits {
     pub const TEXT_BYTES: usize = 256 * 1024;
     /// Lists and mappings inside one another in the text for `from-json`.
     pub const VALUE_DEPTH: usize = 32;
+    /// Bytes that the compiled regular expression of `matches` may take.
+    pub const PATTERN_BYTES: usize = 256 * 1024;
 }
