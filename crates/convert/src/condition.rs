@@ -1,5 +1,7 @@
 //! Builds `if` expressions from the comparisons and patterns of other systems.
 
+use longshore_core::expression::{Expression, Values, evaluate};
+
 /// Quotes a text as a literal of an expression.
 pub(super) fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
@@ -129,47 +131,94 @@ fn outside(part: &str) -> impl Iterator<Item = (usize, char)> {
     })
 }
 
-/// Translates a glob over a value, such as `release/*` over `event.branch`; `None` if no expression can say it. The
-/// second value describes what else the expression matches, if it matches more than the glob.
-pub(super) fn glob(value: &str, pattern: &str) -> Option<(String, Option<String>)> {
+/// Translates a glob over a value, such as `release/*` over `event.branch`; `None` if no expression can say it.
+pub(super) fn glob(value: &str, pattern: &str) -> Option<String> {
     const SPECIAL: &[char] = &['*', '?', '[', ']', '{', '}', '+', '\\'];
     if let Some(inner) = pattern.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
         && !inner.contains(['{', '}'])
     {
-        let mut more = None;
-        let parts: Option<Vec<String>> = inner
-            .split(',')
-            .map(|part| {
-                let (condition, beyond) = glob(value, part.trim())?;
-                more = more.take().or(beyond);
-                Some(condition)
-            })
-            .collect();
-        return any(&parts?).map(|condition| (condition, more));
+        let parts: Option<Vec<String>> = inner.split(',').map(|part| glob(value, part.trim())).collect();
+        return any(&parts?);
     }
     let bare = pattern.trim_matches('*');
-    if bare.contains(SPECIAL) {
-        return None;
-    }
-    let (before, behind) = (pattern.starts_with('*'), pattern.ends_with('*'));
+    let lead = pattern.len() - pattern.trim_start_matches('*').len();
+    let tail = pattern.len() - pattern.trim_end_matches('*').len();
     // One star stays within one component of the name.
-    let crosses = |stars: &str| stars.len() > 1;
-    let lead = &pattern[..pattern.len() - pattern.trim_start_matches('*').len()];
-    let tail = &pattern[pattern.trim_end_matches('*').len()..];
-    let wider = (before && !crosses(lead)) || (behind && !crosses(tail));
-    let more = wider.then(|| format!("names with a `/` where `{pattern}` has its `*`"));
-    let condition = match (before, behind) {
-        _ if bare.is_empty() => format!("{value} != null"),
-        (false, false) => return Some((format!("{value} == {}", quote(pattern)), None)),
+    if bare.contains(SPECIAL) || lead == 1 && !bare.is_empty() || tail == 1 && !bare.is_empty() {
+        return Some(matches(value, &regex_of(pattern)?));
+    }
+    Some(match (lead > 0, tail > 0) {
+        (true, _) if pattern == "*" => matches(value, "^[^/]*$"),
+        (true, _) if bare.is_empty() => format!("{value} != null"),
+        (false, false) => format!("{value} == {}", quote(pattern)),
         (false, true) => format!("starts-with({value}, {})", quote(bare)),
         (true, false) => format!("ends-with({value}, {})", quote(bare)),
         (true, true) => format!("contains({value}, {})", quote(bare)),
-    };
-    Some((condition, more))
+    })
 }
 
-/// Translates simple regular expressions: `^v`, `^release/.*$`, `^(main|next)$`, `-rc$`. `None` for all others.
+/// Returns the regular expression that means what a glob does; `None` for what not all systems read in one way.
+fn regex_of(pattern: &str) -> Option<String> {
+    let mut out = "^".to_owned();
+    let mut rest = pattern;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '*' if rest.starts_with('*') => {
+                rest = rest.trim_start_matches('*');
+                out.push_str(".*");
+            }
+            '*' => out.push_str("[^/]*"),
+            '?' => out.push_str("[^/]"),
+            '[' => {
+                let (class, behind) = rest.split_once(']')?;
+                out.push_str(&class_of(class)?);
+                rest = behind;
+            }
+            ']' | '{' | '}' | '\\' => return None,
+            c => out.push_str(&escaped(c)),
+        }
+    }
+    out.push('$');
+    Some(out)
+}
+
+/// Returns the class of a regular expression for one of a glob, as it stands between the brackets.
+pub(super) fn class_of(class: &str) -> Option<String> {
+    let (not, plain) = match class.strip_prefix(['!', '^']) {
+        Some(rest) => ("^", rest),
+        None => ("", class),
+    };
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    (!plain.is_empty() && plain.chars().all(known)).then(|| format!("[{not}{plain}]"))
+}
+
+/// Returns a character as a regular expression that matches it alone.
+pub(super) fn escaped(c: char) -> String {
+    match c {
+        '.' | '*' | '+' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '^' | '$' | '\\' => format!("\\{c}"),
+        c => c.to_string(),
+    }
+}
+
+/// Returns the expression for whether a regular expression matches a value.
+pub(super) fn matches(value: &str, pattern: &str) -> String {
+    format!("matches({value}, {})", quote(pattern))
+}
+
+/// Translates a regular expression: `^v`, `^release/.*$`, `^(main|next)$` and `-rc$` to comparisons of texts. `None` if it
+/// is none that `matches` takes.
 pub(super) fn regex(value: &str, pattern: &str) -> Option<String> {
+    simple(value, pattern).or_else(|| fits("", pattern).map(|_| matches(value, pattern)))
+}
+
+/// Whether a regular expression matches a text; `None` if it is none that `matches` takes, because it looks around, say.
+pub(super) fn fits(text: &str, pattern: &str) -> Option<bool> {
+    let call = Expression::parse(&matches(&quote(text), pattern)).ok()?;
+    evaluate(&call, &Values::default()).ok().map(|value| value.is_truthy())
+}
+
+fn simple(value: &str, pattern: &str) -> Option<String> {
     let (rest, begins) = pattern.strip_prefix('^').map_or((pattern, false), |rest| (rest, true));
     let (rest, ends) = match rest.strip_suffix('$') {
         Some(rest) if !rest.ends_with('\\') => (rest, true),
@@ -181,12 +230,12 @@ pub(super) fn regex(value: &str, pattern: &str) -> Option<String> {
         let inner = inner.strip_prefix("?:").unwrap_or(inner);
         let parts = inner.split('|').map(|part| {
             let part = format!("{}{part}{}", if begins { "^" } else { "" }, if ends { "$" } else { "" });
-            regex(value, &part)
+            simple(value, &part)
         });
         return any(&parts.collect::<Option<Vec<_>>>()?);
     }
     if rest.contains('|') && !rest.contains(['(', ')']) {
-        return any(&pattern.split('|').map(|part| regex(value, part)).collect::<Option<Vec<_>>>()?);
+        return any(&pattern.split('|').map(|part| simple(value, part)).collect::<Option<Vec<_>>>()?);
     }
     let (rest, before) = rest.strip_prefix(".*").map_or((rest, !begins), |rest| (rest, true));
     let (rest, behind) = rest.strip_suffix(".*").map_or((rest, !ends), |rest| (rest, true));
@@ -256,26 +305,29 @@ mod tests {
     }
 
     #[test]
-    fn a_glob_becomes_a_comparison_or_nothing() {
-        let of = |pattern| glob("b", pattern).map(|(condition, _)| condition);
+    fn a_glob_becomes_a_condition_that_fits_the_same_names() {
+        let of = |pattern| glob("b", pattern);
         assert_eq!(of("main").as_deref(), Some("b == 'main'"));
-        assert_eq!(of("release/*").as_deref(), Some("starts-with(b, 'release/')"));
+        assert_eq!(of("release/*").as_deref(), Some("matches(b, '^release/[^/]*$')"));
+        assert_eq!(of("release/**").as_deref(), Some("starts-with(b, 'release/')"));
         assert_eq!(of("{main,next}").as_deref(), Some("b == 'main' || b == 'next'"));
         assert_eq!(of("**").as_deref(), Some("b != null"));
-        assert_eq!(of("v[0-9]*"), None);
-        assert!(glob("b", "release/*").unwrap().1.is_some());
-        assert!(glob("b", "release/**").unwrap().1.is_none());
+        assert_eq!(of("v[0-9]*").as_deref(), Some("matches(b, '^v[0-9][^/]*$')"));
+        assert_eq!(of("v?.[!0]").as_deref(), Some(r"matches(b, '^v[^/]\.[^0]$')"));
+        assert_eq!(of("a{b,c}"), None);
+        assert_eq!(of("a["), None);
     }
 
     #[test]
-    fn a_regular_expression_becomes_a_comparison_or_nothing() {
+    fn a_regular_expression_becomes_a_comparison_or_is_kept() {
         assert_eq!(regex("b", "^v.*$").as_deref(), Some("starts-with(b, 'v')"));
         assert_eq!(regex("b", "^(main|next)$").as_deref(), Some("b == 'main' || b == 'next'"));
         assert_eq!(regex("b", r"^release\/").as_deref(), Some("starts-with(b, 'release/')"));
         assert_eq!(regex("b", "-rc$").as_deref(), Some("ends-with(b, '-rc')"));
         assert_eq!(regex("b", "fix").as_deref(), Some("contains(b, 'fix')"));
         assert_eq!(regex("b", "^a|b$").as_deref(), Some("starts-with(b, 'a') || ends-with(b, 'b')"));
-        assert_eq!(regex("b", r"^v\d+$"), None);
-        assert_eq!(regex("b", "^v[0-9]"), None);
+        assert_eq!(regex("b", r"^v\d+$").as_deref(), Some(r"matches(b, '^v\d+$')"));
+        assert_eq!(regex("b", "^it's[0-9]").as_deref(), Some("matches(b, '^it''s[0-9]')"));
+        assert_eq!(regex("b", "^(?!main)"), None);
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Containers<'s> {
     pub(super) legacy: bool,
     /// Whether another pipeline waits for this one.
     pub(super) followed: bool,
+    /// The filters by file that hold for all steps.
+    pub(super) on_paths: when::Paths,
 }
 
 const LOST: &str =
@@ -91,6 +93,7 @@ impl<'s> Containers<'s> {
             lost: false,
             legacy: false,
             followed: false,
+            on_paths: when::Paths::default(),
         }
     }
 
@@ -198,7 +201,7 @@ impl<'s> Containers<'s> {
             after = texts(&entry.value).unwrap_or_default();
         }
         if let Some(entry) = section.take("when") {
-            let when = when::read(entry, self.language, lines);
+            let when = when::read(entry, self.language, lines, &self.on_paths);
             body.notes(when.notes);
             self.schedule = self.schedule.or(when.schedule);
             let asks = match when.after.unwrap_or_default() {
@@ -329,7 +332,7 @@ impl<'s> Containers<'s> {
     /// The condition of a step; `None` if it never runs, or after failures only.
     fn condition_of(&self, node: &Node) -> Option<Option<String>> {
         let Some(entry) = super::entry(node, "when") else { return Some(None) };
-        let when = when::read(entry, self.language, self.lines);
+        let when = when::read(entry, self.language, self.lines, &self.on_paths);
         let runs = when.after.unwrap_or_default() == After::Success && when.condition.as_deref() != Some("false");
         runs.then_some(when.condition)
     }

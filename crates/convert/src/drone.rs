@@ -80,7 +80,7 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
         if let Some(entry) = section.take("trigger") {
             let when = match single {
                 true => when::triggers(entry, Language::Drone, lines, &mut draft.head),
-                false => when::read(entry, Language::Drone, lines),
+                false => when::read(entry, Language::Drone, lines, &when::Paths::default()),
             };
             job.body.notes(when.notes);
             job.conditions.extend(when.condition);

@@ -253,12 +253,7 @@ pub(super) fn constraint(
             return "event.name == 'pull-request'".to_owned();
         }
         match condition::glob(value, pattern) {
-            Some((condition, None)) => condition,
-            Some((condition, Some(more))) => {
-                let why = format!("`if` takes it for `{condition}`, which fits {more}, too");
-                found.patterns.push(Note::new(lines.line_of_key(entry), pattern, why));
-                condition
-            }
+            Some(condition) => condition,
             None => {
                 let why = "this pattern cannot be said in `if`: nothing fits it until that is written by hand";
                 found.patterns.push(Note::new(lines.line_of_key(entry), pattern, why));
@@ -294,7 +289,9 @@ fn paths(entry: &Entry, found: &mut Alternative, lines: Lines<'_>) {
         }
     }
     if found.paths.is_empty() {
-        found.notes.push(lines.note(entry, "this form of it is not understood: it is taken as fulfilled"));
+        found.notes.push(lines.note(entry, "this form of it is not understood: nothing runs until `if` says when"));
+        found.conditions.push("false".to_owned());
+        found.simple = false;
     }
 }
 

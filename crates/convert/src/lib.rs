@@ -10,8 +10,7 @@
 //! - Nothing of the source is dropped silently. A comment with the source's line is left wherever something was not
 //!   carried over.
 //!
-//! If our language cannot say a condition, nothing runs that would not have run before. There are two exceptions, and a
-//! comment marks each: filters by file on single jobs and steps count as matched, and a pattern may become a wider one.
+//! If our language cannot say a condition, nothing runs that would not have run before.
 
 mod artifacts;
 mod condition;
@@ -27,6 +26,7 @@ mod gitlab;
 mod mend;
 mod needs;
 mod plugin;
+mod ports;
 mod quoting;
 mod script;
 mod sequence;

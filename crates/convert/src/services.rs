@@ -6,6 +6,7 @@ use super::{
     containers::{Containers, LEFT, list_containers},
     draft::{Item, Job, Map, Note, Value},
     foreign::{self, FORM, Section, entries, text, texts},
+    ports::Ports,
 };
 
 impl Containers<'_> {
@@ -13,6 +14,7 @@ impl Containers<'_> {
     pub(super) fn services(&mut self, node: &std::rc::Rc<Node>, job: &mut Job, line: u32) {
         let lines = self.lines;
         let mut services = Map::default();
+        let mut ports = Ports::default();
         for (name, node) in list_containers(node) {
             let at = lines.line_of(node.place);
             let Some(section) = Section::read(node) else {
@@ -39,6 +41,10 @@ impl Containers<'_> {
                     services.note(Note::new(at, written, "it has no image whose name is known"));
                     continue;
                 }
+            }
+            if let Some(Value::Text(image)) = service.get("image") {
+                let written = section.peek("ports").and_then(|entry| texts(&entry.value)).unwrap_or_default();
+                ports.add(&host, &image.clone(), &written, at, &mut services);
             }
             if host != written {
                 service.remark(format!("its host name was `{written}`"));

@@ -20,20 +20,29 @@ pub(super) fn names(script: &str) -> BTreeSet<String> {
 /// The names of the variables that a script sets itself.
 pub(super) fn assigned(script: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for word in script.split(|c: char| c.is_whitespace() || matches!(c, ';' | '(' | '&' | '|' | '"' | '\'')) {
-        let length = name_length(word);
-        if length > 0 && word[length..].starts_with(['=', '+']) {
-            found.insert(word[..length].to_owned());
-        }
-    }
-    let words: Vec<&str> = script.split_whitespace().collect();
-    for pair in words.windows(2) {
-        if matches!(pair[0], "for" | "read" | "export" | "local" | "-r") {
-            found.insert(pair[1][..name_length(pair[1])].to_owned());
+    for command in script.replace("\\\n", " ").split(['\n', ';', '&', '|', '(', ')', '`']) {
+        let mut words = command.split_whitespace().peekable();
+        while words.next_if(|word| BEFORE_A_COMMAND.contains(word)).is_some() {}
+        let names = words.peek().is_some_and(|word| NAMING.contains(word));
+        for word in words {
+            let name = &word[..name_length(word)];
+            let sets = !name.is_empty() && word[name.len()..].starts_with(['=', '+']);
+            if sets || names && name == word {
+                found.insert(name.to_owned());
+            }
+            // An assignment behind the name of a command is an argument.
+            if !sets && !names {
+                break;
+            }
         }
     }
     found
 }
+
+/// Words that a command may stand behind.
+const BEFORE_A_COMMAND: &[&str] = &["then", "do", "else", "elif", "if", "while", "until", "!", "time", "{"];
+/// Commands whose arguments are the names of variables.
+const NAMING: &[&str] = &["for", "read", "export", "local", "declare", "readonly", "typeset", "mapfile", "readarray"];
 
 fn name_length(text: &str) -> usize {
     let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');

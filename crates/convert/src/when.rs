@@ -18,7 +18,41 @@ pub(super) struct When {
     pub(super) notes: Vec<Note>,
     /// The line of a filter that asks for a schedule, whose times stand elsewhere.
     pub(super) schedule: Option<u32>,
+    pub(super) paths: Paths,
 }
+
+/// The filters by file that a pipeline's `on` has, which hold for all that is in it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Paths {
+    push: Vec<String>,
+    pull_request: Vec<String>,
+}
+
+impl Paths {
+    /// Adds to the conditions of a filter that it does not fit events whose changed files would have to be known, unless
+    /// `on` has asked for the same ones already. Where they are not known, Woodpecker counts such a filter as fulfilled.
+    fn restrict(&self, filter: &mut Alternative, line: u32) {
+        if filter.paths.is_empty() {
+            return;
+        }
+        let mut left = Vec::new();
+        for (event, asked) in [("push", &self.push), ("pull-request", &self.pull_request)] {
+            let only_included = !filter.paths.iter().any(|path| path.starts_with('!'));
+            let narrower = only_included && asked.iter().all(|path| filter.paths.contains(path));
+            let implied = !asked.is_empty() && (*asked == filter.paths || narrower);
+            if !implied && (filter.events.is_empty() || filter.events.contains(&event)) {
+                filter.conditions.push(format!("event.name != '{event}'"));
+                left.push(event);
+            }
+        }
+        if !left.is_empty() {
+            filter.simple = false;
+            filter.notes.push(Note::new(line, "path", format!("{FILES}: it fits no {}", left.join(" and no "))));
+        }
+    }
+}
+
+const FILES: &str = "`if` does not know which files have changed, and `on` has `paths` for a whole pipeline";
 
 /// Adds the note that a pipeline with filters for schedules gets once: when one is due does not stand in the file.
 pub(super) fn note_schedule(line: Option<u32>, head: &mut Map) {
@@ -31,18 +65,15 @@ pub(super) fn note_schedule(line: Option<u32>, head: &mut Map) {
     }
 }
 
-/// Converts the filters of a step, or of one of several jobs.
-pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>) -> When {
+/// Converts the filters of a step, or of one of several jobs, in a pipeline whose `on` has the filters `on_paths`.
+pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>, on_paths: &Paths) -> When {
     let alternatives = alternatives(entry, language, lines);
     let mut when = When::default();
     let mut parts = Vec::new();
     for mut alternative in alternatives {
         when.after = wider(when.after, alternative.after);
         when.schedule = when.schedule.or(alternative.schedule);
-        if !alternative.paths.is_empty() {
-            let why = "`if` does not know which files have changed: it is taken as fulfilled. `on` has `paths` for a whole pipeline";
-            alternative.notes.push(Note::new(lines.line_of_key(entry), "path", why));
-        }
+        on_paths.restrict(&mut alternative, lines.line_of_key(entry));
         when.notes.append(&mut alternative.notes);
         when.notes.append(&mut alternative.patterns);
         parts.push(condition::all(&alternative.conditions).unwrap_or_else(|| "true".to_owned()));
@@ -56,7 +87,10 @@ pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>) -> When 
 pub(super) fn triggers(entry: &Entry, language: Language, lines: Lines<'_>, head: &mut Map) -> When {
     const EVENTS: [&str; 4] = ["push", "tag", "pull-request", "manual"];
     let line = lines.line_of_key(entry);
-    let alternatives = alternatives(entry, language, lines);
+    let mut alternatives = alternatives(entry, language, lines);
+    let paths =
+        Paths { push: common_paths(&alternatives, "push"), pull_request: common_paths(&alternatives, "pull-request") };
+    alternatives.iter_mut().for_each(|one| paths.restrict(one, line));
     let of = |event: &str| -> Vec<&Alternative> {
         // Drone compares a tag with the filter for branches too, and a tag has no branch.
         let fits = |one: &&Alternative| language != Language::Drone || event != "tag" || !only_branches(one);
@@ -91,16 +125,14 @@ pub(super) fn triggers(entry: &Entry, language: Language, lines: Lines<'_>, head
     if !tags.is_empty() {
         push.set("tags", Value::texts(all(any(tags.iter().map(|one| &one.tags).collect()))), line);
     }
-    let paths = any(pushes.iter().map(|one| &one.paths).collect());
-    if !paths.is_empty() {
-        push.set("paths", Value::texts(paths), line);
+    if !pushes.is_empty() {
+        push.set_filled("paths", Value::texts(&paths.push), line);
     }
     let requests = of("pull-request");
     if !requests.is_empty() {
         let branches = any(requests.iter().map(|one| &one.branches).collect());
         pull_request.set_filled("branches", Value::texts(branches), line);
-        let paths = any(requests.iter().map(|one| &one.paths).collect());
-        pull_request.set_filled("paths", Value::texts(paths), line);
+        pull_request.set_filled("paths", Value::texts(&paths.pull_request), line);
         if requests.iter().any(|one| one.conditions.iter().any(|part| part.contains("== 'closed'"))) {
             pull_request.set("types", Value::texts(["opened", "synchronize", "reopened", "closed"]), line);
         }
@@ -146,7 +178,15 @@ pub(super) fn triggers(entry: &Entry, language: Language, lines: Lines<'_>, head
         when.notes.extend(patterns);
     }
     when.condition = when.condition.filter(|condition| condition != "true");
+    when.paths = paths;
     when
+}
+
+/// Returns the filter by file that all filters for an event have in common; nothing if they differ.
+fn common_paths(alternatives: &[Alternative], event: &str) -> Vec<String> {
+    let mut all = alternatives.iter().filter(|one| one.events.is_empty() || one.events.contains(&event));
+    let first = all.next().map(|one| one.paths.clone()).unwrap_or_default();
+    if all.all(|one| one.paths == first) { first } else { Vec::new() }
 }
 
 /// Whether it names branches that it wants, and not only such that it does not want.

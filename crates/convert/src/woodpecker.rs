@@ -47,11 +47,12 @@ pub(super) fn job(
     if let Some(entry) = section.take("when") {
         let when = match others {
             None => when::triggers(entry, Language::Woodpecker, lines, &mut draft.head),
-            Some(_) => when::read(entry, Language::Woodpecker, lines),
+            Some(_) => when::read(entry, Language::Woodpecker, lines, &when::Paths::default()),
         };
         draft.head.notes(when.notes);
         job.conditions.extend(when.condition);
         containers.schedule = when.schedule;
+        containers.on_paths = when.paths;
     }
     for key in ["branches", "branch"] {
         if let Some(entry) = section.take(key) {

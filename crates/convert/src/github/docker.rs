@@ -99,7 +99,25 @@ pub(super) fn build_push(action: &Settings<'_>, job: &mut Map) -> ConvertedActio
             ".".to_owned()
         }
     };
+    // What later steps may ask for.
+    let asked = |output: &str| action.lines.source.text.contains(&format!("outputs.{output}"));
+    let built = "/tmp/longshore-built-image";
+    let (digest, id) = (asked("digest"), asked("imageid"));
+    if digest {
+        script.push(format!("set -- \"$@\" --metadata-file {built}.json"));
+    }
+    if id {
+        script.push(format!("set -- \"$@\" --iidfile {built}.id"));
+    }
     script.push(format!("docker buildx build \"$@\" \"{context}\""));
+    if digest {
+        script.push(format!(
+            "echo \"digest=$(sed -n 's/.*\"containerimage.digest\": *\"\\([^\"]*\\)\".*/\\1/p' {built}.json)\" >> \"$LONGSHORE_OUTPUT\""
+        ));
+    }
+    if id {
+        script.push(format!("echo \"imageid=$(cat {built}.id)\" >> \"$LONGSHORE_OUTPUT\""));
+    }
     for entry in action.entries {
         match entry.key.as_str() {
             "tags" | "labels" | "build-args" | "file" | "target" | "platforms" | "build-contexts" | "push" | "load"

@@ -56,8 +56,19 @@ pub(super) fn read(
     let mut job = Job { name, line, ..Job::default() };
     let runs_on = section.take("runs-on");
     let machine = runs_on.map(|entry| texts(&entry.value).unwrap_or_default()).unwrap_or_default();
-    if machine.iter().any(|word| is_elsewhere(word)) {
+    if machine.iter().any(|word| !word.contains("${{") && is_elsewhere(word)) {
         return Err(left(format!("it runs on {}, and jobs run in containers on Linux", machine.join(", "))));
+    }
+    let chosen: Vec<&str> = machine.iter().flat_map(|word| parts::machines_of(word)).collect();
+    match chosen.iter().filter(|label| is_elsewhere(label)).count() {
+        0 => {}
+        all if all == chosen.len() => {
+            return Err(left(format!("it runs on {}, and jobs run in containers on Linux", chosen.join(" or "))));
+        }
+        _ => {
+            body.note(lines.note(entry, "some of its machines run another system than Linux: nothing runs until `if` says when it is one of Linux"));
+            job.conditions.push("false".to_owned());
+        }
     }
     let scope = &Scope {
         flags: section.peek("strategy").map(parts::flags).unwrap_or_default(),

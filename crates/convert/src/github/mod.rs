@@ -10,6 +10,7 @@ mod expression;
 mod gates;
 mod idioms;
 mod job;
+mod kept;
 mod known;
 mod local;
 mod on;
@@ -175,6 +176,7 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
                 job.take(ours, &artifacts);
             }
         }
+        job.conditions.extend(inputs.conditions.iter().cloned());
         if !gone.is_empty() {
             job.conditions = vec!["false".to_owned()];
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use longshore_pipeline::tree::{Entry, Node};
 
 use super::super::{
+    condition,
     draft::{Item, Map, Note, Value},
     foreign::{self, FORM, Lines, Section, boolean, entries, items, text, texts},
 };
@@ -27,6 +28,8 @@ pub(super) struct Inputs {
     pub(super) closed: BTreeSet<String>,
     /// Whether nothing that starts the workflow could be carried over.
     pub(super) none: bool,
+    /// What has to be true of an event beyond what `on` says of it.
+    pub(super) conditions: Vec<String>,
 }
 
 /// Reads `on` into the head, and returns its inputs.
@@ -61,7 +64,7 @@ fn one(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &m
         "push" => {
             let mut push = Map::default();
             if let Some(section) = section {
-                filters(&section, &["branches", "tags"], lines, &mut push);
+                filters(&section, ("push", &["branches", "tags"]), lines, &mut push, &mut found.conditions);
             }
             on.set("push", push, line);
         }
@@ -81,7 +84,7 @@ fn one(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &m
                         return;
                     }
                 }
-                filters(&section, &["branches"], lines, &mut request);
+                filters(&section, ("pull-request", &["branches"]), lines, &mut request, &mut found.conditions);
             }
             match on.get("pull-request") {
                 None => on.set("pull-request", request, line),
@@ -129,15 +132,28 @@ fn one(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &m
     }
 }
 
-fn filters(section: &Section<'_>, kinds: &[&str], lines: Lines<'_>, into: &mut Map) {
+/// Reads the filters of an event. `conditions` receives what globs cannot say.
+fn filters(
+    section: &Section<'_>,
+    (event, kinds): (&str, &[&str]),
+    lines: Lines<'_>,
+    into: &mut Map,
+    conditions: &mut Vec<String>,
+) {
+    let of_kind = |kind: &str, fits: String| {
+        let event = if kind == "tags" { "tag" } else { event };
+        condition::any(&[format!("event.name != '{event}'"), fits]).unwrap_or_default()
+    };
     for kind in kinds.iter().copied().chain(["paths"]) {
         if let Some(entry) = section.take(kind) {
-            let patterns = patterns(entry, lines, into);
+            let (patterns, fits) = patterns(entry, kind, false, lines, into);
             into.set_filled(kind, Value::texts(patterns), lines.line_of_key(entry));
+            conditions.extend(fits.map(|fits| of_kind(kind, fits)));
         }
         let ignore = format!("{kind}-ignore");
         let Some(entry) = section.take(&ignore) else { continue };
-        let patterns = patterns(entry, lines, into);
+        let (patterns, fits) = patterns(entry, kind, true, lines, into);
+        conditions.extend(fits.map(|fits| of_kind(kind, fits)));
         if kind == "paths" {
             into.set_filled("paths-ignore", Value::texts(patterns), lines.line_of_key(entry));
         } else {
@@ -148,27 +164,93 @@ fn filters(section: &Section<'_>, kinds: &[&str], lines: Lines<'_>, into: &mut M
     section.leave(lines, into, |_| Some("this filter is not known"));
 }
 
-/// GitHub's patterns have `+`, which globs do not.
-fn patterns(entry: &Entry, lines: Lines<'_>, into: &mut Map) -> Vec<String> {
+/// Converts patterns over names or files. Of GitHub's, `+` and `?` repeat the character before them, which globs cannot
+/// say. Where a pattern of names has one, the glob fits more, and the condition that is returned the same; a pattern of
+/// files fits less.
+fn patterns(
+    entry: &Entry,
+    kind: &str,
+    ignores: bool,
+    lines: Lines<'_>,
+    into: &mut Map,
+) -> (Vec<String>, Option<String>) {
     let found = texts(&entry.value).unwrap_or_default();
-    found
-        .into_iter()
-        .map(|pattern| {
-            let ours = pattern.replace("]+", "]*").trim_start_matches("./").to_owned();
-            if ours.contains("]*") && pattern.contains("]+") {
-                into.note(Note::new(
-                    lines.line_of_key(entry),
-                    pattern.as_str(),
-                    format!("`+` means nothing in a glob: `{ours}` fits more"),
-                ));
+    let repeats = |pattern: &str| pattern.contains('?') || pattern.contains('+');
+    let files = kind == "paths";
+    let mut ours = Vec::new();
+    for pattern in &found {
+        let pattern = pattern.trim_start_matches("./");
+        if !repeats(pattern) {
+            ours.push(pattern.to_owned());
+            continue;
+        }
+        let wider = repeated(pattern, "*", "*");
+        if !files {
+            ours.push(wider);
+            continue;
+        }
+        let glob = if ignores || pattern.starts_with('!') { wider } else { repeated(pattern, "", "") };
+        let why = format!("a glob has no `?` and `+` for the character before it: `{glob}` starts less");
+        into.note(Note::new(lines.line_of_key(entry), pattern, why));
+        ours.push(glob);
+    }
+    if files || !found.iter().any(|pattern| repeats(pattern)) {
+        return (ours, None);
+    }
+    let value = if kind == "tags" { "event.tag" } else { "event.branch" };
+    let regular: Option<Vec<String>> = found
+        .iter()
+        .map(|pattern| if pattern.starts_with('!') { None } else { regex_of(pattern) })
+        .map(|regex| regex.map(|regex| condition::matches(value, &regex)))
+        .collect();
+    let fits = regular.and_then(|regular| condition::any(&regular)).unwrap_or_else(|| {
+        into.note(lines.note(entry, "patterns with `?` or `+` beside such with `!` cannot be said: nothing fits them"));
+        if ignores { "true" } else { "false" }.to_owned()
+    });
+    (ours, Some(if ignores { condition::not(&fits) } else { fits }))
+}
+
+/// Replaces what repeats a character, with the character's class before it, by something else.
+fn repeated(pattern: &str, plus: &str, question: &str) -> String {
+    let mut out = String::new();
+    for c in pattern.chars() {
+        if !matches!(c, '+' | '?') {
+            out.push(c);
+            continue;
+        }
+        let begins = if out.ends_with(']') { out.rfind('[') } else { out.char_indices().next_back().map(|(at, _)| at) };
+        if c == '?' || !plus.is_empty() {
+            out.truncate(begins.unwrap_or_default());
+        }
+        out.push_str(if c == '?' { question } else { plus });
+    }
+    out
+}
+
+/// Returns the regular expression that means what a pattern of GitHub's does.
+fn regex_of(pattern: &str) -> Option<String> {
+    let mut out = "^".to_owned();
+    let mut rest = pattern;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '*' if rest.starts_with('*') => {
+                rest = rest.trim_start_matches('*');
+                out.push_str(".*");
             }
-            if pattern.contains('?') {
-                let why = "`?` made the character before it optional there, and is any one character here";
-                into.note(Note::new(lines.line_of_key(entry), pattern.as_str(), why));
+            '*' => out.push_str("[^/]*"),
+            '?' | '+' => out.push(c),
+            '[' => {
+                let (class, behind) = rest.split_once(']')?;
+                out.push_str(&condition::class_of(class)?);
+                rest = behind;
             }
-            ours
-        })
-        .collect()
+            ']' | '{' | '}' | '\\' => return None,
+            c => out.push_str(&condition::escaped(c)),
+        }
+    }
+    out.push('$');
+    Some(out)
 }
 
 fn types(entry: &Entry, lines: Lines<'_>, request: &mut Map) {

@@ -8,6 +8,7 @@ use super::super::{
     DEFAULT_IMAGE,
     draft::{Item, Map, Note, Part, Value},
     foreign::{self, FORM, Lines, Section, boolean, entries, items, list, number, text, text_or_empty, texts},
+    ports::Ports,
 };
 use super::{
     expression::Scope,
@@ -31,7 +32,19 @@ const IMAGE: &str = "image";
 
 /// Whether a label of a machine is one of a system that jobs do not run on.
 pub(super) fn is_elsewhere(label: &str) -> bool {
-    ["windows", "macos", "win-", "mac-"].iter().any(|other| label.to_lowercase().starts_with(other))
+    let label = label.to_lowercase();
+    label.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| {
+        ["windows", "macos", "osx"].iter().any(|other| word.starts_with(other)) || matches!(word, "win" | "mac")
+    })
+}
+
+/// The labels that an expression chooses a machine from: the texts behind its `&&` and `||`.
+pub(super) fn machines_of(label: &str) -> Vec<&str> {
+    let Some(inner) = label.trim().strip_prefix("${{").and_then(|rest| rest.strip_suffix("}}")) else {
+        return Vec::new();
+    };
+    let last = inner.split("||").filter_map(|part| part.rsplit("&&").next()).map(str::trim);
+    last.filter_map(|text| text.strip_prefix('\'')?.strip_suffix('\'')).collect()
 }
 
 /// The axes of which some value is a boolean.
@@ -154,9 +167,20 @@ fn combinations(
             matrix.note(lines.note(axis, format!("{LINUX}: {} went", gone.join(", "))));
         }
         let mut seen = std::collections::HashSet::new();
+        let all_gone = kept.is_empty() && !rows.is_empty();
         let kept: Rows = kept.into_iter().filter(|row| seen.insert(row.clone())).collect();
         if !kept.is_empty() {
             of_axes.push((axis, kept));
+        }
+        if all_gone && found.iter().all(|entry| is_axis(&entry)) {
+            result.elsewhere = true;
+            return;
+        } else if all_gone {
+            matrix.note(
+                lines
+                    .note(axis, "what is left of the matrix stands in `include`: nothing runs until it is written out"),
+            );
+            result.lost = true;
         }
     }
     if result.lost {
@@ -219,6 +243,8 @@ fn combinations(
                 .map(|(_, value)| value.as_str())
                 .collect();
             if values.is_empty() {
+                // Without its axis, the job would run once more, with another version.
+                result.lost = true;
                 continue;
             }
             matrix.set(foreign::name(&axis.key), Value::texts(values.iter().copied()), line);
@@ -342,13 +368,14 @@ pub(super) fn container(entry: &Entry, scope: &Scope, lines: Lines<'_>, body: &m
 /// Converts `services`.
 pub(super) fn services(entry: &Entry, scope: &Scope, lines: Lines<'_>) -> Map {
     let mut services = Map::default();
+    let mut opened = Ports::default();
     for one in entries(&entry.value).unwrap_or_default() {
         let Some(section) = Section::read(&one.value) else {
             services.note(lines.note(one, FORM));
             continue;
         };
         let image = section.take("image").and_then(|entry| text(&entry.value)).map(|written| scope.text(written));
-        let mut service = Map::default();
+        let (mut service, mut ports) = (Map::default(), Vec::new());
         match image {
             Some(Ok(image)) => service.set("image", Value::Text(image), lines.line_of_key(one)),
             Some(Err(what)) => {
@@ -381,6 +408,7 @@ pub(super) fn services(entry: &Entry, scope: &Scope, lines: Lines<'_>) -> Map {
             }
         }
         if let Some(entry) = section.take("ports") {
+            ports = texts(&entry.value).unwrap_or_default();
             let moved = texts(&entry.value).unwrap_or_default().into_iter().find(|port| {
                 port.split_once(':').is_some_and(|(outer, inner)| outer != inner.split('/').next().unwrap_or(inner))
             });
@@ -395,7 +423,11 @@ pub(super) fn services(entry: &Entry, scope: &Scope, lines: Lines<'_>) -> Map {
             "volumes" => Some("a service's files go with it"),
             _ => None,
         });
-        services.set(foreign::name(&one.key).to_lowercase().replace('_', "-"), service, lines.line_of_key(one));
+        let host = foreign::name(&one.key).to_lowercase().replace('_', "-");
+        if let Some(Value::Text(image)) = service.get("image") {
+            opened.add(&host, image, &ports, lines.line_of_key(one), &mut services);
+        }
+        services.set(host, service, lines.line_of_key(one));
     }
     services
 }

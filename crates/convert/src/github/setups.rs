@@ -8,7 +8,7 @@ use super::super::{
     draft::{Map, Note, Value},
     foreign::{Lines, boolean, entries, text},
 };
-use super::expression::Scope;
+use super::{expression::Scope, kept};
 
 /// What stands in for an action that sets a tool up.
 pub(super) struct Setup {
@@ -18,6 +18,8 @@ pub(super) struct Setup {
     /// What the action did beyond that.
     pub(super) steps: Vec<Map>,
     pub(super) notes: Vec<Note>,
+    /// What it keeps between builds.
+    pub(super) caches: Vec<Map>,
 }
 
 /// A tool with an image.
@@ -58,23 +60,8 @@ const fn tool(
 }
 
 /// Settings that change nothing here, or only how fast something is.
-const HARMLESS: &[&str] = &[
-    "token",
-    "github-token",
-    "check-latest",
-    "cache",
-    "cache-dependency-path",
-    "dotnet-quality",
-    "profile",
-    "override",
-    "default",
-    "enable-cache",
-    "cache-dependency-glob",
-    "cache-suffix",
-    "prune-cache",
-    "bundler",
-    "package-manager-cache",
-];
+const HARMLESS: &[&str] =
+    &["token", "github-token", "check-latest", "dotnet-quality", "profile", "override", "default", "bundler"];
 
 /// Whether an action sets a tool up.
 pub(super) fn is_setup(action: &str) -> bool {
@@ -139,7 +126,8 @@ pub(super) fn read(uses: &Entry, with: Option<&Entry>, scope: &Scope, lines: Lin
     let settings = with.and_then(|with| entries(&with.value)).unwrap_or_default();
     let setting = |key: &str| settings.iter().find(|entry| entry.key == key);
     let line = lines.line_of_key(uses);
-    let mut setup = Setup { image: tool.latest(), axis: None, steps: Vec::new(), notes: Vec::new() };
+    let mut setup =
+        Setup { image: tool.latest(), axis: None, steps: Vec::new(), notes: Vec::new(), caches: Vec::new() };
     let mut taken = vec![tool.key];
     let written = setting(tool.key).and_then(|entry| text(&entry.value));
     if tool.image == "rust" {
@@ -153,6 +141,11 @@ pub(super) fn read(uses: &Entry, with: Option<&Entry>, scope: &Scope, lines: Lin
         let value = text(&entry.value).unwrap_or_default();
         match (tool.image, key) {
             _ if taken.contains(&key) || HARMLESS.contains(&key) => {}
+            (_, "cache" | "enable-cache") => match kept::read(tool.image, entry, settings, scope, lines) {
+                Ok(cache) => setup.caches.extend(cache),
+                Err(note) => setup.notes.push(note),
+            },
+            (_, key) if kept::SETTINGS.contains(&key) => {}
             ("ruby", "bundler-cache") => {
                 if boolean(&entry.value) == Some(true) {
                     setup.steps.push(run("bundle install", line));

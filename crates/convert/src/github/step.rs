@@ -90,6 +90,9 @@ impl Reader<'_, '_> {
     /// Writes what an action did beyond what the job's image has.
     fn set_up(&mut self, section: &Section<'_>, uses: &Entry, setup: &mut Setup) -> Vec<Item> {
         self.job.remark(format!("{} is what the image is chosen by", actions::shown(uses)));
+        for cache in std::mem::take(&mut setup.caches) {
+            actions::append(self.job, "cache", cache, self.lines.line_of_key(uses));
+        }
         let mut items: Vec<Item> = std::mem::take(&mut setup.notes).into_iter().map(Item::Note).collect();
         let mut notes = Map::default();
         let condition = section.peek("if").map(|entry| condition(entry, self.scope, self.lines, &mut notes));

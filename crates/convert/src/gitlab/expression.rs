@@ -262,16 +262,28 @@ impl Parser<'_> {
 
     fn matches(&self, left: &Side, pattern: &str, flags: &str) -> Result<String, String> {
         let cannot = || format!("/{pattern}/{flags}");
-        if !flags.is_empty() {
-            return Err(cannot());
-        }
+        let pattern = &match flags {
+            "" => pattern.to_owned(),
+            "i" => format!("(?i){pattern}"),
+            _ => return Err(cannot()),
+        };
+        let fits = |text: &str| condition::fits(text, pattern).ok_or_else(cannot);
         match left {
             Side::Null => Ok("false".to_owned()),
-            Side::Value(value, name) if name != "CI_PIPELINE_SOURCE" => {
+            Side::Text(text) => Ok(fits(text)?.to_string()),
+            Side::Value(_, name) if name == "CI_PIPELINE_SOURCE" => {
+                let mut events = Vec::new();
+                for source in ["push", "merge_request_event", "schedule"] {
+                    events.extend(fits(source)?.then(|| event(source)));
+                }
+                // What is started by hand here was started in one of two ways there.
+                events.extend((fits("web")? && fits("api")?).then(|| event("web")));
+                Ok(condition::any(&events).unwrap_or_else(|| "false".to_owned()))
+            }
+            Side::Value(value, name) => {
                 let condition = condition::regex(&wrapped(value), pattern).ok_or_else(cannot)?;
                 Ok(self.guard_branch(name, condition))
             }
-            Side::Text(_) | Side::Value(..) => Err(cannot()),
         }
     }
 }
@@ -311,6 +323,10 @@ mod tests {
                 "$CI_COMMIT_BRANCH == \"main\" || $CI_COMMIT_TAG =~ /^v/",
                 "event.branch == 'main' || starts-with(event.tag, 'v')",
             ),
+            ("$CI_COMMIT_TAG =~ /^v\\d+$/", "matches(event.tag, '^v\\d+$')"),
+            ("$CI_COMMIT_TAG =~ /v\\d/i", "matches(event.tag, '(?i)v\\d')"),
+            ("$CI_PIPELINE_SOURCE =~ /^(web|api)$/", "event.name == 'manual'"),
+            ("$CI_PIPELINE_SOURCE =~ /web/", "false"),
             ("$CI_PIPELINE_SOURCE != 'schedule'", "event.name != 'schedule'"),
             ("$CI_PIPELINE_SOURCE != 'push'", "!(event.name == 'push' || event.name == 'tag')"),
             ("$OWN == 'yes' && $OTHER == null", "true"),
@@ -327,8 +343,8 @@ mod tests {
             Ok("event.name != 'pull-request' && event.branch == 'main'")
         );
         for theirs in [
-            "$CI_COMMIT_TAG =~ /^v\\d+$/",
-            "$CI_COMMIT_TAG =~ /V/i",
+            "$CI_COMMIT_TAG =~ /^(?!v)/",
+            "$CI_COMMIT_TAG =~ /V/m",
             "$CI_COMMIT_REF_PROTECTED == 'true'",
             "$A =~ $B",
             "a",

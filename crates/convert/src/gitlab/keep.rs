@@ -6,6 +6,7 @@ use longshore_pipeline::tree::{Entry, Kind, Node};
 use super::super::{
     draft::{Item, Map, Note, Value},
     foreign::{self, FORM, Lines, Section, boolean, entries, items, text, texts},
+    ports::Ports,
 };
 
 /// Fills in the variables of a text. The error names the variable that is not known.
@@ -229,6 +230,7 @@ pub(super) fn services(
     docker: &mut bool,
 ) -> Map {
     let mut services = Map::default();
+    let mut ports = Ports::default();
     for node in items(&entry.value) {
         let at = lines.line_of(node.place);
         let section = Section::read(node);
@@ -302,6 +304,7 @@ pub(super) fn services(
             });
         }
         service.set_filled("env", variables, None);
+        ports.add(&host, &image, &[], at, &mut services);
         services.set(host, service, at);
     }
     services

@@ -109,6 +109,10 @@ fn choose(condition: &str, value: &str, otherwise: &str) -> Option<String> {
 const KEYS: &[&str] =
     &["if", "changes", "exists", "allow_failure", "variables", "needs", "interruptible", "when", "start_in"];
 
+/// Where nothing was pushed to a branch, GitLab counts `changes` as fulfilled.
+const WITHOUT_CHANGES: &str = "event.name != 'push' && event.name != 'pull-request'";
+const CHANGES: &str = "`if` does not know which files have changed, and `on` has `paths` for a whole pipeline";
+
 const NOT_UNDERSTOOD: &str = "this rule is not understood: neither it nor a rule after it counts as one that fits";
 
 /// Converts `rules`, of which the first that matches decides.
@@ -138,23 +142,21 @@ pub(super) fn rules(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>) -
         if let Some(entry) = section.take("if") {
             parts.push(rule_condition(entry, around, lines, never, &mut runs.notes));
         }
-        for (key, why) in [
+        for (key, condition, why) in [
+            ("changes", WITHOUT_CHANGES, format!("{CHANGES}: the rule fits no push and no pull request")),
             (
-                "changes",
-                "`if` does not know which files have changed: it is taken as fulfilled. `on` has `paths` for a whole pipeline",
+                "exists",
+                "false",
+                "`if` does not know which files there are: the rule counts as one that does not fit".to_owned(),
             ),
-            ("exists", "`if` does not know which files there are: it is taken as fulfilled"),
         ] {
-            if let Some(entry) = section.take(key) {
-                // A rule that keeps the job from running is treated like one that does not match.
-                if never {
-                    parts.push("false".to_owned());
-                    runs.notes.push(
-                        lines.note(entry, "`if` does not know about files: the rule counts as one that does not fit"),
-                    );
-                } else {
-                    runs.notes.push(lines.note(entry, why));
-                }
+            let Some(entry) = section.take(key) else { continue };
+            if never {
+                let why = "`if` does not know about files: the rule counts as one that fits, so that nothing runs";
+                runs.notes.push(lines.note(entry, why));
+            } else {
+                parts.push(condition.to_owned());
+                runs.notes.push(lines.note(entry, why));
             }
         }
         let may_fail = section.take("allow_failure").map(|entry| (boolean(&entry.value), entry));
@@ -322,14 +324,16 @@ fn filter(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>, except: boo
                         parts.extend(condition::any(&conditions.collect::<Vec<_>>()));
                     }
                     "changes" if except => {
-                        notes.push(
-                            lines.note(part, "`if` does not know about files: it counts as one that does not fit"),
-                        );
-                        parts.push("false".to_owned());
+                        notes.push(lines.note(
+                            part,
+                            "`if` does not know about files: it counts as fulfilled, so that nothing runs",
+                        ));
+                        parts.push("true".to_owned());
                     }
-                    "changes" => notes.push(
-                        lines.note(part, "`if` does not know which files have changed: it is taken as fulfilled"),
-                    ),
+                    "changes" => {
+                        notes.push(lines.note(part, format!("{CHANGES}: it fits no push and no pull request")));
+                        parts.push(WITHOUT_CHANGES.to_owned());
+                    }
                     _ => {
                         // `except` fits then, and `only` does not: nothing runs.
                         notes.push(lines.note(part, "this filter is not known: nothing runs until `if` says when"));

@@ -49,11 +49,11 @@ fn a_filter_for_branches_holds_for_starts_by_hand_and_for_tags_as_there() {
     has(Drone, &excluded, &["tags: ['**']", "if: event.branch != 'next'"]);
     let woodpecker = format!("when: {{ branch: next }}\n{STEP}");
     has(Woodpecker, &woodpecker, &["tags: ['**']", "if: event.name == 'tag' || event.branch == 'next'"]);
-    // What only `on` can say exactly stays there, and nobody starts it by hand.
+    // A pattern holds for starts by hand, too.
     has(
         Woodpecker,
         &format!("when: {{ branch: 'v[0-9]' }}\n{STEP}"),
-        &["branches: ['v[0-9]']", "if: event.name != 'manual' || event.name == 'tag'"],
+        &["branches: ['v[0-9]']", "if: event.name == 'tag' || matches(event.branch, '^v[0-9]$')"],
     );
     has_not(Woodpecker, &format!("when: {{ branch: next, event: push }}\n{STEP}"), &["if:"]);
 }

@@ -9,6 +9,7 @@ mod folder;
 mod gates;
 mod github;
 mod gitlab;
+mod never_more;
 mod reports;
 
 use longshore_convert as convert;
