@@ -50,6 +50,11 @@ fn expressions_mean_what_they_mean_at_github() {
         ("contains('hello world', 'lo w')", "true"),
         ("contains(from-json('[\"a\", 1]'), 1)", "true"),
         ("starts-with(event.branch, 'ma') && ends-with(event.branch, 'in')", "true"),
+        ("matches(event.branch, '^ma[a-z]+$')", "true"),
+        ("matches(event.branch, 'x?y')", "false"),
+        (r"matches('v1.20', '^v\d+\.\d+$')", "true"),
+        // Nothing matches nothing.
+        ("matches(event.tag, '.*')", "false"),
         ("format('{1}-{0} {{}}', 'a', 2)", "2-a {}"),
         ("join(from-json(steps.meta.outputs.list), ' + ')", "a + b"),
         ("join(from-json('[1,2]'))", "1,2"),
@@ -102,6 +107,8 @@ fn sizes_and_depths_are_bounded() {
         source = format!("format('{{0}}{{0}}{{0}}{{0}}{{0}}{{0}}{{0}}{{0}}{{0}}{{0}}', {source})");
     }
     assert_eq!(eval(&source), Err(EvalError::TooLarge));
+    // A regular expression that would take much memory is none.
+    assert!(matches!(eval("matches('a', '(((a{1000}){1000}){1000}){1000}')"), Err(EvalError::NotRegular(_))));
 }
 
 #[test]
@@ -162,6 +169,8 @@ fn what_cannot_work_is_found_before_any_value_is_known() {
         let problem = checked.problems.first().unwrap_or_else(|| panic!("{source} was taken"));
         assert_eq!((&source[problem.at.clone()], problem.message.as_str()), (at, message), "{source}");
     }
+    let broken = check(&Expression::parse("matches(event.branch, '[a')").unwrap(), &scope()).problems.remove(0);
+    assert!(broken.message.starts_with("`matches`: invalid regular expression"), "{broken:?}");
     let unknown = check(&Expression::parse("event.brnch").unwrap(), &scope()).problems.remove(0);
     let ProblemKind::Unknown { of, word, known } = unknown.kind else { panic!("{unknown:?}") };
     assert_eq!((of.as_str(), word.as_str(), known.contains(&"branch".to_owned())), ("event", "brnch", true));
@@ -270,6 +279,8 @@ fn expression_like() -> impl Strategy<Value = String> {
         "'[1,{}]'",
         "to-json(",
         "join(",
+        "matches(",
+        "'^[a-z]+$'",
         "always()",
         "true",
         "null",
