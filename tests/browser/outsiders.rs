@@ -60,6 +60,7 @@ fn a_forks_pull_request_waits_for_approval_and_is_not_how_its_repository_stands(
     browser.size(1280, 900);
     let height = browser.eval("document.querySelector('.facts .tag').getBoundingClientRect().height");
     assert!(height.as_f64().unwrap() <= 22.0, "{height}");
+    browser.eval("(window.confirm = () => true, true)");
     browser.click("form[action$='/approve'] button");
     browser.until("document.querySelector('main .st').textContent === 'failure'");
     at_home(&browser);

@@ -115,7 +115,7 @@ fn filters_by_file_on_steps_and_jobs_start_nothing_that_they_did_not() {
             "if: event.name == 'push' && event.branch == 'main' && event.name != 'push' || event.name == 'push' && event.branch == 'next'",
         ],
     );
-    has_not(Woodpecker, two, &["paths"]);
+    has_not(Woodpecker, two, &["paths:"]);
     let gitlab = "a: { image: alpine, script: [make], rules: [{ changes: ['docs/**'] }] }\n\
                   b: { image: alpine, script: [make], rules: [{ changes: ['docs/**'], when: never }, { when: always }] }\n\
                   c: { image: alpine, script: [make], rules: [{ exists: [Makefile] }] }\n\

@@ -117,9 +117,9 @@ pub(super) async fn follow(
 
 /// Waits until the reader of the output has closed it; for ever if it is a file.
 async fn output_closes() {
-    let Ok(output) = AsyncFd::with_interest(std::io::stdout(), Interest::ERROR) else {
-        return std::future::pending().await;
-    };
+    #[expect(deprecated, reason = "standard output is open as long as this process runs")]
+    let watched = AsyncFd::with_interest(std::io::stdout(), Interest::ERROR);
+    let Ok(output) = watched else { return std::future::pending().await };
     loop {
         match output.ready(Interest::ERROR).await {
             Ok(ready) if ready.ready().is_error() => return,
