@@ -58,7 +58,7 @@ pub(super) fn read(
     lines: Lines<'_>,
 ) -> Result<Option<Map>, Note> {
     let line = lines.line_of_key(entry);
-    let left = || lines.note(entry, "nothing is kept between builds because of it: write `cache` at the job");
+    let left = || lines.note(entry, "no cache comes of it: write `cache` at the job");
     let asked = match boolean(&entry.value) {
         Some(false) => return Ok(None),
         Some(true) => "true",
