@@ -108,6 +108,7 @@ step "Setting up"
 LONGSHORE_BROWSER=yes scripts/setup.sh
 scripts/axe.sh
 scripts/smtp.sh
+scripts/s3.sh
 first=unix://$(docker_socket)
 second_address=$logs/second-engine.address
 # An engine that somebody else started keeps running.

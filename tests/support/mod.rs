@@ -19,6 +19,7 @@ pub mod git_host;
 pub mod nginx;
 pub mod receiver;
 pub mod registry;
+pub mod s3;
 pub mod server;
 pub mod smtp;
 pub mod sshd;

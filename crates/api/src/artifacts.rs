@@ -15,7 +15,7 @@ use longshore_core::{
     ArtifactFile, ArtifactId, JobId, Timestamp,
     access::{Action, Object},
 };
-use longshore_files::artifacts::{BlobFile, Blobs, Pieces, ZipWriter};
+use longshore_files::artifacts::{BlobFile, Blobs, ObjectError, Pieces, ZipWriter};
 use longshore_store::{
     Store,
     artifacts::{self, Artifact},
@@ -112,7 +112,7 @@ pub(crate) async fn send_file(store: &Store, file: &ArtifactFile, asked: &Header
         }
         Ok::<_, io::Error>(opened)
     });
-    let opened = opened.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
+    let opened = opened.await.map_err(ApiError::internal)?.map_err(unreadable)?;
     let mut response = Body::from_stream(pieces_of(opened, to - from)).into_response();
     if wanted.is_some() {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -147,8 +147,24 @@ fn pieces_of(file: BlobFile, bytes: u64) -> impl Stream<Item = io::Result<Bytes>
     })
 }
 
+/// The error for a file that cannot be read. An object store that is away is nobody's fault here, and is said.
+fn unreadable(error: io::Error) -> ApiError {
+    match ObjectError::of(&error) {
+        Some(said @ (ObjectError::Away { .. } | ObjectError::Refused { .. })) => {
+            ApiError::unavailable(said.to_string())
+        }
+        Some(ObjectError::Missing { .. } | ObjectError::Local(_)) | None => ApiError::internal(error),
+    }
+}
+
 /// Answers with all files of an artifact as a zip, which is made while it is sent.
-pub(crate) fn send_zip(store: &Store, artifact: &Artifact) -> Result<Response, ApiError> {
+pub(crate) async fn send_zip(store: &Store, artifact: &Artifact) -> Result<Response, ApiError> {
+    // Whether there is something to read is said before the answer begins.
+    if let [first, ..] = artifacts::files(store, artifact.id, None, 1).await?.as_slice() {
+        let (blobs, blob) = (store.blobs().clone(), first.blob);
+        let opened = tokio::task::spawn_blocking(move || blobs.open(&blob).map(drop));
+        opened.await.map_err(ApiError::internal)?.map_err(unreadable)?;
+    }
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
     let out = Pieces::new(sender.clone(), PATIENCE);
     let writing = write_zip(store.clone(), artifact.id, out);

@@ -108,16 +108,23 @@ impl<W: Write> Archive<W> {
         self.add(&name.to_string_lossy(), &path, file.reader(), length)
     }
 
-    /// Adds a file of an artifact. A missing one becomes a warning.
-    pub fn add_blob(&mut self, blobs: &Path, blob: &BlobId) -> Result<(), FilesError> {
-        let relative = Blobs::relative_path(blob);
-        let path = blobs.join(&relative);
-        if !path.is_file() {
-            self.warnings.push(format!("a file of an artifact is missing: {}", path.display()));
-            return Ok(());
+    /// Adds a file of an artifact from the folder of artifacts, or what says that it is in the object store. A missing one becomes a warning.
+    pub fn add_blob(&mut self, artifacts: &Path, blob: &BlobId) -> Result<(), FilesError> {
+        // In this order: one that is moved meanwhile is in both for a moment.
+        for relative in [Path::new(folder::BLOBS).join(Blobs::relative_path(blob)), Blobs::relative_mark_path(blob)] {
+            let path = artifacts.join(&relative);
+            match File::open(&path) {
+                Ok(file) => {
+                    let name = Path::new(folder::ARTIFACTS).join(relative);
+                    return self.add_opened(&name.to_string_lossy(), &path, file);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(FilesError::io(&path, source)),
+            }
         }
-        let name = Path::new(folder::ARTIFACTS).join(folder::BLOBS).join(relative);
-        self.add_whole(&name.to_string_lossy(), &path)
+        let path = artifacts.join(folder::BLOBS).join(Blobs::relative_path(blob));
+        self.warnings.push(format!("a file of an artifact is missing: {}", path.display()));
+        Ok(())
     }
 
     /// Adds a file if it exists.
@@ -128,6 +135,10 @@ impl<W: Write> Archive<W> {
     /// Adds a file with its current length.
     pub fn add_whole(&mut self, name: &str, path: &Path) -> Result<(), FilesError> {
         let file = File::open(path).map_err(|source| FilesError::io(path, source))?;
+        self.add_opened(name, path, file)
+    }
+
+    fn add_opened(&mut self, name: &str, path: &Path, file: File) -> Result<(), FilesError> {
         let length = file.metadata().map_err(|source| FilesError::io(path, source))?.len();
         self.add(name, path, file, length)
     }

@@ -13,6 +13,8 @@ pub const LOGS: &str = "logs";
 pub const ARTIFACTS: &str = "artifacts";
 /// In [`ARTIFACTS`]: the bytes of files, by their SHA-256.
 pub const BLOBS: &str = "blobs";
+/// In [`ARTIFACTS`]: which blobs are in the object store.
+pub const ELSEWHERE: &str = "elsewhere";
 /// In [`ARTIFACTS`]: what arrives of running jobs; never in a backup.
 pub const INCOMING: &str = "incoming";
 /// Keys and tokens: mode 0600, and left out of a backup on request.

@@ -151,7 +151,7 @@ fn copy(from: &mut impl Read, to: &mut File, path: &Path) -> Result<(), FilesErr
 }
 
 /// Returns whether a backup has a file of this name: the database, the private files, `logs/<yyyy-mm>/<dd>/<name>`,
-/// `artifacts/blobs/<xx>/<name>`, checksums and manifest.
+/// `artifacts/blobs/<xx>/<name>`, `artifacts/elsewhere/<xx>/<name>`, checksums and manifest.
 fn is_known(name: &Path) -> bool {
     let parts: Option<Vec<&str>> = name
         .components()
@@ -164,7 +164,7 @@ fn is_known(name: &Path) -> bool {
         Some([folder::DATABASE | SUMS | MANIFEST]) => true,
         Some([name]) => folder::PRIVATE.contains(name),
         Some([folder::LOGS, rest @ .., _]) => rest.len() <= 2,
-        Some([folder::ARTIFACTS, folder::BLOBS, _, _]) => true,
+        Some([folder::ARTIFACTS, folder::BLOBS | folder::ELSEWHERE, _, _]) => true,
         _ => false,
     }
 }
@@ -283,6 +283,7 @@ mod tests {
             "secrets.key",
             "logs/2026-01/02/x-1.log",
             "artifacts/blobs/ab/abcd.zst",
+            "artifacts/elsewhere/ab/abcd",
             "manifest.json",
             SUMS,
         ] {

@@ -16,7 +16,7 @@ pub(crate) use self::remote::{
     Token,
 };
 use self::values::{Nonce, image_config, key_value, nonce, secret};
-use crate::config::Settings;
+use crate::config::{S3Settings, Settings};
 
 /// A CI server in one container: every push runs in sibling containers on the host's own Docker.
 #[derive(Debug, Parser)]
@@ -393,6 +393,8 @@ pub(crate) struct Check {
     pub(crate) quick: bool,
     #[command(flatten)]
     pub(crate) data: Data,
+    #[command(flatten)]
+    pub(crate) s3: S3Settings,
 }
 
 #[derive(Debug, ClapArgs)]

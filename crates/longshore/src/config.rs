@@ -6,6 +6,7 @@
 mod checks;
 mod definition;
 mod listing;
+mod object_store;
 mod settings;
 mod strangers;
 #[cfg(test)]
@@ -23,13 +24,14 @@ use longshore_api::PublicUrl;
 use longshore_core::{DeniedAddresses, RegistryHost};
 use longshore_executor::{ArtifactLimits, Limits, PullPolicy};
 use longshore_notification::Mail;
+use longshore_object_store::ObjectStore;
 use longshore_pipeline::image_rules::ImageRules;
 use longshore_store::{retention::Retention, secrets::SecretKey};
 
 pub(crate) use self::{
     checks::{capabilities, subnets},
     listing::commented_defaults,
-    settings::Settings,
+    settings::{S3Settings, Settings},
     strangers::ForStrangers,
 };
 use self::{
@@ -82,6 +84,8 @@ pub(crate) struct Config {
     pub(crate) retention: Retention,
     /// The most bytes that all caches take.
     pub(crate) cache_budget: u64,
+    /// Where the files of artifacts are, if not in the data folder.
+    pub(crate) object_store: Option<ObjectStore>,
     /// How long artifacts are kept whose pipeline does not say so.
     pub(crate) artifact_age: Option<Duration>,
     /// When the engine's disk counts as full.
@@ -163,6 +167,7 @@ impl Settings {
             }
             None => None,
         };
+        let object_store = given.s3.object_store(authorities.as_ref())?;
         let mut warnings = Vec::new();
         if given.berths.is_some() {
             warnings.push(
@@ -208,6 +213,7 @@ impl Settings {
             artifact_age: given.retention.artifact_age(),
             retention: given.retention.limits(),
             disk: marks(given.disk.high, given.disk.low)?,
+            object_store,
             cache_budget: match given.cache.max_mib {
                 0 => u64::MAX,
                 mib => mib.saturating_mul(1 << 20),

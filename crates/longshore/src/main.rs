@@ -25,6 +25,7 @@ mod journal;
 mod kept;
 mod lasting;
 mod needed_files;
+mod offload;
 mod own_server;
 mod proxies;
 mod registries;

@@ -158,35 +158,52 @@ async fn remove(tx: &mut WriteTx, artifact: i64, repo: RepoId, build: BuildId) -
     Ok(())
 }
 
-/// Removes the blobs that were noted and that nothing names, unless a backup is being made.
+/// Removes the blobs that were noted and that nothing names, unless a backup is being made. Those that cannot be removed now, since the object
+/// store is away, stay noted and hold up no others.
 pub(crate) async fn carry_out(store: &Store) -> Result<(), StoreError> {
+    let mut after: Vec<u8> = Vec::new();
+    let mut failed = None;
     loop {
-        let rows = sqlx::query("SELECT blob FROM blob_removals LIMIT ?").bind(AT_ONCE);
-        let noted: Vec<BlobId> =
-            rows.fetch_all(store.readers()).await?.iter().map(artifacts::blob).collect::<Result<_, _>>()?;
-        if noted.is_empty() {
-            return Ok(());
-        }
+        let rows = sqlx::query("SELECT blob FROM blob_removals WHERE blob > ? ORDER BY blob LIMIT ?");
+        let rows = rows.bind(&after).bind(AT_ONCE).fetch_all(store.readers()).await?;
+        let noted: Vec<BlobId> = rows.iter().map(artifacts::blob).collect::<Result<_, _>>()?;
+        let Some(last) = noted.last() else {
+            return failed.map_or(Ok(()), Err);
+        };
+        after = last.as_bytes().to_vec();
         let Some(_turn) = turn::removal(store.data_dir())? else {
             tracing::info!("artifacts that nothing names stay until the backup under way is made");
             return Ok(());
         };
         for blob in noted {
-            if let Some(removal) = store.blobs().begin_removal(blob) {
-                let query = "SELECT EXISTS (SELECT 1 FROM artifact_files WHERE blob = ?)";
-                let is_named: bool =
-                    sqlx::query_scalar(query).bind(blob.as_bytes().as_slice()).fetch_one(store.readers()).await?;
-                if !is_named {
-                    let path = store.blobs().path(&blob);
-                    let done = tokio::task::spawn_blocking(move || removal.carry_out()).await;
-                    done.map_err(std::io::Error::other).flatten().map_err(|source| StoreError::io(&path, source))?;
-                }
+            if failed.is_some() && store.blobs().is_elsewhere(&blob) {
+                continue;
             }
-            // One that an attempt names is noted again if nothing becomes of it.
-            sqlx::query("DELETE FROM blob_removals WHERE blob = ?")
-                .bind(blob.as_bytes().as_slice())
-                .execute(store.writer())
-                .await?;
+            if let Err(error) = remove_noted(store, blob).await {
+                if !store.blobs().is_elsewhere(&blob) {
+                    return Err(error);
+                }
+                failed = Some(error);
+            }
         }
     }
+}
+
+async fn remove_noted(store: &Store, blob: BlobId) -> Result<(), StoreError> {
+    if let Some(removal) = store.blobs().begin_removal(blob) {
+        let query = "SELECT EXISTS (SELECT 1 FROM artifact_files WHERE blob = ?)";
+        let is_named: bool =
+            sqlx::query_scalar(query).bind(blob.as_bytes().as_slice()).fetch_one(store.readers()).await?;
+        if !is_named {
+            let path = store.blobs().path(&blob);
+            let done = tokio::task::spawn_blocking(move || removal.carry_out()).await;
+            done.map_err(std::io::Error::other).flatten().map_err(|source| StoreError::io(&path, source))?;
+        }
+    }
+    // One that an attempt names is noted again if nothing becomes of it.
+    sqlx::query("DELETE FROM blob_removals WHERE blob = ?")
+        .bind(blob.as_bytes().as_slice())
+        .execute(store.writer())
+        .await?;
+    Ok(())
 }

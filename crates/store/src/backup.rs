@@ -117,16 +117,16 @@ async fn write_all<W: Write + Send + 'static>(
         })
         .await?;
     }
-    let blobs = data_dir.join(folder::ARTIFACTS).join(folder::BLOBS);
+    let artifacts_dir = data_dir.join(folder::ARTIFACTS);
     let mut after = None;
     loop {
         let page = artifacts::blobs_after(&mut conn, after, PAGE).await?;
         let Some((last, _)) = page.last() else { break };
         after = Some(*last);
-        let blobs = blobs.clone();
+        let artifacts_dir = artifacts_dir.clone();
         archive = blocking(move || {
             for (blob, _) in &page {
-                archive.add_blob(&blobs, blob)?;
+                archive.add_blob(&artifacts_dir, blob)?;
             }
             Ok(archive)
         })

@@ -15,6 +15,7 @@ use std::{
 
 use longshore_core::{JobId, Status};
 use longshore_files::{
+    artifacts::ObjectStore,
     folder,
     logs::{self, JournalFile, Logs},
 };
@@ -100,6 +101,7 @@ enum Kind {
     FileMissing,
     FileDamaged,
     FileOrphan,
+    FileElsewhere,
     UnfinishedRestore,
     KeyMissing,
     FileReadable,
@@ -138,6 +140,11 @@ impl Kind {
             Self::FileMissing => (Error, "artifact-file-missing", file_lost),
             Self::FileDamaged => (Error, "artifact-file-damaged", file_lost),
             Self::FileOrphan => (Warning, "artifact-file-orphan", "no artifact names it: it may be removed"),
+            Self::FileElsewhere => (
+                Warning,
+                "artifact-file-elsewhere",
+                "give LONGSHORE_S3_ENDPOINT and the other settings of the object store, and it is looked at",
+            ),
             Self::UnfinishedRestore => (Error, "unfinished-restore", "run `longshore restore` again"),
             Self::KeyMissing => (
                 Warning,
@@ -160,6 +167,11 @@ pub enum Depth {
 
 /// Checks a data folder. Fails only if the folder cannot be read.
 pub async fn run(data_dir: &Path, depth: Depth) -> Result<Report, StoreError> {
+    run_with(data_dir, depth, None).await
+}
+
+/// Checks a data folder, and the artifacts that are in the object store. Fails only if one of them cannot be read.
+pub async fn run_with(data_dir: &Path, depth: Depth, object_store: Option<ObjectStore>) -> Result<Report, StoreError> {
     let mut report = Report::default();
     if data_dir.join(folder::RESTORE).exists() {
         report.add(Kind::UnfinishedRestore, format!("{} holds half of a restore", data_dir.display()));
@@ -186,7 +198,7 @@ pub async fn run(data_dir: &Path, depth: Depth) -> Result<Report, StoreError> {
         let logs = Logs::new(data_dir.join(folder::LOGS));
         check_logs(&mut conn, &logs, depth, &mut report).await?;
         check_orphans(&mut conn, &data_dir.join(folder::LOGS), &mut report).await?;
-        artifact_checks::check(&mut conn, data_dir, depth, &mut report).await?;
+        artifact_checks::check(&mut conn, data_dir, (depth, object_store), &mut report).await?;
         check_private_files(&mut conn, data_dir, &mut report).await?;
     }
     conn.close().await?;

@@ -53,6 +53,8 @@ pub(crate) struct ArtifactPage {
     files: Vec<FileRow>,
     /// The path after which the next page begins.
     next: Option<String>,
+    /// What is wrong with the store of artifacts.
+    trouble: Option<String>,
 }
 
 /// A file of the list.
@@ -115,7 +117,9 @@ pub(crate) async fn show(
     let title = format!("{} · {} #{}", artifact.name, repo.name, build.number);
     let page = artifact.page.as_deref().map(encoded);
     let files = files.into_iter().map(FileRow::from).collect();
-    Ok(Html(ArtifactPage { head: head.titled(title), artifact: artifact.into(), page, repo, build, job, files, next }))
+    let trouble = site.store.blobs().trouble().map(|trouble| trouble.why);
+    let (head, artifact) = (head.titled(title), artifact.into());
+    Ok(Html(ArtifactPage { head, artifact, page, repo, build, job, files, next, trouble }))
 }
 
 /// Redirects to the address under which the page can load what is its own.

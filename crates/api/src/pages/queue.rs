@@ -8,6 +8,7 @@ use longshore_core::{
     Status,
     access::{Action, Object, Visible},
 };
+use longshore_files::artifacts::Trouble;
 use longshore_store::{
     counts::{self, Counts},
     engine_room::{self, EngineDisk, RoomMade},
@@ -41,6 +42,8 @@ pub(crate) struct Queue {
     /// Free and total bytes of the data folder's disk.
     disk: Option<(u64, u64)>,
     engine_disk: Option<EngineDisk>,
+    /// Where artifacts are, if not in the data folder, and what is wrong with it.
+    object_store: Option<(String, Option<Trouble>)>,
     /// What was removed to make room on the engine's disk, the newest first.
     removed: Vec<RoomMade>,
     /// Whether figures of every repository are shown.
@@ -93,6 +96,12 @@ pub(crate) async fn show(
         trouble: config.engine.trouble().filter(|_| of_all),
         disk: site.store.disk().filter(|_| of_all),
         engine_disk: if of_all { engine_room::disk(&site.store).await? } else { None },
+        object_store: site
+            .store
+            .blobs()
+            .object_store()
+            .map(|store| (store.place().to_owned(), site.store.blobs().trouble()))
+            .filter(|_| of_all),
         removed: if of_all { engine_room::removals(&site.store, REMOVED).await? } else { Vec::new() },
         of_all,
     }))

@@ -77,7 +77,7 @@ pub(crate) async fn by_name(
     let job = find_job(&store, &caller, id).await?;
     let all = artifacts::of_job(&store, job.id).await?;
     let found = all.into_iter().find(|artifact| artifact.name == name);
-    zip_of(&store, &places, &caller, &found.ok_or_else(|| ApiError::no_such("artifact"))?)
+    zip_of(&store, &places, &caller, &found.ok_or_else(|| ApiError::no_such("artifact"))?).await
 }
 
 /// All files of an artifact, as a zip
@@ -99,17 +99,18 @@ pub(crate) async fn zip(
     let id: Option<ArtifactId> = name.strip_suffix(".zip").and_then(|id| id.parse().ok());
     let id = id.ok_or_else(|| ApiError::not_found("the address of an artifact is its id with `.zip` behind it"))?;
     let artifact = find_artifact(&store, &caller, id).await?;
-    zip_of(&store, &places, &caller, &artifact)
+    zip_of(&store, &places, &caller, &artifact).await
 }
 
-fn zip_of(
+async fn zip_of(
     store: &Store,
     places: &Places,
     caller: &Caller,
     artifact: &artifacts::Artifact,
 ) -> Result<Response, ApiError> {
     let place = places.take(caller, Costly::Zip)?;
-    Ok(send_zip(store, artifact)?.map(|body| axum::body::Body::from_stream(place.held_while(body.into_data_stream()))))
+    let zip = send_zip(store, artifact).await?;
+    Ok(zip.map(|body| axum::body::Body::from_stream(place.held_while(body.into_data_stream()))))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

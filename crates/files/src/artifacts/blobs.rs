@@ -3,43 +3,56 @@
 //! A blob appears by a rename, whole or not at all, and never changes. What is named is kept: by rows of the database,
 //! which the store knows, and by lists of attempts that still arrive, which are known here. A blob that is being removed
 //! is not named anew meanwhile.
+//!
+//! With an object store, a blob is moved there once the database names it (`elsewhere.rs`).
 
 use std::{
     collections::{HashMap, HashSet},
     fs::{self, File},
     io::{self, Read, Seek},
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use longshore_core::{BlobId, JobId};
+use longshore_object_store::ObjectReader;
+use tokio::sync::Notify;
 use zeekstd::Decoder;
 
-use super::incoming::{Left, attempt_of, list_path, read_list};
+use super::{
+    elsewhere::{Elsewhere, Trouble},
+    incoming::{Left, attempt_of, list_path, read_list},
+};
 use crate::folder;
 
 /// The blobs of a data folder. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Blobs {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    root: PathBuf,
+pub(super) struct Inner {
+    pub(super) root: PathBuf,
     /// Whether what is stored has to survive a crash of the machine.
     durable: bool,
     patience: Mutex<Duration>,
     named: Mutex<Named>,
-    /// Notified when a removal has ended.
+    /// Notified when a removal or a move has ended.
     removed: Condvar,
+    pub(super) elsewhere: OnceLock<Elsewhere>,
+    /// Why blobs that should be in the object store are not.
+    pub(super) trouble: Mutex<Option<Trouble>>,
+    /// Notified when the database names what an attempt has left.
+    pub(super) settled: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Named {
     by_attempts: HashMap<(JobId, u32), HashSet<BlobId>>,
     removing: HashSet<BlobId>,
+    moving: HashSet<BlobId>,
 }
 
 impl Blobs {
@@ -53,6 +66,9 @@ impl Blobs {
             patience: Mutex::new(Duration::ZERO),
             named: Mutex::default(),
             removed: Condvar::new(),
+            elsewhere: OnceLock::new(),
+            trouble: Mutex::default(),
+            settled: Notify::new(),
         };
         let blobs = Self { inner: Arc::new(inner) };
         for (job, attempt) in blobs.attempts() {
@@ -98,11 +114,21 @@ impl Blobs {
         Path::new(&name[..2]).join(format!("{name}.zst"))
     }
 
+    /// Returns whether a blob is there, in the folder or in the object store as far as the folder knows. Blocks.
+    #[must_use]
+    pub fn is_there(&self, id: &BlobId) -> bool {
+        // In this order: one that is moved meanwhile is in both for a moment.
+        self.path(id).exists() || self.mark_path(id).exists()
+    }
+
     /// Opens a blob. `None` if it is not there. Blocks.
     pub fn open(&self, id: &BlobId) -> io::Result<Option<BlobFile>> {
         match File::open(self.path(id)) {
-            Ok(file) => BlobFile::new(file).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(file) => BlobFile::new(Source::File(file)).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match self.open_elsewhere(id)? {
+                Some(reader) => BlobFile::new(Source::Object(Box::new(reader))).map(Some),
+                None => Ok(None),
+            },
             Err(error) => Err(error),
         }
     }
@@ -130,7 +156,7 @@ impl Blobs {
 
     /// Returns what has arrived of an attempt. Blocks.
     pub fn left_by(&self, job: JobId, attempt: u32) -> io::Result<Left> {
-        read_list(&list_path(&self.incoming_folder(), job, attempt), |blob| self.path(blob).exists())
+        read_list(&list_path(&self.incoming_folder(), job, attempt), |blob| self.is_there(blob))
     }
 
     /// Forgets what has arrived of an attempt: from here on the database names what is kept. Blocks.
@@ -142,6 +168,7 @@ impl Blobs {
             }
         }
         self.named().by_attempts.remove(&(job, attempt));
+        self.inner.settled.notify_one();
         Ok(())
     }
 
@@ -186,6 +213,16 @@ impl Blobs {
         Some(Removal { blobs: self.clone(), id })
     }
 
+    /// Begins to move a blob. `None` if it is being removed or moved, or an attempt that still arrives names it.
+    pub(super) fn begin_move(&self, id: BlobId) -> Option<Move> {
+        let mut named = self.named();
+        let is_arriving = named.by_attempts.values().any(|blobs| blobs.contains(&id));
+        if is_arriving || named.removing.contains(&id) || !named.moving.insert(id) {
+            return None;
+        }
+        Some(Move { blobs: self.clone(), id })
+    }
+
     fn named(&self) -> MutexGuard<'_, Named> {
         self.inner.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -199,15 +236,35 @@ pub struct Removal {
 }
 
 impl Removal {
-    /// Removes the file. Returns how many bytes that freed. Blocks.
+    /// Removes the file, and the object. Returns how many bytes that freed. Blocks.
     pub fn carry_out(self) -> io::Result<u64> {
+        let mut named = self.blobs.named();
+        while named.moving.contains(&self.id) {
+            named = self.blobs.inner.removed.wait(named).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(named);
+        let moved = self.blobs.remove_elsewhere(&self.id)?;
         let path = self.blobs.path(&self.id);
         let bytes = fs::metadata(&path).map_or(0, |found| found.len());
         match fs::remove_file(&path) {
-            Ok(()) => Ok(bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Ok(()) => Ok(bytes + moved),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(moved),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// A blob on its way to the object store. Nothing removes it meanwhile.
+#[derive(Debug)]
+pub(super) struct Move {
+    blobs: Blobs,
+    id: BlobId,
+}
+
+impl Drop for Move {
+    fn drop(&mut self) {
+        self.blobs.named().moving.remove(&self.id);
+        self.blobs.inner.removed.notify_all();
     }
 }
 
@@ -218,9 +275,33 @@ impl Drop for Removal {
     }
 }
 
-/// A blob opened for reading, at any offset. Stays readable if the blob is removed meanwhile.
+/// Where the packed bytes of a blob come from.
+enum Source {
+    File(File),
+    Object(Box<ObjectReader>),
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.read(buffer),
+            Self::Object(reader) => reader.read(buffer),
+        }
+    }
+}
+
+impl Seek for Source {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        match self {
+            Self::File(file) => file.seek(to),
+            Self::Object(reader) => reader.seek(to),
+        }
+    }
+}
+
+/// A blob opened for reading, at any offset. A file stays readable if the blob is removed meanwhile.
 pub struct BlobFile {
-    decoder: Box<Decoder<'static, File>>,
+    decoder: Box<Decoder<'static, Source>>,
     bytes: u64,
 }
 
@@ -231,9 +312,9 @@ impl std::fmt::Debug for BlobFile {
 }
 
 impl BlobFile {
-    fn new(file: File) -> io::Result<Self> {
+    fn new(source: Source) -> io::Result<Self> {
         let damaged = |error: zeekstd::Error| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
-        let decoder = Box::new(Decoder::new(file).map_err(damaged)?);
+        let decoder = Box::new(Decoder::new(source).map_err(damaged)?);
         let bytes = decoder.seek_table().size_decomp();
         Ok(Self { decoder, bytes })
     }

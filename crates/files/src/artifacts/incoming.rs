@@ -185,7 +185,7 @@ impl Blobs {
         let folder = self.incoming_folder();
         fs::create_dir_all(&folder)?;
         let path = list_path(&folder, job, attempt);
-        let known = read_list(&path, |blob| self.path(blob).exists())?;
+        let known = read_list(&path, |blob| self.is_there(blob))?;
         let mut list = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path)?;
         list.set_len(known.length)?;
         list.seek(io::SeekFrom::End(0))?;

@@ -10,7 +10,9 @@ use crate::args;
 
 pub(crate) fn run(args: args::Check) -> super::Result {
     let depth = if args.quick { Depth::Quick } else { Depth::Full };
-    let checked = super::runtime()?.block_on(longshore_store::check::run(&args.data.dir, depth));
+    let object_store = args.s3.object_store().map_err(|error| Ended::new(2, format!("{error:#}")))?;
+    let checked = longshore_store::check::run_with(&args.data.dir, depth, object_store);
+    let checked = super::runtime()?.block_on(checked);
     let report = checked.map_err(|error| Ended::new(1, error.to_string()))?;
     if args.data.json {
         super::print_json(&json!({ "ok": report.is_whole(), "report": report }))?;

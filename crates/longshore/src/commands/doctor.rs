@@ -4,6 +4,7 @@ use std::{io::Write as _, path::Path, process::ExitCode};
 
 use longshore_engine_docker::{DockerOptions, doctor};
 use longshore_executor::names::Instance;
+use longshore_object_store::ObjectStore;
 use serde_json::json;
 
 use super::rights;
@@ -26,6 +27,7 @@ pub(crate) fn run(args: Doctor) -> super::Result {
     }
     rows.push(git());
     rows.extend(disk(&config.data));
+    rows.extend(config.object_store.as_ref().map(object_store));
     let healthy = rows.iter().all(|(_, ok, _, _)| *ok);
     if args.json {
         let rows: Vec<_> = rows
@@ -76,4 +78,16 @@ fn disk(data: &Path) -> Option<(String, bool, String, Option<String>)> {
     let message = format!("{} MiB free in {}", free >> 20, data.display());
     let advice = (free < LITTLE).then(|| "it holds logs, mirrors and checkouts: free some space".to_owned());
     Some(("disk".to_owned(), free >= LITTLE, message, advice))
+}
+
+/// Tries whether the object store can be used: writes, reads and removes an object.
+fn object_store(store: &ObjectStore) -> (String, bool, String, Option<String>) {
+    let name = "object-store".to_owned();
+    match store.check() {
+        Ok(()) => (name, true, format!("{} takes, gives and removes objects", store.place()), None),
+        Err(error) => {
+            let advice = "check LONGSHORE_S3_ENDPOINT, _BUCKET, _REGION, _PATH_STYLE and the keys; the bucket has to be there, and the key needs the rights to put, get and delete objects";
+            (name, false, error.to_string(), Some(advice.to_owned()))
+        }
+    }
 }

@@ -191,6 +191,10 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
     let logins = Logins { store: store.clone(), http: forges.clone() };
     let planner = Planner { mirrors: Arc::clone(&mirrors), most_jobs: config.max_jobs, logins: logins.clone() };
     store.blobs().use_patience(DISK_PATIENCE);
+    if let Some(object_store) = config.object_store.clone() {
+        store.blobs().use_object_store(object_store, store.instance());
+        tasks.spawn(crate::offload::run(store.blobs().clone(), shutdown.clone()));
+    }
     if let Err(error) = longshore_store::sweep_artifacts(&store).await {
         tracing::warn!(%error, "unfinished leftovers of earlier jobs stay until the next start");
     }

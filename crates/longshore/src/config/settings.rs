@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use super::definition::{Table, settings};
 
 /// Returns every table in the order of the printed file.
-pub(super) fn tables() -> [Table; 5] {
+pub(super) fn tables() -> [Table; 6] {
     [
         Settings::table(),
         RetentionSettings::table(),
         StrangerSettings::table(),
         CacheSettings::table(),
         DiskSettings::table(),
+        S3Settings::table(),
     ]
 }
 
@@ -154,6 +155,7 @@ settings! {
         strangers: StrangerSettings => MergedStrangers,
         cache: CacheSettings => MergedCaches,
         disk: DiskSettings => MergedDisk,
+        s3: S3Settings => MergedS3,
     }
 }
 
@@ -231,4 +233,32 @@ settings! {
 
     /// They go until at most this many percent are taken.
     low: u64 ["PERCENT"] default(80);
+}
+
+settings! {
+    /// An S3-compatible object store for the files of artifacts, instead of the data folder.
+    S3Settings => MergedS3, "s3":
+
+    /// The store's address. Artifacts arrive in the data folder as ever, and are moved there when their job is over.
+    endpoint: String ["URL"] computed("none: artifacts stay in the data folder", "https://s3.eu-west-1.amazonaws.com");
+
+    /// The bucket. It has to be there, and Longshore needs the rights to put, get and delete objects in it, and no others.
+    bucket: String ["NAME"] computed("none", "ci-artifacts");
+
+    /// What the keys of all objects begin with.
+    prefix: String ["TEXT"] default("longshore".to_owned());
+
+    /// The region, which is part of signatures. Stores that have none take any.
+    region: String ["NAME"] default("us-east-1".to_owned());
+
+    /// The ID of the access key.
+    access_key: String ["KEY"] computed("none", "AKIAIOSFODNN7EXAMPLE");
+
+    /// The secret access key.
+    #[arg(hide_env_values = true)]
+    secret_key: String ["KEY"] computed("none", "wJalrXUtnFEMI");
+
+    /// Whether the bucket stands in the path of an address (`https://host/bucket`), as most stores of one's own want it, and not in front of the
+    /// host (`https://bucket.host`).
+    path_style: bool ["BOOL"] default(true);
 }

@@ -7,7 +7,10 @@ use std::{
 };
 
 use longshore_core::BlobId;
-use longshore_files::{artifacts::Blobs, folder};
+use longshore_files::{
+    artifacts::{Blobs, ObjectError, ObjectStore},
+    folder,
+};
 use sha2::{Digest as _, Sha256};
 use sqlx::SqliteConnection;
 
@@ -19,10 +22,14 @@ const NAMED: &str = "SELECT EXISTS (SELECT 1 FROM artifact_files WHERE blob = ?)
 pub(super) async fn check(
     conn: &mut SqliteConnection,
     data_dir: &Path,
-    depth: Depth,
+    (depth, object_store): (Depth, Option<ObjectStore>),
     report: &mut Report,
 ) -> Result<(), StoreError> {
     let blobs = Blobs::new(data_dir, false);
+    if let Some(object_store) = object_store {
+        // It puts nothing there.
+        blobs.use_object_store(object_store, "");
+    }
     let mut after = None;
     loop {
         let page = artifacts::blobs_after(conn, after, PAGE).await?;
@@ -55,8 +62,14 @@ fn problem(blobs: &Blobs, blob: &BlobId, bytes: u64, depth: Depth) -> io::Result
         io::ErrorKind::InvalidData => Ok(Some((Kind::FileDamaged, format!("it cannot be unpacked: {error}")))),
         _ => Err(error),
     };
+    if blobs.is_elsewhere(blob) && blobs.object_store().is_none() {
+        return Ok(Some((Kind::FileElsewhere, "it is in an object store that the settings do not name".to_owned())));
+    }
     let mut file = match blobs.open(blob) {
         Ok(Some(file)) => file,
+        Err(error) if matches!(ObjectError::of(&error), Some(ObjectError::Missing { .. })) => {
+            return Ok(Some((Kind::FileMissing, error.to_string())));
+        }
         Ok(None) => return Ok(Some((Kind::FileMissing, format!("a file of {bytes} bytes is gone")))),
         Err(error) => return damaged(error),
     };

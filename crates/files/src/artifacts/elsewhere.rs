@@ -1,0 +1,186 @@
+//! Blobs in an object store.
+//!
+//! A blob arrives in the folder, as it does without an object store: a store that is away holds up no job and loses nothing. Once the database
+//! names it, it is moved: its bytes are put into the store, a mark is written that says so, and only then its file goes. So it is at each moment
+//! in one of the two places at least, and a kill between any two steps leaves what the next start goes on with.
+//!
+//! The key of an object begins with the name of the instance that put it there, and only that instance removes it: a copy of the data folder reads
+//! what the marks name, and removes nothing of the server that it is a copy of.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::PoisonError,
+};
+
+use longshore_core::BlobId;
+use longshore_object_store::{ObjectReader, ObjectStore};
+use serde::{Deserialize, Serialize};
+
+use super::blobs::Blobs;
+use crate::folder;
+
+/// The object store, and the instance that puts blobs into it.
+#[derive(Debug)]
+pub(super) struct Elsewhere {
+    store: ObjectStore,
+    instance: String,
+}
+
+/// Why blobs that should be in the object store are not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    pub why: String,
+    /// How many wait in the folder.
+    pub waiting: usize,
+}
+
+/// Says that a blob is in the object store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    /// Its key, within the store's prefix.
+    key: String,
+    /// Its length there.
+    bytes: u64,
+}
+
+impl Blobs {
+    /// Has blobs moved into this store, by this instance, and read from there. Set once.
+    pub fn use_object_store(&self, store: ObjectStore, instance: &str) {
+        let _ = self.inner.elsewhere.set(Elsewhere { store, instance: instance.to_owned() });
+    }
+
+    /// Returns the object store, for people.
+    #[must_use]
+    pub fn object_store(&self) -> Option<&ObjectStore> {
+        self.inner.elsewhere.get().map(|elsewhere| &elsewhere.store)
+    }
+
+    /// Returns the path of the mark of a blob from the folder of artifacts on.
+    #[must_use]
+    pub fn relative_mark_path(id: &BlobId) -> PathBuf {
+        let name = id.to_string();
+        Path::new(folder::ELSEWHERE).join(&name[..2]).join(name)
+    }
+
+    pub(super) fn mark_path(&self, id: &BlobId) -> PathBuf {
+        self.inner.root.join(Self::relative_mark_path(id))
+    }
+
+    /// Returns whether a blob is in the object store and not in the folder. Blocks.
+    #[must_use]
+    pub fn is_elsewhere(&self, id: &BlobId) -> bool {
+        !self.path(id).exists() && self.mark_path(id).exists()
+    }
+
+    /// Waits until there may be something to move.
+    pub async fn settled(&self) {
+        self.inner.settled.notified().await;
+    }
+
+    /// Returns the blobs in the folder. Blocks.
+    pub fn in_folder(&self) -> io::Result<Vec<BlobId>> {
+        let mut found = Vec::new();
+        for folder in entries(&self.folder())? {
+            let ids = entries(&folder)?;
+            found.extend(ids.iter().filter_map(|path| path.file_stem()?.to_str()?.parse::<BlobId>().ok()));
+        }
+        Ok(found)
+    }
+
+    /// Moves a blob into the object store. Returns `false` if it is not its time: it still arrives, or is being removed, or is gone. Blocks.
+    pub fn move_out(&self, id: &BlobId) -> io::Result<bool> {
+        let Some(elsewhere) = self.inner.elsewhere.get() else { return Ok(false) };
+        let Some(_moving) = self.begin_move(*id) else { return Ok(false) };
+        let path = self.path(id);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let mark = Mark { key: elsewhere.key(id), bytes: file.metadata()?.len() };
+        // The same bytes may have come before. What the mark says is looked at, since somebody may have emptied the bucket.
+        let is_there =
+            self.mark(id)?.is_some_and(|known| known == mark) && elsewhere.store.size(&mark.key)? == Some(mark.bytes);
+        if !is_there {
+            elsewhere.store.put_file(&mark.key, &file)?;
+            self.write_mark(id, &mark)?;
+        }
+        fs::remove_file(&path)?;
+        Ok(true)
+    }
+
+    fn write_mark(&self, id: &BlobId, mark: &Mark) -> io::Result<()> {
+        let path = self.mark_path(id);
+        let folder = path.parent().unwrap_or(&self.inner.root);
+        fs::create_dir_all(folder)?;
+        let unfinished = path.with_extension("part");
+        let mut file = File::create(&unfinished)?;
+        file.write_all(&serde_json::to_vec(mark)?)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, &path)?;
+        File::open(folder)?.sync_all()
+    }
+
+    fn mark(&self, id: &BlobId) -> io::Result<Option<Mark>> {
+        match fs::read(self.mark_path(id)) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn elsewhere(&self) -> io::Result<&Elsewhere> {
+        self.inner.elsewhere.get().ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the file is in an object store that the settings do not name: set LONGSHORE_S3_ENDPOINT and what belongs to it as they were",
+            )
+        })
+    }
+
+    /// Opens a blob that is in the object store.
+    pub(super) fn open_elsewhere(&self, id: &BlobId) -> io::Result<Option<ObjectReader>> {
+        let Some(mark) = self.mark(id)? else { return Ok(None) };
+        Ok(Some(ObjectReader::open(self.elsewhere()?.store.clone(), mark.key, mark.bytes)?))
+    }
+
+    /// Removes a blob from the object store, if it is there and this instance put it there. Returns how many bytes that freed.
+    pub(super) fn remove_elsewhere(&self, id: &BlobId) -> io::Result<u64> {
+        let Some(mark) = self.mark(id)? else { return Ok(0) };
+        let elsewhere = self.elsewhere()?;
+        let is_own = mark.key == elsewhere.key(id);
+        if is_own {
+            elsewhere.store.delete(&mark.key)?;
+        }
+        fs::remove_file(self.mark_path(id))?;
+        Ok(if is_own { mark.bytes } else { 0 })
+    }
+
+    /// Notes why blobs that should be in the object store are not, for people.
+    pub fn set_trouble(&self, trouble: Option<Trouble>) {
+        *self.inner.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// Returns why blobs that should be in the object store are not.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.inner.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Elsewhere {
+    fn key(&self, id: &BlobId) -> String {
+        format!("{}/{}", self.instance, Blobs::relative_path(id).display())
+    }
+}
+
+/// Returns what is in a folder; nothing, if there is no such folder.
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
