@@ -33,7 +33,7 @@ make_image() {
   if image_is_current "$image" "$hash"; then return; fi
   mkdir -p "$dir/usr/local/rust" "$dir/usr/local/bin" "$dir/usr/local/lib/node_modules/npm" "$dir/etc/ssl/certs"
   cp -a "$(rustc --print sysroot)/." "$dir/usr/local/rust/"
-  rm -rf "$dir/usr/local/rust/share" "$dir"/usr/local/rust/lib/rustlib/*/bin/*lld*
+  rm -rf "$dir/usr/local/rust/share"
   quietly npm curl -fsSL --retry 3 -o "$work/npm.tgz" "https://registry.npmjs.org/npm/-/npm-$npm.tgz"
   tar -C "$dir/usr/local/lib/node_modules/npm" --strip-components=1 -xzf "$work/npm.tgz"
   ln -s ../lib/node_modules/npm/bin/npm-cli.js "$dir/usr/local/bin/npm"
