@@ -69,6 +69,8 @@ GONE = {
     "has given up": "has stopped retrying",
     "is no valid": "is not a valid",
     "leave one of them out": "remove one of them",
+    "Told of builds": "These are sent for builds of all repositories",
+    "Nobody is told": "No notifications yet",
 }
 # What older versions wrote, which has to be understood.
 ALLOWED = {("crates/core/src/rules/approvals.rs", "waits for approval")}

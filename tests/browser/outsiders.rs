@@ -15,7 +15,7 @@ use crate::support::{
 /// Whether all of an element's text is shown.
 fn is_whole(browser: &Browser, selector: &str) -> bool {
     let shown = browser.eval(&format!(
-        "[...document.querySelectorAll('{selector}')].map((it) => it.scrollWidth <= it.clientWidth + 1 && it.scrollHeight <= it.clientHeight + 1)"
+        "[...document.querySelectorAll('{selector}')].map((it) => it.scrollWidth <= it.clientWidth && it.scrollHeight <= it.clientHeight + 1)"
     ));
     let shown = shown.as_array().cloned().unwrap_or_default();
     !shown.is_empty() && shown.iter().all(|whole| *whole == json!(true))
