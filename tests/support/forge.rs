@@ -11,6 +11,8 @@ mod gitea;
 mod github;
 #[path = "forge/gitlab.rs"]
 mod gitlab;
+#[path = "forge/gogs.rs"]
+mod gogs;
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +25,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use self::{bitbucket::bitbucket, gitea::gitea, github::github, gitlab::gitlab};
+use self::{bitbucket::bitbucket, gitea::gitea, github::github, gitlab::gitlab, gogs::gogs};
 
 /// The token that it knows.
 pub const TOKEN: &str = "forge-token-0123456789";
@@ -37,9 +39,11 @@ pub enum Kind {
     Forgejo,
     Gitlab,
     Bitbucket,
+    Gogs,
 }
 
 impl Kind {
+    /// Those with statuses of commits, which know repositories by a number.
     pub const ALL: [Self; 5] = [Self::Github, Self::Gitea, Self::Forgejo, Self::Gitlab, Self::Bitbucket];
 
     pub fn word(self) -> &'static str {
@@ -49,13 +53,14 @@ impl Kind {
             Self::Forgejo => "forgejo",
             Self::Gitlab => "gitlab",
             Self::Bitbucket => "bitbucket",
+            Self::Gogs => "gogs",
         }
     }
 
     fn root(self) -> &'static str {
         match self {
             Self::Github => "/api/v3",
-            Self::Gitea | Self::Forgejo => "/api/v1",
+            Self::Gitea | Self::Forgejo | Self::Gogs => "/api/v1",
             Self::Gitlab => "/api/v4",
             Self::Bitbucket => "/2.0",
         }
@@ -161,6 +166,7 @@ impl Forge {
             Kind::Gitea | Kind::Forgejo => vec!["read:user", "write:repository", "write:issue"],
             Kind::Gitlab => vec!["api"],
             Kind::Bitbucket => vec!["repository:write", "webhook"],
+            Kind::Gogs => Vec::new(),
         };
         let state = Arc::new(Mutex::new(State {
             repos: vec![repo(41, "team/app"), repo(42, "team/other")],
@@ -398,7 +404,7 @@ fn judge(kind: Kind, request: &Request, body: &[u8], state: &mut State) -> Answe
     let authorized = match kind {
         Kind::Github if state.app.is_some() => github::is_app(header("authorization"), &request.path, state),
         Kind::Github | Kind::Bitbucket => header("authorization") == format!("Bearer {TOKEN}"),
-        Kind::Gitea | Kind::Forgejo => header("authorization") == format!("token {TOKEN}"),
+        Kind::Gitea | Kind::Forgejo | Kind::Gogs => header("authorization") == format!("token {TOKEN}"),
         Kind::Gitlab => header("private-token") == TOKEN,
     };
     if !authorized {
@@ -425,6 +431,7 @@ fn judge(kind: Kind, request: &Request, body: &[u8], state: &mut State) -> Answe
         Kind::Gitea | Kind::Forgejo => gitea(kind, request, &path, &body, state),
         Kind::Gitlab => gitlab(request, &path, &body, state),
         Kind::Bitbucket => bitbucket(request, &path, &body, state),
+        Kind::Gogs => gogs(request, &path, &body, state),
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! A token is a repository's or workspace's access token, or `EMAIL:TOKEN` for an API token of a person.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use longshore_core::commit_status::CommitState;
 use serde::Deserialize;
@@ -20,7 +22,8 @@ const MAX_KEY: usize = 40;
 /// Pages of workspaces and of repositories that are read at most.
 const MAX_PAGES: usize = 40;
 
-const NO_COMMENTS: &str = "Longshore writes no comments at Bitbucket";
+/// The account of an access token of a repository or a workspace, which belongs to no person.
+const ACCESS_TOKEN: &str = "access token";
 
 #[derive(Debug)]
 pub(crate) struct Bitbucket(Endpoint);
@@ -37,6 +40,32 @@ struct User {
     nickname: String,
     #[serde(default)]
     display_name: String,
+}
+
+impl User {
+    fn name(&self) -> &str {
+        if self.nickname.is_empty() { &self.display_name } else { &self.nickname }
+    }
+
+    /// Whether it is this account. People have nicknames, access tokens have none.
+    fn is(&self, account: &str) -> bool {
+        self.name() == account || (account == ACCESS_TOKEN && self.nickname.is_empty())
+    }
+}
+
+#[derive(Deserialize)]
+struct Comment {
+    id: u64,
+    content: Content,
+    user: Option<User>,
+    #[serde(default)]
+    deleted: bool,
+}
+
+#[derive(Deserialize)]
+struct Content {
+    #[serde(default)]
+    raw: String,
 }
 
 #[derive(Deserialize)]
@@ -115,11 +144,10 @@ impl ForgeApi for Bitbucket {
         match self.0.get("/user") {
             Ok(answer) => {
                 let user: User = answer.read().ok_or_else(|| self.0.not_understood())?;
-                Ok(Account { login: if user.nickname.is_empty() { user.display_name } else { user.nickname } })
+                Ok(Account { login: user.name().to_owned() })
             }
-            // The access token of a repository or a workspace belongs to no person.
             Err(CallError::MissingRight { .. } | CallError::NotFound { .. }) => {
-                Ok(Account { login: "access token".to_owned() })
+                Ok(Account { login: ACCESS_TOKEN.to_owned() })
             }
             Err(error) => Err(error),
         }
@@ -176,12 +204,39 @@ impl ForgeApi for Bitbucket {
         self.0.post(&format!("{}/commit/{}/statuses/build", of(repo), report.commit), &body).map(drop)
     }
 
-    fn comment(&self, _: &str, _: u64, _: Option<&str>, _: &str) -> Result<String, CallError> {
-        Err(CallError::NotSupported(NO_COMMENTS))
+    fn comment(&self, repo: &str, number: u64, comment: Option<&str>, body: &str) -> Result<String, CallError> {
+        let comments = format!("{}/pullrequests/{number}/comments", of(repo));
+        let body = json!({ "content": { "raw": shown(body) } });
+        let written = match comment {
+            Some(id) => self.0.put(&format!("{comments}/{id}"), &body),
+            None => self.0.post(&comments, &body),
+        };
+        let written = written.map_err(|error| match error {
+            CallError::MissingRight { needs, .. } => {
+                self.0.missing_right(format!("it needs read:pullrequest and write:pullrequest ({needs})"))
+            }
+            error => error,
+        })?;
+        written.read::<Comment>().map(|comment| comment.id.to_string()).ok_or_else(|| self.0.not_understood())
     }
 
-    fn find_comment(&self, _: &str, _: u64, _: &str, _: &str) -> Result<Option<String>, CallError> {
-        Err(CallError::NotSupported(NO_COMMENTS))
+    fn find_comment(&self, repo: &str, number: u64, account: &str, begin: &str) -> Result<Option<String>, CallError> {
+        let all: Vec<Comment> = self.pages(&format!("{}/pullrequests/{number}/comments", of(repo)))?;
+        let begin = shown(begin);
+        let is_its = |comment: &&Comment| {
+            !comment.deleted
+                && comment.user.as_ref().is_some_and(|user| user.is(account))
+                && comment.content.raw.starts_with(begin.as_ref())
+        };
+        Ok(all.iter().find(is_its).map(|comment| comment.id.to_string()))
+    }
+}
+
+/// Bitbucket shows comments of HTML as text, and does not show a link's address that nothing refers to.
+fn shown(text: &str) -> Cow<'_, str> {
+    match text.strip_prefix("<!-- ").and_then(|rest| rest.split_once(" -->")) {
+        Some((mark, rest)) => Cow::Owned(format!("[//]: # ({mark})\n{rest}")),
+        None => Cow::Borrowed(text),
     }
 }
 

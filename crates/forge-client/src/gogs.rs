@@ -5,11 +5,9 @@ use serde_json::json;
 
 use crate::{
     Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
-    github::{Hook, Permissions, gone, named},
+    github::{Comment, Hook, Permissions, gone, named},
     http::Endpoint,
 };
-
-const NO_COMMENTS: &str = "Longshore writes no comments at Gogs";
 
 #[derive(Debug)]
 pub(crate) struct Gogs(Endpoint);
@@ -83,11 +81,20 @@ impl ForgeApi for Gogs {
         Err(CallError::NotSupported("Gogs has no commit statuses"))
     }
 
-    fn comment(&self, _: &str, _: u64, _: Option<&str>, _: &str) -> Result<String, CallError> {
-        Err(CallError::NotSupported(NO_COMMENTS))
+    fn comment(&self, repo: &str, number: u64, comment: Option<&str>, body: &str) -> Result<String, CallError> {
+        let issues = format!("/repos/{repo}/issues");
+        let body = json!({ "body": body });
+        let written = match comment {
+            Some(id) => self.0.patch(&format!("{issues}/comments/{id}"), &body)?,
+            None => self.0.post(&format!("{issues}/{number}/comments"), &body)?,
+        };
+        written.read::<Comment>().map(|comment| comment.id.to_string()).ok_or_else(|| self.0.not_understood())
     }
 
-    fn find_comment(&self, _: &str, _: u64, _: &str, _: &str) -> Result<Option<String>, CallError> {
-        Err(CallError::NotSupported(NO_COMMENTS))
+    fn find_comment(&self, repo: &str, number: u64, account: &str, begin: &str) -> Result<Option<String>, CallError> {
+        // It lists all comments at once.
+        let answer = self.0.get(&format!("/repos/{repo}/issues/{number}/comments"))?;
+        let all: Vec<Comment> = answer.read().ok_or_else(|| self.0.not_understood())?;
+        Ok(Comment::first(&all, account, begin))
     }
 }

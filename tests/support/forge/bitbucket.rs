@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{ACCOUNT, Answer, Repo, Request, State, add_hook, answer, by_name, is_commit, page, record, remove_hook};
+use super::{
+    ACCOUNT, Answer, Comment, Place, Repo, Request, State, add_hook, answer, by_name, comment, comments_on, is_commit,
+    page, record, remove_hook,
+};
 
 pub(super) fn bitbucket(request: &Request, path: &[&str], body: &Value, state: &mut State) -> Answer {
     let uuid = |id: u64| format!("{{00000000-0000-0000-0000-{id:012}}}");
@@ -57,6 +60,28 @@ pub(super) fn bitbucket(request: &Request, path: &[&str], body: &Value, state: &
                     let id = state.hooks.iter().map(|hook| hook.id).find(|id| uuid(*id) == **hook);
                     remove_hook(state, repo.id, id)
                 }
+                ("GET", ["pullrequests", number, "comments"]) => {
+                    let all = comments_on(state, repo.id, number);
+                    let items = page(&all, request, "pagelen");
+                    let mut body = json!({ "values": items.iter().map(view_comment).collect::<Vec<_>>() });
+                    if items.len() == 50 {
+                        body["next"] = "https://next.example".into();
+                    }
+                    answer(200, body)
+                }
+                ("POST" | "PUT", ["pullrequests", number, "comments", rest @ ..]) => {
+                    let place = match rest {
+                        [] => number.parse().ok().map(Place::New),
+                        [id] => id.parse().ok().map(Place::At),
+                        _ => None,
+                    };
+                    let body = json!({ "body": body["content"]["raw"] });
+                    match place.and_then(|place| comment(state, repo.id, place, &body)) {
+                        Some(written) if method == "POST" => answer(201, view_comment(&written)),
+                        Some(written) => answer(200, view_comment(&written)),
+                        None => refused(404, "Not found"),
+                    }
+                }
                 ("POST", ["commit", commit, "statuses", "build"]) => {
                     let known = ["INPROGRESS", "SUCCESSFUL", "FAILED", "STOPPED"];
                     if !known.contains(&body["state"].as_str().unwrap_or_default()) {
@@ -79,4 +104,8 @@ pub(super) fn bitbucket(request: &Request, path: &[&str], body: &Value, state: &
         }
         _ => refused(404, "Not found"),
     }
+}
+
+fn view_comment(one: &Comment) -> Value {
+    json!({ "id": one.id, "content": { "raw": one.body }, "user": { "nickname": one.author }, "deleted": false })
 }
