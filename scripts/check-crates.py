@@ -23,7 +23,7 @@ MAY_KNOW = {
     "longshore-forge-client": {"longshore-core"},
     "longshore-git": {"longshore-core", "longshore-forge"},
     "longshore-notification": {"longshore-core"},
-    "longshore-outbox": {"longshore-core", "longshore-pipeline", "longshore-store", "longshore-forge-client", "longshore-notification"},
+    "longshore-outbox": {"longshore-core", "longshore-pipeline", "longshore-reports", "longshore-store", "longshore-forge-client", "longshore-notification"},
     "longshore-executor": {"longshore-core", "longshore-agent-protocol"},
     "longshore-engine-docker": {"longshore-core", "longshore-executor", "longshore-guard"},
     "longshore-guard": set(),

@@ -5,6 +5,8 @@
 
 #[path = "forge/bitbucket.rs"]
 mod bitbucket;
+#[path = "forge/check_runs.rs"]
+mod check_runs;
 #[path = "forge/gitea.rs"]
 mod gitea;
 #[path = "forge/github.rs"]
@@ -67,6 +69,17 @@ impl Kind {
     }
 }
 
+/// A call of the API and its answer. The path is below the API's root.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    pub method: String,
+    pub path: String,
+    pub query: String,
+    pub body: Value,
+    pub status: u16,
+    pub answer: Value,
+}
+
 /// A status as it arrived.
 #[derive(Debug, Clone)]
 pub struct Status {
@@ -115,12 +128,17 @@ pub struct State {
     pub hooks: Vec<Hook>,
     pub statuses: Vec<Status>,
     pub comments: Vec<Comment>,
+    pub check_runs: Vec<CheckRun>,
+    /// Who may do what at the repositories; everybody may read.
+    pub writers: Vec<&'static str>,
     /// What the token may do, in the forge's words.
     pub scopes: Vec<&'static str>,
     /// Answers 503 to everything.
     pub down: bool,
     /// So many of the next calls are refused for their number.
     pub limited: u32,
+    /// What was asked and answered, if it is to be kept.
+    pub exchanges: Option<Vec<Exchange>>,
     /// Calls that were refused: what, and why.
     pub refused: Vec<String>,
     /// Commits that it has; all, if none is listed.
@@ -143,6 +161,22 @@ pub struct App {
     pub minted: usize,
     /// How long new ones are good, in seconds.
     pub seconds: i64,
+    /// Whether it may make check runs.
+    pub checks: bool,
+    /// Where its webhook leads, and the secret of it.
+    pub hook: Value,
+}
+
+/// A check run as it is shown.
+#[derive(Debug, Clone)]
+pub struct CheckRun {
+    pub id: u64,
+    pub repo: u64,
+    /// What GitHub was told of it, the newest of each, without annotations.
+    pub body: Value,
+    pub annotations: Vec<Value>,
+    /// The status or conclusion of each call.
+    pub told: Vec<String>,
 }
 
 /// The id of the App.
@@ -173,9 +207,12 @@ impl Forge {
             hooks: Vec::new(),
             statuses: Vec::new(),
             comments: Vec::new(),
+            check_runs: Vec::new(),
+            writers: vec!["ada"],
             scopes,
             down: false,
             limited: 0,
+            exchanges: None,
             refused: Vec::new(),
             commits: Vec::new(),
             calls: 0,
@@ -204,7 +241,14 @@ impl Forge {
         openssl(&["genrsa", "-traditional", "-out", "app.pem", "2048"]);
         openssl(&["rsa", "-in", "app.pem", "-pubout", "-out", "app.pub"]);
         let public_key = folder.join("app.pub");
-        self.state().app = Some(App { public_key, tokens: Vec::new(), minted: 0, seconds: 3600 });
+        self.state().app = Some(App {
+            public_key,
+            tokens: Vec::new(),
+            minted: 0,
+            seconds: 3600,
+            checks: false,
+            hook: json!({ "content_type": "form" }),
+        });
         std::fs::read_to_string(folder.join("app.pem")).expect("a key")
     }
 
@@ -261,6 +305,16 @@ fn serve(client: TcpStream, kind: Kind, state: &Mutex<State>) -> Option<()> {
             let mut state = state.lock().ok()?;
             state.calls += 1;
             let answer = judge(kind, &request, &body, &mut state);
+            if let Some(exchanges) = &mut state.exchanges {
+                exchanges.push(Exchange {
+                    method: request.method.clone(),
+                    path: request.path[kind.root().len()..].to_owned(),
+                    query: request.query.clone(),
+                    body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+                    status: answer.0,
+                    answer: answer.2.clone(),
+                });
+            }
             if answer.0 >= 400 {
                 let said = format!(
                     "{} {} {}: {} {}",

@@ -31,9 +31,19 @@ impl World {
 
     /// The same of a GitHub that knows an App alone.
     pub fn of_app() -> Self {
+        Self::of_app_that(false)
+    }
+
+    /// The same of an App that may make check runs.
+    pub fn of_app_with_checks() -> Self {
+        Self::of_app_that(true)
+    }
+
+    fn of_app_that(checks: bool) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut world = Self::connected(Kind::Github, |forge| {
             let key = forge.with_app(folder.path());
+            forge.state().app.as_mut().expect("an App").checks = checks;
             json!({ "kind": "github", "url": forge.url(), "app_id": APP_ID, "token": key })
         });
         world.keys = Some(folder);

@@ -72,7 +72,42 @@ impl Forges {
         let (connection, is_new) = connections::set(&mut tx, &new, by, Timestamp::now()).await?;
         tx.commit().await?;
         tracing::info!(connection = connection.name, url = connection.url, is_new, by, "a connection was set");
+        self.set_app_hook(&connection, &client).await;
         Ok((connection, is_new))
+    }
+
+    /// Has an App's webhook come here, by which people ask for reruns. Without it, reruns are asked for here alone.
+    async fn set_app_hook(&self, connection: &Connection, client: &Client) {
+        let Some(secret) = client.app_hook_secret() else { return };
+        let url = format!("{}/hooks/apps/{}", self.public_url, connection.id);
+        let set = move |api: &dyn ForgeApi| api.set_app_hook(NewHook { url: &url, secret: &secret });
+        match call(&self.http, client, set).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(
+                connection = connection.name,
+                "the webhook of the GitHub App leads elsewhere and stays so: GitHub's button to rerun does nothing here"
+            ),
+            Err(error) => tracing::warn!(
+                connection = connection.name,
+                error = error.message(),
+                "the webhook of the GitHub App could not be set: GitHub's button to rerun does nothing here"
+            ),
+        }
+    }
+
+    /// Returns the secret of the webhook of a connection that is a GitHub App.
+    pub(crate) async fn app_hook_secret(&self, id: ConnectionId) -> Result<Option<String>, ApiError> {
+        let is_there = connections::get(&self.store, id).await?.is_some();
+        if !is_there {
+            return Ok(None);
+        }
+        Ok(self.open(id).await?.1.app_hook_secret())
+    }
+
+    /// Returns whether somebody may write to a repository at its forge.
+    pub(crate) async fn may_write(&self, id: ConnectionId, repo: String, login: String) -> Result<bool, ApiError> {
+        let (_, client) = self.open(id).await?;
+        call(&self.http, &client, move |api| api.may_write(&repo, &login)).await
     }
 
     /// Removes a connection that no repository uses.

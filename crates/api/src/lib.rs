@@ -14,6 +14,7 @@ mod artifacts;
 mod auth;
 mod body;
 mod build_views;
+mod check_reruns;
 mod config;
 mod deploy_key_view;
 mod error;

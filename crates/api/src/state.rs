@@ -12,6 +12,7 @@ use crate::{
     artifact_tickets::Tickets,
     auth::Authenticator,
     body::LargeBodies,
+    check_reruns::CheckReruns,
     config::ApiConfig,
     forges::Forges,
     live::Live,
@@ -41,6 +42,7 @@ struct Parts {
     live: Live,
     site: Site,
     forges: Forges,
+    check_reruns: CheckReruns,
     notifier: Notifier,
     describe: Describe,
     large_bodies: Arc<LargeBodies>,
@@ -66,6 +68,7 @@ impl AppState {
         let authenticator = Authenticator::new(store.clone(), config.admin_token_hash, &public_url);
         let live = Live { store: store.clone(), authenticator: authenticator.clone(), shutdown: shutdown.clone() };
         let forges = Forges { store: store.clone(), public_url: public_url.clone(), http: config.forges.clone() };
+        let check_reruns = CheckReruns::new(store.clone(), scheduler.clone());
         let notifier =
             Notifier { store: store.clone(), public_url: public_url.clone(), sender: config.notifications.clone() };
         let site = Site { store: store.clone(), public_url: public_url.clone(), version: config.version };
@@ -80,6 +83,7 @@ impl AppState {
             live,
             site,
             forges,
+            check_reruns,
             notifier,
             describe,
             large_bodies: Arc::new(LargeBodies::new()),
@@ -116,6 +120,7 @@ parts! {
     live: Live,
     site: Site,
     forges: Forges,
+    check_reruns: CheckReruns,
     notifier: Notifier,
     describe: Describe,
     large_bodies: Arc<LargeBodies>,

@@ -137,6 +137,12 @@ pub fn pipeline_context(pipeline: &str) -> String {
     limited(format!("longshore/{pipeline}"))
 }
 
+/// Returns the context of a job, by its pipeline and its name for people.
+#[must_use]
+pub fn job_context(pipeline: &str, job: &str) -> String {
+    limited(format!("longshore/{pipeline}/{job}"))
+}
+
 /// Returns the context of a pipeline file without a name: nobody can say what one with errors is called.
 #[must_use]
 pub fn file_context(path: &str) -> String {
@@ -164,10 +170,7 @@ pub fn of_build(detail: StatusDetail, jobs: &[JobOfContext]) -> Vec<CommitStatus
         StatusDetail::None => Vec::new(),
         StatusDetail::Job => jobs
             .iter()
-            .map(|job| CommitStatus {
-                context: limited(format!("longshore/{}/{}", job.pipeline, job.name)),
-                ..of_jobs(&[job], false)
-            })
+            .map(|job| CommitStatus { context: job_context(&job.pipeline, &job.name), ..of_jobs(&[job], false) })
             .collect(),
         StatusDetail::Pipeline => {
             let mut pipelines: Vec<&str> = Vec::new();

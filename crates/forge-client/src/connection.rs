@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ring::hmac;
 use url::Url;
 
 use crate::{
@@ -93,6 +94,14 @@ impl Connection {
     #[must_use]
     pub fn is_app(&self) -> bool {
         self.kind == Kind::Github && App::is(&self.token)
+    }
+
+    /// Returns the secret of a GitHub App's own webhook, which is made of its key: nothing more has to be kept. Nothing if this
+    /// is none.
+    #[must_use]
+    pub fn app_hook_secret(&self) -> Option<String> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.token.as_bytes());
+        self.is_app().then(|| hex::encode(hmac::sign(&key, b"longshore: the webhook of the App")))
     }
 
     /// Returns the login of a GitHub App for a repository by its full name, good for some minutes at least. Nothing if this

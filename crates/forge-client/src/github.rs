@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report, http::Endpoint, pages::read_all};
 
 #[derive(Debug)]
-pub(crate) struct Github(Endpoint);
+pub(crate) struct Github(pub(crate) Endpoint);
 
 #[derive(Deserialize)]
 pub(crate) struct User {
@@ -78,12 +78,6 @@ impl Github {
         let value = format!("Bearer {token}");
         let endpoint = Endpoint::new(http.clone(), root, "authorization", &value, token, "GitHub");
         Self(endpoint.accepting("application/vnd.github+json"))
-    }
-}
-
-impl Github {
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.0
     }
 }
 

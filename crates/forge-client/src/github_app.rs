@@ -23,8 +23,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
-    connection::InvalidAddress,
+    Account, CallError, CheckRun, ForgeApi, Http, NewHook, RemoteRepo, Report,
+    connection::{InvalidAddress, percent_encoded},
     github::{Github, root_of},
     http::Endpoint,
     pages::{PER_PAGE, read_all},
@@ -120,7 +120,16 @@ impl fmt::Debug for Installations {
 enum Known {
     /// The installation that a repository belongs to.
     Of(u64),
-    Token(String, SystemTime),
+    Token(MadeToken),
+}
+
+/// A token of an installation.
+#[derive(Clone)]
+struct MadeToken {
+    token: String,
+    until: SystemTime,
+    /// Whether it may make check runs.
+    checks: bool,
 }
 
 impl Installations {
@@ -161,6 +170,18 @@ struct Installation {
 struct MintedToken {
     token: String,
     expires_at: Timestamp,
+    #[serde(default)]
+    permissions: HashMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct AppHook {
+    url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Collaborator {
+    permission: String,
 }
 
 #[derive(Deserialize)]
@@ -209,28 +230,34 @@ impl GithubApp {
     }
 
     /// Returns a token of an installation that is good for a while.
-    fn token(&self, installation: u64) -> Result<String, CallError> {
+    fn token(&self, installation: u64) -> Result<MadeToken, CallError> {
         let key = self.key(&format!("token {installation}"));
         let turn = {
             let mut turns = self.http.installations().making.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(turns.entry(key.clone()).or_default())
         };
         let _making = turn.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Known::Token(token, until)) = self.http.installations().get(&key)
-            && until > SystemTime::now() + SPARE
+        if let Some(Known::Token(made)) = self.http.installations().get(&key)
+            && made.until > SystemTime::now() + SPARE
         {
-            return Ok(token);
+            return Ok(made);
         }
         let itself = self.itself()?;
         let answer = itself.post(&format!("/app/installations/{installation}/access_tokens"), &json!({}))?;
         let minted: MintedToken = answer.read().ok_or_else(|| itself.not_understood())?;
         let until = UNIX_EPOCH + Duration::from_millis(u64::try_from(minted.expires_at.as_millis()).unwrap_or(0));
-        self.http.installations().set(key, Known::Token(minted.token.clone(), until));
-        Ok(minted.token)
+        let checks = minted.permissions.get("checks").is_some_and(|has| has == "write");
+        let made = MadeToken { token: minted.token, until, checks };
+        self.http.installations().set(key, Known::Token(made.clone()));
+        Ok(made)
     }
 
     /// Returns the token for the repository with this path.
     pub(crate) fn token_of(&self, path: &str) -> Result<String, CallError> {
+        self.made_for(path).map(|made| made.token)
+    }
+
+    fn made_for(&self, path: &str) -> Result<MadeToken, CallError> {
         match self.installation(path).and_then(|installation| self.token(installation)) {
             // The App was uninstalled and installed again: it is another installation.
             Err(CallError::NotFound { .. } | CallError::BadToken { .. }) => {
@@ -245,13 +272,19 @@ impl GithubApp {
 
     /// Calls with the token of a repository, and with a new one if GitHub does not take that any more.
     fn of_repo<T>(&self, repo: &str, call: impl Fn(&Github) -> Result<T, CallError>) -> Result<T, CallError> {
+        self.of_repo_as(repo, |github, _| call(github))
+    }
+
+    /// The same, for a call that has to know whether the token may make check runs.
+    fn of_repo_as<T>(&self, repo: &str, call: impl Fn(&Github, bool) -> Result<T, CallError>) -> Result<T, CallError> {
         let path = format!("/repositories/{repo}");
-        match call(&Github::new(&self.http, &self.address, &self.token_of(&path)?)) {
+        let with = |made: MadeToken| call(&Github::new(&self.http, &self.address, &made.token), made.checks);
+        match with(self.made_for(&path)?) {
             Err(CallError::BadToken { .. }) => {
                 let installation = self.installation(&path)?;
                 self.http.installations().forget(&self.key(&format!("token {installation}")));
                 self.http.installations().forget(&self.key(&path));
-                call(&Github::new(&self.http, &self.address, &self.token_of(&path)?))
+                with(self.made_for(&path)?)
             }
             result => result,
         }
@@ -274,11 +307,10 @@ impl ForgeApi for GithubApp {
         let installations: Vec<Installation> = read_all(&self.itself()?, "/app/installations", "per_page")?;
         let mut all = Vec::new();
         for installation in installations {
-            let github = Github::new(&self.http, &self.address, &self.token(installation.id)?);
+            let github = Github::new(&self.http, &self.address, &self.token(installation.id)?.token);
             for page in 1_usize.. {
                 let path = format!("/installation/repositories?per_page={PER_PAGE}&page={page}");
-                let reached: Reached =
-                    github.endpoint().get(&path)?.read().ok_or_else(|| github.endpoint().not_understood())?;
+                let reached: Reached = github.0.get(&path)?.read().ok_or_else(|| github.0.not_understood())?;
                 let is_last = reached.repositories.len() < PER_PAGE;
                 // What an App may do stands in its permissions, and is the same for all its repositories.
                 all.extend(reached.repositories.into_iter().map(|repo| RemoteRepo { admin: true, ..repo.into() }));
@@ -309,6 +341,39 @@ impl ForgeApi for GithubApp {
 
     fn report(&self, repo: &str, report: &Report) -> Result<(), CallError> {
         self.of_repo(repo, |github| github.report(repo, report))
+    }
+
+    fn show_check_run(&self, repo: &str, check: &CheckRun) -> Result<Option<String>, CallError> {
+        self.of_repo_as(repo, |github, may| match may {
+            true => github.show_check(repo, check).map(Some),
+            false => Ok(None),
+        })
+    }
+
+    fn set_app_hook(&self, hook: NewHook<'_>) -> Result<bool, CallError> {
+        let itself = self.itself()?;
+        let url = match itself.get("/app/hook/config") {
+            Ok(answer) => answer.read::<AppHook>().ok_or_else(|| itself.not_understood())?.url,
+            Err(CallError::NotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if url.is_some_and(|url| !url.is_empty() && url != hook.url) {
+            return Ok(false);
+        }
+        let config = json!({ "url": hook.url, "content_type": "json", "secret": hook.secret, "insecure_ssl": "0" });
+        itself.patch("/app/hook/config", &config).map(|_| true)
+    }
+
+    fn may_write(&self, repo: &str, login: &str) -> Result<bool, CallError> {
+        let path = format!("/repositories/{repo}/collaborators/{}/permission", percent_encoded(login));
+        let answer = self.of_repo(repo, |github| github.0.get(&path));
+        let answer = match answer {
+            Err(CallError::NotFound { .. }) => return Ok(false),
+            answer => answer?,
+        };
+        // By what they may do at least: `maintain` is told as `write`, `triage` as `read`.
+        let found: Option<Collaborator> = answer.read();
+        Ok(found.is_some_and(|found| matches!(found.permission.as_str(), "admin" | "write")))
     }
 
     fn comment(&self, repo: &str, number: u64, comment: Option<&str>, body: &str) -> Result<String, CallError> {

@@ -10,17 +10,20 @@
 
 mod answer;
 mod bitbucket;
+mod checks;
 mod connection;
 mod error;
 mod gitea;
 mod github;
 mod github_app;
+mod github_checks;
 mod gitlab;
 mod gogs;
 mod http;
 mod kind;
 mod pages;
 
+pub use checks::{CheckAnnotation, CheckRun, Grade};
 pub use connection::{Connection, InvalidAddress};
 pub use error::CallError;
 pub use github_app::app_token;
@@ -106,6 +109,32 @@ pub trait ForgeApi {
     /// # Errors
     /// [`CallError::may_pass`] says whether another try may succeed.
     fn report(&self, repo: &str, report: &Report) -> Result<(), CallError>;
+
+    /// Shows the state of a commit's context as a check run. Returns its id at the forge; nothing where the connection can
+    /// make none, and [`report`](Self::report) shows it.
+    ///
+    /// # Errors
+    /// As [`report`](Self::report).
+    fn show_check_run(&self, _repo: &str, _check: &CheckRun) -> Result<Option<String>, CallError> {
+        Ok(None)
+    }
+
+    /// Has the forge send what people ask of check runs to this webhook, unless it sends that elsewhere already. Returns
+    /// whether it does.
+    ///
+    /// # Errors
+    /// If the forge refuses it.
+    fn set_app_hook(&self, _hook: NewHook<'_>) -> Result<bool, CallError> {
+        Ok(false)
+    }
+
+    /// Returns whether somebody may write to a repository, and so ask for reruns there.
+    ///
+    /// # Errors
+    /// If the forge does not say it.
+    fn may_write(&self, _repo: &str, _login: &str) -> Result<bool, CallError> {
+        Ok(false)
+    }
 
     /// Writes a comment on a pull request in place of this one, or adds one. Returns its id.
     ///

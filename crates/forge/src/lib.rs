@@ -3,6 +3,7 @@
 //! `api` verifies signatures and computes delivery keys here, `scheduler` parses deliveries, `longshore-git` takes only
 //! what was parsed here. All of it is pure: nothing here does I/O, waits, or knows git, the database, Docker or axum.
 
+pub mod checks;
 mod clone_url;
 mod common;
 mod delivery;

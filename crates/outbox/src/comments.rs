@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use longshore_core::{ConnectionId, Severity, Status, Timestamp};
+use longshore_core::{ConnectionId, Status, Timestamp};
 use longshore_forge_client::{CallError, Connection, Http, Kind};
-use longshore_notification::text::{code, one_line};
+use longshore_notification::text::code;
 use longshore_store::{
     Store, StoreError, builds, connections, jobs,
     pull_request_comments::{self, Due, Key, Owed},
@@ -18,7 +18,7 @@ use longshore_store::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::pause;
+use crate::{failures, pause};
 
 /// What every comment of ours begins with. Forges do not show it.
 const MARK: &str = "<!-- longshore -->";
@@ -30,10 +30,6 @@ const LOOKED_AT: u32 = 256;
 const PATIENCE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// Tries of a comment that the forge refuses.
 const REFUSALS: u32 = 6;
-/// Jobs and errors that are named, and the characters of each.
-const NAMED: usize = 20;
-const NAME: usize = 100;
-const REASON: usize = 300;
 
 /// The writer of comments.
 #[derive(Debug, Clone)]
@@ -219,35 +215,8 @@ impl Comments {
             self.url,
             code(commit.get(..10).unwrap_or(commit))
         );
-        let failed: Vec<jobs::Job> = jobs::of_build(&self.store, id)
-            .await?
-            .into_iter()
-            .filter(|job| {
-                matches!(job.status, Status::Failure | Status::Error | Status::TimedOut) && !job.continue_on_error
-            })
-            .collect();
-        let mut lines: Vec<String> = failed
-            .iter()
-            .map(|job| {
-                let reason = job.reason.as_deref().unwrap_or_else(|| job.status.word());
-                let name = code(&one_line(&job.name, NAME));
-                format!("[{name}]({}/jobs/{}): {}", self.url, job.id, code(&one_line(reason, REASON)))
-            })
-            .collect();
-        if failed.is_empty() && build.status != Status::Success {
-            let errors = build.diagnostics.iter().filter(|found| found.severity == Severity::Error);
-            lines.extend(errors.map(|found| {
-                let place = format!("{}:{}", found.file, found.span.line);
-                format!("{}: {}", code(&one_line(&place, NAME)), code(&one_line(&found.message, REASON)))
-            }));
-        }
-        for line in lines.iter().take(NAMED) {
-            body.push_str("\n- ");
-            body.push_str(line);
-        }
-        if lines.len() > NAMED {
-            body.push_str(&format!("\n- and {} more", lines.len() - NAMED));
-        }
+        let jobs = jobs::of_build(&self.store, id).await?;
+        failures::list(&mut body, &failures::of(&self.url, &build, &jobs));
         body.push('\n');
         Ok(Some(body))
     }

@@ -5,7 +5,9 @@
 //! notes it once the other side has confirmed it, and tries again otherwise. After a kill it starts from the rows: what
 //! was sent and not noted is sent once more.
 
+mod check_content;
 mod comments;
+mod failures;
 mod notices;
 mod pause;
 mod statuses;

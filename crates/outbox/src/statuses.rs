@@ -1,5 +1,7 @@
 //! Reports the statuses of commits to their forges.
 //!
+//! A GitHub App shows a context as a check run where it may, and as a status otherwise: as one of them, never both.
+//!
 //! A context has one report under way at a time, and each report carries the newest state: none arrives out of order,
 //! and states that nobody has been told of are passed over. A forge that is down or limits requests holds up only its
 //! own connection, which is asked less and less often.
@@ -10,16 +12,16 @@ use std::{
 };
 
 use longshore_core::{ConnectionId, Timestamp};
-use longshore_forge_client::{CallError, Connection, Http, Kind, Report};
+use longshore_forge_client::{CallError, CheckRun, Connection, Http, Kind, Report};
 use longshore_store::{
     Store, StoreError,
-    commit_statuses::{self, Due, Key, Owed},
+    commit_statuses::{self, Due, Key, Owed, Shown},
     connections,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::pause;
+use crate::{check_content, pause};
 
 /// Reports that are under way at once, in all and of one connection.
 const AT_ONCE: usize = 16;
@@ -61,10 +63,11 @@ impl Statuses {
         let mut reports: JoinSet<Ended> = JoinSet::new();
         let mut under_way: HashMap<Key, ConnectionId> = HashMap::new();
         let mut rests: HashMap<ConnectionId, Rest> = HashMap::new();
+        let began = Timestamp::now();
         loop {
             // Taken before the rows are read, so that no change between is missed.
             let changed = self.store.owed_changed();
-            let wake_at = match self.start_due(&mut reports, &mut under_way, &rests).await {
+            let wake_at = match self.start_due(&mut reports, &mut under_way, &rests, began).await {
                 Ok(wake_at) => wake_at,
                 Err(error) => {
                     tracing::error!(%error, "cannot read which statuses forges are owed");
@@ -97,6 +100,7 @@ impl Statuses {
         reports: &mut JoinSet<Ended>,
         under_way: &mut HashMap<Key, ConnectionId>,
         rests: &HashMap<ConnectionId, Rest>,
+        began: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
         let now = Timestamp::now();
         let is_busy = |under_way: &HashMap<Key, ConnectionId>, id: ConnectionId| {
@@ -121,7 +125,7 @@ impl Statuses {
             under_way.insert(due.key.clone(), due.connection);
             let this = self.clone();
             reports.spawn(async move {
-                let trouble = this.tell(&due).await.unwrap_or_else(|error| {
+                let trouble = this.tell(&due, began).await.unwrap_or_else(|error| {
                     tracing::error!(%error, context = due.key.context, "a status could not be reported");
                     let detail = "the server has trouble of its own".to_owned();
                     Some(CallError::Unreachable { host: String::new(), detail })
@@ -133,11 +137,11 @@ impl Statuses {
     }
 
     /// Tells the forge the newest state of a context. Returns the error if the connection has to rest.
-    async fn tell(&self, due: &Due) -> Result<Option<CallError>, StoreError> {
+    async fn tell(&self, due: &Due, began: Timestamp) -> Result<Option<CallError>, StoreError> {
         let key = &due.key;
         let Some(owed) = commit_statuses::owed(&self.store, key).await? else { return Ok(None) };
         let result = match self.connection(owed.connection).await {
-            Ok(Some(connection)) => self.call(connection, key, &owed).await,
+            Ok(Some(connection)) => self.call(connection, key, &owed, began).await?,
             Ok(None) => return Ok(None),
             // The key of secrets is not there, or the token is damaged: giving it again mends both.
             Err(StoreError::SecretKey(why) | StoreError::Corrupt(why)) => {
@@ -148,7 +152,7 @@ impl Statuses {
         let now = Timestamp::now();
         let mut tx = self.store.write().await?;
         match &result {
-            Ok(()) => commit_statuses::told(&mut tx, key, owed.wanted, now).await?,
+            Ok(shown) => commit_statuses::told(&mut tx, key, owed.wanted, shown, now).await?,
             Err(error) => {
                 let try_at = next_try(error, &owed, now);
                 let (commit, context) = (&key.commit, &key.context);
@@ -168,10 +172,25 @@ impl Statuses {
         opened.map(Some).map_err(|error| StoreError::Corrupt(error.to_string()))
     }
 
-    async fn call(&self, connection: Connection, key: &Key, owed: &Owed) -> Result<(), CallError> {
+    async fn call(
+        &self,
+        connection: Connection,
+        key: &Key,
+        owed: &Owed,
+        began: Timestamp,
+    ) -> Result<Result<Shown, CallError>, StoreError> {
         let target_url = match owed.build {
             Some(build) => format!("{}/builds/{build}", self.url),
             None => format!("{}/repos/{}/deliveries", self.url, key.repo),
+        };
+        let check = match connection.is_app() && owed.shown != Some(Shown::Status) {
+            true => {
+                let check = check_content::of(&self.store, &self.url, key, owed, &target_url).await?;
+                // A call that GitHub took may have had no answer: one that failed, or one before a kill.
+                let may_be_there = check.id.is_none() && (owed.attempts > 0 || owed.owed_since <= began);
+                Some(CheckRun { may_be_there, ..check })
+            }
+            false => None,
         };
         let report = Report {
             commit: key.commit.clone(),
@@ -181,11 +200,19 @@ impl Statuses {
             target_url,
             ref_name: owed.ref_name.clone(),
         };
-        let (http, forge_id) = (self.http.clone(), owed.forge_id.clone());
-        let asked = tokio::task::spawn_blocking(move || connection.api(&http).report(&forge_id, &report));
-        asked.await.unwrap_or_else(|error| {
+        let (http, forge_id, build) = (self.http.clone(), owed.forge_id.clone(), owed.build);
+        let asked = tokio::task::spawn_blocking(move || {
+            let api = connection.api(&http);
+            if let Some(check) = check
+                && let Some(id) = api.show_check_run(&forge_id, &check)?
+            {
+                return Ok(Shown::CheckRun { id, build });
+            }
+            api.report(&forge_id, &report).map(|()| Shown::Status)
+        });
+        Ok(asked.await.unwrap_or_else(|error| {
             Err(CallError::Unreachable { host: String::new(), detail: format!("the call broke off: {error}") })
-        })
+        }))
     }
 }
 
@@ -242,6 +269,7 @@ mod tests {
             wanted: 1,
             owed_since,
             attempts,
+            shown: None,
         }
     }
 

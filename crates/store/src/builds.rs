@@ -208,6 +208,15 @@ pub async fn unfinished_commits(store: &Store, repo: RepoId) -> Result<Vec<Strin
     Ok(sqlx::query_scalar(query).bind(repo.to_string()).fetch_all(store.readers()).await?)
 }
 
+/// Returns the number of a rerun of this build that is not over.
+pub async fn open_rerun(store: &Store, build: BuildId) -> Result<Option<u64>, StoreError> {
+    let found = sqlx::query("SELECT number FROM builds WHERE rerun_of = ? AND finished_at IS NULL LIMIT 1")
+        .bind(build.to_string())
+        .fetch_optional(store.readers())
+        .await?;
+    found.as_ref().map(|found| row::unsigned(found, "number")).transpose()
+}
+
 /// Lists builds, newest first.
 pub async fn list(
     store: &Store,

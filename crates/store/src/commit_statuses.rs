@@ -45,6 +45,17 @@ pub struct Owed {
     pub wanted: i64,
     pub owed_since: Timestamp,
     pub attempts: u32,
+    /// How the forge shows the context; nothing before it was told of it.
+    pub shown: Option<Shown>,
+}
+
+/// How a forge shows a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// As a status of the commit.
+    Status,
+    /// As a check run: its id at the forge, and the build that it is of.
+    CheckRun { id: String, build: Option<BuildId> },
 }
 
 /// A context that the forge shows in an older state, as people see it.
@@ -267,15 +278,30 @@ pub async fn owed(store: &Store, key: &Key) -> Result<Option<Owed>, StoreError> 
             wanted: found.try_get("wanted")?,
             owed_since: row::time(found, "owed_since")?,
             attempts: row::unsigned(found, "attempts")?,
+            shown: shown(found)?,
         })
     };
     found.as_ref().map(read).transpose()
 }
 
-/// Notes that the forge shows a state. A row that has changed since stays owed, from now on.
-pub async fn told(tx: &mut WriteTx, key: &Key, wanted: i64, now: Timestamp) -> Result<(), StoreError> {
+fn shown(found: &SqliteRow) -> Result<Option<Shown>, StoreError> {
+    if found.try_get("as_status")? {
+        return Ok(Some(Shown::Status));
+    }
+    let id: Option<String> = found.try_get("check_run")?;
+    let build = row::parsed_opt(found, "check_build")?;
+    Ok(id.map(|id| Shown::CheckRun { id, build }))
+}
+
+/// Notes that the forge shows a state, and how. A row that has changed since stays owed, from now on.
+pub async fn told(tx: &mut WriteTx, key: &Key, wanted: i64, shown: &Shown, now: Timestamp) -> Result<(), StoreError> {
+    let (check_run, build) = match shown {
+        Shown::Status => (None, None),
+        Shown::CheckRun { id, build } => (Some(id), build.map(|build| build.to_string())),
+    };
     sqlx::query(
-        "UPDATE commit_statuses SET told = ?1, attempts = 0, problem = NULL, try_at = ?2, owed_since = ?2
+        "UPDATE commit_statuses SET told = ?1, attempts = 0, problem = NULL, try_at = ?2, owed_since = ?2,
+                as_status = ?6, check_run = ?7, check_build = ?8
          WHERE repo = ?3 AND commit_id = ?4 AND context = ?5 AND told < ?1",
     )
     .bind(wanted)
@@ -283,6 +309,9 @@ pub async fn told(tx: &mut WriteTx, key: &Key, wanted: i64, now: Timestamp) -> R
     .bind(key.repo.to_string())
     .bind(&key.commit)
     .bind(&key.context)
+    .bind(*shown == Shown::Status)
+    .bind(check_run)
+    .bind(build)
     .execute(tx.conn())
     .await?;
     // What speaks of no build goes with none.
@@ -332,6 +361,18 @@ pub(crate) async fn try_again(tx: &mut WriteTx, connection: ConnectionId, now: T
     .await?;
     tx.note_owed();
     Ok(())
+}
+
+/// Returns the builds that the contexts of a commit speak of.
+pub async fn builds_of_commit(store: &Store, repo: RepoId, commit: &str) -> Result<Vec<BuildId>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT DISTINCT build FROM commit_statuses WHERE repo = ? AND commit_id = ? AND build IS NOT NULL ORDER BY build",
+    )
+    .bind(repo.to_string())
+    .bind(commit)
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter().map(|found| row::parsed(found, "build")).collect()
 }
 
 /// Returns the contexts of a build that the forge has shown in an older state since before that time.

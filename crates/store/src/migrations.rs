@@ -48,6 +48,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     44 "notifications" "0044_notifications.sql"
     45 "reuse" "0045_reuse.sql"
     54 "comments" "0054_comments.sql"
+    56 "check_runs" "0056_check_runs.sql"
     57 "lasting_workspaces" "0057_lasting_workspaces.sql"
 };
 

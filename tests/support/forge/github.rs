@@ -8,8 +8,9 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    ACCOUNT, APP_ID, Answer, Hook, Place, Request, State, Status, add_hook, answer, by_id, by_name, comment,
-    comments_on, decode_base64, hub_commented, is_commit, no, of_hub, of_hub_comment, page, record, remove_hook,
+    ACCOUNT, APP_ID, Answer, Hook, Place, Request, State, Status, add_hook, answer, by_id, by_name, check_runs,
+    comment, comments_on, decode_base64, hub_commented, is_commit, no, of_hub, of_hub_comment, page, record,
+    remove_hook,
 };
 
 pub(super) fn github(request: &Request, path: &[&str], body: &Value, state: &mut State) -> Answer {
@@ -20,6 +21,16 @@ pub(super) fn github(request: &Request, path: &[&str], body: &Value, state: &mut
                 json!({ "contents": "read", "statuses": "write", "repository_hooks": "write", "metadata": "read" });
             answer(200, json!({ "id": 4711, "slug": "longshore-ci", "permissions": permissions }))
         }
+        ("GET", ["app", "hook", "config"]) => {
+            answer(200, state.app.as_ref().map_or(Value::Null, |app| app.hook.clone()))
+        }
+        ("PATCH", ["app", "hook", "config"]) => match &mut state.app {
+            Some(app) => {
+                app.hook = body.clone();
+                answer(200, json!({ "url": body["url"], "content_type": body["content_type"], "secret": "********" }))
+            }
+            None => no(404, "Not Found"),
+        },
         ("GET", ["app", "installations"]) => answer(200, json!([{ "id": 99, "account": { "login": "team" } }])),
         ("POST", ["app", "installations", "99", "access_tokens"]) => match &mut state.app {
             Some(app) => {
@@ -27,7 +38,11 @@ pub(super) fn github(request: &Request, path: &[&str], body: &Value, state: &mut
                 let token = format!("ghs_installation_{}", app.minted);
                 app.tokens.push(token.clone());
                 let until = time_in(app.seconds);
-                answer(201, json!({ "token": token, "expires_at": until, "permissions": {} }))
+                let mut permissions = json!({ "contents": "read", "statuses": "write", "repository_hooks": "write" });
+                if app.checks {
+                    permissions["checks"] = "write".into();
+                }
+                answer(201, json!({ "token": token, "expires_at": until, "permissions": permissions }))
             }
             None => no(404, "Not Found"),
         },
@@ -81,6 +96,16 @@ pub(super) fn github(request: &Request, path: &[&str], body: &Value, state: &mut
                     Ok(id) => hub_commented(200, comment(state, repo.id, Place::At(id), body)),
                     Err(_) => no(404, "Not Found"),
                 },
+                ("GET", ["collaborators", login, "permission"]) => {
+                    let permission = if state.writers.contains(login) { "write" } else { "read" };
+                    answer(
+                        200,
+                        json!({ "permission": permission, "role_name": permission, "user": { "login": login } }),
+                    )
+                }
+                (_, ["check-runs", ..] | ["commits", _, "check-runs"]) => {
+                    check_runs::answer(request, repo.id, rest, body, state)
+                }
                 ("POST", ["statuses", commit]) => {
                     let known = ["error", "failure", "pending", "success"];
                     if !known.contains(&body["state"].as_str().unwrap_or_default()) {

@@ -1,6 +1,7 @@
 //! The table of the API's routes, each with its description. A route without a description does not compile, nor does a
 //! description without a route.
 
+mod app_hooks;
 mod artifacts;
 mod badge;
 mod build_actions;
@@ -62,6 +63,7 @@ impl Modify for BearerTokens {
 pub(crate) fn all() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(hooks::receive))
+        .routes(routes!(app_hooks::receive))
         .routes(routes!(repos::list, repos::create))
         .routes(routes!(repos::get, repos::patch, repos::delete))
         .routes(routes!(repos::renew_hook_secret))

@@ -62,7 +62,7 @@ fn needs(method: &str, path: &str) -> Needs {
         ("GET", "/healthz" | "/readyz" | "/openapi.json" | "/assets/{file}" | "/sign-in") => Nothing,
         // Refused because of its code: without one, nobody is signed in.
         ("POST", "/sign-in") => Nothing,
-        ("POST", "/hooks/{repo}") => Signature,
+        ("POST", "/hooks/{repo}" | "/hooks/apps/{connection}") => Signature,
         ("GET", "/artifacts/{artifact}/view/{ticket}/{*path}") => Ticket,
         ("GET", "/" | "/queue" | "/cc.xml" | "/api/v1/repos" | "/api/v1/builds" | "/api/v1/events") => List,
         ("GET", "/metrics") => Server(Read),

@@ -10,6 +10,7 @@ mod at_a_glance;
 mod auth;
 mod badges;
 mod build_pages;
+mod check_reruns;
 mod client;
 mod connections;
 mod docker;

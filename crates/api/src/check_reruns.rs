@@ -1,0 +1,97 @@
+//! Reruns that people ask for at GitHub, beside a check run or for all of a commit. Whoever may write to the repository there
+//! may ask for them; GitHub is asked who may. What somebody has to approve here waits for that again.
+
+use std::sync::Arc;
+
+use longshore_core::{
+    BuildId, ConnectionId, RepoId, Status,
+    access::{Actor, Via},
+    commit_status::job_context,
+};
+use longshore_forge::checks::{Rerun, RerunAsked};
+use longshore_scheduler::Scheduler;
+use longshore_store::{Store, builds, commit_statuses, connections, jobs};
+use tokio::sync::Mutex;
+
+use crate::{error::ApiError, forges::Forges};
+
+/// The maker of such reruns.
+#[derive(Debug, Clone)]
+pub(crate) struct CheckReruns {
+    store: Store,
+    scheduler: Scheduler,
+    /// Held while a build is made: for several checks of one build, GitHub asks several times at once.
+    turn: Arc<Mutex<()>>,
+}
+
+impl CheckReruns {
+    pub(crate) fn new(store: Store, scheduler: Scheduler) -> Self {
+        Self { store, scheduler, turn: Arc::default() }
+    }
+
+    /// Makes the builds that somebody asks for. What runs again already is not made twice.
+    pub(crate) async fn make(
+        &self,
+        forges: &Forges,
+        connection: ConnectionId,
+        asked: RerunAsked,
+    ) -> Result<Vec<BuildId>, ApiError> {
+        let registered = connections::registered(&self.store, connection).await?;
+        let found = registered.into_iter().find(|(forge_id, _)| *forge_id == asked.repository);
+        let (forge_id, repo) = found.ok_or_else(|| ApiError::no_such("repository"))?;
+        if !forges.may_write(connection, forge_id, asked.sender.clone()).await? {
+            return Err(ApiError::forbidden(format!(
+                "{} may not write to the repository at GitHub, and so not rerun its builds",
+                longshore_forge::text::one_line(&asked.sender)
+            )));
+        }
+        let by = Actor { name: longshore_forge::text::one_line(&asked.sender), via: Via::Event, token: None };
+        let _turn = self.turn.lock().await;
+        match asked.what {
+            Rerun::Check { name, external_id } => {
+                let build = external_id.parse().map_err(|_| ApiError::no_such("build"))?;
+                Ok(vec![self.rerun_check(repo, build, &name, &by).await?])
+            }
+            Rerun::Commit(commit) => {
+                let mut made = Vec::new();
+                let mut refused = Ok(());
+                for build in commit_statuses::builds_of_commit(&self.store, repo, commit.as_str()).await? {
+                    match self.rerun(repo, build, false, &by).await {
+                        Ok(build) => made.push(build),
+                        Err(error) => refused = Err(error),
+                    }
+                }
+                if made.is_empty() {
+                    refused?;
+                }
+                Ok(made)
+            }
+        }
+    }
+
+    /// Reruns the job that a check run is of, or else what did not succeed in its build, or all if everything did.
+    async fn rerun_check(&self, repo: RepoId, build: BuildId, name: &str, by: &Actor) -> Result<BuildId, ApiError> {
+        let jobs = jobs::of_build(&self.store, build).await?;
+        if let Some(job) = jobs.iter().find(|job| job_context(&job.pipeline, &job.name) == name) {
+            self.check(repo, build).await?;
+            return Ok(self.scheduler.rerun_job(job.id, by).await?);
+        }
+        let failed_only = jobs.iter().any(|job| job.status != Status::Success);
+        self.rerun(repo, build, failed_only, by).await
+    }
+
+    async fn rerun(&self, repo: RepoId, build: BuildId, failed_only: bool, by: &Actor) -> Result<BuildId, ApiError> {
+        self.check(repo, build).await?;
+        Ok(self.scheduler.rerun_build(build, failed_only, by).await?)
+    }
+
+    /// Checks that a build is of this repository, and that it does not run again already.
+    async fn check(&self, repo: RepoId, build: BuildId) -> Result<(), ApiError> {
+        let found = builds::get(&self.store, build).await?.filter(|found| found.repo == repo);
+        let found = found.ok_or_else(|| ApiError::no_such("build"))?;
+        match builds::open_rerun(&self.store, build).await? {
+            Some(number) => Err(ApiError::conflict(format!("build #{number} reruns build #{} already", found.number))),
+            None => Ok(()),
+        }
+    }
+}
