@@ -109,6 +109,7 @@ LONGSHORE_BROWSER=yes scripts/setup.sh
 scripts/axe.sh
 scripts/smtp.sh
 scripts/s3.sh
+scripts/contract.sh
 first=unix://$(docker_socket)
 second_address=$logs/second-engine.address
 # An engine that somebody else started keeps running.

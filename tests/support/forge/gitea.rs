@@ -21,7 +21,7 @@ pub(super) fn gitea(kind: Kind, request: &Request, path: &[&str], body: &Value, 
     }
     let hook = |hook: &Hook| json!({ "id": hook.id, "type": hook.body["type"], "config": { "url": hook.body["config"]["url"], "content_type": "json" } });
     match (request.method.as_str(), path) {
-        ("GET", ["user"]) => answer(200, json!({ "id": 7, "login": ACCOUNT, "username": ACCOUNT })),
+        ("GET", ["user"]) => answer(200, json!({ "id": 7, "login": ACCOUNT })),
         ("GET", ["user", "repos"]) => answer(200, page(&state.repos, request, "limit").iter().map(of_hub).collect()),
         ("GET", ["repositories", id]) => match by_id(state, id) {
             Some(repo) => answer(200, of_hub(&repo)),
