@@ -36,6 +36,14 @@ pub(crate) struct Wanted<'a> {
     pub(crate) name: Option<&'a str>,
 }
 
+/// What a connection reaches.
+#[derive(Debug, Default)]
+pub(crate) struct AllReached {
+    pub(crate) repos: Vec<Reached>,
+    /// Accounts that have suspended the connection's App.
+    pub(crate) suspended_by: Vec<String>,
+}
+
 /// A repository that a connection reaches.
 #[derive(Debug)]
 pub(crate) struct Reached {
@@ -120,13 +128,14 @@ impl Forges {
     }
 
     /// Lists the repositories that a connection reaches, and which of them are registered.
-    pub(crate) async fn reached_by(&self, id: ConnectionId) -> Result<Vec<Reached>, ApiError> {
+    pub(crate) async fn reached_by(&self, id: ConnectionId) -> Result<AllReached, ApiError> {
         let (_, client) = self.open(id).await?;
-        let mut remotes = call(&self.http, &client, |api| api.repos()).await?;
+        let asked = call(&self.http, &client, |api| Ok((api.repos()?, api.suspended_by()?)));
+        let (mut remotes, suspended_by) = asked.await?;
         remotes.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let registered: HashMap<String, RepoId> = connections::registered(&self.store, id).await?.into_iter().collect();
         let reached = |remote: RemoteRepo| Reached { registered: registered.get(&remote.id).copied(), remote };
-        Ok(remotes.into_iter().map(reached).collect())
+        Ok(AllReached { repos: remotes.into_iter().map(reached).collect(), suspended_by })
     }
 
     /// Finds the connection that somebody calls by this word.

@@ -166,6 +166,20 @@ struct Installation {
     id: u64,
 }
 
+/// An installation in the list of all.
+#[derive(Deserialize)]
+struct Listed {
+    id: u64,
+    suspended_at: Option<String>,
+    account: Option<Owner>,
+}
+
+#[derive(Deserialize)]
+struct Owner {
+    login: Option<String>,
+    slug: Option<String>,
+}
+
 #[derive(Deserialize)]
 struct MintedToken {
     token: String,
@@ -227,6 +241,10 @@ impl GithubApp {
         let found: Installation = answer.read().ok_or_else(|| itself.not_understood())?;
         self.http.installations().set(key, Known::Of(found.id));
         Ok(found.id)
+    }
+
+    fn installations(&self) -> Result<Vec<Listed>, CallError> {
+        read_all(&self.itself()?, "/app/installations", "per_page")
     }
 
     /// Returns a token of an installation that is good for a while.
@@ -304,9 +322,8 @@ impl ForgeApi for GithubApp {
     }
 
     fn repos(&self) -> Result<Vec<RemoteRepo>, CallError> {
-        let installations: Vec<Installation> = read_all(&self.itself()?, "/app/installations", "per_page")?;
         let mut all = Vec::new();
-        for installation in installations {
+        for installation in self.installations()?.iter().filter(|one| one.suspended_at.is_none()) {
             let github = Github::new(&self.http, &self.address, &self.token(installation.id)?.token);
             for page in 1_usize.. {
                 let path = format!("/installation/repositories?per_page={PER_PAGE}&page={page}");
@@ -320,6 +337,13 @@ impl ForgeApi for GithubApp {
             }
         }
         Ok(all)
+    }
+
+    fn suspended_by(&self) -> Result<Vec<String>, CallError> {
+        let suspended = self.installations()?.into_iter().filter(|one| one.suspended_at.is_some());
+        // An enterprise has a slug in place of a login.
+        let name = |one: Listed| one.account.and_then(|account| account.login.or(account.slug)).unwrap_or_default();
+        Ok(suspended.map(name).collect())
     }
 
     fn repo(&self, name: &str) -> Result<RemoteRepo, CallError> {

@@ -86,6 +86,14 @@ pub trait ForgeApi {
     /// If the forge does not list them.
     fn repos(&self) -> Result<Vec<RemoteRepo>, CallError>;
 
+    /// Returns the accounts that have suspended the connection's App: [`repos`](Self::repos) leaves out what is theirs.
+    ///
+    /// # Errors
+    /// As [`repos`](Self::repos).
+    fn suspended_by(&self) -> Result<Vec<String>, CallError> {
+        Ok(Vec::new())
+    }
+
     /// Returns a repository by its full name.
     ///
     /// # Errors

@@ -41,6 +41,7 @@ fn an_app_finds_hooks_and_reports_to_a_repository_with_one_token() {
     let api = world.connection.api(&http);
     assert_eq!(api.check().unwrap().login, "longshore-ci[bot]");
     assert_eq!(api.repos().unwrap().len(), 2);
+    assert_eq!(api.suspended_by().unwrap(), ["asleep"]);
     let repo = api.repo("team/app").unwrap();
     assert!(repo.admin && repo.id == "41");
     let hook = api.set_hook(&repo.id, NewHook { url: "https://ci.example/hooks/1", secret: "x" }).unwrap();

@@ -31,7 +31,14 @@ pub(super) fn github(request: &Request, path: &[&str], body: &Value, state: &mut
             }
             None => no(404, "Not Found"),
         },
-        ("GET", ["app", "installations"]) => answer(200, json!([{ "id": 99, "account": { "login": "team" } }])),
+        ("GET", ["app", "installations"]) => answer(
+            200,
+            json!([
+                { "id": 98, "account": { "login": "asleep" }, "suspended_at": "2026-01-01T00:00:00Z" },
+                { "id": 99, "account": { "login": "team" }, "suspended_at": null },
+            ]),
+        ),
+        ("POST", ["app", "installations", "98", "access_tokens"]) => no(403, "This installation has been suspended"),
         ("POST", ["app", "installations", "99", "access_tokens"]) => match &mut state.app {
             Some(app) => {
                 app.minted += 1;

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     error::ApiError,
-    forges::{Forges, Reached, Wanted},
+    forges::{AllReached, Forges, Reached, Wanted},
     params::Path,
 };
 
@@ -129,6 +129,7 @@ struct ReposPage {
     connection: Connection,
     repos: Vec<Reached>,
     more: usize,
+    suspended_by: Vec<String>,
     /// Why the forge does not list them, or one was not registered.
     refused: Option<String>,
 }
@@ -155,18 +156,18 @@ async fn repos_page(
     visitor.caller.require(Action::ManageConnections, Object::Server)?;
     let connection = connections::get(&site.store, id).await?.ok_or_else(|| ApiError::no_such("connection"))?;
     let head = Head::new(site, visitor, Place::Settings, format!("Repositories on {}", connection.name));
-    let mut repos = match forges.reached_by(id).await {
-        Ok(repos) => repos,
+    let AllReached { mut repos, suspended_by } = match forges.reached_by(id).await {
+        Ok(reached) => reached,
         Err(error) => {
             why = why.or(Some(refused(error)?.why));
-            Vec::new()
+            AllReached::default()
         }
     };
     // What can be registered comes first.
     repos.sort_by_key(|repo| (repo.registered.is_some(), !repo.remote.admin));
     let more = repos.len().saturating_sub(SHOWN);
     repos.truncate(SHOWN);
-    Ok(ReposPage { head, csrf: visitor.csrf(), connection, repos, more, refused: why })
+    Ok(ReposPage { head, csrf: visitor.csrf(), connection, repos, more, suspended_by, refused: why })
 }
 
 #[derive(Debug, Deserialize)]

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use crate::{
     auth::Caller,
     error::{ApiError, ErrorBody},
-    forges::{Forges, Reached, Wanted},
+    forges::{AllReached, Forges, Reached, Wanted},
     json_request::JsonRequest,
     params::Path,
     views::Page,
@@ -75,6 +75,14 @@ pub(crate) struct ReachedView {
     /// Its id here, if it is registered through this connection
     #[schema(value_type = Option<String>, format = "uuid")]
     repo: Option<RepoId>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ReachedPage {
+    items: Vec<ReachedView>,
+    next: Option<String>,
+    /// Accounts that have suspended the GitHub App: their repositories are missing
+    suspended_by: Vec<String>,
 }
 
 impl From<Reached> for ReachedView {
@@ -174,7 +182,7 @@ pub(crate) async fn delete(
     get, path = "/api/v1/connections/{connection}/repos", tag = "connections", security(("token" = ["admin"])),
     params(("connection" = String, Path, description = "The connection's id")),
     responses(
-        (status = 200, body = Page<ReachedView>), (status = 404, body = ErrorBody),
+        (status = 200, body = ReachedPage), (status = 404, body = ErrorBody),
         (status = 422, description = "The forge refuses the token", body = ErrorBody),
         (status = 502, description = "The forge cannot be reached", body = ErrorBody),
     ),
@@ -183,9 +191,9 @@ pub(crate) async fn repos(
     State(forges): State<Forges>,
     caller: Caller,
     id: Result<Path<ConnectionId>, ApiError>,
-) -> Result<Json<Page<ReachedView>>, ApiError> {
+) -> Result<Json<ReachedPage>, ApiError> {
     caller.require(Action::ManageConnections, Object::Server)?;
     let Path(id) = id?;
-    let reached = forges.reached_by(id).await?;
-    Ok(Json(Page::complete(reached.into_iter().map(ReachedView::from).collect())))
+    let AllReached { repos, suspended_by } = forges.reached_by(id).await?;
+    Ok(Json(ReachedPage { items: repos.into_iter().map(ReachedView::from).collect(), next: None, suspended_by }))
 }
