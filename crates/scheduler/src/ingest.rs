@@ -17,6 +17,7 @@ use longshore_store::{
     repos::{self, Repo},
     schedules,
 };
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -30,12 +31,13 @@ use crate::{
 const AT_ONCE: usize = 8;
 
 /// Runs until `shutdown`. A delivery that is under way then is still in the inbox, and the next start processes it.
-pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationToken) {
+/// Sends to `hurried` which repositories are to be looked at soon: a push was told of that is not there yet.
+pub(crate) async fn run(store: Store, planner: Planner, hurried: mpsc::Sender<RepoId>, shutdown: CancellationToken) {
     let mut changed = store.watch();
     let mut repo_tasks = RepoTasks::new(AT_ONCE);
     loop {
         changed.borrow_and_update();
-        let due = match start_due(&store, &planner, &mut repo_tasks).await {
+        let due = match start_due(&store, &planner, &hurried, &mut repo_tasks).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::error!(%error, "cannot read the inbox");
@@ -55,6 +57,7 @@ pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationTo
 async fn start_due(
     store: &Store,
     planner: &Planner,
+    hurried: &mpsc::Sender<RepoId>,
     repo_tasks: &mut RepoTasks,
 ) -> Result<Option<Timestamp>, StoreError> {
     while repo_tasks.has_room() {
@@ -64,10 +67,10 @@ async fn start_due(
             return Ok(due.filter(|at| *at > Timestamp::now()));
         };
         let repo = delivery.repo;
-        let (store, planner) = (store.clone(), planner.clone());
+        let (store, planner, hurried) = (store.clone(), planner.clone(), hurried.clone());
         repo_tasks.start(repo, async move {
             let id = delivery.id;
-            if let Err(error) = process(&store, &planner, delivery).await {
+            if let Err(error) = process(&store, &planner, &hurried, delivery).await {
                 tracing::error!(delivery = %id, %error, "a delivery could not be stored; it stays in the inbox");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
@@ -76,12 +79,18 @@ async fn start_due(
     Ok(None)
 }
 
-async fn process(store: &Store, planner: &Planner, delivery: PendingDelivery) -> Result<(), StoreError> {
+async fn process(
+    store: &Store,
+    planner: &Planner,
+    hurried: &mpsc::Sender<RepoId>,
+    delivery: PendingDelivery,
+) -> Result<(), StoreError> {
     let Some(repo) = repos::get(store, delivery.repo).await? else { return Ok(()) };
     let Judged { forge_id, events } = match catch_panic(judge(store, planner, &repo, &delivery)).await {
         Ok(judged) => judged?,
         Err(reason) => Verdict::Again(reason).into(),
     };
+    let may_come = events.iter().any(|event| event.may_come);
     let now = Timestamp::now();
     let mut tx = store.write().await?;
     if let Some(forge_id) = &forge_id {
@@ -126,6 +135,10 @@ async fn process(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
         }
     }
     tx.commit().await?;
+    if may_come {
+        // With many to look at, this one waits for its hour.
+        let _ = hurried.try_send(repo.id);
+    }
     // Runs in the background, so that the next delivery does not wait for it.
     let (store, planner) = (store.clone(), planner.clone());
     tokio::spawn(async move {
@@ -208,7 +221,8 @@ struct Work<'a> {
 impl Work<'_> {
     /// Applies an event: decides whether it is new, and creates its build.
     async fn apply(&mut self, event: JudgedEvent) -> Result<Ended, StoreError> {
-        let JudgedEvent { subject: _, verdict, schedules, passed_over, closed, announced, deleted } = event;
+        let JudgedEvent { subject: _, verdict, schedules, passed_over, closed, announced, deleted, may_come: _ } =
+            event;
         let is_replayed = self.replayed.is_some();
         if let Some(schedules) = schedules.filter(|_| !is_replayed) {
             schedules::replace(self.tx, self.repo.id, &schedules).await?;

@@ -52,6 +52,8 @@ pub(crate) struct JudgedEvent {
     pub(crate) announced: Option<(Announcement, OnRemote)>,
     /// The branch or tag that was deleted, and where it was.
     pub(crate) deleted: Option<(RefName, Option<CommitId>)>,
+    /// The remote does not have there what was told: it may have it a moment later.
+    pub(crate) may_come: bool,
 }
 
 /// What to do about an event.
@@ -80,6 +82,7 @@ impl From<Verdict> for JudgedEvent {
             closed: None,
             announced: None,
             deleted: None,
+            may_come: false,
         }
     }
 }
@@ -278,6 +281,8 @@ async fn judge_event(
         Ok(prepared) => prepared,
         Err(error) => {
             let reason = error.to_string();
+            let may_come =
+                must_be_held && matches!(error, GitError::UnknownRevision { .. } | GitError::NotOnRef { .. });
             let verdict = match error {
                 GitError::UnknownRevision { .. }
                     if must_be_held
@@ -291,7 +296,7 @@ async fn judge_event(
                 error if error.may_mend() => Verdict::Again(reason),
                 _ => failed(reason),
             };
-            return Ok(JudgedEvent { closed, subject, ..verdict.into() });
+            return Ok(JudgedEvent { closed, subject, may_come, ..verdict.into() });
         }
     };
     let verdict = match what {
@@ -307,7 +312,7 @@ async fn judge_event(
         What::Nothing(reason) => ignored(reason),
     };
     let announced = Some((announcement, on_remote));
-    Ok(JudgedEvent { subject, verdict, schedules, passed_over, closed, announced, deleted: None })
+    Ok(JudgedEvent { subject, verdict, schedules, passed_over, closed, announced, deleted: None, may_come: false })
 }
 
 /// Returns why an event that was reported before is not built again.

@@ -17,7 +17,7 @@ use longshore_store::{
     looks::{self, Found, Missed, Taken},
     repos::{self, Repo},
 };
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -33,6 +33,8 @@ use crate::{
 const AT_ONCE: usize = 4;
 /// How long the webhook of a push may take to arrive. Some forges send it seconds after the push.
 const UNDER_WAY: Duration = Duration::from_secs(15);
+/// When a repository is looked at of which a push was told that is not there: some git hosts have it after their webhooks.
+const SOON: Duration = Duration::from_secs(60);
 /// The most pushes that one look takes in, branches first. More at once is an import, which nobody wants built.
 const MOST_MISSED: usize = 100;
 
@@ -65,8 +67,14 @@ struct Due {
 }
 
 /// Looks at every repository now and then `every` so often, until `shutdown`. Does nothing in between: the clock that
-/// it goes by cannot be set.
-pub(crate) async fn run(store: Store, planner: Planner, every: Duration, shutdown: CancellationToken) {
+/// it goes by cannot be set. Those in `hurried` are looked at soon.
+pub(crate) async fn run(
+    store: Store,
+    planner: Planner,
+    every: Duration,
+    mut hurried: mpsc::Receiver<RepoId>,
+    shutdown: CancellationToken,
+) {
     let mut changed = store.changes();
     let mut repo_tasks = RepoTasks::new(AT_ONCE);
     let mut due: HashMap<RepoId, Due> = HashMap::new();
@@ -101,9 +109,17 @@ pub(crate) async fn run(store: Store, planner: Planner, every: Duration, shutdow
                     }
                 }
             }
+            Some(repo) = hurried.recv() => hurry(&mut due, repo, Instant::now()),
             () = until_schedules_change(&mut changed) => update(&store, &mut due).await,
             () = async { match next { Some(at) => tokio::time::sleep_until(at).await, None => std::future::pending().await } } => {}
         }
+    }
+}
+
+/// Has a repository looked at soon, if it is not sooner.
+fn hurry(due: &mut HashMap<RepoId, Due>, repo: RepoId, now: Instant) {
+    if let Some(due) = due.get_mut(&repo) {
+        due.at = due.at.min(now + SOON);
     }
 }
 
@@ -236,6 +252,20 @@ fn compare(told: &HashMap<String, String>, remote: &[RemoteRef], is_first: bool)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_repository_whose_push_is_not_there_yet_is_looked_at_soon_and_no_later_than_it_was_to_be() {
+        let (repo, other, now) = (RepoId::new(), RepoId::new(), Instant::now());
+        let in_hour = || Due { at: now + Duration::from_secs(3600), failures: 0 };
+        let mut due = HashMap::from([(repo, in_hour()), (other, in_hour())]);
+        hurry(&mut due, repo, now);
+        assert_eq!((due[&repo].at, due[&other].at), (now + SOON, in_hour().at));
+        hurry(&mut due, repo, now + SOON / 2);
+        assert_eq!(due[&repo].at, now + SOON);
+        // One that was removed meanwhile.
+        hurry(&mut due, RepoId::new(), now);
+        assert_eq!(due.len(), 2);
+    }
 
     const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";

@@ -113,11 +113,12 @@ impl Scheduler {
             pulled_ahead: HashSet::new(),
         };
         tasks.spawn(dispatcher.run(shutdown.clone()));
-        tasks.spawn(ingest::run(store.clone(), planner.clone(), shutdown.clone()));
+        let (hurry, hurried) = mpsc::channel(64);
+        tasks.spawn(ingest::run(store.clone(), planner.clone(), hurry, shutdown.clone()));
         tasks.spawn(schedules::run(store.clone(), planner.clone(), shutdown.clone()));
         tasks.spawn(discovery::run(store.clone(), planner.clone(), shutdown.clone()));
         if let Some(every) = pace.look_every {
-            tasks.spawn(look::run(store.clone(), planner.clone(), every, shutdown.clone()));
+            tasks.spawn(look::run(store.clone(), planner.clone(), every, hurried, shutdown.clone()));
         }
         Self { store, planner, requests: sender }
     }
