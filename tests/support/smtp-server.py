@@ -3,8 +3,9 @@
 
     smtp-server.py DIR MODE [CERTIFICATE KEY]
 
-MODE is `plain`, `starttls` or `tls`; the last two take the user `ci` with the password `p@ss/word` alone. The port is
+MODE is `plain`, `starttls` or `tls`; the last two take the user `ci` with the password `p@ss/w&rd` alone. The port is
 written to DIR/port, each message to DIR/N.eml. While there is a file DIR/answer, every message is answered with its text.
+Mail to `nobody@` is refused, and mail to `later@` too until there is a file DIR/now.
 """
 
 import asyncio
@@ -25,6 +26,14 @@ if mode != "plain":
 class Handler:
     count = 0
 
+    async def handle_RCPT(self, server, session, envelope, address, rcpt_options):
+        if address.startswith("nobody@"):
+            return "550 no such user"
+        if address.startswith("later@") and not (folder / "now").exists():
+            return "450 greylisted"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
     async def handle_DATA(self, server, session, envelope):
         answer = folder / "answer"
         if answer.exists():
@@ -37,7 +46,7 @@ class Handler:
 
 
 def authenticate(server, session, envelope, mechanism, data):
-    fits = isinstance(data, LoginPassword) and (data.login, data.password) == (b"ci", b"p@ss/word")
+    fits = isinstance(data, LoginPassword) and (data.login, data.password) == (b"ci", b"p@ss/w&rd")
     return AuthResult(success=fits, handled=False)
 
 

@@ -60,8 +60,8 @@ impl MailServer {
         let port = self.port;
         match self.security {
             Security::Plain => format!("smtp://127.0.0.1:{port}"),
-            Security::StartTls => format!("smtp+starttls://ci:p%40ss%2Fword@127.0.0.1:{port}"),
-            Security::Tls => format!("smtps://ci:p%40ss%2Fword@127.0.0.1:{port}"),
+            Security::StartTls => format!("smtp+starttls://ci:p%40ss%2Fw&rd@127.0.0.1:{port}"),
+            Security::Tls => format!("smtps://ci:p%40ss%2Fw&rd@127.0.0.1:{port}"),
         }
     }
 
@@ -77,6 +77,11 @@ impl MailServer {
             Some(text) => std::fs::write(file, text).expect("written"),
             None => std::fs::remove_file(file).expect("it was there"),
         }
+    }
+
+    /// Takes mail to `later@` from now on.
+    pub fn take_now(&self) {
+        std::fs::write(self.folder.path().join("now"), "").expect("written");
     }
 
     /// Returns the messages that have arrived.

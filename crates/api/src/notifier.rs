@@ -4,6 +4,12 @@
 //! A place at an address of the server's own network is for administrators of the server: others could reach by it what
 //! only this machine reaches.
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
 use longshore_core::{
     NoticeId, NotificationEvent, NotificationId, RepoId, Timestamp,
     access::{Action, Object},
@@ -23,6 +29,34 @@ pub(crate) struct Notifier {
     pub(crate) store: Store,
     pub(crate) public_url: PublicUrl,
     pub(crate) sender: Sender,
+    pub(crate) tests: Arc<Tests>,
+}
+
+/// Tests of a place that are sent within a minute: it belongs to somebody else.
+const MOST_TESTS: usize = 5;
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// When places were tried in the last minute.
+#[derive(Debug, Default)]
+pub(crate) struct Tests(Mutex<HashMap<NotificationId, Vec<Instant>>>);
+
+impl Tests {
+    /// Notes a test of a place, unless there were too many.
+    fn note(&self, id: NotificationId, now: Instant) -> Result<(), ApiError> {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.retain(|_, at| {
+            at.retain(|at| now.duration_since(*at) < WITHIN);
+            !at.is_empty()
+        });
+        let at = places.entry(id).or_default();
+        if at.len() >= MOST_TESTS {
+            return Err(ApiError::too_many(format!(
+                "it was tried {MOST_TESTS} times within a minute: wait a minute before the next test"
+            )));
+        }
+        at.push(now);
+        Ok(())
+    }
 }
 
 /// A place as somebody asks for it.
@@ -89,6 +123,7 @@ impl Notifier {
     pub(crate) async fn test(&self, repo: Option<RepoId>, id: NotificationId) -> Result<(), ApiError> {
         let opened = notifications::open(&self.store, id).await?.filter(|(found, _)| found.repo == repo);
         let (found, sealed) = opened.ok_or_else(|| ApiError::no_such("notification"))?;
+        self.tests.note(id, Instant::now())?;
         let target = found.kind.parse::<Kind>().ok().and_then(|kind| Target::from_sealed(kind, &sealed));
         let target = target.ok_or_else(|| ApiError::internal("the address of a notification is damaged"))?;
         let (sender, message) = (self.sender.clone(), self.test_message());
@@ -133,5 +168,22 @@ impl Notifier {
             pipelines: Vec::new(),
             jobs: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_tried_five_times_a_minute_and_others_beside_it() {
+        let (tests, id, now) = (Tests::default(), NotificationId::new(), Instant::now());
+        for _ in 0..MOST_TESTS {
+            assert!(tests.note(id, now).is_ok());
+        }
+        assert_eq!(tests.note(id, now).unwrap_err().status().as_u16(), 429);
+        assert!(tests.note(NotificationId::new(), now).is_ok());
+        assert!(tests.note(id, now + WITHIN).is_ok());
+        assert_eq!(tests.0.lock().unwrap().len(), 1);
     }
 }

@@ -69,8 +69,12 @@ impl AppState {
         let live = Live { store: store.clone(), authenticator: authenticator.clone(), shutdown: shutdown.clone() };
         let forges = Forges { store: store.clone(), public_url: public_url.clone(), http: config.forges.clone() };
         let check_reruns = CheckReruns::new(store.clone(), scheduler.clone());
-        let notifier =
-            Notifier { store: store.clone(), public_url: public_url.clone(), sender: config.notifications.clone() };
+        let notifier = Notifier {
+            store: store.clone(),
+            public_url: public_url.clone(),
+            sender: config.notifications.clone(),
+            tests: Arc::default(),
+        };
         let site = Site { store: store.clone(), public_url: public_url.clone(), version: config.version };
         Self(Arc::new(Parts {
             store,

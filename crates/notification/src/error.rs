@@ -39,6 +39,21 @@ impl SendError {
         }
     }
 
+    /// Returns whether the other side has had the message, and has trouble with it: another one may fare better.
+    #[must_use]
+    pub const fn is_answer(&self) -> bool {
+        match self {
+            // A gateway answers these while what is behind it is away.
+            Self::Unavailable { status, .. } => !matches!(status, 502..=504),
+            Self::Refused { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Internal { .. }
+            | Self::Limited { .. }
+            | Self::Gone { .. }
+            | Self::NoMailServer => false,
+        }
+    }
+
     /// Returns whether no other try is of any use.
     #[must_use]
     pub const fn is_final(&self) -> bool {

@@ -1,9 +1,15 @@
 //! E-mail: the operator's mail server, and messages as plain text.
 
-use std::{fmt, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use lettre::{
     Address, SmtpTransport, Transport as _,
+    address::Envelope,
     message::{
         Mailbox,
         header::{ContentType, HeaderName, HeaderValue},
@@ -22,6 +28,8 @@ use crate::{Message, SendError, text::one_line};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Characters of what the mail server says that are kept.
 const MESSAGE: usize = 200;
+/// Messages of which it is known who has them.
+const REMEMBERED: usize = 1000;
 
 /// Why the settings of mail cannot be used. Contains no password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +44,8 @@ pub struct Mail {
     from: Mailbox,
     /// For message ids.
     domain: String,
+    /// Which mailboxes have a message that others of it do not have yet, by the message's id.
+    arrived: Arc<Mutex<HashMap<String, Vec<Address>>>>,
 }
 
 impl fmt::Debug for Mail {
@@ -77,7 +87,7 @@ impl Mail {
             .timeout(Some(PATIENCE))
             .hello_name(ClientId::Domain(domain.to_owned()));
         let decoded = |text: &str| {
-            url::form_urlencoded::parse(format!("x={}", text.replace('+', "%2B")).as_bytes())
+            url::form_urlencoded::parse(format!("x={}", text.replace('+', "%2B").replace('&', "%26")).as_bytes())
                 .next()
                 .map(|(_, value)| value.into_owned())
                 .unwrap_or_default()
@@ -102,12 +112,39 @@ impl Mail {
                 Mailbox::new(Some("Longshore".to_owned()), address)
             }
         };
-        Ok(Self { transport: builder.build(), host, from, domain: domain.to_owned() })
+        Ok(Self { transport: builder.build(), host, from, domain: domain.to_owned(), arrived: Arc::default() })
     }
 
-    /// Sends a message to these mailboxes. Its id makes it the same message, however often it is sent.
+    /// Sends a message to these mailboxes. Its id makes it the same message, however often it is sent. A mailbox that the
+    /// server refuses keeps it from no other; those that have it do not get it again when it is sent to the rest.
     pub(crate) fn send(&self, id: &str, to: &[Address], message: &Message) -> Result<(), SendError> {
-        let refused = |message: String| SendError::Refused { host: self.host.clone(), status: 0, message };
+        let mail = self.compose(id, to, message)?;
+        let has_it = self.arrived().get(id).cloned().unwrap_or_default();
+        let missing: Vec<Address> = to.iter().filter(|address| !has_it.contains(address)).cloned().collect();
+        match self.hand_over(&missing, &mail) {
+            // With one mailbox the server refuses the whole.
+            Err(SendError::Refused { .. } | SendError::Unavailable { .. }) if missing.len() > 1 => {}
+            result => return result.inspect(|()| drop(self.arrived().remove(id))),
+        }
+        let mut failed: Option<SendError> = None;
+        for address in &missing {
+            match self.hand_over(std::slice::from_ref(address), &mail) {
+                Ok(()) => self.note_arrival(id, address),
+                // What may pass is what another try is for.
+                Err(error) if failed.as_ref().is_none_or(|before| !before.may_pass()) => failed = Some(error),
+                Err(_) => {}
+            }
+        }
+        match failed {
+            Some(error) => Err(error),
+            None => {
+                self.arrived().remove(id);
+                Ok(())
+            }
+        }
+    }
+
+    fn compose(&self, id: &str, to: &[Address], message: &Message) -> Result<lettre::Message, SendError> {
         let mut mail = lettre::Message::builder()
             .from(self.from.clone())
             .subject(subject(message))
@@ -117,23 +154,45 @@ impl Mail {
         for address in to {
             mail = mail.to(Mailbox::new(None, address.clone()));
         }
-        let mail = mail.body(body(message)).map_err(|error| refused(error.to_string()))?;
-        match self.transport.send(&mail) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let mut said = error.to_string();
-                if let Some(cause) = std::error::Error::source(&error) {
-                    said = format!("{said}: {cause}");
-                }
-                let (host, message) = (self.host.clone(), one_line(&said, MESSAGE));
-                let status = error.status().map(u16::from).unwrap_or_default();
-                Err(match error {
-                    error if error.is_permanent() => SendError::Refused { host, status, message },
-                    error if error.is_transient() => SendError::Unavailable { host, status, message },
-                    _ => SendError::Unreachable { host, detail: message },
-                })
-            }
+        mail.body(body(message)).map_err(|error| self.refused(error.to_string()))
+    }
+
+    /// Hands a mail over to the server for these mailboxes: for all of them, or none.
+    fn hand_over(&self, to: &[Address], mail: &lettre::Message) -> Result<(), SendError> {
+        let envelope = Envelope::new(Some(self.from.email.clone()), to.to_vec());
+        let envelope = envelope.map_err(|error| self.refused(error.to_string()))?;
+        let Err(error) = self.transport.send_raw(&envelope, &mail.formatted()) else { return Ok(()) };
+        let mut said = error.to_string();
+        if let Some(cause) = std::error::Error::source(&error) {
+            said = format!("{said}: {cause}");
         }
+        if let [only] = to {
+            said = format!("{only}: {said}");
+        }
+        let (host, message) = (self.host.clone(), one_line(&said, MESSAGE));
+        let status = error.status().map(u16::from).unwrap_or_default();
+        Err(match error {
+            error if error.is_permanent() => SendError::Refused { host, status, message },
+            error if error.is_transient() => SendError::Unavailable { host, status, message },
+            _ => SendError::Unreachable { host, detail: message },
+        })
+    }
+
+    fn refused(&self, message: String) -> SendError {
+        SendError::Refused { host: self.host.clone(), status: 0, message }
+    }
+
+    fn arrived(&self) -> MutexGuard<'_, HashMap<String, Vec<Address>>> {
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_arrival(&self, id: &str, address: &Address) {
+        let mut arrived = self.arrived();
+        if arrived.len() >= REMEMBERED && !arrived.contains_key(id) {
+            // What is forgotten is sent once more to all.
+            arrived.clear();
+        }
+        arrived.entry(id.to_owned()).or_default().push(address.clone());
     }
 }
 

@@ -327,6 +327,30 @@ fn a_mail_server_that_refuses_is_told_from_one_that_is_busy_or_away() {
 }
 
 #[test]
+fn a_mailbox_that_is_refused_keeps_a_mail_from_no_other_and_nobody_gets_it_twice() {
+    let server = MailServer::start(Security::Plain);
+    let sender = mailing(&server);
+    let to = |addresses: &str| Target::new(Kind::Email, addresses, None).unwrap();
+    let some = to("a@example.org, nobody@example.org, later@example.org, b@example.org");
+    let busy = sender.send(&some, false, "id-1", &message()).unwrap_err();
+    assert!(busy.may_pass() && busy.to_string().contains("later@example.org: "), "{busy}");
+    server.take_now();
+    // Another `Sender` of the same mail server knows it too.
+    let refused = sender.clone().send(&some, false, "id-1", &message()).unwrap_err();
+    assert!(
+        matches!(&refused, SendError::Refused { status: 550, message, .. } if message.contains("nobody@")),
+        "{refused}"
+    );
+    assert_eq!(sender.send(&some, false, "id-1", &message()), Err(refused));
+    sender.send(&to("a@example.org, b@example.org"), false, "id-2", &message()).unwrap();
+    let told: Vec<String> = server.messages().iter().map(|mail| mail.lines().nth(1).unwrap().to_owned()).collect();
+    assert_eq!(
+        told,
+        ["X-To: a@example.org", "X-To: b@example.org", "X-To: later@example.org", "X-To: a@example.org,b@example.org"]
+    );
+}
+
+#[test]
 fn a_password_goes_over_tls_alone_and_bad_settings_are_refused_without_quoting_it() {
     for (url, from, says) in [
         ("smtp://ci:s3cret@mail.example", None, "smtps://"),

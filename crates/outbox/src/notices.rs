@@ -1,6 +1,7 @@
 //! Tells people of builds: sends what the store owes to mailboxes, channels and webhooks.
 //!
-//! Each place is told one message at a time, in their order. A message that is about nothing any more (the job was
+//! Each place is told one message at a time, in their order; one to which it answers with an error again and again lets the
+//! others pass. A message that is about nothing any more (the job was
 //! approved meanwhile), or not about the branches of its place, is dropped. After a kill, what was sent and not noted
 //! is sent once more, under the same id.
 
@@ -88,7 +89,9 @@ impl Notices {
             if under_way.len() >= AT_ONCE {
                 break;
             }
-            under_way.insert(due.notification);
+            if !under_way.insert(due.notification) {
+                continue;
+            }
             let this = self.clone();
             sending.spawn(async move {
                 if let Err(error) = this.tell(due).await {
@@ -133,7 +136,8 @@ impl Notices {
             Err(error) => {
                 let try_at = next_try(&error, &owed, now);
                 tracing::warn!(notification = name, build = %owed.build, %error, ?try_at, "a message did not arrive");
-                notices::failed(&mut tx, owed.id, &error.to_string(), try_at).await?;
+                let overtaken = lets_others_pass(&error, &owed);
+                notices::failed(&mut tx, owed.id, &error.to_string(), try_at, overtaken).await?;
             }
         }
         tx.commit().await?;
@@ -206,6 +210,11 @@ fn is_named(job: &Job, event: NotificationEvent) -> bool {
     }
 }
 
+/// Returns whether the messages after this one need not wait for it any more: it is not the place that is away.
+const fn lets_others_pass(error: &SendError, owed: &Owed) -> bool {
+    error.is_answer() && owed.attempts + 1 >= REFUSALS
+}
+
 /// Returns when to try again; nothing if that is of no use.
 fn next_try(error: &SendError, owed: &Owed, now: Timestamp) -> Option<Timestamp> {
     let waited = Duration::from_millis(now.since(owed.owed_since));
@@ -244,5 +253,11 @@ mod tests {
         assert!(next_try(&refused, &owed(REFUSALS, 0), now).is_none());
         assert!(next_try(&SendError::Gone { host: host(), status: 410 }, &owed(0, 0), now).is_none());
         assert_eq!(next_try(&limited, &owed(0, 0), now).unwrap().since(now), 100_000);
+        // An error of the place's own lets others pass in the end, and a place that is away does not.
+        let answers = |status| SendError::Unavailable { host: host(), status, message: String::new() };
+        assert!(lets_others_pass(&answers(500), &owed(REFUSALS, 1)) && !lets_others_pass(&answers(500), &owed(0, 1)));
+        for away in [&away, &answers(502), &answers(503), &limited] {
+            assert!(!lets_others_pass(away, &owed(500, 1)), "{away:?}");
+        }
     }
 }

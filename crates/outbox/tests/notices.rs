@@ -343,3 +343,32 @@ async fn a_stranger_makes_no_noise_whatever_they_push() {
     world.all_is_told().await;
     assert_eq!(world.heard().len(), 20);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_its_place_cannot_take_lets_the_others_pass_and_is_tried_beside_them() {
+    let world = World::new().await;
+    let stuck = world.ends("main", &[("ci", Some(false))]).await;
+    let next = world.ends("other", &[("ci", Some(false))]).await;
+    let head = notices::due(&world.store, &[], 9).await.unwrap();
+    let [head] = &head[..] else { panic!("{head:?}") };
+    let fail = async |try_at: Timestamp| {
+        let mut tx = world.store.write().await.unwrap();
+        notices::failed(&mut tx, head.id, "it answers 500", Some(try_at), true).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    fail(Timestamp::from_millis(Timestamp::now().as_millis() + 60 * 60 * 1000)).await;
+    let _teller = world.tell();
+    let start = Instant::now();
+    while world.heard().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(world.heard(), [is("failure", next)]);
+    fail(Timestamp::now()).await;
+    // Something has to wake the teller, as the next build does.
+    let last = world.ends("third", &[("ci", Some(false))]).await;
+    world.all_is_told().await;
+    let mut heard = world.heard();
+    heard.sort_unstable();
+    assert_eq!(heard, [is("failure", stuck), is("failure", next), is("failure", last)]);
+}

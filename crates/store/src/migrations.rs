@@ -50,6 +50,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     54 "comments" "0054_comments.sql"
     56 "check_runs" "0056_check_runs.sql"
     57 "lasting_workspaces" "0057_lasting_workspaces.sql"
+    66 "overtaken_notices" "0066_overtaken_notices.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

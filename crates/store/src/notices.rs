@@ -289,11 +289,14 @@ pub(crate) fn job_of_context(found: &SqliteRow) -> Result<JobOfContext, StoreErr
     })
 }
 
-/// Returns the next message to each place, the longest due first, but none to these.
+/// Returns the next message to each place, and of those that were overtaken there the one that is due next; the longest due
+/// first, but none to these places.
 pub async fn due(store: &Store, but_for: &[NotificationId], limit: u32) -> Result<Vec<Due>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT id, notification, try_at FROM notices WHERE seq IN
-            (SELECT min(seq) FROM notices WHERE told_at IS NULL AND given_up = 0 GROUP BY notification)",
+            (SELECT min(seq) FROM notices WHERE told_at IS NULL AND given_up = 0 AND overtaken = 0 GROUP BY notification
+             UNION ALL SELECT seq FROM
+                (SELECT seq, min(try_at) FROM notices WHERE told_at IS NULL AND given_up = 0 AND overtaken = 1 GROUP BY notification))",
     );
     if !but_for.is_empty() {
         query.push(" AND notification NOT IN (");
@@ -352,19 +355,23 @@ pub async fn drop_one(tx: &mut WriteTx, id: NoticeId) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Notes that a message did not arrive. Without a time for the next try it is given up.
+/// Notes that a message did not arrive. Without a time for the next try it is given up; one that is `overtaken` holds up no
+/// other.
 pub async fn failed(
     tx: &mut WriteTx,
     id: NoticeId,
     problem: &str,
     try_at: Option<Timestamp>,
+    overtaken: bool,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE notices SET attempts = attempts + 1, problem = ?, try_at = coalesce(?, try_at), given_up = ? WHERE id = ?",
+        "UPDATE notices SET attempts = attempts + 1, problem = ?, try_at = coalesce(?, try_at), given_up = ?,
+                overtaken = max(overtaken, ?) WHERE id = ?",
     )
     .bind(problem)
     .bind(try_at.map(Timestamp::as_millis))
     .bind(try_at.is_none())
+    .bind(overtaken)
     .bind(id.to_string())
     .execute(tx.conn())
     .await?;

@@ -150,6 +150,7 @@ pub(crate) async fn delete(
     responses(
         (status = 204), (status = 404, body = ErrorBody),
         (status = 422, description = "The other side refuses it", body = ErrorBody),
+        (status = 429, description = "It was tried too often within a minute", body = ErrorBody),
         (status = 502, description = "The other side cannot be reached", body = ErrorBody),
     ),
 )]
@@ -233,6 +234,7 @@ pub(crate) async fn delete_of_repo(
     responses(
         (status = 204), (status = 404, body = ErrorBody),
         (status = 422, description = "The other side refuses it", body = ErrorBody),
+        (status = 429, description = "It was tried too often within a minute", body = ErrorBody),
         (status = 502, description = "The other side cannot be reached", body = ErrorBody),
     ),
 )]
