@@ -16,9 +16,10 @@ MAY_KNOW = {
     "longshore-core": set(),
     "longshore-agent-protocol": {"longshore-core"},
     "longshore-agent": {"longshore-agent-protocol", "longshore-core"},
+    "longshore-audit": set(),
     "longshore-object-store": set(),
     "longshore-files": {"longshore-core", "longshore-object-store"},
-    "longshore-store": {"longshore-core", "longshore-files", "longshore-reports"},
+    "longshore-store": {"longshore-audit", "longshore-core", "longshore-files", "longshore-reports"},
     "longshore-forge": {"longshore-core"},
     "longshore-forge-client": {"longshore-core"},
     "longshore-git": {"longshore-core", "longshore-forge"},
@@ -27,7 +28,7 @@ MAY_KNOW = {
     "longshore-executor": {"longshore-core", "longshore-agent-protocol"},
     "longshore-engine-docker": {"longshore-core", "longshore-executor", "longshore-guard"},
     "longshore-guard": set(),
-    "longshore-guard-transport": {"longshore-guard"},
+    "longshore-guard-transport": {"longshore-audit", "longshore-guard"},
     "longshore-pipeline": {"longshore-core"},
     "longshore-reports": set(),
     "longshore-convert": {"longshore-core", "longshore-pipeline"},
@@ -47,6 +48,7 @@ ONLY = {
 # What no pure crate may get. The fuzz targets, which are a workspace of their own, need pure crates only.
 PURE = {"tokio", "sqlx", "axum", "bollard", "hyper"}
 NEVER = {
+    "longshore-audit": PURE,
     "longshore-core": PURE,
     "longshore-agent-protocol": PURE,
     "longshore-agent": PURE,

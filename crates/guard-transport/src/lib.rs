@@ -17,5 +17,6 @@ mod proxy;
 mod removal;
 mod reply;
 
+pub use audit_file::audit_files;
 pub use error::Error;
 pub use proxy::{Options, Proxy};
