@@ -169,10 +169,12 @@ pub enum Action {
     /// See and end all sessions.
     ManageSessions,
     SeeSettings,
+    /// See who did what, and export it.
+    SeeAudit,
 }
 
 impl Action {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::See,
         Self::SeeFigures,
         Self::UseOwnSessions,
@@ -195,6 +197,7 @@ impl Action {
         Self::ManageTokens,
         Self::ManageSessions,
         Self::SeeSettings,
+        Self::SeeAudit,
     ];
 
     /// Returns the scope that the action needs.
@@ -216,7 +219,8 @@ impl Action {
             | Self::NotifyInside
             | Self::ManageTokens
             | Self::ManageSessions
-            | Self::SeeSettings => Scope::Admin,
+            | Self::SeeSettings
+            | Self::SeeAudit => Scope::Admin,
         }
     }
 }

@@ -17,6 +17,7 @@ use longshore_store::{
     Store, StoreError, WriteTx,
     acts::{self, About, Act},
     artifacts::{self, NewArtifact},
+    audit::Pending,
     builds,
     jobs::{self, Applied, ClaimedJob, Preparing, RunningJob, UsedImage},
     reports::{self, ReportRun},
@@ -113,6 +114,13 @@ impl From<Outcome> for ReportKind {
     }
 }
 
+/// A request with its record for the audit log.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    pub(crate) audited: Option<Pending>,
+}
+
 /// A request of the [`Scheduler`](crate::Scheduler) handle.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -139,7 +147,7 @@ pub(crate) struct Dispatcher {
     pub(crate) capacity: usize,
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) reports: mpsc::Receiver<Report>,
-    pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) requests: mpsc::Receiver<Asked>,
     /// Attempts that were sent to the runner and have not ended.
     pub(crate) running: HashMap<JobId, u32>,
     /// Running jobs that were asked to stop.
@@ -192,7 +200,9 @@ impl Dispatcher {
                         patience.wait("store what jobs report", &error).await;
                     }
                 }
-                Some(request) = self.requests.recv() => self.answer(request).await,
+                Some(Asked { request, audited }) = self.requests.recv() => {
+                    Pending::carry(audited, self.answer(request)).await;
+                }
                 woken = changed.changed() => if woken.is_err() { return },
             }
         }

@@ -10,6 +10,7 @@ use longshore_git::Wanted;
 use longshore_store::{
     Store, StoreError,
     acts::{self, About, Act},
+    audit::Pending,
     builds::NewBuild,
     deploy_keys::DeployKey,
     repos,
@@ -19,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     deploy_key, discovery,
-    dispatcher::{Dispatcher, Order, Report, Request},
+    dispatcher::{Asked, Dispatcher, Order, Report, Request},
     ingest,
     look::{self, Looked},
     manual::{self, ManualStart},
@@ -84,7 +85,7 @@ impl RequestError {
 pub struct Scheduler {
     store: Store,
     planner: Planner,
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<Asked>,
 }
 
 impl Scheduler {
@@ -239,7 +240,8 @@ impl Scheduler {
         request: impl FnOnce(oneshot::Sender<Result<(), StoreError>>) -> Request,
     ) -> Result<(), RequestError> {
         let (done, answer) = oneshot::channel();
-        self.requests.send(request(done)).await.map_err(|_| RequestError::ShuttingDown)?;
+        let asked = Asked { request: request(done), audited: Pending::carried() };
+        self.requests.send(asked).await.map_err(|_| RequestError::ShuttingDown)?;
         Ok(answer.await.map_err(|_| RequestError::ShuttingDown)??)
     }
 }

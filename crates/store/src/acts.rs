@@ -11,7 +11,7 @@ use longshore_core::{
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
-use crate::{Store, StoreError, WriteTx, row};
+use crate::{Store, StoreError, WriteTx, audit::Pending, row};
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,6 +92,9 @@ impl About {
 
 /// Writes down who did what.
 pub async fn record(tx: &mut WriteTx, act: Act, about: About, by: &Actor, now: Timestamp) -> Result<(), StoreError> {
+    Pending::describe_carried(|record| {
+        record.build.get_or_insert(about.build);
+    });
     sqlx::query("INSERT INTO acts (build, job, act, at, name, via, token, made) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(about.build.to_string())
         .bind(about.job.map(|id| id.to_string()))

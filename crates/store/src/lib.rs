@@ -5,7 +5,7 @@
 //! holds one across a network or engine call. Nothing here plans, runs jobs or uses the network.
 //!
 //! [`backup`] and [`check`] work on a whole data folder, beside a running server or without one. There is one file for
-//! each noun: [`repos`], [`deliveries`], [`looks`], [`builds`], [`jobs`], [`steps`], [`artifacts`], [`acts`],
+//! each noun: [`repos`], [`deliveries`], [`looks`], [`builds`], [`jobs`], [`steps`], [`artifacts`], [`acts`], [`audit`], [`anomalies`],
 //! [`schedules`], [`tokens`], [`secrets`], [`caches`], [`registries`], [`connections`],
 //! [`commit_statuses`], [`pull_request_comments`], [`notifications`], [`notices`], [`sessions`], [`settings`], [`changes`], [`logs`], [`reports`],
 //! [`tests`], [`coverage`], [`annotations`].
@@ -13,10 +13,12 @@
 pub mod acts;
 pub mod annotations;
 pub mod announcements;
+pub mod anomalies;
 mod approvals;
 mod artifact_removals;
 pub mod artifacts;
 pub mod attempts;
+pub mod audit;
 pub mod backup;
 pub mod builds;
 pub mod caches;

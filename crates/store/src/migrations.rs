@@ -48,8 +48,10 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     44 "notifications" "0044_notifications.sql"
     45 "reuse" "0045_reuse.sql"
     54 "comments" "0054_comments.sql"
+    55 "audit" "0055_audit.sql"
     56 "check_runs" "0056_check_runs.sql"
     57 "lasting_workspaces" "0057_lasting_workspaces.sql"
+    65 "anomalies" "0065_anomalies.sql"
     66 "overtaken_notices" "0066_overtaken_notices.sql"
 };
 

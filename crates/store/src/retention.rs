@@ -14,7 +14,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ChangeKind, Store, StoreError, WriteTx, artifact_removals,
+    ChangeKind, Store, StoreError, WriteTx, artifact_removals, audit,
     removals::{self, LogsOf},
     report_removals, row,
     write::NewChange,
@@ -32,6 +32,8 @@ pub struct Retention {
     pub max_log_bytes: Option<u64>,
     /// The age of a delivery, since it became a build or was found to be none.
     pub max_delivery_age: Option<Duration>,
+    /// The age of a record of the audit log.
+    pub max_audit_age: Option<Duration>,
     /// The bytes of a repository's artifacts together; those of forks go first, then the oldest. Those of its newest build
     /// are kept whatever their size.
     pub max_artifact_bytes_per_repo: Option<u64>,
@@ -45,6 +47,7 @@ pub struct Removed {
     pub builds: u64,
     pub deliveries: u64,
     pub artifacts: u64,
+    pub audit_records: u64,
 }
 
 /// The task waits this long after a build has ended, so that builds that end in a row are handled together.
@@ -76,6 +79,7 @@ async fn remove_until_closed(store: &Store, keep: &Retention) {
                         builds = removed.builds,
                         deliveries = removed.deliveries,
                         artifacts = removed.artifacts,
+                        audit_records = removed.audit_records,
                         "retention removed what is old"
                     );
                 }
@@ -162,6 +166,9 @@ pub async fn remove_old(store: &Store, keep: &Retention, now: Timestamp) -> Resu
             }
         }
     }
+    if let Some(before) = keep.max_audit_age.and_then(|age| before(now, age)) {
+        removed.audit_records = audit::remove_before(store, before).await?;
+    }
     Ok(removed)
 }
 
@@ -174,7 +181,7 @@ async fn pass(store: &Store, keep: &Retention, clock: &mut Clock) -> Result<Remo
         tracing::warn!("the clock was set: nothing is removed for its age until it has stood for a while");
         return remove_old(
             store,
-            &Retention { max_age: None, max_delivery_age: None, keeps_expired: true, ..*keep },
+            &Retention { max_age: None, max_delivery_age: None, max_audit_age: None, keeps_expired: true, ..*keep },
             now,
         )
         .await;
@@ -273,8 +280,9 @@ async fn next_due(store: &Store, keep: &Retention, now: Timestamp) -> Option<Dur
     let builds = oldest("SELECT min(finished_at) FROM builds WHERE finished_at IS NOT NULL", keep.max_age).await;
     let deliveries =
         oldest("SELECT min(finished_at) FROM deliveries WHERE finished_at IS NOT NULL", keep.max_delivery_age).await;
+    let records = oldest("SELECT at FROM audit ORDER BY number LIMIT 1", keep.max_audit_age).await;
     let artifacts = oldest("SELECT min(expires_at) FROM artifacts", Some(Duration::ZERO)).await;
-    let due = builds.into_iter().chain(deliveries).chain(artifacts).min()?;
+    let due = builds.into_iter().chain(deliveries).chain(records).chain(artifacts).min()?;
     // A build that is due and still here is its repository's newest: it waits for the next one.
     (due > now).then(|| Duration::from_millis(due.since(now)))
 }

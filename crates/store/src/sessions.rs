@@ -6,11 +6,16 @@
 
 use std::fmt;
 
-use longshore_core::{SessionId, Timestamp, TokenId, access::Rights};
+use longshore_core::{
+    SessionId, Timestamp, TokenId,
+    access::{Rights, Via},
+};
 use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{
-    Store, StoreError, WriteTx, row, settings,
+    Store, StoreError, WriteTx,
+    audit::Pending,
+    row, settings,
     tokens::{self, hash},
 };
 
@@ -129,6 +134,10 @@ pub async fn open(
         }
         None => Rights::everything(),
     };
+    Pending::describe_carried(|record| {
+        (record.who, record.token) = (opener.name.clone(), opener.token);
+        record.via = Via::Session.as_str().to_owned();
+    });
     let secret = random_secret();
     let latest = Timestamp::from_millis(now.as_millis() + SESSION_LIFETIME_MS);
     let session = Session {
@@ -176,7 +185,7 @@ pub async fn verify(store: &Store, secret: &str, now: Timestamp) -> Result<Optio
 }
 
 async fn note_seen(store: &Store, id: SessionId, now: Timestamp) -> Result<(), StoreError> {
-    let mut tx = store.write().await?;
+    let mut tx = store.write().await?.of_nobody();
     sqlx::query("UPDATE sessions SET last_seen_at = ? WHERE id = ?")
         .bind(now.as_millis())
         .bind(id.to_string())

@@ -18,7 +18,9 @@ use sqlx::{
 use tokio::sync::{Mutex, Notify, broadcast, watch};
 
 use crate::{
-    Change, Feed, StoreError, WriteTx, changes,
+    Change, Feed, StoreError, WriteTx,
+    audit::{self, Pending},
+    changes,
     identity::{self, Identity},
     migrations,
     secrets::SecretKey,
@@ -55,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) queue: Arc<Mutex<()>>,
     pub(crate) cursor: watch::Sender<u64>,
     pub(crate) changes: broadcast::Sender<Change>,
+    /// Counts commits that added to the audit log.
+    pub(crate) audited: watch::Sender<u64>,
     /// Wakes the outbox.
     pub(crate) owed: Notify,
     /// Wakes the outbox of notifications.
@@ -162,6 +166,7 @@ impl Store {
                 queue: Arc::new(Mutex::new(())),
                 cursor: watch::Sender::new(cursor),
                 changes: broadcast::Sender::new(CHANGES_BUFFERED),
+                audited: watch::Sender::new(0),
                 owed: Notify::new(),
                 noticed: Notify::new(),
                 commented: Notify::new(),
@@ -187,7 +192,12 @@ impl Store {
             }
             begun => begun?,
         };
-        Ok(WriteTx::new(tx, turn, self.clone()))
+        let mut tx = WriteTx::new(tx, turn, self.clone());
+        if let Some(pending) = Pending::carried() {
+            // What the request removes is gone when the record is written.
+            audit::locate(tx.conn(), &pending).await?;
+        }
+        Ok(tx)
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
@@ -199,6 +209,12 @@ impl Store {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.inner.cursor.subscribe()
+    }
+
+    /// Returns a receiver that wakes when the audit log has more records.
+    #[must_use]
+    pub fn audited(&self) -> watch::Receiver<u64> {
+        self.inner.audited.subscribe()
     }
 
     /// Returns a receiver of every change from now on, as it is committed. On `Lagged`, read again what is shown, or

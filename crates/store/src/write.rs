@@ -4,7 +4,11 @@ use longshore_core::{BuildId, JobId, RepoId, Timestamp};
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::{ChangeKind, Store, StoreError, artifact_removals, artifacts, changes, removals};
+use crate::{
+    ChangeKind, Store, StoreError, artifact_removals, artifacts,
+    audit::{self, Pending},
+    changes, removals,
+};
 
 /// A write transaction. There is only one at a time; others wait in line.
 #[derive(Debug)]
@@ -18,6 +22,9 @@ pub struct WriteTx {
     has_notices: bool,
     has_comments: bool,
     removes_blobs: bool,
+    /// The record of the request that this is a part of.
+    audited: Option<Pending>,
+    has_records: bool,
     /// Attempts whose files have become artifacts, or nothing.
     forgotten: Vec<(JobId, u32)>,
     store: Store,
@@ -45,6 +52,8 @@ impl WriteTx {
             has_notices: false,
             has_comments: false,
             removes_blobs: false,
+            audited: Pending::carried(),
+            has_records: false,
             forgotten: Vec::new(),
             store,
             turn,
@@ -72,6 +81,11 @@ impl WriteTx {
         if let (Some(first), Some(last)) = (announced.first(), announced.last()) {
             changes::trim(&mut self.tx, first.cursor, last.cursor).await?;
         }
+        let record = self.audited.take().and_then(|pending| Some((pending.unwritten()?, pending)));
+        if let Some((entry, _)) = &record {
+            audit::append(&mut self.tx, entry.clone(), now).await?;
+            self.has_records = true;
+        }
         let Self {
             tx,
             ended,
@@ -81,12 +95,16 @@ impl WriteTx {
             owes_more,
             has_notices,
             has_comments,
+            has_records,
             store,
             turn,
             ..
         } = self;
         tx.commit().await?;
 
+        if let Some((_, pending)) = record {
+            pending.note_written();
+        }
         let inner = &store.inner;
         for (job, attempt) in ended {
             inner.logs.end_attempts_before(job, attempt);
@@ -109,6 +127,9 @@ impl WriteTx {
         if has_comments {
             inner.commented.notify_one();
         }
+        if has_records {
+            inner.audited.send_modify(|count| *count += 1);
+        }
         drop(turn);
         if removes_logs && let Err(error) = removals::carry_out(&store).await {
             tracing::warn!(%error, "cannot remove logs that nothing refers to any more; the next removal tries again");
@@ -120,6 +141,18 @@ impl WriteTx {
             tracing::warn!(%error, "cannot remove artifacts that nothing names any more; the next removal tries again");
         }
         Ok(last)
+    }
+
+    /// Says that this is nobody's act, although a request is being carried out: it notes that a token was used, say.
+    #[must_use]
+    pub(crate) fn of_nobody(mut self) -> Self {
+        self.audited = None;
+        self
+    }
+
+    /// Notes that with this commit the audit log has more records.
+    pub(crate) fn note_audited(&mut self) {
+        self.has_records = true;
     }
 
     pub(crate) fn conn(&mut self) -> &mut SqliteConnection {
