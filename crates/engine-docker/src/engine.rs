@@ -17,7 +17,7 @@ use longshore_executor::engine::{
 };
 use longshore_executor::names::{ContainerId, Instance};
 use longshore_executor::objects::{AgentObject, ObjectId, Objects, VolumeObject};
-use longshore_executor::{AttemptId, EngineError, Link};
+use longshore_executor::{AttemptId, EngineError, GuardLog, Link};
 use tokio::sync::{OnceCell, mpsc};
 
 use crate::agent_image::AgentImage;
@@ -30,7 +30,7 @@ use crate::options::DockerOptions;
 use crate::overlay::Overlays;
 use crate::quota::Quotas;
 use crate::sandbox::Fence;
-use crate::{archive, container, containers, guarded, images, inventory, link, sandbox, tool, volumes};
+use crate::{archive, container, containers, guard_log, guarded, images, inventory, link, sandbox, tool, volumes};
 
 /// A Docker engine, and what we keep on it.
 pub struct DockerEngine {
@@ -311,6 +311,10 @@ impl Engine for DockerEngine {
 
     fn list_guarded(&self, attempt: AttemptId) -> Answer<'_, Vec<ObjectId>> {
         guarded::list(&self.docker, &self.instance, attempt).boxed()
+    }
+
+    fn read_guard_log(&self, attempt: AttemptId) -> Answer<'_, Option<GuardLog>> {
+        guard_log::read(&self.docker, attempt).boxed()
     }
 
     fn find_sandboxes<'a>(&'a self, scope: &'a str) -> Answer<'a, Vec<ContainerId>> {

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use crate::attempt::AttemptId;
 use crate::docker::GuardedDocker;
 use crate::error::EngineError;
+use crate::guard_log::GuardLog;
 use crate::link::Link;
 use crate::names::{ContainerId, ContainerName, ImageId, Instance, Nonce, VolumeName};
 use crate::objects::{AgentObject, Kind, ObjectId, Objects, VolumeObject};
@@ -60,6 +61,9 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// that was made through it, the job's own sandbox and network. In the order in which it can be removed; an empty
     /// list says that nothing is left.
     fn list_guarded(&self, attempt: AttemptId) -> Answer<'_, Vec<ObjectId>>;
+
+    /// Reads what the guard of an attempt has recorded, whether it runs or has ended. `None` if there is no guard.
+    fn read_guard_log(&self, attempt: AttemptId) -> Answer<'_, Option<GuardLog>>;
 
     /// Starts a sandbox that was just created.
     fn start_sandbox<'a>(&'a self, sandbox: &'a ContainerId) -> Answer<'a, ()>;

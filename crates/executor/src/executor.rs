@@ -16,6 +16,7 @@ use crate::agent::AgentHealth;
 use crate::cleanup::Cleanup;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::guard_log::GuardReports;
 use crate::image_access::ImageAccess;
 use crate::images::Images;
 use crate::options::{ExecutorOptions, PullPolicy};
@@ -72,6 +73,11 @@ impl Executor {
         let cleanup =
             Cleanup { engine: Arc::clone(&engine), removals: Arc::clone(&removals), sandboxes: Arc::clone(&sandboxes) };
         Self { engine, options, placement, agent, sandboxes, removals, cleanup, tasks, stop }
+    }
+
+    /// Tells what the guards of jobs have recorded, before they are removed. Only the first call has an effect.
+    pub fn report_guards_to(&self, reports: Arc<dyn GuardReports>) {
+        self.removals.report_guards_to(reports);
     }
 
     /// Prepares what the first job would have to wait for: the agent, the network, fresh sandboxes.

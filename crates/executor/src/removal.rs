@@ -1,8 +1,8 @@
 //! Removes containers and volumes in the background, two at a time: removals stall starts (moby issue 41738), and
 //! nobody waits for them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::attempt::AttemptId;
 use crate::engine::{Engine, Pod};
 use crate::error::EngineError;
+use crate::guard_log::GuardReports;
 use crate::names::{ContainerId, VolumeName};
 use crate::objects::ObjectId;
 use crate::starts::Starts;
@@ -54,6 +55,7 @@ pub(crate) struct Removals {
     slots: Semaphore,
     /// Number of removals that wait for a slot.
     waiting: AtomicUsize,
+    guard_reports: OnceLock<Arc<dyn GuardReports>>,
     tasks: TaskTracker,
     under_way: Counter,
     /// Number of those that wait only until the engine has deleted the last files.
@@ -100,6 +102,7 @@ impl Removals {
             stop,
             slots: Semaphore::new(AT_ONCE),
             waiting: AtomicUsize::new(0),
+            guard_reports: OnceLock::new(),
             tasks: TaskTracker::new(),
             under_way: Counter::default(),
             deleting: Counter::default(),
@@ -200,9 +203,23 @@ impl Removals {
         }
     }
 
+    /// Tells what guards have recorded, before they are removed.
+    pub(crate) fn report_guards_to(&self, reports: Arc<dyn GuardReports>) {
+        self.guard_reports.get_or_init(|| reports);
+    }
+
+    async fn report_guard(&self, attempt: AttemptId, patience: Duration) {
+        let Some(reports) = self.guard_reports.get() else { return };
+        match ask_while_away(patience, || self.engine.read_guard_log(attempt)).await {
+            Ok(Some(log)) => reports.report(attempt, log).await,
+            Ok(None) => {}
+            Err(error) => tracing::warn!(?attempt, %error, "what a job asked of its Docker API is not known"),
+        }
+    }
+
     /// Removes what there is of a job with Docker besides its pod, whoever made it, until nothing is left.
     pub(crate) async fn guarded(&self, attempt: AttemptId, patience: Duration) {
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
             let left = match ask_while_away(patience, || self.engine.list_guarded(attempt)).await {
                 Ok(left) if left.is_empty() => return,
                 Ok(left) => left,
@@ -211,6 +228,9 @@ impl Removals {
                     return;
                 }
             };
+            if round == 0 {
+                self.report_guard(attempt, patience).await;
+            }
             // What a call made that was under way is in the next list.
             for same in left.chunk_by(|one, next| std::mem::discriminant(one) == std::mem::discriminant(next)) {
                 for some in same.chunks(BESIDE) {

@@ -15,7 +15,7 @@ use longshore_executor::engine::{
 };
 use longshore_executor::names::{ContainerId, Instance};
 use longshore_executor::objects::{AgentObject, ContainerObject, Kind, ObjectId, Objects, VolumeObject};
-use longshore_executor::{AttemptId, EngineError, Link, Refusal};
+use longshore_executor::{AttemptId, EngineError, GuardLog, Link, Refusal};
 use tokio::sync::mpsc;
 
 use super::{Container, Member, MemoryEngine, Verb, refused};
@@ -71,6 +71,10 @@ impl Engine for MemoryEngine {
 
     fn list_guarded(&self, _: AttemptId) -> Answer<'_, Vec<ObjectId>> {
         future::ready(Ok(Vec::new())).boxed()
+    }
+
+    fn read_guard_log(&self, _: AttemptId) -> Answer<'_, Option<GuardLog>> {
+        future::ready(Ok(None)).boxed()
     }
 
     fn find_sandboxes<'a>(&'a self, scope: &'a str) -> Answer<'a, Vec<ContainerId>> {

@@ -1,0 +1,176 @@
+//! Watches an engine for containers that could take over the host, or that pretend to be Longshore's. Needs the engine's own socket: a
+//! guard shows a server only what is the server's.
+//!
+//! Called by `longshore doctor --watch`. It only reads.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bollard::Docker;
+use bollard::models::{ContainerInspectResponse, HostConfig, MountPoint};
+use bollard::query_parameters::{EventsOptionsBuilder, ListContainersOptionsBuilder};
+use futures_util::StreamExt as _;
+use longshore_executor::EngineError;
+use longshore_executor::objects::Kind;
+use longshore_guard::own_container;
+
+use crate::connect::{Connected, connect};
+use crate::error::ApiResult as _;
+use crate::labels;
+
+/// The pause before an engine that is away is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Folders of the host that hold more than data: whoever writes there, or reads there, is root on the host before long.
+const OF_THE_HOST: [&str; 11] =
+    ["/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/run", "/sys", "/usr", "/var/lib/docker", "/var/run"];
+
+/// What was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// Stable, for programs: `privileged`, `engine-socket`, `host-mount`, `host-namespace`, `not-ours`, `gap`.
+    pub kind: &'static str,
+    /// The container's name; empty if it is about none.
+    pub container: String,
+    pub message: String,
+}
+
+/// Tells of what runs now, and then of what starts, until `tell` returns `false`. Waits for an engine that goes away.
+///
+/// # Errors
+/// The engine cannot be reached at first, or a guard answers for it.
+pub async fn watch(host: &str, mut tell: impl FnMut(Sighting) -> bool) -> Result<(), EngineError> {
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let own = own_container(&mountinfo).map(str::to_owned);
+    let mut told: HashSet<String> = own.into_iter().collect();
+    let mut lost_at: Option<u64> = None;
+    loop {
+        let docker = match connect(host).await {
+            Ok(Connected { is_guarded: false, docker }) => docker,
+            Ok(Connected { is_guarded: true, .. }) => {
+                let reason = "a guard answers there, and shows only what is the server's: name the engine's own socket with --docker-host".to_owned();
+                return Err(EngineError::Local { what: "the engine cannot be watched", reason });
+            }
+            Err(error) if lost_at.is_none() => return Err(error),
+            Err(_) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        if let Some(lost) = lost_at {
+            let message = format!(
+                "no events for {} s: what started and ended meanwhile was not seen",
+                now().saturating_sub(lost)
+            );
+            if !tell(Sighting { kind: "gap", container: String::new(), message }) {
+                return Ok(());
+            }
+        }
+        // From now on, so that nothing is missed between the list and the events.
+        let started = HashMap::from([
+            ("type".to_owned(), vec!["container".to_owned()]),
+            ("event".to_owned(), vec!["start".to_owned()]),
+        ]);
+        let options = EventsOptionsBuilder::new().since(&now().to_string()).filters(&started).build();
+        let mut events = std::pin::pin!(docker.events(Some(options)));
+        let running = ListContainersOptionsBuilder::new().build();
+        let running = docker.list_containers(Some(running)).await.api("list containers").unwrap_or_default();
+        for id in running.into_iter().filter_map(|container| container.id) {
+            if told.insert(id.clone()) && !look(&docker, &id, &mut tell).await {
+                return Ok(());
+            }
+        }
+        while let Some(Ok(event)) = events.next().await {
+            let Some(id) = event.actor.and_then(|actor| actor.id) else { continue };
+            // A container that starts again is what it was.
+            if told.insert(id.clone()) && !look(&docker, &id, &mut tell).await {
+                return Ok(());
+            }
+        }
+        lost_at = Some(now());
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Looks at a container. Returns whether more is to be told.
+async fn look(docker: &Docker, id: &str, tell: &mut impl FnMut(Sighting) -> bool) -> bool {
+    // One that is gone already was seen by nobody.
+    let Ok(found) = docker.inspect_container(id, None).await else { return true };
+    judge(&found).into_iter().all(tell)
+}
+
+fn judge(found: &ContainerInspectResponse) -> Vec<Sighting> {
+    let name = found.name.as_deref().unwrap_or_default().trim_start_matches('/');
+    let labels = found.config.as_ref().and_then(|config| config.labels.clone()).unwrap_or_default();
+    let kind = labels::kind_of_container(name, &labels);
+    let image = found.config.as_ref().and_then(|config| config.image.as_deref()).unwrap_or_default();
+    let host = found.host_config.clone().unwrap_or_default();
+    let seen =
+        |kind, what: String| Sighting { kind, container: name.to_owned(), message: format!("{name} ({image}) {what}") };
+    let mut sightings = Vec::new();
+    if kind.is_none() && labels.contains_key(labels::INSTANCE) {
+        let what =
+            "has Longshore's label, and is not one that a server has made: its image may have been made from a job"
+                .to_owned();
+        sightings.push(seen("not-ours", what));
+    }
+    if host.privileged == Some(true) {
+        sightings.push(seen("privileged", "is privileged: it is root on the host".to_owned()));
+    }
+    for space in namespaces(&host) {
+        sightings.push(seen("host-namespace", format!("shares the host's {space}")));
+    }
+    let mounts = found.mounts.as_deref().unwrap_or_default();
+    for mount in mounts.iter().filter(|mount| mount.typ.as_deref() == Some("bind")) {
+        let source = mount.source.as_deref().unwrap_or_default();
+        if is_engine_socket(source) {
+            // The guard of a job is made for that.
+            if kind != Some(Kind::Guard) {
+                sightings
+                    .push(seen("engine-socket", format!("has the engine's socket ({source}): it is root on the host")));
+            }
+        } else if is_of_the_host(source) {
+            sightings.push(seen("host-mount", format!("has {source} of the host{}", written(mount))));
+        }
+    }
+    sightings
+}
+
+fn namespaces(host: &HostConfig) -> Vec<&'static str> {
+    let is_host = |mode: &Option<String>| mode.as_deref() == Some("host");
+    let all = [(&host.pid_mode, "processes"), (&host.userns_mode, "users"), (&host.uts_mode, "name")];
+    all.into_iter().filter(|(mode, _)| is_host(mode)).map(|(_, what)| what).collect()
+}
+
+fn is_engine_socket(source: &str) -> bool {
+    source.ends_with("/docker.sock") || source.ends_with("/containerd.sock") || source.ends_with("/podman.sock")
+}
+
+fn is_of_the_host(source: &str) -> bool {
+    let below =
+        |folder: &&str| source.strip_prefix(**folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    // Which time it is and who its servers are, containers are told so every day.
+    const HARMLESS: [&str; 4] = ["/etc/localtime", "/etc/timezone", "/etc/resolv.conf", "/etc/hosts"];
+    source == "/" || (OF_THE_HOST.iter().any(below) && !HARMLESS.contains(&source))
+}
+
+fn written(mount: &MountPoint) -> &'static str {
+    if mount.rw == Some(false) { ", read-only" } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_the_host_are_told_from_peoples_data() {
+        for of_the_host in ["/", "/etc", "/etc/ssh", "/root/.ssh", "/proc", "/var/lib/docker/volumes/a"] {
+            assert!(is_of_the_host(of_the_host), "{of_the_host}");
+        }
+        for data in ["/home/ada/app", "/srv/data", "/etcetera", "/var/lib/postgres", "/etc/localtime"] {
+            assert!(!is_of_the_host(data), "{data}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What a job asked of its Docker API, as its guard recorded it: read before the guard is removed, and told to whoever keeps it.
+
+use futures_util::future::BoxFuture;
+
+use crate::attempt::AttemptId;
+
+/// A guard's log, in short.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GuardLog {
+    pub requests: u64,
+    /// Requests that were refused, without those for objects that are not there.
+    pub refusals: u64,
+    /// The first of them.
+    pub refused: Vec<RefusedCall>,
+    /// Requests for objects that are not there, or are others'.
+    pub not_there: u64,
+    /// The hash of the log's last line.
+    pub hash: String,
+}
+
+/// A request that a guard refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedCall {
+    /// The method and the route.
+    pub call: String,
+    pub rule: String,
+    pub reason: String,
+}
+
+/// Keeps what guards have recorded. A log may be told again after a kill.
+pub trait GuardReports: Send + Sync {
+    fn report(&self, attempt: AttemptId, log: GuardLog) -> BoxFuture<'_, ()>;
+}
