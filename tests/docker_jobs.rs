@@ -70,6 +70,48 @@ fn nothing_inner_is_left(world: &World) {
 }
 
 #[test]
+fn what_a_job_was_refused_is_in_the_audit_log_and_the_first_time_stands_out() {
+    let world = granted();
+    let script = format!(
+        "
+        docker run --rm {BUSYBOX} true
+        if docker run --rm --privileged {BUSYBOX} true; then exit 1; fi
+        "
+    );
+    let build = world.run(&with_docker("true", &script));
+    assert_eq!(build["status"], "success", "{}", log_of(&world, &build));
+    nothing_inner_is_left(&world);
+    let of = |action: &str| {
+        let found = world.api().get(&format!("/api/v1/audit?repo={}&action={action}", world.repo));
+        found["items"].as_array().unwrap().clone()
+    };
+    let used = of("docker.use");
+    assert_eq!((used.len(), &used[0]["decision"]), (1, &json!("allowed")), "{used:?}");
+    let refused = of("docker.request");
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert_eq!((&refused[0]["decision"], &refused[0]["job"]), (&json!("denied"), &job(&build, "one")["id"]));
+    assert_eq!(refused[0]["object"], "POST containers/create", "{refused:?}");
+    let reason = text(&refused[0], "reason");
+    assert!(reason.starts_with("privileged: ") && reason.contains("Privileged"), "{reason}");
+    assert!(text(&of("docker.end")[0], "reason").contains(" 1 refused"));
+
+    let stands_out = || world.api().get("/api/v1/audit/anomalies")["items"].as_array().unwrap().clone();
+    let first = until("the anomaly", || Some(stands_out()).filter(|found| !found.is_empty()));
+    assert_eq!(
+        (&first[0]["kind"], &first[0]["job"]),
+        (&json!("first-refusal"), &job(&build, "one")["id"]),
+        "{first:?}"
+    );
+    let (_, metrics) = world.api().get_text("/metrics");
+    assert!(metrics.contains("longshore_anomalies_total{kind=\"first-refusal\"} 1"), "{metrics}");
+    // It is no news any more.
+    let build = world.run(&with_docker("true", &format!("{script}        # again\n")));
+    assert_eq!(build["status"], "success");
+    until("the second refusal", || (of("docker.request").len() == 2).then_some(()));
+    assert_eq!(stands_out().len(), 1);
+}
+
+#[test]
 fn a_job_uses_docker_as_on_the_host() {
     let world = granted();
     let script = format!(

@@ -375,6 +375,42 @@ fn code_in_the_servers_process_has_no_more_than_the_server() {
 }
 
 #[test]
+fn the_guards_log_is_read_by_the_server_and_written_by_the_guard_alone() {
+    let deployed = Deployed::start(&Form::Plain);
+    let (build, api) = deployed.run(&one_step("true"));
+    assert_eq!(build["status"], "success", "{build}");
+    let rights =
+        ["setpriv", "--reuid", "8080", "--regid", "8080", "--clear-groups", "--no-new-privs", "--bounding-set=-all"];
+    let as_server = |words: &[&str]| deployed.exec(&[&rights[..], words].concat());
+    let log = "/var/log/longshore/guard.jsonl";
+    for script in [
+        format!("echo x >> {log}"),
+        format!("rm {log}"),
+        format!("mv {log} {log}.gone"),
+        "touch /var/log/longshore/x".to_owned(),
+        "mv /var/log/longshore /var/log/gone".to_owned(),
+        format!("chmod 666 {log}"),
+    ] {
+        let tried = as_server(&["sh", "-c", &script]);
+        assert!(!tried.status.success(), "{script} succeeded");
+    }
+    // What a program with the server's rights asks of the engine is in it, and the server shows it.
+    let ask = "import http.client, socket\nc = http.client.HTTPConnection('docker')\nc.sock = socket.socket(socket.AF_UNIX)\n\
+               c.sock.connect('/run/longshore/docker.sock')\nc.request('POST', '/containers/victim/exec', '{}', {'Content-Type': 'application/json'})\n\
+               print(c.getresponse().status)";
+    let asked = as_server(&["python3", "-c", ask]);
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    let denied = api.get("/api/v1/audit/guard?decision=denied&q=exec");
+    assert_eq!(denied["items"][0]["method"], "POST", "{denied}");
+    let created = api.get("/api/v1/audit/guard?q=containers/create");
+    assert_eq!(created["items"][0]["decision"], "allowed", "{created}");
+    let verified = as_server(&["longshore", "audit", "verify"]);
+    let said = String::from_utf8_lossy(&verified.stdout);
+    assert!(verified.status.success(), "{said}{}", String::from_utf8_lossy(&verified.stderr));
+    assert!(said.contains("server: ok: ") && said.contains("guard: ok: "), "{said}");
+}
+
+#[test]
 fn a_server_that_cannot_be_kept_apart_from_the_socket_starts_as_before_and_says_so() {
     let deployed = Deployed::start(&Form::User("8080:8080"));
     let log = until("the warning", || {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{browser, ran, url};
 use crate::support::{
-    api::text,
+    api::{Api, text},
     browser::Browser,
     engine::BUSYBOX,
     forge::{Forge, Kind, TOKEN},
@@ -35,6 +35,10 @@ fn pages_fit_a_phone_in_either_scheme_and_break_no_rule_of_axe() {
         json!({ "kind": "webhook", "address": "http://localhost:1/a-long-way", "name": "a-long-name-".repeat(8) });
     let (status, notification) = world.api().post("/api/v1/notifications", &new);
     assert_eq!(status, 201, "{notification}");
+    let stranger = Api::new(&world.server.url(), None);
+    for _ in 0..20 {
+        assert_eq!(stranger.post("/api/v1/tokens", &json!({ "name": "x", "scopes": ["admin"] })).0, 401);
+    }
     let pages = [
         ("home", "/".to_owned()),
         ("build", format!("/builds/{build}")),
@@ -51,6 +55,8 @@ fn pages_fit_a_phone_in_either_scheme_and_break_no_rule_of_axe() {
         ("connections", "/connections".to_owned()),
         ("connection", format!("/connections/{}", text(&connection, "id"))),
         ("notifications", "/notifications".to_owned()),
+        ("audit", "/audit".to_owned()),
+        ("audit-guard", "/audit/guard".to_owned()),
         ("repository-notifications", format!("/repos/{repo}/notifications")),
         ("sign-in", "/sign-in".to_owned()),
     ];

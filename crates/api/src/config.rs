@@ -1,6 +1,6 @@
 //! The settings and facts of this process that answers depend on. The binary makes them; nothing here changes later.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use longshore_core::Timestamp;
 
@@ -22,6 +22,8 @@ pub struct ApiConfig {
     pub engine: EngineProbe,
     /// The client for calls to forges.
     pub forges: longshore_forge_client::Http,
+    /// The audit log of the guard between this server and the engine. It is not there where no guard shares its folder.
+    pub guard_log: PathBuf,
     /// What tells people of builds.
     pub notifications: longshore_notification::Sender,
 }

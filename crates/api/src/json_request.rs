@@ -12,6 +12,7 @@ use longshore_core::access::{Action, Object};
 use serde::de::DeserializeOwned;
 
 use crate::{
+    audited,
     auth::{Authenticator, Caller},
     body::{LargeBodies, discard, read},
     error::ApiError,
@@ -68,6 +69,7 @@ impl JsonRequest {
         }
         let bytes = read(body, LIMIT, &large_bodies).await?;
         let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
+        audited::note_json(&bytes);
         match serde_json::from_slice(&bytes) {
             Ok(value) => Ok((caller, value)),
             Err(error) => Err(ApiError::bad_request(format!("invalid request body: {error}"))),

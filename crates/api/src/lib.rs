@@ -11,6 +11,7 @@ mod acts;
 mod approvals;
 mod artifact_tickets;
 mod artifacts;
+mod audited;
 mod auth;
 mod body;
 mod build_views;
@@ -19,6 +20,7 @@ mod config;
 mod deploy_key_view;
 mod error;
 mod forges;
+mod guard_log;
 mod host;
 mod json_request;
 mod late_notices;
@@ -52,6 +54,7 @@ mod views;
 /// The addresses of the pages, each with its methods in lower case. [`openapi_json`] has those of the API.
 pub const PAGES: &[(&str, &[&str])] = pages::ROUTES;
 
+pub use audited::action as audit_action;
 pub use config::{ApiConfig, EngineProbe};
 pub use error::ApiError;
 pub use public_url::PublicUrl;

@@ -10,8 +10,8 @@ use longshore_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::ApiConfig, error::ApiError, host, layers, openapi::Describe, pages, places, public_url::BasePath, routes,
-    state::AppState,
+    audited, config::ApiConfig, error::ApiError, host, layers, openapi::Describe, pages, places, public_url::BasePath,
+    routes, state::AppState,
 };
 
 /// What the binary gives to [`serve`](crate::serve).
@@ -36,6 +36,7 @@ pub(crate) fn router_until(api: Api, shutdown: CancellationToken) -> Router {
         .merge(pages::routes())
         .fallback(async |State(base): State<BasePath>| ApiError::no_address(&base))
         .method_not_allowed_fallback(async |State(base): State<BasePath>| ApiError::method_not_allowed(&base))
+        .layer(middleware::from_fn_with_state(state.clone(), audited::record))
         .layer(middleware::from_fn_with_state(state.clone(), places::for_costly_reads))
         .layer(middleware::from_fn_with_state(state.clone(), host::check))
         .layer(middleware::from_fn_with_state(state.clone(), pages::html::errors_as_pages))

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     artifact_tickets::Tickets,
+    audited::Auditor,
     auth::Authenticator,
     body::LargeBodies,
     check_reruns::CheckReruns,
@@ -38,6 +39,7 @@ struct Parts {
     public_url: PublicUrl,
     base: BasePath,
     authenticator: Authenticator,
+    auditor: Auditor,
     shutdown: CancellationToken,
     live: Live,
     site: Site,
@@ -66,6 +68,7 @@ impl AppState {
         let public_url = config.public_url.clone();
         let base = public_url.base().clone();
         let authenticator = Authenticator::new(store.clone(), config.admin_token_hash, &public_url);
+        let auditor = Auditor { store: store.clone(), authenticator: authenticator.clone(), flood: Arc::default() };
         let live = Live { store: store.clone(), authenticator: authenticator.clone(), shutdown: shutdown.clone() };
         let forges = Forges { store: store.clone(), public_url: public_url.clone(), http: config.forges.clone() };
         let check_reruns = CheckReruns::new(store.clone(), scheduler.clone());
@@ -83,6 +86,7 @@ impl AppState {
             public_url,
             base,
             authenticator,
+            auditor,
             shutdown,
             live,
             site,
@@ -120,6 +124,7 @@ parts! {
     public_url: PublicUrl,
     base: BasePath,
     authenticator: Authenticator,
+    auditor: Auditor,
     shutdown: CancellationToken,
     live: Live,
     site: Site,

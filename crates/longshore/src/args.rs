@@ -13,7 +13,7 @@ use longshore_core::DeniedAddresses;
 
 pub(crate) use self::remote::{
     Approval, Artifact, Build, Cache, Connection, NewNotification, Notification, Registry, Remote, Repo, Rules, Secret,
-    Token,
+    Server, Token,
 };
 use self::values::{Nonce, image_config, key_value, nonce, secret};
 use crate::config::{S3Settings, Settings};
@@ -72,8 +72,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Serve a guarded Docker API on a socket, within a policy
     Guard(Box<Guard>),
-    /// Verify an audit log
-    #[command(subcommand, hide = true)]
+    /// List, export and verify the audit log: who did what
+    #[command(subcommand)]
     Audit(Audit),
     #[command(hide = true)]
     Agent(Agent),
@@ -124,6 +124,9 @@ pub(crate) struct Engine {
 /// The settings are the server's: what it checks is what the server would use.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Doctor {
+    /// Check nothing; tell of containers that could take over the host, those that run and those that start, until Ctrl-C
+    #[arg(long)]
+    pub(crate) watch: bool,
     /// A TOML file with settings
     #[arg(long, env = "LONGSHORE_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -208,11 +211,48 @@ impl GuardPolicy {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
-    /// Verify that an audit log was not changed
-    Verify {
-        /// The log
-        file: PathBuf,
+    /// List the newest records
+    List(AuditList),
+    /// Print all records, oldest first, each as a line of JSON with its place in the chain
+    Export {
+        /// Only records after this number
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        after: u32,
+        #[command(flatten)]
+        server: Server,
     },
+    /// Verify that the log of a data folder, and that of the guard beside the server, was not changed
+    Verify {
+        /// Verify these files instead: an export, or a guard's log, its oldest file first
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        data: Data,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct AuditList {
+    /// Only records with all of these words
+    #[arg(value_name = "WORD")]
+    pub(crate) words: Vec<String>,
+    /// Only records about this repository, given by its name or ID
+    #[arg(long, value_name = "REPO")]
+    pub(crate) repo: Option<String>,
+    /// Only what somebody of this name did
+    #[arg(long, value_name = "NAME")]
+    pub(crate) actor: Option<String>,
+    /// Only this action (secret.set), or all of a kind (secret)
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) action: Option<String>,
+    /// Only what was allowed, denied or failed
+    #[arg(long, value_name = "DECISION")]
+    pub(crate) decision: Option<String>,
+    /// The most records to list, up to 200
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) server: Server,
 }
 
 /// Permissions of a file, as octal digits.

@@ -18,6 +18,7 @@ use crate::{
     caches::Caches,
     checkouts::Sources,
     disk::{Disk, Marks},
+    guard_reports::KeptReports,
     runner::{Extras, Runner},
     workspaces::Workspaces,
 };
@@ -57,6 +58,7 @@ impl Boot {
         let found = shutdown.run_until_cancelled(async {
             let engine = Arc::new(ask_until_answered(|| DockerEngine::connect(docker.clone())).await?);
             let executor = Executor::new(Arc::clone(&engine) as Arc<_>, options);
+            executor.report_guards_to(Arc::new(KeptReports { store: self.store.clone() }));
             // Before any job creates something on the engine.
             let orphans = ask_until_answered(|| self.orphans(&executor)).await?;
             Ok::<_, EngineError>((engine, executor, orphans))

@@ -42,6 +42,7 @@ use crate::{
     authorities::Authorities,
     disk::Marks,
     docker_access::{DOCKER_REGISTRIES, DockerSettings},
+    syslog::Syslog,
 };
 
 /// The effective settings.
@@ -82,6 +83,7 @@ pub(crate) struct Config {
     pub(crate) log: String,
     pub(crate) log_json: bool,
     pub(crate) retention: Retention,
+    pub(crate) audit_syslog: Option<Syslog>,
     /// The most bytes that all caches take.
     pub(crate) cache_budget: u64,
     /// Where the files of artifacts are, if not in the data folder.
@@ -159,6 +161,9 @@ impl Settings {
             ..Limits::default()
         };
         let authorities = Authorities::read(given.ca_file.as_deref().filter(|file| !file.as_os_str().is_empty()))?;
+        let audit_syslog = unless_empty(given.audit_syslog)
+            .map(|text| text.parse::<Syslog>().map_err(|why| anyhow::anyhow!("audit_syslog: {why}")))
+            .transpose()?;
         let mail = match unless_empty(given.smtp_url) {
             Some(smtp) => {
                 let own = authorities.as_ref().map(Authorities::own).unwrap_or_default();
@@ -212,6 +217,7 @@ impl Settings {
             log_json: given.log_json,
             artifact_age: given.retention.artifact_age(),
             retention: given.retention.limits(),
+            audit_syslog,
             disk: marks(given.disk.high, given.disk.low)?,
             object_store,
             cache_budget: match given.cache.max_mib {
@@ -253,6 +259,7 @@ impl MergedRetention {
             max_builds_per_repo: some(self.max_builds_per_repo),
             max_log_bytes: some(self.max_log_mib).map(|mib| mib.saturating_mul(1 << 20)),
             max_delivery_age: days(self.max_delivery_age_days),
+            max_audit_age: days(self.max_audit_age_days),
             max_artifact_bytes_per_repo: some(self.max_artifact_mib_per_repo).map(|mib| mib.saturating_mul(1 << 20)),
             keeps_expired: false,
         }

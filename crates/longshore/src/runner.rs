@@ -42,7 +42,9 @@ use crate::{
     job_env::JobEnv,
     journal::StoreJournal,
     kept::{self, Kept, Leaves},
-    needed_files, registries, reports,
+    needed_files,
+    privileges::Privileges,
+    registries, reports,
     reuse::{self, Found, Made},
     workspaces::Workspaces,
 };
@@ -319,6 +321,24 @@ impl Runner {
     }
 
     async fn request(
+        &self,
+        origin: &Origin<'_>,
+        plan: JobPlan,
+        job: JobId,
+        attempt: u32,
+        missing: Missing,
+    ) -> Result<JobRequest, Refusal> {
+        let privileges = Privileges::of(job, &plan, &self.extras.secrets);
+        let request = self.prepare(origin, plan, job, attempt, missing).await;
+        // A job that runs already got them when it started.
+        if missing == Missing::Refuse {
+            let recorded = privileges.record(&self.store, request.as_ref().err()).await;
+            recorded.map_err(|error| internal(&format!("the audit log cannot be written: {error}")))?;
+        }
+        request
+    }
+
+    async fn prepare(
         &self,
         origin: &Origin<'_>,
         plan: JobPlan,

@@ -18,7 +18,7 @@ use std::{
 use longshore_guard::own_container;
 use rustix::thread::{CapabilitySet, capabilities};
 
-use crate::config::Config;
+use crate::{config::Config, guard_log};
 
 /// The user of the guard. Nobody is called so, and nothing is his but the guard's socket.
 const GUARD: u32 = 8081;
@@ -55,6 +55,8 @@ pub(crate) struct Separation {
     pub(crate) guard: User,
     /// The folder of the guard's socket.
     pub(crate) folder: PathBuf,
+    /// Whether the guard has a folder for its log.
+    pub(crate) has_log: bool,
 }
 
 /// Whether this process is in a container.
@@ -103,7 +105,14 @@ pub(crate) fn separate(config: &Config, socket: &Path, files: &[PathBuf]) -> Res
             return Err(format!("the user {} may not read {}", server.id, file.display()));
         }
     }
-    Ok(Separation { server, guard, folder: folder(guard, server)? })
+    let has_log = match log_folder(guard, server) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!("the guard keeps no audit log: there is no folder for {}: {error}", guard_log::FILE);
+            false
+        }
+    };
+    Ok(Separation { server, guard, folder: folder(guard, server)?, has_log })
 }
 
 /// The user that may open the engine's socket, where the server's may not.
@@ -171,6 +180,30 @@ fn folder(guard: User, server: User) -> Result<PathBuf, String> {
         }
     }
     Err(reason)
+}
+
+/// Makes the folder of the guard's log: the guard writes there, and the server's group reads.
+fn log_folder(guard: User, server: User) -> io::Result<()> {
+    const MODE: u32 = 0o2750;
+    let file = Path::new(guard_log::FILE);
+    let folder = file.parent().unwrap_or(file);
+    fs::create_dir_all(folder)?;
+    let there = fs::symlink_metadata(folder)?;
+    if !there.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    if (there.uid(), there.gid(), there.mode() & 0o7777) != (guard.id, server.group, MODE) {
+        fs::set_permissions(folder, fs::Permissions::from_mode(MODE))?;
+        chown(folder, Some(guard.id), Some(server.group))?;
+        // A change of the owner may have taken it away.
+        fs::set_permissions(folder, fs::Permissions::from_mode(MODE)).or_else(|error| {
+            match fs::symlink_metadata(folder)?.mode() & 0o7777 == MODE {
+                true => Ok(()),
+                false => Err(error),
+            }
+        })?;
+    }
+    Ok(())
 }
 
 /// Gives the server what root has in the data folder: a server of an earlier version ran as root. Others' files, and what is mounted

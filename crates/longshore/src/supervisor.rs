@@ -16,10 +16,16 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
-use crate::separation::{Separation, User};
+use crate::{
+    guard_log,
+    separation::{Separation, User},
+};
 
-/// The pause before a process that ended is started again.
+/// The pause before a process that ended is started again: it doubles each time in a row.
 const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A process that has run for so long did not end in a row.
+const RAN: Duration = Duration::from_secs(60);
 
 /// A server and its guard.
 #[derive(Debug)]
@@ -43,9 +49,25 @@ struct Watched {
     running: Option<Pid>,
     /// When it is started again.
     due: Option<Instant>,
+    started: Instant,
+    /// The last pause.
+    pause: Duration,
 }
 
 impl Watched {
+    fn new(name: &'static str, words: Vec<OsString>, user: Option<User>, has_secrets: bool) -> Self {
+        Self {
+            name,
+            words,
+            user,
+            has_secrets,
+            running: None,
+            due: None,
+            started: Instant::now(),
+            pause: Duration::ZERO,
+        }
+    }
+
     fn start(&mut self) -> std::io::Result<()> {
         let mut command = Command::new("/proc/self/exe");
         command.arg0("longshore").args(&self.words).stdin(Stdio::null());
@@ -59,7 +81,7 @@ impl Watched {
         let child = command.spawn()?;
         let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         tracing::info!(process = self.name, pid = child.id(), user = self.user.map(|user| user.id), "started");
-        (self.running, self.due) = (id, None);
+        (self.running, self.due, self.started) = (id, None, Instant::now());
         Ok(())
     }
 
@@ -90,11 +112,14 @@ impl Supervised {
         words.extend([self.socket.into_os_string(), "--listen".into(), listen.clone().into_os_string()]);
         // Nobody else gets to its folder.
         words.extend(["--mode", "666"].map(OsString::from));
+        if self.separation.as_ref().is_some_and(|separation| separation.has_log) {
+            words.extend(["--audit", guard_log::FILE].map(OsString::from));
+        }
         words.extend(self.guard.into_iter().map(OsString::from));
-        let guard = Watched { name: "guard", words, user: guard, has_secrets: false, running: None, due: None };
+        let guard = Watched::new("guard", words, guard, false);
         let mut words: Vec<OsString> = std::env::args_os().skip(1).collect();
         words.extend(["--behind-guard".into(), listen.into_os_string()]);
-        let server = Watched { name: "server", words, user: server, has_secrets: true, running: None, due: None };
+        let server = Watched::new("server", words, server, true);
         // The processes end with the thread that has started them, so it is this one.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(watch(guard, server))
@@ -157,12 +182,34 @@ async fn watch(mut guard: Watched, mut server: Watched) -> super::commands::Resu
 }
 
 fn again(process: &mut Watched, status: ExitStatus) {
-    tracing::error!(process = process.name, %status, "ended; it is started again");
-    process.due = Some(Instant::now() + PAUSE);
+    let pause = pause_after(process.started.elapsed(), process.pause);
+    tracing::error!(process = process.name, %status, "ended; it is started again in {} s", pause.as_secs());
+    process.due = Some(Instant::now() + pause);
+    process.pause = pause;
+}
+
+/// Returns the pause before the next start of a process that ran for so long after a pause of `last`.
+fn pause_after(ran: Duration, last: Duration) -> Duration {
+    if ran >= RAN { PAUSE } else { (last * 2).clamp(PAUSE, LONGEST_PAUSE) }
 }
 
 /// Makes a process that was started by [`Supervised::run`] end with it.
 pub(crate) fn end_with_parent() -> std::io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_ends_at_once_is_started_ever_more_rarely() {
+        let mut pause = Duration::ZERO;
+        let pauses = [0, 0, 0, 1, 1, 1, 1, 1, 61, 0].map(|ran| {
+            pause = pause_after(Duration::from_secs(ran), pause);
+            pause.as_secs()
+        });
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 1, 2]);
+    }
 }

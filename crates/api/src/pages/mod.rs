@@ -35,6 +35,7 @@ mod access;
 mod artifact;
 mod artifact_list;
 mod assets;
+mod audit;
 mod bars;
 pub(crate) mod build;
 mod connections;
@@ -108,6 +109,8 @@ pages! {
     "/tests/{test}" get reports::history::show;
     "/queue" get queue::show;
     "/settings" get settings::show;
+    "/audit" get audit::show;
+    "/audit/guard" get audit::show_guard;
     "/connections" get connections::show, post connections::add;
     "/connections/{connection}" get connections::repos;
     "/connections/{connection}/register" post connections::register;

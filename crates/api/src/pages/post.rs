@@ -12,6 +12,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::visitor::Visitor;
 use crate::{
+    audited,
     auth::Authenticator,
     body::{self, LargeBodies},
     error::ApiError,
@@ -117,7 +118,9 @@ async fn form_bytes(
         body::discard(body);
         return Err(ApiError::bad_request("a form has to be application/x-www-form-urlencoded"));
     }
-    body::read(body, FORM_LIMIT, large_bodies).await
+    let bytes = body::read(body, FORM_LIMIT, large_bodies).await?;
+    audited::note_form(&bytes);
+    Ok(bytes)
 }
 
 fn parse_form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {

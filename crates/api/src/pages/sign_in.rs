@@ -94,9 +94,12 @@ pub(crate) async fn sign_in(
         Some(opener) => Some(sessions::open(&mut tx, opener, user_agent(&headers), now).await?),
         None => sessions::open_by_link(&mut tx, secret, user_agent(&headers), now).await?,
     };
-    tx.commit().await?;
     match opened {
-        Some(opened) => Ok(signed_in(&site, &opened, &next)),
+        Some(opened) => {
+            tx.commit().await?;
+            Ok(signed_in(&site, &opened, &next))
+        }
+        // Nothing has changed.
         None => Ok(page(&site, &Visitor::nobody(), Shown::Refusal, next)),
     }
 }

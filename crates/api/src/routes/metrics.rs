@@ -14,7 +14,7 @@ use longshore_core::{
     Status, Timestamp,
     access::{Action, Object},
 };
-use longshore_store::{Store, counts};
+use longshore_store::{Store, anomalies, counts};
 
 use crate::{
     auth::Caller,
@@ -57,6 +57,10 @@ pub(crate) async fn show(
     text.head("longshore_deliveries_pending", "gauge", "Webhook deliveries that are not processed yet.");
     text.line("longshore_deliveries_pending", None, counts.pending_deliveries);
 
+    text.head("longshore_anomalies_total", "counter", "What stood out in the audit log, by kind.");
+    for (kind, count) in anomalies::counts(&store).await? {
+        text.line("longshore_anomalies_total", Some(("kind", kind.as_str())), count);
+    }
     text.head("longshore_http_requests_total", "counter", "HTTP responses since the start, by status class.");
     for (class, count) in requests.by_class() {
         text.line("longshore_http_requests_total", Some(("status", &class)), count);

@@ -3,6 +3,7 @@
 
 mod app_hooks;
 mod artifacts;
+pub(crate) mod audit;
 mod badge;
 mod build_actions;
 mod builds;
@@ -122,6 +123,10 @@ pub(crate) fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(registries::list))
         .routes(routes!(registries::put, registries::delete))
         .routes(routes!(sign_in_links::create))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::export))
+        .routes(routes!(audit::of_guard))
+        .routes(routes!(audit::anomalies))
         .routes(routes!(badge::show))
         .routes(routes!(cc_xml::show))
         .routes(routes!(health::alive))

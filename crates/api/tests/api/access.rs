@@ -67,6 +67,15 @@ fn needs(method: &str, path: &str) -> Needs {
         ("GET", "/" | "/queue" | "/cc.xml" | "/api/v1/repos" | "/api/v1/builds" | "/api/v1/events") => List,
         ("GET", "/metrics") => Server(Read),
         ("GET", "/settings" | "/repos/new" | "/api/v1/tokens" | "/api/v1/registries") => Server(Admin),
+        (
+            "GET",
+            "/audit"
+            | "/audit/guard"
+            | "/api/v1/audit"
+            | "/api/v1/audit/export"
+            | "/api/v1/audit/guard"
+            | "/api/v1/audit/anomalies",
+        ) => Server(Admin),
         ("PUT" | "DELETE", "/api/v1/registries/{host}") => Server(Admin),
         ("GET" | "POST", "/api/v1/connections") => Server(Admin),
         ("GET" | "DELETE", "/api/v1/connections/{connection}") => Server(Admin),
@@ -180,7 +189,7 @@ fn needs(method: &str, path: &str) -> Needs {
 }
 
 /// Returns method and address of everything that is served.
-fn routes() -> Vec<(String, String)> {
+pub(crate) fn routes() -> Vec<(String, String)> {
     let described: Value = serde_json::from_str(&longshore_api::openapi_json().unwrap()).unwrap();
     let mut all = Vec::new();
     for (path, operations) in described["paths"].as_object().unwrap() {
@@ -194,7 +203,7 @@ fn routes() -> Vec<(String, String)> {
 }
 
 /// Returns the status of the answer to a caller who sends what the route can read.
-async fn asked(world: &World, method: &str, path: &str, address: &str, token: Option<&str>) -> u16 {
+pub(crate) async fn asked(world: &World, method: &str, path: &str, address: &str, token: Option<&str>) -> u16 {
     let is_page = !path.starts_with("/api/");
     let body = match (method, path) {
         // Changing where it points requires more.

@@ -7,6 +7,7 @@ mod actions;
 mod actors;
 mod artifacts;
 mod at_a_glance;
+mod audit;
 mod auth;
 mod badges;
 mod build_pages;

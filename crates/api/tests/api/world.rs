@@ -90,6 +90,7 @@ impl World {
             started_at: Timestamp::now(),
             engine: EngineProbe::new(move || probe.lock().unwrap().clone()),
             forges: longshore_forge_client::Http::default(),
+            guard_log: dir.path().join("guard.jsonl"),
             notifications: longshore_notification::Sender::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

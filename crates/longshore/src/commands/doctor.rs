@@ -2,7 +2,8 @@
 
 use std::{io::Write as _, path::Path, process::ExitCode};
 
-use longshore_engine_docker::{DockerOptions, doctor};
+use longshore_core::Timestamp;
+use longshore_engine_docker::{DockerOptions, Sighting, doctor, watch};
 use longshore_executor::names::Instance;
 use longshore_object_store::ObjectStore;
 use serde_json::json;
@@ -15,6 +16,9 @@ pub(crate) fn run(args: Doctor) -> super::Result {
     let instance = Instance::new("doctor").map_err(|error| super::Ended::new(1, error.to_string()))?;
     // Subnets are left to the engine: a server that runs has the network that would get those of the settings.
     let docker_host = config.docker_host.clone();
+    if args.watch {
+        return watched(&docker_host, args.json);
+    }
     let options = DockerOptions { denied: config.denied, ..DockerOptions::new(config.docker_host, instance) };
     let mut rows: Vec<(String, bool, String, Option<String>)> = super::runtime()?
         .block_on(doctor(options))
@@ -53,6 +57,23 @@ pub(crate) fn run(args: Doctor) -> super::Result {
         }
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints what is seen as it is seen.
+fn watched(docker_host: &str, json: bool) -> super::Result {
+    let tell = |Sighting { kind, container, message }: Sighting| {
+        let line = match json {
+            true => {
+                json!({ "at": Timestamp::now(), "kind": kind, "container": container, "message": message }).to_string()
+            }
+            false => format!("{} {kind:<14} {message}", Timestamp::now()),
+        };
+        // Nobody reads any more.
+        writeln!(std::io::stdout(), "{line}").is_ok()
+    };
+    let watched = super::runtime()?.block_on(watch(docker_host, tell));
+    watched.map_err(|error| super::Ended::new(1, error.to_string()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn git() -> (String, bool, String, Option<String>) {

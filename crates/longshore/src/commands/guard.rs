@@ -1,6 +1,6 @@
 //! `longshore guard`: stands between a client and the engine's socket, until it is told to end.
 
-use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
+use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use longshore_guard::{Policy, ServerPolicy};
 use longshore_guard_transport::{Error, Options, Proxy};
@@ -12,10 +12,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Ended;
-use crate::{args::Guard, config, supervisor, system_calls};
+use crate::{args::Guard, config, guard_log, supervisor, system_calls};
 
 /// The pause before an engine that is away is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The same for an engine that the guard cannot speak to: somebody has to replace it.
+const LONG_PAUSE: Duration = Duration::from_secs(30);
 
 const WORKERS: usize = 4;
 const BLOCKING: usize = 16;
@@ -40,7 +42,7 @@ pub(crate) fn run(args: Guard) -> super::Result {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let options = Options { state: args.state, audit: args.audit, ..Options::new(args.socket, policy) };
         let proxy = tokio::select! {
-            connected = connect(options, waits) => connected.map_err(|error| Ended::new(1, error.to_string()))?,
+            connected = connect(options, waits.then(|| guard_log::trouble(&args.listen))) => connected.map_err(|error| Ended::new(1, error.to_string()))?,
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
         };
@@ -76,19 +78,31 @@ fn policy(args: &Guard) -> anyhow::Result<Policy> {
     Ok(Policy::parse(&text).map_err(|error| Ended::new(1, format!("{origin} is not a guard policy: {error}")))?)
 }
 
-/// A server waits for its guard as it waits for an engine, and so the guard does.
-async fn connect(options: Options, waits: bool) -> Result<Arc<Proxy>, Error> {
-    let mut told = false;
+/// A server waits for its guard as it waits for an engine, and so the guard does. Meanwhile the file `trouble` says why, for the server.
+async fn connect(options: Options, trouble: Option<PathBuf>) -> Result<Arc<Proxy>, Error> {
+    let mut told = String::new();
     loop {
-        match Proxy::connect(options.clone()).await {
-            Err(error @ Error::Away { .. }) if waits => {
-                if !std::mem::replace(&mut told, true) {
-                    tracing::error!("{error}; the guard waits until it is there");
+        let (error, pause) = match (Proxy::connect(options.clone()).await, &trouble) {
+            (Err(error @ Error::Away { .. }), Some(_)) => (error.to_string(), PAUSE),
+            (Err(error @ Error::NotAnEngine { .. }), Some(_)) => (error.to_string(), LONG_PAUSE),
+            (connected, trouble) => {
+                if let Some(trouble) = trouble {
+                    // It is not there if all went well.
+                    let _ = std::fs::remove_file(trouble);
                 }
-                tokio::time::sleep(PAUSE).await;
+                return connected;
             }
-            connected => return connected,
+        };
+        if told != error {
+            tracing::error!("{error}; the guard waits until that has changed");
+            if let Some(trouble) = &trouble
+                && let Err(reason) = std::fs::write(trouble, &error)
+            {
+                tracing::warn!("the server is not told: {}: {reason}", trouble.display());
+            }
+            told = error;
         }
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -17,7 +17,9 @@ use longshore_git::{Checkouts, Git, Mirrors};
 use longshore_pipeline::image_rules::ImageRules;
 use longshore_scheduler::{Logins, Pace, Planner, Scheduler};
 use longshore_store::{
-    Store, sealing, secrets,
+    Store,
+    audit::{self, Entry},
+    sealing, secrets,
     sessions::{self, Opener},
     settings,
 };
@@ -37,11 +39,13 @@ use crate::{
     boot::Boot,
     checkouts::Sources,
     config::{Config, WhenGuarded, commented_defaults},
+    guard_log,
     job_env::JobEnv,
     own_server, proxies,
     runner::Extras,
     separation::{Separation, in_container, separate},
     supervisor::{self, Supervised},
+    syslog,
 };
 
 /// The number of checkouts that are kept for further jobs of the same commit.
@@ -234,6 +238,10 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
     let notices =
         longshore_outbox::Notices { store: store.clone(), sender: notifications.clone(), url: config.url.to_string() };
     tasks.spawn(notices.run(shutdown.clone()));
+    if let Some(syslog) = config.audit_syslog.clone() {
+        tasks.spawn(syslog::run(store.clone(), syslog, shutdown.clone()));
+    }
+    tasks.spawn(longshore_store::anomalies::run(store.clone(), shutdown.clone()));
     tasks.spawn(longshore_store::retention::run(store.clone(), config.retention, shutdown.clone()));
     tasks.spawn({
         let (store, logs) = (store.clone(), store.logs().clone());
@@ -259,6 +267,7 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
             started_at: Timestamp::now(),
             engine: EngineProbe::new(socket_check(&config.docker_host)),
             forges: forges.clone(),
+            guard_log: guard_log::FILE.into(),
             notifications,
         },
     };
@@ -325,7 +334,10 @@ fn socket_check(docker_host: &str) -> impl Fn() -> Option<String> + Send + Sync 
     let path = docker_host.strip_prefix("unix://").unwrap_or(docker_host).to_owned();
     move || match std::os::unix::net::UnixStream::connect(&path) {
         Ok(_) => None,
-        Err(error) => Some(format!("no response at {path}: {error}")),
+        Err(error) => {
+            let of_guard = std::fs::read_to_string(guard_log::trouble(path.as_ref()));
+            Some(of_guard.unwrap_or_else(|_| format!("no response at {path}: {error}")))
+        }
     }
 }
 
@@ -379,6 +391,7 @@ async fn first_link(store: &Store, url: &PublicUrl) -> anyhow::Result<Option<Str
     let mut tx = store.write().await?;
     let code = sessions::make_link(&mut tx, &admin, now).await?;
     settings::set(&mut tx, SHOWN, &now.to_string()).await?;
+    audit::record(&mut tx, Entry { object: admin.name, ..Entry::of_server("session.link") }, now).await?;
     tx.commit().await?;
     Ok(Some(format!("{url}/sign-in?code={code}")))
 }

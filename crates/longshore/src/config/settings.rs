@@ -56,6 +56,10 @@ settings! {
     /// The mailbox that e-mail is from.
     smtp_from: String ["MAILBOX"] computed("`longshore@` and the host of `url`", "Longshore <ci@example.org>");
 
+    /// Where the audit log is sent to besides the data folder: `udp://HOST:PORT`, or `unix:///dev/log`; a message of RFC 5424 for
+    /// each record.
+    audit_syslog: String ["ADDRESS"] computed("none: it is not sent", "udp://log.example.org:514");
+
     /// Other names that people reach the server by, such as `ci.lan, longshore.internal`. Pages and the API answer only
     /// to the name in `url`, to these, to IP addresses, to `localhost` and to names without a dot; webhooks, health
     /// checks and `/metrics` answer to any.
@@ -182,6 +186,9 @@ settings! {
 
     /// Days to keep processed webhook deliveries. 0 is no limit.
     max_delivery_age_days: u32 ["N"] default(90);
+
+    /// Days to keep records of the audit log. 0 is no limit.
+    max_audit_age_days: u32 ["N"] default(0);
 }
 
 settings! {

@@ -1,0 +1,219 @@
+//! `/audit`: who did what, newest first, with a search; and `/audit/guard`: what the server asked of the engine.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use longshore_core::{
+    Timestamp,
+    access::{Action, Object},
+};
+use longshore_store::{
+    Page,
+    anomalies::{self, Anomaly},
+    audit::{self, Decision, Entry, Filter, Record},
+    repos,
+};
+use serde::Deserialize;
+
+use super::{
+    head::{Head, Place},
+    html::Html,
+    post::see_other,
+    show,
+    site::Site,
+    visitor::Visitor,
+};
+use crate::{
+    config::ApiConfig,
+    error::ApiError,
+    guard_log::{GuardFilter, GuardRecordView},
+    params::{Query, parse_before},
+    routes::audit::{guard_records, words},
+};
+
+const ROWS: u32 = 50;
+const ANOMALIES: u32 = 10;
+
+#[derive(Template)]
+#[template(path = "audit.html")]
+struct AuditPage {
+    head: Head,
+    filter: AuditFilter,
+    records: Vec<Record>,
+    /// What stands out, on the first page.
+    anomalies: Vec<Anomaly>,
+    /// The address of the older records.
+    next: Option<String>,
+    is_first: bool,
+    /// The name that was asked for is no repository's.
+    no_such_repo: bool,
+}
+
+impl AuditPage {
+    fn decisions() -> [Decision; 3] {
+        Decision::ALL
+    }
+
+    fn at(entry: &Entry) -> Timestamp {
+        Timestamp::from_millis(entry.at)
+    }
+
+    fn fields(entry: &Entry) -> String {
+        entry.fields.join(", ")
+    }
+
+    /// Returns who acted, in words.
+    fn who(entry: &Entry) -> &str {
+        match entry.via.as_str() {
+            "anonymous" => "somebody unknown",
+            "server" => "the server",
+            _ => &entry.who,
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "audit_guard.html")]
+struct GuardPage {
+    head: Head,
+    q: String,
+    decision: String,
+    records: Vec<GuardRecordView>,
+    /// The address of the older records.
+    next: Option<String>,
+    is_first: bool,
+    /// Why there is no log.
+    none: Option<String>,
+}
+
+impl GuardPage {
+    fn decisions() -> [Decision; 3] {
+        Decision::ALL
+    }
+}
+
+/// What the address of the guard's log asks for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GuardAddress {
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    decision: String,
+    before: Option<String>,
+}
+
+pub(crate) async fn show_guard(
+    State(site): State<Site>,
+    State(config): State<Arc<ApiConfig>>,
+    visitor: Visitor,
+    query: Result<Query<GuardAddress>, ApiError>,
+) -> Result<Response, ApiError> {
+    if visitor.caller.is_anonymous() {
+        return Ok(see_other("/sign-in?next=/audit/guard"));
+    }
+    visitor.caller.require(Action::SeeAudit, Object::Server)?;
+    let Query(GuardAddress { q, decision, before }) = query?;
+    let before = parse_before(before.as_deref())?;
+    let filter = GuardFilter {
+        decision: Some(decision.clone()).filter(|decision| !decision.is_empty()),
+        words: words(&q),
+        before: before.and_then(|before| before.try_into().ok()),
+    };
+    let (records, next, none) = match guard_records(&config, filter, ROWS).await {
+        Ok((records, next)) => (records, next, None),
+        Err(error) if error.status() == StatusCode::NOT_FOUND => (Vec::new(), None, Some(error.message().to_owned())),
+        Err(error) => return Err(error),
+    };
+    let next = next.map(|next| {
+        let next = next.to_string();
+        let query = [("q", &q), ("decision", &decision), ("before", &next)];
+        format!("/audit/guard?{}", serde_urlencoded::to_string(query).unwrap_or_default())
+    });
+    let head = Head::new(&site, &visitor, Place::Settings, "Audit log of the guard");
+    Ok(Html(GuardPage { head, q, decision, records, next, is_first: before.is_none(), none }).into_response())
+}
+
+/// What the address asks for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AuditFilter {
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    actor: String,
+    #[serde(default)]
+    action: String,
+    /// A repository's name.
+    #[serde(default)]
+    repo: String,
+    #[serde(default)]
+    decision: String,
+    before: Option<String>,
+}
+
+impl AuditFilter {
+    fn is_empty(&self) -> bool {
+        [&self.q, &self.actor, &self.action, &self.repo, &self.decision].iter().all(|text| text.is_empty())
+    }
+
+    fn address(&self, before: i64) -> String {
+        let before = before.to_string();
+        let all = [
+            ("q", &self.q),
+            ("actor", &self.actor),
+            ("action", &self.action),
+            ("repo", &self.repo),
+            ("decision", &self.decision),
+            ("before", &before),
+        ];
+        let given: Vec<_> = all.into_iter().filter(|(_, text)| !text.is_empty()).collect();
+        format!("/audit?{}", serde_urlencoded::to_string(given).unwrap_or_default())
+    }
+}
+
+pub(crate) async fn show(
+    State(site): State<Site>,
+    visitor: Visitor,
+    query: Result<Query<AuditFilter>, ApiError>,
+) -> Result<Response, ApiError> {
+    if visitor.caller.is_anonymous() {
+        return Ok(see_other("/sign-in?next=/audit"));
+    }
+    visitor.caller.require(Action::SeeAudit, Object::Server)?;
+    let Query(filter) = query?;
+    let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    let repo = match given(&filter.repo) {
+        Some(name) => repos::by_name(&site.store, &name).await?.map(|repo| Some(repo.id)),
+        None => Some(None),
+    };
+    let wanted = Filter {
+        repo: repo.flatten(),
+        who: given(&filter.actor),
+        action: given(&filter.action),
+        decision: given(&filter.decision).and_then(|word| word.parse().ok()),
+        words: words(&filter.q),
+    };
+    let before = parse_before(filter.before.as_deref())?;
+    let page = match repo {
+        Some(_) => audit::list(&site.store, &wanted, before, ROWS).await?,
+        None => Page { items: Vec::new(), next: None },
+    };
+    let is_plain = before.is_none() && filter.is_empty();
+    let anomalies = if is_plain { anomalies::list(&site.store, None, ANOMALIES).await?.items } else { Vec::new() };
+    let page = AuditPage {
+        anomalies,
+        head: Head::new(&site, &visitor, Place::Settings, "Audit log"),
+        records: page.items,
+        next: page.next.map(|next| filter.address(next)),
+        is_first: before.is_none(),
+        no_such_repo: repo.is_none(),
+        filter,
+    };
+    Ok(Html(page).into_response())
+}

@@ -1,0 +1,12 @@
+//! What the guard beside a server tells it, besides answering: its audit log, and why it does not answer yet. The server may read both;
+//! who may write them is the guard alone.
+
+use std::path::{Path, PathBuf};
+
+/// The audit log. Older files stand beside it, as `guard.jsonl.1` and so on.
+pub(crate) const FILE: &str = "/var/log/longshore/guard.jsonl";
+
+/// Returns the file that says why the guard does not listen on its socket yet.
+pub(crate) fn trouble(socket: &Path) -> PathBuf {
+    socket.with_extension("trouble")
+}

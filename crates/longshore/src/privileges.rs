@@ -1,0 +1,95 @@
+//! Writes into the audit log what a job gets beyond what every job has: secrets, Docker, capabilities. And what it was refused.
+
+use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Timestamp, docker::Docker};
+use longshore_store::{
+    Store, StoreError,
+    audit::{self, Decision, Entry},
+};
+
+use crate::contexts::Refusal;
+
+/// What a job's plan asks for.
+#[derive(Debug)]
+pub(crate) struct Privileges {
+    job: JobId,
+    name: String,
+    /// The names of the secrets of its repository.
+    secrets: Vec<String>,
+    docker: Docker,
+    capabilities: Vec<String>,
+}
+
+impl Privileges {
+    /// `given` are secrets that came with the command line.
+    pub(crate) fn of(job: JobId, plan: &JobPlan, given: &[(String, String)]) -> Self {
+        let is_given = |name: &str| given.iter().any(|(known, _)| known == name);
+        let secrets = plan.secrets.iter().map(|wanted| wanted.name.clone()).filter(|name| !is_given(name));
+        Self {
+            job,
+            name: plan.name.clone(),
+            secrets: secrets.collect(),
+            docker: plan.docker,
+            capabilities: plan.capabilities.clone(),
+        }
+    }
+
+    /// Writes the records of a job that starts with all that it asks for, or does not start.
+    pub(crate) async fn record(self, store: &Store, refusal: Option<&Refusal>) -> Result<(), StoreError> {
+        let records = match refusal {
+            None => self.granted(),
+            Some(refusal) => self.refused(refusal).into_iter().collect(),
+        };
+        if records.is_empty() {
+            return Ok(());
+        }
+        let (mut tx, now) = (store.write().await?, Timestamp::now());
+        for record in records {
+            audit::record(&mut tx, record, now).await?;
+        }
+        tx.commit().await.map(drop)
+    }
+
+    fn granted(&self) -> Vec<Entry> {
+        let mut records = Vec::new();
+        if !self.secrets.is_empty() {
+            records.push(self.secrets());
+        }
+        if !self.docker.is_none() {
+            records.push(self.docker());
+        }
+        if !self.capabilities.is_empty() {
+            records.push(self.capabilities());
+        }
+        records
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Option<Entry> {
+        let Outcome::Error { kind, message } = &refusal.outcome else { return None };
+        let denied = |entry| Some(Entry { decision: Decision::Denied, reason: message.clone(), ..entry });
+        if !refusal.withheld.is_empty() {
+            denied(self.secrets())
+        } else if *kind == ErrorKind::DockerNotGranted {
+            denied(self.docker())
+        } else if *kind == ErrorKind::CapabilityNotGranted {
+            denied(self.capabilities())
+        } else {
+            None
+        }
+    }
+
+    fn secrets(&self) -> Entry {
+        Entry { fields: self.secrets.clone(), ..Entry::of_job(self.job, &self.name, "secret.use") }
+    }
+
+    fn docker(&self) -> Entry {
+        let object = match self.docker {
+            Docker::Raw => "the host's socket",
+            Docker::Guarded | Docker::None => "a guard's socket",
+        };
+        Entry { object: object.to_owned(), ..Entry::of_job(self.job, &self.name, "docker.use") }
+    }
+
+    fn capabilities(&self) -> Entry {
+        Entry { fields: self.capabilities.clone(), ..Entry::of_job(self.job, &self.name, "capability.use") }
+    }
+}
