@@ -150,7 +150,7 @@ fn is_engine_socket(source: &str) -> bool {
 
 fn is_of_the_host(source: &str) -> bool {
     let below =
-        |folder: &&str| source.strip_prefix(**folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        |folder: &&str| source.strip_prefix(*folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     // Which time it is and who its servers are, containers are told so every day.
     const HARMLESS: [&str; 4] = ["/etc/localtime", "/etc/timezone", "/etc/resolv.conf", "/etc/hosts"];
     source == "/" || (OF_THE_HOST.iter().any(below) && !HARMLESS.contains(&source))
