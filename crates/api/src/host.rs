@@ -78,6 +78,7 @@ mod tests {
             engine: EngineProbe::new(|| None),
             forges: longshore_forge_client::Http::default(),
             notifications: longshore_notification::Sender::default(),
+            guard_log: std::path::PathBuf::new(),
         }
     }
 

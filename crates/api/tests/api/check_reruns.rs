@@ -38,7 +38,7 @@ impl App {
         let mut tx = world.store.write().await.unwrap();
         connections::attach(&mut tx, repo, connection, "41").await.unwrap();
         tx.commit().await.unwrap();
-        Self { world, forge, repo, path, secret, folder: folder }
+        Self { world, forge, repo, path, secret, folder }
     }
 
     /// A build of two jobs, of which the second failed.
