@@ -16,11 +16,12 @@ const EXAMPLE: &str = "such as https://ci.example.org or https://example.org/ci"
 
 /// The first parts of the server's own addresses. A base path cannot begin with one of them: an address could then be
 /// read in two ways. A test of the router compares this list with its routes.
-pub(crate) const OWN_NAMES: [&str; 23] = [
+pub(crate) const OWN_NAMES: [&str; 24] = [
     "access",
     "api",
     "artifacts",
     "assets",
+    "audit",
     "b",
     "badges",
     "builds",
