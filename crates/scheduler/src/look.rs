@@ -174,7 +174,7 @@ pub(crate) async fn look_now(store: &Store, planner: &Planner, repo: RepoId) -> 
 }
 
 async fn note_failure(store: &Store, repo: &Repo, reason: &str) -> Result<(), StoreError> {
-    let mut tx = store.write().await?;
+    let mut tx = store.write().await?.of_nobody();
     looks::failed(&mut tx, repo.id, reason).await?;
     tx.commit().await.map(drop)
 }

@@ -340,7 +340,13 @@ fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &Filter) {
         query.push(" AND decision = ").push_bind(decision.as_str());
     }
     for word in words {
-        query.push(" AND instr(lower(line ->> '$.entry'), ").push_bind(word.to_ascii_lowercase()).push(") > 0");
+        query
+            .push(
+                " AND instr(lower(concat_ws(' ', who, action, line ->> '$.entry.object', line ->> '$.entry.repo_name',
+                         line ->> '$.entry.reason', line ->> '$.entry.fields')), ",
+            )
+            .push_bind(word.to_ascii_lowercase())
+            .push(") > 0");
     }
 }
 

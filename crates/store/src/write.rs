@@ -145,7 +145,7 @@ impl WriteTx {
 
     /// Says that this is nobody's act, although a request is being carried out: it notes that a token was used, say.
     #[must_use]
-    pub(crate) fn of_nobody(mut self) -> Self {
+    pub fn of_nobody(mut self) -> Self {
         self.audited = None;
         self
     }

@@ -142,7 +142,10 @@ async fn the_page_shows_who_did_what_and_finds_it() {
     status_of(&world, "DELETE", &format!("/api/v1/repos/{}", repo.id), Some(&reader.secret), "").await;
     let shown = async |query: &str| {
         let text = world.get(&format!("/audit{query}")).await.text().to_owned();
-        ["secret.set", "repo.remove"].into_iter().filter(|action| text.contains(*action)).collect::<BTreeSet<_>>()
+        ["secret.set", "repo.remove"]
+            .into_iter()
+            .filter(|action| text.contains(&format!("<code>{action}</code>")))
+            .collect::<BTreeSet<_>>()
     };
     assert_eq!(shown("").await.len(), 2);
     assert_eq!(shown("?q=door").await, BTreeSet::from(["secret.set"]));

@@ -60,6 +60,7 @@ impl World {
     pub(crate) async fn reached_by(url: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
+        std::fs::write(dir.path().join("guard.jsonl"), "").unwrap();
         let (tasks, scheduler_ends) = (TaskTracker::new(), CancellationToken::new());
         let mirrors = Arc::new(Mirrors::new(Git::default(), dir.path().join("mirrors")));
         let (orders, claimed) = mpsc::channel(1);
