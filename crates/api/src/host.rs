@@ -77,6 +77,7 @@ mod tests {
             started_at: Timestamp::now(),
             engine: EngineProbe::new(|| None),
             forges: longshore_forge_client::Http::default(),
+            guard_log: std::path::PathBuf::new(),
             notifications: longshore_notification::Sender::default(),
             guard_log: std::path::PathBuf::new(),
         }
