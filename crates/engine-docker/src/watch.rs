@@ -165,6 +165,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_privileged_container_is_told() {
+        let found = |privileged| ContainerInspectResponse {
+            name: Some("/theirs".to_owned()),
+            host_config: Some(HostConfig { privileged: Some(privileged), ..HostConfig::default() }),
+            ..ContainerInspectResponse::default()
+        };
+        assert!(judge(&found(false)).is_empty());
+        let told = judge(&found(true));
+        assert_eq!(
+            told.iter().map(|sighting| (sighting.kind, &*sighting.container)).collect::<Vec<_>>(),
+            [("privileged", "theirs")]
+        );
+    }
+
+    #[test]
     fn folders_of_the_host_are_told_from_peoples_data() {
         for of_the_host in ["/", "/etc", "/etc/ssh", "/root/.ssh", "/proc", "/var/lib/docker/volumes/a"] {
             assert!(is_of_the_host(of_the_host), "{of_the_host}");

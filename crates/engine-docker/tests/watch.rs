@@ -31,8 +31,8 @@ async fn what_could_take_over_the_host_is_told_when_it_starts_and_a_gap_in_the_e
     let proxy = Proxy::before(&docker_host());
     let random = format!("longshore-watch-{:08x}", rand::random::<u32>());
     let name = |what: &str| format!("{random}-{what}");
-    let privileged = HostConfig { privileged: Some(true), ..HostConfig::default() };
-    let before = started(&world, &name("before"), privileged, &[]).await;
+    let on_the_host = HostConfig { uts_mode: Some("host".to_owned()), ..HostConfig::default() };
+    let before = started(&world, &name("before"), on_the_host, &[]).await;
 
     let (sender, mut seen) = mpsc::unbounded_channel();
     let host = proxy.host();
@@ -48,7 +48,7 @@ async fn what_could_take_over_the_host_is_told_when_it_starts_and_a_gap_in_the_e
             );
         }
     };
-    assert_eq!(next().await, ("privileged", "before".to_owned()));
+    assert_eq!(next().await, ("host-namespace", "before".to_owned()));
 
     let socket = docker_host().trim_start_matches("unix://").to_owned();
     let binds = HostConfig {

@@ -123,7 +123,7 @@ async fn the_pages_add_try_and_remove_notifications() {
         assert!(tried.text().contains("has arrived"), "{}", tried.text());
         let removed = send(&format!("{path}/{id}/remove"), "").await;
         assert_eq!(removed.status, 303);
-        assert!(signed_in(&world, &path, &cookie).await.0.text().contains("Nobody is told yet"));
+        assert!(signed_in(&world, &path, &cookie).await.0.text().contains("No notifications yet"));
         let refused = send(&path, "kind=slack&address=x&failure=yes").await;
         assert!(refused.status == 400 && refused.text().contains("Notification not added"), "{}", refused.text());
     }
