@@ -6,7 +6,7 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck disable=SC2034 # read by step
-steps=7
+steps=8
 first_log=$logs/tests.log
 second_log=$logs/tests-second-engine.log
 lints_log=$logs/lints.log
@@ -89,10 +89,11 @@ lints() {
   return $status
 }
 
-# make_images: makes the images, and starts the second engine with its own. Its address goes to $second_address, which stays empty if
+# make_images: makes the images, fetches what calls to forges are checked against, and starts the second engine with its own images. Its address goes to $second_address, which stays empty if
 # there is none. It mostly waits for packages, so it goes on beside the compilers.
 make_images() {
   scripts/images.sh
+  scripts/contract.sh
   : >"$second_address"
   if have apt-get; then
     scripts/second-engine.sh start >"$second_address"
@@ -109,7 +110,6 @@ LONGSHORE_BROWSER=yes scripts/setup.sh
 scripts/axe.sh
 scripts/smtp.sh
 scripts/s3.sh
-scripts/contract.sh
 first=unix://$(docker_socket)
 second_address=$logs/second-engine.address
 # An engine that somebody else started keeps running.
