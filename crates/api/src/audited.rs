@@ -32,14 +32,16 @@ const REFUSED_OF_SOMEBODY: u32 = 600;
 /// The fields that name the object if the address does not, the first that is given.
 const NAMING: [&str; 4] = ["name", "host", "ref", "kind"];
 
-/// Returns what a request to this route does, `None` for the routes of webhooks: deliveries are records of their own.
+/// Returns what a request to this route does, `None` for the route of webhooks: deliveries are records of their own.
 ///
 /// A route that is missing here is recorded by its method and address.
 #[must_use]
 pub fn action(method: &str, path: &str) -> Option<String> {
     let path = path.strip_prefix("/api/v1").unwrap_or(path);
     let known = match (method, path) {
-        ("POST", "/hooks/{repo}" | "/hooks/apps/{connection}") => return None,
+        ("POST", "/hooks/{repo}") => return None,
+        // Of a GitHub App: people ask for reruns at GitHub.
+        ("POST", "/hooks/apps/{connection}") => "build.rerun",
         ("POST", "/sign-in") => "session.open",
         ("POST", "/sign-out" | "/access/sessions/{session}/end") => "session.end",
         ("POST", "/sign-in-links") => "session.link",
