@@ -79,7 +79,6 @@ mod tests {
             forges: longshore_forge_client::Http::default(),
             guard_log: std::path::PathBuf::new(),
             notifications: longshore_notification::Sender::default(),
-            guard_log: std::path::PathBuf::new(),
         }
     }
 
