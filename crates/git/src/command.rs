@@ -1,31 +1,22 @@
 //! The only place that starts git. Every process gets the same hardened environment, ends with its whole process group
 //! when its caller goes away or its time is over, and reports errors without credentials.
 
+mod invocation;
+mod output;
+
 use std::{
     collections::BTreeMap,
-    ffi::{OsStr, OsString},
-    io,
+    ffi::OsString,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
-use longshore_forge::CloneUrl;
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
-    process::{Child, Command},
-    time::timeout,
-};
+use tokio::process::Command;
 use ureq::tls::TlsConfig;
 
-use super::{GitError, lfs::LfsHttp, ssh::SshFiles};
-
-/// The most output kept. A list of all files of a very large repository is about this long.
-const MAX_OUTPUT: u64 = 256 << 20;
-
-/// The most characters kept of git's error output.
-const MAX_MESSAGE: usize = 2000;
+pub(crate) use self::invocation::{Ended, Invocation, Streaming};
+use super::lfs::LfsHttp;
 
 /// Variables passed on from our own environment; all others are dropped.
 const PASSED_VARIABLES: [&str; 4] = ["PATH", "SSH_AUTH_SOCK", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH"];
@@ -178,8 +169,7 @@ impl Git {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut invocation =
-            Invocation { command, config: 0, limit: self.local_limit, max_output: None, url: None, ssh: None };
+        let mut invocation = Invocation::new(command, self.local_limit);
         for (key, value) in CONFIG {
             invocation.config(key, value);
         }
@@ -221,202 +211,6 @@ impl Git {
     }
 }
 
-/// An invocation of git under construction.
-#[derive(Debug)]
-pub(crate) struct Invocation {
-    command: Command,
-    config: usize,
-    limit: Duration,
-    /// The most bytes of output to read.
-    max_output: Option<u64>,
-    url: Option<CloneUrl>,
-    /// What ssh reads while it runs.
-    ssh: Option<SshFiles>,
-}
-
-/// The outcome of an invocation.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) success: bool,
-    pub(crate) stdout: Vec<u8>,
-    /// Git's error output in one line, shortened, without credentials.
-    pub(crate) message: String,
-}
-
-impl Invocation {
-    /// Sets configuration through the environment: it overrides every file, and is not visible in the arguments.
-    pub(crate) fn config(&mut self, key: &str, value: impl AsRef<OsStr>) {
-        self.command.env(format!("GIT_CONFIG_KEY_{}", self.config), key);
-        self.command.env(format!("GIT_CONFIG_VALUE_{}", self.config), value);
-        self.config += 1;
-        self.command.env("GIT_CONFIG_COUNT", self.config.to_string());
-    }
-
-    /// Sets the time limit.
-    pub(crate) fn limit(mut self, limit: Duration) -> Self {
-        self.limit = limit;
-        self
-    }
-
-    /// Reads at most this many bytes of output; more output is cut off without an error.
-    pub(crate) fn max_output(mut self, bytes: u64) -> Self {
-        self.max_output = Some(bytes);
-        self
-    }
-
-    pub(crate) fn env(mut self, key: &str, value: impl Into<OsString>) -> Self {
-        self.command.env(key, value.into());
-        self
-    }
-
-    pub(crate) fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
-        self.command.args(args);
-        self
-    }
-
-    /// Allows talking to `url` within a time limit, with that address's credentials or key. The caller still has to pass the
-    /// address itself as an argument, after `--end-of-options`.
-    pub(crate) fn remote(mut self, url: &CloneUrl, limit: Duration) -> Self {
-        if let Some((key, value)) = url.git_config() {
-            self.config(&key, &value);
-        }
-        self.limit = limit;
-        self.url = Some(url.clone());
-        self
-    }
-
-    /// Runs git to its end and returns its output. A failure becomes an error with git's message.
-    pub(crate) async fn output(self, operation: &'static str, input: &[u8]) -> Result<Vec<u8>, GitError> {
-        let url = self.url.clone();
-        let ended = self.run(operation, input).await?;
-        match (ended.success, url) {
-            (true, _) => Ok(ended.stdout),
-            (false, Some(url)) => Err(GitError::from_remote(&url, ended.message)),
-            (false, None) => Err(GitError::Failed { operation, detail: ended.message }),
-        }
-    }
-
-    /// Runs git to its end and returns the outcome.
-    pub(crate) async fn run(mut self, operation: &'static str, input: &[u8]) -> Result<Ended, GitError> {
-        if !input.is_empty() {
-            self.command.stdin(Stdio::piped());
-        }
-        let (mut child, mut group) = self.start()?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let write = async {
-            if let Some(mut stdin) = stdin {
-                // Git may have ended without reading everything; its exit status then tells why.
-                let _ = stdin.write_all(input).await;
-            }
-            Ok(())
-        };
-        let work = async {
-            let (stdout, stderr, ()) =
-                tokio::try_join!(read_stdout(stdout, self.max_output), read_tail(stderr), write)?;
-            Ok::<_, io::Error>((child.wait().await?, stdout, stderr))
-        };
-        let done = timeout(self.limit, work).await.map_err(|_| GitError::Timeout { operation, limit: self.limit })?;
-        let (status, stdout, stderr) = done.map_err(GitError::io("talking with git"))?;
-        group.0 = None;
-        let message = without_user_info(&error_message(&stderr));
-        let message = self.url.as_ref().map_or(message.clone(), |url| url.redact(&message));
-        // With nobody reading on, git ends, and fails.
-        let reached_max = self.max_output.is_some_and(|max_output| stdout.len() as u64 == max_output);
-        Ok(Ended { success: status.success() || reached_max, stdout, message })
-    }
-
-    /// Starts git with a file as its standard input. The caller reads the output, blocking.
-    pub(crate) fn stream(mut self, input: std::fs::File) -> Result<Streaming, GitError> {
-        self.command.stdin(input).stderr(Stdio::null());
-        let (mut child, group) = self.start()?;
-        let stdout = child.stdout.take().ok_or_else(|| io::Error::other("git has no output"));
-        let stdout = stdout.and_then(tokio::process::ChildStdout::into_owned_fd);
-        let stdout = stdout.map_err(GitError::io("talking with git"))?.into();
-        Ok(Streaming { stdout, child, group })
-    }
-
-    fn start(&mut self) -> Result<(Child, Group), GitError> {
-        if let Some(login) = self.url.as_ref().and_then(CloneUrl::ssh_login) {
-            let files = SshFiles::new(login).map_err(GitError::io("giving ssh its key"))?;
-            self.command.env("GIT_SSH_COMMAND", files.command());
-            self.ssh = Some(files);
-        }
-        let child = self.command.spawn().map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => GitError::NoGit,
-            _ => GitError::Io { what: "starting git", source },
-        })?;
-        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        Ok((child, Group(group)))
-    }
-}
-
-/// A running git whose output is read elsewhere.
-#[derive(Debug)]
-pub(crate) struct Streaming {
-    pub(crate) stdout: std::fs::File,
-    child: Child,
-    group: Group,
-}
-
-impl Streaming {
-    /// Waits for its end, after its output was read.
-    pub(crate) async fn end(mut self, operation: &'static str) -> Result<(), GitError> {
-        drop(self.stdout);
-        let status = self.child.wait().await.map_err(GitError::io("waiting for git"))?;
-        self.group.0 = None;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(GitError::Failed { operation, detail: format!("it ended with {status}") })
-        }
-    }
-}
-
-/// Kills git and its helpers (git-remote-https, ssh) when dropped before git's end.
-#[derive(Debug)]
-struct Group(Option<Pid>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
-    }
-}
-
-async fn read_stdout(stream: Option<impl AsyncRead + Unpin>, max_output: Option<u64>) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if let Some(stream) = stream {
-        stream.take(max_output.unwrap_or(MAX_OUTPUT + 1)).read_to_end(&mut bytes).await?;
-    }
-    if bytes.len() as u64 > MAX_OUTPUT {
-        return Err(io::Error::other("git's output is longer than 256 MiB"));
-    }
-    Ok(bytes)
-}
-
-/// Reads the last bytes: a remote may send progress and banners without end, and the reason comes last.
-async fn read_tail(stream: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
-    let mut tail = Vec::new();
-    if let Some(mut stream) = stream {
-        while stream.read_buf(&mut tail).await? > 0 {
-            if tail.len() > 8 * MAX_MESSAGE {
-                tail.drain(..tail.len() - 4 * MAX_MESSAGE);
-            }
-        }
-    }
-    Ok(tail)
-}
-
-/// Returns git's error output as one line; parts of it were written by a remote.
-fn error_message(stderr: &[u8]) -> String {
-    let text = String::from_utf8_lossy(stderr);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let line: String = lines.join("; ").chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    let skip = line.chars().count().saturating_sub(MAX_MESSAGE);
-    line.chars().skip(skip).collect()
-}
-
 /// Returns the variables for proxies. One that is set in one case only gets the same value in the other case: git looks
 /// for that of http in lower case alone.
 fn proxies(variable: impl Fn(&str) -> Option<OsString>) -> BTreeMap<String, OsString> {
@@ -428,25 +222,6 @@ fn proxies(variable: impl Fn(&str) -> Option<OsString>) -> BTreeMap<String, OsSt
         found.extend(in_upper.or(in_lower).map(|value| (upper, value)));
     }
     found
-}
-
-/// Replaces user and password in all addresses of a text. Git quotes a proxy's whole address if it does not understand it.
-fn without_user_info(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("://") {
-        shown.push_str(before);
-        shown.push_str("://");
-        let end = after.find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"')).unwrap_or(after.len());
-        match after[..end].rfind('@') {
-            Some(at) => {
-                shown.push_str("***");
-                rest = &after[at..];
-            }
-            None => rest = after,
-        }
-    }
-    shown + rest
 }
 
 #[cfg(test)]
@@ -466,20 +241,5 @@ mod tests {
             ("no_proxy", "d"),
         ];
         assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value.into())).into());
-    }
-
-    #[test]
-    fn no_message_shows_who_an_address_is_asked_as() {
-        for (text, shown) in [
-            (
-                "Unsupported proxy scheme for 'foo://robot:s3cret/@proxy:1'",
-                "Unsupported proxy scheme for 'foo://***@proxy:1'",
-            ),
-            ("http://a b@c https://u@d/e and f@g", "http://a b@c https://***@d/e and f@g"),
-            ("fatal: nothing of the kind", "fatal: nothing of the kind"),
-            ("://", "://"),
-        ] {
-            assert_eq!(without_user_info(text), shown);
-        }
     }
 }

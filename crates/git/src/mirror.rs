@@ -3,26 +3,24 @@
 //! Branches and tags follow the remote's. A commit survives a forced push until its builds are over, and some time
 //! longer.
 
+mod remote_refs;
+mod revisions;
+
 use std::{
     collections::HashMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use longshore_core::RepoId;
-use longshore_forge::{CloneUrl, CommitId, RefName, Revision, text};
+use longshore_forge::{CloneUrl, CommitId, RefName, Revision};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Mutex, RwLock};
 
-use super::{Git, GitError, Wanted, command::Ended, remains};
-
-/// The most bytes read of a commit's message, author and address; more than is kept.
-const MAX_FACTS: u64 = 256 << 10;
-
-/// How long a remote may take to name its default branch. Others wait for the answer.
-const ASKING: Duration = Duration::from_secs(30);
+pub(crate) use self::revisions::{LOG_ONE, parse_facts};
+pub use self::{remote_refs::RemoteRef, revisions::CommitFacts};
+use super::{Git, GitError, Wanted, remains};
 
 pub(super) const FETCH: [&str; 6] =
     ["fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"];
@@ -99,33 +97,6 @@ impl Mirrors {
             _ => Ok(()),
         }
     }
-}
-
-/// A branch or tag of a remote.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteRef {
-    pub name: RefName,
-    /// Its target; for an annotated tag, the tag's own object.
-    pub object: CommitId,
-    /// The object that an annotated tag leads to.
-    pub peeled: Option<CommitId>,
-}
-
-impl RemoteRef {
-    /// Returns whether a delivery that names this object tells of the ref as it is. Of an annotated tag forges name
-    /// either the tag's own object or its commit.
-    #[must_use]
-    pub fn is_at(&self, object: &str) -> bool {
-        self.object.as_str() == object || self.peeled.as_ref().is_some_and(|peeled| peeled.as_str() == object)
-    }
-}
-
-/// A commit's data for people; invalid UTF-8 is replaced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommitFacts {
-    pub message: String,
-    pub author: String,
-    pub email: String,
 }
 
 /// The mirror of one repository.
@@ -274,46 +245,6 @@ impl Mirror {
         self.fetch_branches_and_tags(url).await
     }
 
-    /// Returns the object that the remote has under exactly this name; for an annotated tag, its own object. `None` if
-    /// there is no such ref.
-    ///
-    /// # Errors
-    /// As [`Self::fetch`].
-    pub async fn remote_ref(&self, url: &CloneUrl, name: &str) -> Result<Option<CommitId>, GitError> {
-        let ask = self.git.in_repository(&self.folder).remote(url, ASKING.min(self.git.remote_limit()));
-        let ask = ask.args(["ls-remote", "--quiet", "--end-of-options", url.address(), name]);
-        let answer = ask.output("asking for a ref", &[]).await?;
-        let answer = String::from_utf8_lossy(&answer);
-        // The list includes every ref with this ending: `refs/heads/refs/tags/v1` for `refs/tags/v1`.
-        let mut refs = answer.lines().filter_map(|line| line.split_once('\t'));
-        Ok(refs.find(|(_, found)| *found == name).and_then(|(object, _)| object.parse().ok()))
-    }
-
-    /// Returns all branches and tags of the remote. Fetches nothing. Leaves out those whose names are not accepted here.
-    ///
-    /// # Errors
-    /// As [`Self::fetch`].
-    pub async fn remote_refs(&self, url: &CloneUrl) -> Result<Vec<RemoteRef>, GitError> {
-        let ask = self.git.in_repository(&self.folder).remote(url, ASKING.min(self.git.remote_limit()));
-        let ask = ask.args(["ls-remote", "--quiet", "--heads", "--tags", "--end-of-options", url.address()]);
-        let answer = ask.output("asking for branches and tags", &[]).await?;
-        Ok(parse_remote_refs(&String::from_utf8_lossy(&answer)))
-    }
-
-    /// Returns the short name of the branch of the remote's HEAD. `None` if the remote does not tell, or has no such
-    /// branch yet.
-    ///
-    /// # Errors
-    /// As [`Self::fetch`].
-    pub async fn default_branch(&self, url: &CloneUrl) -> Result<Option<String>, GitError> {
-        let ask = self.git.in_repository(&self.folder).remote(url, ASKING.min(self.git.remote_limit()));
-        let ask = ask.args(["ls-remote", "--symref", "--end-of-options", url.address(), "HEAD"]);
-        let answer = ask.output("asking for the default branch", &[]).await?;
-        let answer = String::from_utf8_lossy(&answer);
-        let head = answer.lines().find_map(|line| line.strip_prefix("ref: ")?.strip_suffix("\tHEAD"));
-        Ok(head.and_then(|head| head.parse::<RefName>().ok()?.branch().map(str::to_owned)))
-    }
-
     async fn fetch_branches_and_tags(&self, url: &CloneUrl) -> Result<(), GitError> {
         let fetch = self.git.in_repository(&self.folder).remote(url, self.git.remote_limit());
         // A deleted branch is not built any more, and does not block a new branch below its name.
@@ -344,129 +275,4 @@ impl Mirror {
             Err(error) => Err(error),
         }
     }
-
-    /// Returns the commit that `revision` names in the mirror, through annotated tags. Branches and tags are matched by
-    /// their exact name.
-    ///
-    /// # Errors
-    /// [`GitError::UnknownRevision`] if there is none, [`GitError::NotACommit`] if it leads to another kind of object.
-    pub async fn resolve(&self, revision: &Revision) -> Result<CommitId, GitError> {
-        let unknown = || GitError::UnknownRevision { revision: revision.to_string() };
-        let object = match revision {
-            Revision::Commit(commit) => commit.clone(),
-            Revision::Ref(name) => self.find_ref_object(name).await?.ok_or_else(unknown)?,
-        };
-        let peeled = format!("{object}^{{commit}}");
-        let resolve = ["rev-parse", "--verify", "--quiet", "--end-of-options", &peeled];
-        let resolve = self.git.in_repository(&self.folder).args(resolve).run("resolving a revision", &[]).await?;
-        if let Some(commit) = only_line(&resolve).and_then(|line| line.parse().ok()) {
-            return Ok(commit);
-        }
-        let peeled = format!("{object}^{{}}");
-        let kind = self.git.in_repository(&self.folder).args(["cat-file", "-t", &peeled]);
-        let kind = kind.run("looking at an object", &[]).await?;
-        match only_line(&kind) {
-            Some(kind) => Err(GitError::NotACommit { revision: revision.to_string(), kind: kind.to_owned() }),
-            None => Err(unknown()),
-        }
-    }
-
-    /// Returns the id of a commit's tree: the same for all commits with the same files. `None` if the commit is not in the mirror.
-    ///
-    /// # Errors
-    /// If git fails.
-    pub async fn tree_of(&self, commit: &CommitId) -> Result<Option<String>, GitError> {
-        let tree = format!("{commit}^{{tree}}");
-        let resolve = ["rev-parse", "--verify", "--quiet", "--end-of-options", &tree];
-        let resolve = self.git.in_repository(&self.folder).args(resolve).run("looking for a tree", &[]).await?;
-        Ok(only_line(&resolve).map(str::to_owned))
-    }
-
-    /// Returns the target of a branch or tag; for an annotated tag, its own object. Without an exact match, most git
-    /// commands accept other refs with the same ending; this one does not.
-    pub(crate) async fn find_ref_object(&self, name: &RefName) -> Result<Option<CommitId>, GitError> {
-        let look = self.git.in_repository(&self.folder).args(["show-ref", "--verify", "--hash", name.as_str()]);
-        let found = look.run("looking for a branch or tag", &[]).await?;
-        Ok(only_line(&found).and_then(|line| line.parse().ok()))
-    }
-
-    /// Returns the commit on a branch whose name begins with these digits. The branch has to be fetched.
-    ///
-    /// # Errors
-    /// [`GitError::UnknownRevision`] if there is none, or more than one.
-    pub async fn expand(&self, digits: &str, branch: &CommitId) -> Result<CommitId, GitError> {
-        let unknown = || GitError::UnknownRevision { revision: digits.to_owned() };
-        if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(unknown());
-        }
-        if branch.as_str().starts_with(digits) {
-            return Ok(branch.clone());
-        }
-        let found = ["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{digits}^{{commit}}")];
-        let found = self.git.in_repository(&self.folder).args(found).run("resolving a short commit", &[]).await?;
-        let commit: CommitId = only_line(&found).and_then(|line| line.parse().ok()).ok_or_else(unknown)?;
-        // A branch may be called like the digits.
-        if !commit.as_str().starts_with(digits) || !self.is_on(&commit, branch).await? {
-            return Err(unknown());
-        }
-        Ok(commit)
-    }
-
-    /// Returns whether `commit` is `newest` or an ancestor of it; `false` if it is not in the mirror.
-    ///
-    /// # Errors
-    /// If git fails.
-    pub async fn is_on(&self, commit: &CommitId, newest: &CommitId) -> Result<bool, GitError> {
-        let operation = "looking for a commit on a branch";
-        let is_ancestor = ["merge-base", "--is-ancestor", "--end-of-options", commit.as_str(), newest.as_str()];
-        let ended = self.git.in_repository(&self.folder).args(is_ancestor).run(operation, &[]).await?;
-        if ended.success || ended.message.is_empty() || ended.message.contains("Not a valid commit") {
-            Ok(ended.success)
-        } else {
-            Err(GitError::Failed { operation, detail: ended.message })
-        }
-    }
-
-    /// Returns message and author of a commit, cut to a length for people.
-    ///
-    /// # Errors
-    /// If the commit is not in the mirror.
-    pub async fn commit_facts(&self, commit: &CommitId) -> Result<CommitFacts, GitError> {
-        let log = self.git.in_repository(&self.folder).max_output(MAX_FACTS);
-        let log = log.args(LOG_ONE).args(["--end-of-options", commit.as_str()]);
-        Ok(parse_facts(&log.output("reading a commit", &[]).await?).1)
-    }
-}
-
-/// Parses the output of `git ls-remote`, where what an annotated tag leads to follows the tag, as `refs/tags/v1^{}`.
-fn parse_remote_refs(answer: &str) -> Vec<RemoteRef> {
-    let mut refs: Vec<RemoteRef> = Vec::new();
-    for (object, name) in answer.lines().filter_map(|line| line.split_once('\t')) {
-        let Ok(object) = object.parse::<CommitId>() else { continue };
-        match (name.strip_suffix("^{}"), refs.last_mut()) {
-            (Some(tag), Some(last)) if last.name.as_str() == tag => last.peeled = Some(object),
-            (Some(_), _) => {}
-            (None, _) => refs.extend(name.parse().ok().map(|name| RemoteRef { name, object, peeled: None })),
-        }
-    }
-    refs
-}
-
-/// Returns the line that git has printed, if it succeeded.
-fn only_line(ended: &Ended) -> Option<&str> {
-    std::str::from_utf8(&ended.stdout).ok().filter(|_| ended.success).map(str::trim_end)
-}
-
-/// Prints one commit's name, author, address and message, separated by NUL.
-pub(crate) const LOG_ONE: [&str; 5] =
-    ["log", "-1", "--no-show-signature", "--no-color", "--format=%H%x00%an%x00%ae%x00%B"];
-
-/// Parses the output of [`LOG_ONE`].
-pub(crate) fn parse_facts(output: &[u8]) -> (String, CommitFacts) {
-    let output = String::from_utf8_lossy(output);
-    let mut parts = output.splitn(4, '\0');
-    let mut next = || parts.next().unwrap_or_default();
-    let commit = next().to_owned();
-    let (author, email) = (text::one_line(next()), text::one_line(next()));
-    (commit, CommitFacts { author, email, message: text::many_lines(next().trim_end_matches('\n')) })
 }
