@@ -6,10 +6,12 @@
 //!
 //! Little-endian. Senders call this module; `decode` (streams) and `spool` (files) read frames back.
 
-use bytes::Bytes;
+pub(crate) mod kind;
+mod payload;
 
-use crate::artifact::{AnnouncedFile, ArtifactWindow};
-use crate::message::{ContainerFailure, ContainerRequest, FromAgent, JobEnd, JobSpec, StepResult, ToAgent};
+pub(crate) use self::payload::{decode_from_agent, decode_to_agent};
+use crate::artifact::ArtifactWindow;
+use crate::message::{FromAgent, ToAgent};
 
 /// Bytes before the payload.
 pub const HEADER_LEN: usize = 4 + 1 + 4 + 8;
@@ -64,7 +66,7 @@ pub fn encode_marker(nonce: [u8; 16], out: &mut Vec<u8>) {
 /// # Errors
 /// [`FrameError::TooLong`] if the message does not fit into a frame; `out` is then unchanged.
 pub fn encode_to_agent(session: u32, message: &ToAgent, out: &mut Vec<u8>) -> Result<(), FrameError> {
-    let kind = to_agent_kind(message);
+    let kind = kind::to_agent(message);
     write(kind, session, 0, out, |out| {
         match message {
             ToAgent::Hello { version, last_seq, nonce } => {
@@ -102,7 +104,7 @@ pub fn encode_from_agent(session: u32, seq: u64, message: &FromAgent, out: &mut 
     if let FromAgent::Output { step, stderr, time_ms, data } = message {
         return encode_output(session, seq, *step, *stderr, *time_ms, data, out);
     }
-    let kind = from_agent_kind(message);
+    let kind = kind::from_agent(message);
     write(kind, session, seq, out, |out| {
         match message {
             FromAgent::Ready { version, planned, checkout_received, checkout_whole } => {
@@ -192,71 +194,6 @@ pub fn peek(bytes: &[u8]) -> Result<Option<(u64, usize)>, FrameError> {
     Ok(head(bytes, Direction::FromAgent)?.map(|head| (head.seq, head.frame_len)))
 }
 
-pub(crate) mod kind {
-    pub(crate) const HELLO: u8 = 1;
-    pub(crate) const PLAN: u8 = 2;
-    pub(crate) const CHECKOUT: u8 = 3;
-    pub(crate) const CHECKOUT_END: u8 = 4;
-    pub(crate) const ACK: u8 = 5;
-    pub(crate) const CANCEL: u8 = 6;
-    pub(crate) const CONTAINER_FAILED: u8 = 7;
-    pub(crate) const TAKE_ARTIFACTS: u8 = 8;
-    pub(crate) const ARTIFACT_ROOM: u8 = 9;
-    pub(crate) const ARTIFACTS_STORED: u8 = 10;
-
-    pub(crate) const READY: u8 = 65;
-    pub(crate) const LOST: u8 = 66;
-    pub(crate) const STEP_STARTED: u8 = 67;
-    pub(crate) const OUTPUT: u8 = 68;
-    pub(crate) const STEP_FINISHED: u8 = 69;
-    pub(crate) const NOTE: u8 = 70;
-    pub(crate) const JOB_FINISHED: u8 = 71;
-    pub(crate) const RUN_CONTAINER: u8 = 72;
-    pub(crate) const SERVICE_READY: u8 = 73;
-    pub(crate) const ARTIFACT_FILE: u8 = 74;
-    pub(crate) const ARTIFACT_DATA: u8 = 75;
-    pub(crate) const ARTIFACT_FILE_END: u8 = 76;
-    pub(crate) const ARTIFACTS_END: u8 = 77;
-
-    /// Whether a message of the agent has a number, and is spooled.
-    pub(crate) const fn is_numbered(kind: u8) -> bool {
-        !matches!(kind, READY | LOST | ARTIFACT_FILE..=ARTIFACTS_END)
-    }
-}
-
-const fn to_agent_kind(message: &ToAgent) -> u8 {
-    match message {
-        ToAgent::Hello { .. } => kind::HELLO,
-        ToAgent::Plan(_) => kind::PLAN,
-        ToAgent::Checkout { .. } => kind::CHECKOUT,
-        ToAgent::CheckoutEnd { .. } => kind::CHECKOUT_END,
-        ToAgent::Ack { .. } => kind::ACK,
-        ToAgent::Cancel => kind::CANCEL,
-        ToAgent::ContainerFailed(_) => kind::CONTAINER_FAILED,
-        ToAgent::TakeArtifacts(_) => kind::TAKE_ARTIFACTS,
-        ToAgent::ArtifactRoom { .. } => kind::ARTIFACT_ROOM,
-        ToAgent::ArtifactsStored => kind::ARTIFACTS_STORED,
-    }
-}
-
-const fn from_agent_kind(message: &FromAgent) -> u8 {
-    match message {
-        FromAgent::Ready { .. } => kind::READY,
-        FromAgent::Lost => kind::LOST,
-        FromAgent::StepStarted { .. } => kind::STEP_STARTED,
-        FromAgent::Output { .. } => kind::OUTPUT,
-        FromAgent::StepFinished { .. } => kind::STEP_FINISHED,
-        FromAgent::Note { .. } => kind::NOTE,
-        FromAgent::JobFinished { .. } => kind::JOB_FINISHED,
-        FromAgent::RunContainer { .. } => kind::RUN_CONTAINER,
-        FromAgent::ServiceReady { .. } => kind::SERVICE_READY,
-        FromAgent::ArtifactFile(_) => kind::ARTIFACT_FILE,
-        FromAgent::ArtifactData(_) => kind::ARTIFACT_DATA,
-        FromAgent::ArtifactFileEnd { .. } => kind::ARTIFACT_FILE_END,
-        FromAgent::ArtifactsEnd { .. } => kind::ARTIFACTS_END,
-    }
-}
-
 /// The direction of a stream; it decides which frame kinds a reader accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -310,118 +247,6 @@ pub(crate) fn head(bytes: &[u8], direction: Direction) -> Result<Option<Head>, F
 /// Returns whether a whole frame's checksum matches.
 pub(crate) fn checksum_holds(frame: &[u8]) -> bool {
     frame.split_last_chunk::<TRAILER_LEN>().is_some_and(|(body, crc)| crc32fast::hash(body) == u32::from_le_bytes(*crc))
-}
-
-/// Parses the payload of a whole, checked frame.
-pub(crate) fn decode_to_agent(kind: u8, payload: &Bytes) -> Result<ToAgent, FrameError> {
-    let mut fields = Fields { kind, rest: payload };
-    Ok(match kind {
-        kind::HELLO => ToAgent::Hello { version: fields.u32()?, last_seq: fields.u64()?, nonce: *fields.take::<16>()? },
-        kind::PLAN => ToAgent::Plan(Box::new(fields.json::<JobSpec>()?)),
-        kind::CHECKOUT => ToAgent::Checkout { offset: fields.u64()?, data: payload.slice_ref(fields.rest) },
-        kind::CHECKOUT_END => ToAgent::CheckoutEnd { length: fields.u64()? },
-        kind::ACK => ToAgent::Ack { seq: fields.u64()? },
-        kind::CANCEL => ToAgent::Cancel,
-        kind::CONTAINER_FAILED => ToAgent::ContainerFailed(fields.json::<ContainerFailure>()?),
-        kind::TAKE_ARTIFACTS => {
-            ToAgent::TakeArtifacts(ArtifactWindow { file: fields.u32()?, offset: fields.u64()?, limit: fields.u64()? })
-        }
-        kind::ARTIFACT_ROOM => ToAgent::ArtifactRoom { limit: fields.u64()? },
-        kind::ARTIFACTS_STORED => ToAgent::ArtifactsStored,
-        other => return Err(FrameError::Kind(other)),
-    })
-}
-
-/// Parses the payload of a whole, checked frame.
-pub(crate) fn decode_from_agent(kind: u8, payload: &Bytes) -> Result<FromAgent, FrameError> {
-    let mut fields = Fields { kind, rest: payload };
-    Ok(match kind {
-        kind::READY => FromAgent::Ready {
-            version: fields.u32()?,
-            planned: fields.flag()?,
-            checkout_received: fields.u64()?,
-            // Agents of the first builds do not send this field.
-            checkout_whole: !fields.rest.is_empty() && fields.flag()?,
-        },
-        kind::LOST => FromAgent::Lost,
-        kind::STEP_STARTED => FromAgent::StepStarted { step: fields.u16()?, time_ms: fields.i64()? },
-        kind::OUTPUT => {
-            let (step, time_ms, stderr) = (fields.u16()?, fields.i64()?, fields.flag()?);
-            FromAgent::Output { step, stderr, time_ms, data: payload.slice_ref(fields.rest) }
-        }
-        kind::STEP_FINISHED => FromAgent::StepFinished {
-            step: fields.u16()?,
-            time_ms: fields.i64()?,
-            result: fields.json::<StepResult>()?,
-        },
-        kind::NOTE => FromAgent::Note {
-            step: fields.u16()?,
-            time_ms: fields.i64()?,
-            text: std::str::from_utf8(fields.rest).map_err(|error| fields.error(error.to_string()))?.to_owned(),
-        },
-        kind::JOB_FINISHED => FromAgent::JobFinished { time_ms: fields.i64()?, end: fields.json::<JobEnd>()? },
-        kind::RUN_CONTAINER => FromAgent::RunContainer {
-            step: fields.u16()?,
-            time_ms: fields.i64()?,
-            container: fields.json::<ContainerRequest>()?,
-        },
-        kind::SERVICE_READY => FromAgent::ServiceReady {
-            time_ms: fields.i64()?,
-            step: if fields.rest.is_empty() { None } else { Some(fields.u16()?) },
-        },
-        kind::ARTIFACT_FILE => FromAgent::ArtifactFile(fields.json::<AnnouncedFile>()?),
-        kind::ARTIFACT_DATA => FromAgent::ArtifactData(payload.clone()),
-        kind::ARTIFACT_FILE_END => FromAgent::ArtifactFileEnd { whole: fields.flag()? },
-        kind::ARTIFACTS_END => FromAgent::ArtifactsEnd { files: fields.u32()? },
-        other => return Err(FrameError::Kind(other)),
-    })
-}
-
-/// Cuts fields off the front of a payload. Ignores bytes after the known fields, because a later version may append
-/// some.
-struct Fields<'a> {
-    kind: u8,
-    rest: &'a [u8],
-}
-
-impl<'a> Fields<'a> {
-    fn error(&self, reason: String) -> FrameError {
-        FrameError::Payload { kind: self.kind, reason }
-    }
-
-    fn take<const N: usize>(&mut self) -> Result<&'a [u8; N], FrameError> {
-        let (field, rest) = self.rest.split_first_chunk::<N>().ok_or_else(|| self.error("too short".to_owned()))?;
-        self.rest = rest;
-        Ok(field)
-    }
-
-    fn u16(&mut self) -> Result<u16, FrameError> {
-        self.take().map(|bytes| u16::from_le_bytes(*bytes))
-    }
-
-    fn u32(&mut self) -> Result<u32, FrameError> {
-        self.take().map(|bytes| u32::from_le_bytes(*bytes))
-    }
-
-    fn u64(&mut self) -> Result<u64, FrameError> {
-        self.take().map(|bytes| u64::from_le_bytes(*bytes))
-    }
-
-    fn i64(&mut self) -> Result<i64, FrameError> {
-        self.take().map(|bytes| i64::from_le_bytes(*bytes))
-    }
-
-    fn flag(&mut self) -> Result<bool, FrameError> {
-        match self.take()? {
-            [0] => Ok(false),
-            [1] => Ok(true),
-            [other] => Err(self.error(format!("{other} is neither yes nor no"))),
-        }
-    }
-
-    fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, FrameError> {
-        serde_json::from_slice(self.rest).map_err(|error| self.error(error.to_string()))
-    }
 }
 
 fn write(
