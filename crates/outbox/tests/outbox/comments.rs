@@ -1,77 +1,42 @@
-//! The writer of comments on a real store, against a forge that keeps what it is told and refuses what real ones refuse.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-
-#[path = "../../../tests/support/forge.rs"]
-#[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "others use the rest")]
-mod forge;
-mod support;
+//! Comments on pull requests.
 
 use std::time::{Duration, Instant};
 
-use forge::{Comment, Forge, Kind, TOKEN};
-use longshore_core::{BuildPlan, Event, EventName, JobPlan, Outcome, RepoId, StepPlan, Timestamp, event::PullRequest};
+use longshore_core::{Event, EventName, JobPlan, Outcome, event::PullRequest};
 use longshore_forge_client::Http;
 use longshore_outbox::Comments;
 use longshore_store::{
-    Store,
-    builds::{self, Build, NewBuild},
-    connections::{self, NewConnection},
-    jobs, pull_request_comments,
-    repos::{self, NewRepo, RepoPatch},
+    builds::Build,
+    pull_request_comments,
+    repos::{self, RepoPatch},
 };
-use support::Killable;
 use tokio_util::sync::CancellationToken;
 
-struct World {
-    store: Store,
-    forge: Forge,
-    repo: RepoId,
-    _dir: tempfile::TempDir,
+use crate::{
+    forge::{self, Comment, Kind},
+    killable::Killable,
+    world::{World, claim, end, failure, job},
+};
+
+/// Returns a repository whose pull requests get comments, or none.
+async fn world(kind: Kind, comments: bool) -> World {
+    let world = World::new(kind).await;
+    let mut tx = world.store.write().await.unwrap();
+    let patch = RepoPatch { comments: Some(comments), ..RepoPatch::default() };
+    repos::patch(&mut tx, world.repo, &patch).await.unwrap();
+    tx.commit().await.unwrap();
+    world
 }
 
 impl World {
-    async fn new(kind: Kind) -> Self {
-        let (dir, forge) = (tempfile::tempdir().unwrap(), Forge::start(kind));
-        let store = Store::open(dir.path()).await.unwrap();
-        let now = Timestamp::now();
-        let connection = NewConnection {
-            name: None,
-            kind: kind.word().to_owned(),
-            url: forge.url(),
-            account: forge::ACCOUNT.to_owned(),
-            token: TOKEN.to_owned(),
-            clone_login: String::new(),
-        };
-        let repo = NewRepo {
-            name: "team/app".to_owned(),
-            forge: kind.word().to_owned(),
-            clone_url: format!("{}/team/app.git", forge.url()),
-            public: false,
-            default_branch: None,
-        };
-        let mut tx = store.write().await.unwrap();
-        let (connection, _) = connections::set(&mut tx, &connection, "x", now).await.unwrap();
-        let repo = repos::create(&mut tx, &repo, now).await.unwrap().id;
-        let id = match kind {
-            Kind::Bitbucket => "{00000000-0000-0000-0000-000000000041}",
-            Kind::Gogs => "team/app",
-            Kind::Github | Kind::Gitea | Kind::Forgejo | Kind::Gitlab => "41",
-        };
-        connections::attach(&mut tx, repo, connection.id, id).await.unwrap();
-        repos::patch(&mut tx, repo, &RepoPatch { comments: Some(true), ..RepoPatch::default() }).await.unwrap();
-        tx.commit().await.unwrap();
-        Self { store, forge, repo, _dir: dir }
-    }
-
-    fn write(&self) -> Killable {
+    fn write_comments(&self) -> Killable {
         let comments =
             Comments { store: self.store.clone(), http: Http::default(), url: "https://ci.example".to_owned() };
         Killable::start(comments.run(CancellationToken::new()))
     }
 
     /// Builds a pull request to this end.
-    async fn build(&self, number: u64, job: &str, works: bool) -> Build {
+    async fn build_pull_request(&self, number: u64, name: &str, works: bool) -> Build {
         let mut event = Event::new(EventName::PullRequest, format!("refs/pull/{number}/head"), "1".repeat(40));
         event.pull_request = Some(PullRequest {
             number,
@@ -86,34 +51,9 @@ impl World {
             labels: Vec::new(),
             merge: None,
         });
-        let job = JobPlan {
-            key: "ci/test".to_owned(),
-            pipeline: "ci".to_owned(),
-            name: job.to_owned(),
-            job: "test".to_owned(),
-            image: "busybox".into(),
-            steps: vec![StepPlan { name: "run".to_owned(), run: Some("true".into()), ..StepPlan::default() }],
-            timeout_ms: 60_000,
-            ..JobPlan::default()
-        };
-        let new = NewBuild {
-            repo: self.repo,
-            event,
-            plan: BuildPlan::new(vec![job]),
-            diagnostics: Vec::new(),
-            delivery: None,
-            rerun_of: None,
-            carried_over: Vec::new(),
-        };
-        let mut tx = self.store.write().await.unwrap();
-        let build = builds::create(&mut tx, &new, Timestamp::now()).await.unwrap();
-        let claimed = jobs::claim_next(&mut tx, Timestamp::now()).await.unwrap().unwrap();
-        let outcome = match works {
-            true => Outcome::Success,
-            false => Outcome::Failure { exit_code: 7, step: "run `x` @everyone".to_owned(), out_of_memory: false },
-        };
-        jobs::end_attempt(&mut tx, claimed.job.id, claimed.attempt, outcome, Timestamp::now()).await.unwrap();
-        tx.commit().await.unwrap();
+        let build = self.build(event, JobPlan { name: name.to_owned(), ..job("ci", "run") }).await;
+        let outcome = if works { Outcome::Success } else { failure(7, "run `x` @everyone") };
+        end(&self.store, &claim(&self.store).await, outcome).await;
         build
     }
 
@@ -135,11 +75,11 @@ const KINDS: [Kind; 6] = [Kind::Github, Kind::Gitea, Kind::Forgejo, Kind::Gitlab
 #[tokio::test(flavor = "multi_thread")]
 async fn one_comment_says_what_failed_and_is_updated_in_place() {
     for kind in KINDS {
-        let world = World::new(kind).await;
-        let _writer = world.write();
+        let world = world(kind, true).await;
+        let _writer = world.write_comments();
         // Of what never failed nothing is said.
-        world.build(7, "test", true).await;
-        let failed = world.build(7, "test", false).await;
+        world.build_pull_request(7, "test", true).await;
+        let failed = world.build_pull_request(7, "test", false).await;
         world.all_is_written().await;
         let [first] = world.comments().try_into().unwrap();
         assert_eq!((first.repo, first.number, first.edits), (41, 7, 0), "{kind:?}");
@@ -147,9 +87,9 @@ async fn one_comment_says_what_failed_and_is_updated_in_place() {
         for part in [&format!("https://ci.example/builds/{}", failed.id), "`test`", "failed with exit code 7"] {
             assert!(first.body.contains(part), "{kind:?}: {part} in {}", first.body);
         }
-        world.build(7, "other", false).await;
+        world.build_pull_request(7, "other", false).await;
         world.all_is_written().await;
-        let fixed = world.build(7, "test", true).await;
+        let fixed = world.build_pull_request(7, "test", true).await;
         world.all_is_written().await;
         let [last] = world.comments().try_into().unwrap();
         assert_eq!((last.id, last.edits), (first.id, 2), "{kind:?}");
@@ -161,9 +101,9 @@ async fn one_comment_says_what_failed_and_is_updated_in_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_others_wrote_is_markup_a_mention_or_a_command() {
-    let world = World::new(Kind::Gitlab).await;
-    let _writer = world.write();
-    world.build(7, "x` @everyone\n/close\n[a](https://evil.example) #1 <b> `", false).await;
+    let world = world(Kind::Gitlab, true).await;
+    let _writer = world.write_comments();
+    world.build_pull_request(7, "x` @everyone\n/close\n[a](https://evil.example) #1 <b> `", false).await;
     world.all_is_written().await;
     let [comment] = world.comments().try_into().unwrap();
     let body = comment.body;
@@ -178,23 +118,24 @@ async fn nothing_that_others_wrote_is_markup_a_mention_or_a_command() {
 #[tokio::test(flavor = "multi_thread")]
 async fn over_kills_and_a_forge_that_is_down_there_is_one_comment_with_the_last_word() {
     for kind in KINDS {
-        let world = World::new(kind).await;
-        let mut writer = world.write();
+        let world = world(kind, true).await;
+        let mut writer = world.write_comments();
         for n in 0..24 {
             match n % 6 {
                 0 => world.forge.state().down = true,
                 2 => world.forge.state().limited = 1,
                 3 => {
                     drop(writer);
-                    writer = world.write();
+                    writer = world.write_comments();
                 }
                 4 => world.forge.state().down = false,
                 _ => tokio::time::sleep(Duration::from_millis(5)).await,
             }
-            world.build(n % 3, "test", n % 2 == 1).await;
+            world.build_pull_request(n % 3, "test", n % 2 == 1).await;
         }
         world.forge.state().down = false;
-        let last: Vec<Build> = [world.build(0, "test", false).await, world.build(1, "test", true).await].into();
+        let last: Vec<Build> =
+            [world.build_pull_request(0, "test", false).await, world.build_pull_request(1, "test", true).await].into();
         world.all_is_written().await;
         drop(writer);
         let comments = world.comments();
@@ -209,7 +150,7 @@ async fn over_kills_and_a_forge_that_is_down_there_is_one_comment_with_the_last_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_comment_that_was_made_before_a_kill_is_found_and_one_of_somebody_else_is_not_touched() {
     for kind in KINDS {
-        let world = World::new(kind).await;
+        let world = world(kind, true).await;
         // Bitbucket shows comments of HTML.
         let mark = if kind == Kind::Bitbucket { "[//]: # (longshore)\n" } else { "<!-- longshore -->" };
         let theirs = format!("{mark}\nnot ours");
@@ -218,19 +159,19 @@ async fn a_comment_that_was_made_before_a_kill_is_found_and_one_of_somebody_else
             let comment = Comment { id, repo: 41, number: 7, author: author.to_owned(), body, edits: 0 };
             world.forge.state().comments.push(comment);
         }
-        let build = world.build(7, "test", false).await;
+        let build = world.build_pull_request(7, "test", false).await;
         let key = pull_request_comments::Key { repo: world.repo, pull_request: 7 };
         let mut tx = world.store.write().await.unwrap();
         pull_request_comments::sending(&mut tx, key).await.unwrap();
         tx.commit().await.unwrap();
-        let _writer = world.write();
+        let _writer = world.write_comments();
         world.all_is_written().await;
         let [first, second] = world.comments().try_into().unwrap();
         assert_eq!((first.body, first.edits), (theirs, 0), "{kind:?}");
         assert!(second.body.contains(&build.id.to_string()), "{kind:?}: {second:?}");
         // Somebody removes it: the next failure makes another one.
         world.forge.state().comments.clear();
-        world.build(7, "test", false).await;
+        world.build_pull_request(7, "test", false).await;
         world.all_is_written().await;
         assert_eq!(world.comments().len(), 1, "{kind:?}");
     }
@@ -238,13 +179,9 @@ async fn a_comment_that_was_made_before_a_kill_is_found_and_one_of_somebody_else
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repository_without_the_setting_gets_none() {
-    let world = World::new(Kind::Github).await;
-    let off = RepoPatch { comments: Some(false), ..RepoPatch::default() };
-    let mut tx = world.store.write().await.unwrap();
-    repos::patch(&mut tx, world.repo, &off).await.unwrap();
-    tx.commit().await.unwrap();
-    let _writer = world.write();
-    world.build(7, "test", false).await;
+    let world = world(Kind::Github, false).await;
+    let _writer = world.write_comments();
+    world.build_pull_request(7, "test", false).await;
     world.all_is_written().await;
     assert!(world.comments().is_empty());
 }

@@ -1,4 +1,4 @@
-//! What the tests of the outbox share.
+//! A task that a test kills.
 
 use std::time::Duration;
 

@@ -1,17 +1,10 @@
-//! The teller of notifications on a real store, against a receiver that keeps what it gets.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-
-#[path = "../../../tests/support/receiver.rs"]
-#[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "others use the rest")]
-mod receiver;
-mod support;
+//! Messages about builds.
 
 use std::time::{Duration, Instant};
 
 use longshore_core::{
-    BuildPlan, Diagnostic, Event, EventName, JobPlan, NotificationEvent, Outcome, RepoId, Severity, StepPlan,
-    Timestamp, access::Actor, event::PullRequest,
+    BuildPlan, Diagnostic, Event, EventName, JobPlan, NotificationEvent, Outcome, RepoId, Severity, Timestamp,
+    access::Actor, event::PullRequest,
 };
 use longshore_notification::{Kind, Sender, Target};
 use longshore_outbox::Notices;
@@ -22,10 +15,15 @@ use longshore_store::{
     notifications::{self, NewNotification},
     repos::{self, NewRepo},
 };
-use receiver::Receiver;
-use support::Killable;
 use tokio_util::sync::CancellationToken;
 
+use crate::{
+    killable::Killable,
+    receiver::{self, Receiver},
+    world::{claim, create_build, end, failure, job},
+};
+
+/// A repository whose builds somebody hears of.
 struct World {
     store: Store,
     repo: RepoId,
@@ -81,33 +79,12 @@ impl World {
     }
 
     async fn build_of(&self, event: Event, pipelines: &[&str], change: impl Fn(&mut JobPlan)) -> Build {
-        let job = |pipeline: &&str| {
-            let mut job = JobPlan {
-                key: format!("{pipeline}/test"),
-                pipeline: (*pipeline).to_owned(),
-                name: "test".to_owned(),
-                job: "test".to_owned(),
-                image: "busybox".into(),
-                steps: vec![StepPlan { name: "run".to_owned(), run: Some("true".into()), ..StepPlan::default() }],
-                timeout_ms: 60_000,
-                ..JobPlan::default()
-            };
+        let changed = |pipeline: &&str| {
+            let mut job = job(pipeline, "run");
             change(&mut job);
             job
         };
-        let new = NewBuild {
-            repo: self.repo,
-            event,
-            plan: BuildPlan::new(pipelines.iter().map(job).collect()),
-            diagnostics: Vec::new(),
-            delivery: None,
-            rerun_of: None,
-            carried_over: Vec::new(),
-        };
-        let mut tx = self.store.write().await.unwrap();
-        let build = builds::create(&mut tx, &new, Timestamp::now()).await.unwrap();
-        tx.commit().await.unwrap();
-        build
+        create_build(&self.store, self.repo, event, pipelines.iter().map(changed).collect()).await
     }
 
     /// Ends a build of a branch, each pipeline so. `None` cancels it.
@@ -116,15 +93,9 @@ impl World {
         let pipelines: Vec<&str> = outcomes.iter().map(|(pipeline, _)| *pipeline).collect();
         let build = self.build_of(event, &pipelines, |_| ()).await;
         for _ in outcomes.iter().filter(|(_, outcome)| outcome.is_some()) {
-            let mut tx = self.store.write().await.unwrap();
-            let claimed = jobs::claim_next(&mut tx, Timestamp::now()).await.unwrap().unwrap();
+            let claimed = claim(&self.store).await;
             let works = outcomes.iter().find(|(pipeline, _)| *pipeline == claimed.plan.pipeline).unwrap().1.unwrap();
-            let outcome = match works {
-                true => Outcome::Success,
-                false => Outcome::Failure { exit_code: 7, step: "run".to_owned(), out_of_memory: false },
-            };
-            jobs::end_attempt(&mut tx, claimed.job.id, claimed.attempt, outcome, Timestamp::now()).await.unwrap();
-            tx.commit().await.unwrap();
+            end(&self.store, &claimed, if works { Outcome::Success } else { failure(7, "run") }).await;
         }
         if outcomes.iter().any(|(_, outcome)| outcome.is_none()) {
             let mut tx = self.store.write().await.unwrap();
@@ -334,12 +305,9 @@ async fn a_stranger_makes_no_noise_whatever_they_push() {
     assert_eq!(world.heard().len(), 20);
     // Their ends are told to nobody.
     let build = world.build_of(of_stranger(500, "9"), &["ci"], |_| ()).await;
-    let mut tx = world.store.write().await.unwrap();
-    let claimed = jobs::claim_next(&mut tx, Timestamp::now()).await.unwrap().unwrap();
+    let claimed = claim(&world.store).await;
     assert_eq!(claimed.job.build, build.id);
-    let outcome = Outcome::Failure { exit_code: 7, step: "run".to_owned(), out_of_memory: false };
-    jobs::end_attempt(&mut tx, claimed.job.id, claimed.attempt, outcome, Timestamp::now()).await.unwrap();
-    tx.commit().await.unwrap();
+    end(&world.store, &claimed, failure(7, "run")).await;
     world.all_is_told().await;
     assert_eq!(world.heard().len(), 20);
 }

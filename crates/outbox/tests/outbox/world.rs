@@ -1,0 +1,159 @@
+//! A repository at a forge, its connection, its builds, and the reporter of their statuses.
+
+use std::time::{Duration, Instant};
+
+use longshore_core::{BuildPlan, ConnectionId, Event, JobPlan, Outcome, RepoId, StepPlan, Timestamp};
+use longshore_forge_client::{Http, app_token};
+use longshore_outbox::Statuses;
+use longshore_store::{
+    Store,
+    builds::{self, Build, NewBuild},
+    commit_statuses,
+    connections::{self, NewConnection},
+    jobs::{self, ClaimedJob},
+    repos::{self, NewRepo},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    forge::{self, APP_ID, Forge, Kind, TOKEN},
+    killable::Killable,
+};
+
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) forge: Forge,
+    pub(crate) repo: RepoId,
+    kind: Kind,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    /// A repository at a forge of this kind.
+    pub(crate) async fn new(kind: Kind) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::connected(Forge::start(kind), kind, dir, TOKEN).await
+    }
+
+    /// A repository at GitHub, whose connection is an App that may or may not make check runs.
+    pub(crate) async fn with_app(checks: bool) -> Self {
+        let (dir, forge) = (tempfile::tempdir().unwrap(), Forge::start(Kind::Github));
+        let pem = forge.with_app(dir.path());
+        forge.state().app.as_mut().unwrap().checks = checks;
+        let token = app_token(APP_ID, &pem).unwrap();
+        Self::connected(forge, Kind::Github, dir, &token).await
+    }
+
+    async fn connected(forge: Forge, kind: Kind, dir: tempfile::TempDir, token: &str) -> Self {
+        let store = Store::open(&dir.path().join("data")).await.unwrap();
+        let repo = NewRepo {
+            name: "team/app".to_owned(),
+            forge: kind.word().to_owned(),
+            clone_url: format!("{}/team/app.git", forge.url()),
+            public: false,
+            default_branch: None,
+        };
+        let id = match kind {
+            Kind::Bitbucket => "{00000000-0000-0000-0000-000000000041}",
+            Kind::Gogs => "team/app",
+            Kind::Github | Kind::Gitea | Kind::Forgejo | Kind::Gitlab => "41",
+        };
+        let mut tx = store.write().await.unwrap();
+        let repo = repos::create(&mut tx, &repo, Timestamp::now()).await.unwrap().id;
+        tx.commit().await.unwrap();
+        let world = Self { store, forge, repo, kind, _dir: dir };
+        let connection = world.connect(token).await;
+        let mut tx = world.store.write().await.unwrap();
+        connections::attach(&mut tx, repo, connection, id).await.unwrap();
+        tx.commit().await.unwrap();
+        world
+    }
+
+    /// Connects the forge, or gives its connection another token.
+    pub(crate) async fn connect(&self, token: &str) -> ConnectionId {
+        let new = NewConnection {
+            name: None,
+            kind: self.kind.word().to_owned(),
+            url: self.forge.url(),
+            account: forge::ACCOUNT.to_owned(),
+            token: token.to_owned(),
+            clone_login: String::new(),
+        };
+        let mut tx = self.store.write().await.unwrap();
+        let (connection, _) = connections::set(&mut tx, &new, "x", Timestamp::now()).await.unwrap();
+        tx.commit().await.unwrap();
+        connection.id
+    }
+
+    /// Starts the reporter of statuses. Dropping what it returns ends the reporter as a kill does: whatever it is about to do.
+    pub(crate) fn report(&self) -> Killable {
+        let statuses =
+            Statuses { store: self.store.clone(), http: Http::default(), url: "https://ci.example".to_owned() };
+        Killable::start(statuses.run(CancellationToken::new()))
+    }
+
+    /// Creates a build with one job.
+    pub(crate) async fn build(&self, event: Event, job: JobPlan) -> Build {
+        create_build(&self.store, self.repo, event, vec![job]).await
+    }
+
+    /// Waits until the forge is owed no status any more.
+    pub(crate) async fn nothing_is_owed(&self) {
+        let start = Instant::now();
+        while !commit_statuses::due(&self.store, &[], 1).await.unwrap().is_empty() {
+            let owed = commit_statuses::due(&self.store, &[], 9).await;
+            let refused = self.forge.state().refused.clone();
+            assert!(start.elapsed() < Duration::from_secs(60), "still owed: {owed:?}, refused: {refused:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// Returns the job `test` of a pipeline, with one step.
+pub(crate) fn job(pipeline: &str, step: &str) -> JobPlan {
+    JobPlan {
+        key: format!("{pipeline}/test"),
+        pipeline: pipeline.to_owned(),
+        name: "test".to_owned(),
+        job: "test".to_owned(),
+        image: "busybox".into(),
+        steps: vec![StepPlan { name: step.to_owned(), run: Some("true".into()), ..StepPlan::default() }],
+        timeout_ms: 60_000,
+        ..JobPlan::default()
+    }
+}
+
+pub(crate) async fn create_build(store: &Store, repo: RepoId, event: Event, jobs: Vec<JobPlan>) -> Build {
+    let new = NewBuild {
+        repo,
+        event,
+        plan: BuildPlan::new(jobs),
+        diagnostics: Vec::new(),
+        delivery: None,
+        rerun_of: None,
+        carried_over: Vec::new(),
+    };
+    let mut tx = store.write().await.unwrap();
+    let build = builds::create(&mut tx, &new, Timestamp::now()).await.unwrap();
+    tx.commit().await.unwrap();
+    build
+}
+
+/// Claims the oldest job that waits.
+pub(crate) async fn claim(store: &Store) -> ClaimedJob {
+    let mut tx = store.write().await.unwrap();
+    let claimed = jobs::claim_next(&mut tx, Timestamp::now()).await.unwrap().unwrap();
+    tx.commit().await.unwrap();
+    claimed
+}
+
+pub(crate) async fn end(store: &Store, claimed: &ClaimedJob, outcome: Outcome) {
+    let mut tx = store.write().await.unwrap();
+    jobs::end_attempt(&mut tx, claimed.job.id, claimed.attempt, outcome, Timestamp::now()).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// Returns the outcome of a job in which this step failed.
+pub(crate) fn failure(exit_code: i32, step: &str) -> Outcome {
+    Outcome::Failure { exit_code, step: step.to_owned(), out_of_memory: false }
+}
