@@ -2,17 +2,13 @@
 //!
 //! Asks git, reads the database and writes nothing but a name that the forge has confirmed (`renames`). `ingest` then decides in one transaction what is new of it.
 
+mod told_event;
+
 use std::time::Duration;
 
-use longshore_core::{
-    EventName, Person, Timestamp,
-    event::{PullRequest, Release},
-};
-use longshore_forge::{
-    CommitId, Forge, ForgeRepository, Hook, PullRequestHook, PullRequestState, PushHook, RefName, ReleaseHook, Told,
-    payload, pull_request_key, push_key, release_key,
-};
-use longshore_git::{GitError, Wanted};
+use longshore_core::{EventName, Person, Timestamp, event::PullRequest};
+use longshore_forge::{CommitId, Forge, ForgeRepository, Hook, PullRequestHook, RefName, Told, payload};
+use longshore_git::GitError;
 use longshore_store::{
     Store, StoreError,
     announcements::{self, Announcement, OnRemote},
@@ -21,9 +17,10 @@ use longshore_store::{
     repos::Repo,
 };
 
+use self::told_event::{Meaning, ToldEvent};
 use crate::{
     moved,
-    prepare::{Origin, PassedOver, Planner, Prepared, What},
+    prepare::{PassedOver, Planner, Prepared, What},
     renames::{self, Renamed},
     schedules::Schedules,
 };
@@ -176,128 +173,30 @@ async fn judge_event(
     delivery: &PendingDelivery,
     hook: Hook,
 ) -> Result<JudgedEvent, StoreError> {
-    let mut closed = None;
-    let announcement = |key: String, git_ref: String, at: String, before: Option<&CommitId>| Announcement {
-        repo: repo.id,
-        key,
-        git_ref,
-        at,
-        before: before.map(|before| before.as_str().to_owned()),
-        by_hand: delivery.by_hand,
-        state: None,
+    let event = match told_event::read(store, planner, repo, delivery, hook).await? {
+        Meaning::MayBuild(event) => *event,
+        Meaning::Settled(judged) => return Ok(*judged),
     };
-    // `told` is the commit that the ref has according to the delivery.
-    let (mut origin, announcement, told, subject) = match hook {
-        Hook::Push(push) => {
-            let at = push.after.as_str().to_owned();
-            let git_ref = push.git_ref.as_str().to_owned();
-            let announcement = announcement(push_key(&push), git_ref, at, push.before.as_ref());
-            let (told, subject) = (push.after.clone(), format!("`{}`", short(&push.git_ref)));
-            (push_origin(*push), announcement, Some(told), subject)
-        }
-        Hook::PullRequest(mut request) => {
-            closed = Closed::from_hook(&request);
-            let subject = format!("pull request #{}", request.number);
-            let git_ref = request_ref(&request);
-            let last = announcements::last(store, repo.id, &git_ref).await?;
-            let last_head = last.as_ref().and_then(|last| last.at.split(' ').next());
-            let head = match planner.head_of(repo, &request).await {
-                Ok(head) => head,
-                Err(error) => {
-                    let verdict = match (error.may_mend(), &closed) {
-                        (true, _) => Verdict::Again(error.to_string()),
-                        // Its branch may have been deleted with it.
-                        (false, Some(_)) => ignored("the pull request is closed, and its commit is gone"),
-                        (false, None) if request.fork => ignored(
-                            "the forge does not serve the commits of forks, so their pull requests cannot be built",
-                        ),
-                        (false, None) => failed(error.to_string()),
-                    };
-                    return Ok(JudgedEvent { closed, subject, ..verdict.into() });
-                }
-            };
-            let before: Option<PullRequestState> =
-                last.as_ref().and_then(|last| serde_json::from_str(last.state.as_deref()?).ok());
-            request.tell_apart(before.as_ref(), last_head, &head);
-            request.state.own = Some(!request.fork);
-            let is_own_again =
-                last_head == Some(head.as_str()) && before.as_ref().is_some_and(|before| before.own == Some(true));
-            let state = if closed.is_some() { "closed" } else { "open" };
-            let announcement = Announcement {
-                state: serde_json::to_string(&request.state).ok(),
-                ..announcement(pull_request_key(&request, &head), git_ref, format!("{head} {state}"), None)
-            };
-            (pull_request_origin(*request, head.clone(), is_own_again), announcement, Some(head), subject)
-        }
-        Hook::Release(release) => {
-            let subject = format!("release `{}`", short(&release.tag));
-            let at = format!("{} {}", release.action, release.changed_at);
-            let announcement = announcement(release_key(&release), format!("release {}", release.tag), at, None);
-            (release_origin(*release), announcement, None, subject)
-        }
-        Hook::Deleted { git_ref, from } => {
-            let verdict = ignored(format!("`{git_ref}` was deleted: nothing to build"));
-            let subject = format!("`{}`", short(&git_ref));
-            return Ok(JudgedEvent { deleted: Some((git_ref, from)), subject, ..verdict.into() });
-        }
-        Hook::Ping => return Ok(ignored("ping: the webhook works").into()),
-        Hook::Ignored { event, reason } => return Ok(ignored(format!("`{event}`: {reason}")).into()),
-    };
-    origin.found = delivery.found;
     let (known, last) = tokio::try_join!(
-        announcements::known(store, &announcement),
-        announcements::last(store, repo.id, &announcement.git_ref)
+        announcements::known(store, &event.announcement),
+        announcements::last(store, repo.id, &event.announcement.git_ref)
     )?;
     let (is_known, last) = (known.is_some(), last.map(|last| last.at));
     // Whatever the remote says, this is the same once more: git is not asked.
-    if let Some(build) = known.filter(|_| !announcement.by_hand && !announcement.has_come_back(last.as_deref())) {
-        let verdict = ignored(duplicate_reason(origin.name, build));
-        let announced = Some((announcement, OnRemote::default()));
-        return Ok(JudgedEvent { closed, subject, announced, ..verdict.into() });
+    let is_repeated = !event.announcement.by_hand && !event.announcement.has_come_back(last.as_deref());
+    if let Some(build) = known.filter(|_| is_repeated) {
+        let verdict = ignored(duplicate_reason(event.origin.name, build));
+        return Ok(event.judged(verdict, OnRemote::default()));
     }
-    let must_be_held = !origin.wanted.held_by().is_empty();
-    let prepare = async |repo: &Repo, origin: Origin| {
-        let prepared = planner.prepare(repo, origin).await?;
-        // Each matters only in the case that it is asked in.
-        let is_there = match &told {
-            Some(told) if is_known => planner.is_at(repo, &announcement.git_ref, told).await?,
-            Some(_) | None => false,
-        };
-        let moved_on = match (&told, &last) {
-            (Some(told), Some(last)) if !is_known && announcement.is_out_of_order(Some(last)) => {
-                planner.has_moved_on(repo, &announcement.git_ref, told, last).await?
-            }
-            (_, _) => false,
-        };
-        Ok::<_, GitError>((prepared, OnRemote { is_there, moved_on }))
-    };
-    let mut prepared = prepare(repo, origin.clone()).await;
+    let mut prepared = prepare(planner, repo, &event, is_known, last.as_deref()).await;
     if let Err(GitError::Redirect { .. }) = &prepared
         && let Some(moved) = moved::follow(store, &planner.logins.http, repo).await?
     {
-        prepared = prepare(&moved, origin).await;
+        prepared = prepare(planner, &moved, &event, is_known, last.as_deref()).await;
     }
     let (Prepared { what, schedules, passed_over }, on_remote) = match prepared {
         Ok(prepared) => prepared,
-        Err(error) => {
-            let reason = error.to_string();
-            let may_come =
-                must_be_held && matches!(error, GitError::UnknownRevision { .. } | GitError::NotOnRef { .. });
-            let verdict = match error {
-                GitError::UnknownRevision { .. }
-                    if must_be_held
-                        && Timestamp::now().since(delivery.received_at)
-                            < u64::try_from(LAG.as_millis()).unwrap_or(0) =>
-                {
-                    Verdict::Again(reason)
-                }
-                // It was overwritten by a later push, or the sender's claim is false. It does not count as reported.
-                GitError::NotOnRef { .. } => ignored(reason),
-                error if error.may_mend() => Verdict::Again(reason),
-                _ => failed(reason),
-            };
-            return Ok(JudgedEvent { closed, subject, may_come, ..verdict.into() });
-        }
+        Err(error) => return Ok(judge_failure(event, error, delivery.received_at)),
     };
     let verdict = match what {
         What::Build { event, plan, diagnostics } => Verdict::Build(Box::new(NewBuild {
@@ -311,8 +210,47 @@ async fn judge_event(
         })),
         What::Nothing(reason) => ignored(reason),
     };
-    let announced = Some((announcement, on_remote));
-    Ok(JudgedEvent { subject, verdict, schedules, passed_over, closed, announced, deleted: None, may_come: false })
+    Ok(JudgedEvent { schedules, passed_over, ..event.judged(verdict, on_remote) })
+}
+
+/// Fetches and plans, and asks the remote about what is announced.
+async fn prepare(
+    planner: &Planner,
+    repo: &Repo,
+    event: &ToldEvent,
+    is_known: bool,
+    last: Option<&str>,
+) -> Result<(Prepared, OnRemote), GitError> {
+    let prepared = planner.prepare(repo, event.origin.clone()).await?;
+    let announcement = &event.announcement;
+    // Each matters only in the case that it is asked in.
+    let is_there = match &event.commit {
+        Some(commit) if is_known => planner.is_at(repo, &announcement.git_ref, commit).await?,
+        Some(_) | None => false,
+    };
+    let moved_on = match (&event.commit, last) {
+        (Some(commit), Some(last)) if !is_known && announcement.is_out_of_order(Some(last)) => {
+            planner.has_moved_on(repo, &announcement.git_ref, commit, last).await?
+        }
+        (_, _) => false,
+    };
+    Ok((prepared, OnRemote { is_there, moved_on }))
+}
+
+/// Judges an event whose build git could not prepare.
+fn judge_failure(event: ToldEvent, error: GitError, received_at: Timestamp) -> JudgedEvent {
+    let must_be_held = !event.origin.wanted.held_by().is_empty();
+    let may_come = must_be_held && matches!(error, GitError::UnknownRevision { .. } | GitError::NotOnRef { .. });
+    let is_recent = Timestamp::now().since(received_at) < u64::try_from(LAG.as_millis()).unwrap_or(0);
+    let reason = error.to_string();
+    let verdict = match error {
+        GitError::UnknownRevision { .. } if must_be_held && is_recent => Verdict::Again(reason),
+        // It was overwritten by a later push, or the sender's claim is false. It does not count as reported.
+        GitError::NotOnRef { .. } => ignored(reason),
+        error if error.may_mend() => Verdict::Again(reason),
+        _ => failed(reason),
+    };
+    JudgedEvent { closed: event.closed, subject: event.subject, may_come, ..verdict.into() }
 }
 
 /// Returns why an event that was reported before is not built again.
@@ -330,70 +268,5 @@ pub(crate) fn duplicate_reason(event: EventName, build: Option<u64>) -> String {
              again"
         ),
         None => format!("duplicate of an earlier delivery of the same {what}, which started nothing"),
-    }
-}
-
-/// Returns the short name of a branch or tag.
-fn short(name: &RefName) -> &str {
-    name.branch().or_else(|| name.as_str().strip_prefix("refs/tags/")).unwrap_or(name.as_str())
-}
-
-/// Returns the name of a pull request's ref: GitLab's own, and that of all others.
-fn request_ref(hook: &PullRequestHook) -> String {
-    match hook.served_at.starts_with("refs/merge-requests/") {
-        true => hook.served_at.clone(),
-        false => format!("refs/pull/{}/head", hook.number),
-    }
-}
-
-fn push_origin(hook: PushHook) -> Origin {
-    let git_ref = hook.git_ref.as_str().to_owned();
-    Origin {
-        before: hook.before,
-        sender: hook.sender,
-        url: hook.url,
-        default_branch: hook.default_branch,
-        skip: hook.skip,
-        ..Origin::new(hook.event, git_ref, Wanted::Push { git_ref: hook.git_ref, after: hook.after })
-    }
-}
-
-fn release_origin(hook: ReleaseHook) -> Origin {
-    Origin {
-        sender: hook.sender,
-        url: hook.url,
-        default_branch: hook.default_branch,
-        release: Some(Release { action: hook.action, name: hook.name, prerelease: hook.prerelease }),
-        ..Origin::new(EventName::Release, hook.tag.as_str().to_owned(), Wanted::Ref(hook.tag))
-    }
-}
-
-/// A pull request that is told to come from this repository gets secrets, so its commit must be on one of its branches,
-/// unless it was found there before: a branch may be deleted when its pull request is closed.
-fn pull_request_origin(hook: PullRequestHook, head: CommitId, is_own_again: bool) -> Origin {
-    let short = |name: &RefName| name.branch().unwrap_or_default().to_owned();
-    let git_ref = request_ref(&hook);
-    let held_by = match hook.fork || is_own_again {
-        true => Vec::new(),
-        false => vec![hook.source.clone(), hook.target.clone()],
-    };
-    Origin {
-        sender: hook.sender,
-        url: hook.url,
-        default_branch: hook.default_branch,
-        pull_request: Some(PullRequest {
-            number: hook.number,
-            title: hook.title,
-            action: hook.action,
-            source_branch: short(&hook.source),
-            target_branch: short(&hook.target),
-            fork: hook.fork,
-            author: hook.author,
-            merged: hook.merged,
-            draft: hook.state.draft.unwrap_or(false),
-            labels: hook.state.labels.unwrap_or_default(),
-            merge: None,
-        }),
-        ..Origin::new(EventName::PullRequest, git_ref, Wanted::PullRequest { served_at: hook.served_at, head, held_by })
     }
 }

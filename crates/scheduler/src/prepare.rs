@@ -3,6 +3,8 @@
 //!
 //! Deliveries, schedules and manual starts all go through here. Writes nothing to the database.
 
+mod default_branch;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use longshore_core::{
@@ -14,12 +16,12 @@ use longshore_forge::{CloneUrl, CommitId, Forge, Head, PullRequestHook, Revision
 use longshore_git::{Changed, GitError, Merged, Mirror, Mirrors, Wanted};
 use longshore_store::repos::Repo;
 
-use crate::{logins::Logins, schedules, schedules::Schedules, skip};
 use longshore_pipeline as pipeline;
 use longshore_pipeline::{Checked, Planned, RepoFacts, SourceFile, TemplateFiles};
 
-/// The default branch if neither the forge, nor the repository's setting, nor the remote names one.
-pub(crate) const MAIN: &str = "main";
+pub(crate) use self::default_branch::{MAIN, default_branch_of};
+use self::default_branch::{default_branch_head, default_branch_or_main, is_newest_of_default_branch, newest};
+use crate::{logins::Logins, schedules, schedules::Schedules, skip};
 
 /// What is known before git is asked.
 #[derive(Debug, Clone)]
@@ -216,33 +218,8 @@ impl Planner {
 }
 
 async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepared, GitError> {
-    let url = planner.logins.clone_url(repo).await?;
-    let mirror: Arc<Mirror> = planner.mirrors.mirror(repo.id).await?;
-    let named = origin.default_branch.or_else(|| repo.default_branch.clone());
-    let lookup = async { Ok(default_branch_of(&mirror, &url, named).await) };
-    let (commit, default_branch) = tokio::try_join!(mirror.fetch(&url, &origin.wanted), lookup)?;
-    let facts = mirror.commit_facts(&commit).await?;
-    let before = origin.before;
-    let mut event = Box::new(Event {
-        name: origin.name,
-        git_ref: origin.git_ref,
-        commit: commit.as_str().to_owned(),
-        before: before.as_ref().map(|before| before.as_str().to_owned()),
-        message: facts.message,
-        author: facts.author,
-        author_email: facts.email,
-        sender: origin.sender,
-        url: origin.url,
-        default_branch,
-        inputs: origin.inputs,
-        pull_request: origin.pull_request,
-        schedule: origin.schedule,
-        release: origin.release,
-        found: origin.found,
-    });
-    if stranger::brings(&event) {
-        mirror.check_size(&commit).await?;
-    }
+    let (before, skip) = (origin.before.clone(), origin.skip);
+    let (mirror, commit, mut event) = fetch(planner, repo, origin).await?;
     let has_current_schedules = is_newest_of_default_branch(&mirror, &commit, &event).await?;
     let target = match &event.pull_request {
         Some(pull_request) => Some(newest(&mirror, &pull_request.target_branch).await?),
@@ -250,17 +227,11 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
     };
     // Strangers do not decide what runs here: a fork's pull request is built by the files of its target branch.
     let files_of = target.as_ref().filter(|_| stranger::brings(&event)).unwrap_or(&commit);
-    let by_option = origin.skip.map(|option| What::Nothing(format!("the push option `{option}` was given")));
-    let by_message = || {
-        skip::skip_words(&event)
-            .map(|words| What::Nothing(format!("the commit message of {} says `{words}`", &commit.as_str()[..10])))
-    };
-    let skipped = by_option.or_else(by_message);
-    let broken = |event, diagnostics| What::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics };
+    let skipped = skip_reason(&event, &commit, skip);
     let mut checked = match planner.read(&mirror, files_of).await? {
         Read::Files(checked) => checked,
         Read::Unreadable(diagnostics) => {
-            let what = skipped.unwrap_or_else(|| broken(event, diagnostics));
+            let what = skipped.map_or_else(|| broken(event, diagnostics), What::Nothing);
             return Ok(Prepared { what, schedules: None, passed_over: None });
         }
         Read::None => {
@@ -273,49 +244,19 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
     // Nobody can say what files with errors would have scheduled: the previous schedules stay.
     let schedules = (has_current_schedules && !checked.has_errors())
         .then(|| schedules::schedules_of(&checked.pipelines, default_branch_or_main(&event), Timestamp::now()));
-    if let Some(what) = skipped {
-        // A stranger does not decide that a required status is there without a build.
-        let pipelines = match &what {
-            What::Nothing(reason) if !stranger::brings(&event) => {
-                let started = checked.started_by(&event, &repo_facts(repo, &event, None));
-                started.into_iter().map(|name| (name, reason.clone())).collect()
-            }
-            What::Nothing(_) | What::Build { .. } => Vec::new(),
-        };
-        return Ok(Prepared { what, schedules, passed_over: PassedOver::new(&event, pipelines) });
+    if let Some(reason) = skipped {
+        let passed_over = PassedOver::new(&event, skipped_pipelines(repo, &checked, &event, &reason));
+        return Ok(Prepared { what: What::Nothing(reason), schedules, passed_over });
     }
     // The commit that the event is about; what is built may be what merging it would give.
     let head = commit;
-    if let Some(target) = target.as_ref().filter(|_| merges(&checked, &event)) {
-        let number = event.pull_request.as_ref().map_or(0, |pull_request| pull_request.number);
-        match mirror.merge(target, &head, number).await? {
-            Merged::Commit(merged) => {
-                if stranger::brings(&event) {
-                    mirror.check_size(&merged).await?;
-                } else if let Read::Files(of_merged) = planner.read(&mirror, &merged).await? {
-                    checked = of_merged;
-                }
-                event.commit = merged.as_str().to_owned();
-                if let Some(pull_request) = &mut event.pull_request {
-                    let (head, target) = (head.as_str().to_owned(), target.as_str().to_owned());
-                    pull_request.merge = Some(Merge { head, target });
-                }
-            }
-            refused @ (Merged::Conflict(_) | Merged::Unrelated | Merged::TooLong(_)) => {
-                let why = refused.refusal().unwrap_or_default();
-                let found = checked.not_mergeable(&why).into_iter().collect();
-                return Ok(Prepared { what: broken(event, found), schedules, passed_over: None });
-            }
-        }
+    if let Some(target) = target.as_ref().filter(|_| merges(&checked, &event))
+        && let Some(refusal) = merge(planner, &mirror, (target, &head), &mut event, &mut checked).await?
+    {
+        let found = checked.not_mergeable(&refusal).into_iter().collect();
+        return Ok(Prepared { what: broken(event, found), schedules, passed_over: None });
     }
-    let changed = match (checked.asks_for_changes(), &target) {
-        (true, Some(target)) => Some(mirror.changed_since_merge_base(&head, target).await?),
-        (true, None) if event.name == EventName::Push => {
-            let default = default_branch_head(&mirror, &event).await?;
-            Some(mirror.changed_by_push(&head, before.as_ref(), default.as_ref()).await?)
-        }
-        (true, None) | (false, _) => None,
-    };
+    let changed = find_changes(&mirror, &checked, &event, &head, before.as_ref(), target.as_ref()).await?;
     let (changed_files, note) = match changed {
         Some(Changed::Files(files)) => (Some(files.into_iter().collect()), None),
         Some(Changed::Unknown(why)) => (None, checked.changes_not_known(event.name, why)),
@@ -333,7 +274,118 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
     Ok(Prepared { what, schedules, passed_over })
 }
 
-/// Whether what merging a pull request would give is built. Of one that is closed there is nothing to merge.
+/// Fetches the commit that an event is about, and returns the event with what git knows of it.
+async fn fetch(
+    planner: &Planner,
+    repo: &Repo,
+    origin: Origin,
+) -> Result<(Arc<Mirror>, CommitId, Box<Event>), GitError> {
+    let url = planner.logins.clone_url(repo).await?;
+    let mirror = planner.mirrors.mirror(repo.id).await?;
+    let named = origin.default_branch.or_else(|| repo.default_branch.clone());
+    let lookup = async { Ok(default_branch_of(&mirror, &url, named).await) };
+    let (commit, default_branch) = tokio::try_join!(mirror.fetch(&url, &origin.wanted), lookup)?;
+    let facts = mirror.commit_facts(&commit).await?;
+    let event = Box::new(Event {
+        name: origin.name,
+        git_ref: origin.git_ref,
+        commit: commit.as_str().to_owned(),
+        before: origin.before.as_ref().map(|before| before.as_str().to_owned()),
+        message: facts.message,
+        author: facts.author,
+        author_email: facts.email,
+        sender: origin.sender,
+        url: origin.url,
+        default_branch,
+        inputs: origin.inputs,
+        pull_request: origin.pull_request,
+        schedule: origin.schedule,
+        release: origin.release,
+        found: origin.found,
+    });
+    if stranger::brings(&event) {
+        mirror.check_size(&commit).await?;
+    }
+    Ok((mirror, commit, event))
+}
+
+/// Returns why the event is to start nothing, if a push option or the commit's message says so.
+fn skip_reason(event: &Event, commit: &CommitId, option: Option<&str>) -> Option<String> {
+    if let Some(option) = option {
+        return Some(format!("the push option `{option}` was given"));
+    }
+    let words = skip::skip_words(event)?;
+    Some(format!("the commit message of {} says `{words}`", &commit.as_str()[..10]))
+}
+
+/// Returns the pipelines that a skipped event would have started. A stranger's are not among them: a stranger does not
+/// decide that a required status is there without a build.
+fn skipped_pipelines(repo: &Repo, checked: &Checked, event: &Event, reason: &str) -> Vec<(String, String)> {
+    if stranger::brings(event) {
+        return Vec::new();
+    }
+    let started = checked.started_by(event, &repo_facts(repo, event, None));
+    started.into_iter().map(|name| (name, reason.to_owned())).collect()
+}
+
+/// Merges a pull request into its target, and makes the event and the pipelines those of the merge. Returns why it cannot
+/// be merged, if so.
+async fn merge(
+    planner: &Planner,
+    mirror: &Mirror,
+    (target, head): (&CommitId, &CommitId),
+    event: &mut Event,
+    checked: &mut Checked,
+) -> Result<Option<String>, GitError> {
+    let number = event.pull_request.as_ref().map_or(0, |pull_request| pull_request.number);
+    match mirror.merge(target, head, number).await? {
+        Merged::Commit(merged) => {
+            if stranger::brings(event) {
+                mirror.check_size(&merged).await?;
+            } else if let Read::Files(of_merged) = planner.read(mirror, &merged).await? {
+                *checked = of_merged;
+            }
+            event.commit = merged.as_str().to_owned();
+            if let Some(pull_request) = &mut event.pull_request {
+                let (head, target) = (head.as_str().to_owned(), target.as_str().to_owned());
+                pull_request.merge = Some(Merge { head, target });
+            }
+            Ok(None)
+        }
+        refused @ (Merged::Conflict(_) | Merged::Unrelated | Merged::TooLong(_)) => {
+            Ok(Some(refused.refusal().unwrap_or_default()))
+        }
+    }
+}
+
+/// Returns which files the event changes, if a pipeline asks for that.
+async fn find_changes(
+    mirror: &Mirror,
+    checked: &Checked,
+    event: &Event,
+    head: &CommitId,
+    before: Option<&CommitId>,
+    target: Option<&CommitId>,
+) -> Result<Option<Changed>, GitError> {
+    if !checked.asks_for_changes() {
+        return Ok(None);
+    }
+    match target {
+        Some(target) => Ok(Some(mirror.changed_since_merge_base(head, target).await?)),
+        None if event.name == EventName::Push => {
+            let default = default_branch_head(mirror, event).await?;
+            Ok(Some(mirror.changed_by_push(head, before, default.as_ref()).await?))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Returns a build that shows what is wrong and has no jobs.
+fn broken(event: Box<Event>, diagnostics: Vec<Diagnostic>) -> What {
+    What::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics }
+}
+
+/// Returns whether the build is of what merging the pull request would give. A closed one is not merged.
 fn merges(checked: &Checked, event: &Event) -> bool {
     let open = event.pull_request.as_ref().is_some_and(|pull_request| pull_request.action != PullRequest::CLOSED);
     open && !checked.has_errors() && checked.merges_pull_requests()
@@ -357,65 +409,12 @@ const fn kind(wanted: pipeline::Wanted) -> Sends {
     }
 }
 
-/// Returns the newest commit of the default branch, from which the event's branch was created. `None` for the default
-/// branch itself, and if there is no default branch.
-async fn default_branch_head(mirror: &Mirror, event: &Event) -> Result<Option<CommitId>, GitError> {
-    let default = default_branch_or_main(event);
-    if event.branch() == Some(default) {
-        return Ok(None);
-    }
-    match newest(mirror, default).await {
-        Ok(newest) => Ok(Some(newest)),
-        Err(GitError::UnknownRevision { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// The pipeline files of a commit.
 enum Read {
     Files(Checked),
     /// The files are there and cannot be read.
     Unreadable(Vec<Diagnostic>),
     None,
-}
-
-/// Returns the default branch: the one that was named, or else the one that the remote names. A remote that names
-/// none is not an error.
-pub(crate) async fn default_branch_of(mirror: &Mirror, url: &CloneUrl, named: Option<String>) -> Option<String> {
-    if named.is_some() {
-        return named;
-    }
-    mirror.default_branch(url).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot ask for the default branch");
-        None
-    })
-}
-
-fn default_branch_or_main(event: &Event) -> &str {
-    event.default_branch.as_deref().unwrap_or(MAIN)
-}
-
-/// Returns whether the commit is the newest of the default branch. Deliveries may be processed out of order: only the
-/// newest commit says what is scheduled.
-async fn is_newest_of_default_branch(mirror: &Mirror, commit: &CommitId, event: &Event) -> Result<bool, GitError> {
-    let branch = default_branch_or_main(event);
-    if event.git_ref.strip_prefix("refs/heads/") != Some(branch) {
-        return Ok(false);
-    }
-    match newest(mirror, branch).await {
-        Ok(newest) => Ok(newest == *commit),
-        Err(GitError::UnknownRevision { .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Returns the newest commit of a branch, as it was fetched.
-async fn newest(mirror: &Mirror, branch: &str) -> Result<CommitId, GitError> {
-    let name = format!("refs/heads/{branch}");
-    match name.parse() {
-        Ok(name) => mirror.resolve(&Revision::Ref(name)).await,
-        Err(_) => Err(GitError::UnknownRevision { revision: name }),
-    }
 }
 
 fn repo_facts(repo: &Repo, event: &Event, changed_files: Option<Vec<String>>) -> RepoFacts {
@@ -432,7 +431,7 @@ fn plan(checked: &Checked, event: Box<Event>, facts: &RepoFacts) -> What {
     let warnings = checked.diagnostics.clone();
     match checked.plan(&event, facts) {
         Planned::Build(plan) => What::Build { event, plan, diagnostics: warnings },
-        Planned::Broken(diagnostics) => What::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics },
+        Planned::Broken(diagnostics) => broken(event, diagnostics),
         Planned::Nothing(reasons) => {
             let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
             What::Nothing(reasons.join("; "))

@@ -1,0 +1,221 @@
+//! Events that may ask for a build, as deliveries tell of them.
+
+use longshore_core::{
+    EventName,
+    event::{PullRequest, Release},
+};
+use longshore_forge::{
+    CommitId, Hook, PullRequestHook, PullRequestState, PushHook, RefName, ReleaseHook, pull_request_key, push_key,
+    release_key,
+};
+use longshore_git::Wanted;
+use longshore_store::{
+    Store, StoreError,
+    announcements::{self, Announcement, OnRemote},
+    deliveries::PendingDelivery,
+    repos::Repo,
+};
+
+use super::{Closed, JudgedEvent, Verdict, failed, ignored};
+use crate::prepare::{Origin, Planner};
+
+/// An event that may ask for a build.
+pub(super) struct ToldEvent {
+    /// What it is about, for people.
+    pub(super) subject: String,
+    pub(super) origin: Origin,
+    pub(super) announcement: Announcement,
+    /// The commit that its ref has according to the delivery.
+    pub(super) commit: Option<CommitId>,
+    pub(super) closed: Option<Closed>,
+}
+
+impl ToldEvent {
+    /// Returns the event with a verdict, and with what the remote says about what it announces.
+    pub(super) fn judged(self, verdict: Verdict, on_remote: OnRemote) -> JudgedEvent {
+        let announced = Some((self.announcement, on_remote));
+        JudgedEvent { subject: self.subject, closed: self.closed, announced, ..verdict.into() }
+    }
+}
+
+/// What a hook means.
+pub(super) enum Meaning {
+    MayBuild(Box<ToldEvent>),
+    /// Nothing more has to be found out.
+    Settled(Box<JudgedEvent>),
+}
+
+impl From<Verdict> for Meaning {
+    fn from(verdict: Verdict) -> Self {
+        Self::Settled(Box::new(verdict.into()))
+    }
+}
+
+/// Reads a hook. Of a pull request this needs its newest commit, which git is asked for.
+pub(super) async fn read(
+    store: &Store,
+    planner: &Planner,
+    repo: &Repo,
+    delivery: &PendingDelivery,
+    hook: Hook,
+) -> Result<Meaning, StoreError> {
+    let mut meaning = match hook {
+        Hook::Push(push) => of_push(repo, delivery, *push),
+        Hook::PullRequest(request) => of_pull_request(store, planner, repo, delivery, *request).await?,
+        Hook::Release(release) => of_release(repo, delivery, *release),
+        Hook::Deleted { git_ref, from } => of_deletion(git_ref, from),
+        Hook::Ping => ignored("ping: the webhook works").into(),
+        Hook::Ignored { event, reason } => ignored(format!("`{event}`: {reason}")).into(),
+    };
+    if let Meaning::MayBuild(event) = &mut meaning {
+        event.origin.found = delivery.found;
+    }
+    Ok(meaning)
+}
+
+fn of_push(repo: &Repo, delivery: &PendingDelivery, push: PushHook) -> Meaning {
+    let before = push.before.as_ref().map(|before| before.as_str().to_owned());
+    let (git_ref, at) = (push.git_ref.as_str().to_owned(), push.after.as_str().to_owned());
+    Meaning::MayBuild(Box::new(ToldEvent {
+        subject: format!("`{}`", short(&push.git_ref)),
+        announcement: Announcement { before, ..announcement(repo, delivery, push_key(&push), git_ref, at) },
+        commit: Some(push.after.clone()),
+        origin: push_origin(push),
+        closed: None,
+    }))
+}
+
+async fn of_pull_request(
+    store: &Store,
+    planner: &Planner,
+    repo: &Repo,
+    delivery: &PendingDelivery,
+    mut request: PullRequestHook,
+) -> Result<Meaning, StoreError> {
+    let closed = Closed::from_hook(&request);
+    let subject = format!("pull request #{}", request.number);
+    let git_ref = request_ref(&request);
+    let last = announcements::last(store, repo.id, &git_ref).await?;
+    let last_head = last.as_ref().and_then(|last| last.at.split(' ').next());
+    let head = match planner.head_of(repo, &request).await {
+        Ok(head) => head,
+        Err(error) => {
+            let verdict = match (error.may_mend(), &closed) {
+                (true, _) => Verdict::Again(error.to_string()),
+                // Its branch may have been deleted with it.
+                (false, Some(_)) => ignored("the pull request is closed, and its commit is gone"),
+                (false, None) if request.fork => {
+                    ignored("the forge does not serve the commits of forks, so their pull requests cannot be built")
+                }
+                (false, None) => failed(error.to_string()),
+            };
+            return Ok(Meaning::Settled(Box::new(JudgedEvent { closed, subject, ..verdict.into() })));
+        }
+    };
+    let before: Option<PullRequestState> =
+        last.as_ref().and_then(|last| serde_json::from_str(last.state.as_deref()?).ok());
+    request.tell_apart(before.as_ref(), last_head, &head);
+    request.state.own = Some(!request.fork);
+    let is_own_again =
+        last_head == Some(head.as_str()) && before.as_ref().is_some_and(|before| before.own == Some(true));
+    let at = format!("{head} {}", if closed.is_some() { "closed" } else { "open" });
+    let announcement = Announcement {
+        state: serde_json::to_string(&request.state).ok(),
+        ..announcement(repo, delivery, pull_request_key(&request, &head), git_ref, at)
+    };
+    Ok(Meaning::MayBuild(Box::new(ToldEvent {
+        subject,
+        announcement,
+        origin: pull_request_origin(request, head.clone(), is_own_again),
+        commit: Some(head),
+        closed,
+    })))
+}
+
+fn of_release(repo: &Repo, delivery: &PendingDelivery, release: ReleaseHook) -> Meaning {
+    let at = format!("{} {}", release.action, release.changed_at);
+    let git_ref = format!("release {}", release.tag);
+    Meaning::MayBuild(Box::new(ToldEvent {
+        subject: format!("release `{}`", short(&release.tag)),
+        announcement: announcement(repo, delivery, release_key(&release), git_ref, at),
+        origin: release_origin(release),
+        commit: None,
+        closed: None,
+    }))
+}
+
+fn of_deletion(git_ref: RefName, from: Option<CommitId>) -> Meaning {
+    let verdict = ignored(format!("`{git_ref}` was deleted: nothing to build"));
+    let subject = format!("`{}`", short(&git_ref));
+    Meaning::Settled(Box::new(JudgedEvent { deleted: Some((git_ref, from)), subject, ..verdict.into() }))
+}
+
+/// Returns what an event announces: `at` is where the delivery says that the ref is.
+fn announcement(repo: &Repo, delivery: &PendingDelivery, key: String, git_ref: String, at: String) -> Announcement {
+    Announcement { repo: repo.id, key, git_ref, at, before: None, by_hand: delivery.by_hand, state: None }
+}
+
+/// Returns the short name of a branch or tag.
+fn short(name: &RefName) -> &str {
+    name.branch().or_else(|| name.as_str().strip_prefix("refs/tags/")).unwrap_or(name.as_str())
+}
+
+/// Returns the name of a pull request's ref: GitLab's own, and that of all others.
+fn request_ref(hook: &PullRequestHook) -> String {
+    match hook.served_at.starts_with("refs/merge-requests/") {
+        true => hook.served_at.clone(),
+        false => format!("refs/pull/{}/head", hook.number),
+    }
+}
+
+fn push_origin(hook: PushHook) -> Origin {
+    let git_ref = hook.git_ref.as_str().to_owned();
+    Origin {
+        before: hook.before,
+        sender: hook.sender,
+        url: hook.url,
+        default_branch: hook.default_branch,
+        skip: hook.skip,
+        ..Origin::new(hook.event, git_ref, Wanted::Push { git_ref: hook.git_ref, after: hook.after })
+    }
+}
+
+fn release_origin(hook: ReleaseHook) -> Origin {
+    Origin {
+        sender: hook.sender,
+        url: hook.url,
+        default_branch: hook.default_branch,
+        release: Some(Release { action: hook.action, name: hook.name, prerelease: hook.prerelease }),
+        ..Origin::new(EventName::Release, hook.tag.as_str().to_owned(), Wanted::Ref(hook.tag))
+    }
+}
+
+/// A pull request that is told to come from this repository gets secrets, so its commit must be on one of its branches,
+/// unless it was found there before: a branch may be deleted when its pull request is closed.
+fn pull_request_origin(hook: PullRequestHook, head: CommitId, is_own_again: bool) -> Origin {
+    let short = |name: &RefName| name.branch().unwrap_or_default().to_owned();
+    let git_ref = request_ref(&hook);
+    let held_by = match hook.fork || is_own_again {
+        true => Vec::new(),
+        false => vec![hook.source.clone(), hook.target.clone()],
+    };
+    Origin {
+        sender: hook.sender,
+        url: hook.url,
+        default_branch: hook.default_branch,
+        pull_request: Some(PullRequest {
+            number: hook.number,
+            title: hook.title,
+            action: hook.action,
+            source_branch: short(&hook.source),
+            target_branch: short(&hook.target),
+            fork: hook.fork,
+            author: hook.author,
+            merged: hook.merged,
+            draft: hook.state.draft.unwrap_or(false),
+            labels: hook.state.labels.unwrap_or_default(),
+            merge: None,
+        }),
+        ..Origin::new(EventName::PullRequest, git_ref, Wanted::PullRequest { served_at: hook.served_at, head, held_by })
+    }
+}
