@@ -9,27 +9,25 @@ use std::{
 };
 
 use longshore_core::{ConnectionId, Status, Timestamp};
-use longshore_forge_client::{CallError, Connection, Http, Kind};
+use longshore_forge_client::{CallError, Connection, Http};
 use longshore_notification::text::code;
 use longshore_store::{
-    Store, StoreError, builds, connections, jobs,
+    Store, StoreError, builds, jobs,
     pull_request_comments::{self, Due, Key, Owed},
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{failures, pause};
+use crate::{
+    failures,
+    forge_calls::{self, LOOKED_AT, PATIENCE},
+    pause,
+};
 
 /// What every comment of ours begins with. Forges do not show it.
 const MARK: &str = "<!-- longshore -->";
 /// Calls that are under way at once.
 const AT_ONCE: usize = 4;
-/// Rows that are looked at before somebody has to wait.
-const LOOKED_AT: u32 = 256;
-/// How long a forge may be away before a comment is given up.
-const PATIENCE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
-/// Tries of a comment that the forge refuses.
-const REFUSALS: u32 = 6;
 
 /// The writer of comments.
 #[derive(Debug, Clone)]
@@ -118,7 +116,7 @@ impl Comments {
             tx.commit().await?;
             return Ok(());
         };
-        let (result, was_there) = match self.connection(owed.connection).await {
+        let (result, was_there) = match forge_calls::open(&self.store, owed.connection).await {
             Ok(Some((connection, account))) => self.call(connection, account, key, &owed, body).await?,
             Ok(None) => return Ok(()),
             // The key of secrets is not there, or the token is damaged: giving it again mends both.
@@ -134,20 +132,13 @@ impl Comments {
             Err(error) => {
                 // Somebody has removed the comment: the next try makes another one.
                 let gone = was_there && matches!(error, CallError::NotFound { .. });
-                let try_at = next_try(&error, &owed, now);
+                let try_at = forge_calls::next_try(&error, owed.attempts, owed.owed_since, now);
                 tracing::warn!(repo = %key.repo, pull_request = key.pull_request, %error, ?try_at, "a comment was not taken by the forge");
                 pull_request_comments::failed(&mut tx, key, owed.wanted, &error.to_string(), try_at, gone).await?;
             }
         }
         tx.commit().await?;
         Ok(())
-    }
-
-    async fn connection(&self, id: ConnectionId) -> Result<Option<(Connection, String)>, StoreError> {
-        let Some((connection, token)) = connections::open(&self.store, id).await? else { return Ok(None) };
-        let kind = connection.kind.parse::<Kind>().map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        let opened = Connection::new(kind, &connection.url, &token);
-        opened.map(|opened| Some((opened, connection.account))).map_err(|error| StoreError::Corrupt(error.to_string()))
     }
 
     /// Writes the comment. Returns its id, and whether there was one before.
@@ -162,9 +153,10 @@ impl Comments {
         let mut comment = owed.comment.clone();
         if comment.is_none() && owed.sent {
             let (connection, forge_id) = (connection.clone(), owed.forge_id.clone());
-            let found = self
-                .asked(move |http| connection.api(http).find_comment(&forge_id, key.pull_request, &account, MARK))
-                .await;
+            let found = forge_calls::ask(&self.http, move |http| {
+                connection.api(http).find_comment(&forge_id, key.pull_request, &account, MARK)
+            })
+            .await;
             match found {
                 Ok(found) => comment = found,
                 Err(error) => return Ok((Err(error), false)),
@@ -176,19 +168,10 @@ impl Comments {
             tx.commit().await?;
         }
         let (was_there, forge_id) = (comment.is_some(), owed.forge_id.clone());
-        let written = self
-            .asked(move |http| connection.api(http).comment(&forge_id, key.pull_request, comment.as_deref(), &body));
+        let written = forge_calls::ask(&self.http, move |http| {
+            connection.api(http).comment(&forge_id, key.pull_request, comment.as_deref(), &body)
+        });
         Ok((written.await, was_there))
-    }
-
-    async fn asked<T: Send + 'static>(
-        &self,
-        ask: impl FnOnce(&Http) -> Result<T, CallError> + Send + 'static,
-    ) -> Result<T, CallError> {
-        let http = self.http.clone();
-        tokio::task::spawn_blocking(move || ask(&http)).await.unwrap_or_else(|error| {
-            Err(CallError::Unreachable { host: String::new(), detail: format!("the call broke off: {error}") })
-        })
     }
 
     /// Returns what the comment says; nothing if its build is gone. What others wrote stands in code spans, where it is
@@ -220,26 +203,4 @@ impl Comments {
         body.push('\n');
         Ok(Some(body))
     }
-}
-
-/// Returns when to try again; nothing if that is of no use.
-fn next_try(error: &CallError, owed: &Owed, now: Timestamp) -> Option<Timestamp> {
-    let waited = Duration::from_millis(now.since(owed.owed_since));
-    let is_hopeless = match error {
-        CallError::Unreachable { .. }
-        | CallError::Unavailable { .. }
-        | CallError::Limited { .. }
-        // Somebody may give another token.
-        | CallError::BadToken { .. }
-        | CallError::MissingRight { .. } => false,
-        CallError::NotFound { .. } | CallError::Refused { .. } | CallError::NotUnderstood { .. } => {
-            owed.attempts + 1 >= REFUSALS
-        }
-        CallError::NotSupported(_) => true,
-    };
-    if is_hopeless || waited > PATIENCE {
-        return None;
-    }
-    let pause = pause::after(owed.attempts).max(error.wait().unwrap_or_default());
-    Some(pause::end(now, pause))
 }

@@ -8,6 +8,7 @@
 mod check_content;
 mod comments;
 mod failures;
+mod forge_calls;
 mod notices;
 mod pause;
 mod statuses;

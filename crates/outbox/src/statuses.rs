@@ -12,26 +12,23 @@ use std::{
 };
 
 use longshore_core::{ConnectionId, Timestamp};
-use longshore_forge_client::{CallError, CheckRun, Connection, Http, Kind, Report};
+use longshore_forge_client::{CallError, CheckRun, Connection, Http, Report};
 use longshore_store::{
     Store, StoreError,
     commit_statuses::{self, Due, Key, Owed, Shown},
-    connections,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{check_content, pause};
+use crate::{
+    check_content,
+    forge_calls::{self, LOOKED_AT, PATIENCE},
+    pause,
+};
 
 /// Reports that are under way at once, in all and of one connection.
 const AT_ONCE: usize = 16;
 const AT_ONCE_OF_ONE: usize = 4;
-/// Rows that are looked at before somebody has to wait.
-const LOOKED_AT: u32 = 256;
-/// How long a forge may be away before what it was to be told is given up.
-const PATIENCE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
-/// Tries of a report that the forge refuses. It may know the commit a moment later.
-const REFUSALS: u32 = 6;
 
 /// The reporter of statuses.
 #[derive(Debug, Clone)]
@@ -140,8 +137,8 @@ impl Statuses {
     async fn tell(&self, due: &Due, began: Timestamp) -> Result<Option<CallError>, StoreError> {
         let key = &due.key;
         let Some(owed) = commit_statuses::owed(&self.store, key).await? else { return Ok(None) };
-        let result = match self.connection(owed.connection).await {
-            Ok(Some(connection)) => self.call(connection, key, &owed, began).await?,
+        let result = match forge_calls::open(&self.store, owed.connection).await {
+            Ok(Some((connection, _))) => self.call(connection, key, &owed, began).await?,
             Ok(None) => return Ok(None),
             // The key of secrets is not there, or the token is damaged: giving it again mends both.
             Err(StoreError::SecretKey(why) | StoreError::Corrupt(why)) => {
@@ -154,7 +151,7 @@ impl Statuses {
         match &result {
             Ok(shown) => commit_statuses::told(&mut tx, key, owed.wanted, shown, now).await?,
             Err(error) => {
-                let try_at = next_try(error, &owed, now);
+                let try_at = forge_calls::next_try(error, owed.attempts, owed.owed_since, now);
                 let (commit, context) = (&key.commit, &key.context);
                 tracing::warn!(repo = %key.repo, commit, context, %error, ?try_at, "a status was not taken by the forge");
                 commit_statuses::failed(&mut tx, key, owed.wanted, &error.to_string(), try_at).await?;
@@ -163,13 +160,6 @@ impl Statuses {
         tx.commit().await?;
         let is_of_connection = |error: &CallError| error.may_pass() || matches!(error, CallError::BadToken { .. });
         Ok(result.err().filter(is_of_connection))
-    }
-
-    async fn connection(&self, id: ConnectionId) -> Result<Option<Connection>, StoreError> {
-        let Some((connection, token)) = connections::open(&self.store, id).await? else { return Ok(None) };
-        let kind = connection.kind.parse::<Kind>().map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        let opened = Connection::new(kind, &connection.url, &token);
-        opened.map(Some).map_err(|error| StoreError::Corrupt(error.to_string()))
     }
 
     async fn call(
@@ -200,9 +190,9 @@ impl Statuses {
             target_url,
             ref_name: owed.ref_name.clone(),
         };
-        let (http, forge_id, build) = (self.http.clone(), owed.forge_id.clone(), owed.build);
-        let asked = tokio::task::spawn_blocking(move || {
-            let api = connection.api(&http);
+        let (forge_id, build) = (owed.forge_id.clone(), owed.build);
+        let asked = forge_calls::ask(&self.http, move |http| {
+            let api = connection.api(http);
             if let Some(check) = check
                 && let Some(id) = api.show_check_run(&forge_id, &check)?
             {
@@ -210,30 +200,8 @@ impl Statuses {
             }
             api.report(&forge_id, &report).map(|()| Shown::Status)
         });
-        Ok(asked.await.unwrap_or_else(|error| {
-            Err(CallError::Unreachable { host: String::new(), detail: format!("the call broke off: {error}") })
-        }))
+        Ok(asked.await)
     }
-}
-
-/// Returns when to try again; `None` if that is of no use.
-fn next_try(error: &CallError, owed: &Owed, now: Timestamp) -> Option<Timestamp> {
-    let waited = Duration::from_millis(now.since(owed.owed_since));
-    let is_hopeless = match error {
-        CallError::Unreachable { .. }
-        | CallError::Unavailable { .. }
-        | CallError::Limited { .. }
-        // Somebody may give another token.
-        | CallError::BadToken { .. }
-        | CallError::MissingRight { .. } => false,
-        CallError::NotFound { .. } | CallError::Refused { .. } | CallError::NotUnderstood { .. } => owed.attempts + 1 >= REFUSALS,
-        CallError::NotSupported(_) => true,
-    };
-    if is_hopeless || waited > PATIENCE {
-        return None;
-    }
-    let pause = pause::after(owed.attempts).max(error.wait().unwrap_or_default());
-    Some(pause::end(now, pause))
 }
 
 /// Lets a connection rest after a failure, the longer the more came before it.
@@ -257,33 +225,6 @@ fn rest(rests: &mut HashMap<ConnectionId, Rest>, connection: ConnectionId, troub
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn owed(attempts: u32, owed_since: Timestamp) -> Owed {
-        Owed {
-            build: None,
-            state: longshore_core::commit_status::CommitState::Success,
-            description: String::new(),
-            ref_name: None,
-            forge_id: "1".to_owned(),
-            connection: ConnectionId::new(),
-            wanted: 1,
-            owed_since,
-            attempts,
-            shown: None,
-        }
-    }
-
-    #[test]
-    fn a_forge_is_tried_for_two_weeks_and_a_refusal_for_a_minute() {
-        let now = Timestamp::from_millis(1_772_323_200_000);
-        let down = CallError::Unreachable { host: String::new(), detail: String::new() };
-        let refused = CallError::Refused { host: String::new(), status: 422, message: String::new() };
-        let days = |days: i64| Timestamp::from_millis(now.as_millis() - days * 24 * 60 * 60 * 1000);
-        assert!(next_try(&down, &owed(3000, days(13)), now).is_some());
-        assert!(next_try(&down, &owed(3000, days(15)), now).is_none());
-        assert!(next_try(&refused, &owed(0, now), now).is_some());
-        assert!(next_try(&refused, &owed(REFUSALS, now), now).is_none());
-    }
 
     #[test]
     fn what_the_forge_wants_to_wait_is_waited_and_failures_together_count_once() {
