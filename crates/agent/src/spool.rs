@@ -32,6 +32,7 @@ use crate::wake::Wake;
 
 /// The most bytes that the sender takes at once.
 const BATCH_LEN: usize = 1 << 20;
+
 /// The spool. One per job.
 #[derive(Debug)]
 pub(crate) struct Spool {

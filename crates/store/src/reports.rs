@@ -61,6 +61,7 @@ const AT_ONCE: usize = 2_000;
 const BYTES_AT_ONCE: usize = 1 << 20;
 /// How many of a run's tests are kept in the order of their durations.
 pub(crate) const SLOWEST: usize = 20;
+
 /// Notes that the reports of an attempt are about to be read. Returns how often that was begun, this time included: more
 /// than once if the server ended in between.
 pub async fn begin_reading(store: &Store, job: JobId, attempt: u32) -> Result<u32, StoreError> {

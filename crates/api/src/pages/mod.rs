@@ -96,8 +96,8 @@ pages! {
     "/repos/{repo}/deploy-key" post repo::deploy_key::create;
     "/repos/{repo}/deploy-key/remove" post repo::deploy_key::remove;
     "/repos/{repo}/hook-secret" post repo::settings::renew_hook_secret;
-    "/repos/{repo}/secrets" post repo::settings::set_secret;
-    "/repos/{repo}/secrets/remove" post repo::settings::remove_secret;
+    "/repos/{repo}/secrets" post repo::secrets::set;
+    "/repos/{repo}/secrets/remove" post repo::secrets::remove;
     "/repos/{repo}/remove" post repo::settings::remove;
     "/builds/{build}" get build::show;
     "/builds/{build}/cancel" post build::cancel;

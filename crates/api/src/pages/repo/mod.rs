@@ -7,4 +7,6 @@ pub(crate) mod deploy_key;
 mod frame;
 pub(crate) mod new;
 pub(crate) mod run;
+mod secret_form;
+pub(crate) mod secrets;
 pub(crate) mod settings;

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use longshore_core::{
-    EventName, RepoId, SecretRules,
+    RepoId, SecretRules,
     access::{Action, Object},
     docker::DockerGrant,
 };
@@ -14,13 +14,14 @@ use longshore_scheduler::Scheduler;
 use longshore_store::{
     connections,
     repos::{Repo, RepoPatch},
-    secrets::{self, Secret, SecretPatch, SecretValue},
+    secrets::{self, Secret},
 };
 use serde::Deserialize;
 
 use super::{
     frame::{Frame, Tab},
     new::{forges, webhook_page},
+    secret_form::{SecretForm, split_words},
 };
 use crate::{
     auth::object_of,
@@ -40,7 +41,6 @@ use crate::{
         apply_patch, check_branch, check_clone_url, check_docker, check_submodules, parse_forge, parse_statuses,
         parse_strangers, try_to_reach,
     },
-    secret_changes::parse_name,
 };
 
 #[derive(Template)]
@@ -62,11 +62,11 @@ pub(crate) struct Settings {
     /// Whether the visitor may say which jobs have Docker.
     grants_docker: bool,
     /// The secret form as sent, without its value, which is shown to nobody, not even to its sender.
-    secret: SecretForm,
+    pub(super) secret: SecretForm,
     /// The secret that was just set, with notes on what logs do not mask of its value.
-    unmasked: Option<(String, Vec<String>)>,
+    pub(super) unmasked: Option<(String, Vec<String>)>,
     /// The form that was refused, and why.
-    refused: Option<(Form, String)>,
+    pub(super) refused: Option<(Form, String)>,
 }
 
 /// The page's forms.
@@ -110,7 +110,7 @@ pub(crate) async fn show(
     page(&site, &visitor, id).await.map(Html)
 }
 
-async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<Settings, ApiError> {
+pub(super) async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<Settings, ApiError> {
     let head = Head::new(site, visitor, Place::Elsewhere, "");
     let repo = visitor.caller.repo_to(&site.store, Action::ChangeRepo, id).await?;
     visitor.caller.require(Action::ManageSecrets, object_of(&repo))?;
@@ -345,112 +345,6 @@ pub(crate) async fn renew_hook_secret(
     }
     tracing::info!(repo = %id, by = visitor.caller.name(), "a hook secret was renewed");
     webhook_page(&site, &visitor, &repo, false)
-}
-
-/// A secret as the form sends it. Lists are words separated by spaces or commas.
-#[derive(Default, Deserialize)]
-pub(crate) struct SecretForm {
-    name: String,
-    /// Empty keeps the stored value.
-    #[serde(default)]
-    value: String,
-    #[serde(default)]
-    branches: String,
-    #[serde(default)]
-    tags: String,
-    #[serde(default)]
-    events: String,
-    #[serde(default)]
-    jobs: String,
-    /// Empty lists remove the stored rules; without it, an empty list keeps them.
-    no_rules: Option<String>,
-}
-
-impl SecretForm {
-    fn patch(&self) -> Result<SecretPatch, ApiError> {
-        // Browsers send line ends as CRLF; key files have LF.
-        let value = Some(self.value.replace("\r\n", "\n")).filter(|value| !value.is_empty());
-        let event = |word: String| {
-            serde_json::from_value::<EventName>(word.as_str().into()).map_err(|_| {
-                ApiError::bad_request(format!(
-                    "unknown event `{}`: use {}",
-                    word.chars().take(60).flat_map(char::escape_debug).collect::<String>(),
-                    EventName::ALL.map(EventName::as_str).join(", ")
-                ))
-            })
-        };
-        let given = |list: &str| Some(split_words(list)).filter(|list| !list.is_empty() || self.no_rules.is_some());
-        let events = given(&self.events).map(|words| words.into_iter().map(event).collect::<Result<_, _>>());
-        Ok(SecretPatch {
-            value: value.map(SecretValue::new).transpose()?,
-            branches: given(&self.branches),
-            tags: given(&self.tags),
-            events: events.transpose()?,
-            jobs: given(&self.jobs),
-        })
-    }
-}
-
-/// Splits a list into words. Refs contain no spaces; a comma separates unless it is within braces.
-fn split_words(text: &str) -> Vec<String> {
-    let mut depth = 0_usize;
-    let separates = |c: char| {
-        match c {
-            '{' => depth += 1,
-            '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        c.is_whitespace() || (c == ',' && depth == 0)
-    };
-    text.split(separates).filter(|word| !word.is_empty()).map(str::to_owned).collect()
-}
-
-pub(crate) async fn set_secret(
-    State(site): State<Site>,
-    Path(id): Path<RepoId>,
-    Post { visitor, form }: Post<SecretForm>,
-) -> Result<Response, ApiError> {
-    visitor.caller.repo_to(&site.store, Action::ManageSecrets, id).await?;
-    let notes = match keep_secret(&site, &visitor, id, &form).await {
-        Ok(notes) => notes,
-        Err(error) => {
-            let Refused { status, why } = refused(error)?;
-            let secret = SecretForm { value: String::new(), ..form };
-            let page = Settings { secret, refused: Some((Form::Secret, why)), ..page(&site, &visitor, id).await? };
-            return Ok((status, Html(page)).into_response());
-        }
-    };
-    if notes.is_empty() {
-        return Ok(see_other(&format!("/repos/{id}/settings")));
-    }
-    let page = Settings { unmasked: Some((form.name, notes)), ..page(&site, &visitor, id).await? };
-    Ok(Html(page).into_response())
-}
-
-async fn keep_secret(site: &Site, visitor: &Visitor, id: RepoId, form: &SecretForm) -> Result<Vec<String>, ApiError> {
-    let name = parse_name(form.name.trim())?;
-    let (_, _, notes) =
-        crate::secret_changes::set_secret(&site.store, id, &name, &form.patch()?, visitor.caller.name()).await?;
-    Ok(notes)
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct SecretName {
-    name: String,
-}
-
-pub(crate) async fn remove_secret(
-    State(site): State<Site>,
-    Path(id): Path<RepoId>,
-    Post { visitor, form }: Post<SecretName>,
-) -> Result<Response, ApiError> {
-    visitor.caller.repo_to(&site.store, Action::ManageSecrets, id).await?;
-    let name = parse_name(&form.name)?;
-    let mut tx = site.store.write().await?;
-    secrets::remove(&mut tx, id, &name).await?;
-    tx.commit().await?;
-    tracing::info!(repo = %id, %name, by = visitor.caller.name(), "a secret was removed");
-    Ok(see_other(&format!("/repos/{id}/settings")))
 }
 
 #[derive(Debug, Deserialize)]
