@@ -145,7 +145,7 @@ pub(super) fn glob(value: &str, pattern: &str) -> Option<String> {
     let tail = pattern.len() - pattern.trim_end_matches('*').len();
     // One star stays within one component of the name.
     if bare.contains(SPECIAL) || lead == 1 && !bare.is_empty() || tail == 1 && !bare.is_empty() {
-        return Some(matches(value, &regex_of(pattern)?));
+        return Some(matches(value, &regex_of(pattern, Repeats::Nothing)?));
     }
     Some(match (lead > 0, tail > 0) {
         (true, _) if pattern == "*" => matches(value, "^[^/]*$"),
@@ -157,8 +157,17 @@ pub(super) fn glob(value: &str, pattern: &str) -> Option<String> {
     })
 }
 
+/// What `?` and `+` repeat in a glob.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Repeats {
+    /// `?` is any one character, and `+` is itself.
+    Nothing,
+    /// What is before them, as in a regular expression.
+    Before,
+}
+
 /// Returns the regular expression that means what a glob does; `None` for what not all systems read in one way.
-fn regex_of(pattern: &str) -> Option<String> {
+pub(super) fn regex_of(pattern: &str, repeats: Repeats) -> Option<String> {
     let mut out = "^".to_owned();
     let mut rest = pattern;
     while let Some(c) = rest.chars().next() {
@@ -169,6 +178,7 @@ fn regex_of(pattern: &str) -> Option<String> {
                 out.push_str(".*");
             }
             '*' => out.push_str("[^/]*"),
+            '?' | '+' if matches!(repeats, Repeats::Before) => out.push(c),
             '?' => out.push_str("[^/]"),
             '[' => {
                 let (class, behind) = rest.split_once(']')?;

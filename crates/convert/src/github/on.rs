@@ -200,7 +200,11 @@ fn patterns(
     let value = if kind == "tags" { "event.tag" } else { "event.branch" };
     let regular: Option<Vec<String>> = found
         .iter()
-        .map(|pattern| if pattern.starts_with('!') { None } else { regex_of(pattern) })
+        .map(
+            |pattern| {
+                if pattern.starts_with('!') { None } else { condition::regex_of(pattern, condition::Repeats::Before) }
+            },
+        )
         .map(|regex| regex.map(|regex| condition::matches(value, &regex)))
         .collect();
     let fits = regular.and_then(|regular| condition::any(&regular)).unwrap_or_else(|| {
@@ -225,32 +229,6 @@ fn repeated(pattern: &str, plus: &str, question: &str) -> String {
         out.push_str(if c == '?' { question } else { plus });
     }
     out
-}
-
-/// Returns the regular expression that means what a pattern of GitHub's does.
-fn regex_of(pattern: &str) -> Option<String> {
-    let mut out = "^".to_owned();
-    let mut rest = pattern;
-    while let Some(c) = rest.chars().next() {
-        rest = &rest[c.len_utf8()..];
-        match c {
-            '*' if rest.starts_with('*') => {
-                rest = rest.trim_start_matches('*');
-                out.push_str(".*");
-            }
-            '*' => out.push_str("[^/]*"),
-            '?' | '+' => out.push(c),
-            '[' => {
-                let (class, behind) = rest.split_once(']')?;
-                out.push_str(&condition::class_of(class)?);
-                rest = behind;
-            }
-            ']' | '{' | '}' | '\\' => return None,
-            c => out.push_str(&condition::escaped(c)),
-        }
-    }
-    out.push('$');
-    Some(out)
 }
 
 fn types(entry: &Entry, lines: Lines<'_>, request: &mut Map) {
