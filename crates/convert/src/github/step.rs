@@ -131,147 +131,44 @@ impl Reader<'_, '_> {
     }
 
     fn one(&mut self, node: &Rc<Node>, section: &Section<'_>) -> Option<Item> {
-        let (scope, lines) = (self.scope, self.lines);
-        let line = lines.line_of(node.place);
+        let lines = self.lines;
+        let mut step = Converted::default();
         let uses = section.take("uses");
-        let mut body = Map::default();
-        let mut env = Map::default();
-        let mut lost: Vec<String> = Vec::new();
-        let env_line = section.take("env").map(|entry| {
-            for variable in entries(&entry.value).unwrap_or_default() {
-                match value(variable, scope) {
-                    Ok(value) => env.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable)),
-                    Err(why) => {
-                        env.note(lines.note(variable, why));
-                        lost.extend((!is_credential(variable)).then(|| variable.key.clone()));
-                    }
-                }
-            }
-            lines.line_of_key(entry)
-        });
-        let when =
-            section.take("if").map(|entry| (condition(entry, scope, lines, &mut body), lines.line_of_key(entry)));
+        let env_line = section.take("env").map(|entry| self.read_env(entry, &mut step));
+        let when = section
+            .take("if")
+            .map(|entry| (condition(entry, self.scope, lines, &mut step.body), lines.line_of_key(entry)));
         let with = section.take("with");
         if let Some(uses) = uses {
             let asked = when.as_ref().map(|(condition, _)| condition.as_str());
-            match actions::read(uses, with, asked, scope, lines, self.job) {
+            match actions::read(uses, with, asked, self.scope, lines, self.job) {
                 ConvertedAction::Done => return None,
                 ConvertedAction::Left(note) => return Some(Item::Note(note)),
-                ConvertedAction::Step(step) => {
-                    for part in step.parts {
-                        match part {
-                            Part::Entry(entry) if entry.key == "env" => {
-                                let Value::Map(own) = entry.value else { continue };
-                                own.entries().for_each(|one| env.set(one.key.as_str(), one.value.clone(), one.line));
-                            }
-                            part => body.parts.push(part),
-                        }
-                    }
-                }
+                ConvertedAction::Step(action) => step.add_action(action),
             }
         }
-        if let Some((name, entry)) = section.take("name").and_then(|entry| Some((text(&entry.value)?, entry))) {
-            match scope.text(name) {
-                Ok(name)
-                    if !name.contains("steps.")
-                        && !name.contains("build.")
-                        && !name.contains("secrets.")
-                        && !name.contains("env.")
-                        && !name.contains("needs.")
-                        && !name.trim().is_empty() =>
-                {
-                    body.set("name", Value::text(name.replace(['\n', '\r'], " ").trim()), lines.line_of_key(entry));
-                }
-                _ => body.note(lines.note(entry, "a step's name has to be known when the build is planned")),
-            }
-        }
+        self.read_name(section, &mut step.body);
         if let Some((id, entry)) = section.take("id").and_then(|entry| Some((text(&entry.value)?, entry))) {
-            body.set("id", Value::Text(self.id(id)), lines.line_of_key(entry));
+            step.body.set("id", Value::Text(self.id(id)), lines.line_of_key(entry));
         }
         // A step that lost a setting never runs, whatever its condition.
-        let never = body.get("if").is_some();
+        let never = step.body.get("if").is_some();
         if let Some((condition, line)) = when.filter(|(condition, _)| condition != "true" && !never) {
-            body.set("if", Value::Text(condition), line);
+            step.body.set("if", Value::Text(condition), line);
         }
-        if let Some(entry) = section.take("background") {
-            let id = section.peek("id").and_then(|entry| text(&entry.value));
-            match boolean(&entry.value) {
-                Some(true) if self.is_waited_for(node, id) => self.job.remark(ONE_AFTER_ANOTHER),
-                Some(true) => body.set("background", Value::plain(true), lines.line_of_key(entry)),
-                Some(false) => {}
-                None => body.note(lines.note(entry, FORM)),
-            }
+        self.read_background(node, section, &mut step.body);
+        timeout(section.take("timeout-minutes"), lines, &mut step.body);
+        continue_on_error(section.take("continue-on-error"), self.scope, lines, &mut step.body);
+        let line = lines.line_of(node.place);
+        let ran = self
+            .read_directory(section, uses.is_some(), line, &mut step.body)
+            .and_then(|()| self.read_shell(section, uses.is_some(), line, &mut step.body))
+            .and_then(|shell| self.read_run(section, uses.is_some(), shell, line, &mut step));
+        if let Err(note) = ran {
+            return Some(Item::Note(note));
         }
-        timeout(section.take("timeout-minutes"), lines, &mut body);
-        continue_on_error(section.take("continue-on-error"), scope, lines, &mut body);
-        let directory = section
-            .take("working-directory")
-            .and_then(|entry| Some((text(&entry.value)?, Some(lines.line_of_key(entry)))));
-        match directory.or_else(|| self.directory.map(|directory| (directory, None))) {
-            Some((written, line)) if uses.is_none() => match scope.text(written) {
-                Ok(directory) => body.set("working-directory", Value::Text(directory), line),
-                Err(what) => {
-                    return Some(Item::Note(Note::new(
-                        line.unwrap_or_else(|| lines.line_of(node.place)),
-                        "working-directory",
-                        unknown(&what),
-                    )));
-                }
-            },
-            _ => {}
-        }
-        let written_shell =
-            section.take("shell").and_then(|entry| Some((text(&entry.value)?, Some(lines.line_of_key(entry)))));
-        let mut plain = true;
-        match written_shell.or_else(|| self.shell.map(|shell| (shell, None))) {
-            Some((written, at)) if uses.is_none() => match shell_of(written) {
-                Some(shell) => {
-                    plain = ["sh", "bash"]
-                        .iter()
-                        .any(|known| shell.split_whitespace().next().is_some_and(|word| word.ends_with(known)));
-                    body.set("shell", Value::Text(shell), at);
-                }
-                None => {
-                    return Some(Item::Note(Note::new(
-                        line,
-                        "shell",
-                        format!("there is no `{written}` in a container on Linux"),
-                    )));
-                }
-            },
-            _ => {}
-        }
-        match section.take("run").map(|entry| (text(&entry.value), entry)) {
-            Some((Some(written), entry)) => {
-                let mut written = outputs(written);
-                if plain && self.is_root {
-                    written = self.without_sudo(&written, &mut body, lines.line_of_key(entry));
-                }
-                if written.contains(BASE_COMMIT) {
-                    body.remark("the commit that a pull request begins at is not known here: its target branch stands in, which a checkout with `depth: 0` has");
-                }
-                let filled = match plain {
-                    true => scope.script(&written, &mut env),
-                    false => scope.text(&written),
-                };
-                let asked = shell::names(&written);
-                lost.extend(asked.into_iter().filter(|name| scope.lost.contains(name) && env.get(name).is_none()));
-                match filled {
-                    Ok(script) => body.set("run", Value::Script(script), lines.line_of_key(entry)),
-                    Err(what) => return Some(Item::Note(lines.note(entry, unknown(&what)))),
-                }
-                if written.contains("::set-output") || written.contains("::set-env") {
-                    body.note(lines.note(
-                        entry,
-                        "`::set-output` does nothing: write `echo \"name=value\" >> \"$LONGSHORE_OUTPUT\"`",
-                    ));
-                }
-            }
-            Some((None, entry)) => return Some(Item::Note(lines.note(entry, FORM))),
-            None if uses.is_none() => return Some(Item::Note(Note::new(line, "a step", "it has no `run`"))),
-            None => {}
-        }
-        section.leave(lines, &mut body, |_| None);
+        section.leave(lines, &mut step.body, |_| None);
+        let Converted { mut body, env, lost } = step;
         if let Some(name) = lost.first() {
             body.note(Note::new(line, name.as_str(), gate::LOST_VARIABLE));
             body.set("if", Value::text("false"), None);
@@ -280,6 +177,149 @@ impl Reader<'_, '_> {
         body.arrange(ORDER);
         Some(Item::Value(body.into()))
     }
+
+    /// Reads the variables of a step. Returns the line that they stand on.
+    fn read_env(&self, entry: &Entry, step: &mut Converted) -> u32 {
+        for variable in entries(&entry.value).unwrap_or_default() {
+            match value(variable, self.scope) {
+                Ok(value) => step.env.set(variable.key.clone(), Value::Text(value), self.lines.line_of_key(variable)),
+                Err(why) => {
+                    step.env.note(self.lines.note(variable, why));
+                    step.lost.extend((!is_credential(variable)).then(|| variable.key.clone()));
+                }
+            }
+        }
+        self.lines.line_of_key(entry)
+    }
+
+    fn read_name(&self, section: &Section<'_>, body: &mut Map) {
+        let Some((name, entry)) = section.take("name").and_then(|entry| Some((text(&entry.value)?, entry))) else {
+            return;
+        };
+        match self.scope.text(name) {
+            Ok(name) if is_known_when_planned(&name) && !name.trim().is_empty() => {
+                let name = name.replace(['\n', '\r'], " ");
+                body.set("name", Value::text(name.trim()), self.lines.line_of_key(entry));
+            }
+            _ => body.note(self.lines.note(entry, "a step's name has to be known when the build is planned")),
+        }
+    }
+
+    fn read_background(&mut self, node: &Rc<Node>, section: &Section<'_>, body: &mut Map) {
+        let Some(entry) = section.take("background") else { return };
+        let id = section.peek("id").and_then(|entry| text(&entry.value));
+        match boolean(&entry.value) {
+            Some(true) if self.is_waited_for(node, id) => self.job.remark(ONE_AFTER_ANOTHER),
+            Some(true) => body.set("background", Value::plain(true), self.lines.line_of_key(entry)),
+            Some(false) => {}
+            None => body.note(self.lines.note(entry, FORM)),
+        }
+    }
+
+    /// Reads the folder that the step's script runs in, or takes the job's. The error says why there is no step.
+    fn read_directory(&self, section: &Section<'_>, is_action: bool, line: u32, body: &mut Map) -> Result<(), Note> {
+        let own = section
+            .take("working-directory")
+            .and_then(|entry| Some((text(&entry.value)?, Some(self.lines.line_of_key(entry)))));
+        let directory = own.or_else(|| self.directory.map(|directory| (directory, None)));
+        let Some((written, at)) = directory.filter(|_| !is_action) else { return Ok(()) };
+        match self.scope.text(written) {
+            Ok(directory) => body.set("working-directory", Value::Text(directory), at),
+            Err(what) => return Err(Note::new(at.unwrap_or(line), "working-directory", unknown(&what))),
+        }
+        Ok(())
+    }
+
+    /// Reads the shell of the step's script, or takes the job's. The error says why there is no step.
+    fn read_shell(&self, section: &Section<'_>, is_action: bool, line: u32, body: &mut Map) -> Result<Shell, Note> {
+        let own =
+            section.take("shell").and_then(|entry| Some((text(&entry.value)?, Some(self.lines.line_of_key(entry)))));
+        let shell = own.or_else(|| self.shell.map(|shell| (shell, None)));
+        let Some((written, at)) = shell.filter(|_| !is_action) else { return Ok(Shell::Posix) };
+        let Some(shell) = shell_of(written) else {
+            return Err(Note::new(line, "shell", format!("there is no `{written}` in a container on Linux")));
+        };
+        let program = shell.split_whitespace().next().unwrap_or_default();
+        let is_posix = ["sh", "bash"].iter().any(|known| program.ends_with(known));
+        body.set("shell", Value::Text(shell), at);
+        Ok(if is_posix { Shell::Posix } else { Shell::Other })
+    }
+
+    /// Reads the step's script. The error says why there is no step.
+    fn read_run(
+        &mut self,
+        section: &Section<'_>,
+        is_action: bool,
+        shell: Shell,
+        line: u32,
+        step: &mut Converted,
+    ) -> Result<(), Note> {
+        let (scope, lines) = (self.scope, self.lines);
+        let Some(entry) = section.take("run") else {
+            return if is_action { Ok(()) } else { Err(Note::new(line, "a step", "it has no `run`")) };
+        };
+        let Some(written) = text(&entry.value) else { return Err(lines.note(entry, FORM)) };
+        let mut written = outputs(written);
+        if shell == Shell::Posix && self.is_root {
+            written = self.without_sudo(&written, &mut step.body, lines.line_of_key(entry));
+        }
+        if written.contains(BASE_COMMIT) {
+            step.body.remark("the commit that a pull request begins at is not known here: its target branch stands in, which a checkout with `depth: 0` has");
+        }
+        let filled = match shell {
+            Shell::Posix => scope.script(&written, &mut step.env),
+            Shell::Other => scope.text(&written),
+        };
+        let asked = shell::names(&written);
+        let env = &step.env;
+        step.lost.extend(asked.into_iter().filter(|name| scope.lost.contains(name) && env.get(name).is_none()));
+        match filled {
+            Ok(script) => step.body.set("run", Value::Script(script), lines.line_of_key(entry)),
+            Err(what) => return Err(lines.note(entry, unknown(&what))),
+        }
+        if written.contains("::set-output") || written.contains("::set-env") {
+            step.body.note(
+                lines.note(entry, "`::set-output` does nothing: write `echo \"name=value\" >> \"$LONGSHORE_OUTPUT\"`"),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A step as far as it is converted.
+#[derive(Default)]
+struct Converted {
+    body: Map,
+    env: Map,
+    /// The variables that the step would miss.
+    lost: Vec<String>,
+}
+
+impl Converted {
+    /// Adds the step that an action becomes.
+    fn add_action(&mut self, action: Map) {
+        for part in action.parts {
+            match part {
+                Part::Entry(entry) if entry.key == "env" => {
+                    let Value::Map(own) = entry.value else { continue };
+                    own.entries().for_each(|one| self.env.set(one.key.as_str(), one.value.clone(), one.line));
+                }
+                part => self.body.parts.push(part),
+            }
+        }
+    }
+}
+
+/// What reads a step's script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shell {
+    Posix,
+    Other,
+}
+
+/// Returns whether a text refers to nothing that a build finds out while it runs.
+fn is_known_when_planned(text: &str) -> bool {
+    !["steps.", "build.", "secrets.", "env.", "needs."].iter().any(|context| text.contains(context))
 }
 
 const ONE_AFTER_ANOTHER: &str = "steps that ran beside each other, and were waited for, run one after another here";
