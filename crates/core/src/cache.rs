@@ -242,19 +242,7 @@ mod tests {
         assert_eq!(CacheAccess::of(&event), CacheAccess::Trusted { branch: Some("main".to_owned()) });
         event.git_ref = "refs/tags/v1".to_owned();
         assert_eq!(CacheAccess::of(&event), CacheAccess::Trusted { branch: None });
-        let pull_request = |fork| PullRequest {
-            number: 7,
-            title: String::new(),
-            action: "opened".to_owned(),
-            source_branch: "main".to_owned(),
-            target_branch: "next".to_owned(),
-            fork,
-            author: None,
-            merged: false,
-            draft: false,
-            labels: Vec::new(),
-            merge: None,
-        };
+        let pull_request = |fork| PullRequest { fork, ..PullRequest::opened(7, "main", "next") };
         event.pull_request = Some(pull_request(false));
         assert_eq!(CacheAccess::of(&event), CacheAccess::Trusted { branch: None });
         event.pull_request = Some(pull_request(true));

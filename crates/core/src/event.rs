@@ -158,6 +158,24 @@ pub struct Merge {
 impl PullRequest {
     /// The action for a pull request that was closed, merged or not.
     pub const CLOSED: &str = "closed";
+
+    /// Returns a pull request between two branches of one repository that was just opened.
+    #[must_use]
+    pub fn opened(number: u64, source_branch: impl Into<String>, target_branch: impl Into<String>) -> Self {
+        Self {
+            number,
+            title: String::new(),
+            action: "opened".to_owned(),
+            source_branch: source_branch.into(),
+            target_branch: target_branch.into(),
+            fork: false,
+            author: None,
+            merged: false,
+            draft: false,
+            labels: Vec::new(),
+            merge: None,
+        }
+    }
 }
 
 impl Event {

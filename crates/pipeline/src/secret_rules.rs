@@ -184,19 +184,7 @@ mod tests {
     }
 
     fn pull_request(source: &str, target: &str, fork: bool) -> Event {
-        let pull_request = PullRequest {
-            number: 7,
-            title: String::new(),
-            action: "opened".to_owned(),
-            source_branch: source.to_owned(),
-            target_branch: target.to_owned(),
-            fork,
-            author: None,
-            merged: false,
-            draft: false,
-            labels: Vec::new(),
-            merge: None,
-        };
+        let pull_request = PullRequest { fork, ..PullRequest::opened(7, source, target) };
         Event { pull_request: Some(pull_request), ..event(EventName::PullRequest, "refs/pull/7/head") }
     }
 

@@ -74,17 +74,9 @@ mod tests {
     fn event(fork: bool) -> Event {
         Event {
             pull_request: Some(PullRequest {
-                number: 7,
-                title: String::new(),
-                action: "opened".to_owned(),
-                source_branch: "main".to_owned(),
-                target_branch: "main".to_owned(),
                 fork,
                 author: Some(Person { id: Some(42), account: None, name: "ada".to_owned() }),
-                merged: false,
-                draft: false,
-                labels: Vec::new(),
-                merge: None,
+                ..PullRequest::opened(7, "main", "main")
             }),
             ..Event::new(EventName::PullRequest, "refs/pull/7/head", "1f0c2d3e4a5b6c7d8e9f00112233445566778899")
         }

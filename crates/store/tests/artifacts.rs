@@ -400,17 +400,10 @@ async fn artifacts_of_forks_go_before_the_repositorys_own_and_never_instead_of_t
     let of_fork = Event {
         name: EventName::PullRequest,
         pull_request: Some(PullRequest {
-            number: 7,
             title: "A change".to_owned(),
             action: "synchronize".to_owned(),
-            source_branch: "topic".to_owned(),
-            target_branch: "main".to_owned(),
             fork: true,
-            author: None,
-            merged: false,
-            draft: false,
-            labels: Vec::new(),
-            merge: None,
+            ..PullRequest::opened(7, "topic", "main")
         }),
         ..world::event("main")
     };

@@ -60,19 +60,8 @@ fn at(repo: &Repo, branch: &str, commit: &str) -> NewBuild {
 fn of_pull_request(repo: &Repo, number: u64, target: &str, commit: &str) -> NewBuild {
     let mut new = at(repo, target, commit);
     new.event.name = EventName::PullRequest;
-    new.event.pull_request = Some(PullRequest {
-        number,
-        title: "Change it".to_owned(),
-        action: "opened".to_owned(),
-        source_branch: "change".to_owned(),
-        target_branch: target.to_owned(),
-        fork: false,
-        author: None,
-        merged: false,
-        draft: false,
-        labels: Vec::new(),
-        merge: None,
-    });
+    new.event.pull_request =
+        Some(PullRequest { title: "Change it".to_owned(), ..PullRequest::opened(number, "change", target) });
     new
 }
 

@@ -31,17 +31,11 @@ fn of_fork(number: u64, commit: char) -> Event {
         git_ref: format!("refs/pull/{number}/head"),
         commit: commit.to_string().repeat(40),
         pull_request: Some(PullRequest {
-            number,
             title: "A change".to_owned(),
             action: "synchronize".to_owned(),
-            source_branch: "topic".to_owned(),
-            target_branch: "main".to_owned(),
             fork: true,
             author: Some(Person { id: Some(number), account: None, name: "ada".to_owned() }),
-            merged: false,
-            draft: false,
-            labels: Vec::new(),
-            merge: None,
+            ..PullRequest::opened(number, "topic", "main")
         }),
         ..world::event("main")
     }

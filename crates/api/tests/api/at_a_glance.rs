@@ -34,17 +34,9 @@ async fn a_pull_request_is_not_how_its_repository_stands() {
                 event.name = EventName::PullRequest;
                 event.git_ref = "refs/pull/7/head".to_owned();
                 event.pull_request = Some(PullRequest {
-                    number: 7,
                     title: "From elsewhere".to_owned(),
-                    action: "opened".to_owned(),
-                    source_branch: "main".to_owned(),
-                    target_branch: "main".to_owned(),
                     fork,
-                    author: None,
-                    merged: false,
-                    draft: false,
-                    labels: Vec::new(),
-                    merge: None,
+                    ..PullRequest::opened(7, "main", "main")
                 });
             })
             .await;

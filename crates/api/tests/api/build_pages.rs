@@ -20,17 +20,9 @@ async fn a_pull_requests_build_says_what_is_to_be_merged_where_and_whence() {
             (event.name, event.git_ref) = (EventName::PullRequest, "refs/pull/7/head".to_owned());
             event.url = Some("https://forge.example/o/r/pulls/7".to_owned());
             event.pull_request = Some(PullRequest {
-                number: 7,
                 title: "Sort faster".to_owned(),
-                action: "opened".to_owned(),
-                source_branch: "quick".to_owned(),
-                target_branch: "main".to_owned(),
                 fork: true,
-                author: None,
-                merged: false,
-                draft: false,
-                labels: Vec::new(),
-                merge: None,
+                ..PullRequest::opened(7, "quick", "main")
             });
         })
         .await;

@@ -47,17 +47,9 @@ async fn asking(world: &World) -> Build {
         .build_with(repo.id, |new| {
             new.event.name = EventName::PullRequest;
             new.event.pull_request = Some(PullRequest {
-                number: 7,
                 title: "Sort faster".to_owned(),
-                action: "opened".to_owned(),
-                source_branch: "quick".to_owned(),
-                target_branch: "main".to_owned(),
                 fork: true,
-                author: None,
-                merged: false,
-                draft: false,
-                labels: Vec::new(),
-                merge: None,
+                ..PullRequest::opened(7, "quick", "main")
             });
             let job = new.plan.jobs.remove(0);
             new.plan.jobs = ["a", "b", "c"]

@@ -39,17 +39,10 @@ impl World {
     async fn build_pull_request(&self, number: u64, name: &str, works: bool) -> Build {
         let mut event = Event::new(EventName::PullRequest, format!("refs/pull/{number}/head"), "1".repeat(40));
         event.pull_request = Some(PullRequest {
-            number,
             title: "@everyone".to_owned(),
             action: "synchronize".to_owned(),
-            source_branch: "topic".to_owned(),
-            target_branch: "main".to_owned(),
             fork: true,
-            author: None,
-            merged: false,
-            draft: false,
-            labels: Vec::new(),
-            merge: None,
+            ..PullRequest::opened(number, "topic", "main")
         });
         let build = self.build(event, JobPlan { name: name.to_owned(), ..job("ci", "run") }).await;
         let outcome = if works { Outcome::Success } else { failure(7, "run `x` @everyone") };

@@ -131,17 +131,10 @@ fn is(kind: &str, number: u64) -> (String, u64) {
 fn of_stranger(number: u64, commit: &str) -> Event {
     let mut event = Event::new(EventName::PullRequest, format!("refs/pull/{number}/head"), commit.repeat(40));
     event.pull_request = Some(PullRequest {
-        number,
         title: "@everyone **free**".to_owned(),
         action: "synchronize".to_owned(),
-        source_branch: "main".to_owned(),
-        target_branch: "main".to_owned(),
         fork: true,
-        author: None,
-        merged: false,
-        draft: false,
-        labels: Vec::new(),
-        merge: None,
+        ..PullRequest::opened(number, "main", "main")
     });
     event
 }

@@ -38,17 +38,10 @@ fn pull_request(target: &str, action: &str) -> Event {
         name: EventName::PullRequest,
         git_ref: "refs/pull/7/head".to_owned(),
         pull_request: Some(PullRequest {
-            number: 7,
             title: "Ask for it".to_owned(),
             action: action.to_owned(),
-            source_branch: "topic".to_owned(),
-            target_branch: target.to_owned(),
             fork: true,
-            author: None,
-            merged: false,
-            draft: false,
-            labels: Vec::new(),
-            merge: None,
+            ..PullRequest::opened(7, "topic", target)
         }),
         ..push("topic")
     }

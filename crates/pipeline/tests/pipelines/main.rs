@@ -50,17 +50,9 @@ fn event(name: EventName, git_ref: &str) -> Event {
 fn pull_request(action: &str) -> Event {
     Event {
         pull_request: Some(PullRequest {
-            number: 7,
             title: "Teach the parser".to_owned(),
             action: action.to_owned(),
-            source_branch: "tabs".to_owned(),
-            target_branch: "main".to_owned(),
-            fork: false,
-            author: None,
-            merged: false,
-            draft: false,
-            labels: Vec::new(),
-            merge: None,
+            ..PullRequest::opened(7, "tabs", "main")
         }),
         ..event(EventName::PullRequest, "refs/pull/7/head")
     }
