@@ -1,6 +1,6 @@
 //! Points in time: milliseconds since 1970 in UTC, shown as RFC 3339 with milliseconds.
 
-use std::fmt;
+use std::{fmt, ops::Add, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -31,6 +31,15 @@ impl Timestamp {
     #[must_use]
     pub fn since(self, earlier: Self) -> u64 {
         u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    /// Returns the time that long after this one, or the latest one that there is.
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add_unsigned(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 }
 

@@ -50,7 +50,7 @@ impl Comments {
                 Ok(wake_at) => wake_at,
                 Err(error) => {
                     tracing::error!(%error, "cannot read which comments are to be written");
-                    Some(pause::end(Timestamp::now(), Duration::from_secs(1)))
+                    Some(Timestamp::now() + Duration::from_secs(1))
                 }
             };
             tokio::select! {

@@ -51,7 +51,7 @@ pub(crate) fn next_try(error: &CallError, attempts: u32, owed_since: Timestamp, 
         return None;
     }
     let pause = pause::after(attempts).max(error.wait().unwrap_or_default());
-    Some(pause::end(now, pause))
+    Some(now + pause)
 }
 
 #[cfg(test)]

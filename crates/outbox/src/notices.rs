@@ -52,7 +52,7 @@ impl Notices {
                 Ok(wake_at) => wake_at,
                 Err(error) => {
                     tracing::error!(%error, "cannot read what people are to be told");
-                    Some(pause::end(Timestamp::now(), Duration::from_secs(1)))
+                    Some(Timestamp::now() + Duration::from_secs(1))
                 }
             };
             tokio::select! {
@@ -222,7 +222,7 @@ fn next_try(error: &SendError, owed: &Owed, now: Timestamp) -> Option<Timestamp>
         return None;
     }
     let pause = pause::after(owed.attempts).max(error.wait().unwrap_or_default());
-    Some(pause::end(now, pause))
+    Some(now + pause)
 }
 
 #[cfg(test)]

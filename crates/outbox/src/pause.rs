@@ -14,13 +14,6 @@ pub(crate) fn after(tries: u32) -> Duration {
     Duration::from_secs(1 << tries.min(10)).min(LONGEST)
 }
 
-/// Returns `now` plus `pause`.
-pub(crate) fn end(now: Timestamp, pause: Duration) -> Timestamp {
-    Timestamp::from_millis(
-        now.as_millis().saturating_add_unsigned(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
-    )
-}
-
 /// Returns whether a next try is still to come. Nothing waits longer than `longest`: a time further ahead was noted with a clock that
 /// has been set back since.
 pub(crate) fn is_to_come(try_at: Timestamp, now: Timestamp, longest: Duration) -> bool {

@@ -68,7 +68,7 @@ impl Statuses {
                 Ok(wake_at) => wake_at,
                 Err(error) => {
                     tracing::error!(%error, "cannot read which statuses forges are owed");
-                    Some(pause::end(Timestamp::now(), Duration::from_secs(1)))
+                    Some(Timestamp::now() + Duration::from_secs(1))
                 }
             };
             tokio::select! {
@@ -219,7 +219,7 @@ fn rest(rests: &mut HashMap<ConnectionId, Rest>, connection: ConnectionId, troub
     }
     let failures = before.map_or(0, |rest| rest.failures);
     let pause = pause::after(failures).max(error.wait().unwrap_or_default());
-    rests.insert(connection, Rest { until: pause::end(now, pause), failures: failures + 1 });
+    rests.insert(connection, Rest { until: now + pause, failures: failures + 1 });
 }
 
 #[cfg(test)]

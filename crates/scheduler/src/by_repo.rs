@@ -22,13 +22,6 @@ pub(crate) fn pause_after(tries: u32) -> Duration {
     Duration::from_secs(2 << tries.min(9)).min(LONGEST_PAUSE)
 }
 
-/// Returns `now` plus `pause`.
-pub(crate) fn add_pause(now: Timestamp, pause: Duration) -> Timestamp {
-    Timestamp::from_millis(
-        now.as_millis().saturating_add_unsigned(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
-    )
-}
-
 /// Sleeps until that time, but a minute at most, because the clock may be set. Without a time it sleeps for ever.
 pub(crate) async fn sleep_until(wake_at: Option<Timestamp>) {
     match wake_at {

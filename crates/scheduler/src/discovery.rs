@@ -11,7 +11,7 @@ use longshore_store::{Store, StoreError, repos, schedules};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    by_repo::{LONGEST_PAUSE, RepoTasks, TRIES, add_pause, catch_panic, pause_after, sleep_until},
+    by_repo::{LONGEST_PAUSE, RepoTasks, TRIES, catch_panic, pause_after, sleep_until},
     prepare::Planner,
     schedules::{Schedules, until_schedules_change},
 };
@@ -37,14 +37,14 @@ pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationTo
             Ok(wake_at) => wake_at,
             Err(error) => {
                 tracing::error!(%error, "cannot see which repositories are new");
-                Some(add_pause(Timestamp::now(), Duration::from_secs(1)))
+                Some(Timestamp::now() + Duration::from_secs(1))
             }
         };
         tokio::select! {
             () = shutdown.cancelled() => return,
             ended = repo_tasks.next_ended() => {
                 if let Some(tries) = tries.get_mut(&ended) {
-                    tries.next_at = Some(add_pause(Timestamp::now(), pause_after(tries.count)));
+                    tries.next_at = Some(Timestamp::now() + pause_after(tries.count));
                     tries.count += 1;
                 }
             }
@@ -68,7 +68,7 @@ async fn start_due(
     for repo in unknown {
         let tries = tries.entry(repo).or_default();
         // If a time lies further ahead than the longest pause, the clock has been set back since.
-        match tries.next_at.filter(|at| *at > now && *at <= add_pause(now, LONGEST_PAUSE)) {
+        match tries.next_at.filter(|at| *at > now && *at <= now + LONGEST_PAUSE) {
             _ if tries.count >= TRIES => {}
             Some(next_at) => wake_at = Some(wake_at.map_or(next_at, |at| at.min(next_at))),
             // Whenever a lookup ends, all repositories are considered again.

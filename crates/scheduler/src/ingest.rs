@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    by_repo::{RepoTasks, TRIES, add_pause, catch_panic, pause_after, sleep_until},
+    by_repo::{RepoTasks, TRIES, catch_panic, pause_after, sleep_until},
     judge::{Closed, Judged, JudgedEvent, Verdict, duplicate_reason, judge},
     outsiders,
     prepare::{PassedOver, Planner},
@@ -41,7 +41,7 @@ pub(crate) async fn run(store: Store, planner: Planner, hurried: mpsc::Sender<Re
             Ok(due) => due,
             Err(error) => {
                 tracing::error!(%error, "cannot read the inbox");
-                Some(add_pause(Timestamp::now(), Duration::from_secs(1)))
+                Some(Timestamp::now() + Duration::from_secs(1))
             }
         };
         tokio::select! {
@@ -110,7 +110,7 @@ async fn process(
             }
             let pause = pause_after(delivery.attempts);
             tracing::warn!(repo = repo.name, delivery = %delivery.id, reason, ?pause, "will be tried again");
-            deliveries::retry_later(&mut tx, delivery.id, add_pause(now, pause), &reason).await?;
+            deliveries::retry_later(&mut tx, delivery.id, now + pause, &reason).await?;
         }
         // It is processed after them.
         None if deliveries::let_older_pass(work.tx, &delivery, now).await? => {}

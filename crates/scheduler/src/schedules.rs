@@ -19,9 +19,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    by_repo::LONGEST_NAP, by_repo::LONGEST_PAUSE, by_repo::RepoTasks, by_repo::TRIES, by_repo::add_pause,
-    by_repo::catch_panic, by_repo::pause_after, by_repo::sleep_until, outsiders, prepare::Origin, prepare::Planner,
-    prepare::Prepared, prepare::What,
+    by_repo::LONGEST_NAP, by_repo::LONGEST_PAUSE, by_repo::RepoTasks, by_repo::TRIES, by_repo::catch_panic,
+    by_repo::pause_after, by_repo::sleep_until, outsiders, prepare::Origin, prepare::Planner, prepare::Prepared,
+    prepare::What,
 };
 use longshore_pipeline::{Pipeline, Schedule};
 
@@ -62,7 +62,7 @@ pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationTo
             Ok(wake_at) => wake_at,
             Err(error) => {
                 tracing::error!(%error, "cannot look at the schedules");
-                Some(add_pause(Timestamp::now(), Duration::from_secs(1)))
+                Some(Timestamp::now() + Duration::from_secs(1))
             }
         };
         tokio::select! {
@@ -136,17 +136,17 @@ enum Decision {
 fn decide(row: &Row, now: Timestamp) -> Decision {
     let Some(schedule) = Schedule::of(&row.key.cron, &row.key.timezone) else {
         // Another version wrote an expression that this one does not parse. The next push replaces it.
-        return Decision::Waits(add_pause(now, LONGEST_NAP));
+        return Decision::Waits(now + LONGEST_NAP);
     };
     if row.next_at > now {
         // A clock that was set back a little does not make a time come twice.
-        let done = row.last_due_at.filter(|last| *last <= add_pause(now, BELIEVED_AHEAD)).unwrap_or(now);
+        let done = row.last_due_at.filter(|last| *last <= now + BELIEVED_AHEAD).unwrap_or(now);
         return match schedule.next_after(done.max(now)) {
             Some(next_at) if next_at < row.next_at => Decision::Wrong(next_at),
             Some(_) | None => Decision::Waits(row.next_at),
         };
     }
-    if row.attempts > 0 && row.try_at > now && row.try_at <= add_pause(now, LONGEST_PAUSE) {
+    if row.attempts > 0 && row.try_at > now && row.try_at <= now + LONGEST_PAUSE {
         return Decision::Waits(row.try_at);
     }
     let due_at = schedule.last_until(now).map_or(row.next_at, |last| last.max(row.next_at));
@@ -181,7 +181,7 @@ async fn fire(
         Verdict::Again(reason) if row.attempts < TRIES => {
             let pause = pause_after(row.attempts);
             tracing::warn!(repo = repo.name, cron = row.key.cron, reason, ?pause, "will be tried again");
-            schedules::retry_later(&mut tx, row, add_pause(now, pause), &reason).await
+            schedules::retry_later(&mut tx, row, now + pause, &reason).await
         }
         Verdict::Again(reason) | Verdict::Nothing(reason) => {
             tracing::info!(repo = repo.name, cron = row.key.cron, reason, "no build");

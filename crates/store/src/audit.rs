@@ -14,7 +14,6 @@ use std::{
 
 use longshore_audit::Chain;
 use longshore_core::{BuildId, JobId, RepoId, Timestamp, TokenId, access::Actor};
-use longshore_files::folder;
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
@@ -401,14 +400,7 @@ pub struct Verified {
 /// # Errors
 /// The folder cannot be read, or [`StoreError::Corrupt`] with what does not hold.
 pub async fn verify(data_dir: &Path) -> Result<Verified, StoreError> {
-    let database = folder::database(data_dir);
-    if !database.is_file() {
-        return Err(StoreError::Backup(format!(
-            "{} is no data folder: there is no {} in it; name the server's with --data",
-            data_dir.display(),
-            folder::DATABASE
-        )));
-    }
+    let database = backup::database_in(data_dir)?;
     let mut conn = backup::connect(&database, true).await?;
     // One transaction: retention beside it does not move the start under us.
     let mut tx = conn.begin().await?;

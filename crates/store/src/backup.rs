@@ -38,6 +38,19 @@ pub struct Backup {
     pub warnings: Vec<String>,
 }
 
+/// Returns the database of a data folder. An error if the folder has none.
+pub(crate) fn database_in(data_dir: &Path) -> Result<PathBuf, StoreError> {
+    let database = folder::database(data_dir);
+    if database.is_file() {
+        return Ok(database);
+    }
+    Err(StoreError::Backup(format!(
+        "{} is no data folder: there is no {} in it; name the server's with --data",
+        data_dir.display(),
+        folder::DATABASE
+    )))
+}
+
 /// Writes a backup of the data folder to `out`. `secrets` says whether the key of secrets and the admin token are
 /// included, `program` is the version that the manifest names. After an error, what was written so far is not a usable backup.
 pub async fn write<W: Write + Send + 'static>(
@@ -46,13 +59,7 @@ pub async fn write<W: Write + Send + 'static>(
     program: &str,
     out: W,
 ) -> Result<Backup, StoreError> {
-    if !folder::database(data_dir).is_file() {
-        return Err(StoreError::Backup(format!(
-            "{} is no data folder: there is no {} in it; name the server's with --data",
-            data_dir.display(),
-            folder::DATABASE
-        )));
-    }
+    database_in(data_dir)?;
     let data_dir = data_dir.to_owned();
     let _turn = blocking({
         let data_dir = data_dir.clone();

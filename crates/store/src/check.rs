@@ -177,14 +177,7 @@ pub async fn run_with(data_dir: &Path, depth: Depth, object_store: Option<Object
         report.add(Kind::UnfinishedRestore, format!("{} holds half of a restore", data_dir.display()));
         return Ok(report);
     }
-    let database = folder::database(data_dir);
-    if !database.is_file() {
-        return Err(StoreError::Backup(format!(
-            "{} is no data folder: there is no {} in it; name the server's with --data",
-            data_dir.display(),
-            folder::DATABASE
-        )));
-    }
+    let database = backup::database_in(data_dir)?;
     let mut conn = backup::connect(&database, true).await?;
     // A damaged database answers any query with an error: that is a finding, not a failure.
     if let Err(error) = check_database(&mut conn, depth, &mut report).await {

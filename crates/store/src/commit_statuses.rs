@@ -77,6 +77,19 @@ struct Place {
     ref_name: Option<String>,
 }
 
+impl Place {
+    /// Reads a row with `repo` and `seq` of a build.
+    fn of_build(build: BuildId, event: &Event, row: &SqliteRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            repo: row::parsed(row, "repo")?,
+            build: Some(build),
+            seq: row.try_get("seq")?,
+            commit: event.commit_at_forge().to_owned(),
+            ref_name: ref_name(event),
+        })
+    }
+}
+
 /// Writes what the contexts of a build ought to show, if its repository reports to a forge.
 pub(crate) async fn note_build(
     tx: &mut WriteTx,
@@ -94,13 +107,7 @@ pub(crate) async fn note_build(
     let Some(found) = found else { return Ok(()) };
     let detail: StatusDetail = row::parsed(&found, "statuses")?;
     let event: Event = row::json(&found, "event_json")?;
-    let place = Place {
-        repo: row::parsed(&found, "repo")?,
-        build: Some(build),
-        seq: found.try_get("seq")?,
-        commit: event.commit_at_forge().to_owned(),
-        ref_name: ref_name(&event),
-    };
+    let place = Place::of_build(build, &event, &found)?;
     for status in of_build(detail, jobs) {
         write(tx, &place, &status, now).await?;
     }
@@ -124,13 +131,7 @@ pub(crate) async fn note_broken(
     .await?;
     let Some(found) = found else { return Ok(()) };
     let event: Event = row::json(&found, "event_json")?;
-    let place = Place {
-        repo: row::parsed(&found, "repo")?,
-        build: Some(build),
-        seq: found.try_get("seq")?,
-        commit: event.commit_at_forge().to_owned(),
-        ref_name: ref_name(&event),
-    };
+    let place = Place::of_build(build, &event, &found)?;
     let mut contexts: Vec<String> = sqlx::query_scalar(
         "SELECT context FROM commit_statuses WHERE build =
             (SELECT id FROM builds WHERE repo = ?1 AND seq < ?2 AND event = ?3
