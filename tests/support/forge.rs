@@ -3,10 +3,16 @@
 //! One server for each kind, on a port of its own, with tokens, repositories, webhooks and statuses of commits. It can be
 //! down, and can limit requests. What is no call of its API goes to a git host, so that repositories can be cloned.
 
+#[path = "forge/answers.rs"]
+mod answers;
 #[path = "forge/bitbucket.rs"]
 mod bitbucket;
 #[path = "forge/check_runs.rs"]
 mod check_runs;
+#[path = "forge/comments.rs"]
+mod comments;
+#[path = "forge/git.rs"]
+mod git;
 #[path = "forge/gitea.rs"]
 mod gitea;
 #[path = "forge/github.rs"]
@@ -19,15 +25,23 @@ mod gogs;
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::{Value, json};
 
-use self::{bitbucket::bitbucket, gitea::gitea, github::github, gitlab::gitlab, gogs::gogs};
+use self::{
+    answers::{Answer, add_hook, answer, by_id, by_name, decode, is_commit, no, of_hub, page, record, remove_hook},
+    bitbucket::bitbucket,
+    comments::{Place, comment, comments_on, hub_commented, of_hub_comment},
+    git::{decode_base64, pass_to_git},
+    gitea::gitea,
+    github::github,
+    gitlab::gitlab,
+    gogs::gogs,
+};
 
 /// The token that it knows.
 pub const TOKEN: &str = "forge-token-0123456789";
@@ -354,94 +368,6 @@ fn read_head(reader: &mut BufReader<TcpStream>) -> Option<Request> {
     Some(Request { method, path: path.to_owned(), query: query.to_owned(), headers, head })
 }
 
-/// Forwards a clone or a fetch to the git host, if it brings the token.
-fn pass_to_git(
-    request: &Request,
-    mut reader: BufReader<TcpStream>,
-    client: TcpStream,
-    state: &Mutex<State>,
-) -> Option<()> {
-    let (port, down, known) = {
-        let state = state.lock().ok()?;
-        let name = request.path.trim_start_matches('/').split(".git").next()?.to_owned();
-        let known = state.repos.iter().any(|repo| repo.name == name) || state.moved.iter().any(|(old, _)| *old == name);
-        (state.git_port?, state.down, known)
-    };
-    let moved = {
-        let state = state.lock().ok()?;
-        let name = request.path.trim_start_matches('/').split(".git").next()?.to_owned();
-        !state.repos.iter().any(|repo| repo.name == name) && known
-    };
-    let login = request.headers.get("authorization").and_then(|value| value.strip_prefix("Basic "));
-    let has_token = login
-        .is_some_and(|login| String::from_utf8_lossy(&decode_base64(login)).ends_with(&format!(":{TOKEN}")))
-        || login.is_some_and(|login| {
-            let login = String::from_utf8_lossy(&decode_base64(login)).into_owned();
-            let state = state.lock().expect("no test panics with it");
-            state.app.iter().flat_map(|app| &app.tokens).any(|token| login.ends_with(&format!(":{token}")))
-        });
-    if down || moved || !has_token || !known {
-        let status = if down {
-            "503 Down"
-        } else if moved {
-            "301 Moved\r\nLocation: /elsewhere"
-        } else if known {
-            "401 Who"
-        } else {
-            "404 None"
-        };
-        (&client)
-            .write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes())
-            .ok()?;
-        return None;
-    }
-    let upstream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    let text = String::from_utf8_lossy(&request.head).into_owned();
-    let (line, rest) = text.split_once("\r\n")?;
-    let (before, after) = line.split_once(request.path.split(".git").next()?)?;
-    let rest: String = rest
-        .lines()
-        .filter(|line| !line.is_empty())
-        .filter(|line| !line.to_ascii_lowercase().starts_with("connection:"))
-        .map(|line| format!("{line}\r\n"))
-        .collect();
-    (&upstream).write_all(format!("{before}/app{after}\r\n{rest}Connection: close\r\n\r\n").as_bytes()).ok()?;
-    let mut back = upstream.try_clone().ok()?;
-    let mut to_client = client.try_clone().ok()?;
-    let answering = std::thread::spawn(move || {
-        let _ = std::io::copy(&mut back, &mut to_client);
-        let _ = to_client.shutdown(Shutdown::Both);
-    });
-    let _ = std::io::copy(&mut reader, &mut &upstream);
-    let _ = answering.join();
-    None
-}
-
-fn decode_base64(text: &str) -> Vec<u8> {
-    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits: Vec<u32> = text
-        .bytes()
-        .filter_map(|byte| alphabet.iter().position(|one| *one == byte))
-        .map(|digit| u32::try_from(digit).expect("below 64"))
-        .collect();
-    let mut bytes = Vec::new();
-    for four in digits.chunks(4) {
-        let bits = four.iter().fold(0, |bits, digit| bits << 6 | digit) << (6 * (4 - four.len()));
-        bytes.extend(bits.to_be_bytes().into_iter().skip(1).take(four.len() - 1));
-    }
-    bytes
-}
-
-type Answer = (u16, String, Value);
-
-fn answer(status: u16, body: Value) -> Answer {
-    (status, String::new(), body)
-}
-
-fn no(status: u16, message: &str) -> Answer {
-    answer(status, json!({ "message": message }))
-}
-
 fn judge(kind: Kind, request: &Request, body: &[u8], state: &mut State) -> Answer {
     if state.down {
         return no(503, "down for maintenance");
@@ -487,123 +413,4 @@ fn judge(kind: Kind, request: &Request, body: &[u8], state: &mut State) -> Answe
         Kind::Bitbucket => bitbucket(request, &path, &body, state),
         Kind::Gogs => gogs(request, &path, &body, state),
     }
-}
-
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((byte, tail)) = rest.split_first() {
-        let hex = (*byte == b'%').then(|| std::str::from_utf8(tail.get(..2)?).ok()).flatten();
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(one) => (bytes.push(one), rest = &tail[2..]).1,
-            None => (bytes.push(*byte), rest = tail).1,
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// One page of a list. Like the real ones, it gives no more than fifty at once, whatever is asked for.
-fn page<T: Clone>(all: &[T], request: &Request, size_parameter: &str) -> Vec<T> {
-    let number = |name: &str| {
-        request
-            .query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(key, _)| *key == name)?
-            .1
-            .parse::<usize>()
-            .ok()
-    };
-    let (size, page) = (number(size_parameter).unwrap_or(30).min(50), number("page").unwrap_or(1));
-    all.iter().skip((page - 1) * size).take(size).cloned().collect()
-}
-
-fn is_commit(commit: &str, state: &State) -> bool {
-    commit.len() == 40
-        && commit.bytes().all(|byte| byte.is_ascii_hexdigit())
-        && (state.commits.is_empty() || state.commits.iter().any(|one| one == commit))
-}
-
-fn record(state: &mut State, repo: u64, commit: &str, [context, url]: [&str; 2], body: &Value) {
-    let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
-    state.statuses.push(Status {
-        repo,
-        commit: commit.to_owned(),
-        context: text(context),
-        state: text("state"),
-        description: text("description"),
-        target_url: text(url),
-        body: body.clone(),
-        at_ms: SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(0)),
-    });
-}
-
-fn add_hook(state: &mut State, repo: u64, body: &Value) -> u64 {
-    state.next += 1;
-    let id = state.next;
-    state.hooks.push(Hook { id, repo, body: body.clone() });
-    id
-}
-
-fn remove_hook(state: &mut State, repo: u64, id: Option<u64>) -> Answer {
-    let before = state.hooks.len();
-    state.hooks.retain(|hook| hook.repo != repo || Some(hook.id) != id);
-    if state.hooks.len() == before { no(404, "Not Found") } else { answer(204, Value::Null) }
-}
-
-/// Adds a comment on a pull request, or changes one. Returns it if it is there.
-fn comment(state: &mut State, repo: u64, place: Place, body: &Value) -> Option<Comment> {
-    let text = body["body"].as_str().filter(|text| !text.is_empty())?.to_owned();
-    match place {
-        Place::New(number) => {
-            state.next += 1;
-            let (id, author) = (state.next, ACCOUNT.to_owned());
-            state.comments.push(Comment { id, repo, number, author, body: text, edits: 0 });
-        }
-        Place::At(id) => {
-            let one = state.comments.iter_mut().find(|one| one.id == id && one.repo == repo)?;
-            (one.body, one.edits) = (text, one.edits + 1);
-            return Some(one.clone());
-        }
-    }
-    state.comments.last().cloned()
-}
-
-/// Where a comment is written.
-enum Place {
-    New(u64),
-    At(u64),
-}
-
-fn comments_on(state: &State, repo: u64, number: &str) -> Vec<Comment> {
-    state.comments.iter().filter(|one| one.repo == repo && one.number.to_string() == number).cloned().collect()
-}
-
-fn of_hub_comment(one: &Comment) -> Value {
-    json!({ "id": one.id, "body": one.body, "user": { "login": one.author, "id": 7 } })
-}
-
-/// Answers with a comment as GitHub and Gitea do.
-fn hub_commented(status: u16, written: Option<Comment>) -> Answer {
-    written.map_or_else(|| no(404, "Not Found"), |one| answer(status, of_hub_comment(&one)))
-}
-
-fn by_id(state: &State, id: &str) -> Option<Repo> {
-    let id: u64 = id.parse().ok()?;
-    state.repos.iter().find(|repo| repo.id == id).cloned()
-}
-
-fn by_name(state: &State, owner: &str, name: &str) -> Option<Repo> {
-    state.repos.iter().find(|repo| repo.name == format!("{owner}/{name}")).cloned()
-}
-
-fn of_hub(repo: &Repo) -> Value {
-    json!({
-        "id": repo.id, "full_name": repo.name, "private": true, "default_branch": "main",
-        // As servers do that are set up with another address than the one that they are reached by.
-        "clone_url": format!("http://localhost:1/{}.git", repo.name),
-        "permissions": { "admin": repo.admin, "push": true, "pull": true },
-    })
 }
