@@ -36,7 +36,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// The artifact's name in a sentence.
+    /// Returns the artifact's name in a sentence.
     fn shown(&self) -> String {
         match self.kind {
             ArtifactKind::Files => format!("artifact `{}`", self.name),

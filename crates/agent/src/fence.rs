@@ -51,7 +51,7 @@ pub(crate) fn raise(denied: &[DeniedAddresses], allowed: &[SocketAddr]) -> io::R
     first_error.map_or(Ok(()), Err)
 }
 
-/// A rule that leaves a port open.
+/// Returns a rule that leaves a port open.
 fn port(address: IpAddr, length: u8, port: u16) -> RuleMessage {
     let mut rule = rule(address, length, RuleAction::ToTable);
     rule.header.table = RouteHeader::RT_TABLE_MAIN;
@@ -89,7 +89,7 @@ const fn whole(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-/// The addresses that packets to other networks are sent to: the host's own, on its bridge.
+/// Returns the addresses that packets to other networks are sent to: the host's own, on its bridge.
 pub(crate) fn gateways() -> Vec<IpAddr> {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let v4 = read("/proc/net/route").lines().filter_map(gateway_v4).map(IpAddr::from).collect::<Vec<_>>();

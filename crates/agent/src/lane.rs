@@ -32,7 +32,7 @@ impl Lane {
         self.taking
     }
 
-    /// A session has begun: its runner has not said yet where it stands.
+    /// Begins a session: its runner has not said yet where it stands.
     pub(crate) fn begin_session(&mut self) {
         self.taking.window = None;
         self.clear();
@@ -54,7 +54,7 @@ impl Lane {
         self.clear();
     }
 
-    /// Whether another frame may wait.
+    /// Returns whether another frame may wait.
     pub(crate) const fn has_room(&self) -> bool {
         self.bytes < ROOM
     }

@@ -108,7 +108,7 @@ pub struct Membership {
 }
 
 impl AgentOptions {
-    /// The options of real jobs.
+    /// Returns the options of real jobs.
     #[must_use]
     pub fn new(nonce: [u8; 16], root: PathBuf) -> Self {
         Self {

@@ -105,12 +105,12 @@ impl Pod {
         self.joined.contains_key(&member)
     }
 
-    /// Why the member cannot be started.
+    /// Returns why the member cannot be started.
     pub(crate) fn failure(&self, member: MemberId) -> Option<&str> {
         self.failed.get(&member).map(String::as_str)
     }
 
-    /// Whether the member's agent is gone, or has been dismissed.
+    /// Returns whether the member's agent is gone, or has been dismissed.
     pub(crate) fn is_gone(&self, member: MemberId) -> bool {
         self.gone.contains(&member)
     }
@@ -148,7 +148,7 @@ impl Pod {
         self.gone.insert(member);
     }
 
-    /// The links to wait for.
+    /// Returns the links to wait for.
     pub(crate) fn links(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.links.iter().map(|link| link.stream.as_fd())
     }

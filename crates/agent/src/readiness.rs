@@ -146,7 +146,7 @@ fn connect(port: u16) -> Option<TcpStream> {
     (stream.local_addr().ok() != stream.peer_addr().ok()).then_some(stream)
 }
 
-/// Whether a request is answered with 2xx or 3xx.
+/// Returns whether a request is answered with 2xx or 3xx.
 fn answers(port: u16, path: &str) -> bool {
     let ask = || {
         let mut stream = connect(port)?;

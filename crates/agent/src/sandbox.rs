@@ -183,7 +183,7 @@ mod tests {
 
     use super::*;
 
-    /// A sandbox of its own name that shares the files in `etc`.
+    /// Returns a sandbox of its own name that shares the files in `etc`.
     fn sandbox(name: &str, etc: &Path, idle: Option<Duration>) -> (Name, thread::JoinHandle<io::Result<()>>) {
         let name = format!("longshore-sandbox-test-{name}-{}", std::process::id());
         let address = Name::from_abstract_name(name).unwrap();

@@ -167,19 +167,19 @@ impl Spool {
         self.lock().hellos > 0
     }
 
-    /// The runner of `session` takes artifacts from here.
+    /// Notes from where the runner of `session` takes artifacts.
     pub(crate) fn take_artifacts(&self, session: u32, window: ArtifactWindow) {
         self.lock().lane.take(session, window);
         self.wake.ring();
     }
 
-    /// More artifacts may be sent in the current session.
+    /// Lets more artifacts be sent in the current session.
     pub(crate) fn widen_lane(&self, limit: u64) {
         self.lock().lane.widen(limit);
         self.wake.ring();
     }
 
-    /// All artifacts are stored.
+    /// Notes that all artifacts are stored.
     pub(crate) fn artifacts_stored(&self) {
         self.lock().lane.stored();
         self.wake.ring();

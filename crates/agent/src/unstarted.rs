@@ -179,7 +179,7 @@ impl Wanted<'_> {
     }
 }
 
-/// The error for a missing working directory.
+/// Returns the error for a missing working directory.
 pub(crate) fn no_directory(directory: &Path, workspace: &Path) -> StartError {
     if workspace.is_dir() {
         StartError::NoDirectory { path: directory.display().to_string() }

@@ -23,7 +23,7 @@ pub(crate) struct Values {
 }
 
 impl Values {
-    /// The values before the first step.
+    /// Returns the values before the first step.
     pub(crate) fn new(known: BTreeMap<String, Value>, workspace: PathBuf) -> Self {
         let mut values = Self {
             contexts: known,

@@ -59,7 +59,7 @@ impl Asks {
         Self { next: Instant::now() + ASKING, pause: ASKING }
     }
 
-    /// Whether it is time to ask. Then the next time is set.
+    /// Returns whether it is time to ask. Then the next time is set.
     pub(super) fn is_due(&mut self) -> bool {
         let now = Instant::now();
         let is_due = now >= self.next;
@@ -96,7 +96,7 @@ enum MemberEnd {
 }
 
 impl Members {
-    /// Whether processes of a member may be left.
+    /// Returns whether processes of a member may be left.
     pub(super) fn may_have_processes(&self) -> bool {
         !self.unfinished.is_empty()
     }
@@ -287,7 +287,7 @@ impl Job {
         (running.end.is_some(), limit)
     }
 
-    /// When a try in a container of its own has to be looked at again. While no member is heard, its time does not pass.
+    /// Returns when a try in a container of its own has to be looked at again. While no member is heard, its time does not pass.
     pub(super) fn member_wakes_at(&self, running: &MemberTry, limit: Option<Instant>) -> Option<Instant> {
         let limit = limit.filter(|_| self.members.are_heard());
         let ask = running.plan.is_some().then_some(running.asks.next);
@@ -360,7 +360,7 @@ impl Job {
     }
 }
 
-/// The plan of a member: one step of the job, with all its texts evaluated.
+/// Returns the plan of a member: one step of the job, with all its texts evaluated.
 fn member_plan(step: &StepSpec, ready: &PreparedStep, job: &JobSpec, grace: Duration) -> JobSpec {
     let literal = |text: &String| Template::from(text.as_str());
     let program = ready.program.as_ref().map(|program| ProgramSpec {

@@ -66,7 +66,7 @@ impl Service {
         if self.last_line.is_empty() { String::new() } else { format!(": {}", self.last_line) }
     }
 
-    /// When the wait for its readiness ends.
+    /// Returns when the wait for its readiness ends.
     fn deadline(&self) -> Option<Instant> {
         self.started.filter(|_| !self.is_ready && !self.is_over).map(|started| started + self.patience)
     }
@@ -113,7 +113,7 @@ impl Job {
         Ok(())
     }
 
-    /// When services have to be looked at again.
+    /// Returns when services have to be looked at again.
     pub(super) fn services_deadline(&self) -> Option<Instant> {
         if self.members.broken || self.members.ending {
             return None;
@@ -202,7 +202,7 @@ impl Job {
         self.break_job(format!("the service `{name}` {why}"))
     }
 
-    /// A service has failed: no further step runs, except those that ask for it.
+    /// Fails the job because a service has failed: no further step runs, except those that ask for it.
     fn break_job(&mut self, message: String) -> Result<(), JobError> {
         if std::mem::replace(&mut self.members.broken, true) {
             return Ok(());
@@ -272,7 +272,7 @@ impl Job {
     }
 }
 
-/// The plan of a service's container: one step that runs until it is ended.
+/// Returns the plan of a service's container: one step that runs until it is ended.
 fn service_plan(service: &ServiceSpec, job: &JobSpec, values: &Values) -> Result<JobSpec, String> {
     let literal = |text: String| Template::from(text.as_str());
     let mut env = BTreeMap::new();
