@@ -22,7 +22,7 @@ pub enum MemberId {
 }
 
 impl MemberId {
-    /// The number of its messages in the job's log: a step's own, a service's above all steps.
+    /// Returns the number of its messages in the job's log: a step's own, a service's above all steps.
     #[must_use]
     pub const fn step(self) -> u16 {
         match self {
@@ -61,14 +61,14 @@ impl FromStr for MemberId {
     }
 }
 
-/// The key that a member's agent proves itself with, and opens its session with. It is derived one way from the job's
+/// Returns the key that a member's agent proves itself with, and opens its session with. It is derived one way from the job's
 /// nonce, so that a member knows no other's.
 #[must_use]
 pub fn member_key(nonce: [u8; 16], member: MemberId) -> [u8; 16] {
     derive(nonce, &member.to_string())
 }
 
-/// The name of the conductor's abstract socket in the pod's network namespace.
+/// Returns the name of the conductor's abstract socket in the pod's network namespace.
 #[must_use]
 pub fn conductor_address(nonce: [u8; 16]) -> String {
     let name: String = derive(nonce, "conductor").iter().map(|byte| format!("{byte:02x}")).collect();

@@ -27,7 +27,7 @@ pub(crate) const ARTIFACT_DATA: u8 = 75;
 pub(crate) const ARTIFACT_FILE_END: u8 = 76;
 pub(crate) const ARTIFACTS_END: u8 = 77;
 
-/// Whether a message of the agent has a number, and is spooled.
+/// Returns whether a message of the agent has a number, and is spooled.
 pub(crate) const fn is_numbered(kind: u8) -> bool {
     !matches!(kind, READY | LOST | ARTIFACT_FILE..=ARTIFACTS_END)
 }
