@@ -147,7 +147,7 @@ fn pieces_of(file: BlobFile, bytes: u64) -> impl Stream<Item = io::Result<Bytes>
     })
 }
 
-/// The error for a file that cannot be read. An object store that is away is nobody's fault here, and is said.
+/// Returns the error for a file that cannot be read. An object store that is away is nobody's fault here, and is said.
 fn unreadable(error: io::Error) -> ApiError {
     match ObjectError::of(&error) {
         Some(said @ (ObjectError::Away { .. } | ObjectError::Refused { .. })) => {
@@ -248,7 +248,7 @@ pub(crate) fn content_type(path: &str) -> &'static str {
     }
 }
 
-/// Whether a browser shows such a file safely where it is. All others it saves.
+/// Returns whether a browser shows such a file safely where it is. All others it saves.
 pub(crate) fn is_shown(content_type: &str) -> bool {
     let raster = ["image/png", "image/jpeg", "image/gif", "image/webp"];
     content_type.starts_with("text/plain") || raster.contains(&content_type)

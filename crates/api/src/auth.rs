@@ -90,7 +90,7 @@ impl Caller {
         self.holder.as_ref().map_or(Who::Anonymous, |holder| Who::Holder(&holder.rights))
     }
 
-    /// Whether the caller may do it. For what is shown only to those who may.
+    /// Returns whether the caller may do it. For what is shown only to those who may.
     pub(crate) fn may(&self, action: Action, object: Object) -> bool {
         may(self.who(), action, object) == Verdict::Yes
     }
@@ -127,7 +127,7 @@ impl Caller {
         self.repo_to(store, Action::See, id).await
     }
 
-    /// Whether the caller may see what belongs or belonged to this repository.
+    /// Returns whether the caller may see what belongs or belonged to this repository.
     pub(crate) async fn may_see(&self, store: &Store, id: RepoId) -> Result<bool, ApiError> {
         // Callers who would see the repository if it were private also see that it is gone.
         if self.may(Action::See, Object::Repo { id, public: false }) {
@@ -141,7 +141,7 @@ impl Caller {
         Visible::to(self.who())
     }
 
-    /// Whether the caller has not signed in, and might see more afterwards. Says nothing about their rights.
+    /// Returns whether the caller has not signed in, and might see more afterwards. Says nothing about their rights.
     pub(crate) fn is_anonymous(&self) -> bool {
         self.holder.is_none()
     }
@@ -242,7 +242,7 @@ impl Authenticator {
         }))
     }
 
-    /// The cookie of a session that has ended is not an error: its browser sees what everybody sees, and the way to
+    /// Returns the caller of a cookie. The cookie of a session that has ended is not an error: its browser sees what everybody sees, and the way to
     /// sign in.
     async fn by_cookie(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let Some(secret) = session_cookie(headers, self.cookie_name) else {

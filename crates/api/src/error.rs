@@ -64,7 +64,7 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "forbidden", message)
     }
 
-    /// Nothing of this kind exists, or the caller may not see it. `what` is a noun.
+    /// Returns the error for something that does not exist, or that the caller may not see. `what` is a noun.
     pub(crate) fn no_such(what: impl fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", format!("{what} not found"))
     }
@@ -78,7 +78,7 @@ impl ApiError {
         self.status
     }
 
-    /// Whether the caller can do something about it.
+    /// Returns whether the caller can do something about it.
     pub(crate) fn is_about_the_request(&self) -> bool {
         self.status.is_client_error()
     }
@@ -114,12 +114,12 @@ impl ApiError {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unusable", message)
     }
 
-    /// A forge cannot be reached now.
+    /// Returns the error for a forge that cannot be reached now.
     pub(crate) fn forge(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, "forge", message)
     }
 
-    /// A place where people are told cannot be reached now.
+    /// Returns the error for a mailbox, a chat or a webhook that cannot be reached now.
     pub(crate) fn unreached(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, "unreached", message)
     }
@@ -137,7 +137,7 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", message)
     }
 
-    /// The request names a host that is not one of this server's names.
+    /// Returns the error for a request to a host that is not one of this server's names.
     pub(crate) fn misdirected(message: impl Into<String>) -> Self {
         Self::new(StatusCode::MISDIRECTED_REQUEST, "wrong-host", message)
     }
@@ -157,7 +157,7 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     }
 
-    /// A fault of the server. Logs the cause and leaves it out of the answer.
+    /// Returns the error for a fault of the server. Logs the cause and leaves it out of the answer.
     pub(crate) fn internal(cause: impl fmt::Display) -> Self {
         tracing::error!(%cause, "a request failed through a fault of ours");
         let message = "internal error; see the server's log";

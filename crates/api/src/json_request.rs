@@ -77,7 +77,7 @@ impl JsonRequest {
     }
 }
 
-/// Whether the content type is JSON, or not given.
+/// Returns whether the content type is JSON, or not given.
 fn is_json(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_none_or(|value| {
         let essence = value.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();

@@ -66,7 +66,7 @@ impl PublicUrl {
         }
     }
 
-    /// Whether people reach the server over TLS.
+    /// Returns whether people reach the server over TLS.
     pub(crate) fn is_https(&self) -> bool {
         self.url.starts_with("https://")
     }

@@ -67,7 +67,7 @@ pub(crate) fn explain(error: &SignatureError, forge: Forge, headers: &HeaderMap)
     }
 }
 
-/// Whether the body is a form, which forges send unless they are told otherwise.
+/// Returns whether the body is a form, which forges send unless they are told otherwise.
 pub(crate) fn is_form(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE);
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/x-www-form-urlencoded"))

@@ -26,7 +26,7 @@ impl<T> Page<T> {
         Self { items: page.items.into_iter().map(view).collect(), next: page.next.map(|place| place.to_string()) }
     }
 
-    /// A page with at most one item.
+    /// Returns a page with at most one item.
     pub(crate) fn single(item: Option<T>) -> Self {
         Self { items: item.into_iter().collect(), next: None }
     }

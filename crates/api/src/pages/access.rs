@@ -127,7 +127,7 @@ fn browser_name(agent: &str) -> String {
     }
 }
 
-/// Whether the visitor may end this session. Their own sessions are those of the same token.
+/// Returns whether the visitor may end this session. Their own sessions are those of the same token.
 fn may_end(visitor: &Visitor, session: &Session) -> bool {
     let own = visitor.caller.opener().is_some_and(|opener| opener.token == session.token && session.token.is_some());
     let may = |action, object| visitor.caller.may(action, object);

@@ -119,7 +119,7 @@ pub(crate) async fn show(
     }))
 }
 
-/// Whether the only build still runs: the steps stay in view until it ends.
+/// Returns whether the only build still runs: the steps stay in view until it ends.
 fn first_build_runs(repos: &[RepoOverview], busy: &[Build]) -> bool {
     let [build] = busy else { return false };
     build.number == 1 && repos.iter().map(|repo| repo.last.len()).sum::<usize>() == 1

@@ -151,7 +151,7 @@ fn cancel_note(jobs: &[JobView]) -> String {
     }
 }
 
-/// Whether the reason of a canceled job says no more than that it was canceled.
+/// Returns whether the reason of a canceled job says no more than that it was canceled.
 pub(super) fn only_says_canceled(reason: &str) -> bool {
     let early = match next(Status::Queued, &JobEvent::CancelRequested) {
         Transition::To(_, reason) => reason,

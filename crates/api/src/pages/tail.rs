@@ -147,7 +147,7 @@ impl Failing<'_> {
         (self.last + 1).saturating_sub(self.first)
     }
 
-    /// Whether a line of the step with this number belongs to them.
+    /// Returns whether a line of the step with this number belongs to them.
     pub(super) fn is_its(&self, step: Option<u32>) -> bool {
         self.step.is_none_or(|failed| step.is_none_or(|step| step == failed.number))
     }

@@ -135,7 +135,7 @@ pub(crate) async fn list(
     Ok(Json(Page::from_page(page, AuditView::from)))
 }
 
-/// The words of a search.
+/// Returns the words of a search.
 pub(crate) fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_ascii_lowercase).collect()
 }

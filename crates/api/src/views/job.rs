@@ -216,7 +216,7 @@ impl From<UsedImage> for ImageView {
 }
 
 impl ImageView {
-    /// The first digits of the digest, for people.
+    /// Returns the first digits of the digest, for people.
     pub(crate) fn short_digest(&self) -> Option<&str> {
         let digest = self.digest.as_deref()?;
         digest.get(..digest.find(':')? + 13)

@@ -146,7 +146,7 @@ pub(crate) async fn redeliver(
 }
 
 impl Row {
-    /// Whether a pending delivery has been tried, and is tried again later.
+    /// Returns whether a pending delivery has been tried, and is tried again later.
     fn waits(&self) -> bool {
         self.delivery.status == DeliveryStatus::Pending && self.delivery.attempts > 0
     }

@@ -33,7 +33,7 @@ impl Row {
         Self { output: (!shown.is_empty()).then(|| shown.to_owned()), is_cut, test }
     }
 
-    /// The class that gives a status its shape and colour.
+    /// Returns the class that gives a status its shape and colour.
     pub(crate) fn status(&self) -> &'static str {
         self.test.status.as_str()
     }
@@ -65,7 +65,7 @@ pub(crate) fn change(points: &i64) -> String {
     format!("{sign}{}.{:02} %", points / 100, points % 100)
 }
 
-/// The percentage of a file's lines, for a list.
+/// Returns the percentage of a file's lines, for a list.
 pub(crate) fn lines_of(file: &FileCoverage) -> String {
     percent(&file.file.lines.basis_points().unwrap_or(0))
 }

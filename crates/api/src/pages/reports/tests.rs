@@ -42,7 +42,7 @@ pub(crate) struct TestsPage {
 }
 
 impl TestsPage {
-    /// The links that choose a status: the word, the count, the query, and whether it is chosen.
+    /// Returns the links that choose a status: the word, the count, the query, and whether it is chosen.
     fn choices(&self) -> [(&'static str, u64, &'static str, bool); 4] {
         let chosen = |status| self.status == status;
         [
@@ -53,7 +53,7 @@ impl TestsPage {
         ]
     }
 
-    /// The address of another page of the same choice.
+    /// Returns the address of another page of the same choice.
     fn page(&self, before: &str) -> String {
         let status = self.status.map_or("", TestStatus::as_str);
         show::address(&format!("/builds/{}/tests", self.build), &[("status", status), ("before", before)])
