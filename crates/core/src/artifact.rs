@@ -89,7 +89,7 @@ pub enum ArtifactKind {
 }
 
 impl ArtifactKind {
-    /// The word in the database and on the wire.
+    /// Returns the word in the database and on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -95,19 +95,19 @@ impl CachePath {
         (fits && !path.contains([',', '"', '\n']) && (self.0 == Base::Workspace || !is_reserved(&path))).then_some(path)
     }
 
-    /// Whether its place depends on the home of the container's user.
+    /// Returns whether its place depends on the home of the container's user.
     #[must_use]
     pub fn is_in_home(&self) -> bool {
         self.0 == Base::Home
     }
 
-    /// Whether it is in the workspace.
+    /// Returns whether it is in the workspace.
     #[must_use]
     pub fn is_in_workspace(&self) -> bool {
         self.0 == Base::Workspace
     }
 
-    /// Whether one of the two is in the other.
+    /// Returns whether one of the two is in the other.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         let is_in = |inner: &Self, outer: &Self| format!("{}/", inner.1).starts_with(&format!("{}/", outer.1));

@@ -188,7 +188,7 @@ pub fn of_build(detail: StatusDetail, jobs: &[JobOfContext]) -> Vec<CommitStatus
     }
 }
 
-/// The state of a context for these jobs, which are not none. The context's name is empty.
+/// Returns the state of a context for these jobs, which are not none. The context's name is empty.
 fn of_jobs(jobs: &[&JobOfContext], names: bool) -> CommitStatus {
     let passed_over = |job: &JobOfContext| {
         job.continue_on_error && matches!(job.status, Status::Failure | Status::Error | Status::TimedOut)

@@ -52,7 +52,7 @@ pub enum DockerGrant {
 pub struct NotAGrant;
 
 impl DockerGrant {
-    /// The form that the database keeps, and the API shows.
+    /// Returns the form that the database keeps, and the API shows.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|_| "false".to_owned())

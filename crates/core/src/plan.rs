@@ -179,7 +179,7 @@ pub enum Network {
 impl Network {
     pub const ALL: [Self; 3] = [Self::Default, Self::Internal, Self::None];
 
-    /// The word, as in pipelines.
+    /// Returns the word, as in pipelines.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -189,7 +189,7 @@ impl Network {
         }
     }
 
-    /// Whether the containers reach anything outside their pod.
+    /// Returns whether the containers reach anything outside their pod.
     #[must_use]
     pub const fn is_open(self) -> bool {
         match self {

@@ -111,7 +111,7 @@ impl RegistryCredentials {
         &self.username
     }
 
-    /// The password, for the engine, the store's seal and the masks.
+    /// Returns the password, for the engine, the store's seal and the masks.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.password

@@ -66,7 +66,7 @@ pub enum ReportFormat {
 impl ReportFormat {
     pub const ALL: [Self; 3] = [Self::Junit, Self::Coverage, Self::Sarif];
 
-    /// The key of `reports` in pipeline files.
+    /// Returns the key of `reports` in pipeline files.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -19,7 +19,7 @@ pub enum PullPolicy {
 impl PullPolicy {
     pub const ALL: [Self; 3] = [Self::Missing, Self::Always, Self::Never];
 
-    /// The word, as in pipelines and settings.
+    /// Returns the word, as in pipelines and settings.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -64,7 +64,7 @@ fn approve(decision: &mut Decision, job: &JobFacts, ready: bool) {
     decision.follow.push(QueueEvent::Room { repo: job.repo });
 }
 
-/// Whether a job waits for approval and for nothing else.
+/// Returns whether a job waits for approval and for nothing else.
 fn is_asked(job: &JobFacts, snapshot: &Snapshot) -> bool {
     job.plan.question().is_some() && job.readiness(snapshot) == Readiness::Runs
 }

@@ -189,7 +189,7 @@ mod tests {
         readiness(&plan, &ends, &BTreeMap::new())
     }
 
-    /// A chain of jobs, the nearest first: only the first is needed by the job itself.
+    /// Returns a chain of jobs, the nearest first: only the first is needed by the job itself.
     fn behind(condition: &str, chain: &[(&str, Status)]) -> Readiness {
         let plan = job(Some(condition), &[(chain[0].0, false)]);
         let ends: Vec<_> = chain.iter().map(|(job, status)| end(job, *status)).collect();
