@@ -138,7 +138,7 @@ impl AgentImage {
         }
     }
 
-    /// Whether this is the name of the image or the volume that was delivered.
+    /// Returns whether this is the name of the image or the volume that was delivered.
     pub(crate) async fn is_delivered(&self, name: &str) -> bool {
         self.state.lock().await.delivered.as_ref().is_some_and(|ours| ours.volume == name || ours.image == name)
     }
@@ -291,7 +291,7 @@ async fn run_once(docker: &Docker, id: &str) -> Result<(), EngineError> {
     }
 }
 
-/// The mount of the agent's volume, which every job's container has.
+/// Returns the mount of the agent's volume, which every job's container has.
 pub(crate) fn mount(instance: &Instance, agent: &Delivered) -> Mount {
     let mut volume_labels = labels::of(instance, Kind::Agent);
     volume_labels.insert(labels::AGENT.to_owned(), agent.hash.clone());
@@ -341,7 +341,7 @@ fn hash_of(executable: &Path, runtime_dir: Option<&Path>) -> io::Result<String> 
     Ok(hash)
 }
 
-/// The executable's hash, if it was computed for the same file (`key`) before.
+/// Returns the executable's hash, if it was computed for the same file (`key`) before.
 fn remembered_hash(dir: &Path, key: &str) -> Option<String> {
     let text = std::fs::read_to_string(hash_file(dir)).ok()?;
     let (known, hash) = text.trim_end().split_once(' ')?;
@@ -363,7 +363,7 @@ fn hash_file(dir: &Path) -> PathBuf {
     dir.join("agent-hash")
 }
 
-/// A tar with `/.longshore/longshore`, read from the file as it is sent.
+/// Returns a tar with `/.longshore/longshore`, read from the file as it is sent.
 async fn executable_as_tar(executable: &Path) -> io::Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static> {
     let file = tokio::fs::File::open(executable).await?;
     let size = file.metadata().await?.len();

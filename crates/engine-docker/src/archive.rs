@@ -72,7 +72,7 @@ fn unpack(archive: impl io::Read, pieces: &mpsc::Sender<Result<SpoolPiece, Engin
     Ok(())
 }
 
-/// The error for an incomplete archive.
+/// Returns the error for an incomplete archive.
 fn meaning(error: &io::Error) -> EngineError {
     let reason = chain(error);
     if ["Could not find the file", "No such container"].iter().any(|text| reason.contains(text)) {

@@ -59,7 +59,7 @@ fn numbers(version: &str) -> Option<(usize, usize)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// The API version that was agreed on, as `1.41`.
+/// Returns the API version that was agreed on, as `1.41`.
 pub(crate) fn api_version(docker: &Docker) -> String {
     docker.client_version().to_string()
 }

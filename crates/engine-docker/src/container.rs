@@ -36,7 +36,7 @@ pub(crate) const JOINED: &str = "container:";
 const CAPABILITIES: [&str; 9] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"];
 
-/// The body of the call that creates a job's container.
+/// Returns the body of the call that creates a job's container.
 pub(crate) fn body(
     instance: &Instance,
     pod: &PodSpec<'_>,
@@ -61,7 +61,7 @@ pub(crate) fn body(
     ContainerCreateBody { open_stdin: Some(true), stdin_once: Some(false), ..common.body(quotas, true) }
 }
 
-/// The body of the call that creates a container beside the job's. A step's has the job's workspace.
+/// Returns the body of the call that creates a container beside the job's. A step's has the job's workspace.
 pub(crate) fn member_body(
     instance: &Instance,
     member: &MemberSpec<'_>,
@@ -168,7 +168,7 @@ impl Common<'_> {
     }
 }
 
-/// The container's own create call creates the volume with its labels. That saves a call, and the volume never exists
+/// Returns the mount of the job's volume. The container's own create call creates the volume with its labels. That saves a call, and the volume never exists
 /// without its container.
 fn volume(instance: &Instance, build: BuildId, attempt: AttemptId, limits: &Limits, quotas: &Quotas) -> Mount {
     Mount {
@@ -188,7 +188,7 @@ fn volume(instance: &Instance, build: BuildId, attempt: AttemptId, limits: &Limi
     }
 }
 
-/// The mount of a volume that exists already.
+/// Returns the mount of a volume that exists already.
 fn mounted(one: &Mounted) -> Mount {
     Mount {
         typ: Some(MountType::VOLUME),
@@ -208,7 +208,7 @@ fn ulimit(ulimit: &Ulimit) -> ResourcesUlimits {
     ResourcesUlimits { name: Some(ulimit.name.clone()), soft: number(ulimit.soft), hard: number(ulimit.hard) }
 }
 
-/// A size limit in the form that storage and volume drivers take.
+/// Returns a size limit in the form that storage and volume drivers take.
 fn size(bytes: u64) -> HashMap<String, String> {
     HashMap::from([("size".to_owned(), bytes.to_string())])
 }

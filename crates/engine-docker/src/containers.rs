@@ -114,7 +114,7 @@ fn pod(inspected: ContainerInspectResponse, attempt: AttemptId) -> Option<Pod> {
     })
 }
 
-/// Whether a container runs, and how it ended.
+/// Returns whether a container runs, and how it ended.
 pub(crate) async fn standing(docker: &Docker, id: &ContainerId) -> Result<Standing, EngineError> {
     match docker.inspect_container(id.as_str(), None).await.api(INSPECT) {
         Ok(inspected) => read_standing(inspected.state),

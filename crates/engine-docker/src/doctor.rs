@@ -69,7 +69,7 @@ pub async fn doctor(options: DockerOptions) -> Vec<Finding> {
     findings
 }
 
-/// The findings of the two trial jobs.
+/// Returns the findings of the two trial jobs.
 fn measured(trial: Trial) -> Vec<Finding> {
     let took = trial.first_line.as_millis();
     let loopback = if trial.loopback6 { "" } else { "; jobs have no ::1 here" };

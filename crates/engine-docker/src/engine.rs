@@ -69,13 +69,13 @@ impl DockerEngine {
         })
     }
 
-    /// Whether a guard answers in the engine's place.
+    /// Returns whether a guard answers in the engine's place.
     #[must_use]
     pub fn is_guarded(&self) -> bool {
         self.is_guarded
     }
 
-    /// What its jobs may not reach.
+    /// Returns the addresses that its jobs may not reach.
     pub(crate) fn denied(&self) -> &[DeniedAddresses] {
         &self.options.denied
     }
@@ -129,7 +129,7 @@ impl DockerEngine {
         }
     }
 
-    /// The mount by which a container of a pod has a Docker API.
+    /// Returns the mount by which a container of a pod has a Docker API.
     async fn docker_socket(&self, docker: DockerSocket, attempt: AttemptId) -> Result<Option<Mount>, EngineError> {
         Ok(match docker {
             DockerSocket::None => None,
@@ -138,7 +138,7 @@ impl DockerEngine {
         })
     }
 
-    /// The path of the engine's socket on its host.
+    /// Returns the path of the engine's socket on its host.
     async fn socket_on_host(&self) -> Result<&str, EngineError> {
         let found = self.socket_on_host.get_or_try_init(|| guarded::socket_on_host(&self.docker, &self.options.host));
         found.await.map(String::as_str)

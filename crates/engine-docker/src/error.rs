@@ -41,7 +41,7 @@ pub(crate) fn from_api(what: &'static str, error: ApiError) -> EngineError {
     }
 }
 
-/// The error for an engine that does not answer.
+/// Returns the error for an engine that does not answer.
 pub(crate) fn gone(reason: &str) -> EngineError {
     EngineError::Away(format!(
         "the Docker engine does not respond: {reason}; check that the Docker daemon runs (`docker info`)"
@@ -52,7 +52,7 @@ pub(crate) fn not_understood(what: &'static str, reason: impl ToString) -> Engin
     EngineError::NotUnderstood { what, reason: reason.to_string() }
 }
 
-/// The error for an invalid name in an answer.
+/// Returns the error for an invalid name in an answer.
 pub(crate) fn misnamed(what: &'static str) -> impl FnOnce(NotAName) -> EngineError {
     move |error| not_understood(what, error)
 }
@@ -121,7 +121,7 @@ fn refused(what: &'static str, code: u16, message: String) -> EngineError {
     EngineError::Refused { refusal, what, code, message }
 }
 
-/// The engine's own text, if the error is nothing but a refusal.
+/// Returns the engine's own text, if the error is nothing but a refusal.
 pub(crate) fn engine_text(error: &EngineError) -> &str {
     match error {
         EngineError::Refused { message, .. } => message,
@@ -129,7 +129,7 @@ pub(crate) fn engine_text(error: &EngineError) -> &str {
     }
 }
 
-/// The error and everything below it: hyper's own text is only "client error".
+/// Returns the text of an error and of everything below it: hyper's own text is only "client error".
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -144,7 +144,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The I/O error at the bottom of a failed call, if that is what it was.
+/// Returns the I/O error at the bottom of a failed call, if that is what it was.
 pub(crate) fn io_error(error: &ApiError) -> Option<&io::Error> {
     if let ApiError::IOError { err } = error {
         return Some(err);

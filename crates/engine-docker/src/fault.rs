@@ -61,7 +61,7 @@ impl Fault {
     }
 }
 
-/// Whether a file that the engine shares between a sandbox and those that join it went with the sandbox while one joined.
+/// Returns whether a file that the engine shares between a sandbox and those that join it went with the sandbox while one joined.
 fn shared_file_is_gone(text: &str) -> bool {
     let is_shared =
         ["/hosts", "/hostname", "/resolv.conf"].iter().any(|file| text.contains(&format!("{file}\" to rootfs")));

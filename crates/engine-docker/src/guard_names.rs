@@ -12,7 +12,7 @@ pub(crate) fn scope(instance: &Instance, attempt: AttemptId) -> String {
     job_guard::scope(instance.as_str(), &attempt.job.to_string(), &attempt.attempt.to_string())
 }
 
-/// Whether a name is one that the guard of this job gives.
+/// Returns whether a name is one that the guard of this job gives.
 pub(crate) fn is_inner_name(name: &str, instance: &str, attempt: AttemptId) -> bool {
     Instance::new(instance).is_ok_and(|instance| {
         name.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with(&format!("-{}-", scope(&instance, attempt))))

@@ -42,7 +42,7 @@ const SHARE: i64 = 8;
 /// The least memory of such a container, in bytes.
 const LEAST_MEMORY: i64 = 64 << 20;
 
-/// The socket's volume as a container of the job has it.
+/// Returns the socket's volume as a container of the job has it.
 pub(crate) fn socket_mount(attempt: AttemptId) -> Mount {
     Mount {
         typ: Some(MountType::VOLUME),
@@ -55,7 +55,7 @@ pub(crate) fn socket_mount(attempt: AttemptId) -> Mount {
     }
 }
 
-/// The engine's own socket as a container has it.
+/// Returns the engine's own socket as a container has it.
 pub(crate) fn raw_mount(on_host: &str) -> Mount {
     Mount {
         typ: Some(MountType::BIND),
@@ -182,7 +182,7 @@ async fn policy(
     })
 }
 
-/// All containers of the job together have what its own container may have.
+/// Returns what all containers of the job may have together: as much as its own container.
 fn budget(limits: &Limits) -> Budget {
     let defaults = Budget::default();
     let memory = i64::try_from(limits.memory.unwrap_or_else(default_memory)).unwrap_or(i64::MAX);
@@ -258,7 +258,7 @@ pub(crate) async fn list(
     Ok(containers.chain(images).chain(volumes).chain(networks).collect())
 }
 
-/// The images that a job has made: those that its guard has named, and layers of builds, which have no name.
+/// Returns the images that a job has made: those that its guard has named, and layers of builds, which have no name.
 async fn images(docker: &Docker, scope: &str) -> Result<Vec<ObjectId>, EngineError> {
     let repository = format!("{PREFIX}/{scope}");
     let start = format!("{repository}:");

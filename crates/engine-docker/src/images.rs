@@ -57,7 +57,7 @@ fn digest(image: &ImageRef, repo_digests: &[String]) -> Option<String> {
     of_repository.or_else(|| digests().next())?.digest().map(str::to_owned)
 }
 
-/// What the image's containers are started with.
+/// Returns what the image's containers are started with.
 fn image_config(config: bollard::models::ImageConfig) -> ImageConfig {
     let healthcheck = config.healthcheck.and_then(|health| {
         let timeout_ms = health.timeout.filter(|nanos| *nanos > 0).map_or(PROBE, |nanos| nanos / 1_000_000);

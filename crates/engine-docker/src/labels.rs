@@ -52,7 +52,7 @@ pub(crate) fn override_images(labels: &mut HashMap<String, String>, of_image: &[
     }
 }
 
-/// The names of an image's labels that look like ours.
+/// Returns the names of an image's labels that look like ours.
 pub(crate) fn like_ours<'a>(labels: impl IntoIterator<Item = &'a String>) -> Vec<String> {
     labels.into_iter().filter(|name| name.starts_with(PREFIX)).cloned().collect()
 }
@@ -88,14 +88,14 @@ fn is_random(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The attempt that an object's labels name.
+/// Returns the attempt that an object's labels name.
 pub(crate) fn attempt(labels: &HashMap<String, String>) -> Option<AttemptId> {
     let job = labels.get(JOB)?.parse().ok()?;
     let attempt = labels.get(ATTEMPT)?.parse().ok()?;
     Some(AttemptId { job, attempt })
 }
 
-/// The kind that a label names.
+/// Returns the kind that a label names.
 pub(crate) fn kind(word: &str) -> Option<Kind> {
     const KINDS: [Kind; 11] = [
         Kind::Job,
@@ -113,7 +113,7 @@ pub(crate) fn kind(word: &str) -> Option<Kind> {
     if word == BERTH { Some(Kind::Sandbox) } else { KINDS.into_iter().find(|kind| kind.as_str() == word) }
 }
 
-/// The filter of a list call: every `key=value` has to match, and every key without a value has to be present.
+/// Returns the filter of a list call: every `key=value` has to match, and every key without a value has to be present.
 pub(crate) fn filter(pairs: &[(&str, &str)]) -> HashMap<String, Vec<String>> {
     let labels = pairs
         .iter()

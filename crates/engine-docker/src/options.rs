@@ -32,7 +32,7 @@ pub struct DockerOptions {
 }
 
 impl DockerOptions {
-    /// The options of a server: the defaults for `instance` on the engine at `host`.
+    /// Returns the options of a server: the defaults for `instance` on the engine at `host`.
     #[must_use]
     pub fn new(host: impl Into<String>, instance: Instance) -> Self {
         Self {

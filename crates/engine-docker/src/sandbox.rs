@@ -43,13 +43,13 @@ impl Fence<'_> {
     }
 }
 
-/// Whether the sandbox did not start only because of its IPv6 loopback.
+/// Returns whether the sandbox did not start only because of its IPv6 loopback.
 pub(crate) fn refuses_loopback6(error: &EngineError) -> bool {
     let text = engine_text(error);
     text.contains("disable_ipv6") || text.contains("sysctl")
 }
 
-/// The body of the create call. With `idle`, a sandbox that has not been used for that long ends and removes itself.
+/// Returns the body of the create call. With `idle`, a sandbox that has not been used for that long ends and removes itself.
 pub(crate) fn body(
     instance: &Instance,
     sandbox: &SandboxSpec,

@@ -182,7 +182,7 @@ fn failed(outcome: &Outcome, said: &str) -> EngineError {
     }
 }
 
-/// The limits that the kernel does not enforce for a job.
+/// Returns the limits that the kernel does not enforce for a job.
 fn gaps(said: &str) -> Vec<Gap> {
     let held = |question| answer(said, question).and_then(|value| value.parse::<u64>().ok());
     let limits = [
