@@ -27,10 +27,10 @@ pub trait ArtifactStore: Send + Sync {
 /// An error of the kind [`io::ErrorKind::InvalidData`] means that the agent sends what it may not; all others are the
 /// disk's, and end the job.
 pub trait ArtifactWriter: Send {
-    /// How many files need not be sent again: they are stored, or left out.
+    /// Returns how many files need not be sent again: they are stored, or left out.
     fn files(&self) -> u32;
 
-    /// Whether all files are stored.
+    /// Returns whether all files are stored.
     fn is_complete(&self) -> bool;
 
     /// Begins the next file; drops what there is of an unfinished one.
@@ -147,7 +147,7 @@ impl ArtifactReceiver {
         }
     }
 
-    /// Whether something that has arrived is not stored yet, so that the agent may have to wait for us.
+    /// Returns whether something that has arrived is not stored yet, so that the agent may have to wait for us.
     pub(crate) fn is_behind(&self) -> bool {
         self.taken.borrow().cost < self.arrived.load(Ordering::Relaxed)
     }

@@ -14,50 +14,50 @@ pub struct AttemptId {
 }
 
 impl AttemptId {
-    /// The name of the job's container.
+    /// Returns the name of the job's container.
     #[must_use]
     pub fn container_name(&self) -> ContainerName {
         ContainerName::made(format!("longshore-{}-{}", self.job.short(), self.attempt))
     }
 
-    /// The name of a container beside the job's.
+    /// Returns the name of a container beside the job's.
     #[must_use]
     pub fn member_name(&self, member: MemberId) -> ContainerName {
         ContainerName::made(format!("{}-{member}", self.container_name()))
     }
 
-    /// The name of the container with the guard of the job's Docker API.
+    /// Returns the name of the container with the guard of the job's Docker API.
     #[must_use]
     pub fn guard_name(&self) -> ContainerName {
         ContainerName::made(format!("{}-guard", self.container_name()))
     }
 
-    /// The name of the volume with that guard's socket.
+    /// Returns the name of the volume with that guard's socket.
     #[must_use]
     pub fn socket_volume_name(&self) -> VolumeName {
         VolumeName::made(format!("longshore-docker-{}-{}", self.job.short(), self.attempt))
     }
 
-    /// The name of the network of a job with Docker. It sorts before the names that the guard gives, so that engines keep
+    /// Returns the name of the network of a job with Docker. It sorts before the names that the guard gives, so that engines keep
     /// the way to the world on it when the sandbox joins others.
     #[must_use]
     pub fn network_name(&self) -> NetworkName {
         NetworkName::made(format!("longshore-docker-{}-{}", self.job.short(), self.attempt))
     }
 
-    /// The name of the volume with the workspace.
+    /// Returns the name of the volume with the workspace.
     #[must_use]
     pub fn volume_name(&self) -> VolumeName {
         VolumeName::made(format!("longshore-job-{}-{}", self.job.short(), self.attempt))
     }
 
-    /// The name of the volume with what the job writes, if its workspace is an overlay.
+    /// Returns the name of the volume with what the job writes, if its workspace is an overlay.
     #[must_use]
     pub(crate) fn upper_name(&self) -> VolumeName {
         VolumeName::made(format!("{}-upper", self.volume_name()))
     }
 
-    /// The name of the volume that the kernel needs beside it.
+    /// Returns the name of the volume that the kernel needs beside it.
     #[must_use]
     pub(crate) fn work_name(&self) -> VolumeName {
         VolumeName::made(format!("{}-work", self.volume_name()))

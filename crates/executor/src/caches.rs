@@ -248,7 +248,7 @@ impl<'a> Caches<'a> {
     }
 }
 
-/// Whether a job with this outcome saves a cache, if there is something new in it.
+/// Returns whether a job with this outcome saves a cache, if there is something new in it.
 fn saves(cache: &JobCache, outcome: Option<&Outcome>) -> bool {
     let wants = match (cache.save, outcome) {
         (CacheSave::Never, _) | (_, None) => false,

@@ -28,7 +28,7 @@ pub struct Orphans {
 }
 
 impl Orphans {
-    /// The jobs whose containers run.
+    /// Returns the jobs whose containers run.
     pub fn running(&self) -> impl Iterator<Item = JobId> + '_ {
         let running = self.containers.iter().filter(|container| container.running);
         running.filter_map(|container| container.attempt.map(|attempt| attempt.job))
@@ -53,7 +53,7 @@ pub struct Removed {
 }
 
 impl Removed {
-    /// Whether nothing was removed.
+    /// Returns whether nothing was removed.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.containers.is_empty() && self.volumes.is_empty() && self.networks.is_empty() && self.images.is_empty()
@@ -283,7 +283,7 @@ fn is_within(time: Duration, then: Timestamp) -> bool {
     u128::from(Timestamp::now().since(then)) <= time.as_millis()
 }
 
-/// The sandboxes whose namespace a container has joined.
+/// Returns the sandboxes whose namespace a container has joined.
 fn joined_sandboxes(found: &Objects) -> HashSet<ContainerId> {
     found.containers.iter().filter_map(|container| container.joined.clone()).collect()
 }

@@ -38,7 +38,7 @@ pub struct GuardedDocker {
 }
 
 impl DockerAccess {
-    /// The guarded API, if it is one.
+    /// Returns the guarded API, if it is one.
     pub(crate) const fn guarded(&self) -> Option<&GuardedDocker> {
         match self {
             Self::Guarded(guarded) => Some(guarded),

@@ -32,7 +32,7 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, EngineError>>;
 
 /// Something that starts containers.
 pub trait Engine: fmt::Debug + Send + Sync {
-    /// The instance whose name everything that we create there carries.
+    /// Returns the instance whose name everything that we create there carries.
     fn instance(&self) -> &Instance;
 
     /// Prepares what every job needs and would otherwise wait for: the agent's program and the network.
@@ -277,13 +277,13 @@ pub struct MemberSpec<'a> {
 }
 
 impl MemberSpec<'_> {
-    /// The key that its agent proves itself with.
+    /// Returns the key that its agent proves itself with.
     #[must_use]
     pub fn key(&self) -> [u8; 16] {
         pod::member_key(self.nonce.0, self.member)
     }
 
-    /// Where its agent finds the job's agent.
+    /// Returns where its agent finds the job's agent.
     #[must_use]
     pub fn conductor(&self) -> String {
         pod::conductor_address(self.nonce.0)

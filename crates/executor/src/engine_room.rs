@@ -36,7 +36,7 @@ impl Executor {
         self.placement.images.take_used()
     }
 
-    /// Whether this name still means this image.
+    /// Returns whether this name still means this image.
     ///
     /// # Errors
     /// Those of the engine.

@@ -85,38 +85,38 @@ const AGENT_HINT: &str =
     "the program has to be of the engine's architecture, and the engine's data folder must not be mounted noexec";
 
 impl EngineError {
-    /// Whether the engine said that the thing does not exist.
+    /// Returns whether the engine said that the thing does not exist.
     #[must_use]
     pub const fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { refusal: Refusal::NotFound, .. })
     }
 
-    /// Whether something is in the way.
+    /// Returns whether something is in the way.
     #[must_use]
     pub const fn is_conflict(&self) -> bool {
         matches!(self, Self::NameTaken(_) | Self::Refused { refusal: Refusal::Conflict, .. })
     }
 
-    /// Whether the Docker engine does not respond at all. It may come back.
+    /// Returns whether the Docker engine does not respond at all. It may come back.
     #[must_use]
     pub const fn is_away(&self) -> bool {
         matches!(self, Self::Away(_))
     }
 
-    /// Whether jobs that should start have to wait until somebody has fixed something on the engine's host.
+    /// Returns whether jobs that should start have to wait until somebody has fixed something on the engine's host.
     #[must_use]
     pub const fn holds_starts(&self) -> bool {
         matches!(self, Self::Away(_) | Self::NoRoom(_))
     }
 
-    /// Whether the same call may soon have another result: the Docker engine does not respond, is starting or stopping, or the
+    /// Returns whether the same call may soon have another result: the Docker engine does not respond, is starting or stopping, or the
     /// container is changing state.
     #[must_use]
     pub const fn is_passing(&self) -> bool {
         self.is_away() || self.is_conflict() || matches!(self, Self::Refused { refusal: Refusal::Failed, .. })
     }
 
-    /// The kind of error for the job that met it.
+    /// Returns the kind of error for the job that met it.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -140,7 +140,7 @@ impl EngineError {
         }
     }
 
-    /// The outcome of the job that met it.
+    /// Returns the outcome of the job that met it.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         Outcome::Error { kind: self.kind(), message: self.to_string() }

@@ -289,7 +289,7 @@ impl Follower<'_> {
         Ended::Over(recorder.end(outcome).await, reader)
     }
 
-    /// The outcome that the job itself reported.
+    /// Returns the outcome that the job itself reported.
     fn reported(&self, recorder: &LogRecorder) -> Option<Outcome> {
         recorder.finished().map(|result| self.job.request.outcome_of(result.clone(), self.job.cancel.is_cancelled()))
     }
@@ -319,18 +319,18 @@ impl Follower<'_> {
     }
 }
 
-/// Whether a session counts as progress although nothing arrived: a step may be silent for hours, behind a proxy that
+/// Returns whether a session counts as progress although nothing arrived: a step may be silent for hours, behind a proxy that
 /// ends idle connections.
 fn lasted(answered: bool, length: Duration) -> bool {
     answered && length >= LASTING
 }
 
-/// Whether the container ended like one whose program is incomplete.
+/// Returns whether the container ended like one whose program is incomplete.
 fn is_no_program(end: &End, complaint: Option<&Complaint>) -> bool {
     end.cannot_run || complaint.is_some_and(|complaint| complaint.cannot_run) || CRASHES.contains(&end.code)
 }
 
-/// Whether the agent never reported anything. It creates its spool first of all, and reports a step there before the step runs.
+/// Returns whether the agent never reported anything. It creates its spool first of all, and reports a step there before the step runs.
 fn nothing_was_reported(read: &Result<(), Unreadable>, end: &End) -> bool {
     match read {
         Ok(()) | Err(Unreadable::NoSpool(_)) => true,

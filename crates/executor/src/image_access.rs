@@ -43,7 +43,7 @@ impl ImageAccess {
         self.credentials.get(&RegistryHost::of(image))
     }
 
-    /// Whether the job may use an image of this registry only if the registry gives it to the job.
+    /// Returns whether the job may use an image of this registry only if the registry gives it to the job.
     pub(crate) fn is_guarded(&self, image: &ImageRef) -> bool {
         if self.own_engine {
             return false;
@@ -52,7 +52,7 @@ impl ImageAccess {
         self.guarded.contains(&host) || self.credentials.contains_key(&host)
     }
 
-    /// The values to mask in the log. They are not sent to the agent, in whose container the job could read them.
+    /// Returns the values to mask in the log. They are not sent to the agent, in whose container the job could read them.
     pub(crate) fn hidden(&self) -> impl Iterator<Item = String> {
         // Configuration files have user and password together in base64.
         self.credentials.values().flat_map(|credentials| {

@@ -41,7 +41,7 @@ pub(crate) enum Known {
 }
 
 impl Known {
-    /// Whether the image is used without a pull.
+    /// Returns whether the image is used without a pull.
     pub(crate) const fn is_enough(&self, policy: PullPolicy) -> bool {
         match (self, policy) {
             (Self::Agreed(_), _) | (Self::Local(Some(_)), PullPolicy::Missing | PullPolicy::Never) => true,
@@ -110,7 +110,7 @@ impl Images {
         })
     }
 
-    /// Whether a job may use an image that the engine has without asking its registry.
+    /// Returns whether a job may use an image that the engine has without asking its registry.
     fn may_use(&self, access: &ImageAccess, image: &ImageRef, local: &Image) -> bool {
         if local.digest.is_none() || !access.is_guarded(image) {
             return true;

@@ -48,23 +48,23 @@ pub struct FoundCache {
 
 /// The records of the caches of one attempt. Each call may be repeated.
 pub trait CacheRecords: Send + Sync {
-    /// The attempt's job runs as this user.
+    /// Notes which user the attempt's job runs as.
     fn owner(&self, uid: u32) -> BoxFuture<'_, ()>;
 
-    /// The volumes of the entry that this cache was to begin with are gone.
+    /// Notes that the volumes of the entry that this cache was to begin with are gone.
     fn lost(&self, cache: usize) -> BoxFuture<'_, ()>;
 
     /// The attempt has ended, and its caches are about to be kept or not: whoever wants one of their keys waits until
     /// [`ended`](Self::ended).
     fn ending(&self);
 
-    /// The job is done, and this cache is complete with these layers.
+    /// Saves this cache, which is complete with these layers now that the job is done.
     fn save(&self, cache: usize, layers: Vec<Vec<VolumeName>>) -> BoxFuture<'_, ()>;
 
-    /// The job is green, and began with the entry under its key.
+    /// Notes that the job is green, and began with the entry under its key.
     fn confirm(&self, cache: usize) -> BoxFuture<'_, ()>;
 
-    /// The attempt uses no cache any more. Returns which of these volumes, its own, no entry has kept. `None` if that
+    /// Notes that the attempt uses no cache any more. Returns which of these volumes, its own, no entry has kept. `None` if that
     /// cannot be told now; then they stay for the next sweep.
     fn ended(&self, own: Vec<VolumeName>) -> BoxFuture<'_, Option<Vec<VolumeName>>>;
 }
@@ -76,7 +76,7 @@ impl fmt::Debug for JobCaches {
 }
 
 impl JobCache {
-    /// What the job's agent has to know about it.
+    /// Returns what the job's agent has to know about it.
     pub(crate) fn specs(&self) -> impl Iterator<Item = CacheSpec> + '_ {
         // The files of a shared one belong to whoever wrote them.
         let owner = self.found.as_ref().filter(|_| !self.shared).map(|found| found.owner);

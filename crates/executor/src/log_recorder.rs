@@ -104,17 +104,17 @@ impl LogRecorder {
         }
     }
 
-    /// The highest sequence number that is on disk.
+    /// Returns the highest sequence number that is on disk.
     pub(crate) const fn last_seq(&self) -> u64 {
         self.written.seq
     }
 
-    /// The job's result, once it is on disk.
+    /// Returns the job's result, once it is on disk.
     pub(crate) fn finished(&self) -> Option<&JobResult> {
         self.written.finished.as_ref()
     }
 
-    /// Whether the job's agent has reported that it leaves its sandbox as it found it.
+    /// Returns whether the job's agent has reported that it leaves its sandbox as it found it.
     pub(crate) const fn sandbox_is_as_it_was(&self) -> bool {
         self.written.sandbox_as_it_was
     }
@@ -167,7 +167,7 @@ impl LogRecorder {
         std::mem::take(&mut self.requested).into_iter().collect()
     }
 
-    /// Whether a step has begun, so the agent needs nothing of the checkout any more.
+    /// Returns whether a step has begun, so the agent needs nothing of the checkout any more.
     pub(crate) const fn step_began(&self) -> bool {
         self.step_began
     }
@@ -176,7 +176,7 @@ impl LogRecorder {
         self.pending.bytes >= FULL_BYTES || self.pending.entries.len() >= FULL_RECORDS
     }
 
-    /// Whether the job has printed more than its limit. Further output is dropped.
+    /// Returns whether the job has printed more than its limit. Further output is dropped.
     pub(crate) const fn is_over_limit(&self) -> bool {
         self.left == 0
     }
@@ -322,12 +322,12 @@ impl LogRecorder {
     }
 }
 
-/// The error if a start was given up because the journal could not be written.
+/// Returns the error if a start was given up because the journal could not be written.
 pub(crate) fn journal_failed(error: io::Error) -> EngineError {
     EngineError::Local { what: "the job's log could not be written", reason: error.to_string() }
 }
 
-/// The outcome of a job whose journal cannot be written: a log with gaps is worse than none.
+/// Returns the outcome of a job whose journal cannot be written: a log with gaps is worse than none.
 pub(crate) fn journal_outcome(error: &io::Error) -> Outcome {
     let kind = if error.kind() == io::ErrorKind::StorageFull { ErrorKind::DiskFull } else { ErrorKind::Internal };
     Outcome::Error {

@@ -83,7 +83,7 @@ enum Existing {
     Ended,
 }
 
-/// The error for a container that has ended. If its agent joined, the job's agent knows more, and does not heed this.
+/// Returns the error for a container that has ended. If its agent joined, the job's agent knows more, and does not heed this.
 fn ended() -> EngineError {
     let reason = "it was stopped from outside, or had no room to begin".to_owned();
     EngineError::Local { what: "the container has ended", reason }
@@ -152,7 +152,7 @@ impl Members {
         }
     }
 
-    /// What could not be started so far, and later what fails then.
+    /// Returns the containers that could not be started so far, and later those that fail then.
     pub(crate) fn failures(&self) -> watch::Receiver<Vec<ContainerFailure>> {
         self.failures.subscribe()
     }
@@ -165,7 +165,7 @@ impl Members {
         }
     }
 
-    /// The attempt that they belong to.
+    /// Returns the attempt that they belong to.
     pub(crate) fn attempt(&self) -> AttemptId {
         self.request.attempt_id()
     }
@@ -340,7 +340,7 @@ impl Members {
         self.stop.run_until_cancelled(tokio::time::sleep(pause)).await;
     }
 
-    /// The container's image on this engine. `None` if it is not worth a pull, or the job is over.
+    /// Returns the container's image on this engine. `None` if it is not worth a pull, or the job is over.
     async fn image(&self, member: MemberId, name: &ImageRef, urgency: Urgency) -> Result<Option<Image>, EngineError> {
         let JobRequest { build, images: access, .. } = &*self.request;
         let known = self.images.known(*build, access, name).await?;

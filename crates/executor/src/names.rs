@@ -22,7 +22,7 @@ fn is_word(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
-/// A word that can be part of other names.
+/// Returns whether a text is a word that can be part of other names.
 fn is_short_word(text: &str) -> bool {
     text.len() <= 63 && is_word(text)
 }
@@ -101,7 +101,7 @@ impl Instance {
         NetworkName::made(format!("longshore-{self}"))
     }
 
-    /// A new name for a sandbox.
+    /// Returns a new name for a sandbox.
     #[must_use]
     pub fn sandbox_name(&self) -> ContainerName {
         ContainerName::made(format!("longshore-sandbox-{self}-{:012x}", rand::random::<u64>() >> 16))

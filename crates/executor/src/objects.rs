@@ -28,7 +28,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word in the label.
+    /// Returns the word in the label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

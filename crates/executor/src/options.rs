@@ -27,7 +27,7 @@ pub struct ExecutorOptions {
 }
 
 impl Default for ExecutorOptions {
-    /// The options of a server.
+    /// Returns the options of a server.
     fn default() -> Self {
         Self {
             sandboxes_ready: 1,

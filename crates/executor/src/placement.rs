@@ -294,12 +294,12 @@ impl Caller {
     }
 }
 
-/// The report about the image that a container is started from.
+/// Returns the report about the image that a container is started from.
 pub(crate) fn used(name: &ImageRef, image: &Image) -> UsedImage {
     UsedImage { name: name.to_string(), digest: image.digest.clone() }
 }
 
-/// The note for an image of another architecture than this host's.
+/// Returns the note for an image of another architecture than this host's.
 fn emulation(name: &ImageRef, image: &Image) -> Option<String> {
     let host = std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64");
     let of = &image.architecture;

@@ -32,7 +32,7 @@ pub enum PullFailure {
 }
 
 impl PullFailure {
-    /// Whether another try may soon have another result.
+    /// Returns whether another try may soon have another result.
     #[must_use]
     pub const fn is_passing(self) -> bool {
         match self {
@@ -52,7 +52,7 @@ impl PullFailure {
         }
     }
 
-    /// Whether the registry answered that the job does not get this image.
+    /// Returns whether the registry answered that the job does not get this image.
     #[must_use]
     pub const fn is_no(self) -> bool {
         match self {
@@ -67,7 +67,7 @@ impl PullFailure {
         }
     }
 
-    /// What to do about it.
+    /// Returns what to do about it.
     pub(crate) const fn advice(self) -> &'static str {
         match self {
             Self::Unreachable | Self::TimedOut => {

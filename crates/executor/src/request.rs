@@ -72,24 +72,24 @@ pub struct Workspace {
 }
 
 impl JobRequest {
-    /// The attempt that this request is for.
+    /// Returns the attempt that this request is for.
     #[must_use]
     pub const fn attempt_id(&self) -> AttemptId {
         AttemptId { job: self.job, attempt: self.attempt }
     }
 
-    /// The job's image.
+    /// Returns the job's image.
     pub(crate) fn image(&self) -> Result<ImageRef, EngineError> {
         let image = self.shown_image();
         ImageRef::parse(&image).map_err(|error| EngineError::ImageMissing { image, reason: error.to_string() })
     }
 
-    /// When the registry is asked for the job's image.
+    /// Returns when the registry is asked for the job's image.
     pub(crate) fn pull(&self) -> PullPolicy {
         self.plan.pull.unwrap_or(self.pull)
     }
 
-    /// When the registry is asked for the image of a container beside the job's.
+    /// Returns when the registry is asked for the image of a container beside the job's.
     pub(crate) fn pull_of(&self, member: MemberId) -> PullPolicy {
         let of_member = match member {
             MemberId::Service(at) => self.plan.services.get(usize::from(at)).and_then(|service| service.pull),
@@ -111,18 +111,18 @@ impl JobRequest {
         Ok(())
     }
 
-    /// The image's name, for people.
+    /// Returns the image's name, for people.
     fn shown_image(&self) -> String {
         self.plan.image.as_known().map_or_else(|| self.plan.image.shown(), str::to_owned)
     }
 
-    /// Its timeout in milliseconds.
+    /// Returns its timeout in milliseconds.
     pub(crate) fn timeout_ms(&self) -> u64 {
         let most = self.limits.time.map_or(u64::MAX, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         self.plan.timeout_ms.min(most)
     }
 
-    /// What the job's own container, and those of its steps, get of Docker.
+    /// Returns which Docker API the job's own container, and those of its steps, get.
     pub(crate) const fn docker_socket(&self) -> DockerSocket {
         match self.docker {
             DockerAccess::None => DockerSocket::None,
@@ -131,17 +131,17 @@ impl JobRequest {
         }
     }
 
-    /// Whether it needs containers beside its own.
+    /// Returns whether it needs containers beside its own.
     pub(crate) fn has_members(&self) -> bool {
         !self.plan.services.is_empty() || self.plan.steps.iter().any(|step| step.image.is_some())
     }
 
-    /// Every value that the agent masks.
+    /// Returns every value that the agent masks.
     fn hidden(&self) -> impl Iterator<Item = &str> {
         self.masks.iter().chain(self.secrets.values()).chain(self.secret_files.values()).map(String::as_str)
     }
 
-    /// The values to mask, as patterns to look for in what the agent sends. `None` if there is nothing to mask.
+    /// Returns the values to mask, as patterns to look for in what the agent sends. `None` if there is nothing to mask.
     pub(crate) fn patterns(&self) -> Result<Option<Arc<Patterns>>, EngineError> {
         let of_registries: Vec<String> = self.images.hidden().collect();
         let hidden: Vec<&str> = self.hidden().chain(of_registries.iter().map(String::as_str)).collect();
@@ -149,7 +149,7 @@ impl JobRequest {
             .map_err(|error| EngineError::Local { what: "the masks cannot be built", reason: error.to_string() })
     }
 
-    /// The plan that is sent to the agent.
+    /// Returns the plan that is sent to the agent.
     pub(crate) fn spec(&self, user: &str) -> JobSpec {
         let mut env = self.plan.env.clone();
         env.extend(self.env.iter().chain(&self.secrets).map(|(name, value)| (name.clone(), value.as_str().into())));
@@ -215,12 +215,12 @@ impl JobRequest {
         }
     }
 
-    /// Whether the plan says that it leaves files.
+    /// Returns whether the plan says that it leaves files.
     pub(crate) fn leaves_files(&self) -> bool {
         !self.plan.collected().is_empty()
     }
 
-    /// What the agent collects.
+    /// Returns what the agent collects.
     fn artifact_specs(&self) -> Vec<ArtifactSpec> {
         if self.artifacts.is_none() {
             return Vec::new();
@@ -234,7 +234,7 @@ impl JobRequest {
         self.plan.collected().into_iter().map(spec).collect()
     }
 
-    /// The outcome for the agent's result. The agent takes every TERM for a cancel; `canceled` says whether somebody
+    /// Returns the outcome for the agent's result. The agent takes every TERM for a cancel; `canceled` says whether somebody
     /// asked us for one.
     pub(crate) fn outcome_of(&self, result: JobResult, canceled: bool) -> Outcome {
         match result {
@@ -278,7 +278,7 @@ impl JobRequest {
     }
 }
 
-/// A step's variables, with the settings of a plugin as the `PLUGIN_*` that it reads.
+/// Returns a step's variables, with the settings of a plugin as the `PLUGIN_*` that it reads.
 fn with_settings(step: &StepPlan) -> BTreeMap<String, Template> {
     let setting = |(name, value): (&String, &Template)| {
         (format!("PLUGIN_{}", name.to_uppercase().replace(['-', '.'], "_")), value.clone())

@@ -40,12 +40,12 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
-    /// The sandbox of a job that is adopted.
+    /// Returns the sandbox of a job that is adopted.
     pub(crate) fn adopted(id: ContainerId, scope: &str, network: Network, owner: Option<AttemptId>) -> Self {
         Self { id, scope: with_network(scope, network), lock: None, owner }
     }
 
-    /// The job with Docker that it was made for.
+    /// Returns the job with Docker that it was made for.
     pub(crate) const fn owner(&self) -> Option<AttemptId> {
         self.owner
     }

@@ -92,7 +92,7 @@ async fn record_all(
     }
 }
 
-/// What an engine's error means for the spool.
+/// Returns what an engine's error means for the spool.
 fn unreadable(error: EngineError) -> Unreadable {
     if error.is_not_found() {
         Unreadable::NoSpool(error.to_string())

@@ -13,7 +13,7 @@ use crate::session::Followed;
 use crate::spool::Unreadable;
 
 impl Followed<'_> {
-    /// The outcome if the spool could not be read, unless the container's end says more.
+    /// Returns the outcome if the spool could not be read, unless the container's end says more.
     pub(crate) fn unreadable(&self, read: Result<(), Unreadable>) -> Option<Outcome> {
         match read {
             Ok(()) => None,
@@ -29,7 +29,7 @@ impl Followed<'_> {
         }
     }
 
-    /// The outcome of a job whose container ended without reporting the job's end. It depends on what ended the
+    /// Returns the outcome of a job whose container ended without reporting the job's end. It depends on what ended the
     /// container.
     pub(crate) fn outcome_of_end(
         &self,
@@ -64,7 +64,7 @@ impl Followed<'_> {
         Outcome::Error { kind, message }
     }
 
-    /// The outcome of a job whose agent misbehaved and reported no end.
+    /// Returns the outcome of a job whose agent misbehaved and reported no end.
     pub(crate) fn outcome_of_stuck(&self, recorder: &mut LogRecorder, stuck: Stuck) -> Outcome {
         match stuck {
             Stuck::NoAnswer => Outcome::Error {
@@ -92,7 +92,7 @@ impl Followed<'_> {
     }
 }
 
-/// The outcome of a job whose agent speaks another version of the protocol.
+/// Returns the outcome of a job whose agent speaks another version of the protocol.
 pub(crate) fn other_version(version: u32) -> Outcome {
     let message = format!(
         "the agent in the container speaks version {version} of the protocol, this Longshore {}: the job cannot continue across this upgrade; rerun it",
@@ -101,7 +101,7 @@ pub(crate) fn other_version(version: u32) -> Outcome {
     Outcome::Error { kind: ErrorKind::AgentFailed, message }
 }
 
-/// The outcome of a job whose files cannot be stored.
+/// Returns the outcome of a job whose files cannot be stored.
 pub(crate) fn artifacts_failed(failed: Failed) -> Outcome {
     let Failed { kind, message } = failed;
     if kind == std::io::ErrorKind::InvalidData {
