@@ -33,7 +33,7 @@ pub fn take(data_dir: &Path) -> Result<File, FilesError> {
     }
 }
 
-/// Whether a process holds the lock of a data folder. `false` if that cannot be found out.
+/// Returns whether a process holds the lock of a data folder. `false` if that cannot be found out.
 #[must_use]
 pub fn is_taken(data_dir: &Path) -> bool {
     let file = File::open(data_dir.join(folder::LOCK));

@@ -216,7 +216,7 @@ impl Blobs {
     }
 }
 
-/// The error for what an agent may not send.
+/// Returns the error for what an agent may not send.
 fn refused(why: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.into())
 }

@@ -57,7 +57,7 @@ enum Form {
 }
 
 impl Renderer {
-    /// What the processes wrote to stdout and stderr, byte for byte, in order; of one step or of all.
+    /// Shows what the processes wrote to stdout and stderr, byte for byte, in order; of one step or of all.
     #[must_use]
     pub fn raw(step: Option<u16>) -> Self {
         Self { form: Form::Raw, step }
@@ -69,7 +69,7 @@ impl Renderer {
         Self { form: Form::Text { steps, at_line_start: true }, step }
     }
 
-    /// One [`LogEvent`] per line of output, or per part of a line.
+    /// Shows one [`LogEvent`] per line of output, or per part of a line.
     #[must_use]
     pub fn jsonl(steps: Vec<StepHead>, step: Option<u16>) -> Self {
         Self { form: Form::Jsonl(LogEvents::new(steps)), step }

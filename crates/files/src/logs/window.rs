@@ -45,7 +45,7 @@ impl LogLine {
         Self::from_parts(line.n, line.step, line.stream, line.time, line.bytes)
     }
 
-    /// A line that has not ended.
+    /// Returns a line that has not ended.
     #[must_use]
     pub fn open(open: &OpenLine) -> Self {
         Self::from_parts(0, open.step, open.stream, open.time, &open.bytes)
