@@ -257,7 +257,7 @@ fn is_host(host: &str) -> bool {
     !host.is_empty() && !host.starts_with(['-', ':']) && host.chars().all(allowed)
 }
 
-/// Whether a host is an IPv6 address in brackets.
+/// Returns whether a host is an IPv6 address in brackets.
 fn is_ipv6(host: &str) -> bool {
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     address.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok())

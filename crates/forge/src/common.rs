@@ -66,7 +66,7 @@ pub(crate) fn about(body: &[u8], hook: Hook) -> Told {
     Told { repository: about.and_then(Repository::identity), hooks: vec![hook] }
 }
 
-/// An event that starts no build.
+/// Returns the hook for an event that starts no build.
 pub(crate) fn ignored(event: &str, reason: impl Into<String>) -> Hook {
     Hook::Ignored { event: text::one_line(event), reason: reason.into() }
 }

@@ -47,7 +47,7 @@ pub(crate) trait Webhooks: Sync {
     /// Returns the headers that name the delivery, the best one first; a repeated delivery repeats it.
     fn delivery_headers(&self) -> &'static [&'static str];
 
-    /// Whether that id is the delivery's own. Without it, deliveries of different bodies may have one id.
+    /// Returns whether that id is the delivery's own. Without it, deliveries of different bodies may have one id.
     fn has_own_ids(&self) -> bool {
         true
     }
