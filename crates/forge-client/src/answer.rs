@@ -62,7 +62,7 @@ pub(crate) fn interpret(
     })
 }
 
-/// Whether a 403 is about the number of requests. GitHub says so by headers, and for its secondary limits in words.
+/// Returns whether a 403 is about the number of requests. GitHub says so by headers, and for its secondary limits in words.
 fn is_limit(headers: &HeaderMap, body: &Value) -> bool {
     let none_left = ["x-ratelimit-remaining", "ratelimit-remaining"]
         .iter()

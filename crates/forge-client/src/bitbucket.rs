@@ -47,7 +47,7 @@ impl User {
         if self.nickname.is_empty() { &self.display_name } else { &self.nickname }
     }
 
-    /// Whether it is this account. People have nicknames, access tokens have none.
+    /// Returns whether it is this account. People have nicknames, access tokens have none.
     fn is(&self, account: &str) -> bool {
         self.name() == account || (account == ACCESS_TOKEN && self.nickname.is_empty())
     }
@@ -134,7 +134,7 @@ impl Bitbucket {
     }
 }
 
-/// The path of a repository, by its UUID.
+/// Returns the path of a repository, by its UUID.
 fn of(repo: &str) -> String {
     format!("/repositories/%7B%7D/{}", percent_encoded(repo))
 }

@@ -293,7 +293,7 @@ impl GithubApp {
         self.of_repo_as(repo, |github, _| call(github))
     }
 
-    /// The same, for a call that has to know whether the token may make check runs.
+    /// Makes the same call, for one that has to know whether the token may make check runs.
     fn of_repo_as<T>(&self, repo: &str, call: impl Fn(&Github, bool) -> Result<T, CallError>) -> Result<T, CallError> {
         let path = format!("/repositories/{repo}");
         let with = |made: MadeToken| call(&Github::new(&self.http, &self.address, &made.token), made.checks);

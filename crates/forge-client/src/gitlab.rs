@@ -183,7 +183,7 @@ impl ForgeApi for Gitlab {
     }
 }
 
-/// A skipped job does not let a merge request pass there.
+/// Returns GitLab's word for a state. A skipped job does not let a merge request pass there.
 const fn state(state: CommitState) -> &'static str {
     match state {
         CommitState::Pending => "pending",

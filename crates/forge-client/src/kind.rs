@@ -60,7 +60,7 @@ impl Kind {
         }
     }
 
-    /// Whether the forge shows statuses of commits.
+    /// Returns whether the forge shows statuses of commits.
     #[must_use]
     pub const fn has_statuses(self) -> bool {
         match self {
