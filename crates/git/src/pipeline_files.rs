@@ -28,7 +28,7 @@ fn refused(path: &str, why: impl Into<String>) -> GitError {
     GitError::PipelineFile { path: path.to_owned(), why: why.into() }
 }
 
-/// The error for a pipeline file that is a link: nobody can tell whose file it leads to.
+/// Returns the error for a pipeline file that is a link: nobody can tell whose file it leads to.
 #[must_use]
 pub fn link_refused(path: &str) -> GitError {
     refused(path, "is a symbolic link, which is refused: put the file itself there")
