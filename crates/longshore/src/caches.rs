@@ -191,7 +191,7 @@ fn found(found: Found) -> Option<FoundCache> {
     Some(FoundCache { layers: layers.collect::<Option<_>>()?, key: found.key, owner: found.owner, bytes: found.bytes })
 }
 
-/// The values that keys may be made of: everything that is known before the job starts, except secrets and what is made of them.
+/// Returns the values that keys may be made of: everything that is known before the job starts, except secrets and what is made of them.
 fn values(plan: &JobPlan, known: &BTreeMap<String, Value>) -> Values {
     let mut contexts = plan.known.clone();
     contexts

@@ -162,7 +162,7 @@ pub(crate) fn judge_scripts(plan: &JobPlan, event: &Event) -> Result<(), Outcome
     Ok(())
 }
 
-/// The plan with the names of its images filled in, which the engine needs before there is an agent. An image of a step
+/// Returns the plan with the names of its images filled in, which the engine needs before there is an agent. An image of a step
 /// that depends on what steps before it do is filled in by the agent.
 pub(crate) fn with_image(mut plan: JobPlan, known: &BTreeMap<String, Value>) -> Result<JobPlan, Outcome> {
     let mut values = Values { contexts: plan.known.clone(), progress: None };

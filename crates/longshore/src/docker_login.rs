@@ -58,7 +58,7 @@ pub(crate) async fn credentials(plan: &BuildPlan) -> (BTreeMap<RegistryHost, Reg
     }
 }
 
-/// The registries of a plan's images.
+/// Returns the registries of a plan's images.
 fn hosts(plan: &BuildPlan) -> BTreeSet<RegistryHost> {
     let images = plan.jobs.iter().flat_map(|job| {
         let services = job.services.iter().map(|service| &service.image);

@@ -126,7 +126,7 @@ pub(crate) fn masks(variables: &BTreeMap<String, String>) -> Vec<String> {
     all
 }
 
-/// The values of the variables that name proxies.
+/// Returns the values of the variables that name proxies.
 fn addresses(variables: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
     let is_address =
         |name: &str| PROXY_VARIABLES.iter().any(|proxy| *proxy != NO_PROXY && proxy.eq_ignore_ascii_case(name));
@@ -151,7 +151,7 @@ fn without_scheme(address: &str) -> &str {
     address.split_once("://").map_or(address, |(_, rest)| rest)
 }
 
-/// What stands before the host: user and password.
+/// Returns what stands before the host: user and password.
 fn user_info(address: &str) -> Option<&str> {
     Some(without_scheme(address).rsplit_once('@')?.0)
 }

@@ -59,7 +59,7 @@ pub(crate) struct Separation {
     pub(crate) has_log: bool,
 }
 
-/// Whether this process is in a container.
+/// Returns whether this process is in a container.
 pub(crate) fn in_container() -> bool {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     own_container(&mountinfo).is_some() || Path::new("/.dockerenv").exists()
@@ -115,7 +115,7 @@ pub(crate) fn separate(config: &Config, socket: &Path, files: &[PathBuf]) -> Res
     Ok(Separation { server, guard, folder: folder(guard, server)?, has_log })
 }
 
-/// The user that may open the engine's socket, where the server's may not.
+/// Returns the user that may open the engine's socket, where the server's may not.
 fn guard_of(socket: &Path, server: User) -> Result<User, String> {
     let there = fs::metadata(socket).map_err(|error| format!("{}: {error}", socket.display()))?;
     if !there.file_type().is_socket() {
@@ -251,7 +251,7 @@ fn mount_points(mountinfo: &str) -> BTreeSet<PathBuf> {
     mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from).collect()
 }
 
-/// `longshore may WHAT PATH`: whether this process may.
+/// Runs `longshore may WHAT PATH`: returns whether this process may.
 pub(crate) fn may(what: &str, path: &Path) -> bool {
     match what {
         // A socket that nobody listens on is one that may be opened.

@@ -42,7 +42,7 @@ impl Process {
     }
 }
 
-/// What is found, and what to do about it. Nothing, if no server runs here.
+/// Returns what is found, and what to do about it. `None` if no server runs here.
 pub(super) fn look(docker_host: &str) -> Option<(String, Option<String>)> {
     let path = PathBuf::from(docker_host.strip_prefix("unix://")?);
     let there = fs::metadata(&path).ok()?;

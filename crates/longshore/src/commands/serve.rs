@@ -304,7 +304,7 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
     }
 }
 
-/// What the executor asks of every image.
+/// Returns the rule that the executor asks about every image.
 fn image_rule(rules: ImageRules) -> ImageRule {
     Arc::new(move |image| rules.check(image))
 }

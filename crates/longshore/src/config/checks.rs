@@ -90,7 +90,7 @@ pub(crate) fn capabilities(given: &str) -> anyhow::Result<Vec<String>> {
     Ok(found)
 }
 
-/// The globs of `a/**, b/{c,d}`: a comma between braces is the glob's own.
+/// Returns the globs of `a/**, b/{c,d}`: a comma between braces is the glob's own.
 pub(super) fn globs(given: &str) -> Vec<String> {
     let mut depth = 0_u32;
     let parts = given.split(|c: char| {
