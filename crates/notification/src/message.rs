@@ -31,7 +31,7 @@ impl Subject {
         }
     }
 
-    /// The colour beside a message, where a service has one.
+    /// Returns the colour beside a message, where a service has one.
     pub(crate) const fn color(self) -> u32 {
         match self {
             Self::Build(NotificationEvent::Failure) => 0x00c9_3c37,

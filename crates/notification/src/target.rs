@@ -145,7 +145,7 @@ impl Target {
         }
     }
 
-    /// The address of an HTTP request; `None` for mailboxes.
+    /// Returns the address of an HTTP request; `None` for mailboxes.
     pub(crate) fn url(&self) -> Option<Url> {
         match self.kind {
             Kind::Email => None,
