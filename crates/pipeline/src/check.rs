@@ -28,7 +28,7 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// Whether an error stops every build of these files.
+    /// Returns whether an error stops every build of these files.
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|found| found.severity == Severity::Error)
@@ -65,7 +65,7 @@ impl Checked {
         self.pipelines.iter().filter(started).map(|pipeline| pipeline.name.clone()).collect()
     }
 
-    /// Whether a plan depends on [`RepoFacts::changed_files`].
+    /// Returns whether a plan depends on [`RepoFacts::changed_files`].
     #[must_use]
     pub fn asks_for_changes(&self) -> bool {
         self.pipelines.iter().any(|pipeline| {
@@ -93,7 +93,7 @@ impl Checked {
         Some(of_file(Code::ChangesNotKnown, Severity::Warning, pipeline, message))
     }
 
-    /// Whether pull requests are built as merging them would give, and not their newest commits.
+    /// Returns whether pull requests are built as merging them would give, and not their newest commits.
     #[must_use]
     pub fn merges_pull_requests(&self) -> bool {
         let mut of_pull_requests = self.pipelines.iter().filter_map(|pipeline| pipeline.on.pull_request.as_ref());
@@ -127,7 +127,7 @@ impl Checked {
     }
 }
 
-/// A finding about a file as a whole.
+/// Returns a finding about a file as a whole.
 fn of_file(code: Code, severity: Severity, pipeline: &Pipeline, message: String) -> Diagnostic {
     Diagnostic {
         code: code.as_str().to_owned(),

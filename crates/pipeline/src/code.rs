@@ -15,13 +15,13 @@ macro_rules! codes {
             /// All codes, in order.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// The code as people see it: `LS012`.
+            /// Returns the code as people see it: `LS012`.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
             }
 
-            /// The meaning in a few words, as in the heading of its documentation.
+            /// Returns the meaning in a few words, as in the heading of its documentation.
             #[must_use]
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$name => $title,)* }

@@ -13,7 +13,7 @@ use super::{
     plan::RepoFacts,
 };
 
-/// The contexts that every job of a pipeline can use: `event`, `repo`, and the `inputs` of a manual start.
+/// Returns the contexts that every job of a pipeline can use: `event`, `repo`, and the `inputs` of a manual start.
 pub(super) fn of_pipeline(event: &Event, facts: &RepoFacts, inputs: BTreeMap<String, Value>) -> Values {
     let mut contexts = BTreeMap::new();
     contexts.insert("event".to_owned(), of_event(event));
@@ -22,7 +22,7 @@ pub(super) fn of_pipeline(event: &Event, facts: &RepoFacts, inputs: BTreeMap<Str
     Values { contexts, progress: None }
 }
 
-/// The contexts of a pipeline and the `matrix` of one job.
+/// Returns the contexts of a pipeline and the `matrix` of one job.
 pub(super) fn of_job(around: &Values, combination: &Combination) -> Values {
     let mut values = around.clone();
     values.contexts.insert("matrix".to_owned(), combination.value());
@@ -114,7 +114,7 @@ pub(super) fn referenced_values(job: &mut JobPlan, known: &Values) -> BTreeMap<S
     asked
 }
 
-/// The names of the inputs that pipelines declare under `on: manual`.
+/// Returns the names of the inputs that pipelines declare under `on: manual`.
 pub(super) fn declared<'p>(pipelines: impl Iterator<Item = &'p Pipeline>) -> Vec<&'p str> {
     pipelines.flat_map(|pipeline| pipeline.on.manual.iter().flatten()).map(|input| input.name.as_str()).collect()
 }

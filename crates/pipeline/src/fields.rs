@@ -30,7 +30,7 @@ impl<'n> Fields<'n> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    /// Whether `key` is present under a wrong name, which has already been refused with a suggestion.
+    /// Returns whether `key` is present under a wrong name, which has already been refused with a suggestion.
     pub(super) fn is_misnamed(&self, key: &str, keys: &Keys) -> bool {
         // A misspelled key is not looked for behind hundreds of others.
         self.entries.iter().take(100).any(|entry| {

@@ -42,7 +42,7 @@ impl Patterns {
         Ok(())
     }
 
-    /// Whether the filter admits a name. The last pattern that matches decides; a list of exclusions alone starts by
+    /// Returns whether the filter admits a name. The last pattern that matches decides; a list of exclusions alone starts by
     /// admitting everything.
     pub(super) fn admits(&self, name: &str) -> bool {
         self.admits_any(&[name])
@@ -59,7 +59,7 @@ impl Patterns {
         admitted
     }
 
-    /// The patterns as they were written.
+    /// Returns the patterns as they were written.
     pub(super) fn written(&self) -> impl Iterator<Item = &str> {
         self.list.iter().map(|pattern| pattern.written.as_str())
     }

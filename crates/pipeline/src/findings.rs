@@ -67,12 +67,12 @@ impl<'s> Findings<'s> {
         self.sources.get(usize::from(file)).copied().unwrap_or(self.sources[0])
     }
 
-    /// The path of the pipeline's file.
+    /// Returns the path of the pipeline's file.
     pub fn path(&self) -> &'s str {
         self.sources[0].path
     }
 
-    /// The text at a place.
+    /// Returns the text at a place.
     pub fn written(&self, place: Place) -> &'s str {
         self.source(place.file).text.get(place.start..place.end).unwrap_or("")
     }
@@ -85,7 +85,7 @@ impl<'s> Findings<'s> {
         self.source(place.file).shown_line(place)
     }
 
-    /// Whether further findings are only counted, so that a suggestion for them would be lost.
+    /// Returns whether further findings are only counted, so that a suggestion for them would be lost.
     pub fn is_full(&self) -> bool {
         self.list.len() >= limits::FINDINGS && self.last_warning().is_none()
     }

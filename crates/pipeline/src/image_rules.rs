@@ -56,7 +56,7 @@ impl ImageRules {
         }
     }
 
-    /// Whether a pattern has this registry's host written out. Its port may be a glob.
+    /// Returns whether a pattern has this registry's host written out. Its port may be a glob.
     fn names(&self, registry: &str) -> bool {
         let (host, _) = split_port(registry);
         let mut written = self.patterns.iter().flat_map(Patterns::written).filter(|pattern| !pattern.starts_with('!'));
@@ -68,7 +68,7 @@ impl ImageRules {
     }
 }
 
-/// Every name of an image, without its tag or digest and with it.
+/// Returns every name of an image, without its tag or digest and with it.
 fn names(image: &ImageRef) -> Vec<String> {
     let path = image.path();
     let registry = image.registry().map(str::to_ascii_lowercase);
@@ -91,7 +91,7 @@ fn names(image: &ImageRef) -> Vec<String> {
     bases.into_iter().chain(versions).collect()
 }
 
-/// The host and the port of a registry, or of a pattern's first part.
+/// Returns the host and the port of a registry, or of a pattern's first part.
 fn split_port(registry: &str) -> (&str, Option<&str>) {
     match registry.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
@@ -99,7 +99,7 @@ fn split_port(registry: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Whether a registry is at an address of the engine's host, as far as its name shows it. What a name resolves to is known to the
+/// Returns whether a registry is at an address of the engine's host, as far as its name shows it. What a name resolves to is known to the
 /// engine alone.
 fn is_of_this_host(registry: &str) -> bool {
     let host = split_port(registry).0.to_ascii_lowercase();

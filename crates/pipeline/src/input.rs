@@ -67,7 +67,7 @@ impl Input {
     }
 }
 
-/// The context `inputs` of a build: the given values, and defaults for the rest. Only a manual start gives inputs; for
+/// Returns the context `inputs` of a build: the given values, and defaults for the rest. Only a manual start gives inputs; for
 /// other events none is required.
 ///
 /// # Errors
@@ -92,7 +92,7 @@ pub(super) fn values(
     Ok(values)
 }
 
-/// The types of inputs, for expressions.
+/// Returns the types of inputs, for expressions.
 pub(super) fn types(inputs: &[Input]) -> BTreeMap<String, Type> {
     inputs.iter().map(|input| (input.name.clone(), input.ty())).collect()
 }

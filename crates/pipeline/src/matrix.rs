@@ -11,7 +11,7 @@ pub(super) struct Matrix {
 }
 
 impl Matrix {
-    /// The number of combinations of the axes; `usize::MAX`, which is more than any limit, if the number overflows.
+    /// Returns the number of combinations of the axes; `usize::MAX`, which is more than any limit, if the number overflows.
     pub(super) fn product(&self) -> usize {
         if self.axes.is_empty() {
             return 0;
@@ -19,7 +19,7 @@ impl Matrix {
         self.axes.iter().fold(1_usize, |product, (_, values)| product.saturating_mul(values.len()))
     }
 
-    /// The names of all values: first the axes, then the names that only `include` has.
+    /// Returns the names of all values: first the axes, then the names that only `include` has.
     pub(super) fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.axes.iter().map(|(name, _)| name.clone()).collect();
         for (name, _) in self.include.iter().flatten() {

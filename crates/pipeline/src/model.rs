@@ -24,30 +24,30 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// The path of the file that it was read from.
+    /// Returns the path of the file that it was read from.
     #[must_use]
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// Its `name`, or else the name of its file.
+    /// Returns its `name`, or else the name of its file.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The names of its jobs as written, before the matrix.
+    /// Returns the names of its jobs as written, before the matrix.
     pub fn job_names(&self) -> impl Iterator<Item = &str> {
         self.jobs.iter().map(|job| job.name.as_str())
     }
 
-    /// The times at which it starts by itself.
+    /// Returns the times at which it starts by itself.
     #[must_use]
     pub fn schedules(&self) -> &[Schedule] {
         &self.on.schedules
     }
 
-    /// The inputs of a manual start; `None` if it cannot be started by hand.
+    /// Returns the inputs of a manual start; `None` if it cannot be started by hand.
     #[must_use]
     pub fn manual_inputs(&self) -> Option<&[Input]> {
         self.on.manual.as_deref()
@@ -187,7 +187,7 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// The number of expressions in the texts of all jobs that it makes.
+    /// Returns the number of expressions in the texts of all jobs that it makes.
     pub(super) fn expressions(&self) -> usize {
         let expressions_in =
             |text: &Template| text.parts().iter().filter(|part| matches!(part, Part::Expression(_))).count();
@@ -196,7 +196,7 @@ impl Job {
         count * self.combinations.len()
     }
 
-    /// Whether one of its texts refers to this secret.
+    /// Returns whether one of its texts refers to this secret.
     pub(super) fn refers_to_secret(&self, name: &str) -> bool {
         let mut refers = false;
         self.each_text(|text| {
@@ -245,7 +245,7 @@ pub(super) struct Combination {
 }
 
 impl Combination {
-    /// The suffix of the job's name: ` (a, b)`, or empty without a matrix.
+    /// Returns the suffix of the job's name: ` (a, b)`, or empty without a matrix.
     pub(super) fn suffix(&self) -> String {
         if self.values.is_empty() {
             return String::new();
@@ -254,7 +254,7 @@ impl Combination {
         format!(" ({})", values.join(", "))
     }
 
-    /// The context `matrix`.
+    /// Returns the context `matrix`.
     pub(super) fn value(&self) -> Value {
         Value::map(self.values.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     }

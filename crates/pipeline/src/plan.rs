@@ -79,7 +79,7 @@ impl Unplannable {
         Self { code, at: at.clone(), message: message.into(), help: Some(help.to_owned()) }
     }
 
-    /// The error for an expression whose value the checks did not foresee.
+    /// Returns the error for an expression whose value the checks did not foresee.
     fn no_value(at: &At, what: &str, error: &EvalError) -> Self {
         Self::new(
             Code::NoValue,

@@ -223,7 +223,7 @@ fn name(top: &Fields<'_>, beginning: Place, findings: &mut Findings<'_>) -> Opti
     check_length(&name, place, what, findings).then_some((name, place))
 }
 
-/// The default name of a file: `.longshore/ci.yml` is `ci`, `.longshore.yml` is `longshore`.
+/// Returns the default name of a file: `.longshore/ci.yml` is `ci`, `.longshore.yml` is `longshore`.
 fn stem(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     let stem = file.strip_suffix(".yml").or_else(|| file.strip_suffix(".yaml")).unwrap_or(file);

@@ -53,7 +53,7 @@ pub fn json(diagnostics: &[Diagnostic]) -> String {
     format!("{:#}\n", Value::Array(list))
 }
 
-/// A SARIF 2.1.0 log with one run.
+/// Returns a SARIF 2.1.0 log with one run.
 #[must_use]
 pub fn sarif(diagnostics: &[Diagnostic]) -> String {
     let used: Vec<Code> =
@@ -111,7 +111,7 @@ const fn severity(severity: Severity) -> &'static str {
     }
 }
 
-/// A path as a relative reference, with the characters escaped that a URI cannot hold.
+/// Returns a path as a relative reference, with the characters escaped that a URI cannot hold.
 fn uri(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {

@@ -81,7 +81,7 @@ pub(super) fn duration(node: &Node, what: &str, findings: &mut Findings<'_>) -> 
     }
 }
 
-/// The items of a list; a single value is a list of one.
+/// Returns the items of a list; a single value is a list of one.
 pub(super) fn items(node: &Rc<Node>) -> &[Rc<Node>] {
     match &node.kind {
         Kind::List(items) => items,
@@ -89,7 +89,7 @@ pub(super) fn items(node: &Rc<Node>) -> &[Rc<Node>] {
     }
 }
 
-/// Whether `name` is valid for jobs and axes: letters, digits, `-` and `_`, beginning with a letter or digit.
+/// Returns whether `name` is valid for jobs and axes: letters, digits, `-` and `_`, beginning with a letter or digit.
 pub(super) fn check_name(name: &str, place: Place, what: &str, findings: &mut Findings<'_>) -> bool {
     let fits = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
         && name.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -107,7 +107,7 @@ pub(super) fn check_name(name: &str, place: Place, what: &str, findings: &mut Fi
     check_length(name, place, what, findings)
 }
 
-/// Whether a name is short enough.
+/// Returns whether a name is short enough.
 pub(super) fn check_length(name: &str, place: Place, what: &str, findings: &mut Findings<'_>) -> bool {
     let fits = name.chars().count() <= limits::NAME_CHARS;
     if !fits {

@@ -33,25 +33,25 @@ impl Schedule {
         })
     }
 
-    /// The `cron` as written in the pipeline, which the event of its build names.
+    /// Returns the `cron` as written in the pipeline, which the event of its build names.
     #[must_use]
     pub fn cron(&self) -> &str {
         &self.written
     }
 
-    /// The name of its time zone.
+    /// Returns the name of its time zone.
     #[must_use]
     pub fn timezone(&self) -> &str {
         &self.zone
     }
 
-    /// The branch to build; `None` means the repository's default branch.
+    /// Returns the branch to build; `None` means the repository's default branch.
     #[must_use]
     pub fn branch(&self) -> Option<&str> {
         self.branch.as_deref()
     }
 
-    /// The first time after `after` at which it is due, by the clocks of its time zone; `None` if it is never due
+    /// Returns the first time after `after` at which it is due, by the clocks of its time zone; `None` if it is never due
     /// again.
     #[must_use]
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
@@ -59,7 +59,7 @@ impl Schedule {
         Some(Timestamp::from_millis(next.timestamp().as_millisecond()))
     }
 
-    /// The last time at or before `until` at which it was due.
+    /// Returns the last time at or before `until` at which it was due.
     #[must_use]
     pub fn last_until(&self, until: Timestamp) -> Option<Timestamp> {
         let last = self.cron.find_previous_occurrence(&self.in_zone(until)?, true).ok()?;
@@ -97,7 +97,7 @@ pub(super) fn parse_timezone(name: &str) -> Option<TimeZone> {
     jiff_zones::tz::db().get(name).ok()
 }
 
-/// The names of all zones.
+/// Returns the names of all zones.
 pub(super) fn timezones() -> Vec<String> {
     jiff_zones::tz::db().available().map(|name| name.to_string()).collect()
 }

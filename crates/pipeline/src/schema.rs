@@ -17,7 +17,7 @@ use job::Job;
 use on::On;
 use values::{Duration, Env, Flag, Name, Text};
 
-/// The schema, draft 2020-12.
+/// Returns the schema, draft 2020-12.
 #[must_use]
 pub fn json_schema() -> Value {
     let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Pipeline>();

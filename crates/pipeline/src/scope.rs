@@ -46,7 +46,7 @@ pub(super) const FOREIGN: &[(&str, &str)] = &[
     ("pipeline", "build"),
 ];
 
-/// The properties of `event`. A property that an event does not have is empty.
+/// Returns the properties of `event`. A property that an event does not have is empty.
 fn event() -> Type {
     let mut entries = BTreeMap::new();
     for key in [
@@ -121,13 +121,13 @@ pub(super) struct Names {
     scopes: RefCell<HashMap<(Position, bool), Rc<Scope>>>,
 }
 
-/// The type of an entry of `steps`.
+/// Returns the type of an entry of `steps`.
 pub(super) fn step_type() -> Type {
     let outputs = Type::Map(Box::new(Type::Text));
     Type::record([("outputs", outputs), ("outcome", Type::Text), ("conclusion", Type::Text)])
 }
 
-/// The type of an entry of `needs`; if the outputs cannot be read, every name is allowed.
+/// Returns the type of an entry of `needs`; if the outputs cannot be read, every name is allowed.
 pub(super) fn need_type(outputs: Option<&[String]>) -> Type {
     let outputs = match outputs {
         Some(names) => Type::record(names.iter().map(|name| (name.as_str(), Type::Text))),
@@ -137,7 +137,7 @@ pub(super) fn need_type(outputs: Option<&[String]>) -> Type {
 }
 
 impl Names {
-    /// The names that are known outside of the jobs.
+    /// Returns the names that are known outside of the jobs.
     pub(super) fn of_pipeline(inputs: Option<BTreeMap<String, Type>>) -> Self {
         Self {
             in_job: false,
@@ -157,7 +157,7 @@ impl Names {
         }
     }
 
-    /// The names that are known in one job of that pipeline.
+    /// Returns the names that are known in one job of that pipeline.
     pub(super) fn of_job(&self, matrix: MatrixNames) -> Self {
         Self { in_job: true, matrix, scopes: RefCell::default(), ..self.clone() }
     }
@@ -232,7 +232,7 @@ impl Names {
         self.scopes.get_mut().clear();
     }
 
-    /// Whether a text is known when the build is planned.
+    /// Returns whether a text is known when the build is planned.
     fn is_planned(&self, text: &Template) -> bool {
         let refers = text.refers();
         !refers.files
@@ -264,7 +264,7 @@ impl Names {
         self.tainted.insert(path, taint);
     }
 
-    /// What an expression may refer to; `in_file` says that it is written in the pipeline's file and not in a template.
+    /// Returns what an expression may refer to; `in_file` says that it is written in the pipeline's file and not in a template.
     pub(super) fn scope(&self, position: Position, in_file: bool) -> Rc<Scope> {
         let mut scopes = self.scopes.borrow_mut();
         let foreign = in_file && self.in_template;

@@ -140,7 +140,7 @@ pub(crate) fn check_patterns(kind: &str, patterns: &[String]) -> Result<(), Stri
     Ok(())
 }
 
-/// The build's diagnostic for a secret that a rule withheld from one of its jobs.
+/// Returns the build's diagnostic for a secret that a rule withheld from one of its jobs.
 #[must_use]
 pub fn diagnostic(message: String) -> Diagnostic {
     Diagnostic {
@@ -157,7 +157,7 @@ pub fn diagnostic(message: String) -> Diagnostic {
     }
 }
 
-/// Whether the patterns admit one of the names. Invalid patterns admit nothing.
+/// Returns whether the patterns admit one of the names. Invalid patterns admit nothing.
 pub(crate) fn admits(patterns: &[String], names: &[&str]) -> bool {
     let mut all = Patterns::new();
     patterns.iter().all(|pattern| all.add(pattern).is_ok()) && all.admits_any(names)

@@ -48,7 +48,7 @@ impl Place {
         Self { file: 0, start, end }
     }
 
-    /// The same range in another file.
+    /// Returns the same range in another file.
     pub const fn in_file(self, file: u16) -> Self {
         Self { file, ..self }
     }
@@ -94,7 +94,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The text of the line where a place begins, unless it is too long to show.
+    /// Returns the text of the line where a place begins, unless it is too long to show.
     pub fn shown_line(&self, place: Place) -> Option<String> {
         let line = self.lines.partition_point(|begin| *begin <= place.start).saturating_sub(1);
         let shown = self.line(line);

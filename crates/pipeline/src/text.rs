@@ -223,7 +223,7 @@ fn refusal(taint: Taint, path: &str, becomes: Becomes) -> (Code, String) {
     }
 }
 
-/// The lines to write instead of `${{ source }}`. `whole` says that the value at `path` is all of the expression and
+/// Returns the lines to write instead of `${{ source }}`. `whole` says that the value at `path` is all of the expression and
 /// not a part.
 fn remedy(source: &str, path: &str, whole: bool, becomes: Becomes, names: &Names) -> String {
     let known = variable(path).filter(|_| whole);

@@ -53,7 +53,7 @@ pub struct Entry {
 }
 
 impl Node {
-    /// Whether it is null: `key:` with no value, `~` or `null`.
+    /// Returns whether it is null: `key:` with no value, `~` or `null`.
     pub fn is_null(&self) -> bool {
         match &self.kind {
             Kind::Scalar(scalar) => scalar.is_null(),
@@ -61,7 +61,7 @@ impl Node {
         }
     }
 
-    /// What the node is, in the words of a message.
+    /// Returns what the node is, in the words of a message.
     pub fn describe(&self) -> &'static str {
         match &self.kind {
             Kind::Scalar(scalar) if scalar.is_null() => "nothing",

@@ -31,7 +31,7 @@ pub fn build_variables(facts: &BuildFacts) -> BTreeMap<String, String> {
     all.variables
 }
 
-/// The variables of every job of a pipeline.
+/// Returns the variables of every job of a pipeline.
 pub(super) fn of_pipeline(pipeline: &str, event: &Event, facts: &RepoFacts) -> BTreeMap<String, String> {
     let mut all = Variables::default();
     all.set("CI", "true");
@@ -83,14 +83,14 @@ pub(super) fn of_pipeline(pipeline: &str, event: &Event, facts: &RepoFacts) -> B
     all.variables
 }
 
-/// The variables that differ from build to build although nothing changed. A job that an earlier success may stand for does not have
+/// Returns the variables that differ from build to build although nothing changed. A job that an earlier success may stand for does not have
 /// them: what it does cannot depend on them unseen.
 pub(super) fn is_passing(name: &str) -> bool {
     let of_build = ["CI_COMMIT_", "CI_PIPELINE_", "CI_PREV_"].iter().any(|prefix| name.starts_with(prefix));
     of_build || matches!(name, "CI_SYSTEM_URL" | "CI_SYSTEM_HOST")
 }
 
-/// The variables of one step; `at` counts from 0, the variable from 1.
+/// Returns the variables of one step; `at` counts from 0, the variable from 1.
 pub(super) fn of_step(at: usize, name: &str) -> BTreeMap<String, String> {
     let mut all = Variables::default();
     all.set("CI_STEP_NAME", name);
@@ -134,7 +134,7 @@ const DRONE: &[(&str, &str)] = &[
     ("DRONE_WORKSPACE", "CI_WORKSPACE"),
 ];
 
-/// The `DRONE_*` variables of a plugin; `job` and `step` are the variables with Woodpecker's names.
+/// Returns the `DRONE_*` variables of a plugin; `job` and `step` are the variables with Woodpecker's names.
 pub(super) fn of_plugin(
     job: &BTreeMap<String, Template>,
     step: &BTreeMap<String, Template>,
@@ -195,20 +195,20 @@ const fn event_word(event: EventName) -> &'static str {
     }
 }
 
-/// The repository's page. Forges serve it at the clone URL; with plain git there is none.
+/// Returns the repository's page. Forges serve it at the clone URL; with plain git there is none.
 fn page_of(facts: &RepoFacts) -> Option<&str> {
     let url = facts.clone_url.trim_end_matches('/');
     let is_page = facts.forge != "git" && (url.starts_with("https://") || url.starts_with("http://"));
     is_page.then(|| url.strip_suffix(".git").unwrap_or(url))
 }
 
-/// `https://forge.example` for `https://forge.example/team/app`.
+/// Returns `https://forge.example` for `https://forge.example/team/app`.
 fn origin(url: &str) -> &str {
     let host = url.find("://").map_or(0, |at| at + 3);
     url[host..].find('/').map_or(url, |at| &url[..host + at])
 }
 
-/// `ci.example:8080` for `https://ci.example:8080/x`.
+/// Returns `ci.example:8080` for `https://ci.example:8080/x`.
 fn host(url: &str) -> Option<&str> {
     let rest = url.split_once("://")?.1;
     rest.split(['/', '?', '#']).next()

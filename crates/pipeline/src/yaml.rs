@@ -307,7 +307,7 @@ fn refuse_tag(tag: Option<&Tag>, span: &EventSpan) -> Result<(), Refusal> {
     }
 }
 
-/// The parser includes trailing blank lines in the end of a block scalar, and reports absent values as `~`.
+/// Returns a scalar's text and place. The parser includes trailing blank lines in the end of a block scalar, and reports absent values as `~`.
 fn scalar_place(text: String, style: ScalarStyle, place: Place, source: &str) -> (String, Place) {
     let written = source.get(place.start..place.end).unwrap_or("");
     match style {

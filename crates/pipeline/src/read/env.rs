@@ -39,12 +39,12 @@ pub(super) fn read(node: &Node, position: Position, names: &Names, findings: &mu
     sound.then_some(variables)
 }
 
-/// The bytes that variables take at most, if each expression is `longest_value` bytes long.
+/// Returns the bytes that variables take at most, if each expression is `longest_value` bytes long.
 pub(super) fn size(env: &Env, longest_value: usize) -> usize {
     env.iter().map(|(name, value)| name.len() + template_size(value, longest_value)).sum()
 }
 
-/// The bytes that one text takes at most.
+/// Returns the bytes that one text takes at most.
 pub(super) fn template_size(text: &Template, longest_value: usize) -> usize {
     match text.as_known() {
         Some(known) => known.len(),

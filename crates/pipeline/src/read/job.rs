@@ -254,7 +254,7 @@ fn default_image(
     None
 }
 
-/// Whether the scripts and variables of a job are within the limit, for each combination of its matrix.
+/// Returns whether the scripts and variables of a job are within the limit, for each combination of its matrix.
 fn has_room(env: &Env, of_pipeline: Option<&Env>, steps: &[step::Read], combinations: &[Combination]) -> bool {
     let longest_value = combinations.iter().flat_map(|c| &c.values).map(|(_, value)| value.len()).max().unwrap_or(0);
     let size = env::size(env, longest_value)

@@ -47,7 +47,7 @@ const DEFAULT_TYPES: [&str; 3] = ["opened", "synchronize", "reopened"];
 /// Limit for the schedules of one pipeline.
 const SCHEDULES: usize = 20;
 
-/// The triggers without `on`: every push, every pull request, and every manual start.
+/// Returns the triggers without `on`: every push, every pull request, and every manual start.
 pub(super) fn default() -> Triggers {
     Triggers {
         push: Some(Push::default()),

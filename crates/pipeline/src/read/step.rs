@@ -25,7 +25,7 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// The bytes of its script and variables.
+    /// Returns the bytes of its script and variables.
     pub(super) fn size(&self, longest_value: usize) -> usize {
         self.step.draft.run.as_ref().map_or(0, |run| env::template_size(run, longest_value)) + self.env_size
     }

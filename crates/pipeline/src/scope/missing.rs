@@ -33,7 +33,7 @@ impl Names {
         self.ids = ids.map(Rc::from).collect();
     }
 
-    /// Whether `word` exists but cannot be used in `of` here; then no similar name is suggested.
+    /// Returns whether `word` exists but cannot be used in `of` here; then no similar name is suggested.
     pub(in super::super) fn is_elsewhere(&self, of: &str, word: &str) -> bool {
         let known = match of {
             "needs" => &self.jobs,
@@ -43,7 +43,7 @@ impl Names {
         known.iter().any(|name| **name == *word)
     }
 
-    /// What to write so that `of`, a path such as `needs`, contains `word` at this place.
+    /// Returns what to write so that `of`, a path such as `needs`, contains `word` at this place.
     pub(in super::super) fn remedy(&self, of: &str, word: &str, position: Position) -> Option<String> {
         let shown: String = word.chars().take(60).collect();
         Some(match of {

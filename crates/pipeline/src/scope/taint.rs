@@ -49,7 +49,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
 pub(in super::super) const WORKSPACE: &str = "CI_WORKSPACE";
 
 impl Names {
-    /// The worst taint of the values that a text refers to.
+    /// Returns the worst taint of the values that a text refers to.
     pub(in super::super) fn taint(&self, text: &Template) -> Option<Taint> {
         text.parts()
             .iter()
@@ -65,7 +65,7 @@ impl Names {
         carries.iter().filter_map(|carried| self.taint_at(&carried.path)).max()
     }
 
-    /// The taint of the value at a path, or of a value below it; `None` if the file says the value, or if it is from a
+    /// Returns the taint of the value at a path, or of a value below it; `None` if the file says the value, or if it is from a
     /// closed set.
     pub(in super::super) fn taint_at(&self, path: &[String]) -> Option<Taint> {
         let joined = path.join(".");
@@ -96,17 +96,17 @@ impl Names {
     }
 }
 
-/// Whether `path` is `prefix` or below it.
+/// Returns whether `path` is `prefix` or below it.
 pub(super) fn below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// Whether a path is one of the values that outsiders write.
+/// Returns whether a path is one of the values that outsiders write.
 pub(in super::super) fn is_written_by_outsiders(path: &str) -> bool {
     OUTSIDERS.iter().any(|(known, _)| *known == path)
 }
 
-/// The environment variable that has the value at a path.
+/// Returns the environment variable that has the value at a path.
 pub(in super::super) fn variable(path: &str) -> Option<String> {
     if let Some(name) = path.strip_prefix("env.").or_else(|| path.strip_prefix("secrets.")) {
         return Some(name.to_owned());
