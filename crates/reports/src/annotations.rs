@@ -19,7 +19,7 @@ pub enum Level {
 impl Level {
     pub const ALL: [Self; 3] = [Self::Error, Self::Warning, Self::Notice];
 
-    /// The word used in the API.
+    /// Returns the word used in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -20,7 +20,7 @@ pub enum TestStatus {
 impl TestStatus {
     pub const ALL: [Self; 3] = [Self::Failed, Self::Passed, Self::Skipped];
 
-    /// The word used in the API.
+    /// Returns the word used in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

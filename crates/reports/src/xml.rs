@@ -25,13 +25,13 @@ pub(crate) enum Item<'a> {
 pub(crate) struct Element<'a>(BytesStart<'a>);
 
 impl Element<'_> {
-    /// The name without a prefix.
+    /// Returns the name without a prefix.
     pub(crate) fn name(&self) -> &str {
         let name = self.0.name().into_inner();
         name.rsplit_once(':').map_or(name, |(_, local)| local)
     }
 
-    /// The attributes. Values that cannot be read stay as they are written.
+    /// Returns the attributes. Values that cannot be read stay as they are written.
     pub(crate) fn attributes(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
         let mut attributes = self.0.attributes();
         attributes.with_checks(false);
