@@ -108,7 +108,7 @@ pub struct Reused {
 }
 
 impl From<Outcome> for ReportKind {
-    /// The end of an attempt that has left nothing.
+    /// Returns the end of an attempt that has left nothing.
     fn from(outcome: Outcome) -> Self {
         Self::Ended(Box::new(Ended { outcome, artifacts: Vec::new(), reports: None, inputs: None }))
     }
