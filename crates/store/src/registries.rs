@@ -90,7 +90,7 @@ pub async fn set(
     Ok((registry, before.is_none()))
 }
 
-/// The registries of a repository or, without one, of the server, by host.
+/// Returns the registries of a repository or, without one, of the server, by host.
 pub async fn list(store: &Store, repo: Option<RepoId>) -> Result<Vec<Registry>, StoreError> {
     let rows = sqlx::query(
         "SELECT host, username, created_at, updated_at, updated_by FROM registries WHERE coalesce(repo, '') = ? ORDER BY host",
@@ -115,7 +115,7 @@ pub async fn remove(tx: &mut WriteTx, repo: Option<RepoId>, host: &RegistryHost)
     secret_key::forget_if_lost(tx).await
 }
 
-/// The credentials that jobs of a repository may use: its own, and the server's where it has none for a host.
+/// Returns the credentials that jobs of a repository may use: its own, and the server's where it has none for a host.
 ///
 /// [`StoreError::SecretKey`] when the key at hand is not the database's.
 pub async fn open(store: &Store, repo: RepoId) -> Result<BTreeMap<RegistryHost, RegistryCredentials>, StoreError> {
@@ -148,7 +148,7 @@ pub async fn open(store: &Store, repo: RepoId) -> Result<BTreeMap<RegistryHost, 
         .collect()
 }
 
-/// The hosts that [`open`] would give credentials for. Needs no key.
+/// Returns the hosts that [`open`] would give credentials for. Needs no key.
 pub async fn hosts(store: &Store, repo: RepoId) -> Result<BTreeSet<RegistryHost>, StoreError> {
     let rows = sqlx::query("SELECT host FROM registries WHERE repo = ? OR repo IS NULL")
         .bind(repo.to_string())
@@ -157,7 +157,7 @@ pub async fn hosts(store: &Store, repo: RepoId) -> Result<BTreeSet<RegistryHost>
     rows.iter().map(|row| row::parsed(row, "host")).collect()
 }
 
-/// Every host that has, or ever had, credentials of anybody here.
+/// Returns every host that has, or ever had, credentials of anybody here.
 pub async fn guarded(store: &Store) -> Result<BTreeSet<RegistryHost>, StoreError> {
     let rows = sqlx::query("SELECT host FROM guarded_registries").fetch_all(store.readers()).await?;
     rows.iter().map(|row| row::parsed(row, "host")).collect()
@@ -168,7 +168,7 @@ fn owner(repo: Option<RepoId>) -> String {
     repo.map(|repo| repo.to_string()).unwrap_or_default()
 }
 
-/// What a sealed password is bound to. No secret's place has spaces.
+/// Returns what a sealed password is bound to. No secret's place has spaces.
 fn place(owner: &str, host: &RegistryHost, username: &str) -> String {
     format!("registry {owner} {host} {username}")
 }

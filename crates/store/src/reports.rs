@@ -172,7 +172,7 @@ async fn begin(
     Ok((run, test_job))
 }
 
-/// The column of a status.
+/// Returns the column of a status.
 pub(crate) const fn status_code(status: TestStatus) -> i64 {
     match status {
         TestStatus::Failed => 0,
