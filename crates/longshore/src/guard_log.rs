@@ -1,5 +1,5 @@
-//! What the guard beside a server tells it, besides answering: its audit log, and why it does not answer yet. The server may read both;
-//! who may write them is the guard alone.
+//! The files by which the guard beside a server tells it more than its answers do: its audit log, and why it does not answer yet. The
+//! server may read both, and only the guard may write them.
 
 use std::path::{Path, PathBuf};
 

@@ -87,7 +87,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Reads what an attempt has left. Nothing, if not all of it has arrived.
+    /// Reads what an attempt has left. It counts as nothing unless all of it has arrived.
     pub(crate) async fn of(store: &Store, job: JobId, attempt: u32, leaves: &Leaves) -> io::Result<Self> {
         if leaves.0.is_empty() {
             return Ok(Self::default());
@@ -109,11 +109,10 @@ impl Kept {
             match known {
                 Some(artifact) => artifact.files.push(file.file),
                 None => {
-                    let age = age.and_then(|age| i64::try_from(age.as_millis()).ok());
                     kept.artifacts.push(NewArtifact {
                         kind: *kind,
                         name: file.name,
-                        expires_at: age.map(|age| Timestamp::from_millis(now.as_millis().saturating_add(age))),
+                        expires_at: age.map(|age| now + age),
                         files: vec![file.file],
                     });
                 }
