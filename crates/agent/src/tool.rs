@@ -1,4 +1,4 @@
-//! What our program does with volumes, in a container of its own in which they are mounted: `longshore tool ...`. The engine's
+//! Works on volumes, in a container in which they are mounted: `longshore tool ...`. The engine's
 //! files cannot be reached in another way from where the server runs.
 //!
 //! Whatever a job has left in a volume is data here: links are never followed, and nothing in it is run.
