@@ -1,4 +1,4 @@
-//! What stands around a match: whether a word begins there, and whether a line break may belong to an encoder.
+//! Reads the text around a match: whether a word begins there, and whether a line break may belong to an encoder.
 
 use super::{CONTEXT, WRAPPED};
 
