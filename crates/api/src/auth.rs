@@ -1,10 +1,10 @@
-//! Who sent a request, and what they may see and do. [`may`] decides that; every handler asks it through [`Caller`].
+//! Finds out who sent a request, and what they may see and do. [`may`] decides that; every handler asks it through [`Caller`].
 //!
 //! A program sends a token. A browser sends the cookie of its session, which has the rights of the token that opened
 //! it. The cookie alone writes nothing: a write must bring the session's CSRF token too, in the header `X-CSRF-Token`
 //! or in a page's form.
 //!
-//! What a caller may not see is answered like what does not exist. A missing scope is reported before anything is
+//! An object that a caller may not see is answered for like one that does not exist. A missing scope is reported before anything is
 //! looked up. So no answer tells anybody what exists.
 
 use axum::{

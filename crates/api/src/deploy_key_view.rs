@@ -1,4 +1,4 @@
-//! What people see of a repository's deploy key.
+//! A repository's deploy key as the API and the pages show it.
 
 use base64::{
     Engine as _,

@@ -1,4 +1,4 @@
-//! When a token ends, for the API and the pages.
+//! The time at which a token ends, for the API and the pages.
 
 use longshore_core::Timestamp;
 

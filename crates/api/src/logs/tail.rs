@@ -1,4 +1,4 @@
-//! What all followers of one job's log share: each new piece of the log is read and rendered once, however many
+//! The new pieces of a job's log, which all of its followers share: each is read and rendered once, however many
 //! followers wait for it.
 //!
 //! What a follower shows depends only on its place in the journal, so all followers at one place take the same bytes.

@@ -1,4 +1,4 @@
-//! What every page needs of the server, whatever it shows.
+//! The parts of the server that every page needs.
 
 use longshore_store::Store;
 

@@ -1,4 +1,4 @@
-//! What jobs leave: lists of artifacts, their files, and all of them as a zip.
+//! Shows what jobs leave: lists of artifacts, their files, and all of them as a zip.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a build's jobs reported: tests, coverage, annotations.
+//! Shows what a build's jobs reported: tests, coverage, annotations.
 
 use axum::{Json, extract::State};
 use longshore_core::BuildId;

@@ -1,4 +1,4 @@
-//! How a build is shown.
+//! A build as the API shows it.
 
 use longshore_core::{
     BuildId, DeliveryId, Diagnostic, DueSchedule, EventName, Status, Timestamp,

@@ -1,4 +1,4 @@
-//! How a job is shown, with its attempts, steps and services.
+//! A job as the API shows it, with its attempts, steps and services.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! How an answer refers to a repository.
+//! A reference to a repository in an answer.
 
 use longshore_core::RepoId;
 use longshore_store::repos::Repo;

@@ -1,4 +1,4 @@
-//! What all pages of one repository have around their own: its name, its tabs, and what the visitor may do with it.
+//! The frame around all pages of one repository: its name, its tabs, and what the visitor may do with it.
 
 use longshore_core::{RepoId, access::Action};
 use longshore_store::{Store, repos::Repo};

@@ -1,4 +1,4 @@
-//! What a build's jobs reported: its part of the build's page, and pages of their own for all of it.
+//! The reports of a build's jobs: their part of the build's page, and pages of their own for all of it.
 
 pub(crate) mod annotations;
 pub(crate) mod coverage;
