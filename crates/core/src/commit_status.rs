@@ -1,4 +1,4 @@
-//! What a forge shows beside a commit: which contexts a build has there, and the state of each.
+//! The statuses that a forge shows beside a commit: which contexts a build has there, and the state of each.
 //!
 //! [`of_build`] is the only place that decides it. The store calls it in the transaction that changes a job, and keeps
 //! what has to be reported; the reporter sends it.

@@ -1,4 +1,4 @@
-//! What people are told of builds, away from the pages: that one failed, that it works again, that a job waits for an
+//! The events of builds that people are told of, away from the pages: that one failed, that it works again, that a job waits for an
 //! approval.
 //!
 //! The store asks here in the transaction that changes a build, and keeps what has to be told; the outbox sends it.

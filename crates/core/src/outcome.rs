@@ -1,4 +1,4 @@
-//! How a job ended. The only place that distinguishes a failure (the user's fault) from an error (Longshore's or the
+//! The outcomes of jobs. The only place that distinguishes a failure (the user's fault) from an error (Longshore's or the
 //! engine's).
 
 use serde::{Deserialize, Serialize};

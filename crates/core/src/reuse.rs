@@ -1,4 +1,4 @@
-//! How it is said that an earlier success stands for a job.
+//! The sentence that says that an earlier success stands for a job.
 
 const SAME: &str = "same as build ";
 

@@ -1,4 +1,4 @@
-//! What is collected after a job: its artifacts and the files of its reports.
+//! The files that are collected after a job: its artifacts and the files of its reports.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! When registries are asked for images.
+//! The rules for when registries are asked for images.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What keeps a ready job out of the queue: labels that this server lacks, a group that an older build holds, a matrix at its limit.
+//! The gates that keep a ready job out of the queue: labels that this server lacks, a group that an older build holds, a matrix at its limit.
 
 use std::collections::BTreeMap;
 
