@@ -1,4 +1,4 @@
-//! What the doctor finds out about the engine and its host without running a job: what kind of engine it is, its settings, its disk, its
+//! The part of the doctor that finds out about the engine and its host without running a job: what kind of engine it is, its settings, its disk, its
 //! clock, and who else has its socket.
 
 use std::time::SystemTime;

@@ -1,4 +1,4 @@
-//! What the doctor finds.
+//! The doctor's findings.
 
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]

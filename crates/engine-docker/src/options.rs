@@ -1,4 +1,4 @@
-//! How to reach a Docker engine, and what to keep on it.
+//! The options of a Docker engine: how it is reached, and what is kept on it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
