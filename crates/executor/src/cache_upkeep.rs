@@ -1,4 +1,4 @@
-//! What is done with the volumes of caches beside jobs: listing, measuring, flattening, removing. In the background, one thing at a time;
+//! Lists, measures, flattens and removes the volumes of caches beside jobs. In the background, one thing at a time;
 //! the caller decides what, since it has the records.
 
 use std::time::Duration;

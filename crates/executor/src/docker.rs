@@ -1,4 +1,4 @@
-//! What a job gets of Docker: nothing, a guarded API, or the host's own socket.
+//! The Docker API that a job gets: none, a guarded API, or the host's own socket.
 //!
 //! A guarded API is served by a container of the pod, the guard (`guards`), which alone holds the engine's socket.
 

@@ -1,4 +1,4 @@
-//! What a job may use of images: which names, with whose credentials, and which registries have to be asked although the engine has the
+//! The images that a job may use: which names, with whose credentials, and which registries have to be asked although the engine has the
 //! image.
 //!
 //! The caller fills it in for each job. Every image of a job, be it its own, a service's or a step's, is looked up through `images`,

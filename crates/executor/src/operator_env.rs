@@ -1,4 +1,4 @@
-//! What the operator of a server gives every container of every job.
+//! The variables and files that the operator of a server gives every container of every job.
 
 use std::collections::BTreeMap;
 use std::fmt;

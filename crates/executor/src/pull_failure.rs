@@ -1,4 +1,4 @@
-//! Why an image could not be pulled, in our words. An engine's crate chooses among them; what a registry answers is not quoted, because
+//! The reasons why an image could not be pulled, in our words. An engine's crate chooses among them; what a registry answers is not quoted, because
 //! whoever names the image in a pipeline also chooses who answers.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Whether there is room on the engine's disk for more jobs.
+//! Finds out whether there is room on the engine's disk for more jobs.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
