@@ -1,4 +1,4 @@
-//! What is written by a blocking task and read by an asynchronous one, such as a zip that is made while it is sent.
+//! A stream that a blocking task writes and an asynchronous one reads, such as a zip that is made while it is sent.
 
 use std::io::{self, Write};
 use std::time::Duration;
