@@ -1,4 +1,4 @@
-//! What deliveries say, in Longshore's words, whatever the forge's are.
+//! The content of deliveries in Longshore's words, whatever the forge's are.
 
 use longshore_core::{EventName, Person};
 use serde::{Deserialize, Serialize};

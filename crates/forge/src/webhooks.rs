@@ -1,4 +1,4 @@
-//! What a forge's webhooks look like: how a delivery is authenticated, named and understood. One implementation a forge,
+//! The shape of each forge's webhooks: how a delivery is authenticated, named and understood. One implementation a forge,
 //! each in a file of `forges/`; nothing outside of that file knows the forge's headers and bodies.
 
 use http::HeaderMap;
