@@ -1,4 +1,4 @@
-//! What a forge's answer means: the statuses and headers that all of them have in common.
+//! Interprets a forge's answer: the statuses and headers that all of them have in common.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
