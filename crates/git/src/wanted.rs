@@ -1,4 +1,4 @@
-//! What a fetch is for, and whether the commit is where it has to be: a webhook may tell of any commit, and a forge serves
+//! The purpose of a fetch, and whether the commit is where it has to be: a webhook may tell of any commit, and a forge serves
 //! the commits of every fork.
 
 use longshore_forge::{CommitId, RefName, Revision};

@@ -1,4 +1,4 @@
-//! What git prints: read within limits, and its errors as one line without credentials.
+//! Reads what git prints: its output within limits, and its errors as one line without credentials.
 
 use std::io;
 
