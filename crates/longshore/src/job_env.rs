@@ -1,4 +1,4 @@
-//! What every job of this server is given besides its pipeline: the operator's variables, proxies and certificate
+//! The environment that every job of this server gets besides its pipeline: the operator's variables, proxies and certificate
 //! authorities.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What attempts leave: the executor's store of their files, on the data folder, and what becomes of them at the end.
+//! The files that attempts leave: the executor's store of their files, on the data folder, and what becomes of them at the end.
 //!
 //! Used by `runner`. The lists of attempts that are over become artifacts in the transaction of the job's end.
 

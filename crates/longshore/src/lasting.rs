@@ -1,4 +1,4 @@
-//! What jobs leave for later jobs, and what may go when there is no room: entries of caches, and workspaces that outlive their builds.
+//! Volumes that jobs leave for later jobs, and that may be removed when there is no room: entries of caches, and workspaces that outlive their builds.
 //! Used by `cache_upkeep`, for the budget, and by `disk`, for the engine's disk.
 
 use longshore_core::Timestamp;

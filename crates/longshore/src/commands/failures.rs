@@ -1,4 +1,4 @@
-//! What the output about a build that failed ends with: the first marked error of each job, and how to run just that
+//! The last lines of the output about a build that failed: the first marked error of each job, and how to run just that
 //! job again.
 
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! Who may open the engine's socket, among the processes of Longshore beside this one. Shown by `longshore doctor`.
+//! Finds out which of the other processes of Longshore may open the engine's socket. Shown by `longshore doctor`.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! What commands ask for on standard input: values that must not stand among the arguments, where other users of the
+//! Asks for values on standard input: those that must not stand among the arguments, where other users of the
 //! machine see them, and whether something is really to be done.
 
 use std::io::{IsTerminal as _, Read as _, Write as _};

@@ -1,4 +1,4 @@
-//! What the runner tells the scheduler, the build and the job's log.
+//! Reports to the scheduler, the build and the job's log.
 
 use longshore_core::{ErrorKind, JobId, Outcome, Record, RecordKind, Stream, Timestamp};
 use longshore_executor::{JobUpdate, Journal as _, Phase};
