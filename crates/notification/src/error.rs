@@ -1,4 +1,4 @@
-//! Why a message did not arrive, by what can be done about it. No text contains a secret.
+//! The reasons why a message did not arrive, by what can be done about it. No text contains a secret.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a message says, before it gets the shape of a service.
+//! The content of a message, before it gets the shape that a service wants.
 
 use longshore_core::NotificationEvent;
 

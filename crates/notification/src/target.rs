@@ -1,4 +1,4 @@
-//! Where a message goes: its kind, address and secret, checked when somebody adds them.
+//! The place that a message goes to: its kind, address and secret, checked when somebody adds them.
 
 use std::{fmt, net::IpAddr};
 
