@@ -1,4 +1,4 @@
-//! What an expression may refer to, depending on where it is written, and which values must not get into a script.
+//! The names that an expression may refer to, depending on where it is written, and which values must not get into a script.
 
 mod missing;
 mod position;
