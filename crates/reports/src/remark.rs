@@ -1,4 +1,4 @@
-//! What is wrong with a report, for people.
+//! Remarks about what is wrong with a report, for people.
 
 use crate::{limits, text};
 
