@@ -1,4 +1,4 @@
-//! What repositories are fetched with: the login in their clone address, their key, or a token that a GitHub App makes for
+//! The credentials that repositories are fetched with: the login in their clone address, their key, or a token that a GitHub App makes for
 //! the moment.
 
 use longshore_forge::{CloneUrl, SshLogin};
