@@ -1,4 +1,4 @@
-//! What people did with builds and jobs: who started, canceled, reran, approved or declined one, and when.
+//! The acts of people on builds and jobs: who started, canceled, reran, approved or declined one, and when.
 //!
 //! A row is written in the transaction of the act. A build that an event or a schedule started has no row: its event
 //! says who it was.

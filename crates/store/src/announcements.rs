@@ -1,4 +1,4 @@
-//! What forges have announced, so that the same thing is built once however often it is delivered: by two webhooks, by
+//! The announcements of forges, so that the same thing is built once however often it is delivered: by two webhooks, by
 //! a forge that delivers twice, or by somebody who sends a signed body again.
 //!
 //! The ingest loop asks for the [`novelty`] of what a delivery announces and [`record`]s it in the transaction that

@@ -1,8 +1,8 @@
-//! Where people are told of builds: mailboxes, channels and webhooks, of the server (for all repositories) and of single
+//! The places where people are told of builds: mailboxes, channels and webhooks, of the server (for all repositories) and of single
 //! repositories.
 //!
 //! Addresses and secrets are sealed together (`secret_key`) and leave through [`open`] alone, for the call to that place.
-//! What is told there stands in [`notices`](crate::notices).
+//! The messages that are sent there stand in [`notices`](crate::notices).
 
 use longshore_core::{NotificationEvent, NotificationId, RepoId, Timestamp};
 use sqlx::{Row as _, sqlite::SqliteRow};

@@ -1,4 +1,4 @@
-//! What the pages show of many things at once, in few and small queries: every repository with its last builds, and the
+//! Overviews for the pages, which show many things at once, in few and small queries: every repository with its last builds, and the
 //! jobs that are not over. Only reads.
 
 use longshore_core::{BuildId, EventName, JobId, RepoId, Status, Timestamp, access::Visible, docker::Docker};

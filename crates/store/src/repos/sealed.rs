@@ -1,4 +1,4 @@
-//! What of a repository is sealed at rest: its webhook's secret, and the credentials in its clone address.
+//! The parts of a repository that are sealed at rest: its webhook's secret, and the credentials in its clone address.
 
 use std::fmt;
 
