@@ -5,7 +5,7 @@
 use longshore_core::{ArtifactFile, ArtifactId, ArtifactKind, BlobId, BuildId, JobId, RepoId, Timestamp};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use crate::{Store, StoreError, WriteTx, artifact_removals, row};
+use crate::{Store, StoreError, WriteTx, removals, row};
 
 /// Rows that one statement inserts.
 const ROWS: usize = 500;
@@ -54,7 +54,7 @@ pub async fn keep(
     if is_running {
         let query = "DELETE FROM artifacts WHERE job = ? RETURNING content";
         let earlier: Vec<i64> = sqlx::query_scalar(query).bind(job.to_string()).fetch_all(tx.conn()).await?;
-        artifact_removals::drop_unused(tx, &earlier).await?;
+        removals::artifacts::drop_unused(tx, &earlier).await?;
     }
     for artifact in artifacts {
         let content = insert_content(tx, &artifact.files).await?;
@@ -74,7 +74,7 @@ pub async fn keep(
     let kept: std::collections::HashSet<BlobId> =
         artifacts.iter().flat_map(|artifact| &artifact.files).map(|file| file.blob).collect();
     let dropped: Vec<BlobId> = named.into_iter().filter(|blob| !kept.contains(blob)).collect();
-    artifact_removals::note(tx, &dropped).await?;
+    removals::artifacts::note(tx, &dropped).await?;
     tx.forget_attempt_after_commit(job, attempt);
     Ok(())
 }

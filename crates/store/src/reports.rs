@@ -2,7 +2,7 @@
 //!
 //! A job may report 200,000 tests, so they are written before its end, a few thousand a transaction, into a *run* that nobody sees. The
 //! transaction of the attempt's end [`publish`]es the run: whoever sees a final status sees the whole of the reports. A run that was not
-//! published (the server was killed) is written again, or removed with what nothing refers to any more (`report_removals`).
+//! published (the server was killed) is written again, or removed with what nothing refers to any more (`removals/reports`).
 //!
 //! [`write()`] also compares: with the branch before (which failures are new, since when they fail) and with runs on the same files (which
 //! tests are flaky). [`tests`](crate::tests), [`coverage`](crate::coverage) and [`annotations`](crate::annotations) read.
@@ -10,7 +10,7 @@
 mod comparison;
 
 use self::comparison::compare;
-use crate::{Store, StoreError, WriteTx, report_removals, row};
+use crate::{Store, StoreError, WriteTx, removals, row};
 use longshore_core::{JobId, RepoId, Timestamp};
 use longshore_reports::{Annotation, Coverage, Remark, TestCase, TestStatus};
 
@@ -84,7 +84,7 @@ pub async fn write(
     reports: &JobReports,
     now: Timestamp,
 ) -> Result<ReportRun, StoreError> {
-    report_removals::remove_unpublished(store, reporter.job, reporter.attempt).await?;
+    removals::reports::remove_unpublished(store, reporter.job, reporter.attempt).await?;
     let (run, test_job) = begin(store, reporter, reports, now).await?;
     write_tests(store, run, test_job, &reports.tests).await?;
     write_coverage(store, run, reports.coverage.as_ref()).await?;

@@ -11,10 +11,10 @@ pub use self::sealed::HookSecret;
 use self::sealed::address_place;
 pub(crate) use self::sealed::{hook_place, sealed_address, without_credentials};
 use crate::{
-    ChangeKind, Page, Store, StoreError, WriteTx, artifact_removals,
+    ChangeKind, Page, Store, StoreError, WriteTx,
     deploy_keys::{self, DeployKey},
     page,
-    removals::{self, LogsOf},
+    removals::{self, logs::LogsOf},
     row,
     secret_key::{self, SecretKey},
     write::NewChange,
@@ -339,14 +339,14 @@ pub async fn delete(tx: &mut WriteTx, id: RepoId) -> Result<(), StoreError> {
     if unfinished > 0 {
         return Err(StoreError::Conflict(format!("{unfinished} of its builds have not finished: cancel them first")));
     }
-    let logs = removals::logs_of(tx, LogsOf::Repo(id)).await?;
-    let contents = artifact_removals::contents_of(tx, LogsOf::Repo(id)).await?;
+    let logs = removals::logs::logs_of(tx, LogsOf::Repo(id)).await?;
+    let contents = removals::artifacts::contents_of(tx, LogsOf::Repo(id)).await?;
     let done = sqlx::query("DELETE FROM repos WHERE id = ?").bind(id.to_string()).execute(tx.conn()).await?;
     if done.rows_affected() == 0 {
         return Err(StoreError::NotFound("repository"));
     }
-    removals::note(tx, &logs).await?;
-    artifact_removals::drop_unused(tx, &contents).await?;
+    removals::logs::note(tx, &logs).await?;
+    removals::artifacts::drop_unused(tx, &contents).await?;
     note_change(tx, id);
     Ok(())
 }

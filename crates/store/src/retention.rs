@@ -14,9 +14,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ChangeKind, Store, StoreError, WriteTx, artifact_removals, audit,
-    removals::{self, LogsOf},
-    report_removals, row,
+    ChangeKind, Store, StoreError, WriteTx, audit,
+    removals::{self, logs::LogsOf},
+    row,
     write::NewChange,
 };
 
@@ -131,15 +131,15 @@ pub async fn remove_old(store: &Store, keep: &Retention, now: Timestamp) -> Resu
         tx.commit().await?;
         removed.builds += old.len() as u64;
     }
-    report_removals::carry_out(store).await?;
+    removals::reports::carry_out(store).await?;
     loop {
         let mut tx = store.write().await?;
         let mut done = 0;
         if !keep.keeps_expired {
-            done += artifact_removals::remove_expired(&mut tx, now).await?;
+            done += removals::artifacts::remove_expired(&mut tx, now).await?;
         }
         if let Some(limit) = keep.max_artifact_bytes_per_repo {
-            done += artifact_removals::remove_over(&mut tx, limit).await?;
+            done += removals::artifacts::remove_over(&mut tx, limit).await?;
         }
         if done == 0 {
             break;
@@ -173,8 +173,8 @@ pub async fn remove_old(store: &Store, keep: &Retention, now: Timestamp) -> Resu
 }
 
 async fn pass(store: &Store, keep: &Retention, clock: &mut Clock) -> Result<Removed, StoreError> {
-    removals::carry_out(store).await?;
-    artifact_removals::carry_out(store).await?;
+    removals::logs::carry_out(store).await?;
+    removals::artifacts::carry_out(store).await?;
     let now = Timestamp::now();
     if clock.jumped(now, Instant::now()) {
         // Limits on number and size do not depend on the clock.
@@ -258,14 +258,14 @@ async fn oldest(tx: &mut WriteTx, keep: &Retention, now: Timestamp) -> Result<Ve
 }
 
 async fn remove_build(tx: &mut WriteTx, build: BuildId, repo: RepoId) -> Result<(), StoreError> {
-    let logs = removals::logs_of(tx, LogsOf::Build(build)).await?;
-    let contents = artifact_removals::contents_of(tx, LogsOf::Build(build)).await?;
+    let logs = removals::logs::logs_of(tx, LogsOf::Build(build)).await?;
+    let contents = removals::artifacts::contents_of(tx, LogsOf::Build(build)).await?;
     sqlx::query("DELETE FROM builds WHERE id = ? AND finished_at IS NOT NULL")
         .bind(build.to_string())
         .execute(tx.conn())
         .await?;
-    removals::note(tx, &logs).await?;
-    artifact_removals::drop_unused(tx, &contents).await?;
+    removals::logs::note(tx, &logs).await?;
+    removals::artifacts::drop_unused(tx, &contents).await?;
     tx.note_change(NewChange { kind: ChangeKind::Build, repo: Some(repo), build: Some(build), job: None });
     Ok(())
 }

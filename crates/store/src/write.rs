@@ -5,7 +5,7 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::{
-    ChangeKind, Store, StoreError, artifact_removals, artifacts,
+    ChangeKind, Store, StoreError, artifacts,
     audit::{self, Pending},
     changes, removals,
 };
@@ -131,13 +131,13 @@ impl WriteTx {
             inner.audited.send_modify(|count| *count += 1);
         }
         drop(turn);
-        if removes_logs && let Err(error) = removals::carry_out(&store).await {
+        if removes_logs && let Err(error) = removals::logs::carry_out(&store).await {
             tracing::warn!(%error, "cannot remove logs that nothing refers to any more; the next removal tries again");
         }
         for (job, attempt) in forgotten {
             artifacts::forget_attempt(&store, job, attempt).await;
         }
-        if removes_blobs && let Err(error) = artifact_removals::carry_out(&store).await {
+        if removes_blobs && let Err(error) = removals::artifacts::carry_out(&store).await {
             tracing::warn!(%error, "cannot remove artifacts that nothing names any more; the next removal tries again");
         }
         Ok(last)

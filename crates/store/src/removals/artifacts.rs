@@ -6,7 +6,7 @@ use longshore_core::{BlobId, BuildId, RepoId, Timestamp};
 use longshore_files::turn;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
-use crate::{ChangeKind, Store, StoreError, WriteTx, artifacts, removals::LogsOf, row, write::NewChange};
+use crate::{ChangeKind, Store, StoreError, WriteTx, artifacts, removals::logs::LogsOf, row, write::NewChange};
 
 /// The number of blobs that one round checks.
 const AT_ONCE: u32 = 500;
