@@ -30,6 +30,8 @@ use crate::{
 /// Connections that read at once; further readers wait. Each idle connection costs memory, so they are few and close
 /// when unused.
 const READERS: u32 = 4;
+/// The same of `longshore run`: each reads the schema when it opens, which takes longer than to wait for another.
+const READERS_OF_A_RUN: u32 = 2;
 const READER_IDLE: Duration = Duration::from_secs(60);
 /// The page cache of each connection, in KiB (SQLite's own default is 2,000).
 const CACHE_KIB: &str = "-1000";
@@ -138,7 +140,7 @@ impl Store {
             .await?;
         migrations::run(&writer).await?;
         let readers = PoolOptions::<Sqlite>::new()
-            .max_connections(READERS)
+            .max_connections(if matches!(lasting, Lasting::Kept) { READERS } else { READERS_OF_A_RUN })
             .acquire_timeout(QUEUE_TIMEOUT)
             .idle_timeout(READER_IDLE)
             .max_lifetime(None)
