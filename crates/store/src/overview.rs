@@ -1,8 +1,10 @@
 //! Overviews for the pages, which show many things at once, in few and small queries: every repository with its last builds, and the
 //! jobs that are not over. Only reads.
 
+use std::collections::HashMap;
+
 use longshore_core::{BuildId, EventName, JobId, RepoId, Status, Timestamp, access::Visible, docker::Docker};
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{
     Store, StoreError,
@@ -42,7 +44,13 @@ pub async fn of_repos(
     limit: u32,
     bars: u32,
 ) -> Result<Vec<RepoOverview>, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM repos WHERE name > ");
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT repos.*, (");
+    push_bars(&mut query, bars);
+    query.push(
+        ") AS bars, (SELECT seq FROM builds WHERE repo = repos.id AND branch = repos.default_branch
+                     AND event <> 'pull-request' ORDER BY seq DESC LIMIT 1) AS newest
+         FROM repos WHERE name > ",
+    );
     query.push_bind(after.to_owned());
     repos::push_visible(&mut query, visible);
     if !holding.is_empty() {
@@ -51,62 +59,61 @@ pub async fn of_repos(
     query.push(" ORDER BY name LIMIT ").push_bind(limit);
     let key = secret_key::at_hand(store)?;
     let mut conn = store.readers().acquire().await?;
-    let mut all = Vec::new();
+    let mut found = Vec::new();
     for row in &query.build().fetch_all(&mut *conn).await? {
         let repo = repos::from_row(row, key.as_ref())?;
-        let last = last_builds(&mut conn, repo.id, bars).await?;
-        let of_default = match &repo.default_branch {
-            Some(branch) => newest_of_branch(&mut conn, repo.id, branch).await?,
-            None => None,
-        };
-        let newest = match of_default.or(last.last().map(|bar| bar.seq)) {
-            Some(seq) => by_seq_on(&mut conn, seq).await?,
-            None => None,
-        };
-        all.push(RepoOverview { repo, last, newest });
+        let last: Vec<Bar> = row::json::<Vec<BarColumns>>(row, "bars")?.into_iter().map(Bar::from).collect();
+        let newest = row.try_get::<Option<i64>, _>("newest")?.or(last.last().map(|bar| bar.seq));
+        found.push((repo, last, newest));
     }
-    Ok(all)
+    let newest: Vec<i64> = found.iter().filter_map(|(.., newest)| *newest).collect();
+    let rows = sqlx::query("SELECT * FROM builds WHERE seq IN (SELECT value FROM json_each(?))")
+        .bind(row::to_json(&newest)?)
+        .fetch_all(&mut *conn)
+        .await?;
+    let mut builds = rows
+        .iter()
+        .map(|row| builds::from_row(row).map(|build| (build.seq, build)))
+        .collect::<Result<HashMap<_, _>, _>>()?;
+    let overview = |(repo, last, newest): (_, _, Option<i64>)| RepoOverview {
+        repo,
+        last,
+        newest: newest.and_then(|seq| builds.remove(&seq)),
+    };
+    Ok(found.into_iter().map(overview).collect())
 }
 
-async fn newest_of_branch(conn: &mut SqliteConnection, repo: RepoId, branch: &str) -> Result<Option<i64>, StoreError> {
-    let query = sqlx::query_scalar(
-        "SELECT seq FROM builds WHERE repo = ? AND branch = ? AND event <> 'pull-request' ORDER BY seq DESC LIMIT 1",
-    );
-    Ok(query.bind(repo.to_string()).bind(branch).fetch_optional(conn).await?)
+/// A bar as [`push_bars`] selects it.
+type BarColumns = (i64, u64, Status, Option<i64>, Option<i64>);
+
+impl From<BarColumns> for Bar {
+    fn from((seq, number, status, started_at, finished_at): BarColumns) -> Self {
+        let time = |millis: Option<i64>| millis.map(Timestamp::from_millis);
+        Self { seq, number, status, started_at: time(started_at), finished_at: time(finished_at) }
+    }
 }
 
-async fn last_builds(conn: &mut SqliteConnection, repo: RepoId, bars: u32) -> Result<Vec<Bar>, StoreError> {
-    // Each event is read from the index by itself, so that any number of pull requests between costs nothing.
-    let mut query = QueryBuilder::<Sqlite>::new(format!(
-        "SELECT seq, number, started_at, finished_at, iif({ONLY_WAITS}, 'blocked', status) AS status FROM builds WHERE seq IN ("
+/// Selects the last builds of `repos.id` as one value, because each row that is read costs several switches of threads.
+fn push_bars(query: &mut QueryBuilder<Sqlite>, bars: u32) {
+    query.push(format!(
+        "SELECT json_group_array(
+             json_array(seq, number, iif({ONLY_WAITS}, 'blocked', status), started_at, finished_at) ORDER BY seq)
+         FROM builds WHERE seq IN (SELECT seq FROM ("
     ));
+    // Each event is read from the index by itself, so that any number of pull requests between costs nothing.
     for (at, event) in [EventName::Push, EventName::Tag, EventName::Schedule, EventName::Manual].iter().enumerate() {
         query.push(if at > 0 { " UNION ALL " } else { "" });
-        query.push("SELECT * FROM (SELECT seq FROM builds WHERE repo = ").push_bind(repo.to_string());
-        query.push(" AND event = ").push_bind(event.as_str());
+        query
+            .push("SELECT * FROM (SELECT seq FROM builds WHERE repo = repos.id AND event = ")
+            .push_bind(event.as_str());
         query.push(" ORDER BY seq DESC LIMIT ").push_bind(bars).push(")");
     }
-    query.push(") ORDER BY seq DESC LIMIT ").push_bind(bars);
-    let rows = query.build().fetch_all(conn).await?;
-    let bar = |row: &SqliteRow| {
-        Ok(Bar {
-            seq: row.try_get("seq")?,
-            number: row::unsigned(row, "number")?,
-            status: row::parsed(row, "status")?,
-            started_at: row::time_opt(row, "started_at")?,
-            finished_at: row::time_opt(row, "finished_at")?,
-        })
-    };
-    rows.iter().rev().map(bar).collect()
+    query.push(") ORDER BY seq DESC LIMIT ").push_bind(bars).push(")");
 }
 
 /// Returns the build at a place in lists.
 pub async fn build_by_seq(store: &Store, seq: i64) -> Result<Option<Build>, StoreError> {
-    by_seq_on(&mut *store.readers().acquire().await?, seq).await
-}
-
-async fn by_seq_on(conn: &mut SqliteConnection, seq: i64) -> Result<Option<Build>, StoreError> {
-    let row = sqlx::query("SELECT * FROM builds WHERE seq = ?").bind(seq).fetch_optional(conn).await?;
+    let row = sqlx::query("SELECT * FROM builds WHERE seq = ?").bind(seq).fetch_optional(store.readers()).await?;
     row.as_ref().map(builds::from_row).transpose()
 }
 
