@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The same for an engine that the guard cannot speak to: somebody has to replace it.
 const LONG_PAUSE: Duration = Duration::from_secs(30);
 
-const WORKERS: usize = 4;
+/// Its container may have few processes, on a machine with many processors.
 const BLOCKING: usize = 16;
 
 pub(crate) fn run(args: Guard) -> super::Result {
@@ -35,9 +35,10 @@ pub(crate) fn run(args: Guard) -> super::Result {
         supervisor::end_with_parent()?;
     }
     super::serve::use_all_descriptors();
-    // Its container may have few processes, on a machine with many processors.
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.worker_threads(WORKERS).max_blocking_threads(BLOCKING).enable_all().build()?.block_on(async {
+    // One thread: what comes from a client goes to the engine without a switch of threads, which would cost more than
+    // everything else that happens to it.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.max_blocking_threads(BLOCKING).enable_all().build()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let options = Options { state: args.state, audit: args.audit, ..Options::new(args.socket, policy) };
