@@ -11,7 +11,7 @@ use crate::host_config::NetworkMode;
 use crate::image_ref::{ImageName, ImageRef};
 use crate::job_create;
 use crate::names::chosen;
-use crate::policy::JobPolicy;
+use crate::policy::{JobPolicy, unreserved};
 use crate::refusal::{Judged, refuse};
 
 /// The memory that a build may use.
@@ -402,6 +402,8 @@ fn judge_build(guard: &Guard, policy: &JobPolicy, build: &Build, nonce: &str) ->
     }
     let args: std::collections::BTreeMap<_, _> =
         build.args.iter().filter_map(|(name, value)| value.as_ref().map(|value| (name, value))).collect();
+    // Without ours: the builder makes a layer of each, and every stage of the Dockerfile begins with the scope's.
+    let labels = unreserved(build.labels.clone())?;
     let memory = policy.budget.memory.min(BUILD_MEMORY);
     let written_as = format!(".longshore-{nonce}");
     let mut call = EngineCall::new("POST", "/build").query("dockerfile", format!(".longshore-{nonce}"));
@@ -420,7 +422,8 @@ fn judge_build(guard: &Guard, policy: &JobPolicy, build: &Build, nonce: &str) ->
         .query("cpuperiod", "100000")
         .query("cpuquota", (policy.budget.nano_cpus / 10_000).to_string())
         .query("cgroupparent", policy.cgroup_parent.as_deref().unwrap_or_default())
-        .query("labels", json!(policy.stamp(build.labels.clone(), "")?).to_string())
+        // Not our own labels: the builder makes a layer of each, and the image has the scope from its first instruction.
+        .query("labels", if labels.is_empty() { String::new() } else { json!(labels).to_string() })
         .query("buildargs", if args.is_empty() { String::new() } else { json!(args).to_string() })
         .query("target", &build.target)
         .query("platform", &build.platform)

@@ -162,6 +162,14 @@ impl ServerPolicy {
     }
 }
 
+/// Refuses labels that only we set.
+pub(crate) fn unreserved(labels: BTreeMap<String, String>) -> Judged<BTreeMap<String, String>> {
+    if let Some(label) = labels.keys().find(|label| label.to_ascii_lowercase().starts_with(RESERVED_LABELS)) {
+        return Err(Refusal::new(Rule::Label, format!("the label {label} is reserved")));
+    }
+    Ok(labels)
+}
+
 fn is_instance(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
@@ -251,10 +259,8 @@ impl JobPolicy {
     }
 
     /// Adds our labels to a client's. A client that sets one of ours is refused, because they are trusted.
-    pub(crate) fn stamp(&self, mut labels: BTreeMap<String, String>, name: &str) -> Judged<BTreeMap<String, String>> {
-        if let Some(label) = labels.keys().find(|label| label.to_ascii_lowercase().starts_with(RESERVED_LABELS)) {
-            return Err(Refusal::new(Rule::Label, format!("the label {label} is reserved")));
-        }
+    pub(crate) fn stamp(&self, labels: BTreeMap<String, String>, name: &str) -> Judged<BTreeMap<String, String>> {
+        let mut labels = unreserved(labels)?;
         labels.extend(self.labels.clone());
         labels.insert(SCOPE_LABEL.to_owned(), self.scope.clone());
         labels.insert(NAME_LABEL.to_owned(), name.to_owned());

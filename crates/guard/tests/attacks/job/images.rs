@@ -116,6 +116,10 @@ fn builds_reach_neither_the_host_nor_what_others_built() {
         assert!(path.contains(part), "{part}: {path}");
     }
     assert!(!path.contains("cachefrom") && !path.contains("alpine"), "{path}");
+    // The builder makes a layer of each label of a request, so that only the client's are in it.
+    assert!(!path.contains("labels="), "{path}");
+    let labelled = ask(&guard, "POST", "/build?labels=%7B%22a%22%3A%22b%22%7D", "").unwrap();
+    assert!(labelled.call.path.contains("&labels=%7B%22a%22%3A%22b%22%7D"), "{}", labelled.call.path);
     let context = built.build.unwrap();
     assert!(guard.dockerfile(&context.build, "FROM secret:1").is_err());
     assert_eq!(
