@@ -15,10 +15,16 @@ work=$(mktemp -d)
 instance=projects-$RANDOM
 export LONGSHORE_INSTANCE=$instance XDG_CACHE_HOME=$work/cache
 
+# Waits until nobody looks after the caches of runs that are over, so that what is measured next has the machine for itself.
+settle() {
+  while pgrep -f "cache-upkeep .*--instance $instance" >/dev/null; do sleep 0.05; done
+}
+
 leave() {
   # What the containers have written belongs to root.
   docker run --rm -v "$work:/work" "$image" sh -c 'rm -rf /work/*' >/dev/null 2>&1 || true
   rm -rf "$work"
+  settle
   "$program" clean >/dev/null 2>&1 || true
   docker ps -aq --filter "label=longshore.instance=$instance" | xargs -r docker rm -f >/dev/null
   docker volume ls -q --filter "label=longshore.instance=$instance" | xargs -r docker volume rm -f >/dev/null
@@ -191,11 +197,13 @@ measure() {
   cp -a "$work/longshore/$name" "$work/hand/$name"
   local first_longshore first_hand
   first_longshore=$(milliseconds by_longshore "$name")
+  settle
   first_hand=$(milliseconds by_hand "$name" "${!folders}" "${!script}")
   for ((n = 1; n <= rounds; n++)); do
     "change_$name" "$work/longshore/$name" "$n"
     "change_$name" "$work/hand/$name" "$n"
     longshore+=("$(milliseconds by_longshore "$name")")
+    settle
     hand+=("$(milliseconds by_hand "$name" "${!folders}" "${!script}")")
   done
   local later_longshore later_hand

@@ -1,16 +1,14 @@
-//! Caches, from a push or `longshore run` to the files of the next job.
+//! Caches, from a push to the files of the next job.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod support;
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 use support::{
     api::text,
     engine,
-    server::{self, Server},
+    server::Server,
     until,
     world::{World, job},
 };
@@ -218,37 +216,4 @@ fn a_forks_pull_request_reads_what_its_target_branch_saved_and_saves_nothing() {
     assert!(!log.contains("hidden\n"), "{log}");
     world.nothing_is_left();
     assert_eq!(engine::objects(&world.server.instance, &["cache"]), caches, "it saved something");
-}
-
-#[test]
-fn a_run_keeps_what_the_next_run_of_the_folder_begins_with() {
-    let home = tempfile::tempdir().unwrap();
-    let tree = tempfile::tempdir().unwrap();
-    let instance = format!("caches-{:08x}", rand::random::<u32>());
-    std::fs::write(tree.path().join("a.lock"), "1").unwrap();
-    let caching = "cache: [{ path: target, key: 'k-${{ hash-files(\"a.lock\") }}' }]\nsteps: [{ run: 'cat target/x || true; echo kept > target/x' }]";
-    std::fs::write(tree.path().join(".longshore.yml"), pipeline(caching)).unwrap();
-    let run = || {
-        let output = Command::new(server::program())
-            .arg("run")
-            .current_dir(tree.path())
-            .env("LONGSHORE_DOCKER_HOST", engine::docker_host())
-            .env("LONGSHORE_INSTANCE", &instance)
-            .env("XDG_CACHE_HOME", home.path())
-            .output()
-            .unwrap();
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert_eq!(output.status.code(), Some(0), "{printed}{}", String::from_utf8_lossy(&output.stderr));
-        printed
-    };
-    assert!(run().contains("nothing found"));
-    let second = run();
-    assert!(second.contains("restored") && second.contains("| kept\n"), "{second}");
-    std::fs::write(tree.path().join("a.lock"), "2").unwrap();
-    assert!(run().contains("nothing found"), "another key");
-    assert_eq!(engine::objects(&instance, &["volume", "job"]), [""; 0]);
-    assert_eq!(engine::objects(&instance, &["cache"]).len(), 2);
-    engine::remove_all(&instance);
-    assert!(run().contains("starts empty"), "its volumes were removed by somebody else");
-    engine::remove_all(&instance);
 }

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use super::{engine, server};
+use super::{engine, server, until};
 
 /// A working tree. When dropped, removes what its runs left on the engine.
 pub struct Tree {
@@ -61,6 +61,7 @@ impl Tree {
             .env("LONGSHORE_DOCKER_HOST", engine::docker_host())
             .env("LONGSHORE_INSTANCE", &self.instance)
             .env("TMPDIR", self.temporary())
+            .env("XDG_CACHE_HOME", self.dir.path().join("cache"))
             .env_remove("XDG_RUNTIME_DIR")
             .stdin(Stdio::null());
         command
@@ -80,8 +81,25 @@ impl Tree {
     }
 }
 
+/// Returns the processes that look after the caches of an instance's runs. One that a run has left is there when the run is over.
+pub fn upkeeps(instance: &str) -> Vec<i32> {
+    let is_one = |id: &i32| {
+        let words = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+        words.contains(&b"cache-upkeep".as_slice()) && words.contains(&instance.as_bytes())
+    };
+    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_one).collect()
+}
+
+/// Waits until nobody looks after the caches of an instance's runs any more.
+pub fn upkeep_is_over(instance: &str) {
+    until("the caches to be looked after", || upkeeps(instance).is_empty().then_some(()));
+}
+
 impl Drop for Tree {
     fn drop(&mut self) {
+        upkeep_is_over(&self.instance);
         engine::remove_all(&self.instance);
     }
 }

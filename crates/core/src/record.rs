@@ -54,6 +54,8 @@ pub enum RecordKind {
     RunContainer,
     /// A service is ready. Has no data.
     ServiceReady,
+    /// The attempt is over, as its server found. The data is its [`Outcome`](crate::Outcome) as JSON.
+    AttemptEnded,
 }
 
 impl RecordKind {
@@ -67,6 +69,7 @@ impl RecordKind {
             Self::JobFinished => 6,
             Self::RunContainer => 7,
             Self::ServiceReady => 8,
+            Self::AttemptEnded => 9,
         }
     }
 
@@ -80,6 +83,7 @@ impl RecordKind {
             6 => Self::JobFinished,
             7 => Self::RunContainer,
             8 => Self::ServiceReady,
+            9 => Self::AttemptEnded,
             _ => return None,
         })
     }

@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use bollard::models::{ContainerConfig, ContainerCreateBody};
 use bollard::query_parameters::{
@@ -14,7 +15,9 @@ use longshore_core::{ErrorKind, JobId, Outcome};
 use longshore_executor::objects::Kind;
 use longshore_executor::{CleanScope, JobRequest};
 use support::proxy::Proxy;
-use support::{BUSYBOX, MemoryJournal, World, adopt, connect, container, docker_host, job, run_and_die};
+use support::{
+    BUSYBOX, MemoryJournal, World, adopt, connect, container, docker_host, eventually, job, run_and_die,
+};
 
 /// Prints `up` and runs until it is ended.
 const UP: &str = "echo up; sleep 600";
@@ -212,5 +215,38 @@ async fn what_is_left_alone_stays_with_its_volume() {
     assert!(runs(&world, &theirs).await);
     world.engine.sweep(&BTreeSet::new()).await.unwrap();
     world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_process_was_killed_is_removed_once_it_is_over_and_no_earlier() {
+    let world = World::new().await;
+    let mut made = Vec::new();
+    for script in ["true", "sleep 600"] {
+        let hash = "0123456789ab";
+        let labels = [
+            ("longshore.instance", world.instance.as_str()),
+            ("longshore.kind", "agent"),
+            ("longshore.agent", hash),
+        ];
+        let body = ContainerCreateBody {
+            image: Some(BUSYBOX.to_owned()),
+            entrypoint: Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()]),
+            labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+            ..ContainerCreateBody::default()
+        };
+        let name = format!("longshore-agent-{hash}-{:08x}", rand::random::<u32>());
+        let options = CreateContainerOptionsBuilder::new().name(&name).build();
+        let id = world.docker.create_container(Some(options), body).await.unwrap().id;
+        world.docker.start_container(&id, None).await.unwrap();
+        made.push(id);
+    }
+    let is_there = async |id: &str| world.docker.inspect_container(id, None).await.is_ok();
+    eventually("the task to end", async || !runs(&world, &made[0]).await).await;
+    world.engine.remove_ended_tools(Duration::from_secs(3600)).await.unwrap();
+    assert!(is_there(&made[0]).await && is_there(&made[1]).await, "somebody may be about to read it");
+    world.engine.remove_ended_tools(Duration::ZERO).await.unwrap();
+    assert!(!is_there(&made[0]).await && runs(&world, &made[1]).await);
+    world.take_away(&made[1]).await;
     world.end().await;
 }

@@ -27,7 +27,7 @@ const UNKNOWN_SESSIONS: u32 = 16;
 impl Executor {
     /// Continues a job as [`Executor::run_job`] would:
     ///
-    /// 1. A job whose end is in the journal is over.
+    /// 1. A job whose end is in the journal is over, whoever wrote it there.
     /// 2. A job whose container was started is followed: its agent sends everything that the journal does not have, or
     ///    its spool is read if it has ended.
     /// 3. A job whose container was never started is started, unless it is known to have begun: then it is lost.
@@ -54,8 +54,8 @@ impl Executor {
         recorder.restore_updates();
         let began = began || recorder.last_seq() > 0;
         recorder.send_updates(&updates).await;
-        if let Some(result) = recorder.finished().cloned() {
-            let outcome = job.outcome_of(result, cancel.is_cancelled());
+        let reported = recorder.finished().map(|result| job.outcome_of(result.clone(), cancel.is_cancelled()));
+        if let Some(outcome) = recorder.ended().cloned().or(reported) {
             self.let_go(&job, Some(&outcome)).await;
             return recorder.end(outcome).await;
         }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::caches::copy;
+use crate::cleaning::is_within;
 use crate::engine::{ToolSpec, VolumeContent, VolumeSpec};
 use crate::error::EngineError;
 use crate::executor::Executor;
@@ -22,6 +23,22 @@ impl Executor {
         let mut volumes = self.engine.list(Some(self.engine.instance())).await?.volumes;
         volumes.retain(|volume| volume.kind == Some(Kind::Cache));
         Ok(volumes)
+    }
+
+    /// Removes containers of this instance that measured or copied for processes which were killed: those that have ended, and were
+    /// created this long ago.
+    ///
+    /// # Errors
+    /// Those of the engine, for the list.
+    pub async fn remove_ended_tools(&self, ago: Duration) -> Result<(), EngineError> {
+        for container in self.engine.list(Some(self.engine.instance())).await?.containers {
+            let is_over = container.kind == Kind::Agent && !container.running;
+            if is_over && !is_within(ago, container.created) {
+                let container = ObjectId::Container(container.id);
+                self.removals.in_turn(self.removals.now(&container, Duration::ZERO)).await;
+            }
+        }
+        Ok(())
     }
 
     /// Returns the bytes that each of these volumes takes on the engine's disk, or why it cannot be measured.

@@ -279,7 +279,7 @@ impl Executor {
 }
 
 /// Returns whether that was no longer ago than `time`.
-fn is_within(time: Duration, then: Timestamp) -> bool {
+pub(crate) fn is_within(time: Duration, then: Timestamp) -> bool {
     u128::from(Timestamp::now().since(then)) <= time.as_millis()
 }
 

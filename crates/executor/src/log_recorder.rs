@@ -72,6 +72,8 @@ struct Effects {
     updates: VecDeque<JobUpdate>,
     /// The job's end, if the batch contained it.
     finished: Option<JobResult>,
+    /// The attempt's end, as an earlier process found it.
+    ended: Option<Outcome>,
     /// The job's end says that other jobs may use its sandbox.
     sandbox_as_it_was: bool,
 }
@@ -81,6 +83,7 @@ impl Effects {
         self.seq = self.seq.max(later.seq);
         self.updates.extend(later.updates);
         self.finished = later.finished.or(self.finished.take());
+        self.ended = later.ended.or(self.ended.take());
         self.sandbox_as_it_was |= later.sandbox_as_it_was;
     }
 }
@@ -114,6 +117,11 @@ impl LogRecorder {
         self.written.finished.as_ref()
     }
 
+    /// The attempt's end, if an earlier process came to it: what it found out is gone with the container.
+    pub(crate) const fn ended(&self) -> Option<&Outcome> {
+        self.written.ended.as_ref()
+    }
+
     /// Returns whether the job's agent has reported that it leaves its sandbox as it found it.
     pub(crate) const fn sandbox_is_as_it_was(&self) -> bool {
         self.written.sandbox_as_it_was
@@ -134,7 +142,7 @@ impl LogRecorder {
     /// Queues the updates that an earlier process wrote to disk and may not have sent. Has to be called before the
     /// first batch.
     pub(crate) fn restore_updates(&mut self) {
-        let Effects { updates, finished, .. } = &mut self.written;
+        let Effects { updates, finished, ended, .. } = &mut self.written;
         for record in self.journal.as_ref().map_or_else(Vec::new, |journal| journal.milestones()) {
             let Record { time, step, .. } = record;
             match record.kind {
@@ -158,6 +166,7 @@ impl LogRecorder {
                         *finished = Some(result);
                     }
                 }
+                RecordKind::AttemptEnded => *ended = serde_json::from_slice(&record.data).ok(),
             }
         }
     }
@@ -310,10 +319,16 @@ impl LogRecorder {
         Ok(())
     }
 
-    /// Closes the journal. If the outcome is an error of ours, writes its reason as the last line.
+    /// Closes the journal. If the outcome is an error of ours, writes its reason as the last line. An outcome that the job has not
+    /// reported itself is written down before what shows it is removed.
     pub(crate) async fn end(mut self, outcome: Outcome) -> Outcome {
-        if let Outcome::Error { message, .. } = &outcome {
-            self.note(&format!("error: {message}"));
+        if self.written.ended.is_none() {
+            if let Outcome::Error { message, .. } = &outcome {
+                self.note(&format!("error: {message}"));
+            }
+            if self.written.finished.is_none() {
+                self.push(0, Timestamp::now(), Record::NO_STEP, RecordKind::AttemptEnded, json(&outcome));
+            }
         }
         match self.close().await {
             Ok(()) => outcome,

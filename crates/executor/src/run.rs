@@ -153,10 +153,11 @@ impl Executor {
                     let reports = Reports { unfit: reports.unfit + 1, ..reports };
                     return self.start_over(Arc::clone(request), pod, recorder, reports).await;
                 }
+                let message = format!("{UNFIT} sandboxes in a row were not as they were at first");
+                let outcome = recorder.end(Outcome::Error { kind: ErrorKind::AgentFailed, message }).await;
                 self.sandboxes.discard(sandbox);
                 self.let_go(request, None).await;
-                let message = format!("{UNFIT} sandboxes in a row were not as they were at first");
-                recorder.end(Outcome::Error { kind: ErrorKind::AgentFailed, message }).await
+                outcome
             }
             Ended::Crashed(recorder, outcome) => {
                 reports.starts_over().await;
@@ -167,8 +168,9 @@ impl Executor {
                 if self.agent.renew().await {
                     return self.start_over(Arc::clone(request), pod, recorder, reports).await;
                 }
+                let outcome = recorder.end(outcome).await;
                 self.cleanup.job(request, &outcome, (pod, sandbox), None, None).wait(self.options.patience).await;
-                recorder.end(outcome).await
+                outcome
             }
         }
     }

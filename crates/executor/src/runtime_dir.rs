@@ -55,7 +55,10 @@ pub async fn lock(dir: Option<&Path>, name: &str) -> Option<FileLock> {
 }
 
 /// Takes the lock `name` if it is free.
-pub(crate) fn try_lock(dir: &Path, name: &str) -> io::Result<Option<FileLock>> {
+///
+/// # Errors
+/// Those of the disk.
+pub fn try_lock(dir: &Path, name: &str) -> io::Result<Option<FileLock>> {
     let file = open(&dir.join(format!("{name}.lock")))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {

@@ -98,6 +98,9 @@ pub(crate) enum Command {
     /// Does a task with volumes, within a container
     #[command(hide = true)]
     Tool { arguments: Vec<String> },
+    /// Looks after the caches of runs; started by a run that is over
+    #[command(hide = true)]
+    CacheUpkeep(CacheUpkeep),
     /// Whether whoever asks may `connect` to a socket, or `read` a file
     #[command(hide = true)]
     May { what: String, path: PathBuf },
@@ -117,6 +120,16 @@ pub(crate) struct Engine {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CacheUpkeep {
+    /// The engine that the runs used
+    #[arg(long)]
+    pub(crate) docker_host: String,
+    /// Their instance's name on it
+    #[arg(long)]
+    pub(crate) instance: String,
 }
 
 #[derive(Debug, ClapArgs)]

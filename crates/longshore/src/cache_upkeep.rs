@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use futures_util::FutureExt as _;
 use longshore_core::{JobId, Timestamp};
 use longshore_executor::{AttemptId, EngineError, Executor, names::VolumeName};
 use longshore_store::{ChangeKind, Store, StoreError, caches, jobs, workspaces};
@@ -17,6 +18,8 @@ use crate::{
 
 /// The pause between two passes, in which changes gather.
 const PAUSE: Duration = Duration::from_secs(2);
+/// A container that measures or copies, and has ended this long ago, is one whose process was killed.
+const ABANDONED: Duration = Duration::from_secs(10 * 60);
 /// Entries with more layers are flattened.
 const LAYERS: usize = 6;
 
@@ -66,8 +69,20 @@ impl Upkeep {
         tx.commit().await.map(drop)
     }
 
+    /// Does everything, for a process that does nothing else.
+    pub(crate) async fn until_done(&self) -> Result<(), UpkeepError> {
+        loop {
+            self.pass().await?;
+            // A flattened entry has to be measured, and leaves layers.
+            if self.caches.changed.notified().now_or_never().is_none() {
+                return Ok(());
+            }
+        }
+    }
+
     /// Does everything once.
     pub(crate) async fn pass(&self) -> Result<(), UpkeepError> {
+        self.executor.remove_ended_tools(ABANDONED).await?;
         self.sweep().await?;
         // A full disk has no room for the container that measures, and needs the caches to shrink.
         let unmeasured = self.measure().await.unwrap_or_else(|error| {
@@ -104,19 +119,15 @@ impl Upkeep {
     /// Measures volumes whose size is not known. Those of shared caches grow, so they are measured each time. Returns those that cannot
     /// be measured.
     async fn measure(&self) -> Result<BTreeSet<String>, UpkeepError> {
-        let entries = caches::by_last_use(self.caches.store()).await?;
         let known = caches::volume_sizes(self.caches.store()).await?;
-        let unknown: BTreeSet<&String> = entries
-            .iter()
-            .flat_map(|entry| entry.layers.iter().flatten().map(move |volume| (entry.shared, volume)))
-            .filter(|(shared, volume)| *shared || !known.contains_key(*volume))
-            .map(|(_, volume)| volume)
-            .collect();
+        let shared = caches::by_last_use(self.caches.store()).await?.into_iter().filter(|entry| entry.shared);
+        let mut unknown = unmeasured(self.caches.store()).await?;
+        unknown.extend(shared.flat_map(|entry| entry.layers).flatten());
         let workspaces = self.workspaces().await?;
         let workspaces = workspaces.into_iter().filter(|volume| !known.contains_key(volume.as_str()));
         let there: BTreeSet<VolumeName> =
             if unknown.is_empty() { BTreeSet::new() } else { self.volumes_there().await? };
-        let entries = unknown.into_iter().filter_map(|name| there.get(&VolumeName::new(name.as_str()).ok()?).cloned());
+        let entries = unknown.into_iter().filter_map(|name| there.get(&VolumeName::new(name).ok()?).cloned());
         let volumes: Vec<VolumeName> = entries.chain(workspaces).collect();
         if volumes.is_empty() {
             return Ok(BTreeSet::new());
@@ -241,6 +252,13 @@ impl Upkeep {
         }
         Ok(())
     }
+}
+
+/// Returns the volumes of caches whose sizes nobody knows yet. Those of shared caches change all the time, and do not count.
+pub(crate) async fn unmeasured(store: &Store) -> Result<BTreeSet<String>, StoreError> {
+    let known = caches::volume_sizes(store).await?;
+    let entries = caches::by_last_use(store).await?.into_iter().filter(|entry| !entry.shared);
+    Ok(entries.flat_map(|entry| entry.layers).flatten().filter(|volume| !known.contains_key(volume)).collect())
 }
 
 /// Ends the uses of runs that ended long ago without saying so.

@@ -65,6 +65,7 @@ fn main() -> ExitCode {
         }
         Command::Serve(serve) => commands::serve::run(*serve),
         Command::Run(run) => commands::run::run(run),
+        Command::CacheUpkeep(upkeep) => commands::run::caches::look_after(&upkeep),
         Command::Lint(lint) => commands::lint::run(lint),
         Command::Convert(convert) => commands::convert::run(&convert),
         Command::Schema => commands::lint::schema(),

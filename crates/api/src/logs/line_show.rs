@@ -68,7 +68,8 @@ impl Show for LineShow {
                 RecordKind::Output(_)
                 | RecordKind::JobFinished
                 | RecordKind::RunContainer
-                | RecordKind::ServiceReady => continue,
+                | RecordKind::ServiceReady
+                | RecordKind::AttemptEnded => continue,
             };
             steps.push(StepBorder {
                 number: u32::from(record.step) + 1,

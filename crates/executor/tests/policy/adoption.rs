@@ -145,6 +145,26 @@ async fn a_job_whose_end_is_in_its_log_is_over_whatever_has_become_of_its_contai
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_end_that_no_agent_reported_is_in_the_log_before_the_container_goes() {
+    let world = World::new();
+    world.engine.script(Script::Waits);
+    let (request, journal) = (job(), MemoryJournal::default());
+    let ending = async {
+        logged(&journal, "up\n").await;
+        world.engine.agent(request.attempt_id()).end(1);
+    };
+    let running = run(&world.executor, request.clone(), &journal, CancellationToken::new());
+    let (outcome, ()) = tokio::join!(running, ending);
+    assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::AgentFailed, .. }), "{outcome:?}");
+    // The process dies after the container is gone, and before anybody has stored the outcome.
+    world.executor.settled().await;
+    journal.reopen();
+    assert_eq!(world.adopt(&request, &journal).await, outcome);
+    assert_eq!(journal.notes().matches("error: ").count(), 1, "{}", journal.notes());
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_who_follow_a_job_the_older_one_leaves_it_alone() {
     let world = World::new();
     world.engine.script(Script::Waits);

@@ -183,9 +183,11 @@ impl Indexer {
         let begins = match record.kind {
             RecordKind::StepStarted => Some(true),
             RecordKind::StepFinished => Some(false),
-            RecordKind::Output(_) | RecordKind::JobFinished | RecordKind::RunContainer | RecordKind::ServiceReady => {
-                None
-            }
+            RecordKind::Output(_)
+            | RecordKind::JobFinished
+            | RecordKind::RunContainer
+            | RecordKind::ServiceReady
+            | RecordKind::AttemptEnded => None,
         };
         if let Some(begins) = begins {
             let (step, lines, time) = (record.step, cut.ended(), record.time);

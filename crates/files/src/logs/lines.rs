@@ -69,7 +69,7 @@ impl LineCut {
             RecordKind::Output(stream) => self.output(stream, record, &mut each),
             RecordKind::StepStarted | RecordKind::RunContainer | RecordKind::ServiceReady => {}
             RecordKind::StepFinished => self.end(|open| open.step == record.step, &mut each),
-            RecordKind::JobFinished => self.end(|_| true, &mut each),
+            RecordKind::JobFinished | RecordKind::AttemptEnded => self.end(|_| true, &mut each),
         }
     }
 

@@ -131,7 +131,10 @@ fn text(steps: &[StepHead], at_line_start: &mut bool, record: &Record<'_>, out: 
                 None => writeln!(out, "<== {name}: exit code {code} after {time}"),
             };
         }
-        RecordKind::JobFinished | RecordKind::RunContainer | RecordKind::ServiceReady => {}
+        RecordKind::JobFinished
+        | RecordKind::RunContainer
+        | RecordKind::ServiceReady
+        | RecordKind::AttemptEnded => {}
     }
 }
 
@@ -174,9 +177,11 @@ impl LogEvents {
                 let (stream, bytes) = left.into_iter().find_map(|(stream, bytes)| Some((stream, bytes?)))?;
                 (stream, Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()))
             }
-            RecordKind::StepStarted | RecordKind::JobFinished | RecordKind::RunContainer | RecordKind::ServiceReady => {
-                return None;
-            }
+            RecordKind::StepStarted
+            | RecordKind::JobFinished
+            | RecordKind::RunContainer
+            | RecordKind::ServiceReady
+            | RecordKind::AttemptEnded => return None,
         };
         if text.is_empty() {
             return None;

@@ -1,7 +1,8 @@
 //! `longshore run`: runs a working tree's pipelines on the local engine, with the scheduler and executor of a server.
 //!
-//! Database and logs are in a temporary folder. Only a sandbox stays behind, for the next run.
+//! Database and logs are in a temporary folder. What stays behind is for the next run: a sandbox, and caches.
 
+pub(crate) mod caches;
 mod follow;
 mod interrupts;
 mod plan;
@@ -17,9 +18,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use longshore_core::{BuildId, BuildPlan, Event, JobId, RepoId, Timestamp, capability::GRANTABLE, docker::DockerGrant};
+use longshore_core::{BuildId, BuildPlan, Event, JobId, Timestamp, capability::GRANTABLE, docker::DockerGrant};
 use longshore_engine_docker::{DockerEngine, DockerOptions};
-use longshore_executor::{Executor, ExecutorOptions, Limits, names::Instance, runtime_dir};
+use longshore_executor::{Executor, ExecutorOptions, Limits, names::Instance};
 use longshore_git::{Git, Mirrors};
 use longshore_scheduler::{Logins, Pace, Planner, Scheduler};
 use longshore_store::{
@@ -29,7 +30,6 @@ use longshore_store::{
     repos::{self, NewRepo},
     schedules,
 };
-use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::{
     sync::CancellationToken,
@@ -46,7 +46,6 @@ use super::Ended;
 use crate::{
     args::Run,
     authorities::Authorities,
-    cache_upkeep::{Upkeep, end_old_uses},
     caches::Caches,
     checkouts::Sources,
     docker_access::{DOCKER_REGISTRIES, DockerSettings},
@@ -63,8 +62,6 @@ const INSTANCE: &str = "run";
 const SANDBOX_IDLE: Duration = Duration::from_secs(15 * 60);
 /// A run that began this long ago is over, whatever the records say.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
-/// The most bytes that the caches of all runs of a user take on one engine.
-const BUDGET: u64 = 20 << 30;
 /// How long a run that is over waits until the engine has deleted its files. The engine goes on without it.
 const DELETING: Duration = Duration::from_millis(800);
 /// How long one that its user does not wait for takes to remove what runs.
@@ -124,7 +121,7 @@ async fn run_tree(args: Run) -> super::Result {
         &shutdown,
     );
     let caches = match uses_caches {
-        true => kept_caches(&args, &name).await,
+        true => caches::open(&args, &name).await,
         false => None,
     };
     let keeps = caches.is_some();
@@ -184,7 +181,7 @@ async fn run_tree(args: Run) -> super::Result {
         nothing_is_left = executor.settled_or_deleting(DELETING).await;
     }
     if keeps {
-        look_after_caches(&executor, caches).await;
+        caches::leave(&args.engine.docker_host, &name, &caches).await;
     }
     let _ = tokio::time::timeout(DELETING, &mut sweeping).await;
     executor.shutdown(nothing_is_left).await;
@@ -208,64 +205,6 @@ async fn quit(executor: &Executor, jobs: &BTreeSet<JobId>) -> Ended {
         Ok(Ok(_)) => Ended::new(QUIT, "quit"),
         Ok(Err(_)) | Err(_) => Ended::new(QUIT, "quit; the next run removes what is left"),
     }
-}
-
-/// Opens the records of what runs keep for each other, and finds this folder's. Without them a run is one without caches.
-async fn kept_caches(args: &Run, instance: &Instance) -> Option<Caches> {
-    let opened = async {
-        let folder = cache_dir().context("neither XDG_CACHE_HOME nor HOME is set")?;
-        let host = hex::encode(&Sha256::digest(args.engine.docker_host.as_bytes())[..4]);
-        let store = Store::open_shared(&folder.join(format!("caches-{instance}-{host}"))).await?;
-        end_old_uses(&store, ABANDONED).await?;
-        let folder = args.dir.canonicalize()?;
-        let name = format!("local/{}", hex::encode(&Sha256::digest(folder.as_os_str().as_encoded_bytes())[..16]));
-        let repo = match repos::by_name(&store, &name).await? {
-            Some(repo) => repo.id,
-            None => create_repo(&store, &name).await?,
-        };
-        anyhow::Ok(Caches::new(store, Some(repo)))
-    };
-    match opened.await {
-        Ok(caches) => Some(caches),
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "longshore: caches are not saved: {error:#}");
-            None
-        }
-    }
-}
-
-async fn create_repo(store: &Store, name: &str) -> anyhow::Result<RepoId> {
-    let mut tx = store.write().await?;
-    let repo = repos::create(&mut tx, &local(name), Timestamp::now()).await;
-    match repo {
-        Ok(repo) => {
-            tx.commit().await?;
-            Ok(repo.id)
-        }
-        Err(error) => {
-            drop(tx);
-            // Another run of this folder was first.
-            repos::by_name(store, name).await?.map(|repo| repo.id).ok_or_else(|| error.into())
-        }
-    }
-}
-
-/// Measures what was saved, and lets go of what is over the budget. One run at a time.
-async fn look_after_caches(executor: &Executor, caches: Caches) {
-    let _lock = runtime_dir::lock(Some(&runs_dir()), "caches").await;
-    let store = caches.store().clone();
-    let upkeep = Upkeep { executor: executor.clone(), caches, with_workspaces: false, budget: BUDGET };
-    if let Err(error) = upkeep.pass().await {
-        let _ = writeln!(std::io::stderr(), "longshore: cleaning up caches failed; the next run tries again: {error}");
-    }
-    store.close().await;
-}
-
-/// Returns the folder where this user's programs keep what they can make again.
-fn cache_dir() -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    base.map(|base| base.join("longshore"))
 }
 
 /// Returns what jobs need of this machine's proxies and authorities. The proxies that the Docker client gives its

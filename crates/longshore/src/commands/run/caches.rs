@@ -1,0 +1,145 @@
+//! The caches of `longshore run`: records that all runs of a user on one engine share, and who looks after them.
+//!
+//! What a run has saved is written before it ends. Measuring, flattening and removing take containers and copies, and nobody waits for
+//! them: the run starts this program once more, apart from itself, and ends. What that process does not come to, since it is killed say,
+//! the next one does.
+
+use std::{
+    io::{self, Write as _},
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
+    process::{Child, Command, ExitCode, Stdio},
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use longshore_core::{RepoId, Timestamp};
+use longshore_engine_docker::{DockerEngine, DockerOptions};
+use longshore_executor::{Executor, ExecutorOptions, names::Instance, runtime_dir};
+use longshore_store::{Store, repos};
+use sha2::{Digest as _, Sha256};
+
+use super::{ABANDONED, local, runs_dir};
+use crate::{
+    args::{CacheUpkeep, Run},
+    cache_upkeep::{Upkeep, end_old_uses, unmeasured},
+    caches::Caches,
+};
+
+/// The most bytes that the caches of all runs of a user take on one engine.
+const BUDGET: u64 = 20 << 30;
+/// With more volumes than this whose sizes nobody knows, a run waits for them. Where what a run leaves ends with it, as in a container of
+/// its own, nobody else keeps to the budget.
+const MOST_UNMEASURED: usize = 16;
+
+/// Opens the records of what runs keep for each other, and finds this folder's. Without them a run is one without caches.
+pub(super) async fn open(args: &Run, instance: &Instance) -> Option<Caches> {
+    let opened = async {
+        let store = open_records(&args.engine.docker_host, instance).await?;
+        end_old_uses(&store, ABANDONED).await?;
+        let folder = args.dir.canonicalize()?;
+        let name = format!("local/{}", hex::encode(&Sha256::digest(folder.as_os_str().as_encoded_bytes())[..16]));
+        let repo = match repos::by_name(&store, &name).await? {
+            Some(repo) => repo.id,
+            None => create_repo(&store, &name).await?,
+        };
+        anyhow::Ok(Caches::new(store, Some(repo)))
+    };
+    match opened.await {
+        Ok(caches) => Some(caches),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "longshore: caches are not saved: {error:#}");
+            None
+        }
+    }
+}
+
+/// Leaves the caches to a process of their own. Waits for it only if earlier ones have left it much to do.
+pub(super) async fn leave(docker_host: &str, instance: &Instance, caches: &Caches) {
+    let waits = unmeasured(caches.store()).await.is_ok_and(|volumes| volumes.len() > MOST_UNMEASURED);
+    caches.store().close().await;
+    let waited = match start(docker_host, instance) {
+        Ok(mut child) if waits => tokio::task::spawn_blocking(move || child.wait().map(drop)).await,
+        Ok(_) => Ok(Ok(())),
+        Err(error) => Ok(Err(error)),
+    };
+    if let Err(error) = waited.map_err(io::Error::other).flatten() {
+        let _ = writeln!(io::stderr(), "longshore: caches are not cleaned up; the next run tries again: {error}");
+    }
+}
+
+/// Starts `longshore cache-upkeep`. Its folder and its streams keep nothing of the run's in use.
+fn start(docker_host: &str, instance: &Instance) -> io::Result<Child> {
+    Command::new("/proc/self/exe")
+        .arg0("longshore")
+        .args(["cache-upkeep", "--docker-host", docker_host, "--instance", instance.as_str()])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+/// `longshore cache-upkeep`: measures what runs have saved, and lets go of what is over the budget. One process at a time.
+pub(crate) fn look_after(args: &CacheUpkeep) -> crate::commands::Result {
+    // A signal from the run's terminal is not for this.
+    let _ = rustix::process::setsid();
+    crate::commands::runtime()?.block_on(async {
+        let instance = Instance::new(args.instance.clone())?;
+        let name = name_of_records(&args.docker_host, &instance);
+        // One that waits begins after this, and sees everything that this one would.
+        let Some(next) = runtime_dir::try_lock(&runs_dir(), &format!("{name}-next"))? else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        let _turn = runtime_dir::lock(Some(&runs_dir()), &name).await;
+        drop(next);
+        let store = open_records(&args.docker_host, &instance).await?;
+        let docker = DockerOptions {
+            runtime_dir: Some(runs_dir()),
+            ..DockerOptions::new(args.docker_host.clone(), instance)
+        };
+        let engine = DockerEngine::connect(docker).await?;
+        let options = ExecutorOptions { sandboxes_ready: 0, ..ExecutorOptions::default() };
+        let executor = Executor::new(Arc::new(engine), options);
+        let caches = Caches::new(store.clone(), None);
+        let upkeep = Upkeep { executor: executor.clone(), caches, with_workspaces: false, budget: BUDGET };
+        let done = upkeep.until_done().await;
+        executor.shutdown(true).await;
+        store.close().await;
+        done?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn open_records(docker_host: &str, instance: &Instance) -> anyhow::Result<Store> {
+    let folder = cache_dir().context("neither XDG_CACHE_HOME nor HOME is set")?;
+    Ok(Store::open_shared(&folder.join(name_of_records(docker_host, instance))).await?)
+}
+
+/// Returns the name of the records for an engine.
+fn name_of_records(docker_host: &str, instance: &Instance) -> String {
+    format!("caches-{instance}-{}", hex::encode(&Sha256::digest(docker_host.as_bytes())[..4]))
+}
+
+async fn create_repo(store: &Store, name: &str) -> anyhow::Result<RepoId> {
+    let mut tx = store.write().await?;
+    let repo = repos::create(&mut tx, &local(name), Timestamp::now()).await;
+    match repo {
+        Ok(repo) => {
+            tx.commit().await?;
+            Ok(repo.id)
+        }
+        Err(error) => {
+            drop(tx);
+            // Another run of this folder was first.
+            repos::by_name(store, name).await?.map(|repo| repo.id).ok_or_else(|| error.into())
+        }
+    }
+}
+
+/// Returns the folder where this user's programs keep what they can make again.
+fn cache_dir() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    base.map(|base| base.join("longshore"))
+}
