@@ -70,6 +70,43 @@ fn a_job_gets_the_files_that_git_lfs_has_pushed() {
 }
 
 #[test]
+fn a_forks_pull_request_gets_what_its_own_store_has_and_the_repositorys_branches_do_not() {
+    if !has_client() {
+        return;
+    }
+    let mut world = World::start();
+    world.becomes_forgejos();
+    let (status, _) = world.api().patch(&format!("/api/v1/repos/{}", world.repo), &json!({ "strangers": "none" }));
+    assert_eq!(status, 200);
+    let git = |args: &[&str]| world.git.git(args);
+    commit_large(&world, "of the repository\n", "{ lfs: true }");
+    let pipeline = format!(
+        "on: [pull-request, manual]\njobs: {{ one: {{ image: {}, checkout: {{ lfs: true }}, steps: [{{ run: cat large.bin new.bin }}] }} }}\n",
+        engine::BUSYBOX
+    );
+    world.git.commit("for pull requests", &[(".longshore.yml", &pipeline)]);
+    git(&["push", "-q", "origin", "HEAD:main"]);
+    world.git.fork();
+    git(&["checkout", "-q", "-b", "topic"]);
+    let head = world.git.commit("from a fork", &[("new.bin", "of the fork\n")]);
+    git(&["push", "-q", "fork", "HEAD:topic"]);
+    // The forge serves a fork's commit, and has none of its large files.
+    git(&["-c", "core.hooksPath=/dev/null", "push", "-q", "origin", "HEAD:refs/pull/1/head"]);
+    world.pull_request("opened", &head, true);
+    let build = world.api().wait_for_build(&text(&world.build_of(&head), "id"));
+    assert_eq!(build["status"], "success", "{build}");
+    assert_eq!(log(&world, &build), "of the repository\nof the fork\n");
+
+    // A branch has what the repository has.
+    git(&["-c", "core.hooksPath=/dev/null", "push", "-q", "origin", "HEAD:refs/heads/merged"]);
+    let (status, build) =
+        world.api().post(&format!("/api/v1/repos/{}/builds", world.repo), &json!({ "ref": "merged" }));
+    assert_eq!(status, 201, "{build}");
+    let build = world.api().wait_for_build(&text(&build, "id"));
+    assert!(text(job(&build, "one"), "reason").contains("`new.bin`"), "{build}");
+}
+
+#[test]
 fn without_lfs_a_job_gets_pointers_and_over_ssh_the_host_says_where_objects_are() {
     if !has_client() {
         return;

@@ -43,6 +43,12 @@ impl GitHost {
         format!("http://127.0.0.1:{}/app.git", self.port)
     }
 
+    /// Makes a fork, `eve/app`, that `fork` is the remote of.
+    pub fn fork(&self) {
+        git(self.folder.path(), &["init", "-q", "--bare", "-b", "main", "srv/eve/app.git"]);
+        self.git(&["remote", "add", "fork", &self.url().replace("/app.git", "/eve/app.git")]);
+    }
+
     /// Returns the working tree that pushes.
     pub fn work(&self) -> PathBuf {
         self.folder.path().join("work")

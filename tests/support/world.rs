@@ -82,7 +82,11 @@ impl World {
         body["repository"]["clone_url"] = self.git.url().into();
         body["pull_request"]["head"]["sha"] = head.into();
         match fork {
-            true => body["pull_request"]["head"]["repo"]["id"] = 4711.into(),
+            true => {
+                body["pull_request"]["base"]["repo"]["full_name"] = "app".into();
+                body["pull_request"]["head"]["repo"]["id"] = 4711.into();
+                body["pull_request"]["head"]["repo"]["full_name"] = "eve/app".into();
+            }
             // The commits of the repository's own pull requests are on its branches. Nobody is told of this one.
             false => drop(git(&self.git.bare(), &["update-ref", "refs/heads/feature/x", head])),
         }

@@ -144,6 +144,16 @@ pub struct PullRequest {
     /// What the event's commit merges, if it is what merging would give.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<Merge>,
+    /// Which fork it comes from, if the forge says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Fork>,
+}
+
+/// A fork and what it is a fork of, by the forge's names: `eve/app` and `team/app`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fork {
+    pub name: String,
+    pub of: String,
 }
 
 /// The two commits that a merge brings together.
@@ -174,6 +184,7 @@ impl PullRequest {
             draft: false,
             labels: Vec::new(),
             merge: None,
+            from: None,
         }
     }
 }

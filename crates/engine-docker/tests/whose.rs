@@ -15,9 +15,7 @@ use longshore_core::{ErrorKind, JobId, Outcome};
 use longshore_executor::objects::Kind;
 use longshore_executor::{CleanScope, JobRequest};
 use support::proxy::Proxy;
-use support::{
-    BUSYBOX, MemoryJournal, World, adopt, connect, container, docker_host, eventually, job, run_and_die,
-};
+use support::{BUSYBOX, MemoryJournal, World, adopt, connect, container, docker_host, eventually, job, run_and_die};
 
 /// Prints `up` and runs until it is ended.
 const UP: &str = "echo up; sleep 600";
@@ -224,11 +222,8 @@ async fn a_task_whose_process_was_killed_is_removed_once_it_is_over_and_no_earli
     let mut made = Vec::new();
     for script in ["true", "sleep 600"] {
         let hash = "0123456789ab";
-        let labels = [
-            ("longshore.instance", world.instance.as_str()),
-            ("longshore.kind", "agent"),
-            ("longshore.agent", hash),
-        ];
+        let labels =
+            [("longshore.instance", world.instance.as_str()), ("longshore.kind", "agent"), ("longshore.agent", hash)];
         let body = ContainerCreateBody {
             image: Some(BUSYBOX.to_owned()),
             entrypoint: Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()]),

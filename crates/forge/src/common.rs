@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    CommitId, Forge, ForgeRepository, RefName,
+    CommitId, Forge, ForgeRepository, RefName, fork,
     hook::{Head, Hook, PayloadError, PullRequestHook, PullRequestState, PushHook, ReleaseHook, Told},
     read, text,
 };
@@ -204,6 +204,8 @@ struct MergeSide {
 #[derive(Deserialize)]
 struct SideRepository {
     id: u64,
+    #[serde(default, deserialize_with = "read::lenient")]
+    full_name: Option<String>,
 }
 
 /// Reads an event of a pull request. `words` translates the forge's actions to Longshore's; what it leaves is written
@@ -236,6 +238,8 @@ pub(crate) fn pull_request(
         (Some(head), Some(base)) => head.id == base.id,
         (Some(_) | None, Some(_) | None) => false,
     };
+    let names = |side: &MergeSide| side.repo.as_ref()?.full_name.clone();
+    let from = (!of_this_repository).then(|| fork::of_names(names(&head), names(&base))).flatten();
     let on_a_branch = head.branch.as_deref().is_some_and(|name| !name.starts_with("refs/"));
     let title = request.title.as_deref().map(text::one_line).unwrap_or_default();
     let is_draft = |title: &str| {
@@ -275,6 +279,7 @@ pub(crate) fn pull_request(
         source,
         target,
         fork: !(of_this_repository && on_a_branch),
+        from,
         author: request.user.as_ref().and_then(User::person),
         merged: request.merged.unwrap_or(false),
         state: PullRequestState { labels, draft, own: None },

@@ -1,6 +1,6 @@
 //! The content of deliveries in Longshore's words, whatever the forge's are.
 
-use longshore_core::{EventName, Person};
+use longshore_core::{EventName, Person, event::Fork};
 use serde::{Deserialize, Serialize};
 
 use crate::{CommitId, Forge, ForgeRepository, InvalidRevision, RefName};
@@ -77,6 +77,8 @@ pub struct PullRequestHook {
     pub target: RefName,
     /// Whether it comes from another repository, or from one that no longer exists.
     pub fork: bool,
+    /// Which fork that is, if the forge says.
+    pub from: Option<Fork>,
     /// The author of the pull request; `None` if the forge no longer knows them.
     pub author: Option<Person>,
     /// For a closed pull request: whether it was merged.

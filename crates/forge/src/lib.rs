@@ -9,6 +9,7 @@ mod common;
 mod delivery;
 mod forge;
 mod forges;
+pub mod fork;
 mod hook;
 pub mod lfs;
 pub mod payload;

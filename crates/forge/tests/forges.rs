@@ -273,3 +273,34 @@ fn a_pull_request_of_gogs_names_no_commit_and_that_of_another_repository_is_a_fo
     fork["pull_request"]["head_repo"]["id"] = 4.into();
     assert!(request(Forge::Gogs, "pull_request", &fork).fork);
 }
+
+#[test]
+fn a_pull_request_names_the_fork_that_it_comes_from_and_none_of_the_repositorys_own_does() {
+    let of = |forge: Forge, event: &str, file: &str, sides: [&str; 2], id: &str, name: &str| {
+        let mut told = body(file);
+        let from = request(forge, event, &told).from;
+        assert_eq!(from, None, "{file} is of the repository itself");
+        for (side, number, full_name) in [(sides[0], 4711, "eve/app"), (sides[1], 3, "team/app")] {
+            let side = told.pointer_mut(side).unwrap();
+            side[id] = if id == "uuid" { format!("{{{number}}}").into() } else { number.into() };
+            side[name] = full_name.into();
+        }
+        let request = request(forge, event, &told);
+        let from = request.from.map(|fork| (fork.name, fork.of));
+        assert_eq!((request.fork, from), (true, Some(("eve/app".to_owned(), "team/app".to_owned()))), "{file}");
+    };
+    let sides = ["/pull_request/head/repo", "/pull_request/base/repo"];
+    of(Forge::Github, "pull_request", "github-pull-request-opened", sides, "id", "full_name");
+    of(Forge::Forgejo, "pull_request", "forgejo-pull-request", sides, "id", "full_name");
+    let sides = ["/pull_request/head_repo", "/pull_request/base_repo"];
+    of(Forge::Gogs, "pull_request", "gogs-pull-request", sides, "id", "full_name");
+    let sides = ["/pullrequest/source/repository", "/pullrequest/destination/repository"];
+    of(Forge::Bitbucket, "pullrequest:updated", "bitbucket-pull-request", sides, "uuid", "full_name");
+    let mut told = body("gitlab-merge-request");
+    let attributes = &mut told["object_attributes"];
+    attributes["source_project_id"] = 4711.into();
+    attributes["source"] = serde_json::json!({ "path_with_namespace": "eve/app" });
+    attributes["target"] = serde_json::json!({ "path_with_namespace": "group/team/app" });
+    let from = request(Forge::Gitlab, "Merge Request Hook", &told).from.map(|fork| (fork.name, fork.of));
+    assert_eq!(from, Some(("eve/app".to_owned(), "group/team/app".to_owned())));
+}

@@ -58,6 +58,9 @@ pub struct Checkout<'a> {
     /// The repositories on the origin's host that its credentials are used for when they are submodules: `team/lib`, or
     /// `team/*` for all below. All others are fetched as anybody may fetch them. Nothing of a stranger's is.
     pub trusted_submodules: &'a [String],
+    /// The fork that the commit comes from, on the origin's host: anybody may ask there for objects of Git LFS that the repository does
+    /// not have.
+    pub fork: Option<&'a CloneUrl>,
 }
 
 /// Creates checkouts and caches the most recent ones, so that the jobs of one build share one.
@@ -144,8 +147,13 @@ fn cache_key(mirror: &Mirror, checkout: &Checkout<'_>, history: &History) -> Str
     let (history, submodules) = (
         history.lines(),
         format!(
-            "{} {} {} {:?} {:?}",
-            checkout.submodules, checkout.lfs, checkout.by_stranger, checkout.trusted_submodules, checkout.only
+            "{} {} {} {:?} {:?} {:?}",
+            checkout.submodules,
+            checkout.lfs,
+            checkout.by_stranger,
+            checkout.trusted_submodules,
+            checkout.only,
+            checkout.fork.map(CloneUrl::address)
         ),
     );
     let texts = [checkout.commit.as_str(), git_ref, checkout.origin.address(), &history, &submodules];
@@ -305,7 +313,8 @@ async fn add_parts(
         fetched.map_err(|error| submodules::explained(error, checkout, &submodule.url))?;
         let depth = checkout.depth;
         let history = History::find(mirror.git(), mirror.folder(), &submodule.commit, depth).await?;
-        let checkout = Checkout { commit: &submodule.commit, git_ref: None, origin: &submodule.url, ..*checkout };
+        let checkout =
+            Checkout { commit: &submodule.commit, git_ref: None, origin: &submodule.url, fork: None, ..*checkout };
         let prefix = [prefix.as_slice(), &submodule.path, b"/"].concat();
         Box::pin(add_parts(scratch, &mirror, &checkout, &history, prefix, nesting + 1, parts)).await?;
     }

@@ -15,6 +15,7 @@ pub(super) fn remove_all(folder: &Path) -> io::Result<()> {
     }
     super::lfs::Objects::of_mirror(folder).remove_halves()?;
     super::lfs::Objects::of_named_store(folder).remove_halves()?;
+    super::lfs::Objects::of_forks(folder).remove_halves()?;
     remove_locks(folder)?;
     remove_halves(folder)
 }

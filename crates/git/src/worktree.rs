@@ -314,7 +314,7 @@ impl Worktree {
             taken: lfs::Taken::default(),
         };
         let kept = Objects::at(kept.to_owned());
-        let fetched = source.fetch(&pointers, &kept).await;
+        let fetched = source.fetch(&pointers, &kept, None).await;
         fetched.map_err(|error| GitError::NotPulled { detail: error.to_string() })?;
         found.extend(pointers.into_iter().map(|(path, pointer)| (path, kept.path(&pointer))));
         Ok(found)

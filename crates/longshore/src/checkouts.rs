@@ -9,7 +9,7 @@ use std::{
 
 use longshore_core::{Event, RepoId, plan, stranger};
 use longshore_executor::{CheckoutSource, CheckoutStream};
-use longshore_forge::{CloneUrl, CommitId, RefName};
+use longshore_forge::{CloneUrl, CommitId, RefName, fork};
 use longshore_git::{Checkout, Checkouts, GitError, Mirror, Mirrors, TarSource, Wanted};
 use longshore_scheduler::Logins;
 use longshore_store::repos::Repo;
@@ -52,22 +52,27 @@ impl Sources {
                 let tar = tars.get(&how.depth).ok_or_else(|| format!("no checkout of depth {} was made", how.depth))?;
                 Ok(Arc::new(WorktreeSource { whole: tar.clone(), only: only.to_vec(), narrowed: OnceCell::new() }))
             }
-            Self::Mirrors { mirrors, checkouts, logins, patience } => Ok(Arc::new(MirrorSource {
-                patience: *patience,
-                mirrors: Arc::clone(mirrors),
-                checkouts: Arc::clone(checkouts),
-                repo: repo.id,
-                commit: event.commit.parse().map_err(|e| format!("{e}"))?,
-                git_ref: event.git_ref.parse().ok(),
-                origin: logins.clone_url_if_any(repo).await.map_err(|error| error.to_string())?,
-                depth: how.depth,
-                submodules: how.submodules,
-                lfs: how.lfs,
-                only: only.to_vec(),
-                by_stranger: stranger::brings(event),
-                trusted_submodules: repo.submodules.clone(),
-                merge: merge_of(event),
-            })),
+            Self::Mirrors { mirrors, checkouts, logins, patience } => {
+                let origin = logins.clone_url_if_any(repo).await.map_err(|error| error.to_string())?;
+                let from = event.pull_request.as_ref().and_then(|pull_request| pull_request.from.as_ref());
+                Ok(Arc::new(MirrorSource {
+                    patience: *patience,
+                    mirrors: Arc::clone(mirrors),
+                    checkouts: Arc::clone(checkouts),
+                    repo: repo.id,
+                    commit: event.commit.parse().map_err(|e| format!("{e}"))?,
+                    git_ref: event.git_ref.parse().ok(),
+                    fork: from.and_then(|from| fork::address(&origin, from)),
+                    origin,
+                    depth: how.depth,
+                    submodules: how.submodules,
+                    lfs: how.lfs,
+                    only: only.to_vec(),
+                    by_stranger: stranger::brings(event),
+                    trusted_submodules: repo.submodules.clone(),
+                    merge: merge_of(event),
+                }))
+            }
         }
     }
 }
@@ -145,6 +150,7 @@ struct MirrorSource {
     only: Vec<String>,
     by_stranger: bool,
     trusted_submodules: Vec<String>,
+    fork: Option<CloneUrl>,
     merge: Option<Remade>,
 }
 
@@ -175,6 +181,7 @@ impl MirrorSource {
             only: &self.only,
             by_stranger: self.by_stranger,
             trusted_submodules: &self.trusted_submodules,
+            fork: self.fork.as_ref(),
         };
         let error = match self.checkouts.tar(&mirror, &checkout).await {
             Ok(tar) => return Ok(tar),

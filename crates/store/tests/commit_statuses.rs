@@ -224,6 +224,7 @@ fn merged(head: &str) -> Event {
             draft: false,
             labels: Vec::new(),
             merge: Some(Merge { head: head.to_owned(), target: "d".repeat(40) }),
+            from: None,
         }),
         ..event("main")
     }

@@ -131,10 +131,7 @@ fn text(steps: &[StepHead], at_line_start: &mut bool, record: &Record<'_>, out: 
                 None => writeln!(out, "<== {name}: exit code {code} after {time}"),
             };
         }
-        RecordKind::JobFinished
-        | RecordKind::RunContainer
-        | RecordKind::ServiceReady
-        | RecordKind::AttemptEnded => {}
+        RecordKind::JobFinished | RecordKind::RunContainer | RecordKind::ServiceReady | RecordKind::AttemptEnded => {}
     }
 }
 

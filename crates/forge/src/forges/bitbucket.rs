@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::{
     CommitId, Forge, ForgeRepository, PullRequestHook, RefName,
     common::ignored,
+    fork,
     hook::{Head, Hook, PayloadError, PullRequestState, PushHook, Told},
     read, text,
     webhooks::{Sends, Webhooks},
@@ -248,6 +249,8 @@ fn pull_request(
         (branch(&source, "pullrequest.source.branch")?, branch(&target, "pullrequest.destination.branch")?);
     let id = |side: &MergeSide| side.repository.as_ref().and_then(|repository| repository.uuid.clone());
     let fork = id(&source).is_none() || id(&source) != id(&target);
+    let names = |side: &MergeSide| side.repository.as_ref()?.full_name.clone();
+    let from = if fork { fork::of_names(names(&source), names(&target)) } else { None };
     let hash = source.commit.and_then(|commit| commit.hash).ok_or(lacks("pullrequest.source.commit.hash"))?;
     let head = match hash.parse::<CommitId>() {
         Ok(commit) => Head::Commit(commit),
@@ -275,6 +278,7 @@ fn pull_request(
         source: source_branch,
         target: target_branch,
         fork,
+        from,
         author: request.author.as_ref().and_then(Account::person),
         merged,
         state: PullRequestState { labels: None, draft: request.draft, own: None },

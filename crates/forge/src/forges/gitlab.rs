@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::{
     Forge, ForgeRepository, RefName,
     common::{about, ignored},
+    fork,
     hook::{Head, Hook, PayloadError, PullRequestHook, PullRequestState, PushHook, ReleaseHook, Told},
     read,
     signature::{self, SignatureError},
@@ -190,6 +191,12 @@ struct Label {
     title: String,
 }
 
+/// A project that a merge request is between.
+#[derive(Deserialize)]
+struct Side {
+    path_with_namespace: Option<String>,
+}
+
 #[derive(Deserialize)]
 struct MergeRequest {
     iid: Option<u64>,
@@ -199,6 +206,10 @@ struct MergeRequest {
     target_branch: Option<String>,
     source_project_id: Option<i64>,
     target_project_id: Option<i64>,
+    #[serde(default, deserialize_with = "read::lenient")]
+    source: Option<Side>,
+    #[serde(default, deserialize_with = "read::lenient")]
+    target: Option<Side>,
     last_commit: Option<Commit>,
     /// The commit before; only there if the code changed.
     oldrev: Option<String>,
@@ -255,6 +266,8 @@ fn merge_request(event: &str, body: &[u8], default_branch: Option<String>) -> Re
         Ok(format!("refs/heads/{}", name.ok_or(lacks(field))?).parse()?)
     };
     let same = request.source_project_id.is_some() && request.source_project_id == request.target_project_id;
+    let names = |side: Option<Side>| side?.path_with_namespace;
+    let from = if same { None } else { fork::of_names(names(request.source), names(request.target)) };
     // Only who acts is told by name.
     let name = told.user.as_ref().filter(|user| user.id.is_some() && user.id == request.author_id);
     let labels = told.labels.map(|labels| labels.iter().map(|label| text::one_line(&label.title)).collect());
@@ -267,6 +280,7 @@ fn merge_request(event: &str, body: &[u8], default_branch: Option<String>) -> Re
         source: branch(request.source_branch, "object_attributes.source_branch")?,
         target: branch(request.target_branch, "object_attributes.target_branch")?,
         fork: !same,
+        from,
         author: read::person(request.author_id, name.and_then(|user| user.username.as_deref())),
         merged,
         state: PullRequestState { labels, draft: request.draft.or(request.work_in_progress), own: None },

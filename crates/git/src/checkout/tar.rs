@@ -34,7 +34,7 @@ fn write_part<W: io::Write>(tar: &mut TarWriter<W>, part: &Part, objects: File) 
             // Git creates an empty folder where a submodule belongs.
             tar.folder(&path)?;
         } else if let Some(pointer) = part.lfs.pointers.get(&entry.path) {
-            let file = File::open(part.lfs.objects.path(pointer))?;
+            let file = File::open(part.lfs.path(pointer))?;
             tar.older_file(&path, executable, part.lfs_time, pointer.size(), file)?;
         } else if part.converted.contains(&entry.path) {
             let file = File::open(part.root.join(std::ffi::OsStr::from_bytes(&entry.path)))?;

@@ -80,30 +80,32 @@ pub(super) struct Remote {
 pub(super) type Wanted = (String, Pointer);
 
 impl Remote {
-    /// Receives objects into `objects`. `stop` is set once nobody waits for them any more.
-    pub(super) fn fetch(&self, wanted: &[Wanted], objects: &Objects, stop: &AtomicBool) -> Result<(), GitError> {
+    /// Receives objects into `objects`, and returns those that the store does not have, each with what it says about that. `stop` is set
+    /// once nobody waits for them any more.
+    pub(super) fn fetch(
+        &self,
+        wanted: &[Wanted],
+        objects: &Objects,
+        stop: &AtomicBool,
+    ) -> Result<Vec<(Wanted, String)>, GitError> {
+        let mut lacked = Vec::new();
         for some in wanted.chunks(MAX_BATCH) {
             let pointers: Vec<Pointer> = some.iter().map(|(_, pointer)| pointer.clone()).collect();
             let offers = self.ask(&pointers, stop)?;
-            let missing = some.iter().zip(&offers).find_map(|((path, pointer), offer)| match offer {
-                Offer::Missing(said) => Some((path, pointer, said)),
+            let missing = some.iter().zip(&offers).filter_map(|(wanted, offer)| match offer {
+                Offer::Missing(said) if said.is_empty() => Some((wanted.clone(), String::new())),
+                Offer::Missing(said) => Some((wanted.clone(), format!(" ({})", self.url.redact(said)))),
                 Offer::Download { .. } => None,
             });
-            if let Some((path, pointer, said)) = missing {
-                let said = if said.is_empty() { String::new() } else { format!(" ({})", self.url.redact(said)) };
-                return Err(GitError::LfsMissing {
-                    path: path.clone(),
-                    oid: pointer.oid().to_owned(),
-                    address: format!("{}{said}", self.address),
-                });
-            }
+            lacked.extend(missing);
             let queue: Mutex<VecDeque<(&Wanted, Offer)>> = Mutex::new(some.iter().zip(offers).collect());
             let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let failed: Mutex<Option<GitError>> = Mutex::default();
             std::thread::scope(|scope| {
                 for _ in 0..AT_ONCE.min(some.len()) {
                     scope.spawn(|| {
-                        while let Some(((path, pointer), Offer::Download { href, headers })) = next() {
+                        while let Some(((path, pointer), offer)) = next() {
+                            let Offer::Download { href, headers } = offer else { continue };
                             if let Err(error) = self.receive(path, pointer, (&href, &headers), objects, stop) {
                                 failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                                 queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -116,7 +118,7 @@ impl Remote {
                 return Err(error);
             }
         }
-        Ok(())
+        Ok(lacked)
     }
 
     fn ask(&self, pointers: &[Pointer], stop: &AtomicBool) -> Result<Vec<Offer>, GitError> {

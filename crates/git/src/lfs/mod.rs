@@ -11,6 +11,7 @@ mod objects;
 use std::{
     collections::{HashMap, HashSet},
     io,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -44,7 +45,9 @@ const BUDGET: u64 = 20 << 30;
 /// The files of a checkout that are objects.
 #[derive(Debug)]
 pub(crate) struct Files {
-    pub(crate) objects: Objects,
+    objects: Objects,
+    /// Those that the repository does not have.
+    of_forks: Objects,
     pub(crate) pointers: HashMap<Vec<u8>, Pointer>,
     /// Whether some were received just now.
     pub(crate) received: bool,
@@ -54,7 +57,15 @@ pub(crate) struct Files {
 
 impl Files {
     pub(crate) fn none() -> Self {
-        Self { objects: Objects::at("/nonexistent".into()), pointers: HashMap::new(), received: false, _in_use: None }
+        let nowhere = Objects::at("/nonexistent".into());
+        let pointers = HashMap::new();
+        Self { objects: nowhere.clone(), of_forks: nowhere, pointers, received: false, _in_use: None }
+    }
+
+    /// Returns where an object is.
+    pub(crate) fn path(&self, pointer: &Pointer) -> PathBuf {
+        let own = self.objects.path(pointer);
+        if own.exists() { own } else { self.of_forks.path(pointer) }
     }
 
     pub(crate) fn contains(&self, path: &[u8]) -> bool {
@@ -118,8 +129,10 @@ pub(crate) async fn for_checkout(
         Some(_) if !checkout.by_stranger => Objects::of_named_store(mirror.folder()),
         Some(_) | None => Objects::of_mirror(mirror.folder()),
     };
-    let received = source.fetch(&pointers, &objects).await?;
-    Ok(Files { objects, pointers, received, _in_use: Some(in_use) })
+    let of_forks = Objects::of_forks(mirror.folder());
+    let fork = checkout.fork.map(|url| (url, &of_forks));
+    let received = source.fetch(&pointers, &objects, fork).await?;
+    Ok(Files { objects, of_forks, pointers, received, _in_use: Some(in_use) })
 }
 
 /// Lists `.lfsconfig` as git reads it.
@@ -141,11 +154,13 @@ pub(crate) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Receives the objects that are not here yet. Returns whether there were any.
+    /// Receives the objects that are not here yet: what the repository's store does not have from that of the fork, as anybody may have
+    /// it. Returns whether there were any.
     pub(crate) async fn fetch(
         &self,
         pointers: &HashMap<Vec<u8>, Pointer>,
         objects: &Objects,
+        fork: Option<(&CloneUrl, &Objects)>,
     ) -> Result<bool, GitError> {
         check_limits(pointers, self.taken, self.by_stranger)?;
         let mut wanted: Vec<Wanted> = pointers
@@ -154,10 +169,11 @@ impl Source<'_> {
             .collect();
         wanted.sort_by(|(one, _), (other, _)| one.cmp(other));
         let failed = |error| GitError::Io { what: "looking for objects of Git LFS", source: io::Error::other(error) };
-        let here = objects.clone();
+        let here: Vec<Objects> = [objects].into_iter().chain(fork.map(|(_, objects)| objects)).cloned().collect();
         let look = move || {
             let mut seen = HashSet::new();
-            wanted.retain(|(_, pointer)| seen.insert(pointer.oid().to_owned()) && !here.has(pointer));
+            let is_here = |pointer: &Pointer| here.iter().any(|objects| objects.has(pointer));
+            wanted.retain(|(_, pointer)| seen.insert(pointer.oid().to_owned()) && !is_here(pointer));
             wanted
         };
         let missing = spawn_blocking(look).await.map_err(failed)?;
@@ -166,11 +182,45 @@ impl Source<'_> {
             let detail = format!("the object of `{first}` is not here, and the folder has no remote `origin`");
             return Err(GitError::Lfs { address: "no address".to_owned(), detail });
         };
+        let receive = async |remote: Remote, missing: Vec<Wanted>, objects: &Objects| {
+            let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
+            let (is_stopped, objects) = (Arc::clone(&stop.0), objects.clone());
+            spawn_blocking(move || remote.fetch(&missing, &objects, &is_stopped)).await.map_err(failed)?
+        };
         let remote = self.remote(origin).await?;
-        let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
-        let (is_stopped, objects) = (Arc::clone(&stop.0), objects.clone());
-        spawn_blocking(move || remote.fetch(&missing, &objects, &is_stopped)).await.map_err(failed)??;
-        Ok(true)
+        let address = remote.address.clone();
+        let lacked = receive(remote, missing, objects).await?;
+        let Some((first, said)) = lacked.first().cloned() else { return Ok(true) };
+        let missing = |(path, pointer): Wanted, address: String| GitError::LfsMissing {
+            path,
+            oid: pointer.oid().to_owned(),
+            address,
+        };
+        let Some((url, of_fork)) = fork else { return Err(missing(first, format!("{address}{said}"))) };
+        let beside = self.anybodys(url)?;
+        let fork_address = beside.address.clone();
+        let lacked = lacked.into_iter().map(|(wanted, _)| wanted).collect();
+        match receive(beside, lacked, of_fork).await {
+            Ok(lacked) => match lacked.into_iter().next() {
+                None => Ok(true),
+                Some((wanted, said)) => Err(missing(wanted, format!("{address}, and not at {fork_address}{said}"))),
+            },
+            // A fork that not everybody may read.
+            Err(error) => Err(missing(first, format!("{address}, and its fork's cannot be asked ({error})"))),
+        }
+    }
+
+    /// Returns a store as anybody may ask it.
+    fn anybodys(&self, url: &CloneUrl) -> Result<Remote, GitError> {
+        let address = lfs::address_of(url).filter(|_| !url.has_credentials());
+        let refused = || GitError::Lfs { address: url.address().to_owned(), detail: "it takes a login".to_owned() };
+        Ok(Remote {
+            http: self.git.lfs().clone(),
+            address: address.ok_or_else(refused)?,
+            headers: Vec::new(),
+            url: url.clone(),
+            git_ref: None,
+        })
     }
 
     async fn remote(&self, origin: &CloneUrl) -> Result<Remote, GitError> {
@@ -302,7 +352,8 @@ impl Mirror {
         guards: &mut Vec<OwnedRwLockWriteGuard<()>>,
     ) -> Result<(), GitError> {
         if let Ok(guard) = Arc::clone(&self.lfs_in_use).try_write_owned() {
-            idle.extend([Objects::of_mirror(self.folder()), Objects::of_named_store(self.folder())]);
+            let folder = self.folder();
+            idle.extend([Objects::of_mirror(folder), Objects::of_named_store(folder), Objects::of_forks(folder)]);
             guards.push(guard);
         }
         for submodule in self.all_submodules().await? {

@@ -15,6 +15,8 @@ use sha2::{Digest as _, Sha256};
 const FOLDER: &str = "lfs";
 /// The folder in a mirror of what came from a store that its commits name, with the repository's credentials.
 const NAMED: &str = "lfs-named";
+/// The folder in a mirror of what came from forks, which anybody may ask.
+const FORKS: &str = "lfs-forks";
 /// What is being received. Of no use after a kill.
 const INCOMING: &str = "incoming";
 const BUFFER: usize = 64 << 10;
@@ -44,6 +46,11 @@ impl Objects {
     /// Returns those of a mirror that came from a store that its commits name.
     pub(crate) fn of_named_store(mirror: &Path) -> Self {
         Self(mirror.join(NAMED))
+    }
+
+    /// Returns those of a mirror that came from forks of the repository.
+    pub(crate) fn of_forks(mirror: &Path) -> Self {
+        Self(mirror.join(FORKS))
     }
 
     /// Returns those in a folder of their own.

@@ -81,6 +81,7 @@ fn plain<'a>(commit: &'a CommitId, origin: &'a CloneUrl) -> Checkout<'a> {
         only: &[],
         by_stranger: false,
         trusted_submodules: &[],
+        fork: None,
     }
 }
 

@@ -48,6 +48,7 @@ impl Prepared {
             only: &[],
             by_stranger: false,
             trusted_submodules: &[],
+            fork: None,
         };
         let tar = checkouts.tar(&self.mirror, &checkout).await.unwrap();
         tokio::io::copy(&mut tar.open().await.unwrap(), &mut tokio::io::sink()).await.unwrap();

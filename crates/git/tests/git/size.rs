@@ -83,6 +83,7 @@ async fn what_attributes_make_of_a_strangers_files_counts_too() {
             only: &[],
             by_stranger: true,
             trusted_submodules: &[],
+            fork: None,
         };
         match checkouts.tar(&mirror, &checkout).await {
             Ok(_) => assert!(fits),

@@ -215,6 +215,7 @@ fn pull_request_origin(hook: PullRequestHook, head: CommitId, is_own_again: bool
             draft: hook.state.draft.unwrap_or(false),
             labels: hook.state.labels.unwrap_or_default(),
             merge: None,
+            from: hook.from,
         }),
         ..Origin::new(EventName::PullRequest, git_ref, Wanted::PullRequest { served_at: hook.served_at, head, held_by })
     }

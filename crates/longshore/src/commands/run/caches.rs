@@ -94,10 +94,8 @@ pub(crate) fn look_after(args: &CacheUpkeep) -> crate::commands::Result {
         let _turn = runtime_dir::lock(Some(&runs_dir()), &name).await;
         drop(next);
         let store = open_records(&args.docker_host, &instance).await?;
-        let docker = DockerOptions {
-            runtime_dir: Some(runs_dir()),
-            ..DockerOptions::new(args.docker_host.clone(), instance)
-        };
+        let docker =
+            DockerOptions { runtime_dir: Some(runs_dir()), ..DockerOptions::new(args.docker_host.clone(), instance) };
         let engine = DockerEngine::connect(docker).await?;
         let options = ExecutorOptions { sandboxes_ready: 0, ..ExecutorOptions::default() };
         let executor = Executor::new(Arc::new(engine), options);

@@ -119,6 +119,7 @@ async fn simulate(args: &Run, worktree: &Worktree, facts: &WorktreeFacts) -> any
                 draft: false,
                 labels: Vec::new(),
                 merge: None,
+                from: None,
             };
             (EventName::PullRequest, "refs/pull/1/head".to_owned(), Some(pull_request))
         }
