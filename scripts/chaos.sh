@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Chaos: builds of known output while the server is killed and the engine restarts, on a second engine that may be.
-# KILLS, POD_KILLS, HOOK_RESTARTS, ENGINE_RESTARTS, ENGINE_LOSSES and ENGINE_FULL say how many, SEED which schedule. Figures: target/chaos-*.json.
+# KILLS, POD_KILLS, HOOK_RESTARTS, ENGINE_RESTARTS, ENGINE_LOSSES, ENGINE_FULL and CACHES say how many, SEED which schedule. Figures: target/chaos-*.json.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck disable=SC2034 # read by step
-steps=10
+steps=11
 seed=${SEED:-1}
 
 step "Setting up"
@@ -42,8 +42,12 @@ if [ "$started" = yes ]; then
   DATA_MB=1024 scripts/second-engine.sh start >/dev/null
   DOCKER_HOST=$engine scripts/images.sh busybox
   LONGSHORE_CHAOS_DISK=$root/target/engine-26/data play engine-full --count "${ENGINE_FULL:-5}"
+  step "${CACHES:-1000} builds with a unique cache each"
+  LONGSHORE_CHAOS_DISK=$root/target/engine-26/data play caches --count "${CACHES:-1000}"
 else
   step "No room on the engine's disk: skipped, the second engine was running already and has none of its own"
+  step "${CACHES:-1000} builds with a unique cache each, within their budget"
+  play caches --count "${CACHES:-1000}"
 fi
 step "Done"
 cat target/chaos-*.json

@@ -13,6 +13,7 @@
     reason = "it prints figures"
 )]
 
+mod caches;
 mod deliveries;
 mod faults;
 mod follower;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
             Play { scenario: "pods".to_owned(), seed: 7, count: 6 },
             Play { scenario: "soak".to_owned(), seed: 7, count: 20 },
             Play { scenario: "hooks".to_owned(), seed: 7, count: 3 },
+            Play { scenario: "caches".to_owned(), seed: 7, count: 16 },
         ],
     };
     let mut failed = false;

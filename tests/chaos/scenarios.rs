@@ -12,6 +12,7 @@ use std::{
 };
 
 use crate::{
+    caches::caches,
     deliveries::{Client, insist},
     faults::{Fault, fault},
     follower::{Seen, follow},
@@ -27,8 +28,8 @@ use crate::{
     verdict::{Accepted, Verdict},
 };
 
-pub const NAMES: [&str; 8] =
-    ["kills", "pods", "soak", "hooks", "engine-restarts", "engine-losses", "engine-full", "recovery"];
+pub const NAMES: [&str; 9] =
+    ["kills", "pods", "soak", "hooks", "engine-restarts", "engine-losses", "engine-full", "recovery", "caches"];
 
 /// The number of different pipelines of a scenario, each on its own branch.
 const PROGRAMS: u64 = 10;
@@ -47,6 +48,7 @@ pub fn play(scenario: &str, seed: u64, count: u64) -> Verdict {
         "engine-losses" => engine_losses(seed, count),
         "engine-full" => engine_full(seed, count),
         "recovery" => recovery(count),
+        "caches" => caches(count),
         _ => unreachable!("one of NAMES"),
     }
 }

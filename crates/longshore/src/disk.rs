@@ -1,7 +1,8 @@
 //! Keeps room on the engine's disk: above the high mark jobs that should start wait, and what was used longest ago goes until the low
 //! mark is reached: caches, workspaces that outlive their builds, and images that this server pulled. Nothing of others is touched, and nothing that is in use.
 //!
-//! The engine's disk is measured by a container of ours, at the start and then seldom, only after jobs have run. An idle server asks nothing.
+//! The engine's disk is measured by a container of ours, at the start and then only after jobs have run: seldom while there is much room, and
+//! more often the closer the mark is. An idle server asks nothing.
 
 use std::{
     sync::Arc,
@@ -23,10 +24,14 @@ use crate::{
     store_changes::changed,
 };
 
-/// The shortest time between two measurements while there is room.
+/// The shortest time between two measurements while there is much room.
 const SELDOM: Duration = Duration::from_secs(5 * 60);
-/// The time between two measurements while there is none.
+/// The time between two measurements while there is little or none.
 const OFTEN: Duration = Duration::from_secs(15);
+/// The shortest time between two, however much jobs leave.
+const SOONEST: Duration = Duration::from_secs(2);
+/// With fewer bytes than this below the high mark there is little room: jobs may write as much before the next measurement.
+const LITTLE: u64 = 20 << 30;
 
 /// The marks, in percent of the engine's disk that are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +53,36 @@ impl Room {
     /// Returns how many percent are taken; a part of one counts as one.
     fn taken(self) -> u64 {
         100 - self.free.saturating_mul(100).checked_div(self.total).unwrap_or(100).min(100)
+    }
+
+    /// Returns how many bytes are free before this mark is reached, and how many are taken above it.
+    fn around(self, mark: u64) -> (u64, u64) {
+        let (limit, taken) = (self.total / 100 * mark, self.total.saturating_sub(self.free));
+        (limit.saturating_sub(taken), taken.saturating_sub(limit))
+    }
+}
+
+/// What the last measurement found.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    at: Instant,
+    full: bool,
+    /// The bytes that were free before the high mark.
+    left: u64,
+    /// The bytes of all caches and kept workspaces.
+    lasting: u64,
+}
+
+impl Measured {
+    /// Returns whether it is time to measure again, with caches and workspaces of so many bytes.
+    fn is_due(self, now: Instant, lasting: u64) -> bool {
+        let elapsed = now.saturating_duration_since(self.at);
+        let pause = match self.full || self.left < LITTLE {
+            _ if lasting.saturating_sub(self.lasting) > self.left / 4 => SOONEST,
+            true => OFTEN,
+            false => SELDOM,
+        };
+        elapsed >= pause
     }
 }
 
@@ -83,27 +118,40 @@ impl Disk {
         }
         let mut changes = self.store.changes();
         let work = async {
-            let mut measured: Option<Instant> = None;
-            let mut full = false;
+            let mut measured: Option<Measured> = None;
             loop {
                 if let Err(error) = self.note_images().await {
                     tracing::warn!(%error, "which images were pulled is not recorded");
                 }
-                let pause = if full { OFTEN } else { SELDOM };
-                if self.marks.high > 0 && measured.is_none_or(|at| at.elapsed() >= pause) {
-                    full = self.pass().await.unwrap_or_else(|error| {
-                        tracing::warn!(%error, "the engine's disk is looked at again later");
-                        full
-                    });
-                    measured = Some(Instant::now());
+                let lasting = self.lasting_bytes().await;
+                if self.marks.high > 0 && measured.is_none_or(|last| last.is_due(Instant::now(), lasting)) {
+                    measured = match self.pass().await {
+                        Ok(room) => Some(Measured {
+                            at: Instant::now(),
+                            full: self.is_full(room),
+                            left: room.around(self.marks.high).0,
+                            lasting: self.lasting_bytes().await,
+                        }),
+                        Err(error) => {
+                            tracing::warn!(%error, "the engine's disk is looked at again later");
+                            let full = measured.is_some_and(|last| last.full);
+                            Some(Measured { at: Instant::now(), full, left: u64::MAX, lasting })
+                        }
+                    };
                 }
                 tokio::select! {
-                    () = tokio::time::sleep(OFTEN), if full => {}
+                    () = tokio::time::sleep(OFTEN), if measured.is_some_and(|last| last.full) => {}
                     () = changed(&mut changes, ChangeKind::Build) => {}
                 }
             }
         };
         shutdown.run_until_cancelled(work).await;
+    }
+
+    /// Returns the bytes of what is kept for later jobs, as far as it was measured.
+    async fn lasting_bytes(&self) -> u64 {
+        let sizes = caches::volume_sizes(&self.store).await;
+        sizes.map_or(0, |sizes| sizes.values().fold(0, |sum, bytes| sum.saturating_add(*bytes)))
     }
 
     async fn forget(&self) -> Result<(), StoreError> {
@@ -126,8 +174,8 @@ impl Disk {
         tx.commit().await.map(drop)
     }
 
-    /// Measures, and makes room if there is none. Returns whether jobs wait for room.
-    async fn pass(&self) -> Result<bool, UpkeepError> {
+    /// Measures, and makes room if there is none. Returns what there is then.
+    async fn pass(&self) -> Result<Room, UpkeepError> {
         let mut room = self.measure().await?;
         if self.is_full(room) {
             self.hold(room).await?;
@@ -137,17 +185,23 @@ impl Disk {
             let mut candidates: Vec<Candidate> = lasting.chain(images).collect();
             candidates.sort_by_key(Candidate::used_at);
             let why = format!("the engine's disk was {}% full", room.taken());
+            let mut over = room.around(self.marks.low).1;
             for candidate in candidates {
-                if self.let_go(candidate, &why).await? {
+                let Some(bytes) = self.let_go(candidate, &why).await? else { continue };
+                over = over.saturating_sub(bytes);
+                // What is known of sizes is not the disk's word, and of some things nothing is known.
+                if over == 0 || bytes == 0 {
                     room = self.measure().await?;
+                    over = room.around(self.marks.low).1;
                     if room.taken() <= self.marks.low {
                         break;
                     }
                 }
             }
+            room = self.measure().await?;
         }
         self.hold(room).await?;
-        Ok(self.is_full(room))
+        Ok(room)
     }
 
     fn is_full(&self, room: Room) -> bool {
@@ -174,27 +228,27 @@ impl Disk {
         Ok(Room { free, total })
     }
 
-    /// Removes one thing unless it is in use. Returns whether it is gone.
-    async fn let_go(&self, candidate: Candidate, why: &str) -> Result<bool, UpkeepError> {
+    /// Removes one thing unless it is in use. Returns the bytes that it had, as far as they are known; `None` if it stays.
+    async fn let_go(&self, candidate: Candidate, why: &str) -> Result<Option<u64>, UpkeepError> {
         let (what, bytes) = match candidate {
             Candidate::Lasting(lasting) => {
                 let sizes = caches::volume_sizes(&self.store).await?;
                 if !lasting.let_go(&self.store).await? {
-                    return Ok(false);
+                    return Ok(None);
                 }
                 lasting.remove_volumes(&self.store, &self.executor).await?;
                 self.caches_changed.notify_one();
                 (lasting.name(), lasting.volumes().iter().filter_map(|volume| sizes.get(volume)).sum())
             }
             Candidate::Image(image) => {
-                let Ok(id) = ImageId::new(image.id.as_str()) else { return Ok(false) };
+                let Ok(id) = ImageId::new(image.id.as_str()) else { return Ok(None) };
                 let removed = self.executor.remove_own_image(&image.name, &id).await?;
                 if removed.is_some() || !self.executor.has_image(&image.name, &id).await? {
                     let mut tx = self.store.write().await?;
                     engine_room::forget_image(&mut tx, &image.name).await?;
                     tx.commit().await?;
                 }
-                let Some(bytes) = removed else { return Ok(false) };
+                let Some(bytes) = removed else { return Ok(None) };
                 (format!("image {}", image.name), bytes)
             }
         };
@@ -202,7 +256,7 @@ impl Disk {
         let mut tx = self.store.write().await?;
         engine_room::note_removal(&mut tx, &what, bytes, why, Timestamp::now()).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(Some(bytes))
     }
 }
 
@@ -215,5 +269,20 @@ mod unit {
         let taken = |free, total| Room { free, total }.taken();
         assert_eq!((taken(100, 1000), taken(101, 1000), taken(99, 1000)), (90, 90, 91));
         assert_eq!((taken(0, 1000), taken(1000, 1000), taken(0, 0)), (100, 0, 0));
+        let around = |free, mark| Room { free, total: 1000 }.around(mark);
+        assert_eq!((around(300, 85), around(150, 85), around(50, 85)), ((150, 0), (0, 0), (0, 100)));
+    }
+
+    #[test]
+    fn the_closer_the_mark_is_the_sooner_it_is_measured_again() {
+        let at = Instant::now();
+        let due = |full, left, seconds, grown| {
+            Measured { at, full, left, lasting: 1000 }.is_due(at + Duration::from_secs(seconds), 1000 + grown)
+        };
+        assert!(!due(false, 2 * LITTLE, 299, 0) && due(false, 2 * LITTLE, 300, 0));
+        assert!(!due(false, LITTLE - 1, 14, 0) && due(false, LITTLE - 1, 15, 0));
+        assert!(!due(true, 0, 14, 0) && due(true, 0, 15, 0));
+        assert!(!due(false, 2 * LITTLE, 2, LITTLE / 2) && due(false, 2 * LITTLE, 2, LITTLE / 2 + 1));
+        assert!(!due(false, 2 * LITTLE, 1, LITTLE));
     }
 }
