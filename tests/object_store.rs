@@ -6,9 +6,12 @@ mod support;
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
+use longshore_core::BlobId;
+use longshore_files::artifacts::Blobs;
+use longshore_object_store::{ObjectStore, Settings, TlsConfig};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use support::{
@@ -216,4 +219,111 @@ fn a_server_that_is_killed_while_it_moves_files_has_each_of_them() {
     let checked = longshore(&["check"], world.server.data.path(), &store.settings());
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
     world.nothing_is_left();
+}
+
+/// The length of the parts below.
+const PART: u64 = 64 << 10;
+
+/// Returns the files of artifacts in this folder, which move to this store in parts.
+fn in_parts(data: &Path, settings: &[(&str, String)]) -> Blobs {
+    let value = |name: &str| settings.iter().find(|(known, _)| *known == name).unwrap().1.clone();
+    let settings = Settings {
+        endpoint: value("LONGSHORE_S3_ENDPOINT"),
+        bucket: value("LONGSHORE_S3_BUCKET"),
+        prefix: "longshore".to_owned(),
+        region: "us-east-1".to_owned(),
+        access_key: value("LONGSHORE_S3_ACCESS_KEY"),
+        secret_key: value("LONGSHORE_S3_SECRET_KEY"),
+        path_style: true,
+    };
+    let blobs = Blobs::new(data, true);
+    blobs.use_object_store(ObjectStore::new(&settings, TlsConfig::default()).unwrap().with_parts_of(PART), "i");
+    blobs
+}
+
+/// The process that is killed below: moves a file in parts.
+#[test]
+fn move_in_parts() {
+    let (Some(data), Ok(port)) = (std::env::var_os("MOVE_IN_PARTS"), std::env::var("MOVE_TO")) else { return };
+    let settings = S3Server::settings_at(port.parse().unwrap());
+    let data = PathBuf::from(data);
+    let blobs = in_parts(&data, &settings);
+    for id in blobs.in_folder().unwrap() {
+        assert!(blobs.move_out(&id).unwrap());
+    }
+}
+
+/// Returns the blob and its bytes, which are in the folder.
+fn large_file(data: &Path) -> (BlobId, Vec<u8>) {
+    let bytes: Vec<u8> = std::iter::repeat_with(rand::random::<u8>).take(40 * 65_536 + 17).collect();
+    let id: BlobId = hex::encode(Sha256::digest(&bytes)).parse().unwrap();
+    let path = data.join("artifacts/blobs").join(Blobs::relative_path(&id));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, &bytes).unwrap();
+    (id, bytes)
+}
+
+/// Starts a process that moves what is in the folder, kills it once so many parts are there, and returns how many are.
+fn kill_after(data: &Path, store: &S3Server, id: &BlobId, parts: usize) -> usize {
+    let note = data.join("artifacts").join(Blobs::relative_mark_path(id)).with_extension("upload");
+    let noted = || {
+        let note: Value = serde_json::from_slice(&std::fs::read(&note).ok()?).ok()?;
+        Some(note["etags"].as_array()?.len())
+    };
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["move_in_parts", "--exact"])
+        .env("MOVE_IN_PARTS", data)
+        .env("MOVE_TO", store.port().to_string())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("some parts", || noted().filter(|there| *there >= parts));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    noted().unwrap()
+}
+
+#[test]
+fn a_large_file_that_moves_in_parts_goes_on_after_each_kill_and_is_there_whole() {
+    let (store, data) = (S3Server::start(), tempfile::tempdir().unwrap());
+    let (id, bytes) = large_file(data.path());
+    let mut there = 0;
+    for parts in [1, 9, 25] {
+        let now = kill_after(data.path(), &store, &id, parts);
+        assert!(now >= there, "it began anew");
+        there = now;
+    }
+    assert_eq!(store.objects(), [""; 0], "half an object is seen");
+    let blobs = in_parts(data.path(), &store.settings());
+    assert!(blobs.move_out(&id).unwrap());
+    let key = format!("longshore/i/{}", Blobs::relative_path(&id).display());
+    assert_eq!(store.objects(), [key.clone()]);
+    assert_eq!(store.object(&key), bytes);
+    assert_eq!(store.uploads(), 0);
+    assert!(blobs.is_elsewhere(&id));
+    let marks = data.path().join("artifacts").join(Blobs::relative_mark_path(&id));
+    assert_eq!(std::fs::read_dir(marks.parent().unwrap()).unwrap().count(), 1, "nothing but the mark");
+}
+
+#[test]
+fn parts_of_a_file_that_is_removed_or_came_anew_are_abandoned() {
+    let (store, data) = (S3Server::start(), tempfile::tempdir().unwrap());
+    let (id, _) = large_file(data.path());
+    kill_after(data.path(), &store, &id, 3);
+    let blobs = in_parts(data.path(), &store.settings());
+    let path = data.path().join("artifacts/blobs").join(Blobs::relative_path(&id));
+    // The same file, packed in another way.
+    let other = vec![7; 5 * 65_536];
+    std::fs::write(&path, &other).unwrap();
+    assert!(blobs.move_out(&id).unwrap());
+    let key = format!("longshore/i/{}", Blobs::relative_path(&id).display());
+    assert_eq!((store.object(&key), store.uploads()), (other, 0));
+    blobs.begin_removal(id).unwrap().carry_out().unwrap();
+    assert_eq!(store.objects(), [""; 0]);
+
+    let (id, _) = large_file(data.path());
+    kill_after(data.path(), &store, &id, 3);
+    assert_eq!(store.uploads(), 1);
+    blobs.begin_removal(id).unwrap().carry_out().unwrap();
+    assert_eq!((store.objects(), store.uploads()), (Vec::new(), 0));
 }

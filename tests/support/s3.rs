@@ -52,12 +52,31 @@ impl S3Server {
 
     /// Returns the settings with which a server uses it.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
+        Self::settings_at(self.port)
+    }
+
+    /// Returns the settings for the server at this port.
+    pub fn settings_at(port: u16) -> Vec<(&'static str, String)> {
         vec![
-            ("LONGSHORE_S3_ENDPOINT", format!("http://127.0.0.1:{}", self.port)),
+            ("LONGSHORE_S3_ENDPOINT", format!("http://127.0.0.1:{port}")),
             ("LONGSHORE_S3_BUCKET", "ci".to_owned()),
             ("LONGSHORE_S3_ACCESS_KEY", "S3RVER".to_owned()),
             ("LONGSHORE_S3_SECRET_KEY", "S3RVER".to_owned()),
         ]
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Returns the bytes of an object.
+    pub fn object(&self, key: &str) -> Vec<u8> {
+        std::fs::read(self.folder.path().join("ci").join(format!("{key}._S3rver_object"))).expect("an object")
+    }
+
+    /// Returns how many uploads in parts have begun and are not over.
+    pub fn uploads(&self) -> usize {
+        std::fs::read_dir(self.folder.path().join("ci/.S3rver_uploads")).into_iter().flatten().count()
     }
 
     /// Returns the keys of all objects.

@@ -14,12 +14,14 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long a store may say nothing.
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long the signature of an address counts. A request has to begin within it.
-const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
+pub(crate) const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
 /// How often a short request is made in all, and the pause before the next.
-const TRIES: u32 = 3;
+pub(crate) const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(300);
 /// The longest error that is read.
-const MAX_ERROR: u64 = 64 << 10;
+pub(crate) const MAX_ERROR: u64 = 64 << 10;
+/// The longest file that is put at once, and the length of the parts of longer ones. A file may have 10,000 of them.
+const PART: u64 = 512 << 20;
 /// The longest part that is read at once.
 pub(crate) const MAX_PART: u64 = 16 << 20;
 
@@ -27,6 +29,7 @@ pub(crate) const MAX_PART: u64 = 16 << 20;
 #[derive(Clone)]
 pub struct ObjectStore {
     inner: Arc<Inner>,
+    part_bytes: u64,
 }
 
 struct Inner {
@@ -77,7 +80,36 @@ impl ObjectStore {
             .build();
         let shown = format!("{}{prefix}", bucket.base_url());
         let credentials = Credentials::new(settings.access_key.clone(), settings.secret_key.clone());
-        Ok(Self { inner: Arc::new(Inner { http: config.into(), bucket, credentials, prefix, shown }) })
+        let inner = Arc::new(Inner { http: config.into(), bucket, credentials, prefix, shown });
+        Ok(Self { inner, part_bytes: PART })
+    }
+
+    /// Puts files that are longer than this in parts of this length. Stores take no part below 5 MiB but the last.
+    #[must_use]
+    pub const fn with_parts_of(self, bytes: u64) -> Self {
+        Self { part_bytes: bytes, ..self }
+    }
+
+    /// Returns whether a file of that many bytes goes in parts.
+    #[must_use]
+    pub const fn takes_in_parts(&self, bytes: u64) -> bool {
+        bytes > self.part_bytes
+    }
+
+    pub(crate) const fn part_bytes(&self) -> u64 {
+        self.part_bytes
+    }
+
+    pub(crate) fn http(&self) -> &Agent {
+        &self.inner.http
+    }
+
+    pub(crate) fn bucket(&self) -> &Bucket {
+        &self.inner.bucket
+    }
+
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.inner.credentials
     }
 
     /// Returns where it is, for people.
@@ -95,7 +127,11 @@ impl ObjectStore {
         let sent =
             self.inner.http.put(self.put_address(key)).header(header::CONTENT_TYPE, "application/zstd").send(file);
         self.succeeded(key, sent)?;
-        // Whoever calls this removes the file next.
+        self.has_bytes(key, bytes)
+    }
+
+    /// Checks that an object is there with its length: whoever has put it removes the file next.
+    pub(crate) fn has_bytes(&self, key: &str, bytes: u64) -> Result<(), ObjectError> {
         match self.size(key)? {
             Some(there) if there == bytes => Ok(()),
             there => Err(self.refused(format!("{bytes} bytes were sent to it, and it has {}", there.unwrap_or(0)))),
@@ -197,7 +233,7 @@ impl ObjectStore {
         }
     }
 
-    fn full(&self, key: &str) -> String {
+    pub(crate) fn full(&self, key: &str) -> String {
         if self.inner.prefix.is_empty() { key.to_owned() } else { format!("{}/{key}", self.inner.prefix) }
     }
 
@@ -226,7 +262,11 @@ impl ObjectStore {
         }
     }
 
-    fn succeeded(&self, key: &str, answer: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, ObjectError> {
+    pub(crate) fn succeeded(
+        &self,
+        key: &str,
+        answer: Result<Response<Body>, ureq::Error>,
+    ) -> Result<Response<Body>, ObjectError> {
         // An address has a signature in it, and no error of the client has the address.
         let mut answer = answer.map_err(|error| self.away(error.to_string()))?;
         let status = answer.status();
@@ -235,7 +275,7 @@ impl ObjectStore {
         }
         let text = answer.body_mut().with_config().limit(MAX_ERROR).read_to_string().unwrap_or_default();
         let (code, message) = (element(&text, "Code"), element(&text, "Message"));
-        if status == StatusCode::NOT_FOUND && matches!(code, None | Some("NoSuchKey")) {
+        if status == StatusCode::NOT_FOUND && matches!(code, None | Some("NoSuchKey" | "NoSuchUpload")) {
             return Err(ObjectError::Missing { store: self.inner.shown.clone(), key: key.to_owned() });
         }
         let words: Vec<&str> = [code, message].into_iter().flatten().collect();
@@ -243,7 +283,7 @@ impl ObjectStore {
         Err(if is_passing(status) { self.away(why) } else { self.refused(why) })
     }
 
-    fn away(&self, why: String) -> ObjectError {
+    pub(crate) fn away(&self, why: String) -> ObjectError {
         ObjectError::Away { store: self.inner.shown.clone(), why }
     }
 
@@ -263,7 +303,7 @@ fn place_of(range: &str) -> Option<(u64, u64)> {
 }
 
 /// Returns the text of an element of an error, for people.
-fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     const LONGEST: usize = 300;
     let from = text.find(&format!("<{name}>"))? + name.len() + 2;
     let found = &text[from..from + text[from..].find('<')?];

@@ -4,6 +4,9 @@
 //! names it, it is moved: its bytes are put into the store, a mark is written that says so, and only then its file goes. So it is at each moment
 //! in one of the two places at least, and a kill between any two steps leaves what the next start goes on with.
 //!
+//! A large one goes in parts. What has been put is noted beside the marks after each, so that the next start goes on with the next part, and an
+//! upload that nobody wants any more is abandoned.
+//!
 //! The key of an object begins with the name of the instance that put it there, and only that instance removes it: a copy of the data folder reads
 //! what the marks name, and removes nothing of the server that it is a copy of.
 
@@ -12,10 +15,11 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::PoisonError,
+    time::UNIX_EPOCH,
 };
 
 use longshore_core::BlobId;
-use longshore_object_store::{ObjectReader, ObjectStore};
+use longshore_object_store::{ObjectError, ObjectReader, ObjectStore, Upload};
 use serde::{Deserialize, Serialize};
 
 use super::blobs::Blobs;
@@ -43,6 +47,23 @@ struct Mark {
     key: String,
     /// Its length there.
     bytes: u64,
+}
+
+/// An upload in parts that has begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Begun {
+    mark: Mark,
+    /// When the file was written: one that came again may be packed in another way.
+    modified_ns: u128,
+    upload: String,
+    part_bytes: u64,
+    etags: Vec<String>,
+}
+
+impl Begun {
+    fn upload(&self) -> Upload {
+        Upload { id: self.upload.clone(), part_bytes: self.part_bytes, etags: self.etags.clone() }
+    }
 }
 
 impl Blobs {
@@ -104,22 +125,83 @@ impl Blobs {
         let is_there =
             self.mark(id)?.is_some_and(|known| known == mark) && elsewhere.store.size(&mark.key)? == Some(mark.bytes);
         if !is_there {
-            elsewhere.store.put_file(&mark.key, &file)?;
+            if elsewhere.store.takes_in_parts(mark.bytes) {
+                self.put_in_parts(elsewhere, id, &mark, &file)?;
+            } else {
+                elsewhere.store.put_file(&mark.key, &file)?;
+            }
             self.write_mark(id, &mark)?;
         }
+        self.forget_upload(id)?;
         fs::remove_file(&path)?;
         Ok(true)
     }
 
+    /// Puts a file in parts, and goes on with an upload of it that broke off.
+    fn put_in_parts(&self, elsewhere: &Elsewhere, id: &BlobId, mark: &Mark, file: &File) -> io::Result<()> {
+        let modified = file.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let begun = |upload: &Upload| Begun {
+            mark: mark.clone(),
+            modified_ns: modified.as_nanos(),
+            upload: upload.id.clone(),
+            part_bytes: upload.part_bytes,
+            etags: upload.etags.clone(),
+        };
+        let mut before = self.begun(id)?;
+        if let Some(other) = before.take_if(|before| *before != begun(&before.upload())) {
+            elsewhere.abandon(&other)?;
+        }
+        loop {
+            let goes_on = before.is_some();
+            let mut upload = match before.take() {
+                Some(before) => before.upload(),
+                None => elsewhere.store.begin_upload(&mark.key)?,
+            };
+            self.write_json(&self.upload_path(id), &begun(&upload))?;
+            let note = |upload: &Upload| self.write_json(&self.upload_path(id), &begun(upload));
+            match elsewhere.store.put_parts(&mark.key, file, &mut upload, note) {
+                // It may be completed already.
+                Err(ObjectError::Missing { .. }) if goes_on && elsewhere.store.size(&mark.key)? == Some(mark.bytes) => {
+                    return Ok(());
+                }
+                Err(ObjectError::Missing { .. }) if goes_on => {}
+                put => return put.map_err(io::Error::from),
+            }
+        }
+    }
+
+    fn upload_path(&self, id: &BlobId) -> PathBuf {
+        self.mark_path(id).with_extension("upload")
+    }
+
+    /// Returns the upload of a blob that has begun and is not known to be over.
+    fn begun(&self, id: &BlobId) -> io::Result<Option<Begun>> {
+        match fs::read(self.upload_path(id)) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn forget_upload(&self, id: &BlobId) -> io::Result<()> {
+        match fs::remove_file(self.upload_path(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn write_mark(&self, id: &BlobId, mark: &Mark) -> io::Result<()> {
-        let path = self.mark_path(id);
+        self.write_json(&self.mark_path(id), mark)
+    }
+
+    fn write_json(&self, path: &Path, value: &impl Serialize) -> io::Result<()> {
         let folder = path.parent().unwrap_or(&self.inner.root);
         fs::create_dir_all(folder)?;
         let unfinished = path.with_extension("part");
         let mut file = File::create(&unfinished)?;
-        file.write_all(&serde_json::to_vec(mark)?)?;
+        file.write_all(&serde_json::to_vec(value)?)?;
         file.sync_all()?;
-        fs::rename(&unfinished, &path)?;
+        fs::rename(&unfinished, path)?;
         File::open(folder)?.sync_all()
     }
 
@@ -148,6 +230,10 @@ impl Blobs {
 
     /// Removes a blob from the object store, if it is there and this instance put it there. Returns how many bytes that freed.
     pub(super) fn remove_elsewhere(&self, id: &BlobId) -> io::Result<u64> {
+        if let Some(begun) = self.begun(id)? {
+            self.elsewhere()?.abandon(&begun)?;
+            self.forget_upload(id)?;
+        }
         let Some(mark) = self.mark(id)? else { return Ok(0) };
         let elsewhere = self.elsewhere()?;
         let is_own = mark.key == elsewhere.key(id);
@@ -171,6 +257,17 @@ impl Blobs {
 }
 
 impl Elsewhere {
+    /// Has the store forget an upload. One that does not let us keeps the parts, and holds up nothing.
+    fn abandon(&self, begun: &Begun) -> io::Result<()> {
+        match self.store.abandon_upload(&begun.mark.key, &begun.upload()) {
+            Err(error @ ObjectError::Refused { .. }) => {
+                tracing::warn!(%error, upload = begun.upload, key = begun.mark.key, "parts of an upload stay in the object store");
+                Ok(())
+            }
+            done => done.map_err(io::Error::from),
+        }
+    }
+
     fn key(&self, id: &BlobId) -> String {
         format!("{}/{}", self.instance, Blobs::relative_path(id).display())
     }
