@@ -197,6 +197,7 @@ fn a_forks_pull_request_reads_what_its_target_branch_saved_and_saves_nothing() {
         assert_eq!(status, 201, "{build}");
         let build = world.api().wait_for_build(&text(&build, "id"));
         assert_eq!(build["status"], "success", "{build}");
+        log_of(&world, &build, "one")
     };
     run_on("main", &on_all("main-1", "echo public > c/p"));
     run_on("hidden", &on_all("hidden-1", "echo hidden > c/s"));
@@ -216,4 +217,8 @@ fn a_forks_pull_request_reads_what_its_target_branch_saved_and_saves_nothing() {
     assert!(!log.contains("hidden\n"), "{log}");
     world.nothing_is_left();
     assert_eq!(engine::objects(&world.server.instance, &["cache"]), caches, "it saved something");
+    // Neither under its own key nor in the entry that it began with.
+    world.git.git(&["checkout", "-q", "main"]);
+    let log = run_on("main", &on_all("theirs", "cat c/*").replace("theirs }", "theirs, fallback: [main-] }"));
+    assert!(log.contains("of main-1") && log.contains("public\n") && !log.contains("poison"), "{log}");
 }

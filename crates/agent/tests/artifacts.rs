@@ -162,6 +162,39 @@ fn nothing_outside_the_workspace_is_read_and_nothing_but_files() {
 }
 
 #[test]
+fn a_folder_that_becomes_a_link_while_it_is_collected_leads_nowhere() {
+    let outside = tempfile::tempdir().unwrap();
+    (0..20).for_each(|at| std::fs::write(outside.path().join(format!("f{at}")), "secret").unwrap());
+    for _ in 0..8 {
+        let mut agent = Agent::start();
+        let script = "mkdir -p out/d && for i in $(seq 0 19); do echo own > out/d/f$i; done";
+        let spec = spec(&agent, script, vec![files("out", ArtifactWhen::Success, &["out/**"])]);
+        let out = Path::new(&agent.workspace()).join("out");
+        let (folder, beside) = (out.join("d"), out.join("beside"));
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        let taken = std::thread::scope(|scope| {
+            // As a process of another container that has the workspace too.
+            scope.spawn(|| {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    if std::fs::rename(&folder, &beside).is_ok() {
+                        std::os::unix::fs::symlink(outside.path(), &folder).unwrap();
+                        std::thread::yield_now();
+                        std::fs::remove_file(&folder).unwrap();
+                        std::fs::rename(&beside, &folder).unwrap();
+                    }
+                }
+            });
+            agent.begin_with(spec);
+            let taken = take_all(&mut agent);
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            taken
+        });
+        agent.wait();
+        assert!(taken.whole.values().all(|bytes| bytes == b"own\n"), "something outside the workspace was read");
+    }
+}
+
+#[test]
 fn a_sparse_file_of_ten_terabytes_is_refused_without_being_read() {
     let script = "truncate -s 8T huge 2>/dev/null || truncate -s 1T huge; echo small > small";
     let taken = run(
