@@ -167,16 +167,16 @@ fn a_folder_that_becomes_a_link_while_it_is_collected_leads_nowhere() {
     (0..20).for_each(|at| std::fs::write(outside.path().join(format!("f{at}")), "secret").unwrap());
     for _ in 0..8 {
         let mut agent = Agent::start();
-        let script = "mkdir -p out/d && for i in $(seq 0 19); do echo own > out/d/f$i; done";
-        let spec = spec(&agent, script, vec![files("out", ArtifactWhen::Success, &["out/**"])]);
+        let script = "mkdir -p out/d && for i in $(seq 0 19); do echo own > out/d/f$i; done; touch out/ready";
+        let spec = spec(&agent, script, vec![files("out", ArtifactWhen::Success, &["out/d/**"])]);
         let out = Path::new(&agent.workspace()).join("out");
-        let (folder, beside) = (out.join("d"), out.join("beside"));
+        let (folder, beside, ready) = (out.join("d"), out.join("beside"), out.join("ready"));
         let is_over = std::sync::atomic::AtomicBool::new(false);
         let taken = std::thread::scope(|scope| {
             // As a process of another container that has the workspace too.
             scope.spawn(|| {
                 while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
-                    if std::fs::rename(&folder, &beside).is_ok() {
+                    if ready.exists() && std::fs::rename(&folder, &beside).is_ok() {
                         std::os::unix::fs::symlink(outside.path(), &folder).unwrap();
                         std::thread::yield_now();
                         std::fs::remove_file(&folder).unwrap();
