@@ -76,7 +76,7 @@ impl S3Server {
 
     /// Returns how many uploads in parts have begun and are not over.
     pub fn uploads(&self) -> usize {
-        std::fs::read_dir(self.folder.path().join("ci/.S3rver_uploads")).into_iter().flatten().count()
+        std::fs::read_dir(self.folder.path().join("ci/._S3rver_uploads")).into_iter().flatten().count()
     }
 
     /// Returns the keys of all objects.

@@ -2,15 +2,12 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
-use rusty_s3::{
-    S3Action as _,
-    actions::{CreateMultipartUpload, CreateMultipartUploadResponse},
-};
+use rusty_s3::S3Action as _;
 use ureq::{SendBody, http::header};
 
 use crate::{
     ObjectError, ObjectStore,
-    store::{MAX_ERROR, SIGNED_FOR, TRIES, element},
+    store::{MAX_ERROR, SIGNED_FOR, TRIES, element, whole_element},
 };
 
 /// An upload in parts that has begun. Whoever began it keeps it: a store holds the parts until the upload is completed or abandoned.
@@ -50,10 +47,9 @@ impl ObjectStore {
         let request = self.http().post(address.as_str()).header(header::CONTENT_TYPE, "application/zstd");
         let mut answer = self.succeeded(key, request.send_empty())?;
         let text = answer.body_mut().with_config().limit(MAX_ERROR).read_to_string().unwrap_or_default();
-        let read: Result<CreateMultipartUploadResponse, _> = CreateMultipartUpload::parse_response(&text);
-        let read =
-            read.map_err(|error| self.refused(format!("it begins an upload and does not say which: {error}")))?;
-        Ok(Upload { id: read.upload_id().to_owned(), part_bytes: self.part_bytes(), etags: Vec::new() })
+        let id = whole_element(&text, "UploadId").filter(|id| !id.is_empty());
+        let id = id.ok_or_else(|| self.refused("it begins an upload and does not say which".to_owned()))?;
+        Ok(Upload { id: id.to_owned(), part_bytes: self.part_bytes(), etags: Vec::new() })
     }
 
     /// Puts the parts of a file that the store does not have yet, over what is under the key. `note` keeps the upload after each part.

@@ -305,9 +305,14 @@ fn place_of(range: &str) -> Option<(u64, u64)> {
 /// Returns the text of an element of an error, for people.
 pub(crate) fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     const LONGEST: usize = 300;
-    let from = text.find(&format!("<{name}>"))? + name.len() + 2;
-    let found = &text[from..from + text[from..].find('<')?];
+    let found = whole_element(text, name)?;
     Some(found.char_indices().nth(LONGEST).map_or(found, |(end, _)| &found[..end]))
+}
+
+/// Returns the text of an element of an answer.
+pub(crate) fn whole_element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let from = text.find(&format!("<{name}>"))? + name.len() + 2;
+    Some(&text[from..from + text[from..].find('<')?])
 }
 
 #[cfg(test)]

@@ -151,6 +151,10 @@ impl Blobs {
         if let Some(other) = before.take_if(|before| *before != begun(&before.upload())) {
             elsewhere.abandon(&other)?;
         }
+        let is_whole = |begun: &Begun| begun.part_bytes * begun.etags.len() as u64 >= mark.bytes;
+        if before.as_ref().is_some_and(is_whole) && elsewhere.store.size(&mark.key)? == Some(mark.bytes) {
+            return Ok(());
+        }
         loop {
             let goes_on = before.is_some();
             let mut upload = match before.take() {
@@ -160,10 +164,6 @@ impl Blobs {
             self.write_json(&self.upload_path(id), &begun(&upload))?;
             let note = |upload: &Upload| self.write_json(&self.upload_path(id), &begun(upload));
             match elsewhere.store.put_parts(&mark.key, file, &mut upload, note) {
-                // It may be completed already.
-                Err(ObjectError::Missing { .. }) if goes_on && elsewhere.store.size(&mark.key)? == Some(mark.bytes) => {
-                    return Ok(());
-                }
                 Err(ObjectError::Missing { .. }) if goes_on => {}
                 put => return put.map_err(io::Error::from),
             }
