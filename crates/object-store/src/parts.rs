@@ -105,11 +105,9 @@ impl ObjectStore {
 
     fn complete(&self, key: &str, upload: &Upload) -> Result<(), ObjectError> {
         let full = self.full(key);
-        let etags = || upload.etags.iter().map(String::as_str);
-        let action =
-            |etags| self.bucket().complete_multipart_upload(Some(self.credentials()), &full, &upload.id, etags);
-        let address = action(Vec::new().into_iter()).sign(SIGNED_FOR);
-        let body = self.bucket().complete_multipart_upload(Some(self.credentials()), &full, &upload.id, etags()).body();
+        let etags = upload.etags.iter().map(String::as_str);
+        let action = self.bucket().complete_multipart_upload(Some(self.credentials()), &full, &upload.id, etags);
+        let (address, body) = (action.sign(SIGNED_FOR), action.body());
         let mut answer = self.succeeded(key, self.http().post(address.as_str()).send(&body))?;
         // A store that takes long answers at first, and says at the end what failed.
         let text = answer.body_mut().with_config().limit(MAX_ERROR).read_to_string();

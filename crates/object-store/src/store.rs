@@ -86,7 +86,7 @@ impl ObjectStore {
 
     /// Puts files that are longer than this in parts of this length. Stores take no part below 5 MiB but the last.
     #[must_use]
-    pub const fn with_parts_of(self, bytes: u64) -> Self {
+    pub fn with_parts_of(self, bytes: u64) -> Self {
         Self { part_bytes: bytes, ..self }
     }
 

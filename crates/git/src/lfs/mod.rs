@@ -182,11 +182,6 @@ impl Source<'_> {
             let detail = format!("the object of `{first}` is not here, and the folder has no remote `origin`");
             return Err(GitError::Lfs { address: "no address".to_owned(), detail });
         };
-        let receive = async |remote: Remote, missing: Vec<Wanted>, objects: &Objects| {
-            let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
-            let (is_stopped, objects) = (Arc::clone(&stop.0), objects.clone());
-            spawn_blocking(move || remote.fetch(&missing, &objects, &is_stopped)).await.map_err(failed)?
-        };
         let remote = self.remote(origin).await?;
         let address = remote.address.clone();
         let lacked = receive(remote, missing, objects).await?;
@@ -256,6 +251,16 @@ impl Source<'_> {
         };
         value("lfs.url").or_else(|| value("remote.origin.lfsurl"))
     }
+}
+
+/// Receives objects, and returns those that the store does not have, each with what it says about that.
+async fn receive(remote: Remote, missing: Vec<Wanted>, objects: &Objects) -> Result<Vec<(Wanted, String)>, GitError> {
+    let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
+    let (is_stopped, objects) = (Arc::clone(&stop.0), objects.clone());
+    let received = spawn_blocking(move || remote.fetch(&missing, &objects, &is_stopped)).await;
+    received
+        .map_err(|error| GitError::Io { what: "receiving objects of Git LFS", source: io::Error::other(error) })
+        .flatten()
 }
 
 /// Returns the address that `.lfsconfig` names, or why it is refused.
