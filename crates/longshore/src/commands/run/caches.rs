@@ -136,7 +136,7 @@ async fn create_repo(store: &Store, name: &str) -> anyhow::Result<RepoId> {
 }
 
 /// Returns the folder where this user's programs keep what they can make again.
-fn cache_dir() -> Option<PathBuf> {
+pub(super) fn cache_dir() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     base.map(|base| base.join("longshore"))

@@ -11,7 +11,7 @@ use longshore_core::{BuildPlan, Event, EventName, Severity, event::PullRequest};
 use longshore_git::{Git, TarSource, Worktree, WorktreeFacts};
 use longshore_pipeline::{Checked, Planned, RepoFacts, report};
 
-use super::cache_dir;
+use super::caches::cache_dir;
 use crate::{
     args::{Run, RunEvent},
     authorities::Authorities,
