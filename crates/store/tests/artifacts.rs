@@ -199,6 +199,23 @@ async fn what_arrived_of_a_job_that_ended_without_this_process_is_swept_at_the_s
 }
 
 #[tokio::test]
+async fn a_removal_that_fails_while_another_one_wants_the_same_is_made_good() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    world.build(&repo, &[("a", &[])]).await;
+    run(&world.store, &[("a", b"unique")]).await;
+    world.build(&repo, &[("a", &[])]).await;
+    run(&world.store, &[]).await;
+    let failing = world.store.blobs().begin_removal(world.store.blobs().in_folder().unwrap()[0]).unwrap();
+    let keep = Retention { max_builds_per_repo: Some(1), ..Retention::default() };
+    assert_eq!(remove_old(&world.store, &keep, now()).await.unwrap().builds, 1);
+    drop(failing);
+    assert_eq!(stored(&world.store), 1);
+    sweep_artifacts(&world.store).await.unwrap();
+    assert_eq!(stored(&world.store), 0, "nobody knew that it was to go");
+}
+
+#[tokio::test]
 async fn a_file_that_arrives_again_while_its_last_artifact_goes_is_there_afterwards() {
     let world = World::new().await;
     let repo = world.repo("app").await;

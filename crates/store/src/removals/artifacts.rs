@@ -199,6 +199,9 @@ async fn remove_noted(store: &Store, blob: BlobId) -> Result<(), StoreError> {
             let done = tokio::task::spawn_blocking(move || removal.carry_out()).await;
             done.map_err(std::io::Error::other).flatten().map_err(|source| StoreError::io(&path, source))?;
         }
+    } else if !store.blobs().is_arriving(&blob) {
+        // Somebody else is removing it, and may fail.
+        return Ok(());
     }
     // One that an attempt names is noted again if nothing becomes of it.
     sqlx::query("DELETE FROM blob_removals WHERE blob = ?")
