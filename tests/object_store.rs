@@ -297,7 +297,7 @@ fn a_large_file_that_moves_in_parts_goes_on_after_each_kill_and_is_there_whole()
     let blobs = in_parts(data.path(), &store.settings());
     assert!(blobs.move_out(&id).unwrap());
     let key = format!("longshore/i/{}", Blobs::relative_path(&id).display());
-    assert_eq!(store.objects(), [key.clone()]);
+    assert_eq!(store.objects(), std::slice::from_ref(&key));
     assert_eq!(store.object(&key), bytes);
     assert_eq!(store.uploads(), 0);
     assert!(blobs.is_elsewhere(&id));
