@@ -12,12 +12,12 @@ use super::super::{
     shell, variables,
 };
 use super::{
-    DEFAULTS, File, expression, inherits,
-    keep::{self, unknown},
+    DEFAULTS, File, artifacts, cache, expression, inherits,
     order::{Need, Staged},
-    rules,
+    repeats, rules,
     scripts::{Scripts, add_used_variables},
-    values::{fill, is_checkout, value_of, variable},
+    services, times,
+    values::{Fill, fill, is_checkout, unknown, value_of, variable},
 };
 
 const NOT_PUBLISHED: &str = "pages are not published: write a step that does";
@@ -76,7 +76,7 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
         body.note(Note::new(line, "pages", NOT_PUBLISHED));
     }
     let mut job = Job { name, line, ..Job::default() };
-    let axes = section.take("parallel").map(|entry| keep::parallel(entry, lines, &mut body)).unwrap_or_default();
+    let axes = section.take("parallel").map(|entry| repeats::parallel(entry, lines, &mut body)).unwrap_or_default();
 
     if let Some(list) =
         inherit.filter(|_| file.variables.iter().any(|(name, ..)| !inherits(inherit, "variables", name)))
@@ -198,14 +198,14 @@ fn services(
     entry: &Entry,
     own: &[(String, String, u32)],
     axes: &[String],
-    fill: keep::Fill<'_>,
+    fill: Fill<'_>,
     lines: foreign::Lines<'_>,
     body: &mut Map,
 ) {
     let mut docker = false;
     let env: Vec<(String, Value)> =
         own.iter().filter_map(|(name, value, _)| variable(name, value, own, axes).ok()).collect();
-    let services = keep::services(entry, fill, &env, lines, &mut docker);
+    let services = services::services(entry, fill, &env, lines, &mut docker);
     body.set_filled("services", services, lines.line_of_key(entry));
     if docker {
         body.set("docker", Value::plain(true), None);
@@ -251,7 +251,7 @@ fn conditions(section: &Section<'_>, runs: &mut rules::Runs, job: &mut Job, body
     if runs.by_hand {
         body.set("approval", Value::Text(format!("Run {}?", job.name)), line);
     }
-    let of_job = section.take("allow_failure").and_then(|entry| keep::allow_failure(entry, lines, body));
+    let of_job = section.take("allow_failure").and_then(|entry| repeats::allow_failure(entry, lines, body));
     // The rules take precedence.
     let may_fail = runs.may_fail.or(of_job);
     if may_fail == Some(true) {
@@ -263,29 +263,29 @@ fn conditions(section: &Section<'_>, runs: &mut rules::Runs, job: &mut Job, body
 /// Converts the limits of a job, its caches and its artifacts.
 fn limits_and_files<'n>(
     take: &dyn Fn(&'static str) -> Option<&'n Entry>,
-    fill: keep::Fill<'_>,
+    fill: Fill<'_>,
     lines: foreign::Lines<'_>,
     body: &mut Map,
 ) {
     if let Some(entry) = take("timeout") {
-        match text(&entry.value).and_then(keep::seconds) {
-            Some(seconds) => body.set("timeout", Value::Text(keep::duration(seconds)), lines.line_of_key(entry)),
+        match text(&entry.value).and_then(times::seconds) {
+            Some(seconds) => body.set("timeout", Value::Text(times::duration(seconds)), lines.line_of_key(entry)),
             None => body.note(lines.note(entry, FORM)),
         }
     }
     if let Some(entry) = take("retry") {
-        keep::retry(entry, lines, body);
+        repeats::retry(entry, lines, body);
     }
     if let Some(entry) = take("cache") {
-        let caches = keep::cache(entry, fill, lines, body);
+        let caches = cache::cache(entry, fill, lines, body);
         body.set_filled("cache", caches, lines.line_of_key(entry));
     }
     if let Some(entry) = take("artifacts") {
-        keep::artifacts(entry, fill, lines, body);
+        artifacts::artifacts(entry, fill, lines, body);
     }
 }
 
-fn image_of(entry: Option<&Entry>, fill: keep::Fill<'_>, lines: foreign::Lines<'_>, body: &mut Map) {
+fn image_of(entry: Option<&Entry>, fill: Fill<'_>, lines: foreign::Lines<'_>, body: &mut Map) {
     let Some(entry) = entry else {
         body.remark(format!("it names no image, and had the runner's: {DEFAULT_IMAGE} stands in"));
         body.set("image", Value::text(DEFAULT_IMAGE), None);

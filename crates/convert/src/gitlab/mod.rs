@@ -1,13 +1,17 @@
 //! Converts a file of GitLab CI: its jobs, in the order of their stages.
 
+mod artifacts;
+mod cache;
 mod expression;
 mod extend;
 mod include;
 mod job;
-mod keep;
 mod order;
+mod repeats;
 mod rules;
 mod scripts;
+mod services;
+mod times;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};

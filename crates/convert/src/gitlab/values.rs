@@ -11,6 +11,14 @@ use super::super::{
     shell, variables,
 };
 
+/// Fills in the variables of a text. The error names the variable that is not known.
+pub(super) type Fill<'a> = &'a dyn Fn(&str) -> Result<String, String>;
+
+/// The note on a text with a variable that the file does not set.
+pub(super) fn unknown(name: &str) -> String {
+    format!("{name} is not set here: write the value")
+}
+
 /// The value of a variable, which may be a mapping. One that is not expanded has each `$` twice.
 pub(super) fn value_of(variable: &Entry) -> Option<String> {
     let inner = super::super::entry(&variable.value, "value").map_or(&variable.value, |inner| &inner.value);
