@@ -8,7 +8,7 @@ pub fn reason(build: u64) -> String {
     format!("{SAME}{build}")
 }
 
-/// Returns whether a job's reason is such a one.
+/// Returns whether a job's reason is this sentence.
 #[must_use]
 pub fn is_reason(text: &str) -> bool {
     text.strip_prefix(SAME).is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
