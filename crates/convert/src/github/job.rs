@@ -14,7 +14,8 @@ use super::{
     concurrency,
     expression::Scope,
     gates::is_credential,
-    parts::{self, container, is_elsewhere, services, strategy},
+    matrix::{self, strategy},
+    parts::{self, container, is_elsewhere, services},
     run_defaults,
     setups::{self, Setup},
     step::{Reader, condition, continue_on_error, timeout},
@@ -71,7 +72,7 @@ pub(super) fn read(
         }
     }
     let scope = &Scope {
-        flags: section.peek("strategy").map(parts::flags).unwrap_or_default(),
+        flags: section.peek("strategy").map(matrix::flags).unwrap_or_default(),
         caches: cache_ids(steps.1),
         secrets: RefCell::default(),
         outputs: RefCell::default(),

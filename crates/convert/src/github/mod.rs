@@ -13,6 +13,7 @@ mod job;
 mod kept;
 mod known;
 mod local;
+mod matrix;
 mod on;
 mod parts;
 mod reports;
