@@ -81,6 +81,12 @@ steps: [{ run: 'git log --format=%s | cat; git rev-parse --is-shallow-repository
 steps: [{ run: 'test \"$ONE\" = secret-one && test \"$RENAMED\" = secret-two && test \"$(cat $THREE_FILE)\" = secret-three && echo all; echo \"[$TWO$FOUR]\" $ONE' }]",
         "all\n[] ***\n",
     ),
+    holds(
+        "a-secret-without-a-variable-has-only-what-refers-to-it",
+        "secrets: [{ name: ONE, env: false }]
+steps: [{ run: 'echo \"[$ONE]\"' }, { run: 'test \"$MINE\" = secret-one && echo $MINE', env: { MINE: '${{ secrets.ONE }}' } }]",
+        "[]\n***\n",
+    ),
     Guarantee {
         name: "a-job-over-its-timeout-is-timed-out-and-may-be-passed-over",
         keys: "timeout: 1s

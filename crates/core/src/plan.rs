@@ -247,6 +247,9 @@ pub struct SecretUse {
     pub variable: String,
     #[serde(default, skip_serializing_if = "is_false")]
     pub file: bool,
+    /// Whether no variable of every step holds it, so that only what refers to `secrets` has it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub by_name: bool,
 }
 
 /// How the commit's files get into the workspace.

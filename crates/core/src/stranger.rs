@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn every_setting_asks_about_whom_it_says_and_always_about_what_is_ours() {
-        let secret = SecretUse { name: "TOKEN".to_owned(), variable: "TOKEN".to_owned(), file: false };
+        let secret = SecretUse { name: "TOKEN".to_owned(), variable: "TOKEN".to_owned(), file: false, by_name: false };
         let (plain, named) = (JobPlan::default(), JobPlan { secrets: vec![secret], ..JobPlan::default() });
         let asks = |setting, known, plan| question(setting, known, &event(true, ada()), plan).is_some();
         for (setting, of_unknown, of_known) in

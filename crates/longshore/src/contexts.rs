@@ -21,6 +21,8 @@ pub(crate) struct Secrets {
     pub(crate) variables: BTreeMap<String, String>,
     /// Contents of files by the environment variable with the path.
     pub(crate) files: BTreeMap<String, String>,
+    /// Values that no variable holds, to be masked as all others are.
+    pub(crate) masks: Vec<String>,
     /// Values by name, for expressions.
     by_name: BTreeMap<String, String>,
 }
@@ -85,8 +87,12 @@ pub(crate) async fn secrets(
             absent.push(wanted.name.as_str());
             continue;
         };
-        let carriers = if wanted.file { &mut found.files } else { &mut found.variables };
-        carriers.insert(wanted.variable.clone(), value.to_owned());
+        if wanted.by_name {
+            found.masks.push(value.to_owned());
+        } else {
+            let carriers = if wanted.file { &mut found.files } else { &mut found.variables };
+            carriers.insert(wanted.variable.clone(), value.to_owned());
+        }
         found.by_name.insert(wanted.name.clone(), value.to_owned());
     }
     if let [first, ..] = absent.as_slice()

@@ -198,12 +198,11 @@ pub(super) const MATRIX: Keys =
 
 pub(super) const SECRET: Keys = Keys {
     subject: "an entry of `secrets`",
-    known: &["name", "as", "file"],
+    known: &["name", "as", "file", "env"],
     foreign: &[
         ("source", "did you mean `name`?"),
         ("from_secret", "did you mean `name`?"),
         ("target", "did you mean `as`?"),
-        ("env", "did you mean `as`?"),
     ],
 };
 

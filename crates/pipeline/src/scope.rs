@@ -243,11 +243,14 @@ impl Names {
             })
     }
 
-    pub(super) fn add_secret(&mut self, name: &str, variable: &str) {
+    /// Adds a secret, and the variable that holds it.
+    pub(super) fn add_secret(&mut self, name: &str, variable: Option<&str>) {
         if let Some(secrets) = &mut self.secrets {
             secrets.insert(name.to_owned(), Type::Text);
         }
-        self.tainted.insert(format!("env.{variable}"), Taint::Secret);
+        if let Some(variable) = variable {
+            self.tainted.insert(format!("env.{variable}"), Taint::Secret);
+        }
         self.scopes.get_mut().clear();
     }
 

@@ -83,7 +83,7 @@ mod tests {
     }
 
     fn plan() -> BuildPlan {
-        let secret = SecretUse { name: "TOKEN".to_owned(), variable: "TOKEN".to_owned(), file: false };
+        let secret = SecretUse { name: "TOKEN".to_owned(), variable: "TOKEN".to_owned(), file: false, by_name: false };
         let named = JobPlan { secrets: vec![secret], ..JobPlan::default() };
         let asked = JobPlan { docker: Docker::Guarded, approval: Some("Now?".to_owned()), ..JobPlan::default() };
         BuildPlan::new(vec![JobPlan::default(), named, asked])
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_forks_job_that_hands_files_or_outputs_to_one_that_gets_a_secret_asks_whatever_the_setting() {
-        let secret = SecretUse { name: "TOKEN".to_owned(), variable: "TOKEN".to_owned(), file: false };
+        let secret = SecretUse { name: "TOKEN".to_owned(), variable: "TOKEN".to_owned(), file: false, by_name: false };
         let job = |key: &str| JobPlan { key: key.to_owned(), name: key.to_owned(), ..JobPlan::default() };
         let on = |base: &str, key: &str| JobPlan { workspace_of: Some(base.to_owned()), ..job(key) };
         let with = |artifacts: &[&str], of: &str, key: &str| {

@@ -112,7 +112,7 @@ impl Runner {
             secrets: secrets.variables,
             secret_files: secrets.files,
             known,
-            masks: extras.job_env.masks(),
+            masks: [extras.job_env.masks(), secrets.masks].concat(),
             checkout,
             artifacts: Some(kept::store_of(&self.store, AttemptId { job, attempt }, &limits.artifacts)),
             limits,

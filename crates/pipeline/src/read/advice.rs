@@ -16,8 +16,22 @@ use super::job::entry_of;
 /// Warns of secrets whose variable every step overrides, and that no text of the job refers to.
 pub(super) fn unseen_secrets(job: &Job, secrets: &[(SecretUse, Place)], findings: &mut Findings<'_>) {
     for (secret, place) in secrets {
-        let hidden = job.steps.iter().all(|step| step.draft.env.contains_key(&secret.variable));
-        if hidden && !job.refers_to_secret(&secret.name) {
+        if job.refers_to_secret(&secret.name) {
+            continue;
+        }
+        if secret.by_name {
+            findings.warning(
+                Code::UnseenSecret,
+                *place,
+                format!(
+                    "nothing has this secret: no variable holds it, and nothing refers to `secrets.{}`",
+                    secret.name
+                ),
+                "refer to it in the `env` of a step, or remove it".to_owned(),
+            );
+            continue;
+        }
+        if job.steps.iter().all(|step| step.draft.env.contains_key(&secret.variable)) {
             findings.warning(
                 Code::UnseenSecret,
                 *place,

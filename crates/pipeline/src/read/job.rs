@@ -141,7 +141,7 @@ fn read_expanded(
     let with = template_inputs(entry, expanded, &mut names, findings);
     let secrets = fields.read_or("secrets", Vec::new(), |node| settings::secrets(node, findings));
     for (secret, _) in secrets.iter().flatten() {
-        names.add_secret(&secret.name, &secret.variable);
+        names.add_secret(&secret.name, (!secret.by_name).then_some(secret.variable.as_str()));
     }
     if secrets.is_none() {
         names.allow_any_secret();

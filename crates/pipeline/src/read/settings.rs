@@ -91,7 +91,7 @@ pub(super) fn secrets(
             sound = false;
             continue;
         };
-        if found.iter().any(|(other, _)| other.variable == secret.variable) {
+        if !secret.by_name && found.iter().any(|(other, _)| !other.by_name && other.variable == secret.variable) {
             let message = format!("two secrets would set the variable `{}`", secret.variable);
             findings.error(Code::GivenTwice, item.place, message, "rename one of them with `as`".to_owned());
             sound = false;
@@ -105,7 +105,12 @@ fn secret(node: &Rc<Node>, help: &str, findings: &mut Findings<'_>) -> Option<Se
     if let Kind::Scalar(_) = &node.kind {
         let name = filled(node, "a secret's name", findings)?;
         let named = env::check_name(name, node.place, findings);
-        return named.then(|| SecretUse { name: name.to_owned(), variable: name.to_owned(), file: false });
+        return named.then(|| SecretUse {
+            name: name.to_owned(),
+            variable: name.to_owned(),
+            file: false,
+            by_name: false,
+        });
     }
     let fields = Fields::read(node, &keys::SECRET, findings)?;
     let named = |key: &str, what: &str, findings: &mut Findings<'_>| {
@@ -123,8 +128,18 @@ fn secret(node: &Rc<Node>, help: &str, findings: &mut Findings<'_>) -> Option<Se
         Some(node) => boolean(node, "`file`", findings),
         None => Some(false),
     };
+    let everywhere = match fields.get("env") {
+        Some(node) => boolean(node, "`env`", findings),
+        None => Some(true),
+    };
     let name = name??;
-    Some(SecretUse { variable: variable?.unwrap_or_else(|| name.clone()), name, file: file? })
+    let (variable, by_name) = (variable?, !everywhere?);
+    if by_name && (variable.is_some() || fields.get("file").is_some()) {
+        let message = "no variable holds this secret, and `as` and `file` are about one".to_owned();
+        findings.error(Code::NotTogether, node.place, message, "remove them, or remove `env`".to_owned());
+        return None;
+    }
+    Some(SecretUse { variable: variable.unwrap_or_else(|| name.clone()), name, file: file?, by_name })
 }
 
 /// Reads `checkout`; an inner `None` means that the workspace starts empty.

@@ -130,6 +130,8 @@ pub(super) struct SecretUse {
     r#as: Option<String>,
     /// Whether the variable holds the path of a file with the secret, instead of the secret itself.
     file: Option<bool>,
+    /// `false`: no variable of every step holds it; only what refers to it as `secrets.<name>` has it.
+    env: Option<bool>,
 }
 
 /// A container beside the job's.

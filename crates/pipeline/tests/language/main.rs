@@ -269,6 +269,25 @@ fn a_secret_that_every_step_hides_is_warned_of_unless_the_job_asks_for_it_by_its
 }
 
 #[test]
+fn a_secret_without_a_variable_is_only_what_refers_to_it() {
+    let text = |secrets: &str, env: &str| {
+        format!("jobs: {{ a: {{ image: x, secrets: [{secrets}], steps: [{{ run: make, env: {{ {env} }} }}] }} }}")
+    };
+    let plan = job(&text("{ name: T, env: false }, { name: U, env: true }", "A: '${{ secrets.T }}'"), &push("main"));
+    assert_eq!((plan.secrets[0].by_name, plan.secrets[1].by_name), (true, false));
+    let codes = |secrets: &str, env: &str| {
+        let found = check(&text(secrets, env), &[]).diagnostics;
+        found.into_iter().map(|found| found.code).collect::<Vec<_>>()
+    };
+    assert_eq!(codes("{ name: T, env: false }", "A: b"), ["LS055"]);
+    // No variable is the same as another.
+    assert_eq!(codes("{ name: T, env: false }, { name: U, as: T }", "A: '${{ secrets.T }}'"), [""; 0]);
+    for contradiction in ["as: B", "file: true"] {
+        assert_eq!(codes(&format!("{{ name: T, env: false, {contradiction} }}"), ""), ["LS053"]);
+    }
+}
+
+#[test]
 fn a_templates_inputs_are_its_own_and_keys_beside_use_win() {
     let template = r#"
 inputs: { package: { type: string, required: true }, level: { type: number, default: 1 } }
