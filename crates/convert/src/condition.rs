@@ -93,13 +93,17 @@ pub(super) fn not(part: &str) -> String {
         "false" => "true".to_owned(),
         part if part.matches(" == ").count() == 1 && is_comparison(part) => part.replacen(" == ", " != ", 1),
         part if part.matches(" != ").count() == 1 && is_comparison(part) => part.replacen(" != ", " == ", 1),
-        part if is_wrapped(part.trim_start_matches(|c: char| c.is_ascii_alphabetic() || c == '-'))
-            || !part.contains(' ') =>
-        {
+        part if part.strip_prefix('!').is_some_and(is_one) => bare(&part[1..]).to_owned(),
+        part if is_one(part) => {
             format!("!{part}")
         }
         part => format!("!({part})"),
     }
+}
+
+/// Whether the expression is a value, a call, or stands in parentheses.
+fn is_one(part: &str) -> bool {
+    is_wrapped(part.trim_start_matches(|c: char| c.is_ascii_alphabetic() || c == '-')) || !part.contains(' ')
 }
 
 /// Whether the expression is a single comparison.
@@ -228,6 +232,12 @@ pub(super) fn fits(text: &str, pattern: &str) -> Option<bool> {
     evaluate(&call, &Values::default()).ok().map(|value| value.is_truthy())
 }
 
+/// Whether an expression without contexts holds.
+pub(super) fn holds(expression: &str) -> bool {
+    let parsed = Expression::parse(expression).ok();
+    parsed.is_some_and(|parsed| evaluate(&parsed, &Values::default()).is_ok_and(|value| value.is_truthy()))
+}
+
 fn simple(value: &str, pattern: &str) -> Option<String> {
     let (rest, begins) = pattern.strip_prefix('^').map_or((pattern, false), |rest| (rest, true));
     let (rest, ends) = match rest.strip_suffix('$') {
@@ -294,6 +304,8 @@ mod tests {
         assert_eq!(not("a == b"), "a != b");
         assert_eq!(not("a || b"), "!(a || b)");
         assert_eq!(not("(a) && (b)"), "!((a) && (b))");
+        assert_eq!(not("!(a && b)"), "a && b");
+        assert_eq!(not("!matches(a, 'b')"), "matches(a, 'b')");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{
     sequence::{Lost, Step, choose_image, is_aside, order},
     shell,
     variables::{self, Known},
-    when,
+    when::{self, When},
 };
 
 /// The containers of one pipeline while they are converted to a job.
@@ -44,8 +44,8 @@ pub(super) struct Containers<'s> {
     pub(super) legacy: bool,
     /// Whether another pipeline waits for this one.
     pub(super) followed: bool,
-    /// The filters by file that hold for all steps.
-    pub(super) on_paths: when::Paths,
+    /// What holds for the filters of all steps.
+    pub(super) around: when::Around,
 }
 
 const LOST: &str =
@@ -69,7 +69,7 @@ pub(super) const LEFT: &[(&str, &str)] = &[
     ("devices", "no job gets the host's devices"),
     ("tmpfs", "leave it out: a container's own file system goes with it"),
     ("when", "a service runs with its job"),
-    ("failure", "a service that exits does not fail its job"),
+    ("failure", "a service that ends before its job fails it"),
     ("depends_on", "services start before the steps"),
     ("detach", "a service runs beside its job"),
     ("volumes", "`cache` keeps files between builds, the workspace between steps"),
@@ -93,7 +93,7 @@ impl<'s> Containers<'s> {
             lost: false,
             legacy: false,
             followed: false,
-            on_paths: when::Paths::default(),
+            around: when::Around::default(),
         }
     }
 
@@ -101,16 +101,32 @@ impl<'s> Containers<'s> {
     pub(super) fn steps(&mut self, node: &std::rc::Rc<Node>, job: &mut Job, line: u32) {
         let mut parts: Vec<Result<Step, Lost>> = Vec::new();
         let nodes = list_containers(node);
+        let whens: Vec<When> = nodes.iter().map(|(_, node)| self.when_of(node)).collect();
         for (at, (name, node)) in nodes.iter().enumerate() {
-            let followed = self.followed || nodes[at + 1..].iter().any(|(_, later)| !is_aside(later));
-            let gates = followed && !is_aside(node);
+            let followed =
+                self.followed || nodes[at + 1..].iter().any(|(name, later)| !is_aside(name.as_deref(), later));
+            let gates = followed && !is_aside(name.as_deref(), node);
             parts.push(match self.step(name.as_deref(), node) {
                 Ok(mut step) if gates && !step.runs && self.lost => {
                     let note = Note::new(self.lines.line_of(node.place), step.name.as_str(), "");
                     step.behind = self.condition_of(node).map(|own| gate::stand_in(&note, None, own.as_deref()));
                     Ok(step)
                 }
-                Ok(step) => Ok(step),
+                Ok(mut step) => {
+                    // What comes after it ran only if this had succeeded, or had not run.
+                    let mut later = whens[at + 1..]
+                        .iter()
+                        .zip(&nodes[at + 1..])
+                        .filter(|(_, (name, node))| !is_aside(name.as_deref(), node));
+                    let own = &whens[at];
+                    if let Some(missed) = own.missed.as_deref().filter(|_| gates)
+                        && (self.followed || later.any(|(later, _)| own.is_missed_before(later)))
+                    {
+                        let note = Note::new(self.lines.line_of(node.place), step.name.as_str(), "");
+                        step.behind = Some(gate::stand_in(&note, None, Some(missed)));
+                    }
+                    Ok(step)
+                }
                 Err(note) => {
                     let own = self.condition_of(node).filter(|_| gates);
                     let of = |key: &str| super::entry(node, key);
@@ -201,7 +217,7 @@ impl<'s> Containers<'s> {
             after = texts(&entry.value).unwrap_or_default();
         }
         if let Some(entry) = section.take("when") {
-            let when = when::read(entry, self.language, lines, &self.on_paths);
+            let when = when::read(entry, self.language, lines, &self.around);
             body.notes(when.notes);
             self.schedule = self.schedule.or(when.schedule);
             let asks = match when.after.unwrap_or_default() {
@@ -329,10 +345,16 @@ impl<'s> Containers<'s> {
         Ok(Step { name: what, image, after, body, runs, before, behind: None })
     }
 
+    /// The filters of a step.
+    fn when_of(&self, node: &Node) -> When {
+        let Some(entry) = super::entry(node, "when") else { return When::always() };
+        when::read(entry, self.language, self.lines, &self.around)
+    }
+
     /// The condition of a step; `None` if it never runs, or after failures only.
     fn condition_of(&self, node: &Node) -> Option<Option<String>> {
         let Some(entry) = super::entry(node, "when") else { return Some(None) };
-        let when = when::read(entry, self.language, self.lines, &self.on_paths);
+        let when = when::read(entry, self.language, self.lines, &self.around);
         let runs = when.after.unwrap_or_default() == After::Success && when.condition.as_deref() != Some("false");
         runs.then_some(when.condition)
     }
@@ -403,7 +425,7 @@ impl<'s> Containers<'s> {
             job.body.remark(remark);
         }
         let secrets = std::mem::take(&mut self.secrets);
-        job.body.set_filled("secrets", Value::texts(secrets), None);
+        job.body.set_filled("secrets", Value::secrets(secrets), None);
         if std::mem::take(&mut self.docker) {
             job.body.set("docker", Value::plain(true), None);
         }

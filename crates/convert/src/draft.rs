@@ -31,6 +31,17 @@ impl Value {
     pub(super) fn texts<T: Into<String>>(texts: impl IntoIterator<Item = T>) -> Self {
         Self::List(texts.into_iter().map(|text| Item::Value(Self::text(text))).collect())
     }
+
+    /// Secrets that no variable of every step holds: only what refers to one has it, as there.
+    pub(super) fn secrets<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Self {
+        let one = |name: T| {
+            let mut secret = Map::default();
+            secret.set("name", Self::text(name), None);
+            secret.set("env", Self::plain(false), None);
+            Item::Value(secret.into())
+        };
+        Self::List(names.into_iter().map(one).collect())
+    }
 }
 
 impl From<Map> for Value {
@@ -188,6 +199,8 @@ pub(super) struct Job {
     pub(super) needs: Vec<String>,
     /// Expressions that all have to be true.
     pub(super) conditions: Vec<String>,
+    /// When it is certain that it runs exactly if it ran there; `None` if always. What decides it may not have been said.
+    pub(super) certain: Option<String>,
     pub(super) after: After,
     /// The artifacts that it takes over from jobs that it needs, by the names of these jobs.
     pub(super) takes: BTreeMap<String, Vec<String>>,
@@ -196,6 +209,12 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// Lets it never run: what decides about it could not be said.
+    pub(super) fn withhold(&mut self) {
+        self.conditions = vec!["false".to_owned()];
+        self.certain = Some("false".to_owned());
+    }
+
     /// Lets it take over artifacts of another job, which it then needs.
     pub(super) fn take(&mut self, job: &str, artifacts: &[String]) {
         if artifacts.is_empty() {

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use longshore_pipeline::tree::{Entry, Node};
 
 use super::{
-    ConvertError, Language,
+    ConvertError, Language, condition,
     containers::Containers,
     draft::{Draft, Job, Note, Value},
     foreign::{self, FORM, Lines, Section, entries, number, text, texts},
+    platform::Platform,
     plugin::SecretNames,
     when, woodpecker,
 };
@@ -57,9 +58,11 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
             draft.left.push(Note::new(lines.line_of(node.place), written, "it has no steps"));
             continue;
         };
-        let system = section.peek("platform").and_then(|platform| super::entry(&platform.value, "os"));
-        if let Some(system) = system.filter(|system| text(&system.value) != Some("linux")) {
-            draft.left.push(Note::new(lines.line_of_key(system), written, woodpecker::NOT_LINUX));
+        let platform = Platform::of_pipeline(node);
+        if let (Platform::One(platform), Some(entry)) = (&platform, section.peek("platform"))
+            && !platform.starts_with("linux/")
+        {
+            draft.left.push(Note::new(lines.line_of_key(entry), written, woodpecker::NOT_LINUX));
             found = true;
             continue;
         }
@@ -77,14 +80,16 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
             needs.is_some_and(|needs| needs.contains(&written))
         });
         containers.secret_names = std::mem::take(&mut secret_names);
+        containers.around.platform = platform;
         if let Some(entry) = section.take("trigger") {
             let when = match single {
-                true => when::triggers(entry, Language::Drone, lines, &mut draft.head),
-                false => when::read(entry, Language::Drone, lines, &when::Paths::default()),
+                true => when::triggers(entry, Language::Drone, lines, &containers.around.platform, &mut draft.head),
+                false => when::read(entry, Language::Drone, lines, &containers.around),
             };
             job.body.notes(when.notes);
             job.conditions.extend(when.condition);
             job.after = when.after.unwrap_or_default();
+            job.certain = when.missed.as_deref().map(condition::not);
             containers.schedule = when.schedule;
         }
         if let Some(entry) = section.take("branches") {
@@ -104,7 +109,7 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
                          runs until that is looked at"
                     );
                     job.body.note(lines.note(entry, why));
-                    job.conditions.push("false".to_owned());
+                    job.withhold();
                 }
             }
         }
@@ -139,7 +144,7 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
                 None => {
                     let why = "it waits for this pipeline, which was not carried over: nothing runs until `needs` is written by hand";
                     draft.jobs[at].body.note(Note::new(line, written, why));
-                    draft.jobs[at].conditions.push("false".to_owned());
+                    draft.jobs[at].withhold();
                 }
             }
         }
@@ -164,6 +169,9 @@ fn runs_on(entry: &Entry, job: &mut Job, lines: Lines<'_>) {
         Some(Value::Map(labels)) => labels.clone(),
         _ => super::draft::Map::default(),
     };
+    if let Some(arch) = text(&entry.value).and_then(|written| written.strip_prefix("linux/")) {
+        labels.set("arch", Value::text(arch), lines.line_of_key(entry));
+    }
     for label in entries(&entry.value).unwrap_or_default() {
         match (label.key.as_str(), text(&label.value)) {
             ("os", Some("linux")) if entry.key == "platform" => {}

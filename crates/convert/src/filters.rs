@@ -5,7 +5,8 @@ use longshore_pipeline::tree::{Entry, Node};
 use super::{
     Language, condition,
     draft::{After, Note},
-    foreign::{Lines, Section, items, reason, text, texts},
+    foreign::{Lines, Section, boolean, items, reason, text, texts},
+    platform::Platform,
     shell, variables,
 };
 
@@ -19,6 +20,8 @@ pub(super) struct Alternative {
     pub(super) paths: Vec<String>,
     /// Everything that has to be true, except filters by file.
     pub(super) conditions: Vec<String>,
+    /// What takes events away in which it may have run: a filter that `if` cannot say. `false` takes all away.
+    pub(super) withheld: Vec<String>,
     pub(super) after: Option<After>,
     /// Whether `on` can say all of it.
     pub(super) simple: bool,
@@ -37,20 +40,50 @@ const REASONS: &[(&str, &str)] = &[
     ),
     ("environment", "there are no deployments here: nothing runs until a condition in `if` says when"),
     ("target", "there are no promotions here: nothing runs until a condition in `if` says when"),
-    ("local", "`longshore run` knows no such difference: it is taken as fulfilled"),
 ];
 
-pub(super) fn alternatives(entry: &Entry, language: Language, lines: Lines<'_>) -> Vec<Alternative> {
-    items(&entry.value).iter().map(|node| alternative(node, entry, language, lines)).collect()
+impl Alternative {
+    /// Takes away what nobody can say here: all events, or those for which `unless` is false.
+    pub(super) fn withhold(&mut self, unless: impl Into<String>) {
+        self.withheld.push(unless.into());
+        self.simple = false;
+    }
+
+    /// Everything that has to be true here.
+    pub(super) fn whole(&self) -> String {
+        let parts: Vec<String> = self.conditions.iter().chain(&self.withheld).cloned().collect();
+        condition::all(&parts).unwrap_or_else(|| "true".to_owned())
+    }
+
+    /// Whether an event is among those that are taken away.
+    pub(super) fn misses(&self, event: &str) -> bool {
+        let not = format!("event.name != '{event}'");
+        self.withheld.iter().any(|part| part == "false" || *part == not)
+    }
+
+    /// When it may have run there and does not run here; `None` if never.
+    pub(super) fn missed(&self) -> Option<String> {
+        let withheld: Vec<String> = self.withheld.iter().map(|part| condition::not(part)).collect();
+        let parts: Vec<String> = self.conditions.iter().cloned().chain(condition::any(&withheld)).collect();
+        condition::all(&parts).filter(|_| !withheld.is_empty())
+    }
 }
 
-fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>) -> Alternative {
+pub(super) fn alternatives(
+    entry: &Entry,
+    language: Language,
+    lines: Lines<'_>,
+    platform: &Platform,
+) -> Vec<Alternative> {
+    items(&entry.value).iter().map(|node| alternative(node, entry, language, lines, platform)).collect()
+}
+
+fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>, platform: &Platform) -> Alternative {
     let mut found = Alternative { simple: true, ..Alternative::default() };
     let Some(section) = Section::read(node) else {
         let why = "this form of it is not understood: nothing runs until `if` says when";
         found.notes.push(Note::new(lines.line_of(node.place), of.key.clone(), why));
-        found.conditions.push("false".to_owned());
-        found.simple = false;
+        found.withhold("false");
         return found;
     };
     if let Some(entry) = section.take("event") {
@@ -98,17 +131,7 @@ fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>) ->
         });
     }
     if let Some(entry) = section.take("cron") {
-        let why = "schedules have no names here: it is taken for every schedule; compare `event.cron` in `if`";
-        found.notes.push(lines.note(entry, why));
-        found.schedule = Some(lines.line_of_key(entry));
-        // Woodpecker asks for the name at schedules alone, Drone at every event.
-        if found.events.is_empty() || language == Language::Drone {
-            found.conditions.push("event.name == 'schedule'".to_owned());
-            found.simple = false;
-        }
-        if found.events.is_empty() {
-            found.events.push("schedule");
-        }
+        cron(entry, language, lines, &mut found);
     }
     if let Some(entry) = section.take("matrix") {
         let values = super::foreign::entries(&entry.value).unwrap_or_default();
@@ -119,14 +142,14 @@ fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>) ->
         found.simple = false;
     }
     if let Some(entry) = section.take("platform") {
-        let words = texts(&entry.value).unwrap_or_default();
-        let linux = words.iter().any(|word| word.starts_with("linux") || word.starts_with('*'));
-        let why = "`runs-on` chooses servers by their labels; it is taken as fulfilled for Linux";
-        found.notes.push(lines.note(entry, why));
-        if !linux {
-            found.conditions.push("false".to_owned());
-            found.simple = false;
-        }
+        platform.restrict(entry, language, lines, &mut found);
+    }
+    if let Some(entry) = section.take("local")
+        && boolean(&entry.value) != Some(true)
+    {
+        // Builds of a server have a page, and those of `longshore run` have none.
+        found.conditions.push("build.url != null".to_owned());
+        found.simple = false;
     }
     if let Some(entry) = section.take("evaluate") {
         found.simple = false;
@@ -135,19 +158,50 @@ fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>) ->
             None => {
                 let why = "this expression could not be translated: nothing runs until `if` says the same";
                 found.notes.push(lines.note(entry, why));
-                found.conditions.push("false".to_owned());
+                found.withhold("false");
             }
         }
     }
     for entry in section.rest() {
         let why = reason(REASONS, &entry.key).unwrap_or("this filter is not known: nothing runs until `if` says when");
         found.notes.push(lines.note(entry, why));
-        if entry.key != "local" {
-            found.conditions.push("false".to_owned());
-            found.simple = false;
-        }
+        found.withhold("false");
     }
     found
+}
+
+/// Converts the names of schedules, of which there are none here: what a schedule is told by is its `cron`.
+fn cron(entry: &Entry, language: Language, lines: Lines<'_>, found: &mut Alternative) {
+    let (include, exclude) = lists(entry);
+    found.schedule = Some(lines.line_of_key(entry));
+    let named = !include.is_empty() && !include.iter().any(|name| name.trim_matches('*').is_empty());
+    let mut fits = None;
+    if named {
+        let names: Vec<String> =
+            include.iter().map(|name| format!("event.cron == {}", condition::quote(name))).collect();
+        fits = condition::any(&names);
+        let why = "schedules have no names here: write the schedule's `cron` in the place of its name, into `if`";
+        found.notes.push(lines.note(entry, why));
+    }
+    // Woodpecker asks for the name at schedules alone, Drone at every event.
+    let every = language == Language::Drone || found.events.iter().all(|event| *event == "schedule");
+    if every {
+        found.conditions.push("event.name == 'schedule'".to_owned());
+        found.simple = false;
+    }
+    if let Some(fits) = fits {
+        let of_others = (!every).then(|| "event.name != 'schedule'".to_owned());
+        found.conditions.extend(condition::any(&of_others.into_iter().chain([fits]).collect::<Vec<_>>()));
+        found.simple = false;
+    }
+    if !exclude.is_empty() || !list_is_written(entry) {
+        let why = "schedules have no names here: it fits none until `if` compares `event.cron`";
+        found.notes.push(lines.note(entry, why));
+        found.withhold("event.name != 'schedule'");
+    }
+    if found.events.is_empty() {
+        found.events.push("schedule");
+    }
 }
 
 fn events(entry: &Entry, found: &mut Alternative, lines: Lines<'_>) {
@@ -197,8 +251,7 @@ fn events(entry: &Entry, found: &mut Alternative, lines: Lines<'_>) {
     if include.is_empty() {
         if !list_is_written(entry) {
             found.notes.push(lines.note(entry, "this form of it is not understood: nothing runs until `if` says when"));
-            found.conditions.push("false".to_owned());
-            found.simple = false;
+            found.withhold("false");
         }
         return;
     }
@@ -210,13 +263,13 @@ fn events(entry: &Entry, found: &mut Alternative, lines: Lines<'_>) {
 }
 
 /// Whether a filter is written in a form of which `lists` reads something.
-fn list_is_written(entry: &Entry) -> bool {
+pub(super) fn list_is_written(entry: &Entry) -> bool {
     let (include, exclude) = lists(entry);
     !include.is_empty() || !exclude.is_empty() || entry.value.is_null()
 }
 
 /// The included and the excluded patterns.
-fn lists(entry: &Entry) -> (Vec<String>, Vec<String>) {
+pub(super) fn lists(entry: &Entry) -> (Vec<String>, Vec<String>) {
     match Section::read(&entry.value) {
         Some(section) => {
             let list = |key: &str| section.take(key).and_then(|entry| texts(&entry.value)).unwrap_or_default();
@@ -238,8 +291,7 @@ pub(super) fn constraint(
     let (include, exclude) = lists(entry);
     if !list_is_written(entry) {
         found.notes.push(lines.note(entry, "this form of it is not understood: nothing runs until `if` says when"));
-        found.simple = false;
-        conditions.push("false".to_owned());
+        found.withhold("false");
         return Vec::new();
     }
     let mut patterns = Vec::new();
@@ -290,8 +342,7 @@ fn paths(entry: &Entry, found: &mut Alternative, lines: Lines<'_>) {
     }
     if found.paths.is_empty() {
         found.notes.push(lines.note(entry, "this form of it is not understood: nothing runs until `if` says when"));
-        found.conditions.push("false".to_owned());
-        found.simple = false;
+        found.withhold("false");
     }
 }
 

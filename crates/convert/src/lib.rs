@@ -25,6 +25,7 @@ mod github;
 mod gitlab;
 mod mend;
 mod needs;
+mod platform;
 mod plugin;
 mod ports;
 mod quoting;

@@ -261,6 +261,8 @@ fn apply_in_list(items: &mut Vec<Item>, path: &[usize], cut: Cut, why: &str, of:
         .iter()
         .enumerate()
         .any(|(at, item)| at != *first && matches!(item, Item::Value(step) if !gate::is_stand_in(step)));
+    let followed =
+        items.iter().skip(*first + 1).any(|item| matches!(item, Item::Value(step) if !gate::is_stand_in(step)));
     let Some(item) = items.get_mut(*first) else { return };
     let Item::Value(value) = item else { return };
     let line = match &*value {
@@ -279,9 +281,30 @@ fn apply_in_list(items: &mut Vec<Item>, path: &[usize], cut: Cut, why: &str, of:
             let gate = gate.map(|step| Item::Value(step.into()));
             items.splice(*first..=*first, notes.into_iter().map(Item::Note).chain(gate));
         }
-        (false, Value::Map(inner)) => cut_at(inner, rest, cut, why, line),
+        (false, Value::Map(inner)) => {
+            let before = inner.clone();
+            cut_at(inner, rest, cut, why, line);
+            let never = |step: &Map| step.get("if") == Some(&Value::text("false"));
+            if of == "steps" && never(inner) && !never(&before) && followed {
+                let what = shown(value).unwrap_or_else(|| "a step".to_owned());
+                // Its id stays the step's own, and a condition that is refused is none.
+                let step = Map { parts: before.parts.into_iter().filter(|part| is_kept(part, cut)).collect() };
+                let gate = gate_of(&Note::new(line, what, why), &step);
+                if let Some(gate) = gate {
+                    items.insert(*first + 1, Item::Value(gate.into()));
+                }
+            }
+        }
         (false, Value::List(inner)) => apply_in_list(inner, rest, cut, why, of, line),
         (false, Value::Text(_) | Value::Plain(_) | Value::Script(_)) => {}
+    }
+}
+
+/// Whether what stands behind a step that never runs has this part of it, too.
+fn is_kept(part: &Part, cut: Cut) -> bool {
+    match part {
+        Part::Entry(entry) => entry.key != "id" && (cut != Cut::False || entry.key != "if"),
+        Part::Note(_) | Part::Remark(_) => false,
     }
 }
 

@@ -49,11 +49,12 @@ const ASIDE: &[&str] = &[
     "comment",
 ];
 
-/// Whether nothing that comes after a step depends on it.
-pub(super) fn is_aside(node: &Node) -> bool {
+/// Whether nothing that comes after a step depends on it. `name` is its key, where it stands in a mapping.
+pub(super) fn is_aside(name: Option<&str>, node: &Node) -> bool {
     let of =
         |key: &str| super::entry(node, key).and_then(|entry| text(&entry.value)).unwrap_or_default().to_lowercase();
-    of("failure") == "ignore" || ASIDE.iter().any(|word| of("name").contains(word) || of("image").contains(word))
+    let names = [name.unwrap_or_default().to_lowercase(), of("name"), of("image")];
+    of("failure") == "ignore" || ASIDE.iter().any(|word| names.iter().any(|name| name.contains(word)))
 }
 
 /// Chooses the image of the job: the one that most scripts run in, the first one if several do, or else the first image

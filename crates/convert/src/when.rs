@@ -7,6 +7,7 @@ use super::{
     draft::{After, Map, Note, Value},
     filters::{Alternative, alternatives, constraint},
     foreign::Lines,
+    platform::Platform,
 };
 
 /// The result of converting a filter.
@@ -18,7 +19,34 @@ pub(super) struct When {
     pub(super) notes: Vec<Note>,
     /// The line of a filter that asks for a schedule, whose times stand elsewhere.
     pub(super) schedule: Option<u32>,
+    /// When it may have run there, though it does not run here: a filter could not be said.
+    pub(super) missed: Option<String>,
+    /// The events in which it may have run so, and those in which it runs.
+    pub(super) missed_in: Vec<&'static str>,
+    pub(super) runs_in: Vec<&'static str>,
     pub(super) paths: Paths,
+}
+
+/// What holds for all filters within a pipeline.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Around {
+    pub(super) paths: Paths,
+    pub(super) platform: Platform,
+}
+
+/// The events that filters tell apart.
+const EVENTS: [&str; 5] = ["push", "tag", "pull-request", "manual", "schedule"];
+
+impl When {
+    /// What a step without filters has.
+    pub(super) fn always() -> Self {
+        Self { runs_in: EVENTS.to_vec(), ..Self::default() }
+    }
+
+    /// Whether something runs after this in an event in which this is missed.
+    pub(super) fn is_missed_before(&self, later: &Self) -> bool {
+        later.after != Some(After::Failure) && self.missed_in.iter().any(|event| later.runs_in.contains(event))
+    }
 }
 
 /// The filters by file that a pipeline's `on` has, which hold for all that is in it.
@@ -41,12 +69,11 @@ impl Paths {
             let narrower = only_included && asked.iter().all(|path| filter.paths.contains(path));
             let implied = !asked.is_empty() && (*asked == filter.paths || narrower);
             if !implied && (filter.events.is_empty() || filter.events.contains(&event)) {
-                filter.conditions.push(format!("event.name != '{event}'"));
+                filter.withhold(format!("event.name != '{event}'"));
                 left.push(event);
             }
         }
         if !left.is_empty() {
-            filter.simple = false;
             filter.notes.push(Note::new(line, "path", format!("{FILES}: it fits no {}", left.join(" and no "))));
         }
     }
@@ -65,29 +92,47 @@ pub(super) fn note_schedule(line: Option<u32>, head: &mut Map) {
     }
 }
 
-/// Converts the filters of a step, or of one of several jobs, in a pipeline whose `on` has the filters `on_paths`.
-pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>, on_paths: &Paths) -> When {
-    let alternatives = alternatives(entry, language, lines);
+/// Converts the filters of a step, or of one of several jobs, in a pipeline.
+pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>, around: &Around) -> When {
+    let alternatives = alternatives(entry, language, lines, &around.platform);
     let mut when = When::default();
-    let mut parts = Vec::new();
+    let (mut parts, mut missed) = (Vec::new(), Vec::new());
     for mut alternative in alternatives {
         when.after = wider(when.after, alternative.after);
         when.schedule = when.schedule.or(alternative.schedule);
-        on_paths.restrict(&mut alternative, lines.line_of_key(entry));
+        around.paths.restrict(&mut alternative, lines.line_of_key(entry));
         when.notes.append(&mut alternative.notes);
         when.notes.append(&mut alternative.patterns);
-        parts.push(condition::all(&alternative.conditions).unwrap_or_else(|| "true".to_owned()));
+        let asked = |event: &&&str| alternative.events.is_empty() || alternative.events.contains(*event);
+        for event in EVENTS.iter().filter(asked) {
+            let is_missed = alternative.misses(event);
+            let events = if is_missed { &mut when.missed_in } else { &mut when.runs_in };
+            events.push(*event);
+        }
+        parts.push(alternative.whole());
+        missed.extend(alternative.missed().filter(|_| alternative.after != Some(After::Failure)));
     }
     when.condition = condition::any(&parts).filter(|condition| condition != "true");
+    // What one filter misses, another one may have.
+    let both = when.missed_in.iter().any(|event| when.runs_in.contains(event));
+    let unless = condition::any(&parts).filter(|_| both).map(|runs| condition::not(&runs));
+    when.missed = condition::any(&missed)
+        .and_then(|missed| condition::all(&[missed].into_iter().chain(unless).collect::<Vec<_>>()));
     when
 }
 
 /// Converts the filters of a whole pipeline to `on`. What `on` cannot say becomes the condition. `paths` can only be in
 /// `on`.
-pub(super) fn triggers(entry: &Entry, language: Language, lines: Lines<'_>, head: &mut Map) -> When {
-    const EVENTS: [&str; 4] = ["push", "tag", "pull-request", "manual"];
+pub(super) fn triggers(
+    entry: &Entry,
+    language: Language,
+    lines: Lines<'_>,
+    platform: &Platform,
+    head: &mut Map,
+) -> When {
+    const STARTS: [&str; 4] = ["push", "tag", "pull-request", "manual"];
     let line = lines.line_of_key(entry);
-    let mut alternatives = alternatives(entry, language, lines);
+    let mut alternatives = alternatives(entry, language, lines, platform);
     let paths =
         Paths { push: common_paths(&alternatives, "push"), pull_request: common_paths(&alternatives, "pull-request") };
     alternatives.iter_mut().for_each(|one| paths.restrict(one, line));
@@ -138,7 +183,7 @@ pub(super) fn triggers(entry: &Entry, language: Language, lines: Lines<'_>, head
         }
     }
     let everything =
-        EVENTS.iter().all(|event| of(event).iter().any(|one| one.conditions.is_empty() && one.paths.is_empty()));
+        STARTS.iter().all(|event| of(event).iter().any(|one| one.whole() == "true" && one.paths.is_empty()));
     if everything {
         exact = true;
     } else {
@@ -165,7 +210,7 @@ pub(super) fn triggers(entry: &Entry, language: Language, lines: Lines<'_>, head
         exact = false;
     }
     head.set_filled("on", on, line);
-    let parts = alternatives.iter().map(|one| condition::all(&one.conditions).unwrap_or_else(|| "true".to_owned()));
+    let parts = alternatives.iter().map(Alternative::whole);
     let whole = condition::any(&parts.collect::<Vec<_>>()).unwrap_or_else(|| "true".to_owned());
     let patterns: Vec<Note> = alternatives.iter().flat_map(|one| one.patterns.iter().cloned()).collect();
     if exact && by_hand && !patterns.is_empty() {

@@ -3,10 +3,11 @@
 use longshore_pipeline::tree::{Entry, Kind, Node};
 
 use super::{
-    ConvertError, Language,
+    ConvertError, Language, condition,
     containers::Containers,
     draft::{After, Draft, Item, Job, Map, Note, Value},
     foreign::{self, FORM, Lines, Section, boolean, entries, items, list, number, text, texts},
+    platform::{self, Platform},
     plugin::SecretNames,
     when,
 };
@@ -44,15 +45,17 @@ pub(super) fn job(
     containers.secret_names.collect(root);
     // `variables` exists only for its anchors.
     section.take("variables");
+    containers.around.platform = Platform::of_workflow(root);
     if let Some(entry) = section.take("when") {
         let when = match others {
-            None => when::triggers(entry, Language::Woodpecker, lines, &mut draft.head),
-            Some(_) => when::read(entry, Language::Woodpecker, lines, &when::Paths::default()),
+            None => when::triggers(entry, Language::Woodpecker, lines, &containers.around.platform, &mut draft.head),
+            Some(_) => when::read(entry, Language::Woodpecker, lines, &containers.around),
         };
         draft.head.notes(when.notes);
         job.conditions.extend(when.condition);
+        job.certain = when.missed.as_deref().map(condition::not);
         containers.schedule = when.schedule;
-        containers.on_paths = when.paths;
+        containers.around.paths = when.paths;
     }
     for key in ["branches", "branch"] {
         if let Some(entry) = section.take(key) {
@@ -67,14 +70,14 @@ pub(super) fn job(
                 Some((_, ours)) => job.needs.push(ours.clone()),
                 None => {
                     job.body.note(Note::new(lines.line_of_key(entry), format!("depends_on: {need}"), OTHER_FILES));
-                    job.conditions.push("false".to_owned());
+                    job.withhold();
                 }
             }
         }
     }
     for key in ["labels", "platform"] {
         if let Some(entry) = section.take(key)
-            && !labels(entry, &mut job.body, lines)
+            && !labels(entry, root, &mut job.body, lines)
         {
             draft.left.push(lines.note(entry, NOT_LINUX));
             *secrets = containers.secret_names;
@@ -110,8 +113,13 @@ const OTHER_FILES: &str = "it waits for workflows of other files, and pipelines 
 pub(super) const NOT_LINUX: &str = "it runs on another system than Linux, and jobs run in containers on Linux";
 
 /// Converts the labels of a workflow's server. Returns whether they ask for Linux, or for no system.
-fn labels(entry: &Entry, body: &mut Map, lines: Lines<'_>) -> bool {
+fn labels(entry: &Entry, root: &Node, body: &mut Map, lines: Lines<'_>) -> bool {
     let mut linux = true;
+    // The processor that a platform has; a text of the matrix stands for one of several.
+    let arch = |written: &str| match platform::variable(written) {
+        Some(axis) => platform::architecture(&foreign::name(axis), &platform::values(root, axis)),
+        None => written.rsplit_once('/').filter(|(system, _)| *system == "linux").map(|(_, arch)| arch.to_owned()),
+    };
     let mut labels = match body.get("runs-on") {
         Some(Value::Map(labels)) => labels.clone(),
         _ => Map::default(),
@@ -120,9 +128,9 @@ fn labels(entry: &Entry, body: &mut Map, lines: Lines<'_>) -> bool {
         Kind::Map(entries) => {
             for label in entries {
                 match (label.key.as_str(), text(&label.value)) {
-                    ("platform", Some(platform)) => match platform.rsplit_once('/') {
-                        Some(("linux", arch)) => labels.set("arch", Value::text(arch), lines.line_of_key(label)),
-                        _ => linux = platform.contains('*'),
+                    ("platform", Some(written)) => match arch(written) {
+                        Some(arch) => labels.set("arch", Value::Text(arch), lines.line_of_key(label)),
+                        None => linux = written.contains('*'),
                     },
                     ("repo" | "hostname" | "backend", _) => {
                         labels.note(lines.note(label, "servers are chosen by labels of their own"))
@@ -132,8 +140,8 @@ fn labels(entry: &Entry, body: &mut Map, lines: Lines<'_>) -> bool {
                 }
             }
         }
-        Kind::Scalar(_) | Kind::List(_) => match text(&entry.value).and_then(|text| text.strip_prefix("linux/")) {
-            Some(arch) => labels.set("arch", Value::text(arch), lines.line_of_key(entry)),
+        Kind::Scalar(_) | Kind::List(_) => match text(&entry.value).and_then(arch) {
+            Some(arch) => labels.set("arch", Value::Text(arch), lines.line_of_key(entry)),
             None => linux = text(&entry.value).is_none_or(|text| text.contains('*')),
         },
     }

@@ -148,7 +148,7 @@ pub(super) fn metadata(action: &Settings<'_>) -> ConvertedAction {
     let tags = match action.filled("tags") {
         Some(Ok(tags)) if !tags.is_empty() => tags,
         Some(Err(_)) => return cannot("its `tags`"),
-        _ => "type=ref,event=branch\ntype=ref,event=tag\ntype=ref,event=pr".to_owned(),
+        _ => "type=schedule\ntype=ref,event=branch\ntype=ref,event=tag\ntype=ref,event=pr".to_owned(),
     };
     if let Some(entry) = action.entries.iter().find(|entry| !["images", "tags", "labels"].contains(&entry.key.as_str()))
     {
@@ -172,10 +172,16 @@ pub(super) fn metadata(action: &Settings<'_>) -> ConvertedAction {
         let parts: Vec<(&str, &str)> =
             line.split(',').map(|part| part.split_once('=').unwrap_or(("value", part))).collect();
         let of = |key: &str| parts.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
-        let (of_tag, release) = ("[ \"$EVENT\" = tag ]", "case \"$number\" in *-*) false ;; *) true ;; esac");
+        let (of_tag, release) = (
+            "case \"$EVENT\" in tag | release) true ;; *) false ;; esac",
+            "case \"$number\" in *-*) false ;; *) true ;; esac",
+        );
         let known = |keys: &[&str]| parts.iter().all(|(key, _)| keys.contains(key));
         let semver = "printf %s \"$number\" | grep -Eq '^[0-9]+[.][0-9]+[.][0-9]+'";
         match (of("type"), of("event").or(of("pattern"))) {
+            (Some("schedule"), None) if known(&["type"]) => {
+                script.push("if [ \"$EVENT\" = schedule ]; then add nightly; fi".to_owned());
+            }
             (Some("ref"), Some("branch")) if known(&["type", "event"]) => script.push(
                 "case \"$EVENT\" in push | manual | schedule) if [ -n \"$CI_COMMIT_BRANCH\" ]; then add \"$(clean \"$CI_COMMIT_BRANCH\")\"; fi ;; esac".to_owned(),
             ),

@@ -54,6 +54,8 @@ pub(super) struct Scope {
     pub(super) needed: bool,
     /// Artifacts that the job takes over, by the names of the jobs there.
     pub(super) takes: RefCell<BTreeMap<String, BTreeSet<String>>>,
+    /// Variables of the workflow and the job with values that stand in the file.
+    pub(super) literals: BTreeMap<String, String>,
     /// Variables whose values could not be carried over.
     pub(super) lost: BTreeSet<String>,
     /// Whether it names a group: another number for each build would do for it, too.
@@ -74,7 +76,7 @@ const PATHS: &[(&str, &str)] = &[
     ("triggering_actor", "event.sender"),
     (
         "event_name",
-        "(event.name == 'pull-request' && 'pull_request' || event.name == 'manual' && 'workflow_dispatch' || event.name == 'tag' && 'push' || event.name)",
+        "(event.name == 'pull-request' && 'pull_request' || event.name == 'manual' && 'workflow_dispatch' || event.name == 'tag' && 'push' || event.name == 'merge-group' && 'merge_group' || event.name)",
     ),
     ("repository", "repo.name"),
     ("repository_owner", "repo.owner"),

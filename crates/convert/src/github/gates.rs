@@ -56,7 +56,8 @@ impl Reader<'_, '_> {
         let may_fail = section.peek("continue-on-error").is_some_and(|entry| boolean(&entry.value) != Some(false));
         let aside = may_fail || ASIDE.iter().any(|word| uses.contains(word));
         let after_failures = condition.as_deref().is_some_and(gate::runs_after_failures);
-        let never = condition.as_deref() == Some("false");
+        let never = condition.as_deref() == Some("false") && !self.is_unsaid(section);
+        let condition = condition.filter(|condition| condition != "false");
         let gates = !never && (asked || (!aside && !after_failures && self.is_followed(node)));
         let id = id.map(|id| self.id(id));
         let shown = Note { what: called(section), ..note.clone() };
@@ -70,16 +71,28 @@ impl Reader<'_, '_> {
         if step.get("if") != Some(&Value::text("false")) || !self.is_followed(node) {
             return None;
         }
+        let written = section.peek("if").and_then(|entry| text(&entry.value)).unwrap_or_default();
         let condition = self.own_condition(section);
-        if condition.as_deref().is_some_and(|own| own == "false" || gate::runs_after_failures(own)) {
+        let never = condition.as_deref() == Some("false") && !self.is_unsaid(section);
+        if never || gate::runs_after_failures(written) || section.peek("continue-on-error").is_some() {
             return None;
         }
+        let condition = condition.filter(|condition| condition != "false");
         let note = Note::new(self.lines.line_of(node.place), called(section), "");
         Some(Item::Value(gate::stand_in(&note, None, condition.as_deref()).into()))
     }
 
     fn own_condition(&self, section: &Section<'_>) -> Option<String> {
         section.peek("if").map(|entry| condition(entry, self.scope, self.lines, &mut Map::default()))
+    }
+
+    /// Whether its condition could not be said.
+    fn is_unsaid(&self, section: &Section<'_>) -> bool {
+        let mut notes = Map::default();
+        section.peek("if").is_some_and(|entry| {
+            condition(entry, self.scope, self.lines, &mut notes);
+            !notes.parts.is_empty()
+        })
     }
 
     /// Whether a step after this one, or another job, runs only if this one has succeeded.

@@ -77,6 +77,7 @@ impl Scope {
                     "push" => return Ok(Some(("(event.name != 'push' && event.name != 'tag')".to_owned(), 3))),
                     "pull_request" | "pull_request_target" => "pull-request",
                     "workflow_dispatch" => "manual",
+                    "merge_group" => "merge-group",
                     name => name,
                 };
                 Ok(Some((format!("event.name {operator} {}", quote(event)), 3)))

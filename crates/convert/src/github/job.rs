@@ -68,7 +68,7 @@ pub(super) fn read(
         }
         _ => {
             body.note(lines.note(entry, "some of its machines run another system than Linux: nothing runs until `if` says when it is one of Linux"));
-            job.conditions.push("false".to_owned());
+            job.withhold();
         }
     }
     let scope = &Scope {
@@ -97,7 +97,7 @@ pub(super) fn read(
             return Err(notes);
         }
         if matrix.lost {
-            job.conditions.push("false".to_owned());
+            job.withhold();
         }
         image_axis = matrix.image;
         lost = matrix.lost;
@@ -132,7 +132,12 @@ pub(super) fn read(
         job.needs = texts(&entry.value).unwrap_or_default();
     }
     if let Some(entry) = section.take("if") {
+        let known = body.parts.len();
         let condition = condition(entry, scope, lines, &mut body);
+        // What is noted could not be said.
+        if body.parts.len() > known {
+            job.certain = Some("false".to_owned());
+        }
         job.conditions.extend(Some(condition).filter(|condition| condition != "true"));
     }
     if let Some(entry) = section.take("environment") {
@@ -201,7 +206,7 @@ pub(super) fn read(
     // A secret that only something left out had does not belong to the job.
     let mut named = BTreeSet::new();
     body.entries().for_each(|entry| secrets_in(&entry.value, &mut named));
-    body.set_filled("secrets", Value::texts(named), None);
+    body.set_filled("secrets", Value::secrets(named), None);
     job.takes = scope.takes.take().into_iter().map(|(job, names)| (job, names.into_iter().collect())).collect();
     job.body = body;
     Ok(job)

@@ -39,6 +39,7 @@ use super::{
     variables::{self, Known},
 };
 use expression::Scope;
+pub(super) use parts::is_elsewhere;
 
 const LEFT: &[(&str, &str)] =
     &[("permissions", "jobs get no token of the forge"), ("run-name", "a build is named by its commit")];
@@ -89,6 +90,12 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
         texts: Rc::clone(&texts_read),
         ..Scope::default()
     };
+    let literals = |of: &Node| -> BTreeMap<String, String> {
+        let variables = super::entry(of, "env").and_then(|entry| entries(&entry.value)).unwrap_or_default();
+        let plain =
+            variables.iter().filter_map(|variable| Some((variable.key.clone(), text(&variable.value)?.to_owned())));
+        plain.filter(|(_, value)| !value.contains("${{")).collect()
+    };
     let uploads = Rc::new(artifacts::uploads(jobs, &scope()));
     let mut before = artifacts::before(jobs);
     let of_group = Scope { of_group: true, ..scope() };
@@ -137,8 +144,17 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
             let needs = super::entry(&job.value, "needs").and_then(|needs| texts(&needs.value));
             needs.is_some_and(|needs| needs.contains(&entry.key))
         });
-        let scope =
-            Scope { job: name.clone(), uploads: Rc::clone(&uploads), lost: lost.clone(), before, needed, ..scope() };
+        let mut known = literals(root);
+        known.extend(literals(&entry.value));
+        let scope = Scope {
+            literals: known,
+            job: name.clone(),
+            uploads: Rc::clone(&uploads),
+            lost: lost.clone(),
+            before,
+            needed,
+            ..scope()
+        };
         if let Some(called) = called {
             let found = called.jobs(entry, &scope, lines);
             draft.left.extend(found.left);
@@ -179,7 +195,7 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
         }
         job.conditions.extend(inputs.conditions.iter().cloned());
         if !gone.is_empty() {
-            job.conditions = vec!["false".to_owned()];
+            job.withhold();
         }
         job.body.notes(gone.into_iter().map(|need| {
             let why = "that job was not carried over, and this one waits for it: nothing runs until `needs` is written by hand";

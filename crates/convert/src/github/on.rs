@@ -13,11 +13,12 @@ use super::super::{
 /// Events that start nothing here, and why.
 const LEFT: &[(&str, &str)] = &[
     ("workflow_call", "a workflow that others use is a template here: write its job into a file and `use` it"),
-    ("release", "there is no such event: write `push: { tags: [...] }` if a release has a tag"),
     ("repository_dispatch", "a start from outside is one by hand: `POST /api/v1/repos/{id}/builds`"),
     ("workflow_run", "a pipeline starts no other one: put the jobs into one file and write `needs`"),
-    ("merge_group", "there is no merge queue"),
 ];
+
+/// What happens to a release; without `types`, all of it counts.
+const RELEASES: &[&str] = &["published", "unpublished", "created", "edited", "deleted", "prereleased", "released"];
 
 /// Inputs of a manual start, by their type.
 #[derive(Debug, Clone, Default)]
@@ -78,7 +79,7 @@ fn one(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &m
             }
             if let Some(section) = section {
                 if let Some(entry) = section.take("types") {
-                    types(entry, lines, &mut request);
+                    types(entry, REQUESTS, lines, &mut request);
                     if request.get("types").is_none() {
                         on.notes(super::notes_of(&request));
                         return;
@@ -114,6 +115,24 @@ fn one(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &m
             }
             on.set_filled("schedule", Value::List(list), line);
         }
+        "release" => {
+            let mut release = Map::default();
+            match section.as_ref().and_then(|section| section.take("types")) {
+                Some(entry) => {
+                    types(entry, RELEASES, lines, &mut release);
+                    if release.get("types").is_none() {
+                        on.notes(super::notes_of(&release));
+                        return;
+                    }
+                }
+                None => release.set("types", Value::texts(RELEASES.iter().copied()), None),
+            }
+            on.set("release", release, line);
+        }
+        "merge_group" => match section.as_ref().and_then(|section| section.take("branches")) {
+            Some(branches) => on.note(lines.note(branches, "`merge-group` has no filters: nothing of it starts this")),
+            None => on.set("merge-group", Map::default(), line),
+        },
         "workflow_dispatch" => {
             let mut manual = Map::default();
             if let Some(entry) = section.as_ref().and_then(|section| section.take("inputs")) {
@@ -231,27 +250,29 @@ fn repeated(pattern: &str, plus: &str, question: &str) -> String {
     out
 }
 
-fn types(entry: &Entry, lines: Lines<'_>, request: &mut Map) {
-    const OURS: &[&str] = &[
-        "opened",
-        "synchronize",
-        "reopened",
-        "closed",
-        "edited",
-        "labeled",
-        "unlabeled",
-        "ready-for-review",
-        "converted-to-draft",
-    ];
+/// What happens to a pull request.
+const REQUESTS: &[&str] = &[
+    "opened",
+    "synchronize",
+    "reopened",
+    "closed",
+    "edited",
+    "labeled",
+    "unlabeled",
+    "ready-for-review",
+    "converted-to-draft",
+];
+
+fn types(entry: &Entry, known_types: &[&str], lines: Lines<'_>, into: &mut Map) {
     let (mut known, mut other) = (Vec::new(), Vec::new());
     for word in texts(&entry.value).unwrap_or_default() {
         let ours = word.replace('_', "-");
-        if OURS.contains(&ours.as_str()) { known.push(ours) } else { other.push(word) }
+        if known_types.contains(&ours.as_str()) { known.push(ours) } else { other.push(word) }
     }
     for word in other {
-        request.note(Note::new(lines.line_of_key(entry), word, "this starts nothing here"));
+        into.note(Note::new(lines.line_of_key(entry), word, "this starts nothing here"));
     }
-    request.set_filled("types", Value::texts(known), lines.line_of_key(entry));
+    into.set_filled("types", Value::texts(known), lines.line_of_key(entry));
 }
 
 fn input(entry: &Entry, lines: Lines<'_>, inputs: &mut Map, found: &mut Inputs) {

@@ -174,6 +174,10 @@ fn version(tool: &'static Tool, written: &str, line: u32, scope: &Scope, setup: 
     let mut note = |what: &str, why: String, image: &str| {
         setup.notes.push(Note::new(line, what, format!("{why}: {image} stands in")));
     };
+    // A variable that the file sets, as long as no step can set it otherwise.
+    let variable = written.trim().strip_prefix("${{").and_then(|rest| rest.strip_suffix("}}")).map(str::trim);
+    let literal = variable.and_then(|path| scope.literals.get(path.strip_prefix("env.")?));
+    let written = literal.map_or(written, String::as_str);
     let filled = match scope.text(written.trim()) {
         Ok(filled) => filled,
         Err(what) => return note(written, super::unknown(&what), &setup.image),

@@ -51,8 +51,7 @@ fn within(root: &Rc<Node>, lines: Lines<'_>, depth: usize, whole: &mut Whole) ->
     base.map_or_else(|| Rc::clone(&own), |base| merge(&own, &base))
 }
 
-const ELSEWHERE: &str =
-    "files of elsewhere are not included: copy the jobs that are wanted, or make templates of them with `use`";
+const ELSEWHERE: &str = "files of elsewhere are not included: copy the jobs that are wanted, with `workflow` and `default` if they have them, or make templates of them with `use`";
 
 /// Reads the file that an entry of `include` names.
 fn read(item: &Rc<Node>, lines: Lines<'_>, depth: usize, whole: &mut Whole) -> Result<Rc<Node>, String> {

@@ -7,8 +7,9 @@ use longshore_pipeline::tree::{Entry, Node};
 
 use super::super::{
     DEFAULT_IMAGE, condition,
-    draft::{Job, Map, Note, Value},
+    draft::{After, Job, Map, Note, Value},
     foreign::{self, FORM, Section, boolean, entries, items, number, text, texts},
+    github::is_elsewhere,
     shell, variables,
 };
 use super::{
@@ -22,8 +23,10 @@ use super::{
 
 const NOT_PUBLISHED: &str = "pages are not published: write a step that does";
 
+const TAGS: &str = "write `runs-on` with labels of the servers: labels have values";
+
 const LEFT: &[(&str, &str)] = &[
-    ("tags", "write `runs-on` with labels of the servers: labels have values"),
+    ("tags", TAGS),
     ("environment", "there are no environments: the build and its log say what was deployed"),
     ("coverage", "nothing is read out of the log"),
     (
@@ -99,6 +102,15 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     }
     let filler = |written: &str| fill(written, &named, &axes);
 
+    if let Some(entry) =
+        take("tags").filter(|entry| texts(&entry.value).unwrap_or_default().iter().any(|tag| is_elsewhere(tag)))
+    {
+        body.note(
+            lines
+                .note(entry, "it ran on another system than Linux, and jobs run in containers on Linux: it never runs"),
+        );
+        job.withhold();
+    }
     image_of(take("image"), &filler, lines, &mut body);
     if let Some(entry) = take("services") {
         services(entry, &own, &axes, &filler, lines, &mut body);
@@ -220,12 +232,20 @@ fn runs_of(section: &Section<'_>, own: &[(String, String, u32)], file: &File<'_>
             .find(|(known, value, _)| known == name && !value.contains('$'))
             .map(|(_, value, _)| value.clone())
     };
-    let around = expression::FileContext { variable: &known, requests: file.requests };
     let (only, except) = (section.take("only"), section.take("except"));
-    match section.take("rules") {
-        Some(entry) => rules::rules(entry, &around, file.lines),
-        None => rules::refs(only, except, &around, file.lines),
-    }
+    let rules = section.take("rules");
+    let read = |widest: bool| {
+        let around = expression::FileContext { variable: &known, requests: file.requests, widest };
+        match rules {
+            Some(entry) => rules::rules(entry, &around, file.lines),
+            None => rules::refs(only, except, &around, file.lines),
+        }
+    };
+    let mut runs = read(false);
+    let widest = read(true).condition.unwrap_or_else(|| "true".to_owned());
+    let surely = runs.condition.clone().unwrap_or_else(|| "true".to_owned());
+    runs.certain = condition::any(&[condition::not(&widest), surely.clone()]).filter(|_| widest != surely);
+    runs
 }
 
 /// Converts the conditions of a job, its approval and whether it may fail. Returns whether no other job waits for it.
@@ -244,6 +264,7 @@ fn conditions(section: &Section<'_>, runs: &mut rules::Runs, job: &mut Job, body
     }
     body.notes(std::mem::take(&mut runs.notes));
     job.after = runs.after;
+    job.certain = job.certain.take().or(runs.certain.take()).filter(|_| runs.after != After::Failure);
     job.conditions.extend(file.condition.clone().into_iter().chain(runs.condition.take()));
     if let Some(all) = condition::all(&job.conditions) {
         job.conditions = vec![all];

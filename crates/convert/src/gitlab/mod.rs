@@ -25,7 +25,7 @@ use super::{
     variables,
 };
 use extend::Jobs;
-use order::Staged;
+use order::{Gone, Staged};
 use values::{is_checkout, value_of, variable};
 
 /// Keys of a job that `default`, and in older files the file itself, can have.
@@ -132,6 +132,7 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
     }
 
     let mut staged: Vec<Staged> = Vec::new();
+    let mut gone: Vec<Gone> = Vec::new();
     for entry in all.iter().filter(|entry| {
         !entry.key.starts_with('.') && !NO_JOBS.contains(&entry.key.as_str()) && !DEFAULTS.contains(&entry.key.as_str())
     }) {
@@ -144,7 +145,7 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
                 // What is missing may have had rules.
                 let own = ["rules", "only", "except"].iter().any(|key| super::entry(&entry.value, key).is_some());
                 if !missing.is_empty() && !own {
-                    one.job.conditions = vec!["false".to_owned()];
+                    one.job.withhold();
                 }
                 for name in missing {
                     let line = entries(&entry.value)
@@ -164,7 +165,10 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
                 }
                 staged.push(one);
             }
-            Err(note) => draft.left.push(note),
+            Err(note) => {
+                gone.extend(Gone::of(&entry.key, &whole, note.line));
+                draft.left.push(note);
+            }
         }
     }
     // Hidden jobs exist only to be extended.
@@ -175,7 +179,7 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
         }
     }
     section.leave(lines, &mut draft.head, |_| None);
-    order::order(&mut staged, &stages);
+    order::order(&mut staged, &gone, &stages);
     if staged.iter().any(|one| one.bash) {
         draft.head.remark("scripts ran in bash there, where the image has it");
         let mut defaults = Map::default();
@@ -224,7 +228,7 @@ fn workflow(entry: &Entry, file: &mut File<'_>, head: &mut Map) {
     }
     if let Some(rules) = section.take("rules") {
         let known = file.known();
-        let around = expression::FileContext { variable: &known, requests: file.requests };
+        let around = expression::FileContext { variable: &known, requests: file.requests, widest: false };
         let runs = rules::rules(rules, &around, lines);
         head.notes(runs.notes);
         drop(known);

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use longshore_pipeline::tree::Node;
+
 use super::super::{
     artifacts,
     draft::{Job, Note},
+    foreign::{boolean, text},
 };
 
 /// A job that has been read, and its place among the others.
@@ -22,6 +25,28 @@ pub(super) struct Staged {
     pub(super) job: Job,
 }
 
+/// A job that was not carried over, and that later stages waited for.
+pub(super) struct Gone {
+    theirs: String,
+    stage: String,
+    line: u32,
+}
+
+impl Gone {
+    /// Returns a job that was not carried over, if later stages waited for its success.
+    pub(super) fn of(theirs: &str, job: &Node, line: u32) -> Option<Self> {
+        let of = |key: &str| super::super::entry(job, key);
+        let may_fail = of("allow_failure").map(|entry| boolean(&entry.value) != Some(false));
+        let by_hand = of("when").is_some_and(|entry| matches!(text(&entry.value), Some("manual" | "never")));
+        // A job that starts another pipeline waits for that only if it says so.
+        let starts = of("trigger").is_some_and(|entry| super::super::entry(&entry.value, "strategy").is_none());
+        let stage =
+            of("stage").or_else(|| of("type")).and_then(|entry| text(&entry.value)).unwrap_or("test").to_owned();
+        let waited_for = !may_fail.unwrap_or(by_hand) && !starts;
+        waited_for.then(|| Self { theirs: theirs.to_owned(), stage, line })
+    }
+}
+
 /// A job that another one names in its `needs`.
 pub(super) struct Need {
     pub(super) job: String,
@@ -33,7 +58,8 @@ pub(super) struct Need {
 }
 
 /// Sorts jobs by their stages and sets what each waits for: the jobs that it names, or all jobs of earlier stages.
-pub(super) fn order(staged: &mut [Staged], stages: &[String]) {
+/// A job whose stage comes after that of one that is gone never runs.
+pub(super) fn order(staged: &mut [Staged], gone: &[Gone], stages: &[String]) {
     let rank = |stage: &str| stages.iter().position(|name| name == stage).unwrap_or(stages.len());
     staged.sort_by_key(|one| rank(&one.stage));
     let ours: BTreeMap<String, String> = staged.iter().map(|one| (one.theirs.clone(), one.job.name.clone())).collect();
@@ -71,7 +97,7 @@ pub(super) fn order(staged: &mut [Staged], stages: &[String]) {
                         None => {
                             let why = "it waits for this job, which was not carried over: nothing runs until `needs` is written by hand";
                             one.job.body.note(Note::new(need.line, need.job, why));
-                            one.job.conditions = vec!["false".to_owned()];
+                            one.job.withhold();
                         }
                     }
                 }
@@ -85,6 +111,15 @@ pub(super) fn order(staged: &mut [Staged], stages: &[String]) {
                 // A job has the artifacts of all jobs of earlier stages.
                 for other in earlier().filter(is_wanted) {
                     one.job.take(&other.name, &other.artifacts);
+                }
+                for gone in gone.iter().filter(|gone| rank(&gone.stage) < own) {
+                    let why = format!(
+                        "this job of the stage `{}` was not carried over, and this stage waits for it: nothing runs until it is \
+                         written by hand",
+                        gone.stage
+                    );
+                    one.job.body.note(Note::new(gone.line, gone.theirs.as_str(), why));
+                    one.job.withhold();
                 }
             }
         }

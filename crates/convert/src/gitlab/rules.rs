@@ -24,6 +24,8 @@ pub(super) struct Runs {
     pub(super) by_hand: bool,
     /// Whether the following jobs do not wait for it and can succeed without it.
     pub(super) may_fail: Option<bool>,
+    /// When it is certain that it runs exactly if it ran there, where not all of the rules could be said.
+    pub(super) certain: Option<String>,
     /// The conditions of the rules, in their order.
     pub(super) read: Vec<String>,
     /// Variables that a rule sets.
@@ -118,6 +120,7 @@ const NOT_UNDERSTOOD: &str = "this rule is not understood: neither it nor a rule
 /// Converts `rules`, of which the first that matches decides.
 pub(super) fn rules(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>) -> Runs {
     let mut runs = Runs::default();
+    let mut all_read = true;
     let mut read: Vec<(String, String)> = Vec::new();
     let mut kinds: Vec<String> = Vec::new();
     let mut fails: Vec<Option<bool>> = Vec::new();
@@ -125,15 +128,18 @@ pub(super) fn rules(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>) -
         let at = lines.line_of(node.place);
         let Some(section) = Section::read(&node) else {
             runs.notes.push(Note::new(at, "rules", NOT_UNDERSTOOD));
+            all_read = false;
             break;
         };
         if let Some(reference) = unresolved(&node) {
             let why = format!("there is no such job in this file; {NOT_UNDERSTOOD}");
             runs.notes.push(Note::new(at, reference, why));
+            all_read = false;
             break;
         }
         if let Some(entry) = section.rest().into_iter().find(|entry| !KEYS.contains(&entry.key.as_str())) {
             runs.notes.push(lines.note(entry, NOT_UNDERSTOOD));
+            all_read = false;
             break;
         }
         let when = section.take("when").and_then(|entry| text(&entry.value)).unwrap_or("on_success").to_owned();
@@ -155,8 +161,10 @@ pub(super) fn rules(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>) -
                 let why = "`if` does not know about files: the rule counts as one that fits, so that nothing runs";
                 runs.notes.push(lines.note(entry, why));
             } else {
-                parts.push(condition.to_owned());
                 runs.notes.push(lines.note(entry, why));
+            }
+            if never == around.widest {
+                parts.push(condition.to_owned());
             }
         }
         let may_fail = section.take("allow_failure").map(|entry| (boolean(&entry.value), entry));
@@ -200,7 +208,7 @@ pub(super) fn rules(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>) -
         }
     };
     runs.read = read.iter().map(|(condition, _)| condition.clone()).collect();
-    let mut decided = "false".to_owned();
+    let mut decided = (around.widest && !all_read).to_string();
     for (condition, when) in read.into_iter().rev() {
         decided = match when.as_str() {
             "never" => condition::all(&[condition::not(&condition), decided]).unwrap_or_default(),
@@ -276,7 +284,7 @@ fn rule_condition(
                 "the rule counts as one that does not fit"
             };
             notes.push(lines.note(entry, format!("{what} cannot be said in `if`: {counts}")));
-            never.to_string()
+            (never != around.widest).to_string()
         }
     }
 }
@@ -328,16 +336,16 @@ fn filter(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>, except: boo
                             part,
                             "`if` does not know about files: it counts as fulfilled, so that nothing runs",
                         ));
-                        parts.push("true".to_owned());
+                        parts.push(if around.widest { WITHOUT_CHANGES } else { "true" }.to_owned());
                     }
                     "changes" => {
                         notes.push(lines.note(part, format!("{CHANGES}: it fits no push and no pull request")));
-                        parts.push(WITHOUT_CHANGES.to_owned());
+                        parts.push(if around.widest { "true" } else { WITHOUT_CHANGES }.to_owned());
                     }
                     _ => {
                         // `except` fits then, and `only` does not: nothing runs.
                         notes.push(lines.note(part, "this filter is not known: nothing runs until `if` says when"));
-                        parts.push(except.to_string());
+                        parts.push((except != around.widest).to_string());
                     }
                 }
             }
@@ -378,7 +386,7 @@ fn reference(word: &str, around: &FileContext<'_>, line: u32, except: bool, note
                     "nothing counts as fitting"
                 };
                 notes.push(Note::new(line, word, format!("this pattern cannot be said in `if`: {counts}")));
-                except.to_string()
+                (except != around.widest).to_string()
             })
         }
     }

@@ -155,14 +155,16 @@ pub(super) fn add_used_variables(
     let listed = |names: &[String]| longshore_pipeline::suggest::listed(names.iter().map(String::as_str));
     if !secrets.is_empty() {
         body.remark(format!(
-            "{} must have come from the project's settings: set them as secrets of the repository",
-            listed(&secrets)
+            "{} must have come from the project's settings: set {} of the repository",
+            listed(&secrets),
+            if secrets.len() == 1 { "it as a secret" } else { "them as secrets" }
         ));
         body.set("secrets", Value::texts(secrets), None);
     }
     if !others.is_empty() {
+        let (they, them) = if others.len() == 1 { ("it", "it") } else { ("they", "them") };
         body.remark(format!(
-            "this file does not set {}: if they came from the project's settings, write them into `env` or `secrets`",
+            "this file does not set {}: if {they} came from the project's settings, write {them} into `env` or `secrets`",
             listed(&others)
         ));
     }

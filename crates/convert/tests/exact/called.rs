@@ -42,7 +42,7 @@ fn the_jobs_of_a_called_workflow_become_jobs() {
             "if: event.sender == 'x'",
             "run: make this",
             "K: ${{ secrets.OURS }}",
-            "secrets: [OURS]",
+            "name: OURS",
             "E: x",
             "if: 'false'",
         ],

@@ -145,7 +145,7 @@ fn secrets_and_variables_within_nested_settings_are_written_into_one_text() {
         Woodpecker,
         text,
         &[
-            "secrets: [word]",
+            "name: word",
             r#"logins: '[{"registry":"r.example","username":"me","password":${{ to-json(secrets.word) }}}]'"#,
             r#"labels: '{"of":${{ to-json(format(''{0} {{x}}'', repo.short-name)) }},"n":1}'"#,
         ],

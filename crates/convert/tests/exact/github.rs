@@ -88,7 +88,7 @@ fn a_job_names_the_secrets_of_what_was_carried_over() {
     let text = workflow(
         "    - { uses: some/action@v1, env: { A: '${{ secrets.ONE }}' }, with: { b: '${{ secrets.TWO }}' } }\n    - { run: make, env: { C: '${{ secrets.THREE }}' } }\n",
     );
-    has(GitHub, &text, &["secrets: [THREE]"]);
+    has(GitHub, &text, &["name: THREE", "env: false"]);
 }
 
 #[test]
@@ -206,7 +206,8 @@ fn a_job_that_waits_for_one_that_went_never_runs() {
 
 #[test]
 fn a_workflow_that_only_events_of_elsewhere_start_never_runs() {
-    let text = "on: { release: { types: [published] } }\njobs:\n  a: { runs-on: ubuntu-latest, steps: [{ run: ./publish }] }\n";
+    let text =
+        "on: { issues: { types: [opened] } }\njobs:\n  a: { runs-on: ubuntu-latest, steps: [{ run: ./publish }] }\n";
     has(GitHub, text, &["manual: {}", "if: 'false'"]);
 }
 
@@ -281,7 +282,9 @@ fn popular_actions_have_counterparts() {
             "image: goreleaser/goreleaser:latest",
             "run: goreleaser release --clean",
             "image: ghcr.io/crate-ci/typos:v1.30.0",
-            "secrets: [CODECOV, RELEASE, WORD]",
+            "name: CODECOV",
+            "name: RELEASE",
+            "name: WORD",
             "docker: true",
             "BUILD_PUSH: ${{ event.name != 'pull-request' }}",
             "BUILD_TAGS: ${{ steps.meta.outputs.tags }}",

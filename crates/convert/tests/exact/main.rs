@@ -11,6 +11,7 @@ mod github;
 mod gitlab;
 mod never_more;
 mod reports;
+mod withheld;
 
 use longshore_convert as convert;
 use longshore_convert::{Converted, Language};
