@@ -2,7 +2,7 @@
 //! tells of few.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -15,24 +15,35 @@ use longshore_store::{
     refused_hooks::{self, RefusedHook},
 };
 
-/// How soon the next refused call of a repository is told of.
+/// How soon the next refused calls of a repository are told of.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// When each repository's refused calls were last told of.
+/// What was last told of each repository's refused calls.
 #[derive(Debug, Default)]
-pub(crate) struct RefusedHooks(Mutex<HashMap<RepoId, Instant>>);
+pub(crate) struct RefusedHooks(Mutex<HashMap<RepoId, Told>>);
+
+#[derive(Debug, Default)]
+struct Told {
+    at: Option<Instant>,
+    /// The calls that were refused since, by reason.
+    since: BTreeMap<String, RefusedHook>,
+}
 
 impl RefusedHooks {
     /// Tells of a refused call.
     pub(crate) async fn tell(&self, store: &Store, repo: RepoId, name: &str, reason: &str) {
-        if !self.is_due(repo) {
+        let due = self.due(repo, reason);
+        if due.is_empty() {
             return;
         }
-        tracing::warn!(%repo, name, reason, "a call of the repository's webhook was refused");
-        let refused = RefusedHook { at: Timestamp::now(), reason: reason.to_owned() };
+        for RefusedHook { reason, calls, .. } in &due {
+            tracing::warn!(%repo, name, reason, calls, "a call of the repository's webhook was refused");
+        }
         let noted = async {
             let mut tx = store.write().await?;
-            refused_hooks::note(&mut tx, repo, &refused).await?;
+            for refused in &due {
+                refused_hooks::note(&mut tx, repo, refused).await?;
+            }
             tx.commit().await
         };
         if let Err(error) = noted.await {
@@ -40,14 +51,22 @@ impl RefusedHooks {
         }
     }
 
-    fn is_due(&self, repo: RepoId) -> bool {
+    /// Counts a call, and returns what is to be told now: nothing while the last time is too short ago.
+    fn due(&self, repo: RepoId, reason: &str) -> Vec<RefusedHook> {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let is_due = told.get(&repo).is_none_or(|at| now.duration_since(*at) >= PAUSE);
-        if is_due {
-            told.insert(repo, now);
+        let told = told.entry(repo).or_default();
+        if told.since.contains_key(reason) || told.since.len() < refused_hooks::REASONS as usize {
+            let new = || RefusedHook { at: Timestamp::now(), reason: reason.to_owned(), calls: 0 };
+            let refused = told.since.entry(reason.to_owned()).or_insert_with(new);
+            refused.at = Timestamp::now();
+            refused.calls += 1;
         }
-        is_due
+        let now = Instant::now();
+        if told.at.is_some_and(|at| now.duration_since(at) < PAUSE) {
+            return Vec::new();
+        }
+        told.at = Some(now);
+        std::mem::take(&mut told.since).into_values().collect()
     }
 }
 
@@ -71,4 +90,35 @@ pub(crate) fn explain(error: &SignatureError, forge: Forge, headers: &HeaderMap)
 pub(crate) fn is_form(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE);
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/x-www-form-urlencoded"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(hooks: &RefusedHooks, repo: RepoId, reason: &str) -> BTreeMap<String, u64> {
+        hooks.due(repo, reason).into_iter().map(|refused| (refused.reason, refused.calls)).collect()
+    }
+
+    fn map(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
+        of.iter().map(|(reason, calls)| ((*reason).to_owned(), *calls)).collect()
+    }
+
+    #[test]
+    fn calls_that_come_at_once_are_counted_by_their_reasons_and_told_of_once() {
+        let hooks = RefusedHooks::default();
+        let repo = RepoId::new();
+        assert_eq!(due(&hooks, repo, "wrong secret"), map(&[("wrong secret", 1)]));
+        for reason in ["no signature", "wrong secret", "no signature"] {
+            assert_eq!(due(&hooks, repo, reason), map(&[]));
+        }
+        for strange in 0..100 {
+            hooks.due(repo, &format!("strange {strange}"));
+        }
+        assert_eq!(due(&hooks, RepoId::new(), "another repository's"), map(&[("another repository's", 1)]));
+        hooks.0.lock().unwrap_or_else(PoisonError::into_inner).entry(repo).or_default().at = None;
+        let told = due(&hooks, repo, "wrong secret");
+        assert_eq!(told.len(), refused_hooks::REASONS as usize, "{told:?}");
+        assert_eq!((told["wrong secret"], told["no signature"]), (2, 2));
+    }
 }

@@ -54,6 +54,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     57 "lasting_workspaces" "0057_lasting_workspaces.sql"
     65 "anomalies" "0065_anomalies.sql"
     66 "overtaken_notices" "0066_overtaken_notices.sql"
+    70 "refused_hooks_by_reason" "0070_refused_hooks_by_reason.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

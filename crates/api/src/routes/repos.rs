@@ -90,12 +90,14 @@ pub(crate) struct RefusedHookView {
     at: Timestamp,
     /// What is wrong, and what to change
     reason: String,
+    /// How many calls were refused for this reason since one was accepted
+    calls: u64,
 }
 
 /// Returns a repository with what is known of its webhook.
 async fn view(store: &Store, public_url: &PublicUrl, repo: Repo) -> Result<RepoView, ApiError> {
-    let refused = refused_hooks::newest(store, repo.id).await?;
-    let refused_hook = refused.map(|RefusedHook { at, reason }| RefusedHookView { at, reason });
+    let refused = refused_hooks::since_accepted(store, repo.id).await?.into_iter().next();
+    let refused_hook = refused.map(|RefusedHook { at, reason, calls }| RefusedHookView { at, reason, calls });
     Ok(RepoView { refused_hook, ..RepoView::new(public_url, repo) })
 }
 

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use longshore_core::DeliveryId;
+use longshore_core::{DeliveryId, Timestamp};
 use longshore_forge::{Forge, signature::sign};
-use longshore_store::deliveries::{self, DeliveryStatus};
+use longshore_store::{
+    deliveries::{self, DeliveryStatus},
+    refused_hooks::{self, RefusedHook},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -79,6 +82,39 @@ async fn a_wrong_or_missing_signature_is_refused_before_anything_is_parsed() {
     let answer = send(world.addr, "POST", &path, &[("x-hub-signature-256", &github)], PUSH).await;
     assert_eq!(answer.status, 401);
     assert_eq!(pending(&world).await, 0);
+}
+
+#[tokio::test]
+async fn a_refused_call_is_on_the_deliveries_page_before_any_other_came() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let address = format!("/repos/{}/deliveries", repo.id);
+    assert!(!world.get(&address).await.text().contains("refused-hook"));
+    send(world.addr, "POST", &format!("/hooks/{}", repo.id), &[], PUSH).await;
+    let page = world.get(&address).await;
+    let page = page.text();
+    assert!(page.contains("A call of the webhook was refused") && page.contains("set the webhook"), "{page}");
+    // Others for other reasons stand beside it, and the same one is counted.
+    let note = async |reason: &str, calls| {
+        let refused = RefusedHook { at: Timestamp::now(), reason: reason.to_owned(), calls };
+        let mut tx = world.store.write().await.unwrap();
+        refused_hooks::note(&mut tx, repo.id, &refused).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    note("a form", 1).await;
+    note("a form", 41).await;
+    let page = world.get(&address).await;
+    let page = page.text();
+    assert!(page.contains("A call of the webhook was refused"), "{page}");
+    assert!(page.contains("42 calls of the webhook were refused, the last one"), "{page}");
+    for strange in 0..50 {
+        note(&format!("strange {strange}"), 1).await;
+    }
+    let kept = refused_hooks::since_accepted(&world.store, repo.id).await.unwrap();
+    assert_eq!((kept.len(), kept[0].calls), (refused_hooks::REASONS as usize, 1), "{kept:?}");
+    let delivered = deliver(&world, &repo, PUSH.as_bytes(), &[]).await;
+    assert_eq!(delivered.status, 202);
+    assert!(!world.get(&address).await.text().contains("refused-hook"));
 }
 
 #[tokio::test]

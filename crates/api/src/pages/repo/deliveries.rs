@@ -45,8 +45,8 @@ pub(crate) struct Deliveries {
     looked_at: Option<Timestamp>,
     /// What a look that was just asked for found.
     looked: Option<String>,
-    /// The newest call of the webhook, if that was refused.
-    refused_hook: Option<RefusedHook>,
+    /// The calls of the webhook that were refused since one was accepted, by reason.
+    refused_hooks: Vec<RefusedHook>,
 }
 
 struct Row {
@@ -92,7 +92,7 @@ pub(crate) async fn show(
         next: page.next,
         first_page: before.is_none(),
         looked_at: repo.looked_at,
-        refused_hook: refused_hooks::newest(&site.store, id).await?,
+        refused_hooks: refused_hooks::since_accepted(&site.store, id).await?,
         looked: query.found.map(|found| say_found(found, query.left_out.unwrap_or(0))),
     }))
 }
