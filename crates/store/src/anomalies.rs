@@ -152,8 +152,8 @@ async fn first_refusal(tx: &mut WriteTx, record: &Record) -> Result<Option<Found
     .await?;
     let message = || {
         format!(
-            "the first refusal of a job of {}: {} was denied {} {}: {}",
-            entry.repo_name, entry.who, entry.action, entry.object, entry.reason
+            "{} of {} was denied `{}`, as the first job of this repository: {}",
+            entry.who, entry.repo_name, entry.action, entry.reason
         )
     };
     Ok((!happened).then(|| Found { kind: Kind::FirstRefusal, about: repo.to_string(), message: message() }))

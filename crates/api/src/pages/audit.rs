@@ -59,6 +59,14 @@ impl AuditPage {
         Decision::ALL
     }
 
+    /// Returns what people call a kind of anomaly.
+    const fn title(kind: &anomalies::Kind) -> &'static str {
+        match kind {
+            anomalies::Kind::FirstRefusal => "First refusal",
+            anomalies::Kind::ManyRefusals => "Many refusals",
+        }
+    }
+
     fn at(entry: &Entry) -> Timestamp {
         Timestamp::from_millis(entry.at)
     }

@@ -68,6 +68,11 @@ impl Row {
 }
 
 impl NotificationsPage {
+    /// Returns what people call a kind.
+    fn title(kind: &str) -> &str {
+        Self::kinds().iter().find(|one| one.as_str() == kind).map_or(kind, |one| one.title())
+    }
+
     fn kinds() -> [Kind; 7] {
         Kind::ALL
     }
