@@ -234,7 +234,9 @@ async fn a_repository_that_was_registered_by_hand_is_attached_with_webhook_and_t
     let [hook] = &hooks[..] else { panic!("{hooks:?}") };
     assert_eq!(hook.body["config"]["url"], format!("https://ci.example/hooks/{app}"));
     assert_eq!(hook.body["config"]["secret"], secret, "deliveries that are under way stay good");
-    assert!(hook.body["events"].as_array().unwrap().contains(&json!("release")), "{hook:?}");
+    for event in ["create", "release"] {
+        assert!(hook.body["events"].as_array().unwrap().contains(&json!(event)), "{event}: {hook:?}");
+    }
     assert_eq!(attach(&app, json!({ "connection": "gitea" })).await.0, 409);
 
     // Elsewhere the token is not sent; the name says which repository it is.
