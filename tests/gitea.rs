@@ -1,0 +1,318 @@
+//! A real Gitea: connected, registered, pushed to, with pull requests from a fork, approvals, statuses, comments, renamed, given
+//! to another owner, and away in the middle of it. `LONGSHORE_TEST_GITEA` names a folder with its program, `gitea`, and its
+//! source, `source`, whose templates it reads; without it nothing is tested.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod support;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::{Value, json};
+use support::{
+    api::text,
+    git_host::git,
+    server::{Server, free_port},
+    until,
+    world::one_step,
+};
+
+const PASSWORD: &str = "a-long-Pass-w0rd";
+
+/// A Gitea with the users `robot`, who is its administrator, and `ada`. Ends when it is dropped.
+struct Gitea {
+    process: Child,
+    folder: tempfile::TempDir,
+    program: PathBuf,
+    port: u16,
+}
+
+impl Gitea {
+    /// Starts it, if there is one.
+    #[expect(clippy::print_stderr, reason = "whoever runs the test learns why it did nothing")]
+    fn start() -> Option<Self> {
+        let Some(built) = std::env::var_os("LONGSHORE_TEST_GITEA").map(PathBuf::from) else {
+            eprintln!("skipped: LONGSHORE_TEST_GITEA names no folder with a Gitea");
+            return None;
+        };
+        let program = built.join("gitea");
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        let root = folder.path().display().to_string();
+        let settings = format!(
+            "I_AM_BEING_UNSAFE_RUNNING_AS_ROOT = true
+WORK_PATH = {root}
+RUN_MODE = prod
+[server]
+HTTP_ADDR = 127.0.0.1
+HTTP_PORT = {port}
+ROOT_URL = http://127.0.0.1:{port}/
+DISABLE_SSH = true
+OFFLINE_MODE = true
+STATIC_ROOT_PATH = {}
+[database]
+DB_TYPE = sqlite3
+PATH = {root}/gitea.db
+[repository]
+ROOT = {root}/repositories
+[security]
+INSTALL_LOCK = true
+SECRET_KEY = of-a-test
+[service]
+DISABLE_REGISTRATION = true
+[webhook]
+ALLOWED_HOST_LIST = *
+[queue]
+TYPE = channel
+[log]
+MODE = file
+LEVEL = Info
+ROOT_PATH = {root}/log
+",
+            built.join("source").display()
+        );
+        std::fs::write(folder.path().join("app.ini"), settings).unwrap();
+        let process = spawn(&program, folder.path());
+        let mut gitea = Self { process, folder, program, port };
+        gitea.wait();
+        for (user, more) in [("robot", &["--admin"][..]), ("ada", &[])] {
+            let email = format!("{user}@example.org");
+            let new = ["admin", "user", "create", "--username", user, "--password", PASSWORD, "--email", &email];
+            gitea.run(&[&new[..], &["--must-change-password=false"], more].concat());
+        }
+        Some(gitea)
+    }
+
+    /// Waits until it answers.
+    fn wait(&mut self) {
+        until("Gitea", || {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                panic!("{status}: {}", std::fs::read_to_string(self.folder.path().join("out")).unwrap());
+            }
+            ureq::get(&format!("{}/api/healthz", self.url())).call().ok()
+        });
+    }
+
+    fn stop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    fn start_again(&mut self) {
+        self.process = spawn(&self.program, self.folder.path());
+        self.wait();
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        let run = Command::new(&self.program)
+            .args(args)
+            .arg("--config")
+            .arg(self.folder.path().join("app.ini"))
+            .env("HOME", self.folder.path())
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{args:?}: {}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8(run.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Makes a token with these scopes.
+    fn token(&self, user: &str, scopes: &str) -> String {
+        let new = ["admin", "user", "generate-access-token", "--username", user, "--token-name", scopes, "--raw"];
+        self.run(&[&new[..], &["--scopes", scopes]].concat())
+    }
+
+    fn ask(&self, method: &str, path: &str, token: &str, body: &Value) -> Value {
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}/api/v1{path}", self.url()))
+            .header("authorization", format!("token {token}"))
+            .header("content-type", "application/json");
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut answer = match body {
+            Value::Null => agent.run(request.body(()).unwrap()),
+            body => agent.run(request.body(body.to_string()).unwrap()),
+        }
+        .unwrap();
+        let said = answer.body_mut().read_to_string().unwrap();
+        assert!(answer.status().is_success(), "{method} {path}: {} {said}", answer.status());
+        serde_json::from_str(&said).unwrap_or(Value::Null)
+    }
+
+    fn clone_url(&self, user: &str, path: &str) -> String {
+        format!("http://{user}:{PASSWORD}@127.0.0.1:{}/{path}.git", self.port)
+    }
+}
+
+fn spawn(program: &Path, folder: &Path) -> Child {
+    let log = std::fs::File::create(folder.join("out")).unwrap();
+    Command::new(program)
+        .args(["web", "--config"])
+        .arg(folder.join("app.ini"))
+        .env("HOME", folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+impl Drop for Gitea {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A Longshore that is connected to it, with `robot/app` registered.
+struct World {
+    server: Server,
+    gitea: Gitea,
+    token: String,
+    repo: String,
+    work: PathBuf,
+}
+
+impl World {
+    fn start() -> Option<Self> {
+        let gitea = Gitea::start()?;
+        let server = Server::start();
+        let token = gitea.token("robot", "read:user,write:repository,write:issue");
+        let admin = gitea.token("robot", "all");
+        gitea.ask("POST", "/user/repos", &admin, &json!({ "name": "app", "default_branch": "main" }));
+        let work = gitea.folder.path().join("work");
+        std::fs::create_dir(&work).unwrap();
+        git(&work, &["init", "-q", "-b", "main"]);
+        git(&work, &["remote", "add", "origin", &gitea.clone_url("robot", "robot/app")]);
+        let mut world = Self { server, gitea, token, repo: String::new(), work };
+        world.commit("pipeline", &one_step("true"));
+        world.push("main");
+
+        let connection = json!({ "kind": "gitea", "url": world.gitea.url(), "token": world.token });
+        let (status, made) = world.server.api().post("/api/v1/connections", &connection);
+        assert_eq!(status, 201, "{made}");
+        let listed = world.server.api().get(&format!("/api/v1/connections/{}/repos", text(&made, "id")));
+        assert_eq!(listed["items"][0]["name"], "robot/app", "{listed}");
+        let new = json!({ "name": "robot/app", "connection": "gitea" });
+        let (status, repo) = world.server.api().post("/api/v1/repos", &new);
+        assert_eq!(status, 201, "{repo}");
+        world.repo = text(&repo, "id");
+        let (status, answer) =
+            world.server.api().patch(&format!("/api/v1/repos/{}", world.repo), &json!({ "comments": true }));
+        assert_eq!(status, 200, "{answer}");
+        Some(world)
+    }
+
+    /// Commits a pipeline with a file beside it. Returns the commit.
+    fn commit(&self, message: &str, pipeline: &str) -> String {
+        std::fs::write(self.work.join(".longshore.yml"), pipeline).unwrap();
+        std::fs::write(self.work.join("message"), message).unwrap();
+        git(&self.work, &["add", "-A"]);
+        git(&self.work, &["commit", "-q", "-m", message]);
+        git(&self.work, &["rev-parse", "HEAD"]).trim().to_owned()
+    }
+
+    fn push(&self, what: &str) {
+        git(&self.work, &["push", "-q", "origin", what]);
+    }
+
+    /// Waits for the end of the build of a commit.
+    fn build_of(&self, commit: &str) -> Value {
+        let build = until("the build", || {
+            let builds = self.server.api().get(&format!("/api/v1/repos/{}/builds", self.repo));
+            builds["items"].as_array()?.iter().find(|build| build["commit"] == commit).cloned()
+        });
+        self.server.api().get(&format!("/api/v1/builds/{}", text(&build, "id")))
+    }
+
+    /// Waits until Gitea shows this beside a commit. Returns its description.
+    fn shows(&self, repo: &str, commit: &str, state: &str) -> String {
+        until("the status at Gitea", || {
+            let path = format!("/repos/{repo}/commits/{commit}/status");
+            let shown = self.gitea.ask("GET", &path, &self.token, &Value::Null);
+            let one = shown["statuses"].as_array()?.first()?.clone();
+            let is_it = one["status"] == state && shown["state"] == state;
+            is_it.then(|| text(&one, "description"))
+        })
+    }
+}
+
+#[test]
+fn a_real_gitea_shows_every_state_of_pushes_tags_forks_and_renamed_repositories() {
+    let Some(world) = World::start() else { return };
+    // A push, and three branches and a tag in one.
+    let works = world.commit("works", &one_step("true"));
+    world.push("main");
+    world.shows("robot/app", &works, "success");
+    let fails = world.commit("fails", &one_step("exit 7"));
+    git(&world.work, &["tag", "-a", "-m", "m", "v1"]);
+    for branch in ["one", "two", "three"] {
+        git(&world.work, &["branch", branch]);
+    }
+    git(&world.work, &["push", "-q", "origin", "main", "one", "two", "three", "v1"]);
+    assert_eq!(world.shows("robot/app", &fails, "failure"), "one: step `exit 7` failed with exit code 7");
+
+    // A pull request from a fork waits for approval, and says what failed.
+    let ada = world.gitea.token("ada", "all");
+    world.gitea.ask("POST", "/repos/robot/app/forks", &ada, &json!({}));
+    git(&world.work, &["checkout", "-q", "-b", "topic"]);
+    let head = world.commit("by ada", &one_step("exit 7"));
+    git(&world.work, &["push", "-q", &world.gitea.clone_url("ada", "ada/app"), "topic"]);
+    let opened = json!({ "title": "by ada", "head": "ada:topic", "base": "main" });
+    let request = world.gitea.ask("POST", "/repos/robot/app/pulls", &ada, &opened);
+    let waiting = world.build_of(&head);
+    assert!(world.shows("robot/app", &head, "pending").contains("approv"), "{waiting}");
+    let approve = format!("/api/v1/builds/{}/approve", text(&waiting, "id"));
+    let (status, answer) = world.server.api().post(&approve, &json!({}));
+    assert!(status < 300, "{answer}");
+    world.shows("robot/app", &head, "failure");
+    let comment = until("the comment", || {
+        let path = format!("/repos/robot/app/issues/{}/comments", request["number"]);
+        let all = world.gitea.ask("GET", &path, &world.token, &Value::Null);
+        Some(text(all.as_array()?.first()?, "body"))
+    });
+    assert!(comment.contains("failed with exit code 7"), "{comment}");
+
+    // It stays the same repository under another name.
+    let admin = world.gitea.token("robot", "write:repository");
+    world.gitea.ask("PATCH", "/repos/robot/app", &admin, &json!({ "name": "renamed" }));
+    git(&world.work, &["checkout", "-q", "main"]);
+    git(&world.work, &["remote", "set-url", "origin", &world.gitea.clone_url("robot", "robot/renamed")]);
+    let renamed = world.commit("renamed", &one_step("true"));
+    world.push("main");
+    world.shows("robot/renamed", &renamed, "success");
+    let clone_url = || text(&world.server.api().get(&format!("/api/v1/repos/{}", world.repo)), "clone_url");
+    assert!(clone_url().contains("robot/renamed"), "{}", clone_url());
+
+    // And of another owner.
+    let all = world.gitea.token("robot", "all");
+    world.gitea.ask("POST", "/repos/robot/renamed/transfer", &all, &json!({ "new_owner": "ada" }));
+    git(&world.work, &["remote", "set-url", "origin", &world.gitea.clone_url("ada", "ada/renamed")]);
+    let given = world.commit("given", &one_step("true"));
+    world.push("main");
+    world.shows("ada/renamed", &given, "success");
+    assert!(clone_url().contains("ada/renamed"), "{}", clone_url());
+}
+
+#[test]
+fn a_real_gitea_that_was_away_shows_how_the_build_ended_meanwhile() {
+    let Some(mut world) = World::start() else { return };
+    let commit = world.commit("asks", &one_step("true").replacen("steps:", "approval: 'Ship it?'\n    steps:", 1));
+    world.push("main");
+    world.shows("robot/app", &commit, "pending");
+    let build = world.build_of(&commit);
+    world.gitea.stop();
+    let approve = format!("/api/v1/builds/{}/approve", text(&build, "id"));
+    let (status, answer) = world.server.api().post(&approve, &json!({}));
+    assert!(status < 300, "{answer}");
+    until("the end of the build", || {
+        let build = world.server.api().get(&format!("/api/v1/builds/{}", text(&build, "id")));
+        (build["status"] == "success").then_some(())
+    });
+    world.gitea.start_again();
+    world.shows("robot/app", &commit, "success");
+}
