@@ -98,7 +98,7 @@ impl Notifier {
             }
         }
         if events.is_empty() {
-            return Err(ApiError::bad_request("say what to tell: failure, fixed, approval"));
+            return Err(ApiError::bad_request("say what to tell: failure, fixed, approval, anomaly"));
         }
         events.sort_unstable();
         notification_rules::check(&wanted.branches).map_err(ApiError::bad_request)?;
@@ -149,25 +149,7 @@ impl Notifier {
     }
 
     fn test_message(&self) -> Message {
-        Message {
-            subject: Subject::Test,
-            repo: "test".to_owned(),
-            repo_id: String::new(),
-            build: String::new(),
-            number: 0,
-            url: self.public_url.to_string(),
-            status: String::new(),
-            reason: String::new(),
-            event: String::new(),
-            git_ref: String::new(),
-            branch: None,
-            pull_request: None,
-            commit: String::new(),
-            title: String::new(),
-            author: String::new(),
-            pipelines: Vec::new(),
-            jobs: Vec::new(),
-        }
+        Message { subject: Subject::Test, url: self.public_url.to_string(), ..Message::default() }
     }
 }
 

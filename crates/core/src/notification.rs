@@ -1,5 +1,5 @@
-//! The events of builds that people are told of, away from the pages: that one failed, that it works again, that a job waits for an
-//! approval.
+//! The events that people are told of, away from the pages: that a build failed, that it works again, that a job waits for an
+//! approval, that something stands out in the audit log.
 //!
 //! The store asks here in the transaction that changes a build, and keeps what has to be told; the outbox sends it.
 
@@ -24,10 +24,12 @@ pub enum NotificationEvent {
     Fixed,
     /// A job waits for somebody to approve it.
     Approval,
+    /// Something stands out in the audit log.
+    Anomaly,
 }
 
 impl NotificationEvent {
-    pub const ALL: [Self; 3] = [Self::Failure, Self::Fixed, Self::Approval];
+    pub const ALL: [Self; 4] = [Self::Failure, Self::Fixed, Self::Approval, Self::Anomaly];
 
     /// Returns the word used in the API and the database.
     #[must_use]
@@ -36,6 +38,7 @@ impl NotificationEvent {
             Self::Failure => "failure",
             Self::Fixed => "fixed",
             Self::Approval => "approval",
+            Self::Anomaly => "anomaly",
         }
     }
 }
@@ -48,7 +51,7 @@ impl fmt::Display for NotificationEvent {
 
 /// A word that is no such event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is nothing to be told of: use failure, fixed or approval")]
+#[error("`{0}` is nothing to be told of: use failure, fixed, approval or anomaly")]
 pub struct NotANotificationEvent(String);
 
 impl FromStr for NotificationEvent {

@@ -1,4 +1,4 @@
-//! Messages about builds: in which words they are told by e-mail, in chats and to webhooks, and the calls that send them.
+//! Messages about builds and anomalies: in which words they are told by e-mail, in chats and to webhooks, and the calls that send them.
 //!
 //! One file for each chat service in `shapes`. [`Sender::send`] is the only way out. All calls block; the callers, which
 //! are the outbox and the API, make them on threads of their own. Nothing here stores anything, and no error contains a
@@ -21,6 +21,6 @@ pub mod text;
 pub use error::SendError;
 pub use kind::{Kind, NotAKind};
 pub use mail::{InvalidMailSettings, Mail};
-pub use message::{JobLine, Message, Subject};
+pub use message::{AnomalyLine, JobLine, Message, Subject};
 pub use sender::Sender;
 pub use target::{InvalidTarget, Target};

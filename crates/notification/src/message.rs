@@ -8,14 +8,16 @@ use crate::text::one_line;
 const TITLE: usize = 200;
 const REASON: usize = 300;
 const NAME: usize = 100;
+const ANOMALY: usize = 600;
 /// Jobs that are named.
 const JOBS: usize = 5;
 
 /// What a message is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Subject {
-    Build(NotificationEvent),
+    Event(NotificationEvent),
     /// Somebody tries a new place.
+    #[default]
     Test,
 }
 
@@ -24,9 +26,10 @@ impl Subject {
     #[must_use]
     pub const fn event_type(self) -> &'static str {
         match self {
-            Self::Build(NotificationEvent::Failure) => "build.failure",
-            Self::Build(NotificationEvent::Fixed) => "build.fixed",
-            Self::Build(NotificationEvent::Approval) => "build.approval",
+            Self::Event(NotificationEvent::Failure) => "build.failure",
+            Self::Event(NotificationEvent::Fixed) => "build.fixed",
+            Self::Event(NotificationEvent::Approval) => "build.approval",
+            Self::Event(NotificationEvent::Anomaly) => "anomaly",
             Self::Test => "test",
         }
     }
@@ -34,9 +37,9 @@ impl Subject {
     /// Returns the colour beside a message, where a service has one.
     pub(crate) const fn color(self) -> u32 {
         match self {
-            Self::Build(NotificationEvent::Failure) => 0x00c9_3c37,
-            Self::Build(NotificationEvent::Fixed) => 0x002d_a44e,
-            Self::Build(NotificationEvent::Approval) => 0x00bf_8700,
+            Self::Event(NotificationEvent::Failure) => 0x00c9_3c37,
+            Self::Event(NotificationEvent::Fixed) => 0x002d_a44e,
+            Self::Event(NotificationEvent::Approval | NotificationEvent::Anomaly) => 0x00bf_8700,
             Self::Test => 0x0057_606a,
         }
     }
@@ -53,16 +56,28 @@ pub struct JobLine {
     pub url: String,
 }
 
-/// A message about a build. Its texts are as others wrote them.
+/// What stands out in the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnomalyLine {
+    /// The word of its kind.
+    pub kind: String,
+    pub message: String,
+    /// The number of the record that showed it.
+    pub record: i64,
+    /// The page of the job that it is about, if it is about one.
+    pub job: Option<String>,
+}
+
+/// A message about a build or an anomaly. Its texts are as others wrote them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
     pub subject: Subject,
-    /// The repository's name; the server's host in a test.
+    /// The repository's name; empty if it is about none.
     pub repo: String,
     pub repo_id: String,
     pub build: String,
     pub number: u64,
-    /// The build's page.
+    /// The page of the build, or of the audit log.
     pub url: String,
     /// The build's status, as the API's word, and its reason.
     pub status: String,
@@ -78,6 +93,8 @@ pub struct Message {
     /// The pipelines that work again.
     pub pipelines: Vec<String>,
     pub jobs: Vec<JobLine>,
+    /// What an anomaly is; none of the fields about a build is set then.
+    pub anomaly: Option<AnomalyLine>,
 }
 
 impl Message {
@@ -89,11 +106,17 @@ impl Message {
 
     /// Returns the build's name, which becomes a link, and what happened to it.
     pub(crate) fn headline_parts(&self) -> (String, String) {
+        if let Some(anomaly) = &self.anomaly {
+            let place =
+                if self.repo.is_empty() { String::new() } else { format!(" in {}", one_line(&self.repo, NAME)) };
+            return (format!("Anomaly{place}"), format!("({})", one_line(&anomaly.kind, NAME)));
+        }
         let name = format!("{} #{}", one_line(&self.repo, NAME), self.number);
         let happened = match self.subject {
-            Subject::Build(NotificationEvent::Failure) => "failed".to_owned(),
-            Subject::Build(NotificationEvent::Fixed) => "works again".to_owned(),
-            Subject::Build(NotificationEvent::Approval) => "awaiting approval".to_owned(),
+            Subject::Event(NotificationEvent::Failure) => "failed".to_owned(),
+            Subject::Event(NotificationEvent::Fixed) => "works again".to_owned(),
+            Subject::Event(NotificationEvent::Approval) => "awaiting approval".to_owned(),
+            Subject::Event(NotificationEvent::Anomaly) => "has an anomaly".to_owned(),
             Subject::Test => return ("Longshore".to_owned(), "can tell you of builds here: this is a test".to_owned()),
         };
         (name, happened)
@@ -103,6 +126,9 @@ impl Message {
     pub(crate) fn details(&self) -> Vec<String> {
         if self.subject == Subject::Test {
             return Vec::new();
+        }
+        if let Some(anomaly) = &self.anomaly {
+            return vec![one_line(&anomaly.message, ANOMALY)];
         }
         let of = match (self.pull_request, &self.branch) {
             (Some(number), Some(branch)) => format!("pull request {number} into {branch}"),

@@ -10,7 +10,7 @@ mod receiver;
 mod smtp;
 
 use longshore_core::NotificationEvent;
-use longshore_notification::{JobLine, Kind, Mail, Message, SendError, Sender, Subject, Target};
+use longshore_notification::{AnomalyLine, JobLine, Kind, Mail, Message, SendError, Sender, Subject, Target};
 use receiver::Receiver;
 use serde_json::{Value, json};
 use smtp::{MailServer, Security};
@@ -20,7 +20,7 @@ const CHATS: [Kind; 5] = [Kind::Slack, Kind::Discord, Kind::Matrix, Kind::Matter
 
 fn message() -> Message {
     Message {
-        subject: Subject::Build(NotificationEvent::Failure),
+        subject: Subject::Event(NotificationEvent::Failure),
         repo: "team/app".to_owned(),
         repo_id: "r".to_owned(),
         build: "b".to_owned(),
@@ -43,6 +43,7 @@ fn message() -> Message {
             reason: "step `Unit tests` failed with exit code 101".to_owned(),
             url: "https://ci.example/jobs/j".to_owned(),
         }],
+        anomaly: None,
     }
 }
 
@@ -361,4 +362,40 @@ fn a_password_goes_over_tls_alone_and_bad_settings_are_refused_without_quoting_i
         let error = Mail::new(url, from, "ci.example", &[]).unwrap_err().to_string();
         assert!(error.contains(says) && !error.contains("s3cret"), "{error}");
     }
+}
+
+#[test]
+fn an_anomaly_is_told_by_every_kind_and_its_text_is_text() {
+    let text = "job x of team/app was denied docker.request: <!everyone> @everyone [a](https://evil.example) **b**\r\nBcc: victim@example.org";
+    let anomaly = AnomalyLine {
+        kind: "first-refusal".to_owned(),
+        message: text.to_owned(),
+        record: 7,
+        job: Some("https://ci.example/jobs/j".to_owned()),
+    };
+    let message = Message {
+        subject: Subject::Event(NotificationEvent::Anomaly),
+        repo: "team/app".to_owned(),
+        repo_id: "r".to_owned(),
+        url: "https://ci.example/audit".to_owned(),
+        anomaly: Some(anomaly),
+        ..Message::default()
+    };
+    for kind in CHATS {
+        let (_, body) = sent(kind, &message);
+        let body = body.to_string();
+        assert!(body.contains("Anomaly in team") && body.contains("refusal"), "{kind}: {body}");
+        assert!(body.contains("https://ci.example/audit"), "{kind}: {body}");
+        // Text runs of Teams know no mentions.
+        assert!(kind == Kind::Teams || !body.contains(" @everyone"), "{kind}: {body}");
+    }
+    let (_, body) = sent(Kind::Webhook, &message);
+    let wanted = json!({
+        "repo": { "id": "r", "name": "team/app" },
+        "anomaly": {
+            "kind": "first-refusal", "message": text, "record": 7, "url": "https://ci.example/audit",
+            "job": { "url": "https://ci.example/jobs/j" },
+        },
+    });
+    assert_eq!((&body["type"], &body["data"]), (&json!("anomaly"), &wanted));
 }

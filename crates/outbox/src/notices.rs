@@ -1,19 +1,19 @@
-//! Tells people of builds: sends what the store owes to mailboxes, channels and webhooks.
+//! Tells people of builds and anomalies: sends what the store owes to mailboxes, channels and webhooks.
 //!
 //! Each place is told one message at a time, in their order; one to which it answers with an error again and again lets the
 //! others pass. A message that is about nothing any more (the job was
-//! approved meanwhile), or not about the branches of its place, is dropped. After a kill, what was sent and not noted
+//! approved meanwhile), or not about the branches of its place, is dropped; an anomaly is told whatever the branch. After a kill, what was sent and not noted
 //! is sent once more, under the same id.
 
 use std::{collections::HashSet, time::Duration};
 
-use longshore_core::{NotificationEvent, NotificationId, Status, Timestamp};
-use longshore_notification::{JobLine, Kind, Message, SendError, Sender, Subject, Target};
+use longshore_core::{BuildId, NotificationEvent, NotificationId, Status, Timestamp};
+use longshore_notification::{AnomalyLine, JobLine, Kind, Message, SendError, Sender, Subject, Target};
 use longshore_pipeline::notification_rules;
 use longshore_store::{
-    Store, StoreError, builds,
+    Store, StoreError, anomalies, builds,
     jobs::{self, Job},
-    notices::{self, Due, Owed},
+    notices::{self, Due, Owed, Topic},
     notifications::{self, Notification},
     repos,
 };
@@ -135,7 +135,7 @@ impl Notices {
             Ok(()) => notices::told(&mut tx, owed.id, Timestamp::now()).await?,
             Err(error) => {
                 let try_at = next_try(&error, &owed, now);
-                tracing::warn!(notification = name, build = %owed.build, %error, ?try_at, "a message did not arrive");
+                tracing::warn!(notification = name, topic = ?owed.topic, %error, ?try_at, "a message did not arrive");
                 let overtaken = lets_others_pass(&error, &owed);
                 notices::failed(&mut tx, owed.id, &error.to_string(), try_at, overtaken).await?;
             }
@@ -159,7 +159,42 @@ impl Notices {
 
     /// Returns what to say, if there is still something to say to this place.
     async fn message(&self, owed: &Owed, place: &Notification) -> Result<Option<Message>, StoreError> {
-        let Some(build) = builds::get(&self.store, owed.build).await? else { return Ok(None) };
+        match owed.topic {
+            Topic::Build(build) => self.about_build(owed, build, place).await,
+            Topic::Anomaly(anomaly) => self.about_anomaly(anomaly).await,
+        }
+    }
+
+    async fn about_anomaly(&self, anomaly: i64) -> Result<Option<Message>, StoreError> {
+        let Some(anomaly) = anomalies::get(&self.store, anomaly).await? else { return Ok(None) };
+        let repo = match anomaly.repo {
+            Some(repo) => repos::get(&self.store, repo).await?,
+            None => None,
+        };
+        let (repo, repo_id) = repo.map(|repo| (repo.name, repo.id.to_string())).unwrap_or_default();
+        let line = AnomalyLine {
+            kind: anomaly.kind.as_str().to_owned(),
+            message: anomaly.message,
+            record: anomaly.record,
+            job: anomaly.job.map(|job| format!("{}/jobs/{job}", self.url)),
+        };
+        Ok(Some(Message {
+            subject: Subject::Event(NotificationEvent::Anomaly),
+            repo,
+            repo_id,
+            url: format!("{}/audit", self.url),
+            anomaly: Some(line),
+            ..Message::default()
+        }))
+    }
+
+    async fn about_build(
+        &self,
+        owed: &Owed,
+        build: BuildId,
+        place: &Notification,
+    ) -> Result<Option<Message>, StoreError> {
+        let Some(build) = builds::get(&self.store, build).await? else { return Ok(None) };
         let Some(repo) = repos::get(&self.store, build.repo).await? else { return Ok(None) };
         if !notification_rules::admits(&place.branches, &build.event) {
             return Ok(None);
@@ -178,7 +213,7 @@ impl Notices {
         };
         let event = &build.event;
         Ok(Some(Message {
-            subject: Subject::Build(owed.event),
+            subject: Subject::Event(owed.event),
             repo: repo.name,
             repo_id: repo.id.to_string(),
             build: build.id.to_string(),
@@ -195,6 +230,7 @@ impl Notices {
             author: if event.author.is_empty() { event.sender.clone() } else { event.author.clone() },
             pipelines: if owed.event == NotificationEvent::Fixed { owed.about.clone() } else { Vec::new() },
             jobs: named.iter().map(line).collect(),
+            anomaly: None,
         }))
     }
 }
@@ -205,7 +241,7 @@ fn is_named(job: &Job, event: NotificationEvent) -> bool {
         NotificationEvent::Failure => {
             matches!(job.status, Status::Failure | Status::Error | Status::TimedOut) && !job.continue_on_error
         }
-        NotificationEvent::Fixed => false,
+        NotificationEvent::Fixed | NotificationEvent::Anomaly => false,
         NotificationEvent::Approval => job.asks.is_some(),
     }
 }
@@ -227,7 +263,7 @@ fn next_try(error: &SendError, owed: &Owed, now: Timestamp) -> Option<Timestamp>
 
 #[cfg(test)]
 mod tests {
-    use longshore_core::{BuildId, NoticeId};
+    use longshore_core::NoticeId;
 
     use super::*;
 
@@ -237,7 +273,7 @@ mod tests {
         let owed = |attempts, hours: i64| Owed {
             id: NoticeId::new(),
             notification: NotificationId::new(),
-            build: BuildId::new(),
+            topic: Topic::Build(BuildId::new()),
             event: NotificationEvent::Failure,
             about: Vec::new(),
             owed_since: Timestamp::from_millis(now.as_millis() - hours * 60 * 60 * 1000),

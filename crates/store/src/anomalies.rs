@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Page, Store, StoreError, WriteTx,
-    audit::{self, Decision, Record},
-    page, row, settings,
+    audit::{self, Decision, Entry, Record},
+    notices, page, row, settings,
 };
 
 /// Refusals of one actor within [`MANY_WITHIN_MS`] that are many.
@@ -36,16 +36,29 @@ pub enum Kind {
     FirstRefusal,
     /// Somebody was refused many times at once.
     ManyRefusals,
+    /// A job was refused so much by its Docker API that it is refused everything.
+    Frozen,
+    /// A job tried ids of others at its Docker API.
+    Probing,
+    /// Something that a job made is still there after its end.
+    Outlived,
+    /// A job had an image of a registry that its repository never had images of.
+    NewRegistry,
 }
 
 impl Kind {
-    pub const ALL: [Self; 2] = [Self::FirstRefusal, Self::ManyRefusals];
+    pub const ALL: [Self; 6] =
+        [Self::FirstRefusal, Self::ManyRefusals, Self::Frozen, Self::Probing, Self::Outlived, Self::NewRegistry];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::FirstRefusal => "first-refusal",
             Self::ManyRefusals => "many-refusals",
+            Self::Frozen => "frozen",
+            Self::Probing => "probing",
+            Self::Outlived => "outlived",
+            Self::NewRegistry => "new-registry",
         }
     }
 }
@@ -120,10 +133,12 @@ pub async fn judge(store: &Store) -> Result<(), StoreError> {
         let Some(last) = records.last().map(|record| record.number) else { return Ok(()) };
         let mut tx = store.write().await?;
         let mut new = Vec::new();
-        for record in records.iter().filter(|record| record.entry.decision == Decision::Denied) {
-            for found in
-                [first_refusal(&mut tx, record).await?, many_refusals(&mut tx, record).await?].into_iter().flatten()
-            {
+        for record in &records {
+            let mut all = vec![by_itself(&record.entry)];
+            if record.entry.decision == Decision::Denied {
+                all.extend([first_refusal(&mut tx, record).await?, many_refusals(&mut tx, record).await?]);
+            }
+            for found in all.into_iter().flatten() {
                 if note(&mut tx, &found, record).await? {
                     new.push(found);
                 }
@@ -135,6 +150,32 @@ pub async fn judge(store: &Store) -> Result<(), StoreError> {
             tracing::warn!(%kind, "{message}");
         }
     }
+}
+
+/// Returns what a record shows by itself.
+fn by_itself(entry: &Entry) -> Option<Found> {
+    let kind = match entry.action.as_str() {
+        "docker.freeze" => Kind::Frozen,
+        "docker.probe" => Kind::Probing,
+        "docker.remove" => Kind::Outlived,
+        "image.registry" => Kind::NewRegistry,
+        _ => return None,
+    };
+    let Entry { who, repo_name, object, reason, .. } = entry;
+    let of = format!("{who} of {repo_name}");
+    let message = match kind {
+        Kind::Frozen => format!("{of}: {reason}"),
+        Kind::Probing => format!("{of} tried what is not its own at its Docker API: {object}"),
+        Kind::Outlived => format!("something that {of} made is still there after its end: {object}"),
+        Kind::NewRegistry => {
+            format!("{of} has an image of {object}, a registry that the repository never had images of")
+        }
+        Kind::FirstRefusal | Kind::ManyRefusals => return None,
+    };
+    // The same of another job of the repository is the same anomaly; another registry is not.
+    let what = if kind == Kind::NewRegistry { object.as_str() } else { "" };
+    let repo = entry.repo.map(|repo| repo.to_string()).unwrap_or_default();
+    Some(Found { kind, about: format!("{repo} {what}"), message })
 }
 
 async fn first_refusal(tx: &mut WriteTx, record: &Record) -> Result<Option<Found>, StoreError> {
@@ -163,13 +204,15 @@ async fn many_refusals(tx: &mut WriteTx, record: &Record) -> Result<Option<Found
     let entry = &record.entry;
     let count: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM audit WHERE number BETWEEN ?1 AND ?2 AND decision = 'denied' AND at > ?3
-             AND who = ?4 AND line ->> '$.entry.via' = ?5",
+             AND who = ?4 AND line ->> '$.entry.via' = ?5 AND line ->> '$.entry.job' IS ?6",
     )
     .bind(record.number - LOOKED_AT)
     .bind(record.number)
     .bind(entry.at - MANY_WITHIN_MS)
     .bind(&entry.who)
     .bind(&entry.via)
+    // Jobs of many repositories have the same name.
+    .bind(entry.job.map(|job| job.to_string()))
     .fetch_one(tx.conn())
     .await?;
     let who = match entry.via.as_str() {
@@ -178,7 +221,7 @@ async fn many_refusals(tx: &mut WriteTx, record: &Record) -> Result<Option<Found
     };
     let found = || Found {
         kind: Kind::ManyRefusals,
-        about: format!("{} {}", entry.via, entry.who),
+        about: format!("{} {} {}", entry.via, entry.who, entry.job.map(|job| job.to_string()).unwrap_or_default()),
         message: format!("{who} was refused {MANY} times within {} minutes", MANY_WITHIN_MS / 60_000),
     };
     Ok((row::count(count) >= MANY).then(found))
@@ -200,8 +243,9 @@ async fn note(tx: &mut WriteTx, found: &Found, record: &Record) -> Result<bool, 
     if again.rows_affected() > 0 {
         return Ok(false);
     }
-    sqlx::query(
-        "INSERT INTO anomalies (kind, about, message, repo, job, record, first_at, last_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
+    let seq: i64 = sqlx::query_scalar(
+        "INSERT INTO anomalies (kind, about, message, repo, job, record, first_at, last_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)
+         RETURNING seq",
     )
     .bind(found.kind.as_str())
     .bind(&found.about)
@@ -210,8 +254,9 @@ async fn note(tx: &mut WriteTx, found: &Found, record: &Record) -> Result<bool, 
     .bind(record.entry.job.map(|id| id.to_string()))
     .bind(record.number)
     .bind(at)
-    .execute(tx.conn())
+    .fetch_one(tx.conn())
     .await?;
+    notices::note_anomaly(tx, seq, record.entry.repo, Timestamp::now()).await?;
     Ok(true)
 }
 
@@ -225,6 +270,12 @@ pub async fn list(store: &Store, before: Option<i64>, limit: u32) -> Result<Page
         .await?;
     let anomalies: Result<Vec<Anomaly>, StoreError> = rows.iter().map(from_row).collect();
     Ok(Page::from_rows(anomalies?, limit, |anomaly| anomaly.seq))
+}
+
+/// Returns an anomaly by its number.
+pub async fn get(store: &Store, seq: i64) -> Result<Option<Anomaly>, StoreError> {
+    let found = sqlx::query("SELECT * FROM anomalies WHERE seq = ?").bind(seq).fetch_optional(store.readers()).await?;
+    found.as_ref().map(from_row).transpose()
 }
 
 /// Counts anomalies of each kind.

@@ -6,7 +6,7 @@
 //!
 //! [`backup`] and [`check`] work on a whole data folder, beside a running server or without one. There is one file for
 //! each noun: [`repos`], [`deliveries`], [`looks`], [`builds`], [`jobs`], [`steps`], [`artifacts`], [`acts`], [`audit`], [`anomalies`],
-//! [`schedules`], [`tokens`], [`secrets`], [`caches`], [`registries`], [`connections`],
+//! [`schedules`], [`tokens`], [`secrets`], [`caches`], [`registries`], [`repo_registries`], [`connections`],
 //! [`commit_statuses`], [`pull_request_comments`], [`notifications`], [`notices`], [`sessions`], [`settings`], [`changes`], [`logs`], [`reports`],
 //! [`tests`], [`coverage`], [`annotations`].
 
@@ -50,6 +50,7 @@ mod queue;
 pub mod refused_hooks;
 pub mod registries;
 mod removals;
+pub mod repo_registries;
 pub mod reports;
 pub mod repos;
 pub mod retention;

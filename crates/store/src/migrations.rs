@@ -55,6 +55,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     65 "anomalies" "0065_anomalies.sql"
     66 "overtaken_notices" "0066_overtaken_notices.sql"
     70 "refused_hooks_by_reason" "0070_refused_hooks_by_reason.sql"
+    72 "anomaly_notices" "0072_anomaly_notices.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -1,7 +1,7 @@
-//! The outbox of notifications: what people have to be told of builds, and what they have been told.
+//! The outbox of notifications: what people have to be told of builds and anomalies, and what they have been told.
 //!
-//! `transition` and `builds` write it in the transaction that changes a build: after a kill it is as complete as the
-//! builds are. Each place is told in the order of the rows. What is worth telling is decided in
+//! `transition` and `builds` write it in the transaction that changes a build, `anomalies` in the one that notes an anomaly: after a
+//! kill it is as complete as they are. Each place is told in the order of the rows. What is worth telling is decided in
 //! [`longshore_core::notification`]; whether it still holds, and in which words, by the outbox.
 
 use longshore_core::{
@@ -29,12 +29,20 @@ pub struct Due {
     pub try_at: Timestamp,
 }
 
+/// What a message is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    Build(BuildId),
+    /// An anomaly, by its number.
+    Anomaly(i64),
+}
+
 /// A message that somebody is owed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owed {
     pub id: NoticeId,
     pub notification: NotificationId,
-    pub build: BuildId,
+    pub topic: Topic,
     pub event: NotificationEvent,
     /// The pipelines that are fixed, or the jobs that waited when it was written.
     pub about: Vec<String>,
@@ -64,15 +72,15 @@ pub(crate) async fn note_end(
     let found = sqlx::query("SELECT repo, seq, branch, event_json FROM builds WHERE id = ?").bind(build.to_string());
     let found = found.fetch_one(tx.conn()).await?;
     let repo: RepoId = row::parsed(&found, "repo")?;
-    let failures = places(tx, repo, NotificationEvent::Failure).await?;
-    let fixes = places(tx, repo, NotificationEvent::Fixed).await?;
+    let failures = places(tx, Some(repo), NotificationEvent::Failure).await?;
+    let fixes = places(tx, Some(repo), NotificationEvent::Fixed).await?;
     if (failures.is_empty() && fixes.is_empty()) || !tells_ends(&row::json(&found, "event_json")?) {
         return Ok(());
     }
     let pipelines = healths(jobs);
     if jobs.is_empty() || pipelines.iter().any(|(_, health)| *health == Health::Fails) {
         for place in failures {
-            insert(tx, place, build, NotificationEvent::Failure, &[], None, now).await?;
+            insert(tx, place, Topic::Build(build), NotificationEvent::Failure, &[], None, now).await?;
         }
     }
     let Some(branch) = found.try_get::<Option<String>, _>("branch")?.filter(|_| !fixes.is_empty()) else {
@@ -86,7 +94,7 @@ pub(crate) async fn note_end(
     }
     if !fixed.is_empty() {
         for place in fixes {
-            insert(tx, place, build, NotificationEvent::Fixed, &fixed, None, now).await?;
+            insert(tx, place, Topic::Build(build), NotificationEvent::Fixed, &fixed, None, now).await?;
         }
     }
     Ok(())
@@ -109,7 +117,7 @@ pub(crate) async fn note_approvals(
     let found = sqlx::query("SELECT repo, event_json FROM builds WHERE id = ?").bind(build.to_string());
     let found = found.fetch_one(tx.conn()).await?;
     let repo: RepoId = row::parsed(&found, "repo")?;
-    let places = places(tx, repo, NotificationEvent::Approval).await?;
+    let places = places(tx, Some(repo), NotificationEvent::Approval).await?;
     if places.is_empty() {
         return Ok(());
     }
@@ -132,7 +140,20 @@ pub(crate) async fn note_approvals(
         {
             continue;
         }
-        insert(tx, place, build, NotificationEvent::Approval, &new, pull_request, now).await?;
+        insert(tx, place, Topic::Build(build), NotificationEvent::Approval, &new, pull_request, now).await?;
+    }
+    Ok(())
+}
+
+/// Writes that people are to be told of an anomaly, which may be about a repository.
+pub(crate) async fn note_anomaly(
+    tx: &mut WriteTx,
+    anomaly: i64,
+    repo: Option<RepoId>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for place in places(tx, repo, NotificationEvent::Anomaly).await? {
+        insert(tx, place, Topic::Anomaly(anomaly), NotificationEvent::Anomaly, &[], None, now).await?;
     }
     Ok(())
 }
@@ -179,12 +200,16 @@ async fn stranger_may_be_told_of(
 }
 
 /// Returns the places that are told of this, of the repository and of the server.
-async fn places(tx: &mut WriteTx, repo: RepoId, event: NotificationEvent) -> Result<Vec<NotificationId>, StoreError> {
+async fn places(
+    tx: &mut WriteTx,
+    repo: Option<RepoId>,
+    event: NotificationEvent,
+) -> Result<Vec<NotificationId>, StoreError> {
     let rows = sqlx::query(
         "SELECT id FROM notifications WHERE (repo IS NULL OR repo = ?) AND EXISTS (SELECT 1 FROM json_each(events) WHERE value = ?)
          ORDER BY id",
     )
-    .bind(repo.to_string())
+    .bind(repo.map(|repo| repo.to_string()))
     .bind(event.as_str())
     .fetch_all(tx.conn())
     .await?;
@@ -194,19 +219,24 @@ async fn places(tx: &mut WriteTx, repo: RepoId, event: NotificationEvent) -> Res
 async fn insert(
     tx: &mut WriteTx,
     place: NotificationId,
-    build: BuildId,
+    topic: Topic,
     event: NotificationEvent,
     about: &[String],
     pull_request: Option<u64>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (build, anomaly) = match topic {
+        Topic::Build(build) => (Some(build.to_string()), None),
+        Topic::Anomaly(anomaly) => (None, Some(anomaly)),
+    };
     sqlx::query(
-        "INSERT INTO notices (id, notification, build, event, about, pull_request, owed_since, try_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
+        "INSERT INTO notices (id, notification, build, anomaly, event, about, pull_request, owed_since, try_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)",
     )
     .bind(NoticeId::new().to_string())
     .bind(place.to_string())
-    .bind(build.to_string())
+    .bind(build)
+    .bind(anomaly)
     .bind(event.as_str())
     .bind(row::to_json(&about)?)
     .bind(pull_request.map(row::signed))
@@ -323,10 +353,14 @@ pub async fn owed(store: &Store, id: NoticeId) -> Result<Option<Owed>, StoreErro
     let found = found.bind(id.to_string()).fetch_optional(store.readers()).await?;
     let read = |found: &SqliteRow| {
         let event: String = found.try_get("event")?;
+        let topic = match row::parsed_opt(found, "build")? {
+            Some(build) => Topic::Build(build),
+            None => Topic::Anomaly(found.try_get("anomaly")?),
+        };
         Ok(Owed {
             id,
             notification: row::parsed(found, "notification")?,
-            build: row::parsed(found, "build")?,
+            topic,
             event: event.parse().map_err(|error| StoreError::Corrupt(format!("column `event`: {error}")))?,
             about: row::json(found, "about")?,
             owed_since: row::time(found, "owed_since")?,

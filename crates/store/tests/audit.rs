@@ -7,14 +7,14 @@ mod world;
 use std::{path::Path, time::Duration};
 
 use longshore_core::{
-    Timestamp,
+    BuildId, Timestamp,
     access::{Actor, Via},
 };
 use longshore_store::{
     Store, StoreError,
     anomalies::{self, Kind},
     audit::{self, Decision, Entry, Filter, Pending},
-    repos,
+    repo_registries, repos,
     retention::{self, Retention},
     settings,
 };
@@ -183,5 +183,72 @@ async fn the_first_refusal_of_a_repositorys_job_and_many_of_one_actor_stand_out_
     }
     assert_eq!(found().await, [first, second, (Kind::ManyRefusals, None, 6)]);
     let counts = anomalies::counts(&world.store).await.unwrap();
-    assert_eq!(counts, [(Kind::FirstRefusal, 2), (Kind::ManyRefusals, 1)]);
+    let of = |kind| counts.iter().find(|(of, _)| *of == kind).map(|(_, count)| *count);
+    assert_eq!((of(Kind::FirstRefusal), of(Kind::ManyRefusals), of(Kind::Frozen)), (Some(2), Some(1), Some(0)));
+}
+
+#[tokio::test]
+async fn what_stands_out_by_itself_is_one_anomaly_a_repository_and_a_registry_is_new_once() {
+    let world = World::new().await;
+    let (app, other) = (world.repo("app").await, world.repo("other").await);
+    let at = |seconds: i64| Timestamp::from_millis(1_000_000_000_000 + seconds * 1000);
+    let of = |repo: &repos::Repo, action: &str, decision| Entry {
+        repo: Some(repo.id),
+        via: "job".to_owned(),
+        who: "job test".to_owned(),
+        object: "it".to_owned(),
+        decision,
+        ..entry(action)
+    };
+    // It had refusals before.
+    record(&world.store, of(&app, "docker.request", Decision::Denied), at(0)).await;
+    record(&world.store, of(&other, "docker.request", Decision::Denied), at(0)).await;
+    for (action, decision) in [
+        ("docker.freeze", Decision::Denied),
+        ("docker.freeze", Decision::Denied),
+        ("docker.probe", Decision::Denied),
+        ("docker.remove", Decision::Failed),
+        ("image.registry", Decision::Allowed),
+        ("docker.use", Decision::Allowed),
+    ] {
+        record(&world.store, of(&app, action, decision), at(1)).await;
+    }
+    record(&world.store, of(&other, "docker.freeze", Decision::Denied), at(2)).await;
+    anomalies::judge(&world.store).await.unwrap();
+    let all = anomalies::list(&world.store, None, 100).await.unwrap().items;
+    let found: Vec<_> = all.iter().rev().map(|one| (one.kind, one.repo, one.times)).skip(2).collect();
+    let app_has = |kind, times| (kind, Some(app.id), times);
+    assert_eq!(
+        found,
+        [
+            app_has(Kind::Frozen, 2),
+            app_has(Kind::Probing, 1),
+            app_has(Kind::Outlived, 1),
+            app_has(Kind::NewRegistry, 1),
+            (Kind::Frozen, Some(other.id), 1)
+        ]
+    );
+    assert!(all.iter().all(|one| one.message.contains("job test")), "{all:?}");
+}
+
+#[tokio::test]
+async fn a_registry_is_new_to_a_repository_if_its_first_build_did_not_use_it() {
+    let world = World::new().await;
+    let (app, other) = (world.repo("app").await, world.repo("other").await);
+    let builds: [BuildId; 3] = std::array::from_fn(|_| BuildId::new());
+    let note = async |repo: &repos::Repo, build, registries: &[&str]| {
+        let registries: Vec<String> = registries.iter().map(|&registry| registry.to_owned()).collect();
+        let mut tx = world.store.write().await.unwrap();
+        let new = repo_registries::note(&mut tx, repo.id, build, &registries).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(repo_registries::knows(&world.store, repo.id, &registries).await.unwrap());
+        new
+    };
+    let hub = ["docker.io".to_owned()];
+    assert!(!repo_registries::knows(&world.store, app.id, &hub).await.unwrap());
+    assert_eq!(note(&app, builds[0], &["docker.io"]).await, [""; 0]);
+    assert_eq!(note(&app, builds[0], &["ghcr.io", "docker.io"]).await, [""; 0], "of the first build, too");
+    assert_eq!(note(&app, builds[1], &["docker.io", "quay.io"]).await, ["quay.io"]);
+    assert_eq!(note(&app, builds[2], &["quay.io"]).await, [""; 0]);
+    assert_eq!(note(&other, builds[1], &["quay.io"]).await, [""; 0]);
 }

@@ -77,11 +77,12 @@ impl NotificationsPage {
         Kind::ALL
     }
 
-    fn events() -> [(NotificationEvent, &'static str); 3] {
+    fn events() -> [(NotificationEvent, &'static str); 4] {
         [
             (NotificationEvent::Failure, "A build failed"),
             (NotificationEvent::Fixed, "A pipeline works again"),
             (NotificationEvent::Approval, "A job awaiting approval"),
+            (NotificationEvent::Anomaly, "Something stands out in the audit log"),
         ]
     }
 }
@@ -99,6 +100,7 @@ pub(crate) struct NewForm {
     failure: Option<String>,
     fixed: Option<String>,
     approval: Option<String>,
+    anomaly: Option<String>,
     /// Globs separated by spaces.
     #[serde(default)]
     branches: String,
@@ -108,7 +110,7 @@ impl NewForm {
     /// The form before anybody has filled it in.
     fn empty() -> Self {
         let yes = || Some("yes".to_owned());
-        Self { failure: yes(), fixed: yes(), approval: yes(), ..Self::default() }
+        Self { failure: yes(), fixed: yes(), approval: yes(), anomaly: yes(), ..Self::default() }
     }
 
     fn has(&self, event: NotificationEvent) -> bool {
@@ -116,6 +118,7 @@ impl NewForm {
             NotificationEvent::Failure => self.failure.is_some(),
             NotificationEvent::Fixed => self.fixed.is_some(),
             NotificationEvent::Approval => self.approval.is_some(),
+            NotificationEvent::Anomaly => self.anomaly.is_some(),
         }
     }
 

@@ -198,8 +198,10 @@ pub(crate) async fn guard_records(
 /// Something in the audit log that somebody should look at.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AnomalyView {
-    /// `first-refusal` (a job was refused something, in a repository where that never happened) or `many-refusals` (somebody was
-    /// refused many times within minutes)
+    /// `first-refusal` (a job was refused something, in a repository where that never happened), `many-refusals` (somebody was
+    /// refused many times within minutes), `frozen` (a job's Docker API refuses it everything), `probing` (a job tried ids of others
+    /// there), `outlived` (something that a job made is still there after its end) or `new-registry` (a job had an image of a registry
+    /// that its repository never had images of)
     kind: &'static str,
     message: String,
     #[schema(value_type = Option<String>, format = "uuid")]

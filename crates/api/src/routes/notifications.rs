@@ -84,7 +84,7 @@ pub(crate) struct AddNotification {
     secret: Option<String>,
     /// The kind if not given
     name: Option<String>,
-    /// `failure`, `fixed` and `approval`; all if not given
+    /// `failure`, `fixed`, `approval` and `anomaly`; all if not given
     on: Option<Vec<String>>,
     /// Globs of branches, and of full names of tags (`refs/tags/v*`); all if not given
     #[serde(default)]

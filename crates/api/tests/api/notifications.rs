@@ -56,7 +56,7 @@ async fn the_key_of_a_webhook_is_shown_once() {
     let (world, receiver) = (World::new().await, Receiver::start());
     let added = add(&world, "/api/v1/notifications", json!({ "kind": "webhook", "address": receiver.url("/") })).await;
     assert!(added["signing_key"].as_str().unwrap().starts_with("whsec_"), "{added}");
-    assert_eq!(added["on"], json!(["failure", "fixed", "approval"]));
+    assert_eq!(added["on"], json!(["failure", "fixed", "approval", "anomaly"]));
     assert!(!world.get("/api/v1/notifications").await.text().contains("whsec_"));
 }
 
@@ -89,7 +89,11 @@ async fn what_cannot_be_told_is_refused_with_what_is_wrong() {
     for (body, status, says) in [
         (json!({ "kind": "irc", "address": "x" }), 400, "`irc` is no kind"),
         (json!({ "kind": "slack", "address": "hooks.slack.com/x" }), 400, "incoming webhook"),
-        (json!({ "kind": "webhook", "address": "https://a.example", "on": [] }), 400, "failure, fixed, approval"),
+        (
+            json!({ "kind": "webhook", "address": "https://a.example", "on": [] }),
+            400,
+            "failure, fixed, approval, anomaly",
+        ),
         (json!({ "kind": "webhook", "address": "https://a.example", "on": ["success"] }), 400, "`success`"),
         (json!({ "kind": "webhook", "address": "https://a.example", "branches": ["["] }), 400, "branches"),
         (json!({ "kind": "email", "address": "a@example.org" }), 422, "LONGSHORE_SMTP_URL"),

@@ -7,9 +7,9 @@ use crate::{Message, Subject};
 
 pub(crate) fn body(message: &Message) -> Value {
     let color = match message.subject {
-        Subject::Build(NotificationEvent::Failure) => "attention",
-        Subject::Build(NotificationEvent::Fixed) => "good",
-        Subject::Build(NotificationEvent::Approval) => "warning",
+        Subject::Event(NotificationEvent::Failure) => "attention",
+        Subject::Event(NotificationEvent::Fixed) => "good",
+        Subject::Event(NotificationEvent::Approval | NotificationEvent::Anomaly) => "warning",
         Subject::Test => "default",
     };
     let line = |run: Value| json!({ "type": "RichTextBlock", "inlines": [run] });

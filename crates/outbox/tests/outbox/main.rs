@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod anomalies;
 mod check_runs;
 mod comments;
 #[path = "../../../../tests/support/forge.rs"]

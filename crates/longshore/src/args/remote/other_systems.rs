@@ -73,8 +73,8 @@ pub(crate) struct NewNotification {
     /// A name to recognize it by; the kind if not given
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// What to tell: failure, fixed, approval; all if not given
-    #[arg(long, value_name = "EVENT", value_delimiter = ',', value_parser = ["failure", "fixed", "approval"])]
+    /// What to tell: failure, fixed, approval, anomaly; all if not given
+    #[arg(long, value_name = "EVENT", value_delimiter = ',', value_parser = ["failure", "fixed", "approval", "anomaly"])]
     pub(crate) on: Vec<String>,
     /// Tell only of builds of branches that match this glob (`refs/tags/v*` for tags); can be repeated
     #[arg(long = "branch", value_name = "GLOB")]
