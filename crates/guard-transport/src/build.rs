@@ -1,11 +1,13 @@
 //! Forwards tars to the engine.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use http_body_util::{BodyExt as _, BodyStream, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
+use longshore_guard::audit::{Entry, Outcome};
 use longshore_guard::{Context, ContextReader, DockerfileError, Rule, START, check_start};
 
 use crate::body::{self, Body, BoxError, LARGEST_ARCHIVE, Sender};
@@ -96,6 +98,7 @@ async fn pull(proxy: &Proxy, context: &Context, reference: &str) -> Result<(), F
     let refused =
         |why: &str| refusal(Rule::Image, &format!("the engine could not pull the base image {reference}: {why}"));
     let call = proxy.guard().pull(reference, &context.build).map_err(|no| refused(&no.reason))?;
+    record_pull(proxy, reference)?;
     let answered = proxy.engine.send(&call, None, false).await.map_err(Failure::Engine)?;
     if !answered.status().is_success() {
         let text = body::read_answer(answered.into_body()).await.map_err(Failure::Engine)?;
@@ -113,6 +116,25 @@ async fn pull(proxy: &Proxy, context: &Context, reference: &str) -> Result<(), F
         None => return Err(refused("it was pulled and is gone again").into()),
     }
     Ok(())
+}
+
+/// Records the pull of a base image like one that the client asks for.
+fn record_pull(proxy: &Proxy, reference: &str) -> Result<(), Failure> {
+    proxy.change(|guard| guard.note_pull(reference));
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+    let entry = Entry {
+        at: since.and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or_default(),
+        client: proxy.guard().policy().client(),
+        method: "POST".to_owned(),
+        route: "images/create".to_owned(),
+        object: reference.to_owned(),
+        decision: Outcome::Allowed,
+        rule: String::new(),
+        reason: "a base image of a build".to_owned(),
+        status: 0,
+        took: 0,
+    };
+    proxy.record(&entry).map_err(|error| Failure::engine(format!("the audit log cannot be written: {error}")))
 }
 
 async fn write_dockerfile(proxy: &Proxy, context: &Context, text: &str) -> Result<String, Failure> {

@@ -11,7 +11,7 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode};
 use longshore_guard::audit::{Entry, Outcome};
 use longshore_guard::{
-    BodyKind, Decision, Effect, EngineBody, Forward, Head, Headers, Local, Push, Refusal, Reply, Rule, printable,
+    BodyKind, Check, Decision, Effect, EngineBody, Forward, Head, Headers, Local, Push, Refusal, Reply, Rule, printable,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +52,11 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, request: Request<Incoming>, stop:
     let method = request.method().as_str().to_owned();
     let upgrades = request.headers().contains_key(UPGRADE);
     let mut trace = Trace { route: printable(request.uri().path()).chars().take(200).collect(), object: String::new() };
-    let outcome = answer(proxy, request, &mut trace, stop).await;
+    let frozen = proxy.guard().frozen();
+    let outcome = match frozen {
+        Some(refusal) => Err(Failure::Refused(refusal)),
+        None => answer(proxy, request, &mut trace, stop).await,
+    };
     let mut entry = Entry {
         at: at
             .duration_since(UNIX_EPOCH)
@@ -74,12 +78,15 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, request: Request<Incoming>, stop:
         Err(Failure::Refused(refusal)) => {
             match refusal.rule {
                 // Usually, a client asks whether an object exists.
-                Rule::Foreign => tracing::debug!(client = entry.client, reason = refusal.reason, "not there"),
+                Rule::Foreign | Rule::Frozen => {
+                    tracing::debug!(client = entry.client, reason = refusal.reason, "not answered")
+                }
                 rule => tracing::info!(client = entry.client, %rule, reason = refusal.reason, "refused"),
             }
             entry.decision = Outcome::Denied;
             entry.rule = refusal.rule.to_string();
             entry.reason.clone_from(&refusal.reason);
+            proxy.note_refusal(&refusal, &format!("{} {}", entry.method, entry.route), entry.at);
             message(refusal.rule.status(), &refusal.body())
         }
         Err(Failure::Engine(reason)) => {
@@ -147,7 +154,11 @@ async fn answer(
     }
     let has_budget = proxy.guard().label().is_some();
     let creating = match judged.route() {
-        "containers/create" if has_budget => Some(proxy.creating.lock().await),
+        "containers/create" | "containers/*/exec" | "networks/create" | "volumes/create" | "images/**/tag"
+            if has_budget =>
+        {
+            Some(proxy.creating.lock().await)
+        }
         _ => None,
     };
     let nonce = hex::encode(rand::random::<[u8; 16]>());
@@ -254,10 +265,11 @@ async fn forwarded(
     if client.is_some() && forward.reply != Reply::Hijack {
         return Err(refusal(Rule::Syntax, "the connection of this request cannot be upgraded").into());
     }
-    for check in &forward.checks {
-        let found = proxy.engine.get(&check.path()).await.map_err(Failure::Engine)?;
-        check.judge(found.as_ref())?;
-    }
+    // The context is read when it is the build's turn.
+    let building = match &forward.build {
+        Some(_) => Some(Arc::clone(&proxy.building).lock_owned().await),
+        None => None,
+    };
     let (tar, sent) = match (incoming, &forward.build) {
         (Some(incoming), None) if forward.call.body == EngineBody::Program => {
             (Some(host::program(&proxy.program, incoming).await?), build::Sent::nothing())
@@ -266,6 +278,18 @@ async fn forwarded(
         (Some(incoming), None) => build::archive(incoming).await?,
         (None, _) => (None, build::Sent::nothing()),
     };
+    // A container that is checked to be stopped does not start before what was checked for is done.
+    let _still = match &forward.effect {
+        Effect::ContainerStarted { id } => Some(proxy.hold_still(id).await),
+        _ => match forward.checks.first() {
+            Some(Check::Stopped { container }) => Some(proxy.hold_still(container).await),
+            Some(Check::Volume { .. } | Check::Network { .. } | Check::Replaceable { .. }) | None => None,
+        },
+    };
+    for check in &forward.checks {
+        let found = proxy.engine.get(&check.path()).await.map_err(Failure::Engine)?;
+        check.judge(found.as_ref())?;
+    }
     match &forward.effect {
         Effect::ContainerStarted { id } => proxy.publish(id).await?,
         // An endpoint of the sandbox would keep the network in use.
@@ -276,6 +300,10 @@ async fn forwarded(
         }
         _ => {}
     }
+    if let Effect::ImagesMade { references, kept: false } = &forward.effect {
+        proxy.change(|guard| references.keys().for_each(|reference| guard.note_pull(reference)));
+        trace.object = references.keys().cloned().collect::<Vec<_>>().join(" ");
+    }
     let upgrade = client.is_some();
     let answered = proxy.engine.send(&forward.call, tar, upgrade).await;
     // A context that is refused while it is sent breaks off the call: the refusal is the reason.
@@ -283,7 +311,7 @@ async fn forwarded(
         return Err(failure);
     }
     let answered = answered.map_err(Failure::Engine)?;
-    reply::answer(proxy, forward, answered, client, stop, &mut trace.object).await
+    reply::answer(proxy, forward, answered, client, (stop, building), &mut trace.object).await
 }
 
 async fn push_image(proxy: &Arc<Proxy>, push: Push, trace: &mut Trace) -> Result<Response<Body>, Failure> {

@@ -7,6 +7,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use longshore_guard::{Effect, LineShape};
 use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body, Sender};
@@ -17,17 +18,18 @@ const AHEAD: usize = 16;
 /// The longest value, in bytes.
 const LONGEST: usize = 4 << 20;
 
-/// Forwards a stream until either side ends it. The objects that were created are recorded before the client sees the end.
+/// Forwards a stream until either side ends it, and holds `held` for so long. The objects that were created are recorded before the client sees the end.
 pub(crate) fn carry(
     proxy: &Arc<Proxy>,
     shape: LineShape,
     effect: Effect,
     from: Incoming,
-    stop: CancellationToken,
+    (stop, held): (CancellationToken, Option<OwnedMutexGuard<()>>),
 ) -> Body {
     let (sender, body) = body::channel(AHEAD);
     let proxy = Arc::clone(proxy);
     proxy.clone().tasks.spawn(async move {
+        let _held = held;
         let carried = tokio::select! {
             carried = values(&proxy, &shape, from, &sender) => carried,
             () = stop.cancelled() => Err("the guard ends".to_owned()),

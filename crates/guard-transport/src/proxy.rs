@@ -1,6 +1,6 @@
 //! A running guard: its state, and the connections of its clients.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use longshore_guard::audit::Entry;
-use longshore_guard::{EngineFacts, Guard, Host, Policy, Table};
+use longshore_guard::{EngineFacts, Guard, Host, Policy, Refusal, Rule, Table};
 use serde_json::Value;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -54,10 +54,16 @@ impl Options {
 pub struct Proxy {
     pub(crate) engine: Engine,
     guard: Mutex<Guard>,
-    /// Held while a container is created: two at a time could both take the rest of the budget.
+    /// Held while something is created that has a budget: two at a time could both take the rest of it.
     pub(crate) creating: tokio::sync::Mutex<()>,
+    /// For each container that is started, or that files are copied into: held meanwhile.
+    still: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held while an image is built: each build has what the job may have of memory and processors.
+    pub(crate) building: Arc<tokio::sync::Mutex<()>>,
     /// Held while an image has the name that it is pushed under.
     pub(crate) pushing: tokio::sync::Mutex<()>,
+    /// Why every request is refused.
+    frozen: watch::Sender<Option<String>>,
     audit: Option<Mutex<AuditFile>>,
     state: Option<PathBuf>,
     pub(crate) program: PathBuf,
@@ -94,8 +100,11 @@ impl Proxy {
         let audit = audit.as_deref().map(AuditFile::open).transpose()?.map(Mutex::new);
         Ok(Arc::new(Self {
             engine,
+            frozen: watch::channel(table.conduct().frozen.clone()).0,
             guard: Mutex::new(Guard::new(policy, facts, table).on_host(host)),
             creating: tokio::sync::Mutex::default(),
+            still: Mutex::default(),
+            building: Arc::default(),
             pushing: tokio::sync::Mutex::default(),
             audit,
             state,
@@ -201,6 +210,38 @@ impl Proxy {
         result
     }
 
+    /// Waits until nobody starts a container or copies files into it, and keeps others from that.
+    pub(crate) async fn hold_still(&self, container: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut all = self.still.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(all.entry(container.to_owned()).or_default())
+        };
+        turn.lock_owned().await
+    }
+
+    /// Notes that a request was refused, which may freeze the client.
+    pub(crate) fn note_refusal(&self, refusal: &Refusal, call: &str, at_ms: u64) {
+        // What a client is not told of often says nothing new: it is saved with what does.
+        let note = |guard: &mut Guard| guard.note_refusal(refusal, call, at_ms);
+        let frozen = match refusal.rule {
+            Rule::Foreign | Rule::Frozen => note(&mut self.guard()),
+            _ => self.change(note),
+        };
+        if let Some(reason) = frozen {
+            tracing::warn!(reason, "a client is refused everything");
+            self.frozen.send_replace(Some(reason));
+        }
+    }
+
+    /// Waits until every request is refused, and returns why.
+    pub async fn frozen(&self) -> String {
+        match self.frozen.subscribe().wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// Writes an entry to the audit log. No request is carried out without its entry.
     pub(crate) fn record(&self, entry: &Entry) -> std::io::Result<()> {
         match &self.audit {
@@ -209,13 +250,20 @@ impl Proxy {
         }
     }
 
-    /// Removes containers from the table that no longer exist on the engine.
+    /// Removes containers from the table that no longer exist on the engine, and notes which execs have ended.
     pub(crate) async fn forget_gone(&self) -> Result<(), String> {
         let asked = self.guard().table.container_ids();
         let Some(label) = self.guard().label() else { return Ok(()) };
         let exist: BTreeSet<String> =
             self.list_by_label("/containers/json?all=1&", &label, "Id").await?.into_iter().collect();
         self.change(|guard| guard.table.keep_containers(&asked, &exist));
+        let open = self.guard().table.open_execs();
+        for id in open {
+            let exec = self.engine.get(&format!("/exec/{id}/json")).await?;
+            if exec.is_none_or(|exec| exec["Running"] == false) {
+                self.change(|guard| guard.table.end_exec(&id));
+            }
+        }
         Ok(())
     }
 

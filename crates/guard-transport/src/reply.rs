@@ -10,6 +10,7 @@ use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use longshore_guard::{Effect, Forward, Reply};
 use serde_json::{Value, json};
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
@@ -33,7 +34,7 @@ pub(crate) async fn answer(
     forward: Forward,
     answered: Response<Incoming>,
     client: Option<OnUpgrade>,
-    stop: CancellationToken,
+    (stop, building): (CancellationToken, Option<OwnedMutexGuard<()>>),
     object: &mut String,
 ) -> Result<Response<Body>, Failure> {
     let status = answered.status();
@@ -84,7 +85,7 @@ pub(crate) async fn answer(
             Ok(response)
         }
         Reply::Lines(shape) => {
-            let body = lines::carry(proxy, shape, effect, answered.into_body(), stop);
+            let body = lines::carry(proxy, shape, effect, answered.into_body(), (stop, building));
             let mut response = with_status(status, body);
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             Ok(response)

@@ -11,7 +11,7 @@ pub(crate) const INSTANCE: &str = "longshore.instance";
 /// A condition on the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
-    /// This container is not running. Otherwise the container could swap a link while the engine follows it, and make the engine write
+    /// This container is not running, or has no mounts. Otherwise the container could swap a link while the engine follows it, and make the engine write
     /// to files of the host.
     Stopped { container: String },
     /// This volume belongs to one of these instances, or does not exist. With `place`, it has to exist, to be a plain folder, and to
@@ -41,7 +41,10 @@ impl Check {
     /// If the condition does not hold.
     pub fn judge(&self, found: Option<&Value>) -> Result<(), Refusal> {
         match (self, found) {
-            (Self::Stopped { .. }, Some(container)) if container["State"]["Running"].as_bool() != Some(false) => {
+            (Self::Stopped { .. }, Some(container))
+                if container["State"]["Running"].as_bool() != Some(false)
+                    && container["Mounts"].as_array().is_none_or(|mounts| !mounts.is_empty()) =>
+            {
                 refuse!(
                     Archive,
                     "files cannot be copied into a running container that has volumes: stop it first, or copy before it starts"

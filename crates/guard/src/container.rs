@@ -104,15 +104,16 @@ impl ContainerCreate {
         let volumes = f.set("Volumes")?;
         fields.finish()?;
         create.anonymous_volumes(volumes)?;
+        let anonymous = create.host.mounts.iter().filter(|mount| mount.source == Source::Anonymous).count();
+        if anonymous > MOST_VOLUMES {
+            return refuse!(Limit, "a container may have at most {MOST_VOLUMES} anonymous volumes");
+        }
         create.check()?;
         Ok(create)
     }
 
     /// Adds a mount of an anonymous volume for each path in `Volumes`.
     fn anonymous_volumes(&mut self, paths: BTreeSet<String>) -> Judged<()> {
-        if paths.len() > MOST_VOLUMES {
-            return refuse!(Limit, "a container may have at most {MOST_VOLUMES} anonymous volumes");
-        }
         for path in paths {
             let mount = crate::mounts::bind(&path)?;
             let taken = self.host.mounts.iter().any(|other| other.target == mount.target)

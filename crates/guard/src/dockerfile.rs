@@ -109,6 +109,14 @@ pub(crate) fn rewrite(
                     Ok(format!("sha256:{}", image(&reference(name)?)?))
                 })?
             ),
+            "LABEL" => {
+                check_labels(rest)?;
+                format!("LABEL {rest}")
+            }
+            "ONBUILD" if rest.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("LABEL")) => {
+                check_labels(&rest[5..])?;
+                format!("ONBUILD {rest}")
+            }
             _ => format!("{word} {rest}"),
         };
         if line.ends_with('\\') {
@@ -291,6 +299,55 @@ fn plain_sources(rest: &str) -> Result<(), DockerfileError> {
     ))
 }
 
+/// Refuses labels of ours: layers are found by them when the job is over. The engine expands variables in names and takes quotes and
+/// backslashes out of them, so names have to be plain words.
+fn check_labels(rest: &str) -> Result<(), DockerfileError> {
+    let words = words_of(rest);
+    let names: Vec<&str> = match words.first() {
+        Some(first) if !first.contains('=') => vec![first.as_str()],
+        _ => words.iter().map(|word| word.split_once('=').map_or(word.as_str(), |(name, _)| name)).collect(),
+    };
+    for name in names {
+        let bare = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(name);
+        if bare.contains(['"', '\'', '\\', '$']) {
+            return Err(refused(format!("the name of the label {name} has to be a plain word")));
+        }
+        if crate::policy::is_reserved_label(bare) {
+            let reason = format!("the label {bare} is reserved");
+            return Err(DockerfileError::Refused(Refusal::new(crate::Rule::Label, reason)));
+        }
+    }
+    Ok(())
+}
+
+/// Splits at white space that is neither quoted nor escaped, as the engine does. Quotes and backslashes stay.
+fn words_of(text: &str) -> Vec<String> {
+    let (mut words, mut word) = (Vec::new(), String::new());
+    let mut quote: Option<char> = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            c if c.is_whitespace() && quote.is_none() => {
+                words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty()))
+            }
+            '\\' if quote != Some('\'') => {
+                word.push(c);
+                word.extend(chars.next());
+            }
+            c => {
+                match quote {
+                    Some(open) if open == c => quote = None,
+                    None if matches!(c, '"' | '\'') => quote = Some(c),
+                    Some(_) | None => {}
+                }
+                word.push(c);
+            }
+        }
+    }
+    words.extend(Some(word).filter(|word| !word.is_empty()));
+    words
+}
+
 /// Returns the index at which the leading flags end.
 fn flags_end(rest: &str) -> Option<usize> {
     let mut at = 0;
@@ -356,6 +413,34 @@ mod tests {
         ] {
             let outcome = run(text);
             assert!(outcome.is_err(), "{text:?}: {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn no_layer_takes_a_label_of_ours_however_it_is_written() {
+        for label in [
+            "longshore.guard.scope=x",
+            "a=b longshore.guard.scope=x",
+            "a=\"b c\" Longshore.x=y",
+            "\"longshore.guard.scope\"=x",
+            "long\"shore.guard.scope\"=x",
+            "long\\shore.guard.scope=x",
+            "'longshore.guard.scope'=x",
+            "a=b\\ c longshore.guard.scope=x",
+            "longshore.guard.scope x",
+            "$A=x",
+            "long${A}shore.x=y",
+            "a='b\\' longshore.x=y",
+        ] {
+            for word in ["LABEL", "label", "ONBUILD LABEL", "onbuild label"] {
+                let outcome = run(&format!("FROM own:1\n{word} {label}\n"));
+                assert!(outcome.is_err(), "{word} {label}: {outcome:?}");
+            }
+        }
+        for label in
+            ["a=b", "a=\"longshore.x=y z\"", "a=b\\ longshore.x", "org.x.y=$V \"q.r\"='s t'", "maintainer longshore.x"]
+        {
+            run(&format!("FROM own:1\nLABEL {label}\nONBUILD LABEL {label}\n")).unwrap();
         }
     }
 

@@ -11,7 +11,7 @@ use crate::decision::{Decision, Effect, EngineCall, Shape};
 use crate::host_config::NetworkMode;
 use crate::image_ref::{ImageName, ImageRef};
 use crate::names::is_full_id;
-use crate::policy::Policy;
+use crate::policy::{JobPolicy, Policy};
 use crate::refusal::{Judged, Refusal, refuse};
 use crate::route::Request;
 use crate::table::{Container, Image, Table, full_id};
@@ -92,7 +92,12 @@ pub struct Guard {
 
 impl Guard {
     #[must_use]
-    pub fn new(policy: Policy, engine: EngineFacts, table: Table) -> Self {
+    pub fn new(policy: Policy, engine: EngineFacts, mut table: Table) -> Self {
+        if let Policy::Job(job) = &policy {
+            table.is_watched = true;
+            // Not its own, and seen in its own containers.
+            job.network.iter().chain(&job.sandbox).for_each(|id| table.know(id));
+        }
         Self { policy, engine, host: Host::default(), table }
     }
 
@@ -195,7 +200,9 @@ impl Guard {
     /// Adds an image of the engine that the policy lets the client use.
     pub fn learn_image(&mut self, reference: &str, id: &str) {
         if let Some(id) = full_id(id) {
-            self.table.images.entry(reference.to_owned()).or_insert(Image { id, kept_as: None });
+            if !self.table.images.contains_key(reference) {
+                self.table.add_image(reference.to_owned(), Image { id, kept_as: None });
+            }
         }
     }
 
@@ -221,10 +228,38 @@ impl Guard {
         };
         let image = ImageRef::parse(reference)?;
         policy.may_pull(&image)?;
+        self.has_pull_left(policy)?;
         let mut call = job::pull_call(&image, &build.platform);
         let auth = build.registries.iter().find(|(server, _)| job::registry_of(server) == image.registry);
         call.credentials = auth.map(|(_, auth)| ("X-Registry-Auth", auth.to_header()));
         Ok(call)
+    }
+
+    /// Refuses a pull beyond the budget.
+    pub(crate) fn has_pull_left(&self, policy: &JobPolicy) -> Judged<()> {
+        if self.table.conduct.pulls >= policy.budget.pulls {
+            return refuse!(Budget, "the job has used all of its {} pulls of images", policy.budget.pulls);
+        }
+        Ok(())
+    }
+
+    /// Notes a pull that begins. Called before the engine is asked.
+    pub fn note_pull(&mut self, reference: &str) {
+        if let Ok(image) = ImageRef::parse(reference) {
+            self.table.conduct.note_pull(&image);
+        }
+    }
+
+    /// Returns why every request is refused, if it is.
+    #[must_use]
+    pub fn frozen(&self) -> Option<Refusal> {
+        self.table.conduct.frozen.as_ref().map(|reason| Refusal::new(crate::Rule::Frozen, reason.clone()))
+    }
+
+    /// Notes a request of a job that was refused. Returns why everything is refused from now on, if that begins here.
+    pub fn note_refusal(&mut self, refusal: &Refusal, call: &str, at_ms: u64) -> Option<String> {
+        let Policy::Job(policy) = &self.policy else { return None };
+        self.table.conduct.note(refusal, call, at_ms, policy.budget.refusals).map(str::to_owned)
     }
 
     /// Returns the container that joins every network of the client, if there is one.
@@ -275,10 +310,10 @@ impl Guard {
         match (effect, created) {
             (Effect::ContainerCreated { container, .. }, Some(id)) => table.add_container(id, container.clone()),
             (Effect::ExecCreated { container }, Some(id)) => {
-                table.execs.insert(id, container.clone());
+                table.add_exec(id, container.clone());
             }
             (Effect::NetworkCreated { name }, Some(id)) => {
-                table.networks.insert(id, name.clone());
+                table.add_network(id, name.clone());
             }
             (Effect::ContainerCreated { .. } | Effect::ExecCreated { .. } | Effect::NetworkCreated { .. }, None) => {}
             (Effect::ContainerRenamed { id, name }, _) => {
@@ -293,7 +328,7 @@ impl Guard {
             }
             (Effect::ContainerRemoved { id }, _) => {
                 table.containers.remove(id);
-                table.execs.retain(|_, container| container != id);
+                table.forget_execs_of(id);
             }
             (Effect::NetworkRemoved { id }, _) => {
                 table.networks.remove(id);
@@ -305,7 +340,7 @@ impl Guard {
                 table.volumes.remove(name);
             }
             (Effect::ImageTagged { reference, id, kept_as }, _) => {
-                table.images.insert(reference.clone(), Image { id: id.clone(), kept_as: kept_as.clone() });
+                table.add_image(reference.clone(), Image { id: id.clone(), kept_as: kept_as.clone() });
             }
             (Effect::ImageUntagged { references }, _) => {
                 for reference in references {
@@ -327,7 +362,7 @@ impl Guard {
     pub fn settle_image(&mut self, reference: &str, engine_reference: &str, kept: bool, id: &str) {
         if let Some(id) = full_id(id) {
             let kept_as = kept.then(|| engine_reference.to_owned());
-            self.table.images.insert(reference.to_owned(), Image { id, kept_as });
+            self.table.add_image(reference.to_owned(), Image { id, kept_as });
         }
     }
 

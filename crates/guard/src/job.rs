@@ -120,6 +120,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
         }
         Call::ImagePull { image, platform, auth } => {
             policy.may_pull(image)?;
+            guard.has_pull_left(policy)?;
             check_platform(platform)?;
             let mut call = pull_call(image, platform);
             call.credentials = Some(("X-Registry-Auth", auth.to_header()));
@@ -133,6 +134,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
                 return refuse!(Image, "{} has no tag", target.familiar());
             }
             let reference = target.to_string();
+            has_names_left(guard, policy, [&reference].into_iter())?;
             let kept_as = policy.engine_image(&reference);
             let call = tag_call(id, &kept_as);
             let effect = Effect::ImageTagged { reference, id: id.to_owned(), kept_as: Some(kept_as) };
@@ -204,9 +206,8 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
 }
 
 fn judge_container(guard: &Guard, policy: &JobPolicy, reference: &str, action: &ContainerAction) -> Judged<Decision> {
-    let (id, entry) = guard.table.container(reference)?;
+    let (id, _) = guard.table.container(reference)?;
     let call = container_call(id, action);
-    let stopped = || entry.mounts.then(|| Check::Stopped { container: id.to_owned() }).into_iter().collect();
     match action {
         ContainerAction::Inspect { .. } => forward(call, Reply::Json(Shape::Container), Effect::None),
         ContainerAction::Top { .. } | ContainerAction::Changes => forward(call, Reply::Json(Shape::Same), Effect::None),
@@ -214,10 +215,11 @@ fn judge_container(guard: &Guard, policy: &JobPolicy, reference: &str, action: &
         | ContainerAction::Stats { .. }
         | ContainerAction::Wait { .. }
         | ContainerAction::Export => forward(call, Reply::Stream, Effect::None),
-        ContainerAction::Start { .. } => forward(call, Reply::Status, Effect::ContainerStarted { id: id.to_owned() }),
+        ContainerAction::Start { .. } | ContainerAction::Restart { .. } => {
+            forward(call, Reply::Status, Effect::ContainerStarted { id: id.to_owned() })
+        }
         ContainerAction::Resize(_)
         | ContainerAction::Stop { .. }
-        | ContainerAction::Restart { .. }
         | ContainerAction::Kill { .. }
         | ContainerAction::Pause
         | ContainerAction::Unpause => forward(call, Reply::Status, Effect::None),
@@ -240,13 +242,15 @@ fn judge_container(guard: &Guard, policy: &JobPolicy, reference: &str, action: &
         ContainerAction::ArchiveInfo { .. } | ContainerAction::ArchivePut { .. } => {
             let reply =
                 if matches!(action, ContainerAction::ArchiveInfo { .. }) { Reply::Files } else { Reply::Status };
-            let forward = Forward { call, reply, effect: Effect::None, checks: stopped(), build: None };
+            // Its image may have volumes that nobody asked for: the engine says whether there are any.
+            let checks = vec![Check::Stopped { container: id.to_owned() }];
+            let forward = Forward { call, reply, effect: Effect::None, checks, build: None };
             Ok(Decision::Forward(Box::new(forward)))
         }
         ContainerAction::ArchiveGet { .. } => forward(call, Reply::Files, Effect::None),
         ContainerAction::Exec(_) => {
-            if guard.table.execs.len() >= policy.budget.execs {
-                return refuse!(Budget, "the job has used all of its {} execs", policy.budget.execs);
+            if guard.table.running_execs() >= policy.budget.execs {
+                return refuse!(Budget, "the job has {} execs running, its most", policy.budget.execs);
             }
             forward(call, Reply::Json(Shape::Created), Effect::ExecCreated { container: id.to_owned() })
         }
@@ -373,6 +377,19 @@ fn create_volume(guard: &Guard, policy: &JobPolicy, volume: &VolumeCreate, nonce
     forward(call, Reply::Json(Shape::Volume), Effect::VolumeCreated { name })
 }
 
+/// Refuses names of images beyond the budget.
+fn has_names_left<'a>(guard: &Guard, policy: &JobPolicy, names: impl Iterator<Item = &'a String>) -> Judged<()> {
+    let is_named = |name: &&String| guard.table.images.get(*name).is_some_and(|image| image.kept_as.is_some());
+    if guard.table.named_images() + names.filter(|name| !is_named(name)).count() > policy.budget.images {
+        return refuse!(
+            Budget,
+            "the job has named {} images, its most: remove some with `docker rmi` first",
+            policy.budget.images
+        );
+    }
+    Ok(())
+}
+
 fn judge_build(guard: &Guard, policy: &JobPolicy, build: &Build, nonce: &str) -> Judged<Decision> {
     if !policy.build {
         return refuse!(Build, "building images is not allowed in this job");
@@ -400,6 +417,7 @@ fn judge_build(guard: &Guard, policy: &JobPolicy, build: &Build, nonce: &str) ->
         let made_up = format!("{}-guard/unnamed:{nonce}", crate::names::RESERVED);
         references.insert(made_up.clone(), policy.engine_image(&made_up));
     }
+    has_names_left(guard, policy, references.keys())?;
     let args: std::collections::BTreeMap<_, _> =
         build.args.iter().filter_map(|(name, value)| value.as_ref().map(|value| (name, value))).collect();
     // Without ours: the builder makes a layer of each, and every stage of the Dockerfile begins with the scope's.

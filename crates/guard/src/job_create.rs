@@ -38,6 +38,8 @@ const SYSCTLS: [&str; 4] = [
 ];
 /// When the host runs out of memory, a job's containers are killed first.
 const OOM_SCORE: i64 = 500;
+/// The weight of a container among all of the host when processors are short, if it does not say another.
+const DEFAULT_SHARES: i64 = 1024;
 /// The oldest minor version of the API that can mount a folder of a volume.
 const SUBPATH_API: u32 = 45;
 /// The oldest minor version of the API that can attach a new container to several networks.
@@ -92,7 +94,6 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
     entry.image.clone_from(&asked.image);
     entry.published = published;
     entry.publish_all = publish_all;
-    entry.mounts = !body.host.mounts.is_empty() || !body.host.volumes_from.is_empty();
     body.host.no_new_privileges = true;
     body.host.oom_score = OOM_SCORE;
     body.host.cgroup_parent = policy.cgroup_parent.clone().unwrap_or_default();
@@ -380,6 +381,8 @@ fn judge_limits(guard: &Guard, policy: &JobPolicy, host: &mut HostConfig) -> Jud
             return refuse!(Budget, "the container wants {asked} {what}, and the job has {} left of {of}", of - used);
         }
     }
+    // A weight, of which every container on the host has the default one unless it says otherwise.
+    host.cpu_shares = host.cpu_shares.min(DEFAULT_SHARES);
     if host.shm_size > host.memory {
         return refuse!(Budget, "ShmSize is larger than the container's memory");
     }

@@ -24,6 +24,9 @@ pub const FOLDER: &str = "/longshore/docker";
 pub const SOCKET: &str = "/longshore/docker/docker.sock";
 /// The path of the engine's socket in the guard's container, where clients look for it by default.
 pub const ENGINE_SOCKET: &str = "/var/run/docker.sock";
+/// The guard's table and its audit log, in its container.
+pub const TABLE: &str = "/table.json";
+pub const AUDIT: &str = "/audit.jsonl";
 /// The prefix of the names of volumes with guards' sockets. Nobody but the guard writes into them.
 pub(crate) const VOLUMES: &str = "longshore-docker-";
 
@@ -53,9 +56,9 @@ pub fn entrypoint(policy: &JobPolicy) -> serde_json::Result<Vec<String>> {
         "--mode",
         "666",
         "--state",
-        "/table.json",
+        TABLE,
         "--audit",
-        "/audit.jsonl",
+        AUDIT,
         "--policy-json",
         &policy,
     ];

@@ -49,7 +49,14 @@ pub struct Budget {
     pub containers: usize,
     pub networks: usize,
     pub volumes: usize,
+    /// Execs that run at once.
     pub execs: usize,
+    /// Pulls of images, those of builds' base images too.
+    pub pulls: u64,
+    /// Names of images that the job has built or tagged.
+    pub images: usize,
+    /// Refusals within a minute after which everything is refused.
+    pub refusals: usize,
     /// Bytes of all containers together.
     pub memory: i64,
     /// Processors of all containers together, in units of 10^-9.
@@ -68,6 +75,9 @@ impl Default for Budget {
             networks: 4,
             volumes: 16,
             execs: 256,
+            pulls: 200,
+            images: 128,
+            refusals: 30,
             memory: 4 << 30,
             nano_cpus: 4_000_000_000,
             pids: 8192,
@@ -164,7 +174,7 @@ impl ServerPolicy {
 
 /// Refuses labels that only we set.
 pub(crate) fn unreserved(labels: BTreeMap<String, String>) -> Judged<BTreeMap<String, String>> {
-    if let Some(label) = labels.keys().find(|label| label.to_ascii_lowercase().starts_with(RESERVED_LABELS)) {
+    if let Some(label) = labels.keys().find(|label| is_reserved_label(label)) {
         return Err(Refusal::new(Rule::Label, format!("the label {label} is reserved")));
     }
     Ok(labels)
@@ -333,6 +343,11 @@ impl JobPolicy {
         let folder = [place.folder.as_str(), rest].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>();
         Some((place, folder.join("/")))
     }
+}
+
+/// Whether a label is one that clients may not set.
+pub(crate) fn is_reserved_label(label: &str) -> bool {
+    label.to_ascii_lowercase().starts_with(RESERVED_LABELS)
 }
 
 /// Whether the name is one that other clients' images or our own program's may have.

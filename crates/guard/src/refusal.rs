@@ -17,6 +17,10 @@ pub enum Rule {
     Route,
     /// The object does not belong to this client.
     Foreign,
+    /// The same for an id that never was this client's, or a name that no client may choose: it was not found by accident.
+    Probe,
+    /// Too many requests of this client were refused.
+    Frozen,
     /// A name that is reserved, ambiguous, or not a name.
     Name,
     /// A size or a number exceeds a limit of the guard.
@@ -63,6 +67,8 @@ impl Rule {
             Self::Version => "version",
             Self::Route => "route",
             Self::Foreign => "foreign",
+            Self::Probe => "probe",
+            Self::Frozen => "frozen",
             Self::Name => "name",
             Self::Limit => "limit",
             Self::Budget => "budget",
@@ -102,11 +108,12 @@ impl Rule {
         match self {
             Self::Syntax | Self::Body | Self::Version => 400,
             // As for an object that does not exist, so that no client finds out what others have.
-            Self::Foreign => 404,
+            Self::Foreign | Self::Probe => 404,
             Self::MediaType => 415,
             Self::Limit => 413,
             Self::Budget => 429,
-            Self::Route
+            Self::Frozen
+            | Self::Route
             | Self::Name
             | Self::HostPath
             | Self::Volume
@@ -159,17 +166,12 @@ impl Refusal {
         Self { rule, reason: printable(&reason.into()) }
     }
 
-    /// The object does not exist or belongs to somebody else: the message is the same for both.
-    pub(crate) fn absent(kind: &str, reference: &str) -> Self {
-        Self::new(Rule::Foreign, format!("No such {kind}: {reference}"))
-    }
-
     /// Returns the body of the answer, in Docker's format.
     #[must_use]
     pub fn body(&self) -> String {
         let message = match self.rule {
             // Clients look for Docker's own wording.
-            Rule::Foreign => self.reason.clone(),
+            Rule::Foreign | Rule::Probe => self.reason.clone(),
             rule => format!("longshore guard: {} (rule {rule})", self.reason),
         };
         serde_json::json!({ "message": message }).to_string()

@@ -49,8 +49,7 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
                 return refuse!(Server, "the server may not choose a platform");
             }
             let Created { body, volumes, checks } = server_create::judge(guard, policy, name, body)?;
-            let entry =
-                Container { name: name.clone(), image: body.image.clone(), mounts: true, ..Container::default() };
+            let entry = Container { name: name.clone(), image: body.image.clone(), ..Container::default() };
             let call = EngineCall::new("POST", "/containers/create").query("name", name).json(body.write()?);
             let effect = Effect::ContainerCreated { container: entry, volumes };
             forward_if(checks, call, Reply::Json(Shape::Created), effect)

@@ -4,9 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::conduct::Conduct;
 use crate::image_ref::{ImageName, ImageRef};
-use crate::names::is_full_id;
-use crate::refusal::{Judged, Refusal};
+use crate::names::{RESERVED, is_full_id};
+use crate::refusal::{Judged, Refusal, Rule};
+
+/// The digits of an id that clients show.
+const SHORT_ID: usize = 12;
+/// The most ids that are known as the client's. Whoever has made more is not watched for those of others.
+const MOST_KNOWN: usize = 8192;
+/// The most ended execs that can still be inspected.
+const MOST_ENDED: usize = 4096;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -14,12 +22,20 @@ pub struct Table {
     pub(crate) containers: BTreeMap<String, Container>,
     /// Ids of execs, and the containers that they run in.
     pub(crate) execs: BTreeMap<String, String>,
+    /// Those that are known to have ended.
+    pub(crate) ended_execs: BTreeSet<String>,
     /// Ids of networks, and their names.
     pub(crate) networks: BTreeMap<String, String>,
     /// Names of volumes, as the client knows them.
     pub(crate) volumes: BTreeSet<String>,
     /// Images by the client's full references.
     pub(crate) images: BTreeMap<String, Image>,
+    /// The starts of all ids that are or were the client's.
+    known: BTreeSet<String>,
+    pub(crate) conduct: Conduct,
+    /// Whether the client is watched for ids of others. A server asks for what its guard has not seen yet.
+    #[serde(skip)]
+    pub(crate) is_watched: bool,
     /// Ids of images that hold the guard's own program. Only a server's guard has any.
     #[serde(skip)]
     pub(crate) programs: BTreeSet<String>,
@@ -32,8 +48,6 @@ pub struct Container {
     pub(crate) name: String,
     /// The image, as the client wrote it.
     pub(crate) image: String,
-    /// Whether it has mounts.
-    pub(crate) mounts: bool,
     pub(crate) memory: i64,
     pub(crate) nano_cpus: i64,
     pub(crate) pids: i64,
@@ -84,14 +98,14 @@ impl Table {
             .or_else(|| only(self.containers.iter().filter(|(id, _)| id.starts_with(reference))));
         match found {
             Some((id, container)) if !reference.is_empty() => Ok((id, container)),
-            _ => Err(Refusal::absent("container", reference)),
+            _ => Err(self.absent("container", reference)),
         }
     }
 
     pub(crate) fn exec(&self, reference: &str) -> Judged<&str> {
         match self.execs.get_key_value(reference) {
             Some((id, _)) => Ok(id),
-            None => Err(Refusal::absent("exec instance", reference)),
+            None => Err(self.absent("exec instance", reference)),
         }
     }
 
@@ -103,7 +117,7 @@ impl Table {
             .or_else(|| only(self.networks.iter().filter(|(id, _)| id.starts_with(reference))));
         match found {
             Some((id, _)) if !reference.is_empty() => Ok(id),
-            _ => Err(Refusal::new(crate::Rule::Foreign, format!("network {reference} not found"))),
+            _ => Err(self.absent("network", reference)),
         }
     }
 
@@ -131,7 +145,88 @@ impl Table {
                 .map(|(reference, image)| (image.id.as_str(), Some(reference.as_str())))
                 .or_else(|| prefix.as_deref().and_then(by_id).map(|id| (id, None))),
         };
-        found.ok_or_else(|| Refusal::absent("image", &name.to_string()))
+        found.ok_or_else(|| self.absent("image", &name.to_string()))
+    }
+
+    /// Refuses what does not exist or belongs to somebody else: the message is the same for both.
+    fn absent(&self, kind: &str, reference: &str) -> Refusal {
+        let id = reference.strip_prefix("sha256:").unwrap_or(reference);
+        let digits = id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let is_foreign_id = digits
+            && self.known.len() < MOST_KNOWN
+            && id.get(..SHORT_ID).is_some_and(|start| !self.known.contains(start));
+        let is_reserved = kind != "image" && reference.trim_start_matches('/').starts_with(RESERVED);
+        if self.is_watched && (is_foreign_id || is_reserved) {
+            return Refusal::new(Rule::Probe, format!("No such {kind}: {reference}"));
+        }
+        // As the engine says it.
+        Refusal::new(
+            Rule::Foreign,
+            match kind {
+                "network" => format!("network {reference} not found"),
+                kind => format!("No such {kind}: {reference}"),
+            },
+        )
+    }
+
+    /// Notes an id as the client's.
+    pub(crate) fn know(&mut self, id: &str) {
+        if let Some(start) = id.get(..SHORT_ID).filter(|_| self.known.len() < MOST_KNOWN) {
+            self.known.insert(start.to_owned());
+        }
+    }
+
+    /// Returns what the client was refused, and why it is refused everything, if it is.
+    #[must_use]
+    pub fn conduct(&self) -> &Conduct {
+        &self.conduct
+    }
+
+    pub(crate) fn add_exec(&mut self, id: String, container: String) {
+        self.know(&id);
+        self.execs.insert(id, container);
+        if self.ended_execs.len() > MOST_ENDED {
+            let ended = std::mem::take(&mut self.ended_execs);
+            self.execs.retain(|id, _| !ended.contains(id));
+        }
+    }
+
+    /// The number of execs that may be running.
+    pub(crate) fn running_execs(&self) -> usize {
+        self.execs.len().saturating_sub(self.ended_execs.len())
+    }
+
+    /// Returns the execs that are not known to have ended.
+    #[must_use]
+    pub fn open_execs(&self) -> Vec<String> {
+        self.execs.keys().filter(|id| !self.ended_execs.contains(*id)).cloned().collect()
+    }
+
+    /// Notes that an exec has ended. It can still be inspected.
+    pub fn end_exec(&mut self, id: &str) {
+        if self.execs.contains_key(id) {
+            self.ended_execs.insert(id.to_owned());
+        }
+    }
+
+    pub(crate) fn forget_execs_of(&mut self, container: &str) {
+        self.execs.retain(|_, of| of != container);
+        self.ended_execs.retain(|id| self.execs.contains_key(id));
+    }
+
+    pub(crate) fn add_network(&mut self, id: String, name: String) {
+        self.know(&id);
+        self.networks.insert(id, name);
+    }
+
+    pub(crate) fn add_image(&mut self, reference: String, image: Image) {
+        self.know(&image.id);
+        self.images.insert(reference, image);
+    }
+
+    /// The number of names of images that the client has given.
+    pub(crate) fn named_images(&self) -> usize {
+        self.images.values().filter(|image| image.kept_as.is_some()).count()
     }
 
     /// Returns the client's references to an image.
@@ -181,6 +276,7 @@ impl Table {
         self.containers.retain(|id, _| !asked.contains(id) || exist.contains(id));
         let containers = &self.containers;
         self.execs.retain(|_, container| containers.contains_key(container));
+        self.ended_execs.retain(|id| self.execs.contains_key(id));
     }
 
     /// Removes the container with a name, which may belong to another one by now.
@@ -191,6 +287,7 @@ impl Table {
     pub(crate) fn add_container(&mut self, id: String, container: Container) {
         // Names are unique on the engine: an earlier container of this name is gone.
         self.forget_name(&container.name);
+        self.know(&id);
         self.containers.insert(id, container);
     }
 }

@@ -1,4 +1,5 @@
-//! A proxy between the guard and the engine that records the requests which reach the engine.
+//! A proxy between the guard and the engine that records the requests which reach the engine, and can refuse old versions of the API
+//! as newer engines do.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,8 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    pub(crate) fn start(dir: &Path, engine: PathBuf) -> Self {
+    /// Starts it before an engine. With `oldest`, it speaks no API before `1.oldest`.
+    pub(crate) fn start(dir: &Path, engine: PathBuf, oldest: Option<u32>) -> Self {
         let front = Self { socket: dir.join("engine.sock"), heard: Arc::default() };
         let listener = UnixListener::bind(&front.socket).unwrap();
         let heard = Arc::clone(&front.heard);
@@ -30,7 +32,12 @@ impl Front {
                         }
                     }
                     let line = String::from_utf8_lossy(&start[..read]).lines().next().unwrap_or_default().to_owned();
+                    let refusal = oldest.and_then(|oldest| refusal(&line, oldest));
                     heard.lock().unwrap().push(line);
+                    if let Some(refusal) = refusal {
+                        let _ = client.write_all(refusal.as_bytes()).await;
+                        return;
+                    }
                     let Ok(mut upstream) = UnixStream::connect(engine).await else { return };
                     if upstream.write_all(&start[..read]).await.is_ok() {
                         let _ = copy_bidirectional(&mut client, &mut upstream).await;
@@ -52,4 +59,15 @@ impl Front {
         });
         heard
     }
+}
+
+/// Docker's answer to a request line of an API that is too old.
+fn refusal(line: &str, oldest: u32) -> Option<String> {
+    let (version, _) = line.split(' ').nth(1)?.strip_prefix("/v1.")?.split_once('/')?;
+    let asked: u32 = version.parse().ok()?;
+    let text = format!(
+        r#"{{"message":"client version 1.{asked} is too old. Minimum supported API version is 1.{oldest}, please upgrade your client to a newer version"}}"#
+    );
+    let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close";
+    (asked < oldest).then(|| format!("{head}\r\nContent-Length: {}\r\n\r\n{text}", text.len()))
 }

@@ -44,9 +44,19 @@ pub(crate) struct World {
 impl World {
     /// Starts the guard of a job with a workspace, and with a network of its own if `networked`.
     pub(crate) async fn new(networked: bool) -> Self {
+        Self::with(networked, &serde_json::json!({ "refusals": 100_000 })).await
+    }
+
+    /// The same, with this budget.
+    pub(crate) async fn with(networked: bool, budget: &serde_json::Value) -> Self {
+        Self::before(networked, budget, None).await
+    }
+
+    /// The same, on an engine that speaks no API before `1.oldest`.
+    pub(crate) async fn before(networked: bool, budget: &serde_json::Value, oldest: Option<u32>) -> Self {
         let scope = format!("t{}", hex::encode(rand::random::<[u8; 5]>()));
         let dir = tempfile::tempdir().unwrap();
-        let front = Front::start(dir.path(), engine_socket());
+        let front = Front::start(dir.path(), engine_socket(), oldest);
         let volume = format!("longshore-test-workspace-{scope}");
         engine(&["volume", "create", &volume]);
         let network = networked.then(|| engine(&["network", "create", &format!("longshore-test-{scope}")]));
@@ -63,6 +73,7 @@ impl World {
             "images": [BUSYBOX],
             "registries": ["registry.invalid"],
             "build": true,
+            "budget": budget,
         }});
         let options = Options {
             state: Some(dir.path().join("table.json")),
@@ -118,7 +129,9 @@ impl World {
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "docker {args:?} succeeded: {}", String::from_utf8_lossy(&output.stdout));
         let entries = self.audit().split_off(before);
-        let refused = entries.iter().any(|entry| entry["decision"] == "denied" && entry["rule"] == rule);
+        // What is somebody else's is not there, whether its name was found by accident or not.
+        let is_rule = |found: &serde_json::Value| found == rule || (rule == "foreign" && found == "probe");
+        let refused = entries.iter().any(|entry| entry["decision"] == "denied" && is_rule(&entry["rule"]));
         assert!(refused, "docker {args:?}: {text}: {entries:?}");
     }
 

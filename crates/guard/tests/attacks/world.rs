@@ -86,6 +86,8 @@ pub(crate) fn json(call: &EngineCall) -> Value {
 #[track_caller]
 pub(crate) fn refused(guard: &Guard, rule: Rule, method: &str, target: &str, body: &str) {
     match decide(guard, method, target, body) {
+        // What is somebody else's is not there, whether its name was found by accident or not.
+        Err(refusal) if rule == Rule::Foreign && refusal.rule == Rule::Probe => {}
         Err(refusal) => assert_eq!(refusal.rule, rule, "{method} {target} {body}: {refusal}"),
         Ok(decision) => panic!("{method} {target} {body} is let through: {decision:?}"),
     }

@@ -53,9 +53,16 @@ pub(crate) fn run(args: Guard) -> super::Result {
         writeln!(std::io::stdout(), "listening on {}", args.listen.display())?;
         let stop = CancellationToken::new();
         let serving = tokio::spawn(Arc::clone(&proxy).serve(listener, stop.clone()));
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let mut told = false;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                reason = proxy.frozen(), if !told => {
+                    writeln!(std::io::stdout(), "{reason}")?;
+                    told = true;
+                }
+            }
         }
         stop.cancel();
         serving.await?;

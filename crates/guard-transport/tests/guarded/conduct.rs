@@ -1,0 +1,237 @@
+//! Clients that go too far: what freezes a guard, what counts as probing, and what the budgets are. Each beside a client that does not.
+
+use longshore_guard::{Conduct, Table};
+use serde_json::json;
+
+use crate::world::{BUSYBOX, World, engine};
+
+/// How the client has behaved, as it is saved.
+fn conduct(world: &World) -> Conduct {
+    let table = std::fs::read(world.dir.path().join("table.json")).unwrap();
+    serde_json::from_slice::<Table>(&table).unwrap().conduct().clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_refusals_freeze_the_guard_which_says_why_and_a_few_do_not() {
+    let world = World::with(true, &json!({ "refusals": 5 })).await;
+    for _ in 0..4 {
+        world.refused(&["run", "--rm", "--privileged", BUSYBOX, "true"], "privileged");
+        // Whoever looks for what is not there, or waits for room, is no attacker.
+        world.refused(&["rm", "nosuch"], "foreign");
+        world.refused(&["run", "--rm", "-m", "64g", BUSYBOX, "true"], "budget");
+    }
+    assert_eq!(world.ok(&["run", "--rm", BUSYBOX, "echo", "still"]), "still");
+    assert_eq!(conduct(&world).frozen, None);
+    world.ok(&["run", "-d", "--name", "running", BUSYBOX, "sleep", "600"]);
+    world.refused(&["run", "--rm", "-v", "/etc:/etc", BUSYBOX, "true"], "host-path");
+    let frozen = conduct(&world).frozen.unwrap();
+    assert!(frozen.contains("5 requests were refused") && frozen.contains("the rule host-path"), "{frozen}");
+    assert_eq!(world.proxy.frozen().await, frozen);
+    world.front.heard();
+    for args in [&["ps"][..], &["version"], &["run", "--rm", BUSYBOX, "true"], &["rm", "-f", "running"]] {
+        let refused = world.docker(args);
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success(), "{args:?}");
+        assert!(text.contains("frozen") && text.contains("the rule host-path"), "{args:?}: {text}");
+    }
+    assert_eq!(world.front.heard(), Vec::<String>::new());
+    let last = world.audit().pop().unwrap();
+    assert_eq!((&last["decision"], &last["rule"]), (&json!("denied"), &json!("frozen")));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ids_that_never_were_the_clients_are_probes_and_its_own_former_ones_are_not() {
+    let world = World::new(true).await;
+    let gone = world.ok(&["run", "-d", "--rm", BUSYBOX, "true"]);
+    world.ok(&["wait", &world.ok(&["run", "-d", BUSYBOX, "true"])]);
+    let network = world.ok(&["network", "create", "gone"]);
+    world.ok(&["network", "rm", "gone"]);
+    let image = world.ok(&["image", "inspect", "-f", "{{.Id}}", BUSYBOX]);
+    for reference in
+        [&gone, &gone[..12], &network, &image, "web", "cafe", "0123456789", world.sandbox.as_ref().unwrap()]
+    {
+        world.docker(&["inspect", reference]);
+    }
+    assert_eq!(conduct(&world).probes.len(), 0, "{:?}", conduct(&world));
+    let victim = engine(&["run", "-d", BUSYBOX, "sleep", "600"]);
+    let unknown = "0123456789abcdef".repeat(4);
+    // With the guard's own answer for what is not there.
+    let answer = |reference: &str| {
+        let refused = world.docker(&["container", "inspect", reference]);
+        String::from_utf8_lossy(&refused.stderr).replace(reference, "X")
+    };
+    assert_eq!(answer(&victim), answer("nosuch"));
+    assert_eq!(answer(&unknown[..12]), answer("nosuch"));
+    assert!(!conduct(&world).is_probing());
+    world.refused(&["container", "inspect", "longshore-anything"], "probe");
+    assert!(conduct(&world).is_probing(), "{:?}", conduct(&world));
+    engine(&["rm", "-f", &victim]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pulls_names_of_images_and_execs_have_budgets_and_what_is_over_is_given_back() {
+    let world = World::with(true, &json!({ "pulls": 2, "images": 2, "execs": 2 })).await;
+    for _ in 0..2 {
+        let pulled = world.docker(&["pull", "registry.invalid/x"]);
+        assert!(!String::from_utf8_lossy(&pulled.stderr).contains("budget"));
+    }
+    world.refused(&["pull", "registry.invalid/x"], "budget");
+    let registries = conduct(&world).registries;
+    assert!(registries.contains("registry.invalid") && registries.len() == 1, "{registries:?}");
+    assert_eq!(world.audit().iter().filter(|entry| entry["object"] == "registry.invalid/x:latest").count(), 2);
+
+    world.ok(&["tag", BUSYBOX, "a:1"]);
+    world.ok(&["tag", BUSYBOX, "b:1"]);
+    world.ok(&["tag", BUSYBOX, "b:1"]);
+    world.refused(&["tag", BUSYBOX, "c:1"], "budget");
+    world.ok(&["rmi", "a:1"]);
+    world.ok(&["tag", BUSYBOX, "c:1"]);
+
+    world.ok(&["run", "-d", "--name", "own", BUSYBOX, "sleep", "600"]);
+    for _ in 0..5 {
+        world.ok(&["exec", "own", "true"]);
+    }
+    world.ok(&["exec", "-d", "own", "sleep", "600"]);
+    world.ok(&["exec", "-d", "own", "sleep", "600"]);
+    world.refused(&["exec", "own", "true"], "budget");
+    world.ok(&["restart", "-t", "0", "own"]);
+    world.ok(&["exec", "own", "true"]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_has_no_more_weight_than_others_and_a_few_unnamed_volumes() {
+    let world = World::new(false).await;
+    let volumes: Vec<String> = (0..17).map(|at| format!("type=volume,target=/v{at}")).collect();
+    let mounts: Vec<&str> = volumes.iter().flat_map(|volume| ["--mount", volume]).collect();
+    world.refused(&[&["run", "--rm"], &mounts[..], &[BUSYBOX, "true"]].concat(), "limit");
+    world.ok(&[&["run", "--rm"], &mounts[..32], &[BUSYBOX, "true"]].concat());
+    for (asked, has) in [("262144", "1024"), ("512", "512")] {
+        let id = world.ok(&["create", "--cpu-shares", asked, BUSYBOX, "true"]);
+        assert_eq!(engine(&["inspect", "-f", "{{.HostConfig.CpuShares}}", &id]), has);
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn builds_take_turns() {
+    let world = World::new(false).await;
+    let contexts: Vec<String> = (0..2)
+        .map(|at| {
+            let dir = world.dir.path().join(format!("context-{at}"));
+            std::fs::create_dir(&dir).unwrap();
+            let run = "RUN read a b </proc/uptime; sleep 1; read c d </proc/uptime; echo $a $c > /times";
+            std::fs::write(dir.join("Dockerfile"), format!("FROM {BUSYBOX}\n{run}\n")).unwrap();
+            dir.display().to_string()
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for (at, context) in contexts.iter().enumerate() {
+            let world = &world;
+            scope.spawn(move || world.ok(&["build", "-t", &format!("turn:{at}"), context]));
+        }
+    });
+    let mut times: Vec<Vec<f64>> = (0..2)
+        .map(|at| world.ok(&["run", "--rm", &format!("turn:{at}"), "cat", "/times"]))
+        .map(|text| text.split(' ').map(|time| time.parse().unwrap()).collect())
+        .collect();
+    times.sort_by(|one, other| one[0].total_cmp(&other[0]));
+    assert!(times[0][1] <= times[1][0], "{times:?}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn volumes_of_an_image_count_when_files_are_copied_into_a_running_container() {
+    let world = World::new(false).await;
+    let dir = world.dir.path().join("context");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("Dockerfile"), format!("FROM {BUSYBOX}\nVOLUME /data\n")).unwrap();
+    let context = dir.display().to_string();
+    world.ok(&["build", "-t", "with-volume", &context]);
+    let file = dir.join("Dockerfile").display().to_string();
+    world.ok(&["run", "-d", "--name", "now", "with-volume", "sleep", "600"]);
+    world.refused(&["cp", &file, "now:/data/f"], "archive");
+    world.ok(&["stop", "-t", "0", "now"]);
+    world.ok(&["cp", &file, "now:/data/f"]);
+    world.ok(&["run", "-d", "--name", "plain", BUSYBOX, "sleep", "600"]);
+    world.ok(&["cp", &file, "plain:/f"]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_layer_cannot_take_another_label_and_stay_behind() {
+    let world = World::new(false).await;
+    let dir = world.dir.path().join("context");
+    std::fs::create_dir(&dir).unwrap();
+    let context = dir.display().to_string();
+    for label in ["longshore.guard.scope=other", "\"longshore.guard.scope\"=other", "a=\"b c\" longshore.instance=x"] {
+        std::fs::write(dir.join("Dockerfile"), format!("FROM {BUSYBOX}\nLABEL {label}\nRUN exit 1\n")).unwrap();
+        world.refused(&["build", &context], "label");
+    }
+    std::fs::write(dir.join("Dockerfile"), format!("FROM {BUSYBOX}\nLABEL a=\"b c\" d=longshore.x\n")).unwrap();
+    world.ok(&["build", "-t", "labelled", &context]);
+    assert_eq!(world.ok(&["image", "inspect", "-f", "{{.Config.Labels.a}}", "labelled"]), "b c");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_holds_for_requests_at_the_same_moment() {
+    let world = World::new(false).await;
+    world.ok(&["run", "-d", "--name", "own", BUSYBOX, "sleep", "600"]);
+    let made = |create: &(dyn Fn(usize) -> Vec<String> + Sync)| {
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..24)
+                .map(|at| {
+                    let (world, args) = (&world, create(at));
+                    scope.spawn(move || {
+                        world.docker(&args.iter().map(String::as_str).collect::<Vec<_>>()).status.success()
+                    })
+                })
+                .collect();
+            all.into_iter().filter_map(|thread| thread.join().ok()).filter(|made| *made).count()
+        })
+    };
+    let named = |kind: &'static str| move |at: usize| vec![kind.to_owned(), "create".to_owned(), format!("n{at}")];
+    assert_eq!((made(&named("network")), made(&named("volume"))), (4, 16));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_does_not_start_while_files_are_copied_into_it() {
+    use std::io::{Read as _, Write as _};
+    let world = World::new(false).await;
+    world.ok(&["create", "--name", "later", "-v", "data:/data", BUSYBOX, "cat", "/data/f"]);
+    let file = world.dir.path().join("f");
+    std::fs::write(&file, "x".repeat(4096)).unwrap();
+    let tar =
+        std::process::Command::new("tar").arg("-C").arg(world.dir.path()).args(["-cf", "-", "f"]).output().unwrap();
+    let mut copy = std::os::unix::net::UnixStream::connect(world.socket()).unwrap();
+    let head = format!(
+        "PUT /containers/later/archive?path=/data HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        tar.stdout.len()
+    );
+    copy.write_all(head.as_bytes()).unwrap();
+    copy.write_all(&tar.stdout[..1024]).unwrap();
+    let heard = || world.front.heard().into_iter().map(|line| line.split(' ').next().unwrap().to_owned());
+    while !heard().any(|method| method == "PUT") {
+        std::thread::yield_now();
+    }
+    // The engine would answer no question about the container meanwhile, so nobody asks any.
+    let mut start = std::os::unix::net::UnixStream::connect(world.socket()).unwrap();
+    let head = "POST /containers/later/start HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    start.write_all(head.as_bytes()).unwrap();
+    for _ in 0..5 {
+        world.ok(&["version"]);
+    }
+    assert!(!world.front.heard().iter().any(|line| line.contains("/start")));
+    copy.write_all(&tar.stdout[1024..]).unwrap();
+    for (stream, status) in [(&mut copy, "200"), (&mut start, "204")] {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+    assert_eq!((world.ok(&["wait", "later"]), world.ok(&["logs", "later"]).len()), ("0".to_owned(), 4096));
+    world.end().await;
+}
