@@ -21,7 +21,7 @@ const LATE_AFTER_MS: i64 = 60_000;
 pub(crate) struct LateNotificationView {
     /// The notification's name
     pub(crate) name: String,
-    /// What it tells: `failure`, `fixed` or `approval`
+    /// What it tells: `failure`, `fixed`, `approval` or `anomaly`
     #[schema(value_type = String)]
     pub(crate) event: NotificationEvent,
     #[schema(value_type = String, format = DateTime)]

@@ -1,28 +1,32 @@
-//! Reads the audit log of a job's guard out of its container.
+//! Reads what a job's guard has recorded out of its container: its audit log, and the table that says how the job has behaved.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 
 use bollard::Docker;
 use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
 use futures_util::StreamExt as _;
 use longshore_executor::{AttemptId, EngineError, GuardLog, RefusedCall};
-use longshore_guard::Rule;
-use longshore_guard::audit::{Entry, Outcome};
+use longshore_guard::{Conduct, Table, job_guard};
 use serde_json::Value;
 
 use crate::error::{ApiResult as _, not_understood};
 
-/// Where the guard writes it (`longshore_guard::job_guard`).
-const LOG: &str = "/audit.jsonl";
-/// The most that is read, in bytes; a guard begins a new file before.
+/// The most that is read of a file, in bytes; a guard begins a new log before.
 const MOST: usize = 48 << 20;
-/// The most refusals that are told one by one.
-const MOST_REFUSED: usize = 50;
 const WHAT: &str = "read the log of a guard";
 
 /// Returns what the guard of an attempt has recorded, `None` if there is no guard.
 pub(crate) async fn read(docker: &Docker, attempt: AttemptId) -> Result<Option<GuardLog>, EngineError> {
-    let options = DownloadFromContainerOptionsBuilder::new().path(LOG).build();
+    let Some(log) = download(docker, attempt, job_guard::AUDIT).await? else { return Ok(None) };
+    // There is none until something is in it.
+    let table = download(docker, attempt, job_guard::TABLE).await?.unwrap_or_default();
+    let summed = tokio::task::spawn_blocking(move || sum(&log, &table)).await;
+    summed.map_err(|error| not_understood(WHAT, error))?.map(Some).map_err(|error| not_understood(WHAT, error))
+}
+
+/// Returns a file of a guard's container as a tar, `None` if there is no such file or container.
+async fn download(docker: &Docker, attempt: AttemptId, path: &str) -> Result<Option<Vec<u8>>, EngineError> {
+    let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
     let name = attempt.guard_name();
     let mut archive = std::pin::pin!(docker.download_from_container(name.as_str(), Some(options)));
     let mut bytes = Vec::new();
@@ -36,32 +40,43 @@ pub(crate) async fn read(docker: &Docker, attempt: AttemptId) -> Result<Option<G
             return Err(not_understood(WHAT, "it is too long"));
         }
     }
-    let summed = tokio::task::spawn_blocking(move || sum(&bytes)).await;
-    summed.map_err(|error| not_understood(WHAT, error))?.map(Some).map_err(|error| not_understood(WHAT, error))
+    Ok(Some(bytes))
 }
 
-fn sum(tar: &[u8]) -> std::io::Result<GuardLog> {
-    let mut log = GuardLog::default();
-    let mut archive = tar::Archive::new(tar);
+fn sum(log: &[u8], table: &[u8]) -> std::io::Result<GuardLog> {
+    let mut last = Value::Null;
+    let mut archive = tar::Archive::new(log);
     for file in archive.entries()? {
         for line in BufReader::new(file?).lines() {
             // A line that was being written is of a request that was not answered.
-            let Ok(mut line) = serde_json::from_str::<Value>(&line?) else { continue };
-            let Ok(entry) = serde_json::from_value::<Entry>(line["entry"].take()) else { continue };
-            log.requests += 1;
-            log.hash = line["hash"].as_str().unwrap_or_default().to_owned();
-            match entry.decision {
-                Outcome::Allowed | Outcome::Failed => {}
-                Outcome::Denied if entry.rule == Rule::Foreign.as_str() => log.not_there += 1,
-                Outcome::Denied => {
-                    log.refusals += 1;
-                    if log.refused.len() < MOST_REFUSED {
-                        let call = format!("{} {}", entry.method, entry.route);
-                        log.refused.push(RefusedCall { call, rule: entry.rule, reason: entry.reason });
-                    }
-                }
+            if let Ok(line) = serde_json::from_str(&line?) {
+                last = line;
             }
         }
     }
-    Ok(log)
+    let conduct = conduct(table)?;
+    let is_probing = conduct.is_probing();
+    let Conduct { refusals, refused, not_there, probes, registries, frozen, .. } = conduct;
+    let refused = refused.into_iter();
+    Ok(GuardLog {
+        requests: last["number"].as_u64().unwrap_or_default(),
+        refusals,
+        refused: refused.map(|one| RefusedCall { call: one.call, rule: one.rule, reason: one.reason }).collect(),
+        not_there,
+        probes: if is_probing { probes.into_iter().collect() } else { Vec::new() },
+        registries: registries.into_iter().collect(),
+        frozen,
+        hash: last["hash"].as_str().unwrap_or_default().to_owned(),
+    })
+}
+
+fn conduct(table: &[u8]) -> std::io::Result<Conduct> {
+    let mut text = Vec::new();
+    for file in tar::Archive::new(table).entries()? {
+        file?.read_to_end(&mut text)?;
+    }
+    if text.is_empty() {
+        return Ok(Conduct::default());
+    }
+    Ok(serde_json::from_slice::<Table>(&text)?.conduct().clone())
 }

@@ -73,7 +73,8 @@ impl Executor {
                 let owner = job.docker.guarded().map(|_| attempt);
                 let sandbox = Sandbox::adopted(found.pod.sandbox.clone(), &job.scope, job.plan.network, owner);
                 let session = next_number(session).saturating_add(UNKNOWN_SESSIONS);
-                let start = Start { session, fresh: false, may_start_over: !began, link: None, checkout: None };
+                let start =
+                    Start { session, fresh: false, may_start_over: !began, link: None, guard: None, checkout: None };
                 self.follow(&job, found.pod, sandbox, recorder, reports, start).await
             }
             Ok(_) if began => {

@@ -106,7 +106,7 @@ impl EngineError {
     /// Returns whether jobs that should start have to wait until somebody has fixed something on the engine's host.
     #[must_use]
     pub const fn holds_starts(&self) -> bool {
-        matches!(self, Self::Away(_) | Self::NoRoom(_))
+        matches!(self, Self::Away(_) | Self::NoRoom(_) | Self::NoAddresses(_))
     }
 
     /// Returns whether the same call may soon have another result: the Docker engine does not respond, is starting or stopping, or the

@@ -14,7 +14,7 @@ use crate::checkout::{CheckoutSender, Opening};
 use crate::clock::{ALWAYS_LIMIT, SLACK, Stuck};
 use crate::engine::{End, Engine, Removal, Standing};
 use crate::error::EngineError;
-use crate::link::{Complaint, LinkReader, LinkWriter};
+use crate::link::{Complaint, Link, LinkReader, LinkWriter};
 use crate::log_recorder::{LogRecorder, journal_outcome};
 use crate::session::{Ending, Followed, Session, announce, next_number, run_session, send};
 use crate::spool::{self, Unreadable};
@@ -45,6 +45,8 @@ pub(crate) struct Start {
     /// The job is not known to have begun. If it has not, the result is [`Untouched`](Ended::Untouched).
     pub(crate) may_start_over: bool,
     pub(crate) link: Option<(LinkReader, LinkWriter)>,
+    /// The link to the guard of its Docker API, if this process has started it.
+    pub(crate) guard: Option<Link>,
     pub(crate) checkout: Option<Opening>,
 }
 
@@ -108,7 +110,7 @@ type Next = ControlFlow<Ended, LogRecorder>;
 
 impl Follower<'_> {
     pub(crate) async fn run(&self, mut recorder: LogRecorder, start: Start) -> Ended {
-        let Start { session, fresh, may_start_over, mut link, checkout } = start;
+        let Start { session, fresh, may_start_over, mut link, checkout, guard: _ } = start;
         let mut checkout = CheckoutSender::new(self.job.request.checkout.clone(), checkout);
         let limits =
             Duration::from_millis(self.job.request.timeout_ms()) + ALWAYS_LIMIT + self.job.request.limits.grace * 2;

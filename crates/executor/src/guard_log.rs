@@ -14,6 +14,12 @@ pub struct GuardLog {
     pub refused: Vec<RefusedCall>,
     /// Requests for objects that are not there, or are others'.
     pub not_there: u64,
+    /// Ids of others that it tried, if it did so more often than by accident.
+    pub probes: Vec<String>,
+    /// The registries that it has pulled images from.
+    pub registries: Vec<String>,
+    /// Why everything was refused in the end, if it was.
+    pub frozen: Option<String>,
     /// The hash of the log's last line.
     pub hash: String,
 }
@@ -30,4 +36,10 @@ pub struct RefusedCall {
 /// Keeps what guards have recorded. A log may be told again after a kill.
 pub trait GuardReports: Send + Sync {
     fn report(&self, attempt: AttemptId, log: GuardLog) -> BoxFuture<'_, ()>;
+
+    /// A guard refuses its job everything from now on. Told at once, and the log says it once more.
+    fn frozen(&self, attempt: AttemptId, reason: String) -> BoxFuture<'_, ()>;
+
+    /// Something of a job is still on the engine, although everything was done to remove it.
+    fn outlived(&self, attempt: AttemptId, objects: Vec<String>) -> BoxFuture<'_, ()>;
 }

@@ -1,13 +1,19 @@
 //! Starts guards: the containers that serve jobs their Docker API. A guard is started before the job's container, and
-//! stays until the job's end: the job may have streams open while no server runs.
+//! stays until the job's end: the job may have streams open while no server runs. What it says later, that it refuses the job
+//! everything, is heard by [`GuardWords`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::attempt::AttemptId;
 use crate::engine::{Engine, GuardSpec};
 use crate::error::EngineError;
-use crate::link::FromLink;
+use crate::link::{FromLink, Link};
+use crate::names::ContainerId;
 use crate::objects::ObjectId;
 use crate::removal::Removals;
 
@@ -17,13 +23,16 @@ const START: Duration = Duration::from_secs(60);
 /// How much of what a guard says is kept.
 const SAID: usize = 2048;
 
-/// Starts the guard of a job; returns once it listens. A guard that an earlier try left is replaced.
+/// Lines of a guard that wait for the job's log.
+const WORDS: usize = 4;
+
+/// Starts the guard of a job; returns once it listens, with the link over which it says more. A guard that an earlier try left is replaced.
 pub(crate) async fn start_guard(
     engine: &dyn Engine,
     removals: &Removals,
     spec: &GuardSpec<'_>,
     patience: Duration,
-) -> Result<(), EngineError> {
+) -> Result<Link, EngineError> {
     let container = match engine.create_guard(spec).await {
         Err(EngineError::NameTaken(_)) => {
             removals.now(&ObjectId::NamedContainer(spec.attempt.guard_name()), patience).await;
@@ -48,8 +57,51 @@ pub(crate) async fn start_guard(
         Err(failed(&String::from_utf8_lossy(&said)))
     };
     match tokio::time::timeout(START, listens).await {
-        Ok(listens) => listens,
+        Ok(listens) => listens.map(|()| link),
         Err(_) => Err(failed("it does not listen")),
+    }
+}
+
+/// What the guard of a running job says, for the job's log.
+pub(crate) struct GuardWords {
+    /// Read by the job's session alone.
+    noted: Mutex<mpsc::Receiver<String>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl GuardWords {
+    /// Begins to listen, over the link of the guard's start or, where an earlier process has started it, over another one.
+    pub(crate) fn listen(
+        engine: &Arc<dyn Engine>,
+        removals: &Arc<Removals>,
+        attempt: AttemptId,
+        link: Option<Link>,
+    ) -> Self {
+        let (notes, noted) = mpsc::channel(WORDS);
+        let (engine, removals) = (Arc::clone(engine), Arc::clone(removals));
+        let task = tokio::spawn(async move {
+            let link = match link {
+                Some(link) => Some(link),
+                None => engine.attach(&ContainerId::made(attempt.guard_name().to_string())).await.ok(),
+            };
+            let Some(mut link) = link else { return };
+            while let Some(piece) = link.output.next().await {
+                let FromLink::Stdout(bytes) = piece else { continue };
+                // It says one more line, when it refuses the job everything.
+                let reason = String::from_utf8_lossy(&bytes).trim().to_owned();
+                let _ = notes.send(reason.clone()).await;
+                removals.report_frozen(attempt, reason).await;
+            }
+        });
+        Self { noted: Mutex::new(noted), _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Returns the next line for the job's log. May be dropped and called again.
+    pub(crate) async fn next_note(&self) -> String {
+        match self.noted.lock().await.recv().await {
+            Some(note) => note,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::engine::{Engine, GuardSpec, Image, Mounted, Pod, PodSpec};
 use crate::error::EngineError;
 use crate::guards::start_guard;
 use crate::images::{Images, Known};
-use crate::link::{LinkReader, LinkWriter};
+use crate::link::{Link, LinkReader, LinkWriter};
 use crate::names::Nonce;
 use crate::objects::ObjectId;
 use crate::removal::Removals;
@@ -40,6 +40,8 @@ pub(crate) struct Placed {
     pub(crate) sandbox: Sandbox,
     pub(crate) reader: LinkReader,
     pub(crate) writer: LinkWriter,
+    /// The link to the guard of its Docker API, if it has one.
+    pub(crate) guard: Option<Link>,
 }
 
 /// What a start needs.
@@ -120,7 +122,10 @@ impl Placement {
         loop {
             tries += 1;
             let error = match self.try_start(request, &image, &sandbox, caller, &mut noted).await {
-                Ok((pod, (reader, writer))) => return Ok(Placed { pod, sandbox, reader, writer }),
+                Ok((pod, link, guard)) => {
+                    let (reader, writer) = link.split();
+                    return Ok(Placed { pod, sandbox, reader, writer, guard });
+                }
                 Err(error) => error,
             };
             tracing::debug!(%error, tries, "the job's container did not start");
@@ -207,7 +212,8 @@ impl Placement {
         sandbox: &Sandbox,
         caller: &Caller,
         noted: &mut bool,
-    ) -> Result<(Pod, (LinkReader, LinkWriter)), EngineError> {
+    ) -> Result<(Pod, Link, Option<Link>), EngineError> {
+        let mut guarded = None;
         if let Some(docker) = request.docker.guarded() {
             let guard = GuardSpec {
                 build: request.build,
@@ -216,7 +222,7 @@ impl Placement {
                 limits: &request.limits,
                 docker,
             };
-            start_guard(&*self.engine, &self.removals, &guard, self.patience).await?;
+            guarded = Some(start_guard(&*self.engine, &self.removals, &guard, self.patience).await?);
         }
         let mounts = self.prepare_volumes(request, image, caller, noted).await?;
         let spec = PodSpec {
@@ -231,7 +237,7 @@ impl Placement {
         };
         let pod = self.engine.create(&spec).await?;
         match self.engine.start(&pod.container).await {
-            Ok(link) => Ok((pod, link.split())),
+            Ok(link) => Ok((pod, link, guarded)),
             Err(error) => {
                 self.removals.now(&ObjectId::Container(pod.container), self.patience).await;
                 Err(error)

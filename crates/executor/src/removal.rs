@@ -1,8 +1,9 @@
 //! Removes containers and volumes in the background, two at a time: removals stall starts (moby issue 41738), and
 //! nobody waits for them.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
@@ -56,6 +57,8 @@ pub(crate) struct Removals {
     /// Number of removals that wait for a slot.
     waiting: AtomicUsize,
     guard_reports: OnceLock<Arc<dyn GuardReports>>,
+    /// Attempts of which it was told already that their guards refuse everything.
+    frozen: Mutex<HashSet<AttemptId>>,
     tasks: TaskTracker,
     under_way: Counter,
     /// Number of those that wait only until the engine has deleted the last files.
@@ -103,6 +106,7 @@ impl Removals {
             slots: Semaphore::new(AT_ONCE),
             waiting: AtomicUsize::new(0),
             guard_reports: OnceLock::new(),
+            frozen: Mutex::default(),
             tasks: TaskTracker::new(),
             under_way: Counter::default(),
             deleting: Counter::default(),
@@ -208,10 +212,23 @@ impl Removals {
         self.guard_reports.get_or_init(|| reports);
     }
 
+    /// Tells that a guard refuses its job everything from now on.
+    pub(crate) async fn report_frozen(&self, attempt: AttemptId, reason: String) {
+        let is_new = self.frozen.lock().unwrap_or_else(PoisonError::into_inner).insert(attempt);
+        if let Some(reports) = self.guard_reports.get().filter(|_| is_new) {
+            reports.frozen(attempt, reason).await;
+        }
+    }
+
     async fn report_guard(&self, attempt: AttemptId, patience: Duration) {
         let Some(reports) = self.guard_reports.get() else { return };
         match ask_while_away(patience, || self.engine.read_guard_log(attempt)).await {
-            Ok(Some(log)) => reports.report(attempt, log).await,
+            Ok(Some(mut log)) => {
+                if self.frozen.lock().unwrap_or_else(PoisonError::into_inner).remove(&attempt) {
+                    log.frozen = None;
+                }
+                reports.report(attempt, log).await;
+            }
             Ok(None) => {}
             Err(error) => tracing::warn!(?attempt, %error, "what a job asked of its Docker API is not known"),
         }
@@ -242,7 +259,14 @@ impl Removals {
                 }
             }
         }
+        let left = ask_while_away(patience, || self.engine.list_guarded(attempt)).await.unwrap_or_default();
+        if left.is_empty() {
+            return;
+        }
         tracing::warn!(?attempt, "something of a job's Docker is left on the engine");
+        if let Some(reports) = self.guard_reports.get() {
+            reports.outlived(attempt, left.iter().map(ToString::to_string).collect()).await;
+        }
     }
 
     /// Waits until all queued removals are done or, after `patience`, until only files are left, which the engine goes on

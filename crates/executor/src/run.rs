@@ -15,6 +15,7 @@ use crate::engine::Pod;
 use crate::error::EngineError;
 use crate::executor::Executor;
 use crate::follow::{Ended, Follower, Start};
+use crate::guards::GuardWords;
 use crate::journal::Journal;
 use crate::log_recorder::{LogRecorder, journal_failed};
 use crate::members::Members;
@@ -99,9 +100,10 @@ impl Executor {
                 Err(error) => return recorder.end(error.outcome()).await,
             }
         };
-        let Placed { pod, sandbox, reader, writer } = placed;
+        let Placed { pod, sandbox, reader, writer, guard } = placed;
         let _ = reports.updates.send(JobUpdate::Phase(Phase::Running)).await;
-        let start = Start { session: 0, fresh: true, may_start_over: false, link: Some((reader, writer)), checkout };
+        let link = Some((reader, writer));
+        let start = Start { session: 0, fresh: true, may_start_over: false, link, guard, checkout };
         self.follow(&request, pod, sandbox, recorder, reports, start).await
     }
 
@@ -113,11 +115,14 @@ impl Executor {
         sandbox: Sandbox,
         mut recorder: LogRecorder,
         reports: Reports,
-        start: Start,
+        mut start: Start,
     ) -> Outcome {
         let (requested, updates) = (recorder.take_requested(), reports.updates.downgrade());
         let members = Members::start(&self.placement, request, &pod, !start.fresh, requested, updates);
         let _starting = members.as_ref().map(|members| members.guard());
+        let attempt = request.attempt_id();
+        let has_guard = request.docker.guarded().is_some();
+        let guard = has_guard.then(|| GuardWords::listen(&self.engine, &self.removals, attempt, start.guard.take()));
         let store = request.artifacts.clone().filter(|_| request.leaves_files());
         let receiver = store.map(ArtifactReceiver::new);
         let follower = Follower {
@@ -129,6 +134,7 @@ impl Executor {
                 cancel: &reports.cancel,
                 agent: &self.agent,
                 members: members.as_ref(),
+                guard: guard.as_ref(),
                 artifacts: receiver.as_ref(),
                 agent_patience: self.options.agent_patience,
             },

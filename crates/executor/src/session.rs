@@ -21,6 +21,7 @@ use crate::artifacts::{ArtifactReceiver, ArtifactWords, Failed, Piece};
 use crate::checkout::{CheckoutError, CheckoutSender};
 use crate::clock::{Ready, Seen, Stuck, Timed, watch_clock};
 use crate::engine::Pod;
+use crate::guards::GuardWords;
 use crate::link::{LinkReader, LinkWriter};
 use crate::log_recorder::LogRecorder;
 use crate::members::Members;
@@ -59,6 +60,8 @@ pub(crate) struct Followed<'a> {
     pub(crate) agent: &'a AgentHealth,
     /// The containers beside its own.
     pub(crate) members: Option<&'a Arc<Members>>,
+    /// The guard of its Docker API.
+    pub(crate) guard: Option<&'a GuardWords>,
     /// Takes the files that it leaves.
     pub(crate) artifacts: Option<&'a ArtifactReceiver>,
     /// How long the agent may take to answer.
@@ -129,7 +132,7 @@ async fn read(
                 }
                 Err(error) => return Ending::Journal(error),
             },
-            note = next_note(job.members), if !recorder.is_full() => {
+            note = next_note(job), if !recorder.is_full() => {
                 recorder.note(&note);
                 recorder.start();
             }
@@ -320,11 +323,23 @@ async fn write(
     }
 }
 
-/// Returns the next line that the starts of the pod's containers have for the log.
-async fn next_note(members: Option<&Arc<Members>>) -> String {
-    match members {
-        Some(members) => members.next_note().await,
-        None => std::future::pending().await,
+/// Returns the next line that the starts of the pod's containers, or its guard, have for the log.
+async fn next_note(job: &Followed<'_>) -> String {
+    let of_members = async {
+        match job.members {
+            Some(members) => members.next_note().await,
+            None => std::future::pending().await,
+        }
+    };
+    let of_guard = async {
+        match job.guard {
+            Some(guard) => guard.next_note().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        note = of_members => note,
+        note = of_guard => note,
     }
 }
 

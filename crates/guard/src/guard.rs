@@ -199,10 +199,8 @@ impl Guard {
 
     /// Adds an image of the engine that the policy lets the client use.
     pub fn learn_image(&mut self, reference: &str, id: &str) {
-        if let Some(id) = full_id(id) {
-            if !self.table.images.contains_key(reference) {
-                self.table.add_image(reference.to_owned(), Image { id, kept_as: None });
-            }
+        if let Some(id) = full_id(id).filter(|_| !self.table.images.contains_key(reference)) {
+            self.table.add_image(reference.to_owned(), Image { id, kept_as: None });
         }
     }
 

@@ -35,6 +35,7 @@ mod registries;
 mod reports;
 mod reuse;
 mod runner;
+mod seen_registries;
 mod separation;
 mod store_changes;
 mod supervisor;

@@ -544,27 +544,6 @@ CREATE TABLE notifications (
     created_by TEXT NOT NULL
 ) STRICT;
 CREATE INDEX notifications_of_repo ON notifications (repo);
-CREATE TABLE notices (
-    seq          INTEGER PRIMARY KEY AUTOINCREMENT,
-    id           TEXT NOT NULL UNIQUE,
-    notification TEXT NOT NULL REFERENCES notifications (id) ON DELETE CASCADE,
-    build        TEXT NOT NULL REFERENCES builds (id) ON DELETE CASCADE,
-    event        TEXT NOT NULL,
-    -- JSON: the pipelines that are fixed, or the jobs that wait.
-    about        TEXT NOT NULL,
-    -- A stranger's pull request, of which little is told.
-    pull_request INTEGER,
-    owed_since   INTEGER NOT NULL,
-    attempts     INTEGER NOT NULL DEFAULT 0,
-    try_at       INTEGER NOT NULL,
-    problem      TEXT,
-    told_at      INTEGER,
-    -- Nobody is told of it any more: it is no longer so, or the place does not take it.
-    given_up     INTEGER NOT NULL DEFAULT 0 CHECK (given_up IN (0, 1))
-, overtaken INTEGER NOT NULL DEFAULT 0 CHECK (overtaken IN (0, 1))) STRICT;
-CREATE INDEX notices_of_notification ON notices (notification, seq);
-CREATE INDEX notices_owed ON notices (notification, seq) WHERE told_at IS NULL AND given_up = 0;
-CREATE INDEX notices_of_build ON notices (build);
 CREATE TABLE reusable (
     job    TEXT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
     lane   TEXT NOT NULL,
@@ -667,3 +646,35 @@ CREATE TABLE anomalies (
     last_at  INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX anomalies_about ON anomalies (kind, about, last_at);
+CREATE TABLE "notices" (
+    seq          INTEGER PRIMARY KEY AUTOINCREMENT,
+    id           TEXT NOT NULL UNIQUE,
+    notification TEXT NOT NULL REFERENCES notifications (id) ON DELETE CASCADE,
+    build        TEXT REFERENCES builds (id) ON DELETE CASCADE,
+    anomaly      INTEGER REFERENCES anomalies (seq) ON DELETE CASCADE,
+    event        TEXT NOT NULL,
+    -- JSON: the pipelines that are fixed, or the jobs that wait.
+    about        TEXT NOT NULL,
+    -- A stranger's pull request, of which little is told.
+    pull_request INTEGER,
+    owed_since   INTEGER NOT NULL,
+    attempts     INTEGER NOT NULL DEFAULT 0,
+    try_at       INTEGER NOT NULL,
+    problem      TEXT,
+    told_at      INTEGER,
+    -- Nobody is told of it any more: it is no longer so, or the place does not take it.
+    given_up     INTEGER NOT NULL DEFAULT 0 CHECK (given_up IN (0, 1)),
+    -- A message to which its place answers with an error again and again: those after it do not wait for it any more.
+    overtaken    INTEGER NOT NULL DEFAULT 0 CHECK (overtaken IN (0, 1)),
+    CHECK ((build IS NULL) <> (anomaly IS NULL))
+) STRICT;
+CREATE INDEX notices_of_notification ON notices (notification, seq);
+CREATE INDEX notices_owed ON notices (notification, seq) WHERE told_at IS NULL AND given_up = 0;
+CREATE INDEX notices_of_build ON notices (build);
+CREATE TABLE repo_registries (
+    repo     TEXT NOT NULL REFERENCES repos (id) ON DELETE CASCADE,
+    registry TEXT NOT NULL,
+    -- The build that was the first.
+    build    TEXT NOT NULL,
+    PRIMARY KEY (repo, registry)
+) STRICT, WITHOUT ROWID;

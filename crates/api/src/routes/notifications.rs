@@ -31,7 +31,7 @@ pub(crate) struct NotificationView {
     name: String,
     /// The address; of a webhook only its host
     address: String,
-    /// What is told: `failure`, `fixed`, `approval`
+    /// What is told: `failure`, `fixed`, `approval`, `anomaly`
     #[schema(value_type = Vec<String>)]
     on: Vec<NotificationEvent>,
     /// Globs of branches; all if empty

@@ -13,7 +13,7 @@ use longshore_agent_protocol::FromAgent;
 use longshore_core::Timestamp;
 use longshore_executor::engine::{Image, MemberId, MemberStanding, Pod};
 use longshore_executor::names::{ContainerId, Instance, VolumeName};
-use longshore_executor::objects::VolumeObject;
+use longshore_executor::objects::{ObjectId, VolumeObject};
 use longshore_executor::{AttemptId, EngineError, Refusal};
 use tokio::sync::Notify;
 
@@ -93,6 +93,8 @@ struct State {
     /// The time at which every container that has ended did so.
     ended_at: Option<Timestamp>,
     passwd: Option<String>,
+    /// What is left of jobs with Docker, and is not removed by anything.
+    left_of_docker: Vec<ObjectId>,
     /// The volumes in each job's container other than its workspace, with their mount points.
     mounts: BTreeMap<AttemptId, Vec<(VolumeName, String)>>,
 }

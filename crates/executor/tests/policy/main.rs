@@ -11,6 +11,7 @@ mod engine;
 #[allow(dead_code, reason = "shared with the tests on real engines")]
 mod journal;
 mod members;
+mod outlived;
 mod patience;
 mod registries;
 mod removals;

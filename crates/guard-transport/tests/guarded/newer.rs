@@ -1,5 +1,8 @@
 //! An engine that speaks only newer versions of its API, as Docker 29 does from 1.44 on.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
 use serde_json::json;
 
 use crate::world::{BUSYBOX, World, engine};
@@ -11,13 +14,12 @@ async fn clients_of_any_age_work_on_an_engine_that_speaks_only_its_newer_apis() 
     // 20.10, whose only one is 1.41, stands for an engine that just fits.
     let oldest = newest.min(44);
     let world = World::before(true, &json!({}), Some(oldest)).await;
-    let refused = std::process::Command::new("docker")
-        .env("DOCKER_HOST", format!("unix://{}", world.front.socket.display()))
-        .env("DOCKER_API_VERSION", format!("1.{}", oldest - 1))
-        .arg("ps")
-        .output()
-        .unwrap();
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("is too old"), "{refused:?}");
+    let mut old = UnixStream::connect(&world.front.socket).unwrap();
+    let head = format!("GET /v1.{}/info HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n", oldest - 1);
+    old.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    old.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("is too old"), "{answer}");
     world.front.heard();
     for api in ["", "1.41", "1.32"] {
         let run = |args: &[&str]| {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, capability, stranger};
 use longshore_executor::{AttemptId, CheckoutSource, ImageAccess, JobRequest, Limits};
 use longshore_pipeline::{BuildFacts, build_variables};
-use longshore_store::{builds::Build, people, repos::Repo};
+use longshore_store::{StoreError, builds::Build, jobs, people, repos::Repo};
 
 use super::{Runner, reporting::internal};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     contexts::{self, Missing, Refusal},
     handing_on, kept, needed_files,
     privileges::Privileges,
-    registries,
+    registries, seen_registries,
 };
 
 /// The build and the repository of a job.
@@ -63,8 +63,18 @@ impl Runner {
         if missing == Missing::Refuse {
             let recorded = privileges.record(&self.store, request.as_ref().err()).await;
             recorded.map_err(|error| internal(&format!("the audit log cannot be written: {error}")))?;
+            if let Ok(request) = &request {
+                let noted = self.note_registries(job, &request.plan).await;
+                noted.map_err(|error| internal(&format!("the audit log cannot be written: {error}")))?;
+            }
         }
         request
+    }
+
+    /// Notes the registries of a job's images, before it begins.
+    async fn note_registries(&self, job: JobId, plan: &JobPlan) -> Result<(), StoreError> {
+        let Some(job) = jobs::get(&self.store, job).await? else { return Ok(()) };
+        seen_registries::note(&self.store, &job, &seen_registries::of_plan(plan)).await
     }
 
     async fn assemble(

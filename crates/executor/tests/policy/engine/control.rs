@@ -5,13 +5,18 @@ use std::collections::BTreeMap;
 use longshore_core::Timestamp;
 use longshore_executor::engine::{Image, ImageConfig, MemberId, MemberStanding};
 use longshore_executor::names::{ContainerId, ImageId, VolumeName};
-use longshore_executor::objects::{Kind, VolumeObject};
+use longshore_executor::objects::{Kind, ObjectId, VolumeObject};
 use longshore_executor::{AttemptId, EngineError};
 
 use super::{MemoryEngine, Order, Verb};
 use crate::agent::{Agent, Script};
 
 impl MemoryEngine {
+    /// From now on, jobs with Docker leave these objects, whatever is done to remove them.
+    pub fn leave_of_docker(&self, objects: Vec<ObjectId>) {
+        self.state().left_of_docker = objects;
+    }
+
     /// Gives the engine an image of this name.
     pub fn tag(&self, name: &str, id: &str) {
         self.tag_image(name, id, ImageConfig::default(), false);
