@@ -522,11 +522,6 @@ CREATE TABLE engine_disk (
     -- Why jobs that should start wait for room, if they do.
     held  TEXT
 ) STRICT;
-CREATE TABLE refused_hooks (
-    repo TEXT PRIMARY KEY REFERENCES repos (id) ON DELETE CASCADE,
-    reason TEXT NOT NULL,
-    at INTEGER NOT NULL
-) STRICT;
 CREATE TABLE notifications (
     id         TEXT PRIMARY KEY NOT NULL,
     repo       TEXT REFERENCES repos (id) ON DELETE CASCADE,
@@ -646,6 +641,13 @@ CREATE TABLE anomalies (
     last_at  INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX anomalies_about ON anomalies (kind, about, last_at);
+CREATE TABLE refused_hooks (
+    repo TEXT NOT NULL REFERENCES repos (id) ON DELETE CASCADE,
+    reason TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    calls INTEGER NOT NULL,
+    PRIMARY KEY (repo, reason)
+) STRICT;
 CREATE TABLE "notices" (
     seq          INTEGER PRIMARY KEY AUTOINCREMENT,
     id           TEXT NOT NULL UNIQUE,
