@@ -64,6 +64,10 @@ impl AuditPage {
         match kind {
             anomalies::Kind::FirstRefusal => "First refusal",
             anomalies::Kind::ManyRefusals => "Many refusals",
+            anomalies::Kind::Frozen => "Docker API frozen",
+            anomalies::Kind::Probing => "IDs of others tried",
+            anomalies::Kind::Outlived => "Left after its job",
+            anomalies::Kind::NewRegistry => "New registry",
         }
     }
 
