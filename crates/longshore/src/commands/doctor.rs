@@ -107,7 +107,7 @@ fn object_store(store: &ObjectStore) -> (String, bool, String, Option<String>) {
     match store.check() {
         Ok(()) => (name, true, format!("{} takes, gives and removes objects", store.place()), None),
         Err(error) => {
-            let advice = "check LONGSHORE_S3_ENDPOINT, _BUCKET, _REGION, _PATH_STYLE and the keys; the bucket has to be there, and the key needs the rights to put, get and delete objects";
+            let advice = "check LONGSHORE_S3_ENDPOINT, _BUCKET, _REGION, _PATH_STYLE and the keys; the bucket has to be there, and the key needs the rights to put, get and delete objects, and to abandon uploads";
             (name, false, error.to_string(), Some(advice.to_owned()))
         }
     }

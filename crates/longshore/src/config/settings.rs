@@ -249,7 +249,8 @@ settings! {
     /// The store's address. Artifacts arrive in the data folder as ever, and are moved there when their job is over.
     endpoint: String ["URL"] computed("none: artifacts stay in the data folder", "https://s3.eu-west-1.amazonaws.com");
 
-    /// The bucket. It has to be there, and Longshore needs the rights to put, get and delete objects in it, and no others.
+    /// The bucket. It has to be there, and Longshore needs the rights to put, get and delete objects in it
+    /// and to abandon uploads (`s3:AbortMultipartUpload`), and no others.
     bucket: String ["NAME"] computed("none", "ci-artifacts");
 
     /// What the keys of all objects begin with.
