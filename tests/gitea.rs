@@ -124,7 +124,9 @@ ROOT_PATH = {root}/log
     /// Makes a token with these scopes.
     fn token(&self, user: &str, scopes: &str) -> String {
         let new = ["admin", "user", "generate-access-token", "--username", user, "--token-name", scopes, "--raw"];
-        self.run(&[&new[..], &["--scopes", scopes]].concat())
+        let said = self.run(&[&new[..], &["--scopes", scopes]].concat());
+        // A warning may stand before it.
+        said.lines().last().unwrap_or_default().to_owned()
     }
 
     fn ask(&self, method: &str, path: &str, token: &str, body: &Value) -> Value {
