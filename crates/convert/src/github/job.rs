@@ -1,8 +1,8 @@
 //! Converts one job of a workflow.
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 
-use longshore_pipeline::tree::Entry;
+use longshore_pipeline::tree::{Entry, Node};
 
 use super::super::{
     DEFAULT_IMAGE,
@@ -57,20 +57,7 @@ pub(super) fn read(
     let mut job = Job { name, line, ..Job::default() };
     let runs_on = section.take("runs-on");
     let machine = runs_on.map(|entry| texts(&entry.value).unwrap_or_default()).unwrap_or_default();
-    if machine.iter().any(|word| !word.contains("${{") && is_elsewhere(word)) {
-        return Err(left(format!("it runs on {}, and jobs run in containers on Linux", machine.join(", "))));
-    }
-    let chosen: Vec<&str> = machine.iter().flat_map(|word| parts::machines_of(word)).collect();
-    match chosen.iter().filter(|label| is_elsewhere(label)).count() {
-        0 => {}
-        all if all == chosen.len() => {
-            return Err(left(format!("it runs on {}, and jobs run in containers on Linux", chosen.join(" or "))));
-        }
-        _ => {
-            body.note(lines.note(entry, "some of its machines run another system than Linux: nothing runs until `if` says when it is one of Linux"));
-            job.withhold();
-        }
-    }
+    check_machine(entry, &machine, lines, &mut job, &mut body).map_err(left)?;
     let scope = &Scope {
         flags: section.peek("strategy").map(matrix::flags).unwrap_or_default(),
         caches: cache_ids(steps.1),
@@ -79,14 +66,9 @@ pub(super) fn read(
         takes: RefCell::default(),
         ..scope.clone()
     };
-    let setup = steps.1.iter().enumerate().find_map(|(at, step)| {
-        let uses = super::super::entry(step, "uses")?;
-        let with = super::super::entry(step, "with");
-        Some((at, setups::read(uses, with, scope, lines)?))
-    });
+    let setup = find_setup(steps.1, scope, lines);
     let machines = axes_of(&machine.join(" "));
-    let mut image_axis = None;
-    let mut lost = false;
+    let (mut image_axis, mut lost) = (None, false);
     if let Some(entry) = section.take("strategy") {
         let axis = setup.as_ref().and_then(|(_, setup)| setup.axis.as_ref());
         let version = axis.map(|(axis, tool)| (axis.as_str(), *tool));
@@ -99,8 +81,7 @@ pub(super) fn read(
         if matrix.lost {
             job.withhold();
         }
-        image_axis = matrix.image;
-        lost = matrix.lost;
+        (image_axis, lost) = (matrix.image, matrix.lost);
     }
     let axes = (!lost).then(|| keys_of(&body));
     let mut scope = Scope { axes, ..scope.clone() };
@@ -113,39 +94,19 @@ pub(super) fn read(
         lines.line_of_key(entry)
     });
     let scope = &scope;
-    let mut shell = None;
+    let mut script = Script::default();
     let mut set_up = None;
-    // The images that stand in for a machine run everything as root.
-    let mut is_root = true;
     match section.take("container") {
         Some(entry) => {
             container(entry, scope, lines, &mut body, &mut of_job);
-            shell = Some("sh -e".to_owned());
-            is_root = false;
+            script = Script { shell: Some("sh -e".to_owned()), is_root: false, ..script };
         }
         None => set_up = image_of_machine(setup, image_axis, (runs_on, &machine), lines, &mut body),
     }
     if let Some(entry) = runs_on {
         labels(entry, &machine, &machines, lines, &mut body);
     }
-    if let Some(entry) = section.take("needs") {
-        job.needs = texts(&entry.value).unwrap_or_default();
-    }
-    if let Some(entry) = section.take("if") {
-        let known = body.parts.len();
-        let condition = condition(entry, scope, lines, &mut body);
-        // What is noted could not be said.
-        if body.parts.len() > known {
-            job.certain = Some("false".to_owned());
-        }
-        job.conditions.extend(Some(condition).filter(|condition| condition != "true"));
-    }
-    if let Some(entry) = section.take("environment") {
-        let why = "whether somebody has to agree stands in the repository's settings there: here somebody always has to. Take \
-                   `approval` out where nobody did";
-        body.note(lines.note(entry, why));
-        body.set("approval", Value::Text(format!("Run {}?", job.name)), None);
-    }
+    conditions(&section, scope, lines, &mut job, &mut body);
     if let Some(entry) = section.take("services") {
         let services = services(entry, scope, lines);
         body.set_filled("services", services, lines.line_of_key(entry));
@@ -155,46 +116,19 @@ pub(super) fn read(
     if let Some(entry) = section.take("concurrency") {
         group(entry, scope, lines, head, &mut body);
     }
-    let mut defaults = Map::default();
     if let Some(entry) = section.take("defaults") {
-        run_defaults(entry, lines, &mut defaults);
-        body.parts.extend(defaults.parts.iter().filter(|part| !matches!(part, Part::Entry(_))).cloned());
+        script.read_defaults(entry, lines, &mut body);
     }
-    if let Some(Value::Text(own)) = defaults.get("shell") {
-        shell = Some(own.clone());
+    let written = write_steps(steps.1, &script, set_up, scope, lines, &mut body);
+    if !written.iter().any(|item| matches!(item, Item::Value(step) if !gate::is_stand_in(step))) {
+        let mut notes = left("none of its steps could be carried over".to_owned());
+        notes.extend(written.into_iter().filter_map(|item| match item {
+            Item::Note(note) => Some(note),
+            Item::Value(_) => None,
+        }));
+        return Err(notes);
     }
-    let directory = match defaults.get("working-directory") {
-        Some(Value::Text(directory)) => Some(directory.clone()),
-        _ => None,
-    };
-    body.set("checkout", Value::plain(false), None);
-    let mut written = Vec::new();
-    for (at, node) in steps.1.iter().enumerate() {
-        let mut reader = Reader {
-            scope,
-            lines,
-            job: &mut body,
-            shell: shell.as_deref(),
-            directory: directory.as_deref(),
-            is_root,
-            all: steps.1,
-            depth: 0,
-            followed: scope.needed,
-        };
-        let stands_in = set_up.as_mut().filter(|(of, _)| *of == at).map(|(_, setup)| setup);
-        written.extend(reader.step(node, stands_in));
-    }
-    match written.iter().any(|item| matches!(item, Item::Value(step) if !gate::is_stand_in(step))) {
-        true => body.set("steps", Value::List(written), lines.line_of_key(steps.0)),
-        false => {
-            let mut notes = left("none of its steps could be carried over".to_owned());
-            notes.extend(written.into_iter().filter_map(|item| match item {
-                Item::Note(note) => Some(note),
-                Item::Value(_) => None,
-            }));
-            return Err(notes);
-        }
-    }
+    body.set("steps", Value::List(written), lines.line_of_key(steps.0));
     if matches!(body.get("checkout"), Some(Value::Plain(word)) if word == "true") {
         body.parts.retain(|part| !matches!(part, Part::Entry(entry) if entry.key == "checkout"));
     }
@@ -210,6 +144,119 @@ pub(super) fn read(
     job.takes = scope.takes.take().into_iter().map(|(job, names)| (job, names.into_iter().collect())).collect();
     job.body = body;
     Ok(job)
+}
+
+/// Checks that a job runs on Linux. The error says why there is no job.
+fn check_machine(
+    entry: &Entry,
+    machine: &[String],
+    lines: Lines<'_>,
+    job: &mut Job,
+    body: &mut Map,
+) -> Result<(), String> {
+    let elsewhere = |machine: String| Err(format!("it runs on {machine}, and jobs run in containers on Linux"));
+    if machine.iter().any(|word| !word.contains("${{") && is_elsewhere(word)) {
+        return elsewhere(machine.join(", "));
+    }
+    let chosen: Vec<&str> = machine.iter().flat_map(|word| parts::machines_of(word)).collect();
+    match chosen.iter().filter(|label| is_elsewhere(label)).count() {
+        0 => {}
+        all if all == chosen.len() => return elsewhere(chosen.join(" or ")),
+        _ => {
+            body.note(lines.note(entry, "some of its machines run another system than Linux: nothing runs until `if` says when it is one of Linux"));
+            job.withhold();
+        }
+    }
+    Ok(())
+}
+
+/// Returns the first action that sets a tool up, with its place among the steps.
+fn find_setup(steps: &[Rc<Node>], scope: &Scope, lines: Lines<'_>) -> Option<(usize, Setup)> {
+    steps.iter().enumerate().find_map(|(at, step)| {
+        let uses = super::super::entry(step, "uses")?;
+        let with = super::super::entry(step, "with");
+        Some((at, setups::read(uses, with, scope, lines)?))
+    })
+}
+
+/// Converts what a job waits for: other jobs, its condition, and somebody who agrees.
+fn conditions(section: &Section<'_>, scope: &Scope, lines: Lines<'_>, job: &mut Job, body: &mut Map) {
+    if let Some(entry) = section.take("needs") {
+        job.needs = texts(&entry.value).unwrap_or_default();
+    }
+    if let Some(entry) = section.take("if") {
+        let known = body.parts.len();
+        let condition = condition(entry, scope, lines, body);
+        // What is noted could not be said.
+        if body.parts.len() > known {
+            job.certain = Some("false".to_owned());
+        }
+        job.conditions.extend(Some(condition).filter(|condition| condition != "true"));
+    }
+    if let Some(entry) = section.take("environment") {
+        let why = "whether somebody has to agree stands in the repository's settings there: here somebody always has to. Take \
+                   `approval` out where nobody did";
+        body.note(lines.note(entry, why));
+        body.set("approval", Value::Text(format!("Run {}?", job.name)), None);
+    }
+}
+
+/// How the scripts of a job run.
+struct Script {
+    shell: Option<String>,
+    directory: Option<String>,
+    /// The images that stand in for a machine run everything as root.
+    is_root: bool,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self { shell: None, directory: None, is_root: true }
+    }
+}
+
+impl Script {
+    /// Reads `defaults`. `body` gets the notes.
+    fn read_defaults(&mut self, entry: &Entry, lines: Lines<'_>, body: &mut Map) {
+        let mut defaults = Map::default();
+        run_defaults(entry, lines, &mut defaults);
+        body.parts.extend(defaults.parts.iter().filter(|part| !matches!(part, Part::Entry(_))).cloned());
+        if let Some(Value::Text(shell)) = defaults.get("shell") {
+            self.shell = Some(shell.clone());
+        }
+        if let Some(Value::Text(directory)) = defaults.get("working-directory") {
+            self.directory = Some(directory.clone());
+        }
+    }
+}
+
+/// Converts the steps of a job. `set_up` stands in for the step at its place.
+fn write_steps(
+    steps: &[Rc<Node>],
+    script: &Script,
+    mut set_up: Option<(usize, Setup)>,
+    scope: &Scope,
+    lines: Lines<'_>,
+    body: &mut Map,
+) -> Vec<Item> {
+    body.set("checkout", Value::plain(false), None);
+    let mut written = Vec::new();
+    for (at, node) in steps.iter().enumerate() {
+        let mut reader = Reader {
+            scope,
+            lines,
+            job: body,
+            shell: script.shell.as_deref(),
+            directory: script.directory.as_deref(),
+            is_root: script.is_root,
+            all: steps,
+            depth: 0,
+            followed: scope.needed,
+        };
+        let stands_in = set_up.as_mut().filter(|(of, _)| *of == at).map(|(_, setup)| setup);
+        written.extend(reader.step(node, stands_in));
+    }
+    written
 }
 
 /// Reads the variables of a job into `of_job`. `scope` learns which of them are lost.
@@ -308,8 +355,8 @@ fn secrets_in(value: &Value, found: &mut BTreeSet<String>) {
 }
 
 /// The ids of steps that are caches.
-pub(super) fn cache_ids(steps: &[std::rc::Rc<longshore_pipeline::tree::Node>]) -> BTreeSet<String> {
-    let of = |step: &longshore_pipeline::tree::Node| {
+pub(super) fn cache_ids(steps: &[Rc<Node>]) -> BTreeSet<String> {
+    let of = |step: &Node| {
         let uses = text(&super::super::entry(step, "uses")?.value)?;
         let is_cache = matches!(
             uses.split('@').next(),
