@@ -1,10 +1,9 @@
-//! Tests against real git: fetching from a host over HTTP, checkouts, working trees, their cost.
+//! Tests against real git: fetching from a host over HTTP, checkouts, working trees.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod changes;
 mod checkout;
-mod cost;
 mod facts;
 mod files;
 mod hosts;
