@@ -106,7 +106,10 @@ async fn an_anomaly_is_told_once_to_the_server_and_to_its_own_repository() {
     let first = taken[0].body();
     assert_eq!((&first["type"], &first["data"]["repo"]["name"]), (&json!("anomaly"), &json!("team/app")), "{first}");
     let anomaly = &first["data"]["anomaly"];
-    assert!(anomaly["message"].as_str().unwrap().contains("job test was denied docker.request"), "{first}");
+    assert!(
+        anomaly["message"].as_str().unwrap().contains("job test of team/app was denied `docker.request`"),
+        "{first}"
+    );
     assert_eq!((&anomaly["url"], &anomaly["record"]), (&json!("https://ci.example/audit"), &json!(1)), "{first}");
     assert_eq!(taken[1].body()["data"]["repo"], json!(null));
 }
