@@ -263,8 +263,9 @@ fn large_file(data: &Path) -> (BlobId, Vec<u8>) {
     (id, bytes)
 }
 
-/// Starts a process that moves what is in the folder, kills it once so many parts are there, and returns how many are.
-fn kill_after(data: &Path, store: &S3Server, id: &BlobId, parts: usize) -> usize {
+/// Starts a process that moves what is in the folder, kills it once so many parts are there, and returns how many are. The
+/// store starts again, because it may still be writing the part that was on its way.
+fn kill_after(data: &Path, store: &mut S3Server, id: &BlobId, parts: usize) -> usize {
     let note = data.join("artifacts").join(Blobs::relative_mark_path(id)).with_extension("upload");
     let noted = || {
         let note: Value = serde_json::from_slice(&std::fs::read(&note).ok()?).ok()?;
@@ -280,16 +281,18 @@ fn kill_after(data: &Path, store: &S3Server, id: &BlobId, parts: usize) -> usize
     until("some parts", || noted().filter(|there| *there >= parts));
     child.kill().unwrap();
     child.wait().unwrap();
+    store.kill();
+    store.launch();
     noted().unwrap()
 }
 
 #[test]
 fn a_large_file_that_moves_in_parts_goes_on_after_each_kill_and_is_there_whole() {
-    let (store, data) = (S3Server::start(), tempfile::tempdir().unwrap());
+    let (mut store, data) = (S3Server::start(), tempfile::tempdir().unwrap());
     let (id, bytes) = large_file(data.path());
     let mut there = 0;
     for parts in [1, 9, 25] {
-        let now = kill_after(data.path(), &store, &id, parts);
+        let now = kill_after(data.path(), &mut store, &id, parts);
         assert!(now >= there, "it began anew");
         there = now;
     }
@@ -307,9 +310,9 @@ fn a_large_file_that_moves_in_parts_goes_on_after_each_kill_and_is_there_whole()
 
 #[test]
 fn parts_of_a_file_that_is_removed_or_came_anew_are_abandoned() {
-    let (store, data) = (S3Server::start(), tempfile::tempdir().unwrap());
+    let (mut store, data) = (S3Server::start(), tempfile::tempdir().unwrap());
     let (id, _) = large_file(data.path());
-    kill_after(data.path(), &store, &id, 3);
+    kill_after(data.path(), &mut store, &id, 3);
     let blobs = in_parts(data.path(), &store.settings());
     let path = data.path().join("artifacts/blobs").join(Blobs::relative_path(&id));
     // The same file, packed in another way.
@@ -322,7 +325,7 @@ fn parts_of_a_file_that_is_removed_or_came_anew_are_abandoned() {
     assert_eq!(store.objects(), [""; 0]);
 
     let (id, _) = large_file(data.path());
-    kill_after(data.path(), &store, &id, 3);
+    kill_after(data.path(), &mut store, &id, 3);
     assert_eq!(store.uploads(), 1);
     blobs.begin_removal(id).unwrap().carry_out().unwrap();
     assert_eq!((store.objects(), store.uploads()), (Vec::new(), 0));
