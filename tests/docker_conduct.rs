@@ -30,7 +30,7 @@ fn with_docker(script: &str) -> String {
 }
 
 fn log_of(world: &World, build: &Value) -> String {
-    String::from_utf8_lossy(&world.api().raw_log(&text(job(build, "one"), "id"))).into_owned()
+    world.api().get_text(&format!("/api/v1/jobs/{}/log", text(job(build, "one"), "id"))).1
 }
 
 fn anomalies(world: &World) -> Vec<(String, String)> {
