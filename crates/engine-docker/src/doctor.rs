@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use bollard::query_parameters::RemoveVolumeOptions;
 use longshore_executor::engine::Engine as _;
+use longshore_executor::names::Instance;
 use longshore_executor::objects::Kind;
-use longshore_executor::{Executor, ExecutorOptions};
+use longshore_executor::{AttemptId, EngineError, Executor, ExecutorOptions};
 
 use crate::connect::api_version;
 use crate::doctor_host;
@@ -57,8 +58,10 @@ pub async fn doctor(options: DockerOptions) -> Vec<Finding> {
         Err(error) => findings.push(Finding::bad("agent", &error)),
     }
     findings.extend(doctor_host::look(&engine, &executor).await);
-    // This also removes what an earlier doctor left that was killed or gave up.
-    if let Err(error) = executor.sweep(&BTreeSet::new()).await {
+    // This also removes what an earlier doctor left that was killed or gave up. The jobs of one that is at work run, and
+    // end by themselves within a minute.
+    let swept = async { executor.sweep(&running(&executor, engine.instance()).await?).await };
+    if let Err(error) = swept.await {
         tracing::debug!(%error, "what was tried is not looked for");
     }
     executor.shutdown(true).await;
@@ -67,6 +70,17 @@ pub async fn doctor(options: DockerOptions) -> Vec<Finding> {
         let _ = engine.docker.remove_network(name.as_str()).await;
     }
     findings
+}
+
+/// Returns the attempts whose containers run.
+async fn running(executor: &Executor, instance: &Instance) -> Result<BTreeSet<AttemptId>, EngineError> {
+    let found = executor.objects(Some(instance)).await?;
+    Ok(found
+        .containers
+        .into_iter()
+        .filter(|container| container.running)
+        .filter_map(|container| container.attempt)
+        .collect())
 }
 
 /// Returns the findings of the two trial jobs.

@@ -10,8 +10,8 @@ use longshore_core::record::RecordKind;
 use longshore_core::{BuildId, JobId, JobPlan, Outcome, Record, StepPlan};
 use longshore_executor::engine::Engine as _;
 use longshore_executor::{
-    DockerAccess, EngineError, Executor, ImageAccess, JobCaches, JobRequest, Journal, Limits, OperatorEnv, PullPolicy,
-    Workspace,
+    AttemptId, DockerAccess, EngineError, Executor, ImageAccess, JobCaches, JobRequest, Journal, Limits, OperatorEnv,
+    PullPolicy, Workspace,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -47,7 +47,8 @@ pub(crate) async fn try_whole_way(engine: &DockerEngine, executor: &Executor) ->
     let (said, mut lines) = watch::channel(String::new());
     let routes = engine.denied().iter().map(|denied| format!("route {denied}\n")).collect::<String>();
     let questions = format!("limits\nloopback\n{routes}listen");
-    let listening = ask(executor, "one", &image, &questions, said, cancel.clone());
+    let [one, two] = [JobId::new(), JobId::new()];
+    let listening = ask(executor, one, "one", &image, &questions, said, cancel.clone());
     let asking = async {
         // The wait ends early if the job ends.
         let _ = lines.wait_for(|said| answer(said, "listening").is_some()).await;
@@ -56,7 +57,7 @@ pub(crate) async fn try_whole_way(engine: &DockerEngine, executor: &Executor) ->
         let Some(address) = answer(&heard, "listening") else { return Ok((heard, first_line, String::new())) };
         let (said, answers) = watch::channel(String::new());
         let question = format!("connect {address}");
-        let outcome = ask(executor, "two", &image, &question, said, CancellationToken::new()).await;
+        let outcome = ask(executor, two, "two", &image, &question, said, CancellationToken::new()).await;
         cancel.cancel();
         let answers = answers.borrow().clone();
         if outcome == Outcome::Success { Ok((heard, first_line, answers)) } else { Err(failed(&outcome, &answers)) }
@@ -69,10 +70,11 @@ pub(crate) async fn try_whole_way(engine: &DockerEngine, executor: &Executor) ->
         return Err(failed(&outcome, &heard));
     }
     executor.settled().await;
+    let is_own = |attempt: Option<AttemptId>| attempt.is_some_and(|attempt| [one, two].contains(&attempt.job));
     let objects = executor.objects(Some(engine.instance())).await?;
-    let containers = objects.containers.into_iter().filter(|object| object.attempt.is_some()).map(|object| object.name);
+    let containers = objects.containers.into_iter().filter(|object| is_own(object.attempt)).map(|object| object.name);
     let volumes =
-        objects.volumes.into_iter().filter(|object| object.attempt.is_some()).map(|object| object.name.to_string());
+        objects.volumes.into_iter().filter(|object| is_own(object.attempt)).map(|object| object.name.to_string());
     Ok(Trial {
         first_line,
         gaps: gaps(&heard),
@@ -90,7 +92,8 @@ pub(crate) async fn try_whole_way(engine: &DockerEngine, executor: &Executor) ->
 /// Runs a job that writes the answers to these questions to `said`.
 async fn ask(
     executor: &Executor,
-    scope: &str,
+    job: JobId,
+    name: &str,
     image: &str,
     questions: &str,
     said: watch::Sender<String>,
@@ -104,14 +107,15 @@ async fn ask(
     };
     let request = JobRequest {
         build: BuildId::new(),
-        job: JobId::new(),
+        job,
         attempt: 1,
-        scope: format!("doctor {scope}"),
+        // Its own, so that another doctor at the same time takes no sandbox of it.
+        scope: job.to_string(),
         plan: JobPlan {
             key: "doctor".to_owned(),
             pipeline: "doctor".to_owned(),
-            name: scope.to_owned(),
-            job: scope.to_owned(),
+            name: name.to_owned(),
+            job: name.to_owned(),
             image: image.into(),
             steps: vec![step],
             timeout_ms: u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX),

@@ -311,6 +311,37 @@ async fn the_doctor_finds_a_healthy_engine_healthy_and_a_missing_one_missing() {
     world.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn doctors_at_the_same_time_find_what_each_finds_alone() {
+    let world = World::new().await;
+    // The network is there before any of them needs it.
+    let held = job(&["sleep 600"]);
+    let journal = support::MemoryJournal::default();
+    let (updates, mut told) = tokio::sync::mpsc::channel(64);
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let running = world.engine.run_job(held, support::boxed(&journal), updates, cancel.clone());
+    // One ends while others have their jobs at work.
+    let look = || async {
+        let mut findings = Vec::new();
+        for _ in 0..2 {
+            findings.extend(Box::pin(doctor(world.options(support::docker_host()).docker())).await);
+        }
+        findings
+    };
+    let looks = async {
+        while !matches!(told.recv().await, Some(longshore_executor::JobUpdate::StepStarted { .. })) {}
+        let (first, second) = tokio::join!(Box::pin(look()), Box::pin(look()));
+        cancel.cancel();
+        [first, second]
+    };
+    let (outcome, found) = tokio::join!(Box::pin(running), Box::pin(looks));
+    for findings in found {
+        assert!(findings.len() >= 12 && findings.iter().all(|finding| finding.ok), "{findings:#?}");
+    }
+    assert_eq!(outcome, Outcome::Canceled, "a job that runs is nobody's leftover");
+    world.end().await;
+}
+
 const DEBIAN: &str = "longshore/debian:bookworm";
 const POISON: &str =
     "echo 203.0.113.66 registry.npmjs.org >> /etc/hosts; echo nameserver 203.0.113.53 >> /etc/resolv.conf";
