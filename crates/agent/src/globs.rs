@@ -12,7 +12,7 @@ pub(crate) struct Globs {
 }
 
 impl Globs {
-    /// Reads globs. Each matches files alone.
+    /// Reads globs that match only the paths themselves, not what is inside a matching folder.
     pub(crate) fn of_files<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         Self::new(patterns, false)
     }

@@ -1,7 +1,7 @@
 //! Writes an agent's messages to the journal: one batch is written on a blocking thread while the next one fills up.
 //!
 //! Each job has one recorder. Memory is bounded: its owner reads no further while [`LogRecorder::is_full`]. A batch
-//! takes effect (an acknowledgement, updates, the job's end) only once it is on disk. The recorder keeps the effects
+//! takes effect (an acknowledgement, which `session` sends, updates, the job's end) only once it is on disk. The recorder keeps the effects
 //! until they are sent, so a wait for a batch may be dropped at any time.
 
 use std::borrow::Cow;

@@ -69,7 +69,7 @@ impl Forge {
         self.webhooks().event_header()
     }
 
-    /// Returns whether its webhooks tell of such events. A filter for anything else is never fulfilled.
+    /// Returns whether this forge's webhooks report this kind of event. A filter for any other kind never matches.
     #[must_use]
     pub fn sends(self, kind: Sends) -> bool {
         self.webhooks().sends(kind)
@@ -102,7 +102,7 @@ impl From<Forge> for &'static str {
     }
 }
 
-/// Returns the forge that a delivery's headers are of. Only for messages: whoever sends them chooses them.
+/// Guesses the forge from a delivery's headers. Use it only in messages: the sender can forge the headers.
 #[must_use]
 pub fn sender_of(headers: &HeaderMap) -> Option<Forge> {
     // Forgejo sends the headers of Gitea, Gogs and GitHub too, Gitea those of Gogs and GitHub.

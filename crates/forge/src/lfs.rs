@@ -74,7 +74,7 @@ impl Pointer {
         read().map(Some).ok_or(InvalidPointer::Malformed)
     }
 
-    /// Returns the pointer to an object. `None` if that is not how an object is called.
+    /// Returns the pointer to an object. `None` if `oid` is not a valid object id.
     #[must_use]
     pub fn new(oid: &str, size: u64) -> Option<Self> {
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
@@ -172,10 +172,10 @@ struct Refusal {
 /// Reads the answer to [`question`]: one offer for each object, in the order of the question.
 ///
 /// # Errors
-/// A text for people if it is none.
+/// A message for people if `answer` is not the answer of a Git LFS store.
 pub fn read_answer(asked: &[Pointer], answer: &[u8]) -> Result<Vec<Offer>, String> {
-    let mut answer: Answer =
-        serde_json::from_slice(answer).map_err(|error| format!("its answer is not one of Git LFS: {error}"))?;
+    let mut answer: Answer = serde_json::from_slice(answer)
+        .map_err(|error| format!("its answer is not a Git LFS batch response: {error}"))?;
     if let Some(other) = answer.transfer.filter(|transfer| transfer != "basic") {
         let other: String = other.chars().filter(|c| !c.is_control()).take(40).collect();
         return Err(format!("it offers only transfers by `{other}`, and Longshore knows `basic`"));
@@ -267,7 +267,7 @@ pub fn ssh_question(url: &CloneUrl) -> Option<SshQuestion> {
 /// The answer to an [`SshQuestion`].
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct SshAnswer {
-    /// The store's address. Without it, it is that of the repository over https.
+    /// The store's address. Required here, although the protocol lets a host leave it out.
     #[serde(default)]
     pub href: String,
     #[serde(default)]
@@ -278,10 +278,10 @@ impl SshAnswer {
     /// Reads what the host printed.
     ///
     /// # Errors
-    /// A text for people if it is no answer.
+    /// A message for people if `printed` is not the answer of `git-lfs-authenticate`, or names no address.
     pub fn read(printed: &[u8]) -> Result<Self, String> {
         let answer: Self = serde_json::from_slice(printed)
-            .map_err(|error| format!("the answer to `git-lfs-authenticate` is not one of Git LFS: {error}"))?;
+            .map_err(|error| format!("the answer to `git-lfs-authenticate` is not what Git LFS expects: {error}"))?;
         let is_header = |(name, value): (&String, &String)| {
             http::HeaderName::from_bytes(name.as_bytes()).is_ok() && http::HeaderValue::from_str(value).is_ok()
         };

@@ -37,7 +37,7 @@ impl Engine {
         let stream = match tokio::time::timeout(CONNECT, UnixStream::connect(&self.socket)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(format!("the engine cannot be reached: {error}")),
-            Err(_) => return Err("the engine takes no connection".to_owned()),
+            Err(_) => return Err("the engine does not accept a connection".to_owned()),
         };
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;

@@ -81,8 +81,8 @@ impl Comments {
     ) -> Result<Option<Timestamp>, StoreError> {
         let now = Timestamp::now();
         let mut busy: HashSet<ConnectionId> = under_way.values().copied().collect();
-        let but_for: Vec<ConnectionId> = busy.iter().copied().collect();
-        for due in pull_request_comments::due(&self.store, &but_for, LOOKED_AT).await? {
+        let except: Vec<ConnectionId> = busy.iter().copied().collect();
+        for due in pull_request_comments::due(&self.store, &except, LOOKED_AT).await? {
             if pause::is_to_come(due.try_at, now, PATIENCE) {
                 return Ok(Some(due.try_at));
             }

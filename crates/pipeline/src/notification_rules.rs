@@ -1,13 +1,14 @@
 //! Decides which builds a notification is about, by the branches that it names.
 //!
-//! The outbox calls [`admits`] before it tells of a build. The API calls [`check`] before it stores patterns, which are
-//! those of `on`. A build is of its branch, a pull request of its target branch, a tag of its full name (`refs/tags/v1`).
+//! The outbox calls [`admits`] before it reports a build. The API calls [`check`] before it stores patterns. Patterns have
+//! the syntax of `on`, and are matched against a push's branch, a pull request's target branch, or a tag's full name
+//! (`refs/tags/v1`).
 
 use longshore_core::Event;
 
 use crate::secret_rules;
 
-/// Returns whether a build of this event is one of these branches. No patterns admit every build.
+/// Returns whether a build of this event is on one of these branches. No patterns admit every build.
 #[must_use]
 pub fn admits(branches: &[String], event: &Event) -> bool {
     branches.is_empty() || secret_rules::admits(branches, &[event.branch().unwrap_or(&event.git_ref)])

@@ -33,18 +33,18 @@ pub struct Owed {
     pub build: Option<BuildId>,
     /// The forge's id of the comment, if it is there.
     pub comment: Option<String>,
-    /// It may be there, though its id is not known.
+    /// A request to create the comment was sent, and its answer may be lost.
     pub sent: bool,
     /// The forge's number of the repository.
     pub forge_id: String,
     pub connection: ConnectionId,
-    /// Which change of the row this is.
+    /// The version of the row. The comment is up to date once `told` is the same.
     pub wanted: i64,
     pub owed_since: Timestamp,
     pub attempts: u32,
 }
 
-/// Writes that the comment of a build's pull request ought to speak of this build, if its repository has comments.
+/// Queues an update of the comment of a build's pull request, if comments are enabled for the repository.
 pub(crate) async fn note_end(
     tx: &mut WriteTx,
     build: BuildId,
@@ -101,16 +101,16 @@ pub(crate) async fn note_end(
     Ok(())
 }
 
-/// Returns the comments that have to be written, the longest due first, but none of these connections.
-pub async fn due(store: &Store, but_for: &[ConnectionId], limit: u32) -> Result<Vec<Due>, StoreError> {
+/// Returns the comments that have to be written, the longest overdue first, except those of some connections.
+pub async fn due(store: &Store, except: &[ConnectionId], limit: u32) -> Result<Vec<Due>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT c.repo, c.pull_request, c.try_at, r.connection FROM pull_request_comments AS c JOIN repos AS r ON r.id = c.repo
          WHERE c.told <> c.wanted AND c.given_up = 0 AND r.connection IS NOT NULL AND r.forge_id IS NOT NULL AND r.comments = 1",
     );
-    if !but_for.is_empty() {
+    if !except.is_empty() {
         query.push(" AND r.connection NOT IN (");
         let mut list = query.separated(", ");
-        for id in but_for {
+        for id in except {
             list.push_bind(id.to_string());
         }
         query.push(")");
@@ -162,7 +162,8 @@ pub async fn sending(tx: &mut WriteTx, key: Key) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Notes that the comment says it. A row that has changed since stays owed, from now on.
+/// Records that the comment was written as of version `wanted`. A row that has changed since then stays owed, and its waiting time
+/// begins again at `now`.
 pub async fn told(
     tx: &mut WriteTx,
     key: Key,
@@ -234,7 +235,7 @@ pub struct Late {
     pub given_up: bool,
 }
 
-/// Returns the comment that has been to speak of a build since before that time, and does not.
+/// Returns the build's comment if it has been overdue since before that time, or was given up.
 pub async fn late(store: &Store, build: BuildId, before: Timestamp) -> Result<Option<Late>, StoreError> {
     let found = sqlx::query(
         "SELECT c.* FROM pull_request_comments AS c JOIN repos AS r ON r.id = c.repo
