@@ -108,18 +108,8 @@ async fn simulate(args: &Run, worktree: &Worktree, facts: &WorktreeFacts) -> any
         RunEvent::PullRequest => {
             let base = args.base.as_deref().or(facts.default_branch.as_deref()).unwrap_or(NO_BRANCH);
             let pull_request = PullRequest {
-                number: 1,
                 title: facts.facts.message.lines().next().unwrap_or_default().to_owned(),
-                action: "opened".to_owned(),
-                source_branch: branch.unwrap_or("HEAD").to_owned(),
-                target_branch: base.to_owned(),
-                fork: false,
-                author: None,
-                merged: false,
-                draft: false,
-                labels: Vec::new(),
-                merge: None,
-                from: None,
+                ..PullRequest::opened(1, branch.unwrap_or("HEAD"), base)
             };
             (EventName::PullRequest, "refs/pull/1/head".to_owned(), Some(pull_request))
         }
