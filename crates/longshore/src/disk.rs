@@ -194,7 +194,8 @@ impl Disk {
                     room = self.measure().await?;
                     over = room.around(self.marks.low).1;
                     if room.taken() <= self.marks.low {
-                        break;
+                        self.hold(room).await?;
+                        return Ok(room);
                     }
                 }
             }
