@@ -161,8 +161,8 @@ impl Blobs {
                 Some(before) => before.upload(),
                 None => elsewhere.store.begin_upload(&mark.key)?,
             };
-            self.write_json(&self.upload_path(id), &begun(&upload))?;
             let note = |upload: &Upload| self.write_json(&self.upload_path(id), &begun(upload));
+            note(&upload)?;
             match elsewhere.store.put_parts(&mark.key, file, &mut upload, note) {
                 Err(ObjectError::Missing { .. }) if goes_on => {}
                 put => return put.map_err(io::Error::from),
