@@ -1,6 +1,6 @@
 //! Reads what a job's guard has recorded out of its container: its audit log, and the table that says how the job has behaved.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read as _;
 
 use bollard::Docker;
 use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
@@ -44,16 +44,10 @@ async fn download(docker: &Docker, attempt: AttemptId, path: &str) -> Result<Opt
 }
 
 fn sum(log: &[u8], table: &[u8]) -> std::io::Result<GuardLog> {
-    let mut last = Value::Null;
-    let mut archive = tar::Archive::new(log);
-    for file in archive.entries()? {
-        for line in BufReader::new(file?).lines() {
-            // A line that was being written is of a request that was not answered.
-            if let Ok(line) = serde_json::from_str(&line?) {
-                last = line;
-            }
-        }
-    }
+    let lines = content(log)?;
+    // A line that was being written is of a request that was not answered.
+    let last = lines.rsplit(|byte| *byte == b'\n').find_map(|line| serde_json::from_slice::<Value>(line).ok());
+    let last = last.unwrap_or_default();
     let conduct = conduct(table)?;
     let is_probing = conduct.is_probing();
     let Conduct { refusals, refused, not_there, probes, registries, frozen, .. } = conduct;
@@ -71,12 +65,18 @@ fn sum(log: &[u8], table: &[u8]) -> std::io::Result<GuardLog> {
 }
 
 fn conduct(table: &[u8]) -> std::io::Result<Conduct> {
-    let mut text = Vec::new();
-    for file in tar::Archive::new(table).entries()? {
-        file?.read_to_end(&mut text)?;
-    }
+    let text = content(table)?;
     if text.is_empty() {
         return Ok(Conduct::default());
     }
     Ok(serde_json::from_slice::<Table>(&text)?.conduct().clone())
+}
+
+/// Returns what the file in a tar contains. Empty if there is none.
+fn content(tar: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    for file in tar::Archive::new(tar).entries()? {
+        file?.read_to_end(&mut text)?;
+    }
+    Ok(text)
 }
