@@ -1,17 +1,17 @@
 //! Forwards tars to the engine.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use http_body_util::{BodyExt as _, BodyStream, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
-use longshore_guard::audit::{Entry, Outcome};
+use longshore_guard::audit::Entry;
 use longshore_guard::{Context, ContextReader, DockerfileError, Rule, START, check_start};
 
 use crate::body::{self, Body, BoxError, LARGEST_ARCHIVE, Sender};
-use crate::handle::{Failure, learn, refusal};
+use crate::handle::{Failure, allowed, learn, refusal};
 use crate::lines::Values;
 use crate::proxy::Proxy;
 
@@ -121,18 +121,10 @@ async fn pull(proxy: &Proxy, context: &Context, reference: &str) -> Result<(), F
 /// Records the pull of a base image like one that the client asks for.
 fn record_pull(proxy: &Proxy, reference: &str) -> Result<(), Failure> {
     proxy.change(|guard| guard.note_pull(reference));
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok();
     let entry = Entry {
-        at: since.and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or_default(),
-        client: proxy.guard().policy().client(),
-        method: "POST".to_owned(),
-        route: "images/create".to_owned(),
         object: reference.to_owned(),
-        decision: Outcome::Allowed,
-        rule: String::new(),
         reason: "a base image of a build".to_owned(),
-        status: 0,
-        took: 0,
+        ..allowed(proxy, SystemTime::now(), "POST", "images/create")
     };
     proxy.record(&entry).map_err(|error| Failure::engine(format!("the audit log cannot be written: {error}")))
 }

@@ -58,20 +58,9 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, request: Request<Incoming>, stop:
         None => answer(proxy, request, &mut trace, stop).await,
     };
     let mut entry = Entry {
-        at: at
-            .duration_since(UNIX_EPOCH)
-            .ok()
-            .and_then(|since| u64::try_from(since.as_millis()).ok())
-            .unwrap_or_default(),
-        client: proxy.guard().policy().client(),
-        method: printable(&method),
-        route: trace.route,
         object: trace.object,
-        decision: Outcome::Allowed,
-        rule: String::new(),
-        reason: String::new(),
-        status: 0,
         took: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ..allowed(proxy, at, &printable(&method), &trace.route)
     };
     let mut response = match outcome {
         Ok(response) => response,
@@ -107,6 +96,23 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, request: Request<Incoming>, stop:
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Returns the entry of a request that is allowed.
+pub(crate) fn allowed(proxy: &Proxy, at: SystemTime, method: &str, route: &str) -> Entry {
+    let since = at.duration_since(UNIX_EPOCH).ok();
+    Entry {
+        at: since.and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or_default(),
+        client: proxy.guard().policy().client(),
+        method: method.to_owned(),
+        route: route.to_owned(),
+        object: String::new(),
+        decision: Outcome::Allowed,
+        rule: String::new(),
+        reason: String::new(),
+        status: 0,
+        took: 0,
+    }
 }
 
 fn message(status: u16, json: &str) -> Response<Body> {
