@@ -268,7 +268,7 @@ async fn a_missing_object_a_closed_store_and_a_broken_pointer_say_what_to_do() {
         (refusing(401), "check user, token"),
         (refusing(404), "switch Git LFS on"),
         (refusing(302), "redirects"),
-        (Store::start(Box::new(|_| (200, vec![], b"<html>".to_vec()))), "not one of Git LFS"),
+        (Store::start(Box::new(|_| (200, vec![], b"<html>".to_vec()))), "not a Git LFS batch response"),
     ] {
         let world = World::new(&store, &[("a.bin", &wanted)]).await;
         let error = world.unpacked(true, false).await.unwrap_err().to_string();
