@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::pick;
-use crate::guard::{EngineFacts, Guard};
+use crate::facts::EngineFacts;
+use crate::guard::Guard;
 use crate::target::OLDEST_API;
 
 /// The fields of the engine's `/info` that are passed on.

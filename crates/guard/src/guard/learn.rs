@@ -1,0 +1,115 @@
+//! What the guard asks of the engine before it judges a request, and how the answers get into the table.
+
+use serde_json::Value;
+
+use super::Guard;
+use crate::call::Call;
+use crate::check::INSTANCE;
+use crate::host_config::NetworkMode;
+use crate::image_ref::{ImageName, ImageRef};
+use crate::names::is_full_id;
+use crate::policy::Policy;
+use crate::route::Request;
+use crate::table::{Container, Image, full_id};
+use crate::{server, server_own};
+
+impl Guard {
+    /// Learns a server's instance from a request, if the policy does not set one.
+    pub fn learn_instance(&mut self, request: &Request) {
+        if let (Policy::Server(server), Some(instance)) = (&mut self.policy, server::instance_of(&request.call)) {
+            server.learn(instance);
+        }
+    }
+
+    /// Returns references in a server's request to containers that the table does not know. Before the request is judged, the caller
+    /// asks the engine for them and passes the answers to [`Guard::learn_container`]. So a guard that was restarted knows containers
+    /// that are older than itself.
+    #[must_use]
+    pub fn unknown_containers(&self, request: &Request) -> Vec<String> {
+        let Policy::Server(_) = &self.policy else { return Vec::new() };
+        let reference = match &request.call {
+            Call::Container { container, .. } => Some(container),
+            Call::ContainerCreate { body, .. } => match &body.host.network {
+                NetworkMode::Container(container) => Some(container),
+                NetworkMode::Default | NetworkMode::None | NetworkMode::Named(_) => None,
+            },
+            _ => None,
+        };
+        // The engine is not asked for prefixes of ids, which may match other containers. Names are always asked for: they may belong
+        // to another container by now.
+        let is_asked = |reference: &&String| match is_full_id(reference) {
+            true => !self.table.containers.contains_key(*reference),
+            false => reference.starts_with(crate::names::RESERVED),
+        };
+        reference.filter(is_asked).cloned().into_iter().collect()
+    }
+
+    /// Adds a container that the engine has described, if it is the server's: it has the label, and a name that no job can choose.
+    pub fn learn_container(&mut self, reference: &str, container: Option<&Value>) {
+        let Policy::Server(policy) = &self.policy else { return };
+        self.table.forget_name(reference);
+        let Some(container) = container else { return };
+        let name = container["Name"].as_str().unwrap_or_default().trim_start_matches('/');
+        let is_own = container["Config"]["Labels"][INSTANCE].as_str().is_some_and(|instance| policy.is_own(instance));
+        if let Some(id) = container["Id"].as_str().and_then(full_id)
+            && is_own
+            && server_own::is_ours(name)
+        {
+            self.table.add_container(id, Container { name: name.to_owned(), ..Container::default() });
+        }
+    }
+
+    /// Returns image references in a request that the policy allows and the table does not know. Before the request is judged, the
+    /// caller asks the engine for them and passes the answers to [`Guard::learn_answer`].
+    #[must_use]
+    pub fn unknown_images(&self, request: &Request) -> Vec<String> {
+        let reference = match &request.call {
+            Call::ContainerCreate { body, .. } => match ImageName::parse(&body.image) {
+                Ok(ImageName::Ref { reference, .. }) => Some(reference),
+                Ok(ImageName::Id(_)) | Err(_) => None,
+            },
+            Call::ImageInspect { image } | Call::ImageHistory { image } | Call::ImageTag { image, .. } => match image {
+                ImageName::Ref { reference, .. } => Some(reference.clone()),
+                ImageName::Id(_) => None,
+            },
+            _ => None,
+        };
+        reference
+            .into_iter()
+            .filter(|reference| self.is_unknown(reference))
+            .map(|reference| reference.to_string())
+            .collect()
+    }
+
+    fn is_unknown(&self, reference: &ImageRef) -> bool {
+        match &self.policy {
+            Policy::Job(job) => !self.table.knows_image(reference) && job.may_look_up(reference),
+            Policy::Server(_) => false,
+        }
+    }
+
+    /// Whether the table knows an image by this full reference.
+    #[must_use]
+    pub fn knows_image(&self, reference: &str) -> bool {
+        self.table.images.contains_key(reference)
+    }
+
+    /// Adds an image of the engine that the policy lets the client use.
+    pub fn learn_image(&mut self, reference: &str, id: &str) {
+        if let Some(id) = full_id(id).filter(|_| !self.table.images.contains_key(reference)) {
+            self.table.add_image(reference.to_owned(), Image { id, kept_as: None });
+        }
+    }
+
+    /// Adds an image that the engine has described, if the policy lets the client use it. An image with a digest came from a registry:
+    /// the client has to pull it from there, with credentials of its own.
+    pub fn learn_answer(&mut self, reference: &str, image: &Value) {
+        let Policy::Job(policy) = &self.policy else { return };
+        let Ok(parsed) = ImageRef::parse(reference) else { return };
+        let is_local = image.get("RepoDigests").and_then(Value::as_array).is_none_or(Vec::is_empty);
+        let may_use = policy.may_use(&parsed) || (is_local && policy.may_look_up(&parsed));
+        if let Some(id) = image.get("Id").and_then(Value::as_str).filter(|_| may_use) {
+            self.learn_image(reference, id);
+        }
+    }
+}

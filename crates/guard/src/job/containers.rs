@@ -1,0 +1,95 @@
+//! What a job may do with a container of its own.
+
+use super::forward;
+use crate::bodies::Update;
+use crate::call::ContainerAction;
+use crate::check::Check;
+use crate::container_call::container_call;
+use crate::decision::{Decision, Effect, Forward, Reply, Shape};
+use crate::guard::Guard;
+use crate::names::chosen;
+use crate::policy::JobPolicy;
+use crate::refusal::{Judged, refuse};
+use crate::table::Container;
+
+pub(super) fn judge_container(
+    guard: &Guard,
+    policy: &JobPolicy,
+    reference: &str,
+    action: &ContainerAction,
+) -> Judged<Decision> {
+    let (id, _) = guard.table.container(reference)?;
+    let call = container_call(id, action);
+    match action {
+        ContainerAction::Inspect { .. } => forward(call, Reply::Json(Shape::Container), Effect::None),
+        ContainerAction::Top { .. } | ContainerAction::Changes => forward(call, Reply::Json(Shape::Same), Effect::None),
+        ContainerAction::Logs(_)
+        | ContainerAction::Stats { .. }
+        | ContainerAction::Wait { .. }
+        | ContainerAction::Export => forward(call, Reply::Stream, Effect::None),
+        ContainerAction::Start { .. } | ContainerAction::Restart { .. } => {
+            forward(call, Reply::Status, Effect::ContainerStarted { id: id.to_owned() })
+        }
+        ContainerAction::Resize(_)
+        | ContainerAction::Stop { .. }
+        | ContainerAction::Kill { .. }
+        | ContainerAction::Pause
+        | ContainerAction::Unpause => forward(call, Reply::Status, Effect::None),
+        ContainerAction::Rename { name } => {
+            let name = chosen("container", name)?;
+            let call = container_call(id, &ContainerAction::Rename { name: policy.engine_name(&name) });
+            forward(call, Reply::Status, Effect::ContainerRenamed { id: id.to_owned(), name })
+        }
+        ContainerAction::Update(update) => {
+            let (update, entry) = judge_update(guard, id, update)?;
+            let call = container_call(id, &ContainerAction::Update(update));
+            forward(call, Reply::Json(Shape::Same), Effect::ContainerUpdated { id: id.to_owned(), container: entry })
+        }
+        ContainerAction::Attach(_) => forward(call, Reply::Hijack, Effect::None),
+        ContainerAction::Remove { force, .. } => {
+            // Together with its anonymous volumes, which nobody could find afterwards.
+            let call = container_call(id, &ContainerAction::Remove { volumes: true, force: *force });
+            forward(call, Reply::Status, Effect::ContainerRemoved { id: id.to_owned() })
+        }
+        ContainerAction::ArchiveInfo { .. } | ContainerAction::ArchivePut { .. } => {
+            let reply =
+                if matches!(action, ContainerAction::ArchiveInfo { .. }) { Reply::Files } else { Reply::Status };
+            // Its image may have volumes that nobody asked for: the engine says whether there are any.
+            let checks = vec![Check::Stopped { container: id.to_owned() }];
+            let forward = Forward { call, reply, effect: Effect::None, checks, build: None };
+            Ok(Decision::Forward(Box::new(forward)))
+        }
+        ContainerAction::ArchiveGet { .. } => forward(call, Reply::Files, Effect::None),
+        ContainerAction::Exec(_) => {
+            if guard.table.running_execs() >= policy.budget.execs {
+                return refuse!(Budget, "the job has {} execs running, its most", policy.budget.execs);
+            }
+            forward(call, Reply::Json(Shape::Created), Effect::ExecCreated { container: id.to_owned() })
+        }
+    }
+}
+
+/// Judges an update of a container. Limits may only be lowered: they were taken from the budget when the container was created.
+fn judge_update(guard: &Guard, id: &str, update: &Update) -> Judged<(Update, Container)> {
+    let mut entry = guard.table.containers.get(id).cloned().unwrap_or_default();
+    let mut update = update.clone();
+    for (name, asked, has) in [
+        ("Memory", update.memory, &mut entry.memory),
+        ("NanoCpus", update.nano_cpus, &mut entry.nano_cpus),
+        ("PidsLimit", update.pids_limit.unwrap_or_default(), &mut entry.pids),
+    ] {
+        match asked {
+            0 => {}
+            asked if asked > 0 && asked <= *has => *has = asked,
+            _ => return refuse!(Budget, "{name} may only be lowered: the container has {has}"),
+        }
+    }
+    if update.memory_reservation > entry.memory || update.memory_reservation < 0 {
+        return refuse!(Budget, "MemoryReservation is larger than the container's memory");
+    }
+    if update.memory != 0 || update.memory_swap != 0 {
+        update.memory = entry.memory;
+        update.memory_swap = entry.memory;
+    }
+    Ok((update, entry))
+}

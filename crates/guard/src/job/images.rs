@@ -1,0 +1,84 @@
+//! The names of images: how a job pulls, tags and removes them.
+
+use serde_json::json;
+
+use super::forward;
+use crate::decision::{Decision, Effect, EngineCall, Local, Reply, Shape};
+use crate::guard::Guard;
+use crate::image_ref::{ImageName, ImageRef};
+use crate::policy::JobPolicy;
+use crate::refusal::{Judged, refuse};
+
+/// Returns the call that pulls an image under its own name.
+pub(crate) fn pull_call(image: &ImageRef, platform: &str) -> EngineCall {
+    EngineCall::new("POST", "/images/create")
+        .query("fromImage", image.name())
+        .query("tag", image.version())
+        .query("platform", platform)
+}
+
+/// Returns the call that gives an image a name on the engine.
+pub(crate) fn tag_call(id: &str, reference: &str) -> EngineCall {
+    let (repository, tag) = reference.rsplit_once(':').unwrap_or((reference, "latest"));
+    EngineCall::new("POST", format!("/images/sha256:{id}/tag")).query("repo", repository).query("tag", tag)
+}
+
+pub(super) fn remove_image(guard: &Guard, image: &ImageName) -> Judged<Decision> {
+    let (id, reference) = guard.table.image(image)?;
+    let references: Vec<String> = match reference {
+        Some(reference) => vec![reference.to_owned()],
+        None => guard.table.references(id).into_iter().map(str::to_owned).collect(),
+    };
+    let [reference] = references.as_slice() else {
+        return Ok(Decision::Answer(Local::Json {
+            status: 409,
+            body: json!({ "message": format!("conflict: image {image} has several names: remove each of them") }),
+        }));
+    };
+    match guard.table.images.get(reference).and_then(|image| image.kept_as.clone()) {
+        Some(kept_as) => forward(
+            EngineCall::new("DELETE", format!("/images/{kept_as}")),
+            Reply::Json(Shape::RemovedImage { reference: Some(reference.clone()) }),
+            Effect::ImageUntagged { references },
+        ),
+        // The image is not the job's alone, so only the job's name for it goes. The engine is never told to remove an id: it would
+        // remove somebody else's last name with it.
+        None => Ok(Decision::Answer(Local::Json {
+            status: 200,
+            body: json!([{ "Untagged": ImageRef::parse(reference).map_or_else(|_| reference.clone(), |r| r.familiar()) }]),
+        })),
+    }
+}
+
+/// Refuses names of images beyond the budget.
+pub(super) fn has_names_left<'a>(
+    guard: &Guard,
+    policy: &JobPolicy,
+    names: impl Iterator<Item = &'a String>,
+) -> Judged<()> {
+    let is_named = |name: &&String| guard.table.images.get(*name).is_some_and(|image| image.kept_as.is_some());
+    if guard.table.named_images() + names.filter(|name| !is_named(name)).count() > policy.budget.images {
+        return refuse!(
+            Budget,
+            "the job has named {} images, its most: remove some with `docker rmi` first",
+            policy.budget.images
+        );
+    }
+    Ok(())
+}
+
+/// Returns the registry that an address of `docker login` stands for.
+pub(crate) fn registry_of(server: &str) -> String {
+    let bare = server.trim_start_matches("https://").trim_start_matches("http://");
+    match bare.split('/').next().unwrap_or_default() {
+        "" | "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
+        host => host.to_owned(),
+    }
+}
+
+pub(super) fn check_platform(platform: &str) -> Judged<()> {
+    if platform.is_empty() || platform.starts_with("linux") {
+        return Ok(());
+    }
+    refuse!(Image, "the platform {platform:?} is not supported by this engine")
+}

@@ -1,0 +1,48 @@
+//! The networks of a job.
+
+use serde_json::json;
+
+use super::forward;
+use crate::bodies::NetworkCreate;
+use crate::decision::{Decision, Effect, EngineCall, Local, Reply, Shape};
+use crate::guard::Guard;
+use crate::names::chosen;
+use crate::policy::JobPolicy;
+use crate::refusal::{Judged, refuse};
+
+/// Returns the id of one of the job's own networks, or of the job's network, which clients call `bridge`.
+pub(crate) fn network_of<'a>(guard: &'a Guard, policy: &'a JobPolicy, reference: &str) -> Judged<&'a str> {
+    match (reference, policy.network.as_deref()) {
+        ("bridge" | "default", Some(network)) => Ok(network),
+        (id, Some(network)) if id == network => Ok(network),
+        _ => guard.table.network(reference),
+    }
+}
+
+pub(super) fn create_network(guard: &Guard, policy: &JobPolicy, network: &NetworkCreate) -> Judged<Decision> {
+    let name = chosen("network", &network.name)?;
+    if matches!(name.as_str(), "bridge" | "host" | "none" | "default")
+        || guard.table.networks.values().any(|n| *n == name)
+    {
+        return Ok(Decision::Answer(Local::Json {
+            status: 409,
+            body: json!({ "message": format!("network with name {name} already exists") }),
+        }));
+    }
+    if guard.table.networks.len() >= policy.budget.networks {
+        return refuse!(Budget, "the job has used all of its {} networks", policy.budget.networks);
+    }
+    if !network.subnets.is_empty() {
+        return refuse!(Network, "a network may not choose its subnet: leave IPAM out");
+    }
+    if network.ipv6 {
+        return refuse!(Network, "networks with IPv6 are not allowed here");
+    }
+    let stamped = NetworkCreate {
+        name: policy.engine_name(&name),
+        labels: policy.stamp(network.labels.clone(), &name)?,
+        ..network.clone()
+    };
+    let call = EngineCall::new("POST", "/networks/create").json(stamped.write());
+    forward(call, Reply::Json(Shape::Created), Effect::NetworkCreated { name })
+}

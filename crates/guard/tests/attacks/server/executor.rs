@@ -1,0 +1,195 @@
+//! What the executor asks for, and what it never asks for.
+
+use longshore_guard::{Check, Decision, EngineBody, Guard, Rule};
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn what_the_executor_asks_for_is_let_through() {
+    let guard = server();
+    let made = ask(&guard, "POST", "/v1.41/containers/create?name=longshore-abc-1", &job("")).unwrap();
+    let body = json(&made.call);
+    assert_eq!(body["HostConfig"]["NetworkMode"], format!("container:{OWN}"));
+    assert_eq!(
+        body["HostConfig"]["Mounts"][1]["VolumeOptions"]["DriverConfig"],
+        json!({"Name":"local","Options":{"size":"1000"}})
+    );
+    assert_eq!((&body["User"], &body["Cmd"], &body["OpenStdin"]), (&json!("0"), &json!([]), &json!(true)));
+    assert_eq!(body["HostConfig"]["Tmpfs"], json!({"/longshore/secrets":"rw,noexec,nosuid,nodev,size=32m,mode=0711"}));
+    let labels = "filters=%7B%22label%22%3A%5B%22longshore.instance%3Dabc123%22%5D%7D";
+    for (method, target, body) in [
+        ("GET", "/info".to_owned(), ""),
+        ("GET", format!("/containers/{OWN}/json"), ""),
+        ("GET", "/containers/longshore-sandbox-abc123-00ff/json".to_owned(), ""),
+        ("GET", "/distribution/node:22/json".to_owned(), ""),
+        ("POST", format!("/containers/{OWN}/attach?stream=true&stdin=true&stdout=true&stderr=true"), ""),
+        ("POST", format!("/containers/{OWN}/start"), ""),
+        ("POST", format!("/containers/{OWN}/wait?condition=not-running"), ""),
+        ("POST", format!("/containers/{OWN}/kill?signal=KILL"), ""),
+        ("GET", format!("/containers/{OWN}/archive?path=/longshore/spool"), ""),
+        ("DELETE", format!("/containers/{OWN}?force=true&v=true"), ""),
+        ("GET", format!("/containers/json?all=true&{labels}"), ""),
+        ("GET", format!("/volumes?{labels}"), ""),
+        ("GET", "/volumes?filters=%7B%22name%22%3A%5B%22longshore-agent-%22%5D%7D".to_owned(), ""),
+        ("GET", format!("/networks?{labels}"), ""),
+        ("GET", "/images/json?filters=%7B%22reference%22%3A%5B%22longshore-agent%22%5D%7D".to_owned(), ""),
+        ("GET", "/images/node:22/json".to_owned(), ""),
+        ("POST", "/images/create?fromImage=node:22".to_owned(), ""),
+        ("POST", "/images/create?fromSrc=-&changes=LABEL+longshore.agent%3D0123456789ab&changes=ENTRYPOINT+%5B%22%2F.longshore%2Flongshore%22%5D".to_owned(), ""),
+        ("POST", "/images/create?fromSrc=-&changes=LABEL%20longshore.agent%3D0123456789ab%0ALABEL%20longshore.kind%3Dagent".to_owned(), ""),
+        ("GET", "/networks".to_owned(), ""),
+        ("DELETE", "/images/longshore-agent:0123456789ab".to_owned(), ""),
+        ("GET", "/networks/longshore-abc123".to_owned(), ""),
+        ("DELETE", "/networks/longshore-abc123".to_owned(), ""),
+        ("GET", "/volumes/longshore-agent-0123456789ab".to_owned(), ""),
+        ("DELETE", "/volumes/longshore-job-abc-1".to_owned(), ""),
+    ] {
+        assert!(ask(&guard, method, &target, body).is_ok(), "{method} {target}: {:?}", decide(&guard, method, &target, body));
+    }
+    // Another server's volume may have such a name: the engine is asked first.
+    assert_eq!(made.checks, [volume("longshore-job-abc-1", None)]);
+    assert_eq!(ask(&guard, "DELETE", "/volumes/longshore-job-abc-1", "").unwrap().checks, made.checks);
+    assert!(!ask(&guard, "DELETE", "/networks/longshore-abc123", "").unwrap().checks.is_empty());
+    assert!(matches!(ask(&guard, "DELETE", "/images/node:22", "").unwrap().checks[..], [Check::Replaceable { .. }]));
+    let network = format!(
+        r#"{{"Name":"longshore-abc123","Driver":"bridge","Options":{{"com.docker.network.bridge.enable_icc":"false"}},"Labels":{LABELS}}}"#
+    );
+    assert!(ask(&guard, "POST", "/networks/create", &network).is_ok());
+    assert!(matches!(decide(&guard, "GET", "/version", ""), Ok(Decision::Answer(_))));
+}
+
+#[test]
+fn code_in_the_servers_process_is_no_more_than_the_executor() {
+    let guard = server();
+    for (rule, name, body) in [
+        (Rule::Privileged, "longshore-abc-1", job(r#","Privileged":true"#).replacen("\"Privileged\":false,", "", 1)),
+        (Rule::Server, "longshore-abc-1", job(r#","Binds":["/:/h"]"#)),
+        (Rule::Server, "longshore-abc-1", job(r#","Binds":["other-data:/h"]"#)),
+        (Rule::Server, "longshore-abc-1", job(r#","VolumesFrom":["victim"]"#)),
+        (Rule::Namespace, "longshore-abc-1", job(r#","PidMode":"host""#)),
+        (Rule::Server, "longshore-abc-1", job("").replace("\"CHOWN\"", "\"SYS_ADMIN\"")),
+        (Rule::Server, "longshore-abc-1", job("").replace("\"SecurityOpt\":[\"no-new-privileges\"],", "")),
+        (Rule::Server, "longshore-abc-1", job("").replace("\"CapDrop\":[\"ALL\"],", "")),
+        (Rule::Server, "other", job("")),
+        (Rule::Server, "longshore-guard-job1-x", job("")),
+        (Rule::Server, "longshore-abc-1", job("").replace("abc123", "other")),
+        (Rule::Server, "longshore-abc-1", job("").replace(&format!("container:{OWN}"), "default")),
+        (Rule::Foreign, "longshore-abc-1", job("").replace(OWN, VICTIM)),
+        (
+            Rule::Volume,
+            "longshore-abc-1",
+            job("").replace("\"size\":\"1000\"}}}", "\"type\":\"none\",\"device\":\"/\",\"o\":\"bind\"}}}"),
+        ),
+        (Rule::Server, "longshore-abc-1", job(r#","PortBindings":{"80/tcp":[{"HostPort":"80"}]}"#)),
+        (Rule::Server, "longshore-sandbox-abc123-01", sandbox("").replace("lo.disable_ipv6", "all.disable_ipv6")),
+        // Rights over a network namespace are for our own program alone.
+        (Rule::Server, "longshore-abc-1", job("").replace("\"CHOWN\"", "\"NET_ADMIN\"")),
+        (Rule::Server, "longshore-sandbox-abc123-01", fenced().replace("longshore-agent:", "evil:")),
+        (Rule::Server, "longshore-sandbox-abc123-01", fenced().replace("\"sandbox\"", "\"agent\"")),
+        // Nobody writes where others have the agent, or a guard's socket.
+        (Rule::Server, "longshore-abc-1", job("").replacen(r#""ReadOnly":true,"#, "", 1)),
+        (Rule::Server, "longshore-abc-1", job("").replacen(r#""NoCopy":true,"#, "", 1)),
+        (Rule::Server, "longshore-abc-1", job("").replace("longshore-job-abc-1", "longshore-docker-abc-1")),
+        (Rule::Server, "longshore-agent-0123456789ab-00ff", filling().replace("--version", "tool")),
+        (
+            Rule::Server,
+            "longshore-agent-0123456789ab-00ff",
+            filling().replace("agent:0123456789ab", "agent:ffffffffffff"),
+        ),
+        // The engine's own socket, where nobody has allowed it.
+        (Rule::Server, "longshore-abc-1", job(r#","Binds":["/run/docker.sock:/var/run/docker.sock"]"#)),
+    ] {
+        refused(&guard, rule, "POST", &format!("/containers/create?name={name}"), &body);
+    }
+    for (rule, method, target, body) in [
+        (Rule::Foreign, "GET", "/containers/victim/json", ""),
+        (Rule::Foreign, "POST", "/containers/victim/exec", r#"{"Cmd":["id"]}"#),
+        (Rule::Server, "POST", &format!("/containers/{OWN}/exec")[..], r#"{"Cmd":["id"]}"#),
+        (Rule::Server, "PUT", &format!("/containers/{OWN}/archive?path=/")[..], ""),
+        (Rule::Server, "POST", &format!("/containers/{OWN}/update")[..], r#"{"Memory":1}"#),
+        (Rule::Server, "POST", "/build", ""),
+        (Rule::Server, "GET", "/containers/json?all=1", ""),
+        (Rule::Server, "GET", "/volumes", ""),
+        (Rule::Server, "GET", "/images/json", ""),
+        (Rule::Server, "GET", "/events", ""),
+        (Rule::Server, "GET", "/volumes/other-data", ""),
+        (Rule::Server, "DELETE", "/volumes/other-data", ""),
+        (Rule::Server, "DELETE", "/images/node:22?force=1", ""),
+        (Rule::Server, "GET", "/images/json?filters=%7B%22reference%22%3A%5B%22node%22%5D%7D", ""),
+        (Rule::Server, "POST", "/images/create?fromImage=longshore-agent&tag=0123456789ab", ""),
+        (Rule::Server, "POST", &format!("/images/sha256:{IMAGE}/tag?repo=longshore-agent&tag=0123456789ab")[..], ""),
+        (Rule::Server, "POST", "/images/create?fromSrc=-&changes=LABEL+longshore.agent%3Dffffffffffff", ""),
+        (
+            Rule::Server,
+            "POST",
+            "/volumes/create",
+            r#"{"Name":"longshore-agent-0123456789ab","Labels":{"longshore.instance":"abc123"}}"#,
+        ),
+        (
+            Rule::Server,
+            "POST",
+            "/networks/create",
+            r#"{"Name":"longshore-abc123","Labels":{"longshore.instance":"abc123"},"Options":{"com.docker.network.bridge.enable_icc":"false"},"IPAM":{"Config":[{"Subnet":"169.254.169.0/24"}]}}"#,
+        ),
+        (Rule::Server, "POST", "/volumes/create", r#"{"Name":"other","Labels":{"longshore.instance":"abc123"}}"#),
+        (Rule::Server, "POST", "/networks/create", r#"{"Name":"other","Labels":{"longshore.instance":"abc123"}}"#),
+        (Rule::Server, "POST", "/images/node/tag?repo=alpine", ""),
+        (Rule::Server, "POST", "/images/create?fromSrc=-&changes=ENTRYPOINT+%5B%22sh%22%5D", ""),
+        (Rule::Server, "POST", "/images/create?fromSrc=-&changes=LABEL%20longshore.a%3Db%0AENTRYPOINT%20sh", ""),
+        (Rule::Server, "POST", "/images/node/push", ""),
+    ] {
+        refused(&guard, rule, method, target, body);
+    }
+}
+
+fn fenced() -> String {
+    sandbox(r#","CapAdd":["NET_ADMIN","SETGID","SETUID"]"#)
+}
+
+fn filling() -> String {
+    format!(
+        r#"{{"Image":"longshore-agent:0123456789ab","Entrypoint":["/.longshore/longshore","--version"],"Cmd":[],"Labels":{LABELS},"HostConfig":{{
+        "NetworkMode":"none","CapDrop":["ALL"],"SecurityOpt":["no-new-privileges"],"Mounts":[{{"Type":"volume","Source":"longshore-agent-0123456789ab",
+        "Target":"/.longshore","VolumeOptions":{{"NoCopy":false,"Labels":{LABELS}}}}}]}}}}"#
+    )
+}
+
+#[test]
+fn our_own_program_alone_has_more_rights_than_a_job() {
+    let mut guard = server();
+    let create = |guard: &Guard, body: &str| {
+        ask(guard, "POST", "/containers/create?name=longshore-sandbox-abc123-01", body).map(|asked| json(&asked.call))
+    };
+    let made = create(&guard, &fenced()).unwrap();
+    assert_eq!(made["HostConfig"]["CapAdd"], json!(["NET_ADMIN", "SETGID", "SETUID"]));
+    assert!(create(&guard, &filling()).is_ok());
+    // What the client sends in an import is thrown away; only what the guard has imported gets the agent's name.
+    let import = "/images/create?fromSrc=-&changes=LABEL+longshore.agent%3D0123456789ab";
+    assert_eq!(ask(&guard, "POST", import, "").unwrap().call.body, EngineBody::Program);
+    let tag = format!("/images/sha256:{IMAGE}/tag?repo=longshore-agent&tag=0123456789ab");
+    refused(&guard, Rule::Server, "POST", &tag, "");
+    guard.settle_import(&json!({ "status": format!("sha256:{IMAGE}") }));
+    assert!(ask(&guard, "POST", &tag, "").is_ok());
+}
+
+#[test]
+fn the_engines_own_socket_is_given_where_the_guard_was_told_to() {
+    let body = job(r#","Binds":["/seen/by/the/server.sock:/var/run/docker.sock"]"#);
+    let guard = with(r#"{"server":{"instance":"abc123","raw":true}}"#);
+    let made = ask(&guard, "POST", "/containers/create?name=longshore-abc-1", &body).unwrap();
+    assert_eq!(json(&made.call)["HostConfig"]["Mounts"][0]["Source"], "/run/docker.sock");
+    let elsewhere = body.replace(":/var/run/docker.sock", ":/x");
+    refused(&guard, Rule::Server, "POST", "/containers/create?name=longshore-abc-1", &elsewhere);
+}
+
+#[test]
+fn a_job_has_the_capabilities_that_the_guard_was_told_of_and_no_others() {
+    let path = "/containers/create?name=longshore-abc-1";
+    let with_rights =
+        |names: &str| job("").replace(r#""CapAdd":["CHOWN","SETUID"]"#, &format!(r#""CapAdd":["CHOWN",{names}]"#));
+    let guard = with(r#"{"server":{"instance":"abc123","capabilities":["SYS_CHROOT"]}}"#);
+    assert!(ask(&guard, "POST", path, &with_rights(r#""SYS_CHROOT""#)).is_ok());
+    refused(&guard, Rule::Server, "POST", path, &with_rights(r#""SYS_CHROOT","NET_RAW""#));
+    refused(&server(), Rule::Server, "POST", path, &with_rights(r#""SYS_CHROOT""#));
+}
