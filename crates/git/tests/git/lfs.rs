@@ -1,132 +1,20 @@
 //! Checkouts with Git LFS, from stores that answer well and stores that do not. The whole way from a real client's push to a
 //! job is in the tests of the whole program.
 
+mod forks;
+mod store;
+
 use std::{
-    collections::HashMap,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
+    sync::Mutex,
     time::{Duration, SystemTime},
 };
 
-use crate::support::{Repository, git};
 use longshore_forge::{CloneUrl, CommitId};
 use longshore_git::{Checkout, Checkouts, Git, GitError, Mirror, Worktree};
-use sha2::{Digest as _, Sha256};
 
-/// What a store does with a question or a download.
-type Answer = Box<dyn Fn(&Asked) -> (u16, Vec<(String, String)>, Vec<u8>) + Send>;
-
-/// One request.
-struct Asked {
-    path: String,
-    authorization: String,
-    host: String,
-    body: Vec<u8>,
-}
-
-/// A host over HTTP whose answers are a test's.
-struct Store {
-    address: SocketAddr,
-    asked: Arc<Mutex<Vec<(String, String)>>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Store {
-    fn start(answer: Answer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (asked, stop) = (Arc::<Mutex<Vec<_>>>::default(), Arc::new(AtomicBool::new(false)));
-        let (seen, stopped) = (Arc::clone(&asked), Arc::clone(&stop));
-        let thread = std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if stopped.load(Ordering::SeqCst) {
-                    break;
-                }
-                let stream = stream.unwrap();
-                let Some(request) = read(&stream) else { continue };
-                seen.lock().unwrap().push((request.path.clone(), request.authorization.clone()));
-                let (status, headers, body) = answer(&request);
-                let mut head =
-                    format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
-                for (name, value) in headers {
-                    head.push_str(&format!("{name}: {value}\r\n"));
-                }
-                // It does not matter if the client has had enough.
-                let _ = (&stream).write_all(&[head.as_bytes(), b"\r\n", &body].concat());
-            }
-        });
-        Self { address, asked, stop, thread: Some(thread) }
-    }
-
-    fn asked(&self) -> Vec<(String, String)> {
-        self.asked.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        let _ = self.thread.take().unwrap().join();
-    }
-}
-
-fn read(stream: &TcpStream) -> Option<Asked> {
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line).ok()?;
-    let path = line.split(' ').nth(1)?.to_owned();
-    let mut headers = HashMap::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) => headers.insert(name.to_ascii_lowercase(), value.to_owned()),
-            None => break,
-        };
-    }
-    let mut body = vec![0; headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0)];
-    reader.read_exact(&mut body).ok()?;
-    let header = |name: &str| headers.get(name).cloned().unwrap_or_default();
-    Some(Asked { path, authorization: header("authorization"), host: header("host"), body })
-}
-
-fn oid(content: &[u8]) -> String {
-    hex::encode(Sha256::digest(content))
-}
-
-fn pointer(content: &[u8]) -> String {
-    format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n", oid(content), content.len())
-}
-
-/// Offers every object at `<href>/<oid>`.
-fn offers(asked: &Asked, href: &str) -> (u16, Vec<(String, String)>, Vec<u8>) {
-    let question: serde_json::Value = serde_json::from_slice(&asked.body).unwrap();
-    assert_eq!(question["operation"], "download");
-    let objects: Vec<_> = question["objects"].as_array().unwrap().iter().map(|object| {
-        let oid = object["oid"].as_str().unwrap();
-        serde_json::json!({ "oid": oid, "size": object["size"], "actions": { "download": { "href": format!("{href}/{oid}"), "header": { "X-Key": "k" } } } })
-    }).collect();
-    (200, vec![], serde_json::json!({ "objects": objects }).to_string().into_bytes())
-}
-
-/// A store that has these objects.
-fn honest(contents: Vec<Vec<u8>>) -> Answer {
-    Box::new(move |asked| match asked.path.strip_suffix("/objects/batch") {
-        Some(base) => offers(asked, &format!("http://{}{base}/o", asked.host)),
-        None => match contents.iter().find(|content| asked.path.ends_with(&oid(content))) {
-            Some(content) => (200, vec![], content.clone()),
-            None => (404, vec![], vec![]),
-        },
-    })
-}
+use self::store::{Store, honest, offers, oid, pointer};
+use crate::support::{Repository, git};
 
 const PASSWORD: &str = "s3cr3t-w0rd";
 
@@ -340,76 +228,6 @@ async fn a_commit_cannot_send_the_server_or_its_credentials_elsewhere() {
         asked.iter().all(|(path, authorization)| path.starts_with("/secret.git/") && authorization.is_empty()),
         "{asked:?}"
     );
-}
-
-/// A host with a repository and a fork of it, each with a store of its own.
-fn two_stores(own: Vec<u8>, of_fork: Vec<u8>) -> Answer {
-    Box::new(move |asked| {
-        let (base, content) = match asked.path.starts_with("/eve/") {
-            true => ("/eve/app.git/info/lfs", &of_fork),
-            false => ("/app.git/info/lfs", &own),
-        };
-        if !asked.path.ends_with("/objects/batch") {
-            return if asked.path.ends_with(&oid(content)) {
-                (200, vec![], content.clone())
-            } else {
-                (404, vec![], vec![])
-            };
-        }
-        let (status, headers, body) = offers(asked, &format!("http://{}{base}/o", asked.host));
-        let mut answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        for object in answer["objects"].as_array_mut().unwrap() {
-            if object["oid"] != oid(content).as_str() {
-                *object = serde_json::json!({ "oid": object["oid"], "error": { "code": 404, "message": "none" } });
-            }
-        }
-        (status, headers, answer.to_string().into_bytes())
-    })
-}
-
-#[tokio::test]
-async fn what_the_repository_does_not_have_comes_from_the_fork_as_anybody_may_have_it() {
-    let (own, new) = (b"of the repository".to_vec(), b"of the fork".to_vec());
-    let store = Store::start(two_stores(own.clone(), new.clone()));
-    let world = World::new(&store, &[("own.bin", &pointer(&own)), ("new.bin", &pointer(&new))]).await;
-    let fork: CloneUrl = format!("http://{}/eve/app.git", store.address).parse().unwrap();
-    let place = world.of_fork(true, true, Some(&fork)).await.unwrap();
-    assert_eq!((content(&place, "own.bin"), content(&place, "new.bin")), (own, new));
-    let asked = store.asked();
-    assert_eq!(asked.len(), 4, "each store was asked for one object: {asked:?}");
-    for (path, authorization) in &asked {
-        assert_eq!(authorization.is_empty(), path.starts_with("/eve/"), "{path}");
-    }
-    // It is kept for the fork's next commit, and is not the repository's.
-    world.repository.write("plain", "q\n").commit("second");
-    world.of_fork(true, true, Some(&fork)).await.unwrap();
-    assert_eq!(store.asked().len(), 4);
-    let error = world.unpacked(true, false).await.unwrap_err();
-    assert!(matches!(&error, GitError::LfsMissing { path, .. } if path == "new.bin"), "{error}");
-}
-
-#[tokio::test]
-async fn an_object_that_neither_the_repository_nor_the_fork_has_names_both() {
-    let wanted = b"nowhere".to_vec();
-    let closed = Mutex::new(false);
-    let both = two_stores(Vec::new(), Vec::new());
-    let store = Store::start(Box::new(move |asked| {
-        let mut closed = closed.lock().unwrap();
-        if asked.path.starts_with("/eve/") && std::mem::replace(&mut *closed, true) {
-            return (401, vec![], br#"{"message": "private"}"#.to_vec());
-        }
-        both(asked)
-    }));
-    let fork: CloneUrl = format!("http://{}/eve/app.git", store.address).parse().unwrap();
-    for word in ["(none)", "private"] {
-        let world = World::new(&store, &[("a.bin", &pointer(&wanted))]).await;
-        let error = world.of_fork(true, true, Some(&fork)).await.unwrap_err().to_string();
-        assert!(
-            error.contains("/app.git/info/lfs") && error.contains("/eve/app.git") && error.contains(word),
-            "{error}"
-        );
-        assert!(!error.contains(PASSWORD), "{error}");
-    }
 }
 
 #[tokio::test]
