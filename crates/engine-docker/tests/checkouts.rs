@@ -15,7 +15,7 @@ use longshore_core::{Outcome, Record};
 use longshore_executor::{CheckoutSource, CheckoutStream, JobRequest, Journal};
 use support::images::tar_of;
 use support::proxy::Proxy;
-use support::{MemoryJournal, World, adopt, boxed, container, eventually, job, run_until};
+use support::{MemoryJournal, World, adopt, container, eventually, job, run_until};
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -112,7 +112,7 @@ async fn run_with_a_cut(request: JobRequest, tar: &Tar) -> (Outcome, MemoryJourn
     let world = World::with(|options| options.docker_host = proxy.host()).await;
     let journal = MemoryJournal::default();
     let (sender, mut receiver) = mpsc::channel(64);
-    let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
+    let running = world.engine.run_job(request, journal.open(), sender, CancellationToken::new());
     let cutting = async {
         eventually("the checkout is under way", async || tar.has_stopped()).await;
         proxy.take_calls();
@@ -153,7 +153,7 @@ async fn a_job_whose_runner_died_in_the_middle_of_its_checkout_starts_over_with_
     let (half, other) = half_and_other();
     let (mut request, journal) = (job(&[LIST]), MemoryJournal::default());
     request.checkout = in_turn(&[&half]);
-    run_until(&world, &request, boxed(&journal), async || half.has_stopped()).await;
+    run_until(&world, &request, journal.open(), async || half.has_stopped()).await;
     request.checkout = in_turn(&[&other]);
     assert_eq!(adopt(&world, &request, &journal).await, Outcome::Success, "{}", journal.notes());
     assert_eq!(journal.stdout_text(), LISTED);

@@ -11,7 +11,7 @@ use bollard::query_parameters::{RemoveImageOptions, TagImageOptionsBuilder};
 use longshore_core::{ErrorKind, Outcome, Record};
 use longshore_executor::{AdoptRequest, Executor, JobRequest, JobUpdate, Journal, Phase, PullPolicy};
 use support::proxy::{Moment, Proxy};
-use support::{BUSYBOX, MemoryJournal, World, boxed, collect, connect, job, run_and_die};
+use support::{BUSYBOX, MemoryJournal, World, collect, connect, job, run_and_die};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,7 @@ async fn a_cancel_does_not_wait_for_a_start_that_hangs() {
     let (sender, mut receiver) = mpsc::channel(64);
     let cancel = CancellationToken::new();
     let hanging = proxy.stop_at("/containers/create", 1, Moment::BeforeTheAnswer);
-    let running = world.engine.run_job(job(&["true"]), boxed(&MemoryJournal::default()), sender, cancel.clone());
+    let running = world.engine.run_job(job(&["true"])(&MemoryJournal::default()), sender, cancel.clone());
     let canceling = async {
         hanging.await;
         cancel.cancel();
@@ -89,7 +89,7 @@ async fn a_job_that_could_not_be_adopted_does_not_go_on_once_the_engine_is_back(
     let (request, journal) = (job(&["echo up; sleep 60"]), MemoryJournal::default());
     run_and_die(&world, &request, &journal, "up\n").await;
     proxy.refuse(true);
-    let (outcome, _) = adopt(&adopter, &request, boxed(&journal)).await;
+    let (outcome, _) = adopt(&adopter, &request, journal.open()).await;
     assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::EngineGone, .. }), "{outcome:?}");
     proxy.refuse(false);
     adopter.settled().await;
@@ -102,7 +102,7 @@ async fn a_job_is_told_to_run_by_whoever_adopts_it() {
     let world = World::new().await;
     let (request, journal) = (job(&["echo up; sleep 1"]), MemoryJournal::default());
     run_and_die(&world, &request, &journal, "up\n").await;
-    let (outcome, told) = adopt(&world.engine, &request, boxed(&journal)).await;
+    let (outcome, told) = adopt(&world.engine, &request, journal.open()).await;
     assert_eq!(outcome, Outcome::Success);
     assert!(told.contains(&JobUpdate::Phase(Phase::Running)), "{told:?}");
     world.end().await;
@@ -118,7 +118,7 @@ async fn an_attempt_that_is_started_a_second_time_finds_nothing_of_the_first() {
     let mut again = request.clone();
     again.plan.steps[0].run = Some("ls; echo up".into());
     let (sender, mut receiver) = mpsc::channel(64);
-    let running = world.engine.run_job(again, boxed(&second), sender, CancellationToken::new());
+    let running = world.engine.run_job(again, second.open(), sender, CancellationToken::new());
     let drained = async { while receiver.recv().await.is_some() {} };
     let (outcome, ()) = tokio::join!(running, drained);
     assert_eq!(outcome, Outcome::Success);

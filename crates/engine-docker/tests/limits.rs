@@ -46,7 +46,7 @@ async fn the_engine_holds_a_job_to_its_processors_memory_and_processes_and_to_it
     let held = held_to(&world, request).await;
     assert_eq!((held.memory, held.memory_swap), (Some(128 << 20), Some(128 << 20)));
     assert_eq!((held.pids_limit, held.nano_cpus), (Some(77), Some(500_000_000)));
-    // The engines of the tests have no quotas. That is found out once, and the job runs anyway.
+    // The engines of the tests have no quotas. The first job finds that out, and runs anyway.
     let storage = held.storage_opt.unwrap_or_default();
     assert!(storage.get("size").is_none_or(|size| size == "1073741824"), "{storage:?}");
     world.end().await;

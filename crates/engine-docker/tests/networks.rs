@@ -10,7 +10,7 @@ use longshore_core::plan::{Network, Probe};
 use longshore_core::{DeniedAddresses, JobPlan, Outcome};
 use support::{World, job};
 
-/// What the kernel says of an address that is denied, at once.
+/// The kernel's immediate error for a denied address.
 const DENIED: &str = "permission denied";
 
 /// Listens on every address of this host, and accepts whoever comes.

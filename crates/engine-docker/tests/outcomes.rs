@@ -8,7 +8,7 @@ use std::time::Duration;
 use bollard::query_parameters::{RemoveImageOptions, TagImageOptionsBuilder};
 use longshore_core::{BuildId, ErrorKind, Outcome, StepStatus};
 use longshore_executor::{AttemptId, JobUpdate, Limits, Phase};
-use support::{BUSYBOX, BUSYBOX_USER, NO_SHELL, World, boxed, eventually, job};
+use support::{BUSYBOX, BUSYBOX_USER, NO_SHELL, World, eventually, job};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -170,7 +170,7 @@ async fn a_canceled_step_gets_a_term_and_its_last_words_are_kept() {
     let request = job(&["trap 'echo bye; exit 0' TERM; echo up; while true; do sleep 0.02; done", "echo never"]);
     let journal = support::MemoryJournal::default();
     let (sender, mut receiver) = mpsc::channel(64);
-    let running = world.engine.run_job(request, boxed(&journal), sender, cancel.clone());
+    let running = world.engine.run_job(request, journal.open(), sender, cancel.clone());
     let canceling = async {
         eventually("the step is up", async || journal.stdout_text() == "up\n").await;
         cancel.cancel();
@@ -217,7 +217,7 @@ async fn a_container_removed_under_us_is_lost() {
     let name = request.attempt_id().container_name().to_string();
     let journal = support::MemoryJournal::default();
     let (sender, mut receiver) = mpsc::channel(64);
-    let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
+    let running = world.engine.run_job(request, journal.open(), sender, CancellationToken::new());
     let removing = async {
         eventually("the step is up", async || journal.stdout_text() == "up\n").await;
         world.take_away(&name).await;
@@ -270,10 +270,10 @@ async fn a_container_stopped_from_outside_is_lost_and_not_canceled() {
     let name = request.attempt_id().container_name().to_string();
     let journal = support::MemoryJournal::default();
     let (sender, mut receiver) = mpsc::channel(64);
-    let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
+    let running = world.engine.run_job(request, journal.open(), sender, CancellationToken::new());
     let stopping = async {
         eventually("the step is up", async || journal.stdout_text() == "up\n").await;
-        // What an engine does that stops its containers when it stops.
+        // An engine that stops does this to its containers.
         world.docker.stop_container(&name, None).await.unwrap();
     };
     let drained = async { while receiver.recv().await.is_some() {} };

@@ -11,7 +11,7 @@ use longshore_core::plan::{Probe, Retry, RetryOn, WORKSPACE};
 use longshore_core::{ErrorKind, Outcome, StepPlan, StepStatus};
 use longshore_executor::{JobRequest, JobUpdate};
 use support::images::{BUSYBOX, TOOL};
-use support::{World, adopt, boxed, eventually, job, run_and_die, service, shell_service, step};
+use support::{World, adopt, eventually, job, run_and_die, service, shell_service, step};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -238,7 +238,7 @@ async fn a_cancel_ends_every_container_of_the_pod_and_always_steps_still_run() {
     ];
     let (cancel, journal) = (CancellationToken::new(), support::MemoryJournal::default());
     let (sender, mut receiver) = mpsc::channel(64);
-    let running = world.engine.run_job(request, boxed(&journal), sender, cancel.clone());
+    let running = world.engine.run_job(request, journal.open(), sender, cancel.clone());
     let canceling = async {
         eventually("the steps are up", async || journal.step_text(1) == "up\n" && journal.step_text(0) == "beside\n")
             .await;
@@ -316,7 +316,7 @@ async fn a_step_whose_container_is_stopped_from_outside_does_not_succeed() {
     let name = request.attempt_id().member_name("step-0-1".parse().unwrap()).to_string();
     let journal = support::MemoryJournal::default();
     let (sender, mut receiver) = mpsc::channel(64);
-    let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
+    let running = world.engine.run_job(request, journal.open(), sender, CancellationToken::new());
     let stopping = async {
         eventually("the step is up", async || journal.step_text(0) == "up\n").await;
         let term = bollard::query_parameters::KillContainerOptionsBuilder::new().signal("TERM").build();
@@ -365,7 +365,7 @@ async fn a_service_that_is_killed_from_outside_fails_the_job_at_once() {
     let name = request.attempt_id().member_name("service-0".parse().unwrap()).to_string();
     let journal = support::MemoryJournal::default();
     let (sender, mut receiver) = mpsc::channel(64);
-    let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
+    let running = world.engine.run_job(request, journal.open(), sender, CancellationToken::new());
     let killing = async {
         eventually("the step is up", async || journal.step_text(0) == "up\n").await;
         world.docker.kill_container(&name, None::<bollard::query_parameters::KillContainerOptions>).await.unwrap();

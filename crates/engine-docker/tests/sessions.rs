@@ -8,7 +8,7 @@ use std::time::Duration;
 use longshore_core::{ErrorKind, Outcome, Timestamp};
 use longshore_executor::{AdoptRequest, JobRequest, JobUpdate, Journal};
 use support::proxy::{Moment, Proxy};
-use support::{MemoryJournal, Options, World, adopt, boxed, connect, container, eventually, job, run_and_die};
+use support::{MemoryJournal, Options, World, adopt, connect, container, eventually, job, run_and_die};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,7 @@ async fn die_at(
 ) {
     let process = tokio::runtime::Runtime::new().unwrap();
     let stopped = proxy.stop_at(call, passing, moment);
-    process.spawn(run_in(world.options(proxy.host()), request.clone(), boxed(journal)));
+    process.spawn(run_in(world.options(proxy.host()), request.clone(), journal.open()));
     stopped.await;
     // Nothing of it runs any more when its connections end: otherwise it would still remove what it cannot start.
     let dying = move || process.shutdown_timeout(Duration::from_secs(10));
@@ -105,7 +105,7 @@ async fn what_a_job_said_after_a_cancel_is_in_the_log_though_the_engine_hung_and
     let (request, journal) = (job(&[script]), MemoryJournal::default());
     let (sender, mut receiver) = mpsc::channel(64);
     let cancel = CancellationToken::new();
-    let running = world.engine.run_job(request.clone(), boxed(&journal), sender, cancel.clone());
+    let running = world.engine.run_job(request.clone(), journal.open(), sender, cancel.clone());
     let canceling = async {
         eventually("the step is up", async || journal.stdout_text() == "up\n").await;
         proxy.hang();
@@ -127,9 +127,8 @@ async fn a_job_whose_end_is_in_the_journal_is_over_though_nobody_was_told_and_it
     let world = World::new().await;
     let (request, journal) = (job(&["echo all of it; exit 7"]), MemoryJournal::default());
     let (sender, _updates) = mpsc::channel(64);
-    world.engine.run_job(request.clone(), boxed(&journal), sender, CancellationToken::new()).await;
+    world.engine.run_job(request.clone(), journal.open(), sender, CancellationToken::new()).await;
     world.engine.settled().await;
-    journal.reopen();
     let outcome = adopt(&world, &request, &journal).await;
     assert!(matches!(outcome, Outcome::Failure { exit_code: 7, .. }), "{outcome:?}");
     assert_eq!(journal.stdout_text(), "all of it\n");
@@ -185,7 +184,7 @@ async fn a_container_that_is_taken_away_before_its_agent_answers_whoever_adopts_
     let stopped = proxy.stop_at("/attach", 0, Moment::BeforeTheEngine);
     let (sender, mut receiver) = mpsc::channel(64);
     let adopt = AdoptRequest { job: request.clone(), session: 0, began: false };
-    let adopting = adopter.adopt(adopt, boxed(&journal), sender, CancellationToken::new());
+    let adopting = adopter.adopt(adopt, journal.open(), sender, CancellationToken::new());
     let removing = async {
         stopped.await;
         world.take_away(&id).await;
@@ -208,7 +207,7 @@ async fn a_job_waits_for_an_engine_that_is_away_when_it_should_start() {
     proxy.cut();
     let (request, journal) = (job(&["echo here"]), MemoryJournal::default());
     let (sender, mut receiver) = mpsc::channel(64);
-    let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
+    let running = world.engine.run_job(request, journal.open(), sender, CancellationToken::new());
     let returning = async {
         eventually("the log says why it waits", async || journal.notes().contains("waiting for the engine")).await;
         proxy.refuse(false);
@@ -229,7 +228,7 @@ async fn a_job_whose_sessions_a_restored_database_does_not_know_of_is_adopted_al
     let ahead = AdoptRequest { job: request.clone(), session: now + 100_000, began: true };
     let (sender, _updates) = mpsc::channel(64);
     tokio::select! {
-        outcome = world.engine.adopt(ahead, boxed(&journal), sender, CancellationToken::new()) => panic!("{outcome:?}"),
+        outcome = world.engine.adopt(ahead, journal.open(), sender, CancellationToken::new()) => panic!("{outcome:?}"),
         () = eventually("the agent has answered", async || journal.stdout_text().contains("60\n")) => {}
     }
     let outcome = adopt(&world, &request, &journal).await;
@@ -255,7 +254,7 @@ async fn connections_that_are_cut_cost_no_byte() {
     let world = World::with(|options| options.docker_host = proxy.host()).await;
     let (request, journal) = (job(&[COUNT]), MemoryJournal::default());
     let (sender, mut receiver) = mpsc::channel(64);
-    let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
+    let running = world.engine.run_job(request, journal.open(), sender, CancellationToken::new());
     let cutting = async {
         for at in ["10\n", "40\n", "70\n", "100\n", "150\n"] {
             eventually("the job is under way", async || journal.stdout_text().contains(at)).await;
@@ -282,7 +281,7 @@ async fn an_engine_that_stays_away_is_an_error_after_a_while() {
     .await;
     let (request, journal) = (job(&["echo up; sleep 30"]), MemoryJournal::default());
     let (sender, mut receiver) = mpsc::channel(64);
-    let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
+    let running = world.engine.run_job(request, journal.open(), sender, CancellationToken::new());
     let cutting = async {
         eventually("the job is under way", async || journal.stdout_text() == "up\n").await;
         proxy.refuse(true);
@@ -300,7 +299,7 @@ async fn of_two_who_follow_a_job_the_older_is_fenced_and_leaves_it_alone() {
     let world = World::new().await;
     let (request, first, second) = (job(&[COUNT]), MemoryJournal::default(), MemoryJournal::default());
     let (sender, mut receiver) = mpsc::channel(64);
-    let running = world.engine.run_job(request.clone(), boxed(&first), sender, CancellationToken::new());
+    let running = world.engine.run_job(request.clone(), first.open(), sender, CancellationToken::new());
     let taking_over = async {
         while !matches!(receiver.recv().await.unwrap(), JobUpdate::Session(_)) {}
         eventually("the first one reads", async || first.stdout_text().contains("20\n")).await;

@@ -1,4 +1,4 @@
-//! What is seen of an engine's containers: those that could take over the host, and those that pretend to be ours.
+//! The watch sees containers that could take over the host, and containers that pretend to be ours.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod support;

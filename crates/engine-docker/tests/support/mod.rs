@@ -111,7 +111,7 @@ impl World {
         let (sender, receiver) = mpsc::channel(64);
         let began = Instant::now();
         let collected = tokio::spawn(collect(receiver));
-        let outcome = self.engine.run_job(request, Box::new(journal.clone()), sender, cancel).await;
+        let outcome = self.engine.run_job(request, journal.open(), sender, cancel).await;
         let took = began.elapsed();
         (Ran { outcome, journal, updates: collected.await.unwrap() }, took)
     }
@@ -291,11 +291,6 @@ pub fn step(name: &str, run: &str) -> StepPlan {
     StepPlan { name: name.to_owned(), run: Some(run.into()), shell: "sh".to_owned(), ..StepPlan::default() }
 }
 
-/// Boxes a journal.
-pub fn boxed(journal: &MemoryJournal) -> Box<dyn Journal> {
-    Box::new(journal.clone())
-}
-
 /// Waits until `condition` is true; panics after two minutes, which a busy machine may need.
 pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let give_up = Instant::now() + Duration::from_secs(120);
@@ -310,7 +305,7 @@ pub async fn run_and_kill(world: &World, request: JobRequest) -> (Outcome, Memor
     let name = request.attempt_id().container_name().to_string();
     let journal = MemoryJournal::default();
     let (sender, mut receiver) = mpsc::channel(64);
-    let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
+    let running = world.engine.run_job(request, journal.open(), sender, CancellationToken::new());
     let killing = async {
         eventually("the step is up", async || journal.stdout_text() == "up\n").await;
         let options = bollard::query_parameters::KillContainerOptionsBuilder::new().signal("KILL").build();
@@ -323,7 +318,7 @@ pub async fn run_and_kill(world: &World, request: JobRequest) -> (Outcome, Memor
 
 /// Runs the job until the log contains `until`, then drops the future, like a dying server.
 pub async fn run_and_die(world: &World, request: &JobRequest, journal: &MemoryJournal, until: &str) {
-    run_until(world, request, boxed(journal), async || journal.stdout_text().contains(until)).await;
+    run_until(world, request, journal.open(), async || journal.stdout_text().contains(until)).await;
 }
 
 /// Like [`run_and_die`], until a condition is true.
@@ -347,7 +342,7 @@ pub async fn adopt(world: &World, request: &JobRequest, journal: &MemoryJournal)
     let (sender, mut receiver) = mpsc::channel(64);
     let session = world.session.load(Ordering::Relaxed);
     let request = AdoptRequest { job: request.clone(), session, began: false };
-    let adopting = world.engine.adopt(request, boxed(journal), sender, CancellationToken::new());
+    let adopting = world.engine.adopt(request, journal.open(), sender, CancellationToken::new());
     let drained = async {
         while let Some(update) = receiver.recv().await {
             if let JobUpdate::Session(number) = update {

@@ -85,7 +85,7 @@ async fn a_job_whose_process_dies_while_it_starts_over_is_started_and_not_lost()
     world.engine.script(Script::Crashes(i64::from(UNFIT_SANDBOX)));
     let (request, journal) = (job(), MemoryJournal::default());
     let (updates, mut told) = mpsc::channel(64);
-    let running = world.executor.run_job(request.clone(), Box::new(journal.clone()), updates, CancellationToken::new());
+    let running = world.executor.run_job(request.clone(), journal.open(), updates, CancellationToken::new());
     // What a database knows at the end of the process.
     let mut began = false;
     let stored = async {
@@ -105,7 +105,7 @@ async fn a_job_whose_process_dies_while_it_starts_over_is_started_and_not_lost()
     let (updates, mut told) = mpsc::channel(64);
     let request = AdoptRequest { job: request, session: 0, began };
     let next = world.next_process();
-    let adopting = next.adopt(request, Box::new(journal), updates, CancellationToken::new());
+    let adopting = next.adopt(request, journal.open(), updates, CancellationToken::new());
     let read = async { while told.recv().await.is_some() {} };
     assert_eq!(tokio::join!(adopting, read).0, Outcome::Success);
     next.shutdown(true).await;
@@ -124,8 +124,7 @@ async fn a_job_that_had_begun_is_lost_with_its_container_and_never_run_twice() {
     // The same if only the database knows that the job had begun.
     let (updates, _told) = mpsc::channel(64);
     let known = AdoptRequest { job: job(), session: 3, began: true };
-    let outcome =
-        world.executor.adopt(known, Box::new(MemoryJournal::default()), updates, CancellationToken::new()).await;
+    let outcome = world.executor.adopt(known, MemoryJournal::default().open(), updates, CancellationToken::new()).await;
     assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::Lost, .. }), "{outcome:?}");
     assert_eq!(world.engine.calls(Verb::Create), 1);
     world.executor.settled().await;
@@ -138,7 +137,6 @@ async fn a_job_whose_end_is_in_its_log_is_over_whatever_has_become_of_its_contai
     let request = job();
     let (_, journal) = world.run(request.clone()).await;
     world.executor.settled().await;
-    journal.reopen();
     assert_eq!(world.adopt(&request, &journal).await, Outcome::Success);
     assert_eq!((journal.stdout_text().as_str(), world.engine.calls(Verb::Create)), ("done\n", 1));
     world.end().await;
@@ -158,7 +156,6 @@ async fn an_end_that_no_agent_reported_is_in_the_log_before_the_container_goes()
     assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::AgentFailed, .. }), "{outcome:?}");
     // The process dies after the container is gone, and before anybody has stored the outcome.
     world.executor.settled().await;
-    journal.reopen();
     assert_eq!(world.adopt(&request, &journal).await, outcome);
     assert_eq!(journal.notes().matches("error: ").count(), 1, "{}", journal.notes());
     world.end().await;

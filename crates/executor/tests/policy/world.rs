@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepPlan};
 use longshore_executor::{
-    AdoptRequest, DockerAccess, Executor, ExecutorOptions, ImageAccess, JobCaches, JobRequest, JobUpdate, Journal,
-    Limits, OperatorEnv, PullPolicy, Workspace,
+    AdoptRequest, DockerAccess, Executor, ExecutorOptions, ImageAccess, JobCaches, JobRequest, JobUpdate, Limits,
+    OperatorEnv, PullPolicy, Workspace,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -98,7 +98,7 @@ pub async fn run(
     cancel: CancellationToken,
 ) -> Outcome {
     let (updates, mut told) = mpsc::channel(64);
-    let running = executor.run_job(request, Box::new(journal.clone()), updates, cancel);
+    let running = executor.run_job(request, journal.open(), updates, cancel);
     let read = async { while told.recv().await.is_some() {} };
     ends(async { tokio::join!(running, read).0 }).await
 }
@@ -111,7 +111,7 @@ pub async fn adopt(
 ) -> Outcome {
     let (updates, mut told) = mpsc::channel::<JobUpdate>(64);
     let request = AdoptRequest { job: request.clone(), session: 0, began: false };
-    let adopting = executor.adopt(request, Box::new(journal.clone()) as Box<dyn Journal>, updates, cancel);
+    let adopting = executor.adopt(request, journal.open(), updates, cancel);
     let read = async { while told.recv().await.is_some() {} };
     ends(async { tokio::join!(adopting, read).0 }).await
 }
