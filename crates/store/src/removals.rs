@@ -4,3 +4,12 @@
 pub(crate) mod artifacts;
 pub(crate) mod logs;
 pub(crate) mod reports;
+
+use longshore_core::{BuildId, RepoId};
+
+/// A build or a repository that is removed with all of its jobs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Parent {
+    Build(BuildId),
+    Repo(RepoId),
+}

@@ -14,7 +14,7 @@ use crate::{
     ChangeKind, Page, Store, StoreError, WriteTx,
     deploy_keys::{self, DeployKey},
     page,
-    removals::{self, logs::LogsOf},
+    removals::{self, Parent},
     row,
     secret_key::{self, SecretKey},
     write::NewChange,
@@ -67,7 +67,7 @@ pub struct Repo {
     pub created_at: Timestamp,
 }
 
-/// What a repository is registered with. The caller has checked the forge's name and the clone address.
+/// A repository to register. The caller has checked the forge's name and the clone address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRepo {
     pub name: String,
@@ -77,7 +77,7 @@ pub struct NewRepo {
     pub default_branch: Option<String>,
 }
 
-/// What to change; `None` keeps a value.
+/// The fields to change; `None` keeps a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RepoPatch {
     pub name: Option<String>,
@@ -236,7 +236,7 @@ fn taken(error: StoreError, name: &str) -> StoreError {
     }
 }
 
-/// Changes the forge of a repository. What the old one has reported does not count any more.
+/// Changes the forge of a repository. Announcements of the old one do not count any more.
 async fn change_forge(tx: &mut WriteTx, id: RepoId, forge: &str) -> Result<(), StoreError> {
     let found = sqlx::query("SELECT forge, connection FROM repos WHERE id = ?").bind(id.to_string());
     let found = found.fetch_optional(tx.conn()).await?.ok_or(StoreError::NotFound("repository"))?;
@@ -339,8 +339,8 @@ pub async fn delete(tx: &mut WriteTx, id: RepoId) -> Result<(), StoreError> {
     if unfinished > 0 {
         return Err(StoreError::Conflict(format!("{unfinished} of its builds have not finished: cancel them first")));
     }
-    let logs = removals::logs::logs_of(tx, LogsOf::Repo(id)).await?;
-    let contents = removals::artifacts::contents_of(tx, LogsOf::Repo(id)).await?;
+    let logs = removals::logs::logs_of(tx, Parent::Repo(id)).await?;
+    let contents = removals::artifacts::contents_of(tx, Parent::Repo(id)).await?;
     let done = sqlx::query("DELETE FROM repos WHERE id = ?").bind(id.to_string()).execute(tx.conn()).await?;
     if done.rows_affected() == 0 {
         return Err(StoreError::NotFound("repository"));

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     ChangeKind, Store, StoreError, WriteTx, audit,
-    removals::{self, logs::LogsOf},
+    removals::{self, Parent},
     row,
     write::NewChange,
 };
@@ -41,7 +41,7 @@ pub struct Retention {
     pub keeps_expired: bool,
 }
 
-/// What one pass has removed.
+/// The numbers of what one pass has removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Removed {
     pub builds: u64,
@@ -258,8 +258,8 @@ async fn oldest(tx: &mut WriteTx, keep: &Retention, now: Timestamp) -> Result<Ve
 }
 
 async fn remove_build(tx: &mut WriteTx, build: BuildId, repo: RepoId) -> Result<(), StoreError> {
-    let logs = removals::logs::logs_of(tx, LogsOf::Build(build)).await?;
-    let contents = removals::artifacts::contents_of(tx, LogsOf::Build(build)).await?;
+    let logs = removals::logs::logs_of(tx, Parent::Build(build)).await?;
+    let contents = removals::artifacts::contents_of(tx, Parent::Build(build)).await?;
     sqlx::query("DELETE FROM builds WHERE id = ? AND finished_at IS NOT NULL")
         .bind(build.to_string())
         .execute(tx.conn())

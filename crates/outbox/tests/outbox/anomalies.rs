@@ -1,53 +1,23 @@
-//! What stands out in the audit log is told to those who asked for it, on a real store.
+//! Anomalies of the audit log are sent to those who asked for them, on a real store.
 
 use std::time::{Duration, Instant};
 
 use longshore_core::{NotificationEvent, RepoId, Timestamp};
-use longshore_notification::{Kind, Sender, Target};
+use longshore_notification::Sender;
 use longshore_outbox::Notices;
 use longshore_store::{
     Store, anomalies,
     audit::{self, Decision, Entry},
     notices,
-    notifications::{self, NewNotification},
-    repos::{self, NewRepo},
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::{killable::Killable, receiver::Receiver};
-
-async fn repo(store: &Store, name: &str) -> RepoId {
-    let new = NewRepo {
-        name: name.to_owned(),
-        forge: "git".to_owned(),
-        clone_url: format!("https://forge.example/{name}.git"),
-        public: false,
-        default_branch: None,
-    };
-    let mut tx = store.write().await.unwrap();
-    let id = repos::create(&mut tx, &new, Timestamp::now()).await.unwrap().id;
-    tx.commit().await.unwrap();
-    id
-}
-
-async fn told(store: &Store, receiver: &Receiver, repo: Option<RepoId>, events: &[NotificationEvent]) {
-    let target = Target::new(Kind::Webhook, &receiver.url("/hook"), None).unwrap();
-    let new = NewNotification {
-        repo,
-        kind: "webhook".to_owned(),
-        name: "ours".to_owned(),
-        shown: target.shown(),
-        target: target.to_sealed(),
-        events: events.to_vec(),
-        // Whatever the branch: nobody should be able to hide on one.
-        branches: vec!["main".to_owned()],
-        internal: true,
-    };
-    let mut tx = store.write().await.unwrap();
-    notifications::add(&mut tx, &new, "x", Timestamp::now()).await.unwrap();
-    tx.commit().await.unwrap();
-}
+use crate::{
+    killable::Killable,
+    receiver::Receiver,
+    world::{add_webhook, create_repo},
+};
 
 async fn record(store: &Store, entry: Entry) {
     let mut tx = store.write().await.unwrap();
@@ -73,12 +43,17 @@ fn refused(repo: Option<RepoId>, who: &str, via: &str, action: &str) -> Entry {
 async fn an_anomaly_is_told_once_to_the_server_and_to_its_own_repository() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
-    let (app, other) = (repo(&store, "team/app").await, repo(&store, "team/other").await);
+    let [app, other] = [
+        create_repo(&store, "git", "https://forge.example", "team/app").await,
+        create_repo(&store, "git", "https://forge.example", "team/other").await,
+    ];
     let [of_server, of_app, of_other, of_builds] = std::array::from_fn(|_| Receiver::start());
-    told(&store, &of_server, None, &[NotificationEvent::Anomaly]).await;
-    told(&store, &of_app, Some(app), &NotificationEvent::ALL).await;
-    told(&store, &of_other, Some(other), &[NotificationEvent::Anomaly]).await;
-    told(&store, &of_builds, None, &[NotificationEvent::Failure]).await;
+    // Whatever the branch: nobody should be able to hide on one.
+    let main: &[&str] = &["main"];
+    add_webhook(&store, &of_server, None, &[NotificationEvent::Anomaly], main).await;
+    add_webhook(&store, &of_app, Some(app), &NotificationEvent::ALL, main).await;
+    add_webhook(&store, &of_other, Some(other), &[NotificationEvent::Anomaly], main).await;
+    add_webhook(&store, &of_builds, None, &[NotificationEvent::Failure], main).await;
     let notices = Notices { store: store.clone(), sender: Sender::default(), url: "https://ci.example".to_owned() };
     let teller = Killable::start(notices.clone().run(CancellationToken::new()));
     record(&store, refused(Some(app), "job test", "job", "docker.request")).await;

@@ -2,24 +2,19 @@
 
 use std::time::Duration;
 
-use longshore_core::{Event, EventName, Timestamp};
+use longshore_core::Timestamp;
 use longshore_reports::{Annotation, Level};
 use longshore_store::{
-    builds::Build,
     jobs,
     reports::{self, JobReports, Reporter},
 };
 
 use crate::{
     forge,
-    world::{World, claim, failure, job},
+    world::{World, claim, failure},
 };
 
 const COMMIT: &str = "1f0c2d3e4a5b6c7d8e9f00112233445566778899";
-
-async fn build(world: &World) -> Build {
-    world.build(Event::new(EventName::Push, "refs/heads/main", COMMIT), job("ci", "test")).await
-}
 
 /// Runs the only job that waits, which fails and has these annotations.
 async fn fail(world: &World, annotations: Vec<Annotation>) {
@@ -70,7 +65,7 @@ fn elsewhere() -> Vec<Annotation> {
 async fn an_app_shows_a_context_as_one_check_run_with_every_annotation_once() {
     let world = World::with_app(true).await;
     let _reporter = world.report();
-    let build = build(&world).await;
+    let build = world.push(COMMIT, "test").await;
     world.nothing_is_owed().await;
     let mut annotations = elsewhere();
     annotations.extend((1..=120).map(annotation));
@@ -101,7 +96,7 @@ async fn over_kills_and_refusals_a_build_has_one_check_run_and_no_annotation_twi
     let world = World::with_app(true).await;
     for round in 0..6_u64 {
         let mut reporter = world.report();
-        let build = build(&world).await;
+        let build = world.push(COMMIT, "test").await;
         if round % 2 == 0 {
             world.nothing_is_owed().await;
         }
@@ -131,7 +126,7 @@ async fn over_kills_and_refusals_a_build_has_one_check_run_and_no_annotation_twi
 async fn what_was_shown_as_a_status_stays_one_and_the_next_commit_that_may_is_a_check_run() {
     let world = World::with_app(false).await;
     let reporter = world.report();
-    build(&world).await;
+    world.push(COMMIT, "test").await;
     world.nothing_is_owed().await;
     // The permission is granted, and the token made anew.
     drop(reporter);

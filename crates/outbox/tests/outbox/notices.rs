@@ -6,24 +6,22 @@ use longshore_core::{
     BuildPlan, Diagnostic, Event, EventName, JobPlan, NotificationEvent, Outcome, RepoId, Severity, Timestamp,
     access::Actor, event::PullRequest,
 };
-use longshore_notification::{Kind, Sender, Target};
+use longshore_notification::Sender;
 use longshore_outbox::Notices;
 use longshore_store::{
     Store,
     builds::{self, Build, NewBuild},
     jobs, notices,
-    notifications::{self, NewNotification},
-    repos::{self, NewRepo},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     killable::Killable,
     receiver::{self, Receiver},
-    world::{claim, create_build, end, failure, job},
+    world::{add_webhook, claim, create_build, create_repo, end, failure, job},
 };
 
-/// A repository whose builds somebody hears of.
+/// A repository, its store, and a receiver of its webhook.
 struct World {
     store: Store,
     repo: RepoId,
@@ -34,42 +32,16 @@ struct World {
 impl World {
     /// A repository with a webhook for everything.
     async fn new() -> Self {
-        let world = Self::untold().await;
-        world.told(Some(world.repo), &NotificationEvent::ALL, &[]).await;
+        let world = Self::without_webhook().await;
+        add_webhook(&world.store, &world.receiver, Some(world.repo), &NotificationEvent::ALL, &[]).await;
         world
     }
 
-    async fn untold() -> Self {
+    async fn without_webhook() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
-        let repo = NewRepo {
-            name: "team/app".to_owned(),
-            forge: "git".to_owned(),
-            clone_url: "https://forge.example/app.git".to_owned(),
-            public: false,
-            default_branch: None,
-        };
-        let mut tx = store.write().await.unwrap();
-        let repo = repos::create(&mut tx, &repo, Timestamp::now()).await.unwrap().id;
-        tx.commit().await.unwrap();
+        let repo = create_repo(&store, "git", "https://forge.example", "team/app").await;
         Self { store, repo, receiver: Receiver::start(), _dir: dir }
-    }
-
-    async fn told(&self, repo: Option<RepoId>, events: &[NotificationEvent], branches: &[&str]) {
-        let target = Target::new(Kind::Webhook, &self.receiver.url("/hook"), None).unwrap();
-        let new = NewNotification {
-            repo,
-            kind: "webhook".to_owned(),
-            name: "ours".to_owned(),
-            shown: target.shown(),
-            target: target.to_sealed(),
-            events: events.to_vec(),
-            branches: branches.iter().map(|&branch| branch.to_owned()).collect(),
-            internal: true,
-        };
-        let mut tx = self.store.write().await.unwrap();
-        notifications::add(&mut tx, &new, "x", Timestamp::now()).await.unwrap();
-        tx.commit().await.unwrap();
     }
 
     fn tell(&self) -> Killable {
@@ -189,8 +161,9 @@ async fn each_pipeline_is_fixed_by_itself_and_a_broken_file_broke_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asked_for_some_branches_or_events_hears_of_nothing_else() {
-    let world = World::untold().await;
-    world.told(None, &[NotificationEvent::Failure], &["main", "release/*"]).await;
+    let world = World::without_webhook().await;
+    let branches = ["main", "release/*"];
+    add_webhook(&world.store, &world.receiver, None, &[NotificationEvent::Failure], &branches).await;
     let _teller = world.tell();
     world.ends("topic", &[("ci", Some(false))]).await;
     let failed = world.ends("release/1", &[("ci", Some(false))]).await;
@@ -290,7 +263,7 @@ async fn a_stranger_makes_no_noise_whatever_they_push() {
     }
     world.all_is_told().await;
     assert_eq!(world.heard().len(), 1);
-    // Many pull requests are told of up to a number a day.
+    // Of many pull requests, a limited number a day makes messages.
     for number in 100..140 {
         world.build_of(of_stranger(number, "1"), &["ci"], asks).await;
     }

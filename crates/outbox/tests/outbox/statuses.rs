@@ -3,18 +3,14 @@
 use std::time::{Duration, Instant};
 
 use longshore_core::{Event, EventName, Outcome, Timestamp, commit_status::CommitState};
-use longshore_store::{builds::Build, commit_statuses};
+use longshore_store::commit_statuses;
 
 use crate::{
     forge::{Kind, TOKEN},
-    world::{World, claim, end, failure, job},
+    world::{World, claim, end, failure},
 };
 
 const STEP: &str = "Unit tests";
-
-async fn build(world: &World, commit: &str) -> Build {
-    world.build(Event::new(EventName::Push, "refs/heads/main", commit), job("ci", STEP)).await
-}
 
 fn commit(n: usize) -> String {
     format!("{n:040x}")
@@ -36,7 +32,7 @@ async fn every_forge_shows_every_state_in_its_own_words() {
     ] {
         let world = World::new(kind).await;
         let _reporter = world.report();
-        let build = build(&world, &commit(1)).await;
+        let build = world.push(&commit(1), STEP).await;
         world.nothing_is_owed().await;
         let job = claim(&world.store).await;
         world.nothing_is_owed().await;
@@ -61,7 +57,7 @@ async fn a_forge_that_is_down_or_wants_a_pause_gets_the_newest_state_alone_and_h
     let world = World::new(Kind::Github).await;
     world.forge.state().down = true;
     let _reporter = world.report();
-    build(&world, &commit(1)).await;
+    world.push(&commit(1), STEP).await;
     let job = claim(&world.store).await;
     end(&world.store, &job, Outcome::Success).await;
     let key = commit_statuses::due(&world.store, &[], 1).await.unwrap()[0].key.clone();
@@ -99,7 +95,7 @@ async fn over_kills_and_failures_each_context_ends_right_and_none_is_told_out_of
                 }
                 _ => {}
             }
-            let build = build(&world, &commit(n % 20)).await;
+            let build = world.push(&commit(n % 20), STEP).await;
             let job = claim(&world.store).await;
             if dice % 3 == 0 {
                 tokio::time::sleep(Duration::from_millis(3)).await;
@@ -141,7 +137,7 @@ async fn a_token_that_was_revoked_is_tried_again_when_another_one_comes() {
     let world = World::new(Kind::Gitea).await;
     world.connect("a-token-that-was-revoked").await;
     let _reporter = world.report();
-    let build = build(&world, &commit(1)).await;
+    let build = world.push(&commit(1), STEP).await;
     let start = Instant::now();
     let late = loop {
         let late = commit_statuses::late(&world.store, build.id, Timestamp::now()).await.unwrap();

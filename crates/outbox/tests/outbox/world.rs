@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use longshore_core::{BuildPlan, ConnectionId, Event, JobPlan, Outcome, RepoId, StepPlan, Timestamp};
+use longshore_core::{
+    BuildPlan, ConnectionId, Event, EventName, JobPlan, NotificationEvent, Outcome, RepoId, StepPlan, Timestamp,
+};
 use longshore_forge_client::{Http, app_token};
+use longshore_notification::{self as notification, Target};
 use longshore_outbox::Statuses;
 use longshore_store::{
     Store,
@@ -11,6 +14,7 @@ use longshore_store::{
     commit_statuses,
     connections::{self, NewConnection},
     jobs::{self, ClaimedJob},
+    notifications::{self, NewNotification},
     repos::{self, NewRepo},
 };
 use tokio_util::sync::CancellationToken;
@@ -18,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     forge::{self, APP_ID, Forge, Kind, TOKEN},
     killable::Killable,
+    receiver::Receiver,
 };
 
 pub(crate) struct World {
@@ -46,21 +51,12 @@ impl World {
 
     async fn connected(forge: Forge, kind: Kind, dir: tempfile::TempDir, token: &str) -> Self {
         let store = Store::open(&dir.path().join("data")).await.unwrap();
-        let repo = NewRepo {
-            name: "team/app".to_owned(),
-            forge: kind.word().to_owned(),
-            clone_url: format!("{}/team/app.git", forge.url()),
-            public: false,
-            default_branch: None,
-        };
         let id = match kind {
             Kind::Bitbucket => "{00000000-0000-0000-0000-000000000041}",
             Kind::Gogs => "team/app",
             Kind::Github | Kind::Gitea | Kind::Forgejo | Kind::Gitlab => "41",
         };
-        let mut tx = store.write().await.unwrap();
-        let repo = repos::create(&mut tx, &repo, Timestamp::now()).await.unwrap().id;
-        tx.commit().await.unwrap();
+        let repo = create_repo(&store, kind.word(), &forge.url(), "team/app").await;
         let world = Self { store, forge, repo, kind, _dir: dir };
         let connection = world.connect(token).await;
         let mut tx = world.store.write().await.unwrap();
@@ -97,6 +93,11 @@ impl World {
         create_build(&self.store, self.repo, event, vec![job]).await
     }
 
+    /// Creates a build of a push, with one job of this step.
+    pub(crate) async fn push(&self, commit: &str, step: &str) -> Build {
+        self.build(Event::new(EventName::Push, "refs/heads/main", commit), job("ci", step)).await
+    }
+
     /// Waits until the forge is owed no status any more.
     pub(crate) async fn nothing_is_owed(&self) {
         let start = Instant::now();
@@ -121,6 +122,45 @@ pub(crate) fn job(pipeline: &str, step: &str) -> JobPlan {
         timeout_ms: 60_000,
         ..JobPlan::default()
     }
+}
+
+/// Creates a repository of a forge at this address.
+pub(crate) async fn create_repo(store: &Store, forge: &str, url: &str, name: &str) -> RepoId {
+    let new = NewRepo {
+        name: name.to_owned(),
+        forge: forge.to_owned(),
+        clone_url: format!("{url}/{name}.git"),
+        public: false,
+        default_branch: None,
+    };
+    let mut tx = store.write().await.unwrap();
+    let id = repos::create(&mut tx, &new, Timestamp::now()).await.unwrap().id;
+    tx.commit().await.unwrap();
+    id
+}
+
+/// Adds a webhook of a repository, or of the server.
+pub(crate) async fn add_webhook(
+    store: &Store,
+    receiver: &Receiver,
+    repo: Option<RepoId>,
+    events: &[NotificationEvent],
+    branches: &[&str],
+) {
+    let target = Target::new(notification::Kind::Webhook, &receiver.url("/hook"), None).unwrap();
+    let new = NewNotification {
+        repo,
+        kind: "webhook".to_owned(),
+        name: "ours".to_owned(),
+        shown: target.shown(),
+        target: target.to_sealed(),
+        events: events.to_vec(),
+        branches: branches.iter().map(|&branch| branch.to_owned()).collect(),
+        internal: true,
+    };
+    let mut tx = store.write().await.unwrap();
+    notifications::add(&mut tx, &new, "x", Timestamp::now()).await.unwrap();
+    tx.commit().await.unwrap();
 }
 
 pub(crate) async fn create_build(store: &Store, repo: RepoId, event: Event, jobs: Vec<JobPlan>) -> Build {

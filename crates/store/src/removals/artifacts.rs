@@ -6,7 +6,7 @@ use longshore_core::{BlobId, BuildId, RepoId, Timestamp};
 use longshore_files::turn;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
-use crate::{ChangeKind, Store, StoreError, WriteTx, artifacts, removals::logs::LogsOf, row, write::NewChange};
+use crate::{ChangeKind, Store, StoreError, WriteTx, artifacts, removals::Parent, row, write::NewChange};
 
 /// The number of blobs that one round checks.
 const AT_ONCE: u32 = 500;
@@ -15,13 +15,13 @@ const ARTIFACTS_AT_ONCE: u32 = 50;
 
 /// Returns the contents of the artifacts of a build's or a repository's jobs. Called before the jobs are deleted;
 /// [`drop_unused`] takes the result afterwards.
-pub(crate) async fn contents_of(tx: &mut WriteTx, whose: LogsOf) -> Result<Vec<i64>, StoreError> {
-    let (query, id) = match whose {
-        LogsOf::Build(id) => (
+pub(crate) async fn contents_of(tx: &mut WriteTx, parent: Parent) -> Result<Vec<i64>, StoreError> {
+    let (query, id) = match parent {
+        Parent::Build(id) => (
             "SELECT DISTINCT content FROM artifacts JOIN jobs ON jobs.id = artifacts.job WHERE jobs.build = ?",
             id.to_string(),
         ),
-        LogsOf::Repo(id) => (
+        Parent::Repo(id) => (
             "SELECT DISTINCT content FROM artifacts JOIN jobs ON jobs.id = artifacts.job
              JOIN builds ON builds.id = jobs.build WHERE builds.repo = ?",
             id.to_string(),

@@ -4,31 +4,25 @@
 //!
 //! A log belongs to its job and to every job that carried it over. It is removed with the last of them.
 
-use longshore_core::{BuildId, JobId, RepoId};
+use longshore_core::JobId;
 use longshore_files::{folder, turn};
 use sqlx::Row as _;
 
+use super::Parent;
 use crate::{Store, StoreError, WriteTx, row};
 
 /// Files that one round removes.
 const AT_ONCE: u32 = 500;
 
-/// Selects whose logs to remove.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum LogsOf {
-    Build(BuildId),
-    Repo(RepoId),
-}
-
 /// Returns the logs that the jobs of a build or a repository refer to. Called before the jobs are deleted; [`note`]
 /// takes the result afterwards.
-pub(crate) async fn logs_of(tx: &mut WriteTx, whose: LogsOf) -> Result<Vec<(JobId, u32)>, StoreError> {
-    let (query, id) = match whose {
-        LogsOf::Build(id) => (
+pub(crate) async fn logs_of(tx: &mut WriteTx, parent: Parent) -> Result<Vec<(JobId, u32)>, StoreError> {
+    let (query, id) = match parent {
+        Parent::Build(id) => (
             "SELECT coalesce(carried_over, id) AS source, carried_over, attempt FROM jobs WHERE build = ? AND attempt > 0",
             id.to_string(),
         ),
-        LogsOf::Repo(id) => (
+        Parent::Repo(id) => (
             "SELECT coalesce(jobs.carried_over, jobs.id) AS source, jobs.carried_over, jobs.attempt
              FROM jobs JOIN builds ON builds.id = jobs.build WHERE builds.repo = ? AND jobs.attempt > 0",
             id.to_string(),
