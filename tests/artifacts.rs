@@ -1,4 +1,4 @@
-//! What jobs leave, on a real engine: collected, streamed, stored, handed on, and whole whatever dies in between.
+//! Artifacts on a real engine: collected, streamed, stored, handed on, and whole whatever dies in between.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

@@ -201,7 +201,7 @@ fn a_forks_pull_request_reads_what_its_target_branch_saved_and_saves_nothing() {
     };
     run_on("main", &on_all("main-1", "echo public > c/p"));
     run_on("hidden", &on_all("hidden-1", "echo hidden > c/s"));
-    // What runs for a pull request is what its target branch says.
+    // A pull request runs the pipeline of its target branch.
     let theirs =
         on_all("theirs", "cat c/*; echo poison > c/p").replace("theirs }", "theirs, fallback: [hidden-, main-] }");
     world.git.commit("for pull requests", &[(".longshore.yml", &theirs)]);

@@ -58,7 +58,7 @@ fn a_job_that_is_refused_all_the_time_is_frozen_and_a_clumsy_one_is_not() {
     let kinds = || anomalies(&world).into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
     until("the first refusal", || (kinds() == ["first-refusal"]).then_some(()));
 
-    // Its own output hides it, and it goes on while it is told of.
+    // The output hides it, and the job goes on while the message is sent.
     let hostile = format!(
         "docker run -d --name left {BUSYBOX} sleep 600
         for i in $(seq 40); do docker run --privileged {BUSYBOX} true >/dev/null 2>&1 || true; done

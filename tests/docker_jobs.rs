@@ -16,7 +16,7 @@ use support::{
 
 /// An image with clients, made by `scripts/images.sh`.
 const CLIENTS: &str = "longshore-test/docker:latest";
-/// What belongs to a job with Docker, and goes with it.
+/// The objects of a job with Docker, which go with it.
 const KINDS: [&str; 6] = ["job", "volume", "guard", "inner", "step", "service"];
 
 /// A job of one step, with Docker.
@@ -44,7 +44,7 @@ fn log_of(world: &World, build: &Value) -> String {
     String::from_utf8_lossy(&world.api().raw_log(&text(job(build, "one"), "id"))).into_owned()
 }
 
-/// Networks of jobs. That of the instance stays.
+/// Networks of jobs. The network of the instance stays.
 fn networks(instance: &str) -> Vec<String> {
     let filter = format!("label=longshore.instance={instance}");
     engine::docker(&["network", "ls", "-q", "--filter", &filter, "--filter", "label=longshore.job"])

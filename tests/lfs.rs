@@ -55,7 +55,7 @@ fn a_job_gets_the_files_that_git_lfs_has_pushed() {
     assert_eq!(log(&world, &build), "a large file\na large file\n");
     assert_eq!(build["diagnostics"], json!([]));
 
-    // What was fetched once is here, whatever happens to the store.
+    // Objects that were fetched once are here, whatever happens to the store.
     std::fs::remove_dir_all(world.git.bare().join("lfs")).unwrap();
     let again = world.api().wait_for_build(&text(&world.start_build(), "id"));
     assert_eq!(again["status"], "success", "{again}");

@@ -1,4 +1,4 @@
-//! Pushes that no webhook told of: found by a command, and at the server's start.
+//! Pushes without a webhook are found by a command, and at the server's start.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

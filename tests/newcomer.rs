@@ -1,4 +1,4 @@
-//! What somebody meets who sets a repository up: a clone address that is wrong, a webhook that is refused, and what can be
+//! Errors that people meet who set a repository up: a clone address that is wrong, a webhook that is refused, and what can be
 //! changed afterwards.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
@@ -104,7 +104,7 @@ fn calls_of_a_webhook_that_are_refused_are_seen_with_what_to_change_until_one_is
         let (status, why) = call(&nobody, &hook, headers, body);
         assert_eq!(status, 401, "{why}");
         assert!(why.contains(expected) && !why.contains("team/app"), "{why}");
-        // Not each of many calls is told of: the first of these is, and later ones after a pause.
+        // The log names the first of many calls, and later ones after a pause.
         support::until("the refused call to be shown", || {
             call(&nobody, &hook, headers, body);
             shown().contains(expected).then_some(())

@@ -118,7 +118,7 @@ fn files_move_into_the_store_and_are_read_in_parts_zipped_checked_and_removed_th
     all_are_moved(&world);
     assert_eq!(store.objects().len(), 4, "the large one is another one");
 
-    // What is in the store is looked at, in a copy too, which reads it and removes nothing.
+    // The check reads the store, also from a copy of the data folder, which removes nothing.
     let settings = store.settings();
     let data = world.server.data.path();
     let checked = longshore(&["check"], data, &settings);
@@ -175,7 +175,7 @@ fn a_store_that_is_away_holds_up_no_job_loses_nothing_and_is_said() {
     assert!(String::from_utf8_lossy(&said).contains("the object store http://127.0.0.1"), "{said:?}");
     assert_eq!(get(&world, &format!("/api/v1/artifacts/{id}.zip"), None).0, 503);
 
-    // What is to be removed meanwhile is removed later, and holds up nothing.
+    // An object that is due for removal while the store is away is removed later, and holds up nothing.
     assert!(world.api().delete(&format!("/api/v1/repos/{}", world.repo)) < 300);
     store.launch();
     let mut world = world;

@@ -1,4 +1,4 @@
-//! What jobs need to reach the world from a network of one's own: a proxy, authorities of one's own, and variables for all jobs.
+//! Jobs reach the world from a private network: through a proxy, with private authorities and variables for all jobs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

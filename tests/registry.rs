@@ -105,7 +105,7 @@ fn an_image_that_no_registry_has_is_an_error_of_ours_at_once_that_says_what_to_d
     assert_eq!(build["status"], "error");
     let reason = text(job(&build, "one"), "reason");
     assert!(reason.contains(&format!("cannot get image `{image}`")) && reason.contains("check its name"), "{reason}");
-    // What a registry says is whatever somebody wants people to read.
+    // A registry's error is a text by others.
     assert!(!format!("{build}{}", log_of(&world, &build)).contains("evil.example"));
     world.nothing_is_left();
 }
@@ -129,7 +129,7 @@ fn a_private_image_is_pulled_with_its_repositorys_credentials_and_is_not_there_f
     for auth in [Auth::Basic, Auth::Bearer] {
         let (world, registry) = (world(), Registry::start_for(auth));
         let (other, _) = world.api().add_repo("team/other", &world.git.url());
-        // What an image was pulled with is in no variable and not in the container of the job.
+        // The credentials of a pull are in no variable and not in the job's container.
         let script = "env; cat /proc/1/environ || true; echo it runs";
         let pipeline = one_step(script).replace(engine::BUSYBOX, &registry.image("app"));
         let refused = world.run(&pipeline);

@@ -89,7 +89,7 @@ fn an_earlier_success_with_the_same_files_stands_for_a_job_with_all_that_it_left
     let back = push(&world, &[(".longshore.yml", &pipeline("")), ("src/a", "1")]);
     assert_eq!((reason(&back).as_str(), log(&world, &back, "made")), ("same as build 1", made.clone()));
 
-    // Whoever asks for it again gets it again.
+    // A rerun runs it again.
     let (status, again) = world.api().post(&format!("/api/v1/builds/{}/rerun", text(&back, "id")), &json!({}));
     assert_eq!(status, 202, "{again}");
     let again = world.api().wait_for_build(&text(&again, "id"));
@@ -175,7 +175,7 @@ fn a_forks_success_stands_for_nothing_of_the_repositorys_own_and_the_repositorys
     let same = of_fork(1, &[("README", "1")]);
     assert_eq!(reason(&same), format!("same as build {}", own["number"]), "{same}");
 
-    // What a fork has made of other files stands for that pull request's next commit, and for nobody else.
+    // A fork's success of other files stands for that pull request's next commit, and for nobody else.
     let theirs = of_fork(1, &[("src/a", "2")]);
     assert_eq!(reason(&theirs), "", "{theirs}");
     let next = of_fork(1, &[("README", "2")]);

@@ -311,7 +311,7 @@ print(json.dumps(done))
 #[test]
 fn code_in_the_servers_process_has_no_more_than_the_server() {
     let deployed = Deployed::start(&Form::Plain);
-    // What a server does works, also a guard of a job, and what is layered.
+    // The server's own requests work, also a job's guard and layered volumes.
     let (build, api) = deployed.run(&one_step("echo a normal build"));
     assert_eq!(build["status"], "success", "{build}");
     assert_eq!(api.raw_log(&text(job(&build, "one"), "id")), b"a normal build\n");
@@ -394,7 +394,7 @@ fn the_guards_log_is_read_by_the_server_and_written_by_the_guard_alone() {
         let tried = as_server(&["sh", "-c", &script]);
         assert!(!tried.status.success(), "{script} succeeded");
     }
-    // What a program with the server's rights asks of the engine is in it, and the server shows it.
+    // Requests of a program with the server's rights are in the log, and the server shows them.
     let ask = "import http.client, socket\nc = http.client.HTTPConnection('docker')\nc.sock = socket.socket(socket.AF_UNIX)\n\
                c.sock.connect('/run/longshore/docker.sock')\nc.request('POST', '/containers/victim/exec', '{}', {'Content-Type': 'application/json'})\n\
                print(c.getresponse().status)";

@@ -54,7 +54,7 @@ fn a_repository_is_fetched_with_its_own_key_from_the_host_that_was_pinned_and_no
     let build = world.api().wait_for_build(build["id"].as_str().unwrap());
     assert_eq!(build["status"], "success", "{build}");
 
-    // Whoever answers in the host's place is told nothing.
+    // A program that answers in the host's place learns nothing.
     sshd.set_up_again();
     let (looked, said) = repo(&world, &["look", "team/app"]);
     assert!(!looked && said.contains("may be an attack"), "{said}");

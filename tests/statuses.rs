@@ -104,7 +104,7 @@ fn a_github_app_clones_and_reports_with_tokens_that_are_made_for_the_moment() {
     let mut world = World::of_app();
     let (commit, build) = world.build(&one_step("echo hello"));
     world.shows(&commit, "longshore/longshore", "success");
-    // What was made before is not good any more, and the server knows none.
+    // Older installation tokens are not valid any more, and a server that starts has none in memory.
     world.server.kill();
     world.forge.state().app.as_mut().unwrap().tokens.clear();
     world.server.launch();

@@ -157,7 +157,7 @@ fn hands_nothing_over(leaves: impl Fn(&str) -> String, takes: impl Fn(&str) -> S
     world.pull_request("opened", &head, true);
     let id = text(&world.build_of(&head), "id");
     let build = || world.api().get(&format!("/api/v1/builds/{id}"));
-    // What gets nothing runs without being asked about.
+    // A job that gets no secret runs without approval.
     until("the job that gets nothing", || (job(&build(), "test")["status"] == "success").then_some(()));
     let asked = build();
     let reason = text(job(&asked, "build"), "reason");

@@ -1,4 +1,4 @@
-//! How soon a forge is told of a state: from the state in the store to the request at a forge that answers at once.
+//! How soon a forge gets a state: from the row in the store to the request at a forge that answers at once.
 
 use super::{
     Figures,

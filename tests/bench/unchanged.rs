@@ -1,4 +1,4 @@
-//! What a job costs that need not run, and a checkout of 20,000 files beside `git clone --local` of the same.
+//! The cost of a job that need not run, and of a checkout of 20,000 files beside `git clone --local` of the same.
 
 use std::{process::Command, time::Instant};
 
@@ -35,7 +35,7 @@ pub fn reuse(figures: &mut Figures) {
     figures.insert("reuse_ms", middle(&mut took));
 }
 
-/// What a checkout of a new commit adds to the start of a job.
+/// The time that a checkout of a new commit adds to the start of a job.
 pub fn checkout(figures: &mut Figures) {
     let settings = [("LONGSHORE_SANDBOXES", "2"), ("LONGSHORE_CAPACITY", "1")];
     let world = World::of(Server::start_with(engine::docker_host(), &settings));

@@ -1,4 +1,4 @@
-//! What jobs left, as people see it, and what a hostile page among it can do.
+//! Artifacts, as people see them, and what a hostile page among them can do.
 
 use super::{browser, every_page::looks_well, ran, url};
 use crate::support::{api::text, browser::Browser, engine::BUSYBOX, world::World};

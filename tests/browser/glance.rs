@@ -46,7 +46,7 @@ fn the_newest_lines_of_a_running_job_and_what_counts_them_are_in_the_window() {
         go(&world);
         browser.until(&has_line("240"));
         browser.until(&sees(total(&world, &one)));
-        // Whoever scrolls up is told of new lines where they look.
+        // A reader who scrolls up sees there that new lines have come.
         browser.eval("document.querySelector('.lines').scrollBy(0, -400)");
         browser.until(&in_window(".follow"));
         go(&world);

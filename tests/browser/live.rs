@@ -62,7 +62,7 @@ fn a_jobs_page_follows_what_becomes_of_it_before_and_after_its_steps() {
     open_log(&browser, &world, &two, "");
     assert_eq!(browser.text(".titled .st"), "waiting");
     assert!(browser.text("#reason").contains("Shall it?"));
-    // None of its steps runs yet, so updates come only from the build.
+    // No step runs yet, so updates come only from the build.
     world.api().post(&format!("/api/v1/jobs/{two}/approve"), &json!({}));
     browser.until("document.querySelector('.titled .st').textContent === 'queued'");
     assert!(browser.text("#approved").contains("Approved by"));

@@ -1,4 +1,4 @@
-//! What jobs reported, as people see it.
+//! Reports of jobs, as people see them.
 
 use super::{browser, every_page::looks_well, url};
 use crate::support::{api::text, engine::BUSYBOX, world::World};

@@ -51,7 +51,7 @@ fn a_row_that_one_points_at_stays_where_it_is_while_builds_start() {
         let (third, _) = begin(&world, &format!("{}# third {width}\n", one_step("true")));
         world.api().post(&format!("/api/v1/builds/{third}/cancel"), &json!({}));
         let row = format!("document.getElementById('build-{third}')");
-        // The title is the newest build's: the page has heard of it.
+        // The title is the newest build's: the page is up to date.
         browser.until("document.title.startsWith('canceled')");
         assert_eq!(places(&browser, "#builds"), before);
         assert_eq!(browser.eval(&row), Value::Null);
@@ -59,7 +59,7 @@ fn a_row_that_one_points_at_stays_where_it_is_while_builds_start() {
         browser.until(&format!("{row} !== null && {row}.textContent.includes('canceled')"));
         browser.assert_accessible();
     }
-    // What is in a row changes in place meanwhile.
+    // The content of a row changes in place.
     point_at(&browser, &format!("#build-{first} .name"));
     let before = places(&browser, "#builds");
     assert!(browser.text(&format!("#build-{second} .st")).contains("queued"));

@@ -38,7 +38,7 @@ const BUDGET: u64 = 12;
 /// Builds that are not over at a time.
 const UNFINISHED: usize = 6;
 
-/// What somebody else has on the engine.
+/// Objects of somebody else on the engine.
 struct Others {
     name: String,
 }

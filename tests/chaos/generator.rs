@@ -17,9 +17,9 @@ pub struct Program {
 #[derive(Debug, Clone)]
 pub struct Expected {
     pub name: String,
-    /// What the steps print.
+    /// The output of the steps.
     pub log: Vec<u8>,
-    /// What each service prints, all of it before the first step.
+    /// The output of each service, all of it before the first step.
     pub services: Vec<(&'static str, Vec<u8>)>,
     /// 0 for `success`, anything else for `failure`.
     pub exit_code: i64,

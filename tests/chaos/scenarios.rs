@@ -100,7 +100,7 @@ impl Stage {
                 let id = client.push(&repo, &secret, &branch, commit, &format!("delivery-{forge}-{at}"));
                 accepted.push(Accepted { id, program: program.clone() });
                 std::thread::sleep(every);
-                // Who reads a log live waits for its job's turn.
+                // A live reader of a log waits for its job's turn.
                 insist("room in the queue", || {
                     let builds = client.json(&format!("/api/v1/repos/{repo}/builds?limit=20"));
                     let waiting = builds["items"].as_array()?.iter().filter(|build| !is_final(build)).count();

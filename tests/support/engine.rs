@@ -62,7 +62,7 @@ fn remove_what_is_there(instance: &str) -> bool {
         (&["ps", "-a", "--format", "{{.ID}} container"][..], &["rm", "-f", "-v"][..]),
         (&["volume", "ls", "--format", "{{.Name}} {{.Label \"longshore.kind\"}}"], &["volume", "rm", "-f"]),
         (&["network", "ls", "--format", "{{.ID}} {{.Label \"longshore.kind\"}}"], &["network", "rm"]),
-        // What jobs with Docker have built.
+        // Images that jobs with Docker have built.
         (&["images", "--format", "{{.ID}} {{.Repository}}"], &["rmi", "-f"]),
     ] {
         let found = docker(&[list, &["--filter", &filter]].concat());

@@ -1,7 +1,7 @@
 //! A forge on this machine, for tests: it keeps what it is told, and refuses what the real ones refuse.
 //!
 //! One server for each kind, on a port of its own, with tokens, repositories, webhooks and statuses of commits. It can be
-//! down, and can limit requests. What is no call of its API goes to a git host, so that repositories can be cloned.
+//! down, and can limit requests. Requests that are no call of its API go to a git host, so that repositories can be cloned.
 
 #[path = "forge/answers.rs"]
 mod answers;
@@ -45,7 +45,7 @@ use self::{
 
 /// The token that it knows.
 pub const TOKEN: &str = "forge-token-0123456789";
-/// Whose token that is.
+/// The owner of that token.
 pub const ACCOUNT: &str = "robot";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +135,7 @@ pub struct Repo {
     pub admin: bool,
 }
 
-/// What the forge has, and how it behaves.
+/// The forge's content, and how it behaves.
 #[derive(Debug)]
 pub struct State {
     pub repos: Vec<Repo>,
@@ -143,15 +143,15 @@ pub struct State {
     pub statuses: Vec<Status>,
     pub comments: Vec<Comment>,
     pub check_runs: Vec<CheckRun>,
-    /// Who may do what at the repositories; everybody may read.
+    /// The rights at the repositories; everybody may read.
     pub writers: Vec<&'static str>,
-    /// What the token may do, in the forge's words.
+    /// The scopes of the token, in the forge's words.
     pub scopes: Vec<&'static str>,
     /// Answers 503 to everything.
     pub down: bool,
     /// So many of the next calls are refused for their number.
     pub limited: u32,
-    /// What was asked and answered, if it is to be kept.
+    /// Requests and answers, if they are to be kept.
     pub exchanges: Option<Vec<Exchange>>,
     /// Calls that were refused: what, and why.
     pub refused: Vec<String>,
@@ -186,7 +186,7 @@ pub struct App {
 pub struct CheckRun {
     pub id: u64,
     pub repo: u64,
-    /// What GitHub was told of it, the newest of each, without annotations.
+    /// The newest value of each field that GitHub got, without annotations.
     pub body: Value,
     pub annotations: Vec<Value>,
     /// The status or conclusion of each call.

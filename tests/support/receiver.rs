@@ -32,7 +32,7 @@ impl Received {
     }
 }
 
-/// What it has received, and how it answers.
+/// The requests that it has received, and its answers.
 #[derive(Debug)]
 pub struct State {
     pub received: Vec<Received>,

@@ -20,7 +20,7 @@ use super::engine;
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
-/// Who may pull from it.
+/// The logins that may pull from it.
 pub const USER: &str = "robot";
 /// Has characters that differ between the two alphabets of base64.
 pub const PASSWORD: &str = "horse~~~???battery";

@@ -104,7 +104,7 @@ impl Drop for Tree {
     }
 }
 
-/// What a program printed.
+/// A program's output.
 pub fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

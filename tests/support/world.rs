@@ -87,7 +87,7 @@ impl World {
                 body["pull_request"]["head"]["repo"]["id"] = 4711.into();
                 body["pull_request"]["head"]["repo"]["full_name"] = "eve/app".into();
             }
-            // The commits of the repository's own pull requests are on its branches. Nobody is told of this one.
+            // The commits of the repository's own pull requests are on its branches. No webhook is sent for this one.
             false => drop(git(&self.git.bare(), &["update-ref", "refs/heads/feature/x", head])),
         }
         self.deliver("pull_request", &body)

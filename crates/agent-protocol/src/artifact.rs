@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Bytes of artifacts that may be on their way at once: those that the runner has not taken yet.
 pub const WINDOW: u64 = 4 << 20;
-/// What every message of the channel counts besides its data, so that many small files have a limit too.
+/// The bytes that each message of the channel counts besides its data, so that many small files have a limit too.
 pub const MESSAGE_COST: u64 = 512;
 
 /// Files to collect after the last step.

@@ -45,7 +45,7 @@ impl Wanted {
     }
 }
 
-/// What was found.
+/// The files that were found.
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
     pub(crate) files: Vec<Found>,
@@ -62,7 +62,7 @@ pub(crate) struct Found {
     identity: Identity,
 }
 
-/// What changes when a file does.
+/// The properties that change when a file changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Identity {
     device: u64,

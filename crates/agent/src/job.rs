@@ -108,7 +108,7 @@ pub(crate) fn run(runtime: Runtime) {
         Ok(end) => end,
         Err(JobError { kind, message }) => JobResult::Error { kind, message }.into(),
     };
-    // After an error the services still run. What ends now cannot be reported any better.
+    // After an error the services still run. Errors of their end cannot be reported any more.
     let _ = job.end_services();
     job.end_processes(Duration::from_millis(spec.grace_ms).min(LEFTOVER_GRACE));
     job.hand_over_artifacts(&spec, &mut end);

@@ -22,7 +22,7 @@ use crate::wake::{Event, Mailbox};
 #[derive(Debug, Default)]
 pub(crate) struct Children(Mutex<HashMap<i32, Waiting>>);
 
-/// Who waits for a process.
+/// The thread that waits for a process.
 #[derive(Debug)]
 enum Waiting {
     /// The job's loop: the main process of a running step.

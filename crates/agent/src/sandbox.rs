@@ -40,7 +40,7 @@ const MEMBER: u8 = b'M';
 const FIT: u8 = b'y';
 const UNFIT: u8 = b'n';
 
-/// Who joins a sandbox.
+/// The container that joins a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Joins {
     /// A job's agent, the first of its pod.
@@ -92,7 +92,7 @@ pub(crate) fn run(idle: Option<Duration>, denied: &[DeniedAddresses], allowed: &
     let files = SharedFiles::open(Path::new("/etc"));
     let handle = signals.handle();
     thread::Builder::new().name("placements".to_owned()).spawn(move || {
-        // Whether it succeeds or fails, the sandbox is of no use any more.
+        // Whether it succeeds or fails, the sandbox has done its work.
         let _ = hold_while_used(&listener, idle, &files);
         handle.close();
     })?;
@@ -145,7 +145,7 @@ fn hold_while_used(listener: &UnixListener, idle: Option<Duration>, files: &Shar
     }
 }
 
-/// What became of a connection.
+/// The outcome of a connection.
 enum Admission {
     Placed,
     /// It ended before it said who it is.

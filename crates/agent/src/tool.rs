@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
         }
         ["disk", path] => {
             let disk = rustix::fs::statvfs(*path)?;
-            // What is kept for root is neither free nor taken.
+            // Blocks that are reserved for root count neither as free nor as used.
             let usable = disk.f_blocks - disk.f_bfree + disk.f_bavail;
             writeln!(io::stdout(), "{} {}", disk.f_bavail * disk.f_frsize, usable * disk.f_frsize)
         }
@@ -74,7 +74,7 @@ impl Copying {
                 } else if FileType::from_raw_mode(found.mode()) == FileType::Fifo {
                     rustix::fs::mknodat(CWD, &to, FileType::Fifo, Mode::from_raw_mode(found.mode() & 0o777), 0)?;
                 } else {
-                    // A socket is of no use without the process that made it.
+                    // A socket is useless without the process that made it.
                     continue;
                 }
                 if several {

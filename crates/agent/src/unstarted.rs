@@ -206,7 +206,7 @@ fn own_architecture() -> String {
     .to_owned()
 }
 
-/// What a program's file tells about it.
+/// The kind of a program, by its file.
 #[derive(Debug, PartialEq, Eq)]
 enum Inspection {
     Runnable,

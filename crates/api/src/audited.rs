@@ -2,7 +2,7 @@
 //! does nothing for its record, and none is forgotten.
 //!
 //! The record is carried while the request is handled, and written by the transaction that changes something
-//! (`longshore_store::audit`). What was refused, and what changes nothing in the store, is written here, before the answer goes out.
+//! (`longshore_store::audit`). Refusals, and requests that change nothing in the store, are written here, before the answer goes out.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -84,7 +84,7 @@ pub fn action(method: &str, path: &str) -> Option<String> {
     Some(known.to_owned())
 }
 
-/// What the layer needs.
+/// The state of the layer.
 #[derive(Debug, Clone)]
 pub(crate) struct Auditor {
     pub(crate) store: Store,

@@ -41,7 +41,7 @@ pub(crate) fn session_cookie_name(url: &PublicUrl) -> &'static str {
     }
 }
 
-/// Whoever sent the request.
+/// The sender of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     /// `None` without a token or a session.

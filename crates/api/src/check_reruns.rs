@@ -1,5 +1,5 @@
-//! Reruns that people ask for at GitHub, beside a check run or for all of a commit. Whoever may write to the repository there
-//! may ask for them; GitHub is asked who may. What somebody has to approve here waits for that again.
+//! Reruns that people ask for at GitHub, beside a check run or for all of a commit. People who may write to the repository
+//! there may ask for them, which GitHub is asked. Jobs that somebody has to approve here wait for that again.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl CheckReruns {
         Self { store, scheduler, turn: Arc::default() }
     }
 
-    /// Makes the builds that somebody asks for. What runs again already is not made twice.
+    /// Makes the builds that somebody asks for. A rerun that is under way is not made twice.
     pub(crate) async fn make(
         &self,
         forges: &Forges,
@@ -69,7 +69,7 @@ impl CheckReruns {
         }
     }
 
-    /// Reruns the job that a check run is of, or else what did not succeed in its build, or all if everything did.
+    /// Reruns the check run's job; without one, the jobs of its build that did not succeed, or all if all succeeded.
     async fn rerun_check(&self, repo: RepoId, build: BuildId, name: &str, by: &Actor) -> Result<BuildId, ApiError> {
         let jobs = jobs::of_build(&self.store, build).await?;
         if let Some(job) = jobs.iter().find(|job| job_context(&job.pipeline, &job.name) == name) {
@@ -85,7 +85,7 @@ impl CheckReruns {
         Ok(self.scheduler.rerun_build(build, failed_only, by).await?)
     }
 
-    /// Checks that a build is of this repository, and that it does not run again already.
+    /// Checks that a build belongs to this repository and has no rerun under way.
     async fn check(&self, repo: RepoId, build: BuildId) -> Result<(), ApiError> {
         let found = builds::get(&self.store, build).await?.filter(|found| found.repo == repo);
         let found = found.ok_or_else(|| ApiError::no_such("build"))?;

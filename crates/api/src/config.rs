@@ -24,7 +24,7 @@ pub struct ApiConfig {
     pub forges: longshore_forge_client::Http,
     /// The audit log of the guard between this server and the engine. It is not there where no guard shares its folder.
     pub guard_log: PathBuf,
-    /// What tells people of builds.
+    /// The clients that notify people.
     pub notifications: longshore_notification::Sender,
 }
 

@@ -42,7 +42,7 @@ impl From<DeployKey> for DeployKeyView {
     }
 }
 
-/// What the settings page shows of a repository with an ssh address.
+/// The deploy key on the settings page of a repository with an ssh address.
 pub(crate) struct Part {
     pub(crate) key: Option<DeployKeyView>,
 }

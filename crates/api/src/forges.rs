@@ -16,7 +16,7 @@ use longshore_store::{
 
 use crate::{error::ApiError, public_url::PublicUrl, repo_changes::without_credentials};
 
-/// What calls to forges need.
+/// The clients for calls to forges.
 #[derive(Debug, Clone)]
 pub(crate) struct Forges {
     pub(crate) store: Store,
@@ -36,7 +36,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) name: Option<&'a str>,
 }
 
-/// What a connection reaches.
+/// The repositories that a connection reaches.
 #[derive(Debug, Default)]
 pub(crate) struct AllReached {
     pub(crate) repos: Vec<Reached>,
@@ -56,7 +56,7 @@ impl Forges {
     /// Adds a connection, or gives one a new token, after the forge has said whose token it is and what it may do.
     pub(crate) async fn connect(&self, wanted: Wanted<'_>, by: &str) -> Result<(Connection, bool), ApiError> {
         let kind: Kind = wanted.kind.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
-        // What it sends is to be understood too.
+        // Its webhooks have to be understood too.
         kind.as_str().parse::<Forge>().map_err(|error| ApiError::bad_request(error.to_string()))?;
         let token = match wanted.app_id.map(str::trim).filter(|id| !id.is_empty()) {
             None => Ok(wanted.token.to_owned()),

@@ -124,7 +124,7 @@ struct Backwards {
     /// The number of the file that is read: 0 is the newest.
     number: u32,
     file: File,
-    /// What of the file is not read yet.
+    /// The length of the part of the file that is not read yet.
     left: u64,
     /// Whole lines, in their order.
     lines: VecDeque<String>,
@@ -159,7 +159,7 @@ impl Backwards {
         let mut bytes = Vec::new();
         (&self.file).take(length).read_to_end(&mut bytes)?;
         bytes.append(&mut self.rest);
-        // What stands before the first end of a line may go on before.
+        // The text before the first end of a line may be a part of a longer line.
         let whole = match bytes.iter().position(|byte| *byte == b'\n') {
             _ if self.left == 0 => bytes,
             Some(end) => {

@@ -11,7 +11,7 @@ use crate::{
     sse,
 };
 
-/// What a live answer needs of the server.
+/// The parts of the server that a live answer needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Live {
     pub(crate) store: Store,
@@ -20,7 +20,7 @@ pub(crate) struct Live {
     pub(crate) shutdown: CancellationToken,
 }
 
-/// Whoever reads a live answer. With every sign of life their credentials are checked again: when the token or the
+/// The reader of a live answer. With every sign of life their credentials are checked again: when the token or the
 /// session ends, so does the answer.
 #[derive(Debug)]
 pub(crate) struct Reader {

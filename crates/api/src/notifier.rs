@@ -23,7 +23,7 @@ use longshore_store::{
 
 use crate::{auth::Caller, error::ApiError, public_url::PublicUrl};
 
-/// What calls to such places need.
+/// The clients for calls to these places.
 #[derive(Debug, Clone)]
 pub(crate) struct Notifier {
     pub(crate) store: Store,

@@ -15,15 +15,15 @@ use longshore_store::{
     refused_hooks::{self, RefusedHook},
 };
 
-/// How soon the next refused calls of a repository are told of.
+/// The shortest time between two reports about a repository's refused calls.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// What was last told of each repository's refused calls.
+/// The last report about each repository's refused calls.
 #[derive(Debug, Default)]
-pub(crate) struct RefusedHooks(Mutex<HashMap<RepoId, Told>>);
+pub(crate) struct RefusedHooks(Mutex<HashMap<RepoId, LastReport>>);
 
 #[derive(Debug, Default)]
-struct Told {
+struct LastReport {
     at: Option<Instant>,
     /// The calls that were refused since, by reason.
     since: BTreeMap<String, RefusedHook>,
@@ -70,8 +70,8 @@ impl RefusedHooks {
     }
 }
 
-/// Returns what to say of a signature that is not accepted: what is most likely wrong, and what to change.
-/// Whoever called may not know the repository, so its name is not said.
+/// Returns the message about a rejected signature: the likely mistake, and what to change.
+/// The caller may not know the repository, so its name is left out.
 pub(crate) fn explain(error: &SignatureError, forge: Forge, headers: &HeaderMap) -> String {
     if let Some(sender) = sender_of(headers).filter(|sender| *sender != forge) {
         return format!(

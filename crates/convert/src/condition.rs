@@ -161,12 +161,12 @@ pub(super) fn glob(value: &str, pattern: &str) -> Option<String> {
     })
 }
 
-/// What `?` and `+` repeat in a glob.
+/// The part of a glob that `?` and `+` repeat.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Repeats {
     /// `?` is any one character, and `+` is itself.
     Nothing,
-    /// What is before them, as in a regular expression.
+    /// The part before them, as in a regular expression.
     Before,
 }
 

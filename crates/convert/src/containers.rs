@@ -1,4 +1,4 @@
-//! What Woodpecker and Drone share: a pipeline is a row of containers on one workspace, which is one job here. The
+//! The parts that Woodpecker and Drone share: a pipeline is a row of containers on one workspace, which is one job here. The
 //! steps with the image that most steps have run in the job's own container, all others in containers beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +44,7 @@ pub(super) struct Containers<'s> {
     pub(super) legacy: bool,
     /// Whether another pipeline waits for this one.
     pub(super) followed: bool,
-    /// What holds for the filters of all steps.
+    /// The facts that hold for the filters of all steps.
     pub(super) around: when::Around,
 }
 
@@ -113,7 +113,7 @@ impl<'s> Containers<'s> {
                     Ok(step)
                 }
                 Ok(mut step) => {
-                    // What comes after it ran only if this had succeeded, or had not run.
+                    // Later steps ran only if this one had succeeded, or had not run.
                     let mut later = whens[at + 1..]
                         .iter()
                         .zip(&nodes[at + 1..])
@@ -266,7 +266,7 @@ impl<'s> Containers<'s> {
                     return Err(Note::new(line, what, "it has no command"));
                 }
                 self.add_used_variables(&script, &mut body, lines.line_of_key(entry));
-                // Scripts ran in the image's `sh`. What of bash they had was replaced before, or `sh` is bash in that image.
+                // Scripts ran in the image's `sh`. Bash's own syntax was replaced before, or `sh` is bash in that image.
                 if shell::is_bash(&script) && !image.as_deref().is_some_and(shell::has_no_bash) {
                     body.remark("bash, because the script uses what only it understands; its image has to have it");
                     body.set("shell", Value::text("bash"), None);

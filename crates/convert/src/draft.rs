@@ -57,7 +57,7 @@ pub(super) enum Item {
     Note(Note),
 }
 
-/// What was not carried over, and why.
+/// A part that was not carried over, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// The line of the source, counted from 1.
@@ -199,7 +199,7 @@ pub(super) struct Job {
     pub(super) needs: Vec<String>,
     /// Expressions that all have to be true.
     pub(super) conditions: Vec<String>,
-    /// When it is certain that it runs exactly if it ran there; `None` if always. What decides it may not have been said.
+    /// When it is certain that it runs exactly if it ran there; `None` if always. Parts of its conditions may be lost.
     pub(super) certain: Option<String>,
     pub(super) after: After,
     /// The artifacts that it takes over from jobs that it needs, by the names of these jobs.

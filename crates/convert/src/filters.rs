@@ -20,7 +20,7 @@ pub(super) struct Alternative {
     pub(super) paths: Vec<String>,
     /// Everything that has to be true, except filters by file.
     pub(super) conditions: Vec<String>,
-    /// What takes events away in which it may have run: a filter that `if` cannot say. `false` takes all away.
+    /// Conditions that exclude events in which it may have run, because `if` cannot express a filter. `false` excludes all.
     pub(super) withheld: Vec<String>,
     pub(super) after: Option<After>,
     /// Whether `on` can say all of it.

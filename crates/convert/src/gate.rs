@@ -1,10 +1,10 @@
-//! What stands in for a step that could not be carried over and that others come after: a step that fails. What came
-//! after such a step ran only if it had succeeded, so that nothing of it runs here until somebody writes the step by
-//! hand, or takes its stand-in out.
+//! The stand-in for a step that could not be carried over and that others come after: a step that fails. The later steps
+//! ran only if that step had succeeded, so none of them runs here until somebody writes the step by hand, or takes its
+//! stand-in out.
 
 use super::draft::{Map, Note, Value};
 
-/// What the name of a stand-in begins with.
+/// The prefix of a stand-in's name.
 const NAME: &str = "not carried over: ";
 
 /// Whether a step stands in for a lost one.
@@ -13,7 +13,7 @@ pub(super) fn is_stand_in(step: &Value) -> bool {
     matches!(step.get("name"), Some(Value::Text(name)) if name.starts_with(NAME))
 }
 
-/// Returns the stand-in for a lost step, which `note` tells of, with its id and its condition.
+/// Returns the stand-in for a lost step, with its id and its condition. `note` says which step was lost.
 pub(super) fn stand_in(note: &Note, id: Option<&str>, condition: Option<&str>) -> Map {
     let what: String = note.what.chars().filter(|c| !c.is_control()).take(100).collect();
     let what = what.replace("${{", "$ {{");

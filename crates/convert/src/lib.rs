@@ -88,7 +88,7 @@ pub struct Converted {
     pub text: String,
     /// How many of its keys come from the source.
     pub carried: usize,
-    /// What was left out, in the order of the source's lines.
+    /// The parts that were left out, in the order of the source's lines.
     pub left: Vec<Note>,
 }
 

@@ -78,7 +78,7 @@ fn cut_refused(draft: &mut Map, written: &Written, errors: &[Diagnostic]) {
 
 const LOST: &str = "the step lost a part of it, and would do something else without that: nothing of it runs until it is written by hand";
 
-/// What replaces a refused part.
+/// The replacement for a refused part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cut {
     /// A note.
@@ -308,7 +308,7 @@ fn is_kept(part: &Part, cut: Cut) -> bool {
     }
 }
 
-/// What stands in for a step that is cut.
+/// The stand-in for a step that is cut.
 fn gate_of(note: &Note, step: &Map) -> Option<Map> {
     let of = |key: &str| match step.get(key) {
         Some(Value::Text(text)) => Some(text.as_str()),

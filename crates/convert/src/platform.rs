@@ -8,7 +8,7 @@ use super::{
     foreign::{self, Lines, entries, list, text, texts},
 };
 
-/// What is known of the platform of a pipeline.
+/// The platform of a pipeline, as far as it is known.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Platform {
     /// Any server may take it.

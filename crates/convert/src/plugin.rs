@@ -154,7 +154,7 @@ impl Containers<'_> {
         Some(ours)
     }
 
-    /// Converts the settings of a plugin. What is lost of them becomes a note.
+    /// Converts the settings of a plugin. A setting that is lost becomes a note.
     pub(super) fn settings(&mut self, entries: &[&Entry]) -> Map {
         let lines = self.lines;
         let mut with = Map::default();

@@ -17,7 +17,7 @@ pub(super) struct Step {
     pub(super) runs: bool,
     /// A step that makes values for it.
     pub(super) before: Option<Map>,
-    /// What stands behind it if it never runs, and others come after it.
+    /// The stand-in behind it if it never runs, and others come after it.
     pub(super) behind: Option<Map>,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Lost {
     pub(super) name: String,
     pub(super) after: Vec<String>,
     pub(super) note: Note,
-    /// What stands in for it if others come after it.
+    /// The stand-in for it if others come after it.
     pub(super) stand_in: Option<Map>,
 }
 

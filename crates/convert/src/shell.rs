@@ -114,7 +114,7 @@ pub(super) fn is_posix(operation: &str) -> bool {
     [":-", "##", "#", "%%", "%"].iter().any(|sign| operation.strip_prefix(sign).is_some_and(plain))
 }
 
-/// Whether an image is known to have no bash. What such images have for `sh`, busybox, knows `pipefail`, `[[` and `${X:0:8}`.
+/// Whether an image is known to have no bash. Their `sh`, busybox, knows `pipefail`, `[[` and `${X:0:8}`.
 pub(super) fn has_no_bash(image: &str) -> bool {
     let name = image.split('@').next().unwrap_or(image);
     let path = name.rsplit('/').next().unwrap_or(name);

@@ -144,7 +144,7 @@ const GITHUB: &[(&str, &str)] = &[
     ("RUNNER_TEMP", "'/tmp'"),
 ];
 
-/// What a variable of the source is here.
+/// The counterpart of a variable of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
     /// Every step has it under the same name.

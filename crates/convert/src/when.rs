@@ -27,7 +27,7 @@ pub(super) struct When {
     pub(super) paths: Paths,
 }
 
-/// What holds for all filters within a pipeline.
+/// The facts that hold for all filters within a pipeline.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Around {
     pub(super) paths: Paths,
@@ -38,7 +38,7 @@ pub(super) struct Around {
 const EVENTS: [&str; 5] = ["push", "tag", "pull-request", "manual", "schedule"];
 
 impl When {
-    /// What a step without filters has.
+    /// The filters of a step without any.
     pub(super) fn always() -> Self {
         Self { runs_in: EVENTS.to_vec(), ..Self::default() }
     }
@@ -113,7 +113,7 @@ pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>, around: 
         missed.extend(alternative.missed().filter(|_| alternative.after != Some(After::Failure)));
     }
     when.condition = condition::any(&parts).filter(|condition| condition != "true");
-    // What one filter misses, another one may have.
+    // An event that one filter misses may be in another one.
     let both = when.missed_in.iter().any(|event| when.runs_in.contains(event));
     let unless = condition::any(&parts).filter(|_| both).map(|runs| condition::not(&runs));
     when.missed = condition::any(&missed)
@@ -121,7 +121,7 @@ pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>, around: 
     when
 }
 
-/// Converts the filters of a whole pipeline to `on`. What `on` cannot say becomes the condition. `paths` can only be in
+/// Converts the filters of a whole pipeline to `on`. A filter that `on` cannot express becomes the condition. `paths` can only be in
 /// `on`.
 pub(super) fn triggers(
     entry: &Entry,
@@ -214,7 +214,7 @@ pub(super) fn triggers(
     let whole = condition::any(&parts.collect::<Vec<_>>()).unwrap_or_else(|| "true".to_owned());
     let patterns: Vec<Note> = alternatives.iter().flat_map(|one| one.patterns.iter().cloned()).collect();
     if exact && by_hand && !patterns.is_empty() {
-        // What `if` says less exactly than `on` counts for starts by hand alone.
+        // The condition, which is less exact than `on`, counts only for starts by hand.
         let for_all_others = ["event.name != 'manual'".to_owned(), whole];
         when.condition = condition::any(&for_all_others);
         when.notes.extend(patterns);

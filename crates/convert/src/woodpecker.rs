@@ -187,7 +187,7 @@ fn matrix(entry: &Entry, lines: Lines<'_>) -> (Map, Vec<String>) {
         }
     }
     if !matrix.is_empty() {
-        // The workflows of a matrix know nothing of each other there.
+        // There, the workflows of a matrix are independent of each other.
         matrix.set("fail-fast", Value::plain(false), None);
     }
     (matrix, axes)

@@ -352,7 +352,7 @@ jobs:
     let plan = plan(&converted.text, &event(EventName::Push, "refs/heads/main"));
     assert!(plan.jobs.iter().all(|job| job.foreign_in_scripts().is_none()));
     let runs = plan.jobs[0].steps.iter().map(|step| step.run.as_ref().unwrap().shown());
-    // What was lost is stood in for by steps that fail.
+    // Steps that fail stand in for the lost ones.
     let (lost, runs): (Vec<String>, Vec<String>) = runs.partition(|run| run.ends_with("exit 1\n"));
     assert_eq!(lost.len(), 4);
     assert_eq!(

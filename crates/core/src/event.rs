@@ -92,7 +92,7 @@ pub struct Event {
     /// More about a release's event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
-    /// Whether no webhook told of it: it was found by looking at the repository.
+    /// Whether no webhook announced it: it was found by checking the repository.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub found: bool,
 }
@@ -211,7 +211,7 @@ impl Event {
         }
     }
 
-    /// Returns the commit that the forge knows: the pull request's newest one if the build is of what merging would give.
+    /// Returns the commit that the forge knows: the pull request's newest one if the build is a merge.
     #[must_use]
     pub fn commit_at_forge(&self) -> &str {
         let merge = self.pull_request.as_ref().and_then(|pull_request| pull_request.merge.as_ref());

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Event, Status};
 
-/// A stranger's pull request is told of once in this time, whatever is pushed to it.
+/// A stranger's pull request makes one message in this time, whatever is pushed to it.
 pub const PAUSE_OF_STRANGERS_MS: u64 = 24 * 60 * 60 * 1000;
-/// So many pull requests of strangers are told of in that time, of one repository to one place.
+/// The number of strangers' pull requests of one repository that one place hears about in that time.
 pub const MOST_OF_STRANGERS: i64 = 20;
 
-/// What people may be told of.
+/// The events that people may be notified about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NotificationEvent {
@@ -79,7 +79,7 @@ pub enum Health {
     Unknown,
 }
 
-/// Returns what a final status says of a pipeline.
+/// Returns the result of a pipeline whose final status is this.
 #[must_use]
 pub const fn health(status: Status) -> Health {
     match status {

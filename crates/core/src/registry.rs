@@ -81,7 +81,7 @@ pub struct RegistryCredentials {
     password: String,
 }
 
-/// What cannot be a registry's credentials. Quotes neither.
+/// Why these cannot be a registry's credentials. The message contains neither of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotCredentials(&'static str);

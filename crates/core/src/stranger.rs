@@ -166,7 +166,7 @@ mod tests {
     fn a_person_is_known_by_the_forges_number_and_by_name_only_without_one() {
         let key = |id, name: &str| Person { id, account: None, name: name.to_owned() }.key();
         assert_eq!(key(Some(42), "ada").as_deref(), Some("id 42"));
-        // Whoever took over a name that became free is another person, and so is one who calls themselves `id 42`.
+        // A name that became free may belong to another person now, and anybody can choose the name `id 42`.
         assert_ne!(key(Some(43), "ada"), key(Some(42), "ada"));
         assert_eq!(key(None, "id 42").as_deref(), Some("name id 42"));
         assert_eq!(key(None, ""), None);

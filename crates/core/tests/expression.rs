@@ -213,7 +213,7 @@ fn a_value_is_carried_unless_it_is_only_compared() {
     }
 }
 
-/// Knows everything, and says of every file that it has the same hash.
+/// Knows everything, and gives every file the same hash.
 struct Everything(Values);
 
 impl Context for Everything {

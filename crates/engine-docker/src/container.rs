@@ -30,7 +30,7 @@ pub(crate) const JOINED: &str = "container:";
 /// the bridge), `MKNOD` (device nodes), `AUDIT_WRITE` (the host's audit log), `SYS_CHROOT` (used by breakouts, and not
 /// needed by any build tool), `SETFCAP` (programs with capabilities of their own, which no-new-privileges makes useless
 /// anyway).
-/// What stays: package managers change owners and drop to their own users (`CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `FSETID`,
+/// The ones that stay: package managers change owners and drop to their own users (`CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `FSETID`,
 /// `SETUID`, `SETGID`, `SETPCAP`), the agent ends steps of any user (`KILL`), tests listen on low ports in their own
 /// namespace (`NET_BIND_SERVICE`).
 const CAPABILITIES: [&str; 9] =
@@ -168,8 +168,8 @@ impl Common<'_> {
     }
 }
 
-/// Returns the mount of the job's volume. The container's own create call creates the volume with its labels. That saves a call, and the volume never exists
-/// without its container.
+/// Returns the mount of the job's volume. The container's own create call creates
+/// the volume with its labels, which saves a call: the volume never exists without its container.
 fn volume(instance: &Instance, build: BuildId, attempt: AttemptId, limits: &Limits, quotas: &Quotas) -> Mount {
     Mount {
         typ: Some(MountType::VOLUME),

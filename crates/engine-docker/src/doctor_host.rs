@@ -19,7 +19,7 @@ const CLOCK_MS: u64 = 5_000;
 /// Less free space than this, in percent, is little.
 const LITTLE: u64 = 10;
 
-/// Runs these checks. What cannot be asked is left out: other checks say why.
+/// Runs these checks. A question that the engine does not answer is left out: other checks say why.
 pub(crate) async fn look(engine: &DockerEngine, executor: &Executor) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Ok(version) = engine.docker.version().await {
@@ -124,7 +124,7 @@ fn disk(free: u64, all: u64) -> Finding {
     }
 }
 
-/// Whoever has the socket is root on the host.
+/// Checks who can open the socket: access to it is root on the host.
 fn sockets(containers: &[ContainerSummary]) -> Finding {
     let is_socket = |mount: &MountPoint| {
         mount

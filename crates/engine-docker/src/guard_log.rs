@@ -45,7 +45,7 @@ async fn download(docker: &Docker, attempt: AttemptId, path: &str) -> Result<Opt
 
 fn sum(log: &[u8], table: &[u8]) -> std::io::Result<GuardLog> {
     let lines = content(log)?;
-    // A line that was being written is of a request that was not answered.
+    // The request of a half-written line was not answered.
     let last = lines.rsplit(|byte| *byte == b'\n').find_map(|line| serde_json::from_slice::<Value>(line).ok());
     let last = last.unwrap_or_default();
     let conduct = conduct(table)?;

@@ -119,7 +119,7 @@ fn body(
             // Published ports listen there, and what the job starts is on its networks.
             network_mode: Some(format!("{JOINED}{}", spec.sandbox)),
             mounts: Some(vec![socket, engine]),
-            // What it knows of the job's objects is in its own file system.
+            // Its table of the job's objects is in its own file system, which a restart keeps.
             restart_policy: Some(RestartPolicy {
                 name: Some(RestartPolicyNameEnum::ON_FAILURE),
                 maximum_retry_count: Some(RESTARTS),
@@ -201,7 +201,7 @@ fn budget(limits: &Limits) -> Budget {
     }
 }
 
-/// Lists what there is of a job with Docker besides its pod's containers and its workspace, in the order in which it can
+/// Lists everything that a job with Docker has besides its pod's containers and its workspace, in the order in which it can
 /// be removed. The job's own network is last: by it the rest is found again.
 pub(crate) async fn list(
     docker: &Docker,

@@ -22,7 +22,7 @@ use crate::labels;
 const PROGRESS: Duration = Duration::from_secs(5);
 /// Milliseconds that a HEALTHCHECK may take if its image does not say.
 const PROBE: i64 = 30_000;
-/// What Docker Hub is called where credentials are given.
+/// The name of Docker Hub in credentials.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
 /// Returns the image if the engine has it.
@@ -134,7 +134,7 @@ pub(crate) async fn pull(
 #[derive(Debug, Clone, Copy, Default)]
 struct Layer {
     is_here: bool,
-    /// What has arrived and what there is, in bytes, as far as the engine tells.
+    /// The bytes that have arrived and their total, as far as the engine reports them.
     bytes: (i64, i64),
 }
 

@@ -57,8 +57,8 @@ impl Network {
         *self.known.lock().await = false;
     }
 
-    /// Returns the host's addresses on the networks that the engine had when this was first asked. None if it does not
-    /// tell.
+    /// Returns the host's addresses on the networks that the engine had at the first call. Empty if the engine does not
+    /// list them.
     pub(crate) async fn gateways(&self, docker: &Docker) -> &[IpAddr] {
         let list = async || {
             let networks = docker.list_networks(None::<ListNetworksOptions>).await.unwrap_or_else(|error| {

@@ -25,7 +25,7 @@ pub struct DockerOptions {
     /// The network's own subnets (`10.88.0.0/20`), instead of one from the engine's address pools. One of IPv6 gives its
     /// containers addresses of both kinds.
     pub subnets: Vec<IpNet>,
-    /// What jobs may not reach.
+    /// The addresses that jobs may not reach.
     pub denied: Vec<DeniedAddresses>,
     /// Ports at denied addresses that jobs may reach all the same, such as a proxy's.
     pub allowed: Vec<SocketAddr>,

@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn credentials_are_written_in_the_alphabet_that_the_engine_reads() {
-        // What `{"password":"~~~???"}` may become, depending on where it stands.
+        // `{"password":"~~~???"}` in the other alphabet.
         let sent = url_safe(&HeaderValue::from_static("eyJ+fn4/Pz8ifQ==")).unwrap();
         assert_eq!(sent.as_bytes(), b"eyJ-fn4_Pz8ifQ==");
     }

@@ -35,7 +35,7 @@ pub(crate) struct Trial {
     pub(crate) loopback6: bool,
     /// The denied addresses that a job reaches all the same.
     pub(crate) open: Vec<String>,
-    /// What was still on the engine at the end.
+    /// The objects that were left on the engine at the end.
     pub(crate) left: Vec<String>,
 }
 

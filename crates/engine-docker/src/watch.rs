@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const OF_THE_HOST: [&str; 11] =
     ["/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/run", "/sys", "/usr", "/var/lib/docker", "/var/run"];
 
-/// What was seen.
+/// A risk that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sighting {
     /// Stable, for programs: `privileged`, `engine-socket`, `host-mount`, `host-namespace`, `not-ours`, `gap`.

@@ -1,6 +1,6 @@
 //! Takes the files that a job leaves from its agent, and passes them to their store.
 //!
-//! They travel over the job's link beside the log. What may be on its way is limited (`WINDOW`), so the reader of the
+//! They travel over the job's link beside the log. The bytes under way are limited (`WINDOW`), so the reader of the
 //! link never waits for the store, and a slow disk delays files only. One receiver serves all sessions of an attempt.
 
 use std::io;
@@ -33,7 +33,7 @@ pub trait ArtifactWriter: Send {
     /// Returns whether all files are stored.
     fn is_complete(&self) -> bool;
 
-    /// Begins the next file; drops what there is of an unfinished one.
+    /// Begins the next file, and drops an unfinished one.
     ///
     /// # Errors
     /// See the trait.
@@ -87,7 +87,7 @@ struct Position {
     complete: bool,
 }
 
-/// What was stored.
+/// The files that were stored.
 #[derive(Debug, Clone, Default)]
 struct Taken {
     /// Of the current session, by the measure of its limit.
@@ -153,7 +153,7 @@ impl ArtifactReceiver {
     }
 }
 
-/// What is said to the agent about its files, in one session.
+/// The messages to the agent about its files, in one session.
 pub(crate) struct ArtifactWords<'a> {
     receiver: Option<&'a ArtifactReceiver>,
     said: Said,

@@ -50,7 +50,7 @@ impl Executor {
         for some in volumes.chunks(AT_ONCE) {
             match self.measure_together(some).await {
                 Ok(measured) => sizes.extend(measured),
-                // What is in one of them may have ended the program: one by one, it hides no other.
+                // The files of one of them may have crashed the program. Measured one by one, it does not hide the others.
                 Err(EngineError::Local { .. }) => {
                     for one in some {
                         match self.measure_together(std::slice::from_ref(one)).await {
@@ -80,7 +80,7 @@ impl Executor {
         Ok(measured)
     }
 
-    /// Copies what these layers have, the topmost first, into one new volume. What is half copied when it fails is removed.
+    /// Copies the files of these layers, the topmost first, into one new volume, which is removed if the copy fails.
     ///
     /// # Errors
     /// Those of the engine.

@@ -2,7 +2,7 @@
 //!
 //! A folder that begins with an entry is an overlay over the entry's volumes: there at once, whatever its size, and what the
 //! job writes goes into a volume of its own. Where the engine has no overlays, the entry is copied into that volume. Saving is
-//! keeping the job's own volume, as a new layer over the entry that it began with. What is saved where, and who reads it, is
+//! keeping the job's own volume, as a new layer over the entry that it began with. Which entry is saved where, and who reads it, is
 //! decided by whoever implements [`CacheRecords`](crate::CacheRecords).
 //!
 //! Everything can be done again: the names of an attempt's volumes follow from the attempt, and which of them there are says
@@ -44,7 +44,7 @@ fn names(attempt: AttemptId, cache: usize, path: usize) -> Names {
     Names { own: name(""), work: name("-work"), view: name("-view") }
 }
 
-/// What an attempt's caches need of the engine.
+/// The volumes that an attempt's caches need.
 pub(crate) struct Caches<'a> {
     pub(crate) engine: &'a dyn Engine,
     pub(crate) build: BuildId,

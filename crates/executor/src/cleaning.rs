@@ -127,7 +127,7 @@ impl Executor {
         Ok(Orphans { containers: found.containers, volumes: found.volumes, guarded, lasting })
     }
 
-    /// Removes orphans, one after the other. What cannot be removed is logged and left.
+    /// Removes orphans, one after the other. An object that cannot be removed is logged and left.
     pub async fn remove_orphans(&self, orphans: Orphans) -> Removed {
         let mut removed = Removed::default();
         let mut volumes: BTreeSet<VolumeName> = orphans.volumes.into_iter().map(|volume| volume.name).collect();
@@ -152,7 +152,7 @@ impl Executor {
         removed
     }
 
-    /// Removes what there is of these jobs of this instance, running or not, with the sandboxes that they are in.
+    /// Removes these jobs of this instance, running or not, with the sandboxes that they are in.
     ///
     /// # Errors
     /// Those of the engine, for the lists.

@@ -54,7 +54,7 @@ impl Cleanup {
     /// The agent reports whether it is. `reader` is the link to that agent; the link's end means that the container's
     /// processes are gone.
     ///
-    /// What a job with Docker has made is removed with it. The result says when that is gone: the job's slot is given to no
+    /// The objects that a job with Docker made are removed with it. The result says when they are gone: the job's slot is given to no
     /// other before. `outcome` decides which of its caches are kept.
     pub(crate) fn job(
         &self,

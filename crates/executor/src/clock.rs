@@ -34,7 +34,7 @@ pub(crate) struct Seen {
     pub(crate) ready: Option<Ready>,
     /// Number of steps that began or ended.
     pub(crate) steps: u64,
-    /// The agent hands over the job's files. That has no part in the job's time.
+    /// The agent hands over the job's files, which does not count against the job's time.
     pub(crate) hands_over: bool,
     /// Reading is paused, because what has arrived has to be written first.
     pub(crate) paused: bool,
@@ -48,7 +48,7 @@ pub(crate) struct Ready {
     pub(crate) checkout_whole: bool,
 }
 
-/// What the clock has to know of the job.
+/// The job's limits, as the clock needs them.
 pub(crate) struct Timed<'a> {
     pub(crate) cancel: &'a CancellationToken,
     /// Takes the files that it leaves.

@@ -15,7 +15,7 @@ const GUARDED: [(&str, &str); 4] = [
     ("TESTCONTAINERS_RYUK_DISABLED", "true"),
 ];
 
-/// What a job gets of Docker.
+/// A job's access to Docker.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum DockerAccess {
     #[default]

@@ -57,7 +57,7 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// standard output once it listens.
     fn create_guard<'a>(&'a self, guard: &'a GuardSpec<'a>) -> Answer<'a, ContainerId>;
 
-    /// Lists what there is of a job with Docker besides its pod's containers and its workspace: the guard, everything
+    /// Lists everything that a job with Docker has besides its pod's containers and its workspace: the guard, everything
     /// that was made through it, the job's own sandbox and network. In the order in which it can be removed; an empty
     /// list says that nothing is left.
     fn list_guarded(&self, attempt: AttemptId) -> Answer<'_, Vec<ObjectId>>;
@@ -141,9 +141,9 @@ pub trait Engine: fmt::Debug + Send + Sync {
 pub struct Image {
     /// Containers are created from the id, so a tag that moves meanwhile changes nothing.
     pub id: ImageId,
-    /// What its containers are started with.
+    /// Its entrypoint, command, user and so on.
     pub config: ImageConfig,
-    /// What its registry calls it, `sha256:...`. One that was built or loaded on the engine has none.
+    /// Its digest at its registry, `sha256:...`. An image that was built or loaded on the engine has none.
     pub digest: Option<String>,
     /// `amd64`; empty if the image does not say.
     pub architecture: String,
@@ -166,7 +166,7 @@ pub struct VolumeSpec<'a> {
     pub disk: Option<u64>,
 }
 
-/// What is in a new volume.
+/// The content of a new volume, and how long it lasts.
 #[derive(Debug, Clone, Copy)]
 pub enum VolumeContent<'a> {
     /// Nothing. It may outlive the attempt.
@@ -175,9 +175,9 @@ pub enum VolumeContent<'a> {
     Workspace,
     /// Nothing. It goes with the attempt.
     Passing,
-    /// What `lower` has, the topmost first. Changes go into `upper`; `work` is the kernel's own. Goes with the attempt.
+    /// The files of `lower`, the topmost first. Changes go into `upper`; `work` is the kernel's own. It goes with the attempt.
     Overlay { upper: &'a VolumeName, work: &'a VolumeName, lower: &'a [VolumeName] },
-    /// What several volumes have, the topmost first, and nothing changes.
+    /// The files of several volumes, the topmost first, read-only.
     Merged { lower: &'a [VolumeName] },
 }
 
@@ -223,14 +223,14 @@ pub struct SandboxSpec {
     pub owner: Option<(BuildId, AttemptId)>,
 }
 
-/// What a container of a pod gets of Docker.
+/// The Docker socket in a container of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DockerSocket {
     #[default]
     None,
-    /// That of the pod's guard.
+    /// The socket of the pod's guard.
     Guarded,
-    /// That of the engine.
+    /// The engine's own socket.
     Raw,
 }
 
@@ -295,7 +295,7 @@ impl MemberSpec<'_> {
 pub struct FoundMember {
     pub container: ContainerId,
     pub standing: MemberStanding,
-    /// The key that its agent was given. Another one is of another run of the attempt.
+    /// The key of its agent. A different key belongs to another run of the attempt.
     pub key: [u8; 16],
 }
 

@@ -90,7 +90,7 @@ impl Executor {
         Ok(())
     }
 
-    /// Pulls the images of a job that waits for its turn, as far as their names are known. What fails is tried again when
+    /// Pulls the images of a job that waits for its turn, as far as their names are known. A pull that fails is tried again when
     /// the job starts.
     pub async fn pull_ahead(&self, build: BuildId, plan: &JobPlan, access: &ImageAccess, policy: PullPolicy) {
         if self.placement.room.check().is_err() {

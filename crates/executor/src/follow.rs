@@ -81,7 +81,7 @@ enum Condition {
     Vanished,
 }
 
-/// What is known of the agent while it is followed.
+/// The state of an agent that is followed.
 struct Course {
     /// The last session's number.
     session: u32,

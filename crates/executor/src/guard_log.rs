@@ -1,4 +1,4 @@
-//! What a job asked of its Docker API, as its guard recorded it: read before the guard is removed, and told to whoever keeps it.
+//! The log of a job's guard, with the job's requests to its Docker API: read and reported before the guard is removed.
 
 use futures_util::future::BoxFuture;
 

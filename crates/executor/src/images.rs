@@ -3,8 +3,8 @@
 //!
 //! An image that came to the engine by somebody's credentials is there for all jobs. So that it is used only by those that
 //! its registry gives it to, an image of a guarded registry counts as being here only for credentials that it was pulled
-//! with; a job with others, or with none, has to pull it. What was pulled with which credentials is remembered by this
-//! process alone: after a restart the registry is asked once more.
+//! with; a job with others, or with none, has to pull it. Only this process remembers which image was pulled with
+//! which credentials: after a restart the registry is asked once more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,7 +30,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// An image, and what it is pulled with.
 type Pulled = (ImageRef, Option<RegistryCredentials>);
 
-/// What is known of an image before anything is pulled.
+/// The state of an image before anything is pulled.
 pub(crate) enum Known {
     /// The image that the build's jobs share.
     Agreed(Image),
@@ -70,7 +70,7 @@ pub(crate) struct Images {
     pulls: Mutex<HashMap<Pulled, Arc<tokio::sync::Mutex<()>>>>,
     /// The image of a guarded registry that each was when it was last pulled.
     given: Mutex<HashMap<Pulled, (Instant, ImageId)>>,
-    /// What was used since somebody asked.
+    /// The images that were used since the last report.
     used: Mutex<HashMap<ImageRef, ImageUse>>,
 }
 

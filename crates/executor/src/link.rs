@@ -58,7 +58,7 @@ pub(crate) struct LinkWriter {
     pub(crate) buffer: BytesMut,
 }
 
-/// What arrived on standard error.
+/// The text that arrived on standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Complaint {
     pub(crate) text: String,

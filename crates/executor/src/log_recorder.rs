@@ -63,7 +63,7 @@ struct Entry {
     data: Bytes,
 }
 
-/// What to do once a batch is on disk.
+/// The effects of a batch, due once it is on disk.
 #[derive(Debug, Default)]
 struct Effects {
     /// The agent's highest sequence number in it; 0 if it held only notes.

@@ -3,7 +3,7 @@
 //! Services are started as soon as the job's container is. The container of a step is started when the step's turn
 //! comes, or ahead of it if its image is here already. Everything here can be done again: a container is created under a
 //! name that only one try of a step or service has, so another process that takes the job over finds what there is.
-//! What cannot be started is reported to the job's agent, which decides what that means for the job.
+//! A container that cannot be started is reported to the job's agent, which decides what that means for the job.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,7 +75,7 @@ enum Urgency {
     },
 }
 
-/// What there is already of a container that should run.
+/// The state of a container before its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Existing {
     None,
@@ -123,7 +123,7 @@ impl Members {
             tasks: TaskTracker::new(),
         });
         if adopted {
-            // What it found of their ports stands.
+            // The earlier process has found out their ports.
             (0..).zip(&request.plan.services).for_each(|(at, _)| members.spawn(MemberId::Service(at), None));
         } else {
             members.start_services();

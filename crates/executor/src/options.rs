@@ -55,7 +55,7 @@ pub struct Limits {
     /// Bytes of disk for its container and for its volume, each, if the engine's storage can limit that. `None`: no
     /// limit.
     pub disk: Option<u64>,
-    /// What each of its processes may have, such as open files. Where one is not named, the engine's default applies.
+    /// Limits of each of its processes, such as open files. A limit that is not named is the engine's default.
     pub ulimits: Vec<Ulimit>,
     /// Capabilities of its containers beyond those that every job has.
     pub capabilities: Vec<String>,
@@ -65,7 +65,7 @@ pub struct Limits {
     pub log: u64,
     /// Time between TERM and KILL.
     pub grace: Duration,
-    /// What it may leave.
+    /// Limits of the files that it leaves.
     pub artifacts: ArtifactLimits,
 }
 

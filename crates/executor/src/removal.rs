@@ -234,7 +234,7 @@ impl Removals {
         }
     }
 
-    /// Removes what there is of a job with Docker besides its pod, whoever made it, until nothing is left.
+    /// Removes everything that a job with Docker has besides its pod, whoever made it, until nothing is left.
     pub(crate) async fn guarded(&self, attempt: AttemptId, patience: Duration) {
         for round in 0..ROUNDS {
             let left = match ask_while_away(patience, || self.engine.list_guarded(attempt)).await {
@@ -248,7 +248,7 @@ impl Removals {
             if round == 0 {
                 self.report_guard(attempt, patience).await;
             }
-            // What a call made that was under way is in the next list.
+            // The next list has the objects of calls that were under way.
             for same in left.chunk_by(|one, next| std::mem::discriminant(one) == std::mem::discriminant(next)) {
                 for some in same.chunks(BESIDE) {
                     let mut removals = Vec::new();

@@ -314,8 +314,8 @@ pub struct AdoptRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobUpdate {
     Phase(Phase),
-    /// What was started is about to be removed, because nothing of the job has run in it: the job has not begun. A process
-    /// that adopts it has to know, or it takes the job for lost.
+    /// The started container is about to be removed, because nothing of the job has run in it: the job has not begun. A
+    /// process that adopts the job has to know this, or it takes the job for lost.
     StartsOver(Stored),
     /// A session with this number is about to be opened.
     Session(u32),

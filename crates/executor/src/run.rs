@@ -249,7 +249,7 @@ impl Executor {
                 self.cleanup.placed(request, placed);
                 Err(journal_failed(error))
             }
-            // What may exist already stays; the next try finds it.
+            // Objects that were created already stay; the next try finds them.
             (Err(error), Ok(())) if error.holds_starts() => Err(error),
             (Err(error), _) => {
                 self.let_go(request, None).await;

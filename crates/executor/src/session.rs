@@ -198,7 +198,7 @@ async fn read(
     }
 }
 
-/// What a message is about.
+/// A message, by its receiver.
 enum Arrived {
     /// The job's files, as their receiver takes them.
     Files(Piece),

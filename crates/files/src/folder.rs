@@ -9,7 +9,7 @@ use std::{
 
 pub const DATABASE: &str = "longshore.db";
 pub const LOGS: &str = "logs";
-/// What jobs leave.
+/// The artifacts of jobs.
 pub const ARTIFACTS: &str = "artifacts";
 /// In [`ARTIFACTS`]: the bytes of files, by their SHA-256.
 pub const BLOBS: &str = "blobs";

@@ -20,13 +20,13 @@ pub struct CheckRun {
     pub summary: String,
     /// The build's page; empty if there is no build.
     pub details_url: String,
-    /// The build, by which a check run is found again, and which its rerun is of.
+    /// The build: it identifies the check run when the forge asks for a rerun.
     pub external_id: String,
     /// In the same order at every try: how many the forge has says which of them are missing.
     pub annotations: Vec<CheckAnnotation>,
 }
 
-/// What was found at a line of a file.
+/// A finding at a line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckAnnotation {
     pub grade: Grade,

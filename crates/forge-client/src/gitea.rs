@@ -14,7 +14,7 @@ use crate::{
     pages::read_all,
 };
 
-/// A name that no repository has. What is written there is refused for the lack of a right, or not found.
+/// A name that no repository has. A write there is refused for the lack of a right, or not found.
 const NOWHERE: &str = "longshore-asks-for-its-rights";
 
 #[derive(Debug)]

@@ -55,7 +55,7 @@ pub(crate) struct HookConfig {
     pub(crate) url: String,
 }
 
-/// A comment, as the forges with GitHub's shapes tell of it.
+/// A comment in GitHub's shape, which other forges share.
 #[derive(Deserialize)]
 pub(crate) struct Comment {
     pub(crate) id: u64,

@@ -30,7 +30,7 @@ use crate::{
     pages::{PER_PAGE, read_all},
 };
 
-/// What a token begins with that is an App.
+/// The prefix of a token that is an App.
 const PREFIX: &str = "app-";
 /// How long a JWT is good; GitHub takes ten minutes at most, and clocks differ.
 const JWT_AHEAD: u64 = 9 * 60;
@@ -329,7 +329,7 @@ impl ForgeApi for GithubApp {
                 let path = format!("/installation/repositories?per_page={PER_PAGE}&page={page}");
                 let reached: Reached = github.0.get(&path)?.read().ok_or_else(|| github.0.not_understood())?;
                 let is_last = reached.repositories.len() < PER_PAGE;
-                // What an App may do stands in its permissions, and is the same for all its repositories.
+                // An App's permissions are the same for all its repositories.
                 all.extend(reached.repositories.into_iter().map(|repo| RemoteRepo { admin: true, ..repo.into() }));
                 if is_last || page >= crate::pages::MAX_PAGES {
                     break;

@@ -80,7 +80,7 @@ pub(crate) struct Endpoint {
     host: String,
     authorization: (header::HeaderName, HeaderValue),
     accept: &'static str,
-    /// What answers there, for messages.
+    /// The name of the server there, for messages.
     expected: &'static str,
     /// Does not get into a message, even if the forge repeats it.
     secret: String,

@@ -71,7 +71,7 @@ fn a_repository_is_found_hooked_reported_to_and_let_go() {
 
         api.remove_hook(&repo.id, &hook).unwrap();
         assert!(forge.state().hooks.is_empty(), "{kind:?}");
-        // What is gone need not be removed.
+        // A webhook that is gone need not be removed.
         api.remove_hook(&repo.id, &hook).unwrap();
     }
 }

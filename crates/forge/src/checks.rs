@@ -1,4 +1,4 @@
-//! What GitHub tells an App of check runs: that somebody wants one to run again, or all of a commit.
+//! GitHub's webhooks about check runs: somebody wants one of them, or all of a commit, to run again.
 //! <https://docs.github.com/en/webhooks/webhook-events-and-payloads#check_run>
 
 use serde::Deserialize;
@@ -15,7 +15,7 @@ pub struct RerunAsked {
     pub what: Rerun,
 }
 
-/// What is to run again.
+/// The check runs to run again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rerun {
     /// A check run: its name, and what its maker calls it.

@@ -23,7 +23,7 @@ pub struct CloneUrl {
     ssh: Option<SshLogin>,
 }
 
-/// What ssh logs in with at an address, and the hosts that it believes.
+/// The key that ssh logs in with at an address, and the host keys that it accepts.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SshLogin {
     private_key: String,

@@ -83,7 +83,7 @@ pub struct PullRequestHook {
     pub author: Option<Person>,
     /// For a closed pull request: whether it was merged.
     pub merged: bool,
-    /// What of it is told now and may be missed in the next delivery.
+    /// The fields that this delivery has and the next one may lack.
     pub state: PullRequestState,
     /// When it changed, in the forge's words: tells two changes of the same kind from one that is told twice.
     pub changed_at: String,
@@ -94,7 +94,7 @@ pub struct PullRequestHook {
     pub default_branch: Option<String>,
 }
 
-/// What has to be known of a pull request's last delivery to say what the next one is about.
+/// The part of a pull request's last delivery that shows what the next one is about.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PullRequestState {

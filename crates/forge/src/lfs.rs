@@ -1,6 +1,6 @@
 //! Git LFS as its specification has it: pointer files, the address of a repository's store, and the words of the batch API.
 //!
-//! `longshore-git` finds pointers in a commit and asks for their objects with it. What a store answers is judged here: it says
+//! `longshore-git` finds pointers in a commit and asks for their objects with it. The store's answer is judged here: it says
 //! where bytes are, and never what they are, because an object is known by its SHA-256.
 
 use serde::Deserialize;

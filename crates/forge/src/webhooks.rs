@@ -8,7 +8,7 @@ use crate::{
     signature::{self, SignatureError},
 };
 
-/// A kind of event that some forge never tells of.
+/// A kind of event that some forge has no webhook for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sends {
     PullRequests,
@@ -58,6 +58,6 @@ pub(crate) trait Webhooks: Sync {
     /// Parses a delivery's body.
     fn parse(&self, event: &str, body: &[u8]) -> Result<Told, PayloadError>;
 
-    /// Returns whether the forge tells of such events.
+    /// Returns whether the forge has webhooks for these events.
     fn sends(&self, kind: Sends) -> bool;
 }

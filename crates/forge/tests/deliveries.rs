@@ -306,7 +306,7 @@ fn what_is_told_under_two_ids_has_one_key_and_what_happens_again_has_another() {
     };
     let one = told(&|_| ());
     assert_eq!(told(&|delivery| delivery["repository"]["updated_at"] = "later".into()), one);
-    // The repository was looked at while the forge did not tell of the pushes in between.
+    // The repository was checked while the forge sent no webhooks for the pushes in between.
     assert_eq!(told(&|delivery| delivery["before"] = "1".repeat(40).into()), one);
     assert_ne!(told(&|delivery| delivery["after"] = "1".repeat(40).into()), one);
     assert_ne!(told(&|delivery| delivery["ref"] = "refs/heads/other".into()), one);

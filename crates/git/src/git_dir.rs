@@ -113,7 +113,7 @@ impl GitDir<'_> {
         let index = folder.join("index");
         let on_index = || git.in_repository(self.source).env("GIT_INDEX_FILE", index.clone());
         let mut read = on_index();
-        // What a user's configuration says of the format is not for us ([`super::index_stat`]).
+        // The format in a user's configuration does not concern us ([`super::index_stat`]).
         read.config("index.version", "2");
         let read = read.args(["read-tree", "--end-of-options", self.commit.as_str()]);
         read.output("reading the commit's tree", &[]).await?;

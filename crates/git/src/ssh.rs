@@ -155,7 +155,7 @@ pub(crate) async fn ask_for_lfs(url: &CloneUrl) -> Result<SshAnswer, GitError> {
     let complaint: Vec<String> =
         String::from_utf8_lossy(&output.stderr).lines().map(|line| line.trim().to_owned()).collect();
     let complaint = longshore_forge::lfs::message(&complaint.join("; "));
-    // 255 is ssh's own; everything else is of the host's program.
+    // 255 is ssh's own; every other code is from the host's program.
     match output.status.code() {
         Some(255) => Err(GitError::from_remote(url, complaint)),
         _ => Err(failed(format!("its ssh does not know `git-lfs-authenticate` for this repository ({complaint})"))),

@@ -146,7 +146,7 @@ fn to_do(url: &CloneUrl) -> String {
 pub(crate) fn explained(error: GitError, checkout: &Checkout<'_>, url: &CloneUrl) -> GitError {
     let without = !checkout.by_stranger && checkout.origin.has_credentials() && !url.has_credentials();
     match &error {
-        // Forges do not say of a private repository that it is there.
+        // Forges do not reveal that a private repository exists.
         GitError::NotFound { .. } | GitError::Authentication { .. } if without => GitError::Failed {
             operation: "checking out the submodules",
             detail: format!("{} is private and is fetched without credentials: {}", url.address(), to_do(url)),

@@ -53,7 +53,7 @@ impl Mirror {
     }
 
     /// Checks that a commit is on one of the branches, or is what one of the tags names, that must have it, now or `before`
-    /// the last fetch. Whoever tells of it may be anybody, and a forge serves the commits of every fork.
+    /// the last fetch. Anybody may have sent the webhook, and a forge serves the commits of every fork.
     pub(crate) async fn check_held(
         &self,
         wanted: &Wanted,

@@ -39,7 +39,7 @@ impl Failure {
     }
 }
 
-/// What is collected about a request for the audit log.
+/// A request's entry for the audit log, as it is collected.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     route: String,

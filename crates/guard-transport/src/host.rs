@@ -1,4 +1,4 @@
-//! What a server's guard knows of itself and of its host: its own program, which only the guard imports into the engine, and the path
+//! The server's guard and its host: its own program, which only the guard imports into the engine, and the path
 //! of the engine's socket.
 
 use std::fs::File;
@@ -60,7 +60,7 @@ async fn socket_on_host(engine: &Engine) -> Result<Option<String>, String> {
     Ok(on_host.and_then(|path| path.to_str().map(str::to_owned)))
 }
 
-/// Sends the guard's own program as a tar. What the client has sent instead is read and discarded.
+/// Sends the guard's own program as a tar. The client's own bytes are read and discarded.
 pub(crate) async fn program(path: &Path, mut client: Incoming) -> Result<Body, Failure> {
     while let Some(frame) = client.frame().await {
         frame.map_err(|_| Failure::engine("the client's archive broke off"))?;

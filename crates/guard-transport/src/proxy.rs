@@ -222,7 +222,7 @@ impl Proxy {
 
     /// Notes that a request was refused, which may freeze the client.
     pub(crate) fn note_refusal(&self, refusal: &Refusal, call: &str, at_ms: u64) {
-        // What a client is not told of often says nothing new: it is saved with what does.
+        // Requests for what is not there are frequent and harmless: they are saved with the next change.
         let note = |guard: &mut Guard| guard.note_refusal(refusal, call, at_ms);
         let frozen = match refusal.rule {
             Rule::Foreign | Rule::Frozen => note(&mut self.guard()),

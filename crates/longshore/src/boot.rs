@@ -29,7 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The attempt whose failure is logged: a guard that was started with this server is there before it.
 const TOLD: u32 = 3;
 
-/// What the runner needs besides the engine.
+/// The parts of the runner besides the engine.
 pub(crate) struct Boot {
     pub(crate) store: Store,
     pub(crate) sources: Sources,

@@ -186,7 +186,7 @@ impl Upkeep {
                 kept.push(lasting);
             }
         }
-        // What is let go is kept no more, so that it is none of these.
+        // Entries that were let go are not kept any more, so they are not among these.
         let lasting: BTreeSet<String> = kept.iter().flat_map(Lasting::volumes).collect();
         let workspaces = self.workspaces().await?;
         let wanted: BTreeSet<String> =
@@ -230,7 +230,7 @@ impl Upkeep {
             let begun = std::time::Instant::now();
             let flat = match self.executor.flatten_layers(&layers).await {
                 Ok(flat) => flat,
-                // What cannot be copied now can never be, and each pass would try it again.
+                // An entry that cannot be copied now can never be, and each pass would try it again.
                 Err(EngineError::Local { what, reason }) => {
                     tracing::warn!(key = entry.key, what, reason, "a cache cannot be flattened");
                     self.let_go(&Lasting::Cache(entry), "it cannot be flattened").await?;

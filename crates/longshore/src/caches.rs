@@ -1,5 +1,5 @@
 //! Joins the records of caches (`store`) with jobs (`executor`): computes the keys of a job's caches, chooses what it begins with, and
-//! records what it saves. Called by the runner. What is done beside jobs stands in `cache_upkeep`.
+//! records what it saves. Called by the runner. The work beside jobs is in `cache_upkeep`.
 
 use std::{
     cell::RefCell,
@@ -34,7 +34,7 @@ const SAVING: Duration = Duration::from_secs(20);
 pub(crate) struct Caches {
     /// Where the records are.
     store: Store,
-    /// The repository that the records are of, where that is not the job's own.
+    /// The repository of the records, if it is not the job's own.
     repo: Option<RepoId>,
     /// The keys that attempts which have ended are about to save.
     saving: Arc<watch::Sender<Vec<(RepoId, String)>>>,

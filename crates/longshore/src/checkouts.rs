@@ -154,7 +154,7 @@ struct MirrorSource {
     merge: Option<Remade>,
 }
 
-/// What a commit that no git host has merges.
+/// The two sides of a merge commit that no git host has.
 struct Remade {
     number: u64,
     head: CommitId,

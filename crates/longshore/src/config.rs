@@ -67,7 +67,7 @@ pub(crate) struct Config {
     /// When registries are asked for images, where a plan does not say so.
     pub(crate) pull: PullPolicy,
     pub(crate) max_jobs: usize,
-    /// How often repositories are looked at for pushes that no webhook told of.
+    /// How often repositories are checked for pushes without a webhook.
     pub(crate) look_every: Option<Duration>,
     pub(crate) labels: BTreeMap<String, String>,
     /// The operator's variables for all jobs.

@@ -41,7 +41,7 @@ impl From<Outcome> for Refusal {
     }
 }
 
-/// What to do about secrets that are missing or withheld.
+/// The treatment of secrets that are missing or withheld.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
     /// For a job that starts: apply the rules, and refuse the job if a secret is missing.

@@ -62,7 +62,7 @@ impl Room {
     }
 }
 
-/// What the last measurement found.
+/// The last measurement.
 #[derive(Debug, Clone, Copy)]
 struct Measured {
     at: Instant,
@@ -189,7 +189,7 @@ impl Disk {
             for candidate in candidates {
                 let Some(bytes) = self.let_go(candidate, &why).await? else { continue };
                 over = over.saturating_sub(bytes);
-                // What is known of sizes is not the disk's word, and of some things nothing is known.
+                // The known sizes are not exact, and some sizes are unknown.
                 if over == 0 || bytes == 0 {
                     room = self.measure().await?;
                     over = room.around(self.marks.low).1;

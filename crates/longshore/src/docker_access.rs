@@ -23,14 +23,14 @@ pub(crate) const DOCKER_REGISTRIES: &[&str] = &[
     "registry.gitlab.com",
 ];
 
-/// What the operator says about Docker in jobs.
+/// The operator's settings for Docker in jobs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DockerSettings {
     /// The registries that images are pulled from and pushed to, besides those that a job has credentials of.
     pub(crate) registries: BTreeSet<String>,
     /// Whether images that were built or loaded on the engine may be used.
     pub(crate) local_images: bool,
-    /// What every repository is granted; without it its own setting counts.
+    /// The access that every repository is granted; without it, the repository's own setting counts.
     pub(crate) grant: Option<DockerGrant>,
 }
 

@@ -17,7 +17,7 @@ use tokio::io::AsyncWriteExt as _;
 
 /// How long a program that keeps credentials may take.
 const HELPER: Duration = Duration::from_secs(10);
-/// What the Docker client calls Docker Hub.
+/// The Docker client's name for Docker Hub.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
 /// The parts of the client's `config.json` that are about registries.
@@ -40,7 +40,7 @@ struct Auth {
     auth: String,
 }
 
-/// What a program that keeps credentials prints.
+/// The output of a program that keeps credentials.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Kept {
@@ -124,7 +124,7 @@ async fn ask(helper: &str, server: &str) -> anyhow::Result<Option<RegistryCreden
     let asked = async {
         let mut child = command.spawn()?;
         if let Some(mut input) = child.stdin.take() {
-            // One that does not read is told of by its answer.
+            // A helper that does not read its input answers with an error.
             let _ = input.write_all(server.as_bytes()).await;
         }
         child.wait_with_output().await

@@ -59,7 +59,7 @@ impl ArtifactWriter for Writer {
     }
 }
 
-/// What a plan says about the files of its attempts: kinds, and how long they are kept.
+/// The kind of each artifact in a plan, and how long it is kept.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Leaves(Vec<(ArtifactKind, Option<Duration>)>);
 

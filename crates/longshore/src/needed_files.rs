@@ -96,7 +96,7 @@ fn wanted<'a>(need: &Need, job: &Job, left: &'a [Artifact]) -> Result<Vec<&'a Ar
     for name in &need.artifacts {
         match left.iter().find(|artifact| artifact.name == *name) {
             Some(artifact) => found.push(artifact),
-            // Whoever says that its result does not matter gets what there is.
+            // A job for which its result does not matter gets the files that there are.
             None if need.optional => {}
             None => {
                 let names: Vec<String> = left.iter().map(|artifact| format!("`{}`", artifact.name)).collect();

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use longshore_files::{folder, lock};
 use serde::{Deserialize, Serialize};
 
-/// What a server says in its data folder about itself.
+/// The record in the data folder by which commands find the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Listener {
     listen: SocketAddr,
@@ -75,7 +75,7 @@ impl OwnServer {
             let given = given.trim_end_matches('/');
             given == url || given == reached_at || given == format!("http://localhost:{}", listen.port())
         };
-        // Whoever listens there now need not be a server of ours: only what holds the folder's lock gets the token.
+        // Another program may listen there now: only a process that holds the folder's lock gets the token.
         (given.is_none_or(is_it) && lock::is_taken(data)).then(|| Self { reached_at, url, data: data.to_owned() })
     }
 

@@ -8,7 +8,7 @@ use longshore_store::{
 
 use crate::contexts::Refusal;
 
-/// What a job's plan asks for.
+/// The privileges that a job's plan asks for.
 #[derive(Debug)]
 pub(crate) struct Privileges {
     job: JobId,

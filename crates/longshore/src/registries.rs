@@ -37,7 +37,7 @@ pub(crate) async fn access(
     Ok(ImageAccess { credentials, guarded, ..ImageAccess::default() })
 }
 
-/// Returns whether an image of the plan is of a registry that the job has credentials for.
+/// Returns whether an image of the plan comes from a registry that the job has credentials for.
 async fn needs_them(store: &Store, repo: &Repo, plan: &JobPlan) -> bool {
     let hosts: Result<BTreeSet<RegistryHost>, StoreError> = registries::hosts(store, repo.id).await;
     let of_services = plan.services.iter().map(|service| &service.image);

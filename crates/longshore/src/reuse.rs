@@ -3,7 +3,7 @@
 //!
 //! A job with `reuse` is made of these and nothing else, so that two jobs with the same hash would do the same: the files that its globs
 //! name (its workspace has no others), its definition, what the jobs that it needs gave, the operator's variables, and its images.
-//! Whose success may stand for whose is decided in `store/reuse.rs`.
+//! `store/reuse.rs` decides whether a job's success may stand for another job.
 
 use longshore_core::{JobId, JobPlan, Outcome, plan::ArtifactWhen};
 use longshore_executor::{AttemptId, Executor, JobRequest};
@@ -38,7 +38,7 @@ pub(crate) struct OfJob<'a> {
     pub(crate) job: JobId,
 }
 
-/// What is known about a job with `reuse` before it starts.
+/// The answer to whether an earlier success stands for a job.
 pub(crate) enum Found {
     /// Nothing stands for it. With a hash, it may stand for others once it has succeeded.
     Runs(Option<String>),
@@ -122,7 +122,7 @@ pub(crate) fn inputs(executor: &Executor, request: &Made, outcome: &Outcome) -> 
     Some(Inputs { hash, images, has_workspace: request.has_workspace })
 }
 
-/// What is remembered of a job that runs.
+/// The inputs of a job that runs.
 pub(crate) struct Made {
     pub(crate) build: longshore_core::BuildId,
     pub(crate) plan: JobPlan,

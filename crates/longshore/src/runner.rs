@@ -41,7 +41,7 @@ use crate::{
 /// The pause between two attempts to adopt a running job.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What every job gets beyond its plan.
+/// The settings that every job gets beyond its plan.
 #[derive(Clone, Default)]
 pub(crate) struct Extras {
     /// For every container, below what the pipeline says.
@@ -57,7 +57,7 @@ pub(crate) struct Extras {
     pub(crate) images: Option<ImageRule>,
     /// The credentials for registries that the user of an engine of their own has.
     pub(crate) registries: Option<BTreeMap<RegistryHost, RegistryCredentials>>,
-    /// What the operator says about Docker in jobs.
+    /// The operator's settings for Docker in jobs.
     pub(crate) docker: DockerSettings,
     /// How long artifacts are kept whose plan does not say so; with their builds without it.
     pub(crate) artifact_age: Option<Duration>,

@@ -1,7 +1,7 @@
 //! Finds out whether the server and its guard can be two users, of whom the guard's alone may open the engine's socket, and takes over
 //! the data folder for the server's. Called by `serve` at its start, as root in a container.
 //!
-//! What is missing is told in words for the operator: the server then runs with the socket itself, as before there was a guard.
+//! A message for the operator says what is missing. The server then runs with the socket itself, without a guard.
 
 use std::{
     collections::BTreeSet,
@@ -68,7 +68,7 @@ pub(crate) fn in_container() -> bool {
 /// Separates server and guard.
 ///
 /// # Errors
-/// What is missing, in words.
+/// The missing condition, in words.
 pub(crate) fn separate(config: &Config, socket: &Path, files: &[PathBuf]) -> Result<Separation, String> {
     if !rustix::process::geteuid().is_root() {
         return Err("it was not started as root, so the server cannot have less rights than its guard".to_owned());
@@ -224,7 +224,7 @@ fn take_over(data: &Path, server: User) -> Result<(), String> {
             if mounted.contains(&path) {
                 continue;
             }
-            // What cannot be looked at, such as a path that is too long, was made by the server: no reason to be without a guard.
+            // A path that cannot be read, such as one that is too long, was made by the server: no reason to be without a guard.
             let Ok(there) = fs::symlink_metadata(&path) else { continue };
             if there.is_dir() {
                 folders.push(path.clone());

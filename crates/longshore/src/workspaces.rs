@@ -32,7 +32,7 @@ pub(crate) enum PassError {
     Engine(#[from] EngineError),
 }
 
-/// What a pass has found.
+/// The workspaces that are left after a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left {
     Nothing,

@@ -54,7 +54,7 @@ impl SendError {
         }
     }
 
-    /// Returns whether no other try is of any use.
+    /// Returns whether a retry is pointless.
     #[must_use]
     pub const fn is_final(&self) -> bool {
         matches!(self, Self::Gone { .. } | Self::Internal { .. })

@@ -39,7 +39,7 @@ pub(crate) struct Call<'a> {
     pub(crate) url: &'a Url,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: String,
-    /// What no message may contain.
+    /// Texts that no error message may contain.
     pub(crate) secrets: Vec<&'a str>,
 }
 

@@ -130,7 +130,7 @@ impl Mail {
         for address in &missing {
             match self.hand_over(std::slice::from_ref(address), &mail) {
                 Ok(()) => self.note_arrival(id, address),
-                // What may pass is what another try is for.
+                // A temporary error counts before a permanent one: it is worth another try.
                 Err(error) if failed.as_ref().is_none_or(|before| !before.may_pass()) => failed = Some(error),
                 Err(_) => {}
             }
@@ -189,7 +189,7 @@ impl Mail {
     fn note_arrival(&self, id: &str, address: &Address) {
         let mut arrived = self.arrived();
         if arrived.len() >= REMEMBERED && !arrived.contains_key(id) {
-            // What is forgotten is sent once more to all.
+            // A message that is forgotten goes to all its addresses once more if it is tried again.
             arrived.clear();
         }
         arrived.entry(id.to_owned()).or_default().push(address.clone());

@@ -56,7 +56,7 @@ pub struct JobLine {
     pub url: String,
 }
 
-/// What stands out in the audit log.
+/// An anomaly of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnomalyLine {
     /// The word of its kind.
@@ -93,7 +93,7 @@ pub struct Message {
     /// The pipelines that work again.
     pub pipelines: Vec<String>,
     pub jobs: Vec<JobLine>,
-    /// What an anomaly is; none of the fields about a build is set then.
+    /// The anomaly. If it is set, none of the fields about a build is.
     pub anomaly: Option<AnomalyLine>,
 }
 

@@ -15,7 +15,7 @@ use crate::{
 /// Parts of an address that are at least so long do not get into a message.
 const SECRET_PART: usize = 8;
 
-/// What sends messages. Cheap to clone.
+/// Sends messages. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Sender {
     http: Http,

@@ -5,7 +5,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use longshore_core::Timestamp;
 use sha2::Sha256;
 
-/// What a key begins with.
+/// The prefix of a key.
 const PREFIX: &str = "whsec_";
 
 /// Returns a new key.

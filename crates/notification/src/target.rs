@@ -133,7 +133,7 @@ impl Target {
         }
     }
 
-    /// Returns whether the address, as it is written, is one of the server's own network. What a name leads to is found
+    /// Returns whether the address, as it is written, is one of the server's own network. The addresses of a name are found
     /// out when a message is sent.
     #[must_use]
     pub fn is_internal(&self) -> bool {

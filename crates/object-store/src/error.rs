@@ -16,7 +16,7 @@ pub enum ObjectError {
     Refused { store: String, why: String },
     #[error("the object store {store} has no object {key}")]
     Missing { store: String, key: String },
-    /// What is to be sent cannot be read.
+    /// The file to send cannot be read.
     #[error("{0}")]
     Local(String),
 }

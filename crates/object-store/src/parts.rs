@@ -10,7 +10,7 @@ use crate::{
     store::{MAX_ERROR, SIGNED_FOR, TRIES, element, whole_element},
 };
 
-/// An upload in parts that has begun. Whoever began it keeps it: a store holds the parts until the upload is completed or abandoned.
+/// An upload in parts that has begun. The caller keeps it: a store holds the parts until the upload is completed or abandoned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
     /// The store's name of it.

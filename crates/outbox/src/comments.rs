@@ -24,7 +24,7 @@ use crate::{
     pause,
 };
 
-/// What every comment of ours begins with. Forges do not show it.
+/// The first line of each of our comments. Forges do not show it.
 const MARK: &str = "<!-- longshore -->";
 /// Calls that are under way at once.
 const AT_ONCE: usize = 4;
@@ -174,7 +174,7 @@ impl Comments {
         Ok((written.await, was_there))
     }
 
-    /// Returns what the comment says; nothing if its build is gone. What others wrote stands in code spans, where it is
+    /// Returns the text of the comment; `None` if its build is gone. Texts by others stand in code spans, where they are
     /// neither markup nor a mention nor a command.
     async fn body(&self, owed: &Owed) -> Result<Option<String>, StoreError> {
         let Some(id) = owed.build else { return Ok(None) };

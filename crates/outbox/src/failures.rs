@@ -1,4 +1,4 @@
-//! The failures of a build, as lines of Markdown: for comments and check runs. What others wrote stands in code spans, where
+//! The failures of a build, as lines of Markdown: for comments and check runs. Texts by others stand in code spans, where
 //! it is neither markup nor a mention nor a command.
 
 use longshore_core::{Severity, Status};

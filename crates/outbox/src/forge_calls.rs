@@ -34,7 +34,7 @@ pub(crate) async fn ask<T: Send + 'static>(
     })
 }
 
-/// Returns when to make a call again; `None` if that is of no use.
+/// Returns when to make a call again; `None` if a retry is pointless.
 pub(crate) fn next_try(error: &CallError, attempts: u32, owed_since: Timestamp, now: Timestamp) -> Option<Timestamp> {
     let waited = Duration::from_millis(now.since(owed_since));
     let is_hopeless = match error {

@@ -251,7 +251,7 @@ const fn lets_others_pass(error: &SendError, owed: &Owed) -> bool {
     error.is_answer() && owed.attempts + 1 >= REFUSALS
 }
 
-/// Returns when to try again; nothing if that is of no use.
+/// Returns when to try again; `None` if a retry is pointless.
 fn next_try(error: &SendError, owed: &Owed, now: Timestamp) -> Option<Timestamp> {
     let waited = Duration::from_millis(now.since(owed.owed_since));
     if error.is_final() || waited > PATIENCE || (!error.may_pass() && owed.attempts + 1 >= REFUSALS) {

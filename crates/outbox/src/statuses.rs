@@ -46,7 +46,7 @@ struct Rest {
     failures: u32,
 }
 
-/// What became of a report.
+/// The outcome of a report.
 #[derive(Debug)]
 struct Ended {
     due: Due,

@@ -8,7 +8,7 @@ use super::{
     source::{Place, Source},
 };
 
-/// What has been found in one pipeline file and in the templates that its jobs use.
+/// The findings of one pipeline file and of the templates that its jobs use.
 #[derive(Debug)]
 pub struct Findings<'s> {
     /// The pipeline's file comes first; [`Place::file`] is an index into this list.

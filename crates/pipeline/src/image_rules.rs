@@ -99,8 +99,8 @@ fn split_port(registry: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Returns whether a registry is at an address of the engine's host, as far as its name shows it. What a name resolves to is known to the
-/// engine alone.
+/// Returns whether a registry is at an address of the engine's host, as far as its name shows it. Only the engine resolves
+/// names.
 fn is_of_this_host(registry: &str) -> bool {
     let host = split_port(registry).0.to_ascii_lowercase();
     let host = host.trim_start_matches('[').trim_end_matches(']');

@@ -23,7 +23,7 @@ use super::{
     variables,
 };
 
-/// What planning needs to know about the repository, besides the event.
+/// The facts about the repository that planning needs, besides the event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RepoFacts {
     /// The full name: `owner/name` if there is an owner.
@@ -199,7 +199,7 @@ fn plan_pipeline(
 
 const LONG_SCRIPTS: &str = "move long scripts into files in the repository";
 
-/// What the jobs of one pipeline have in common.
+/// The parts that the jobs of one pipeline share.
 struct PipelinePlanner<'a> {
     pipeline: &'a Pipeline,
     /// `CI_*` and the pipeline's own `env`.

@@ -28,7 +28,7 @@ pub struct Asking<'a> {
     pub job: &'a str,
 }
 
-/// The branch or tag that a build is of, for branch and tag rules.
+/// The branch or tag of a build, for branch and tag rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin<'a> {
     Branch(&'a str),

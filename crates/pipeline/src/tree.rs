@@ -15,7 +15,7 @@ pub struct Node {
     pub weight: Weight,
 }
 
-/// What a reader meets in a node and below it.
+/// The size of a node with everything below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Weight {
     pub nodes: usize,

@@ -7,7 +7,7 @@ use longshore_core::{Event, EventName, Template, Timestamp, expression::Expressi
 
 use super::{limits, plan::RepoFacts};
 
-/// What is known of a build only after its plan is frozen.
+/// Values of a build that are known only after its plan is frozen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BuildFacts {
     pub number: u64,

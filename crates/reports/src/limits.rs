@@ -1,4 +1,4 @@
-//! The limits for reading reports. What exceeds one is left out, and a remark says so.
+//! The limits for reading reports. Whatever exceeds a limit is left out, and a remark says so.
 
 use std::time::Duration;
 

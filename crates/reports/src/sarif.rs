@@ -1,4 +1,4 @@
-//! SARIF 2.1: results of static analysis. What is suppressed, passed, or gone since the baseline is not one.
+//! SARIF 2.1: results of static analysis. Results that are suppressed, passed, or gone since the baseline are left out.
 //!
 //! One result is in memory at a time, since a few bytes of a file would otherwise become many.
 

@@ -1,5 +1,5 @@
 //! Runs work by repository: one task per repository at a time, several repositories at once, so that a forge that hangs
-//! holds up only its own repositories. What fails is tried again, less and less often, for a day.
+//! holds up only its own repositories. An item that fails is tried again, less and less often, for a day.
 
 use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, time::Duration};
 

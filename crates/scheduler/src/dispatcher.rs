@@ -39,7 +39,7 @@ pub enum Order {
     Cancel(JobId),
 }
 
-/// What the runner reports of one attempt.
+/// A report of the runner about one attempt.
 #[derive(Debug)]
 pub struct Report {
     pub job: JobId,
@@ -76,12 +76,12 @@ pub enum ReportKind {
         step: u16,
         at: Timestamp,
     },
-    /// What a container is started from: a step's or a service's, or with `None` the job's own.
+    /// The image that a container is started from: a step's or a service's, or with `None` the job's own.
     Image {
         step: Option<u16>,
         image: UsedImage,
     },
-    /// What the job gives to the jobs that need it.
+    /// The job's outputs, for the jobs that need it.
     Outputs(BTreeMap<String, String>),
     /// The last report of an attempt that need not run: this success of an earlier job stands for it.
     Reused(Box<Reused>),
@@ -94,9 +94,9 @@ pub enum ReportKind {
 pub struct Ended {
     pub outcome: Outcome,
     pub artifacts: Vec<NewArtifact>,
-    /// What its reports said; stored already, and seen from its end on.
+    /// Its reports: stored already, and visible from its end on.
     pub reports: Option<ReportRun>,
-    /// What it was made of, if it succeeded and may stand for others.
+    /// Its inputs, if it succeeded and may stand for others.
     pub inputs: Option<Inputs>,
 }
 

@@ -31,7 +31,7 @@ use crate::{
 const AT_ONCE: usize = 8;
 
 /// Runs until `shutdown`. A delivery that is under way then is still in the inbox, and the next start processes it.
-/// Sends to `hurried` which repositories are to be looked at soon: a push was told of that is not there yet.
+/// Sends to `hurried` the repositories to check soon: a webhook announced a push that is not there yet.
 pub(crate) async fn run(store: Store, planner: Planner, hurried: mpsc::Sender<RepoId>, shutdown: CancellationToken) {
     let mut changed = store.watch();
     let mut repo_tasks = RepoTasks::new(AT_ONCE);
@@ -253,7 +253,7 @@ impl Work<'_> {
                 Ok(Ended { end: DeliveryEnd::Done { note: canceled }, build: Some(build.number) })
             }
             Verdict::End(mut end) => {
-                // What could not be fetched or understood is processed again when it is announced again.
+                // An event that could not be fetched or understood is processed again when it is announced again.
                 if let (Some(announcement), DeliveryEnd::Ignored { .. }) = (recorded, &end)
                     && !matches!(novelty, Novelty::Duplicate { .. })
                 {

@@ -25,10 +25,10 @@ use crate::{
     schedules::Schedules,
 };
 
-/// How long a commit that is not there is asked for again: some forges tell of a push before their git host has it.
+/// How long a missing commit is fetched again: some forges announce a push before their git host has it.
 const LAG: Duration = Duration::from_secs(5);
 
-/// What was found out about a delivery.
+/// The verdict on a delivery.
 pub(crate) struct Judged {
     /// The forge's id of the repository, if it is not known yet.
     pub(crate) forge_id: Option<String>,
@@ -36,7 +36,7 @@ pub(crate) struct Judged {
     pub(crate) events: Vec<JudgedEvent>,
 }
 
-/// What was found out about one event of a delivery.
+/// The verdict on one event of a delivery.
 pub(crate) struct JudgedEvent {
     /// What it is about, for people, if a delivery has several.
     pub(crate) subject: String,
@@ -45,7 +45,7 @@ pub(crate) struct JudgedEvent {
     pub(crate) passed_over: Option<PassedOver>,
     /// The pull request that was closed: nobody waits for its builds any more.
     pub(crate) closed: Option<Closed>,
-    /// What is announced, and what the remote says about it.
+    /// The announcement, and the remote's answer about it.
     pub(crate) announced: Option<(Announcement, OnRemote)>,
     /// The branch or tag that was deleted, and where it was.
     pub(crate) deleted: Option<(RefName, Option<CommitId>)>,
@@ -116,7 +116,7 @@ pub(crate) async fn judge(
         Ok(forge) => forge,
         Err(error) => return Ok(failed(format!("{error}")).into()),
     };
-    // What was found by looking is written down as a plain remote's push.
+    // A push that was found by a check is written down like a plain remote's.
     let forge = if delivery.found { Forge::Git } else { forge };
     let Told { repository, hooks } = match payload::parse_event(forge, &delivery.event, &delivery.body) {
         Ok(told) => told,

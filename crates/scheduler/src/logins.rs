@@ -14,7 +14,7 @@ use longshore_store::{
 #[derive(Debug, Clone)]
 pub struct Logins {
     pub store: Store,
-    /// What forges are asked with.
+    /// The HTTP client for forges.
     pub http: Http,
 }
 

@@ -11,7 +11,7 @@ use crate::prepare::Planner;
 use longshore_pipeline as pipeline;
 use longshore_pipeline::{Input, SourceFile};
 
-/// What can be started by hand at a commit.
+/// The pipelines that can be started by hand at a commit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ManualStart {
     pub commit: String,

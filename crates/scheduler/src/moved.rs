@@ -11,7 +11,7 @@ use longshore_store::{
 
 use crate::logins::stored;
 
-/// What git asks first of a repository over http.
+/// The path that git requests first of a repository over http.
 const FIRST: &str = "/info/refs";
 
 /// Finds out where a repository is now whose address redirects, and stores that. `None` if the host leads elsewhere, or does not

@@ -23,7 +23,7 @@ pub(crate) use self::default_branch::{MAIN, default_branch_of};
 use self::default_branch::{default_branch_head, default_branch_or_main, is_newest_of_default_branch, newest};
 use crate::{logins::Logins, schedules, schedules::Schedules, skip};
 
-/// What is known before git is asked.
+/// An event, as it is known before git is asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
     pub(crate) name: EventName,
@@ -71,7 +71,7 @@ pub(crate) struct Prepared {
     pub(crate) what: What,
     /// The repository's schedules, if the commit is the newest of the default branch and its files could be read.
     pub(crate) schedules: Option<Schedules>,
-    /// What the event leaves alone, if that is anything.
+    /// The reason why the event starts nothing, if it does not.
     pub(crate) passed_over: Option<PassedOver>,
 }
 
@@ -89,7 +89,7 @@ impl PassedOver {
     }
 }
 
-/// What an event becomes.
+/// The outcome of an event.
 #[derive(Debug)]
 pub(crate) enum What {
     Build {
@@ -101,13 +101,13 @@ pub(crate) enum What {
     Nothing(String),
 }
 
-/// What planning needs: where repositories are fetched to, the most jobs of a build, and how forges are asked. Cheap to clone.
+/// The settings for planning: where repositories are fetched to, the most jobs of a build, and how forges are asked. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Planner {
     pub mirrors: Arc<Mirrors>,
     /// Counted after the matrix; [`pipeline::limits::JOBS`] unless the server sets another number.
     pub most_jobs: usize,
-    /// What repositories are fetched with.
+    /// The credentials that repositories are fetched with.
     pub logins: Logins,
 }
 
@@ -385,7 +385,7 @@ fn broken(event: Box<Event>, diagnostics: Vec<Diagnostic>) -> What {
     What::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics }
 }
 
-/// Returns whether the build is of what merging the pull request would give. A closed one is not merged.
+/// Returns whether to build the merge of the pull request with its target. A closed pull request is not merged.
 fn merges(checked: &Checked, event: &Event) -> bool {
     let open = event.pull_request.as_ref().is_some_and(|pull_request| pull_request.action != PullRequest::CLOSED);
     open && !checked.has_errors() && checked.merges_pull_requests()

@@ -41,7 +41,7 @@ pub struct Pace {
     pub look_every: Option<Duration>,
 }
 
-/// What a manual build starts from.
+/// A request to start a build by hand.
 #[derive(Debug, Clone, Default)]
 pub struct StartRequest {
     /// `main`, `v1`, `refs/heads/main`, `refs/tags/v1`: a short name is a branch's or else a tag's. `None` means the

@@ -13,7 +13,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{Store, StoreError, WriteTx, audit::Pending, row};
 
-/// What was done.
+/// An action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Act {
     Started,
@@ -69,7 +69,7 @@ pub struct Done {
     pub made: Option<(BuildId, Option<u64>)>,
 }
 
-/// What an act is about.
+/// The object of an act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct About {
     pub build: BuildId,

@@ -22,11 +22,11 @@ pub struct Announcement {
     pub before: Option<String>,
     /// A person has asked for it.
     pub by_hand: bool,
-    /// What else the delivery says about a pull request, as JSON.
+    /// The other fields of the delivery about a pull request, as JSON.
     pub state: Option<String>,
 }
 
-/// What the last delivery reported about a ref.
+/// The last delivery about a ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Last {
     /// As [`Announcement::at`].
@@ -35,7 +35,7 @@ pub struct Last {
     pub state: Option<String>,
 }
 
-/// What the remote says about an announcement, asked while it was processed.
+/// The remote's answer about an announcement, asked while it was processed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OnRemote {
     /// The ref is at that commit.

@@ -4,8 +4,8 @@
 //! removes the oldest, and keeps where the rest begins.
 //!
 //! A request that changes something carries a [`Pending`] record (`api/audited.rs`). The first transaction that is begun while it
-//! is carried writes it: there is no change without its record, and no record of what was rolled back. Whoever hands a request on to
-//! another task hands the record on with it. What the server decides by itself is written with [`record`].
+//! is carried writes it: there is no change without its record, and no record of what was rolled back. Code that hands a request on
+//! to another task hands the record on with it. Decisions of the server itself are written with [`record`].
 
 use std::{
     path::Path,
@@ -28,13 +28,13 @@ const BATCH: u32 = 1000;
 /// The most records that one transaction removes.
 const REMOVED_AT_ONCE: i64 = 500;
 
-/// What was decided.
+/// The decision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
     #[default]
     Allowed,
-    /// Whoever asked may not do it.
+    /// The caller may not do it.
     Denied,
     /// They may, and it could not be done.
     Failed,
@@ -204,7 +204,7 @@ pub async fn record(tx: &mut WriteTx, entry: Entry, now: Timestamp) -> Result<()
     Ok(())
 }
 
-/// Adds a record at the end. What it does not say of its object is looked up.
+/// Adds a record at the end. Details of its object that are missing are looked up.
 pub(crate) async fn append(conn: &mut SqliteConnection, mut entry: Entry, now: Timestamp) -> Result<(), StoreError> {
     find_place(conn, &mut entry).await?;
     entry.at = now.as_millis();
@@ -386,7 +386,7 @@ pub(crate) async fn remove_before(store: &Store, before: Timestamp) -> Result<u6
     }
 }
 
-/// What a check of the log found.
+/// The result of a check of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     /// The record before the first that is kept.

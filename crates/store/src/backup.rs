@@ -34,7 +34,7 @@ const PAGE: u32 = 500;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backup {
     pub manifest: Manifest,
-    /// What was wrong in the folder, and is therefore incomplete in the backup too.
+    /// Errors of the folder, which the backup has too.
     pub warnings: Vec<String>,
 }
 

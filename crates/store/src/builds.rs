@@ -57,7 +57,7 @@ impl Build {
     }
 }
 
-/// What a new build is made of.
+/// A build to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewBuild {
     pub repo: RepoId,

@@ -1,8 +1,8 @@
 //! The entries of caches: which there are, which of them jobs use, and which volumes on the engine belong to them.
 //!
 //! A row of `caches` is written when its volumes are complete, and removed before they are: whoever finds a row finds a whole
-//! entry, or volumes that somebody else has removed from the engine. What `cache_uses` names is in use. A volume that neither
-//! names belongs to nobody.
+//! entry, or volumes that somebody else has removed from the engine. Volumes that `cache_uses` names are in use. A volume that
+//! neither names belongs to nobody.
 
 mod sizes;
 mod uses;
@@ -59,7 +59,7 @@ pub struct Entry {
     pub hits: u64,
 }
 
-/// What of the volumes on the engine belongs to somebody.
+/// The volumes on the engine that belong to somebody.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Owned {
     /// Volumes of entries, and of what attempts began with.

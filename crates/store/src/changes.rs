@@ -73,7 +73,7 @@ pub enum FeedItem {
     },
 }
 
-/// The changes from a cursor on. None comes twice, and none is left out silently.
+/// The changes from a cursor on. No change comes twice, and no change is left out silently.
 #[derive(Debug)]
 pub struct Feed {
     store: Store,

@@ -47,11 +47,11 @@ pub struct Finding {
     pub code: &'static str,
     /// For people: what is wrong with which thing.
     pub message: String,
-    /// What to do about it.
+    /// The advice.
     pub help: &'static str,
 }
 
-/// What was checked, and what was found.
+/// The result of a check: how much was checked, and the findings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Report {
     /// The database's last migration.
@@ -244,7 +244,7 @@ async fn check_statuses(conn: &mut SqliteConnection, report: &mut Report) -> Res
     Ok(())
 }
 
-/// What the database knows of a job's log.
+/// A job's log, as the database has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Logged {
     job: JobId,

@@ -3,8 +3,8 @@
 //!
 //! `transition` and `builds` write it in the transaction that changes a job: after a kill it is as complete as the jobs
 //! are. There is one row for each context, so that a state nobody has been told of is replaced by the next one. The
-//! reporter reads what is owed and notes what it told; a row that changed meanwhile stays owed. What the states are is
-//! decided in [`longshore_core::commit_status`].
+//! reporter reads what is owed and notes what it told; a row that changed meanwhile stays owed. The states are decided
+//! in [`longshore_core::commit_status`].
 
 use longshore_core::{
     BuildId, ConnectionId, Diagnostic, Event, RepoId, Severity, StatusDetail, Timestamp,
@@ -23,7 +23,7 @@ pub struct Key {
     pub context: String,
 }
 
-/// A context that the forge has to be told of, without its state, which may change until it is told.
+/// A context whose status is owed to the forge, without the state, which may change until the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
     pub key: Key,
@@ -45,7 +45,7 @@ pub struct Owed {
     pub wanted: i64,
     pub owed_since: Timestamp,
     pub attempts: u32,
-    /// How the forge shows the context; nothing before it was told of it.
+    /// How the forge shows the context; `None` before the first call.
     pub shown: Option<Shown>,
 }
 
@@ -54,7 +54,7 @@ pub struct Owed {
 pub enum Shown {
     /// As a status of the commit.
     Status,
-    /// As a check run: its id at the forge, and the build that it is of.
+    /// As a check run: its id at the forge, and its build.
     CheckRun { id: String, build: Option<BuildId> },
 }
 
@@ -157,7 +157,7 @@ pub(crate) async fn note_broken(
 }
 
 /// Writes that pipelines have nothing to do for a commit, each with the reason: a context that is required does not hold
-/// up a merge then. What a build says of the commit stays.
+/// up a merge then. Statuses that a build has written stay.
 pub async fn pass_over(
     tx: &mut WriteTx,
     repo: RepoId,
@@ -187,7 +187,7 @@ pub async fn pass_over(
     Ok(())
 }
 
-/// Writes a state, unless the context shows it or belongs to a newer build. What has not been told yet keeps its turn.
+/// Writes a state, unless the context shows it or belongs to a newer build. A status that is owed already keeps its turn.
 async fn write(tx: &mut WriteTx, place: &Place, status: &CommitStatus, now: Timestamp) -> Result<(), StoreError> {
     let done = sqlx::query(
         "INSERT INTO commit_statuses (repo, commit_id, context, build, state, description, ref_name, owed_since, try_at)
@@ -315,7 +315,7 @@ pub async fn told(tx: &mut WriteTx, key: &Key, wanted: i64, shown: &Shown, now: 
     .bind(build)
     .execute(tx.conn())
     .await?;
-    // What speaks of no build goes with none.
+    // A context that shows no build is forgotten once the forge has it.
     sqlx::query("DELETE FROM commit_statuses WHERE repo = ? AND commit_id = ? AND context = ? AND build IS NULL AND told = wanted")
         .bind(key.repo.to_string())
         .bind(&key.commit)
@@ -364,7 +364,7 @@ pub(crate) async fn try_again(tx: &mut WriteTx, connection: ConnectionId, now: T
     Ok(())
 }
 
-/// Returns the builds that the contexts of a commit speak of.
+/// Returns the builds that the contexts of a commit show.
 pub async fn builds_of_commit(store: &Store, repo: RepoId, commit: &str) -> Result<Vec<BuildId>, StoreError> {
     let rows = sqlx::query(
         "SELECT DISTINCT build FROM commit_statuses WHERE repo = ? AND commit_id = ? AND build IS NOT NULL ORDER BY build",

@@ -22,7 +22,7 @@ pub const MAX_NAME_LEN: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
     pub id: ConnectionId,
-    /// What people write in commands.
+    /// The name that people write in commands.
     pub name: String,
     /// The forge's word: `github`, `gitea`, ….
     pub kind: String,

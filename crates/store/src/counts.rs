@@ -4,7 +4,7 @@ use longshore_core::Status;
 
 use crate::{Store, StoreError, row};
 
-/// What waits and what runs.
+/// The number of jobs that wait and that run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts {
     /// Jobs that are not over, by status; statuses without jobs are left out.

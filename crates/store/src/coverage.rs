@@ -15,7 +15,7 @@ pub struct BuildCoverage {
     pub base: Option<BaseCoverage>,
 }
 
-/// What the coverage of a build is compared with: that of the same jobs in the branch before.
+/// The coverage to compare a build's with: that of the same jobs in the branch before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BaseCoverage {
     /// The build's number.

@@ -12,7 +12,7 @@ const REMEMBERED: i64 = 100;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PulledImage {
     pub name: String,
-    /// What the name meant when it was pulled last.
+    /// The image that the name meant when it was pulled last.
     pub id: String,
     pub used_at: Timestamp,
 }

@@ -57,7 +57,7 @@ pub struct Job {
     /// When its agent started.
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
-    /// What its container was started from; `None` before that.
+    /// The image that its container was started from; `None` before that.
     pub image: Option<UsedImage>,
     /// The job of an earlier build whose success this job takes over.
     pub carried_over: Option<JobId>,
@@ -69,11 +69,11 @@ pub struct Job {
     pub approved_by: Option<String>,
     /// Its failure does not fail the build.
     pub continue_on_error: bool,
-    /// What the job gives to the jobs that need it.
+    /// The job's outputs, for the jobs that need it.
     pub outputs: BTreeMap<String, String>,
     /// Bytes of its log's journal, once the job is over.
     pub log_bytes: u64,
-    /// What it asks for of Docker.
+    /// The access to Docker that it asks for.
     pub docker: Docker,
     pub steps: Vec<Step>,
 }

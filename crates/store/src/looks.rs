@@ -31,7 +31,7 @@ pub struct Found {
     pub gone: BTreeMap<String, String>,
 }
 
-/// What was done about a missed push.
+/// The reaction to a missed push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
     /// It is a delivery in the inbox now.

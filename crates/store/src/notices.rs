@@ -1,8 +1,8 @@
 //! The outbox of notifications: what people have to be told of builds and anomalies, and what they have been told.
 //!
 //! `transition` and `builds` write it in the transaction that changes a build, `anomalies` in the one that notes an anomaly: after a
-//! kill it is as complete as they are. Each place is told in the order of the rows. What is worth telling is decided in
-//! [`longshore_core::notification`]; whether it still holds, and in which words, by the outbox.
+//! kill it is as complete as they are. Each place is told in the order of the rows. [`longshore_core::notification`] decides
+//! what makes a message; the outbox decides whether it still holds, and in which words.
 
 use longshore_core::{
     BuildId, Event, NoticeId, NotificationEvent, NotificationId, RepoId, Status, Timestamp,
@@ -62,7 +62,7 @@ pub struct Late {
     pub given_up: bool,
 }
 
-/// Writes what has to be told of a build that has just ended.
+/// Writes the messages about a build that has just ended.
 pub(crate) async fn note_end(
     tx: &mut WriteTx,
     build: BuildId,
@@ -145,7 +145,7 @@ pub(crate) async fn note_approvals(
     Ok(())
 }
 
-/// Writes that people are to be told of an anomaly, which may be about a repository.
+/// Writes the messages about an anomaly, which may concern a repository.
 pub(crate) async fn note_anomaly(
     tx: &mut WriteTx,
     anomaly: i64,
@@ -199,7 +199,7 @@ async fn stranger_may_be_told_of(
     Ok(of_this == 0 && of_all < MOST_OF_STRANGERS)
 }
 
-/// Returns the places that are told of this, of the repository and of the server.
+/// Returns the places that get this message: the repository's and the server's.
 async fn places(
     tx: &mut WriteTx,
     repo: Option<RepoId>,
@@ -247,7 +247,7 @@ async fn insert(
     Ok(())
 }
 
-/// Returns the pipelines of a build, each with what its jobs say of it.
+/// Returns the pipelines of a build, each with its result.
 fn healths(jobs: &[JobOfContext]) -> Vec<(String, Health)> {
     let mut pipelines: Vec<&str> = Vec::new();
     for job in jobs {
@@ -380,7 +380,7 @@ pub async fn told(tx: &mut WriteTx, id: NoticeId, now: Timestamp) -> Result<(), 
     Ok(())
 }
 
-/// Notes that a message is about nothing that is so any more, or not for its place: nobody is told of it.
+/// Drops a message that is no longer true, or not for its place.
 pub async fn drop_one(tx: &mut WriteTx, id: NoticeId) -> Result<(), StoreError> {
     sqlx::query("UPDATE notices SET given_up = 1, problem = NULL WHERE id = ?")
         .bind(id.to_string())

@@ -23,7 +23,7 @@ pub struct Notification {
     /// The word of its kind: `email`, `slack`, ….
     pub kind: String,
     pub name: String,
-    /// What people see of its address.
+    /// The part of its address that people see.
     pub shown: String,
     pub events: Vec<NotificationEvent>,
     /// Globs; without any, all branches and tags.
@@ -55,7 +55,7 @@ impl std::fmt::Debug for NewNotification {
     }
 }
 
-/// What has become of the messages to a place.
+/// The state of the messages to a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     pub told_at: Option<Timestamp>,

@@ -157,7 +157,7 @@ pub struct QueuedJob {
     pub claimed_at: Option<Timestamp>,
     /// Names of jobs that it needs and that are not over.
     pub waits_for: Vec<String>,
-    /// What it asks for of Docker.
+    /// The access to Docker that it asks for.
     pub docker: Docker,
 }
 

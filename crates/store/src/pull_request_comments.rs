@@ -226,7 +226,7 @@ pub(crate) async fn try_again(tx: &mut WriteTx, connection: ConnectionId, now: T
     Ok(())
 }
 
-/// A comment that does not speak of a build yet, as people see it.
+/// A comment that does not show a build yet, as people see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Late {
     pub pull_request: u64,

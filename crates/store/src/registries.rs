@@ -163,7 +163,7 @@ pub async fn guarded(store: &Store) -> Result<BTreeSet<RegistryHost>, StoreError
     rows.iter().map(|row| row::parsed(row, "host")).collect()
 }
 
-/// Whose registries they are, as the table's index knows it.
+/// The owner, as the table's index has it: a repository, or the server.
 fn owner(repo: Option<RepoId>) -> String {
     repo.map(|repo| repo.to_string()).unwrap_or_default()
 }

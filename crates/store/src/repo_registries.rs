@@ -13,8 +13,8 @@ pub async fn knows(store: &Store, repo: RepoId, registries: &[String]) -> Result
     Ok(registries.iter().all(|registry| known.contains(registry)))
 }
 
-/// Notes the registries of a build's images. Returns those that are new to the repository. What its first build uses is what it is used
-/// to, and not new.
+/// Notes the registries of a build's images. Returns those that are new to the repository. The registries of its first
+/// build are not new.
 pub async fn note(
     tx: &mut WriteTx,
     repo: RepoId,

@@ -14,7 +14,7 @@ use crate::{Store, StoreError, WriteTx, removals, row};
 use longshore_core::{JobId, RepoId, Timestamp};
 use longshore_reports::{Annotation, Coverage, Remark, TestCase, TestStatus};
 
-/// What the reports of one attempt say.
+/// The reports of one attempt, as they were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JobReports {
     pub tests: Vec<TestCase>,
@@ -30,7 +30,7 @@ impl JobReports {
     }
 }
 
-/// Whose reports they are.
+/// The job and the build of the reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reporter {
     pub repo: RepoId,
@@ -77,7 +77,7 @@ pub async fn begin_reading(store: &Store, job: JobId, attempt: u32) -> Result<u3
     begun.as_ref().map_or(Ok(1), |row| row::unsigned(row, "report_readings"))
 }
 
-/// Writes what an attempt reported. What an earlier process wrote of the same attempt is replaced.
+/// Writes the reports of an attempt. They replace those that an earlier process wrote of the same attempt.
 pub async fn write(
     store: &Store,
     reporter: &Reporter,

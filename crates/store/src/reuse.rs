@@ -8,7 +8,7 @@ use sqlx::Row as _;
 
 use crate::{Store, StoreError, WriteTx, new_jobs, row, transition::handle, workspaces};
 
-/// What a job is made of.
+/// The inputs of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inputs {
     /// A hash over the repository, the files, the definition and what the needed jobs gave.

@@ -139,7 +139,7 @@ pub(crate) async fn of_database_or_new(tx: &mut WriteTx) -> Result<SecretKey, St
     Ok(key)
 }
 
-/// Returns the key at hand, even if the database was written with another one. What the key does not open stays closed.
+/// Returns the key at hand, even if the database was written with another one. Values that it does not open stay sealed.
 pub(crate) fn at_hand(store: &Store) -> Result<Option<SecretKey>, StoreError> {
     match store.given_secret_key() {
         Some(key) => Ok(Some(key)),
@@ -151,8 +151,8 @@ pub(crate) fn at_hand(store: &Store) -> Result<Option<SecretKey>, StoreError> {
     }
 }
 
-/// Permits another key if the database's key is lost and no secret, no password of a registry and no notification is left. What is sealed with the lost key stays
-/// closed.
+/// Permits another key if the database's key is lost and no secret, no password of a registry and no notification is left. Values that
+/// are sealed with the lost key stay sealed.
 pub(crate) async fn forget_if_lost(tx: &mut WriteTx) -> Result<(), StoreError> {
     let kept = "SELECT 1 FROM secrets UNION ALL SELECT 1 FROM registries UNION ALL SELECT 1 FROM notifications LIMIT 1";
     if sqlx::query(kept).fetch_optional(tx.conn()).await?.is_some() {

@@ -59,7 +59,7 @@ impl fmt::Debug for SecretValue {
     }
 }
 
-/// What to change; `None` keeps a value. A new secret needs a value, and without rules every job may have it.
+/// The fields to change; `None` keeps a value. A new secret needs a value, and without rules every job may have it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SecretPatch {
     pub value: Option<SecretValue>,

@@ -196,7 +196,7 @@ impl Store {
         };
         let mut tx = WriteTx::new(tx, turn, self.clone());
         if let Some(pending) = Pending::carried() {
-            // What the request removes is gone when the record is written.
+            // An object that the request removes is gone when the record is written.
             audit::locate(tx.conn(), &pending).await?;
         }
         Ok(tx)

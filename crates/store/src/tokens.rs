@@ -31,7 +31,7 @@ pub struct Token {
     pub expires_at: Option<Timestamp>,
 }
 
-/// What a new token is made of.
+/// A token to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewToken {
     pub name: String,

@@ -10,7 +10,7 @@ use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{Store, StoreError, WriteTx, row};
 
-/// What a job's workspace begins on, and what becomes of it.
+/// The layers that a job's workspace begins on, and whether it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Chain {
     /// The jobs whose workspaces it begins on: the needed job, then the one that that one began on, and so on.

@@ -226,7 +226,7 @@ mod tests {
         let store = Store::open(dir.path()).await.unwrap();
         let mut tx = store.write().await.unwrap();
         settings::set(&mut tx, "before", "1").await.unwrap();
-        // What SQLite answers when the file cannot grow, as for ENOSPC.
+        // SQLite's error when the file cannot grow, as for ENOSPC.
         sqlx::query("PRAGMA max_page_count = 1").execute(tx.conn()).await.unwrap();
         let full = settings::set(&mut tx, "large", &"x".repeat(1 << 20)).await.unwrap_err();
         assert!(matches!(full, StoreError::DiskFull(_)), "{full}");

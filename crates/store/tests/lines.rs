@@ -196,7 +196,7 @@ async fn whoever_has_seen_a_line_goes_on_behind_it() {
     }
 }
 
-/// What the index costs its writer, and what any line costs its reader: printed, for whoever changes it.
+/// Prints the cost of the index for its writer, and of any line for its reader.
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn measure() {

@@ -57,7 +57,7 @@ async fn every_follower_gets_every_byte_whenever_it_comes_and_ends_with_the_job(
         let store = world.store.clone();
         followers.spawn(async move {
             let log = raw(logs::follow(&store, job, 0).await.unwrap()).await;
-            // Whoever sees the end of the log sees the final status.
+            // A reader who sees the end of the log sees the final status.
             (log, jobs::get(&store, job).await.unwrap().unwrap().status)
         });
     };

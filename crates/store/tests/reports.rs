@@ -211,7 +211,7 @@ async fn a_failure_says_since_when_it_is_there_and_whether_the_branch_before_has
     let (_, again) = seen(&of_pull_request(&repo, 7, "main", "6"), &["-old", "+a", "-b"]).await;
     let b = named(&world, &again, "b").await;
     assert_eq!((b.first_failed, b.new, again[0].base), (Some(5), true, Some(4)));
-    // What a pull request reports is nothing that its target is compared with.
+    // A branch is not compared with its pull requests.
     let (_, main) = seen(&at(&repo, "main", "7"), &["-b"]).await;
     let b = named(&world, &main, "b").await;
     assert_eq!((b.first_failed, b.new, main[0].base), (Some(7), true, Some(4)));

@@ -1,4 +1,4 @@
-//! What is over a limit goes, whole, and nothing else does.
+//! Builds over a limit go, whole, and nothing else does.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
 

@@ -1,4 +1,4 @@
-//! What the bench measures pages over is a store like any other.
+//! The store over which the bench measures pages is a store like any other.
 
 #![expect(clippy::expect_used, reason = "a test stops at the first thing that goes wrong")]
 

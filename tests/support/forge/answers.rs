@@ -1,4 +1,4 @@
-//! What the forges' answers have in common.
+//! The parts that the forges' answers share.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

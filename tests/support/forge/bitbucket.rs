@@ -1,4 +1,4 @@
-//! What Bitbucket Cloud answers.
+//! Bitbucket Cloud's answers.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What a GitHub answers about check runs: to Apps that may make them, and to nobody else.
+//! GitHub's answers about check runs: to Apps that may make them, and to nobody else.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What a Gitea and a Forgejo answer.
+//! The answers of Gitea and Forgejo.
 
 use serde_json::{Value, json};
 

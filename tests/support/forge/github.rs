@@ -1,4 +1,4 @@
-//! What a GitHub answers.
+//! GitHub's answers.
 
 use std::{
     path::Path,

@@ -1,4 +1,4 @@
-//! What a GitLab answers.
+//! GitLab's answers.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What a Gogs answers: it knows repositories by their names, and no statuses.
+//! Gogs' answers: it knows repositories by their names, and no statuses.
 
 use serde_json::{Value, json};
 

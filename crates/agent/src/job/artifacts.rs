@@ -56,7 +56,7 @@ impl Job {
         Ok(all)
     }
 
-    /// Collects the job's files and hands them over. What goes wrong is noted, and ends a successful job as an error.
+    /// Collects the job's files and hands them over. An error is noted, and ends a successful job as an error.
     pub(super) fn hand_over_artifacts(&mut self, spec: &JobSpec, end: &mut JobEnd) {
         let wanted = self.wanted_after(&end.result);
         if wanted.is_empty() {
@@ -115,7 +115,7 @@ impl Job {
     }
 
     fn note_of_artifacts(&self, text: String) {
-        // What cannot be noted any more is said by the job's end.
+        // If the note cannot be written, the job's end reports the same.
         let _ = self.note(u16::MAX, text);
     }
 
@@ -177,7 +177,7 @@ impl Job {
     }
 }
 
-/// What was sent in one session.
+/// The files that were sent in one session.
 struct Sending<'a> {
     session: u32,
     limit: u64,

@@ -197,7 +197,7 @@ impl Job {
             }
         };
         if running.why.is_none() && !is_over {
-            // What a member has reported may wait for room.
+            // A member's report may still wait for room in the spool.
             let unheard = matches!(running.body, Body::Member(_)) && !self.members.are_heard();
             let in_time = unheard || running.limit.is_none_or(|limit| Instant::now() < limit);
             running.why = match self.stop {

@@ -31,7 +31,7 @@ impl Job {
         // Nothing may be reported while the checkout can still be begun anew.
         let heard = room && !self.checkout_is_open();
         if self.members.set_heard(heard) {
-            // Whoever calls waits for limits again that did not count.
+            // Time limits were paused: the caller has to compute its next deadline anew.
             return self.advance_services();
         }
         let deadline = self.stop.is_none().then_some(self.deadline);

@@ -30,7 +30,7 @@ pub(crate) struct StepBorder {
     begins: bool,
     lines: u64,
     time: Timestamp,
-    /// What the agent says of its end.
+    /// The end of the step, as the agent reported it.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<serde_json::Value>,
 }

@@ -1,7 +1,7 @@
 //! The new pieces of a job's log, which all of its followers share: each is read and rendered once, however many
 //! followers wait for it.
 //!
-//! What a follower shows depends only on its place in the journal, so all followers at one place take the same bytes.
+//! A follower's output depends only on its place in the journal, so all followers at one place take the same bytes.
 //! The newest pieces are kept, up to a limit; a follower that is further behind reads the file by itself until it has
 //! caught up.
 
@@ -119,7 +119,7 @@ pub(crate) struct Follower<S> {
     show: S,
 }
 
-/// What a follower sends next.
+/// The next piece that a follower sends.
 pub(crate) enum Next {
     Events(Bytes),
     /// The job is over.

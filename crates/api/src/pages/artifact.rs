@@ -53,7 +53,7 @@ pub(crate) struct ArtifactPage {
     files: Vec<FileRow>,
     /// The path after which the next page begins.
     next: Option<String>,
-    /// What is wrong with the store of artifacts.
+    /// The error of the store of artifacts.
     trouble: Option<String>,
 }
 

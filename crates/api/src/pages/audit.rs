@@ -45,7 +45,7 @@ struct AuditPage {
     head: Head,
     filter: AuditFilter,
     records: Vec<Record>,
-    /// What stands out, on the first page.
+    /// The anomalies, on the first page.
     anomalies: Vec<Anomaly>,
     /// The address of the older records.
     next: Option<String>,
@@ -109,7 +109,7 @@ impl GuardPage {
     }
 }
 
-/// What the address of the guard's log asks for.
+/// The query of the guard's log.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GuardAddress {
@@ -151,7 +151,7 @@ pub(crate) async fn show_guard(
     Ok(Html(GuardPage { head, q, decision, records, next, is_first: before.is_none(), none }).into_response())
 }
 
-/// What the address asks for.
+/// The query.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AuditFilter {

@@ -124,7 +124,7 @@ pub(crate) async fn show(
 ) -> Result<Html<BuildPage>, ApiError> {
     let mut head = Head::new(&site, &visitor, Place::Elsewhere, "");
     let (build, repo) = find_build(&site.store, &visitor.caller, id).await?;
-    // That a repository is public gives nobody rights to act on it.
+    // A public repository can be seen by everybody, and acted on only by those with rights.
     let may = MayDo::with(&visitor.caller, Object::Repo { id: repo.id, public: false });
     let mut build = view_build(&site.store, build, RepoRef::from(&repo)).await?;
     build.late_statuses = late_statuses(&site.store, &visitor.caller, object_of(&repo), id).await?;

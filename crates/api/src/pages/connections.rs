@@ -163,7 +163,7 @@ async fn repos_page(
             AllReached::default()
         }
     };
-    // What can be registered comes first.
+    // Repositories that can be registered come first.
     repos.sort_by_key(|repo| (repo.registered.is_some(), !repo.remote.admin));
     let more = repos.len().saturating_sub(SHOWN);
     repos.truncate(SHOWN);

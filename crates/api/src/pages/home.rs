@@ -100,7 +100,7 @@ pub(crate) async fn show(
     if let Some(build) = busy.iter().find(|build| !build.waits()).or(busy.first()) {
         head = head.status(show::standing(build));
     }
-    // What was searched for takes the place of everything else.
+    // The results of a search replace everything else.
     let steps = steps.filter(|_| name_part.is_empty());
     if !name_part.is_empty() {
         busy.clear();

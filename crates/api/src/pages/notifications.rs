@@ -47,7 +47,7 @@ struct NotificationsPage {
     added: Option<(String, String)>,
     /// The place whose test arrived.
     tested: Option<String>,
-    /// What was not done, and why.
+    /// The action that failed, and why.
     refused: Option<(&'static str, String)>,
 }
 

@@ -22,7 +22,7 @@ use crate::{
 /// The longest form: a secret's value, with room for its percent signs.
 const FORM_LIMIT: usize = 256 << 10;
 
-/// Who sent a form, and what is in it.
+/// A form and its sender.
 #[derive(Debug)]
 pub(crate) struct Post<T> {
     pub(crate) visitor: Visitor,

@@ -44,7 +44,7 @@ pub(crate) struct Queue {
     engine_disk: Option<EngineDisk>,
     /// Where artifacts are, if not in the data folder, and what is wrong with it.
     object_store: Option<(String, Option<Trouble>)>,
-    /// What was removed to make room on the engine's disk, the newest first.
+    /// The objects that were removed to make room on the engine's disk, the newest first.
     removed: Vec<RoomMade>,
     /// Whether figures of every repository are shown.
     of_all: bool,

@@ -157,7 +157,7 @@ impl Display for Elapsed {
 pub(crate) struct Quote<'a> {
     text: &'a str,
     at_most: usize,
-    /// What stands between backquotes is code.
+    /// Texts between backquotes are code.
     code: bool,
 }
 

@@ -32,9 +32,9 @@ use crate::{
 struct SignInPage {
     head: Head,
     url: String,
-    /// What the link that was followed does.
+    /// The sign-in that the link offers.
     offer: Option<Offer>,
-    /// What was sent is not a valid link.
+    /// The link is not valid.
     refused: bool,
     next: String,
 }

@@ -33,7 +33,7 @@ pub(crate) struct FirstError {
     pub(crate) job: JobId,
     pub(crate) job_name: String,
     pub(crate) line: u64,
-    /// What it says, without colours.
+    /// Its text, without colours.
     pub(crate) text: String,
 }
 

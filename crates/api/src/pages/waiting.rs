@@ -2,7 +2,7 @@
 
 use longshore_core::Status;
 
-/// What a page knows about the server's room for jobs.
+/// The server's room for jobs, as pages show it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room {
     /// No job can start now, because the engine does not respond.

@@ -2,7 +2,7 @@
 //! requests come by the repositories' own webhooks.
 //!
 //! Nothing is kept: the rerun is made before the answer, and what could not be made can be asked for again, there or by
-//! sending the delivery once more. Whoever does not sign does not learn which connections there are.
+//! sending the delivery once more. A caller without a valid signature does not learn which connections exist.
 
 use std::sync::Arc;
 

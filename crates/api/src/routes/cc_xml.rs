@@ -19,7 +19,7 @@ use crate::{auth::Caller, error::ApiError, public_url::PublicUrl};
 
 /// Repositories that are listed.
 const LISTED: u32 = 500;
-/// The newest builds of a branch that are looked through for one that is of no pull request.
+/// The number of a branch's newest builds that are searched for one without a pull request.
 const NEWEST: u32 = 20;
 
 /// How repositories stand, as CCTray's XML

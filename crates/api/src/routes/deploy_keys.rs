@@ -35,7 +35,7 @@ pub(crate) async fn get(
 
 /// Makes a deploy key for a repository with an ssh address, in place of the one that it has
 ///
-/// The keys that the host shows now are pinned: compare their fingerprints with what the host says of them.
+/// The keys that the host shows now are pinned: compare their fingerprints with those that the host publishes.
 #[utoipa::path(
     post, path = "/api/v1/repos/{repo}/deploy-key", tag = "repositories", security(("token" = ["admin"])),
     params(("repo" = String, Path, description = "The repository's ID")),

@@ -142,7 +142,7 @@ impl From<PullRequest> for PullRequestView {
     }
 }
 
-/// The release that a build is of.
+/// The release of a build.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ReleaseView {
     pub(crate) name: String,

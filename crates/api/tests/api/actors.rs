@@ -1,4 +1,4 @@
-//! Who did what, as builds and jobs say it.
+//! Builds and jobs say who did what.
 
 use longshore_core::access::{Rights, Scope};
 use serde_json::{Value, json};

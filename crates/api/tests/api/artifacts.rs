@@ -1,4 +1,4 @@
-//! What jobs leave, as clients and browsers get it.
+//! Artifacts, as clients and browsers get them.
 
 use std::{io::Write as _, process::Command};
 

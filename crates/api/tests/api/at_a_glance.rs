@@ -1,4 +1,4 @@
-//! What a glance at the pages tells: how a repository stands, which job of many failed and in which line, what a build
+//! A glance at the pages shows how a repository stands, which job of many failed and in which line, what a build
 //! waits for, and what its waits do not spoil.
 
 use longshore_core::{EventName, Outcome, RecordKind, Stream, Timestamp, event::PullRequest};

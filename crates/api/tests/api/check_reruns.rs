@@ -142,7 +142,7 @@ async fn nobody_reruns_without_githubs_signature_the_right_to_write_and_a_build_
         let answer = crate::client::send(app.world.addr, "POST", &path, &headers, "{}".to_owned()).await;
         assert_eq!((answer.status, answer.json()), wrong, "{path}");
     }
-    // What GitHub tells of without being asked is no error.
+    // An event that nobody asked GitHub for is no error.
     let (status, answer) = app.deliver("installation", "{\"action\":\"created\"}", &app.secret).await;
     assert_eq!((status, &answer["builds"]), (202, &json!([])));
     assert!(builds::open_rerun(&app.world.store, build).await.unwrap().is_none());

@@ -107,7 +107,7 @@ async fn a_repository_comes_with_clone_address_branch_number_and_webhook_and_goe
     let (told, now) = (&hooks[0].body["config"]["secret"], repo.hook_secret.expose().unwrap());
     assert_eq!((hooks.len(), told.as_str()), (1, Some(now)));
     assert_ne!(&hook.body["config"]["secret"], told);
-    // Whoever knows it can tell of any push, so nobody but the forge gets it.
+    // Anyone who knows the secret can report any push, so only the forge gets it.
     for answer in [&made, &renewed.json()] {
         assert!(answer.get("hook_secret").is_none() && !answer.to_string().contains(now), "{answer}");
     }
@@ -175,7 +175,7 @@ async fn another_token_reaches_the_clone_addresses_that_have_the_old_one() {
     tx.commit().await.unwrap();
     let address = async |repo: &Value| repos::get(&world.store, id(repo)).await.unwrap().unwrap().clone_url;
     assert!(address(&made).await.contains("other:another-token@"));
-    // What somebody pointed elsewhere is sent no token of this forge.
+    // A repository that was pointed elsewhere gets no token of this forge.
     assert_eq!(address(&other).await, "https://elsewhere.example/x.git");
 }
 

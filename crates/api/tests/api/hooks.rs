@@ -1,4 +1,4 @@
-//! What a forge may send, and how it is answered.
+//! The webhooks that a forge may send, and their answers.
 
 use std::time::Duration;
 

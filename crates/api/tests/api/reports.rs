@@ -1,4 +1,4 @@
-//! What jobs reported, as the API answers it and as pages show it.
+//! Reports of jobs, in the API and on pages.
 
 use std::fmt::Write as _;
 

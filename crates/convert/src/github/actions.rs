@@ -13,7 +13,7 @@ use super::{
     reports, setups, tools,
 };
 
-/// What an action was converted to.
+/// The conversion of an action.
 pub(super) enum ConvertedAction {
     /// A part of the job.
     Done,
@@ -107,7 +107,7 @@ pub(super) fn append(job: &mut Map, key: &str, entry: Map, line: u32) {
     job.set(key, Value::List(list), line);
 }
 
-/// Checks something else out than what the build is of.
+/// Checks out something other than the build's commit.
 const OTHER_REF: &str = "git fetch --no-tags origin \"$REF\"\ngit checkout --detach FETCH_HEAD";
 
 fn checkout(settings: &[Entry], scope: &Scope, line: u32, lines: Lines<'_>, job: &mut Map) -> ConvertedAction {
@@ -169,7 +169,7 @@ fn checkout(settings: &[Entry], scope: &Scope, line: u32, lines: Lines<'_>, job:
     }
 }
 
-/// What a build checks out by itself, by any of its names.
+/// Expressions for the commit that a build checks out by itself.
 const BUILT: &[&str] = &[
     "event.sha",
     "event.ref",

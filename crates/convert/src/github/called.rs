@@ -28,7 +28,7 @@ pub(super) struct Called {
     names: Vec<(String, String)>,
 }
 
-/// What became of the jobs of a called workflow.
+/// The jobs of a called workflow, converted.
 pub(super) struct Jobs {
     pub(super) jobs: Vec<Job>,
     pub(super) left: Vec<Note>,

@@ -99,7 +99,7 @@ pub(super) fn build_push(action: &Settings<'_>, job: &mut Map) -> ConvertedActio
             ".".to_owned()
         }
     };
-    // What later steps may ask for.
+    // The outputs that later steps may use.
     let asked = |output: &str| action.lines.source.text.contains(&format!("outputs.{output}"));
     let built = "/tmp/longshore-built-image";
     let (digest, id) = (asked("digest"), asked("imageid"));

@@ -12,7 +12,7 @@ use super::{
     tokens::{Token, is_operand, tokens},
 };
 
-/// What is known around an expression.
+/// The surroundings of an expression.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Scope {
     /// The workflow's name, and the job's.
@@ -32,7 +32,7 @@ pub(super) struct Scope {
     pub(super) caches: BTreeSet<String>,
     /// Inputs of an action whose steps are written out, with their expressions here.
     pub(super) given: Option<BTreeMap<String, String>>,
-    /// What stands before the ids of steps of an action that is written out.
+    /// The prefix of the ids of steps of an action that is written out.
     pub(super) prefix: Option<String>,
     /// The folder of an action that is written out.
     pub(super) folder: Option<String>,
@@ -48,7 +48,7 @@ pub(super) struct Scope {
     pub(super) called_secrets: Option<BTreeMap<String, String>>,
     /// The outputs of called workflows: the job that calls, the output, and its expression here.
     pub(super) called: Rc<BTreeMap<(String, String), String>>,
-    /// What was read of other files.
+    /// The values that were read from other files.
     pub(super) texts: Rc<RefCell<String>>,
     /// Whether another job needs this one.
     pub(super) needed: bool,

@@ -65,7 +65,7 @@ impl Reader<'_, '_> {
         std::iter::once(Item::Note(note)).chain(step.map(|step| Item::Value(step.into()))).collect()
     }
 
-    /// What stands behind a step that never runs because it lost something.
+    /// The stand-in behind a step that never runs because it lost something.
     pub(super) fn gate_behind(&mut self, node: &Rc<Node>, section: &Section<'_>, step: &Value) -> Option<Item> {
         let Value::Map(step) = step else { return None };
         if step.get("if") != Some(&Value::text("false")) || !self.is_followed(node) {
@@ -107,7 +107,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// What people know a step by.
+/// The name by which people know a step.
 fn called(section: &Section<'_>) -> String {
     let of = |key: &str| section.peek(key).and_then(|entry| text(&entry.value));
     of("name").or(of("uses")).or(of("run")).and_then(|text| text.lines().next()).unwrap_or("a step").to_owned()

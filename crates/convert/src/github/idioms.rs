@@ -51,7 +51,7 @@ impl Scope {
             if first == "runner.os" {
                 return Ok(Some((((text == "Linux") == same).to_string(), 3)));
             }
-            // What is missing is nothing here, which is never equal to a text.
+            // Here, a missing value is null, which never equals a text.
             if text.is_empty() {
                 let value = self.path(parts)?;
                 return Ok(Some((format!("{}{value}", if same { "!" } else { "!!" }), 3)));

@@ -187,7 +187,7 @@ fn conditions(section: &Section<'_>, scope: &Scope, lines: Lines<'_>, job: &mut 
     if let Some(entry) = section.take("if") {
         let known = body.parts.len();
         let condition = condition(entry, scope, lines, body);
-        // What is noted could not be said.
+        // A note means that the condition is not complete.
         if body.parts.len() > known {
             job.certain = Some("false".to_owned());
         }

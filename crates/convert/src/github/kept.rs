@@ -1,4 +1,4 @@
-//! What actions that set a tool up keep between builds, as `cache` of the job.
+//! The files that actions for tools keep between builds, as `cache` of the job.
 
 use longshore_pipeline::tree::Entry;
 
@@ -12,7 +12,7 @@ use super::expression::Scope;
 pub(super) const SETTINGS: &[&str] =
     &["cache-dependency-path", "cache-dependency-glob", "cache-suffix", "prune-cache", "package-manager-cache"];
 
-/// What a package manager keeps: its name, its folders, and the files that say what is in them.
+/// A package manager: its name, the folders that it keeps, and the files that determine what is in them.
 struct Kept {
     /// The start of the tool's image.
     image: &'static str,

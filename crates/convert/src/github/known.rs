@@ -11,7 +11,7 @@ use super::{actions::ConvertedAction, artifacts, docker, expression::Scope, tool
 /// Settings of an action, filled in one by one.
 pub(super) struct Settings<'s> {
     pub(super) name: &'s str,
-    /// What stands behind the `@`.
+    /// The text behind the `@`.
     pub(super) reference: &'s str,
     pub(super) line: u32,
     pub(super) entries: &'s [Entry],

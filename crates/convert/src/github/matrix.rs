@@ -17,7 +17,7 @@ use super::{
     setups::{self, Tool},
 };
 
-/// What became of a matrix.
+/// A converted matrix.
 #[derive(Debug, Default)]
 pub(super) struct Matrix {
     /// Whether a part of it could not be carried over, so that the job would not be what it was.

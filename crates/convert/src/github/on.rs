@@ -17,7 +17,7 @@ const LEFT: &[(&str, &str)] = &[
     ("workflow_run", "a pipeline starts no other one: put the jobs into one file and write `needs`"),
 ];
 
-/// What happens to a release; without `types`, all of it counts.
+/// The actions on a release; without `types`, all of them count.
 const RELEASES: &[&str] = &["published", "unpublished", "created", "edited", "deleted", "prereleased", "released"];
 
 /// Inputs of a manual start, by their type.
@@ -29,7 +29,7 @@ pub(super) struct Inputs {
     pub(super) closed: BTreeSet<String>,
     /// Whether nothing that starts the workflow could be carried over.
     pub(super) none: bool,
-    /// What has to be true of an event beyond what `on` says of it.
+    /// The condition that an event must meet besides `on`.
     pub(super) conditions: Vec<String>,
 }
 
@@ -250,7 +250,7 @@ fn repeated(pattern: &str, plus: &str, question: &str) -> String {
     out
 }
 
-/// What happens to a pull request.
+/// The actions on a pull request.
 const REQUESTS: &[&str] = &[
     "opened",
     "synchronize",

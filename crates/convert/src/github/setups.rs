@@ -10,15 +10,15 @@ use super::super::{
 };
 use super::{expression::Scope, kept};
 
-/// What stands in for an action that sets a tool up.
+/// The replacement for an action that sets a tool up.
 pub(super) struct Setup {
     pub(super) image: String,
     /// The axis of the matrix whose values are its versions, and what the action calls them.
     pub(super) axis: Option<(String, &'static Tool)>,
-    /// What the action did beyond that.
+    /// Further effects of the action.
     pub(super) steps: Vec<Map>,
     pub(super) notes: Vec<Note>,
-    /// What it keeps between builds.
+    /// The files that it keeps between builds.
     pub(super) caches: Vec<Map>,
 }
 
@@ -270,7 +270,7 @@ fn rust<'e>(
             components.iter().for_each(|component| command.push_str(&format!(" -c {}", quoted(component))));
             targets.iter().for_each(|target| command.push_str(&format!(" -t {}", quoted(target))));
             let mut step = run(&format!("{command} && rustup default \"{toolchain}\""), line);
-            // What others write comes by the environment.
+            // Texts by others come by the environment.
             let of_matrix = toolchain.matches("${{").count() == toolchain.matches("${{ matrix.").count();
             if !of_matrix {
                 let mut env = Map::default();

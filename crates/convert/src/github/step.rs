@@ -310,7 +310,7 @@ impl Converted {
     }
 }
 
-/// What reads a step's script.
+/// The shell that reads a step's script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shell {
     Posix,

@@ -2,7 +2,7 @@
 
 use super::super::{Language, condition, shell, variables};
 
-/// What is known of the file around a condition.
+/// The file around a condition.
 pub(super) struct FileContext<'a> {
     /// The value of a variable that the file sets.
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
@@ -278,7 +278,7 @@ impl Parser<'_> {
                 for source in ["push", "merge_request_event", "schedule"] {
                     events.extend(fits(source)?.then(|| event(source)));
                 }
-                // What is started by hand here was started in one of two ways there.
+                // A start by hand was one of two sources there.
                 events.extend((fits("web")? && fits("api")?).then(|| event("web")));
                 Ok(condition::any(&events).unwrap_or_else(|| "false".to_owned()))
             }

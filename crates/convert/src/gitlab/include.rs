@@ -30,7 +30,7 @@ pub(super) struct Whole {
     files: usize,
 }
 
-/// Returns the file with the files of the repository that it includes. The notes tell of those that are not there.
+/// Returns the file with the files of the repository that it includes. The notes name the files that are missing.
 pub(super) fn resolve(root: &Rc<Node>, lines: Lines<'_>) -> Whole {
     let mut whole = Whole { root: Rc::clone(root), text: String::new(), notes: Vec::new(), files: 0 };
     whole.root = within(root, lines, DEPTH, &mut whole);

@@ -48,7 +48,7 @@ const DEFAULTS: &[&str] = &[
 /// Keys of the file that are not jobs.
 const NO_JOBS: &[&str] = &["stages", "variables", "default", "workflow", "include", "spec", "types"];
 
-/// What all jobs of a file share.
+/// The parts that all jobs of a file share.
 pub(super) struct File<'n> {
     pub(super) lines: Lines<'n>,
     pub(super) defaults: BTreeMap<&'n str, &'n Entry>,
@@ -142,7 +142,7 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
         let whole = jobs.expand(&entry.value, &mut missing);
         match job::read(entry, &whole, &mut file, &taken) {
             Ok(mut one) => {
-                // What is missing may have had rules.
+                // A template that is missing may have had rules.
                 let own = ["rules", "only", "except"].iter().any(|key| super::entry(&entry.value, key).is_some());
                 if !missing.is_empty() && !own {
                     one.job.withhold();

@@ -1,4 +1,4 @@
-//! What a job of GitLab waits for: the jobs that it names, or all jobs of earlier stages.
+//! The jobs that a job of GitLab waits for: those that it names, or all of earlier stages.
 
 use std::collections::BTreeMap;
 

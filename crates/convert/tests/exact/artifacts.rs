@@ -1,4 +1,4 @@
-//! What jobs hand on to others.
+//! Files that jobs hand on to others.
 
 use super::{
     Language::{GitHub, GitLab},

@@ -97,7 +97,7 @@ fn variables_that_were_put_in_before_the_shell_are_expanded_within_single_quotes
     has(Woodpecker, &step("echo '$${CI_REPO_NAME}'"), &["run: echo '${CI_REPO_NAME}'"]);
     let drone = format!("kind: pipeline\nname: a\n{}", step("echo 'b ${DRONE_BRANCH}'"));
     has(Drone, &drone, &[r#"run: echo 'b '"${DRONE_BRANCH}"''"#, "DRONE_BRANCH: ${{ event.branch }}"]);
-    // What the server did not know was nothing there.
+    // There, a variable that the server did not know was empty.
     assert_eq!(left(Woodpecker, &step("./deploy ${TARGET}")), [(4, "${TARGET}".to_owned())]);
 }
 

@@ -351,7 +351,7 @@ fn a_combination_whose_machine_stands_in_include_goes_with_it() {
     has(GitHub, text, &["exclude:", "target: apple"]);
     has_not(GitHub, text, &["macos-latest"]);
     assert_eq!(left(GitHub, text), [(10, "include".to_owned())]);
-    // What says it of all combinations leaves none.
+    // A line that applies to all combinations leaves none.
     has(GitHub, &text.replace("{ target: apple, os: macos-latest }", "{ os: macos-latest, x: y }"), &["if: 'false'"]);
     // A machine that is an axis of its own has lost its values already.
     let axis = "on: push\njobs:\n  a:\n    runs-on: '${{ matrix.os }}'\n    strategy: { matrix: { os: [ubuntu-latest, macos-latest], include: [{ os: macos-latest, x: y }] } }\n    \

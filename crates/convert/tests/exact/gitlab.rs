@@ -145,7 +145,7 @@ fn included_files_of_the_repository_are_merged_and_the_file_itself_wins() {
         assert!(made.text.contains(line), "no `{line}` in\n{}", made.text);
     }
     assert!(!made.text.contains("theirs") && made.left.is_empty(), "{}", made.text);
-    // What is wrong in an included file is said with the line that includes it.
+    // An error in an included file has the line that includes it.
     let made = within("a: { image: 'alpine:3', script: [x] }\ninclude: x.yml\n", &[("x.yml", "a: { unknown: 1 }\n")]);
     assert_eq!(made.left.iter().map(|note| note.line).collect::<Vec<_>>(), [2], "{:?}", made.left);
 }

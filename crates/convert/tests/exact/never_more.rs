@@ -1,4 +1,4 @@
-//! What was found by reading conversions of public files: no result runs what its source would not have run.
+//! No result runs what its source would not have run. The cases come from conversions of public files.
 
 use super::{
     Language::{Drone, GitHub, GitLab, Woodpecker},
@@ -15,7 +15,7 @@ fn a_job_whose_matrix_has_other_systems_alone_does_not_run_on_linux() {
                 strategy: { matrix: { go: ['1.26'], os: [windows-latest] } }\n    steps: [run: make windows]\n";
     has(GitHub, text, &["run: make"]);
     has_not(GitHub, text, &["run: make windows"]);
-    // What `include` adds is another job each.
+    // Each combination that `include` adds is a job of its own.
     let more =
         text.replace("os: [windows-latest]", "os: [windows-latest], include: [{ os: ubuntu-latest, go: '1.25' }]");
     has(GitHub, &more, &["if: 'false'", "run: make windows"]);
@@ -84,7 +84,7 @@ fn patterns_in_conditions_fit_what_they_fitted() {
         &rule("$CI_PIPELINE_SOURCE =~ /(web|api|schedule)/"),
         &["if: event.name == 'schedule' || event.name == 'manual'"],
     );
-    // What looks around is said by no condition.
+    // No condition can express a look-around.
     has(GitLab, &rule("$CI_COMMIT_BRANCH =~ /^(?!main)/"), &["if: 'false'"]);
 }
 

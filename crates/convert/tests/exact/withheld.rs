@@ -72,7 +72,7 @@ fn a_step_behind_one_with_a_filter_that_cannot_be_said_waits_for_somebody() {
         let test = step("test", &format!("{{ event: push, {filter} }}"));
         let text = format!("steps:\n{test}{deploy}");
         has(Woodpecker, &text, &["name: 'not carried over: test'", "if: event.name == 'push'", FAILS]);
-        // What comes before it, at other times, or only tells of it, does not wait.
+        // A job before it, one that runs at other times, and one that only reports on it do not wait.
         for other in [
             format!("{deploy}{test}"),
             format!("{test}{}", step("deploy", "{ event: tag }")),
@@ -128,7 +128,7 @@ fn a_job_behind_one_with_rules_that_cannot_be_said_does_not_run_in_its_place() {
     has(GitLab, &text("only: { changes: ['src/**'] }"), &[&ship]);
     has(GitLab, &text("rules: [{ exists: [Makefile] }]"), &["if: 'false'"]);
     assert_eq!(converted(GitLab, &text("rules: [{ exists: [Makefile] }]")).text.matches("'false'").count(), 2);
-    // What says all of it lets others see through.
+    // A condition that is complete lets later jobs see through it.
     has(GitLab, &text("rules: [{ if: '$CI_COMMIT_TAG' }]"), &["if: '!failure() && !cancelled()'"]);
     has(GitLab, &text("rules: [{ changes: ['src/**'] }], allow_failure: true"), &["if: '!failure() && !cancelled()'"]);
 }

@@ -9,7 +9,7 @@ pub const HAS_ERRORS: &str = "the pipeline has errors";
 /// The most jobs that a reason names.
 const NAMED: usize = 2;
 
-/// What matters of a job for its build.
+/// The part of a job that its build depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobOfBuild {
     pub name: String,

@@ -217,7 +217,7 @@ fn play(model: &mut Model, repos: &[RepoId; 2], deliveries: &mut i64, act: Act) 
             let waits = |status| matches!(status, Status::Blocked | Status::Queued | Status::Running);
             assert!(!model.jobs.iter().any(|job| job.build == build && waits(job.status)));
         }
-        // Who asks for what is not to be had is refused, and nothing changes.
+        // A request that does not apply is refused, and nothing changes.
         Act::Approve(at) => {
             if let Some(job) = job(model, at) {
                 let _ = model.happen(QueueEvent::Approved { job });

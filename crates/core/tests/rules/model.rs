@@ -201,7 +201,7 @@ impl Model {
         self.seen_by(job).iter().filter(counts).any(failed)
     }
 
-    /// What holds after every event.
+    /// The invariants after every event.
     fn check(&self) {
         let busy = [Status::Queued, Status::Running, Status::Canceling];
         let mut holders: BTreeMap<(RepoId, String), BuildId> = BTreeMap::new();

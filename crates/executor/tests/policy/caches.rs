@@ -17,7 +17,7 @@ use crate::engine::{MemoryEngine, Verb, away};
 use crate::journal::MemoryJournal;
 use crate::world::{World, job, logged, run, until};
 
-/// Records what it is told. What was saved once is kept.
+/// Records its calls. An entry that was saved is kept.
 #[derive(Default)]
 struct Told {
     all: Mutex<Vec<String>>,

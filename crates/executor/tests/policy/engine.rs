@@ -93,7 +93,7 @@ struct State {
     /// The time at which every container that has ended did so.
     ended_at: Option<Timestamp>,
     passwd: Option<String>,
-    /// What is left of jobs with Docker, and is not removed by anything.
+    /// Objects of jobs with Docker that cannot be removed.
     left_of_docker: Vec<ObjectId>,
     /// The volumes in each job's container other than its workspace, with their mount points.
     mounts: BTreeMap<AttemptId, Vec<(VolumeName, String)>>,

@@ -1,4 +1,4 @@
-//! What is still there of a job with Docker after its end is told.
+//! Objects that a job with Docker leaves after its end are reported.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,11 +10,11 @@ use longshore_executor::{AttemptId, GuardLog, GuardReports};
 
 use crate::world::{World, job};
 
-/// Keeps what is told of what is left.
+/// Collects the reports about objects that are left.
 #[derive(Default)]
-struct Told(Mutex<Vec<(AttemptId, Vec<String>)>>);
+struct Reported(Mutex<Vec<(AttemptId, Vec<String>)>>);
 
-impl GuardReports for Told {
+impl GuardReports for Reported {
     fn report(&self, _: AttemptId, _: GuardLog) -> BoxFuture<'_, ()> {
         async {}.boxed()
     }
@@ -32,7 +32,7 @@ impl GuardReports for Told {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_removed_after_a_job_is_told_and_what_goes_is_not() {
     let world = World::new();
-    let told = Arc::new(Told::default());
+    let told = Arc::new(Reported::default());
     world.executor.report_guards_to(told.clone());
     world.executor.abandon(job().attempt_id());
     world.executor.settled().await;

@@ -42,7 +42,7 @@ async fn a_private_image_on_the_engine_is_used_only_by_those_its_registry_gives_
     let world = World::new();
     let ada = || Some("ada".to_owned());
     assert_eq!(world.run(asking(Some("ada"))).await.0, Outcome::Success);
-    // Who has pulled it does not ask again.
+    // A job with credentials that have pulled it does not ask again.
     assert_eq!(world.run(asking(Some("ada"))).await.0, Outcome::Success);
     assert_eq!(world.engine.pulled_by(), [ada()]);
     // Anybody else asks the registry, and its no is the job's end.

@@ -4,7 +4,7 @@
 //! names it, it is moved: its bytes are put into the store, a mark is written that says so, and only then its file goes. So it is at each moment
 //! in one of the two places at least, and a kill between any two steps leaves what the next start goes on with.
 //!
-//! A large one goes in parts. What has been put is noted beside the marks after each, so that the next start goes on with the next part, and an
+//! A large blob goes in parts. Each part is noted beside the marks, so that the next start goes on with the next part, and an
 //! upload that nobody wants any more is abandoned.
 //!
 //! The key of an object begins with the name of the instance that put it there, and only that instance removes it: a copy of the data folder reads

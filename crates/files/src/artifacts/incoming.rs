@@ -64,7 +64,7 @@ enum Line {
     Complete,
 }
 
-/// What has arrived of an attempt.
+/// The files of an attempt that have arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Left {
     pub files: Vec<LeftFile>,
@@ -233,7 +233,7 @@ impl Incoming {
         self.complete
     }
 
-    /// Begins the next file. Drops what there is of an unfinished one.
+    /// Begins the next file, and drops an unfinished one.
     pub fn begin(&mut self, artifact: u16, name: &str, path: &str, bytes: u64, executable: bool) -> io::Result<()> {
         self.drop_current();
         if self.complete {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashMap, io::Write as _, sync::Arc};
 use longshore_core::{JobPlan, Record, RecordKind, Stream, Timestamp, outcome::human_duration};
 use serde::{Deserialize, Serialize};
 
-/// What a renderer needs to know of a step.
+/// The state of a step that a renderer needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepHead {
     /// As in the records.

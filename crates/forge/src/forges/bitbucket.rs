@@ -16,7 +16,7 @@ use crate::{
 
 pub(crate) struct Bitbucket;
 
-/// The most refs of one delivery. Bitbucket tells of no more.
+/// The most refs of one delivery. Bitbucket sends no more.
 const MAX_CHANGES: usize = 100;
 
 impl Webhooks for Bitbucket {

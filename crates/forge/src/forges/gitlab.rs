@@ -25,7 +25,7 @@ const SIGNATURE: &str = "webhook-signature";
 /// The id that the signature covers.
 const ID: &str = "webhook-id";
 const TIMESTAMP: &str = "webhook-timestamp";
-/// What precedes a signing secret that is written as Standard Webhooks has it.
+/// The prefix of a signing secret in the form of Standard Webhooks.
 const SECRET_PREFIX: &str = "whsec_";
 
 fn header<'h>(headers: &'h HeaderMap, name: &'static str) -> Option<&'h str> {

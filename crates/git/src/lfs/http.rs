@@ -1,7 +1,7 @@
 //! Talks with an LFS store: asks where objects are, and takes them from there. Blocking.
 //!
 //! A store may keep its bytes elsewhere and say so, in its answer or by a redirect. No header follows to another host than the
-//! one it was given for, and nothing that is offered over https is taken over http. Whose bytes they are is told by their SHA-256.
+//! one it was given for, and nothing that is offered over https is taken over http. The SHA-256 of the bytes shows that they are the right ones.
 
 use std::{
     collections::VecDeque,

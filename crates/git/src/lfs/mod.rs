@@ -124,7 +124,7 @@ pub(crate) async fn for_checkout(
         git_ref: checkout.git_ref.map(longshore_forge::RefName::as_str),
         taken,
     };
-    // What another store gave for the repository's credentials is not there for strangers, who get none.
+    // Objects that another store gave for the repository's credentials are not there for strangers, who have no credentials.
     let objects = match source.written() {
         Some(_) if !checkout.by_stranger => Objects::of_named_store(mirror.folder()),
         Some(_) | None => Objects::of_mirror(mirror.folder()),

@@ -13,11 +13,11 @@ use sha2::{Digest as _, Sha256};
 
 /// The folder in a mirror.
 const FOLDER: &str = "lfs";
-/// The folder in a mirror of what came from a store that its commits name, with the repository's credentials.
+/// The folder in a mirror for objects that a store named by its commits gave for the repository's credentials.
 const NAMED: &str = "lfs-named";
-/// The folder in a mirror of what came from forks, which anybody may ask.
+/// The folder in a mirror for objects from forks.
 const FORKS: &str = "lfs-forks";
-/// What is being received. Of no use after a kill.
+/// The folder for files that are being received. Its content is useless after a kill.
 const INCOMING: &str = "incoming";
 const BUFFER: usize = 64 << 10;
 

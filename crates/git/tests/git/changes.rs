@@ -1,4 +1,4 @@
-//! What a push or a pull request changes, compared with where it started.
+//! The files that a push or a pull request changes, compared with where it started.
 
 use longshore_forge::{CommitId, Revision};
 use longshore_git::{Changed, GitError, Wanted};
@@ -58,7 +58,7 @@ async fn a_new_branch_and_one_that_was_pushed_by_force_change_what_they_do_since
     assert_eq!(changed(&topic, None, &main).await, since_it_left);
     assert_eq!(changed(&forced, Some(&gone), &main).await, since_it_left);
     assert_eq!(changed(&forced, Some(&topic), &main).await, since_it_left);
-    // What a forced push removes is a change of the branch too.
+    // Files that a forced push removes are changed files too.
     repository.git(&["checkout", "-q", "-B", "topic", "main"]);
     repository.write("README.md", "3").commit("only this");
     let reset = world.fetch(&on("topic")).await.unwrap();

@@ -1,4 +1,4 @@
-//! What is read of a commit besides its files: its message and its author.
+//! The message and the author of a commit.
 
 use crate::mirror::{on, world};
 use crate::support::git;

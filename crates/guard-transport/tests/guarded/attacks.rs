@@ -1,4 +1,4 @@
-//! Attacks by real clients, each beside a legitimate twin. None reaches the engine.
+//! Attacks by real clients, each beside a legitimate twin. No attack reaches the engine.
 
 use crate::world::{BUSYBOX, World, engine};
 

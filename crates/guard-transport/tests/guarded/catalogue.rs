@@ -1,4 +1,4 @@
-//! Attacks as raw HTTP requests, each family beside legitimate requests. None reaches the engine, and the objects of others stay as
+//! Attacks as raw HTTP requests, each family beside legitimate requests. No attack reaches the engine, and the objects of others stay as
 //! they were.
 
 use std::io::{Read as _, Write as _};

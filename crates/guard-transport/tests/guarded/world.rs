@@ -129,7 +129,7 @@ impl World {
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "docker {args:?} succeeded: {}", String::from_utf8_lossy(&output.stdout));
         let entries = self.audit().split_off(before);
-        // What is somebody else's is not there, whether its name was found by accident or not.
+        // Objects of others are not there, whether their names were found by accident or not.
         let is_rule = |found: &serde_json::Value| found == rule || (rule == "foreign" && found == "probe");
         let refused = entries.iter().any(|entry| entry["decision"] == "denied" && is_rule(&entry["rule"]));
         assert!(refused, "docker {args:?}: {text}: {entries:?}");

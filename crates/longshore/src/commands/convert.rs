@@ -109,7 +109,7 @@ fn file_of(root: Option<&Path>, path: &str) -> Option<String> {
 /// Limit for a file that a pipeline file refers to.
 const FILE_BYTES: u64 = 256 * 1024;
 
-/// Reads the pipeline files of a folder, and tells the system that they are of.
+/// Reads the pipeline files of a folder, and finds out which system they belong to.
 fn sources(args: &Convert) -> anyhow::Result<(Language, Vec<SourceFile>)> {
     let wanted = args.from.map(language);
     let mut found: Vec<(Language, SourceFile)> = Vec::new();

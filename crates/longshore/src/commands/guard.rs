@@ -49,7 +49,7 @@ pub(crate) fn run(args: Guard) -> super::Result {
         };
         let listener =
             Proxy::listen(&args.listen, args.mode).await.map_err(|error| Ended::new(1, error.to_string()))?;
-        // Whoever has started it waits for this.
+        // The process that started the guard waits for this.
         writeln!(std::io::stdout(), "listening on {}", args.listen.display())?;
         let stop = CancellationToken::new();
         let serving = tokio::spawn(Arc::clone(&proxy).serve(listener, stop.clone()));
@@ -69,7 +69,7 @@ pub(crate) fn run(args: Guard) -> super::Result {
         if args.remove_on_exit {
             proxy.remove_all().await.map_err(|error| Ended::new(1, error.to_string()))?;
         }
-        // Whoever finds it would wait for an answer.
+        // A client that finds the socket would wait for an answer.
         let _ = std::fs::remove_file(&args.listen);
         Ok(ExitCode::SUCCESS)
     })

@@ -15,7 +15,7 @@ const DAC_OVERRIDE: u64 = 1 << 1;
 #[derive(Debug, PartialEq, Eq)]
 struct Process {
     id: u32,
-    /// What it is: `server`, `guard`, `first process`.
+    /// The role: `server`, `guard`, `first process`.
     role: &'static str,
     user: u32,
     groups: Vec<u32>,

@@ -1,6 +1,6 @@
 //! `longshore run`: runs a working tree's pipelines on the local engine, with the scheduler and executor of a server.
 //!
-//! Database and logs are in a temporary folder. What stays behind is for the next run: a sandbox, and caches.
+//! Database and logs are in a temporary folder. A sandbox and caches stay behind for the next run.
 
 pub(crate) mod caches;
 mod follow;

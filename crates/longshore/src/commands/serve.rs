@@ -86,7 +86,7 @@ pub(crate) fn run(args: Serve) -> super::Result {
     ended
 }
 
-/// Who opens the engine's socket.
+/// The process that opens the engine's socket.
 enum Guarded {
     /// A guard beside this server.
     By(Box<Supervised>),

@@ -1,4 +1,4 @@
-//! Slack's incoming webhooks: blocks. What others wrote stands in `plain_text`, which knows no markup.
+//! Slack's incoming webhooks: blocks. Texts by others stand in `plain_text`, which has no markup.
 
 use serde_json::{Value, json};
 

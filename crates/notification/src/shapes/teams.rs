@@ -1,4 +1,4 @@
-//! Microsoft Teams: an Adaptive Card, as workflows take it. What others wrote stands in text runs, which know no markup.
+//! Microsoft Teams: an Adaptive Card, as workflows take it. Texts by others stand in text runs, which have no markup.
 
 use longshore_core::NotificationEvent;
 use serde_json::{Value, json};

@@ -21,13 +21,13 @@ use super::{
     Defaults, advice, at, env, env::Env, image, job_settings::JobSettings, keep, matrix, needs, settings, step, with,
 };
 
-/// What the pipeline defines around a job. `None` for a part that is wrong itself.
+/// The pipeline around a job. `None` for a part that is wrong itself.
 #[derive(Debug)]
 pub(super) struct Surroundings<'a> {
     pub(super) defaults: Option<&'a Defaults>,
     pub(super) env: Option<&'a Env>,
     pub(super) names: &'a Names,
-    /// What other jobs can refer to in each job.
+    /// The parts of each job that other jobs can refer to.
     pub(super) heads: &'a HashMap<String, Head>,
     /// Whether the pipeline has `concurrency`.
     pub(super) exclusive: bool,
@@ -71,7 +71,7 @@ impl Surroundings<'_> {
     }
 }
 
-/// What other jobs can refer to in a job, known before the job is read.
+/// The parts of a job that other jobs can refer to, known before the job is read.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     /// `None` if they cannot be read.

@@ -8,7 +8,7 @@ use longshore_core::{
 
 use super::Names;
 
-/// Who may have written a value that gets into a text.
+/// The possible authors of a value that gets into a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in super::super) enum Taint {
     /// A program, the person who starts the build, or the server: anyone but the authors of the file.

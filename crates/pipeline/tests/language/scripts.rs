@@ -202,7 +202,7 @@ fn what_the_file_says_and_what_is_closed_may_become_script() {
         "image: 'x:1', steps: [{ id: s, run: a }, { run: 'echo ${{ env.LIT || steps.s.outcome }}${{ needs.a.result }}${{ build.number }}' }]",
         &event,
     );
-    // What is known is put in now, and no step can change it later.
+    // Known values are put in now, and no step can change them later.
     assert_eq!(
         open.steps[1].run.as_ref().unwrap().shown(),
         "echo ${{ 'literal' || steps.s.outcome }}${{ needs.a.result }}${{ build.number }}"

@@ -38,7 +38,7 @@ impl ToldEvent {
     }
 }
 
-/// What a hook means.
+/// The meaning of a hook.
 pub(super) enum Meaning {
     MayBuild(Box<ToldEvent>),
     /// Nothing more has to be found out.

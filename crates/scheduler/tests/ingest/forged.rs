@@ -24,7 +24,7 @@ async fn a_push_of_a_commit_that_its_branch_does_not_have_is_not_built_and_does_
         }
         let last = announcements::last(&world.store, world.repo.id, MAIN).await.unwrap().unwrap();
         assert_eq!(last.at, first, "{forge}");
-        // What happens next is built as ever.
+        // The next push is built as usual.
         let next = world.repository.commit("next");
         assert_eq!(world.told("push", "id:4", &push(MAIN, &first, &next, 4)).await.builds.len(), 1, "{forge}");
     }

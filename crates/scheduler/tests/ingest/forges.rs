@@ -1,4 +1,4 @@
-//! What each forge tells in a way of its own becomes the builds that it means.
+//! Each forge's own way of announcing events becomes the builds that it means.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn one_delivery_that_tells_of_several_refs_becomes_several_builds() {
     assert!(delivery.reason.as_ref().unwrap().contains("`gone`: "), "{delivery:?}");
     let refs: Vec<_> = world.all_builds(&delivery).await.into_iter().map(|build| build.event.git_ref).collect();
     assert_eq!(refs, [MAIN, "refs/heads/x", "refs/tags/v1"]);
-    // Another webhook tells of one of them, and of a new one.
+    // Another webhook announces one of them, and a new one.
     world.repository.git(&["branch", "y"]);
     let told = json!({ "actor": { "nickname": "eve" }, "push": { "changes": [
         { "old": null, "new": bitbucket_side("branch", "x", &commit) },

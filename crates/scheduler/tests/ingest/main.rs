@@ -155,7 +155,7 @@ impl World {
     }
 }
 
-/// A push as forges tell of it, at this time of theirs.
+/// A push as forges announce it, at this time of their clock.
 pub(crate) fn push(git_ref: &str, before: &str, after: &str, time: u32) -> Value {
     json!({ "ref": git_ref, "before": before, "after": after,
             "repository": { "default_branch": "main", "pushed_at": time }, "sender": { "login": "eve" } })

@@ -1,4 +1,4 @@
-//! Pushes that no webhook told of are found; those that are told of late, or about another repository, start nothing.
+//! Pushes without a webhook are found. A webhook that comes late, or is about another repository, starts nothing.
 
 use longshore_core::Timestamp;
 use longshore_store::{
@@ -60,7 +60,7 @@ async fn what_no_webhook_told_of_is_built_once_and_the_delivery_that_comes_later
         assert_eq!((late.status, late.found), (DeliveryStatus::Ignored, false), "{forge}");
         assert!(late.reason.unwrap().contains("build #1"), "{forge}");
         assert_eq!(world.builds().await, 3, "{forge}");
-        // A push that is told of as usual is not found once more.
+        // A push whose webhook came is not found once more.
         let next = world.repository.commit("next");
         let told = world.told("push", "id:2", &push(MAIN, &commit, &next, 2)).await;
         assert!(!world.build(&told).await.event.found);

@@ -31,7 +31,7 @@ struct Place {
     told: Option<usize>,
 }
 
-/// What a forge tells of one move of a ref.
+/// A forge's deliveries about one move of a ref.
 #[derive(Clone)]
 struct Move {
     name: &'static str,
@@ -48,7 +48,7 @@ struct Storm {
     /// Bodies that were delivered, and the moves of the last one.
     sent: Vec<Value>,
     last: Vec<Move>,
-    /// What was ever told of: refs at commits.
+    /// Everything that was announced: refs at commits.
     known: HashSet<(&'static str, usize)>,
     delivered: usize,
     time: usize,
@@ -192,7 +192,7 @@ impl Storm {
         for Move { name, before, after } in moves {
             let place = self.places.get_mut(name).unwrap();
             let Some(commit) = after else {
-                // Who tells of it once more is believed.
+                // A deletion that is announced again is believed.
                 if place.told == before || name.starts_with("refs/tags/") {
                     place.told = None;
                 }
@@ -244,7 +244,7 @@ impl Storm {
         missed.sort();
         built.sort();
         assert_eq!(built, missed);
-        // The newest build of each ref is of where it is.
+        // The newest build of each ref has the ref's commit.
         for name in REFS {
             let Some(commit) = self.places[name].is.filter(|commit| !self.commits[*commit].1) else { continue };
             let newest = self.built.iter().rev().find(|(of, _)| of == name);
@@ -268,7 +268,7 @@ async fn thousands_of_deliveries_in_any_order_give_exactly_the_builds_of_what_ha
                 waiting.retain(|waits| waits.name != moved.name);
                 storm.tell(&[moved]).await;
             }
-            // One that no webhook tells of.
+            // A push without a webhook.
             4 => {
                 let moved = storm.push();
                 waiting.retain(|waits| waits.name != moved.name);

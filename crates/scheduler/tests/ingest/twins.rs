@@ -1,4 +1,4 @@
-//! What several deliveries tell of alike is built once; what happens again is built again.
+//! Several deliveries about the same event make one build. An event that happens again makes another.
 
 use longshore_core::Timestamp;
 use longshore_scheduler::StartRequest;

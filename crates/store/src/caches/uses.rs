@@ -37,7 +37,7 @@ pub struct Lookups {
     pub found: u64,
 }
 
-/// What became of an entry that a job wanted to save.
+/// The outcome for an entry that a job wanted to save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saving {
     Saved(CacheId),

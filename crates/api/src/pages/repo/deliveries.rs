@@ -43,7 +43,7 @@ pub(crate) struct Deliveries {
     first_page: bool,
     /// When the branches and tags were last compared with what webhooks told.
     looked_at: Option<Timestamp>,
-    /// What a look that was just asked for found.
+    /// The result of a check that was just asked for.
     looked: Option<String>,
     /// The calls of the webhook that were refused since one was accepted, by reason.
     refused_hooks: Vec<RefusedHook>,

@@ -5,7 +5,7 @@ use longshore_store::{Store, repos::Repo};
 
 use crate::{auth::object_of, error::ApiError, pages::visitor::Visitor, repo_changes::without_credentials};
 
-/// What the pages of one repository have in common.
+/// The frame that the pages of one repository share.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) id: RepoId,

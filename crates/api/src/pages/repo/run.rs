@@ -42,7 +42,7 @@ pub(crate) struct Run {
     commit: String,
     /// `name=value`, one per line, while the inputs are not known.
     free: String,
-    /// What can be started; `None` while that is not known.
+    /// The pipelines that can be started; `None` while they are not known.
     start: Option<ManualStart>,
     fields: Vec<Field>,
     /// Why it was not started.

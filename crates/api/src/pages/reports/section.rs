@@ -22,7 +22,7 @@ const REMARKS: usize = 3;
 const OUTPUTS: usize = 4 << 10;
 const OUTPUT: usize = 1_500;
 
-/// What a build's jobs reported.
+/// The reports of a build's jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Section {
     pub(crate) counts: Counts,

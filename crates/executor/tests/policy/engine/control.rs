@@ -1,4 +1,4 @@
-//! What a test does to the engine, and asks of it.
+//! How a test controls the engine and inspects it.
 
 use std::collections::BTreeMap;
 

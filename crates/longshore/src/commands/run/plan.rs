@@ -18,7 +18,7 @@ use crate::{
     commands::{Ended, is_called, lint},
 };
 
-/// What a run does.
+/// The plan of a run.
 pub(super) struct PlannedRun {
     pub(super) event: Event,
     pub(super) plan: BuildPlan,

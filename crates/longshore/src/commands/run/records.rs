@@ -24,7 +24,7 @@ pub(super) const FOLDER: &str = "longshore-run-";
 /// An unreadable record that is older than this is not being written.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a run makes.
+/// The record of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Made {
     pub(super) docker_host: String,
@@ -58,7 +58,7 @@ impl Record {
     }
 }
 
-/// Removes what runs that were killed have left where `run` works, and their records. What cannot be removed now is left
+/// Removes what runs that were killed have left where `run` works, and their records. Objects that cannot be removed now are left
 /// to the next run.
 pub(super) async fn sweep(executor: Executor, dir: PathBuf, run: Made) {
     let look = move || abandoned(&dir, &run.docker_host, &run.instance);
