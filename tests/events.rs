@@ -278,7 +278,7 @@ jobs:
     assert_eq!(approve(&older), 202);
     until("the job to run", || (job(&now(&older), "long")["status"] == "running").then_some(()));
     let format = "{{.State.Running}} {{.HostConfig.Memory}} {{.HostConfig.PidsLimit}} {{.HostConfig.NanoCpus}}";
-    // Of a start that the engine refused at first, the rest may be there for a moment.
+    // The objects of a start that the engine refused at first may be there for a moment.
     until("its container has strangers' limits", || {
         let all = engine::objects(&world.server.instance, &["job"]);
         let mut limits = all.iter().filter_map(|id| engine::inspect(id, format));

@@ -70,7 +70,7 @@ fn an_earlier_success_with_the_same_files_stands_for_a_job_with_all_that_it_left
     let artifact = &artifacts["items"][0];
     let (status, bytes) = world.api().get_bytes(&format!("/api/v1/artifacts/{}/files/made", text(artifact, "id")));
     assert_eq!((status, String::from_utf8(bytes).unwrap()), (200, made.clone()));
-    // Of the third, too, the first is the one that ran.
+    // The third build, too, refers to the first one, which ran.
     let third = push(&world, &[("README", "3")]);
     assert_eq!((reason(&third).as_str(), log(&world, &third, "made")), ("same as build 1", made.clone()));
 

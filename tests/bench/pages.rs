@@ -8,7 +8,7 @@ use super::{
     support::{api::text, engine, server::Server},
 };
 
-/// Of each page.
+/// Requests of each page.
 const TIMES: usize = 40;
 
 pub fn pages(figures: &mut Figures) {

@@ -22,7 +22,7 @@ use super::{
 const TESTS: usize = 100_000;
 /// Builds that reported the same tests before.
 const BUILDS: usize = 4;
-/// Of each page.
+/// Requests of each page.
 const TIMES: usize = 40;
 
 pub fn reports(figures: &mut Figures) {

@@ -129,7 +129,7 @@ fn piece(random: &mut StdRng, word: &str) -> (String, Vec<u8>, u64) {
             output.extend_from_slice(b"\xff\xfe\x01 end\n");
             (script, output, 600)
         }
-        // Nothing for a while, then one more line.
+        // A silence, then one more line.
         _ => {
             let script = format!("sleep 0.8; echo {word} woke\n");
             (script, format!("{word} woke\n").into_bytes(), 800)

@@ -31,9 +31,9 @@ const BASIC: &str = "Basic cm9ib3Q6aG9yc2V+fn4/Pz9iYXR0ZXJ5";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Auth {
     Nobody,
-    /// By user and password with every request.
+    /// User and password with every request.
     Basic,
-    /// By a token, which it gives to anybody, and which is good only with user and password.
+    /// A token, which it gives to anybody, and which is good only with user and password.
     Bearer,
 }
 

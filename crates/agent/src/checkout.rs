@@ -144,7 +144,7 @@ impl Unpacking<'_> {
             }
             found => {
                 if found.is_ok() {
-                    // Of a cache that is mounted here.
+                    // The folder of a cache that is mounted here.
                     fs::remove_file(&path).map_err(failed)?;
                 }
                 fs::DirBuilder::new().mode(0o755).create(&path).map_err(failed)?;

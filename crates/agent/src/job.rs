@@ -316,7 +316,7 @@ impl Job {
     }
 }
 
-/// Evaluates all of these texts. One that has no value ends the job: otherwise a step would see half of what was
+/// Evaluates all of these texts. A text without a value ends the job: otherwise a step would see half of what was
 /// intended.
 fn evaluate_all(
     what: &str,

@@ -72,7 +72,7 @@ impl Watch {
         Ok(Self { limit: limited.map(|(_, limit)| limit), biggest })
     }
 
-    /// Says why memory ran out: the limit, and the biggest process as far as it was seen.
+    /// Returns why memory ran out: the limit, and the biggest process as far as it was seen.
     pub(crate) fn explain(&self) -> String {
         let limit = self.limit.map_or_else(
             || "the kernel killed a process because memory ran out; this container has no known limit".to_owned(),

@@ -94,7 +94,7 @@ impl Pod {
         }
     }
 
-    /// Takes note that a member cannot be started. One that has joined is its own witness.
+    /// Records that a member cannot be started. A member that has joined reports its own end.
     pub(crate) fn fail(&mut self, member: MemberId, message: String) {
         if !self.has_joined(member) && !self.links.iter().any(|link| link.member == member) {
             self.failed.insert(member, message);

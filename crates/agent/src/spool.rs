@@ -33,7 +33,7 @@ use crate::wake::Wake;
 /// The most bytes that the sender takes at once.
 const BATCH_LEN: usize = 1 << 20;
 
-/// The spool. One per job.
+/// The spool. Each job has one.
 #[derive(Debug)]
 pub(crate) struct Spool {
     state: Mutex<State>,

@@ -1,5 +1,5 @@
 //! The layer that gives every request that changes something its record in the audit log. All routes and pages pass it: a handler
-//! does nothing for its record, and none is forgotten.
+//! does nothing for its record, and no record is forgotten.
 //!
 //! The record is carried while the request is handled, and written by the transaction that changes something
 //! (`longshore_store::audit`). Refusals, and requests that change nothing in the store, are written here, before the answer goes out.
@@ -40,7 +40,7 @@ pub fn action(method: &str, path: &str) -> Option<String> {
     let path = path.strip_prefix("/api/v1").unwrap_or(path);
     let known = match (method, path) {
         ("POST", "/hooks/{repo}") => return None,
-        // Of a GitHub App: people ask for reruns at GitHub.
+        // The webhook of a GitHub App: people ask for reruns at GitHub.
         ("POST", "/hooks/apps/{connection}") => "build.rerun",
         ("POST", "/sign-in") => "session.open",
         ("POST", "/sign-out" | "/access/sessions/{session}/end") => "session.end",

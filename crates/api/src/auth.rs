@@ -141,7 +141,7 @@ impl Caller {
         Visible::to(self.who())
     }
 
-    /// Returns whether the caller has not signed in, and might see more afterwards. Says nothing about their rights.
+    /// Returns whether the caller has not signed in, and might see more afterwards. Their rights are not considered.
     pub(crate) fn is_anonymous(&self) -> bool {
         self.holder.is_none()
     }

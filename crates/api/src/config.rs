@@ -18,7 +18,7 @@ pub struct ApiConfig {
     pub capacity: usize,
     pub version: &'static str,
     pub started_at: Timestamp,
-    /// Says whether the engine answers, as known now. `/readyz` asks it, so it must not block.
+    /// Returns whether the engine answers, as known now. `/readyz` asks it, so it must not block.
     pub engine: EngineProbe,
     /// The client for calls to forges.
     pub forges: longshore_forge_client::Http,

@@ -48,7 +48,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Returns nothing for addresses that take no key.
+    /// Returns `None` for addresses that take no key.
     pub(crate) fn of(repo: &Repo) -> Option<Self> {
         let takes_key = repo.clone_url.parse::<CloneUrl>().is_ok_and(|url| url.is_ssh());
         takes_key.then(|| Self { key: repo.deploy_key.clone().map(DeployKeyView::from) })

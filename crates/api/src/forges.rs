@@ -31,7 +31,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) url: &'a str,
     /// A token, or the private key of a GitHub App.
     pub(crate) token: &'a str,
-    /// Of a GitHub App.
+    /// The id of a GitHub App.
     pub(crate) app_id: Option<&'a str>,
     pub(crate) name: Option<&'a str>,
 }

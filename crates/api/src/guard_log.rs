@@ -210,11 +210,11 @@ mod tests {
         let log = dir.path().join("guard.jsonl");
         // More than one step reads.
         let many = STEP / line(1, "allowed").len() as u64 * 2;
-        let of = |numbers: std::ops::RangeInclusive<u64>| {
+        let lines_of = |numbers: std::ops::RangeInclusive<u64>| {
             numbers.map(|n| line(n, if n % 100 == 0 { "denied" } else { "allowed" })).collect::<String>()
         };
-        std::fs::write(dir.path().join("guard.jsonl.1"), of(1..=many)).unwrap();
-        std::fs::write(&log, of(many + 1..=many + 300) + "{\"number\":9,\"prev").unwrap();
+        std::fs::write(dir.path().join("guard.jsonl.1"), lines_of(1..=many)).unwrap();
+        std::fs::write(&log, lines_of(many + 1..=many + 300) + "{\"number\":9,\"prev").unwrap();
         let all = |filter: GuardFilter| {
             let (mut numbers, mut filter) = (Vec::new(), filter);
             loop {

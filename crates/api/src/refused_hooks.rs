@@ -1,4 +1,4 @@
-//! Tells people of webhook calls that were refused: in the log, and with the repository. Anybody can make such calls, so it
+//! Reports refused webhook calls to people: in the log, and with the repository. Anybody can make such calls, so it
 //! tells of few.
 
 use std::{
@@ -30,8 +30,8 @@ struct LastReport {
 }
 
 impl RefusedHooks {
-    /// Tells of a refused call.
-    pub(crate) async fn tell(&self, store: &Store, repo: RepoId, name: &str, reason: &str) {
+    /// Reports a refused call.
+    pub(crate) async fn report(&self, store: &Store, repo: RepoId, name: &str, reason: &str) {
         let due = self.due(repo, reason);
         if due.is_empty() {
             return;
@@ -51,22 +51,22 @@ impl RefusedHooks {
         }
     }
 
-    /// Counts a call, and returns what is to be told now: nothing while the last time is too short ago.
+    /// Counts a call, and returns the calls to report now: none if the last report is too recent.
     fn due(&self, repo: RepoId, reason: &str) -> Vec<RefusedHook> {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = told.entry(repo).or_default();
-        if told.since.contains_key(reason) || told.since.len() < refused_hooks::REASONS as usize {
+        let mut reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = reports.entry(repo).or_default();
+        if report.since.contains_key(reason) || report.since.len() < refused_hooks::REASONS as usize {
             let new = || RefusedHook { at: Timestamp::now(), reason: reason.to_owned(), calls: 0 };
-            let refused = told.since.entry(reason.to_owned()).or_insert_with(new);
+            let refused = report.since.entry(reason.to_owned()).or_insert_with(new);
             refused.at = Timestamp::now();
             refused.calls += 1;
         }
         let now = Instant::now();
-        if told.at.is_some_and(|at| now.duration_since(at) < PAUSE) {
+        if report.at.is_some_and(|at| now.duration_since(at) < PAUSE) {
             return Vec::new();
         }
-        told.at = Some(now);
-        std::mem::take(&mut told.since).into_values().collect()
+        report.at = Some(now);
+        std::mem::take(&mut report.since).into_values().collect()
     }
 }
 
@@ -117,8 +117,8 @@ mod tests {
         }
         assert_eq!(due(&hooks, RepoId::new(), "another repository's"), map(&[("another repository's", 1)]));
         hooks.0.lock().unwrap_or_else(PoisonError::into_inner).entry(repo).or_default().at = None;
-        let told = due(&hooks, repo, "wrong secret");
-        assert_eq!(told.len(), refused_hooks::REASONS as usize, "{told:?}");
-        assert_eq!((told["wrong secret"], told["no signature"]), (2, 2));
+        let calls = due(&hooks, repo, "wrong secret");
+        assert_eq!(calls.len(), refused_hooks::REASONS as usize, "{calls:?}");
+        assert_eq!((calls["wrong secret"], calls["no signature"]), (2, 2));
     }
 }

@@ -226,7 +226,7 @@ pub(super) fn regex(value: &str, pattern: &str) -> Option<String> {
     simple(value, pattern).or_else(|| fits("", pattern).map(|_| matches(value, pattern)))
 }
 
-/// Whether a regular expression matches a text; `None` if it is none that `matches` takes, because it looks around, say.
+/// Whether a regular expression matches a text; `None` if `matches` does not accept it, for example because it looks around.
 pub(super) fn fits(text: &str, pattern: &str) -> Option<bool> {
     let call = Expression::parse(&matches(&quote(text), pattern)).ok()?;
     evaluate(&call, &Values::default()).ok().map(|value| value.is_truthy())
@@ -328,16 +328,16 @@ mod tests {
 
     #[test]
     fn a_glob_becomes_a_condition_that_fits_the_same_names() {
-        let of = |pattern| glob("b", pattern);
-        assert_eq!(of("main").as_deref(), Some("b == 'main'"));
-        assert_eq!(of("release/*").as_deref(), Some("matches(b, '^release/[^/]*$')"));
-        assert_eq!(of("release/**").as_deref(), Some("starts-with(b, 'release/')"));
-        assert_eq!(of("{main,next}").as_deref(), Some("b == 'main' || b == 'next'"));
-        assert_eq!(of("**").as_deref(), Some("b != null"));
-        assert_eq!(of("v[0-9]*").as_deref(), Some("matches(b, '^v[0-9][^/]*$')"));
-        assert_eq!(of("v?.[!0]").as_deref(), Some(r"matches(b, '^v[^/]\.[^0]$')"));
-        assert_eq!(of("a{b,c}"), None);
-        assert_eq!(of("a["), None);
+        let branch = |pattern| glob("b", pattern);
+        assert_eq!(branch("main").as_deref(), Some("b == 'main'"));
+        assert_eq!(branch("release/*").as_deref(), Some("matches(b, '^release/[^/]*$')"));
+        assert_eq!(branch("release/**").as_deref(), Some("starts-with(b, 'release/')"));
+        assert_eq!(branch("{main,next}").as_deref(), Some("b == 'main' || b == 'next'"));
+        assert_eq!(branch("**").as_deref(), Some("b != null"));
+        assert_eq!(branch("v[0-9]*").as_deref(), Some("matches(b, '^v[0-9][^/]*$')"));
+        assert_eq!(branch("v?.[!0]").as_deref(), Some(r"matches(b, '^v[^/]\.[^0]$')"));
+        assert_eq!(branch("a{b,c}"), None);
+        assert_eq!(branch("a["), None);
     }
 
     #[test]

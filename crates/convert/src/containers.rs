@@ -129,14 +129,14 @@ impl<'s> Containers<'s> {
                 }
                 Err(note) => {
                     let own = self.condition_of(node).filter(|_| gates);
-                    let of = |key: &str| super::entry(node, key);
+                    let field = |key: &str| super::entry(node, key);
                     Err(Lost {
-                        name: of("name")
+                        name: field("name")
                             .and_then(|entry| text(&entry.value))
                             .or(name.as_deref())
                             .unwrap_or_default()
                             .to_owned(),
-                        after: of("depends_on").and_then(|entry| texts(&entry.value)).unwrap_or_default(),
+                        after: field("depends_on").and_then(|entry| texts(&entry.value)).unwrap_or_default(),
                         stand_in: own.map(|own| gate::stand_in(&note, None, own.as_deref())),
                         note,
                     })

@@ -147,7 +147,7 @@ fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>, pl
     if let Some(entry) = section.take("local")
         && boolean(&entry.value) != Some(true)
     {
-        // Builds of a server have a page, and those of `longshore run` have none.
+        // Builds of a server have a page, and builds of `longshore run` do not.
         found.conditions.push("build.url != null".to_owned());
         found.simple = false;
     }
@@ -170,7 +170,7 @@ fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>, pl
     found
 }
 
-/// Converts the names of schedules, of which there are none here: what a schedule is told by is its `cron`.
+/// Converts the names of schedules. Here, schedules have no names: their `cron` identifies them.
 fn cron(entry: &Entry, language: Language, lines: Lines<'_>, found: &mut Alternative) {
     let (include, exclude) = lists(entry);
     found.schedule = Some(lines.line_of_key(entry));

@@ -78,22 +78,22 @@ fn stem(path: &str) -> &str {
 
 /// The files that become one pipeline together: those that wait for each other, at Woodpecker.
 fn groups(language: Language, files: &[SourceFile]) -> Vec<Vec<&SourceFile>> {
-    let mut of: Vec<usize> = (0..files.len()).collect();
+    let mut group: Vec<usize> = (0..files.len()).collect();
     if language == Language::Woodpecker {
         let by_name: BTreeMap<&str, usize> =
             files.iter().enumerate().map(|(at, file)| (stem(&file.path), at)).collect();
         for (at, file) in files.iter().enumerate() {
             for need in depends_on(file) {
                 if let Some(other) = by_name.get(need.as_str()) {
-                    let (from, to) = (of[at].max(of[*other]), of[at].min(of[*other]));
-                    of.iter_mut().filter(|group| **group == from).for_each(|group| *group = to);
+                    let (from, to) = (group[at].max(group[*other]), group[at].min(group[*other]));
+                    group.iter_mut().filter(|one| **one == from).for_each(|one| *one = to);
                 }
             }
         }
     }
     let mut groups: BTreeMap<usize, Vec<&SourceFile>> = BTreeMap::new();
     for (at, file) in files.iter().enumerate() {
-        groups.entry(of[at]).or_default().push(file);
+        groups.entry(group[at]).or_default().push(file);
     }
     groups.into_values().collect()
 }
@@ -101,11 +101,11 @@ fn groups(language: Language, files: &[SourceFile]) -> Vec<Vec<&SourceFile>> {
 fn depends_on(file: &SourceFile) -> Vec<String> {
     let source = Source::new(file);
     let Ok((documents, _)) = read(Language::Woodpecker, file, &source) else { return Vec::new() };
-    let of = |document: &longshore_pipeline::tree::Node| {
+    let needs_of = |document: &longshore_pipeline::tree::Node| {
         let needs = items(&super::entry(document, "depends_on")?.value);
         Some(needs.iter().filter_map(|need| text(need)).map(str::to_owned).collect::<Vec<_>>())
     };
-    documents.iter().filter_map(|document| of(document)).flatten().collect()
+    documents.iter().filter_map(|document| needs_of(document)).flatten().collect()
 }
 
 /// Makes one pipeline of several workflows of Woodpecker.

@@ -25,10 +25,10 @@ pub(super) fn stand_in(note: &Note, id: Option<&str>, condition: Option<&str>) -
     if let Some(condition) = condition.filter(|condition| *condition != "true") {
         step.set("if", Value::text(condition), None);
     }
-    let said =
+    let message =
         format!("line {}, {what}: write what it did, or take this step out if nothing after it needs it", note.line);
     step.set("shell", Value::text("sh"), None);
-    step.set("run", Value::Script(format!("echo '{}' >&2\nexit 1", said.replace('\'', "`"))), None);
+    step.set("run", Value::Script(format!("echo '{}' >&2\nexit 1", message.replace('\'', "`"))), None);
     step
 }
 

@@ -287,7 +287,7 @@ fn apply_in_list(items: &mut Vec<Item>, path: &[usize], cut: Cut, why: &str, of:
             let never = |step: &Map| step.get("if") == Some(&Value::text("false"));
             if of == "steps" && never(inner) && !never(&before) && followed {
                 let what = shown(value).unwrap_or_else(|| "a step".to_owned());
-                // Its id stays the step's own, and a condition that is refused is none.
+                // Its id stays the step's own, and a condition that is refused is dropped.
                 let step = Map { parts: before.parts.into_iter().filter(|part| is_kept(part, cut)).collect() };
                 let gate = gate_of(&Note::new(line, what, why), &step);
                 if let Some(gate) = gate {
@@ -310,12 +310,12 @@ fn is_kept(part: &Part, cut: Cut) -> bool {
 
 /// The stand-in for a step that is cut.
 fn gate_of(note: &Note, step: &Map) -> Option<Map> {
-    let of = |key: &str| match step.get(key) {
+    let text_of = |key: &str| match step.get(key) {
         Some(Value::Text(text)) => Some(text.as_str()),
         _ => None,
     };
-    let gates = step.get("continue-on-error").is_none() && !of("if").is_some_and(gate::runs_after_failures);
-    gates.then(|| gate::stand_in(note, of("id"), of("if")))
+    let gates = step.get("continue-on-error").is_none() && !text_of("if").is_some_and(gate::runs_after_failures);
+    gates.then(|| gate::stand_in(note, text_of("id"), text_of("if")))
 }
 
 fn shown(value: &Value) -> Option<String> {

@@ -41,8 +41,8 @@ impl Platform {
         if let Some(written) = text(&platform.value) {
             return Self::One(written.to_owned());
         }
-        let of = |key: &str| super::entry(&platform.value, key).and_then(|entry| text(&entry.value));
-        Self::One(format!("{}/{}", of("os").unwrap_or("linux"), of("arch").unwrap_or("amd64")))
+        let text_of = |key: &str| super::entry(&platform.value, key).and_then(|entry| text(&entry.value));
+        Self::One(format!("{}/{}", text_of("os").unwrap_or("linux"), text_of("arch").unwrap_or("amd64")))
     }
 
     /// Converts a filter for platforms to what has to be true of the one that it runs on.
@@ -106,7 +106,7 @@ pub(super) fn values(root: &Node, axis: &str) -> Vec<String> {
 }
 
 /// Returns the label for the processor of the servers that have these platforms, as the axis of a matrix gives them.
-/// `None` if one of them is none of Linux.
+/// `None` if one of them is not for Linux.
 pub(super) fn architecture(axis: &str, platforms: &[String]) -> Option<String> {
     let mut parts = Vec::new();
     for platform in platforms {

@@ -109,9 +109,9 @@ impl Containers<'_> {
             line = line.or(Some(lines.line_of_key(entry)));
             for item in items(&entry.value) {
                 let inner = Section::read(item);
-                let of =
+                let value =
                     |key: &str| inner.as_ref().and_then(|inner| inner.take(key)).and_then(|entry| text(&entry.value));
-                let (source, target) = (of("source").or_else(|| text(item)), of("target"));
+                let (source, target) = (value("source").or_else(|| text(item)), value("target"));
                 let Some((source, value)) = source.and_then(|source| Some((source, self.secret(source)?))) else {
                     env.note(Note::new(lines.line_of(item.place), "secrets", FORM));
                     continue;

@@ -51,10 +51,10 @@ const ASIDE: &[&str] = &[
 
 /// Whether nothing that comes after a step depends on it. `name` is its key, where it stands in a mapping.
 pub(super) fn is_aside(name: Option<&str>, node: &Node) -> bool {
-    let of =
+    let text_of =
         |key: &str| super::entry(node, key).and_then(|entry| text(&entry.value)).unwrap_or_default().to_lowercase();
-    let names = [name.unwrap_or_default().to_lowercase(), of("name"), of("image")];
-    of("failure") == "ignore" || ASIDE.iter().any(|word| names.iter().any(|name| name.contains(word)))
+    let names = [name.unwrap_or_default().to_lowercase(), text_of("name"), text_of("image")];
+    text_of("failure") == "ignore" || ASIDE.iter().any(|word| names.iter().any(|name| name.contains(word)))
 }
 
 /// Chooses the image of the job: the one that most scripts run in, the first one if several do, or else the first image

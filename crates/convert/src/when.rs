@@ -136,7 +136,7 @@ pub(super) fn triggers(
     let paths =
         Paths { push: common_paths(&alternatives, "push"), pull_request: common_paths(&alternatives, "pull-request") };
     alternatives.iter_mut().for_each(|one| paths.restrict(one, line));
-    let of = |event: &str| -> Vec<&Alternative> {
+    let alternatives_for = |event: &str| -> Vec<&Alternative> {
         // Drone compares a tag with the filter for branches too, and a tag has no branch.
         let fits = |one: &&Alternative| language != Language::Drone || event != "tag" || !only_branches(one);
         let asked = alternatives.iter().filter(|one| one.events.is_empty() || one.events.contains(&event));
@@ -144,7 +144,7 @@ pub(super) fn triggers(
     };
     let mut exact = alternatives.iter().all(|alternative| alternative.simple);
     // `on` filters pushes and pull requests by their branches, but not starts by hand.
-    let by_hand = of("manual").iter().any(|one| !one.branches.is_empty() || !one.tags.is_empty());
+    let by_hand = alternatives_for("manual").iter().any(|one| !one.branches.is_empty() || !one.tags.is_empty());
     let (mut push, mut pull_request, mut on) = (Map::default(), Map::default(), Map::default());
     let mut any = |lists: Vec<&Vec<String>>| -> Vec<String> {
         // Filters of one event are joined only if all of them have patterns; otherwise everything matches.
@@ -162,18 +162,18 @@ pub(super) fn triggers(
         joined
     };
     let all = |patterns: Vec<String>| if patterns.is_empty() { vec!["**".to_owned()] } else { patterns };
-    let pushes = of("push");
+    let pushes = alternatives_for("push");
     if !pushes.is_empty() {
         push.set("branches", Value::texts(all(any(pushes.iter().map(|one| &one.branches).collect()))), line);
     }
-    let tags = of("tag");
+    let tags = alternatives_for("tag");
     if !tags.is_empty() {
         push.set("tags", Value::texts(all(any(tags.iter().map(|one| &one.tags).collect()))), line);
     }
     if !pushes.is_empty() {
         push.set_filled("paths", Value::texts(&paths.push), line);
     }
-    let requests = of("pull-request");
+    let requests = alternatives_for("pull-request");
     if !requests.is_empty() {
         let branches = any(requests.iter().map(|one| &one.branches).collect());
         pull_request.set_filled("branches", Value::texts(branches), line);
@@ -182,8 +182,9 @@ pub(super) fn triggers(
             pull_request.set("types", Value::texts(["opened", "synchronize", "reopened", "closed"]), line);
         }
     }
-    let everything =
-        STARTS.iter().all(|event| of(event).iter().any(|one| one.whole() == "true" && one.paths.is_empty()));
+    let everything = STARTS
+        .iter()
+        .all(|event| alternatives_for(event).iter().any(|one| one.whole() == "true" && one.paths.is_empty()));
     if everything {
         exact = true;
     } else {
@@ -193,7 +194,7 @@ pub(super) fn triggers(
         if !requests.is_empty() {
             on.set("pull-request", pull_request, line);
         }
-        if !of("manual").is_empty() {
+        if !alternatives_for("manual").is_empty() {
             on.set("manual", Map::default(), line);
         }
     }
@@ -227,7 +228,7 @@ pub(super) fn triggers(
     when
 }
 
-/// Returns the filter by file that all filters for an event have in common; nothing if they differ.
+/// Returns the filter by file that all filters for an event have in common; empty if they differ.
 fn common_paths(alternatives: &[Alternative], event: &str) -> Vec<String> {
     let mut all = alternatives.iter().filter(|one| one.events.is_empty() || one.events.contains(&event));
     let first = all.next().map(|one| one.paths.clone()).unwrap_or_default();

@@ -397,8 +397,8 @@ mod tests {
         let admin = rights(&[Scope::Admin], Some(&[listed]));
         for action in Action::ALL {
             for public in [true, false] {
-                let of = |id| may(Who::Holder(&admin), action, Object::Repo { id, public });
-                assert_eq!((of(listed), of(other)), (Verdict::Yes, Verdict::Hidden), "{action:?}");
+                let verdict = |id| may(Who::Holder(&admin), action, Object::Repo { id, public });
+                assert_eq!((verdict(listed), verdict(other)), (Verdict::Yes, Verdict::Hidden), "{action:?}");
             }
             assert_eq!(may(Who::Holder(&admin), action, Object::Server), Verdict::NeedsAllRepos, "{action:?}");
         }

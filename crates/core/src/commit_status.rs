@@ -179,11 +179,11 @@ pub fn of_build(detail: StatusDetail, jobs: &[JobOfContext]) -> Vec<CommitStatus
                     pipelines.push(&job.pipeline);
                 }
             }
-            let of = |pipeline: &&str| {
+            let status_of = |pipeline: &&str| {
                 let jobs: Vec<&JobOfContext> = jobs.iter().filter(|job| job.pipeline == *pipeline).collect();
                 CommitStatus { context: pipeline_context(pipeline), ..of_jobs(&jobs, true) }
             };
-            pipelines.iter().map(of).collect()
+            pipelines.iter().map(status_of).collect()
         }
     }
 }
@@ -194,10 +194,10 @@ fn of_jobs(jobs: &[&JobOfContext], names: bool) -> CommitStatus {
         job.continue_on_error && matches!(job.status, Status::Failure | Status::Error | Status::TimedOut)
     };
     let count = |wanted: &[Status]| jobs.iter().filter(|job| wanted.contains(&job.status)).count();
-    let of = |job: &JobOfContext, text: &str| if names { format!("{}: {text}", job.name) } else { text.to_owned() };
+    let line = |job: &JobOfContext, text: &str| if names { format!("{}: {text}", job.name) } else { text.to_owned() };
     let first = |wanted: Status, otherwise: &str| {
         let job = jobs.iter().find(|job| job.status == wanted && !passed_over(job));
-        job.map(|job| of(job, job.reason.as_deref().unwrap_or(otherwise)))
+        job.map(|job| line(job, job.reason.as_deref().unwrap_or(otherwise)))
     };
     let status = |state, text: String| CommitStatus { context: String::new(), state, description: description(&text) };
 
@@ -210,7 +210,7 @@ fn of_jobs(jobs: &[&JobOfContext], names: bool) -> CommitStatus {
         let ended = jobs.len() - open;
         return match (runs, asks) {
             (0, Some(job)) => {
-                status(CommitState::Pending, of(job, job.reason.as_deref().unwrap_or("awaiting approval")))
+                status(CommitState::Pending, line(job, job.reason.as_deref().unwrap_or("awaiting approval")))
             }
             (0, None) if ended == 0 || count(&[Status::Queued]) == 0 => {
                 let waits = first(Status::Blocked, "waits").filter(|_| count(&[Status::Queued]) == 0);

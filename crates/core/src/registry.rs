@@ -88,7 +88,7 @@ pub struct NotCredentials(&'static str);
 
 impl RegistryCredentials {
     /// # Errors
-    /// Says what is wrong with the user's name or the password.
+    /// If the user's name or the password is invalid.
     pub fn new(username: String, password: String) -> Result<Self, NotCredentials> {
         let wrong = if username.is_empty() || username.len() > MAX_USERNAME_LEN {
             "the user name must have 1 to 255 bytes"

@@ -107,7 +107,7 @@ fn sizes_and_depths_are_bounded() {
         source = format!("format('{{0}}{{0}}{{0}}{{0}}{{0}}{{0}}{{0}}{{0}}{{0}}{{0}}', {source})");
     }
     assert_eq!(eval(&source), Err(EvalError::TooLarge));
-    // A regular expression that would take much memory is none.
+    // A regular expression that would take much memory is refused.
     assert!(matches!(eval("matches('a', '(((a{1000}){1000}){1000}){1000}')"), Err(EvalError::NotRegular(_))));
 }
 

@@ -25,19 +25,19 @@ pub(crate) struct Connected {
 /// Connects and agrees on a version, in one call.
 ///
 /// # Errors
-/// There is no socket, no permission for it, no answer, or the engine is too old or too new. Each error says what to
+/// If there is no socket, no permission for it, no answer, or the engine is too old or too new. Each error says what to
 /// do.
 pub(crate) async fn connect(host: &str) -> Result<Connected, EngineError> {
     let path = host.strip_prefix("unix://").filter(|path| path.starts_with('/'));
     let path = PathBuf::from(path.ok_or_else(|| unsupported_host(host))?);
     let asked = dial(&path, String::new(), API_DEFAULT_VERSION)?.version().await;
-    let said = asked.map_err(|error| match io_error(&error).map(io::Error::kind) {
+    let version = asked.map_err(|error| match io_error(&error).map(io::Error::kind) {
         Some(io::ErrorKind::PermissionDenied) => socket_denied(&path, group_of(&path)),
         Some(io::ErrorKind::NotFound) => no_socket(&path),
         _ => from_api("tell its version", error),
     })?;
-    let agreed = agree(&said.api_version.unwrap_or_default(), said.min_api_version.as_deref())?;
-    let is_guarded = said.platform.is_some_and(|platform| platform.name == longshore_guard::PLATFORM);
+    let agreed = agree(&version.api_version.unwrap_or_default(), version.min_api_version.as_deref())?;
+    let is_guarded = version.platform.is_some_and(|platform| platform.name == longshore_guard::PLATFORM);
     Ok(Connected { docker: dial(&path, format!("/v{agreed}"), &agreed)?, is_guarded })
 }
 

@@ -57,7 +57,7 @@ pub async fn doctor(options: DockerOptions) -> Vec<Finding> {
         Ok(trial) => findings.extend(measured(trial)),
         Err(error) => findings.push(Finding::bad("agent", &error)),
     }
-    findings.extend(doctor_host::look(&engine, &executor).await);
+    findings.extend(doctor_host::check(&engine, &executor).await);
     // This also removes what an earlier doctor left that was killed or gave up. The jobs of one that is at work run, and
     // end by themselves within a minute.
     let swept = async { executor.sweep(&running(&executor, engine.instance()).await?).await };

@@ -20,7 +20,7 @@ const CLOCK_MS: u64 = 5_000;
 const LITTLE: u64 = 10;
 
 /// Runs these checks. A question that the engine does not answer is left out: other checks say why.
-pub(crate) async fn look(engine: &DockerEngine, executor: &Executor) -> Vec<Finding> {
+pub(crate) async fn check(engine: &DockerEngine, executor: &Executor) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Ok(version) = engine.docker.version().await {
         findings.extend(kind_of_engine(&version));

@@ -51,7 +51,7 @@ impl DockerEngine {
     /// Connects and agrees on an API version, in one call.
     ///
     /// # Errors
-    /// There is no socket, no permission for it, no answer, or the engine is too old or too new. Each error says what
+    /// If there is no socket, no permission for it, no answer, or the engine is too old or too new. Each error says what
     /// to do.
     pub async fn connect(options: DockerOptions) -> Result<Self, EngineError> {
         let Connected { docker, is_guarded } = connect(&options.host).await?;

@@ -18,7 +18,7 @@ const WHAT: &str = "read the log of a guard";
 /// Returns what the guard of an attempt has recorded, `None` if there is no guard.
 pub(crate) async fn read(docker: &Docker, attempt: AttemptId) -> Result<Option<GuardLog>, EngineError> {
     let Some(log) = download(docker, attempt, job_guard::AUDIT).await? else { return Ok(None) };
-    // There is none until something is in it.
+    // The file does not exist before its first line.
     let table = download(docker, attempt, job_guard::TABLE).await?.unwrap_or_default();
     let summed = tokio::task::spawn_blocking(move || sum(&log, &table)).await;
     summed.map_err(|error| not_understood(WHAT, error))?.map(Some).map_err(|error| not_understood(WHAT, error))

@@ -246,7 +246,7 @@ pub(crate) async fn list(
             let name = network.name?;
             let is_own = name == attempt.network_name().as_str();
             let is_ours = is_own || is_inner_name(&name, instance.as_str(), attempt);
-            // By its id: a name may be there twice.
+            // The id, since two may have one name.
             let id = NetworkName::new(network.id?).ok().filter(|_| is_ours)?;
             Some((is_own, ObjectId::Network(id)))
         })
@@ -288,7 +288,7 @@ pub(crate) async fn socket_on_host(docker: &Docker, host: &str) -> Result<String
     let Some(container) = own_container(&mountinfo) else { return Ok(as_it_is()) };
     let inspected = match docker.inspect_container(container, None).await.api("inspect a container") {
         Ok(inspected) => inspected,
-        // Of another engine than the one that starts jobs.
+        // The socket of another engine than the one that starts jobs.
         Err(error) if error.is_not_found() => return Ok(as_it_is()),
         Err(error) => return Err(error),
     };

@@ -162,7 +162,7 @@ fn with_tag(image: &str) -> String {
     if name.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
 }
 
-/// Says in our words why a pull failed. The engine passes on what the registry answers, which anybody may have written: it is only
+/// Returns why a pull failed, in our words. The engine passes on what the registry answers, which anybody may have written: it is only
 /// looked into for the reason.
 fn pull_error(image: &ImageRef, with_credentials: bool, error: ApiError) -> EngineError {
     let (status, text) = match &error {

@@ -42,7 +42,7 @@ async fn remove_container(docker: &Docker, id: &str) -> Result<(), EngineError> 
     docker.remove_container(id, Some(options)).await.api("remove a container")
 }
 
-/// Returns the volumes and images with our program. Those with the hash `own` are current. They are found by their
+/// Returns the volumes and images with our program. Objects with the hash `own` are current. They are found by their
 /// names, because any image may carry our labels, and Podman drops the labels of both.
 pub(crate) async fn list_agents(docker: &Docker, own: &str) -> Result<Vec<AgentObject>, EngineError> {
     let filters = HashMap::from([("name".to_owned(), vec![format!("{REPOSITORY}-")])]);

@@ -24,7 +24,7 @@ impl Quotas {
     /// Records that the engine refused a limit. Returns whether that is new: then the same call without the limit may
     /// succeed.
     pub(crate) fn refused(&self, fault: Fault) -> bool {
-        let (of, what) = match fault {
+        let (missing, what) = match fault {
             Fault::NoContainerQuota => (&self.no_containers, "containers"),
             Fault::NoVolumeQuota => (&self.no_volumes, "volumes"),
             Fault::SandboxGone
@@ -35,7 +35,7 @@ impl Quotas {
             | Fault::NameTaken
             | Fault::Other => return false,
         };
-        let news = !of.swap(true, Ordering::Relaxed);
+        let news = !missing.swap(true, Ordering::Relaxed);
         if news {
             tracing::warn!(
                 "the engine's storage cannot limit what {what} take of the disk: jobs run without that limit"

@@ -34,14 +34,14 @@ pub struct Sighting {
     pub message: String,
 }
 
-/// Tells of what runs now, and then of what starts, until `tell` returns `false`. Waits for an engine that goes away.
+/// Reports containers that run now, and then those that start, until `tell` returns `false`. Waits for an engine that goes away.
 ///
 /// # Errors
 /// The engine cannot be reached at first, or a guard answers for it.
 pub async fn watch(host: &str, mut tell: impl FnMut(Sighting) -> bool) -> Result<(), EngineError> {
     let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let own = own_container(&mountinfo).map(str::to_owned);
-    let mut told: HashSet<String> = own.into_iter().collect();
+    let mut reported: HashSet<String> = own.into_iter().collect();
     let mut lost_at: Option<u64> = None;
     loop {
         let docker = match connect(host).await {
@@ -75,14 +75,14 @@ pub async fn watch(host: &str, mut tell: impl FnMut(Sighting) -> bool) -> Result
         let running = ListContainersOptionsBuilder::new().build();
         let running = docker.list_containers(Some(running)).await.api("list containers").unwrap_or_default();
         for id in running.into_iter().filter_map(|container| container.id) {
-            if told.insert(id.clone()) && !look(&docker, &id, &mut tell).await {
+            if reported.insert(id.clone()) && !inspect(&docker, &id, &mut tell).await {
                 return Ok(());
             }
         }
         while let Some(Ok(event)) = events.next().await {
             let Some(id) = event.actor.and_then(|actor| actor.id) else { continue };
             // A container that starts again is what it was.
-            if told.insert(id.clone()) && !look(&docker, &id, &mut tell).await {
+            if reported.insert(id.clone()) && !inspect(&docker, &id, &mut tell).await {
                 return Ok(());
             }
         }
@@ -95,7 +95,7 @@ fn now() -> u64 {
 }
 
 /// Looks at a container. Returns whether more is to be told.
-async fn look(docker: &Docker, id: &str, tell: &mut impl FnMut(Sighting) -> bool) -> bool {
+async fn inspect(docker: &Docker, id: &str, tell: &mut impl FnMut(Sighting) -> bool) -> bool {
     // One that is gone already was seen by nobody.
     let Ok(found) = docker.inspect_container(id, None).await else { return true };
     judge(&found).into_iter().all(tell)
@@ -172,9 +172,9 @@ mod tests {
             ..ContainerInspectResponse::default()
         };
         assert!(judge(&found(false)).is_empty());
-        let told = judge(&found(true));
+        let sightings = judge(&found(true));
         assert_eq!(
-            told.iter().map(|sighting| (sighting.kind, &*sighting.container)).collect::<Vec<_>>(),
+            sightings.iter().map(|sighting| (sighting.kind, &*sighting.container)).collect::<Vec<_>>(),
             [("privileged", "theirs")]
         );
     }

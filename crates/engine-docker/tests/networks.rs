@@ -45,7 +45,7 @@ async fn a_job_does_not_reach_denied_addresses_and_cannot_undo_that() {
     assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
     let said = ran.journal.stdout_text();
     let lines: Vec<&str> = said.lines().collect();
-    // Of the link-local addresses, of the gateway, and of the engine's other networks.
+    // The denied routes: link-local addresses, the gateway, and the engine's other networks.
     assert!(lines[0].parse::<u32>().unwrap() >= 2, "{said}");
     for line in &lines[1..] {
         assert!(line.to_lowercase().contains(DENIED), "{said}");

@@ -31,7 +31,7 @@ impl Accounts {
     }
 
     /// Returns the image's user.
-    pub(crate) async fn of(&self, image: &Image) -> Result<User, EngineError> {
+    pub(crate) async fn find(&self, image: &Image) -> Result<User, EngineError> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&image.id).cloned();
         if let Some(user) = known {
             return Ok(user);

@@ -23,7 +23,7 @@ impl AgentHealth {
     }
 
     /// Delivers the program to the engine again: it may be incomplete because the engine died or had no room at the
-    /// time. Returns whether another try makes sense. One does; after that, the program itself must be at fault.
+    /// time. Returns whether to try once more. If the second try fails too, the program itself must be at fault.
     pub(crate) async fn renew(&self) -> bool {
         if self.renewed.load(Ordering::Relaxed) || !self.engine.renew_agent().await {
             return false;

@@ -90,7 +90,7 @@ struct Position {
 /// The files that were stored.
 #[derive(Debug, Clone, Default)]
 struct Taken {
-    /// Of the current session, by the measure of its limit.
+    /// The bytes of the current session, counted like its limit.
     cost: u64,
     complete: bool,
     failed: Option<Failed>,
@@ -113,7 +113,7 @@ impl From<io::Error> for Failed {
 pub(crate) struct ArtifactReceiver {
     items: mpsc::Sender<Item>,
     taken: watch::Receiver<Taken>,
-    /// Of the current session: what may be sent, and what has arrived.
+    /// The current session: the limit, and the bytes that have arrived.
     allowed: AtomicU64,
     arrived: AtomicU64,
     _task: AbortOnDropHandle<()>,

@@ -103,7 +103,7 @@ impl Executor {
         done.map(|()| flat)
     }
 
-    /// Removes a volume, and returns whether it is gone. One that a container uses stays.
+    /// Removes a volume, and returns whether it is gone. A volume that a container uses stays.
     pub async fn remove_volume(&self, volume: &VolumeName) -> bool {
         let volume = ObjectId::Volume(volume.clone());
         self.removals.in_turn(self.removals.now(&volume, Duration::ZERO)).await.unwrap_or(false)

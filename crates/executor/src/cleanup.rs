@@ -24,19 +24,19 @@ use crate::workspaces::OfAttempt;
 /// How long an agent may take to exit after it has reported its job's end.
 const LAST_BREATH: Duration = Duration::from_secs(3);
 
-/// Tells when what a job with Docker has made is gone.
-#[must_use = "a job with Docker keeps its place until then"]
+/// Resolves when the objects that a job with Docker made are gone.
+#[must_use = "a job with Docker keeps its slot until then"]
 pub(crate) struct Gone(Option<oneshot::Receiver<()>>);
 
 impl Gone {
-    /// Waits until it is gone, or for `patience`. Of a job without Docker there is nothing to wait for.
+    /// Waits until they are gone, at most for `patience`. A job without Docker has nothing to wait for.
     pub(crate) async fn wait(self, patience: Duration) {
         if let Some(told) = self.0 {
             let _ = tokio::time::timeout(patience, told).await;
         }
     }
 
-    /// Lets it go in the background.
+    /// Does not wait: the removal goes on in the background.
     pub(crate) fn in_background(self) {}
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Cleanup {
 impl Cleanup {
     /// Removes a job's container and volume, and returns its sandbox to the pool if the sandbox is restored.
     ///
-    /// The agent reports whether it is. `reader` is the link to that agent; the link's end means that the container's
+    /// The agent reports whether it has restored the sandbox. `reader` is the link to that agent; the link's end means that the container's
     /// processes are gone.
     ///
     /// The objects that a job with Docker made are removed with it. The result says when they are gone: the job's slot is given to no
@@ -173,7 +173,7 @@ impl Cleanup {
     }
 }
 
-/// Says that the job's caches are about to be kept or not.
+/// Reports that the job's caches are about to be kept or not.
 fn announce(request: &JobRequest) {
     if let Some(records) = request.caches.records.as_ref().filter(|_| !request.caches.wanted.is_empty()) {
         records.ending();

@@ -332,7 +332,7 @@ pub struct FoundPod {
 pub enum Standing {
     Running,
     Ended(End),
-    /// There is no such container.
+    /// The container does not exist.
     Vanished,
 }
 

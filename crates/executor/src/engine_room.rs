@@ -1,4 +1,4 @@
-//! Room on the engine's disk: measures it, holds up starts while there is none, and removes images that were pulled for jobs. The
+//! Room on the engine's disk: measures it, holds up starts while the disk is full, and removes images that were pulled for jobs. The
 //! caller decides when.
 
 use longshore_core::ImageRef;

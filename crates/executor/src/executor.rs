@@ -75,7 +75,7 @@ impl Executor {
         Self { engine, options, placement, agent, sandboxes, removals, cleanup, tasks, stop }
     }
 
-    /// Tells what the guards of jobs have recorded, before they are removed. Only the first call has an effect.
+    /// Sets the receiver of the guards' records, which are read before the guards are removed. Only the first call has an effect.
     pub fn report_guards_to(&self, reports: Arc<dyn GuardReports>) {
         self.removals.report_guards_to(reports);
     }

@@ -41,7 +41,7 @@ pub(crate) async fn start_guard(
         created => created?,
     };
     let mut link = engine.start(&container).await?;
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     let listens = async {
         while let Some(piece) = link.output.next().await {
             match piece {
@@ -50,11 +50,11 @@ pub(crate) async fn start_guard(
                 FromLink::CannotRun(text) => {
                     return Err(EngineError::AgentFailed(String::from_utf8_lossy(&text).into_owned()));
                 }
-                FromLink::Stderr(text) if said.len() < SAID => said.extend_from_slice(&text),
+                FromLink::Stderr(text) if output.len() < SAID => output.extend_from_slice(&text),
                 FromLink::Stderr(_) => {}
             }
         }
-        Err(failed(&String::from_utf8_lossy(&said)))
+        Err(failed(&String::from_utf8_lossy(&output)))
     };
     match tokio::time::timeout(START, listens).await {
         Ok(listens) => listens.map(|()| link),

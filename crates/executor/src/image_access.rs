@@ -12,7 +12,7 @@ use longshore_core::{ImageRef, RegistryCredentials, RegistryHost};
 
 use crate::error::EngineError;
 
-/// Says whether jobs may use an image of that name; if not, why, in words for people.
+/// Decides whether jobs may use an image of that name; if not, the error says why, in words for people.
 pub type ImageRule = Arc<dyn Fn(&ImageRef) -> Result<(), String> + Send + Sync>;
 
 /// A job's access to images. The default one allows every image and has no credentials.

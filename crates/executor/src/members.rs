@@ -53,7 +53,7 @@ pub(crate) struct Members {
     pod: Pod,
     /// How long to wait for an engine that is away.
     patience: Duration,
-    /// Whether each has been started. One start of each at a time.
+    /// Whether each has been started. Each has one start at a time.
     started: Mutex<BTreeMap<MemberId, Arc<tokio::sync::Mutex<bool>>>>,
     /// All that failed, for the job's agent.
     failures: watch::Sender<Vec<ContainerFailure>>,
@@ -324,7 +324,7 @@ impl Members {
         let attempt = self.attempt();
         let Some(found) = self.engine.find_member(attempt, member).await? else { return Ok(Existing::None) };
         if found.key != pod::member_key(self.pod.nonce.0, member) {
-            // Of another run of the attempt, by a process whose work this database does not know.
+            // It belongs to another run of the attempt, by a process that this database does not know.
             let name = ObjectId::NamedContainer(attempt.member_name(member));
             self.removals.now(&name, self.patience).await;
             return Ok(Existing::None);
@@ -357,7 +357,7 @@ impl Members {
         let limits = self.limits(member);
         let mounts = match member {
             MemberId::Step(..) if !self.request.caches.wanted.is_empty() => {
-                let user = self.accounts.of(image).await?;
+                let user = self.accounts.find(image).await?;
                 Caches::of(&*self.engine, &self.request).mounts(&user).await?
             }
             MemberId::Step(..) | MemberId::Service(_) => Vec::new(),

@@ -161,9 +161,9 @@ mod tests {
 
     #[test]
     fn a_ulimit_is_read_as_docker_run_reads_it_and_one_that_would_end_the_agent_is_refused() {
-        let of = |soft, hard| Ulimit { name: "nofile".to_owned(), soft, hard };
-        assert_eq!(Ulimit::parse("nofile=65536"), Ok(of(65536, 65536)));
-        assert_eq!(Ulimit::parse("nofile=1024:65536"), Ok(of(1024, 65536)));
+        let nofile = |soft, hard| Ulimit { name: "nofile".to_owned(), soft, hard };
+        assert_eq!(Ulimit::parse("nofile=65536"), Ok(nofile(65536, 65536)));
+        assert_eq!(Ulimit::parse("nofile=1024:65536"), Ok(nofile(1024, 65536)));
         for (text, why) in [
             ("nofile", "NAME=SOFT"),
             ("nofile=", "NAME=SOFT"),

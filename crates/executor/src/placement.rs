@@ -261,7 +261,7 @@ impl Placement {
             *noted = true;
             return Ok(Vec::new());
         }
-        let user = self.accounts.of(image).await?;
+        let user = self.accounts.find(image).await?;
         let (mounts, lines) = Caches::of(&*self.engine, request).prepare(&user).await?;
         if !std::mem::replace(noted, true) {
             for line in lines {
@@ -308,7 +308,8 @@ pub(crate) fn used(name: &ImageRef, image: &Image) -> UsedImage {
 /// Returns the note for an image of another architecture than this host's.
 fn emulation(name: &ImageRef, image: &Image) -> Option<String> {
     let host = std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64");
-    let of = &image.architecture;
-    (!of.is_empty() && *of != host)
-        .then(|| format!("{name} is an image for {of}, but this host runs {host}: it works only under emulation"))
+    let architecture = &image.architecture;
+    (!architecture.is_empty() && *architecture != host).then(|| {
+        format!("{name} is an image for {architecture}, but this host runs {host}: it works only under emulation")
+    })
 }

@@ -27,7 +27,7 @@ pub enum PullFailure {
     Absent,
     /// The image is there, but not for the engine's architecture.
     OtherPlatform,
-    /// The engine takes the name for none.
+    /// The engine does not accept the name.
     BadName,
 }
 

@@ -207,12 +207,12 @@ impl Removals {
         }
     }
 
-    /// Tells what guards have recorded, before they are removed.
+    /// Reports the records of guards before they are removed.
     pub(crate) fn report_guards_to(&self, reports: Arc<dyn GuardReports>) {
         self.guard_reports.get_or_init(|| reports);
     }
 
-    /// Tells that a guard refuses its job everything from now on.
+    /// Reports that a guard refuses its job everything from now on.
     pub(crate) async fn report_frozen(&self, attempt: AttemptId, reason: String) {
         let is_new = self.frozen.lock().unwrap_or_else(PoisonError::into_inner).insert(attempt);
         if let Some(reports) = self.guard_reports.get().filter(|_| is_new) {

@@ -285,7 +285,7 @@ async fn write(
 
     let mut words = ArtifactWords::new(job.artifacts);
     let mut failures = job.members.map(|members| members.failures());
-    let mut told = 0;
+    let mut sent_failures = 0;
     let mut canceled = false;
     loop {
         let sent = tokio::select! {
@@ -299,8 +299,8 @@ async fn write(
                 let seq = *acks.borrow_and_update();
                 send(writer, session, &ToAgent::Ack { seq }).await
             }
-            failed = next_failures(&mut failures, told) => {
-                told += failed.len();
+            failed = next_failures(&mut failures, sent_failures) => {
+                sent_failures += failed.len();
                 let mut sent = Ok(());
                 for failure in failed {
                     sent = sent.and(send(writer, session, &ToAgent::ContainerFailed(failure)).await);

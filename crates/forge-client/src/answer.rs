@@ -89,18 +89,18 @@ fn message_of(body: &Value, status: u16, secret: &str) -> String {
         Value::Null => None,
         other => Some(other.to_string()),
     };
-    let said = text(&body["message"])
+    let message = text(&body["message"])
         .or_else(|| text(&body["error"]["message"]))
         .or_else(|| text(&body["error_description"]))
         .or_else(|| text(&body["error"]));
-    let mut said = said.unwrap_or_else(|| format!("status {status}"));
+    let mut message = message.unwrap_or_else(|| format!("status {status}"));
     if let Some(more) =
         body["errors"].as_array().and_then(|errors| errors.first()).and_then(|one| text(&one["message"]))
     {
-        said = format!("{said}: {more}");
+        message = format!("{message}: {more}");
     }
-    let said = if secret.len() >= 4 { said.replace(secret, "***") } else { said };
-    said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE).collect()
+    let message = if secret.len() >= 4 { message.replace(secret, "***") } else { message };
+    message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE).collect()
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ impl User {
         if self.nickname.is_empty() { &self.display_name } else { &self.nickname }
     }
 
-    /// Returns whether it is this account. People have nicknames, access tokens have none.
+    /// Returns whether it is this account. People have nicknames, access tokens do not.
     fn is(&self, account: &str) -> bool {
         self.name() == account || (account == ACCESS_TOKEN && self.nickname.is_empty())
     }
@@ -135,7 +135,7 @@ impl Bitbucket {
 }
 
 /// Returns the path of a repository, by its UUID.
-fn of(repo: &str) -> String {
+fn path_of(repo: &str) -> String {
     format!("/repositories/%7B%7D/{}", percent_encoded(repo))
 }
 
@@ -168,7 +168,7 @@ impl ForgeApi for Bitbucket {
     }
 
     fn set_hook(&self, repo: &str, hook: NewHook<'_>) -> Result<String, CallError> {
-        let path = format!("{}/hooks", of(repo));
+        let path = format!("{}/hooks", path_of(repo));
         for old in self.pages::<Hook>(&path)?.iter().filter(|old| old.url == hook.url) {
             self.0.delete(&format!("{path}/{}", percent_encoded(&old.uuid)))?;
         }
@@ -187,7 +187,7 @@ impl ForgeApi for Bitbucket {
     }
 
     fn remove_hook(&self, repo: &str, hook: &str) -> Result<(), CallError> {
-        gone(self.0.delete(&format!("{}/hooks/{}", of(repo), percent_encoded(hook))))
+        gone(self.0.delete(&format!("{}/hooks/{}", path_of(repo), percent_encoded(hook))))
     }
 
     fn report(&self, repo: &str, report: &Report) -> Result<(), CallError> {
@@ -201,11 +201,11 @@ impl ForgeApi for Bitbucket {
         if let Some(name) = &report.ref_name {
             body["refname"] = name.as_str().into();
         }
-        self.0.post(&format!("{}/commit/{}/statuses/build", of(repo), report.commit), &body).map(drop)
+        self.0.post(&format!("{}/commit/{}/statuses/build", path_of(repo), report.commit), &body).map(drop)
     }
 
     fn comment(&self, repo: &str, number: u64, comment: Option<&str>, body: &str) -> Result<String, CallError> {
-        let comments = format!("{}/pullrequests/{number}/comments", of(repo));
+        let comments = format!("{}/pullrequests/{number}/comments", path_of(repo));
         let body = json!({ "content": { "raw": shown(body) } });
         let written = match comment {
             Some(id) => self.0.put(&format!("{comments}/{id}"), &body),
@@ -221,7 +221,7 @@ impl ForgeApi for Bitbucket {
     }
 
     fn find_comment(&self, repo: &str, number: u64, account: &str, begin: &str) -> Result<Option<String>, CallError> {
-        let all: Vec<Comment> = self.pages(&format!("{}/pullrequests/{number}/comments", of(repo)))?;
+        let all: Vec<Comment> = self.pages(&format!("{}/pullrequests/{number}/comments", path_of(repo)))?;
         let begin = shown(begin);
         let is_its = |comment: &&Comment| {
             !comment.deleted

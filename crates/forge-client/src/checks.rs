@@ -14,7 +14,7 @@ pub struct CheckRun {
     /// The context.
     pub name: String,
     pub state: CommitState,
-    /// Says it in a line.
+    /// One line.
     pub title: String,
     /// Markdown.
     pub summary: String,

@@ -18,7 +18,7 @@ use crate::{
 const MAX_ADDRESS: usize = 512;
 const MAX_TOKEN: usize = 4096;
 
-/// What is needed to reach a forge.
+/// The address of a forge, and a token for it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Connection {
     kind: Kind,
@@ -27,7 +27,7 @@ pub struct Connection {
     token: String,
 }
 
-/// Why an address or a token cannot be used. Contains neither.
+/// Why an address or a token cannot be used. The message contains neither of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidAddress(pub(crate) &'static str);
@@ -60,13 +60,13 @@ impl Connection {
         &self.address
     }
 
-    /// For the store's seal alone.
+    /// Returns the token. Only for the store, which seals it.
     #[must_use]
     pub fn expose_token(&self) -> &str {
         &self.token
     }
 
-    /// Returns what calls the forge.
+    /// Returns the client that calls the forge.
     #[must_use]
     pub fn api(&self, http: &Http) -> Box<dyn ForgeApi> {
         let (address, token) = (&self.address, &self.token);
@@ -96,16 +96,16 @@ impl Connection {
         self.kind == Kind::Github && App::is(&self.token)
     }
 
-    /// Returns the secret of a GitHub App's own webhook, which is made of its key: nothing more has to be kept. Nothing if this
-    /// is none.
+    /// Returns the secret of a GitHub App's own webhook, which is made of its key: nothing more has to be kept. `None` for
+    /// other connections.
     #[must_use]
     pub fn app_hook_secret(&self) -> Option<String> {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.token.as_bytes());
         self.is_app().then(|| hex::encode(hmac::sign(&key, b"longshore: the webhook of the App")))
     }
 
-    /// Returns the login of a GitHub App for a repository by its full name, good for some minutes at least. Nothing if this
-    /// is none: its clone addresses have the login in them.
+    /// Returns the login of a GitHub App for a repository by its full name, good for some minutes at least. `None` for
+    /// other connections: their clone addresses have the login in them.
     ///
     /// # Errors
     /// If GitHub does not give a token.

@@ -20,7 +20,7 @@ pub enum CallError {
     /// The token lacks a right.
     #[error("the token lacks a permission on {host}: {needs}")]
     MissingRight { host: String, needs: String },
-    /// There is no such thing, or the account may not see it.
+    /// The object does not exist, or the account may not see it.
     #[error("{host} has no {what} that the token can see")]
     NotFound { host: String, what: String },
     /// The forge refuses the call, now and later.

@@ -47,7 +47,7 @@ const NEEDED: [(&str, &str, &[&str]); 3] = [
 /// Makes the token of a connection from an App's id (or client id) and its private key as GitHub gives it, PEM.
 ///
 /// # Errors
-/// If the id or the key is none.
+/// If the id or the key is invalid.
 pub fn app_token(id: &str, pem: &str) -> Result<String, InvalidAddress> {
     let id = id.trim();
     if id.is_empty() || id.len() > 100 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
@@ -395,7 +395,7 @@ impl ForgeApi for GithubApp {
             Err(CallError::NotFound { .. }) => return Ok(false),
             answer => answer?,
         };
-        // By what they may do at least: `maintain` is told as `write`, `triage` as `read`.
+        // The least right of each role: GitHub reports `maintain` as `write` and `triage` as `read`.
         let found: Option<Collaborator> = answer.read();
         Ok(found.is_some_and(|found| matches!(found.permission.as_str(), "admin" | "write")))
     }

@@ -107,7 +107,7 @@ fn body(check: &CheckRun, annotations: &[CheckAnnotation], is_last: bool) -> Val
     body
 }
 
-/// Returns the conclusion of a state, or the status of one that is none yet.
+/// Returns the conclusion of a final state, or the status of another one.
 const fn conclusion(state: CommitState) -> Result<&'static str, &'static str> {
     match state {
         CommitState::Pending => Err("queued"),

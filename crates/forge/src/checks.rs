@@ -54,7 +54,7 @@ struct CheckSuite {
     head_sha: String,
 }
 
-/// Reads a delivery of an App's webhook. Nothing if it does not ask for a rerun: GitHub sends much that nobody asked for.
+/// Reads a delivery of an App's webhook. `None` if it does not ask for a rerun: GitHub sends many other events.
 ///
 /// # Errors
 /// If the body does not have the event's shape.
@@ -85,21 +85,21 @@ mod tests {
 
     #[test]
     fn only_what_asks_for_a_rerun_is_one() {
-        let of = |event: &str, body: &str| parse(event, body.as_bytes());
+        let read = |event: &str, body: &str| parse(event, body.as_bytes());
         let about = r#""repository":{"id":41},"sender":{"login":"ada"}"#;
         let check =
             format!(r#"{{"action":"rerequested",{about},"check_run":{{"name":"longshore/ci","external_id":"b"}}}}"#);
-        let asked = of("check_run", &check).unwrap().unwrap();
+        let asked = read("check_run", &check).unwrap().unwrap();
         assert_eq!((asked.repository.as_str(), asked.sender.as_str()), ("41", "ada"));
         assert_eq!(asked.what, Rerun::Check { name: "longshore/ci".to_owned(), external_id: "b".to_owned() });
         let commit = "1".repeat(40);
         let suite = format!(r#"{{"action":"rerequested",{about},"check_suite":{{"head_sha":"{commit}"}}}}"#);
-        assert_eq!(of("check_suite", &suite).unwrap().unwrap().what, Rerun::Commit(commit.parse().unwrap()));
-        assert_eq!(of("check_run", &check.replace("rerequested", "completed")).unwrap(), None);
-        assert_eq!(of("installation", "[]").unwrap(), None);
+        assert_eq!(read("check_suite", &suite).unwrap().unwrap().what, Rerun::Commit(commit.parse().unwrap()));
+        assert_eq!(read("check_run", &check.replace("rerequested", "completed")).unwrap(), None);
+        assert_eq!(read("installation", "[]").unwrap(), None);
         for (event, broken) in [("check_run", suite.as_str()), ("check_suite", check.as_str()), ("check_run", "{}")] {
-            assert!(of(event, broken).is_err(), "{event} {broken}");
+            assert!(read(event, broken).is_err(), "{event} {broken}");
         }
-        assert!(of("check_suite", &suite.replace(&commit, "main")).is_err());
+        assert!(read("check_suite", &suite.replace(&commit, "main")).is_err());
     }
 }

@@ -103,8 +103,8 @@ mod tests {
     fn without_an_id_the_ref_the_commits_and_the_event_are_the_key() {
         let none = HeaderMap::new();
         let key = |body: &[u8]| delivery_key(Forge::Git, &none, body);
-        let again = br#"{ "after": "a", "before": "b", "ref": "r", "more": 1 }"#;
-        assert_eq!(key(br#"{"ref":"r","before":"b","after":"a"}"#), key(again));
+        let reordered = br#"{ "after": "a", "before": "b", "ref": "r", "more": 1 }"#;
+        assert_eq!(key(br#"{"ref":"r","before":"b","after":"a"}"#), key(reordered));
         // A branch that returns to a commit comes from another one.
         assert_ne!(key(br#"{"ref":"r","before":"b","after":"a"}"#), key(br#"{"ref":"r","before":"c","after":"a"}"#));
         assert_ne!(key(br#"{"ref":"r","after":"a"}"#), key(br#"{"ref":"ra","after":""}"#));

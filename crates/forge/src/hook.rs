@@ -114,7 +114,7 @@ impl PullRequestHook {
     /// The action of forges that only say that labels were added or removed.
     pub const LABELS_CHANGED: &str = "labels-changed";
 
-    /// Says what happened if the forge does not: compares with what the last delivery told, if there was one, and the
+    /// Finds out what happened if the forge does not say it: compares with the last delivery, if there was one, and the
     /// commit that it named.
     pub fn tell_apart(&mut self, before: Option<&PullRequestState>, last_head: Option<&str>, head: &CommitId) {
         let action = match self.action.as_str() {

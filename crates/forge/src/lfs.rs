@@ -38,7 +38,7 @@ pub struct Pointer {
     size: u64,
 }
 
-/// Why a file that claims to be a pointer is none.
+/// Why a file that claims to be a pointer is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPointer {
     #[error("it is written by an extension of Git LFS, and those are programs that are not run here")]
@@ -51,7 +51,7 @@ impl Pointer {
     /// Reads a file's content. `None` if it does not claim to be a pointer.
     ///
     /// # Errors
-    /// If it claims to be one and is none.
+    /// If it claims to be a pointer and is invalid.
     pub fn read(content: &[u8]) -> Result<Option<Self>, InvalidPointer> {
         let Some(rest) = VERSIONS.iter().find_map(|version| content.strip_prefix(version.as_bytes())) else {
             return Ok(None);
@@ -99,7 +99,7 @@ fn number(text: &str) -> Option<u64> {
     text.parse::<i64>().ok().filter(|_| plain).and_then(|number| u64::try_from(number).ok())
 }
 
-/// Returns the address of a repository's store, for a clone address over HTTP. One over ssh has to be asked for it.
+/// Returns the address of a repository's store, for a clone address over HTTP. For an address over ssh, the host has to be asked.
 #[must_use]
 pub fn address_of(url: &CloneUrl) -> Option<String> {
     if url.is_ssh() {

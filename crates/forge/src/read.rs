@@ -7,7 +7,7 @@ use crate::{CommitId, Forge, RefName, hook::PayloadError, text};
 
 /// The longest address of a page that is kept.
 const MAX_URL_LEN: usize = 2048;
-/// By these a person who pushes asks that nothing is built; forges pass on different forms of them.
+/// Markers by which a person who pushes asks for no build; forges pass on different forms of them.
 const SKIP_OPTIONS: [(&str, &str); 3] =
     [("longshore_skip", "LONGSHORE_SKIP"), ("longshore.skip", "longshore.skip"), ("ci.skip", "ci.skip")];
 
@@ -16,7 +16,7 @@ pub(crate) fn json<T: DeserializeOwned>(forge: Forge, event: &str, body: &[u8]) 
     serde_json::from_slice(body).map_err(|source| PayloadError::Shape { forge, event: text::one_line(event), source })
 }
 
-/// Reads a value, or nothing where another type stands.
+/// Reads a value; `None` if it has another type.
 pub(crate) fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
     Ok(serde_json::from_value(serde_json::Value::deserialize(from)?).ok())
 }

@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_repository_is_the_one_that_is_cloned_if_owner_and_name_are_the_same() {
-        let told = ForgeRepository {
+        let announced = ForgeRepository {
             id: Some("7".to_owned()),
             full_name: Some("Team/App".to_owned()),
             addresses: vec!["https://forge.example/Team/App.git".to_owned()],
@@ -79,10 +79,10 @@ mod tests {
             ("https://forge.example/team/other.git", false),
             ("https://forge.example/", false),
         ] {
-            assert_eq!(told.is_at(clone_url), same, "{clone_url}");
+            assert_eq!(announced.is_at(clone_url), same, "{clone_url}");
         }
         let group = ForgeRepository { id: None, full_name: Some("a/b/c".to_owned()), addresses: Vec::new() };
         assert!(group.is_at("https://gitlab.example/a/b/c.git") && !group.is_at("https://gitlab.example/a/x/c.git"));
-        assert_eq!((told.shown(), group.shown()), ("Team/App", "a/b/c"));
+        assert_eq!((announced.shown(), group.shown()), ("Team/App", "a/b/c"));
     }
 }

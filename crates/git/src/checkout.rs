@@ -126,7 +126,7 @@ impl Checkouts {
         let mut total: u64 = cached.iter().map(|(_, slot)| length(slot)).sum();
         let mut count = cached.len();
         cached.retain(|(key, slot)| {
-            // A checkout in preparation has users; a failed one has none.
+            // A checkout in preparation has users; a failed one does not.
             let unused = slot.initialized() || Arc::strong_count(slot) == 1;
             let goes = (total > self.max_bytes || count > MAX_CACHED) && unused && key != keep;
             if goes {

@@ -237,33 +237,35 @@ mod tests {
 
     #[test]
     fn a_host_that_is_the_container_itself_is_said_to_be() {
-        let said = |url: &str| {
+        let message = |url: &str| {
             let detail = "fatal: unable to access: Failed to connect".to_owned();
             GitError::from_remote(&url.parse().unwrap(), detail).to_string()
         };
         for own in ["http://localhost:3000/a/b.git", "http://127.0.0.1/a/b.git", "http://[::1]:3000/a/b.git"] {
             assert!(
-                said(own).contains("this host is the machine or container that Longshore runs in"),
+                message(own).contains("this host is the machine or container that Longshore runs in"),
                 "{}",
-                said(own)
+                message(own)
             );
         }
         assert!(
-            !said("https://forge.example/a/b.git").contains("this host"),
+            !message("https://forge.example/a/b.git").contains("this host"),
             "{}",
-            said("https://forge.example/a/b.git")
+            message("https://forge.example/a/b.git")
         );
     }
 
     #[test]
     fn an_address_without_credentials_is_not_said_to_have_wrong_ones() {
-        let said = |url: &str| {
+        let message = |url: &str| {
             let detail =
                 "fatal: could not read Username for 'https://forge.example': terminal prompts disabled".to_owned();
             GitError::from_remote(&url.parse().unwrap(), detail).to_string()
         };
-        assert!(said("https://forge.example/a/b.git").contains("asks for credentials, and the clone address has none"));
-        assert!(said("https://robot:x@forge.example/a/b.git").contains("rejects the clone address's credentials"));
+        assert!(
+            message("https://forge.example/a/b.git").contains("asks for credentials, and the clone address has none")
+        );
+        assert!(message("https://robot:x@forge.example/a/b.git").contains("rejects the clone address's credentials"));
     }
 
     #[test]

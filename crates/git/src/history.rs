@@ -163,15 +163,15 @@ mod tests {
     fn generations_are_counted_by_the_shortest_way() {
         // d merges c and a; c follows b, b follows a.
         let list = "d c a\nc b\nb a\na";
-        let of = |depth| {
+        let within = |depth| {
             let (inside, ends) = generations(list, "d", depth);
             let mut inside: Vec<String> = inside.into_iter().collect();
             inside.sort();
             (inside.concat(), ends)
         };
-        assert_eq!(of(2), ("acd".to_owned(), vec!["c".to_owned()]));
-        assert_eq!(of(3), ("abcd".to_owned(), vec!["b".to_owned()]));
-        assert_eq!(of(4), ("abcd".to_owned(), Vec::new()));
-        assert_eq!(of(4_000_000_000), ("abcd".to_owned(), Vec::new()));
+        assert_eq!(within(2), ("acd".to_owned(), vec!["c".to_owned()]));
+        assert_eq!(within(3), ("abcd".to_owned(), vec!["b".to_owned()]));
+        assert_eq!(within(4), ("abcd".to_owned(), Vec::new()));
+        assert_eq!(within(4_000_000_000), ("abcd".to_owned(), Vec::new()));
     }
 }

@@ -75,8 +75,8 @@ impl Mirror {
         let count = self.git().in_repository(self.folder()).env("GIT_OBJECT_DIRECTORY", folder);
         let counted = count.args(["count-objects", "-v"]).output("counting objects", &[]).await?;
         let counted = String::from_utf8_lossy(&counted);
-        let of = |key: &str| counted.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
-        Ok(of("count:").unwrap_or(0) + of("in-pack:").unwrap_or(0))
+        let number = |key: &str| counted.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
+        Ok(number("count:").unwrap_or(0) + number("in-pack:").unwrap_or(0))
     }
 }
 
@@ -92,11 +92,11 @@ async fn remove_folder(folder: &Path) -> Result<(), GitError> {
 /// Returns the size of the largest received file, complete or not.
 async fn largest_file(folder: &Path) -> u64 {
     let packs = folder.join("pack");
-    let look = move || {
+    let measure = move || {
         let files = std::fs::read_dir(packs).into_iter().flatten().flatten();
         files.filter_map(|file| Some(file.metadata().ok()?.len())).max().unwrap_or(0)
     };
-    tokio::task::spawn_blocking(look).await.unwrap_or(0)
+    tokio::task::spawn_blocking(measure).await.unwrap_or(0)
 }
 
 /// Moves the packs into the mirror. Git finds a pack by its index, so the index comes last.

@@ -1,4 +1,4 @@
-//! Tells git's index how files look that are not the commit's own bytes: those of Git LFS. Without it, a git without Git LFS in a
+//! Writes the size and the times of Git LFS's files, which are not the commit's own bytes, into git's index. Otherwise a git without Git LFS in a
 //! job would compare an object with its pointer and call every such file changed.
 //!
 //! With `core.checkStat = minimal` git believes a file to be as it was if its size and its time, in seconds, are those of the index.
@@ -7,7 +7,7 @@ use std::{collections::HashMap, io, path::Path};
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA1_OUTPUT_LEN, digest};
 
-/// Offsets in an entry, and the length of what stands before its path. As git's documentation has it (`gitformat-index`).
+/// Offsets in an entry, and the length of what stands before its path. See git's documentation (`gitformat-index`).
 const TIME: usize = 8;
 const SIZE: usize = 36;
 const FLAGS: usize = 60;

@@ -24,12 +24,12 @@ pub enum Merged {
     Conflict(Vec<String>),
     /// The two have no commit in common.
     Unrelated,
-    /// Git has not put them together within this time. Another try would take as long.
+    /// Git has not merged them within this time. Another try would take as long.
     TooLong(Duration),
 }
 
 impl Merged {
-    /// Says why there is no commit.
+    /// The reason why there is no commit.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
         match self {

@@ -88,8 +88,9 @@ impl Mirror {
             let _ = writeln!(changes, "delete {name}");
         }
         if !missing.is_empty() {
-            let look = ["cat-file", "--batch-check=%(objectname) %(objecttype)"];
-            let found = self.git().in_repository(self.folder()).args(look).output(keeping, missing.as_bytes()).await?;
+            let cat_file = ["cat-file", "--batch-check=%(objectname) %(objecttype)"];
+            let found =
+                self.git().in_repository(self.folder()).args(cat_file).output(keeping, missing.as_bytes()).await?;
             let found = String::from_utf8_lossy(&found);
             let here: HashSet<&str> = found.lines().filter_map(|line| line.strip_suffix(" commit")).collect();
             for commit in here {

@@ -137,7 +137,7 @@ pub(crate) fn path_of(url: &CloneUrl) -> &str {
     path.strip_suffix(".git").unwrap_or(path)
 }
 
-/// Says what an administrator has to do for a submodule that is not for everybody.
+/// Returns what an administrator has to do for a submodule that not everybody may read.
 fn to_do(url: &CloneUrl) -> String {
     format!("an administrator has to add `{}` to the submodules in the repository's settings", path_of(url))
 }

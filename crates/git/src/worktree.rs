@@ -149,7 +149,7 @@ impl Worktree {
     pub async fn tag(&self) -> Result<Option<String>, GitError> {
         let Some(Repository { git_dir, head: Some((commit, _)), .. }) = &self.repository else { return Ok(None) };
         let at_commit = format!("--points-at={commit}");
-        // Of two that were made in one second, the one with the higher version.
+        // Of two tags that were made in one second, the one with the higher version.
         let list = [
             "for-each-ref",
             "--sort=-version:refname",

@@ -116,7 +116,7 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Measures volumes whose size is not known. Those of shared caches grow, so they are measured each time. Returns those that cannot
+    /// Measures volumes whose size is not known. Volumes of shared caches grow, so they are measured each time. Returns the volumes that cannot
     /// be measured.
     async fn measure(&self) -> Result<BTreeSet<String>, UpkeepError> {
         let known = caches::volume_sizes(self.caches.store()).await?;
@@ -175,7 +175,7 @@ impl Upkeep {
             .collect())
     }
 
-    /// Lets go of things until the rest fits into the budget, those used longest ago first. Before them go those that cannot be measured:
+    /// Removes entries until the rest fits into the budget, those used longest ago first. Entries that cannot be measured go before them:
     /// they may take any size. Workspaces that jobs wait for stay, and count.
     async fn shrink(&self, unmeasured: &BTreeSet<String>) -> Result<(), UpkeepError> {
         let sizes = caches::volume_sizes(self.caches.store()).await?;
@@ -254,7 +254,7 @@ impl Upkeep {
     }
 }
 
-/// Returns the volumes of caches whose sizes nobody knows yet. Those of shared caches change all the time, and do not count.
+/// Returns the volumes of caches whose sizes nobody knows yet. Shared caches change all the time, and do not count.
 pub(crate) async fn unmeasured(store: &Store) -> Result<BTreeSet<String>, StoreError> {
     let known = caches::volume_sizes(store).await?;
     let entries = caches::by_last_use(store).await?.into_iter().filter(|entry| !entry.shared);

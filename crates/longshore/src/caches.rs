@@ -62,7 +62,7 @@ impl Caches {
         &self.store
     }
 
-    /// Chooses what a job's caches begin with. Those of a job that runs already stay as they were chosen.
+    /// Chooses what a job's caches begin with. The caches of a job that runs already stay as they were chosen.
     pub(crate) async fn of_job(&self, of: &OfJob<'_>, sources: &Sources) -> Result<JobCaches, Outcome> {
         if of.plan.cache.is_empty() {
             return Ok(JobCaches::default());
@@ -217,7 +217,7 @@ fn check_overlaps(paths: &[Vec<CachePath>]) -> Result<(), String> {
     clash.map_or(Ok(()), Err)
 }
 
-/// Values with hashes of files. Those that are not known are noted, and empty.
+/// Values with hashes of files. A hash that is not known is noted, and empty.
 struct WithHashes {
     values: Values,
     known: HashMap<Vec<String>, Result<String, String>>,
@@ -253,7 +253,7 @@ struct Records {
 }
 
 impl Records {
-    /// Carries out one change. One that fails costs an entry, and no job.
+    /// Carries out one change. A change that fails costs an entry, and no job.
     async fn write(
         &self,
         what: &str,
@@ -304,8 +304,8 @@ impl CacheRecords for Records {
     fn save(&self, cache: usize, layers: Vec<Vec<VolumeName>>) -> BoxFuture<'_, ()> {
         let layers: Layers = layers.iter().map(|path| path.iter().map(ToString::to_string).collect()).collect();
         Box::pin(self.write("a cache is not saved", async move |tx| {
-            let of = (self.job, self.attempt);
-            match caches::save(tx, of, position(cache), &layers, Timestamp::now()).await? {
+            let attempt = (self.job, self.attempt);
+            match caches::save(tx, attempt, position(cache), &layers, Timestamp::now()).await? {
                 Saving::Saved(id) => tracing::debug!(job = %self.job, cache = %id, "saved"),
                 Saving::NotNeeded => tracing::debug!(job = %self.job, "another job has saved this key"),
             }

@@ -169,8 +169,8 @@ fn merge_of(event: &Event) -> Option<Remade> {
 
 impl MirrorSource {
     async fn tar(&self) -> Result<TarSource, String> {
-        let said = |error: GitError| error.to_string();
-        let mirror = self.mirrors.mirror(self.repo).await.map_err(said)?;
+        let message = |error: GitError| error.to_string();
+        let mirror = self.mirrors.mirror(self.repo).await.map_err(message)?;
         let checkout = Checkout {
             commit: &self.commit,
             git_ref: self.git_ref.as_ref(),
@@ -193,7 +193,7 @@ impl MirrorSource {
             Some(merge) => self.merge_again(&mirror, merge).await,
         };
         match fetched {
-            Ok(()) => self.checkouts.tar(&mirror, &checkout).await.map_err(said),
+            Ok(()) => self.checkouts.tar(&mirror, &checkout).await.map_err(message),
             Err(fetching) => Err(format!("{error}; and it cannot be fetched: {fetching}")),
         }
     }

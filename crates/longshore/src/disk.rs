@@ -174,7 +174,7 @@ impl Disk {
         tx.commit().await.map(drop)
     }
 
-    /// Measures, and makes room if there is none. Returns what there is then.
+    /// Measures, and makes room if the disk is full. Returns the room after that.
     async fn pass(&self) -> Result<Room, UpkeepError> {
         let mut room = self.measure().await?;
         if self.is_full(room) {

@@ -79,7 +79,7 @@ async fn in_file(
         Err(_) => return (found, notes),
     };
     for host in hosts {
-        match login.of(host).await {
+        match login.credentials(host).await {
             Ok(Some(credentials)) => drop(found.insert(host.clone(), credentials)),
             Ok(None) => {}
             Err(why) => notes.push(format!("{} is used without signing in: {why:#}", host.as_str())),
@@ -90,7 +90,7 @@ async fn in_file(
 
 impl Login {
     /// Returns the credentials for a registry, if the user has signed in to it.
-    async fn of(&self, host: &RegistryHost) -> anyhow::Result<Option<RegistryCredentials>> {
+    async fn credentials(&self, host: &RegistryHost) -> anyhow::Result<Option<RegistryCredentials>> {
         let server = if host.is_docker_hub() { DOCKER_HUB } else { host.as_str() };
         let names = [server, host.as_str()];
         let helper = names.iter().find_map(|name| self.cred_helpers.get(*name));
@@ -137,7 +137,7 @@ async fn ask(helper: &str, server: &str) -> anyhow::Result<Option<RegistryCreden
         _ => anyhow::Error::new(error).context(program.clone()),
     })?;
     if !answer.status.success() {
-        // So it says that it has none.
+        // This is how it says that it has no credentials.
         return Ok(None);
     }
     let kept: Kept = serde_json::from_slice(&answer.stdout).with_context(|| format!("{program} answers otherwise"))?;

@@ -49,7 +49,7 @@ impl Lasting {
         }
     }
 
-    /// Lets go of it unless it is in use. Returns whether its volumes may be removed, as far as nothing else has them.
+    /// Gives it up unless it is in use. Returns whether its volumes may be removed if nothing else has them.
     pub(crate) async fn let_go(&self, store: &Store) -> Result<bool, StoreError> {
         let mut tx = store.write().await?;
         let gone = match self {

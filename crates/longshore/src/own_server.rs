@@ -27,7 +27,7 @@ fn network() -> Option<PathBuf> {
     std::fs::read_link("/proc/self/ns/net").ok()
 }
 
-/// Says in the data folder where the server of it listens.
+/// Writes into the data folder where its server listens.
 ///
 /// # Errors
 /// Those of the disk.
@@ -118,8 +118,8 @@ mod tests {
         for other in ["https://ci.example.com", "http://localhost:8081", "https://ci.example.org.evil"] {
             assert_eq!(find(Some(other)), None, "{other}");
         }
-        let said = std::fs::read_to_string(data.path().join(folder::LISTENER)).unwrap();
-        let elsewhere = said.replace("net:[", "net:[9");
+        let written = std::fs::read_to_string(data.path().join(folder::LISTENER)).unwrap();
+        let elsewhere = written.replace("net:[", "net:[9");
         std::fs::write(data.path().join(folder::LISTENER), elsewhere).unwrap();
         assert_eq!(find(None), None, "it listens in another network");
         announce(data.path(), "[::]:80".parse().unwrap(), "https://ci.example.org").unwrap();

@@ -161,12 +161,12 @@ mod tests {
             file(ReportFormat::Sarif, "a.sarif", 1),
         ];
         let found = read(&files, &[], &Blobs::new(folder.path(), false));
-        let said = |path: &str| {
+        let remark_on = |path: &str| {
             let remark = found.remarks.iter().find(|remark| remark.file == path);
             remark.map(|remark| remark.text.as_str()).unwrap_or_default()
         };
-        assert!(said("large.sarif").contains("the limit is 64 MiB"), "{:?}", found.remarks);
-        assert!(said("a.sarif").contains("exceed 128 MiB together"), "{:?}", found.remarks);
-        assert!(said("lcov.info").contains("cannot be read"), "{:?}", found.remarks);
+        assert!(remark_on("large.sarif").contains("the limit is 64 MiB"), "{:?}", found.remarks);
+        assert!(remark_on("a.sarif").contains("exceed 128 MiB together"), "{:?}", found.remarks);
+        assert!(remark_on("lcov.info").contains("cannot be read"), "{:?}", found.remarks);
     }
 }

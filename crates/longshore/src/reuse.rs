@@ -55,7 +55,7 @@ impl OfJob<'_> {
         if self.build.rerun_of.is_some() || request.attempt > 1 {
             return Found::Runs(Some(hash));
         }
-        match self.stands(executor, request, &hash).await {
+        match self.find_success(executor, request, &hash).await {
             Ok(Some(reused)) => Found::Stands(Box::new(reused)),
             Ok(None) => Found::Runs(Some(hash)),
             Err(error) => {
@@ -65,7 +65,12 @@ impl OfJob<'_> {
         }
     }
 
-    async fn stands(&self, executor: &Executor, request: &JobRequest, hash: &str) -> Result<Option<Reused>, PassError> {
+    async fn find_success(
+        &self,
+        executor: &Executor,
+        request: &JobRequest,
+        hash: &str,
+    ) -> Result<Option<Reused>, PassError> {
         let lane = reuse::lane(self.store, self.job).await?;
         let leaves = self.plan.artifacts.iter().filter(|artifact| artifact.when != ArtifactWhen::Failure).count();
         let candidates = reuse::candidates(self.store, lane, hash, leaves).await?;

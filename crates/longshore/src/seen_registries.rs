@@ -14,7 +14,7 @@ pub(crate) fn of_plan(plan: &JobPlan) -> Vec<String> {
     images.map(|image| RegistryHost::of(&image).as_str().to_owned()).collect()
 }
 
-/// Notes the registries of a job. Those that its repository has had in no build before are recorded.
+/// Notes the registries of a job. Registries that are new to its repository are recorded.
 pub(crate) async fn note(store: &Store, job: &Job, registries: &[String]) -> Result<(), StoreError> {
     if repo_registries::knows(store, job.repo, registries).await? {
         return Ok(());

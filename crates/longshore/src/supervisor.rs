@@ -85,7 +85,7 @@ impl Watched {
         Ok(())
     }
 
-    fn tell(&self, signal: Signal) {
+    fn signal(&self, signal: Signal) {
         if let Some(id) = self.running {
             // It may have ended just now.
             let _ = kill_process(id, signal);
@@ -152,7 +152,7 @@ async fn watch(mut guard: Watched, mut server: Watched) -> super::commands::Resu
             }
         }
         if is_ending {
-            server.tell(Signal::TERM);
+            server.signal(Signal::TERM);
             if server.running.is_none() {
                 return Ok(ExitCode::SUCCESS);
             }
@@ -164,24 +164,24 @@ async fn watch(mut guard: Watched, mut server: Watched) -> super::commands::Resu
                 server.running = None;
                 match status.code() {
                     Some(code) if is_ending || code != 0 => {
-                        guard.tell(Signal::TERM);
+                        guard.signal(Signal::TERM);
                         return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
                     }
                     _ if is_ending => {
-                        guard.tell(Signal::TERM);
+                        guard.signal(Signal::TERM);
                         return Ok(ExitCode::FAILURE);
                     }
-                    _ => again(&mut server, status),
+                    _ => start_later(&mut server, status),
                 }
             } else if guard.running == Some(id) {
                 guard.running = None;
-                again(&mut guard, status);
+                start_later(&mut guard, status);
             }
         }
     }
 }
 
-fn again(process: &mut Watched, status: ExitStatus) {
+fn start_later(process: &mut Watched, status: ExitStatus) {
     let pause = pause_after(process.started.elapsed(), process.pause);
     tracing::error!(process = process.name, %status, "ended; it is started again in {} s", pause.as_secs());
     process.due = Some(Instant::now() + pause);

@@ -57,18 +57,18 @@ pub(crate) async fn run(store: Store, syslog: Syslog, shutdown: CancellationToke
 
 async fn send_for_ever(store: &Store, syslog: &Syslog) {
     let mut audited = store.audited();
-    let mut told = false;
+    let mut warned = false;
     loop {
         audited.borrow_and_update();
         match send_new(store, syslog).await {
             Ok(()) => {
-                told = false;
+                warned = false;
                 if audited.changed().await.is_err() {
                     return;
                 }
             }
             Err(error) => {
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut warned, true) {
                     tracing::warn!("the audit log is not sent to syslog ({syslog:?}): {error:#}; it is tried again");
                 }
                 tokio::time::sleep(PAUSE).await;

@@ -1,4 +1,4 @@
-//! The workspaces that jobs leave for other jobs: says what a job begins on, and removes what no job wants any more. Those of jobs with `reuse`
+//! The workspaces that jobs leave for other jobs: chooses those that a job begins on, and removes those that no job wants any more. The workspaces of jobs with `reuse`
 //! outlive their builds; `cache_upkeep` and `disk` let go of them when there is no room.
 
 use std::{
@@ -92,7 +92,7 @@ impl Workspaces {
         Ok(Workspace { base: base.iter().filter_map(attempt).collect(), needed, kept })
     }
 
-    /// Removes workspaces when no job wants them any more, until `shutdown`. Does nothing while none is kept.
+    /// Removes workspaces when no job wants them any more, until `shutdown`. Does nothing while no workspace is kept.
     pub(crate) async fn run(self, executor: Executor, shutdown: CancellationToken) {
         let mut changes = self.store.changes();
         let work = async {
@@ -149,7 +149,7 @@ impl Workspaces {
         Ok(left)
     }
 
-    /// Lets go of workspaces that can serve no job any more. Returns those that outlive their builds.
+    /// Gives up workspaces that no job can use any more. Returns those that outlive their builds.
     async fn drop_useless(&self) -> Result<BTreeSet<AttemptId>, StoreError> {
         let all = workspaces::by_last_use(&self.store).await?;
         if all.is_empty() {

@@ -47,9 +47,9 @@ impl Kind {
         }
     }
 
-    /// Says what its address is.
+    /// Returns the form of its address, for messages.
     #[must_use]
-    pub const fn takes(self) -> &'static str {
+    pub const fn address_form(self) -> &'static str {
         match self {
             Self::Email => "one or more addresses, separated by commas",
             Self::Slack => "the URL of an incoming webhook",

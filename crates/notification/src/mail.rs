@@ -60,7 +60,7 @@ impl Mail {
     /// `authorities` are certificates as PEM that are trusted besides those that Mozilla trusts.
     ///
     /// # Errors
-    /// Says what is wrong.
+    /// If one of them is invalid; the error says what to write.
     pub fn new(url: &str, from: Option<&str>, domain: &str, authorities: &[u8]) -> Result<Self, InvalidMailSettings> {
         let invalid = |why: String| InvalidMailSettings(why);
         let form = "smtp_url is not the address of a mail server: write smtps://USER:PASSWORD@HOST, smtp+starttls://USER:PASSWORD@HOST or smtp://HOST";
@@ -162,14 +162,14 @@ impl Mail {
         let envelope = Envelope::new(Some(self.from.email.clone()), to.to_vec());
         let envelope = envelope.map_err(|error| self.refused(error.to_string()))?;
         let Err(error) = self.transport.send_raw(&envelope, &mail.formatted()) else { return Ok(()) };
-        let mut said = error.to_string();
+        let mut reason = error.to_string();
         if let Some(cause) = std::error::Error::source(&error) {
-            said = format!("{said}: {cause}");
+            reason = format!("{reason}: {cause}");
         }
         if let [only] = to {
-            said = format!("{only}: {said}");
+            reason = format!("{only}: {reason}");
         }
-        let (host, message) = (self.host.clone(), one_line(&said, MESSAGE));
+        let (host, message) = (self.host.clone(), one_line(&reason, MESSAGE));
         let status = error.status().map(u16::from).unwrap_or_default();
         Err(match error {
             error if error.is_permanent() => SendError::Refused { host, status, message },

@@ -130,14 +130,14 @@ impl Message {
         if let Some(anomaly) = &self.anomaly {
             return vec![one_line(&anomaly.message, ANOMALY)];
         }
-        let of = match (self.pull_request, &self.branch) {
+        let source = match (self.pull_request, &self.branch) {
             (Some(number), Some(branch)) => format!("pull request {number} into {branch}"),
             (Some(number), None) => format!("pull request {number}"),
             (None, Some(branch)) => branch.clone(),
             (None, None) => self.git_ref.trim_start_matches("refs/tags/").to_owned(),
         };
         let mut lines =
-            vec![format!("{}, commit {}", one_line(&of, NAME), self.commit.get(..10).unwrap_or(&self.commit))];
+            vec![format!("{}, commit {}", one_line(&source, NAME), self.commit.get(..10).unwrap_or(&self.commit))];
         let (title, author) = (one_line(&self.title, TITLE), one_line(&self.author, NAME));
         match (title.is_empty(), author.is_empty()) {
             (false, false) => lines.push(format!("{title} ({author})")),

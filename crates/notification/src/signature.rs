@@ -13,7 +13,7 @@ pub(crate) fn new_key() -> String {
     format!("{PREFIX}{}", BASE64_STANDARD.encode(rand::random::<[u8; 32]>()))
 }
 
-/// Returns the bytes of a key of 24 to 64 bytes; `None` if it is none.
+/// Returns the bytes of a key of 24 to 64 bytes; `None` if the text is no such key.
 pub(crate) fn key_bytes(key: &str) -> Option<Vec<u8>> {
     let bytes = BASE64_STANDARD.decode(key.strip_prefix(PREFIX)?).ok()?;
     (24..=64).contains(&bytes.len()).then_some(bytes)
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn a_signature_is_the_one_of_the_standards_example() {
-        // Of the specification's reference implementations.
+        // From the specification's reference implementations.
         let key = key_bytes("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let now = Timestamp::from_millis(1_614_265_330_000);
         let (seconds, signature) = sign(&key, "msg_p5jXN8AQM9LWM0D4loKWxJek", now, br#"{"test": 2432232314}"#);

@@ -45,12 +45,12 @@ impl Target {
     /// Checks an address and a secret. A webhook without a key gets one.
     ///
     /// # Errors
-    /// Says what such a place takes.
+    /// If the address has the wrong form; the error names the right one.
     pub fn new(kind: Kind, address: &str, secret: Option<&str>) -> Result<Self, InvalidTarget> {
         let (address, secret) = (address.trim(), secret.map(str::trim).filter(|secret| !secret.is_empty()));
         let invalid = |why: &str| Err(InvalidTarget(format!("{}: {why}", kind.title())));
         if address.is_empty() || address.len() > MAX_ADDRESS {
-            return invalid(&format!("the address is {}", kind.takes()));
+            return invalid(&format!("the address is {}", kind.address_form()));
         }
         if secret.is_some_and(|secret| secret.len() > MAX_SECRET || !secret.bytes().all(|byte| byte.is_ascii_graphic()))
         {
@@ -80,13 +80,13 @@ impl Target {
             }
             Kind::Slack | Kind::Discord | Kind::Matrix | Kind::Mattermost | Kind::Teams | Kind::Webhook => {
                 let Some(url) = target.url() else {
-                    return invalid(&format!("the address is {}", kind.takes()));
+                    return invalid(&format!("the address is {}", kind.address_form()));
                 };
                 if !url.username().is_empty() || url.password().is_some() {
                     return invalid("the address has a user or a password in it");
                 }
                 if kind == Kind::Matrix && target.room().is_none() {
-                    return invalid(&format!("the address is {}", kind.takes()));
+                    return invalid(&format!("the address is {}", kind.address_form()));
                 }
             }
         }
@@ -167,7 +167,7 @@ impl Target {
         (last.starts_with('!') && last.len() > 1 && url.query().is_none()).then_some(last)
     }
 
-    /// Returns the mailboxes; `None` for one that is none.
+    /// Returns the mailboxes; `None` if one of them is invalid.
     pub(crate) fn mailboxes(&self) -> Vec<Option<Address>> {
         let parts = self.address.split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.map(|part| part.parse().ok()).collect()

@@ -320,7 +320,7 @@ fn a_mail_server_that_refuses_is_told_from_one_that_is_busy_or_away() {
     let away = sender.send(&to, false, "id", &message()).unwrap_err();
     assert!(away.may_pass() && matches!(away, SendError::Unreachable { .. }), "{away:?}");
     assert_eq!(Sender::default().send(&to, false, "id", &message()), Err(SendError::NoMailServer));
-    // A certificate that nobody vouches for is none.
+    // A certificate of an unknown authority is refused.
     let server = MailServer::start(Security::Tls);
     let mail = Mail::new(&server.url(), None, "ci.example", &[]).unwrap();
     let error = Sender::new(TlsConfig::default(), Some(mail)).send(&to, false, "id", &message()).unwrap_err();

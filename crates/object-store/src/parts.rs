@@ -40,7 +40,7 @@ impl ObjectStore {
     /// Begins an upload in parts.
     ///
     /// # Errors
-    /// There is none. One that nobody knows of may be there, without parts.
+    /// No upload has begun. One without parts may have begun that nobody knows of.
     pub fn begin_upload(&self, key: &str) -> Result<Upload, ObjectError> {
         let full = self.full(key);
         let address = self.bucket().create_multipart_upload(Some(self.credentials()), &full).sign(SIGNED_FOR);
@@ -118,7 +118,7 @@ impl ObjectStore {
         }
     }
 
-    /// Has the store forget an upload with its parts. One that it does not know is no error.
+    /// Makes the store forget an upload with its parts. An unknown upload is no error.
     ///
     /// # Errors
     /// The parts may be there still.

@@ -53,18 +53,18 @@ impl ObjectStore {
     /// # Errors
     /// The settings name none.
     pub fn new(settings: &Settings, tls: TlsConfig) -> Result<Self, NotUsable> {
-        let said = |what: &str| NotUsable(what.to_owned());
+        let unusable = |what: &str| NotUsable(what.to_owned());
         let endpoint: Url =
             settings.endpoint.parse().map_err(|error| NotUsable(format!("the endpoint is no address: {error}")))?;
         if settings.bucket.is_empty() {
-            return Err(said("the bucket has no name"));
+            return Err(unusable("the bucket has no name"));
         }
         if settings.access_key.is_empty() || settings.secret_key.is_empty() {
-            return Err(said("the access key or the secret key is missing"));
+            return Err(unusable("the access key or the secret key is missing"));
         }
         let prefix = settings.prefix.trim_matches('/').to_owned();
         if prefix.split('/').any(|part| part == "." || part == "..") || prefix.contains("//") {
-            return Err(said("the prefix has a part that is empty, `.` or `..`"));
+            return Err(unusable("the prefix has a part that is empty, `.` or `..`"));
         }
         let style = if settings.path_style { UrlStyle::Path } else { UrlStyle::VirtualHost };
         let bucket = Bucket::new(endpoint, style, settings.bucket.clone(), settings.region.clone())
@@ -200,7 +200,7 @@ impl ObjectStore {
         }
     }
 
-    /// Removes an object. One that is not there is no error.
+    /// Removes an object. A missing object is no error.
     ///
     /// # Errors
     /// It may be there still.
@@ -251,11 +251,11 @@ impl ObjectStore {
         loop {
             n += 1;
             let answer = request();
-            let again = match &answer {
+            let is_passing_fault = match &answer {
                 Ok(answer) => is_passing(answer.status()),
                 Err(_) => true,
             };
-            if !again || n == TRIES {
+            if !is_passing_fault || n == TRIES {
                 return answer;
             }
             std::thread::sleep(PAUSE * n);
@@ -364,7 +364,7 @@ mod tests {
     fn what_a_store_says_is_read_as_far_as_it_is_meant() {
         assert_eq!(place_of("bytes 5-9/20"), Some((5, 20)));
         assert_eq!(place_of("bytes */20"), None);
-        let said = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
-        assert_eq!((element(said, "Code"), element(said, "Key")), (Some("AccessDenied"), None));
+        let body = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+        assert_eq!((element(body, "Code"), element(body, "Key")), (Some("AccessDenied"), None));
     }
 }

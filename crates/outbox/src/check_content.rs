@@ -24,7 +24,7 @@ const ANNOTATIONS: usize = 500;
 const AT_ONCE: u32 = 100;
 
 /// Returns the check run of a context as it ought to be.
-pub(crate) async fn of(
+pub(crate) async fn read(
     store: &Store,
     url: &str,
     key: &Key,
@@ -58,7 +58,7 @@ pub(crate) async fn of(
     if matches!(owed.state, CommitState::Pending | CommitState::Running) {
         return Ok(check);
     }
-    failures::list(&mut check.summary, &failures::of(url, &build, &jobs));
+    failures::list(&mut check.summary, &failures::lines(url, &build, &jobs));
     let of_context: HashSet<JobId> = jobs.iter().map(|job| job.id).collect();
     let mut runs = tests::of_build(store, id).await?;
     runs.retain(|run| of_context.contains(&run.job));
@@ -130,7 +130,7 @@ fn of_annotation(found: Annotation) -> Option<CheckAnnotation> {
         end_line: found.end_line.unwrap_or(line),
         column: found.column,
         title,
-        message: said(found.message)?,
+        message: non_empty(found.message)?,
     })
 }
 
@@ -152,6 +152,6 @@ fn in_repository(path: Option<String>) -> Option<String> {
     path.filter(|path| !path.is_empty() && !path.starts_with('/') && !path.split('/').any(|part| part == ".."))
 }
 
-fn said(message: String) -> Option<String> {
+fn non_empty(message: String) -> Option<String> {
     (!message.trim().is_empty()).then_some(message)
 }

@@ -112,7 +112,8 @@ impl Comments {
         let Some(owed) = pull_request_comments::owed(&self.store, key).await? else { return Ok(()) };
         let Some(body) = self.body(&owed).await? else {
             let mut tx = self.store.write().await?;
-            pull_request_comments::told(&mut tx, key, owed.wanted, owed.comment.as_deref(), Timestamp::now()).await?;
+            pull_request_comments::mark_written(&mut tx, key, owed.wanted, owed.comment.as_deref(), Timestamp::now())
+                .await?;
             tx.commit().await?;
             return Ok(());
         };
@@ -128,7 +129,7 @@ impl Comments {
         let now = Timestamp::now();
         let mut tx = self.store.write().await?;
         match result {
-            Ok(comment) => pull_request_comments::told(&mut tx, key, owed.wanted, Some(&comment), now).await?,
+            Ok(comment) => pull_request_comments::mark_written(&mut tx, key, owed.wanted, Some(&comment), now).await?,
             Err(error) => {
                 // Somebody has removed the comment: the next try makes another one.
                 let gone = was_there && matches!(error, CallError::NotFound { .. });
@@ -199,7 +200,7 @@ impl Comments {
             code(commit.get(..10).unwrap_or(commit))
         );
         let jobs = jobs::of_build(&self.store, id).await?;
-        failures::list(&mut body, &failures::of(&self.url, &build, &jobs));
+        failures::list(&mut body, &failures::lines(&self.url, &build, &jobs));
         body.push('\n');
         Ok(Some(body))
     }

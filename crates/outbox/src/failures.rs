@@ -11,7 +11,7 @@ pub(crate) const NAME: usize = 100;
 const REASON: usize = 300;
 
 /// Returns a line for each of these jobs that failed; of a build without any, for each error of its pipeline files.
-pub(crate) fn of(url: &str, build: &Build, jobs: &[Job]) -> Vec<String> {
+pub(crate) fn lines(url: &str, build: &Build, jobs: &[Job]) -> Vec<String> {
     let failed = jobs.iter().filter(|job| {
         matches!(job.status, Status::Failure | Status::Error | Status::TimedOut) && !job.continue_on_error
     });

@@ -1,4 +1,4 @@
-//! Tells people of builds and anomalies: sends what the store owes to mailboxes, channels and webhooks.
+//! Notifies people of builds and anomalies: sends the messages that the store owes to mailboxes, channels and webhooks.
 //!
 //! Each place is told one message at a time, in their order; one to which it answers with an error again and again lets the
 //! others pass. A message that is about nothing any more (the job was
@@ -26,7 +26,7 @@ use crate::pause;
 const AT_ONCE: usize = 8;
 /// Places that are looked at before somebody has to wait.
 const LOOKED_AT: u32 = 256;
-/// How long a place may be away before a message is given up: older news is none.
+/// How long a place may be away before a message is given up: it is no news any more.
 const PATIENCE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 /// Tries of a message that its place refuses.
 const REFUSALS: u32 = 6;
@@ -94,7 +94,7 @@ impl Notices {
             }
             let this = self.clone();
             sending.spawn(async move {
-                if let Err(error) = this.tell(due).await {
+                if let Err(error) = this.deliver(due).await {
                     tracing::error!(%error, notice = %due.id, "a message could not be sent");
                     // The row is as before: without a pause, this would go round and round.
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -106,7 +106,7 @@ impl Notices {
     }
 
     /// Sends one message, and notes what became of it.
-    async fn tell(&self, due: Due) -> Result<(), StoreError> {
+    async fn deliver(&self, due: Due) -> Result<(), StoreError> {
         let Some(owed) = notices::owed(&self.store, due.id).await? else { return Ok(()) };
         let opened = match notifications::open(&self.store, owed.notification).await {
             Ok(Some(opened)) => Ok(opened),
@@ -132,7 +132,7 @@ impl Notices {
         };
         let mut tx = self.store.write().await?;
         match result {
-            Ok(()) => notices::told(&mut tx, owed.id, Timestamp::now()).await?,
+            Ok(()) => notices::mark_sent(&mut tx, owed.id, Timestamp::now()).await?,
             Err(error) => {
                 let try_at = next_try(&error, &owed, now);
                 tracing::warn!(notification = name, topic = ?owed.topic, %error, ?try_at, "a message did not arrive");

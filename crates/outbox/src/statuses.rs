@@ -122,7 +122,7 @@ impl Statuses {
             under_way.insert(due.key.clone(), due.connection);
             let this = self.clone();
             reports.spawn(async move {
-                let trouble = this.tell(&due, began).await.unwrap_or_else(|error| {
+                let trouble = this.report(&due, began).await.unwrap_or_else(|error| {
                     tracing::error!(%error, context = due.key.context, "a status could not be reported");
                     let detail = "the server has trouble of its own".to_owned();
                     Some(CallError::Unreachable { host: String::new(), detail })
@@ -133,8 +133,8 @@ impl Statuses {
         Ok(wake_at)
     }
 
-    /// Tells the forge the newest state of a context. Returns the error if the connection has to rest.
-    async fn tell(&self, due: &Due, began: Timestamp) -> Result<Option<CallError>, StoreError> {
+    /// Reports the newest state of a context to the forge. Returns the error if the connection has to rest.
+    async fn report(&self, due: &Due, began: Timestamp) -> Result<Option<CallError>, StoreError> {
         let key = &due.key;
         let Some(owed) = commit_statuses::owed(&self.store, key).await? else { return Ok(None) };
         let result = match forge_calls::open(&self.store, owed.connection).await {
@@ -149,7 +149,7 @@ impl Statuses {
         let now = Timestamp::now();
         let mut tx = self.store.write().await?;
         match &result {
-            Ok(shown) => commit_statuses::told(&mut tx, key, owed.wanted, shown, now).await?,
+            Ok(shown) => commit_statuses::mark_reported(&mut tx, key, owed.wanted, shown, now).await?,
             Err(error) => {
                 let try_at = forge_calls::next_try(error, owed.attempts, owed.owed_since, now);
                 let (commit, context) = (&key.commit, &key.context);
@@ -175,7 +175,7 @@ impl Statuses {
         };
         let check = match connection.is_app() && owed.shown != Some(Shown::Status) {
             true => {
-                let check = check_content::of(&self.store, &self.url, key, owed, &target_url).await?;
+                let check = check_content::read(&self.store, &self.url, key, owed, &target_url).await?;
                 // A call that GitHub took may have had no answer: one that failed, or one before a kill.
                 let may_be_there = check.id.is_none() && (owed.attempts > 0 || owed.owed_since <= began);
                 Some(CheckRun { may_be_there, ..check })

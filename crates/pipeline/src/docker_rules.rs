@@ -21,7 +21,7 @@ use crate::secret_rules::{Origin, admits, check_patterns, listed};
 /// How an administrator grants it.
 const HOW: &str = "an administrator may grant it on the repository's settings page or with `longshore repo docker`";
 
-/// Says why a job does not get the Docker that it asks for; `None` if it does.
+/// Returns why a job does not get the Docker that it asks for; `None` if it does.
 #[must_use]
 pub fn refused(grant: &DockerGrant, asked: Docker, event: &Event) -> Option<String> {
     match (asked, grant) {

@@ -24,7 +24,7 @@ impl ImageRules {
     /// Reads patterns. Without any, every image is allowed, except those at addresses of this host.
     ///
     /// # Errors
-    /// Says which pattern is wrong, and why.
+    /// If a pattern is wrong; the error says which one, and why.
     pub fn new(written: &[String]) -> Result<Self, String> {
         if written.is_empty() {
             return Ok(Self { patterns: None });
@@ -37,7 +37,7 @@ impl ImageRules {
     }
 
     /// # Errors
-    /// Says why jobs may not use this image.
+    /// If jobs may not use this image; the error says why.
     pub fn check(&self, image: &ImageRef) -> Result<(), String> {
         let names = names(image);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -40,7 +40,7 @@ impl Input {
     /// Parses a text as a value of this input.
     ///
     /// # Errors
-    /// Says in words what the value should be.
+    /// If the text is not allowed; the error describes the values that are.
     pub fn take(&self, text: &str) -> Result<Value, String> {
         let name = &self.name;
         let shown: String = text.chars().take(60).collect();

@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn a_build_is_told_of_if_its_branch_or_tag_is_named() {
-        let of = |git_ref: &str| Event::new(EventName::Push, git_ref, "0".repeat(40));
+        let push = |git_ref: &str| Event::new(EventName::Push, git_ref, "0".repeat(40));
         let branches = ["main".to_owned(), "release/*".to_owned(), "refs/tags/v*".to_owned()];
         for (git_ref, told) in [
             ("refs/heads/main", true),
@@ -39,8 +39,8 @@ mod tests {
             ("refs/tags/v1", true),
             ("refs/tags/x", false),
         ] {
-            assert_eq!(admits(&branches, &of(git_ref)), told, "{git_ref}");
-            assert!(admits(&[], &of(git_ref)));
+            assert_eq!(admits(&branches, &push(git_ref)), told, "{git_ref}");
+            assert!(admits(&[], &push(git_ref)));
         }
     }
 }

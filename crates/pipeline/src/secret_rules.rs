@@ -65,7 +65,7 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// Says why a job does not get a secret with these rules: which rule, what it admits, and what the job is. `None` if
+/// Returns why a job does not get a secret with these rules: which rule, what it admits, and what the job is. `None` if
 /// the job gets the secret.
 #[must_use]
 pub fn withheld(rules: &SecretRules, asking: Asking<'_>) -> Option<String> {
@@ -247,15 +247,15 @@ mod tests {
     fn rules_for_events_and_jobs_say_what_would_fit() {
         let push = rules(&[], &[], &[EventName::Push, EventName::Tag], &[]);
         assert_eq!(why(&push, &event(EventName::Push, "refs/heads/x")), None);
-        let said = why(&push, &event(EventName::Manual, "refs/heads/x")).unwrap();
-        assert_eq!(said, "its rules allow the events `push`, `tag`, but this build's event is `manual`");
+        let reason = why(&push, &event(EventName::Manual, "refs/heads/x")).unwrap();
+        assert_eq!(reason, "its rules allow the events `push`, `tag`, but this build's event is `manual`");
         let here = event(EventName::Push, "refs/heads/x");
         for fits in [&["deploy"][..], &["ci/deploy"], &["ci/*"], &["dep*"], &["!test"], &["**"]] {
             assert_eq!(why(&rules(&[], &[], &[], fits), &here), None, "{fits:?}");
         }
         for not in [&["test"][..], &["other/deploy"], &["!deploy"], &["!ci/deploy"], &["**", "!ci/*"]] {
-            let said = why(&rules(&[], &[], &[], not), &here).unwrap();
-            assert!(said.contains("this job is `ci/deploy`"), "{said}");
+            let reason = why(&rules(&[], &[], &[], not), &here).unwrap();
+            assert!(reason.contains("this job is `ci/deploy`"), "{reason}");
         }
     }
 

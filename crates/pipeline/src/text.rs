@@ -197,7 +197,7 @@ fn expression(
     sound.then_some((expression, checked.ty))
 }
 
-/// Says why a value cannot be put where it would become part of a script.
+/// Returns why a value cannot be put where it would become part of a script.
 fn refusal(taint: Taint, path: &str, becomes: Becomes) -> (Code, String) {
     let into = match becomes {
         Becomes::Script => "a script",

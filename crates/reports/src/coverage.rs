@@ -42,7 +42,7 @@ pub struct CoveredFile {
 pub struct Coverage {
     pub lines: Share,
     pub branches: Share,
-    /// By path.
+    /// The files, by path.
     pub files: Vec<CoveredFile>,
 }
 
@@ -50,7 +50,7 @@ pub struct Coverage {
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     lines: BTreeMap<u32, bool>,
-    /// By the branch's line and the hash of its name there.
+    /// The branches, by line and hash of the name.
     branches: BTreeMap<(u32, u64), bool>,
     /// Branches without names, by their line: how many of them were taken at most, and how many there are.
     counted: BTreeMap<u32, (u32, u32)>,

@@ -152,12 +152,13 @@ fn begin(kind: Kind, element: &Element<'_>, suites: &mut Vec<String>, open: &mut
                     _ => {}
                 }
             }
-            let said = |value: &Option<std::borrow::Cow<'_, str>>| {
+            let has_text = |value: &Option<std::borrow::Cow<'_, str>>| {
                 value.as_deref().is_some_and(|text| !text.trim().is_empty())
             };
             if first
-                && let Some(message) =
-                    message.filter(|message| said(&Some(message.clone()))).or(class.filter(|_| kind == Kind::Failure))
+                && let Some(message) = message
+                    .filter(|message| has_text(&Some(message.clone())))
+                    .or(class.filter(|_| kind == Kind::Failure))
             {
                 test.message = message.into_owned();
             }
@@ -176,15 +177,16 @@ impl Open {
         let failed_once = status == TestStatus::Failed || self.flaky;
         let mut details = self.details.finish();
         let mut message = text::clean(self.message.trim()).into_owned();
-        let said = message.lines().map(str::trim).find(|line| !line.is_empty() && !is_frame_of_go(line));
-        let says_nothing = said.is_none_or(|said| EMPTY_WORDS.contains(&said) || (failed_once && !said.contains(' ')));
-        if says_nothing || said.is_some_and(|said| !message.starts_with(said)) {
+        let first_line = message.lines().map(str::trim).find(|line| !line.is_empty() && !is_frame_of_go(line));
+        let says_nothing = first_line
+            .is_none_or(|first_line| EMPTY_WORDS.contains(&first_line) || (failed_once && !first_line.contains(' ')));
+        if says_nothing || first_line.is_some_and(|first_line| !message.starts_with(first_line)) {
             // PHPUnit repeats the test's name.
             let title = format!("{}::{}", self.class, self.name);
             let clean = text::clean(&details);
             let mut lines = clean.lines().map(str::trim);
             let line = lines.find(|line| !line.is_empty() && !is_frame_of_go(line) && !line.starts_with(&title));
-            if let Some(line) = line.or(said.filter(|_| !says_nothing)) {
+            if let Some(line) = line.or(first_line.filter(|_| !says_nothing)) {
                 message = line.to_owned();
             }
         }

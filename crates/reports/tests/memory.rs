@@ -1,4 +1,4 @@
-//! What reading hostile reports takes of memory and time. One test, since the peak is the whole process's.
+//! The memory and time that hostile reports cost. A single test, since the peak is the whole process's.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]

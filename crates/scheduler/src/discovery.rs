@@ -109,7 +109,7 @@ async fn look_up(store: &Store, planner: &Planner, repo: RepoId) -> Result<(), S
     let found = match planner.schedules_of(&repo).await {
         Ok(found) => found,
         Err(error) if error.may_mend() => return Err(error.to_string()),
-        // There is no such branch yet, or nothing on it that can be read: the first push brings what it has.
+        // The branch does not exist yet, or has no file that can be read: the first push brings its schedules.
         Err(_) => Schedules::new(),
     };
     let mut tx = store.write().await.map_err(to_message)?;

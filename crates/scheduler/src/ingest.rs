@@ -174,7 +174,7 @@ impl From<DeliveryEnd> for Ended {
 }
 
 impl Ended {
-    /// Says what it is about.
+    /// Adds the subject of the delivery to the text for people.
     fn about(mut self, subject: &str) -> Self {
         match &mut self.end {
             DeliveryEnd::Done { note: Some(text) }
@@ -235,7 +235,7 @@ impl Work<'_> {
         let verdict = self.without_repeats(verdict, novelty);
         let recorded = announced.as_ref().map(|(announcement, _)| announcement).filter(|_| !is_replayed);
         if let Some((git_ref, from)) = deleted.filter(|_| !is_replayed) {
-            // Of an annotated tag a forge may name the tag's own object, or its commit.
+            // For an annotated tag, a forge may name the tag's own object, or its commit.
             let from = from.as_ref().filter(|_| git_ref.branch().is_some()).map(CommitId::as_str);
             announcements::forget_ref(self.tx, self.repo.id, git_ref.as_str(), from).await?;
         }

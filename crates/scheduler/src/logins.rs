@@ -19,7 +19,7 @@ pub struct Logins {
 }
 
 impl Logins {
-    /// Returns the address that a repository is fetched from, with its credentials or its key. Those of a GitHub App are
+    /// Returns the address that a repository is fetched from, with its credentials or its key. A GitHub App's credentials are
     /// good for some minutes.
     ///
     /// # Errors

@@ -67,7 +67,7 @@ struct Due {
 }
 
 /// Looks at every repository now and then `every` so often, until `shutdown`. Does nothing in between: the clock that
-/// it goes by cannot be set. Those in `hurried` are looked at soon.
+/// it goes by cannot be set. Repositories in `hurried` are checked soon.
 pub(crate) async fn run(
     store: Store,
     planner: Planner,
@@ -182,7 +182,7 @@ async fn note_failure(store: &Store, repo: &Repo, reason: &str) -> Result<(), St
 /// Asks the remote and compares. Returns what differs, and how many branches and tags there are.
 async fn compare_with(store: &Store, planner: &Planner, repo: &Repo) -> Result<(Found, usize), RequestError> {
     // Read first, so that pushes that are reported meanwhile do not count as missed.
-    let told = looks::told(store, repo.id).await?;
+    let reported = looks::reported(store, repo.id).await?;
     let ask = async |repo: &Repo| {
         let mirror = planner.mirrors.mirror(repo.id).await?;
         mirror.remote_refs(&planner.logins.clone_url(repo).await?).await
@@ -195,7 +195,7 @@ async fn compare_with(store: &Store, planner: &Planner, repo: &Repo) -> Result<(
     }
     let remote = remote.map_err(git_error)?;
     let is_first = repo.looked_at.is_none();
-    Ok((compare(&told, &remote, is_first), remote.len()))
+    Ok((compare(&reported, &remote, is_first), remote.len()))
 }
 
 async fn finish(
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_was_told_is_not_missed_and_what_was_there_before_anybody_looked_is_not_built() {
-        let told: HashMap<String, String> =
+        let reported: HashMap<String, String> =
             [("refs/heads/main", A), ("refs/heads/gone", A), ("refs/tags/v1", B), ("refs/heads/moved", A)]
                 .map(|(name, at)| (name.to_owned(), at.to_owned()))
                 .into();
@@ -296,11 +296,11 @@ mod tests {
             before: before.map(str::to_owned),
             after: after.to_owned(),
         };
-        let first = compare(&told, &remote, true);
+        let first = compare(&reported, &remote, true);
         assert_eq!(first.missed, [missed("refs/heads/moved", Some(A), B)]);
         assert_eq!(first.known_from_now, [("refs/heads/new".to_owned(), A.to_owned())].into());
         assert_eq!(first.gone, [("refs/heads/gone".to_owned(), A.to_owned())].into());
-        let later = compare(&told, &remote, false);
+        let later = compare(&reported, &remote, false);
         assert_eq!(later.missed, [missed("refs/heads/moved", Some(A), B), missed("refs/heads/new", None, A)]);
         assert!(later.known_from_now.is_empty());
     }

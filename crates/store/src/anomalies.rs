@@ -162,13 +162,13 @@ fn by_itself(entry: &Entry) -> Option<Found> {
         _ => return None,
     };
     let Entry { who, repo_name, object, reason, .. } = entry;
-    let of = format!("{who} of {repo_name}");
+    let subject = format!("{who} of {repo_name}");
     let message = match kind {
-        Kind::Frozen => format!("{of}: {reason}"),
-        Kind::Probing => format!("{of} tried what is not its own at its Docker API: {object}"),
-        Kind::Outlived => format!("something that {of} made is still there after its end: {object}"),
+        Kind::Frozen => format!("{subject}: {reason}"),
+        Kind::Probing => format!("{subject} tried what is not its own at its Docker API: {object}"),
+        Kind::Outlived => format!("something that {subject} made is still there after its end: {object}"),
         Kind::NewRegistry => {
-            format!("{of} has an image of {object}, a registry that the repository never had images of")
+            format!("{subject} has an image of {object}, a registry that the repository never had images of")
         }
         Kind::FirstRefusal | Kind::ManyRefusals => return None,
     };
@@ -230,7 +230,7 @@ async fn many_refusals(tx: &mut WriteTx, record: &Record) -> Result<Option<Found
 /// Writes down what was found. Returns whether it is new.
 async fn note(tx: &mut WriteTx, found: &Found, record: &Record) -> Result<bool, StoreError> {
     let at = record.entry.at;
-    let again = sqlx::query(
+    let updated = sqlx::query(
         "UPDATE anomalies SET times = times + 1, last_at = ?1, record = ?2 WHERE kind = ?3 AND about = ?4 AND last_at > ?5",
     )
     .bind(at)
@@ -240,7 +240,7 @@ async fn note(tx: &mut WriteTx, found: &Found, record: &Record) -> Result<bool, 
     .bind(at - SAME_WITHIN_MS)
     .execute(tx.conn())
     .await?;
-    if again.rows_affected() > 0 {
+    if updated.rows_affected() > 0 {
         return Ok(false);
     }
     let seq: i64 = sqlx::query_scalar(

@@ -18,7 +18,7 @@ pub struct Artifact {
     pub kind: ArtifactKind,
     pub name: String,
     pub files: u64,
-    /// Of its files together.
+    /// The size of its files together.
     pub bytes: u64,
     /// The path of the page to open first, if one of its files is a page.
     pub page: Option<String>,

@@ -71,7 +71,7 @@ pub struct Late {
 struct Place {
     repo: RepoId,
     build: Option<BuildId>,
-    /// Of the build, for the order of builds.
+    /// The build's place in the order of builds.
     seq: i64,
     commit: String,
     ref_name: Option<String>,
@@ -295,7 +295,13 @@ fn shown(found: &SqliteRow) -> Result<Option<Shown>, StoreError> {
 }
 
 /// Notes that the forge shows a state, and how. A row that has changed since stays owed, from now on.
-pub async fn told(tx: &mut WriteTx, key: &Key, wanted: i64, shown: &Shown, now: Timestamp) -> Result<(), StoreError> {
+pub async fn mark_reported(
+    tx: &mut WriteTx,
+    key: &Key,
+    wanted: i64,
+    shown: &Shown,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let (check_run, build) = match shown {
         Shown::Status => (None, None),
         Shown::CheckRun { id, build } => (Some(id), build.map(|build| build.to_string())),

@@ -215,7 +215,7 @@ pub async fn follow_rename(
     repos::get_now(tx, repo.id).await
 }
 
-/// Returns an http address with `user:password` in it. An empty login is none.
+/// Returns an http address with `user:password` in it. An empty login is left out.
 #[must_use]
 pub fn with_login(address: &str, login: &str) -> String {
     match address.split_once("://") {

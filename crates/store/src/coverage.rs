@@ -99,7 +99,7 @@ pub async fn files(
     limit: u32,
 ) -> Result<(Vec<FileCoverage>, Option<String>), StoreError> {
     let limit = page::clamp(limit);
-    // Of each run the page's worth, by its own key: the first of all of them are among these.
+    // A page of each run, by its own key: the first rows of all runs are among these.
     let mut items: Vec<FileCoverage> = Vec::new();
     for run in runs.iter().filter(|run| run.has_coverage) {
         let rows = sqlx::query("SELECT * FROM coverage_files WHERE run = ? AND path > ? ORDER BY path LIMIT ?")

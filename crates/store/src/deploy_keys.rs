@@ -82,7 +82,7 @@ fn place(repo: RepoId) -> String {
     format!("{repo}/deploy-key")
 }
 
-/// Reads a repository's key. One that the key at hand does not open stays closed.
+/// Reads a repository's deploy key; `None` if the secret key at hand does not open it.
 pub(crate) fn from_row(
     row: &SqliteRow,
     repo: RepoId,

@@ -65,7 +65,7 @@ pub async fn disk(store: &Store) -> Result<Option<EngineDisk>, StoreError> {
     row.map(read).transpose()
 }
 
-/// Notes that a job has used an image. One that this server did not pull is noted only if it pulled that image before.
+/// Notes that a job has used an image. An image that this server did not pull is noted only if it pulled that image before.
 pub async fn note_image(
     tx: &mut WriteTx,
     name: &str,

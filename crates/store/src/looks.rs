@@ -43,7 +43,7 @@ pub enum Taken {
 }
 
 /// Returns the commits that were last reported for branches and tags, by name.
-pub async fn told(store: &Store, repo: RepoId) -> Result<HashMap<String, String>, StoreError> {
+pub async fn reported(store: &Store, repo: RepoId) -> Result<HashMap<String, String>, StoreError> {
     let query = "SELECT git_ref, at FROM told_refs
                  WHERE repo = ? AND (git_ref LIKE 'refs/heads/%' OR git_ref LIKE 'refs/tags/%')";
     let rows = sqlx::query(query).bind(repo.to_string()).fetch_all(store.readers()).await?;

@@ -123,15 +123,15 @@ pub(crate) async fn note_approvals(
     }
     let pull_request = stranger::pull_request(&row::json::<Event>(&found, "event_json")?);
     for place in places {
-        let told: Vec<String> =
+        let noticed: Vec<String> =
             sqlx::query_scalar("SELECT about FROM notices WHERE notification = ? AND build = ? AND event = 'approval'")
                 .bind(place.to_string())
                 .bind(build.to_string())
                 .fetch_all(tx.conn())
                 .await?;
-        let told: Vec<String> =
-            told.iter().flat_map(|about| serde_json::from_str::<Vec<String>>(about).unwrap_or_default()).collect();
-        let new: Vec<String> = asking.iter().filter(|job| !told.contains(job)).cloned().collect();
+        let noticed: Vec<String> =
+            noticed.iter().flat_map(|about| serde_json::from_str::<Vec<String>>(about).unwrap_or_default()).collect();
+        let new: Vec<String> = asking.iter().filter(|job| !noticed.contains(job)).cloned().collect();
         if new.is_empty() {
             continue;
         }
@@ -158,7 +158,7 @@ pub(crate) async fn note_anomaly(
     Ok(())
 }
 
-/// Returns whether a stranger's pull request gets a message of its own. One that waits to be told is made to be about
+/// Returns whether a stranger's pull request gets a message of its own. A message that is still owed is changed to be about
 /// the newest build.
 async fn stranger_may_be_told_of(
     tx: &mut WriteTx,
@@ -255,7 +255,7 @@ fn healths(jobs: &[JobOfContext]) -> Vec<(String, Health)> {
             pipelines.push(&job.pipeline);
         }
     }
-    let of = |pipeline: &str| {
+    let result_of = |pipeline: &str| {
         let jobs: Vec<JobOfBuild> = jobs
             .iter()
             .filter(|job| job.pipeline == pipeline)
@@ -268,7 +268,7 @@ fn healths(jobs: &[JobOfContext]) -> Vec<(String, Health)> {
             .collect();
         health(standing(&jobs).status)
     };
-    pipelines.iter().map(|pipeline| ((*pipeline).to_owned(), of(pipeline))).collect()
+    pipelines.iter().map(|pipeline| ((*pipeline).to_owned(), result_of(pipeline))).collect()
 }
 
 /// Returns whether the builds of a branch before this one end in one where the pipeline failed.
@@ -293,7 +293,7 @@ async fn was_broken(
         let rows = sqlx::query("SELECT pipeline, name, status, reason, continue_on_error FROM jobs WHERE build = ?");
         let rows = rows.bind(&build).fetch_all(tx.conn()).await?;
         let jobs = rows.iter().map(job_of_context).collect::<Result<Vec<_>, _>>()?;
-        let said = match jobs.is_empty() {
+        let result = match jobs.is_empty() {
             // Its files had errors: no pipeline of it works.
             true => status.parse::<Status>().map_or(Health::Unknown, health),
             false => healths(&jobs)
@@ -301,8 +301,8 @@ async fn was_broken(
                 .find(|(name, _)| name == pipeline)
                 .map_or(Health::Unknown, |(_, health)| health),
         };
-        if said != Health::Unknown {
-            return Ok(is_fixed([said]));
+        if result != Health::Unknown {
+            return Ok(is_fixed([result]));
         }
     }
     Ok(false)
@@ -371,7 +371,7 @@ pub async fn owed(store: &Store, id: NoticeId) -> Result<Option<Owed>, StoreErro
 }
 
 /// Notes that a message has arrived.
-pub async fn told(tx: &mut WriteTx, id: NoticeId, now: Timestamp) -> Result<(), StoreError> {
+pub async fn mark_sent(tx: &mut WriteTx, id: NoticeId, now: Timestamp) -> Result<(), StoreError> {
     sqlx::query("UPDATE notices SET told_at = ?, problem = NULL WHERE id = ?")
         .bind(now.as_millis())
         .bind(id.to_string())

@@ -18,7 +18,7 @@ pub const MAX_NAME_LEN: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
     pub id: NotificationId,
-    /// Only builds of this repository; without one, those of all.
+    /// The repository whose builds count; `None` for all.
     pub repo: Option<RepoId>,
     /// The word of its kind: `email`, `slack`, ….
     pub kind: String,
@@ -128,7 +128,7 @@ pub async fn add(
     Ok(notification)
 }
 
-/// Lists the places of a repository or, without one, of the server, by name, each with how it stands.
+/// Lists the places of a repository or, for `None`, of the server, by name, each with its state.
 pub async fn list(store: &Store, repo: Option<RepoId>) -> Result<Vec<(Notification, Standing)>, StoreError> {
     let rows = sqlx::query(
         "SELECT *, (SELECT max(told_at) FROM notices WHERE notification = notifications.id) AS last_told,
@@ -168,7 +168,7 @@ pub async fn open(store: &Store, id: NotificationId) -> Result<Option<(Notificat
     Ok(Some((notification, target)))
 }
 
-/// Removes a place of a repository or, without one, of the server, with what it was still to be told.
+/// Removes a place of a repository or, for `None`, of the server, with the messages that it is still owed.
 pub async fn remove(tx: &mut WriteTx, repo: Option<RepoId>, id: NotificationId) -> Result<(), StoreError> {
     let done = sqlx::query("DELETE FROM notifications WHERE id = ? AND repo IS ?")
         .bind(id.to_string())

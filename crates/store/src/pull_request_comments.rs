@@ -53,7 +53,7 @@ pub(crate) async fn note_end(
 ) -> Result<(), StoreError> {
     let adds = match health(status) {
         Health::Fails => true,
-        // Says so in the comment that is there.
+        // The comment that is there says so.
         Health::Works => false,
         Health::Unknown => return Ok(()),
     };
@@ -164,7 +164,7 @@ pub async fn sending(tx: &mut WriteTx, key: Key) -> Result<(), StoreError> {
 
 /// Records that the comment was written as of version `wanted`. A row that has changed since then stays owed, and its waiting time
 /// begins again at `now`.
-pub async fn told(
+pub async fn mark_written(
     tx: &mut WriteTx,
     key: Key,
     wanted: i64,

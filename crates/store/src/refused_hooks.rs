@@ -24,7 +24,7 @@ pub struct RefusedHook {
 const ACCEPTED: &str =
     "coalesce((SELECT received_at FROM deliveries WHERE repo = ?1 AND found = 0 ORDER BY seq DESC LIMIT 1), 0)";
 
-/// Notes calls that were refused. Those for the same reason are counted, from the last call on that was accepted.
+/// Notes calls that were refused. Calls for the same reason are counted, from the last call on that was accepted.
 pub async fn note(tx: &mut WriteTx, repo: RepoId, refused: &RefusedHook) -> Result<(), StoreError> {
     let query = format!(
         "INSERT INTO refused_hooks (repo, reason, at, calls) VALUES (?1, ?2, ?3, ?4)

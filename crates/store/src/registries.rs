@@ -24,7 +24,7 @@ pub struct Registry {
     pub updated_by: String,
 }
 
-/// Sets the credentials for a registry, of a repository or, without one, of the server. Returns whether they are new.
+/// Sets the credentials for a registry, of a repository or, for `None`, of the server. Returns whether they are new.
 ///
 /// [`StoreError::SecretKey`] when the key at hand is not the database's.
 pub async fn set(
@@ -90,7 +90,7 @@ pub async fn set(
     Ok((registry, before.is_none()))
 }
 
-/// Returns the registries of a repository or, without one, of the server, by host.
+/// Returns the registries of a repository or, for `None`, of the server, by host.
 pub async fn list(store: &Store, repo: Option<RepoId>) -> Result<Vec<Registry>, StoreError> {
     let rows = sqlx::query(
         "SELECT host, username, created_at, updated_at, updated_by FROM registries WHERE coalesce(repo, '') = ? ORDER BY host",
@@ -115,7 +115,7 @@ pub async fn remove(tx: &mut WriteTx, repo: Option<RepoId>, host: &RegistryHost)
     secret_key::forget_if_lost(tx).await
 }
 
-/// Returns the credentials that jobs of a repository may use: its own, and the server's where it has none for a host.
+/// Returns the credentials that jobs of a repository may use: its own, and the server's for all other hosts.
 ///
 /// [`StoreError::SecretKey`] when the key at hand is not the database's.
 pub async fn open(store: &Store, repo: RepoId) -> Result<BTreeMap<RegistryHost, RegistryCredentials>, StoreError> {

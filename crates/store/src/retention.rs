@@ -1,4 +1,4 @@
-//! Removes what is too old or too much. One task of the server runs this: it works after builds end and when the next
+//! Removes builds, artifacts and audit records that are too old or too many. One task of the server runs this: it works after builds end and when the next
 //! one is due, and sleeps otherwise. It removes builds that are over, oldest first, with their jobs, steps, logs and reports. It
 //! never touches unfinished builds, mirrors and repositories. One transaction removes a few builds, so that nobody
 //! waits for it.
@@ -34,7 +34,7 @@ pub struct Retention {
     pub max_delivery_age: Option<Duration>,
     /// The age of a record of the audit log.
     pub max_audit_age: Option<Duration>,
-    /// The bytes of a repository's artifacts together; those of forks go first, then the oldest. Those of its newest build
+    /// The bytes of a repository's artifacts together; artifacts of forks go first, then the oldest. Those of its newest build
     /// are kept whatever their size.
     pub max_artifact_bytes_per_repo: Option<u64>,
     /// Artifacts whose date has passed stay, because the clock is not trusted.

@@ -93,7 +93,7 @@ pub struct TestResult {
     pub output: Option<String>,
     pub file: Option<String>,
     pub line: Option<u32>,
-    /// Of a failure: the number of the build since which it fails.
+    /// For a failure, the number of the build since which it fails.
     pub first_failed: Option<u64>,
     /// Whether the branch before does not have the failure.
     pub new: bool,

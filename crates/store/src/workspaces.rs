@@ -155,7 +155,7 @@ pub async fn by_last_use(store: &Store) -> Result<Vec<Lasting>, StoreError> {
     rows.iter().map(read).collect()
 }
 
-/// Lets go of a workspace, unless a job that is not over begins on it or claims it. Returns whether it belongs to nobody now.
+/// Gives up a workspace, unless a job that is not over begins on it or claims it. Returns whether it belongs to nobody now.
 pub async fn remove_unused(tx: &mut WriteTx, job: JobId, attempt: u32) -> Result<bool, StoreError> {
     let is_claimed: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM workspace_claims AS claim JOIN jobs ON jobs.id = claim.claimed_by
@@ -182,7 +182,7 @@ pub async fn forget(tx: &mut WriteTx, job: JobId, attempt: u32) -> Result<(), St
     Ok(())
 }
 
-/// Lets go of the workspaces of jobs whose success can stand for nothing any more. Returns how many.
+/// Gives up the workspaces of jobs whose success can stand for no other job any more. Returns how many.
 pub async fn forget_useless(tx: &mut WriteTx) -> Result<u64, StoreError> {
     let done = sqlx::query(
         "DELETE FROM lasting_workspaces AS lasting

@@ -143,7 +143,7 @@ impl WriteTx {
         Ok(last)
     }
 
-    /// Says that this is nobody's act, although a request is being carried out: it notes that a token was used, say.
+    /// Marks the transaction as nobody's act, although a request is being carried out: for example, it notes that a token was used.
     #[must_use]
     pub fn of_nobody(mut self) -> Self {
         self.audited = None;

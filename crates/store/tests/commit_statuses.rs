@@ -58,7 +58,7 @@ async fn only(store: &Store) -> (Key, CommitState, String) {
 
 async fn told(store: &Store, key: &Key, wanted: i64) {
     let mut tx = store.write().await.unwrap();
-    commit_statuses::told(&mut tx, key, wanted, &commit_statuses::Shown::Status, now()).await.unwrap();
+    commit_statuses::mark_reported(&mut tx, key, wanted, &commit_statuses::Shown::Status, now()).await.unwrap();
     tx.commit().await.unwrap();
 }
 

@@ -267,7 +267,7 @@ async fn a_test_has_a_history() {
             break;
         }
     }
-    // The place of another repository's result is none here: it would tell the number of that build.
+    // A result of another repository has no place here: it would reveal the number of that build.
     let (other, twelfth) = (world.repo("other").await, async |repo| {
         let mut runs = Vec::new();
         for _ in 0..12 {

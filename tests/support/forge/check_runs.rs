@@ -47,7 +47,7 @@ pub(super) fn answer(request: &Request, repo: u64, path: &[&str], body: &Value, 
     }
 }
 
-/// Says why GitHub refuses a body.
+/// Returns why GitHub refuses a body.
 fn check(body: &Value) -> Result<(), String> {
     let output = &body["output"];
     let annotations = output["annotations"].as_array().map(Vec::as_slice).unwrap_or_default();

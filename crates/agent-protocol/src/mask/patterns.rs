@@ -15,7 +15,7 @@ pub struct Patterns {
     pub(super) start: StateID,
     /// Where each pattern is masked, by pattern number.
     places: Vec<Where>,
-    /// By state number: how many of the last bytes may begin a longer match.
+    /// For each state number, how many of the last bytes may begin a longer match.
     depths: Vec<u32>,
 }
 

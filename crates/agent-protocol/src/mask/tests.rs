@@ -106,9 +106,9 @@ fn a_secret_is_masked_in_base64_that_is_broken_into_lines() {
 fn a_secret_is_masked_in_json_and_between_a_shells_quotes() {
     let value = "pa\"ss\\wo'rd $1\u{e9}/<x>";
     let json = serde_json::to_string(value).unwrap();
-    let again = serde_json::to_string(&json).unwrap();
+    let twice = serde_json::to_string(&json).unwrap();
     assert_eq!(masked(&[value], &[json.as_bytes()]), "\"***\"");
-    assert_eq!(masked(&[value], &[again.as_bytes()]), "\"\\\"***\\\"\"");
+    assert_eq!(masked(&[value], &[twice.as_bytes()]), "\"\\\"***\\\"\"");
     for text in [
         "pa\\\"ss\\\\wo'rd $1\\u00e9/<x>",
         "pa\\\"ss\\\\wo'rd $1\\u00e9\\/<x>",

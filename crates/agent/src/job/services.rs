@@ -76,7 +76,7 @@ impl Job {
     /// Evaluates what the services are started with.
     pub(super) fn prepare_services(&mut self, spec: &JobSpec) -> Result<(), JobError> {
         let mut values = Values::new(spec.known.clone(), spec.workspace.clone().into());
-        // A job's variable that has no value before the checkout has none for services.
+        // A job's variable without a value before the checkout has no value for services.
         let known = spec.env.iter().filter_map(|(name, text)| Some((name.clone(), text.evaluate(&values).ok()?)));
         let known: BTreeMap<String, String> = known.collect();
         values.add_env(known);

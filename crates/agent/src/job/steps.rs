@@ -15,7 +15,7 @@ use crate::values::Values;
 use crate::verdict::{skipped_result, step_finished};
 
 impl Job {
-    /// Runs all tries of a step. Of a background step, only starts the first one.
+    /// Runs all tries of a step. For a background step, only starts the first one.
     pub(super) fn run_step(&mut self, number: u16, step: &StepSpec, scope: &mut StepScope<'_>) -> Result<(), JobError> {
         self.send(&FromAgent::StepStarted { step: number, time_ms: clock::now_ms() })?;
         let started = Instant::now();

@@ -226,17 +226,17 @@ impl JobsPages {
 /// Returns why the job has its status, or what it does now. A reason that all jobs wait for is shown once, for the
 /// build.
 fn note(job: &JobView, standing: &Standing, unfinished: &HashSet<String>, room: Room) -> String {
-    let said = standing.waits.as_ref().filter(|_| job.asks.is_none()).map(|waits| &waits.reason);
+    let shown_above = standing.waits.as_ref().filter(|_| job.asks.is_none()).map(|waits| &waits.reason);
     let running = job.steps.iter().filter(|step| step.status == Status::Running).map(|step| step.name.as_str()).next();
-    let again = match job.attempts.len() {
+    let attempts = match job.attempts.len() {
         0 | 1 if job.status.is_final() => String::new(),
         0 => String::new(),
-        tries if job.status.is_final() => format!(" ({tries} attempts)"),
-        tries => format!(" (attempt {})", tries + 1),
+        count if job.status.is_final() => format!(" ({count} attempts)"),
+        count => format!(" (attempt {})", count + 1),
     };
     let word = match (&job.reason, running) {
         (Some(reason), _) if job.status == Status::Canceled && only_says_canceled(reason) => stopped_at(job),
-        (Some(reason), _) if Some(reason) == said => String::new(),
+        (Some(reason), _) if Some(reason) == shown_above => String::new(),
         (Some(reason), _) if is_failure(job.status) && job.continue_on_error => format!("allowed to fail: {reason}"),
         (Some(reason), _) => reason.clone(),
         (None, Some(step)) => step.to_owned(),
@@ -247,7 +247,7 @@ fn note(job: &JobView, standing: &Standing, unfinished: &HashSet<String>, room: 
             waiting::why(job.status, None, needs.map(|key| short_name(&job.pipeline, key)), room)
         }
     };
-    format!("{word}{again}")
+    format!("{word}{attempts}")
 }
 
 /// Returns how far a canceled job came.

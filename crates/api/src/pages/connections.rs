@@ -59,7 +59,7 @@ pub(crate) struct NewForm {
     url: String,
     #[serde(default)]
     token: String,
-    /// Of a GitHub App, with its private key.
+    /// The id of a GitHub App; `key` is its private key.
     #[serde(default)]
     app_id: String,
     #[serde(default)]

@@ -36,7 +36,7 @@ use crate::{
 struct NotificationsPage {
     head: Head,
     csrf: String,
-    /// Of the repository; without one, of the server.
+    /// The repository; `None` for the server's own.
     repo: Option<Repo>,
     /// Without the base path and a slash at the end.
     address: String,

@@ -1,4 +1,4 @@
-//! Says in words how a build stands: whether it only waits and for what, how long it took, why it ended as it did.
+//! The state of a build, in words: whether it only waits and for what, how long it took, why it ended as it did.
 //! Pure: works on the build and its jobs alone.
 
 use longshore_core::{

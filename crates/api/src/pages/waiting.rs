@@ -1,4 +1,4 @@
-//! Says in words why a job waits, the same on every page.
+//! Why a job waits, in the same words on every page.
 
 use longshore_core::Status;
 

@@ -38,8 +38,8 @@ pub(crate) async fn show(
     let repos = overview::of_repos(&store, &caller.visible(), "", "", LISTED, 1).await?;
     let mut text = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<Projects>\n".to_owned();
     for overview::RepoOverview { repo, newest, .. } in repos {
-        let told = newest.as_ref().and_then(|build| build.event.default_branch.clone());
-        let branch = repo.default_branch.clone().or(told);
+        let announced = newest.as_ref().and_then(|build| build.event.default_branch.clone());
+        let branch = repo.default_branch.clone().or(announced);
         let finished = builds::latest_finished(&store, repo.id, branch.as_deref(), None).await?;
         let filter = BuildFilter { repo: Some(repo.id), branch, ..BuildFilter::default() };
         // Builds of pull requests count as their target branch's, and say nothing about it yet.

@@ -1,4 +1,4 @@
-//! Says whether the server is alive, and whether it could do its work now. Neither answer reveals anything that needs a
+//! Reports whether the server is alive, and whether it can do its work now. Neither answer reveals anything that needs a
 //! token.
 
 use std::{fmt::Write as _, sync::Arc};

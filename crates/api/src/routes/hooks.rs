@@ -78,7 +78,7 @@ pub(crate) async fn receive(
     if let Err(error) = &accepted
         && error.is_about_the_request()
     {
-        refused_hooks.tell(&store, id, &name, error.message()).await;
+        refused_hooks.report(&store, id, &name, error.message()).await;
     }
     Ok((StatusCode::ACCEPTED, axum::Json(AcceptedBody { delivery: accepted? })))
 }

@@ -187,14 +187,14 @@ impl Called {
         let with = entry_of(&caller.value, "with").and_then(|with| entries(&with.value)).unwrap_or_default();
         let mut given = BTreeMap::new();
         for input in inputs.unwrap_or_default() {
-            let of = |key: &str| entry_of(&input.value, key);
-            let kind = of("type").and_then(|kind| text(&kind.value)).unwrap_or("string");
+            let field = |key: &str| entry_of(&input.value, key);
+            let kind = field("type").and_then(|kind| text(&kind.value)).unwrap_or("string");
             let set = with.iter().find(|setting| setting.key == input.key);
             let written = match set {
                 Some(setting) => text_or_empty(&setting.value),
-                None => of("default").and_then(|default| text_or_empty(&default.value)),
+                None => field("default").and_then(|default| text_or_empty(&default.value)),
             };
-            let plain = set.or(of("default")).filter(|entry| match kind {
+            let plain = set.or(field("default")).filter(|entry| match kind {
                 "boolean" => boolean(&entry.value).is_some(),
                 "number" => foreign::number(&entry.value).is_some(),
                 _ => false,

@@ -171,14 +171,14 @@ pub(super) fn metadata(action: &Settings<'_>) -> ConvertedAction {
         }
         let parts: Vec<(&str, &str)> =
             line.split(',').map(|part| part.split_once('=').unwrap_or(("value", part))).collect();
-        let of = |key: &str| parts.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
+        let value_of = |key: &str| parts.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
         let (of_tag, release) = (
             "case \"$EVENT\" in tag | release) true ;; *) false ;; esac",
             "case \"$number\" in *-*) false ;; *) true ;; esac",
         );
         let known = |keys: &[&str]| parts.iter().all(|(key, _)| keys.contains(key));
         let semver = "printf %s \"$number\" | grep -Eq '^[0-9]+[.][0-9]+[.][0-9]+'";
-        match (of("type"), of("event").or(of("pattern"))) {
+        match (value_of("type"), value_of("event").or(value_of("pattern"))) {
             (Some("schedule"), None) if known(&["type"]) => {
                 script.push("if [ \"$EVENT\" = schedule ]; then add nightly; fi".to_owned());
             }
@@ -193,8 +193,8 @@ pub(super) fn metadata(action: &Settings<'_>) -> ConvertedAction {
                 script.push("if [ \"$EVENT\" = pull-request ]; then add \"pr-$CI_COMMIT_PULL_REQUEST\"; fi".to_owned());
             }
             (Some("sha"), None) if known(&["type"]) => script.push("add \"sha-$(printf %.7s \"$CI_COMMIT_SHA\")\"".to_owned()),
-            (Some("raw") | None, None) if known(&["type", "value"]) && of("value").is_some_and(|value| value.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))) => {
-                script.push(format!("add {}", of("value").unwrap_or_default()));
+            (Some("raw") | None, None) if known(&["type", "value"]) && value_of("value").is_some_and(|value| value.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))) => {
+                script.push(format!("add {}", value_of("value").unwrap_or_default()));
             }
             (Some("semver"), Some("{{version}}")) if known(&["type", "pattern"]) => {
                 latest = true;

@@ -100,17 +100,22 @@ impl Reader<'_, '_> {
         let mut after = self.all.iter().skip_while(|step| !Rc::ptr_eq(step, node)).skip(1);
         self.followed
             || after.any(|step| {
-                let of = |key: &str| entry_of(step, key).and_then(|entry| text(&entry.value)).unwrap_or_default();
-                let uses = of("uses").to_lowercase();
-                !gate::runs_after_failures(of("if")) && !ASIDE.iter().any(|word| uses.contains(word))
+                let text_of = |key: &str| entry_of(step, key).and_then(|entry| text(&entry.value)).unwrap_or_default();
+                let uses = text_of("uses").to_lowercase();
+                !gate::runs_after_failures(text_of("if")) && !ASIDE.iter().any(|word| uses.contains(word))
             })
     }
 }
 
 /// The name by which people know a step.
 fn called(section: &Section<'_>) -> String {
-    let of = |key: &str| section.peek(key).and_then(|entry| text(&entry.value));
-    of("name").or(of("uses")).or(of("run")).and_then(|text| text.lines().next()).unwrap_or("a step").to_owned()
+    let text_of = |key: &str| section.peek(key).and_then(|entry| text(&entry.value));
+    text_of("name")
+        .or(text_of("uses"))
+        .or(text_of("run"))
+        .and_then(|text| text.lines().next())
+        .unwrap_or("a step")
+        .to_owned()
 }
 
 /// Whether a variable is a token of the forge, without which a step can only do less.

@@ -356,7 +356,7 @@ fn secrets_in(value: &Value, found: &mut BTreeSet<String>) {
 
 /// The ids of steps that are caches.
 pub(super) fn cache_ids(steps: &[Rc<Node>]) -> BTreeSet<String> {
-    let of = |step: &Node| {
+    let key_of = |step: &Node| {
         let uses = text(&super::super::entry(step, "uses")?.value)?;
         let is_cache = matches!(
             uses.split('@').next(),
@@ -364,7 +364,7 @@ pub(super) fn cache_ids(steps: &[Rc<Node>]) -> BTreeSet<String> {
         );
         text(&super::super::entry(step, "id")?.value).filter(|_| is_cache).map(str::to_owned)
     };
-    steps.iter().filter_map(|step| of(step)).collect()
+    steps.iter().filter_map(|step| key_of(step)).collect()
 }
 
 /// The keys that the combinations of a matrix have.

@@ -49,7 +49,7 @@ const fn kept(
     Kept { image, name, folders, files }
 }
 
-/// Returns the cache that a setting asks for; nothing if it asks for none. The note says that it is left out.
+/// Returns the cache that a setting asks for, if it asks for one. The note says that it is left out.
 pub(super) fn read(
     image: &str,
     entry: &Entry,

@@ -233,7 +233,7 @@ struct Images<'v> {
     axis: Option<&'v str>,
     /// Those of values that need an image of their own.
     own: BTreeMap<String, String>,
-    /// Why other values have none.
+    /// Why other values have no image.
     none: BTreeMap<String, String>,
 }
 

@@ -183,7 +183,7 @@ fn filters(
     section.leave(lines, into, |_| Some("this filter is not known"));
 }
 
-/// Converts patterns over names or files. Of GitHub's, `+` and `?` repeat the character before them, which globs cannot
+/// Converts patterns over names or files. In GitHub's patterns, `+` and `?` repeat the character before them, which globs cannot
 /// say. Where a pattern of names has one, the glob fits more, and the condition that is returned the same; a pattern of
 /// files fits less.
 fn patterns(

@@ -297,9 +297,10 @@ fn npmrc(registry: &str, scope: Option<&str>, line: u32) -> Option<Map> {
     if !plain(address) || !scope.is_none_or(plain) {
         return None;
     }
-    let of = scope.map(|scope| format!("@{}:", scope.trim_start_matches('@'))).unwrap_or_default();
-    let script =
-        format!("printf '%s\\n' '//{address}/:_authToken=${{NODE_AUTH_TOKEN}}' '{of}registry={registry}' >> ~/.npmrc");
+    let registry_scope = scope.map(|scope| format!("@{}:", scope.trim_start_matches('@'))).unwrap_or_default();
+    let script = format!(
+        "printf '%s\\n' '//{address}/:_authToken=${{NODE_AUTH_TOKEN}}' '{registry_scope}registry={registry}' >> ~/.npmrc"
+    );
     Some(run(&script, line))
 }
 
@@ -310,7 +311,7 @@ fn run(script: &str, line: u32) -> Map {
 }
 
 /// Chooses images for the values of the matrix that are versions. `rows` are its combinations or the values of its axis;
-/// returns the values that need an image of their own, and those that have none, with the reason.
+/// returns the values that need an image of their own, and the values without an image, with the reason.
 pub(super) fn images(tool: &Tool, values: &[String]) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
     let (mut own, mut none) = (BTreeMap::new(), BTreeMap::new());
     for value in values {

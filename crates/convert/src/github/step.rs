@@ -384,7 +384,7 @@ fn outputs(script: &str) -> String {
         .replace("GITHUB_STEP_SUMMARY", "LONGSHORE_SUMMARY")
 }
 
-/// Converts a condition. One that cannot be translated becomes `false`, so that nothing runs because of it.
+/// Converts a condition. A condition that cannot be translated becomes `false`, so that nothing runs because of it.
 pub(super) fn condition(entry: &Entry, scope: &Scope, lines: Lines<'_>, into: &mut Map) -> String {
     match text(&entry.value).ok_or_else(|| FORM.to_owned()).and_then(|written| scope.condition(written)) {
         Ok(condition) if !condition.is_empty() => condition,

@@ -76,9 +76,9 @@ fn key(entry: Option<&Entry>, fill: Fill<'_>, lines: Lines<'_>, cache: &mut Map)
     };
     let line = lines.line_of_key(entry);
     if let Some(parts) = entries(&entry.value) {
-        let of = |key: &str| parts.iter().find(|part| part.key == key);
-        let files: Vec<String> = of("files").and_then(|files| texts(&files.value)).unwrap_or_default();
-        let prefix = of("prefix").and_then(|prefix| text(&prefix.value)).map(fill);
+        let part = |key: &str| parts.iter().find(|part| part.key == key);
+        let files: Vec<String> = part("files").and_then(|files| texts(&files.value)).unwrap_or_default();
+        let prefix = part("prefix").and_then(|prefix| text(&prefix.value)).map(fill);
         let hash = files.iter().map(|file| quote(file)).collect::<Vec<_>>().join(", ");
         let prefix = match prefix {
             Some(Ok(prefix)) => format!("{prefix}-"),

@@ -84,7 +84,7 @@ impl<'n> Jobs<'n> {
         Rc::new(Node { place: root.place, kind: Kind::Map(entries), weight: root.weight })
     }
 
-    /// Replaces each `!reference [job, key]` by the value that it names. One that names nothing stays.
+    /// Replaces each `!reference [job, key]` by the value that it names. A reference that names nothing stays.
     pub(super) fn resolve_references(&self, node: &Rc<Node>, depth: usize) -> Rc<Node> {
         let left = self.left.get();
         if left == 0 {

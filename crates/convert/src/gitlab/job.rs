@@ -344,18 +344,20 @@ fn image_of(entry: Option<&Entry>, fill: Fill<'_>, lines: foreign::Lines<'_>, bo
 
 /// Converts the variables that tell GitLab's runner how to check out.
 fn checkout(own: &[(String, String, u32)], body: &mut Map) {
-    let of =
+    let variable =
         |name: &str| own.iter().rev().find(|(known, ..)| known == name).map(|(_, value, line)| (value.as_str(), *line));
     let mut checkout = Map::default();
     if let Some((depth, line)) =
-        of("GIT_DEPTH").and_then(|(depth, line)| Some((depth.trim().parse::<u32>().ok()?, line)))
+        variable("GIT_DEPTH").and_then(|(depth, line)| Some((depth.trim().parse::<u32>().ok()?, line)))
     {
         checkout.set("depth", Value::plain(depth), line);
     }
-    if let Some((strategy, line)) = of("GIT_SUBMODULE_STRATEGY").filter(|(strategy, _)| *strategy != "none") {
+    if let Some((strategy, line)) = variable("GIT_SUBMODULE_STRATEGY").filter(|(strategy, _)| *strategy != "none") {
         checkout.set("submodules", Value::plain(!strategy.is_empty()), line);
     }
-    if let Some((_, line)) = of("GIT_STRATEGY").filter(|(strategy, _)| *strategy == "none" || *strategy == "empty") {
+    if let Some((_, line)) =
+        variable("GIT_STRATEGY").filter(|(strategy, _)| *strategy == "none" || *strategy == "empty")
+    {
         body.set("checkout", Value::plain(false), line);
     } else {
         body.set_filled("checkout", checkout, None);

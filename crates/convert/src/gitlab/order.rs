@@ -35,13 +35,13 @@ pub(super) struct Gone {
 impl Gone {
     /// Returns a job that was not carried over, if later stages waited for its success.
     pub(super) fn of(theirs: &str, job: &Node, line: u32) -> Option<Self> {
-        let of = |key: &str| super::super::entry(job, key);
-        let may_fail = of("allow_failure").map(|entry| boolean(&entry.value) != Some(false));
-        let by_hand = of("when").is_some_and(|entry| matches!(text(&entry.value), Some("manual" | "never")));
+        let entry = |key: &str| super::super::entry(job, key);
+        let may_fail = entry("allow_failure").map(|entry| boolean(&entry.value) != Some(false));
+        let by_hand = entry("when").is_some_and(|entry| matches!(text(&entry.value), Some("manual" | "never")));
         // A job that starts another pipeline waits for that only if it says so.
-        let starts = of("trigger").is_some_and(|entry| super::super::entry(&entry.value, "strategy").is_none());
+        let starts = entry("trigger").is_some_and(|entry| super::super::entry(&entry.value, "strategy").is_none());
         let stage =
-            of("stage").or_else(|| of("type")).and_then(|entry| text(&entry.value)).unwrap_or("test").to_owned();
+            entry("stage").or_else(|| entry("type")).and_then(|entry| text(&entry.value)).unwrap_or("test").to_owned();
         let waited_for = !may_fail.unwrap_or(by_hand) && !starts;
         waited_for.then(|| Self { theirs: theirs.to_owned(), stage, line })
     }

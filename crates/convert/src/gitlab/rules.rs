@@ -257,7 +257,7 @@ fn flatten(node: &Rc<Node>) -> Vec<Rc<Node>> {
     }
 }
 
-/// Converts a rule's condition. One that cannot be translated gets the value with which nothing runs because of it.
+/// Converts a rule's condition. A condition that cannot be translated gets the value with which nothing runs because of it.
 fn rule_condition(
     entry: &Entry,
     around: &FileContext<'_>,

@@ -19,7 +19,7 @@ pub(super) fn unknown(name: &str) -> String {
     format!("{name} is not set here: write the value")
 }
 
-/// The value of a variable, which may be a mapping. One that is not expanded has each `$` twice.
+/// The value of a variable, which may be a mapping. A variable that is not expanded has each `$` twice.
 pub(super) fn value_of(variable: &Entry) -> Option<String> {
     let inner = super::super::entry(&variable.value, "value").map_or(&variable.value, |inner| &inner.value);
     let raw =
@@ -66,7 +66,7 @@ fn fill_within(
     shell::fill(written, true, &value)
 }
 
-/// Whether a variable tells the runner how to check out, which `checkout` of a job says here.
+/// Whether a variable controls the checkout, as the key `checkout` of a job does here.
 pub(super) fn is_checkout(name: &str) -> bool {
     matches!(name, "GIT_DEPTH" | "GIT_STRATEGY" | "GIT_SUBMODULE_STRATEGY")
 }

@@ -219,11 +219,11 @@ impl Checker<'_> {
             Type::Record(entries) => match entries.get(key) {
                 Some(ty) => ty.clone(),
                 None => {
-                    let of = shown_path(node);
+                    let path = shown_path(node);
                     let shown: String = key.chars().take(60).collect();
-                    let message = format!("`{of}` has no `{shown}`");
+                    let message = format!("`{path}` has no `{shown}`");
                     let known = entries.keys().cloned().collect();
-                    let kind = ProblemKind::Unknown { of, word: key.to_owned(), known };
+                    let kind = ProblemKind::Unknown { path, word: key.to_owned(), known };
                     self.problem(kind, key_at, message, None);
                     Type::Any
                 }

@@ -158,9 +158,9 @@ pub fn tries_again(retry: &Retry, attempt: u32, outcome: &Outcome) -> Option<Str
         Outcome::Error { kind, .. } if kind.may_pass() => RetryOn::Error,
         Outcome::Error { .. } => return None,
     };
-    let again = attempt <= retry.max && retry.on.contains(&asked);
+    let is_retried = attempt <= retry.max && retry.on.contains(&asked);
     let reason = outcome.reason().unwrap_or_default();
-    again.then(|| format!("retrying (attempt {} of {}): {reason}", attempt + 1, retry.max.saturating_add(1)))
+    is_retried.then(|| format!("retrying (attempt {} of {}): {reason}", attempt + 1, retry.max.saturating_add(1)))
 }
 
 /// Returns a build's status from those of its jobs. A build without jobs is a success.

@@ -43,8 +43,8 @@ pub(super) fn pull_request_closed(snapshot: &Snapshot, number: u64) -> Decision 
 /// nothing.
 pub(super) fn pull_request_built(snapshot: &Snapshot, build: BuildId) -> Decision {
     let builds = &snapshot.pull_request.builds;
-    let of = |id: BuildId| builds.iter().find(|build| build.build == id);
-    let Some(own) = of(build).filter(|own| snapshot.pull_request.cancels_older && !own.of_closing) else {
+    let find = |id: BuildId| builds.iter().find(|build| build.build == id);
+    let Some(own) = find(build).filter(|own| snapshot.pull_request.cancels_older && !own.of_closing) else {
         return Decision::default();
     };
     // Deliveries are in the order of the commits. A build without a delivery has no position in it.
@@ -57,7 +57,7 @@ pub(super) fn pull_request_built(snapshot: &Snapshot, build: BuildId) -> Decisio
     stop(&snapshot.jobs, |job| {
         let stops = match newest {
             Some(_) => job.build == build,
-            None => of(job.build).is_some_and(|other| other.commit != own.commit && !other.of_closing),
+            None => find(job.build).is_some_and(|other| other.commit != own.commit && !other.of_closing),
         };
         stops.then(|| superseded(reason.clone()))
     })

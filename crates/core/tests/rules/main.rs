@@ -44,7 +44,7 @@ struct BuildShape {
 struct PullRequestShape {
     number: u64,
     commit: u8,
-    /// How far behind the newest its delivery is; nothing for a build that a person asked for.
+    /// How far behind the newest its delivery is; `None` for a build that a person asked for.
     late: Option<i64>,
     of_closing: bool,
 }

@@ -40,7 +40,7 @@ pub struct Trouble {
     pub waiting: usize,
 }
 
-/// Says that a blob is in the object store.
+/// Writes the mark that a blob is in the object store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     /// Its key, within the store's prefix.
@@ -257,7 +257,7 @@ impl Blobs {
 }
 
 impl Elsewhere {
-    /// Has the store forget an upload. One that does not let us keeps the parts, and holds up nothing.
+    /// Makes the store forget an upload. A store that refuses keeps the parts, and holds up nothing.
     fn abandon(&self, begun: &Begun) -> io::Result<()> {
         match self.store.abandon_upload(&begun.mark.key, &begun.upload()) {
             Err(error @ ObjectError::Refused { .. }) => {

@@ -190,10 +190,10 @@ mod tests {
         zip.finish().unwrap();
         let script = "import sys, zipfile, hashlib\nz = zipfile.ZipFile(sys.argv[1])\nassert z.testzip() is None\n\
                       for i in z.infolist():\n    print(i.filename, i.file_size, oct(i.external_attr >> 16), hashlib.sha256(z.read(i)).hexdigest()[:8])";
-        let said = Command::new("python3").args(["-c", script]).arg(&path).output().unwrap();
-        let text = String::from_utf8_lossy(&said.stdout);
+        let output = Command::new("python3").args(["-c", script]).arg(&path).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 3, "{}", String::from_utf8_lossy(&said.stderr));
+        assert_eq!(lines.len(), 3, "{}", String::from_utf8_lossy(&output.stderr));
         assert!(lines[0].starts_with("a/ä.txt 5 0o100644 2cf24dba"), "{text}");
         assert!(lines[1].starts_with("bin/tool 300000 0o100755"), "{text}");
         assert!(lines[2].starts_with("empty 0 0o100644 e3b0c442"), "{text}");
@@ -210,7 +210,7 @@ mod tests {
         }
         zip.finish().unwrap().into_inner().unwrap();
         let script = "import sys, zipfile; print(len(zipfile.ZipFile(sys.argv[1]).namelist()))";
-        let said = Command::new("python3").args(["-c", script]).arg(&path).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), "70000");
+        let output = Command::new("python3").args(["-c", script]).arg(&path).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "70000");
     }
 }

@@ -237,11 +237,11 @@ impl Indexer {
 fn new_mark(line: &Line<'_>, kind: MarkKind) -> Mark {
     let text = line_text(line.bytes);
     let text = super::ansi::plain(&text);
-    let said = command_text(&text);
+    let message = command_text(&text);
     let is_message = matches!(kind, MarkKind::Error | MarkKind::Warning | MarkKind::Notice);
-    let command = said.filter(|_| is_message && text.trim_start().starts_with("::"));
+    let command = message.filter(|_| is_message && text.trim_start().starts_with("::"));
     let command = command.map(|_| cut(text.trim(), COMMAND_TEXT).to_owned());
-    Mark { n: line.n, kind, step: line.step, text: cut(said.unwrap_or(&text).trim(), MARK_TEXT).to_owned(), command }
+    Mark { n: line.n, kind, step: line.step, text: cut(message.unwrap_or(&text).trim(), MARK_TEXT).to_owned(), command }
 }
 
 fn cut(text: &str, bytes: usize) -> &str {

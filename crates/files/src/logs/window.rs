@@ -53,8 +53,8 @@ impl LogLine {
 
     fn from_parts(n: u64, step: u16, stream: Stream, time: Timestamp, bytes: &[u8]) -> Self {
         let (mark, text) = (mark_of(bytes, true), line_text(bytes));
-        let said = mark.and_then(|_| command_text(&text));
-        let text = said.map(str::to_owned).unwrap_or_else(|| text.into_owned());
+        let message = mark.and_then(|_| command_text(&text));
+        let text = message.map(str::to_owned).unwrap_or_else(|| text.into_owned());
         Self { n, step: number(step), stream: stream.as_str(), time, text, mark }
     }
 }

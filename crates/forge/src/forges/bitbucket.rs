@@ -174,8 +174,8 @@ impl Side {
 
 /// Reads a push of any number of branches and tags.
 fn pushes(event: &str, body: &[u8], sender: &str, default_branch: Option<&String>) -> Result<Vec<Hook>, PayloadError> {
-    let told: PushEvent = read::json(Forge::Bitbucket, event, body)?;
-    let changes = told.push.ok_or(PayloadError::Lacks { field: "push" })?.changes;
+    let event_body: PushEvent = read::json(Forge::Bitbucket, event, body)?;
+    let changes = event_body.push.ok_or(PayloadError::Lacks { field: "push" })?.changes;
     let mut hooks = Vec::new();
     for change in changes.into_iter().take(MAX_CHANGES) {
         let Change { new, old, links } = change;
@@ -234,9 +234,9 @@ fn pull_request(
     sender: String,
     default_branch: Option<String>,
 ) -> Result<Hook, PayloadError> {
-    let told: PullRequestEvent = read::json(Forge::Bitbucket, event, body)?;
+    let event_body: PullRequestEvent = read::json(Forge::Bitbucket, event, body)?;
     let lacks = |field| PayloadError::Lacks { field };
-    let request = told.pullrequest.ok_or(lacks("pullrequest"))?;
+    let request = event_body.pullrequest.ok_or(lacks("pullrequest"))?;
     let (source, target) = (
         request.source.ok_or(lacks("pullrequest.source"))?,
         request.destination.ok_or(lacks("pullrequest.destination"))?,

@@ -226,13 +226,13 @@ struct Commit {
 }
 
 fn merge_request(event: &str, body: &[u8], default_branch: Option<String>) -> Result<Hook, PayloadError> {
-    let told: MergeRequestEvent = read::json(Forge::Gitlab, event, body)?;
+    let event_body: MergeRequestEvent = read::json(Forge::Gitlab, event, body)?;
     let lacks = |field| PayloadError::Lacks { field };
-    let request = told.object_attributes.ok_or(lacks("object_attributes"))?;
-    let changes = &told.changes;
+    let request = event_body.object_attributes.ok_or(lacks("object_attributes"))?;
+    let changes = &event_body.changes;
     let draft_changed = || {
-        let of = |which: &str| changes["draft"][which].as_bool();
-        Some((of("previous")?, of("current")?))
+        let draft = |which: &str| changes["draft"][which].as_bool();
+        Some((draft("previous")?, draft("current")?))
     };
     let labels_of = |which: &str| -> Vec<&str> {
         let list = changes["labels"][which].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -269,8 +269,8 @@ fn merge_request(event: &str, body: &[u8], default_branch: Option<String>) -> Re
     let names = |side: Option<Side>| side?.path_with_namespace;
     let from = if same { None } else { fork::of_names(names(request.source), names(request.target)) };
     // Only who acts is told by name.
-    let name = told.user.as_ref().filter(|user| user.id.is_some() && user.id == request.author_id);
-    let labels = told.labels.map(|labels| labels.iter().map(|label| text::one_line(&label.title)).collect());
+    let name = event_body.user.as_ref().filter(|user| user.id.is_some() && user.id == request.author_id);
+    let labels = event_body.labels.map(|labels| labels.iter().map(|label| text::one_line(&label.title)).collect());
     Ok(Hook::PullRequest(Box::new(PullRequestHook {
         number,
         action: action.to_owned(),
@@ -285,7 +285,7 @@ fn merge_request(event: &str, body: &[u8], default_branch: Option<String>) -> Re
         merged,
         state: PullRequestState { labels, draft: request.draft.or(request.work_in_progress), own: None },
         changed_at: request.updated_at.as_deref().map(text::one_line).unwrap_or_default(),
-        sender: told.user.and_then(|user| user.username).as_deref().map(text::one_line).unwrap_or_default(),
+        sender: event_body.user.and_then(|user| user.username).as_deref().map(text::one_line).unwrap_or_default(),
         url: read::page(request.url),
         default_branch,
     })))

@@ -70,7 +70,7 @@ pub(crate) async fn in_folder(
 ) -> Result<HashMap<Vec<u8>, Pointer>, GitError> {
     let filtered = with_filter(git.in_folder(folder).args(["check-attr"]), files.iter().map(Vec::as_slice)).await?;
     let folder = folder.to_owned();
-    let look = move || -> Result<HashMap<Vec<u8>, Pointer>, GitError> {
+    let search = move || -> Result<HashMap<Vec<u8>, Pointer>, GitError> {
         let mut found = HashMap::new();
         for path in filtered {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -91,7 +91,7 @@ pub(crate) async fn in_folder(
         }
         Ok(found)
     };
-    spawn_blocking(look)
+    spawn_blocking(search)
         .await
         .map_err(|error| GitError::Io { what: "reading pointers of Git LFS", source: std::io::Error::other(error) })?
 }

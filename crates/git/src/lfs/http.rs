@@ -135,7 +135,7 @@ impl Remote {
         let status = answer.status().as_u16();
         let read = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
         let body = read.map_err(|error| self.unreachable(&error))?;
-        let said = || {
+        let message = || {
             let message = serde_json::from_slice::<serde_json::Value>(&body).ok();
             let message = message.and_then(|answer| answer["message"].as_str().map(lfs::message)).unwrap_or_default();
             self.url.redact(&format!("HTTP {status} {message}")).trim_end().to_owned()
@@ -143,15 +143,17 @@ impl Remote {
         let address = || self.address.clone();
         match status {
             200 => lfs::read_answer(pointers, &body).map_err(|detail| GitError::Lfs { address: address(), detail }),
-            301..=308 => Err(GitError::Redirect { address: address(), detail: said() }),
-            401 | 403 => {
-                Err(GitError::Authentication { address: address(), given: self.url.has_credentials(), detail: said() })
-            }
+            301..=308 => Err(GitError::Redirect { address: address(), detail: message() }),
+            401 | 403 => Err(GitError::Authentication {
+                address: address(),
+                given: self.url.has_credentials(),
+                detail: message(),
+            }),
             404 => {
-                let detail = format!("nothing answers there: switch Git LFS on for the repository ({})", said());
+                let detail = format!("nothing answers there: switch Git LFS on for the repository ({})", message());
                 Err(GitError::Lfs { address: address(), detail })
             }
-            _ => Err(GitError::Lfs { address: address(), detail: said() }),
+            _ => Err(GitError::Lfs { address: address(), detail: message() }),
         }
     }
 
@@ -242,11 +244,11 @@ impl Remote {
         loop {
             n += 1;
             let answer = request();
-            let again = match &answer {
+            let is_passing = match &answer {
                 Ok(answer) => answer.status().as_u16() == 429 || answer.status().is_server_error(),
                 Err(_) => true,
             };
-            if !again || n == TRIES || stop.load(Ordering::Relaxed) {
+            if !is_passing || n == TRIES || stop.load(Ordering::Relaxed) {
                 return answer.map_err(|error| self.unreachable(&error));
             }
             std::thread::sleep(PAUSE * n);

@@ -170,13 +170,13 @@ impl Source<'_> {
         wanted.sort_by(|(one, _), (other, _)| one.cmp(other));
         let failed = |error| GitError::Io { what: "looking for objects of Git LFS", source: io::Error::other(error) };
         let here: Vec<Objects> = [objects].into_iter().chain(fork.map(|(_, objects)| objects)).cloned().collect();
-        let look = move || {
+        let search = move || {
             let mut seen = HashSet::new();
             let is_here = |pointer: &Pointer| here.iter().any(|objects| objects.has(pointer));
             wanted.retain(|(_, pointer)| seen.insert(pointer.oid().to_owned()) && !is_here(pointer));
             wanted
         };
-        let missing = spawn_blocking(look).await.map_err(failed)?;
+        let missing = spawn_blocking(search).await.map_err(failed)?;
         let Some((first, _)) = missing.first() else { return Ok(false) };
         let Some(origin) = self.origin else {
             let detail = format!("the object of `{first}` is not here, and the folder has no remote `origin`");
@@ -399,17 +399,17 @@ mod tests {
 
     #[test]
     fn too_large_checkouts_are_refused_before_anything_is_received() {
-        let of = |sizes: &[u64]| -> HashMap<Vec<u8>, Pointer> {
+        let pointers = |sizes: &[u64]| -> HashMap<Vec<u8>, Pointer> {
             let pointer = |size| Pointer::new(&"a".repeat(64), size).unwrap();
             sizes.iter().enumerate().map(|(n, size)| (vec![u8::try_from(n).unwrap()], pointer(*size))).collect()
         };
         let none = Taken::default();
-        assert!(check_limits(&of(&[5 << 30, 5 << 30]), none, false).is_ok());
-        let before = none.with(&of(&[5 << 30, 5 << 30, 5 << 30]));
-        assert!(check_limits(&of(&[5 << 30]), before, false).is_ok());
-        let error = check_limits(&of(&[5 << 30, 1]), before, false).unwrap_err().to_string();
+        assert!(check_limits(&pointers(&[5 << 30, 5 << 30]), none, false).is_ok());
+        let before = none.with(&pointers(&[5 << 30, 5 << 30, 5 << 30]));
+        assert!(check_limits(&pointers(&[5 << 30]), before, false).is_ok());
+        let error = check_limits(&pointers(&[5 << 30, 1]), before, false).unwrap_err().to_string();
         assert!(error.contains("with those of its submodules"), "{error}");
-        let error = check_limits(&of(&[1]), Taken { files: MAX_FILES, bytes: 0 }, false).unwrap_err().to_string();
+        let error = check_limits(&pointers(&[1]), Taken { files: MAX_FILES, bytes: 0 }, false).unwrap_err().to_string();
         assert!(error.contains("100000 files"), "{error}");
         for (sizes, by_stranger, word) in [
             (&[(5 << 30) + 1][..], false, "5 GiB"),
@@ -417,7 +417,7 @@ mod tests {
             (&[1 << 30, 1 << 30, 1], true, "2 GiB"),
             (&[u64::MAX >> 1, u64::MAX >> 1, u64::MAX >> 1], false, "5 GiB"),
         ] {
-            let error = check_limits(&of(sizes), none, by_stranger).unwrap_err().to_string();
+            let error = check_limits(&pointers(sizes), none, by_stranger).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
     }

@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn what_was_used_longest_ago_goes_first_and_what_is_over_the_budget() {
         let folder = tempfile::tempdir().unwrap();
-        // Of two repositories that have one budget.
+        // The folders of two repositories that share one budget.
         let all = ["one", "other"].map(|name| Objects::at(folder.path().join(name)));
         let contents = [&b"1111"[..], b"2222", b"3333", b"4444"];
         let of = |at: usize| &all[at % 2];

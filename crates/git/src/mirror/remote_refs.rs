@@ -21,7 +21,7 @@ pub struct RemoteRef {
 }
 
 impl RemoteRef {
-    /// Returns whether a delivery that names this object tells of the ref as it is. Of an annotated tag forges name
+    /// Returns whether a delivery that names this object is about the ref as it is. For an annotated tag, forges name
     /// either the tag's own object or its commit.
     #[must_use]
     pub fn is_at(&self, object: &str) -> bool {

@@ -57,8 +57,8 @@ impl Mirror {
     /// Returns the target of a branch or tag; for an annotated tag, its own object. Without an exact match, most git
     /// commands accept other refs with the same ending; this one does not.
     pub(crate) async fn find_ref_object(&self, name: &RefName) -> Result<Option<CommitId>, GitError> {
-        let look = self.git.in_repository(&self.folder).args(["show-ref", "--verify", "--hash", name.as_str()]);
-        let found = look.run("looking for a branch or tag", &[]).await?;
+        let show_ref = self.git.in_repository(&self.folder).args(["show-ref", "--verify", "--hash", name.as_str()]);
+        let found = show_ref.run("looking for a branch or tag", &[]).await?;
         Ok(only_line(&found).and_then(|line| line.parse().ok()))
     }
 

@@ -80,7 +80,7 @@ fn address(client: &Client, args: &AuditList) -> anyhow::Result<String> {
 fn verify_server(data: &Path) -> anyhow::Result<()> {
     let verified = super::runtime()?.block_on(longshore_store::audit::verify(data));
     let verified = verified.map_err(|error| Ended::new(1, error.to_string()))?;
-    tell("server: ok", &verified.from, &verified.to)?;
+    print_result("server: ok", &verified.from, &verified.to)?;
     let files: Vec<PathBuf> = audit_files(Path::new(guard_log::FILE));
     if files.is_empty() {
         writeln!(io::stdout(), "guard: no log at {}", guard_log::FILE)?;
@@ -107,11 +107,11 @@ fn verify_files(ok: &str, files: &[PathBuf]) -> anyhow::Result<()> {
         whole = Some((from, to.follow_all(&log).map_err(broken)?));
     }
     let (from, to) = whole.unwrap_or_default();
-    tell(ok, &from, &to)?;
+    print_result(ok, &from, &to)?;
     Ok(())
 }
 
-fn tell(ok: &str, from: &Chain, to: &Chain) -> io::Result<()> {
+fn print_result(ok: &str, from: &Chain, to: &Chain) -> io::Result<()> {
     let mut out = io::stdout();
     let (count, hash) = (to.number - from.number, &to.hash);
     match from.number {

@@ -61,12 +61,12 @@ pub(crate) fn run(args: Remote<Build>) -> super::Result {
         Build::Cancel { build } => {
             let build = find(&client, &build)?;
             let answer = client.post(&format!("/api/v1/builds/{}/cancel", text(&build, "id")), &json!({}))?;
-            let said = if build["finished_at"].is_null() {
+            let message = if build["finished_at"].is_null() {
                 format!("canceling build #{}", build["number"])
             } else {
                 format!("build #{} has already finished: {}", build["number"], table::status(&build))
             };
-            print_answer(&answer, args.server.json, &said)
+            print_answer(&answer, args.server.json, &message)
         }
         Build::Rerun { build, failed_only, job, follow } => {
             refuse_json_of_following(args.server.json && follow)?;
@@ -110,7 +110,7 @@ fn failed_jobs(client: &Client, build: &Value) -> anyhow::Result<Vec<FailedJob>>
     let jobs = build["jobs"].as_array().into_iter().flatten();
     let failed = jobs.filter(|job| is_failed(&job["status"]) && job["continue_on_error"] != true);
     let repo = build["repo"]["name"].as_str().unwrap_or_default();
-    let of = |job: &Value| {
+    let error_of = |job: &Value| {
         let outline = client.get(&format!("/api/v1/jobs/{}/log/outline", text(job, "id")))?;
         let steps = || job["steps"].as_array().into_iter().flatten().rev();
         let step =
@@ -130,7 +130,7 @@ fn failed_jobs(client: &Client, build: &Value) -> anyhow::Result<Vec<FailedJob>>
         let again = format!("longshore build rerun {build} --job {}", failures::quoted(&text(job, "key")));
         Ok(FailedJob { name, error, again })
     };
-    failed.map(of).collect()
+    failed.map(error_of).collect()
 }
 
 fn print_answer(answer: &Value, json: bool, line: &str) -> super::Result {

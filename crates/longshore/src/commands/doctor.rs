@@ -26,7 +26,7 @@ pub(crate) fn run(args: Doctor) -> super::Result {
         .map(|finding| (finding.name.to_owned(), finding.ok, finding.message, finding.advice))
         .collect();
     let is_guarded = rows.iter().any(|(name, ..)| name == "guard");
-    if !is_guarded && let Some((message, advice)) = rights::look(&docker_host) {
+    if !is_guarded && let Some((message, advice)) = rights::check(&docker_host) {
         rows.push(("socket-rights".to_owned(), true, message, advice));
     }
     rows.push(git());
@@ -61,7 +61,7 @@ pub(crate) fn run(args: Doctor) -> super::Result {
 
 /// Prints what is seen as it is seen.
 fn watched(docker_host: &str, json: bool) -> super::Result {
-    let tell = |Sighting { kind, container, message }: Sighting| {
+    let print = |Sighting { kind, container, message }: Sighting| {
         let line = match json {
             true => {
                 json!({ "at": Timestamp::now(), "kind": kind, "container": container, "message": message }).to_string()
@@ -71,7 +71,7 @@ fn watched(docker_host: &str, json: bool) -> super::Result {
         // Nobody reads any more.
         writeln!(std::io::stdout(), "{line}").is_ok()
     };
-    let watched = super::runtime()?.block_on(watch(docker_host, tell));
+    let watched = super::runtime()?.block_on(watch(docker_host, print));
     watched.map_err(|error| super::Ended::new(1, error.to_string()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -53,14 +53,14 @@ pub(crate) fn run(args: Guard) -> super::Result {
         writeln!(std::io::stdout(), "listening on {}", args.listen.display())?;
         let stop = CancellationToken::new();
         let serving = tokio::spawn(Arc::clone(&proxy).serve(listener, stop.clone()));
-        let mut told = false;
+        let mut warned = false;
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                reason = proxy.frozen(), if !told => {
+                reason = proxy.frozen(), if !warned => {
                     writeln!(std::io::stdout(), "{reason}")?;
-                    told = true;
+                    warned = true;
                 }
             }
         }
@@ -88,7 +88,7 @@ fn policy(args: &Guard) -> anyhow::Result<Policy> {
 
 /// Connects to the engine. A server waits for its guard as it waits for an engine, and so the guard waits too. Meanwhile the file `trouble` says why, for the server.
 async fn connect(options: Options, trouble: Option<PathBuf>) -> Result<Arc<Proxy>, Error> {
-    let mut told = String::new();
+    let mut reported = String::new();
     loop {
         let (error, pause) = match (Proxy::connect(options.clone()).await, &trouble) {
             (Err(error @ Error::Away { .. }), Some(_)) => (error.to_string(), PAUSE),
@@ -101,14 +101,14 @@ async fn connect(options: Options, trouble: Option<PathBuf>) -> Result<Arc<Proxy
                 return connected;
             }
         };
-        if told != error {
+        if reported != error {
             tracing::error!("{error}; the guard waits until that has changed");
             if let Some(trouble) = &trouble
                 && let Err(reason) = std::fs::write(trouble, &error)
             {
                 tracing::warn!("the server is not told: {}: {reason}", trouble.display());
             }
-            told = error;
+            reported = error;
         }
         tokio::time::sleep(pause).await;
     }

@@ -133,7 +133,7 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
                 (false, true) => json!(false),
             };
             let changed = client.patch(&format!("/api/v1/repos/{}", text(&repo, "id")), &json!({ "docker": grant }))?;
-            let said = match (raw, branches.is_empty()) {
+            let message = match (raw, branches.is_empty()) {
                 (true, _) => "jobs get the Docker access that they ask for, including the host's socket".to_owned(),
                 (false, false) => {
                     format!("jobs of {} that ask for it get a guarded Docker API", branches.join(", "))
@@ -143,7 +143,7 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
             if args.server.json {
                 print_json(&changed)?;
             } else {
-                writeln!(std::io::stdout(), "{}: {said}.", text(&changed, "name"))?;
+                writeln!(std::io::stdout(), "{}: {message}.", text(&changed, "name"))?;
             }
         }
         Repo::Remove { repo, yes } => {
@@ -162,7 +162,7 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says why a repository cannot be fetched, if so.
+/// Returns why a repository cannot be fetched; `None` if it can.
 fn warn_of_unreachable(repo: &Value) -> std::io::Result<()> {
     match repo["look_error"].as_str() {
         Some(why) => writeln!(std::io::stderr(), "\nlongshore: it cannot be fetched yet: {}", table::one_line(why)),

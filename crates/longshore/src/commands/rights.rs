@@ -43,14 +43,14 @@ impl Process {
 }
 
 /// Returns what is found, and what to do about it. `None` if no server runs here.
-pub(super) fn look(docker_host: &str) -> Option<(String, Option<String>)> {
+pub(super) fn check(docker_host: &str) -> Option<(String, Option<String>)> {
     let path = PathBuf::from(docker_host.strip_prefix("unix://")?);
     let there = fs::metadata(&path).ok()?;
     let socket = Socket { user: there.uid(), group: there.gid(), mode: there.mode() };
-    tell(&path, &socket, &processes())
+    judge(&path, &socket, &processes())
 }
 
-fn tell(path: &Path, socket: &Socket, processes: &[Process]) -> Option<(String, Option<String>)> {
+fn judge(path: &Path, socket: &Socket, processes: &[Process]) -> Option<(String, Option<String>)> {
     let is_server = |process: &&Process| process.role == "server";
     let server = processes.iter().find(is_server)?;
     let list = |may: bool| {
@@ -148,12 +148,12 @@ mod tests {
     #[test]
     fn a_server_that_holds_the_socket_itself_is_told_of() {
         let socket = Socket { user: 0, group: 999, mode: 0o660 };
-        let tell = |server| tell(Path::new("/s"), &socket, &[process("guard", 8081, &[999], 0), server]);
-        let (message, advice) = tell(process("server", 8080, &[8080], 0)).unwrap();
+        let judged = |server| judge(Path::new("/s"), &socket, &[process("guard", 8081, &[999], 0), server]);
+        let (message, advice) = judged(process("server", 8080, &[8080], 0)).unwrap();
         assert_eq!(message, "/s may be opened by the guard (7, user 8081), and not by the server (7, user 8080)");
         assert_eq!(advice, None);
-        assert!(tell(process("server", 0, &[0], DAC_OVERRIDE)).unwrap().1.is_some());
-        assert_eq!(super::tell(Path::new("/s"), &socket, &[]), None);
+        assert!(judged(process("server", 0, &[0], DAC_OVERRIDE)).unwrap().1.is_some());
+        assert_eq!(super::judge(Path::new("/s"), &socket, &[]), None);
     }
 
     #[test]

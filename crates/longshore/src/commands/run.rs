@@ -124,7 +124,7 @@ async fn run_tree(args: Run) -> super::Result {
         true => caches::open(&args, &name).await,
         false => None,
     };
-    let keeps = caches.is_some();
+    let keeps_caches = caches.is_some();
     let caches = caches.unwrap_or_else(|| Caches::new(store.clone(), None));
     let workspaces = Workspaces::new(store.clone(), Arc::default());
     let runner = Runner {
@@ -180,7 +180,7 @@ async fn run_tree(args: Run) -> super::Result {
         workspaces.remove_later(&executor, build, ABANDONED).await?;
         nothing_is_left = executor.settled_or_deleting(DELETING).await;
     }
-    if keeps {
+    if keeps_caches {
         caches::leave(&args.engine.docker_host, &name, &caches).await;
     }
     let _ = tokio::time::timeout(DELETING, &mut sweeping).await;

@@ -63,7 +63,7 @@ pub(crate) fn subnets(given: &str) -> anyhow::Result<Vec<IpNet>> {
     Ok(subnets)
 }
 
-/// Parses the limits of a job's processes. Of two with one name, neither can be meant.
+/// Parses the limits of a job's processes. Two limits with one name are an error.
 pub(super) fn ulimits(given: &str) -> anyhow::Result<Vec<Ulimit>> {
     let mut ulimits: Vec<Ulimit> = Vec::new();
     for entry in list(given) {

@@ -57,30 +57,30 @@ fn variables_for_jobs_are_read_a_line_each_and_what_is_wrong_is_named_by_its_lin
 
 #[test]
 fn limits_of_processes_hold_for_strangers_too_and_one_that_cannot_be_set_is_refused_by_name() {
-    let of = |text: &str| toml::from_str::<Settings>(&format!("job_ulimits = \"{text}\"")).unwrap().resolve(None);
-    let config = of("nofile=1024:65536, core=0").unwrap();
+    let resolved = |text: &str| toml::from_str::<Settings>(&format!("job_ulimits = \"{text}\"")).unwrap().resolve(None);
+    let config = resolved("nofile=1024:65536, core=0").unwrap();
     assert_eq!(config.limits.ulimits.len(), 2);
     assert_eq!(config.limits.ulimits, config.strangers.limits.ulimits);
     for wrong in ["nofile=many", "fsize=1", "core=0 core=1"] {
-        assert!(of(wrong).unwrap_err().to_string().contains("job_ulimits"), "{wrong}");
+        assert!(resolved(wrong).unwrap_err().to_string().contains("job_ulimits"), "{wrong}");
     }
 }
 
 #[test]
 fn strangers_get_less_than_others_and_never_more() {
-    let of = |text: &str| toml::from_str::<Settings>(text).unwrap().resolve(None);
-    let (all, strangers) = of("").map(|config| (config.limits, config.strangers)).unwrap();
+    let resolved = |text: &str| toml::from_str::<Settings>(text).unwrap().resolve(None);
+    let (all, strangers) = resolved("").map(|config| (config.limits, config.strangers)).unwrap();
     assert_eq!((all.memory, strangers.limits.memory), (None, Some(2 << 30)));
     assert!(strangers.limits.pids < all.pids && strangers.limits.log < all.log && strangers.limits.cpus == Some(1.0));
     assert!(strangers.limits.time.is_some() && all.time.is_none());
     assert!(strangers.limits.artifacts.job_bytes < all.artifacts.job_bytes);
     let config =
-        of("capacity = 4\njob_memory_mib = 512\njob_pids = 50\njob_log_mib = 1\nartifacts_job_mib = 9\n[strangers]\ncapacity = 9\njob_memory_mib = 0").unwrap();
+        resolved("capacity = 4\njob_memory_mib = 512\njob_pids = 50\njob_log_mib = 1\nartifacts_job_mib = 9\n[strangers]\ncapacity = 9\njob_memory_mib = 0").unwrap();
     let limits = config.strangers.limits;
     assert_eq!((limits.memory, limits.pids, limits.log), (Some(512 << 20), 50, 1 << 20));
     assert_eq!(limits.artifacts.job_bytes, 9 << 20);
     assert_eq!(config.strangers.capacity, 4);
-    assert_eq!(of("capacity = 4").unwrap().strangers.capacity, 2);
+    assert_eq!(resolved("capacity = 4").unwrap().strangers.capacity, 2);
     for (wrong, word) in [("job_cpus = -1.0", "job_cpus"), ("job_pids = 0", "job_pids"), ("job_cpu = 1", "job_cpu")] {
         let file = toml::from_str::<Settings>(&format!("[strangers]\n{wrong}"));
         let error = file.map_err(anyhow::Error::from).and_then(|file| file.resolve(None).map(drop)).unwrap_err();

@@ -49,15 +49,15 @@ impl Tasks {
         let (runner, cancel) = (runner.clone(), CancellationToken::new());
         match order {
             Order::Start(claimed) => {
-                let of = (claimed.job.id, claimed.attempt);
-                self.spawn(of, cancel.clone(), async move { runner.run_claimed(*claimed, cancel).await });
+                let attempt = (claimed.job.id, claimed.attempt);
+                self.spawn(attempt, cancel.clone(), async move { runner.run_claimed(*claimed, cancel).await });
             }
             Order::Adopt(running) => {
-                let of = (running.job.id, running.job.attempt);
+                let attempt = (running.job.id, running.job.attempt);
                 if running.job.status == Status::Canceling {
                     cancel.cancel();
                 }
-                self.spawn(of, cancel.clone(), async move { runner.run_adopted(*running, cancel).await });
+                self.spawn(attempt, cancel.clone(), async move { runner.run_adopted(*running, cancel).await });
             }
             Order::PullAhead(waiting) => {
                 self.set.spawn(async move { runner.pull_ahead(*waiting).await });

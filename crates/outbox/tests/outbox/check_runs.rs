@@ -55,7 +55,7 @@ fn annotation(line: u32) -> Annotation {
     }
 }
 
-/// Of no file, and of one that is not the repository's.
+/// Findings without a file, and in files that are not the repository's.
 fn elsewhere() -> Vec<Annotation> {
     let of = |file: Option<&str>| Annotation { file: file.map(str::to_owned), ..annotation(1) };
     vec![of(None), of(Some("/etc/passwd")), of(Some("a/../../b"))]

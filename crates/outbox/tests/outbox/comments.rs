@@ -70,7 +70,7 @@ async fn one_comment_says_what_failed_and_is_updated_in_place() {
     for kind in KINDS {
         let world = world(kind, true).await;
         let _writer = world.write_comments();
-        // Of what never failed nothing is said.
+        // A pipeline that never failed gets no comment.
         world.build_pull_request(7, "test", true).await;
         let failed = world.build_pull_request(7, "test", false).await;
         world.all_is_written().await;

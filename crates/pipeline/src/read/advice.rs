@@ -107,7 +107,7 @@ fn listed(steps: Option<&Rc<Node>>) -> &[Rc<Node>] {
     }
 }
 
-/// Says what is floating about an image's name.
+/// Returns which part of an image's name is floating.
 fn floating(image: &str) -> Option<&'static str> {
     if image.contains('@') {
         return None;

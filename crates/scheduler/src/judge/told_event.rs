@@ -51,7 +51,7 @@ impl From<Verdict> for Meaning {
     }
 }
 
-/// Reads a hook. Of a pull request this needs its newest commit, which git is asked for.
+/// Reads a hook. For a pull request this needs its newest commit, which git is asked for.
 pub(super) async fn read(
     store: &Store,
     planner: &Planner,

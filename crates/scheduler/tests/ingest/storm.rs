@@ -137,14 +137,14 @@ impl Storm {
         new
     }
 
-    /// Tells of moves while the refs are where they went.
+    /// Announces moves while the refs are where they went.
     async fn tell(&mut self, moves: &[Move]) {
         let mut expected = Vec::new();
         let mut unsure = Vec::new();
         for Move { name, before, after } in moves {
             let (is, told) = (self.places[name].is, self.places[name].told);
             let Some(commit) = after else {
-                // Of a tag no more is known than that it is gone.
+                // For a tag, it is only known that it is gone.
                 if told == *before || name.starts_with("refs/tags/") {
                     self.places.get_mut(name).unwrap().told = None;
                 }
@@ -184,7 +184,7 @@ impl Storm {
         self.last = moves.to_vec();
     }
 
-    /// Tells of the last moves once more, in other bytes.
+    /// Announces the last moves once more, in other bytes.
     async fn repeat(&mut self) {
         let moves = self.last.clone();
         let body = self.body(&moves);
@@ -210,7 +210,7 @@ impl Storm {
     }
 
     async fn told_in_store(&self, name: &str) -> Option<usize> {
-        let told = longshore_store::looks::told(&self.world.store, self.world.repo.id).await.unwrap();
+        let told = longshore_store::looks::reported(&self.world.store, self.world.repo.id).await.unwrap();
         let at = told.get(name)?;
         self.commits.iter().position(|(commit, _)| commit == at)
     }

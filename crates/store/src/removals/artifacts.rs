@@ -103,7 +103,7 @@ pub(crate) async fn remove_expired(tx: &mut WriteTx, now: Timestamp) -> Result<u
 }
 
 /// Removes a few artifacts of a repository whose artifacts have more bytes than `limit`, except those of its newest build
-/// and of builds that are not over. Those of forks' pull requests go first, then the oldest. The repository's own go only
+/// and of builds that are not over. Artifacts of forks' pull requests go first, then the oldest. The repository's own go only
 /// if they have more bytes than `limit` by themselves: no fork can have them removed. Returns how many.
 pub(crate) async fn remove_over(tx: &mut WriteTx, limit: u64) -> Result<u64, StoreError> {
     let over = sqlx::query(
@@ -158,7 +158,7 @@ async fn remove(tx: &mut WriteTx, artifact: i64, repo: RepoId, build: BuildId) -
     Ok(())
 }
 
-/// Removes the blobs that were noted and that nothing names, unless a backup is being made. Those that cannot be removed now, since the object
+/// Removes the blobs that were noted and that nothing names, unless a backup is being made. Blobs that cannot be removed now, since the object
 /// store is away, stay noted and hold up no others.
 pub(crate) async fn carry_out(store: &Store) -> Result<(), StoreError> {
     let mut after: Vec<u8> = Vec::new();

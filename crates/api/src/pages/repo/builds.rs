@@ -50,7 +50,7 @@ pub(crate) struct Builds {
 
 /// A badge, and what to write for it.
 struct Badge {
-    of: String,
+    subject: String,
     /// The picture's address here.
     image: String,
     markdown: String,
@@ -76,12 +76,12 @@ async fn load_badges(site: &Site, repo: &Repo, branch: &str) -> Result<Vec<Badge
         let pairs = [("branch", named.unwrap_or_default()), ("pipeline", pipeline.as_deref().unwrap_or_default())];
         let image = show::address(&format!("/badges/{}.svg", repo.id), &pairs);
         let page = show::address(&format!("/repos/{}", repo.id), &pairs[..1]);
-        let of = pipeline.clone().unwrap_or_else(|| named.unwrap_or("the default branch").to_owned());
+        let subject = pipeline.clone().unwrap_or_else(|| named.unwrap_or("the default branch").to_owned());
         // Brackets end the text of a link in Markdown.
-        let text: String = of.chars().map(|c| if matches!(c, '[' | ']' | '\\' | '`') { '_' } else { c }).collect();
+        let text: String = subject.chars().map(|c| if matches!(c, '[' | ']' | '\\' | '`') { '_' } else { c }).collect();
         let text = if pairs.iter().all(|(_, value)| value.is_empty()) { "build".to_owned() } else { text };
         let markdown = format!("[![{text}]({0}{image})]({0}{page})", site.public_url);
-        Badge { of, image, markdown }
+        Badge { subject, image, markdown }
     };
     Ok(all.into_iter().map(badge).collect())
 }

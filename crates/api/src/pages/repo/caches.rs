@@ -22,7 +22,7 @@ const SHOWN: usize = 50;
 pub(super) struct Part {
     pub(super) shown: Vec<Entry>,
     pub(super) count: usize,
-    /// Of all that have been measured. Layers that several caches share count for each.
+    /// The size of all that have been measured. Layers that several caches share count for each.
     pub(super) bytes: u64,
     lookups: Lookups,
 }

@@ -115,7 +115,7 @@ pub(crate) async fn look(
     Ok(see_other(&format!("/repos/{id}/deliveries{found}")))
 }
 
-/// Says what a look found.
+/// Describes the result of a check.
 fn say_found(found: usize, left_out: usize) -> String {
     let mut text = match found {
         0 => "No missed pushes: webhooks reported all of them.".to_owned(),

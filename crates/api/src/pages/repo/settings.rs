@@ -93,12 +93,12 @@ impl Settings {
         let SecretRules { branches, tags, events, jobs } = &secret.rules;
         let events: Vec<String> = events.iter().map(ToString::to_string).collect();
         let kinds = [("branches", branches), ("tags", tags), ("events", &events), ("jobs", jobs)];
-        let said: Vec<String> = kinds
+        let parts: Vec<String> = kinds
             .into_iter()
             .filter(|(_, list)| !list.is_empty())
             .map(|(kind, list)| format!("{kind}: {}", list.join(", ")))
             .collect();
-        if said.is_empty() { "all jobs".to_owned() } else { said.join("; ") }
+        if parts.is_empty() { "all jobs".to_owned() } else { parts.join("; ") }
     }
 }
 

@@ -80,7 +80,7 @@ fn start(docker_host: &str, instance: &Instance) -> io::Result<Child> {
         .spawn()
 }
 
-/// `longshore cache-upkeep`: measures what runs have saved, and lets go of what is over the budget. One process at a time.
+/// `longshore cache-upkeep`: measures what runs have saved, and removes entries over the budget. One process at a time.
 pub(crate) fn look_after(args: &CacheUpkeep) -> crate::commands::Result {
     // A signal from the run's terminal is not for this.
     let _ = rustix::process::setsid();

@@ -2,7 +2,7 @@
 //! engine, and its folder.
 //!
 //! A run holds a lock on its record while it lives. A record that nobody holds is of a run that was killed, or that left
-//! the engine to delete the last files. Those of other users, and of runs on other machines, are in other folders.
+//! the engine to delete the last files. Records of other users, and of runs on other machines, are in other folders.
 
 use std::{
     collections::BTreeSet,
@@ -61,8 +61,8 @@ impl Record {
 /// Removes what runs that were killed have left where `run` works, and their records. Objects that cannot be removed now are left
 /// to the next run.
 pub(super) async fn sweep(executor: Executor, dir: PathBuf, run: Made) {
-    let look = move || abandoned(&dir, &run.docker_host, &run.instance);
-    let Ok(left) = tokio::task::spawn_blocking(look).await else { return };
+    let search = move || abandoned(&dir, &run.docker_host, &run.instance);
+    let Ok(left) = tokio::task::spawn_blocking(search).await else { return };
     let jobs: BTreeSet<JobId> = left.iter().flat_map(|(_, made)| made.jobs.iter().copied()).collect();
     if jobs.is_empty() {
         return;
