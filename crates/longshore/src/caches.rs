@@ -24,7 +24,7 @@ use longshore_store::{
 };
 use tokio::sync::{Notify, watch};
 
-use crate::{checkouts::Sources, contexts::Missing};
+use crate::{checkouts::Sources, runner::Missing};
 
 /// How long a job waits for entries of its repository that are being saved. It takes milliseconds.
 const SAVING: Duration = Duration::from_secs(20);

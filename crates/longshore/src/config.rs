@@ -41,7 +41,7 @@ use self::{
 use crate::{
     authorities::Authorities,
     disk::Marks,
-    docker_access::{DOCKER_REGISTRIES, DockerSettings},
+    runner::{DOCKER_REGISTRIES, DockerSettings},
     syslog::Syslog,
 };
 

@@ -3,7 +3,7 @@
 //!
 //! A job with `reuse` is made of these and nothing else, so that two jobs with the same hash would do the same: the files that its globs
 //! name (its workspace has no others), its definition, what the jobs that it needs gave, the operator's variables, and its images.
-//! `store/reuse.rs` decides whether a job's success may stand for another job.
+//! `store/lasting/reuse.rs` decides whether a job's success may stand for another job.
 
 use longshore_core::{JobId, JobPlan, Outcome, plan::ArtifactWhen};
 use longshore_executor::{AttemptId, Executor, JobRequest};
@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     checkouts::Sources,
-    needed_files,
+    runner::needed_files,
     workspaces::{PassError, Workspaces},
 };
 

@@ -3,7 +3,13 @@
 //! The executor does not know the database, and the scheduler does not know the engine. Everything that one needs from
 //! the other passes through here.
 
+mod contexts;
+mod docker_access;
+mod handing_on;
+pub(crate) mod needed_files;
 mod orders;
+mod privileges;
+mod registries;
 mod reporting;
 mod request;
 
@@ -25,12 +31,14 @@ use longshore_store::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::{
+    contexts::Missing,
+    docker_access::{DOCKER_REGISTRIES, DockerSettings},
+};
 use self::{reporting::internal, request::Origin};
 use crate::{
     caches::Caches,
     checkouts::Sources,
-    contexts::Missing,
-    docker_access::DockerSettings,
     job_env::JobEnv,
     journal::StoreJournal,
     kept::Leaves,

@@ -7,6 +7,9 @@
 //! is carried writes it: there is no change without its record, and no record of what was rolled back. Code that hands a request on
 //! to another task hands the record on with it. Decisions of the server itself are written with [`record`].
 
+pub mod acts;
+pub mod anomalies;
+
 use std::{
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},

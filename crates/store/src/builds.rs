@@ -1,6 +1,13 @@
 //! Builds. A build is created whole (with jobs, steps and edges) in one transaction. After that only its status
 //! changes, and it follows from the status of its jobs.
 
+pub mod attempts;
+pub mod counts;
+pub mod jobs;
+pub(crate) mod new_jobs;
+pub mod overview;
+pub mod steps;
+
 use std::cmp::Reverse;
 
 use longshore_core::{
@@ -16,8 +23,8 @@ use longshore_core::{
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, Page, Store, StoreError, WriteTx, commit_statuses, new_jobs, notices, page, pull_request_comments,
-    pull_requests, row, transition, write::NewChange,
+    ChangeKind, Page, Store, StoreError, WriteTx, commit_statuses, notices, page, pull_request_comments, pull_requests,
+    row, transition, write::NewChange,
 };
 
 pub use crate::{pull_requests::close as close_pull_request, transition::cancel_build as cancel};

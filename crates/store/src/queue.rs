@@ -3,6 +3,12 @@
 //!
 //! Loading takes time in proportion to the number of lanes with waiting jobs, however many jobs wait in each.
 
+pub(crate) mod approvals;
+pub(crate) mod graph;
+pub mod handing_on;
+pub(crate) mod snapshot;
+pub(crate) mod transition;
+
 use std::collections::BTreeMap;
 
 use longshore_core::{

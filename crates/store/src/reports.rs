@@ -7,7 +7,10 @@
 //! [`write()`] also compares: with the branch before (which failures are new, since when they fail) and with runs on the same files (which
 //! tests are flaky). [`tests`](crate::tests), [`coverage`](crate::coverage) and [`annotations`](crate::annotations) read.
 
+pub mod annotations;
 mod comparison;
+pub mod coverage;
+pub mod tests;
 
 use self::comparison::compare;
 use crate::{Store, StoreError, WriteTx, removals, row};

@@ -48,11 +48,10 @@ use crate::{
     authorities::Authorities,
     caches::Caches,
     checkouts::Sources,
-    docker_access::{DOCKER_REGISTRIES, DockerSettings},
     docker_login,
     job_env::JobEnv,
     proxies,
-    runner::{Extras, Runner},
+    runner::{DOCKER_REGISTRIES, DockerSettings, Extras, Runner},
     workspaces::Workspaces,
 };
 

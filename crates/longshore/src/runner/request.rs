@@ -7,14 +7,15 @@ use longshore_executor::{AttemptId, CheckoutSource, ImageAccess, JobRequest, Lim
 use longshore_pipeline::{BuildFacts, build_variables};
 use longshore_store::{StoreError, builds::Build, jobs, people, repos::Repo};
 
-use super::{Runner, reporting::internal};
-use crate::{
-    caches::OfJob,
+use super::{
+    Runner,
     contexts::{self, Missing, Refusal},
-    handing_on, kept, needed_files,
+    handing_on, needed_files,
     privileges::Privileges,
-    registries, seen_registries,
+    registries,
+    reporting::internal,
 };
+use crate::{caches::OfJob, kept, seen_registries};
 
 /// The build and the repository of a job.
 pub(super) struct Origin<'a> {

@@ -9,7 +9,7 @@ use longshore_core::{
 use longshore_executor::{DockerAccess, GuardedDocker, ImageAccess};
 use longshore_pipeline::docker_rules;
 
-use crate::contexts::Missing;
+use super::contexts::Missing;
 
 /// The registries that jobs use where the operator names none.
 pub(crate) const DOCKER_REGISTRIES: &[&str] = &[

@@ -9,7 +9,7 @@ use longshore_core::{ErrorKind, ImageRef, JobPlan, Outcome, RegistryHost, Templa
 use longshore_executor::ImageAccess;
 use longshore_store::{Store, StoreError, registries, repos::Repo};
 
-use crate::contexts::Missing;
+use super::contexts::Missing;
 
 /// Returns a job's access to registries. A stranger's job gets no credentials, even after it was approved: whoever wrote it chooses what
 /// it does with the images.

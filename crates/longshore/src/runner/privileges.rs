@@ -6,7 +6,7 @@ use longshore_store::{
     audit::{self, Decision, Entry},
 };
 
-use crate::contexts::Refusal;
+use super::contexts::Refusal;
 
 /// The privileges that a job's plan asks for.
 #[derive(Debug)]

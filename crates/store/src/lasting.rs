@@ -1,0 +1,6 @@
+//! What jobs leave on the engine for later jobs: caches, workspaces, successes that stand for others, images.
+
+pub mod caches;
+pub mod engine_room;
+pub mod reuse;
+pub mod workspaces;
