@@ -85,7 +85,8 @@ fn a_job_that_is_refused_all_the_time_is_frozen_and_a_clumsy_one_is_not() {
     assert!(metrics.contains("longshore_anomalies_total{kind=\"frozen\"} 1"), "{metrics}");
     let (_, page) = world.api().get_text("/audit");
     assert!(page.contains("frozen"), "{page}");
-    let told = || receiver.taken().iter().map(|one| text(&one.body()["data"]["anomaly"], "kind")).collect::<Vec<_>>();
+    let told =
+        || receiver.messages().iter().map(|one| text(&one.body()["data"]["anomaly"], "kind")).collect::<Vec<_>>();
     until("the notifications", || told().contains(&"frozen".to_owned()).then_some(()));
     assert_eq!(told()[..2], ["first-refusal", "frozen"]);
 }

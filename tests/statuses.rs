@@ -58,7 +58,8 @@ fn over_kills_every_context_ends_with_the_right_state_and_none_arrives_out_of_or
     for round in 0..4 {
         let run = if round % 2 == 0 { "sleep 1; true" } else { "sleep 1; exit 3" };
         let pipeline = format!("# {round}\njobs:\n{}{}", job("first", "echo hello"), job("second", run));
-        let (commit, build) = world.build(&pipeline);
+        let commit = world.git.push(&pipeline);
+        let build = world.deliver_push(&commit);
         world.forge.state().down = round % 2 == 1;
         for _ in 0..2 {
             std::thread::sleep(Duration::from_millis(300));

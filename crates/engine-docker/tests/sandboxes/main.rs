@@ -20,6 +20,7 @@ use longshore_engine_docker::{DockerOptions, doctor};
 use longshore_executor::CleanScope;
 use longshore_executor::objects::Kind;
 use support::{Options, World, connect, eventually, job};
+use tokio_util::sync::CancellationToken;
 
 /// The ids of the instance's sandboxes.
 async fn sandboxes(world: &World) -> BTreeSet<String> {
@@ -212,7 +213,7 @@ async fn an_agent_volume_that_someone_removed_is_made_again() {
 /// Sets the options that `longshore run` uses.
 fn short_lived(options: &mut Options, dir: &std::path::Path) {
     options.runtime_dir = Some(dir.to_owned());
-    options.sandbox_idle = Some(Duration::from_secs(3));
+    options.sandbox_idle = Some(Duration::from_secs(6));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,7 +238,7 @@ async fn the_next_run_finds_the_sandbox_that_the_last_one_left_and_two_at_once_n
     let journal = support::MemoryJournal::default();
     let mut request = job(&["sleep 0.5"]);
     request.scope = "a".to_owned();
-    let running = next.run_job(request, journal.open(), sender, tokio_util::sync::CancellationToken::new());
+    let running = next.run_job(request, journal.open(), sender, CancellationToken::new());
     let drained = async { while receiver.recv().await.is_some() {} };
     let meanwhile = async {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -256,9 +257,14 @@ async fn the_next_run_finds_the_sandbox_that_the_last_one_left_and_two_at_once_n
     println!("calls of a warm run (lists left out): {calls:#?}");
     assert!(calls.len() <= 7, "with its one list eight: {calls:#?}");
 
-    let (one, two) = tokio::join!(world.run(scoped("sleep 3")), world.run(scoped("sleep 3")));
-    assert_eq!((one.outcome, two.outcome), (Outcome::Success, Outcome::Success));
-    assert_eq!(sandboxes(&world).await.len(), 2);
+    // Both run until there are two sandboxes.
+    let cancel = CancellationToken::new();
+    let run = || world.run_until(scoped("sleep 600"), cancel.clone());
+    let two = async {
+        eventually("each job has a sandbox", async || sandboxes(&world).await.len() == 2).await;
+        cancel.cancel();
+    };
+    tokio::join!(run(), run(), two);
 
     eventually("idle sandboxes end by themselves", async || sandboxes(&world).await.is_empty()).await;
     world.end().await;
@@ -277,8 +283,7 @@ async fn a_sweep_takes_what_nobody_keeps_and_leaves_the_rest() {
     for request in [&kept, &lost] {
         let journal = support::MemoryJournal::default();
         let (sender, mut receiver) = tokio::sync::mpsc::channel(64);
-        let running =
-            world.engine.run_job(request.clone(), journal.open(), sender, tokio_util::sync::CancellationToken::new());
+        let running = world.engine.run_job(request.clone(), journal.open(), sender, CancellationToken::new());
         let up = async {
             while let Some(update) = receiver.recv().await {
                 if matches!(update, longshore_executor::JobUpdate::StepStarted { .. }) {
@@ -316,7 +321,7 @@ async fn doctors_at_the_same_time_find_what_each_finds_alone() {
     let held = job(&["sleep 600"]);
     let journal = support::MemoryJournal::default();
     let (updates, mut told) = tokio::sync::mpsc::channel(64);
-    let cancel = tokio_util::sync::CancellationToken::new();
+    let cancel = CancellationToken::new();
     let running = world.engine.run_job(held, journal.open(), updates, cancel.clone());
     // One ends while others have their jobs at work.
     let look = || async {

@@ -71,13 +71,13 @@ async fn an_anomaly_is_told_once_to_the_server_and_to_its_own_repository() {
     }
     let heard = |receiver: &Receiver| {
         let kinds =
-            receiver.taken().iter().map(|one| one.body()["data"]["anomaly"]["kind"].clone()).collect::<Vec<_>>();
+            receiver.messages().iter().map(|one| one.body()["data"]["anomaly"]["kind"].clone()).collect::<Vec<_>>();
         json!(kinds)
     };
     assert_eq!(heard(&of_server), json!(["first-refusal", "many-refusals"]));
     assert_eq!(heard(&of_app), json!(["first-refusal"]));
     assert_eq!((heard(&of_other), heard(&of_builds)), (json!([]), json!([])));
-    let taken = of_server.taken();
+    let taken = of_server.messages();
     let first = taken[0].body();
     assert_eq!((&first["type"], &first["data"]["repo"]["name"]), (&json!("anomaly"), &json!("team/app")), "{first}");
     let anomaly = &first["data"]["anomaly"];

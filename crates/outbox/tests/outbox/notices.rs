@@ -92,7 +92,7 @@ impl World {
             let body = one.body();
             (body["type"].as_str().unwrap().to_owned(), body["data"]["build"]["number"].as_u64().unwrap())
         };
-        self.receiver.taken().iter().map(of).collect()
+        self.receiver.messages().iter().map(of).collect()
     }
 }
 
@@ -124,7 +124,7 @@ async fn a_failure_is_told_and_that_a_pipeline_works_again_once() {
     world.ends("main", &[("ci", Some(true))]).await;
     world.all_is_told().await;
     assert_eq!(world.heard(), [is("failure", failed), is("fixed", fixed)]);
-    let told = world.receiver.taken();
+    let told = world.receiver.messages();
     let body = told[0].body();
     assert_eq!(body["data"]["jobs"][0]["reason"], "step `run` failed with exit code 7");
     assert!(body["data"]["build"]["url"].as_str().unwrap().starts_with("https://ci.example/builds/"));
@@ -235,7 +235,7 @@ async fn an_approval_is_asked_for_once_and_no_more_when_it_is_given() {
     let teller = world.tell();
     world.all_is_told().await;
     assert_eq!(world.heard(), [is("approval", build.number)]);
-    assert_eq!(world.receiver.taken()[0].body()["data"]["jobs"][0]["reason"], "deploy to production?");
+    assert_eq!(world.receiver.messages()[0].body()["data"]["jobs"][0]["reason"], "deploy to production?");
     drop(teller);
     // Given before anybody was told: nothing is left to tell.
     let other = world.build_of(event(), &["ci"], asks).await;
