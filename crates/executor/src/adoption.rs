@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attempt::AttemptId;
 use crate::executor::Executor;
-use crate::follow::Start;
-use crate::journal::Journal;
+use crate::following::follow::Start;
+use crate::following::journal::Journal;
+use crate::following::session::next_number;
 use crate::objects::ObjectId;
 use crate::request::{AdoptRequest, JobRequest, JobUpdate};
 use crate::run::{Reports, open_recorder};
 use crate::sandboxes::Sandbox;
-use crate::session::next_number;
 use crate::wait::ask_until_answered;
 
 /// Added to the last known session number: an earlier process may have opened sessions that it could not report.

@@ -19,10 +19,10 @@ use longshore_core::{BuildId, ImageRef, RegistryCredentials, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::attempt::AttemptId;
-use crate::docker::GuardedDocker;
 use crate::error::EngineError;
-use crate::guard_log::GuardLog;
-use crate::link::Link;
+use crate::following::link::Link;
+use crate::guarding::docker::GuardedDocker;
+use crate::guarding::guard_log::GuardLog;
 use crate::names::{ContainerId, ContainerName, ImageId, Instance, Nonce, VolumeName};
 use crate::objects::{AgentObject, Kind, ObjectId, Objects, VolumeObject};
 use crate::options::Limits;

@@ -6,9 +6,9 @@ use longshore_core::ImageRef;
 use crate::engine::ToolSpec;
 use crate::error::EngineError;
 use crate::executor::Executor;
-use crate::images::ImageUse;
 use crate::names::ImageId;
 use crate::objects::ObjectId;
+use crate::pulling::images::ImageUse;
 
 impl Executor {
     /// Lets jobs that should start wait for room, and says why; `None` lets them start again. Running jobs go on.

@@ -4,7 +4,7 @@
 
 use longshore_core::{ErrorKind, Outcome};
 
-use crate::pull_failure::PullFailure;
+use crate::pulling::pull_failure::PullFailure;
 
 /// A call to the engine that failed.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -17,16 +17,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::accounts::Accounts;
-use crate::agent::AgentHealth;
 use crate::attempt::AttemptId;
-use crate::caches::Caches;
 use crate::engine::{DockerSocket, Engine, Image, MemberSpec, MemberStanding, Pod, pod};
 use crate::error::EngineError;
-use crate::images::Images;
+use crate::following::agent::AgentHealth;
+use crate::lasting::caches::Caches;
 use crate::objects::ObjectId;
 use crate::options::Limits;
 use crate::placement::{Placement, used};
-use crate::removal::Removals;
+use crate::pulling::images::Images;
+use crate::removing::removal::Removals;
 use crate::request::{JobRequest, JobUpdate};
 
 /// The most containers of steps that are started ahead of their turn.

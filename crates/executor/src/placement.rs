@@ -13,21 +13,21 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
-use crate::agent::AgentHealth;
-use crate::caches::Caches;
 use crate::engine::{Engine, GuardSpec, Image, Mounted, Pod, PodSpec};
 use crate::error::EngineError;
-use crate::guards::start_guard;
-use crate::images::{Images, Known};
-use crate::link::{Link, LinkReader, LinkWriter};
+use crate::following::agent::AgentHealth;
+use crate::following::link::{Link, LinkReader, LinkWriter};
+use crate::guarding::guards::start_guard;
+use crate::lasting::caches::Caches;
+use crate::lasting::workspaces::OfAttempt;
 use crate::names::Nonce;
 use crate::objects::ObjectId;
-use crate::removal::Removals;
+use crate::pulling::images::{Images, Known};
+use crate::removing::removal::Removals;
 use crate::request::{JobRequest, JobUpdate, Phase, UsedImage};
 use crate::room::Room;
 use crate::sandboxes::{Sandbox, Sandboxes};
 use crate::starts::Starts;
-use crate::workspaces::OfAttempt;
 
 /// Limit for tries with another sandbox, the agent delivered again, or the image resolved again.
 const TRIES: u32 = 4;

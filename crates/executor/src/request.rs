@@ -13,16 +13,16 @@ use longshore_core::result::{AgentError, JobResult, StepResult};
 use longshore_core::{BuildId, ErrorKind, ImageRef, JobId, JobPlan, Outcome, StepPlan, Template, Timestamp};
 use tokio::sync::mpsc;
 
-use crate::artifacts::ArtifactStore;
 use crate::attempt::AttemptId;
-use crate::checkout::CheckoutSource;
-use crate::docker::DockerAccess;
 use crate::engine::DockerSocket;
 use crate::error::EngineError;
-use crate::image_access::ImageAccess;
-use crate::job_caches::{JobCache, JobCaches};
+use crate::following::artifacts::ArtifactStore;
+use crate::following::checkout::CheckoutSource;
+use crate::guarding::docker::DockerAccess;
+use crate::lasting::job_caches::{JobCache, JobCaches};
 use crate::operator_env::OperatorEnv;
 use crate::options::{Limits, PullPolicy};
+use crate::pulling::image_access::ImageAccess;
 
 /// Everything needed to run one attempt.
 #[derive(Clone)]

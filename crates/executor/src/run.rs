@@ -9,23 +9,23 @@ use longshore_core::{ErrorKind, Outcome};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::artifacts::ArtifactReceiver;
-use crate::caches::Caches;
 use crate::engine::Pod;
 use crate::error::EngineError;
 use crate::executor::Executor;
-use crate::follow::{Ended, Follower, Start};
-use crate::guards::GuardWords;
-use crate::journal::Journal;
-use crate::log_recorder::{LogRecorder, journal_failed};
+use crate::following::artifacts::ArtifactReceiver;
+use crate::following::follow::{Ended, Follower, Start};
+use crate::following::journal::Journal;
+use crate::following::log_recorder::{LogRecorder, journal_failed};
+use crate::following::session::Followed;
+use crate::guarding::guards::GuardWords;
+use crate::lasting::caches::Caches;
+use crate::lasting::workspaces::OfAttempt;
 use crate::members::Members;
 use crate::objects::ObjectId;
 use crate::placement::{Caller, Placed};
 use crate::request::{JobRequest, JobUpdate, Phase, Stored};
 use crate::sandboxes::Sandbox;
-use crate::session::Followed;
 use crate::wait::Wait;
-use crate::workspaces::OfAttempt;
 
 /// Where an attempt reports to, and what ends it.
 pub(crate) struct Reports {

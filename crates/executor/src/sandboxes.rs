@@ -21,7 +21,7 @@ use crate::error::EngineError;
 use crate::names::ContainerId;
 use crate::objects::ObjectId;
 use crate::options::ExecutorOptions;
-use crate::removal::Removals;
+use crate::removing::removal::Removals;
 use crate::runtime_dir::{self, FileLock};
 use crate::starts::Starts;
 

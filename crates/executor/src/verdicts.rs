@@ -4,13 +4,13 @@ use std::fmt;
 
 use longshore_core::{ErrorKind, Outcome};
 
-use crate::artifacts::Failed;
-use crate::clock::Stuck;
 use crate::engine::End;
-use crate::link::Complaint;
-use crate::log_recorder::{LogRecorder, journal_outcome};
-use crate::session::Followed;
-use crate::spool::Unreadable;
+use crate::following::artifacts::Failed;
+use crate::following::clock::Stuck;
+use crate::following::link::Complaint;
+use crate::following::log_recorder::{LogRecorder, journal_outcome};
+use crate::following::session::Followed;
+use crate::following::spool::Unreadable;
 
 impl Followed<'_> {
     /// Returns the outcome if the spool could not be read, unless the container's end says more.

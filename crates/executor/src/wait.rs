@@ -9,7 +9,7 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
 use crate::error::EngineError;
-use crate::log_recorder::{LogRecorder, journal_failed};
+use crate::following::log_recorder::{LogRecorder, journal_failed};
 
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -21,10 +21,10 @@ use crate::accounts::User;
 use crate::attempt::AttemptId;
 use crate::engine::{Engine, Mounted, ToolSpec, VolumeContent, VolumeSpec};
 use crate::error::EngineError;
-use crate::job_caches::{JobCache, JobCaches, MAX_LAYERS};
+use crate::lasting::job_caches::{JobCache, JobCaches, MAX_LAYERS};
 use crate::names::VolumeName;
 use crate::objects::ObjectId;
-use crate::removal::{Removals, ask_while_away};
+use crate::removing::removal::{Removals, ask_while_away};
 use crate::request::JobRequest;
 
 /// The names of the volumes for one folder.

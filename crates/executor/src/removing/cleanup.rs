@@ -9,17 +9,17 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::attempt::AttemptId;
-use crate::caches::Caches;
 use crate::engine::{Engine, Pod};
 use crate::error::EngineError;
-use crate::link::LinkReader;
+use crate::following::link::LinkReader;
+use crate::lasting::caches::Caches;
+use crate::lasting::workspaces::OfAttempt;
 use crate::members::Members;
 use crate::objects::ObjectId;
 use crate::placement::Placed;
-use crate::removal::{FOR_EVER, Removals, ask_while_away};
+use crate::removing::removal::{FOR_EVER, Removals, ask_while_away};
 use crate::request::JobRequest;
 use crate::sandboxes::{Sandbox, Sandboxes};
-use crate::workspaces::OfAttempt;
 
 /// How long an agent may take to exit after it has reported its job's end.
 const LAST_BREATH: Duration = Duration::from_secs(3);

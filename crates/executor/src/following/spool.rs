@@ -9,7 +9,7 @@ use longshore_agent_protocol::spool::segment_first_seq;
 
 use crate::engine::{Engine, SpoolPiece};
 use crate::error::EngineError;
-use crate::log_recorder::LogRecorder;
+use crate::following::log_recorder::LogRecorder;
 use crate::names::ContainerId;
 
 /// Why a spool is not completely in the journal.

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::error::EngineError;
-use crate::journal::Journal;
+use crate::following::journal::Journal;
 use crate::request::JobUpdate;
 
 /// Reading stops when this many bytes wait to be written. The batch being written is no larger.

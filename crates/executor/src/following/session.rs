@@ -16,14 +16,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::AgentHealth;
-use crate::artifacts::{ArtifactReceiver, ArtifactWords, Failed, Piece};
-use crate::checkout::{CheckoutError, CheckoutSender};
-use crate::clock::{Ready, Seen, Stuck, Timed, watch_clock};
 use crate::engine::Pod;
-use crate::guards::GuardWords;
-use crate::link::{LinkReader, LinkWriter};
-use crate::log_recorder::LogRecorder;
+use crate::following::agent::AgentHealth;
+use crate::following::artifacts::{ArtifactReceiver, ArtifactWords, Failed, Piece};
+use crate::following::checkout::{CheckoutError, CheckoutSender};
+use crate::following::clock::{Ready, Seen, Stuck, Timed, watch_clock};
+use crate::following::link::{LinkReader, LinkWriter};
+use crate::following::log_recorder::LogRecorder;
+use crate::guarding::guards::GuardWords;
 use crate::members::Members;
 use crate::request::{JobRequest, JobUpdate, Phase};
 

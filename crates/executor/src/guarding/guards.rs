@@ -12,10 +12,10 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::attempt::AttemptId;
 use crate::engine::{Engine, GuardSpec};
 use crate::error::EngineError;
-use crate::link::{FromLink, Link};
+use crate::following::link::{FromLink, Link};
 use crate::names::ContainerId;
 use crate::objects::ObjectId;
-use crate::removal::Removals;
+use crate::removing::removal::Removals;
 
 /// How long a guard may take until it listens. It takes milliseconds, or seconds on a host that is starting many
 /// containers.

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::artifacts::ArtifactReceiver;
+use crate::following::artifacts::ArtifactReceiver;
 
 /// Time after the agent's own deadlines before the container is killed.
 pub(crate) const SLACK: Duration = Duration::from_secs(10);

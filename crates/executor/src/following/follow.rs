@@ -10,14 +10,14 @@ use longshore_agent_protocol::{ToAgent, UNFIT_SANDBOX};
 use longshore_core::{ErrorKind, Outcome};
 use tokio::time::Instant;
 
-use crate::checkout::{CheckoutSender, Opening};
-use crate::clock::{ALWAYS_LIMIT, SLACK, Stuck};
 use crate::engine::{End, Engine, Removal, Standing};
 use crate::error::EngineError;
-use crate::link::{Complaint, Link, LinkReader, LinkWriter};
-use crate::log_recorder::{LogRecorder, journal_outcome};
-use crate::session::{Ending, Followed, Session, announce, next_number, run_session, send};
-use crate::spool::{self, Unreadable};
+use crate::following::checkout::{CheckoutSender, Opening};
+use crate::following::clock::{ALWAYS_LIMIT, SLACK, Stuck};
+use crate::following::link::{Complaint, Link, LinkReader, LinkWriter};
+use crate::following::log_recorder::{LogRecorder, journal_outcome};
+use crate::following::session::{Ending, Followed, Session, announce, next_number, run_session, send};
+use crate::following::spool::{self, Unreadable};
 use crate::verdicts::{artifacts_failed, checkout_failed, other_version};
 use crate::wait::{Wait, ask_until_answered};
 

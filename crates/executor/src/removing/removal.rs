@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::attempt::AttemptId;
 use crate::engine::{Engine, Pod};
 use crate::error::EngineError;
-use crate::guard_log::GuardReports;
+use crate::guarding::guard_log::GuardReports;
 use crate::names::{ContainerId, VolumeName};
 use crate::objects::ObjectId;
 use crate::starts::Starts;

@@ -11,12 +11,12 @@ use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
 use crate::attempt::AttemptId;
-use crate::caches::copy;
 use crate::engine::{Engine, Standing, VolumeContent, VolumeSpec};
 use crate::error::EngineError;
+use crate::lasting::caches::copy;
 use crate::names::VolumeName;
 use crate::objects::ObjectId;
-use crate::removal::{Removals, ask_while_away};
+use crate::removing::removal::{Removals, ask_while_away};
 use crate::request::{JobRequest, Workspace};
 
 /// How long the agent of the job whose workspace another begins on may take to exit.

@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use crate::engine::{Engine, Image};
 use crate::error::EngineError;
-use crate::image_access::ImageAccess;
 use crate::names::ImageId;
 use crate::options::PullPolicy;
+use crate::pulling::image_access::ImageAccess;
 
 /// How long a build's images are remembered, and which credentials an image was pulled with.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);

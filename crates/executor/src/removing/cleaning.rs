@@ -14,7 +14,7 @@ use crate::error::EngineError;
 use crate::executor::Executor;
 use crate::names::{ContainerId, Instance, VolumeName};
 use crate::objects::{ContainerObject, Kind, ObjectId, Objects, VolumeObject};
-use crate::removal::FOR_EVER;
+use crate::removing::removal::FOR_EVER;
 
 /// Objects that belong to nobody any more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

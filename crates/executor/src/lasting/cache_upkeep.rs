@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use crate::caches::copy;
-use crate::cleaning::is_within;
 use crate::engine::{ToolSpec, VolumeContent, VolumeSpec};
 use crate::error::EngineError;
 use crate::executor::Executor;
+use crate::lasting::caches::copy;
 use crate::names::VolumeName;
 use crate::objects::{Kind, ObjectId, VolumeObject};
+use crate::removing::cleaning::is_within;
 
 /// The most volumes that are measured by one container.
 const AT_ONCE: usize = 50;
