@@ -223,7 +223,7 @@ impl Checker<'_> {
                     let shown: String = key.chars().take(60).collect();
                     let message = format!("`{path}` has no `{shown}`");
                     let known = entries.keys().cloned().collect();
-                    let kind = ProblemKind::Unknown { path, word: key.to_owned(), known };
+                    let kind = ProblemKind::Unknown { of: path, word: key.to_owned(), known };
                     self.problem(kind, key_at, message, None);
                     Type::Any
                 }
