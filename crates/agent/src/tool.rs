@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
         }
         ["overlay", "fill", path] => fill_lower(Path::new(path)),
         ["overlay", "try", path] => try_overlay(Path::new(path)),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{}` is no task", words.join(" ")))),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{}` is not a task", words.join(" ")))),
     }
 }
 

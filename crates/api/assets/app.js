@@ -209,7 +209,7 @@ function follow() {
   mine.onerror = () => {
     lost = true;
     offline.hidden = false;
-    // A refused connection is tried again by itself; an answer that is no stream (a proxy's 502) is not. The page says what it means.
+    // A refused connection is tried again by itself; an answer that is not a stream (a proxy's 502) is not. The page says what it means.
     if (mine.readyState !== EventSource.CLOSED) return;
     unfollow();
     refresh();

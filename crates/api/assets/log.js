@@ -127,7 +127,7 @@ function follow() {
   mine.onopen = reached;
   mine.onerror = () => {
     away();
-    // A refused connection is tried again by itself; an answer that is no stream (a proxy's 502, nobody signed in) is not.
+    // A refused connection is tried again by itself; an answer that is not a stream (a proxy's 502, nobody signed in) is not.
     if (mine.readyState !== EventSource.CLOSED) return;
     unfollow();
     resume();

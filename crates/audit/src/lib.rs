@@ -65,7 +65,7 @@ impl Chain {
     /// Returns where a log begins whose older lines were removed: the place that its first line says it follows.
     ///
     /// # Errors
-    /// The text is no line of a log.
+    /// The text is not a line of a log.
     pub fn before(first: &str) -> Result<Self, Broken> {
         let line: Line = serde_json::from_str(first).map_err(|_| Broken::NotAnEntry(1))?;
         let number = line.number.checked_sub(1).ok_or(Broken::NotAnEntry(1))?;

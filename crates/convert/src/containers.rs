@@ -206,7 +206,7 @@ impl<'s> Containers<'s> {
             Some((filled, entry)) => {
                 let why = match filled {
                     Some(Err(name)) => format!("it has no image whose name is known: {name} is not set here"),
-                    _ => "this is no image's name".to_owned(),
+                    _ => "this is not an image's name".to_owned(),
                 };
                 return Err(Note::new(lines.line_of_key(entry), what, why));
             }

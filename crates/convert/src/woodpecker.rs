@@ -33,7 +33,7 @@ pub(super) fn job(
     secrets: &mut SecretNames,
     draft: &mut Draft,
 ) -> Result<(), ConvertError> {
-    let Some(section) = Section::read(root) else { return Err(ConvertError::NotOne("it is no mapping".to_owned())) };
+    let Some(section) = Section::read(root) else { return Err(ConvertError::NotOne("it is not a mapping".to_owned())) };
     let Some(steps) = section.take("steps").or_else(|| section.take("pipeline")) else {
         return Err(ConvertError::NotOne("a workflow of Woodpecker has `steps`, and this file has none".to_owned()));
     };

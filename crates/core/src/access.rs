@@ -346,7 +346,7 @@ impl FromStr for Via {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|via| via.as_str() == text).ok_or_else(|| format!("`{text}` is no way to act"))
+        Self::ALL.into_iter().find(|via| via.as_str() == text).ok_or_else(|| format!("`{text}` is not a way to act"))
     }
 }
 

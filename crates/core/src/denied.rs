@@ -62,7 +62,7 @@ impl fmt::Display for DeniedAddresses {
 
 /// An entry that means nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no address: write a network (`10.0.0.0/8`), an address, `link-local` or `host`")]
+#[error("`{0}` is not an address: write a network (`10.0.0.0/8`), an address, `link-local` or `host`")]
 pub struct DeniedAddressesError(String);
 
 #[cfg(test)]

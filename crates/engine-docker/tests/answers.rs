@@ -1,4 +1,4 @@
-//! A program on the socket that is no engine: its answers are an error, never an engine that is away, and never more than we can hold.
+//! A program on the socket that is not an engine: its answers are an error, never an engine that is away, and never more than we can hold.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::path::Path;

@@ -58,7 +58,7 @@ pub fn app_token(id: &str, pem: &str) -> Result<String, InvalidAddress> {
     match App::parse(&token) {
         Some(_) => Ok(token),
         None => Err(InvalidAddress(
-            "that is no private key of a GitHub App: give the .pem file that GitHub made for it, as it is",
+            "that is not a private key of a GitHub App: give the .pem file that GitHub made for it, as it is",
         )),
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::CloneUrl;
 
-/// A blob of this size or more is no pointer, whatever it contains.
+/// A blob of this size or more is not a pointer, whatever it contains.
 pub const MAX_POINTER: u64 = 1024;
 /// The most objects of one question. Stores take a hundred at least.
 pub const MAX_BATCH: usize = 100;

@@ -62,7 +62,7 @@ impl Mirror {
             return Ok(Err("cannot be read".to_owned()));
         };
         if !matches!(mode, "100644" | "100755") {
-            return Ok(Err("is no plain file: links and folders are refused".to_owned()));
+            return Ok(Err("is not a plain file: links and folders are refused".to_owned()));
         }
         if size.parse::<u64>().is_ok_and(|size| size > MAX_FILE_LEN) {
             return Ok(Err("has more than 256 KiB".to_owned()));

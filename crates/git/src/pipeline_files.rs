@@ -57,7 +57,7 @@ fn select<T>(entries: Vec<(Vec<u8>, Kind, u64, T)>) -> Result<Vec<(String, T)>, 
             match kind {
                 Kind::Folder => continue,
                 Kind::Link => return Err(refused(&shown, "is a symbolic link, which is refused: make it a folder")),
-                Kind::File | Kind::Other => return Err(refused(&shown, "is no folder")),
+                Kind::File | Kind::Other => return Err(refused(&shown, "is not a folder")),
             }
         } else if shown != SINGLE && (!in_folder || !is_yaml || kind == Kind::Folder) {
             continue;
@@ -65,7 +65,7 @@ fn select<T>(entries: Vec<(Vec<u8>, Kind, u64, T)>) -> Result<Vec<(String, T)>, 
         match kind {
             Kind::File => {}
             Kind::Link => return Err(link_refused(&shown)),
-            Kind::Folder | Kind::Other => return Err(refused(&shown, "is no regular file")),
+            Kind::Folder | Kind::Other => return Err(refused(&shown, "is not a regular file")),
         }
         if size > MAX_FILE_LEN {
             return Err(refused(&shown, format!("has {size} bytes: 256 KiB at most")));

@@ -92,11 +92,11 @@ fn certificates(pem: &[u8]) -> anyhow::Result<Vec<Certificate<'static>>> {
     let mut found = Vec::new();
     for item in parse_pem(pem) {
         if let PemItem::Certificate(certificate) =
-            item.context("it is damaged: what stands between BEGIN and END is no PEM")?
+            item.context("it is damaged: what stands between BEGIN and END is not PEM")?
         {
             anyhow::ensure!(
                 is_sequence(certificate.der()),
-                "it is damaged: what stands between BEGIN and END is no certificate"
+                "it is damaged: what stands between BEGIN and END is not a certificate"
             );
             found.push(certificate);
         }

@@ -119,7 +119,7 @@ pub(crate) fn separate(config: &Config, socket: &Path, files: &[PathBuf]) -> Res
 fn guard_of(socket: &Path, server: User) -> Result<User, String> {
     let there = fs::metadata(socket).map_err(|error| format!("{}: {error}", socket.display()))?;
     if !there.file_type().is_socket() {
-        return Err(format!("{} is no socket", socket.display()));
+        return Err(format!("{} is not a socket", socket.display()));
     }
     let tried =
         |error: io::Error| format!("no other user can be had ({error}): the capabilities SETUID and SETGID are needed");

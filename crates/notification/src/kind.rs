@@ -72,7 +72,7 @@ impl fmt::Display for Kind {
 
 /// A word that names no kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no kind of notification: use email, slack, discord, matrix, mattermost, teams or webhook")]
+#[error("`{0}` is not a kind of notification: use email, slack, discord, matrix, mattermost, teams or webhook")]
 pub struct NotAKind(String);
 
 impl FromStr for Kind {

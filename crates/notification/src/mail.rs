@@ -103,11 +103,11 @@ impl Mail {
         }
         let from = match from {
             Some(from) => from.parse().map_err(|_| {
-                invalid("smtp_from is no mailbox: write ci@example.org or `Longshore <ci@example.org>`".to_owned())
+                invalid("smtp_from is not a mailbox: write ci@example.org or `Longshore <ci@example.org>`".to_owned())
             })?,
             None => {
                 let address = Address::new("longshore", domain).map_err(|_| {
-                    invalid(format!("`longshore@{domain}` is no mailbox to write from: set smtp_from to one"))
+                    invalid(format!("`longshore@{domain}` is not a mailbox to write from: set smtp_from to one"))
                 })?;
                 Mailbox::new(Some("Longshore".to_owned()), address)
             }

@@ -143,7 +143,7 @@ fn each_chat_gets_the_shape_that_it_takes() {
 fn no_text_of_others_is_markup_or_calls_anybody() {
     let (_, slack) = sent(Kind::Slack, &hostile());
     assert!(!slack["text"].as_str().unwrap().contains('<'), "{slack}");
-    // Whatever is no plain text is ours.
+    // Whatever is not a plain text is ours.
     for block in slack["blocks"].as_array().unwrap() {
         let is_plain = block["text"]["type"] == "plain_text";
         assert!(is_plain || block["text"]["text"] == "*<https://ci.example/builds/b|team/app #12>* failed", "{block}");

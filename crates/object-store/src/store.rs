@@ -55,7 +55,7 @@ impl ObjectStore {
     pub fn new(settings: &Settings, tls: TlsConfig) -> Result<Self, NotUsable> {
         let unusable = |what: &str| NotUsable(what.to_owned());
         let endpoint: Url =
-            settings.endpoint.parse().map_err(|error| NotUsable(format!("the endpoint is no address: {error}")))?;
+            settings.endpoint.parse().map_err(|error| NotUsable(format!("the endpoint is not an address: {error}")))?;
         if settings.bucket.is_empty() {
             return Err(unusable("the bucket has no name"));
         }

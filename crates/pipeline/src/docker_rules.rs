@@ -97,7 +97,7 @@ mod tests {
             may(&event(EventName::Push, "refs/heads/main")) && may(&event(EventName::Manual, "refs/heads/release/1"))
         );
         assert!(!may(&event(EventName::Push, "refs/heads/feature")));
-        assert!(!may(&event(EventName::Push, "refs/tags/main")), "a tag is no branch");
+        assert!(!may(&event(EventName::Push, "refs/tags/main")), "a tag is not a branch");
         assert!(!may(&pull_request("feature", "main", false)), "nobody has reviewed that branch");
         assert!(may(&pull_request("release/2", "main", false)));
         assert!(may(&pull_request("anything", "main", true)) && !may(&pull_request("main", "feature", true)));

@@ -62,8 +62,8 @@ fn check_push(push: &Push, event: &Event, facts: &RepoFacts) -> Result<(), Strin
         (None, None) => {}
         (Some(branches), _) if branch.is_some() => check_name(branches, "branch", branch)?,
         (_, Some(tags)) if tag.is_some() => check_name(tags, "tag", tag)?,
-        (Some(_), None) => return Err("its `push` has `branches`, and this is no branch".to_owned()),
-        (None, Some(_)) => return Err("its `push` has `tags`, and this is no tag".to_owned()),
+        (Some(_), None) => return Err("its `push` has `branches`, and this is not a branch".to_owned()),
+        (None, Some(_)) => return Err("its `push` has `tags`, and this is not a tag".to_owned()),
         (Some(_), Some(_)) => return Err("its `push` has `branches` and `tags`, and this is neither".to_owned()),
     }
     // A tag changes no file.

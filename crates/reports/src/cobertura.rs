@@ -18,7 +18,7 @@ pub(crate) fn read(text: &str, into: &mut CoverageReader) -> Result<(), String> 
         match item {
             Item::Open(element) => {
                 if depth == 0 && element.name() != "coverage" {
-                    return Err("it is no report of coverage: neither Cobertura's XML nor lcov".to_owned());
+                    return Err("it is not a report of coverage: neither Cobertura's XML nor lcov".to_owned());
                 }
                 depth += 1;
                 match element.name() {

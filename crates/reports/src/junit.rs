@@ -78,7 +78,7 @@ pub(crate) fn read(text: &str, tests: &mut Tests) -> Result<(), String> {
                 if kinds.is_empty() && kind == Kind::Other && element.name() != "testsuites" {
                     let root = text::cut(element.name(), 50).into_owned();
                     return Err(format!(
-                        "it is no report of tests: it holds `{root}`, not `testsuites` or `testsuite`"
+                        "it is not a report of tests: it holds `{root}`, not `testsuites` or `testsuite`"
                     ));
                 }
                 kinds.push(kind);

@@ -20,7 +20,7 @@ pub(crate) fn read(text: &str, into: &mut CoverageReader) -> Result<(), String> 
             let hits = parts.next().and_then(|hits| hits.trim().parse::<f64>().ok());
             match (&path, number, hits) {
                 (Some(path), Some(number), Some(hits)) => into.line(path, number, hits > 0.0),
-                _ => return Err(format!("line {} is no line of a file with its hits", at + 1)),
+                _ => return Err(format!("line {} is not a line of a file with its hits", at + 1)),
             }
         } else if let Some(data) = line.strip_prefix("BRDA:") {
             let branch = data.split_once(',').and_then(|(number, rest)| {
@@ -29,10 +29,10 @@ pub(crate) fn read(text: &str, into: &mut CoverageReader) -> Result<(), String> 
             });
             match (&path, branch) {
                 (Some(path), Some((number, name, taken))) => into.branch(path, number, name, taken),
-                _ => return Err(format!("line {} is no branch of a file", at + 1)),
+                _ => return Err(format!("line {} is not a branch of a file", at + 1)),
             }
         } else if !any && !line.is_empty() && !line.starts_with("TN:") && !line.starts_with('#') {
-            return Err("it is no report of coverage: neither Cobertura's XML nor lcov".to_owned());
+            return Err("it is not a report of coverage: neither Cobertura's XML nor lcov".to_owned());
         }
     }
     if !any && !text.trim().is_empty() {

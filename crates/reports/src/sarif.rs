@@ -118,9 +118,9 @@ struct Region {
 
 /// Reads a file. The error says what is wrong with it.
 pub(crate) fn read(json: &str, into: &mut Annotations) -> Result<(), String> {
-    let no_sarif = |part: &str, error: &serde_json::Error| format!("it is no SARIF: {}", problem(json, part, error));
+    let no_sarif = |part: &str, error: &serde_json::Error| format!("it is not SARIF: {}", problem(json, part, error));
     let log: Log<'_> = serde_json::from_str(json).map_err(|error| no_sarif(json, &error))?;
-    let runs = log.runs.ok_or("it is no SARIF: it has no `runs`")?;
+    let runs = log.runs.ok_or("it is not SARIF: it has no `runs`")?;
     let mut outcome = Ok(());
     let mut too_many_rules = false;
     for_each(runs, |run: Run<'_>| {

@@ -36,7 +36,7 @@ impl std::str::FromStr for TestStatus {
 
     fn from_str(word: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|status| status.as_str() == word);
-        found.ok_or_else(|| format!("`{word}` is no status of a test: write passed, failed or skipped"))
+        found.ok_or_else(|| format!("`{word}` is not a status of a test: write passed, failed or skipped"))
     }
 }
 

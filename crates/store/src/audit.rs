@@ -63,7 +63,7 @@ impl std::str::FromStr for Decision {
         Self::ALL
             .into_iter()
             .find(|decision| decision.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is no decision: use allowed, denied or failed"))
+            .ok_or_else(|| format!("`{text}` is not a decision: use allowed, denied or failed"))
     }
 }
 

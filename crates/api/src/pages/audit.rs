@@ -50,7 +50,7 @@ struct AuditPage {
     /// The address of the older records.
     next: Option<String>,
     is_first: bool,
-    /// The name that was asked for is no repository's.
+    /// The name that was asked for is not a repository's.
     no_such_repo: bool,
 }
 

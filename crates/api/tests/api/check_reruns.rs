@@ -129,7 +129,7 @@ async fn nobody_reruns_without_githubs_signature_the_right_to_write_and_a_build_
     assert_eq!(app.deliver("check_run", &body.to_string(), &app.secret).await.0, 404);
     let wrong = app.deliver("check_run", &body.to_string(), TOKEN).await;
     assert_eq!(wrong.0, 401, "{}", wrong.1);
-    // A connection that is not there, and one that is no App, look the same.
+    // A connection that is not there, and one that is not an App, look the same.
     let made = app.world.post(
         "/api/v1/connections",
         json!({ "kind": "gitea", "url": Forge::start(Kind::Gitea).url(), "token": TOKEN }),

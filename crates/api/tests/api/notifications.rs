@@ -87,7 +87,7 @@ async fn a_repositorys_administrator_names_no_address_of_the_servers_own_network
 async fn what_cannot_be_told_is_refused_with_what_is_wrong() {
     let world = World::new().await;
     for (body, status, says) in [
-        (json!({ "kind": "irc", "address": "x" }), 400, "`irc` is no kind"),
+        (json!({ "kind": "irc", "address": "x" }), 400, "`irc` is not a kind"),
         (json!({ "kind": "slack", "address": "hooks.slack.com/x" }), 400, "incoming webhook"),
         (
             json!({ "kind": "webhook", "address": "https://a.example", "on": [] }),

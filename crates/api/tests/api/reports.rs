@@ -165,7 +165,7 @@ async fn a_report_that_cannot_be_read_is_said_on_the_builds_page() {
     let red = build(&world, repo.id, &read("<html/>", "", &[])).await;
     let answer = page(&world, &format!("/builds/{}", red.id)).await;
     assert!(
-        answer.text().contains("target/junit.xml") && answer.text().contains("no report of tests"),
+        answer.text().contains("target/junit.xml") && answer.text().contains("not a report of tests"),
         "{}",
         answer.text()
     );

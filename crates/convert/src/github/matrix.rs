@@ -358,7 +358,7 @@ impl Listed<'_> {
         Some(Item::Value(combination.into()))
     }
 
-    /// Returns the combination that an entry writes, and its keys and values. `None` if a value is no text.
+    /// Returns the combination that an entry writes, and its keys and values. `None` if a value is not text.
     fn combination(&self, item: &Rc<Node>) -> Option<(Map, Vec<(String, String)>)> {
         let mut combination = Map::default();
         for value in entries(item).unwrap_or_default() {

@@ -45,7 +45,7 @@ const LEFT: &[(&str, &str)] =
     &[("permissions", "jobs get no token of the forge"), ("run-name", "a build is named by its commit")];
 
 pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError> {
-    let Some(section) = Section::read(root) else { return Err(ConvertError::NotOne("it is no mapping".to_owned())) };
+    let Some(section) = Section::read(root) else { return Err(ConvertError::NotOne("it is not a mapping".to_owned())) };
     let jobs = section.take("jobs").and_then(|entry| entries(&entry.value));
     let Some(jobs) = jobs else {
         return Err(ConvertError::NotOne("a workflow of GitHub Actions has `jobs`, and this file has none".to_owned()));

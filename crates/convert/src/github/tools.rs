@@ -28,7 +28,7 @@ pub(super) fn goreleaser(action: &Settings<'_>) -> ConvertedAction {
     let enter = action.plain("workdir").map(|folder| format!("cd \"{folder}\"\n")).unwrap_or_default();
     let mut step = beside(&image, format!("{enter}goreleaser {args}").trim(), action.line);
     if let Some(entry) = action.entry("version").filter(|entry| version.is_none() && written(entry) != "latest") {
-        step.remark(format!("`{}` is no tag of the image: latest stands in", written(entry)));
+        step.remark(format!("`{}` is not a tag of the image: latest stands in", written(entry)));
     }
     action.needs_all(&["args", "distribution", "version", "workdir"], &["distribution", "workdir"], &mut step);
     ConvertedAction::Step(step)

@@ -78,11 +78,11 @@ fn read(item: &Rc<Node>, lines: Lines<'_>, depth: usize, whole: &mut Whole) -> R
     let documents = yaml::documents_with_last_keys(&mut findings).unwrap_or_default();
     let [root] = documents.as_slice() else {
         return Err(format!(
-            "`{path}` is no file with jobs, or a component with inputs: copy the jobs that are wanted"
+            "`{path}` is not a file with jobs, or a component with inputs: copy the jobs that are wanted"
         ));
     };
     if entries(root).is_none() {
-        return Err(format!("`{path}` is no mapping"));
+        return Err(format!("`{path}` is not a mapping"));
     }
     whole.text.push_str(&content);
     whole.text.push('\n');

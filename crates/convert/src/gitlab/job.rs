@@ -325,7 +325,7 @@ fn image_of(entry: Option<&Entry>, fill: Fill<'_>, lines: foreign::Lines<'_>, bo
         }
         found => {
             let why = match found {
-                Ok(_) => "this is no image's name".to_owned(),
+                Ok(_) => "this is not an image's name".to_owned(),
                 Err(name) => unknown(&name),
             };
             body.note(lines.note(entry, format!("{why}; {DEFAULT_IMAGE} stands in")));

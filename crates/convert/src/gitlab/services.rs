@@ -37,7 +37,7 @@ pub(super) fn services(
         let image = match fill(written) {
             Ok(image) if image.contains("${{") || ImageRef::parse(&image).is_ok() => image,
             Ok(_) => {
-                services.note(Note::new(at, written, "this is no image's name"));
+                services.note(Note::new(at, written, "this is not an image's name"));
                 continue;
             }
             Err(name) => {

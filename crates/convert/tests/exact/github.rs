@@ -381,5 +381,5 @@ fn an_action_without_one_of_its_settings_never_runs() {
     }
     let nightly =
         workflow("    - { uses: goreleaser/goreleaser-action@v6, with: { version: nightly, args: release } }\n");
-    has(GitHub, &nightly, &["# `nightly` is no tag of the image: latest stands in"]);
+    has(GitHub, &nightly, &["# `nightly` is not a tag of the image: latest stands in"]);
 }

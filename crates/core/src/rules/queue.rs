@@ -41,7 +41,7 @@ impl fmt::Display for Lane {
 
 /// A text that does not name a lane.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no lane of the queue")]
+#[error("`{0}` is not a lane of the queue")]
 pub struct NotALane(pub String);
 
 impl FromStr for Lane {

@@ -227,7 +227,7 @@ async fn an_engine_without_overlays_copies_an_entry() {
     world.executor.settled().await;
     let own = &world.engine.mounts(request.attempt_id())[0].0;
     assert_eq!(world.engine.tools(), [format!("copy a {own}")]);
-    assert_eq!(told.all(), ["save 0 [1]", "ended"], "a copy is no layer over what it was copied from");
+    assert_eq!(told.all(), ["save 0 [1]", "ended"], "a copy is not a layer over what it was copied from");
     end(world, &told).await;
 }
 

@@ -79,7 +79,7 @@ async fn a_submodule_in_a_pipeline_files_place_is_refused_and_its_address_never_
     world.repository.git(&["commit", "-q", "-m", "submodule"]);
     let commit = world.fetch(&on("main")).await.unwrap();
     let error = world.mirror.pipeline_files(&commit).await.unwrap_err().to_string();
-    assert!(error.contains("no regular file"), "{error}");
+    assert!(error.contains("not a regular file"), "{error}");
     assert!(!ran.exists());
 }
 

@@ -16,7 +16,7 @@ async fn many_refusals_freeze_the_guard_which_says_why_and_a_few_do_not() {
     let world = World::with(true, &json!({ "refusals": 5 })).await;
     for _ in 0..4 {
         world.refused(&["run", "--rm", "--privileged", BUSYBOX, "true"], "privileged");
-        // A client that looks for missing objects, or waits for room, is no attacker.
+        // A client that looks for missing objects, or waits for room, is not an attacker.
         world.refused(&["rm", "nosuch"], "foreign");
         world.refused(&["run", "--rm", "-m", "64g", BUSYBOX, "true"], "budget");
     }

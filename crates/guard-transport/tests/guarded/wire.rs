@@ -43,7 +43,7 @@ async fn what_two_readers_of_http_could_read_differently_is_refused() {
         ("absolute target", b"GET http://x/version HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), "400"),
         ("CONNECT", b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), "40"),
         ("h2c", post("/session", "Connection: Upgrade\r\nUpgrade: h2c\r\n", ""), "403"),
-        ("upgrade of what is no stream", post("/containers/x/start", "Connection: Upgrade\r\nUpgrade: tcp\r\n", ""), "404"),
+        ("upgrade of what is not a stream", post("/containers/x/start", "Connection: Upgrade\r\nUpgrade: tcp\r\n", ""), "404"),
     ] {
         let answer = say(&world, &bytes);
         let is_refused = answer.starts_with(&format!("HTTP/1.1 {status}"));

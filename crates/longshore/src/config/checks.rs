@@ -34,7 +34,7 @@ pub(super) fn check_log(filter: &str) -> anyhow::Result<()> {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim();
         anyhow::ensure!(
             LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)),
-            "log is `{filter}`, and `{level}` is no level: write error, warn, info or debug, or a filter such as info,longshore_executor=debug"
+            "log is `{filter}`, and `{level}` is not a level: write error, warn, info or debug, or a filter such as info,longshore_executor=debug"
         );
     }
     Ok(())

@@ -101,7 +101,7 @@ fn a_value_that_nothing_could_run_with_is_refused_with_what_to_write() {
         ("[strangers]\njob_pids = 1", "strangers.job_pids is 1"),
         ("log = 'nonsense'", "write error, warn, info or debug"),
         ("log = ''", "write error, warn, info or debug"),
-        ("log = 'info,longshore_store=loud'", "`loud` is no level"),
+        ("log = 'info,longshore_store=loud'", "`loud` is not a level"),
         ("images_allow = 'debian:*, [a'", "images_allow has `[a`"),
         ("pull = 'sometimes'", "write if-missing, always or never"),
         ("url = 'https://ci.example.org/?next=1'", "https://ci.example.org"),

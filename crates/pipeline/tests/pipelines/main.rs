@@ -238,8 +238,8 @@ fn on_decides_what_starts_a_pipeline_and_says_why_not() {
         ("push", &manual, "no `manual`"),
         ("{ manual: {} }", &branch("main"), "no `push`"),
         ("{ push: { branches: [main] } }", &branch("x"), "the branch `x` does not match its patterns: main"),
-        ("{ push: { branches: [main] } }", &tag, "and this is no branch"),
-        ("{ push: { tags: ['v*'] } }", &branch("v1"), "and this is no tag"),
+        ("{ push: { branches: [main] } }", &tag, "and this is not a branch"),
+        ("{ push: { tags: ['v*'] } }", &branch("v1"), "and this is not a tag"),
         ("{ push: { tags: ['x*'] } }", &tag, "the tag `v1` does not match"),
         ("{ push: { branches: ['**', '!wip/**'] } }", &branch("wip/a"), "the branch `wip/a` does not match"),
     ] {

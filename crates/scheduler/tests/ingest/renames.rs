@@ -74,7 +74,7 @@ async fn a_delivery_does_not_point_a_repository_to_another_one_that_the_connecti
         let delivery = connected.told(name).await;
         assert_eq!(connected.address().await, "team/app.git", "{name}");
         if name.contains("..") {
-            // This is no name at all: the repository is built from where it is.
+            // This is not a name at all: the repository is built from where it is.
             assert_eq!((delivery.builds.len(), connected.forge.state().calls), (1, before), "{delivery:?}");
         } else {
             assert_eq!((delivery.status, delivery.builds.len()), (DeliveryStatus::Ignored, 0), "{delivery:?}");

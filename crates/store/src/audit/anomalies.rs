@@ -76,7 +76,7 @@ impl FromStr for Kind {
         Self::ALL
             .into_iter()
             .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is no kind of anomaly"))
+            .ok_or_else(|| format!("`{text}` is not a kind of anomaly"))
     }
 }
 

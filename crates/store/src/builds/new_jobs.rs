@@ -26,7 +26,7 @@ pub(crate) async fn insert(
         }
     }
     if let Some(unknown) = carried.keys().find(|key| !ids.contains_key(*key)) {
-        return Err(StoreError::Invalid(format!("`{unknown}` is to be carried over, but is no job of the plan")));
+        return Err(StoreError::Invalid(format!("`{unknown}` is to be carried over, but is not a job of the plan")));
     }
     for (position, plan) in plans.iter().enumerate() {
         let id = ids[plan.key.as_str()];
@@ -62,7 +62,7 @@ pub(crate) async fn insert(
     for plan in plans {
         for need in &plan.needs {
             let Some(need_id) = ids.get(need.key.as_str()) else {
-                return Err(StoreError::Invalid(format!("`{}` needs `{}`, which is no job", plan.key, need.key)));
+                return Err(StoreError::Invalid(format!("`{}` needs `{}`, which is not a job", plan.key, need.key)));
             };
             sqlx::query("INSERT INTO job_needs (job, need) VALUES (?, ?) ON CONFLICT DO NOTHING")
                 .bind(ids[plan.key.as_str()].to_string())

@@ -45,7 +45,7 @@ pub(crate) fn database_in(data_dir: &Path) -> Result<PathBuf, StoreError> {
         return Ok(database);
     }
     Err(StoreError::Backup(format!(
-        "{} is no data folder: there is no {} in it; name the server's with --data",
+        "{} is not a data folder: there is no {} in it; name the server's with --data",
         data_dir.display(),
         folder::DATABASE
     )))
