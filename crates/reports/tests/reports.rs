@@ -160,8 +160,8 @@ fn a_report_whose_writer_was_stopped_is_read_up_to_there_and_says_so() {
 fn what_is_no_report_says_what_it_is() {
     let said = |text: &str| junit(text).remarks[0].text.clone();
     assert!(said("<html><body/></html>").contains("it holds `html`"), "{}", said("<html><body/></html>"));
-    assert!(said("").contains("not XML"));
-    assert!(said("plain text").contains("not XML"));
+    assert!(said("").contains("no XML"));
+    assert!(said("plain text").contains("no XML"));
     assert!(said(&"<a>".repeat(3)).contains("`a`"));
     let (found, remarks) = coverage(b"PNG");
     assert!(found.is_none() && remarks[0].text.contains("neither Cobertura"));
