@@ -45,7 +45,7 @@ pub(crate) struct LargeBodies {
 /// One of these turns, and how many bytes had arrived when it was got.
 #[derive(Debug)]
 struct Turn<'a> {
-    of: &'a Semaphore,
+    queue: &'a Semaphore,
     _place: SemaphorePermit<'a>,
     since: Instant,
     had: usize,
@@ -102,10 +102,10 @@ async fn read_at(pace: Pace, mut body: Body, limit: usize, large: &LargeBodies) 
                 return Err(ApiError::too_large(limit));
             }
             if let Some(queue) = large.queue(length)
-                && turn.as_ref().is_none_or(|turn| !ptr::eq(turn.of, queue))
+                && turn.as_ref().is_none_or(|turn| !ptr::eq(turn.queue, queue))
             {
                 let place = queue.acquire().await.map_err(ApiError::internal)?;
-                turn = Some(Turn { of: queue, _place: place, since: Instant::now(), had: length });
+                turn = Some(Turn { queue, _place: place, since: Instant::now(), had: length });
             }
             bytes.extend_from_slice(&data);
         }
@@ -182,8 +182,8 @@ mod tests {
     #[tokio::test]
     async fn a_turn_lasts_as_long_as_enough_comes() {
         let large = LargeBodies::new();
-        let (of, since) = (&large.large, Instant::now());
-        let turn = Turn { of, _place: of.acquire().await.unwrap(), since, had: LARGE };
+        let (queue, since) = (&large.large, Instant::now());
+        let turn = Turn { queue, _place: queue.acquire().await.unwrap(), since, had: LARGE };
         assert_eq!(turn.ends(LARGE, PACE) - since, Duration::from_secs(3));
         assert_eq!(turn.ends(LARGE * 2, PACE) - since, Duration::from_secs(7));
     }

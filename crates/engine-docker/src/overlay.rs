@@ -68,14 +68,14 @@ async fn try_once(engine: &dyn Engine) -> Result<(), EngineError> {
     let (lower, upper, work, view) = (name("lower")?, name("upper")?, name("work")?, name("view")?);
     let tried = async {
         for plain in [&lower, &upper, &work] {
-            let volume = VolumeSpec { name: plain, of: None, content: VolumeContent::Passing, disk: None };
+            let volume = VolumeSpec { name: plain, owner: None, content: VolumeContent::Passing, disk: None };
             engine.create_volume(&volume).await?;
         }
         let place = "/longshore/volumes/0";
         let fill = ToolSpec { arguments: &["overlay", "fill", place], read: &[], write: std::slice::from_ref(&lower) };
         engine.run_tool(&fill).await?;
         let content = VolumeContent::Overlay { upper: &upper, work: &work, lower: std::slice::from_ref(&lower) };
-        engine.create_volume(&VolumeSpec { name: &view, of: None, content, disk: None }).await?;
+        engine.create_volume(&VolumeSpec { name: &view, owner: None, content, disk: None }).await?;
         let ask = ToolSpec { arguments: &["overlay", "try", place], read: &[], write: std::slice::from_ref(&view) };
         engine.run_tool(&ask).await?;
         Ok(())

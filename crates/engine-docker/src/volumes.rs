@@ -46,7 +46,7 @@ pub(crate) async fn create(
         name: Some(spec.name.to_string()),
         driver: Some(LOCAL.to_owned()),
         driver_opts: Some(options),
-        labels: Some(match spec.of {
+        labels: Some(match spec.owner {
             Some((build, attempt)) => labels::of_attempt(instance, kind, build, attempt),
             None => labels::of(instance, kind),
         }),

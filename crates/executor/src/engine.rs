@@ -160,7 +160,7 @@ pub struct Image {
 pub struct VolumeSpec<'a> {
     pub name: &'a VolumeName,
     /// The attempt that it is made for.
-    pub of: Option<(BuildId, AttemptId)>,
+    pub owner: Option<(BuildId, AttemptId)>,
     pub content: VolumeContent<'a>,
     /// The most bytes in it, where the engine can limit that.
     pub disk: Option<u64>,

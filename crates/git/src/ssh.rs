@@ -132,7 +132,8 @@ pub async fn host_keys(url: &CloneUrl) -> Result<String, GitError> {
 /// Asks the host of an ssh address for the address of the repository's LFS store, and for what opens it.
 pub(crate) async fn ask_for_lfs(url: &CloneUrl) -> Result<SshAnswer, GitError> {
     let failed = |detail: String| GitError::Lfs { address: url.address().to_owned(), detail };
-    let asked = longshore_forge::lfs::ssh_question(url).ok_or_else(|| failed("it is not an address of ssh".to_owned()))?;
+    let asked =
+        longshore_forge::lfs::ssh_question(url).ok_or_else(|| failed("it is not an address of ssh".to_owned()))?;
     let files = url.ssh_login().map(SshFiles::new).transpose().map_err(GitError::io("giving ssh its key"))?;
     let ssh = files.as_ref().map_or_else(|| PLAIN.to_owned(), SshFiles::command);
     let port = asked.port.map(|port| ["-p".to_owned(), port]);

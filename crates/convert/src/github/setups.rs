@@ -101,7 +101,11 @@ impl Tool {
             _ => {}
         }
         let version = written.strip_prefix('v').unwrap_or(written).trim_end_matches(".x").trim_end_matches(".*");
-        if numeric(version) { tag(version) } else { Err("it is not a version that an image has for its tag".to_owned()) }
+        if numeric(version) {
+            tag(version)
+        } else {
+            Err("it is not a version that an image has for its tag".to_owned())
+        }
     }
 
     fn name(&self, version: Version) -> String {

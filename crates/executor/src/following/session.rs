@@ -343,13 +343,13 @@ async fn next_note(job: &Followed<'_>) -> String {
     }
 }
 
-/// Returns what could not be started, except the first `told`. Waits until there is something.
+/// Returns what could not be started, except the first `sent`. Waits until there is something.
 async fn next_failures(
     failures: &mut Option<watch::Receiver<Vec<ContainerFailure>>>,
-    told: usize,
+    sent: usize,
 ) -> Vec<ContainerFailure> {
     let Some(failures) = failures else { return std::future::pending().await };
-    let failed = failures.wait_for(|all| all.len() > told).await.map(|all| all[told..].to_vec());
+    let failed = failures.wait_for(|all| all.len() > sent).await.map(|all| all[sent..].to_vec());
     match failed {
         Ok(failed) => failed,
         Err(_) => std::future::pending().await,

@@ -90,9 +90,9 @@ impl Executor {
         let (flat, merged) = (name("flat"), name("merged"));
         let work = async {
             let content = VolumeContent::Merged { lower: layers };
-            self.engine.create_volume(&VolumeSpec { name: &merged, of: None, content, disk: None }).await?;
+            self.engine.create_volume(&VolumeSpec { name: &merged, owner: None, content, disk: None }).await?;
             let content = VolumeContent::Lasting;
-            self.engine.create_volume(&VolumeSpec { name: &flat, of: None, content, disk: None }).await?;
+            self.engine.create_volume(&VolumeSpec { name: &flat, owner: None, content, disk: None }).await?;
             copy(&*self.engine, &merged, &flat).await
         };
         let done = work.await;

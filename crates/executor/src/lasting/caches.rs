@@ -156,9 +156,9 @@ impl<'a> Caches<'a> {
     }
 
     async fn create(&self, name: &VolumeName, content: VolumeContent<'_>) -> Result<(), EngineError> {
-        let of = Some((self.build, self.attempt));
-        let of = of.filter(|_| name.as_str().starts_with("longshore-cache-"));
-        self.engine.create_volume(&VolumeSpec { name, of, content, disk: self.disk }).await
+        let owner = Some((self.build, self.attempt));
+        let owner = owner.filter(|_| name.as_str().starts_with("longshore-cache-"));
+        self.engine.create_volume(&VolumeSpec { name, owner, content, disk: self.disk }).await
     }
 
     async fn remove_overlay(&self, names: &Names) {

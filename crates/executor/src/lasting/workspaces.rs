@@ -75,8 +75,8 @@ impl<'a> OfAttempt<'a> {
     }
 
     async fn create(&self, name: &VolumeName, content: VolumeContent<'_>) -> Result<(), EngineError> {
-        let of = Some((self.request.build, self.request.attempt_id()));
-        self.engine.create_volume(&VolumeSpec { name, of, content, disk: self.request.limits.disk }).await
+        let owner = Some((self.request.build, self.request.attempt_id()));
+        self.engine.create_volume(&VolumeSpec { name, owner, content, disk: self.request.limits.disk }).await
     }
 
     /// Returns the volumes that the workspace begins on, the topmost first.

@@ -127,8 +127,8 @@ fn failed_jobs(client: &Client, build: &Value) -> anyhow::Result<Vec<FailedJob>>
         });
         let name = text(job, "name");
         let build = failures::quoted(&format!("{repo}#{}", build["number"]));
-        let again = format!("longshore build rerun {build} --job {}", failures::quoted(&text(job, "key")));
-        Ok(FailedJob { name, error, again })
+        let rerun = format!("longshore build rerun {build} --job {}", failures::quoted(&text(job, "key")));
+        Ok(FailedJob { name, error, rerun })
     };
     failed.map(error_of).collect()
 }

@@ -15,7 +15,7 @@ pub(super) struct FailedJob {
     /// The number and the text of the first marked error of the step that failed.
     pub(super) error: Option<(u64, String)>,
     /// The command that runs it again.
-    pub(super) again: String,
+    pub(super) rerun: String,
 }
 
 pub(super) fn write(out: &mut impl Write, failed: &[FailedJob]) -> std::io::Result<()> {
@@ -24,7 +24,7 @@ pub(super) fn write(out: &mut impl Write, failed: &[FailedJob]) -> std::io::Resu
             Some((line, text)) => writeln!(out, "\n{}, line {line}: {}", one_line(&job.name), one_line(text))?,
             None => writeln!(out, "\n{}: no error was found in its log", one_line(&job.name))?,
         }
-        writeln!(out, "  run it again: {}", job.again)?;
+        writeln!(out, "  run it again: {}", job.rerun)?;
     }
     match failed.len().saturating_sub(NAMED) {
         0 => Ok(()),
@@ -50,7 +50,7 @@ mod tests {
         let job = |name: &str, error: Option<(u64, String)>| FailedJob {
             name: name.to_owned(),
             error,
-            again: format!("longshore run --job {}", quoted(name)),
+            rerun: format!("longshore run --job {}", quoted(name)),
         };
         let mut out = Vec::new();
         let jobs = [job("lint", Some((12, "error: \u{202e}x\x1b[2J".to_owned()))), job("test (a, b)", None)];

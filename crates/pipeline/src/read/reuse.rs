@@ -79,7 +79,12 @@ pub(super) fn read(
         };
         if let Some(complaint) = complaint {
             let help = "write globs of files: `src/**`, `Cargo.lock`, `!**/*.md`".to_owned();
-            findings.error(Code::BadGlob, item.place, format!("`{written}` is not a glob of `reuse`: {complaint}"), help);
+            findings.error(
+                Code::BadGlob,
+                item.place,
+                format!("`{written}` is not a glob of `reuse`: {complaint}"),
+                help,
+            );
             sound = false;
         }
         globs.push(written.to_owned());

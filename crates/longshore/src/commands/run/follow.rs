@@ -233,7 +233,7 @@ fn command_again(args: &Run) -> String {
 }
 
 /// Returns the jobs that failed, with the first error of each.
-async fn failed_jobs(store: &Store, jobs: &[Job], again: &str) -> anyhow::Result<Vec<FailedJob>> {
+async fn failed_jobs(store: &Store, jobs: &[Job], rerun: &str) -> anyhow::Result<Vec<FailedJob>> {
     let is_failed = |status: Status| matches!(status, Status::Failure | Status::Error | Status::TimedOut);
     let mut failed = Vec::new();
     for (job, name) in jobs.iter().zip(shown_names(jobs)) {
@@ -245,7 +245,7 @@ async fn failed_jobs(store: &Store, jobs: &[Job], again: &str) -> anyhow::Result
         let is_its = |mark: &&Mark| step.is_none_or(|step| mark.step == step.position) && mark.kind == MarkKind::Error;
         failed.push(FailedJob {
             error: outline.marks.iter().find(is_its).map(|mark| (mark.n, mark.text.clone())),
-            again: format!("{again} --job {}", failures::quoted(&name)),
+            rerun: format!("{rerun} --job {}", failures::quoted(&name)),
             name,
         });
     }
