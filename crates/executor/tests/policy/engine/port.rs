@@ -278,7 +278,7 @@ impl Engine for MemoryEngine {
                 name: spec.name.clone(),
                 instance,
                 kind: Some(spec.content.kind()),
-                attempt: spec.of.map(|(_, attempt)| attempt),
+                attempt: spec.owner.map(|(_, attempt)| attempt),
                 created: None,
             };
             state.volumes.entry(spec.name.clone()).or_insert(volume);
