@@ -62,8 +62,8 @@ impl Account {
         Ok(account)
     }
 
-    /// Returns the home of the image's own user, whose image sets HOME to this. The engine sets root's where the image
-    /// sets none.
+    /// Returns the user's home. `set_by_image` is the image's `HOME`; root's home there means that the image sets none, since
+    /// the engine sets that one by default.
     #[must_use]
     pub fn home_with(&self, set_by_image: Option<&str>) -> String {
         let set = set_by_image.filter(|home| !["/root", "/", ""].contains(home));

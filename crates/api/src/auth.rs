@@ -90,7 +90,7 @@ impl Caller {
         self.holder.as_ref().map_or(Who::Anonymous, |holder| Who::Holder(&holder.rights))
     }
 
-    /// Returns whether the caller may do it. For what is shown only to those who may.
+    /// Returns whether the caller may do it, for parts of a page that only they see.
     pub(crate) fn may(&self, action: Action, object: Object) -> bool {
         may(self.who(), action, object) == Verdict::Yes
     }

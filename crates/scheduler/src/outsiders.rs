@@ -37,7 +37,7 @@ fn restrain(plan: &mut BuildPlan, event: &Event, setting: Strangers, known: bool
         }
         job.stranger = stranger::question(setting, known, event, job);
     }
-    // Nothing that nobody has approved hands anything to a job that gets something.
+    // A job that gets a secret takes files and outputs only from jobs that somebody approved.
     let mut asked: Vec<(String, String)> =
         plan.jobs.iter().filter(|job| stranger::gets_something(event, job)).flat_map(takes_from).collect();
     let mut seen: HashSet<String> = HashSet::new();
@@ -53,7 +53,7 @@ fn restrain(plan: &mut BuildPlan, event: &Event, setting: Strangers, known: bool
     }
 }
 
-/// Returns the keys of the jobs that hand something to a job, each with the job's name.
+/// Returns the keys of the jobs that hand files or outputs to a job, each with the job's name.
 fn takes_from(job: &JobPlan) -> Vec<(String, String)> {
     job.takes_from().map(|key| (key.to_owned(), job.name.clone())).collect()
 }

@@ -1,4 +1,4 @@
-//! The store on a disk that fills up, under a database that somebody else locks, with a clock that is set.
+//! The store on a disk that fills up, with a database that another process locks, and with a clock that is set.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
 

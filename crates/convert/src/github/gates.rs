@@ -1,5 +1,5 @@
-//! Steps that could not be carried over: whether what comes after them, in the job or in other jobs, has to wait for
-//! somebody to write them by hand.
+//! Steps that could not be carried over: whether later steps and other jobs have to wait for somebody to write them by
+//! hand.
 
 use std::rc::Rc;
 
@@ -12,8 +12,8 @@ use super::super::{
 };
 use super::step::{Reader, condition, entry_of};
 
-/// Words in the names of actions that prepare a machine, store something or tell somebody. Without them, what comes after
-/// does what it did, or fails by itself.
+/// Words in the names of actions that prepare a machine, store files or notify people. Without such an action, later steps
+/// do what they did, or fail by themselves.
 const ASIDE: &[&str] = &[
     "setup",
     "install",
