@@ -22,7 +22,7 @@ fn looked_at(world: &World) {
     });
 }
 
-fn look(world: &World) -> String {
+fn check(world: &World) -> String {
     let mut command = Command::new(program());
     command.args(["repo", "look", "team/app"]);
     command.env("LONGSHORE_URL", world.server.url()).env("LONGSHORE_TOKEN", ADMIN_TOKEN);
@@ -40,14 +40,14 @@ fn a_push_that_no_webhook_told_of_is_built_when_somebody_looks_and_when_the_serv
     let pipeline =
         format!("on: push\njobs: {{ one: {{ image: {}, steps: [{{ run: echo built }}] }} }}\n", engine::BUSYBOX);
     let commit = world.git.push(&pipeline);
-    let found = look(&world);
+    let found = check(&world);
     assert!(found.contains("refs/heads/main") && found.contains(&commit[..10]), "{found}");
     let build = world.build_of(&commit);
     assert_eq!(build["found"], true, "{build}");
     assert_eq!(world.api().wait_for_build(build["id"].as_str().unwrap())["status"], "success");
     let delivery = world.api().get(&format!("/api/v1/deliveries/{}", build["delivery"].as_str().unwrap()));
     assert_eq!((&delivery["found"], &delivery["status"]), (&Value::Bool(true), &"done".into()), "{delivery}");
-    assert!(look(&world).starts_with("No missed pushes"));
+    assert!(check(&world).starts_with("No missed pushes"));
 
     world.server.kill();
     let commit = world.git.push(&format!("{pipeline}# pushed while the server was down\n"));

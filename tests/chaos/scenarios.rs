@@ -119,7 +119,7 @@ impl Stage {
         self.client.push(&self.repo, &self.secret, &branch, commit, &branch)
     }
 
-    fn again(&mut self) {
+    fn restart(&mut self) {
         self.server.launch();
     }
 }
@@ -140,7 +140,7 @@ fn kills(seed: u64, count: u64, shape: Shape) -> Verdict {
         }
         if fault.kills() {
             killed += 1;
-            stage.again();
+            stage.restart();
         }
         if at % 20 == 0 {
             println!("  {killed} of {count} kills; last: {}", fault.name());
@@ -261,7 +261,7 @@ fn hooks(seed: u64, count: u64) -> Verdict {
         } else {
             stage.server.stop();
         }
-        stage.again();
+        stage.restart();
         if at % 20 == 19 {
             println!("  {} of {count} restarts", at + 1);
         }

@@ -1,4 +1,4 @@
-//! What a job leaves: which files are collected, how they arrive, and what a workspace may contain.
+//! Artifacts: which files are collected, how they arrive, and what a workspace may contain.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -32,7 +32,7 @@ fn spec(agent: &Agent, script: &str, artifacts: Vec<ArtifactSpec>) -> JobSpec {
     }
 }
 
-/// What arrived: whole files by artifact and path, and what was left out at the last moment.
+/// The files that arrived, by artifact and path, and those that were left out at the last moment.
 #[derive(Debug, Default)]
 struct Taken {
     whole: BTreeMap<(String, String), Vec<u8>>,
@@ -173,7 +173,7 @@ fn a_folder_that_becomes_a_link_while_it_is_collected_leads_nowhere() {
         let (folder, beside, ready) = (out.join("d"), out.join("beside"), out.join("ready"));
         let is_over = std::sync::atomic::AtomicBool::new(false);
         let taken = std::thread::scope(|scope| {
-            // As a process of another container that has the workspace too.
+            // A process of another container with the same workspace could do this.
             scope.spawn(|| {
                 while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
                     if ready.exists() && std::fs::rename(&folder, &beside).is_ok() {

@@ -114,7 +114,7 @@ async fn an_attempt_that_is_started_a_second_time_finds_nothing_of_the_first() {
     let request = job(&["ls; echo up; touch mark; sleep 60"]);
     let (first, second) = (MemoryJournal::default(), MemoryJournal::default());
     run_and_die(&world, &request, &first, "up\n").await;
-    // As if the database were older than the run.
+    // This is what a database that is older than the run knows.
     let mut again = request.clone();
     again.plan.steps[0].run = Some("ls; echo up".into());
     let (sender, mut receiver) = mpsc::channel(64);

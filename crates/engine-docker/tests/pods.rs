@@ -280,7 +280,7 @@ async fn a_pod_outlives_the_server_and_whoever_adopts_it_gets_every_byte_once() 
     let mut request = job(&["true"]);
     let serve = format!("{count}; sleep 100");
     request.plan.services = vec![shell_service("web", &serve, Probe::Exec("true".to_owned()), 9_000)];
-    // It does not end before everybody has died who shall.
+    // It does not end before all processes have died that the test kills.
     let gated = count.replace("sleep 0.005", "sleep 0.005; until [ $i -lt 350 ] || [ -e go ]; do sleep 0.02; done");
     request.plan.steps = vec![own(BUSYBOX, Some(&gated)), StepPlan { id: None, ..own(TOOL, None) }];
     let journal = support::MemoryJournal::default();

@@ -16,12 +16,12 @@ fn body(name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-fn told(forge: Forge, event: &str, body: &Value) -> Told {
+fn parsed(forge: Forge, event: &str, body: &Value) -> Told {
     parse_event(forge, event, body.to_string().as_bytes()).unwrap()
 }
 
 fn only(forge: Forge, event: &str, body: &Value) -> Hook {
-    let mut hooks = told(forge, event, body).hooks;
+    let mut hooks = parsed(forge, event, body).hooks;
     assert_eq!(hooks.len(), 1, "{hooks:?}");
     hooks.remove(0)
 }
@@ -39,7 +39,7 @@ fn id(commit: &str) -> CommitId {
 
 #[test]
 fn one_delivery_of_bitbucket_tells_of_several_refs() {
-    let told = told(Forge::Bitbucket, "repo:push", &body("bitbucket-push"));
+    let told = parsed(Forge::Bitbucket, "repo:push", &body("bitbucket-push"));
     assert!(told.repository.unwrap().is_at("git@bitbucket.org:team/harbour.git"));
     let said: Vec<_> = told
         .hooks
@@ -69,7 +69,7 @@ fn gitlab_and_gogs_push_like_everybody() {
         (Forge::Gitlab, "Tag Push Hook", "gitlab-tag-push", EventName::Tag, "refs/tags/v1.0.0"),
         (Forge::Gogs, "push", "gogs-push", EventName::Push, "refs/heads/main"),
     ] {
-        let told = told(forge, event, &body(name));
+        let told = parsed(forge, event, &body(name));
         let repository = told.repository.unwrap();
         assert!(repository.id.is_some() && repository.is_at("https://any.example/team/harbour"), "{repository:?}");
         match &told.hooks[..] {
@@ -138,13 +138,13 @@ fn a_merge_request_says_in_the_same_words_what_happened_to_it() {
 
 #[test]
 fn bitbucket_says_only_that_a_pull_request_changed_and_what_changed_is_seen_from_what_was_told_before() {
-    let told = |event: &str| request(Forge::Bitbucket, event, &body("bitbucket-pull-request"));
-    let created = told("pullrequest:created");
+    let request_of = |event: &str| request(Forge::Bitbucket, event, &body("bitbucket-pull-request"));
+    let created = request_of("pullrequest:created");
     assert_eq!((created.number, created.action.as_str(), created.fork), (1, "opened", false));
     assert_eq!((created.head, created.served_at.as_str()), (Head::Short(B[..12].to_owned()), "refs/heads/quay"));
     assert_eq!(created.author.unwrap().key().as_deref(), Some("account {6cb0e486-3c5a-41bb-b009-2142d2cbe5d7}"));
     for (event, merged) in [("pullrequest:fulfilled", true), ("pullrequest:rejected", false)] {
-        assert_eq!((told(event).action.as_str(), told(event).merged), ("closed", merged));
+        assert_eq!((request_of(event).action.as_str(), request_of(event).merged), ("closed", merged));
     }
     let state = |draft| PullRequestState { labels: None, draft: Some(draft), own: None };
     for (before, last_head, word) in [
@@ -153,7 +153,7 @@ fn bitbucket_says_only_that_a_pull_request_changed_and_what_changed_is_seen_from
         (Some(state(false)), Some(B), "converted-to-draft"),
         (Some(state(true)), Some(B), "edited"),
     ] {
-        let mut updated = told("pullrequest:updated");
+        let mut updated = request_of("pullrequest:updated");
         updated.tell_apart(before.as_ref(), last_head, &id(B));
         assert_eq!(updated.action, word);
     }

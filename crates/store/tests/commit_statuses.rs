@@ -56,7 +56,7 @@ async fn only(store: &Store) -> (Key, CommitState, String) {
     all.into_iter().next().unwrap()
 }
 
-async fn told(store: &Store, key: &Key, wanted: i64) {
+async fn mark_reported(store: &Store, key: &Key, wanted: i64) {
     let mut tx = store.write().await.unwrap();
     commit_statuses::mark_reported(&mut tx, key, wanted, &commit_statuses::Shown::Status, now()).await.unwrap();
     tx.commit().await.unwrap();
@@ -65,7 +65,7 @@ async fn told(store: &Store, key: &Key, wanted: i64) {
 async fn tell_all(store: &Store) {
     for (key, ..) in owed(store).await {
         let wanted = commit_statuses::owed(store, &key).await.unwrap().unwrap().wanted;
-        told(store, &key, wanted).await;
+        mark_reported(store, &key, wanted).await;
     }
 }
 
@@ -98,13 +98,13 @@ async fn a_forge_is_owed_the_newest_state_and_nothing_that_came_before() {
     // It changes while the forge is told: it stays owed.
     let running = commit_statuses::owed(&world.store, &key).await.unwrap().unwrap().wanted;
     end(&world.store, job, failure()).await;
-    told(&world.store, &key, running).await;
+    mark_reported(&world.store, &key, running).await;
     let (_, state, description) = only(&world.store).await;
     assert_eq!((state, description.as_str()), (CommitState::Failure, "a: step `Unit tests` failed with exit code 101"));
     tell_all(&world.store).await;
     assert!(owed(&world.store).await.is_empty());
     // A confirmation that comes late takes nothing back.
-    told(&world.store, &key, running).await;
+    mark_reported(&world.store, &key, running).await;
     assert!(owed(&world.store).await.is_empty());
 }
 

@@ -11,7 +11,7 @@ use std::{
 use longshore_files::restore;
 use longshore_store::{Store, backup, newest_schema};
 
-/// Opens and closes it: its instance, and whose copy it was found to be.
+/// Opens and closes the folder. Returns its instance, and the instance that it was found to be a copy of.
 async fn instance(folder: &Path) -> (String, Option<String>) {
     let store = Store::open(folder).await.unwrap();
     let found = (store.instance().to_owned(), store.copy_of().map(str::to_owned));
@@ -76,7 +76,7 @@ async fn what_a_version_without_marks_left_is_told_from_its_restored_backup() {
     let parent = tempfile::tempdir().unwrap();
     let (old, restored) = (parent.path().join("old"), parent.path().join("restored"));
     let (original, _) = instance(&old).await;
-    // The state of that version: no mark, and none known.
+    // The state of that version: the folder has no mark, and the database knows none.
     std::fs::remove_file(old.join("identity")).unwrap();
     let database = format!("sqlite://{}", old.join("longshore.db").display());
     let mut conn = <sqlx::SqliteConnection as sqlx::Connection>::connect(&database).await.unwrap();

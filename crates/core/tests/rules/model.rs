@@ -96,7 +96,7 @@ impl Model {
         Ok(moves)
     }
 
-    /// Claims whose turn it is, and checks that it was.
+    /// Claims the next job, and checks that its lane had the turn.
     pub(crate) fn claim(&mut self) -> Option<JobId> {
         let waiting: HashSet<RepoId> = self.with(&[Status::Queued]).map(|job| job.repo).collect();
         let running = |model: &Self, repo| model.with(&RUNS).filter(|job| job.repo == repo).count();
@@ -184,7 +184,7 @@ impl Model {
         assert!(condition(job) != "failure()" || self.sees_failure(job), "`failure()` holds without a failure");
     }
 
-    /// A job that asks how it went is skipped only if the answer is no.
+    /// A job whose `if` asks for results is skipped only if the answer is no.
     fn check_skipped(&self, id: JobId, reason: &str) {
         let job = self.job(id);
         assert!(condition(job) != "always()" || !reason.starts_with("`if: "), "`always()` does not hold");
@@ -247,7 +247,7 @@ impl Model {
         }
     }
 
-    /// A job that waits waits for something that is still to come, and says so where that is not a need.
+    /// A job that waits, waits for an event that is still to come, and says so unless the event is the end of a need.
     fn check_waits(&self, job: &JobFacts) {
         if job.ready || job.reason.is_some() {
             assert!(job.reason.is_some(), "a job waits and does not say for what");

@@ -1,4 +1,4 @@
-//! What a job leaves in the names and addresses of its sandbox is undone, whatever the job does to its agent.
+//! A job's changes to the names and addresses of its sandbox are undone, whatever the job does to its agent.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ fn attack(script: &str) -> longshore_executor::JobRequest {
     request
 }
 
-/// What the next job of the scope finds in the shared files, and whether it ran in the same sandbox.
+/// Returns the shared files as the next job of the scope finds them, and whether it ran in the same sandbox.
 async fn next_job_sees(world: &World, before: &BTreeSet<String>) -> (String, bool) {
     world.engine.settled().await;
     let ran = world.run(scoped("cat /etc/hosts /etc/resolv.conf")).await;

@@ -25,7 +25,7 @@ struct Told {
 }
 
 impl Told {
-    fn tell(&self, what: impl Into<String>) -> BoxFuture<'_, ()> {
+    fn record(&self, what: impl Into<String>) -> BoxFuture<'_, ()> {
         self.all.lock().unwrap().push(what.into());
         async {}.boxed()
     }
@@ -37,11 +37,11 @@ impl Told {
 
 impl CacheRecords for Told {
     fn owner(&self, uid: u32) -> BoxFuture<'_, ()> {
-        self.tell(format!("owner {uid}"))
+        self.record(format!("owner {uid}"))
     }
 
     fn lost(&self, cache: usize) -> BoxFuture<'_, ()> {
-        self.tell(format!("lost {cache}"))
+        self.record(format!("lost {cache}"))
     }
 
     fn ending(&self) {}
@@ -49,11 +49,11 @@ impl CacheRecords for Told {
     fn save(&self, cache: usize, layers: Vec<Vec<VolumeName>>) -> BoxFuture<'_, ()> {
         self.kept.lock().unwrap().extend(layers.iter().flatten().cloned());
         let layers: Vec<usize> = layers.iter().map(Vec::len).collect();
-        self.tell(format!("save {cache} {layers:?}"))
+        self.record(format!("save {cache} {layers:?}"))
     }
 
     fn confirm(&self, cache: usize) -> BoxFuture<'_, ()> {
-        self.tell(format!("confirm {cache}"))
+        self.record(format!("confirm {cache}"))
     }
 
     fn ended(&self, own: Vec<VolumeName>) -> BoxFuture<'_, Option<Vec<VolumeName>>> {

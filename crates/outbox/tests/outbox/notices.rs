@@ -44,7 +44,7 @@ impl World {
         Self { store, repo, receiver: Receiver::start(), _dir: dir }
     }
 
-    fn tell(&self) -> Killable {
+    fn send_notices(&self) -> Killable {
         let notices =
             Notices { store: self.store.clone(), sender: Sender::default(), url: "https://ci.example".to_owned() };
         Killable::start(notices.run(CancellationToken::new()))
@@ -114,7 +114,7 @@ fn of_stranger(number: u64, commit: &str) -> Event {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_told_and_that_a_pipeline_works_again_once() {
     let world = World::new().await;
-    let _teller = world.tell();
+    let _sending = world.send_notices();
     world.ends("main", &[("ci", Some(true))]).await;
     let failed = world.ends("main", &[("ci", Some(false))]).await;
     world.ends("other", &[("ci", Some(true))]).await;
@@ -134,7 +134,7 @@ async fn a_failure_is_told_and_that_a_pipeline_works_again_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_pipeline_is_fixed_by_itself_and_a_broken_file_broke_all() {
     let world = World::new().await;
-    let _teller = world.tell();
+    let _sending = world.send_notices();
     let first = world.ends("main", &[("ci", Some(false)), ("docs", Some(true))]).await;
     let second = world.ends("main", &[("ci", Some(true)), ("docs", Some(false))]).await;
     world.all_is_told().await;
@@ -164,7 +164,7 @@ async fn who_asked_for_some_branches_or_events_hears_of_nothing_else() {
     let world = World::without_webhook().await;
     let branches = ["main", "release/*"];
     add_webhook(&world.store, &world.receiver, None, &[NotificationEvent::Failure], &branches).await;
-    let _teller = world.tell();
+    let _sending = world.send_notices();
     world.ends("topic", &[("ci", Some(false))]).await;
     let failed = world.ends("release/1", &[("ci", Some(false))]).await;
     world.ends("release/1", &[("ci", Some(true))]).await;
@@ -176,7 +176,7 @@ async fn who_asked_for_some_branches_or_events_hears_of_nothing_else() {
 async fn over_kills_and_a_receiver_that_is_away_everything_is_told_in_order_under_the_same_id() {
     let world = World::new().await;
     world.receiver.answer(503, "", "down");
-    let teller = world.tell();
+    let sending = world.send_notices();
     let mut expected = Vec::new();
     for n in 0..12 {
         let works = n % 2 == 1;
@@ -188,9 +188,9 @@ async fn over_kills_and_a_receiver_that_is_away_everything_is_told_in_order_unde
         assert!(start.elapsed() < Duration::from_secs(60));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    drop(teller);
+    drop(sending);
     world.receiver.answer(429, "Retry-After: 1\r\n", "slowly");
-    let teller = world.tell();
+    let sending = world.send_notices();
     let before = world.receiver.state().received.len();
     let start = Instant::now();
     while world.receiver.state().received.len() == before {
@@ -198,8 +198,8 @@ async fn over_kills_and_a_receiver_that_is_away_everything_is_told_in_order_unde
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     world.receiver.answer(200, "", "ok");
-    drop(teller);
-    let _teller = world.tell();
+    drop(sending);
+    let _sending = world.send_notices();
     world.all_is_told().await;
     assert_eq!(world.heard(), expected);
     // Whatever was sent before it was taken was the same message.
@@ -216,7 +216,7 @@ async fn over_kills_and_a_receiver_that_is_away_everything_is_told_in_order_unde
 async fn a_receiver_that_is_gone_is_given_up_and_the_build_says_so() {
     let world = World::new().await;
     world.receiver.answer(410, "", "gone");
-    let _teller = world.tell();
+    let _sending = world.send_notices();
     world.ends("main", &[("ci", Some(false))]).await;
     world.all_is_told().await;
     let build = builds::list(&world.store, &builds::BuildFilter::default(), None, 1).await.unwrap().items.remove(0);
@@ -232,18 +232,18 @@ async fn an_approval_is_asked_for_once_and_no_more_when_it_is_given() {
     let asks = |job: &mut JobPlan| job.approval = Some("deploy to production?".to_owned());
     let event = || Event::new(EventName::Push, "refs/heads/main", "1".repeat(40));
     let build = world.build_of(event(), &["ci"], asks).await;
-    let teller = world.tell();
+    let sending = world.send_notices();
     world.all_is_told().await;
     assert_eq!(world.heard(), [is("approval", build.number)]);
     assert_eq!(world.receiver.messages()[0].body()["data"]["jobs"][0]["reason"], "deploy to production?");
-    drop(teller);
+    drop(sending);
     // Given before anybody was told: nothing is left to tell.
     let other = world.build_of(event(), &["ci"], asks).await;
     let job = jobs::of_build(&world.store, other.id).await.unwrap().remove(0);
     let mut tx = world.store.write().await.unwrap();
     jobs::approve(&mut tx, job.id, &Actor::default(), Timestamp::now()).await.unwrap();
     tx.commit().await.unwrap();
-    let _teller = world.tell();
+    let _sending = world.send_notices();
     world.all_is_told().await;
     assert_eq!(world.heard().len(), 1);
 }
@@ -255,7 +255,7 @@ async fn a_stranger_makes_no_noise_whatever_they_push() {
     // Told of before anything was sent: the newest build counts.
     world.build_of(of_stranger(7, "1"), &["ci"], asks).await;
     let newest = world.build_of(of_stranger(7, "2"), &["ci"], asks).await;
-    let _teller = world.tell();
+    let _sending = world.send_notices();
     world.all_is_told().await;
     assert_eq!(world.heard(), [is("approval", newest.number)]);
     for commit in ["3", "4", "5"] {
@@ -291,7 +291,7 @@ async fn a_message_that_its_place_cannot_take_lets_the_others_pass_and_is_tried_
         tx.commit().await.unwrap();
     };
     fail(Timestamp::from_millis(Timestamp::now().as_millis() + 60 * 60 * 1000)).await;
-    let _teller = world.tell();
+    let _sending = world.send_notices();
     let start = Instant::now();
     while world.heard().is_empty() {
         assert!(start.elapsed() < Duration::from_secs(60));
@@ -299,7 +299,7 @@ async fn a_message_that_its_place_cannot_take_lets_the_others_pass_and_is_tried_
     }
     assert_eq!(world.heard(), [is("failure", next)]);
     fail(Timestamp::now()).await;
-    // Something has to wake the teller, as the next build does.
+    // Something has to wake the sending, as the next build does.
     let last = world.ends("third", &[("ci", Some(false))]).await;
     world.all_is_told().await;
     let mut heard = world.heard();

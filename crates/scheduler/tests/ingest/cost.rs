@@ -22,10 +22,10 @@ async fn from_a_push_to_its_build_git_is_started_a_few_times() {
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let world = World::with_git("git", PIPELINE, Git::default().with_program(&program)).await;
     let first = world.repository.git(&["rev-parse", "HEAD"]);
-    world.build(&world.told("push", "id:1", &push("refs/heads/main", NONE, &first, 1)).await).await;
+    world.build(&world.process("push", "id:1", &push("refs/heads/main", NONE, &first, 1)).await).await;
     let commit = world.repository.commit("next");
     std::fs::write(&log, "").unwrap();
-    world.build(&world.told("push", "id:2", &push("refs/heads/main", &first, &commit, 2)).await).await;
+    world.build(&world.process("push", "id:2", &push("refs/heads/main", &first, &commit, 2)).await).await;
     let started = std::fs::read_to_string(&log).unwrap();
     // Those of looking after the mirror come from the push before, or in the background.
     let waited_for: Vec<&str> = started

@@ -12,13 +12,13 @@ async fn a_push_of_a_commit_that_its_branch_does_not_have_is_not_built_and_does_
         let world = World::new(forge, PIPELINE).await;
         let first = world.repository.git(&["rev-parse", "HEAD"]);
         let of_fork = world.commit_of_fork();
-        assert_eq!(world.told("push", "id:1", &push(MAIN, NONE, &first, 1)).await.builds.len(), 1);
+        assert_eq!(world.process("push", "id:1", &push(MAIN, NONE, &first, 1)).await.builds.len(), 1);
         // The mirror has the commit from now on.
-        assert_eq!(world.told("pull_request", "id:2", &pull_request("opened", &of_fork, 2)).await.builds.len(), {
+        assert_eq!(world.process("pull_request", "id:2", &pull_request("opened", &of_fork, 2)).await.builds.len(), {
             usize::from(forge == "github")
         });
         if forge == "github" {
-            let forged = world.told("push", "id:3", &push(MAIN, &first, &of_fork, 3)).await;
+            let forged = world.process("push", "id:3", &push(MAIN, &first, &of_fork, 3)).await;
             assert_eq!((forged.status, forged.builds.len()), (DeliveryStatus::Ignored, 0), "{forged:?}");
             assert!(forged.reason.as_ref().unwrap().contains("is not on refs/heads/main"), "{forged:?}");
         }
@@ -26,7 +26,7 @@ async fn a_push_of_a_commit_that_its_branch_does_not_have_is_not_built_and_does_
         assert_eq!(last.at, first, "{forge}");
         // The next push is built as usual.
         let next = world.repository.commit("next");
-        assert_eq!(world.told("push", "id:4", &push(MAIN, &first, &next, 4)).await.builds.len(), 1, "{forge}");
+        assert_eq!(world.process("push", "id:4", &push(MAIN, &first, &next, 4)).await.builds.len(), 1, "{forge}");
     }
 }
 
@@ -39,9 +39,9 @@ async fn a_forks_pull_request_that_is_told_as_the_repositorys_own_is_not_built_a
         told["pull_request"]["head"]["repo"]["id"] = 1.into();
         told
     };
-    assert_eq!(world.told("pull_request", "id:1", &pull_request("opened", &of_fork, 1)).await.builds.len(), 1);
+    assert_eq!(world.process("pull_request", "id:1", &pull_request("opened", &of_fork, 1)).await.builds.len(), 1);
     for (time, action) in [(2, "synchronize"), (3, "closed"), (4, "reopened")] {
-        let forged = world.told("pull_request", &format!("id:{time}"), &own(action, &of_fork, time)).await;
+        let forged = world.process("pull_request", &format!("id:{time}"), &own(action, &of_fork, time)).await;
         assert_eq!((forged.status, forged.builds.len()), (DeliveryStatus::Ignored, 0), "{forged:?}");
         assert!(forged.reason.as_ref().unwrap().contains("is not on refs/heads/topic"), "{forged:?}");
     }
@@ -51,12 +51,12 @@ async fn a_forks_pull_request_that_is_told_as_the_repositorys_own_is_not_built_a
     let head = repository.write("own", "1").commit("of the topic");
     repository.git(&["checkout", "-q", "main"]);
     repository.git(&["update-ref", "refs/pull/7/head", &head]);
-    let build = world.build(&world.told("pull_request", "id:5", &own("synchronize", &head, 5)).await).await;
+    let build = world.build(&world.process("pull_request", "id:5", &own("synchronize", &head, 5)).await).await;
     assert!(!build.event.pull_request.unwrap().fork);
     repository.git(&["branch", "-q", "-D", "topic"]);
     let next = repository.commit("the branch's deletion is seen with another push");
-    world.told("push", "id:6", &push(MAIN, NONE, &next, 6)).await;
-    let closed = world.told("pull_request", "id:7", &own("closed", &head, 7)).await;
+    world.process("push", "id:6", &push(MAIN, NONE, &next, 6)).await;
+    let closed = world.process("pull_request", "id:7", &own("closed", &head, 7)).await;
     assert!(closed.reason.as_ref().unwrap().contains("the pull request was `closed`"), "{closed:?}");
 }
 

@@ -50,7 +50,7 @@ async fn one_delivery_that_tells_of_several_refs_becomes_several_builds() {
         { "old": null, "new": bitbucket_side("tag", "v1", &commit) },
         { "old": bitbucket_side("branch", "gone", &first), "new": null },
     ] } });
-    let delivery = world.told("repo:push", "id:1", &told).await;
+    let delivery = world.process("repo:push", "id:1", &told).await;
     assert_eq!(delivery.status, DeliveryStatus::Done, "{delivery:?}");
     assert!(delivery.reason.as_ref().unwrap().contains("`gone`: "), "{delivery:?}");
     let refs: Vec<_> = world.all_builds(&delivery).await.into_iter().map(|build| build.event.git_ref).collect();
@@ -61,7 +61,7 @@ async fn one_delivery_that_tells_of_several_refs_becomes_several_builds() {
         { "old": null, "new": bitbucket_side("branch", "x", &commit) },
         { "old": null, "new": bitbucket_side("branch", "y", &commit) },
     ] } });
-    let delivery = world.told("repo:push", "id:2", &told).await;
+    let delivery = world.process("repo:push", "id:2", &told).await;
     assert_eq!(world.all_builds(&delivery).await.len(), 1);
     assert!(delivery.reason.as_ref().unwrap().contains("`x`: duplicate"), "{delivery:?}");
 }
@@ -76,16 +76,16 @@ async fn a_short_commit_is_found_on_its_branch_and_a_changed_title_is_no_new_com
             "source": side("topic", head, if fork { "{fork}" } else { "{ours}" }),
             "destination": side("main", head, "{ours}"), "updated_on": title } })
     };
-    let opened = world.told("pullrequest:created", "id:1", &told(&head, "one", false)).await;
+    let opened = world.process("pullrequest:created", "id:1", &told(&head, "one", false)).await;
     let build = world.build(&opened).await;
     assert_eq!((build.event.commit, build.event.pull_request.unwrap().action.as_str()), (head.clone(), "opened"));
-    let edited = world.told("pullrequest:updated", "id:2", &told(&head, "two", false)).await;
+    let edited = world.process("pullrequest:updated", "id:2", &told(&head, "two", false)).await;
     assert!(edited.reason.as_ref().unwrap().contains("`edited`"), "{edited:?}");
     let next = world.commit_on("topic", "a", "2");
-    let updated = world.told("pullrequest:updated", "id:3", &told(&next, "two", false)).await;
+    let updated = world.process("pullrequest:updated", "id:3", &told(&next, "two", false)).await;
     let build = world.build(&updated).await;
     assert_eq!((build.event.commit, build.event.pull_request.unwrap().action.as_str()), (next, "synchronize"));
-    let fork = world.told("pullrequest:updated", "id:4", &told(&"9".repeat(40), "three", true)).await;
+    let fork = world.process("pullrequest:updated", "id:4", &told(&"9".repeat(40), "three", true)).await;
     assert_eq!(fork.status, DeliveryStatus::Ignored, "{fork:?}");
     assert!(fork.reason.as_ref().unwrap().contains("does not serve the commits of forks"), "{fork:?}");
 }
@@ -98,7 +98,7 @@ async fn a_merge_request_is_fetched_where_gitlab_serves_it_and_one_of_gogs_by_it
     world.repository.git(&["update-ref", "refs/merge-requests/7/head", &head]);
     let request = json!({ "object_attributes": { "iid": 7, "action": "open", "source_branch": "topic", "target_branch": "main",
         "source_project_id": 2, "target_project_id": 1, "last_commit": { "id": head } } });
-    let opened = world.told("Merge Request Hook", "id:1", &request).await;
+    let opened = world.process("Merge Request Hook", "id:1", &request).await;
     let build = world.build(&opened).await;
     assert_eq!((build.event.git_ref.as_str(), &build.event.commit), ("refs/merge-requests/7/head", &head));
     assert!(build.event.pull_request.unwrap().fork);
@@ -108,7 +108,7 @@ async fn a_merge_request_is_fetched_where_gitlab_serves_it_and_one_of_gogs_by_it
     world.repository.git(&["update-ref", "refs/pull/7/head", &head]);
     let request = json!({ "action": "opened", "number": 7, "sender": { "login": "eve" }, "pull_request": { "title": "t",
         "head_branch": "topic", "head_repo": { "id": 1 }, "base_branch": "main", "base_repo": { "id": 1 } } });
-    assert_eq!(world.build(&world.told("pull_request", "id:1", &request).await).await.event.commit, head);
+    assert_eq!(world.build(&world.process("pull_request", "id:1", &request).await).await.event.commit, head);
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn a_label_that_is_taken_away_starts_what_waits_for_that() {
         time += 1;
         let mut told = crate::pull_request(action, &head, time);
         told["pull_request"]["labels"] = labels.iter().map(|name| json!({ "name": name })).collect();
-        world.told("pull_request", &format!("id:{time}"), &told).await.builds.len()
+        world.process("pull_request", &format!("id:{time}"), &told).await.builds.len()
     };
     assert_eq!(now("opened", &["a"]).await, 0);
     assert_eq!(now("label_updated", &["a", "b"]).await, 0);
@@ -141,13 +141,13 @@ async fn what_merging_would_give_is_built_and_what_cannot_be_merged_says_so() {
     world.repository.git(&["update-ref", "refs/pull/7/head", &head]);
     let mut told = crate::pull_request("opened", &head, 1);
     told["pull_request"]["head"]["repo"]["id"] = 1.into();
-    let build = world.build(&world.told("pull_request", "id:1", &told).await).await;
+    let build = world.build(&world.process("pull_request", "id:1", &told).await).await;
     assert_eq!(build.event.pull_request.as_ref().unwrap().merge, Some(Merge { head: head.clone(), target }));
     assert_eq!(build.event.commit_at_forge(), head);
     assert_ne!(build.event.commit, head);
     // The same change is told once more.
     told["pull_request"]["updated_at"] = 2.into();
-    assert_eq!(world.told("pull_request", "id:2", &told).await.status, DeliveryStatus::Ignored);
+    assert_eq!(world.process("pull_request", "id:2", &told).await.status, DeliveryStatus::Ignored);
 
     world.repository.write("a", "of main, too").commit("a conflict");
     let head = world.commit_on("topic2", "a", "of the topic, too");
@@ -156,7 +156,7 @@ async fn what_merging_would_give_is_built_and_what_cannot_be_merged_says_so() {
     let mut told = crate::pull_request("synchronize", &clash, 3);
     told["pull_request"]["head"]["repo"]["id"] = 1.into();
     // The first commit of the topic does not fit any more.
-    let build = world.build(&world.told("pull_request", "id:3", &told).await).await;
+    let build = world.build(&world.process("pull_request", "id:3", &told).await).await;
     assert_eq!((build.status, &build.event.commit), (Status::Error, &clash));
     let message = &build.diagnostics[0].message;
     assert!(message.contains("cannot be merged: conflicts in `a`"), "{message}");
@@ -174,7 +174,8 @@ async fn a_pull_request_that_git_does_not_merge_in_time_fails_once_and_says_so()
     let head = world.commit_on("topic", "a", "of the topic");
     world.repository.git(&["update-ref", "refs/pull/7/head", &head]);
     // `told` sees to it that nothing is tried again.
-    let build = world.build(&world.told("pull_request", "id:1", &crate::pull_request("opened", &head, 1)).await).await;
+    let build =
+        world.build(&world.process("pull_request", "id:1", &crate::pull_request("opened", &head, 1)).await).await;
     assert_eq!((build.status, &build.event.commit), (Status::Error, &head));
     let message = &build.diagnostics[0].message;
     assert!(message.contains("cannot be merged: git did not finish within 1 s"), "{message}");
@@ -189,16 +190,16 @@ async fn a_release_is_built_at_its_tag_and_a_push_with_the_option_is_not() {
         json!({ "action": "published", "sender": { "login": "eve" },
             "release": { "tag_name": "v1", "name": "One", "published_at": time } })
     };
-    let build = world.build(&world.told("release", "id:1", &release("1")).await).await;
+    let build = world.build(&world.process("release", "id:1", &release("1")).await).await;
     assert_eq!((build.event.name.as_str(), build.event.git_ref.as_str()), ("release", "refs/tags/v1"));
     assert_eq!((build.event.commit, build.event.release.unwrap().name.as_str()), (commit.clone(), "One"));
-    assert_eq!(world.told("release", "id:2", &release("1")).await.status, DeliveryStatus::Ignored);
+    assert_eq!(world.process("release", "id:2", &release("1")).await.status, DeliveryStatus::Ignored);
 
     let world = World::new("git", PIPELINE).await;
     let commit = world.repository.git(&["rev-parse", "HEAD"]);
     let mut told = push(MAIN, NONE, &commit, 1);
     told["push_options"] = json!(["LONGSHORE_SKIP"]);
-    let skipped = world.told("push", "id:1", &told).await;
+    let skipped = world.process("push", "id:1", &told).await;
     assert_eq!(skipped.status, DeliveryStatus::Ignored);
     assert!(skipped.reason.unwrap().contains("push option `LONGSHORE_SKIP`"));
 }

@@ -139,7 +139,7 @@ impl World {
     }
 
     /// Delivers one delivery and returns its result.
-    pub(crate) async fn told(&self, event: &str, key: &str, body: &Value) -> Delivery {
+    pub(crate) async fn process(&self, event: &str, key: &str, body: &Value) -> Delivery {
         let [id] = self.deliver(event, &[(key, body)]).await[..] else { panic!("one") };
         self.end(id).await
     }
@@ -183,7 +183,7 @@ async fn a_pull_request_that_brings_too_much_fails_and_says_so() {
     repository.git(&["checkout", "-q", "main"]);
     repository.git(&["branch", "-q", "-D", "topic"]);
     repository.git(&["update-ref", "refs/pull/7/head", &head]);
-    let refused = world.told("pull_request", "1", &pull_request("opened", &head, 1)).await;
+    let refused = world.process("pull_request", "1", &pull_request("opened", &head, 1)).await;
     assert_eq!(refused.status, DeliveryStatus::Failed, "{refused:?}");
     assert!(refused.reason.as_ref().unwrap().contains("more than 262144 packed bytes"), "{refused:?}");
     assert_eq!(world.builds().await, 0);

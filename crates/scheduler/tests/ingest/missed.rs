@@ -13,7 +13,7 @@ const MAIN: &str = "refs/heads/main";
 
 impl World {
     /// Looks at the repository. Returns what the deliveries became that stand for missed pushes.
-    async fn look(&self) -> Vec<deliveries::Delivery> {
+    async fn check(&self) -> Vec<deliveries::Delivery> {
         let mut found = Vec::new();
         for push in self.scheduler.look(self.repo.id).await.unwrap().found {
             found.push(self.end(push.delivery).await);
@@ -33,11 +33,11 @@ async fn what_no_webhook_told_of_is_built_once_and_the_delivery_that_comes_later
     for forge in ["git", "github", "forgejo"] {
         let world = World::new(forge, PIPELINE).await;
         let first = world.repository.git(&["rev-parse", "HEAD"]);
-        assert_eq!(world.look().await, [], "what was there before anybody looked is not built");
+        assert_eq!(world.check().await, [], "what was there before anybody looked is not built");
         let commit = world.repository.commit("told of late");
         world.repository.git(&["tag", "-a", "-m", "m", "v1"]);
         world.repository.git(&["branch", "other"]);
-        let found = world.look().await;
+        let found = world.check().await;
         let mut built = Vec::new();
         for delivery in &found {
             assert!(delivery.found && delivery.status == DeliveryStatus::Done, "{delivery:?}");
@@ -54,36 +54,36 @@ async fn what_no_webhook_told_of_is_built_once_and_the_delivery_that_comes_later
             ],
             "{forge}"
         );
-        assert_eq!(world.look().await, [], "{forge}");
+        assert_eq!(world.check().await, [], "{forge}");
         // The forge says where the branch was in between, too.
-        let late = world.told("push", "id:1", &push(MAIN, &"1".repeat(40), &commit, 1)).await;
+        let late = world.process("push", "id:1", &push(MAIN, &"1".repeat(40), &commit, 1)).await;
         assert_eq!((late.status, late.found), (DeliveryStatus::Ignored, false), "{forge}");
         assert!(late.reason.unwrap().contains("build #1"), "{forge}");
         assert_eq!(world.builds().await, 3, "{forge}");
         // A push whose webhook came is not found once more.
         let next = world.repository.commit("next");
-        let told = world.told("push", "id:2", &push(MAIN, &commit, &next, 2)).await;
+        let told = world.process("push", "id:2", &push(MAIN, &commit, &next, 2)).await;
         assert!(!world.build(&told).await.event.found);
-        assert_eq!(world.look().await, [], "{forge}");
+        assert_eq!(world.check().await, [], "{forge}");
     }
 }
 
 #[tokio::test]
 async fn a_branch_that_was_deleted_and_comes_back_unseen_is_built_and_a_late_deletion_forgets_nothing() {
     let world = World::new("github", PIPELINE).await;
-    world.look().await;
+    world.check().await;
     let commit = world.repository.git(&["rev-parse", "HEAD"]);
     world.repository.git(&["branch", "topic"]);
     let topic = "refs/heads/topic";
-    assert_eq!(world.look().await.len(), 1);
+    assert_eq!(world.check().await.len(), 1);
     world.repository.git(&["branch", "-D", "topic"]);
-    assert_eq!(world.look().await, []);
+    assert_eq!(world.check().await, []);
     world.repository.git(&["branch", "topic"]);
-    assert_eq!(world.build(&world.look().await[0]).await.number, 2);
+    assert_eq!(world.build(&world.check().await[0]).await.number, 2);
     let other = "2".repeat(40);
-    assert_eq!(world.told("push", "id:1", &push(topic, &other, NONE, 1)).await.status, DeliveryStatus::Ignored);
-    assert_eq!(world.look().await, [], "the deletion was of another commit");
-    let twin = world.told("push", "id:2", &push(topic, NONE, &commit, 2)).await;
+    assert_eq!(world.process("push", "id:1", &push(topic, &other, NONE, 1)).await.status, DeliveryStatus::Ignored);
+    assert_eq!(world.check().await, [], "the deletion was of another commit");
+    let twin = world.process("push", "id:2", &push(topic, NONE, &commit, 2)).await;
     assert!(twin.reason.unwrap().contains("build #2"));
 }
 
@@ -91,15 +91,15 @@ async fn a_branch_that_was_deleted_and_comes_back_unseen_is_built_and_a_late_del
 async fn a_push_that_is_told_of_late_never_becomes_the_branchs_newest_build() {
     let world = World::new("forgejo", PIPELINE).await;
     let a = world.repository.git(&["rev-parse", "HEAD"]);
-    world.build(&world.told("push", "id:a", &push(MAIN, NONE, &a, 1)).await).await;
-    world.look().await;
+    world.build(&world.process("push", "id:a", &push(MAIN, NONE, &a, 1)).await).await;
+    world.check().await;
     let (b, c) = (world.repository.commit("b"), world.repository.commit("c"));
-    let found = world.look().await;
+    let found = world.check().await;
     assert_eq!(world.build(&found[0]).await.event.commit, c);
-    let late = world.told("push", "id:b", &push(MAIN, &a, &b, 2)).await;
+    let late = world.process("push", "id:b", &push(MAIN, &a, &b, 2)).await;
     assert_eq!(late.status, DeliveryStatus::Ignored);
     assert!(late.reason.as_ref().unwrap().contains("newer commit, built as #2"), "{late:?}");
-    assert_eq!(world.look().await, []);
+    assert_eq!(world.check().await, []);
     // A person who wants it gets it.
     let mut tx = world.store.write().await.unwrap();
     let (_, again) = deliveries::redeliver(&mut tx, late.id, Timestamp::now()).await.unwrap();
@@ -152,7 +152,7 @@ async fn a_delivery_about_another_repository_is_refused_and_the_forges_id_surviv
         let commit = world.repository.commit("next");
         let mut body = push(MAIN, NONE, &commit, time);
         body["repository"] = json!({ "id": id, "full_name": name, "pushed_at": time });
-        world.told("push", &format!("id:{time}"), &body).await
+        world.process("push", &format!("id:{time}"), &body).await
     };
     // The clone address ends in `app/.git`: a mirror's.
     let refused = told(8, "eve/other").await;
@@ -170,7 +170,7 @@ async fn a_delivery_about_another_repository_is_refused_and_the_forges_id_surviv
     );
     // Without a body that names it, nothing is known to be wrong.
     let commit = world.repository.commit("next");
-    assert_eq!(world.told("push", "id:plain", &push(MAIN, NONE, &commit, 9)).await.builds.len(), 1);
+    assert_eq!(world.process("push", "id:plain", &push(MAIN, NONE, &commit, 9)).await.builds.len(), 1);
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn a_repository_that_cannot_be_looked_at_says_why_until_it_can() {
     assert!(error.contains("cannot be reached"), "{error}");
     assert_eq!((repo().await.look_error, repo().await.looked_at), (Some(error), None));
     world.patch(RepoPatch { clone_url: Some(there), ..RepoPatch::default() }).await;
-    world.look().await;
+    world.check().await;
     assert_eq!(repo().await.look_error, None);
     assert!(repo().await.looked_at.is_some());
 }

@@ -46,24 +46,24 @@ async fn what_paths_or_a_message_leave_out_counts_as_done_and_a_strangers_messag
     let repository = &world.repository;
     let first = repository.git(&["rev-parse", "HEAD"]);
     let docs = repository.write("docs.md", "1").commit("docs");
-    let left_out = world.told("push", "1", &push("refs/heads/main", &first, &docs, 1)).await;
+    let left_out = world.process("push", "1", &push("refs/heads/main", &first, &docs, 1)).await;
     assert_eq!(left_out.status, DeliveryStatus::Ignored, "{left_out:?}");
     assert_eq!(states(&world).await, [(docs.clone(), CommitState::Skipped)]);
 
     let quiet = repository.write("src/a", "1").commit("code [skip ci]");
-    let left_out = world.told("push", "2", &push("refs/heads/main", &docs, &quiet, 2)).await;
+    let left_out = world.process("push", "2", &push("refs/heads/main", &docs, &quiet, 2)).await;
     assert_eq!(left_out.status, DeliveryStatus::Ignored, "{left_out:?}");
     assert!(states(&world).await.contains(&(quiet.clone(), CommitState::Skipped)));
 
     repository.git(&["checkout", "-q", "-b", "topic"]);
     let fork = repository.write("src/b", "1").commit("mine [skip ci]");
     repository.git(&["update-ref", "refs/pull/7/head", &fork]);
-    let left_out = world.told("pull_request", "3", &pull_request("opened", &fork, 3)).await;
+    let left_out = world.process("pull_request", "3", &pull_request("opened", &fork, 3)).await;
     assert_eq!(left_out.status, DeliveryStatus::Ignored, "{left_out:?}");
     assert!(states(&world).await.iter().all(|(commit, _)| *commit != fork));
 
     repository.git(&["checkout", "-q", "main"]);
     let code = repository.write("src/c", "1").commit("code");
-    world.told("push", "4", &push("refs/heads/main", &quiet, &code, 4)).await;
+    world.process("push", "4", &push("refs/heads/main", &quiet, &code, 4)).await;
     assert!(states(&world).await.contains(&(code, CommitState::Pending)));
 }

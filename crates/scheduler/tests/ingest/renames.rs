@@ -47,9 +47,9 @@ impl Connected {
     }
 
     /// Delivers a push of a new commit to repository 41 under this name, correctly signed.
-    async fn told(&self, name: &str) -> Delivery {
+    async fn process(&self, name: &str) -> Delivery {
         let (key, body) = self.push_of(name);
-        self.world.told("push", &key, &body).await
+        self.world.process("push", &key, &body).await
     }
 
     fn push_of(&self, name: &str) -> (String, serde_json::Value) {
@@ -71,7 +71,7 @@ async fn a_delivery_does_not_point_a_repository_to_another_one_that_the_connecti
     let connected = Connected::new().await;
     for name in ["team/other", "team/nothing", "team/app.git/../other"] {
         let before = connected.forge.state().calls;
-        let delivery = connected.told(name).await;
+        let delivery = connected.process(name).await;
         assert_eq!(connected.address().await, "team/app.git", "{name}");
         if name.contains("..") {
             // This is not a name at all: the repository is built from where it is.
@@ -89,7 +89,7 @@ async fn a_delivery_does_not_point_a_repository_to_another_one_that_the_connecti
     }
     // Its own name is nothing to ask about.
     let before = connected.forge.state().calls;
-    assert_eq!(connected.told("team/app").await.builds.len(), 1);
+    assert_eq!(connected.process("team/app").await.builds.len(), 1);
     assert_eq!(connected.forge.state().calls, before);
 }
 
@@ -97,10 +97,10 @@ async fn a_delivery_does_not_point_a_repository_to_another_one_that_the_connecti
 async fn a_rename_that_the_forge_confirms_is_followed_and_its_old_name_does_not_lead_back() {
     let connected = Connected::new().await;
     connected.forge.rename(41, "other/renamed");
-    let delivery = connected.told("other/renamed").await;
+    let delivery = connected.process("other/renamed").await;
     assert_eq!(delivery.builds.len(), 1, "{delivery:?}");
     assert_eq!(connected.address().await, "other/renamed.git");
-    assert_eq!(connected.told("team/app").await.status, DeliveryStatus::Ignored);
+    assert_eq!(connected.process("team/app").await.status, DeliveryStatus::Ignored);
     assert_eq!(connected.address().await, "other/renamed.git");
 }
 

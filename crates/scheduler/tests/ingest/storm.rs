@@ -126,7 +126,7 @@ impl Storm {
     /// Delivers a body under an id of its own. Returns the builds that it became.
     async fn deliver(&mut self, body: &Value) -> Vec<(String, String)> {
         self.delivered += 1;
-        let delivery = self.world.told("repo:push", &format!("id:{}", self.delivered), body).await;
+        let delivery = self.world.process("repo:push", &format!("id:{}", self.delivered), body).await;
         assert_ne!(delivery.status, DeliveryStatus::Failed, "{delivery:?}");
         let mut new = Vec::new();
         for build in &delivery.builds {
@@ -138,7 +138,7 @@ impl Storm {
     }
 
     /// Announces moves while the refs are where they went.
-    async fn tell(&mut self, moves: &[Move]) {
+    async fn announce(&mut self, moves: &[Move]) {
         let mut expected = Vec::new();
         let mut unsure = Vec::new();
         for Move { name, before, after } in moves {
@@ -216,7 +216,7 @@ impl Storm {
     }
 
     /// Looks at the repository: from now on the server knows where everything is, and has built it.
-    async fn look(&mut self) {
+    async fn check(&mut self) {
         let mut missed: Vec<(String, String)> = Vec::new();
         for name in REFS {
             let place = self.places.get_mut(name).unwrap();
@@ -266,7 +266,7 @@ async fn thousands_of_deliveries_in_any_order_give_exactly_the_builds_of_what_ha
             0..=3 => {
                 let moved = storm.push();
                 waiting.retain(|waits| waits.name != moved.name);
-                storm.tell(&[moved]).await;
+                storm.announce(&[moved]).await;
             }
             // A push without a webhook.
             4 => {
@@ -281,7 +281,7 @@ async fn thousands_of_deliveries_in_any_order_give_exactly_the_builds_of_what_ha
             }
             6 if !waiting.is_empty() => {
                 let moves = std::mem::take(&mut waiting);
-                storm.tell(&moves).await;
+                storm.announce(&moves).await;
             }
             // The same bytes under another id, and the same moves in other bytes.
             7 | 8 if !storm.sent.is_empty() => {
@@ -289,11 +289,11 @@ async fn thousands_of_deliveries_in_any_order_give_exactly_the_builds_of_what_ha
                 assert_eq!(storm.deliver(&replay).await, [], "{replay}");
             }
             9 | 10 if !storm.sent.is_empty() => storm.repeat().await,
-            11 => storm.look().await,
+            11 => storm.check().await,
             _ => {}
         }
     }
-    storm.look().await;
+    storm.check().await;
     let all = builds::list(&storm.world.store, &BuildFilter::default(), None, 1).await.unwrap();
     assert_eq!(all.items[0].number as usize, storm.built.len(), "no build is of anything else");
 }

@@ -48,13 +48,13 @@ async fn a_branch_that_comes_back_to_a_commit_is_built_again_and_a_body_that_is_
             time += u32::from(forge == "github");
             told.push(push(MAIN, before, after, time));
             let number = told.len();
-            let delivery = world.told("push", &format!("id:{number}"), &told[number - 1]).await;
+            let delivery = world.process("push", &format!("id:{number}"), &told[number - 1]).await;
             let build = world.build(&delivery).await;
             assert_eq!((build.number, &build.event.commit), (number as u64, after), "{forge}");
             before = after;
         }
         for (number, body) in told.iter().enumerate() {
-            let replayed = world.told("push", &format!("id:again {number}"), body).await;
+            let replayed = world.process("push", &format!("id:again {number}"), body).await;
             assert_eq!(replayed.status, DeliveryStatus::Ignored, "{forge} {number}: {replayed:?}");
         }
         assert_eq!(world.builds().await, 5, "{forge}");
@@ -67,10 +67,10 @@ async fn a_tag_that_was_deleted_and_pushed_again_is_built_again() {
     let commit = world.repository.git(&["rev-parse", "HEAD"]);
     world.repository.git(&["tag", "v1"]);
     let tag = "refs/tags/v1";
-    world.build(&world.told("push", "id:1", &push(tag, NONE, &commit, 1)).await).await;
-    assert_eq!(world.told("push", "id:2", &push(tag, &commit, NONE, 2)).await.status, DeliveryStatus::Ignored);
-    assert_eq!(world.build(&world.told("push", "id:3", &push(tag, NONE, &commit, 3)).await).await.number, 2);
-    assert_eq!(world.told("push", "id:4", &push(tag, NONE, &commit, 3)).await.status, DeliveryStatus::Ignored);
+    world.build(&world.process("push", "id:1", &push(tag, NONE, &commit, 1)).await).await;
+    assert_eq!(world.process("push", "id:2", &push(tag, &commit, NONE, 2)).await.status, DeliveryStatus::Ignored);
+    assert_eq!(world.build(&world.process("push", "id:3", &push(tag, NONE, &commit, 3)).await).await.number, 2);
+    assert_eq!(world.process("push", "id:4", &push(tag, NONE, &commit, 3)).await.status, DeliveryStatus::Ignored);
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn what_happens_to_a_pull_request_is_built_once_each_time_that_it_happens(
         let mut number = 0;
         let mut tell = async |action: &str, time: u32| {
             number += 1;
-            world.told("pull_request", &format!("id:{number}"), &pull_request(action, &head, time)).await
+            world.process("pull_request", &format!("id:{number}"), &pull_request(action, &head, time)).await
         };
         assert_eq!(tell("opened", 1).await.builds.len(), 1);
         assert_eq!(tell("opened", 1).await.status, DeliveryStatus::Ignored);
@@ -114,13 +114,13 @@ async fn signed_bodies_that_are_sent_again_in_their_order_under_other_ids_start_
     told.push(("push", push(tag, &head, NONE, 7)));
     told.push(("push", push(tag, NONE, &head, 8)));
     for (number, (event, body)) in told.iter().enumerate() {
-        world.told(event, &format!("id:{number}"), body).await;
+        world.process(event, &format!("id:{number}"), body).await;
     }
     let built = world.builds().await;
     assert_eq!(built, 5);
     for round in 0..2 {
         for (number, (event, body)) in told.iter().enumerate() {
-            let replayed = world.told(event, &format!("id:again {round} {number}"), body).await;
+            let replayed = world.process(event, &format!("id:again {round} {number}"), body).await;
             assert_eq!(replayed.status, DeliveryStatus::Ignored, "{number}: {replayed:?}");
             assert!(!replayed.reason.as_ref().unwrap().contains("canceled"), "{number}: {replayed:?}");
         }

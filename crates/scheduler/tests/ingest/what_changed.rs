@@ -21,11 +21,11 @@ async fn the_filters_by_path_see_all_that_a_new_branch_and_a_forced_push_bring()
         repository.write("src/a", "1").commit("one");
         repository.write("two.md", "1").commit("two");
         let third = repository.write("three.md", "1").commit("three");
-        let built = world.told("push", "1", &push("refs/heads/topic", NONE, &third, 1)).await;
+        let built = world.process("push", "1", &push("refs/heads/topic", NONE, &third, 1)).await;
         assert_eq!(world.build(&built).await.event.commit, third);
         // The changes of that push do not matter.
         let fourth = repository.write("four.md", "1").commit("four");
-        let ignored = world.told("push", "2", &push("refs/heads/topic", &third, &fourth, 2)).await;
+        let ignored = world.process("push", "2", &push("refs/heads/topic", &third, &fourth, 2)).await;
         assert_eq!(ignored.status, DeliveryStatus::Ignored, "{ignored:?}");
         assert!(ignored.reason.as_ref().unwrap().contains("none of the 1 changed files"), "{ignored:?}");
         // Forced pushes: from a commit that nobody has any more, and from one that is still there.
@@ -33,13 +33,13 @@ async fn the_filters_by_path_see_all_that_a_new_branch_and_a_forced_push_bring()
             repository.write("four.md", number.to_string()).git(&["commit", "-q", "-a", "--amend", "-m", "forced"]);
             let forced = repository.git(&["rev-parse", "HEAD"]);
             let built =
-                world.told("push", &number.to_string(), &push("refs/heads/topic", &before, &forced, number)).await;
+                world.process("push", &number.to_string(), &push("refs/heads/topic", &before, &forced, number)).await;
             assert_eq!(world.build(&built).await.event.commit, forced);
         }
         // A new branch that brings no such change.
         repository.git(&["checkout", "-q", "-b", "docs", "main"]);
         let docs = repository.write("docs.md", "1").commit("docs");
-        let ignored = world.told("push", "5", &push("refs/heads/docs", NONE, &docs, 5)).await;
+        let ignored = world.process("push", "5", &push("refs/heads/docs", NONE, &docs, 5)).await;
         assert_eq!(ignored.status, DeliveryStatus::Ignored, "{ignored:?}");
     }
 }
@@ -61,7 +61,7 @@ async fn what_nobody_knows_to_have_changed_passes_every_filter_and_the_build_say
         repository.git(&["update-ref", "refs/pull/7/head", &alone]);
         bodies.push(("pull_request", pull_request("opened", &alone, 4)));
         for (number, (event, body)) in bodies.iter().enumerate() {
-            let build = world.build(&world.told(event, &number.to_string(), body).await).await;
+            let build = world.build(&world.process(event, &number.to_string(), body).await).await;
             let [note] = &build.diagnostics[..] else { panic!("{number}: {:?}", build.diagnostics) };
             assert_eq!((note.code.as_str(), note.severity), ("LS061", Severity::Warning));
             assert!(note.message.contains("let this event pass"), "{note:?}");
