@@ -143,7 +143,7 @@ fn of_test(test: &TestResult) -> Option<CheckAnnotation> {
         end_line: line,
         column: None,
         title: Some(format!("{} {}", test.suite, test.name).trim().to_owned()),
-        message: test.message.clone().and_then(said).unwrap_or_else(|| "failed".to_owned()),
+        message: test.message.clone().and_then(non_empty).unwrap_or_else(|| "failed".to_owned()),
     })
 }
 
