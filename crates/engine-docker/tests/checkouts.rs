@@ -166,7 +166,7 @@ async fn a_job_whose_steps_run_needs_no_checkout_though_nothing_of_them_is_in_it
     let mut request = job(&["sleep 3; cat a/file"]);
     request.checkout = in_turn(&[&Tar::of(&[("a/file", b"hello\n")])]);
     let (sender, receiver) = channel();
-    let hung = Hung { journal: MemoryJournal::default(), until: receiver };
+    let hung = Hung { journal: MemoryJournal::default().open(), until: receiver };
     run_until(&world, &request, Box::new(hung), async || is_in_its_step(&world, &request).await).await;
     drop(sender);
     let journal = MemoryJournal::default();
@@ -188,7 +188,7 @@ async fn is_in_its_step(world: &World, request: &JobRequest) -> bool {
 
 /// A journal that never writes and never returns.
 struct Hung {
-    journal: MemoryJournal,
+    journal: Box<dyn Journal>,
     until: Receiver<()>,
 }
 

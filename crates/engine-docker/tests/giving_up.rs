@@ -29,7 +29,7 @@ async fn a_cancel_does_not_wait_for_a_start_that_hangs() {
     let (sender, mut receiver) = mpsc::channel(64);
     let cancel = CancellationToken::new();
     let hanging = proxy.stop_at("/containers/create", 1, Moment::BeforeTheAnswer);
-    let running = world.engine.run_job(job(&["true"])(&MemoryJournal::default()), sender, cancel.clone());
+    let running = world.engine.run_job(job(&["true"]), MemoryJournal::default().open(), sender, cancel.clone());
     let canceling = async {
         hanging.await;
         cancel.cancel();

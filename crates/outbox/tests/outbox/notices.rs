@@ -11,7 +11,7 @@ use longshore_outbox::Notices;
 use longshore_store::{
     Store,
     builds::{self, Build, NewBuild},
-    jobs, notices,
+    jobs, notices, notifications,
 };
 use tokio_util::sync::CancellationToken;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use longshore_core::{Event, EventName, Outcome, Timestamp, commit_status::CommitState};
+use longshore_core::{Outcome, Timestamp, commit_status::CommitState};
 use longshore_store::commit_statuses;
 
 use crate::{
