@@ -17,7 +17,7 @@ use support::{
     world::{World, job},
 };
 
-/// Returns all of them as jobs of one pipeline.
+/// Returns all guarantees as jobs of one pipeline.
 fn pipeline() -> String {
     let mut text = format!(
         "env: {{ A: pipeline, B: pipeline, C: pipeline }}
