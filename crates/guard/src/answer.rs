@@ -37,6 +37,7 @@ pub(crate) fn rewrite(guard: &Guard, shape: &Shape, answer: Value) -> Result<Val
         }
         Shape::Exec => containers::exec(guard, answer),
         Shape::Image => images::image(guard, answer),
+        Shape::History => images::history(guard, answer),
         Shape::Images { references } => images::images(guard, references, answer),
         Shape::RemovedImage { reference } => images::removed(reference.as_deref(), answer),
         Shape::Network => networks::network(guard, answer),

@@ -153,6 +153,7 @@ pub enum Shape {
     },
     Exec,
     Image,
+    History,
     Images {
         references: Vec<String>,
     },

@@ -51,20 +51,18 @@ pub(crate) fn rewrite(
 ) -> Result<String, DockerfileError> {
     let mut out = String::new();
     let mut stages: Vec<String> = Vec::new();
-    let mut count = 0_usize;
     let mut values: BTreeMap<String, String> = BTreeMap::new();
     for instruction in instructions(text).map_err(DockerfileError::Refused)? {
         let (word, rest) = instruction.split_once([' ', '\t']).unwrap_or((&instruction, ""));
         let (word, rest) = (word.to_ascii_uppercase(), rest.trim());
-        let is_known = |name: &str, stages: &[String]| {
-            stages.iter().any(|stage| stage.eq_ignore_ascii_case(name))
-                || name.parse::<usize>().is_ok_and(|at| at < count)
+        // Not the stage that is being built: the engine would take its name for an image's.
+        let earlier = &stages[..stages.len().saturating_sub(1)];
+        let is_stage = |name: &str| {
+            earlier.iter().any(|stage| stage.eq_ignore_ascii_case(name))
+                || name.parse::<usize>().is_ok_and(|at| at < earlier.len())
         };
-        if !WORDS.contains(&word.as_str()) {
-            return Err(refused(format!("{word:?} is not a Dockerfile instruction")));
-        }
         let line = match word.as_str() {
-            "ARG" if count == 0 => {
+            "ARG" if stages.is_empty() => {
                 let (name, default) = argument(rest).map_err(DockerfileError::Refused)?;
                 let value = args.get(&name).cloned().flatten().or(default);
                 values.insert(name, value.unwrap_or_default());
@@ -85,49 +83,22 @@ pub(crate) fn rewrite(
                 };
                 let alias = match (words.next(), words.next(), words.next()) {
                     (None, ..) => String::new(),
-                    (Some(keyword), Some(alias), None) if keyword.eq_ignore_ascii_case("as") && is_stage(alias) => {
+                    (Some(keyword), Some(alias), None)
+                        if keyword.eq_ignore_ascii_case("as") && is_stage_name(alias) =>
+                    {
                         alias.to_owned()
                     }
                     _ => return Err(refused("FROM has to be written FROM image [AS name]".to_owned())),
                 };
-                count += 1;
                 let line = if alias.is_empty() { line } else { format!("{line} AS {alias}") };
                 stages.push(alias);
                 line
             }
-            _ if count == 0 => return Err(refused(format!("{word} stands before the first FROM"))),
-            "RUN" if rest.starts_with("--") => {
-                return Err(refused("RUN has no flags in the classic builder".to_owned()));
-            }
-            "ADD" => {
-                plain_sources(rest)?;
-                format!("ADD {}", copied(rest, |_| Err(refused("ADD has no --from".to_owned())))?)
-            }
-            "ONBUILD" if rest.get(..3).is_some_and(|word| word.eq_ignore_ascii_case("ADD")) => {
-                plain_sources(&rest[3..])?;
-                format!("ONBUILD {rest}")
-            }
-            "ONBUILD" if rest.to_ascii_lowercase().contains("--from") => {
-                return Err(refused("ONBUILD may not use --from here".to_owned()));
-            }
-            "COPY" => format!(
-                "COPY {}",
-                copied(rest, |name| {
-                    if is_known(name, &stages) {
-                        return Ok(name.to_owned());
-                    }
-                    Ok(format!("sha256:{}", image(&reference(name)?)?))
-                })?
-            ),
-            "LABEL" => {
-                check_labels(rest)?;
-                format!("LABEL {rest}")
-            }
-            "ONBUILD" if rest.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("LABEL")) => {
-                check_labels(&rest[5..])?;
-                format!("ONBUILD {rest}")
-            }
-            _ => format!("{word} {rest}"),
+            _ if stages.is_empty() => return Err(refused(format!("{word} stands before the first FROM"))),
+            _ => judge(&word, rest, |name| match is_stage(name) {
+                true => Ok(name.to_owned()),
+                false => Ok(format!("sha256:{}", image(&reference(name)?)?)),
+            })?,
         };
         if line.ends_with('\\') {
             return Err(refused("an instruction may not end with a backslash".to_owned()));
@@ -135,10 +106,48 @@ pub(crate) fn rewrite(
         out.push_str(&line);
         out.push('\n');
     }
-    if count == 0 {
+    if stages.is_empty() {
         return Err(refused("the Dockerfile has no FROM".to_owned()));
     }
     Ok(out)
+}
+
+/// Judges an instruction, and writes it anew. `from` returns what the name after `--from` stands for.
+fn judge(
+    word: &str,
+    rest: &str,
+    from: impl Fn(&str) -> Result<String, DockerfileError>,
+) -> Result<String, DockerfileError> {
+    if !WORDS.contains(&word) {
+        return Err(refused(format!("{word:?} is not a Dockerfile instruction")));
+    }
+    // The engine takes flags off every instruction before it reads the rest.
+    if rest.starts_with("--") && !matches!(word, "ADD" | "COPY" | "HEALTHCHECK") {
+        return Err(refused(format!("{word} has no flags in the classic builder")));
+    }
+    Ok(match word {
+        "ADD" => {
+            plain_sources(rest)?;
+            format!("ADD {}", copied(rest, |_| Err(refused("ADD has no --from".to_owned())))?)
+        }
+        "COPY" => format!("COPY {}", copied(rest, from)?),
+        "LABEL" => {
+            check_labels(rest)?;
+            format!("LABEL {rest}")
+        }
+        "ONBUILD" => format!("ONBUILD {}", trigger(rest)?),
+        _ => format!("{word} {rest}"),
+    })
+}
+
+/// Judges an instruction that runs in every build that starts from the image. What its names will stand for then is not known.
+fn trigger(text: &str) -> Result<String, DockerfileError> {
+    let (word, rest) = text.split_once([' ', '\t']).unwrap_or((text, ""));
+    let word = word.to_ascii_uppercase();
+    if matches!(word.as_str(), "FROM" | "MAINTAINER" | "ONBUILD") {
+        return Err(refused(format!("{word} is not allowed as a trigger of ONBUILD")));
+    }
+    judge(&word, rest.trim(), |_| Err(refused("ONBUILD may not use --from here".to_owned())))
 }
 
 fn refused(reason: String) -> DockerfileError {
@@ -149,7 +158,7 @@ fn reference(text: &str) -> Result<ImageRef, DockerfileError> {
     ImageRef::parse(text).map_err(DockerfileError::Refused)
 }
 
-fn is_stage(name: &str) -> bool {
+fn is_stage_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
@@ -216,6 +225,10 @@ fn expand(text: &str, values: &BTreeMap<String, String>) -> Judged<String> {
 /// Rewrites the `--from` of a `COPY`. What follows the flags is kept unchanged, because spaces in a JSON list matter.
 fn copied(rest: &str, image: impl Fn(&str) -> Result<String, DockerfileError>) -> Result<String, DockerfileError> {
     let end = flags_end(rest).ok_or_else(|| refused("COPY and ADD need a source".to_owned()))?;
+    // The engine reads flags byte by byte, and takes some bytes of other letters for white space.
+    if !rest[..end].is_ascii() {
+        return Err(refused("the flags of COPY and ADD have to be written in ASCII".to_owned()));
+    }
     let mut out = Vec::new();
     for word in rest[..end].split_whitespace() {
         match word.split_once('=') {
@@ -316,6 +329,18 @@ mod tests {
             "FROM own:1\nADD [\"a\" \"/x\"]",
             "FROM own:1\nONBUILD ADD http://169.254.169.254/ /x",
             "FROM own:1\nADD --from=secret:1 a /x",
+            "FROM own:1 AS secret\nCOPY --from=secret /a /b",
+            "FROM own:1 AS one\nFROM own:1 AS secret\nCOPY --from=SECRET /a /b",
+            "FROM own:1\nCOPY --from=0 /a /b",
+            "FROM own:1\nCOPY --chown=1Å--from=secret:1 /a /b",
+            "FROM own:1\nADD --chown=1\u{2005}--from=secret:1 /a /b",
+            "FROM own:1\nONBUILD COPY --fr\\om=secret:1 /a /b",
+            "FROM own:1\nONBUILD COPY \"--from\"=secret:1 /a /b\nONBUILD COPY --\"from\"=secret:1 /a /b",
+            "FROM own:1\nONBUILD ADD --chown=1 http://169.254.169.254/ /x",
+            "FROM own:1\nONBUILD -- COPY --from=secret:1 /a /b",
+            "FROM own:1\nONBUILD ONBUILD ADD http://169.254.169.254/ /x",
+            "FROM own:1\nONBUILD FROM secret:1",
+            "FROM own:1\nONBUILD RUN --mount=type=bind,from=secret:1 x",
         ] {
             let outcome = run(text);
             assert!(outcome.is_err(), "{text:?}: {outcome:?}");
@@ -336,6 +361,8 @@ mod tests {
             "longshore.guard.scope x",
             "$A=x",
             "long${A}shore.x=y",
+            "-- longshore.x=y",
+            "--  a=b longshore.x=y",
             "a='b\\' longshore.x=y",
         ] {
             for word in ["LABEL", "label", "ONBUILD LABEL", "onbuild label"] {
@@ -353,10 +380,10 @@ mod tests {
     #[test]
     fn what_is_let_through_is_one_instruction_a_line() {
         let id = format!("sha256:{}", "1".repeat(64));
-        let text = "# syntax=x\nARG BASE=none\nFROM ${BASE} AS one\nRUN a \\\n  # no\n  && b\n\nFROM one\nCOPY --from=one [\"a  b\", \"c\"]\nCOPY --from=0 --chown=1:1 /a  /b\nADD [\"x.tar\", \"/\"]\nADD y.tar /\nCMD [\"x\"]";
+        let text = "# syntax=x\nARG BASE=none\nFROM ${BASE} AS one\nRUN a \\\n  # no\n  && b\n\nFROM one\nCOPY --from=one [\"a  b\", \"c\"]\nCOPY --from=0 --chown=1:1 /a  /b\nADD [\"x.tar\", \"/\"]\nADD y.tar /\nONBUILD COPY --chown=1 a b\nHEALTHCHECK --interval=1s CMD x\nCMD [\"x\"]";
         let out = run(text).unwrap();
         let expected = format!(
-            "ARG BASE=none\nFROM {id} AS one\nRUN a   && b\nFROM one\nCOPY --from=one [\"a  b\", \"c\"]\nCOPY --from=0 --chown=1:1 /a  /b\nADD [\"x.tar\", \"/\"]\nADD y.tar /\nCMD [\"x\"]\n"
+            "ARG BASE=none\nFROM {id} AS one\nRUN a   && b\nFROM one\nCOPY --from=one [\"a  b\", \"c\"]\nCOPY --from=0 --chown=1:1 /a  /b\nADD [\"x.tar\", \"/\"]\nADD y.tar /\nONBUILD COPY --chown=1 a b\nHEALTHCHECK --interval=1s CMD x\nCMD [\"x\"]\n"
         );
         assert_eq!(out, expected);
         assert_eq!(run(&out.replace(&id, "own:1")).unwrap(), out, "and is the same once more");

@@ -54,7 +54,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
             forward(call, Reply::Lines(LineShape::Events(filters.clone())), Effect::None)
         }
         Call::ContainerCreate { name, platform, body } => {
-            check_platform(platform)?;
+            check_platform(guard, platform)?;
             let name = if name.is_empty() { format!("c-{nonce}") } else { chosen("container", name)? };
             let created = job_create::judge(guard, policy, &name, body)?;
             let call = EngineCall::new("POST", "/containers/create")
@@ -119,7 +119,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
         Call::ImageHistory { image } => {
             let (id, _) = table.image(image)?;
             let call = EngineCall::new("GET", format!("/images/sha256:{id}/history"));
-            forward(call, Reply::Json(Shape::Same), Effect::None)
+            forward(call, Reply::Json(Shape::History), Effect::None)
         }
         Call::ImageDigest { .. } => {
             refuse!(Route, "digests of names are not looked up at registries here: pull the image")
@@ -127,7 +127,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
         Call::ImagePull { image, platform, auth } => {
             policy.may_pull(image)?;
             guard.has_pull_left(policy)?;
-            check_platform(platform)?;
+            check_platform(guard, platform)?;
             let mut call = pull_call(image, platform);
             call.credentials = Some(("X-Registry-Auth", auth.to_header()));
             let references = [(image.to_string(), image.to_string())].into();

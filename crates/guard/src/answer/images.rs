@@ -19,6 +19,18 @@ pub(super) fn image(guard: &Guard, answer: Value) -> Result<Value, String> {
     Ok(Value::Object(image))
 }
 
+/// Rewrites the layers of an image: others' names for them are not shown.
+pub(super) fn history(guard: &Guard, answer: Value) -> Result<Value, String> {
+    let layers = list(answer)?.into_iter().map(|layer| {
+        let mut layer = object(layer)?;
+        let id = text_of(&layer, "Id").and_then(full_id).unwrap_or_default();
+        let tags: Vec<String> = guard.table.references(&id).into_iter().map(familiar).collect();
+        layer.insert("Tags".to_owned(), if tags.is_empty() { Value::Null } else { json!(tags) });
+        Ok(Value::Object(layer))
+    });
+    layers.collect::<Result<Vec<_>, String>>().map(Value::Array)
+}
+
 /// Rewrites a list of images, reduced to the client's own that match one of `references`, if there are any.
 pub(super) fn images(guard: &Guard, references: &[String], answer: Value) -> Result<Value, String> {
     let mut kept = Vec::new();

@@ -20,7 +20,7 @@ pub(super) fn judge_build(guard: &Guard, policy: &JobPolicy, build: &Build, nonc
     if !policy.build {
         return refuse!(Build, "building images is not allowed in this job");
     }
-    check_platform(&build.platform)?;
+    check_platform(guard, &build.platform)?;
     let network = match build.network.as_str() {
         "" | "default" | "bridge" => match &policy.network {
             Some(network) => NetworkMode::Named(network.clone()),

@@ -76,9 +76,17 @@ pub(crate) fn registry_of(server: &str) -> String {
     }
 }
 
-pub(super) fn check_platform(platform: &str) -> Judged<()> {
-    if platform.is_empty() || platform.starts_with("linux") {
+/// Refuses platforms other than the engine's: an image has its name for everybody, who would then get it for another platform.
+pub(super) fn check_platform(guard: &Guard, platform: &str) -> Judged<()> {
+    let arch = guard.engine.arch.as_str();
+    let asked = match platform.strip_prefix("linux/").unwrap_or(platform).split('/').next() {
+        Some("x86_64" | "x86-64") => "amd64",
+        Some("aarch64") => "arm64",
+        Some(asked) => asked,
+        None => "",
+    };
+    if matches!(asked, "" | "linux") || asked == arch {
         return Ok(());
     }
-    refuse!(Image, "the platform {platform:?} is not supported by this engine")
+    refuse!(Image, "the platform {platform:?} is not the engine's, which is linux/{arch}")
 }

@@ -1,6 +1,6 @@
 //! Images: pulls, tags, pushes and builds.
 
-use longshore_guard::{Decision, Local, Rule};
+use longshore_guard::{Decision, Local, Reply, Rule};
 
 use crate::world::*;
 
@@ -127,4 +127,41 @@ fn builds_reach_neither_the_host_nor_what_others_built() {
         format!("FROM sha256:{IMAGE}\nLABEL longshore.guard.scope=job1\n"),
         "what is left of a build is found"
     );
+}
+
+#[test]
+fn an_image_stays_for_everybody_what_it_is_on_this_platform() {
+    let guard = job(JOB, 41);
+    for platform in ["linux/arm64", "arm64", "linux/386", "windows/amd64", "linux/amd64x", "freebsd"] {
+        let platform = platform.replace('/', "%2F");
+        for target in
+            [format!("/images/create?fromImage=node&tag=22&platform={platform}"), format!("/build?platform={platform}")]
+        {
+            refused(&guard, Rule::Image, "POST", &target, "");
+        }
+        refused(
+            &guard,
+            Rule::Image,
+            "POST",
+            &format!("/containers/create?platform={platform}"),
+            r#"{"Image":"busybox"}"#,
+        );
+    }
+    for platform in ["", "linux", "linux/amd64", "amd64", "linux/x86_64", "linux/amd64/v2"] {
+        ask(&guard, "POST", &format!("/images/create?fromImage=node&tag=22&platform={platform}"), "").unwrap();
+    }
+}
+
+#[test]
+fn the_history_of_an_image_names_no_image_of_others() {
+    let guard = job(JOB, 41);
+    let history = serde_json::json!([
+        { "Id": IMAGE, "Tags": ["busybox:latest", "private.corp/payroll:1"], "CreatedBy": "x" },
+        { "Id": "<missing>", "Tags": ["private.corp/base:1"] },
+    ]);
+    let forward = ask(&guard, "GET", "/images/busybox/history", "").unwrap();
+    let Reply::Json(shape) = &forward.reply else { panic!("{forward:?}") };
+    let shown = guard.rewrite(shape, history).unwrap();
+    assert_eq!(shown[0]["Tags"], serde_json::json!(["busybox:latest"]));
+    assert_eq!((&shown[1]["Tags"], &shown[0]["CreatedBy"]), (&serde_json::Value::Null, &serde_json::json!("x")));
 }
