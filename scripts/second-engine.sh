@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # A second, newer Docker engine beside the machine's own, to test against: 26.1 from Debian trixie's packages.
-# Usage: second-engine.sh start | stop | restart | running | env
+# Usage: second-engine.sh start | stop | restart | running | env | within COMMAND...
 #   start  downloads, unpacks and starts it where that is still to do, and prints its address
 #   stop   ends it; its packages and images stay in target/engine-26
 #   restart  ends the daemon, as an update of Docker does, and starts it again; with LIVE_RESTORE=no the containers end
 #            with it
 #   running  ends with 0 if it answers
 #   env    prints the environment for `cargo test`
+#   within  runs a command where the addresses of the engine's containers are reached, with its environment
 # With DATA_MB it starts on an empty disk of its own of so many megabytes, in memory, at target/engine-26/data.
 # Nothing of the system is changed: apt has sources and lists of its own here, nothing is installed, and the engine
 # lives in a network namespace of its own, since two engines in one would rewrite each other's packet filter.
@@ -147,5 +148,11 @@ case ${1:-} in
   restart) restart ;;
   running) answers ;;
   env) printf 'LONGSHORE_TEST_DOCKER_HOST=%s\n' "$address" ;;
-  *) die "usage: second-engine.sh start | stop | restart | running | env" ;;
+  within)
+    shift
+    mapfile -d '' -t environment < <(env -0)
+    as_root nsenter --net=/run/netns/longshore-engine-26 --setuid "$(id -u)" --setgid "$(id -g)" \
+      env "${environment[@]}" DOCKER_HOST="$address" LONGSHORE_TEST_DOCKER_HOST="$address" "$@"
+    ;;
+  *) die "usage: second-engine.sh start | stop | restart | running | env | within COMMAND..." ;;
 esac

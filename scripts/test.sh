@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs all checks: format, dependencies between crates, lints, documentation, licences, and all tests (those of the pages in a real
-# Chromium, which it installs). At the same time it runs the tests of the engine's crate on a newer engine. At the end it checks that the
-# tests left nothing on the engines.
+# Chromium, which it installs). At the same time it runs the tests of the engine's crate and of the guard's sockets on a newer engine. At
+# the end it checks that the tests left nothing on the engines.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -69,11 +69,13 @@ nothing_left() {
   leftovers "$1" "$2"
 }
 
-engine_docker_on_second() {
+tests_on_second() {
   local names=() test others status=0
   for test in crates/engine-docker/tests/*.rs; do names+=(--test "$(basename "$test" .rs)"); done
   others=$(instances "$second")
   DOCKER_HOST=$second LONGSHORE_TEST_DOCKER_HOST=$second scripts/run-tests.py 1 "${names[@]}" || status=1
+  # The guard leads to containers by their addresses.
+  scripts/second-engine.sh within scripts/run-tests.py 1 --test guarded || status=1
   nothing_left "$second" "$others" || status=1
   return $status
 }
@@ -149,10 +151,10 @@ export root
 setsid bash -c 'renice -n 19 $$; echo 19 >/proc/self/autogroup; lints' >"$lints_log" 2>&1 </dev/null &
 lints=$!
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
-step "Tests, on Docker $(docker version --format '{{.Server.Version}}')${second:+; those of engine-docker on a second engine beside them}"
+step "Tests, on Docker $(docker version --format '{{.Server.Version}}')${second:+; those of engine-docker and of the guard on a second engine beside them}"
 status=0
 others=$(instances "$first")
-{ [ -z "$second" ] || engine_docker_on_second; } >"$second_log" 2>&1 &
+{ [ -z "$second" ] || tests_on_second; } >"$second_log" 2>&1 &
 beside=$!
 {
   most=0
