@@ -16,6 +16,7 @@ pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["copy", from, to] => copy(Path::new(from), Path::new(to)),
+        ["empty", path] => empty(Path::new(path)),
         ["measure", paths @ ..] => {
             let sizes: String = paths.iter().map(|path| size_line(Path::new(path))).collect();
             io::stdout().write_all(sizes.as_bytes())
@@ -111,6 +112,18 @@ fn set_facts(path: &Path, facts: &fs::Metadata) -> io::Result<()> {
 }
 
 /// Returns a line with the size of a folder, or why it cannot be measured: one that cannot hides no other.
+/// Removes everything in a folder, and no folder that a link leads to.
+fn empty(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
+}
+
 fn size_line(folder: &Path) -> String {
     match measure(folder) {
         Ok(bytes) => format!("{bytes}\n"),
@@ -212,6 +225,21 @@ mod tests {
     }
 
     #[test]
+    #[test]
+    fn a_volume_is_emptied_and_what_its_links_lead_to_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (volume, outside) = (dir.path().join("volume"), dir.path().join("outside"));
+        fs::create_dir_all(volume.join("a/b")).unwrap();
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("file"), "text").unwrap();
+        fs::write(volume.join("a/b/file"), "text").unwrap();
+        symlink(&outside, volume.join("link")).unwrap();
+        symlink(outside.join("file"), volume.join("a/link")).unwrap();
+        empty(&volume).unwrap();
+        assert_eq!(fs::read_dir(&volume).unwrap().count(), 0);
+        assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "text");
+    }
+
     fn a_folder_that_is_nested_too_deep_to_be_measured_says_so_in_one_line() {
         use rustix::fs::OFlags;
 

@@ -103,7 +103,8 @@ impl Upkeep {
         for volume in there {
             let name = volume.name.to_string();
             let of_attempt = volume.attempt.is_some_and(|of| owned.attempts.contains(&(of.job, of.attempt)));
-            if !of_attempt && !owned.volumes.contains(&name) && self.executor.remove_volume(&volume.name).await {
+            let is_owned = of_attempt || owned.volumes.contains(&name);
+            if !is_owned && lasting::remove_volume(&self.executor, &volume.name, &sizes).await {
                 tracing::debug!(volume = name, "removed a layer of a cache that nobody needs");
                 removed.push(name);
             }
@@ -133,6 +134,7 @@ impl Upkeep {
             return Ok(BTreeSet::new());
         }
         let sizes = self.executor.measure_volumes(&volumes).await?;
+        let sizes = caches::volume_sizes(self.caches.store()).await?;
         let (mut measured, mut unmeasured) = (Vec::new(), BTreeSet::new());
         for (volume, size) in volumes.iter().map(ToString::to_string).zip(sizes) {
             match size {

@@ -1,6 +1,8 @@
 //! Volumes that jobs leave for later jobs, and that may be removed when there is no room: entries of caches, and workspaces that outlive their builds.
 //! Used by `cache_upkeep`, for the budget, and by `disk`, for the engine's disk.
 
+use std::collections::BTreeMap;
+
 use longshore_core::Timestamp;
 use longshore_executor::{AttemptId, Executor, names::VolumeName};
 use longshore_store::{
@@ -8,6 +10,9 @@ use longshore_store::{
     caches::{self, Entry},
     workspaces::{self, Lasting as LastingWorkspace},
 };
+
+/// A volume of so many bytes may have files enough to keep the engine from starting jobs while it deletes them.
+const LARGE: u64 = 64 << 20;
 
 /// Something that is kept for later jobs.
 #[derive(Debug)]
@@ -66,9 +71,10 @@ impl Lasting {
             Self::Cache(_) => caches::owned(store).await?.volumes,
             Self::Workspace(_) => Default::default(),
         };
+        let sizes = caches::volume_sizes(store).await?;
         for volume in self.volumes().into_iter().filter(|volume| !owned.contains(volume)) {
             if let Ok(name) = VolumeName::new(volume.as_str())
-                && executor.remove_volume(&name).await
+                && remove_volume(executor, &name, &sizes).await
             {
                 let mut tx = store.write().await?;
                 caches::forget_sizes(&mut tx, &[volume]).await?;
@@ -76,6 +82,14 @@ impl Lasting {
             }
         }
         Ok(())
+    }
+}
+
+/// Removes a volume that nothing is known to use. Returns whether it is gone.
+pub(crate) async fn remove_volume(executor: &Executor, name: &VolumeName, sizes: &BTreeMap<String, u64>) -> bool {
+    match sizes.get(name.as_str()).is_some_and(|bytes| *bytes >= LARGE) {
+        true => executor.remove_large_volume(name).await,
+        false => executor.remove_volume(name).await,
     }
 }
 

@@ -16,7 +16,7 @@ use longshore_store::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::store_changes::changed;
+use crate::{lasting, store_changes::changed};
 
 /// The pause between two passes, in which changes gather.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -119,13 +119,14 @@ impl Workspaces {
         // The engine first: a workspace that is made after this belongs to a job that the database knows by then.
         let there = executor.kept_workspaces().await?;
         let kept = workspaces::kept(&self.store).await?;
+        let sizes = caches::volume_sizes(&self.store).await?;
         let mut left = if there.is_empty() && kept.is_empty() { Left::Nothing } else { Left::Wanted };
         for volume in &there {
             let is_kept = volume.attempt.is_some_and(|of| kept.contains(&(of.job, of.attempt)));
             if is_kept {
                 continue;
             }
-            if executor.remove_volume(&volume.name).await {
+            if lasting::remove_volume(executor, &volume.name, &sizes).await {
                 let mut tx = self.store.write().await?;
                 caches::forget_sizes(&mut tx, &[volume.name.to_string()]).await?;
                 tx.commit().await?;

@@ -103,6 +103,17 @@ impl Executor {
         done.map(|()| flat)
     }
 
+    /// Removes a volume that nothing uses and that may have very many files, and returns whether it is gone. The engine makes no volume, and
+    /// starts no container with one, while it deletes the files of another; so they are gone before it is asked.
+    pub async fn remove_large_volume(&self, volume: &VolumeName) -> bool {
+        let tool =
+            ToolSpec { arguments: &["empty", "/longshore/volumes/0"], read: &[], write: std::slice::from_ref(volume) };
+        if let Err(error) = self.engine.run_tool(&tool).await {
+            tracing::debug!(%volume, %error, "the engine deletes its files");
+        }
+        self.remove_volume(volume).await
+    }
+
     /// Removes a volume, and returns whether it is gone. A volume that a container uses stays.
     pub async fn remove_volume(&self, volume: &VolumeName) -> bool {
         let volume = ObjectId::Volume(volume.clone());

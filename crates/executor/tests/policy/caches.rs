@@ -269,3 +269,16 @@ async fn a_process_that_dies_leaves_caches_that_the_next_one_keeps_or_removes() 
         end(world, &told).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_files_of_a_large_volume_are_gone_before_the_engine_is_asked_to_remove_it() {
+    let world = World::new();
+    let name = VolumeName::new("longshore-cache-large").unwrap();
+    world.engine.add_volume(name.as_str());
+    assert!(world.executor.remove_large_volume(&name).await);
+    assert_eq!(world.engine.tools(), ["empty longshore-cache-large"]);
+    assert_eq!(world.engine.calls(Verb::Remove), 1);
+    // One that cannot be emptied goes all the same.
+    assert!(world.executor.remove_large_volume(&name).await);
+    world.end().await;
+}
