@@ -25,7 +25,8 @@ pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
             let disk = rustix::fs::statvfs(*path)?;
             // Blocks that are reserved for root count neither as free nor as used.
             let usable = disk.f_blocks - disk.f_bfree + disk.f_bavail;
-            writeln!(io::stdout(), "{} {}", disk.f_bavail * disk.f_frsize, usable * disk.f_frsize)
+            let (free, total) = (disk.f_bavail * disk.f_frsize, usable * disk.f_frsize);
+            writeln!(io::stdout(), "{free} {total} {} {}", disk.f_favail, disk.f_files)
         }
         ["overlay", "fill", path] => fill_lower(Path::new(path)),
         ["overlay", "try", path] => try_overlay(Path::new(path)),
@@ -111,7 +112,6 @@ fn set_facts(path: &Path, facts: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns a line with the size of a folder, or why it cannot be measured: one that cannot hides no other.
 /// Removes everything in a folder, and no folder that a link leads to.
 fn empty(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
@@ -124,6 +124,7 @@ fn empty(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Returns a line with the size of a folder, or why it cannot be measured: one that cannot hides no other.
 fn size_line(folder: &Path) -> String {
     match measure(folder) {
         Ok(bytes) => format!("{bytes}\n"),
@@ -225,7 +226,6 @@ mod tests {
     }
 
     #[test]
-    #[test]
     fn a_volume_is_emptied_and_what_its_links_lead_to_stays() {
         let dir = tempfile::tempdir().unwrap();
         let (volume, outside) = (dir.path().join("volume"), dir.path().join("outside"));
@@ -240,6 +240,7 @@ mod tests {
         assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "text");
     }
 
+    #[test]
     fn a_folder_that_is_nested_too_deep_to_be_measured_says_so_in_one_line() {
         use rustix::fs::OFlags;
 

@@ -7,8 +7,8 @@ use bollard::models::{ContainerSummary, MountPoint, SystemInfo, SystemVersion};
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use longshore_core::Timestamp;
 use longshore_core::outcome::human_bytes;
-use longshore_executor::Executor;
 use longshore_executor::engine::Engine as _;
+use longshore_executor::{EngineDisk, Executor};
 
 use crate::engine::DockerEngine;
 use crate::error::ApiResult as _;
@@ -36,7 +36,7 @@ pub(crate) async fn check(engine: &DockerEngine, executor: &Executor) -> Vec<Fin
         findings.push(sockets(&containers));
     }
     findings.push(match executor.engine_disk().await {
-        Ok((free, all)) => disk(free, all),
+        Ok(room) => disk(room),
         Err(error) => Finding::bad("engine-disk", &error),
     });
     findings.push(match engine.has_overlays().await {
@@ -113,11 +113,14 @@ fn settings(info: &SystemInfo, now: SystemTime) -> Vec<Finding> {
     findings
 }
 
-fn disk(free: u64, all: u64) -> Finding {
-    let percent = free.saturating_mul(100).checked_div(all).unwrap_or(0);
-    let message = format!("{} of {} free on the engine's disk", human_bytes(free), human_bytes(all));
-    if percent < LITTLE {
+fn disk(EngineDisk { bytes, inodes }: EngineDisk) -> Finding {
+    let message = format!("{} of {} free on the engine's disk", human_bytes(bytes.free), human_bytes(bytes.total));
+    if 100 - bytes.taken() < LITTLE {
         let advice = "see `docker system df` for what uses the space; above LONGSHORE_DISK_HIGH jobs wait";
+        Finding::warning("engine-disk", message, advice)
+    } else if 100 - inodes.taken() < LITTLE {
+        let message = format!("{message}, but only {} of {} inodes", inodes.free, inodes.total);
+        let advice = "many small files use them up: see `df -i`; above LONGSHORE_DISK_HIGH jobs wait";
         Finding::warning("engine-disk", message, advice)
     } else {
         Finding::good("engine-disk", message)

@@ -10,24 +10,53 @@ use crate::names::ImageId;
 use crate::objects::ObjectId;
 use crate::pulling::images::ImageUse;
 
+/// How much of something is left on a disk, and how much there is; no limit where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    pub free: u64,
+    pub total: u64,
+}
+
+impl Left {
+    /// Returns how many percent are taken; a part of one counts as one.
+    #[must_use]
+    pub fn taken(self) -> u64 {
+        100 - self.free.saturating_mul(100).checked_div(self.total).unwrap_or(100).min(100)
+    }
+}
+
+/// The room on the engine's disk. Either may run out before the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineDisk {
+    pub bytes: Left,
+    /// The files that there may be.
+    pub inodes: Left,
+}
+
 impl Executor {
     /// Lets jobs that should start wait for room, and says why; `None` lets them start again. Running jobs go on.
     pub fn hold_starts(&self, why: Option<String>) {
         self.placement.room.set(why);
     }
 
-    /// Returns the free bytes and all bytes of the engine's disk.
+    /// Measures the room on the engine's disk.
     ///
     /// # Errors
     /// Those of the engine.
-    pub async fn engine_disk(&self) -> Result<(u64, u64), EngineError> {
+    pub async fn engine_disk(&self) -> Result<EngineDisk, EngineError> {
         // The file system of a container lies on it.
         let printed = self.engine.run_tool(&ToolSpec { arguments: &["disk", "/"], read: &[], write: &[] }).await?;
-        let mut numbers = printed.split_whitespace().filter_map(|word| word.parse().ok());
-        numbers.next().zip(numbers.next()).ok_or_else(|| EngineError::Local {
-            what: "the engine's disk cannot be measured",
-            reason: printed.chars().take(200).collect(),
-        })
+        let numbers: Vec<u64> = printed.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let left = |free, total| Left { free, total };
+        match numbers[..] {
+            [bytes, all_bytes, inodes, all_inodes] => {
+                Ok(EngineDisk { bytes: left(bytes, all_bytes), inodes: left(inodes, all_inodes) })
+            }
+            _ => Err(EngineError::Local {
+                what: "the engine's disk cannot be measured",
+                reason: printed.chars().take(200).collect(),
+            }),
+        }
     }
 
     /// Returns the images that jobs have used since the last call.

@@ -10,10 +10,10 @@ use std::{
 };
 
 use longshore_core::{Timestamp, outcome::human_bytes};
-use longshore_executor::{Executor, names::ImageId};
+use longshore_executor::{EngineDisk, Executor, Left, names::ImageId};
 use longshore_store::{
     ChangeKind, Store, StoreError, caches,
-    engine_room::{self, EngineDisk, PulledImage},
+    engine_room::{self, PulledImage},
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,8 @@ const OFTEN: Duration = Duration::from_secs(15);
 const SOONEST: Duration = Duration::from_secs(2);
 /// With fewer bytes than this below the high mark there is little room: jobs may write as much before the next measurement.
 const LITTLE: u64 = 20 << 30;
+/// The same of inodes: what a job unpacks may be a million files.
+const FEW: u64 = 5_000_000;
 
 /// The marks, in percent of the engine's disk that are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,24 +44,15 @@ pub(crate) struct Marks {
     pub(crate) low: u64,
 }
 
-/// The engine's disk.
-#[derive(Debug, Clone, Copy)]
-struct Room {
-    free: u64,
-    total: u64,
+/// Returns how many percent of the disk are taken: of its bytes or its inodes, whatever there is less of.
+fn taken(disk: EngineDisk) -> u64 {
+    disk.bytes.taken().max(disk.inodes.taken())
 }
 
-impl Room {
-    /// Returns how many percent are taken; a part of one counts as one.
-    fn taken(self) -> u64 {
-        100 - self.free.saturating_mul(100).checked_div(self.total).unwrap_or(100).min(100)
-    }
-
-    /// Returns how many bytes are free before this mark is reached, and how many are taken above it.
-    fn around(self, mark: u64) -> (u64, u64) {
-        let (limit, taken) = (self.total / 100 * mark, self.total.saturating_sub(self.free));
-        (limit.saturating_sub(taken), taken.saturating_sub(limit))
-    }
+/// Returns how many are free before this mark is reached, and how many are taken above it.
+fn around(left: Left, mark: u64) -> (u64, u64) {
+    let (limit, taken) = (left.total / 100 * mark, left.total.saturating_sub(left.free));
+    (limit.saturating_sub(taken), taken.saturating_sub(limit))
 }
 
 /// The last measurement.
@@ -67,6 +60,8 @@ impl Room {
 struct Measured {
     at: Instant,
     full: bool,
+    /// Whether the high mark is close.
+    near: bool,
     /// The bytes that were free before the high mark.
     left: u64,
     /// The bytes of all caches and kept workspaces.
@@ -74,10 +69,17 @@ struct Measured {
 }
 
 impl Measured {
+    fn of(disk: EngineDisk, high: u64, lasting: u64) -> Self {
+        let left = around(disk.bytes, high).0;
+        let inodes_are_few = disk.inodes.total > 0 && around(disk.inodes, high).0 < FEW;
+        let near = left < LITTLE || inodes_are_few;
+        Self { at: Instant::now(), full: taken(disk) >= high, near, left, lasting }
+    }
+
     /// Returns whether it is time to measure again, with caches and workspaces of so many bytes.
     fn is_due(self, now: Instant, lasting: u64) -> bool {
         let elapsed = now.saturating_duration_since(self.at);
-        let pause = match self.full || self.left < LITTLE {
+        let pause = match self.full || self.near {
             _ if lasting.saturating_sub(self.lasting) > self.left / 4 => SOONEST,
             true => OFTEN,
             false => SELDOM,
@@ -126,16 +128,11 @@ impl Disk {
                 let lasting = self.lasting_bytes().await;
                 if self.marks.high > 0 && measured.is_none_or(|last| last.is_due(Instant::now(), lasting)) {
                     measured = match self.pass().await {
-                        Ok(room) => Some(Measured {
-                            at: Instant::now(),
-                            full: self.is_full(room),
-                            left: room.around(self.marks.high).0,
-                            lasting: self.lasting_bytes().await,
-                        }),
+                        Ok(disk) => Some(Measured::of(disk, self.marks.high, self.lasting_bytes().await)),
                         Err(error) => {
                             tracing::warn!(%error, "the engine's disk is looked at again later");
                             let full = measured.is_some_and(|last| last.full);
-                            Some(Measured { at: Instant::now(), full, left: u64::MAX, lasting })
+                            Some(Measured { at: Instant::now(), full, near: false, left: u64::MAX, lasting })
                         }
                     };
                 }
@@ -175,58 +172,48 @@ impl Disk {
     }
 
     /// Measures, and makes room if the disk is full. Returns the room after that.
-    async fn pass(&self) -> Result<Room, UpkeepError> {
-        let mut room = self.measure().await?;
+    async fn pass(&self) -> Result<EngineDisk, UpkeepError> {
+        let mut room = self.executor.engine_disk().await?;
         if self.is_full(room) {
             self.hold(room).await?;
-            tracing::warn!(taken = room.taken(), high = self.marks.high, "the engine's disk is nearly full");
+            tracing::warn!(taken = taken(room), high = self.marks.high, "the engine's disk is nearly full");
             let lasting = lasting::by_last_use(&self.store).await?.into_iter().map(Candidate::Lasting);
             let images = engine_room::images(&self.store).await?.into_iter().map(Candidate::Image);
             let mut candidates: Vec<Candidate> = lasting.chain(images).collect();
             candidates.sort_by_key(Candidate::used_at);
-            let why = format!("the engine's disk was {}% full", room.taken());
-            let mut over = room.around(self.marks.low).1;
+            let why = format!("the engine's disk was {}% full", taken(room));
+            let mut over = around(room.bytes, self.marks.low).1;
             for candidate in candidates {
                 let Some(bytes) = self.let_go(candidate, &why).await? else { continue };
                 over = over.saturating_sub(bytes);
                 // The known sizes are not exact, and some sizes are unknown.
                 if over == 0 || bytes == 0 {
-                    room = self.measure().await?;
-                    over = room.around(self.marks.low).1;
-                    if room.taken() <= self.marks.low {
+                    room = self.executor.engine_disk().await?;
+                    over = around(room.bytes, self.marks.low).1;
+                    if taken(room) <= self.marks.low {
                         self.hold(room).await?;
                         return Ok(room);
                     }
                 }
             }
-            room = self.measure().await?;
+            room = self.executor.engine_disk().await?;
         }
         self.hold(room).await?;
         Ok(room)
     }
 
-    fn is_full(&self, room: Room) -> bool {
-        room.taken() >= self.marks.high
+    fn is_full(&self, room: EngineDisk) -> bool {
+        taken(room) >= self.marks.high
     }
 
     /// Lets jobs that should start wait while the disk is full, and start otherwise.
-    async fn hold(&self, room: Room) -> Result<(), StoreError> {
-        let held = self.is_full(room).then(|| {
-            format!(
-                "the engine's disk is {}% full, and LONGSHORE_DISK_HIGH is {}%; free some space (see `docker system df`)",
-                room.taken(),
-                self.marks.high
-            )
-        });
+    async fn hold(&self, room: EngineDisk) -> Result<(), StoreError> {
+        let held = self.is_full(room).then(|| why_held(room, self.marks.high));
         self.executor.hold_starts(held.clone());
+        let Left { free, total } = room.bytes;
         let mut tx = self.store.write().await?;
-        engine_room::set_disk(&mut tx, &EngineDisk { free: room.free, total: room.total, held }).await?;
+        engine_room::set_disk(&mut tx, &engine_room::EngineDisk { free, total, held }).await?;
         tx.commit().await.map(drop)
-    }
-
-    async fn measure(&self) -> Result<Room, UpkeepError> {
-        let (free, total) = self.executor.engine_disk().await?;
-        Ok(Room { free, total })
     }
 
     /// Removes one thing unless it is in use. Returns the bytes that it had, as far as they are known; `None` if it stays.
@@ -261,29 +248,64 @@ impl Disk {
     }
 }
 
+fn why_held(EngineDisk { bytes, inodes }: EngineDisk, high: u64) -> String {
+    let limit = format!("LONGSHORE_DISK_HIGH is {high}%");
+    if bytes.taken() >= high {
+        return format!(
+            "the engine's disk is {}% full, and {limit}; free some space (see `docker system df`)",
+            bytes.taken()
+        );
+    }
+    format!(
+        "the engine's disk has {}% of its inodes in use, and {limit}; remove folders of many small files (see `df -i`)",
+        inodes.taken()
+    )
+}
+
 #[cfg(test)]
 mod unit {
     use super::*;
 
+    const fn left(free: u64, total: u64) -> Left {
+        Left { free, total }
+    }
+
     #[test]
     fn what_is_taken_is_rounded_up_and_an_unknown_disk_is_not_full() {
-        let taken = |free, total| Room { free, total }.taken();
+        let taken = |free, total| left(free, total).taken();
         assert_eq!((taken(100, 1000), taken(101, 1000), taken(99, 1000)), (90, 90, 91));
         assert_eq!((taken(0, 1000), taken(1000, 1000), taken(0, 0)), (100, 0, 0));
-        let around = |free, mark| Room { free, total: 1000 }.around(mark);
+        let around = |free, mark| around(left(free, 1000), mark);
         assert_eq!((around(300, 85), around(150, 85), around(50, 85)), ((150, 0), (0, 0), (0, 100)));
+    }
+
+    #[test]
+    fn a_disk_without_inodes_is_as_full_as_one_without_bytes_and_it_is_said_which() {
+        let many_files = EngineDisk { bytes: left(900, 1000), inodes: left(40, 1000) };
+        assert_eq!(taken(many_files), 96);
+        assert!(why_held(many_files, 90).contains("96% of its inodes"), "{}", why_held(many_files, 90));
+        let large_files = EngineDisk { bytes: left(40, 1000), inodes: left(900, 1000) };
+        assert_eq!(taken(large_files), 96);
+        assert!(why_held(large_files, 90).contains("96% full"), "{}", why_held(large_files, 90));
+        // File systems that make inodes as they need them have no number of them.
+        let without = EngineDisk { bytes: left(900 << 30, 1000 << 30), inodes: left(0, 0) };
+        assert_eq!(taken(without), 10);
+        assert!(!Measured::of(without, 90, 0).near);
+        assert!(Measured::of(EngineDisk { inodes: left(3_000_000, 16_000_000), ..without }, 90, 0).near);
+        assert!(!Measured::of(EngineDisk { inodes: left(15_000_000, 16_000_000), ..without }, 90, 0).near);
     }
 
     #[test]
     fn the_closer_the_mark_is_the_sooner_it_is_measured_again() {
         let at = Instant::now();
-        let due = |full, left, seconds, grown| {
-            Measured { at, full, left, lasting: 1000 }.is_due(at + Duration::from_secs(seconds), 1000 + grown)
+        let due = |full, near, seconds, grown| {
+            Measured { at, full, near, left: 2 * LITTLE, lasting: 1000 }
+                .is_due(at + Duration::from_secs(seconds), 1000 + grown)
         };
-        assert!(!due(false, 2 * LITTLE, 299, 0) && due(false, 2 * LITTLE, 300, 0));
-        assert!(!due(false, LITTLE - 1, 14, 0) && due(false, LITTLE - 1, 15, 0));
-        assert!(!due(true, 0, 14, 0) && due(true, 0, 15, 0));
-        assert!(!due(false, 2 * LITTLE, 2, LITTLE / 2) && due(false, 2 * LITTLE, 2, LITTLE / 2 + 1));
-        assert!(!due(false, 2 * LITTLE, 1, LITTLE));
+        assert!(!due(false, false, 299, 0) && due(false, false, 300, 0));
+        assert!(!due(false, true, 14, 0) && due(false, true, 15, 0));
+        assert!(!due(true, true, 14, 0) && due(true, true, 15, 0));
+        assert!(!due(false, false, 2, LITTLE / 2) && due(false, false, 2, LITTLE / 2 + 1));
+        assert!(!due(false, false, 1, LITTLE));
     }
 }

@@ -234,7 +234,7 @@ settings! {
     /// Room on the engine's disk.
     DiskSettings => MergedDisk, "disk":
 
-    /// Once this many percent of the engine's disk are taken, jobs that should start wait, and caches, workspaces and images that this server pulled go, those that were used longest ago first.
+    /// Once this many percent of the engine's disk are taken, of its bytes or of its inodes, jobs that should start wait, and caches, workspaces and images that this server pulled go, those that were used longest ago first.
     /// Nothing of others is removed, and nothing that is in use. 0 turns it off.
     high: u64 ["PERCENT"] default(90);
 
