@@ -88,6 +88,90 @@ fn on_a_full_disk_hooks_are_told_to_come_again_and_running_jobs_wait_for_room() 
     world.nothing_is_left();
 }
 
+/// Delivers until the database has no room for one more. Each delivery tells of a branch that was removed, so that nothing is built.
+fn fill_database(world: &World, disk: &SmallDisk) {
+    disk.fill();
+    let zeros = "0".repeat(40);
+    let deliver = |n: u32| {
+        let body =
+            json!({ "ref": format!("refs/heads/b{n}"), "before": zeros, "after": zeros, "pad": "x".repeat(20_000) });
+        let body = body.to_string();
+        let signature = sign(Forge::Git, body.as_bytes(), world.secret.as_bytes());
+        let delivery = format!("{n}-{:08x}", rand::random::<u32>());
+        let headers = [("X-Longshore-Signature-256", signature.as_str()), ("X-Longshore-Delivery", delivery.as_str())];
+        world.api().post_bytes(&format!("/hooks/{}", world.repo), &headers, body.as_bytes()).0
+    };
+    assert_eq!((0..).map(deliver).filter(|status| *status != 202).take(5).collect::<Vec<_>>(), [507; 5]);
+}
+
+#[test]
+fn what_a_job_leaves_while_the_database_is_full_is_recorded_once_there_is_room_and_a_cache_is_whole_or_gone() {
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    // Logs and files lie on another disk, so that the job comes to its end.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let data = tempfile::Builder::new().prefix("data").tempdir_in(disk.path()).unwrap();
+    for folder in ["logs", "artifacts"] {
+        std::fs::create_dir(elsewhere.path().join(folder)).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path().join(folder), data.path().join(folder)).unwrap();
+    }
+    let world = World::of(Server::start_on(data, engine::docker_host(), &[]));
+    let pipeline = "jobs:
+  one:
+    image: IMAGE
+    cache: [{ path: c, key: 'k-${{ build.number }}', fallback: [k-] }]
+    steps:
+      - run: |
+          ls c
+          echo made > c/$CI_PIPELINE_NUMBER
+          echo made > made
+          echo \"<testsuite><testcase classname='a' name='b'/></testsuite>\" > junit.xml
+          while [ ! -e go ]; do sleep 0.05; done
+    artifacts: { paths: [made] }
+    reports: { junit: junit.xml }
+"
+    .replace("IMAGE", engine::BUSYBOX);
+    let end_while_full = |waits_for: &[&str]| {
+        let build = text(&world.build_of(&world.git.push(&pipeline)), "id");
+        let running = || job(&world.api().get(&format!("/api/v1/builds/{build}")), "one").clone();
+        until("the job to run", || (running()["status"] == "running").then_some(()));
+        until("its step to begin", || running()["steps"][0]["started_at"].is_string().then_some(()));
+        fill_database(&world, &disk);
+        let before = world.server.log().len();
+        let container = engine::objects(&world.server.instance, &["job"]).remove(0);
+        engine::docker(&["exec", &container, "touch", "/longshore/workspace/go"]);
+        for what in waits_for {
+            until(what, || world.server.log()[before..].contains(what).then_some(()));
+        }
+        assert_eq!(running()["status"], "running", "the end is seen before it is stored");
+        disk.free();
+        let ended = world.api().wait_for_build(&build);
+        assert_eq!(ended["status"], "success", "{ended}");
+        let tests = world.api().get(&format!("/api/v1/builds/{build}/tests"));
+        assert_eq!(tests["total"], 1, "{tests}");
+        let artifacts = world.api().get(&format!("/api/v1/builds/{build}/artifacts"));
+        assert_eq!(artifacts["items"][0]["files"], 1, "{artifacts}");
+        world.nothing_is_left();
+        world.api().raw_log(&text(job(&ended, "one"), "id"))
+    };
+    let path = format!("/api/v1/repos/{}/caches", world.repo);
+    let keys = || -> Vec<String> {
+        let caches = world.api().get(&path);
+        caches["items"].as_array().unwrap().iter().map(|cache| text(cache, "key")).collect()
+    };
+    // There is room again soon.
+    end_while_full(&["a job waits for its reports to be stored", "a job waits for the records of its caches"]);
+    until("the cache", || (keys() == ["k-1"]).then_some(()));
+    // There is none for longer than a cache waits. What the job began with is whole, and is not in use for ever.
+    let log = end_while_full(&["a cache is not saved", "no space left on the disk of the data folder: free some"]);
+    assert_eq!(String::from_utf8_lossy(&log), "1\n");
+    let layers = || engine::objects(&world.server.instance, &["cache"]).len();
+    until("the layers of the other to go", || (layers() == 1).then_some(()));
+    assert_eq!(keys(), ["k-1"]);
+    let cache = text(&world.api().get(&path)["items"][0], "id");
+    assert_eq!(world.api().delete(&format!("{path}/{cache}")), 204);
+    until("every layer to go", || (layers() == 0).then_some(()));
+}
+
 #[test]
 fn a_job_whose_checkout_does_not_fit_waits_for_room() {
     let Some(disk) = SmallDisk::mount(96) else { return };

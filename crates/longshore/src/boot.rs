@@ -94,9 +94,8 @@ impl Boot {
             }
         }));
         let Self { store, sources, extras, reports, cache_budget, disk, .. } = self;
-        let caches = Caches::new(store.clone(), None);
-        let upkeep =
-            Upkeep { executor: executor.clone(), caches: caches.clone(), with_workspaces: true, budget: cache_budget };
+        let caches = Caches::new(store.clone(), None, extras.disk_patience);
+        let upkeep = Upkeep::new(executor.clone(), caches.clone(), true, cache_budget);
         self.tasks.spawn(upkeep.run(shutdown.clone()));
         let disk = Disk {
             executor: executor.clone(),

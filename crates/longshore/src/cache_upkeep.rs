@@ -2,12 +2,20 @@
 //! was used longest ago, flattens entries of many layers, and removes caches' volumes that belong to nobody. One pass after anything has
 //! changed; an idle server does nothing.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use futures_util::FutureExt as _;
 use longshore_core::{JobId, Timestamp};
 use longshore_executor::{AttemptId, EngineError, Executor, names::VolumeName};
-use longshore_store::{ChangeKind, Store, StoreError, caches, jobs, workspaces};
+use longshore_store::{
+    ChangeKind, Store, StoreError,
+    caches::{self, Entry},
+    jobs, workspaces,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -20,6 +28,8 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(2);
 /// A container that measures or copies, and has ended this long ago, is one whose process was killed.
 const ABANDONED: Duration = Duration::from_secs(10 * 60);
+/// The pause between two measurements of a shared cache that jobs use all the time.
+const WHILE_USED: Duration = Duration::from_secs(5 * 60);
 /// Entries with more layers are flattened.
 const LAYERS: usize = 6;
 
@@ -32,17 +42,40 @@ pub(crate) enum UpkeepError {
     Engine(#[from] EngineError),
 }
 
+/// When a shared cache was used last, as its size was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LastUse {
+    used_at: Timestamp,
+    is_over: bool,
+    measured: Instant,
+}
+
+impl LastUse {
+    /// Returns whether a job may have written since it was measured. While jobs go on to write, that is asked seldom: there may be a
+    /// million files.
+    fn may_have_grown(self, before: Self) -> bool {
+        let was_used = !before.is_over || before.used_at != self.used_at;
+        was_used && (self.is_over || self.measured.saturating_duration_since(before.measured) >= WHILE_USED)
+    }
+}
+
 /// Looks after the caches of one server, or of all runs of a user.
 pub(crate) struct Upkeep {
-    pub(crate) executor: Executor,
-    pub(crate) caches: Caches,
+    executor: Executor,
+    caches: Caches,
     /// Whether the records are those of the jobs, too, so that they know whose workspaces are kept.
-    pub(crate) with_workspaces: bool,
+    with_workspaces: bool,
     /// The most bytes that all of it takes.
-    pub(crate) budget: u64,
+    budget: u64,
+    /// The shared caches as they were when they were measured last, by volume.
+    shared: Mutex<BTreeMap<String, LastUse>>,
 }
 
 impl Upkeep {
+    pub(crate) fn new(executor: Executor, caches: Caches, with_workspaces: bool, budget: u64) -> Self {
+        Self { executor, caches, with_workspaces, budget, shared: Mutex::default() }
+    }
+
     /// Works whenever something has changed, until `shutdown`.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
         let mut changes = self.caches.store().changes();
@@ -83,6 +116,7 @@ impl Upkeep {
     /// Does everything once.
     pub(crate) async fn pass(&self) -> Result<(), UpkeepError> {
         self.executor.remove_ended_tools(ABANDONED).await?;
+        self.caches.record_ended().await?;
         self.sweep().await?;
         // A full disk has no room for the container that measures, and needs the caches to shrink.
         let unmeasured = self.measure().await.unwrap_or_else(|error| {
@@ -99,6 +133,7 @@ impl Upkeep {
         // The engine first: a volume that is made after this belongs to an attempt that the database knows by then.
         let there = self.executor.cache_volumes().await?;
         let owned = caches::owned(self.caches.store()).await?;
+        let sizes = caches::volume_sizes(self.caches.store()).await?;
         let mut removed = Vec::new();
         for volume in there {
             let name = volume.name.to_string();
@@ -117,13 +152,16 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Measures volumes whose size is not known. Volumes of shared caches grow, so they are measured each time. Returns the volumes that cannot
-    /// be measured.
+    /// Measures volumes whose size is not known. Volumes of shared caches grow, so they are measured again after they have been used. Returns
+    /// the volumes that cannot be measured.
     async fn measure(&self) -> Result<BTreeSet<String>, UpkeepError> {
-        let known = caches::volume_sizes(self.caches.store()).await?;
-        let shared = caches::by_last_use(self.caches.store()).await?.into_iter().filter(|entry| entry.shared);
-        let mut unknown = unmeasured(self.caches.store()).await?;
-        unknown.extend(shared.flat_map(|entry| entry.layers).flatten());
+        let store = self.caches.store();
+        let (known, entries) = (caches::volume_sizes(store).await?, caches::by_last_use(store).await?);
+        // After the entries: who begins with one meanwhile still uses it.
+        let in_use = caches::in_use(store).await?;
+        let grown = self.grown(&entries, &in_use);
+        let mut unknown = without_size(&entries, &known);
+        unknown.extend(grown.keys().cloned());
         let workspaces = self.workspaces().await?;
         let workspaces = workspaces.into_iter().filter(|volume| !known.contains_key(volume.as_str()));
         let there: BTreeSet<VolumeName> =
@@ -134,7 +172,6 @@ impl Upkeep {
             return Ok(BTreeSet::new());
         }
         let sizes = self.executor.measure_volumes(&volumes).await?;
-        let sizes = caches::volume_sizes(self.caches.store()).await?;
         let (mut measured, mut unmeasured) = (Vec::new(), BTreeSet::new());
         for (volume, size) in volumes.iter().map(ToString::to_string).zip(sizes) {
             match size {
@@ -145,10 +182,26 @@ impl Upkeep {
                 }
             }
         }
-        let mut tx = self.caches.store().write().await?;
+        let mut tx = store.write().await?;
         caches::set_sizes(&mut tx, &measured).await?;
         tx.commit().await?;
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).extend(grown);
         Ok(unmeasured)
+    }
+
+    /// Returns the volumes of shared caches that jobs may have written into since they were measured.
+    fn grown(&self, entries: &[Entry], in_use: &BTreeSet<String>) -> BTreeMap<String, LastUse> {
+        let mut shared: BTreeMap<String, LastUse> = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| entry.shared) {
+            for volume in entry.layers.iter().flatten() {
+                let is_over = !in_use.contains(volume);
+                shared.insert(volume.clone(), LastUse { used_at: entry.used_at, is_over, measured: Instant::now() });
+            }
+        }
+        let mut before = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        before.retain(|volume, _| shared.contains_key(volume));
+        shared.retain(|volume, now| before.get(volume).is_none_or(|before| now.may_have_grown(*before)));
+        shared
     }
 
     async fn volumes_there(&self) -> Result<BTreeSet<VolumeName>, UpkeepError> {
@@ -229,7 +282,7 @@ impl Upkeep {
             else {
                 continue;
             };
-            let begun = std::time::Instant::now();
+            let begun = Instant::now();
             let flat = match self.executor.flatten_layers(&layers).await {
                 Ok(flat) => flat,
                 // An entry that cannot be copied now can never be, and each pass would try it again.
@@ -258,9 +311,12 @@ impl Upkeep {
 
 /// Returns the volumes of caches whose sizes nobody knows yet. Shared caches change all the time, and do not count.
 pub(crate) async fn unmeasured(store: &Store) -> Result<BTreeSet<String>, StoreError> {
-    let known = caches::volume_sizes(store).await?;
-    let entries = caches::by_last_use(store).await?.into_iter().filter(|entry| !entry.shared);
-    Ok(entries.flat_map(|entry| entry.layers).flatten().filter(|volume| !known.contains_key(volume)).collect())
+    Ok(without_size(&caches::by_last_use(store).await?, &caches::volume_sizes(store).await?))
+}
+
+fn without_size(entries: &[Entry], known: &BTreeMap<String, u64>) -> BTreeSet<String> {
+    let volumes = entries.iter().filter(|entry| !entry.shared).flat_map(|entry| entry.layers.iter().flatten());
+    volumes.filter(|volume| !known.contains_key(*volume)).cloned().collect()
 }
 
 /// Ends the uses of runs that ended long ago without saying so.
@@ -269,4 +325,26 @@ pub(crate) async fn end_old_uses(store: &Store, older_than: Duration) -> Result<
     let mut tx = store.write().await?;
     caches::end_before(&mut tx, Timestamp::from_millis(before)).await?;
     tx.commit().await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_cache_is_measured_again_after_it_was_used_and_seldom_while_it_is() {
+        let begun = Instant::now();
+        let last = |used_at, is_over, seconds| LastUse {
+            used_at: Timestamp::from_millis(used_at),
+            is_over,
+            measured: begun + Duration::from_secs(seconds),
+        };
+        let measured = last(1, true, 0);
+        assert!(!last(1, true, 1000).may_have_grown(measured), "nobody has used it");
+        assert!(last(2, true, 1).may_have_grown(measured), "a job has used it and is over");
+        assert!(!last(2, false, 299).may_have_grown(measured) && last(2, false, 300).may_have_grown(measured));
+        let while_used = last(2, false, 0);
+        assert!(last(2, true, 1).may_have_grown(while_used), "the job that used it is over");
+        assert!(!last(2, false, 299).may_have_grown(while_used) && last(3, false, 300).may_have_grown(while_used));
+    }
 }

@@ -5,28 +5,29 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use longshore_core::{
     CacheAccess, CacheId, CachePath, ErrorKind, Event, JobId, JobPlan, Outcome, RepoId, Template, Timestamp, cache,
     expression::{Context, Value, Values},
 };
 use longshore_executor::{CacheRecords, FoundCache, JobCache, JobCaches, names::VolumeName};
 use longshore_store::{
-    Store, StoreError,
+    Store, StoreError, WriteTx,
     caches::{self, Found, Layers, Saving, Use, Wanted},
     repos::Repo,
 };
 use tokio::sync::{Notify, watch};
 
-use crate::{checkouts::Sources, runner::Missing};
+use crate::{checkouts::Sources, full_disk::retry_while_full, runner::Missing};
 
-/// How long a job waits for entries of its repository that are being saved. It takes milliseconds.
+/// How long a job waits for entries of its repository that are being saved, and how long one that is saved waits for a full disk. It takes
+/// milliseconds.
 const SAVING: Duration = Duration::from_secs(20);
 
 /// The caches of all jobs. Cheap to clone.
@@ -38,8 +39,12 @@ pub(crate) struct Caches {
     repo: Option<RepoId>,
     /// The keys that attempts which have ended are about to save.
     saving: Arc<watch::Sender<Vec<(RepoId, String)>>>,
+    /// Attempts that use nothing any more, which could not be recorded.
+    ended: Arc<Mutex<Vec<(JobId, u32)>>>,
     /// Wakes the upkeep after something was saved, used or removed.
     pub(crate) changed: Arc<Notify>,
+    /// How long a job that is about to begin waits for a full disk.
+    patience: Duration,
 }
 
 /// The attempt whose caches are prepared.
@@ -54,12 +59,32 @@ pub(crate) struct OfJob<'a> {
 }
 
 impl Caches {
-    pub(crate) fn new(store: Store, repo: Option<RepoId>) -> Self {
-        Self { store, repo, saving: Arc::new(watch::Sender::new(Vec::new())), changed: Arc::default() }
+    pub(crate) fn new(store: Store, repo: Option<RepoId>, patience: Duration) -> Self {
+        let saving = Arc::new(watch::Sender::new(Vec::new()));
+        Self { store, repo, saving, ended: Arc::default(), changed: Arc::default(), patience }
     }
 
     pub(crate) const fn store(&self) -> &Store {
         &self.store
+    }
+
+    fn ended(&self) -> MutexGuard<'_, Vec<(JobId, u32)>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records which attempts have ended, where that was not possible at once.
+    pub(crate) async fn record_ended(&self) -> Result<(), StoreError> {
+        let ended = self.ended().clone();
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.store.write().await?;
+        for (job, attempt) in &ended {
+            caches::end(&mut tx, *job, *attempt).await?;
+        }
+        tx.commit().await?;
+        self.ended().retain(|one| !ended.contains(one));
+        Ok(())
     }
 
     /// Chooses what a job's caches begin with. The caches of a job that runs already stay as they were chosen.
@@ -82,12 +107,19 @@ impl Caches {
             Missing::Refuse => {
                 let keys = self.keys(of, sources, values).await.map_err(error)?;
                 self.wait_for_saves(repo, &keys).await;
-                self.choose(of, repo, &access, &paths, keys).await
+                let choose = || self.choose(of, repo, &access, &paths, &keys);
+                let chosen = retry_while_full(of.job, "its caches to be chosen", self.patience, choose).await;
+                // Without its records a job runs as if nothing were cached.
+                chosen.or_else(|error| {
+                    tracing::error!(job = %of.job, %error, "a job begins with empty caches");
+                    let nothing =
+                        |(position, (key, _)): (u16, &(String, _))| Use { position, key: key.clone(), found: None };
+                    Ok((0..).zip(&keys).map(nothing).collect())
+                })
             }
         };
-        // Without its records a job runs as if nothing were cached.
-        let chosen = chosen.unwrap_or_else(|error| {
-            tracing::error!(job = %of.job, %error, "a job runs without its caches");
+        let chosen = chosen.unwrap_or_else(|error: StoreError| {
+            tracing::error!(job = %of.job, %error, "a job goes on without the records of its caches");
             Vec::new()
         });
         let wanted = of.plan.cache.iter().zip(paths).zip(chosen).map(|((cache, paths), one)| JobCache {
@@ -149,15 +181,15 @@ impl Caches {
         repo: RepoId,
         access: &CacheAccess,
         paths: &[Vec<CachePath>],
-        keys: Vec<(String, Vec<String>)>,
+        keys: &[(String, Vec<String>)],
     ) -> Result<Vec<Use>, StoreError> {
         let wanted: Vec<Wanted> = keys
-            .into_iter()
+            .iter()
             .zip(paths)
             .zip(&of.plan.cache)
             .map(|(((key, fallback), paths), cache)| Wanted {
-                key,
-                fallback,
+                key: key.clone(),
+                fallback: fallback.clone(),
                 paths: paths.iter().map(ToString::to_string).collect(),
                 shared: cache.shared.then(|| new_shared(paths.len())),
             })
@@ -241,6 +273,15 @@ impl Context for WithHashes {
     }
 }
 
+/// A change of the records of an attempt's caches, which are named by their place in its plan.
+enum Change {
+    Owner(u32),
+    Lost(usize),
+    Save(usize, Layers),
+    Confirm(usize),
+    End,
+}
+
 /// The records of one attempt's caches.
 struct Records {
     caches: Caches,
@@ -253,19 +294,31 @@ struct Records {
 }
 
 impl Records {
-    /// Carries out one change. A change that fails costs an entry, and no job.
-    async fn write(
-        &self,
-        what: &str,
-        change: impl AsyncFnOnce(&mut longshore_store::WriteTx) -> Result<(), StoreError>,
-    ) {
-        let written = async {
+    /// Carries out one change. One that fails costs an entry, and no job. Returns whether it is done.
+    async fn write(&self, change: Change, patience: Duration, without: &str) -> bool {
+        let patience = patience.min(self.caches.patience);
+        let written = retry_while_full(self.job, "the records of its caches", patience, || async {
             let mut tx = self.caches.store.write().await?;
-            change(&mut tx).await?;
+            self.carry_out(&mut tx, &change).await?;
             tx.commit().await.map(drop)
-        };
-        if let Err(error) = written.await {
-            tracing::error!(job = %self.job, %error, "{what}");
+        });
+        written.await.inspect_err(|error| tracing::error!(job = %self.job, %error, "{without}")).is_ok()
+    }
+
+    async fn carry_out(&self, tx: &mut WriteTx, change: &Change) -> Result<(), StoreError> {
+        let (job, attempt) = (self.job, self.attempt);
+        match change {
+            Change::Owner(uid) => caches::set_owner(tx, job, attempt, *uid).await,
+            Change::Lost(cache) => caches::lost(tx, job, attempt, position(*cache)).await,
+            Change::Save(cache, layers) => {
+                match caches::save(tx, (job, attempt), position(*cache), layers, Timestamp::now()).await? {
+                    Saving::Saved(id) => tracing::debug!(%job, cache = %id, "saved"),
+                    Saving::NotNeeded => tracing::debug!(%job, "another job has saved this key"),
+                }
+                Ok(())
+            }
+            Change::Confirm(cache) => caches::confirm(tx, job, attempt, position(*cache)).await,
+            Change::End => caches::end(tx, job, attempt).await,
         }
     }
 
@@ -284,15 +337,13 @@ impl Records {
 
 impl CacheRecords for Records {
     fn owner(&self, uid: u32) -> BoxFuture<'_, ()> {
-        Box::pin(self.write("the user of a cache is not recorded", async move |tx| {
-            caches::set_owner(tx, self.job, self.attempt, uid).await
-        }))
+        let written = self.write(Change::Owner(uid), SAVING, "the user of a cache is not recorded");
+        Box::pin(written.map(drop))
     }
 
     fn lost(&self, cache: usize) -> BoxFuture<'_, ()> {
-        Box::pin(self.write("a cache whose volumes are gone is still listed", async move |tx| {
-            caches::lost(tx, self.job, self.attempt, position(cache)).await
-        }))
+        let written = self.write(Change::Lost(cache), SAVING, "a cache whose volumes are gone is still listed");
+        Box::pin(written.map(drop))
     }
 
     fn ending(&self) {
@@ -303,26 +354,21 @@ impl CacheRecords for Records {
 
     fn save(&self, cache: usize, layers: Vec<Vec<VolumeName>>) -> BoxFuture<'_, ()> {
         let layers: Layers = layers.iter().map(|path| path.iter().map(ToString::to_string).collect()).collect();
-        Box::pin(self.write("a cache is not saved", async move |tx| {
-            let attempt = (self.job, self.attempt);
-            match caches::save(tx, attempt, position(cache), &layers, Timestamp::now()).await? {
-                Saving::Saved(id) => tracing::debug!(job = %self.job, cache = %id, "saved"),
-                Saving::NotNeeded => tracing::debug!(job = %self.job, "another job has saved this key"),
-            }
-            Ok(())
-        }))
+        let without = "a cache is not saved: the next job begins with an older one";
+        Box::pin(self.write(Change::Save(cache, layers), SAVING, without).map(drop))
     }
 
     fn confirm(&self, cache: usize) -> BoxFuture<'_, ()> {
-        Box::pin(self.write("the branch of a cache is not recorded", async move |tx| {
-            caches::confirm(tx, self.job, self.attempt, position(cache)).await
-        }))
+        let written = self.write(Change::Confirm(cache), SAVING, "the branch of a cache is not recorded");
+        Box::pin(written.map(drop))
     }
 
     fn ended(&self, own: Vec<VolumeName>) -> BoxFuture<'_, Option<Vec<VolumeName>>> {
         Box::pin(async move {
-            self.write("the caches of a job count as used", async |tx| caches::end(tx, self.job, self.attempt).await)
-                .await;
+            let without = "what a job's caches began with counts as used for now";
+            if !self.write(Change::End, Duration::ZERO, without).await {
+                self.caches.ended().push((self.job, self.attempt));
+            }
             self.no_longer_ending();
             self.caches.changed.notify_one();
             let owned = caches::owned(&self.caches.store).await.ok()?;

@@ -17,6 +17,7 @@ mod commands;
 mod config;
 mod disk;
 mod docker_login;
+mod full_disk;
 mod guard_log;
 mod guard_reports;
 mod job_env;

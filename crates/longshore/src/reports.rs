@@ -1,6 +1,7 @@
 //! Reads what a job reported, when it ends: the files of its reports, and the commands in its log. Used by `runner`.
 //!
-//! Nothing here fails a job or waits for long: reports that cannot be read are named on the build, and errors of the store in the server's log.
+//! Nothing here fails a job, or waits for long but for a full disk, which the job's end waits for too: reports that cannot be read are named
+//! on the build, and errors of the store in the server's log.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use longshore_store::{
     repos,
 };
 
-use crate::{checkouts::Sources, kept::ReportFile};
+use crate::{checkouts::Sources, full_disk::retry_while_full, kept::ReportFile};
 
 /// How often the reports of one attempt are begun to be read. A job has to end, whatever its reports do to the server.
 const READINGS: u32 = 3;
@@ -50,7 +51,9 @@ async fn try_store(
         return Ok(None);
     }
     let blobs = store.blobs().clone();
-    let readings = reports::begin_reading(store, job, attempt).await?;
+    let waits_for = "its reports to be stored";
+    let begin = || reports::begin_reading(store, job, attempt);
+    let readings = retry_while_full(job, waits_for, Duration::MAX, begin).await?;
     let found = read_within(READINGS.checked_sub(readings), LONGEST, move || read(&files, &commands, &blobs)).await;
     let found = found.unwrap_or_else(|why| {
         tracing::error!(%job, readings, why, "what the job reported is not read");
@@ -75,7 +78,8 @@ async fn try_store(
         trusted: !stranger::brings(&build.event),
         commit: build.event.commit,
     };
-    reports::write(store, &reporter, &found, Timestamp::now()).await.map(Some)
+    let write = || reports::write(store, &reporter, &found, Timestamp::now());
+    retry_while_full(reporter.job, waits_for, Duration::MAX, write).await.map(Some)
 }
 
 /// Reads, unless no tries are left. Returns why it did not.

@@ -13,11 +13,7 @@ mod registries;
 mod reporting;
 mod request;
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use longshore_core::{JobId, JobPlan, Outcome, RegistryCredentials, RegistryHost};
 use longshore_executor::{AdoptRequest, AttemptId, Executor, ImageRule, Limits, PullPolicy};
@@ -39,15 +35,13 @@ use self::{reporting::internal, request::Origin};
 use crate::{
     caches::Caches,
     checkouts::Sources,
+    full_disk::retry_while_full,
     job_env::JobEnv,
     journal::StoreJournal,
     kept::Leaves,
     reuse::{self, Found, Made},
     workspaces::Workspaces,
 };
-
-/// The pause between two attempts to adopt a running job.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// The settings that every job gets beyond its plan.
 #[derive(Clone, Default)]
@@ -196,23 +190,15 @@ impl Runner {
     /// Returns what is needed to continue a job of an earlier process.
     async fn prepare_adoption(&self, running: RunningJob) -> Result<(AdoptRequest, StoreJournal), Outcome> {
         let (job, attempt) = (running.job.id, running.job.attempt);
-        let found = async || {
+        let found = || async {
             let build = builds::get(&self.store, running.job.build).await?;
             let repo = repos::get(&self.store, running.job.repo).await?;
-            Ok::<_, longshore_store::StoreError>(build.zip(repo))
+            Ok(build.zip(repo))
         };
-        let give_up = Instant::now() + self.extras.disk_patience;
-        let (build, repo) = loop {
-            match found().await {
-                Ok(Some(found)) => break found,
-                Ok(None) => return Err(internal("the job's build is not in the database any more")),
-                // A transient error must not end a running job.
-                Err(error) if error.is_passing() && Instant::now() < give_up => {
-                    tracing::warn!(%job, %error, "a running job cannot be taken up again yet");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(error) => return Err(internal(&error.to_string())),
-            }
+        // A transient error must not end a running job.
+        let found = retry_while_full(job, "its build to be read", self.extras.disk_patience, found).await;
+        let Some((build, repo)) = found.map_err(|error| internal(&error.to_string()))? else {
+            return Err(internal("the job's build is not in the database any more"));
         };
         let origin = Origin { build: &build, repo: &repo, approved: running.job.approved_by.is_some() };
         if running.job.started_at.is_none() {

@@ -124,7 +124,7 @@ async fn run_tree(args: Run) -> super::Result {
         false => None,
     };
     let keeps_caches = caches.is_some();
-    let caches = caches.unwrap_or_else(|| Caches::new(store.clone(), None));
+    let caches = caches.unwrap_or_else(|| Caches::new(store.clone(), None, Duration::ZERO));
     let workspaces = Workspaces::new(store.clone(), Arc::default());
     let runner = Runner {
         executor: executor.clone(),

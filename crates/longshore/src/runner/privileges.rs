@@ -34,7 +34,7 @@ impl Privileges {
     }
 
     /// Writes the records of a job that starts with all that it asks for, or does not start.
-    pub(crate) async fn record(self, store: &Store, refusal: Option<&Refusal>) -> Result<(), StoreError> {
+    pub(crate) async fn record(&self, store: &Store, refusal: Option<&Refusal>) -> Result<(), StoreError> {
         let records = match refusal {
             None => self.granted(),
             Some(refusal) => self.refused(refusal).into_iter().collect(),

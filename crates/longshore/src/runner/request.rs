@@ -15,7 +15,7 @@ use super::{
     registries,
     reporting::internal,
 };
-use crate::{caches::OfJob, kept, seen_registries};
+use crate::{caches::OfJob, full_disk::retry_while_full, kept, seen_registries};
 
 /// The build and the repository of a job.
 pub(super) struct Origin<'a> {
@@ -62,14 +62,26 @@ impl Runner {
         let request = self.assemble(origin, plan, job, attempt, missing).await;
         // A job that runs already got them when it started.
         if missing == Missing::Refuse {
-            let recorded = privileges.record(&self.store, request.as_ref().err()).await;
+            let refusal = request.as_ref().err();
+            let recorded =
+                self.written(job, "its privileges to be recorded", || privileges.record(&self.store, refusal)).await;
             recorded.map_err(|error| internal(&format!("the audit log cannot be written: {error}")))?;
             if let Ok(request) = &request {
-                let noted = self.note_registries(job, &request.plan).await;
+                let noted = self
+                    .written(job, "its registries to be recorded", || self.note_registries(job, &request.plan))
+                    .await;
                 noted.map_err(|error| internal(&format!("the audit log cannot be written: {error}")))?;
             }
         }
         request
+    }
+
+    /// Writes something that a job must not begin without.
+    async fn written<F>(&self, job: JobId, what: &str, work: impl Fn() -> F) -> Result<(), StoreError>
+    where
+        F: Future<Output = Result<(), StoreError>>,
+    {
+        retry_while_full(job, what, self.extras.disk_patience, work).await
     }
 
     /// Notes the registries of a job's images, before it begins.

@@ -22,7 +22,7 @@ pub use self::{
 };
 use self::{
     sizes::{size, sizes},
-    uses::{in_use, using},
+    uses::using,
 };
 use crate::{ChangeKind, Store, StoreError, WriteTx, row, write::NewChange};
 
@@ -71,11 +71,16 @@ pub struct Owned {
 /// Returns which volumes belong to somebody.
 pub async fn owned(store: &Store) -> Result<Owned, StoreError> {
     let mut conn = store.readers().acquire().await?;
-    let mut owned = Owned { attempts: using(&mut conn).await?, volumes: in_use(&mut conn).await? };
+    let mut owned = Owned { attempts: using(&mut conn).await?, volumes: uses::in_use(&mut conn).await? };
     for row in sqlx::query("SELECT layers FROM caches").fetch_all(&mut *conn).await? {
         owned.volumes.extend(row::json::<Layers>(&row, "layers")?.into_iter().flatten());
     }
     Ok(owned)
+}
+
+/// Returns the volumes that jobs which have not ended began with.
+pub async fn in_use(store: &Store) -> Result<BTreeSet<String>, StoreError> {
+    uses::in_use(&mut *store.readers().acquire().await?).await
 }
 
 /// Returns a repository's entries, those used last first.
@@ -138,7 +143,7 @@ pub async fn remove(tx: &mut WriteTx, repo: RepoId, cache: CacheId) -> Result<()
 
 /// Removes an entry unless a job uses it. Returns whether it is gone.
 pub async fn remove_unused(tx: &mut WriteTx, cache: CacheId) -> Result<bool, StoreError> {
-    let used = in_use(tx.conn()).await?;
+    let used = uses::in_use(tx.conn()).await?;
     let row =
         sqlx::query("SELECT layers FROM caches WHERE id = ?").bind(cache.to_string()).fetch_optional(tx.conn()).await?;
     let Some(row) = row else { return Ok(true) };

@@ -10,6 +10,7 @@ use std::{
     path::PathBuf,
     process::{Child, Command, ExitCode, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -43,7 +44,7 @@ pub(super) async fn open(args: &Run, instance: &Instance) -> Option<Caches> {
             Some(repo) => repo.id,
             None => create_repo(&store, &name).await?,
         };
-        anyhow::Ok(Caches::new(store, Some(repo)))
+        anyhow::Ok(Caches::new(store, Some(repo), Duration::ZERO))
     };
     match opened.await {
         Ok(caches) => Some(caches),
@@ -99,8 +100,8 @@ pub(crate) fn look_after(args: &CacheUpkeep) -> crate::commands::Result {
         let engine = DockerEngine::connect(docker).await?;
         let options = ExecutorOptions { sandboxes_ready: 0, ..ExecutorOptions::default() };
         let executor = Executor::new(Arc::new(engine), options);
-        let caches = Caches::new(store.clone(), None);
-        let upkeep = Upkeep { executor: executor.clone(), caches, with_workspaces: false, budget: BUDGET };
+        let caches = Caches::new(store.clone(), None, Duration::ZERO);
+        let upkeep = Upkeep::new(executor.clone(), caches, false, BUDGET);
         let done = upkeep.until_done().await;
         executor.shutdown(true).await;
         store.close().await;
