@@ -144,6 +144,10 @@ pub struct PullRequest {
     /// What the event's commit merges, if it is what merging would give.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<Merge>,
+    /// The newest commit of a closed pull request, if it is gone and the event's commit is the newest of the target branch.
+    /// What the forge says of it: all of its name, the beginning or nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<String>,
     /// Which fork it comes from, if the forge says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Fork>,
@@ -184,6 +188,7 @@ impl PullRequest {
             draft: false,
             labels: Vec::new(),
             merge: None,
+            gone: None,
             from: None,
         }
     }
@@ -211,11 +216,13 @@ impl Event {
         }
     }
 
-    /// Returns the commit that the forge knows: the pull request's newest one if the build is a merge.
+    /// Returns the commit that the forge knows the event by: the pull request's newest one if the build is of what merging
+    /// would give, or of the target branch because that commit is gone.
     #[must_use]
     pub fn commit_at_forge(&self) -> &str {
-        let merge = self.pull_request.as_ref().and_then(|pull_request| pull_request.merge.as_ref());
-        merge.map_or(&self.commit, |merge| &merge.head)
+        let Some(pull_request) = &self.pull_request else { return &self.commit };
+        let gone = pull_request.gone.as_ref().filter(|head| !head.is_empty());
+        pull_request.merge.as_ref().map(|merge| &merge.head).or(gone).unwrap_or(&self.commit)
     }
 
     /// Returns the branch's short name, or the target of a pull request; `None` for a tag.

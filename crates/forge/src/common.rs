@@ -196,6 +196,7 @@ struct Label {
 struct MergeSide {
     #[serde(rename = "ref")]
     branch: Option<String>,
+    label: Option<String>,
     sha: Option<String>,
     /// `None` for a deleted fork.
     repo: Option<SideRepository>,
@@ -221,7 +222,8 @@ pub(crate) fn pull_request(
     let request = event.pull_request.ok_or(lacks("pull_request"))?;
     let number = event.number.ok_or(lacks("number"))?;
     let action = event.action.ok_or(lacks("action"))?;
-    let side = |branch: Option<String>, repo: Option<SideRepository>| MergeSide { branch, sha: None, repo };
+    let side =
+        |branch: Option<String>, repo: Option<SideRepository>| MergeSide { branch, label: None, sha: None, repo };
     let is_gogs = request.head.is_none() && request.head_branch.is_some();
     let (head, base) = match is_gogs {
         true => (side(request.head_branch, request.head_repo), side(request.base_branch, request.base_repo)),
@@ -240,6 +242,9 @@ pub(crate) fn pull_request(
     };
     let names = |side: &MergeSide| side.repo.as_ref()?.full_name.clone();
     let from = (!of_this_repository).then(|| fork::of_names(names(&head), names(&base))).flatten();
+    // Once a branch is deleted, Gitea and Forgejo name the pull request's ref in its place.
+    let former =
+        head.label.as_deref().filter(|_| of_this_repository).map(|label| format!("refs/heads/{label}").parse());
     let on_a_branch = head.branch.as_deref().is_some_and(|name| !name.starts_with("refs/"));
     let title = request.title.as_deref().map(text::one_line).unwrap_or_default();
     let is_draft = |title: &str| {
@@ -280,6 +285,7 @@ pub(crate) fn pull_request(
         target,
         fork: !(of_this_repository && on_a_branch),
         from,
+        former: former.filter(|_| !on_a_branch).and_then(Result::ok),
         author: request.user.as_ref().and_then(User::person),
         merged: request.merged.unwrap_or(false),
         state: PullRequestState { labels, draft, own: None },

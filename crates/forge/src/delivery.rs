@@ -4,7 +4,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{CommitId, Forge, PullRequestHook, PushHook, ReleaseHook};
+use crate::{Forge, PullRequestHook, PushHook, ReleaseHook};
 
 /// The longest delivery id that is kept unhashed; forges send UUIDs.
 const MAX_ID_LEN: usize = 128;
@@ -44,9 +44,9 @@ pub fn push_key(push: &PushHook) -> String {
 
 /// Like [`push_key`], for an event of a pull request at that commit.
 #[must_use]
-pub fn pull_request_key(pull_request: &PullRequestHook, head: &CommitId) -> String {
+pub fn pull_request_key(pull_request: &PullRequestHook, head: &str) -> String {
     let number = pull_request.number.to_le_bytes();
-    let parts = [&number, pull_request.action.as_bytes(), head.as_str().as_bytes()];
+    let parts = [&number, pull_request.action.as_bytes(), head.as_bytes()];
     match pull_request.action.as_str() {
         "opened" | "synchronize" | "reopened" | "closed" => hashed("pull-request", &parts),
         // What can happen again at the same commit: a label that is added once more.

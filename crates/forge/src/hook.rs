@@ -60,6 +60,18 @@ pub enum Head {
     Newest,
 }
 
+impl Head {
+    /// Returns what the delivery says of it; nothing if it does not name it.
+    #[must_use]
+    pub fn told(&self) -> &str {
+        match self {
+            Self::Commit(commit) => commit.as_str(),
+            Self::Short(digits) => digits,
+            Self::Newest => "",
+        }
+    }
+}
+
 /// An event of a pull request. Texts are outsiders', with control characters replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullRequestHook {
@@ -79,6 +91,8 @@ pub struct PullRequestHook {
     pub fork: bool,
     /// Which fork that is, if the forge says.
     pub from: Option<Fork>,
+    /// The branch of this repository that it says it was of, if that is none any more: it was deleted, or there never was one.
+    pub former: Option<RefName>,
     /// The author of the pull request; `None` if the forge no longer knows them.
     pub author: Option<Person>,
     /// For a closed pull request: whether it was merged.
@@ -116,9 +130,9 @@ impl PullRequestHook {
 
     /// Finds out what happened if the forge does not say it: compares with the last delivery, if there was one, and the
     /// commit that it named.
-    pub fn tell_apart(&mut self, before: Option<&PullRequestState>, last_head: Option<&str>, head: &CommitId) {
+    pub fn tell_apart(&mut self, before: Option<&PullRequestState>, last_head: Option<&str>, head: &str) {
         let action = match self.action.as_str() {
-            Self::UPDATED if last_head.is_none_or(|last| last != head.as_str()) => "synchronize",
+            Self::UPDATED if last_head.is_none_or(|last| last != head) => "synchronize",
             Self::UPDATED => match (before.and_then(|before| before.draft), self.state.draft) {
                 (Some(true), Some(false)) => "ready-for-review",
                 (Some(false), Some(true)) => "converted-to-draft",

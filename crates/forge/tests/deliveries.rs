@@ -311,7 +311,7 @@ fn what_is_told_under_two_ids_has_one_key_and_what_happens_again_has_another() {
     assert_ne!(told(&|delivery| delivery["after"] = "1".repeat(40).into()), one);
     assert_ne!(told(&|delivery| delivery["ref"] = "refs/heads/other".into()), one);
     let request = |name: &str| match parse_event(Forge::Forgejo, "pull_request", &body(name)).unwrap() {
-        Hook::PullRequest(request) => pull_request_key(&request, commit(&request)),
+        Hook::PullRequest(request) => pull_request_key(&request, commit(&request).as_str()),
         other => panic!("no pull request: {other:?}"),
     };
     assert_eq!(request("forgejo-pull-request"), request("forgejo-pull-request"));

@@ -154,7 +154,7 @@ fn bitbucket_says_only_that_a_pull_request_changed_and_what_changed_is_seen_from
         (Some(state(true)), Some(B), "edited"),
     ] {
         let mut updated = request_of("pullrequest:updated");
-        updated.tell_apart(before.as_ref(), last_head, &id(B));
+        updated.tell_apart(before.as_ref(), last_head, B);
         assert_eq!(updated.action, word);
     }
     let mut fork = body("bitbucket-pull-request");
@@ -208,16 +208,16 @@ fn a_label_that_is_taken_away_is_told_from_one_that_is_added() {
         (None, &[], "unlabeled"),
     ] {
         let mut changed = now(names);
-        changed.tell_apart(then.as_ref(), None, &head);
+        changed.tell_apart(then.as_ref(), None, head.as_str());
         assert_eq!(changed.action, word, "{then:?} {names:?}");
     }
     // The same label is added once more: another time.
     let mut again = now(&["a"]);
-    again.tell_apart(None, None, &head);
-    let first = pull_request_key(&again, &head);
-    assert_eq!(pull_request_key(&again, &head), first);
+    again.tell_apart(None, None, head.as_str());
+    let first = pull_request_key(&again, head.as_str());
+    assert_eq!(pull_request_key(&again, head.as_str()), first);
     again.changed_at = "later".to_owned();
-    assert_ne!(pull_request_key(&again, &head), first);
+    assert_ne!(pull_request_key(&again, head.as_str()), first);
     let labeled = request(Forge::Github, "pull_request", &body("github-pull-request-labeled"));
     assert_eq!(labeled.action, "labeled");
     assert!(labeled.state.labels.is_some() && !labeled.changed_at.is_empty());

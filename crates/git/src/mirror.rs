@@ -204,13 +204,15 @@ impl Mirror {
             return Ok(commit);
         }
         match wanted {
-            Wanted::PullRequest { served_at, .. } => {
+            Wanted::PullRequest { served_at: Some(served_at), .. } => {
                 let (fetched, request) =
                     tokio::join!(self.fetch_branches_and_tags(url), self.remote_ref(url, served_at));
                 fetched?;
                 request?.ok_or_else(|| GitError::UnknownRevision { revision: served_at.clone() })?;
             }
-            Wanted::Ref(_) | Wanted::Commit(_) | Wanted::Push { .. } => self.fetch_branches_and_tags(url).await?,
+            Wanted::PullRequest { served_at: None, .. } | Wanted::Ref(_) | Wanted::Commit(_) | Wanted::Push { .. } => {
+                self.fetch_branches_and_tags(url).await?;
+            }
         }
         let revision = wanted.revision();
         let commit = match (self.resolve(&revision).await, &revision) {

@@ -15,9 +15,9 @@ pub enum Wanted {
     /// The content of a delivery: `after` (a commit, or an annotated tag's object), which is on `git_ref`.
     Push { git_ref: RefName, after: CommitId },
     /// A pull request: `head`, found on the ref at which the forge serves it or, if that has moved on, elsewhere in the
-    /// repository. The branches are fetched too, so that the commit can be compared with the target. One of the branches
-    /// `held_by` must have the commit, unless the list is empty.
-    PullRequest { served_at: String, head: CommitId, held_by: Vec<RefName> },
+    /// repository. Without `served_at` the ref may be gone. The branches are fetched too, so that the commit can be compared
+    /// with the target. One of the branches `held_by` must have the commit, unless the list is empty.
+    PullRequest { served_at: Option<String>, head: CommitId, held_by: Vec<RefName> },
 }
 
 impl Wanted {

@@ -221,7 +221,7 @@ struct Work<'a> {
 impl Work<'_> {
     /// Applies an event: decides whether it is new, and creates its build.
     async fn apply(&mut self, event: JudgedEvent) -> Result<Ended, StoreError> {
-        let JudgedEvent { subject: _, verdict, schedules, passed_over, closed, announced, deleted, may_come: _ } =
+        let JudgedEvent { subject: _, verdict, schedules, passed_over, closed, announced, deleted, may_come: _, note } =
             event;
         let is_replayed = self.replayed.is_some();
         if let Some(schedules) = schedules.filter(|_| !is_replayed) {
@@ -250,7 +250,9 @@ impl Work<'_> {
                     announcements::record(self.tx, announcement, novelty, Some(build.number)).await?;
                 }
                 tracing::info!(repo = self.repo.name, number = build.number, commit = build.event.commit, "new build");
-                Ok(Ended { end: DeliveryEnd::Done { note: canceled }, build: Some(build.number) })
+                let notes: Vec<String> = canceled.into_iter().chain(note).collect();
+                let note = (!notes.is_empty()).then(|| notes.join("; "));
+                Ok(Ended { end: DeliveryEnd::Done { note }, build: Some(build.number) })
             }
             Verdict::End(mut end) => {
                 // An event that could not be fetched or understood is processed again when it is announced again.
@@ -273,7 +275,9 @@ impl Work<'_> {
     /// Stops the builds of a pull request that was closed, and notes whose it was if it was merged. Returns what was
     /// stopped, for people.
     async fn close(&mut self, closed: Option<&Closed>, novelty: Novelty) -> Result<Option<String>, StoreError> {
-        let Some(Closed { number, merged_of }) = closed.filter(|_| self.replayed.is_none()) else { return Ok(None) };
+        let Some(Closed { number, merged_of, .. }) = closed.filter(|_| self.replayed.is_none()) else {
+            return Ok(None);
+        };
         // Only at the first attempt: until the next one, the pull request may have been opened again.
         let canceled = match novelty {
             Novelty::New | Novelty::Again | Novelty::Late { .. } if self.delivery.attempts == 0 => {

@@ -51,6 +51,8 @@ pub(crate) struct JudgedEvent {
     pub(crate) deleted: Option<(RefName, Option<CommitId>)>,
     /// The remote does not have there what was told: it may have it a moment later.
     pub(crate) may_come: bool,
+    /// What people have to know about its build.
+    pub(crate) note: Option<String>,
 }
 
 /// What to do about an event.
@@ -64,6 +66,8 @@ pub(crate) enum Verdict {
 /// A pull request that was closed.
 pub(crate) struct Closed {
     pub(crate) number: u64,
+    /// Its newest commit, as far as it is known.
+    head: String,
     /// The author's [`Person::key`](longshore_core::Person::key) if the pull request was merged: from now on the author
     /// is known.
     pub(crate) merged_of: Option<String>,
@@ -80,6 +84,7 @@ impl From<Verdict> for JudgedEvent {
             announced: None,
             deleted: None,
             may_come: false,
+            note: None,
         }
     }
 }
@@ -91,9 +96,10 @@ impl From<Verdict> for Judged {
 }
 
 impl Closed {
-    fn from_hook(hook: &PullRequestHook) -> Option<Self> {
+    fn from_hook(hook: &PullRequestHook, head: &str) -> Option<Self> {
         let merged_of = hook.author.as_ref().filter(|_| hook.merged).and_then(Person::key);
-        (hook.action == PullRequest::CLOSED).then_some(Self { number: hook.number, merged_of })
+        let head = head.to_owned();
+        (hook.action == PullRequest::CLOSED).then_some(Self { number: hook.number, head, merged_of })
     }
 }
 
@@ -173,7 +179,7 @@ async fn judge_event(
     delivery: &PendingDelivery,
     hook: Hook,
 ) -> Result<JudgedEvent, StoreError> {
-    let event = match told_event::read(store, planner, repo, delivery, hook).await? {
+    let mut event = match told_event::read(store, planner, repo, delivery, hook).await? {
         Meaning::MayBuild(event) => *event,
         Meaning::Settled(judged) => return Ok(*judged),
     };
@@ -188,11 +194,11 @@ async fn judge_event(
         let verdict = ignored(duplicate_reason(event.origin.name, build));
         return Ok(event.judged(verdict, OnRemote::default()));
     }
-    let mut prepared = prepare(planner, repo, &event, is_known, last.as_deref()).await;
+    let mut prepared = prepare(planner, repo, &mut event, is_known, last.as_deref()).await;
     if let Err(GitError::Redirect { .. }) = &prepared
         && let Some(moved) = moved::follow(store, &planner.logins.http, repo).await?
     {
-        prepared = prepare(planner, &moved, &event, is_known, last.as_deref()).await;
+        prepared = prepare(planner, &moved, &mut event, is_known, last.as_deref()).await;
     }
     let (Prepared { what, schedules, passed_over }, on_remote) = match prepared {
         Ok(prepared) => prepared,
@@ -217,11 +223,16 @@ async fn judge_event(
 async fn prepare(
     planner: &Planner,
     repo: &Repo,
-    event: &ToldEvent,
+    event: &mut ToldEvent,
     is_known: bool,
     last: Option<&str>,
 ) -> Result<(Prepared, OnRemote), GitError> {
-    let prepared = planner.prepare(repo, event.origin.clone()).await?;
+    let prepared = match planner.prepare(repo, event.origin.clone()).await {
+        Err(GitError::UnknownRevision { .. } | GitError::NotOnRef { .. }) if event.lose_head() => {
+            planner.prepare(repo, event.origin.clone()).await?
+        }
+        prepared => prepared?,
+    };
     let announcement = &event.announcement;
     // Each matters only in the case that it is asked in.
     let is_there = match &event.commit {
@@ -244,6 +255,9 @@ fn judge_failure(event: ToldEvent, error: GitError, received_at: Timestamp) -> J
     let is_recent = Timestamp::now().since(received_at) < u64::try_from(LAG.as_millis()).unwrap_or(0);
     let reason = error.to_string();
     let verdict = match error {
+        GitError::UnknownRevision { .. } if event.note.is_some() => {
+            ignored("the pull request is closed, and its commit and its target branch are gone")
+        }
         GitError::UnknownRevision { .. } if must_be_held && is_recent => Verdict::Again(reason),
         // It was overwritten by a later push, or the sender's claim is false. It does not count as reported.
         GitError::NotOnRef { .. } => ignored(reason),

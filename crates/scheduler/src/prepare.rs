@@ -371,6 +371,9 @@ async fn find_changes(
         return Ok(None);
     }
     match target {
+        Some(_) if event.pull_request.as_ref().is_some_and(|request| request.gone.is_some()) => {
+            Ok(Some(Changed::Unknown("the pull request's newest commit is gone")))
+        }
         Some(target) => Ok(Some(mirror.changed_since_merge_base(head, target).await?)),
         None if event.name == EventName::Push => {
             let default = default_branch_head(mirror, event).await?;

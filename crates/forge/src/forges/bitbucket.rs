@@ -279,6 +279,7 @@ fn pull_request(
         target: target_branch,
         fork,
         from,
+        former: None,
         author: request.author.as_ref().and_then(Account::person),
         merged,
         state: PullRequestState { labels: None, draft: request.draft, own: None },

@@ -281,6 +281,7 @@ fn merge_request(event: &str, body: &[u8], default_branch: Option<String>) -> Re
         target: branch(request.target_branch, "object_attributes.target_branch")?,
         fork: !same,
         from,
+        former: None,
         author: read::person(request.author_id, name.and_then(|user| user.username.as_deref())),
         merged,
         state: PullRequestState { labels, draft: request.draft.or(request.work_in_progress), own: None },

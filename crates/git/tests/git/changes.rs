@@ -94,8 +94,11 @@ async fn a_pull_request_is_fetched_from_its_own_ref_and_compared_with_what_it_ha
     repository.git(&["checkout", "-q", "main"]);
     repository.git(&["branch", "-D", "topic"]);
     repository.write("docs/meanwhile", "1").commit("meanwhile");
-    let wanted =
-        Wanted::PullRequest { served_at: format!("refs/pull/{}/head", 7), head: head.clone(), held_by: Vec::new() };
+    let wanted = Wanted::PullRequest {
+        served_at: Some(format!("refs/pull/{}/head", 7)),
+        head: head.clone(),
+        held_by: Vec::new(),
+    };
     assert_eq!(world.fetch(&wanted).await.unwrap(), head);
     let target = world.mirror.resolve(&Revision::Ref(branch("main"))).await.unwrap();
     assert_eq!(target, world.head(), "the target comes with it");
@@ -105,7 +108,7 @@ async fn a_pull_request_is_fetched_from_its_own_ref_and_compared_with_what_it_ha
     repository.git(&["update-ref", "refs/pull/7/head", target.as_str()]);
     assert_eq!(world.fetch(&wanted).await.unwrap(), head);
     let gone = Wanted::PullRequest {
-        served_at: format!("refs/pull/{}/head", 7),
+        served_at: Some(format!("refs/pull/{}/head", 7)),
         head: "1".repeat(40).parse().unwrap(),
         held_by: Vec::new(),
     };
@@ -115,8 +118,11 @@ async fn a_pull_request_is_fetched_from_its_own_ref_and_compared_with_what_it_ha
 #[tokio::test]
 async fn a_pull_request_whose_ref_is_gone_says_so_and_brings_nothing() {
     let world = world().await;
-    let wanted =
-        Wanted::PullRequest { served_at: format!("refs/pull/{}/head", 9), head: world.head(), held_by: Vec::new() };
+    let wanted = Wanted::PullRequest {
+        served_at: Some(format!("refs/pull/{}/head", 9)),
+        head: world.head(),
+        held_by: Vec::new(),
+    };
     let error = world.fetch(&wanted).await.unwrap_err();
     assert!(error.to_string().contains("refs/pull/9/head"), "{error}");
 }

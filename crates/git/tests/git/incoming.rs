@@ -40,7 +40,7 @@ fn asked_for(world: &World, number: u64, bytes: usize) -> Wanted {
     repository.git(&["checkout", "-q", "main"]);
     repository.git(&["branch", "-q", "-D", "asked"]);
     Wanted::PullRequest {
-        served_at: format!("refs/pull/{number}/head"),
+        served_at: Some(format!("refs/pull/{number}/head")),
         head: head.parse().unwrap(),
         held_by: Vec::new(),
     }
@@ -106,7 +106,7 @@ async fn an_object_that_would_take_the_servers_memory_is_refused() {
     let before = size(world.mirror.folder());
     let error = world
         .fetch(&Wanted::PullRequest {
-            served_at: format!("refs/pull/{}/head", 7),
+            served_at: Some(format!("refs/pull/{}/head", 7)),
             head: head.parse().unwrap(),
             held_by: Vec::new(),
         })

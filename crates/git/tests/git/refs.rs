@@ -17,8 +17,11 @@ async fn a_push_is_of_a_commit_that_its_branch_or_tag_has_or_had_and_of_no_other
     world.repository.git(&["update-ref", "refs/pull/7/head", of_fork.as_str()]);
     world.repository.git(&["checkout", "-q", "main"]);
     assert!(matches!(world.fetch(&push(main, &of_fork)).await, Err(GitError::UnknownRevision { .. })));
-    let request =
-        Wanted::PullRequest { served_at: "refs/pull/7/head".to_owned(), head: of_fork.clone(), held_by: Vec::new() };
+    let request = Wanted::PullRequest {
+        served_at: Some("refs/pull/7/head".to_owned()),
+        head: of_fork.clone(),
+        held_by: Vec::new(),
+    };
     assert_eq!(world.fetch(&request).await.unwrap(), of_fork);
     for name in [main, "refs/heads/nowhere", "refs/tags/v1"] {
         let error = world.fetch(&push(name, &of_fork)).await.unwrap_err();
@@ -26,7 +29,7 @@ async fn a_push_is_of_a_commit_that_its_branch_or_tag_has_or_had_and_of_no_other
     }
     // A pull request of the repository's own, too.
     let own = Wanted::PullRequest {
-        served_at: "refs/pull/7/head".to_owned(),
+        served_at: Some("refs/pull/7/head".to_owned()),
         head: of_fork.clone(),
         held_by: vec![branch("topic"), branch("main")],
     };
@@ -91,8 +94,11 @@ async fn a_branch_that_is_called_as_a_tag_is_or_as_a_full_name_is_not_taken_for_
     }
     let push = Wanted::Push { git_ref: "refs/tags/v9".parse().unwrap(), after: head.clone() };
     assert!(matches!(world.fetch(&push).await, Err(GitError::NotOnRef { .. })), "the commit is on `main`");
-    let request =
-        Wanted::PullRequest { served_at: format!("refs/pull/{}/head", 7), head: head.clone(), held_by: Vec::new() };
+    let request = Wanted::PullRequest {
+        served_at: Some(format!("refs/pull/{}/head", 7)),
+        head: head.clone(),
+        held_by: Vec::new(),
+    };
     assert!(matches!(world.fetch(&request).await, Err(GitError::UnknownRevision { .. })));
     // Once the tag exists, the name means the tag.
     let tagged: CommitId = world.repository.commit("second").parse().unwrap();

@@ -28,13 +28,38 @@ pub(super) struct ToldEvent {
     /// The commit that its ref has according to the delivery.
     pub(super) commit: Option<CommitId>,
     pub(super) closed: Option<Closed>,
+    /// What is to be remembered of a pull request.
+    state: Option<PullRequestState>,
+    /// What people have to know about its build.
+    pub(super) note: Option<String>,
 }
 
 impl ToldEvent {
     /// Returns the event with a verdict, and with what the remote says about what it announces.
     pub(super) fn judged(self, verdict: Verdict, on_remote: OnRemote) -> JudgedEvent {
-        let announced = Some((self.announcement, on_remote));
-        JudgedEvent { subject: self.subject, closed: self.closed, announced, ..verdict.into() }
+        let state = self.state.and_then(|state| serde_json::to_string(&state).ok());
+        let announced = Some((Announcement { state, ..self.announcement }, on_remote));
+        JudgedEvent { subject: self.subject, closed: self.closed, note: self.note, announced, ..verdict.into() }
+    }
+
+    /// If this is the closing of a pull request, makes it one of the target branch's newest commit, because its own is gone:
+    /// a branch may be deleted with its pull request. Returns whether that changes anything.
+    pub(super) fn lose_head(&mut self) -> bool {
+        let Some(request) = self.origin.pull_request.as_mut().filter(|request| request.gone.is_none()) else {
+            return false;
+        };
+        let target = &request.target_branch;
+        let (Some(closed), Ok(branch)) = (&self.closed, format!("refs/heads/{target}").parse()) else { return false };
+        self.origin.wanted = Wanted::Ref(branch);
+        self.note = Some(format!(
+            "built the newest commit of `{target}`, because the pull request's own is gone with its branch"
+        ));
+        request.gone = Some(closed.head.clone());
+        // Nobody has found it on a branch of the repository.
+        if let Some(state) = &mut self.state {
+            state.own = None;
+        }
+        true
     }
 }
 
@@ -82,6 +107,8 @@ fn of_push(repo: &Repo, delivery: &PendingDelivery, push: PushHook) -> Meaning {
         commit: Some(push.after.clone()),
         origin: push_origin(push),
         closed: None,
+        state: None,
+        note: None,
     }))
 }
 
@@ -92,44 +119,53 @@ async fn of_pull_request(
     delivery: &PendingDelivery,
     mut request: PullRequestHook,
 ) -> Result<Meaning, StoreError> {
-    let closed = Closed::from_hook(&request);
+    let is_closed = request.action == PullRequest::CLOSED;
     let subject = format!("pull request #{}", request.number);
     let git_ref = request_ref(&request);
     let last = announcements::last(store, repo.id, &git_ref).await?;
     let last_head = last.as_ref().and_then(|last| last.at.split(' ').next());
-    let head = match planner.head_of(repo, &request).await {
-        Ok(head) => head,
+    let (told, head) = match planner.head_of(repo, &request).await {
+        Ok(head) => (head.to_string(), Some(head)),
+        // Its branch may have been deleted with it.
+        Err(error) if is_closed && !error.may_mend() => {
+            let known = last_head.filter(|last| last.starts_with(request.head.told()));
+            (known.unwrap_or(request.head.told()).to_owned(), known.and_then(|last| last.parse().ok()))
+        }
         Err(error) => {
-            let verdict = match (error.may_mend(), &closed) {
-                (true, _) => Verdict::Again(error.to_string()),
-                // Its branch may have been deleted with it.
-                (false, Some(_)) => ignored("the pull request is closed, and its commit is gone"),
-                (false, None) if request.fork => {
+            let verdict = match error.may_mend() {
+                true => Verdict::Again(error.to_string()),
+                false if request.fork => {
                     ignored("the forge does not serve the commits of forks, so their pull requests cannot be built")
                 }
-                (false, None) => failed(error.to_string()),
+                false => failed(error.to_string()),
             };
+            let closed = Closed::from_hook(&request, "");
             return Ok(Meaning::Settled(Box::new(JudgedEvent { closed, subject, ..verdict.into() })));
         }
     };
     let before: Option<PullRequestState> =
         last.as_ref().and_then(|last| serde_json::from_str(last.state.as_deref()?).ok());
-    request.tell_apart(before.as_ref(), last_head, &head);
-    request.state.own = Some(!request.fork);
+    request.tell_apart(before.as_ref(), last_head, &told);
     let is_own_again =
-        last_head == Some(head.as_str()) && before.as_ref().is_some_and(|before| before.own == Some(true));
-    let at = format!("{head} {}", if closed.is_some() { "closed" } else { "open" });
-    let announcement = Announcement {
-        state: serde_json::to_string(&request.state).ok(),
-        ..announcement(repo, delivery, pull_request_key(&request, &head), git_ref, at)
-    };
-    Ok(Meaning::MayBuild(Box::new(ToldEvent {
+        last_head == Some(told.as_str()) && before.as_ref().is_some_and(|before| before.own == Some(true));
+    if let Some(former) = request.former.take().filter(|_| is_own_again) {
+        (request.source, request.fork) = (former, false);
+    }
+    request.state.own = Some(!request.fork);
+    let at = format!("{told} {}", if is_closed { "closed" } else { "open" });
+    let mut event = ToldEvent {
         subject,
-        announcement,
-        origin: pull_request_origin(request, head.clone(), is_own_again),
-        commit: Some(head),
-        closed,
-    })))
+        announcement: announcement(repo, delivery, pull_request_key(&request, &told), git_ref, at),
+        closed: Closed::from_hook(&request, &told),
+        state: Some(request.state.clone()),
+        origin: pull_request_origin(request, head.as_ref(), is_own_again),
+        commit: head,
+        note: None,
+    };
+    if event.commit.is_none() {
+        event.lose_head();
+    }
+    Ok(Meaning::MayBuild(Box::new(event)))
 }
 
 fn of_release(repo: &Repo, delivery: &PendingDelivery, release: ReleaseHook) -> Meaning {
@@ -141,6 +177,8 @@ fn of_release(repo: &Repo, delivery: &PendingDelivery, release: ReleaseHook) -> 
         origin: release_origin(release),
         commit: None,
         closed: None,
+        state: None,
+        note: None,
     }))
 }
 
@@ -191,13 +229,22 @@ fn release_origin(hook: ReleaseHook) -> Origin {
 }
 
 /// A pull request that is told to come from this repository gets secrets, so its commit must be on one of its branches,
-/// unless it was found there before: a branch may be deleted when its pull request is closed.
-fn pull_request_origin(hook: PullRequestHook, head: CommitId, is_own_again: bool) -> Origin {
+/// unless it was found there before: a branch may be deleted when its pull request is closed. Without `head`, which is gone
+/// then, its target is fetched.
+fn pull_request_origin(hook: PullRequestHook, head: Option<&CommitId>, is_own_again: bool) -> Origin {
     let short = |name: &RefName| name.branch().unwrap_or_default().to_owned();
     let git_ref = request_ref(&hook);
+    let is_served = hook.fork || hook.action != PullRequest::CLOSED;
     let held_by = match hook.fork || is_own_again {
         true => Vec::new(),
         false => vec![hook.source.clone(), hook.target.clone()],
+    };
+    let wanted = match head {
+        Some(head) => {
+            let served_at = is_served.then_some(hook.served_at);
+            Wanted::PullRequest { served_at, head: head.clone(), held_by }
+        }
+        None => Wanted::Ref(hook.target.clone()),
     };
     Origin {
         sender: hook.sender,
@@ -215,8 +262,9 @@ fn pull_request_origin(hook: PullRequestHook, head: CommitId, is_own_again: bool
             draft: hook.state.draft.unwrap_or(false),
             labels: hook.state.labels.unwrap_or_default(),
             merge: None,
+            gone: None,
             from: hook.from,
         }),
-        ..Origin::new(EventName::PullRequest, git_ref, Wanted::PullRequest { served_at: hook.served_at, head, held_by })
+        ..Origin::new(EventName::PullRequest, git_ref, wanted)
     }
 }

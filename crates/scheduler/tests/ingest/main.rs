@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod closed;
 mod cost;
 #[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "it is the forge of other tests, too")]
 #[path = "../../../../tests/support/forge.rs"]
