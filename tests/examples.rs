@@ -151,8 +151,20 @@ fn every_example_that_this_version_can_run_is_green_on_the_engine() {
     assert_eq!(build["status"], "success", "{:#?}\n{:#}", statuses(&build), build["diagnostics"]);
     let pipelines: BTreeSet<String> =
         build["jobs"].as_array().unwrap().iter().map(|job| text(job, "pipeline")).collect();
-    let expected =
-        ["anchors", "api", "artifacts", "crates", "fan-out", "go", "node", "outputs", "python", "retries", "rust"];
+    let expected = [
+        "anchors",
+        "api",
+        "artifacts",
+        "beside",
+        "crates",
+        "fan-out",
+        "go",
+        "node",
+        "outputs",
+        "python",
+        "retries",
+        "rust",
+    ];
     assert_eq!(pipelines, expected.map(str::to_owned).into());
     // Each example did what it shows.
     assert!(log(&world, &build, "test (3.14, slim, dev)").contains("pip install -e .[test,dev]"));
@@ -162,6 +174,8 @@ fn every_example_that_this_version_can_run_is_green_on_the_engine() {
         statuses(&build)
     );
     assert_eq!(log(&world, &build, "build (api)"), "api 1.7\nflaky was failure\n");
+    let beside = log(&world, &build, "check");
+    assert!(beside.ends_with("npm test -- all\n") && beside.contains("npm run lint\n"), "{beside}");
     assert_eq!(log(&world, &build, "test-each (forge)"), "cargo test -p forge\n");
     assert_eq!(log(&world, &build, "test-api"), "cargo test -p api\ncargo test -p api --all-features\n");
 

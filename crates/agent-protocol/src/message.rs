@@ -134,6 +134,9 @@ pub struct StepSpec {
     /// Runs an image's program instead of `run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<ProgramSpec>,
+    /// The numbers of the background steps that it waits for, instead of running anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wait: Vec<u16>,
 }
 
 /// From the runner to the agent. Not numbered: a message lost with a connection is sent again.

@@ -169,6 +169,8 @@ struct Job {
     /// Folders that steps have put before PATH.
     path: Vec<String>,
     background: Vec<Try>,
+    /// The background steps that have failed the job.
+    failed_background: Vec<u16>,
     /// The job's result according to the first step that failed.
     failure: Option<JobResult>,
     /// The count of kills for memory that a step has already reported, so that steps beside it do not report them
@@ -208,6 +210,7 @@ impl Job {
             patterns: None,
             path: Vec::new(),
             background: Vec::new(),
+            failed_background: Vec::new(),
             failure: None,
             kills_reported: None,
             members: Members::default(),
@@ -227,7 +230,8 @@ impl Job {
             self.checked_out = Some(Ok(()));
         }
         let launcher = self.prepare(spec)?;
-        if let Some(first) = spec.steps.iter().find(|step| step.image.is_none() && step.program.is_none()) {
+        let mut scripts = spec.steps.iter().filter(|step| step.image.is_none() && step.program.is_none());
+        if let Some(first) = scripts.find(|step| step.wait.is_empty()) {
             launcher
                 .try_architecture(&first.shell, &self.runtime.children)
                 .map_err(|error: StartError| JobError::new(AgentError::ImageUnusable, error.to_string()))?;
@@ -283,6 +287,9 @@ impl Job {
     /// Records the end of a step for the steps after it and for the job's result.
     fn record_step_end(&mut self, number: u16, step: &StepSpec, result: &StepResult, values: &mut Values) {
         values.step_ended(step.id.as_deref(), result, step.continue_on_error);
+        if step.background && !step.continue_on_error && job_failure(number, step, result).is_some() {
+            self.failed_background.push(number);
+        }
         let of_container = self.members.error.take().filter(|_| result.status == StepStatus::Error);
         if self.failure.is_none() && !step.continue_on_error {
             self.failure = match of_container {

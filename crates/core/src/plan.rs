@@ -435,6 +435,44 @@ pub struct StepPlan {
     /// Whether the next step starts at once. A background step ends with the job.
     #[serde(default, skip_serializing_if = "is_false")]
     pub background: bool,
+    /// The background steps that it waits for. Such a step runs nothing itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Wait>,
+}
+
+impl JobPlan {
+    /// Returns the steps before the one at a position.
+    #[must_use]
+    pub fn steps_before(&self, at: usize) -> &[StepPlan] {
+        self.steps.get(..at).unwrap_or_default()
+    }
+}
+
+/// The background steps that a step waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wait {
+    /// All that come before it.
+    All,
+    /// Those with these names in `steps.<id>`.
+    Steps(Vec<String>),
+}
+
+impl Wait {
+    /// Returns the positions of the background steps among `before` that it waits for.
+    pub fn positions<'a>(&'a self, before: &'a [StepPlan]) -> impl Iterator<Item = u16> + 'a {
+        (0..).zip(before).filter(|(_, step)| self.includes(step)).map(|(at, _)| at)
+    }
+
+    /// Returns whether it waits for that step.
+    #[must_use]
+    pub fn includes(&self, step: &StepPlan) -> bool {
+        step.background
+            && match self {
+                Self::All => true,
+                Self::Steps(ids) => step.id.as_ref().is_some_and(|id| ids.contains(id)),
+            }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

@@ -170,11 +170,9 @@ impl JobRequest {
             timeout_ms: self.timeout_ms(),
             grace_ms: u64::try_from(self.limits.grace.as_millis()).unwrap_or(u64::MAX),
             checkout: self.checkout.is_some(),
-            steps: self
-                .plan
-                .steps
-                .iter()
-                .map(|step| StepSpec {
+            steps: (0..)
+                .zip(&self.plan.steps)
+                .map(|(at, step)| StepSpec {
                     id: step.id.clone(),
                     name: step.name.clone(),
                     run: step.run.clone().unwrap_or_default(),
@@ -191,6 +189,7 @@ impl JobRequest {
                     image: step.image.clone(),
                     program: (step.image.is_some() && step.run.is_none())
                         .then(|| ProgramSpec { entrypoint: step.entrypoint.clone(), command: step.command.clone() }),
+                    wait: step.wait.iter().flat_map(|wait| wait.positions(self.plan.steps_before(at))).collect(),
                 })
                 .collect(),
             services: self

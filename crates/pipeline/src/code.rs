@@ -96,6 +96,7 @@ codes! {
     NotMergeable = "LS063", "Cannot be merged";
     MergesDiffer = "LS064", "Pull requests built in different ways";
     UnknownArtifact = "LS065", "Unknown artifact in `needs`";
+    NoSuchWait = "LS066", "No such step to wait for";
     SecretWithheld = "LS070", "Secret withheld by its rules";
 }
 

@@ -297,8 +297,12 @@ pub(super) const STEP: Keys = Keys {
         "user",
         "tty",
         "background",
+        "wait",
     ],
     foreign: &[
+        ("wait-all", "write `wait: true`"),
+        ("parallel", "write `background: true` in each of these steps, and a step `wait: true` after them"),
+        ("cancel", "a step in the background ends with its job: remove it"),
         ("uses", "actions do not run here: write what it does as `run`"),
         ("script", "did you mean `run`?"),
         ("commands", "write them as one `run`, a line each: `run: |`"),

@@ -16,6 +16,7 @@ mod reuse;
 mod service;
 mod settings;
 mod step;
+mod waits;
 mod with;
 mod workspaces;
 

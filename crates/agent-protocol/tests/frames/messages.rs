@@ -55,6 +55,7 @@ fn spec() -> impl Strategy<Value = JobSpec> {
             background: false,
             image: Some(expression("matrix.image")),
             program: Some(ProgramSpec { entrypoint: vec!["a".into()], command: vec![expression("env.A")] }),
+            wait: vec![0, 3],
         }],
         services: vec![ServiceSpec {
             name: "db".to_owned(),

@@ -19,6 +19,9 @@ impl Job {
     pub(super) fn run_step(&mut self, number: u16, step: &StepSpec, scope: &mut StepScope<'_>) -> Result<(), JobError> {
         self.send(&FromAgent::StepStarted { step: number, time_ms: clock::now_ms() })?;
         let started = Instant::now();
+        if !step.wait.is_empty() {
+            return self.wait_for_steps(number, step, started, scope);
+        }
         let ready = match self.evaluate_step(step, scope) {
             Ok(ready) => ready,
             Err(message) => return self.fail_unevaluated_step(number, step, &message, &mut scope.values),

@@ -19,7 +19,7 @@ use crate::verdict::{millis, skipped_result, step_finished, step_result};
 /// A running try.
 #[derive(Debug)]
 pub(super) struct Try {
-    number: u16,
+    pub(super) number: u16,
     background: bool,
     /// Counts from 1.
     attempt: u32,

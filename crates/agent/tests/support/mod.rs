@@ -313,6 +313,7 @@ pub fn step(run: &str) -> StepSpec {
         background: false,
         image: None,
         program: None,
+        wait: Vec::new(),
     }
 }
 

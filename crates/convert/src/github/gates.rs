@@ -97,8 +97,11 @@ impl Reader<'_, '_> {
 
     /// Whether a step after this one, or another job, runs only if this one has succeeded.
     pub(super) fn is_followed(&self, node: &Rc<Node>) -> bool {
+        // Those of a group are followed by the step that waits for them.
+        let is_in_a_group = !self.all.iter().any(|step| Rc::ptr_eq(step, node));
         let mut after = self.all.iter().skip_while(|step| !Rc::ptr_eq(step, node)).skip(1);
         self.followed
+            || is_in_a_group
             || after.any(|step| {
                 let text_of = |key: &str| entry_of(step, key).and_then(|entry| text(&entry.value)).unwrap_or_default();
                 let uses = text_of("uses").to_lowercase();

@@ -11,6 +11,7 @@ use super::super::{
     gate,
 };
 use super::{
+    beside::Beside,
     concurrency,
     expression::Scope,
     gates::is_credential,
@@ -240,12 +241,13 @@ fn write_steps(
     body: &mut Map,
 ) -> Vec<Item> {
     body.set("checkout", Value::plain(false), None);
-    let mut written = Vec::new();
+    let (mut written, mut beside) = (Vec::new(), Beside::default());
     for (at, node) in steps.iter().enumerate() {
         let mut reader = Reader {
             scope,
             lines,
             job: body,
+            beside: &mut beside,
             shell: script.shell.as_deref(),
             directory: script.directory.as_deref(),
             is_root: script.is_root,
@@ -256,6 +258,7 @@ fn write_steps(
         let stands_in = set_up.as_mut().filter(|(of, _)| *of == at).map(|(_, setup)| setup);
         written.extend(reader.step(node, stands_in));
     }
+    written.extend(beside.end());
     written
 }
 

@@ -74,6 +74,11 @@ impl Reader<'_, '_> {
                 Err(why) => notes.push(Item::Note(self.lines.note(variable, why))),
             }
         }
+        if section.peek("background").is_some() {
+            notes.push(Item::Note(
+                self.lines.note(uses, "the steps of an action run in their order, before what comes after them"),
+            ));
+        }
         self.job.remark(format!("the steps of ./{folder} are written out"));
         let taken = self.job.parts.iter().filter(|part| matches!(part, Part::Remark(_))).count();
         let scope = Scope {
@@ -92,6 +97,7 @@ impl Reader<'_, '_> {
             scope: &scope,
             lines,
             job: &mut *self.job,
+            beside: &mut *self.beside,
             shell: None,
             directory: None,
             is_root: self.is_root,

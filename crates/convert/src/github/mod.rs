@@ -4,6 +4,7 @@
 
 mod actions;
 mod artifacts;
+mod beside;
 mod called;
 mod docker;
 mod expression;

@@ -6,13 +6,14 @@ use longshore_pipeline::tree::{Entry, Node};
 
 use super::super::{
     draft::{Item, Map, Note, Part, Value},
-    foreign::{FORM, Lines, Section, boolean, entries, list, number, text, texts},
+    foreign::{FORM, Lines, Section, boolean, entries, number, text},
     gate,
     quoting::Place,
     shell,
 };
 use super::{
     actions::{self, ConvertedAction},
+    beside::Beside,
     expression::Scope,
     gates::is_credential,
     setups::Setup,
@@ -31,6 +32,7 @@ pub(super) const ORDER: &[&str] = &[
     "timeout",
     "background",
     "continue-on-error",
+    "wait",
     "run",
     "entrypoint",
     "command",
@@ -49,6 +51,8 @@ pub(super) struct Reader<'r, 's> {
     pub(super) all: &'r [Rc<Node>],
     /// How many actions the steps stand in.
     pub(super) depth: usize,
+    /// The steps of the job that were started in the background.
+    pub(super) beside: &'r mut Beside,
     /// Whether something waits for all of these steps: another job, or steps after the action.
     pub(super) followed: bool,
 }
@@ -65,14 +69,11 @@ impl Reader<'_, '_> {
         if let Some(group) = section.peek("parallel") {
             return self.group(group);
         }
-        for key in ["wait", "wait-all"] {
-            if section.peek(key).is_some() {
-                self.job.remark(ONE_AFTER_ANOTHER);
-                return Vec::new();
-            }
+        if let Some(entry) = section.peek("wait").or(section.peek("wait-all")) {
+            return self.wait(&section, entry);
         }
-        if let Some(cancel) = section.peek("cancel") {
-            return vec![Item::Note(self.lines.note(cancel, "a step in the background ends with its job"))];
+        if let Some(entry) = section.peek("cancel") {
+            return self.cancel(entry);
         }
         if let Some(items) = self.local_action(node, &section) {
             return items;
@@ -106,28 +107,9 @@ impl Reader<'_, '_> {
         items
     }
 
-    /// Steps that ran beside each other run one after another here.
-    fn group(&mut self, group: &Entry) -> Vec<Item> {
-        self.job.remark(ONE_AFTER_ANOTHER);
-        let steps = list(&group.value).unwrap_or_default();
-        if steps.is_empty() {
-            return vec![Item::Note(self.lines.note(group, FORM))];
-        }
-        steps.iter().flat_map(|step| self.step(step, None)).collect()
-    }
-
     /// A step's id here.
     pub(super) fn id(&self, id: &str) -> String {
         self.scope.prefix.as_ref().map_or_else(|| id.to_owned(), |prefix| format!("{prefix}-{id}"))
-    }
-
-    /// Whether a later step waits for this one, which is in the background.
-    fn is_waited_for(&self, node: &Rc<Node>, id: Option<&str>) -> bool {
-        let after = self.all.iter().skip_while(|step| !Rc::ptr_eq(step, node)).skip(1);
-        after.into_iter().any(|step| {
-            let named = entry_of(step, "wait").and_then(|entry| texts(&entry.value)).unwrap_or_default();
-            entry_of(step, "wait-all").is_some() || named.iter().any(|name| Some(name.as_str()) == id)
-        })
     }
 
     fn one(&mut self, node: &Rc<Node>, section: &Section<'_>) -> Option<Item> {
@@ -156,7 +138,7 @@ impl Reader<'_, '_> {
         if let Some((condition, line)) = when.filter(|(condition, _)| condition != "true" && !never) {
             step.body.set("if", Value::Text(condition), line);
         }
-        self.read_background(node, section, &mut step.body);
+        let beside = self.is_beside(section, &mut step.body);
         timeout(section.take("timeout-minutes"), lines, &mut step.body);
         continue_on_error(section.take("continue-on-error"), self.scope, lines, &mut step.body);
         let line = lines.line_of(node.place);
@@ -174,6 +156,9 @@ impl Reader<'_, '_> {
             body.set("if", Value::text("false"), None);
         }
         body.set_filled("env", env, env_line);
+        if let Some(line) = beside {
+            self.put_beside(&mut body, line);
+        }
         body.arrange(ORDER);
         Some(Item::Value(body.into()))
     }
@@ -192,7 +177,7 @@ impl Reader<'_, '_> {
         self.lines.line_of_key(entry)
     }
 
-    fn read_name(&self, section: &Section<'_>, body: &mut Map) {
+    pub(super) fn read_name(&self, section: &Section<'_>, body: &mut Map) {
         let Some((name, entry)) = section.take("name").and_then(|entry| Some((text(&entry.value)?, entry))) else {
             return;
         };
@@ -205,14 +190,15 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn read_background(&mut self, node: &Rc<Node>, section: &Section<'_>, body: &mut Map) {
-        let Some(entry) = section.take("background") else { return };
-        let id = section.peek("id").and_then(|entry| text(&entry.value));
+    /// Whether a step is in the background.
+    fn is_beside(&self, section: &Section<'_>, body: &mut Map) -> Option<u32> {
+        let entry = section.take("background")?;
         match boolean(&entry.value) {
-            Some(true) if self.is_waited_for(node, id) => self.job.remark(ONE_AFTER_ANOTHER),
-            Some(true) => body.set("background", Value::plain(true), self.lines.line_of_key(entry)),
-            Some(false) => {}
-            None => body.note(self.lines.note(entry, FORM)),
+            Some(beside) => beside.then(|| self.lines.line_of_key(entry)),
+            None => {
+                body.note(self.lines.note(entry, FORM));
+                None
+            }
         }
     }
 
@@ -321,8 +307,6 @@ enum Shell {
 fn is_known_when_planned(text: &str) -> bool {
     !["steps.", "build.", "secrets.", "env.", "needs."].iter().any(|context| text.contains(context))
 }
-
-const ONE_AFTER_ANOTHER: &str = "steps that ran beside each other, and were waited for, run one after another here";
 
 /// The path of the commit that a pull request begins at.
 pub(super) const BASE_COMMIT: &str = "github.event.pull_request.base.sha";

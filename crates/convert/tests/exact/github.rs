@@ -220,19 +220,61 @@ fn a_job_with_an_environment_waits_for_somebody() {
 }
 
 #[test]
-fn steps_in_the_background_stay_there_unless_something_waits_for_them() {
-    let text = workflow(
-        "    - { run: ./serve, background: true }\n    - { id: b, run: ./build, background: true }\n    - run: ./lint\n    - wait: [b]\n    \
+fn steps_in_the_background_stay_there_and_are_waited_for_where_they_were() {
+    let source = workflow(
+        "    - { run: ./upload, background: true }\n    - { id: b, run: ./build, background: true }\n    - run: ./lint\n    - { wait: [b], timeout-minutes: 5 }\n    \
                 - parallel: [{ run: one }, { run: two }]\n    - run: ./test\n",
     );
+    let text = converted(GitHub, &source).text;
+    let order = [
+        "id: background-1",
+        "background: true",
+        "./upload",
+        "id: b\n",
+        "background: true",
+        "./build",
+        "./lint",
+        "timeout: 5m",
+        "wait: [b]",
+        "id: background-2",
+        "background: true",
+        "run: one",
+        "id: background-3",
+        "background: true",
+        "run: two",
+        "wait: [background-2, background-3]",
+        "./test",
+        "if: '!cancelled()'",
+        "wait: true",
+    ];
+    let mut rest = text.as_str();
+    for part in order {
+        rest = &rest[rest.find(part).unwrap_or_else(|| panic!("no `{part}` in its place in\n{text}"))..];
+    }
+    assert!(left(GitHub, &source).is_empty(), "{text}");
+}
+
+#[test]
+fn nothing_waits_for_a_step_in_the_background_that_was_canceled() {
+    let text = workflow(
+        "    - { id: server, run: ./serve, background: true }\n    - { id: b, run: ./build, background: true }\n    - cancel: server\n    - wait-all:\n    - run: ./test\n",
+    );
+    let made = converted(GitHub, &text).text;
+    assert!(made.contains("wait: [b]") && !made.contains("wait: true"), "{made}");
+    assert_eq!(left(GitHub, &text)[0].1, "cancel");
+    // One that was left out, or does nothing here, is not waited for either.
+    let text =
+        workflow("    - { id: a, uses: actions/checkout@v4, background: true }\n    - wait: a\n    - run: make\n");
+    has(GitHub, &text, &["run: make"]);
+    assert!(!converted(GitHub, &text).text.contains("wait"));
+}
+
+#[test]
+fn what_comes_behind_a_group_of_steps_of_which_one_is_lost_does_not_run() {
+    let text = workflow("    - parallel: [{ uses: some/unknown@v1 }, { run: one }]\n    - run: ./publish\n");
     let text = converted(GitHub, &text).text;
-    assert_eq!(text.matches("background: true").count(), 1, "{text}");
-    let order: Vec<usize> = ["./serve", "./build", "./lint", "run: one", "run: two", "./test"]
-        .iter()
-        .map(|part| text.find(part).unwrap())
-        .collect();
-    assert!(order.is_sorted(), "{text}");
-    assert!(text.contains("run one after another here"), "{text}");
+    let gate = text.find("exit 1").unwrap_or_else(|| panic!("no gate in\n{text}"));
+    assert!(gate < text.find("./publish").unwrap(), "{text}");
 }
 
 #[test]

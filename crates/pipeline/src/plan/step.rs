@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use longshore_core::{
     StepPlan, Template,
     expression::{EvalError, Values},
+    plan::Wait,
 };
 
 use super::{
@@ -38,7 +39,7 @@ pub(super) fn plan_step(
     plan.continue_on_error = evaluate_flag(&step.continue_on_error, fixed)?;
     let own = std::mem::take(&mut plan.env);
     plan.env = variables::of_step(at, &plan.name).into_iter().map(|(name, value)| (name, value.into())).collect();
-    if plan.run.is_none() {
+    if plan.run.is_none() && plan.wait.is_none() {
         plan.env.extend(variables::of_plugin(job_env, &plan.env, reuses));
     }
     plan.env.extend(own);
@@ -48,11 +49,13 @@ pub(super) fn plan_step(
 /// Limit for the characters of a step's default name.
 const DEFAULT_NAME_CHARS: usize = 60;
 
-/// Returns the first line of the script that is not empty, or the image of a plugin.
+/// Returns the first line of the script that is not empty, the image of a plugin, or what the step waits for.
 fn default_name(step: &StepPlan) -> String {
-    match (&step.run, &step.image) {
-        (None, Some(image)) => short_line(&image.shown()),
-        _ => short_line(&step.shown_script()),
+    match (&step.run, &step.image, &step.wait) {
+        (_, _, Some(Wait::All)) => "Wait for all background steps".to_owned(),
+        (_, _, Some(Wait::Steps(ids))) => short_line(&format!("Wait for {}", ids.join(", "))),
+        (None, Some(image), None) => short_line(&image.shown()),
+        (Some(_), _, None) | (None, None, None) => short_line(&step.shown_script()),
     }
 }
 

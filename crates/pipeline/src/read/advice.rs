@@ -7,7 +7,7 @@ use longshore_core::{Template, expression::Refers, plan::SecretUse};
 use super::super::{
     code::Code,
     findings::Findings,
-    model::Job,
+    model::{Job, Step},
     source::Place,
     tree::{Kind, Node},
 };
@@ -72,8 +72,8 @@ pub(super) fn floating_tags(
     }
 }
 
-/// Warns of steps that refer to the outputs of a background step, which no step waits for. Only the job's `outputs` can
-/// use them.
+/// Warns of steps that refer to the outputs of a background step before a step waits for it. The job's `outputs` can use
+/// them always.
 pub(super) fn early_values(job: &Job, steps: Option<&Rc<Node>>, findings: &mut Findings<'_>) {
     for (at, step) in job.steps.iter().enumerate() {
         let Some(id) = step.draft.id.as_deref().filter(|_| step.draft.background) else { continue };
@@ -83,7 +83,9 @@ pub(super) fn early_values(job: &Job, steps: Option<&Rc<Node>>, findings: &mut F
                 .iter()
                 .any(|(context, name)| context == "steps" && name.as_ref().is_none_or(|name| name == id))
         };
-        for (later, node) in job.steps.iter().zip(listed(steps)).skip(at + 1) {
+        let awaited =
+            |later: &(&Step, &Rc<Node>)| later.0.draft.wait.as_ref().is_some_and(|wait| wait.includes(&step.draft));
+        for (later, node) in job.steps.iter().zip(listed(steps)).skip(at + 1).take_while(|later| !awaited(later)) {
             let asks = later.draft.refers().any(|refers| of_it(&refers));
             if asks {
                 let place = entry_of(node, "if")
@@ -93,7 +95,7 @@ pub(super) fn early_values(job: &Job, steps: Option<&Rc<Node>>, findings: &mut F
                     Code::EarlyValue,
                     place,
                     format!("`{id}` runs in the background: its outputs and its outcome are known only after it has finished"),
-                    format!("nothing waits for it here: use `steps.{id}` in the job's `outputs`, or remove `background`"),
+                    format!("write a step `wait: {id}` before this one, or remove `background`"),
                 );
             }
         }

@@ -18,7 +18,8 @@ use super::super::{
     tree::{Entry, Kind, Node},
 };
 use super::{
-    Defaults, advice, at, env, env::Env, image, job_settings::JobSettings, keep, matrix, needs, settings, step, with,
+    Defaults, advice, at, env, env::Env, image, job_settings::JobSettings, keep, matrix, needs, settings, step, waits,
+    with,
 };
 
 /// The pipeline around a job. `None` for a part that is wrong itself.
@@ -335,5 +336,6 @@ fn steps(
     }));
     let read: Vec<Option<step::Read>> =
         items.iter().map(|item| step::read(item, names, around.defaults, findings)).collect();
-    read.into_iter().collect()
+    let waits_fit = waits::check(items, findings);
+    read.into_iter().collect::<Option<_>>().filter(|_| waits_fit)
 }

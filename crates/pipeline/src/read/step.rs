@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use longshore_core::{StepPlan, Template, template::Part};
+use longshore_core::{StepPlan, Template, plan::Wait, template::Part};
 
 use super::super::{
     code::Code,
@@ -10,7 +10,7 @@ use super::super::{
     findings::Findings,
     keys,
     model::Step,
-    scalar::{boolean, check_name, duration, filled, text_or_empty},
+    scalar::{boolean, check_name, duration, filled, items, text_or_empty},
     scope::{Names, Position},
     text::{self, Flag},
     tree::{Entry, Kind, Node},
@@ -98,7 +98,7 @@ fn read_fields(
             filled(node, "`run`", findings)
                 .and_then(|text| text::read(text, node.place, Position::Script, names, findings)),
         )),
-        None if fields.get("image").is_some() => Some(None),
+        None if fields.get("image").is_some() || fields.get("wait").is_some() => Some(None),
         None => {
             missing_run(node, fields, findings);
             None
@@ -125,6 +125,7 @@ fn read_fields(
         None => Some(false),
     };
     let (tty, background) = (flag("tty"), flag("background"));
+    let wait = valid_or_absent(fields.get("wait").map(|node| wait(node, findings)));
     let continue_on_error = match fields.get("continue-on-error") {
         Some(node) => text::flag(node, "`continue-on-error`", names, findings),
         None => Some(Flag::Is(false)),
@@ -153,6 +154,7 @@ fn read_fields(
         command: command?,
         tty: tty?,
         background: background?,
+        wait: wait?,
         ..StepPlan::default()
     };
     let step = Step {
@@ -180,7 +182,13 @@ fn keys_together(fields: &Fields<'_>, findings: &mut Findings<'_>) -> bool {
             sound = false;
         }
     };
-    if !has("image") {
+    if has("wait") {
+        let own = ["name", "id", "if", "timeout", "continue-on-error", "wait"];
+        for key in keys::STEP.known.iter().filter(|key| !own.contains(key)) {
+            let message = format!("a step with `wait` runs nothing, but this one has `{key}`");
+            refuse(key, &message, "write another step for it", findings);
+        }
+    } else if !has("image") {
         let help = "write `image`: the step then runs in a container of its own";
         refuse("pull", "`pull` needs an `image` in the step", help, findings);
         refuse("with", "`with` needs an `image` in the step", help, findings);
@@ -201,6 +209,24 @@ fn keys_together(fields: &Fields<'_>, findings: &mut Findings<'_>) -> bool {
         refuse("shell", "a step without `run` has no shell", help, findings);
     }
     sound
+}
+
+/// Reads `wait`: `true`, or the IDs of steps. Whether they are in the background and come before is checked with all of them.
+fn wait(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Wait> {
+    if let Kind::Scalar(scalar) = &node.kind
+        && scalar.boolean() == Some(true)
+    {
+        return Some(Wait::All);
+    }
+    let ids: Option<Vec<String>> =
+        items(node).iter().map(|id| filled(id, "an ID in `wait`", findings).map(str::to_owned)).collect();
+    let ids = ids?;
+    if ids.is_empty() {
+        let help = "write `wait: true` to wait for all steps in the background";
+        findings.error(Code::Empty, node.place, "`wait` names no step", help.to_owned());
+        return None;
+    }
+    Some(Wait::Steps(ids))
 }
 
 /// Reads `with` of a plugin: texts, lists of texts (joined by commas), or mappings (as JSON).

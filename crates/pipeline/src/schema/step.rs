@@ -6,12 +6,12 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::job::{Pull, Retry};
-use super::values::{Condition, Duration, Env, Flag, OneOrMore, Text};
+use super::values::{Condition, Duration, Env, Flag, OneOrMore, Text, Wait};
 
 /// One script, or one container on the same workspace.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
-#[schemars(extend("anyOf" = [{ "required": ["run"] }, { "required": ["image"] }]))]
+#[schemars(extend("anyOf" = [{ "required": ["run"] }, { "required": ["image"] }, { "required": ["wait"] }]))]
 pub(super) struct Step {
     /// The name that people read; by default the first line of the script.
     name: Option<Text>,
@@ -49,4 +49,6 @@ pub(super) struct Step {
     tty: Option<bool>,
     /// Whether the next step starts at once; the step then ends with the job.
     background: Option<bool>,
+    /// Instead of running anything, waits for these steps in the background; `true` for all that come before.
+    wait: Option<Wait>,
 }

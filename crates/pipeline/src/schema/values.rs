@@ -54,5 +54,7 @@ described! {
     // An expression, with or without the braces around it.
     Condition = { "type": ["string", "boolean"] };
     Flag = { "type": ["boolean", "string"], "pattern": "^\\s*\\$\\{\\{[\\s\\S]*\\}\\}\\s*$" };
+    // The IDs of steps, or all of them.
+    Wait = { "anyOf": [{ "const": true }, { "type": "string" }, { "type": "array", "items": { "type": "string" }, "minItems": 1 }] };
     Count = { "type": "integer", "minimum": 0 };
 }

@@ -3,7 +3,7 @@
 
 use longshore_core::{
     expression::Value,
-    plan::{ArtifactWhen, CacheSave, Network, Probe, PullPolicy, Resources, RetryOn},
+    plan::{ArtifactWhen, CacheSave, Network, Probe, PullPolicy, Resources, RetryOn, Wait},
 };
 use longshore_pipeline as pipeline;
 use longshore_pipeline::{Input, InputKind, SourceFile, TemplateFiles, report};
@@ -281,15 +281,24 @@ jobs:
       - { image: 'golang:1', run: go version }
       - { run: \"\\n\\n  make test\\nmake more\" }
       - { run: make, continue-on-error: \"${{ event.name == 'push' }}\" }
+      - wait: true
+      - { wait: [all] }
 ",
         &push("main"),
     );
-    let [all, program, plugin, own, unnamed, asked] = plan.steps.as_slice() else { panic!("{:?}", plan.steps) };
+    let [all, program, plugin, own, unnamed, asked, waits, for_one] = plan.steps.as_slice() else {
+        panic!("{:?}", plan.steps)
+    };
     assert_eq!((all.name.as_str(), all.id.as_deref()), ("all for push", Some("all")));
     assert_eq!((all.run.clone(), all.env["A"].as_known()), (Some("make".into()), Some("b")));
     assert_eq!(all.condition.as_ref().unwrap().source(), "event.branch == 'main'");
     assert_eq!((all.shell.as_str(), all.working_directory.clone()), ("bash", Some("sub".into())));
     assert_eq!((all.timeout_ms, all.continue_on_error), (Some(90_000), true));
+    assert_eq!((waits.name.as_str(), waits.wait.clone()), ("Wait for all background steps", Some(Wait::All)));
+    assert_eq!(
+        (for_one.name.as_str(), for_one.wait.clone()),
+        ("Wait for all", Some(Wait::Steps(vec!["all".to_owned()])))
+    );
     let retry = all.retry.clone().unwrap();
     assert_eq!((retry.max, retry.on), (1, vec![RetryOn::Timeout]));
     assert_eq!((all.user.as_deref(), all.tty, all.background), (Some("1000:1000"), true, true));

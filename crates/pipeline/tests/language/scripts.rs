@@ -250,6 +250,42 @@ fn values_of_a_step_in_the_background_are_asked_for_when_nothing_waits() {
     assert_eq!(of("{ run: b, env: { V: '${{ steps.bg.outputs.v }}' } }", ""), ["LS060"]);
     assert_eq!(of("{ run: b, if: steps.bg.outcome == 'success' }", ""), ["LS060"]);
     assert_eq!(of("{ run: 'echo ${{ steps.bg.outcome }}' }", ""), ["LS060"]);
+    let asks = "{ run: 'echo ${{ steps.bg.outcome }}' }";
+    for waits in ["true", "bg", "[bg]"] {
+        assert_eq!(of(&format!("{{ wait: {waits} }}, {asks}"), ""), <[&str; 0]>::default());
+        assert_eq!(of(&format!("{asks}, {{ wait: {waits} }}"), ""), ["LS060"]);
+    }
+}
+
+#[test]
+fn a_step_waits_for_steps_in_the_background_that_come_before_it_and_does_nothing_else() {
+    let of = |steps: &str| {
+        let text = format!("jobs: {{ a: {{ image: 'x:1', steps: [{steps}] }} }}");
+        let found = check(&text, &[]).diagnostics;
+        found.into_iter().map(|found| format!("{} {}", found.code, found.message)).collect::<Vec<_>>()
+    };
+    let beside = "{ id: bg, run: a, background: true }";
+    assert_eq!(
+        of(&format!("{beside}, {{ id: w, name: n, if: always(), timeout: 1m, continue-on-error: true, wait: bg }}")),
+        <[&str; 0]>::default()
+    );
+    for (steps, says) in [
+        ("{ run: a }, { wait: true }", "LS066 no step before this one runs in the background"),
+        ("{ wait: bg }, { id: bg, run: a, background: true }", "LS066 the step `bg` comes later"),
+        ("{ id: a, run: a }, { wait: [a] }", "LS066 the step `a` does not run in the background"),
+        ("{ run: a }, { wait: bg }", "LS066 the step `bg` is not there"),
+        ("{ id: bg, run: a, background: true }, { wait: [] }", "LS016 `wait` names no step"),
+        (
+            "{ id: bg, run: a, background: true }, { wait: bg, run: b }",
+            "LS053 a step with `wait` runs nothing, but this one has `run`",
+        ),
+        (
+            "{ id: bg, run: a, background: true }, { wait: bg, background: true }",
+            "LS053 a step with `wait` runs nothing, but this one has `background`",
+        ),
+    ] {
+        assert_eq!(of(steps), [says], "{steps}");
+    }
 }
 
 #[test]

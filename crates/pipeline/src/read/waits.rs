@@ -1,0 +1,63 @@
+//! Checks that steps wait for steps in the background that come before them.
+
+use std::rc::Rc;
+
+use super::super::{
+    code::Code,
+    findings::Findings,
+    scalar::items,
+    suggest::did_you_mean,
+    tree::{Kind, Node, Scalar},
+};
+use super::job::entry_of;
+
+/// Returns whether everything that these steps wait for is there. Looks at them as they are written, so that the mistakes of
+/// one step hide no others.
+pub(super) fn check(steps: &[Rc<Node>], findings: &mut Findings<'_>) -> bool {
+    let mut sound = true;
+    for (at, step) in steps.iter().enumerate() {
+        let Some(entry) = entry_of(step, "wait") else { continue };
+        let before: Vec<&Rc<Node>> = steps.iter().take(at).filter(|step| runs_beside(step)).collect();
+        if scalar(&entry.value).and_then(Scalar::boolean) == Some(true) {
+            if before.is_empty() {
+                let message = "no step before this one runs in the background";
+                let help = "write `background: true` in the steps to wait for".to_owned();
+                findings.error(Code::NoSuchWait, entry.value.place, message, help);
+                sound = false;
+            }
+            continue;
+        }
+        for node in items(&entry.value) {
+            let Some(id) = scalar(node).map(|id| id.text.as_str()) else { continue };
+            if before.iter().any(|step| id_of(step) == Some(id)) {
+                continue;
+            }
+            let (what, help) = match steps.iter().position(|step| id_of(step) == Some(id)) {
+                Some(there) if there >= at => ("comes later", "move it before this one".to_owned()),
+                Some(_) => ("does not run in the background", "write `background: true` in it".to_owned()),
+                None => {
+                    let near = did_you_mean(id, before.iter().filter_map(|step| id_of(step)));
+                    ("is not there", near.unwrap_or_else(|| format!("write `id: {id}` in the step to wait for")))
+                }
+            };
+            findings.error(Code::NoSuchWait, node.place, format!("the step `{id}` {what}"), help);
+            sound = false;
+        }
+    }
+    sound
+}
+
+fn runs_beside(step: &Node) -> bool {
+    entry_of(step, "background").and_then(|entry| scalar(&entry.value)).and_then(Scalar::boolean) == Some(true)
+}
+
+fn id_of(step: &Node) -> Option<&str> {
+    scalar(&entry_of(step, "id")?.value).map(|id| id.text.as_str())
+}
+
+fn scalar(node: &Node) -> Option<&Scalar> {
+    match &node.kind {
+        Kind::Scalar(scalar) => Some(scalar),
+        Kind::Map(_) | Kind::List(_) => None,
+    }
+}
