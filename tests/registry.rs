@@ -53,6 +53,12 @@ fn log_of(world: &World, build: &serde_json::Value) -> String {
     world.api().get_text(&format!("/api/v1/jobs/{}/log", text(job(build, "one"), "id"))).1
 }
 
+/// Returns the records of uses of a registry's credentials.
+fn uses(world: &World) -> Vec<Value> {
+    let found = world.api().get(&format!("/api/v1/audit?repo={}&action=registry.use", world.repo));
+    found["items"].as_array().unwrap().clone()
+}
+
 #[test]
 fn an_image_that_is_not_here_is_pulled_and_the_log_says_so() {
     let (world, registry) = (world(), Registry::start());
@@ -143,6 +149,12 @@ fn a_private_image_is_pulled_with_its_repositorys_credentials_and_is_not_there_f
         assert_eq!(build["status"], "success", "{auth:?}: {build}");
         let log = log_of(&world, &build);
         assert!(log.contains("it runs") && !log.contains(PASSWORD), "{auth:?}: {log}");
+        let used = uses(&world);
+        assert_eq!(used.len(), 2, "the job without credentials used none: {used:?}");
+        assert!(
+            used.iter().all(|one| one["fields"] == json!([registry.host()]) && one["decision"] == "allowed"),
+            "{used:?}"
+        );
 
         // The engine has the image now.
         let refused = build_of(&world, &other);
@@ -203,6 +215,7 @@ fn a_strangers_job_pulls_nothing_with_credentials_even_after_it_was_approved() {
     assert_eq!(status, 202, "{answer}");
     let refused = world.api().wait_for_build(&build);
     assert!(reason(&refused).contains("has none for it"), "{refused}");
+    assert_eq!(uses(&world).len(), 1, "that of the repository's own job");
     world.nothing_is_left();
 }
 

@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use longshore_guard::{
-    BodyKind, ContextReader, Decision, EngineBody, EngineFacts, Guard, Head, Headers, Policy, Table,
+    BodyKind, Decision, EngineBody, EngineFacts, Guard, Head, Headers, Policy, Table, TarReader,
 };
 use serde_json::Value;
 
@@ -34,7 +34,7 @@ fuzz_target!(|input: (u8, &str, &[u8])| {
     let method = methods[usize::from(choice) % methods.len()];
     let facts = EngineFacts { api: 45, version: String::new(), os: String::new(), arch: String::new(), nano_cpus: 1 };
     let mut guard = Guard::new(Policy::parse(POLICY).expect("a policy"), facts, Table::default());
-    guard.learn_image("docker.io/library/a:latest", &"1".repeat(64));
+    guard.learn_image("docker.io/library/a:latest", &serde_json::json!({ "Id": "1".repeat(64) }));
     for (method, target) in [(method, target), ("POST", "/containers/create"), ("POST", "/networks/create")] {
         let Ok(head) = Head::parse(method, target, Headers::default(), 45) else { continue };
         let body = if head.body_kind() == BodyKind::Json { body } else { &[] };
@@ -53,7 +53,7 @@ fuzz_target!(|input: (u8, &str, &[u8])| {
             assert!(host["NetworkMode"] != Value::from("host") && host["PidMode"] != Value::from("host"));
         }
     }
-    let mut reader = ContextReader::new("Dockerfile");
+    let mut reader = TarReader::context("Dockerfile");
     let mut out = Vec::new();
     for piece in body.chunks(usize::from(choice) + 1) {
         if reader.push(piece, &mut out).is_err() {

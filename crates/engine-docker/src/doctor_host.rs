@@ -51,13 +51,16 @@ pub(crate) async fn check(engine: &DockerEngine, executor: &Executor) -> Vec<Fin
     findings
 }
 
+pub(crate) fn is_podman(version: &SystemVersion) -> bool {
+    version.components.iter().flatten().any(|component| component.name.contains("Podman"))
+}
+
 fn kind_of_engine(version: &SystemVersion) -> Option<Finding> {
-    let podman = version.components.iter().flatten().any(|component| component.name.contains("Podman"));
-    podman.then(|| {
+    is_podman(version).then(|| {
         Finding::warning(
             "podman",
             "this engine is Podman",
-            "jobs run, but one job's container may reach another's, and limits depend on the host: see the other findings",
+            "jobs run, but not with `docker: true`; one job's container may reach another's, and limits depend on the host: see the other findings",
         )
     })
 }

@@ -26,6 +26,7 @@ use longshore_guard::{Budget, JobPolicy, Place, SCOPE_LABEL, Socket, job_guard, 
 
 use crate::agent_image::Delivered;
 use crate::container::{JOINED, default_memory};
+use crate::doctor_host::is_podman;
 use crate::error::{ApiResult as _, not_understood};
 use crate::guard_names::{PREFIX, is_inner_name, scope};
 use crate::paths::{DOCKER_SOCKET, GUARD_FOLDER, GUARD_SOCKET};
@@ -73,6 +74,10 @@ pub(crate) async fn create(
     agent: &Delivered,
     engine_socket: &str,
 ) -> Result<ContainerId, EngineError> {
+    if is_podman(&docker.version().await.api("ask for the version")?) {
+        let reason = "this engine is Podman, whose API does not mean the same as Docker's everywhere: a job with `docker: true` needs Docker's engine";
+        return Err(EngineError::Unsupported(reason.to_owned()));
+    }
     let mut volume_labels = labels::of_attempt(instance, Kind::Volume, spec.build, spec.attempt);
     let volume = VolumeCreateRequest {
         name: Some(spec.attempt.socket_volume_name().to_string()),

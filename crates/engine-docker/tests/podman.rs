@@ -6,6 +6,7 @@ mod support;
 use longshore_core::plan::Probe;
 use longshore_core::{DeniedAddresses, Outcome, StepPlan};
 use longshore_engine_docker::doctor;
+use longshore_executor::{DockerAccess, GuardedDocker};
 use support::{World, docker_host, job};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,5 +80,17 @@ async fn the_doctor_says_which_promises_podman_does_not_keep() {
         assert_eq!(finding.ok, finding.name != "isolation", "{findings:#?}");
     }
     assert!(findings.iter().any(|finding| finding.name == "agent"));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Podman's socket: scripts/podman.sh test"]
+async fn a_job_with_docker_is_refused_on_podman_and_says_so() {
+    let world = World::new().await;
+    let mut request = job(&["true"]);
+    request.docker = DockerAccess::Guarded(GuardedDocker::default());
+    let ran = world.run(request).await;
+    let said = format!("{:?} {}", ran.outcome, ran.journal.notes());
+    assert!(said.contains("this engine is Podman") && said.contains("`docker: true` needs Docker's engine"), "{said}");
     world.end().await;
 }

@@ -14,7 +14,7 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// The largest JSON body of a request, in bytes.
 const LARGEST_JSON: usize = 8 << 20;
 /// The largest archive that is put into a container, in bytes.
-pub(crate) const LARGEST_ARCHIVE: usize = 16 << 30;
+pub(crate) const LARGEST_ARCHIVE: u64 = 16 << 30;
 /// The largest JSON answer, in bytes.
 const LARGEST_ANSWER: usize = 64 << 20;
 

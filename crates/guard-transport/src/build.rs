@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use bytes::BytesMut;
-use futures_util::StreamExt as _;
-use http_body_util::{BodyExt as _, BodyStream, Limited, StreamBody};
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
 use longshore_guard::audit::Entry;
-use longshore_guard::{Context, ContextReader, DockerfileError, Rule, START, check_start};
+use longshore_guard::{Context, DockerfileError, Rule, TarReader};
 
 use crate::body::{self, Body, BoxError, LARGEST_ARCHIVE, Sender};
 use crate::handle::{Failure, allowed, learn, refusal};
@@ -38,21 +38,59 @@ impl Sent {
     }
 }
 
-/// Forwards an archive while it arrives, once it is known to be a plain tar.
+/// Forwards files for a container while they arrive, once they are known to be in a plain tar.
 pub(crate) async fn archive(incoming: Incoming) -> Result<(Option<Body>, Sent), Failure> {
-    let mut rest = Limited::new(incoming, LARGEST_ARCHIVE);
-    let mut start = BytesMut::new();
-    while start.len() < START {
-        match rest.frame().await {
-            Some(Ok(frame)) => start.extend_from_slice(&frame.into_data().unwrap_or_default()),
-            Some(Err(_)) => return Err(refusal(Rule::Archive, "the archive is cut off, or too large").into()),
+    let sent = Sent::default();
+    let mut files = Files { incoming: Some(incoming), reader: TarReader::files(LARGEST_ARCHIVE) };
+    let mut first = Vec::new();
+    while !files.reader.has_started() {
+        match files.next().await? {
+            Some(bytes) => first.extend(bytes),
             None => break,
         }
     }
-    check_start(&start[..start.len().min(START)])?;
-    let first = futures_util::stream::iter([Ok::<_, BoxError>(Frame::data(start.freeze()))]);
-    let body = StreamBody::new(first.chain(BodyStream::new(rest)));
-    Ok((Some(body.boxed_unsync()), Sent::nothing()))
+    let failed = sent.clone();
+    let body = stream::unfold(Some((Some(first), files)), move |state| {
+        let failed = failed.clone();
+        async move {
+            let (first, mut files) = state?;
+            let next = match first {
+                Some(first) => Ok(Some(first)),
+                None => files.next().await,
+            };
+            match next {
+                Ok(Some(bytes)) => Some((Ok::<_, BoxError>(Frame::data(Bytes::from(bytes))), Some((None, files)))),
+                Ok(None) => None,
+                Err(failure) => {
+                    failed.fails(failure);
+                    Some((Err("the archive was refused".into()), None))
+                }
+            }
+        }
+    });
+    Ok((Some(StreamBody::new(body).boxed_unsync()), sent))
+}
+
+/// Files for a container, as they arrive.
+struct Files {
+    /// `None` once all have arrived.
+    incoming: Option<Incoming>,
+    reader: TarReader,
+}
+
+impl Files {
+    /// Returns the next bytes that are forwarded. `None` at the end.
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(incoming) = &mut self.incoming else { return Ok(None) };
+        let Some(frame) = incoming.frame().await else {
+            self.incoming = None;
+            return Ok(Some(self.reader.finish()?));
+        };
+        let frame = frame.map_err(|_| refusal(Rule::Archive, "the archive is cut off"))?;
+        let mut out = Vec::new();
+        self.reader.push(&frame.into_data().unwrap_or_default(), &mut out)?;
+        Ok(Some(out))
+    }
 }
 
 /// Forwards a build's context while it arrives, and at its end the rewritten Dockerfile.
@@ -75,7 +113,7 @@ async fn send_context(
     mut incoming: Incoming,
     sender: &Sender,
 ) -> Result<(), Failure> {
-    let mut reader = ContextReader::new(context.build.dockerfile_name());
+    let mut reader = TarReader::context(context.build.dockerfile_name());
     while let Some(frame) = incoming.frame().await {
         let frame = frame.map_err(|_| refusal(Rule::Archive, "the context is cut off"))?;
         let mut out = Vec::new();
@@ -111,8 +149,8 @@ async fn pull(proxy: &Proxy, context: &Context, reference: &str) -> Result<(), F
         }
     }
     let image = proxy.engine.get(&format!("/images/{reference}/json")).await.map_err(Failure::Engine)?;
-    match image.as_ref().and_then(|image| image.get("Id")?.as_str()) {
-        Some(id) => proxy.change(|guard| guard.learn_image(reference, id)),
+    match image {
+        Some(image) => proxy.change(|guard| guard.learn_image(reference, &image)),
         None => return Err(refused("it was pulled and is gone again").into()),
     }
     Ok(())

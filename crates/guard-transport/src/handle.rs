@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
@@ -148,7 +148,7 @@ async fn answer(
         BodyKind::Empty | BodyKind::Json => (body::read_request(incoming).await?, None),
     };
     let judged = head.read(&bytes)?;
-    proxy.guard().learn_instance(&judged);
+    proxy.learn_instance(&judged);
     let unknown = proxy.guard().unknown_containers(&judged);
     for reference in unknown {
         let found = proxy.engine.get(&format!("/containers/{reference}/json")).await.map_err(Failure::Engine)?;
@@ -273,7 +273,7 @@ async fn forwarded(
     }
     // The context is read when it is the build's turn.
     let building = match &forward.build {
-        Some(_) => Some(Arc::clone(&proxy.building).lock_owned().await),
+        Some(_) => Some(proxy.begin_build().await?),
         None => None,
     };
     let (tar, sent) = match (incoming, &forward.build) {
@@ -284,17 +284,20 @@ async fn forwarded(
         (Some(incoming), None) => build::archive(incoming).await?,
         (None, _) => (None, build::Sent::nothing()),
     };
-    // A container that is checked to be stopped does not start before what was checked for is done.
-    let _still = match &forward.effect {
-        Effect::ContainerStarted { id } => Some(proxy.hold_still(id).await),
-        _ => match forward.checks.first() {
-            Some(Check::Stopped { container }) => Some(proxy.hold_still(container).await),
-            Some(Check::Volume { .. } | Check::Network { .. } | Check::Replaceable { .. }) | None => None,
-        },
+    let _start = match &forward.effect {
+        Effect::ContainerStarted { id } | Effect::ContainerUnpaused { id } => Some(proxy.start_of(id).await),
+        _ => None,
     };
+    let mut copy = None;
     for check in &forward.checks {
+        if let Check::Still { container, .. } = check {
+            copy = Some(proxy.copy_of(container).await);
+        }
         let found = proxy.engine.get(&check.path()).await.map_err(Failure::Engine)?;
         check.judge(found.as_ref())?;
+    }
+    if let Some(copy) = &mut copy {
+        copy.pause().await?;
     }
     match &forward.effect {
         Effect::ContainerStarted { id } => proxy.publish(id).await?,
@@ -317,7 +320,13 @@ async fn forwarded(
         return Err(failure);
     }
     let answered = answered.map_err(Failure::Engine)?;
-    reply::answer(proxy, forward, answered, client, (stop, building), &mut trace.object).await
+    let response = reply::answer(proxy, forward, answered, client, (stop, building), &mut trace.object).await?;
+    match copy {
+        Some(copy) if response.body().is_end_stream() => copy.end().await,
+        Some(copy) => return Ok(response.map(|body| copy.end_with(body))),
+        None => {}
+    }
+    Ok(response)
 }
 
 async fn push_image(proxy: &Arc<Proxy>, push: Push, trace: &mut Trace) -> Result<Response<Body>, Failure> {

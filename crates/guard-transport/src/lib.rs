@@ -7,6 +7,7 @@
 mod audit_file;
 mod body;
 mod build;
+mod building;
 mod engine;
 mod error;
 mod handle;
@@ -16,6 +17,7 @@ mod ports;
 mod proxy;
 mod removal;
 mod reply;
+mod still;
 
 pub use audit_file::audit_files;
 pub use error::Error;

@@ -7,10 +7,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use longshore_guard::{Effect, LineShape};
 use serde_json::Value;
-use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body, Sender};
+use crate::building::Building;
 use crate::proxy::Proxy;
 
 /// The number of values that may wait for the client.
@@ -24,7 +24,7 @@ pub(crate) fn carry(
     shape: LineShape,
     effect: Effect,
     from: Incoming,
-    (stop, held): (CancellationToken, Option<OwnedMutexGuard<()>>),
+    (stop, held): (CancellationToken, Option<Building>),
 ) -> Body {
     let (sender, body) = body::channel(AHEAD);
     let proxy = Arc::clone(proxy);
@@ -111,9 +111,7 @@ async fn settle(proxy: &Proxy, effect: &Effect) {
     for (reference, on_engine) in references {
         match proxy.engine.get(&format!("/images/{on_engine}/json")).await {
             Ok(Some(image)) => {
-                if let Some(id) = image.get("Id").and_then(Value::as_str) {
-                    proxy.change(|guard| guard.settle_image(reference, on_engine, *kept, id));
-                }
+                proxy.change(|guard| guard.settle_image(reference, on_engine, *kept, &image));
             }
             Ok(None) => {}
             Err(reason) => tracing::warn!(reason, "the id of a new image could not be determined"),

@@ -1,6 +1,6 @@
 //! A running guard: its state, and the connections of its clients.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use longshore_guard::audit::Entry;
-use longshore_guard::{EngineFacts, Guard, Host, Policy, Refusal, Rule, Table};
+use longshore_guard::{EngineFacts, Guard, Host, Policy, Refusal, Request, Rule, Table};
 use serde_json::Value;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit_file::AuditFile;
 use crate::engine::Engine;
 use crate::ports::Publisher;
+use crate::still::Turns;
 use crate::{Error, handle, host};
 
 /// The most connections of clients at a time. Further ones wait.
@@ -38,6 +39,8 @@ pub struct Options {
     /// The file that keeps the table of own objects over a restart.
     pub state: Option<PathBuf>,
     pub audit: Option<PathBuf>,
+    /// The file that keeps the instance that a server has named, over a restart of its guard. Only the guard may write it.
+    pub instance: Option<PathBuf>,
     /// The program that a server's guard imports into the engine: its own.
     pub program: PathBuf,
 }
@@ -46,7 +49,14 @@ impl Options {
     /// Makes the options of a guard that keeps nothing beyond its end.
     #[must_use]
     pub fn new(socket: impl Into<PathBuf>, policy: Policy) -> Self {
-        Self { socket: socket.into(), policy, state: None, audit: None, program: PathBuf::from("/proc/self/exe") }
+        Self {
+            socket: socket.into(),
+            policy,
+            state: None,
+            audit: None,
+            instance: None,
+            program: PathBuf::from("/proc/self/exe"),
+        }
     }
 }
 
@@ -56,8 +66,7 @@ pub struct Proxy {
     guard: Mutex<Guard>,
     /// Held while something is created that has a budget: two at a time could both take the rest of it.
     pub(crate) creating: tokio::sync::Mutex<()>,
-    /// For each container that is started, or that files are copied into: held meanwhile.
-    still: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    pub(crate) turns: Turns,
     /// Held while an image is built: each build has what the job may have of memory and processors.
     pub(crate) building: Arc<tokio::sync::Mutex<()>>,
     /// Held while an image has the name that it is pushed under.
@@ -66,6 +75,7 @@ pub struct Proxy {
     frozen: watch::Sender<Option<String>>,
     audit: Option<Mutex<AuditFile>>,
     state: Option<PathBuf>,
+    instance: Option<PathBuf>,
     pub(crate) program: PathBuf,
     connections: Arc<Semaphore>,
     pub(crate) publisher: Publisher,
@@ -79,7 +89,12 @@ impl Proxy {
     /// # Errors
     /// If the engine cannot be reached or is too old, or a file cannot be used.
     pub async fn connect(options: Options) -> Result<Arc<Self>, Error> {
-        let Options { socket, policy, state, audit, program } = options;
+        let Options { socket, mut policy, state, audit, instance, program } = options;
+        if let (Policy::Server(server), Some(path)) = (&mut policy, &instance)
+            && let Ok(known) = std::fs::read_to_string(path)
+        {
+            server.learn(&known);
+        }
         let mut engine = Engine { socket: socket.clone(), api: None };
         let version = match engine.get("/version").await {
             Ok(Some(version)) => version,
@@ -103,11 +118,12 @@ impl Proxy {
             frozen: watch::channel(table.conduct().frozen.clone()).0,
             guard: Mutex::new(Guard::new(policy, facts, table).on_host(host)),
             creating: tokio::sync::Mutex::default(),
-            still: Mutex::default(),
+            turns: Turns::default(),
             building: Arc::default(),
             pushing: tokio::sync::Mutex::default(),
             audit,
             state,
+            instance,
             program,
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
             publisher: Publisher::default(),
@@ -195,6 +211,16 @@ impl Proxy {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes the instance that a server names first, also for a guard that is started again.
+    pub(crate) fn learn_instance(&self, request: &Request) {
+        let mut guard = self.guard();
+        if let (Some(learned), Some(path)) = (guard.learn_instance(request), &self.instance)
+            && let Err(error) = std::fs::write(path, learned)
+        {
+            tracing::error!(%error, path = %path.display(), "the server's instance could not be saved");
+        }
+    }
+
     /// Changes the table and saves it.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Guard) -> T) -> T {
         let mut guard = self.guard();
@@ -208,16 +234,6 @@ impl Proxy {
             tracing::error!(%error, path = %path.display(), "the table of own objects could not be saved");
         }
         result
-    }
-
-    /// Waits until nobody starts a container or copies files into it, and keeps others from that.
-    pub(crate) async fn hold_still(&self, container: &str) -> OwnedMutexGuard<()> {
-        let turn = {
-            let mut all = self.still.lock().unwrap_or_else(PoisonError::into_inner);
-            all.retain(|_, turn| Arc::strong_count(turn) > 1);
-            Arc::clone(all.entry(container.to_owned()).or_default())
-        };
-        turn.lock_owned().await
     }
 
     /// Notes that a request was refused, which may freeze the client.

@@ -10,10 +10,10 @@ use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use longshore_guard::{Effect, Forward, Reply};
 use serde_json::{Value, json};
-use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
+use crate::building::Building;
 use crate::handle::Failure;
 use crate::lines;
 use crate::proxy::Proxy;
@@ -34,7 +34,7 @@ pub(crate) async fn answer(
     forward: Forward,
     answered: Response<Incoming>,
     client: Option<OnUpgrade>,
-    (stop, building): (CancellationToken, Option<OwnedMutexGuard<()>>),
+    (stop, building): (CancellationToken, Option<Building>),
     object: &mut String,
 ) -> Result<Response<Body>, Failure> {
     let status = answered.status();

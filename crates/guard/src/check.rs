@@ -11,9 +11,11 @@ pub(crate) const INSTANCE: &str = "longshore.instance";
 /// A condition on the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
-    /// This container is not running, or has no mounts. Otherwise the container could swap a link while the engine follows it, and make the engine write
-    /// to files of the host.
-    Stopped { container: String },
+    /// The paths that this container's volumes are mounted at stay what they are. For a copy, the engine mounts them once more, on the
+    /// host: whoever swaps such a path for a link meanwhile could make it mount over the host's own files. So none of them is within
+    /// another volume, and a container that runs is paused. With `alone`, there is one at most: links of the container's image, too, can
+    /// lead one into another.
+    Still { container: String, alone: bool },
     /// This volume belongs to one of these instances, or does not exist. With `place`, it has to exist, to be a plain folder, and to
     /// be at that path.
     Volume { name: String, instances: Vec<String>, place: Option<String> },
@@ -28,7 +30,7 @@ impl Check {
     #[must_use]
     pub fn path(&self) -> String {
         match self {
-            Self::Stopped { container } => format!("/containers/{container}/json"),
+            Self::Still { container, .. } => format!("/containers/{container}/json"),
             Self::Volume { name, .. } => format!("/volumes/{name}"),
             Self::Network { reference, .. } => format!("/networks/{reference}"),
             Self::Replaceable { image } => format!("/images/{image}/json"),
@@ -41,15 +43,21 @@ impl Check {
     /// If the condition does not hold.
     pub fn judge(&self, found: Option<&Value>) -> Result<(), Refusal> {
         match (self, found) {
-            (Self::Stopped { .. }, Some(container))
-                if container["State"]["Running"].as_bool() != Some(false)
-                    && container["Mounts"].as_array().is_none_or(|mounts| !mounts.is_empty()) =>
+            (Self::Still { alone: true, .. }, Some(container))
+                if container["Mounts"].as_array().is_none_or(|mounts| mounts.len() > 1) =>
             {
                 refuse!(
                     Archive,
-                    "files cannot be copied into a running container that has volumes: stop it first, or copy before it starts"
+                    "this engine (before Docker 24) copies no files into or out of a container with several mounts safely: copy them in a container with one"
                 )
             }
+            (Self::Still { .. }, Some(container)) => match nested(container) {
+                Some(path) => refuse!(
+                    Archive,
+                    "files cannot be copied into or out of this container, because its mount {path} is within another one: copy them in a container without it"
+                ),
+                None => Ok(()),
+            },
             (Self::Volume { name, instances, place }, Some(volume)) => {
                 if !is_of(instances, volume) || place.as_ref().is_some_and(|place| !is_at(volume, place)) {
                     return absent_volume(name);
@@ -67,9 +75,25 @@ impl Check {
                 }
                 refuse!(Server, "{image} was made on this engine and is in no registry: the server does not remove it")
             }
-            (Self::Stopped { .. } | Self::Volume { .. } | Self::Network { .. } | Self::Replaceable { .. }, _) => Ok(()),
+            (Self::Still { .. } | Self::Volume { .. } | Self::Network { .. } | Self::Replaceable { .. }, _) => Ok(()),
         }
     }
+}
+
+/// Returns whether a container has to be paused for a copy.
+#[must_use]
+pub fn has_to_pause(container: &Value) -> bool {
+    let state = &container["State"];
+    let runs = state["Running"].as_bool() != Some(false) && state["Paused"].as_bool() != Some(true);
+    runs && container["Mounts"].as_array().is_none_or(|mounts| !mounts.is_empty())
+}
+
+/// Returns the first mount that is within another one.
+fn nested(container: &Value) -> Option<&str> {
+    let paths: Vec<&str> =
+        container["Mounts"].as_array()?.iter().filter_map(|mount| mount["Destination"].as_str()).collect();
+    let is_within = |path: &str, other: &str| path.strip_prefix(other).is_some_and(|rest| rest.starts_with('/'));
+    paths.iter().find(|path| paths.iter().any(|other| is_within(path, other))).copied()
 }
 
 fn absent_volume(name: &str) -> Judged<()> {
@@ -92,6 +116,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn volumes_are_mounted_side_by_side_and_a_container_that_has_some_is_paused_for_a_copy() {
+        let check = |alone| Check::Still { container: "c".into(), alone };
+        let container = |running: bool, paused: bool, mounts: &[&str]| {
+            let mounts: Vec<Value> = mounts.iter().map(|path| json!({ "Destination": path })).collect();
+            json!({ "State": { "Running": running, "Paused": paused }, "Mounts": mounts })
+        };
+        for (container, pauses) in [
+            (container(true, false, &["/a", "/ab", "/b/c"]), true),
+            (container(true, true, &["/a"]), false),
+            (container(false, false, &["/a"]), false),
+            (container(true, false, &[]), false),
+            (json!({}), true),
+        ] {
+            assert!(check(false).judge(Some(&container)).is_ok(), "{container}");
+            assert_eq!(has_to_pause(&container), pauses, "{container}");
+        }
+        for mounts in [&["/a", "/a/b"][..], &["/a/b/c", "/x", "/a"]] {
+            assert!(check(false).judge(Some(&container(false, false, mounts))).is_err(), "{mounts:?}");
+        }
+        assert!(check(true).judge(Some(&container(false, false, &["/a", "/b"]))).is_err());
+        assert!(check(true).judge(Some(&container(true, false, &["/a"]))).is_ok());
+    }
 
     #[test]
     fn a_layer_is_an_own_plain_volume_at_its_place() {

@@ -1,5 +1,6 @@
 //! Tars that are forwarded: the context of a build, and files for a container. Compressed ones are refused: engines from 24.0 on
-//! unpack them with a program from the container, as root on the host.
+//! unpack them with a program from the container, as root on the host. So are device files and attributes that root in a container
+//! may not make itself: the engine unpacks them as root of the host.
 
 use crate::refusal::{Judged, refuse};
 
@@ -11,10 +12,7 @@ const LONGEST_CAPTURED: usize = 256 << 10;
 
 /// Checks that a body starts like a plain tar. The engine detects compression by the first bytes, which in a tar are the name of the
 /// first file: a body that could be taken for either is refused.
-///
-/// # Errors
-/// If it does not.
-pub fn check_start(start: &[u8]) -> Result<(), crate::Refusal> {
+fn check_start(start: &[u8]) -> Judged<()> {
     const COMPRESSED: [&[u8]; 5] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"\x5d\x00\x00"];
     let skippable = start.get(1..4) == Some(b"*M\x18");
     if skippable || COMPRESSED.iter().any(|magic| start.starts_with(magic)) {
@@ -27,19 +25,19 @@ pub fn check_start(start: &[u8]) -> Result<(), crate::Refusal> {
     refuse!(MediaType, "the body is not a tar")
 }
 
-/// The number of bytes that [`check_start`] needs. Fewer if the body is shorter.
-pub const START: usize = BLOCK;
-
-/// Reads a build's context while it is forwarded, and keeps its Dockerfile.
+/// Reads a tar while it is forwarded. Of a build's context, it keeps the Dockerfile.
 #[derive(Debug)]
-pub struct ContextReader {
-    dockerfile_name: String,
+pub struct TarReader {
+    /// The name of the Dockerfile. `None` for files for a container.
+    dockerfile_name: Option<String>,
+    largest: u64,
     header: Vec<u8>,
     /// The bytes left of the current entry, including its padding.
     left: u64,
     capture: Option<(Captured, usize)>,
     captured: Vec<u8>,
     next_name: Option<String>,
+    next_size: Option<u64>,
     dockerfile: Option<Vec<u8>>,
     ignored: Option<Vec<u8>>,
     total: u64,
@@ -56,16 +54,25 @@ enum Captured {
     LongName,
 }
 
-impl ContextReader {
+impl TarReader {
+    /// A build's context, with this Dockerfile.
     #[must_use]
-    pub fn new(dockerfile: &str) -> Self {
+    pub fn context(dockerfile: &str) -> Self {
+        Self { dockerfile_name: Some(dockerfile.to_owned()), ..Self::files(LARGEST_CONTEXT) }
+    }
+
+    /// Files for a container.
+    #[must_use]
+    pub fn files(largest: u64) -> Self {
         Self {
-            dockerfile_name: dockerfile.to_owned(),
+            dockerfile_name: None,
+            largest,
             header: Vec::new(),
             left: 0,
             capture: None,
             captured: Vec::new(),
             next_name: None,
+            next_size: None,
             dockerfile: None,
             ignored: None,
             total: 0,
@@ -80,8 +87,8 @@ impl ContextReader {
     /// If it is not an unambiguous tar, or too large.
     pub fn push(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), crate::Refusal> {
         self.total += bytes.len() as u64;
-        if self.total > LARGEST_CONTEXT {
-            return refuse!(Limit, "the build's context is larger than {} GiB", LARGEST_CONTEXT >> 30);
+        if self.total > self.largest {
+            return refuse!(Limit, "the archive is larger than {} GiB", self.largest >> 30);
         }
         while !bytes.is_empty() && !self.ended {
             if self.left > 0 {
@@ -127,17 +134,20 @@ impl ContextReader {
             .map(|(at, byte)| if (148..156).contains(&at) { u64::from(b' ') } else { u64::from(*byte) })
             .sum();
         if header.get(257..262) != Some(b"ustar") || octal(&header[148..156]) != Some(sum) {
-            return refuse!(Archive, "the context is not a tar");
+            return refuse!(Archive, "the archive is not a tar");
         }
-        let Some(size) = octal(&header[124..136]) else {
-            return refuse!(Archive, "the size of an entry of the context is not written in octal digits");
+        let Some(size) = size_of(&header[124..136]) else {
+            return refuse!(Archive, "the size of an entry of the archive is not a number");
         };
         let kind = header[156];
         let is_file = matches!(kind, b'0' | 0);
         let size = match kind {
-            b'0' | 0 | b'x' | b'g' | b'L' | b'K' => size,
-            b'1' | b'2' | b'5' => 0,
-            _ => return refuse!(Archive, "the context has an entry that is neither a file, a folder nor a link"),
+            b'x' | b'g' | b'L' | b'K' => size,
+            b'0' | 0 => self.next_size.take().unwrap_or(size),
+            b'1' | b'2' | b'5' | b'6' => 0,
+            b'3' | b'4' => return refuse!(Archive, "the archive has a device file, which may not be made here"),
+            b'S' => return refuse!(Archive, "the archive has a sparse file: write it whole"),
+            _ => return refuse!(Archive, "the archive has an entry that is neither a file, a folder nor a link"),
         };
         self.left = size.div_ceil(BLOCK as u64) * BLOCK as u64;
         self.captured.clear();
@@ -150,29 +160,39 @@ impl ContextReader {
                     Some(name) => name,
                     None => name_of(header)?,
                 };
-                let name = plain_name(&name)?;
-                // The last entry of a name counts, if it is a file.
-                if name == self.dockerfile_name {
-                    self.dockerfile = is_file.then(Vec::new);
-                    is_file.then_some(Captured::Dockerfile)
-                } else if name == ".dockerignore" {
-                    self.ignored = is_file.then(Vec::new);
-                    is_file.then_some(Captured::Ignored)
-                } else {
-                    None
+                // The engine takes it for a folder, which has no content.
+                if kind == 0 && size > 0 && name.ends_with('/') {
+                    return refuse!(Archive, "the archive has a folder with a content");
                 }
+                self.next_size = None;
+                self.meaning(&name, is_file)?
             }
         };
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         if meaning.is_some() && size > LONGEST_CAPTURED {
             return refuse!(
                 Limit,
-                "the Dockerfile, or a name in the context, is longer than {} KiB",
+                "the Dockerfile, or a name in the archive, is longer than {} KiB",
                 LONGEST_CAPTURED >> 10
             );
         }
         self.capture = meaning.map(|meaning| (meaning, size));
         if self.left == 0 { self.entry_ends() } else { Ok(()) }
+    }
+
+    /// Returns what an entry of a build's context means beyond a file. The last entry of a name counts, if it is a file.
+    fn meaning(&mut self, name: &str, is_file: bool) -> Judged<Option<Captured>> {
+        let Some(dockerfile) = &self.dockerfile_name else { return Ok(None) };
+        let name = plain_name(name)?;
+        if name == *dockerfile {
+            self.dockerfile = is_file.then(Vec::new);
+            return Ok(is_file.then_some(Captured::Dockerfile));
+        }
+        if name == ".dockerignore" {
+            self.ignored = is_file.then(Vec::new);
+            return Ok(is_file.then_some(Captured::Ignored));
+        }
+        Ok(None)
     }
 
     fn entry_ends(&mut self) -> Judged<()> {
@@ -189,9 +209,20 @@ impl ContextReader {
                 for (key, value) in pax(&captured)? {
                     match key.as_str() {
                         "path" => self.next_name = Some(value),
-                        "size" => return refuse!(Archive, "the context has a file with two sizes"),
+                        "size" => match value.parse() {
+                            Ok(size) if value.bytes().all(|b| b.is_ascii_digit()) => self.next_size = Some(size),
+                            Ok(_) | Err(_) => {
+                                return refuse!(Archive, "the size of a file in the archive is not a number");
+                            }
+                        },
                         key if key.starts_with("GNU.sparse") => {
-                            return refuse!(Archive, "the context has a sparse file: write it whole");
+                            return refuse!(Archive, "the archive has a sparse file: write it whole");
+                        }
+                        key if key.starts_with("SCHILY.xattr.trusted.") => {
+                            return refuse!(
+                                Archive,
+                                "the archive has the attribute {key:?}, which may not be set here"
+                            );
                         }
                         _ => {}
                     }
@@ -201,21 +232,36 @@ impl ContextReader {
         Ok(())
     }
 
+    /// Whether the first entry has been read.
+    #[must_use]
+    pub fn has_started(&self) -> bool {
+        self.started
+    }
+
+    /// Returns the end of an archive once all of it has been read.
+    ///
+    /// # Errors
+    /// If it is cut off.
+    pub fn finish(&self) -> Result<Vec<u8>, crate::Refusal> {
+        if self.left > 0 || !self.header.is_empty() || !self.started {
+            return refuse!(Archive, "the archive is cut off");
+        }
+        Ok(vec![0; 2 * BLOCK])
+    }
+
     /// Returns the Dockerfile once the whole context has been read.
     ///
     /// # Errors
     /// If there is none, the archive is cut off, or the file is not text.
     pub fn dockerfile(&self) -> Result<String, crate::Refusal> {
-        if self.left > 0 || !self.header.is_empty() {
-            return refuse!(Archive, "the context is cut off");
-        }
+        self.finish()?;
         match &self.dockerfile {
             Some(bytes) => text(bytes),
-            None => refuse!(Build, "the context has no file {}", self.dockerfile_name),
+            None => refuse!(Build, "the context has no file {}", self.dockerfile_name.as_deref().unwrap_or_default()),
         }
     }
 
-    /// Returns the end of the context: the rewritten Dockerfile, a `.dockerignore` that keeps it out of copies, and the end of the
+    /// Returns the end of a build's context: the rewritten Dockerfile, a `.dockerignore` that keeps it out of copies, and the end of the
     /// archive.
     #[must_use]
     pub fn end(&self, written_as: &str, dockerfile: &str) -> Vec<u8> {
@@ -231,7 +277,15 @@ impl ContextReader {
 fn text(bytes: &[u8]) -> Judged<String> {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
-        _ => refuse!(Archive, "the Dockerfile, or a name in the context, is not text"),
+        _ => refuse!(Archive, "the Dockerfile, or a name in the archive, is not text"),
+    }
+}
+
+/// Reads a size: in octal digits or, for large files, as a number of 8 bytes.
+fn size_of(field: &[u8]) -> Option<u64> {
+    match field {
+        [0x80, 0, 0, 0, number @ ..] => number.try_into().ok().map(u64::from_be_bytes).filter(|size| *size <= 1 << 62),
+        _ => octal(field),
     }
 }
 
@@ -270,11 +324,11 @@ fn pax(mut bytes: &[u8]) -> Judged<Vec<(String, String)>> {
             Some((length, &record[..equals], &record[equals + 1..]))
         });
         let Some((length, key, value)) = parsed else {
-            return refuse!(Archive, "the context has a malformed pax header");
+            return refuse!(Archive, "the archive has a malformed pax header");
         };
         // The values of other keys may be any bytes.
         let key = text(key)?;
-        let value = if key == "path" { text(value)? } else { String::new() };
+        let value = if matches!(key.as_str(), "path" | "size") { text(value)? } else { String::new() };
         records.push((key, value));
         bytes = &bytes[length..];
     }
@@ -318,17 +372,71 @@ fn header(name: &str, size: u64, mode: &str, kind: char) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn link(name: &str) -> Vec<u8> {
-        let mut entry = file(name, b"");
-        entry[156] = b'2';
+    /// Makes another kind of entry of it.
+    fn as_kind(kind: u8, mut entry: Vec<u8>) -> Vec<u8> {
+        entry[156] = kind;
         entry[148..156].copy_from_slice(b"        ");
-        let sum: u32 = entry.iter().map(|byte| u32::from(*byte)).sum();
+        let sum: u32 = entry[..BLOCK].iter().map(|byte| u32::from(*byte)).sum();
         entry[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         entry
     }
 
+    fn link(name: &str) -> Vec<u8> {
+        as_kind(b'2', file(name, b""))
+    }
+
+    fn pax(record: &str) -> Vec<u8> {
+        // With its own length, of two digits.
+        as_kind(b'x', file("pax", format!("{} {record}\n", record.len() + 4).as_bytes()))
+    }
+
+    fn files(tar: &[u8]) -> Result<Vec<u8>, crate::Refusal> {
+        let mut reader = TarReader::files(1 << 20);
+        let mut out = Vec::new();
+        for piece in tar.chunks(100) {
+            reader.push(piece, &mut out)?;
+        }
+        out.extend(reader.finish()?);
+        Ok(out)
+    }
+
+    #[test]
+    fn files_for_a_container_are_no_devices_and_have_no_attributes_that_root_in_it_may_not_set() {
+        let end = vec![0; 1024];
+        for tar in [
+            as_kind(b'3', file("null", b"")),
+            [file("a", b"1"), as_kind(b'4', file("sda", b""))].concat(),
+            [pax("SCHILY.xattr.trusted.overlay.opaque=y"), file("a", b"1")].concat(),
+            [pax("GNU.sparse.major=1"), file("a", b"1")].concat(),
+            as_kind(b'S', file("a", b"1")),
+            // What follows is the content of the file for some, and an entry for the engine.
+            [as_kind(0, file("a/", &as_kind(b'3', file("null", b"")))), file("b", b"1")].concat(),
+            [pax("size=+1"), file("a", b"1")].concat(),
+            file("a", &[1; 700])[..600].to_vec(),
+            vec![1; 600],
+        ] {
+            assert!(files(&[tar, end.clone()].concat()).is_err());
+        }
+        let tar = [
+            file("a/", b""),
+            pax("SCHILY.xattr.user.a=b"),
+            file("/abs/../b", b"1"),
+            as_kind(b'6', file("fifo", b"")),
+            link("x"),
+            pax("size=1"),
+            file("c", b"1"),
+            end,
+        ]
+        .concat();
+        assert_eq!(files(&tar).unwrap(), tar, "and goes on as it is");
+        let (mut large, content) = (file("a", b""), file("b", b"1"));
+        large[124..136].copy_from_slice(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0]);
+        let large = as_kind(b'0', large);
+        assert!(files(&[large, content, vec![0; 1024]].concat()).is_ok());
+    }
+
     fn read(tar: &[u8], piece: usize) -> Result<(String, Vec<u8>), crate::Refusal> {
-        let mut reader = ContextReader::new("Dockerfile");
+        let mut reader = TarReader::context("Dockerfile");
         let mut out = Vec::new();
         for piece in tar.chunks(piece) {
             reader.push(piece, &mut out)?;

@@ -192,6 +192,9 @@ pub enum Effect {
     ContainerStarted {
         id: String,
     },
+    ContainerUnpaused {
+        id: String,
+    },
     ContainerRenamed {
         id: String,
         name: String,

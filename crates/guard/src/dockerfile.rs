@@ -150,6 +150,13 @@ fn trigger(text: &str) -> Result<String, DockerfileError> {
     judge(&word, rest.trim(), |_| Err(refused("ONBUILD may not use --from here".to_owned())))
 }
 
+/// Whether a build may run this trigger of an image that somebody else has built.
+pub(crate) fn is_harmless_trigger(text: &str) -> bool {
+    !text.contains(|c: char| c.is_control() && c != '\t')
+        && !text.trim_end().ends_with('\\')
+        && trigger(text.trim()).is_ok()
+}
+
 fn refused(reason: String) -> DockerfileError {
     DockerfileError::Refused(Refusal::new(crate::Rule::Build, reason))
 }
@@ -374,6 +381,27 @@ mod tests {
             ["a=b", "a=\"longshore.x=y z\"", "a=b\\ longshore.x", "org.x.y=$V \"q.r\"='s t'", "maintainer longshore.x"]
         {
             run(&format!("FROM own:1\nLABEL {label}\nONBUILD LABEL {label}\n")).unwrap();
+        }
+    }
+
+    #[test]
+    fn triggers_of_images_of_others_are_judged_like_instructions() {
+        for text in [
+            "ADD http://169.254.169.254/ /x",
+            "add $URL /x",
+            "COPY --from=secret:1 /a /b",
+            "COPY --fr\\om=secret:1 /a /b",
+            "LABEL longshore.guard.scope=x",
+            "LABEL -- longshore.guard.scope=x",
+            "RUN true\nCOPY --from=secret:1 /a /b",
+            "RUN a \\",
+            "ONBUILD RUN x",
+            "",
+        ] {
+            assert!(!is_harmless_trigger(text), "{text:?}");
+        }
+        for text in ["RUN pip install -r x", "COPY . /usr/src/app", "ADD a.tar /", "ARG X", "ENV A=$X", "LABEL a=b"] {
+            assert!(is_harmless_trigger(text), "{text:?}");
         }
     }
 

@@ -172,9 +172,28 @@ impl Guard {
                 ),
             )))
         })?;
+        let mut bases = written.lines().filter_map(|line| line.strip_prefix("FROM sha256:")?.split(' ').next());
+        if let Some(trigger) = bases.find_map(|id| self.table.triggers.get(id)) {
+            let reason = format!(
+                "a base image runs {trigger:?} in each build that starts from it (ONBUILD): a build here may not do that"
+            );
+            return Err(DockerfileError::Refused(Refusal::new(crate::Rule::Build, reason)));
+        }
         // The label marks every layer, also those that a failed build or an earlier stage leaves behind.
         let label = format!("LABEL {}={}\n", crate::SCOPE_LABEL, policy.scope);
         Ok(written.lines().flat_map(|line| [line, "\n", if line.starts_with("FROM ") { &label } else { "" }]).collect())
+    }
+
+    /// Returns the call that limits the processes of a container that a build has made, from the engine's event about it. Containers
+    /// that the client has created have limits of their own, and names that no build gives.
+    #[must_use]
+    pub fn limit_of_build(&self, created: &Value) -> Option<EngineCall> {
+        let Policy::Job(policy) = &self.policy else { return None };
+        let actor = &created["Actor"];
+        let (id, name) = (actor["ID"].as_str().and_then(full_id)?, actor["Attributes"]["name"].as_str()?);
+        let limit = serde_json::json!({ "PidsLimit": policy.budget.pids });
+        (!name.starts_with(&policy.prefix()))
+            .then(|| EngineCall::new("POST", format!("/containers/{id}/update")).json(limit))
     }
 
     /// Returns the calls that remove all of the client's objects, in order. A call that is answered with 404 has succeeded.

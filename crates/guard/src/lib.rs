@@ -50,9 +50,9 @@ mod target;
 
 pub use answer::PLATFORM;
 pub use call::Build;
-pub use check::Check;
+pub use check::{Check, has_to_pause};
 pub use conduct::{Conduct, Refused};
-pub use context::{ContextReader, START, check_start, program_start};
+pub use context::{TarReader, program_start};
 pub use decision::{Context, Decision, Effect, EngineBody, EngineCall, Forward, LineShape, Local, Push, Reply, Shape};
 pub use dockerfile::DockerfileError;
 pub use facts::{EngineFacts, Host};

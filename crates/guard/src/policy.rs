@@ -164,11 +164,13 @@ impl ServerPolicy {
         instance == DOCTOR || self.instance.as_deref() == Some(instance)
     }
 
-    /// Takes the first instance that the server names, if none is set.
-    pub(crate) fn learn(&mut self, instance: &str) {
-        if self.instance.is_none() && instance != DOCTOR && is_instance(instance) {
+    /// Takes the first instance that the server names, if none is set. Returns whether it did.
+    pub fn learn(&mut self, instance: &str) -> bool {
+        let learns = self.instance.is_none() && instance != DOCTOR && is_instance(instance);
+        if learns {
             self.instance = Some(instance.to_owned());
         }
+        learns
     }
 }
 

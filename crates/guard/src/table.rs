@@ -30,6 +30,8 @@ pub struct Table {
     pub(crate) volumes: BTreeSet<String>,
     /// Images by the client's full references.
     pub(crate) images: BTreeMap<String, Image>,
+    /// Ids of images that may be no base of a build, each with the trigger that is the reason.
+    pub(crate) triggers: BTreeMap<String, String>,
     /// The starts of all ids that are or were the client's.
     known: BTreeSet<String>,
     pub(crate) conduct: Conduct,

@@ -98,6 +98,9 @@ impl Supervised {
     pub(crate) fn run(self) -> super::commands::Result {
         // Whatever is started from here on gets no rights by running a program.
         set_no_new_privs(true)?;
+        // A guard that is started again serves the same server. That of an earlier start may have had another data folder.
+        let instance = self.folder.join("docker.instance");
+        let is_new = std::fs::remove_file(&instance).is_ok() || !instance.exists();
         if self.separation.is_some() {
             let kept = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::KILL;
             let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
@@ -114,6 +117,9 @@ impl Supervised {
         words.extend(["--mode", "666"].map(OsString::from));
         if self.separation.as_ref().is_some_and(|separation| separation.has_log) {
             words.extend(["--audit", guard_log::FILE].map(OsString::from));
+        }
+        if is_new {
+            words.extend(["--instance".into(), instance.into_os_string()]);
         }
         words.extend(self.guard.into_iter().map(OsString::from));
         let guard = Watched::new("guard", words, guard, false);

@@ -225,6 +225,7 @@ fn merged(head: &str) -> Event {
             labels: Vec::new(),
             merge: Some(Merge { head: head.to_owned(), target: "d".repeat(40) }),
             from: None,
+            gone: None,
         }),
         ..event("main")
     }

@@ -129,7 +129,7 @@ async fn two_jobs_share_no_names() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_running_container_with_volumes_takes_no_files() {
+async fn a_container_with_a_volume_stands_still_while_files_are_copied() {
     let world = World::new(false).await;
     let file = world.dir.path().join("f");
     std::fs::write(&file, "x").unwrap();
@@ -137,8 +137,31 @@ async fn a_running_container_with_volumes_takes_no_files() {
     world.ok(&["create", "--name", "later", "-v", "data:/data", BUSYBOX, "cat", "/data/f"]);
     world.ok(&["cp", &file, "later:/data/f"]);
     assert_eq!(world.ok(&["start", "-a", "later"]), "x");
-    world.ok(&["run", "-d", "--name", "now", "-v", "data:/data", BUSYBOX, "sleep", "600"]);
-    world.refused(&["cp", &file, "now:/data/g"], "archive");
+    world.ok(&["run", "-d", "--name", "now", "-v", "data:/data", BUSYBOX, "sh", "-c", "sleep 600"]);
+    world.front.heard();
+    world.ok(&["cp", &file, "now:/data/g"]);
+    let verbs = |heard: Vec<String>| -> Vec<String> {
+        let verb =
+            |line: String| line.split([' ', '?']).nth(1).and_then(|path| path.rsplit('/').next()).map(str::to_owned);
+        heard.into_iter().filter_map(verb).filter(|verb| verb != "json").collect()
+    };
+    let each = ["pause", "archive", "unpause"];
+    let paused = |heard: &[String]| heard.chunks(3).all(|three| three == each) && !heard.is_empty();
+    let heard = verbs(world.front.heard());
+    assert!(paused(&heard), "{heard:?}");
+    world.ok(&["cp", "now:/data/g", &file]);
+    let heard = verbs(world.front.heard());
+    assert!(paused(&heard), "{heard:?}");
+    assert_eq!(world.ok(&["exec", "now", "cat", "/data/g"]), "x", "and it runs on");
+    // From and into the same container at once.
+    let both = "docker cp now:/data - | docker cp - now:/tmp && docker exec now cat /tmp/data/g";
+    let output = world.command("sh").args(["-c", both]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "x", "{}", String::from_utf8_lossy(&output.stderr));
+    // A mount within another one could become a link to anywhere while the engine mounts it.
+    let nested = ["create", "--name", "nested", "-v", "/longshore/workspace:/w", "-v", "more:/w/more", BUSYBOX, "true"];
+    world.ok(&nested);
+    world.refused(&["cp", &file, "nested:/tmp/f"], "archive");
+    world.refused(&["cp", "nested:/etc/passwd", "-"], "archive");
     world.end().await;
 }
 

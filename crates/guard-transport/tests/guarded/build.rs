@@ -63,3 +63,39 @@ async fn a_build_starts_from_no_image_of_others_and_fails_as_a_build() {
     assert_ne!(world.objects(), Vec::<String>::new());
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_spelling_of_a_dockerfile_reaches_images_or_labels_of_others() {
+    let world = World::new(false).await;
+    // Images that builders of others could have made, by names that the engine takes for images.
+    let secret = format!("longshore-test/secret-{}:1", world.scope);
+    let plain = format!("secret{}", world.scope);
+    for name in [&secret, &plain] {
+        engine(&["tag", BUSYBOX, name]);
+    }
+    for (dockerfile, rule) in [
+        (format!("FROM {BUSYBOX} AS {plain}\nCOPY --from={plain} /etc/passwd /stolen\n"), "image"),
+        (format!("FROM {BUSYBOX}\nCOPY --chown=1Å--from={secret} /etc/passwd /stolen\n"), "build"),
+        (format!("FROM {BUSYBOX}\nONBUILD COPY --fr\\om={secret} /etc/passwd /stolen\n"), "build"),
+        (format!("FROM {BUSYBOX}\nLABEL -- longshore.guard.scope=other\n"), "build"),
+    ] {
+        let dir = context(&world, &dockerfile);
+        world.front.heard();
+        world.refused(&["build", &dir], rule);
+    }
+    for name in [&secret, &plain] {
+        engine(&["rmi", name]);
+    }
+    // Stages, triggers and labels as people mean them.
+    let dir = context(
+        &world,
+        &format!(
+            "FROM {BUSYBOX} AS one\nRUN echo built > /x\nFROM {BUSYBOX} AS two\nLABEL a=b\nONBUILD COPY data /data\nCOPY --from=one /x /x\n"
+        ),
+    );
+    world.ok(&["build", "-t", "two", &dir]);
+    let dir = context(&world, "FROM two\n");
+    world.ok(&["build", "-t", "three", &dir]);
+    assert_eq!(world.ok(&["run", "--rm", "three", "cat", "/x", "/data"]), "built\nin the context");
+    world.end().await;
+}

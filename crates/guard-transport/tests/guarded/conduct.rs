@@ -143,6 +143,26 @@ async fn builds_take_turns() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_build_runs_has_a_limit_of_processes() {
+    let world = World::with(false, &json!({ "pids": 64, "pids_each": 32, "refusals": 1000 })).await;
+    let dir = world.dir.path().join("context");
+    std::fs::create_dir(&dir).unwrap();
+    let context = dir.display().to_string();
+    let limited = "for i in $(seq 100); do test \"$(cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null)\" = 64 && break; sleep 0.1; done";
+    let build = |script: &str| {
+        std::fs::write(dir.join("Dockerfile"), format!("FROM {BUSYBOX}\nRUN {limited}; {script}\n")).unwrap();
+        let built = world.docker(&["build", &context]);
+        let printed = format!("{}{}", String::from_utf8_lossy(&built.stdout), String::from_utf8_lossy(&built.stderr));
+        (built.status.success(), printed)
+    };
+    let (is_built, printed) = build("for i in $(seq 100); do sleep 30 & done; echo grown");
+    assert!(!is_built && printed.contains("fork") && !printed.contains("\ngrown"), "{printed}");
+    let (is_built, printed) = build("for i in $(seq 40); do sleep 0.1 & done; wait; echo grown");
+    assert!(is_built && printed.contains("\ngrown"), "{printed}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn volumes_of_an_image_count_when_files_are_copied_into_a_running_container() {
     let world = World::new(false).await;
     let dir = world.dir.path().join("context");
@@ -152,7 +172,9 @@ async fn volumes_of_an_image_count_when_files_are_copied_into_a_running_containe
     world.ok(&["build", "-t", "with-volume", &context]);
     let file = dir.join("Dockerfile").display().to_string();
     world.ok(&["run", "-d", "--name", "now", "with-volume", "sleep", "600"]);
-    world.refused(&["cp", &file, "now:/data/f"], "archive");
+    world.front.heard();
+    world.ok(&["cp", &file, "now:/data/f"]);
+    assert!(world.front.heard().iter().any(|line| line.contains("/pause ")), "it is paused meanwhile");
     world.ok(&["stop", "-t", "0", "now"]);
     world.ok(&["cp", &file, "now:/data/f"]);
     world.ok(&["run", "-d", "--name", "plain", BUSYBOX, "sleep", "600"]);

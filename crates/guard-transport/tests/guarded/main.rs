@@ -8,6 +8,7 @@ mod catalogue;
 mod clients;
 mod conduct;
 mod front;
+mod front_of_server;
 mod newer;
 mod ports;
 mod wire;

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::Guard;
 use crate::call::Call;
 use crate::check::INSTANCE;
+use crate::dockerfile::is_harmless_trigger;
 use crate::host_config::NetworkMode;
 use crate::image_ref::{ImageName, ImageRef};
 use crate::names::is_full_id;
@@ -14,11 +15,10 @@ use crate::table::{Container, Image, full_id};
 use crate::{server, server_own};
 
 impl Guard {
-    /// Learns a server's instance from a request, if the policy does not set one.
-    pub fn learn_instance(&mut self, request: &Request) {
-        if let (Policy::Server(server), Some(instance)) = (&mut self.policy, server::instance_of(&request.call)) {
-            server.learn(instance);
-        }
+    /// Learns a server's instance from a request, if the policy does not set one. Returns it if it is new.
+    pub fn learn_instance<'a>(&mut self, request: &'a Request) -> Option<&'a str> {
+        let Policy::Server(server) = &mut self.policy else { return None };
+        server::instance_of(&request.call).filter(|instance| server.learn(instance))
     }
 
     /// Returns references in a server's request to containers that the table does not know. Before the request is judged, the caller
@@ -94,11 +94,21 @@ impl Guard {
         self.table.images.contains_key(reference)
     }
 
-    /// Adds an image of the engine that the policy lets the client use.
-    pub fn learn_image(&mut self, reference: &str, id: &str) {
-        if let Some(id) = full_id(id).filter(|_| !self.table.images.contains_key(reference)) {
+    /// Adds an image of the engine that the policy lets the client use, as the engine describes it.
+    pub fn learn_image(&mut self, reference: &str, image: &Value) {
+        if let Some(id) = self.learn_triggers(image).filter(|_| !self.table.images.contains_key(reference)) {
             self.table.add_image(reference.to_owned(), Image { id, kept_as: None });
         }
+    }
+
+    /// Notes what an image that others have built would run in builds, and returns its id.
+    pub(super) fn learn_triggers(&mut self, image: &Value) -> Option<String> {
+        let id = image["Id"].as_str().and_then(full_id)?;
+        let mut triggers = image["Config"]["OnBuild"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        if let Some(harmful) = triggers.find(|trigger| !is_harmless_trigger(trigger)) {
+            self.table.triggers.insert(id.clone(), harmful.to_owned());
+        }
+        Some(id)
     }
 
     /// Adds an image that the engine has described, if the policy lets the client use it. An image with a digest came from a registry:
@@ -108,8 +118,8 @@ impl Guard {
         let Ok(parsed) = ImageRef::parse(reference) else { return };
         let is_local = image.get("RepoDigests").and_then(Value::as_array).is_none_or(Vec::is_empty);
         let may_use = policy.may_use(&parsed) || (is_local && policy.may_look_up(&parsed));
-        if let Some(id) = image.get("Id").and_then(Value::as_str).filter(|_| may_use) {
-            self.learn_image(reference, id);
+        if may_use {
+            self.learn_image(reference, image);
         }
     }
 }

@@ -62,7 +62,13 @@ impl Guard {
                     table.images.remove(reference);
                 }
             }
-            (Effect::ImagesMade { .. } | Effect::ContainerStarted { .. } | Effect::None, _) => {}
+            (
+                Effect::ImagesMade { .. }
+                | Effect::ContainerStarted { .. }
+                | Effect::ContainerUnpaused { .. }
+                | Effect::None,
+                _,
+            ) => {}
         }
     }
 
@@ -73,9 +79,9 @@ impl Guard {
         }
     }
 
-    /// Records an image that a pull or a build has made, with the id that the engine gave it.
-    pub fn settle_image(&mut self, reference: &str, engine_reference: &str, kept: bool, id: &str) {
-        if let Some(id) = full_id(id) {
+    /// Records an image that a pull or a build has made, as the engine describes it.
+    pub fn settle_image(&mut self, reference: &str, engine_reference: &str, kept: bool, image: &Value) {
+        if let Some(id) = self.learn_triggers(image) {
             let kept_as = kept.then(|| engine_reference.to_owned());
             self.table.add_image(reference.to_owned(), Image { id, kept_as });
         }

@@ -12,6 +12,9 @@ use crate::policy::JobPolicy;
 use crate::refusal::{Judged, refuse};
 use crate::table::Container;
 
+/// The oldest minor version of the API of engines that mount a container's volumes for a copy in a mount namespace of its own.
+const OWN_NAMESPACE_API: u32 = 43;
+
 pub(super) fn judge_container(
     guard: &Guard,
     policy: &JobPolicy,
@@ -30,11 +33,11 @@ pub(super) fn judge_container(
         ContainerAction::Start { .. } | ContainerAction::Restart { .. } => {
             forward(call, Reply::Status, Effect::ContainerStarted { id: id.to_owned() })
         }
+        ContainerAction::Unpause => forward(call, Reply::Status, Effect::ContainerUnpaused { id: id.to_owned() }),
         ContainerAction::Resize(_)
         | ContainerAction::Stop { .. }
         | ContainerAction::Kill { .. }
-        | ContainerAction::Pause
-        | ContainerAction::Unpause => forward(call, Reply::Status, Effect::None),
+        | ContainerAction::Pause => forward(call, Reply::Status, Effect::None),
         ContainerAction::Rename { name } => {
             let name = chosen("container", name)?;
             let call = container_call(id, &ContainerAction::Rename { name: policy.engine_name(&name) });
@@ -51,15 +54,15 @@ pub(super) fn judge_container(
             let call = container_call(id, &ContainerAction::Remove { volumes: true, force: *force });
             forward(call, Reply::Status, Effect::ContainerRemoved { id: id.to_owned() })
         }
-        ContainerAction::ArchiveInfo { .. } | ContainerAction::ArchivePut { .. } => {
-            let reply =
-                if matches!(action, ContainerAction::ArchiveInfo { .. }) { Reply::Files } else { Reply::Status };
+        ContainerAction::ArchiveInfo { .. }
+        | ContainerAction::ArchiveGet { .. }
+        | ContainerAction::ArchivePut { .. } => {
+            let reply = if matches!(action, ContainerAction::ArchivePut { .. }) { Reply::Status } else { Reply::Files };
             // Its image may have volumes that nobody asked for: the engine says whether there are any.
-            let checks = vec![Check::Stopped { container: id.to_owned() }];
+            let checks = vec![Check::Still { container: id.to_owned(), alone: guard.engine.api < OWN_NAMESPACE_API }];
             let forward = Forward { call, reply, effect: Effect::None, checks, build: None };
             Ok(Decision::Forward(Box::new(forward)))
         }
-        ContainerAction::ArchiveGet { .. } => forward(call, Reply::Files, Effect::None),
         ContainerAction::Exec(_) => {
             if guard.table.running_execs() >= policy.budget.execs {
                 return refuse!(Budget, "the job has {} execs running, its most", policy.budget.execs);

@@ -31,7 +31,7 @@ pub(crate) fn facts(api: u32) -> EngineFacts {
 /// A job's guard with a container `web` (and something mounted in it), an exec, a network, a volume and an image.
 pub(crate) fn job(policy: &str, api: u32) -> Guard {
     let mut guard = Guard::new(Policy::parse(policy).unwrap(), facts(api), Table::default());
-    guard.learn_image("docker.io/library/busybox:latest", IMAGE);
+    guard.learn_image("docker.io/library/busybox:latest", &serde_json::json!({ "Id": IMAGE }));
     for (target, body, id) in [
         ("/containers/create?name=web", r#"{"Image":"busybox","HostConfig":{"Binds":["data:/data"]}}"#, OWN),
         ("/containers/web/exec", r#"{"Cmd":["true"]}"#, EXEC),

@@ -41,6 +41,9 @@ pub(crate) struct Guard {
     /// Started by a server, whose end is its own
     #[arg(long, hide = true)]
     pub(crate) child: bool,
+    /// The file that keeps the instance that the server has named. Only the guard may write it
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(crate) instance: Option<PathBuf>,
     /// Where to keep track of the client's objects across restarts
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,

@@ -41,7 +41,8 @@ pub(crate) fn run(args: Guard) -> super::Result {
     runtime.max_blocking_threads(BLOCKING).enable_all().build()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let options = Options { state: args.state, audit: args.audit, ..Options::new(args.socket, policy) };
+        let Guard { state, audit, instance, .. } = args;
+        let options = Options { state, audit, instance, ..Options::new(args.socket, policy) };
         let proxy = tokio::select! {
             connected = connect(options, waits.then(|| guard_log::trouble(&args.listen))) => connected.map_err(|error| Ended::new(1, error.to_string()))?,
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),

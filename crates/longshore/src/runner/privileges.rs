@@ -1,12 +1,15 @@
-//! Writes into the audit log what a job gets beyond what every job has: secrets, Docker, capabilities. And what it was refused.
+//! Writes into the audit log what a job gets beyond what every job has: secrets, registries' credentials, Docker, capabilities. And what it was
+//! refused.
 
 use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Timestamp, docker::Docker};
+use longshore_executor::JobRequest;
 use longshore_store::{
     Store, StoreError,
     audit::{self, Decision, Entry},
 };
 
 use super::contexts::Refusal;
+use crate::seen_registries;
 
 /// The privileges that a job's plan asks for.
 #[derive(Debug)]
@@ -34,10 +37,10 @@ impl Privileges {
     }
 
     /// Writes the records of a job that starts with all that it asks for, or does not start.
-    pub(crate) async fn record(&self, store: &Store, refusal: Option<&Refusal>) -> Result<(), StoreError> {
-        let records = match refusal {
-            None => self.granted(),
-            Some(refusal) => self.refused(refusal).into_iter().collect(),
+    pub(crate) async fn record(&self, store: &Store, request: &Result<JobRequest, Refusal>) -> Result<(), StoreError> {
+        let records = match request {
+            Ok(request) => self.granted(&used_credentials(request)),
+            Err(refusal) => self.refused(refusal).into_iter().collect(),
         };
         if records.is_empty() {
             return Ok(());
@@ -49,8 +52,13 @@ impl Privileges {
         tx.commit().await.map(drop)
     }
 
-    fn granted(&self) -> Vec<Entry> {
+    /// `registries` are those whose credentials its pulls use.
+    fn granted(&self, registries: &[String]) -> Vec<Entry> {
         let mut records = Vec::new();
+        if !registries.is_empty() {
+            let used = Entry::of_job(self.job, &self.name, "registry.use");
+            records.push(Entry { fields: registries.to_vec(), ..used });
+        }
         if !self.secrets.is_empty() {
             records.push(self.secrets());
         }
@@ -92,4 +100,13 @@ impl Privileges {
     fn capabilities(&self) -> Entry {
         Entry { fields: self.capabilities.clone(), ..Entry::of_job(self.job, &self.name, "capability.use") }
     }
+}
+
+/// Returns the registries that a job's images are pulled from with credentials.
+fn used_credentials(request: &JobRequest) -> Vec<String> {
+    let has = |host: &String| request.images.credentials.keys().any(|known| known.as_str() == host);
+    let mut used: Vec<String> = seen_registries::of_plan(&request.plan).into_iter().filter(has).collect();
+    used.sort_unstable();
+    used.dedup();
+    used
 }

@@ -62,9 +62,8 @@ impl Runner {
         let request = self.assemble(origin, plan, job, attempt, missing).await;
         // A job that runs already got them when it started.
         if missing == Missing::Refuse {
-            let refusal = request.as_ref().err();
             let recorded =
-                self.written(job, "its privileges to be recorded", || privileges.record(&self.store, refusal)).await;
+                self.written(job, "its privileges to be recorded", || privileges.record(&self.store, &request)).await;
             recorded.map_err(|error| internal(&format!("the audit log cannot be written: {error}")))?;
             if let Ok(request) = &request {
                 let noted = self

@@ -162,14 +162,14 @@ fn limits_only_become_smaller_and_the_budget_is_the_jobs() {
 }
 
 #[test]
-fn archives_go_into_a_container_that_can_swap_no_link_meanwhile() {
-    let guard = job(JOB, 41);
-    for (method, target) in [("PUT", "/containers/web/archive?path=/"), ("HEAD", "/containers/web/archive?path=/data")]
-    {
-        let stopped = [Check::Stopped { container: OWN.to_owned() }];
-        assert_eq!(ask(&guard, method, target, "").unwrap().checks, stopped, "{method}");
+fn files_are_copied_while_nobody_can_swap_a_path_for_a_link() {
+    for (api, alone) in [(41, true), (43, false)] {
+        for method in ["PUT", "HEAD", "GET"] {
+            let copied = ask(&job(JOB, api), method, "/containers/web/archive?path=/data/.", "").unwrap();
+            assert_eq!(copied.checks, [Check::Still { container: OWN.to_owned(), alone }], "{method}");
+        }
     }
+    let guard = job(JOB, 41);
     refused(&guard, Rule::Archive, "GET", "/containers/web/archive?path=../../etc", "");
     refused(&guard, Rule::Archive, "PUT", "/containers/web/archive?path=", "");
-    assert_eq!(ask(&guard, "GET", "/containers/web/archive?path=/data/.", "").unwrap().checks, []);
 }

@@ -165,3 +165,20 @@ fn the_history_of_an_image_names_no_image_of_others() {
     assert_eq!(shown[0]["Tags"], serde_json::json!(["busybox:latest"]));
     assert_eq!((&shown[1]["Tags"], &shown[0]["CreatedBy"]), (&serde_json::Value::Null, &serde_json::json!("x")));
 }
+
+#[test]
+fn a_base_image_of_others_brings_no_trigger_that_a_dockerfile_may_not_have() {
+    let build = |trigger: &str| {
+        let mut guard = job(JOB, 41);
+        let image = serde_json::json!({ "Id": IMAGE, "Config": { "OnBuild": ["RUN true", trigger] } });
+        guard.settle_image("docker.io/library/base:1", "docker.io/library/base:1", false, &image);
+        let forward = ask(&guard, "POST", "/build", "").unwrap();
+        let build = forward.build.unwrap().build;
+        guard.dockerfile(&build, "FROM base:1\n")
+    };
+    for trigger in ["COPY --from=secret:1 /a /b", "ADD http://169.254.169.254/ /x", "LABEL longshore.guard.scope=x"] {
+        let refusal = build(trigger).unwrap_err();
+        assert!(format!("{refusal:?}").contains("ONBUILD"), "{refusal:?}");
+    }
+    build("COPY . /usr/src/app").unwrap();
+}
