@@ -13,6 +13,7 @@ use longshore_executor::{EngineDisk, Executor};
 use crate::engine::DockerEngine;
 use crate::error::ApiResult as _;
 use crate::finding::Finding;
+use crate::podman::is_podman;
 
 /// A clock that differs by more than this confuses logs and schedules.
 const CLOCK_MS: u64 = 5_000;
@@ -49,10 +50,6 @@ pub(crate) async fn check(engine: &DockerEngine, executor: &Executor) -> Vec<Fin
         Err(error) => Finding::bad("caches", &error),
     });
     findings
-}
-
-pub(crate) fn is_podman(version: &SystemVersion) -> bool {
-    version.components.iter().flatten().any(|component| component.name.contains("Podman"))
 }
 
 fn kind_of_engine(version: &SystemVersion) -> Option<Finding> {

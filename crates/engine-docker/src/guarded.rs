@@ -26,10 +26,10 @@ use longshore_guard::{Budget, JobPolicy, Place, SCOPE_LABEL, Socket, job_guard, 
 
 use crate::agent_image::Delivered;
 use crate::container::{JOINED, default_memory};
-use crate::doctor_host::is_podman;
 use crate::error::{ApiResult as _, not_understood};
 use crate::guard_names::{PREFIX, is_inner_name, scope};
 use crate::paths::{DOCKER_SOCKET, GUARD_FOLDER, GUARD_SOCKET};
+use crate::podman::is_podman;
 use crate::{containers, inventory, labels};
 
 /// Bytes of memory of the guard itself.

@@ -29,6 +29,7 @@ mod network;
 mod options;
 mod overlay;
 mod paths;
+mod podman;
 mod quota;
 mod sandbox;
 mod tool;
