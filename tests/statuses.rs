@@ -52,7 +52,7 @@ fn a_repository_that_is_renamed_and_a_forge_that_is_away_for_a_while_lose_nothin
 
 #[test]
 fn over_kills_every_context_ends_with_the_right_state_and_none_arrives_out_of_order() {
-    let mut world = World::start(Kind::Gitea);
+    let mut world = World::start(Kind::Forgejo);
     let job = |name: &str, run: &str| one_step(run).replace("one:", &format!("{name}:")).replacen("jobs:\n", "", 1);
     let mut expected: Vec<(String, String, &str)> = Vec::new();
     for round in 0..4 {

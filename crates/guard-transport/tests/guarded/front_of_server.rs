@@ -9,7 +9,7 @@ use longshore_guard::{Policy, ServerPolicy};
 use longshore_guard_transport::{Options, Proxy};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::engine_socket;
+use crate::world::{engine, engine_socket};
 
 /// Starts a guard in a folder, asks it for the containers of an instance, and ends it. Returns the answer.
 async fn answer(dir: &Path, instance: &str) -> String {
@@ -20,7 +20,7 @@ async fn answer(dir: &Path, instance: &str) -> String {
     let listener = Proxy::listen(&socket, 0o600).await.unwrap();
     let stop = CancellationToken::new();
     let serving = tokio::spawn(Arc::clone(&proxy).serve(listener, stop.clone()));
-    let body = format!(r#"{{"Name":"longshore-volume-1","Labels":{{"longshore.instance":"{instance}"}}}}"#);
+    let body = format!(r#"{{"Name":"longshore-volume-{instance}","Labels":{{"longshore.instance":"{instance}"}}}}"#);
     let filters = format!("%7B%22label%22%3A%5B%22longshore.instance%3D{instance}%22%5D%7D");
     let head = |line: &str, body: &str| {
         format!(
@@ -49,4 +49,5 @@ async fn a_servers_guard_that_starts_again_serves_the_instance_that_it_served() 
     }
     let other = answer(dir.path(), "somebody-elses").await;
     assert!(other.contains(&format!("this guard serves the instance {instance}, not somebody-elses")), "{other}");
+    engine(&["volume", "rm", &format!("longshore-volume-{instance}")]);
 }
