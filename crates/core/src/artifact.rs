@@ -124,7 +124,7 @@ impl FromStr for ArtifactKind {
 /// A file of an artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArtifactFile {
-    /// From the workspace on; see [`check_path`].
+    /// Relative to the workspace; see [`check_path`].
     pub path: String,
     pub executable: bool,
     pub bytes: u64,
@@ -132,7 +132,7 @@ pub struct ArtifactFile {
 }
 
 /// Returns why a path cannot be the path of a file in an artifact; `None` if it can. Such a path stays inside the folder
-/// that it is unpacked into, on any system, and changes nothing of a repository that is there.
+/// that it is unpacked into, on any system, and is not in the `.git` at its root.
 #[must_use]
 pub fn check_path(path: &str) -> Option<&'static str> {
     if path.is_empty() || path.len() > MAX_PATH {

@@ -248,7 +248,8 @@ async fn a_cancel_ends_every_container_of_the_pod_and_always_steps_still_run() {
     let (outcome, (), ()) = tokio::join!(running, canceling, drained);
     assert_eq!(outcome, Outcome::Canceled, "{}", journal.notes());
     let told = journal.step_text(1);
-    assert!(told.starts_with("up\n") && told.ends_with("told\n"), "{told}");
+    // The shell may add that its `sleep` was terminated.
+    assert!(told.starts_with("up\n") && told.contains("told\n"), "{told}");
     assert_eq!(journal.step_text(2), "last\n");
     world.end().await;
 }

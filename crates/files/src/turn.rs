@@ -1,4 +1,4 @@
-//! Coordinates access to a data folder's files: one backup at a time, and no removal of logs meanwhile.
+//! Coordinates access to a data folder's files: one backup at a time, and no removal of files meanwhile.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},

@@ -46,7 +46,7 @@ use crate::{
 /// The settings that every job gets beyond its plan.
 #[derive(Clone, Default)]
 pub(crate) struct Extras {
-    /// For every container, below what the pipeline says.
+    /// For every container. The pipeline's own variables win.
     pub(crate) job_env: JobEnv,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) secrets: Vec<(String, String)>,
@@ -57,11 +57,11 @@ pub(crate) struct Extras {
     pub(crate) pull: PullPolicy,
     /// Which images jobs may use; all of them without it.
     pub(crate) images: Option<ImageRule>,
-    /// The credentials for registries that the user of an engine of their own has.
+    /// The Docker logins of whoever runs `longshore run`. `None` on a server.
     pub(crate) registries: Option<BTreeMap<RegistryHost, RegistryCredentials>>,
     /// The operator's settings for Docker in jobs.
     pub(crate) docker: DockerSettings,
-    /// How long artifacts are kept whose plan does not say so; with their builds without it.
+    /// How long artifacts are kept whose plan does not say so. `None` keeps them as long as their builds.
     pub(crate) artifact_age: Option<Duration>,
     /// How long a job waits for space on a full disk before it ends.
     pub(crate) disk_patience: Duration,
@@ -201,12 +201,11 @@ impl Runner {
             return Err(internal("the job's build is not in the database any more"));
         };
         let origin = Origin { build: &build, repo: &repo, approved: running.job.approved_by.is_some() };
-        if running.job.started_at.is_none() {
-            // It may not have started yet, and then starts now.
+        let began = running.job.started_at.is_some();
+        // A job that has not started may have been interrupted before its approval and its secrets were checked.
+        if !began {
             self.check_approval(&origin, &running.plan).await?;
         }
-        let began = running.job.started_at.is_some();
-        // A job that has not started may have been interrupted before its secrets were checked.
         let missing = if began { Missing::PassOver } else { Missing::Refuse };
         let request = match self.request(&origin, running.plan, job, attempt, missing).await {
             Ok(request) => request,
@@ -220,9 +219,9 @@ impl Runner {
     }
 }
 
-/// How an attempt ended that was to start.
+/// The result of starting an attempt.
 enum Started {
-    /// With what it was made of, if its success may stand for others.
+    /// With its inputs, if its success may be reused.
     Ran(Outcome, Option<Inputs>),
     /// An earlier success stands for it.
     Reused(Box<Reused>),

@@ -4,9 +4,9 @@
 //! The runner calls [`refused`] when a job starts, after a stranger's commit was approved. The API calls [`check`] before
 //! it stores a grant. Patterns are those of `on`. A grant of branches is for:
 //! - a push, a schedule or a manual start of a branch that a pattern admits;
-//! - one of a tag whose full name a pattern admits, such as `refs/tags/v*`;
+//! - a push or a manual start of a tag whose full name a pattern admits, such as `refs/tags/v*`;
 //! - a pull request within the repository: its source branch, whose commit it builds;
-//! - an approved pull request from a stranger: the target branch, of which the one who approved it knows.
+//! - an approved pull request from a stranger: the target branch, which the approver saw.
 //!
 //! The engine's own socket is never a stranger's.
 

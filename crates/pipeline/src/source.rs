@@ -79,7 +79,7 @@ impl<'a> Source<'a> {
         Self { path: &file.path, text, lines }
     }
 
-    /// Line, column and length of a place; a place of several lines ends with its first line.
+    /// Line, column and length of a place; a place of several lines is cut at the end of its first line.
     pub fn span(&self, place: Place) -> Span {
         let start = self.boundary(place.start);
         let line = self.lines.partition_point(|begin| *begin <= start).saturating_sub(1);

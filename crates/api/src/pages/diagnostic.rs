@@ -58,7 +58,7 @@ fn excerpt(source: &str, span: Span) -> Excerpt {
     Excerpt {
         line: span.line,
         before: format!("{}{}", left_out(from > 0), part(from, at - from)),
-        // A place behind the line's end is shown as a space.
+        // A place past the line's end is shown as a space.
         here: Some(part(at, here)).filter(|here| !here.is_empty()).unwrap_or_else(|| " ".to_owned()),
         after: format!("{}{}", part(after, WIDTH), left_out(source.chars().nth(after + WIDTH).is_some())),
     }

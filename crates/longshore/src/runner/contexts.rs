@@ -46,7 +46,7 @@ impl From<Outcome> for Refusal {
 pub(crate) enum Missing {
     /// For a job that starts: apply the rules, and refuse the job if a secret is missing.
     Refuse,
-    /// For a job that runs already, with the secrets that it got when it started: leave them out.
+    /// For a job that runs already, with the secrets that it got when it started, or whose images are only pulled ahead: leave them out.
     PassOver,
 }
 

@@ -6,7 +6,8 @@
 //! Last come `SHA256SUMS` (as `sha256sum -c` reads it) and `manifest.json`: a tar without them was cut off. Mirrors and
 //! checkouts are caches and left out.
 //!
-//! Called by `longshore backup`. Takes none of the server's locks and writes nothing but its copy, in `<data>/backup`.
+//! Called by `longshore backup`. Holds up no writer: only removals of files wait until it is done. Writes
+//! nothing but its copy, in `<data>/backup`.
 
 use std::{
     fs,
@@ -27,7 +28,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::Sqlit
 use crate::{StoreError, artifacts, row};
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Jobs that one query to the copy of the database returns.
+/// How many rows one query to the copy of the database returns.
 const PAGE: u32 = 500;
 
 /// A finished backup.
@@ -61,7 +62,7 @@ pub async fn write<W: Write + Send + 'static>(
 ) -> Result<Backup, StoreError> {
     database_in(data_dir)?;
     let data_dir = data_dir.to_owned();
-    let _turn = blocking({
+    let _no_removals = blocking({
         let data_dir = data_dir.clone();
         move || Ok(turn::backup(&data_dir)?)
     })
