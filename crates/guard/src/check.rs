@@ -44,11 +44,13 @@ impl Check {
     pub fn judge(&self, found: Option<&Value>) -> Result<(), Refusal> {
         match (self, found) {
             (Self::Still { alone: true, .. }, Some(container))
-                if container["Mounts"].as_array().is_none_or(|mounts| mounts.len() > 1) =>
+                if container["Mounts"]
+                    .as_array()
+                    .is_none_or(|mounts| mounts.len() > 1 || (runs(container) && !mounts.is_empty())) =>
             {
                 refuse!(
                     Archive,
-                    "this engine (before Docker 24) copies no files into or out of a container with several mounts safely: copy them in a container with one"
+                    "this engine (before Docker 24) copies no files into or out of a container that runs with a mount, or has several: stop it first, or copy them in a container without"
                 )
             }
             (Self::Still { .. }, Some(container)) => match nested(container) {
@@ -80,20 +82,28 @@ impl Check {
     }
 }
 
+/// Files that the engine mounts in every container that has run, beside its volumes.
+const OF_THE_ENGINE: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+
+fn runs(container: &Value) -> bool {
+    container["State"]["Running"].as_bool() != Some(false)
+}
+
 /// Returns whether a container has to be paused for a copy.
 #[must_use]
 pub fn has_to_pause(container: &Value) -> bool {
-    let state = &container["State"];
-    let runs = state["Running"].as_bool() != Some(false) && state["Paused"].as_bool() != Some(true);
-    runs && container["Mounts"].as_array().is_none_or(|mounts| !mounts.is_empty())
+    runs(container) && container["State"]["Paused"].as_bool() != Some(true)
 }
 
 /// Returns the first mount that is within another one.
 fn nested(container: &Value) -> Option<&str> {
-    let paths: Vec<&str> =
-        container["Mounts"].as_array()?.iter().filter_map(|mount| mount["Destination"].as_str()).collect();
-    let is_within = |path: &str, other: &str| path.strip_prefix(other).is_some_and(|rest| rest.starts_with('/'));
-    paths.iter().find(|path| paths.iter().any(|other| is_within(path, other))).copied()
+    let mounts = container["Mounts"].as_array()?;
+    let paths: Vec<&str> = mounts.iter().filter_map(|mount| mount["Destination"].as_str()).collect();
+    let is_within = |path: &str, other: &str| {
+        path.strip_prefix(other.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+    };
+    let all = paths.iter().copied().chain(OF_THE_ENGINE);
+    all.into_iter().find(|path| paths.iter().any(|other| other != path && is_within(path, other)))
 }
 
 fn absent_volume(name: &str) -> Judged<()> {
@@ -118,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn volumes_are_mounted_side_by_side_and_a_container_that_has_some_is_paused_for_a_copy() {
+    fn volumes_are_mounted_side_by_side_and_a_container_that_runs_is_paused_for_a_copy() {
         let check = |alone| Check::Still { container: "c".into(), alone };
         let container = |running: bool, paused: bool, mounts: &[&str]| {
             let mounts: Vec<Value> = mounts.iter().map(|path| json!({ "Destination": path })).collect();
@@ -128,17 +138,19 @@ mod tests {
             (container(true, false, &["/a", "/ab", "/b/c"]), true),
             (container(true, true, &["/a"]), false),
             (container(false, false, &["/a"]), false),
-            (container(true, false, &[]), false),
+            (container(true, false, &[]), true),
             (json!({}), true),
         ] {
             assert!(check(false).judge(Some(&container)).is_ok(), "{container}");
             assert_eq!(has_to_pause(&container), pauses, "{container}");
         }
-        for mounts in [&["/a", "/a/b"][..], &["/a/b/c", "/x", "/a"]] {
+        for mounts in [&["/a", "/a/b"][..], &["/a/b/c", "/x", "/a"], &["/etc"], &["/"]] {
             assert!(check(false).judge(Some(&container(false, false, mounts))).is_err(), "{mounts:?}");
         }
         assert!(check(true).judge(Some(&container(false, false, &["/a", "/b"]))).is_err());
-        assert!(check(true).judge(Some(&container(true, false, &["/a"]))).is_ok());
+        assert!(check(true).judge(Some(&container(true, false, &["/a"]))).is_err());
+        assert!(check(true).judge(Some(&container(false, false, &["/a"]))).is_ok());
+        assert!(check(true).judge(Some(&container(true, false, &[]))).is_ok());
     }
 
     #[test]

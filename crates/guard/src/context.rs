@@ -37,7 +37,8 @@ pub struct TarReader {
     capture: Option<(Captured, usize)>,
     captured: Vec<u8>,
     next_name: Option<String>,
-    next_size: Option<u64>,
+    /// What came before the next entry and is about it: nothing, a pax header, or GNU's long names. Readers differ in what a mixture means.
+    pending: Option<u8>,
     dockerfile: Option<Vec<u8>>,
     ignored: Option<Vec<u8>>,
     total: u64,
@@ -72,7 +73,7 @@ impl TarReader {
             capture: None,
             captured: Vec::new(),
             next_name: None,
-            next_size: None,
+            pending: None,
             dockerfile: None,
             ignored: None,
             total: 0,
@@ -143,11 +144,22 @@ impl TarReader {
         let is_file = matches!(kind, b'0' | 0);
         let size = match kind {
             b'x' | b'g' | b'L' | b'K' => size,
-            b'0' | 0 => self.next_size.take().unwrap_or(size),
+            b'0' => size,
+            // Some readers take one for a folder, depending on a name that they read in different ways.
+            0 if size > 0 => return refuse!(Archive, "the archive has a file of a kind that is not written any more"),
+            0 => 0,
             b'1' | b'2' | b'5' | b'6' => 0,
             b'3' | b'4' => return refuse!(Archive, "the archive has a device file, which may not be made here"),
             b'S' => return refuse!(Archive, "the archive has a sparse file: write it whole"),
             _ => return refuse!(Archive, "the archive has an entry that is neither a file, a folder nor a link"),
+        };
+        self.pending = match (kind, self.pending) {
+            (b'L' | b'K', None | Some(b'L')) => Some(b'L'),
+            (b'x', None) => Some(b'x'),
+            (b'x' | b'g' | b'L' | b'K', Some(_)) => {
+                return refuse!(Archive, "the archive describes an entry twice");
+            }
+            _ => None,
         };
         self.left = size.div_ceil(BLOCK as u64) * BLOCK as u64;
         self.captured.clear();
@@ -160,16 +172,11 @@ impl TarReader {
                     Some(name) => name,
                     None => name_of(header)?,
                 };
-                // The engine takes it for a folder, which has no content.
-                if kind == 0 && size > 0 && name.ends_with('/') {
-                    return refuse!(Archive, "the archive has a folder with a content");
-                }
-                self.next_size = None;
                 self.meaning(&name, is_file)?
             }
         };
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        if meaning.is_some() && size > LONGEST_CAPTURED {
+        if (meaning.is_some() || matches!(kind, b'g' | b'K')) && size > LONGEST_CAPTURED {
             return refuse!(
                 Limit,
                 "the Dockerfile, or a name in the archive, is longer than {} KiB",
@@ -203,22 +210,22 @@ impl TarReader {
             Some((Captured::Ignored, _)) => self.ignored = Some(captured),
             Some((Captured::LongName, _)) => {
                 let name = captured.split(|byte| *byte == 0).next().unwrap_or_default();
-                self.next_name = Some(text(name)?);
+                self.next_name = Some(named(text(name)?)?);
             }
             Some((Captured::Pax, _)) => {
                 for (key, value) in pax(&captured)? {
                     match key.as_str() {
-                        "path" => self.next_name = Some(value),
-                        "size" => match value.parse() {
-                            Ok(size) if value.bytes().all(|b| b.is_ascii_digit()) => self.next_size = Some(size),
-                            Ok(_) | Err(_) => {
-                                return refuse!(Archive, "the size of a file in the archive is not a number");
-                            }
-                        },
+                        "path" => self.next_name = Some(named(value)?),
+                        "size" => {
+                            return refuse!(
+                                Archive,
+                                "the archive has a file with two sizes, as those of more than 8 GiB have in the pax format: write it in GNU's"
+                            );
+                        }
                         key if key.starts_with("GNU.sparse") => {
                             return refuse!(Archive, "the archive has a sparse file: write it whole");
                         }
-                        key if key.starts_with("SCHILY.xattr.trusted.") => {
+                        key if key.strip_prefix("SCHILY.xattr.").is_some_and(|attribute| !may_be_set(attribute)) => {
                             return refuse!(
                                 Archive,
                                 "the archive has the attribute {key:?}, which may not be set here"
@@ -243,7 +250,7 @@ impl TarReader {
     /// # Errors
     /// If it is cut off.
     pub fn finish(&self) -> Result<Vec<u8>, crate::Refusal> {
-        if self.left > 0 || !self.header.is_empty() || !self.started {
+        if self.left > 0 || !self.header.is_empty() || !self.started || self.pending.is_some() {
             return refuse!(Archive, "the archive is cut off");
         }
         Ok(vec![0; 2 * BLOCK])
@@ -279,6 +286,19 @@ fn text(bytes: &[u8]) -> Judged<String> {
         Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
         _ => refuse!(Archive, "the Dockerfile, or a name in the archive, is not text"),
     }
+}
+
+/// Readers differ in what an empty name means.
+fn named(name: String) -> Judged<String> {
+    match name.is_empty() {
+        true => refuse!(Archive, "the archive has an entry without a name"),
+        false => Ok(name),
+    }
+}
+
+/// Whether root in a container may set an extended attribute itself.
+fn may_be_set(attribute: &str) -> bool {
+    attribute.starts_with("user.") || attribute.starts_with("system.posix_acl_") || attribute == "security.capability"
 }
 
 /// Reads a size: in octal digits or, for large files, as a number of 8 bytes.
@@ -328,7 +348,7 @@ fn pax(mut bytes: &[u8]) -> Judged<Vec<(String, String)>> {
         };
         // The values of other keys may be any bytes.
         let key = text(key)?;
-        let value = if matches!(key.as_str(), "path" | "size") { text(value)? } else { String::new() };
+        let value = if key == "path" { text(value)? } else { String::new() };
         records.push((key, value));
         bytes = &bytes[length..];
     }
@@ -407,11 +427,21 @@ mod tests {
             as_kind(b'3', file("null", b"")),
             [file("a", b"1"), as_kind(b'4', file("sda", b""))].concat(),
             [pax("SCHILY.xattr.trusted.overlay.opaque=y"), file("a", b"1")].concat(),
+            [pax("SCHILY.xattr.security.selinux=a"), file("a", b"1")].concat(),
             [pax("GNU.sparse.major=1"), file("a", b"1")].concat(),
             as_kind(b'S', file("a", b"1")),
             // What follows is the content of the file for some, and an entry for the engine.
             [as_kind(0, file("a/", &as_kind(b'3', file("null", b"")))), file("b", b"1")].concat(),
-            [pax("size=+1"), file("a", b"1")].concat(),
+            [pax("size=10"), file("a", b"1")].concat(),
+            // Readers differ in which of several headers is about the next entry, and in what an empty name means.
+            [pax("mtime=10"), pax("atime=10"), file("a", b"1")].concat(),
+            [pax("mtime=10"), as_kind(b'g', file("pax", b"14 comment=ab\n")), file("a", b"1")].concat(),
+            [as_kind(b'L', file("l", b"a/\0")), pax("path=bb"), file("a", b"1")].concat(),
+            [as_kind(b'L', file("l", b"\0")), file("a", b"1")].concat(),
+            as_kind(0, file("a", b"1")),
+            // About an entry that the guard appends.
+            [file("a", b"1"), pax("mtime=10")].concat(),
+            [file("a", b"1"), as_kind(b'K', file("l", b"abc\0"))].concat(),
             file("a", &[1; 700])[..600].to_vec(),
             vec![1; 600],
         ] {
@@ -423,7 +453,9 @@ mod tests {
             file("/abs/../b", b"1"),
             as_kind(b'6', file("fifo", b"")),
             link("x"),
-            pax("size=1"),
+            as_kind(b'g', file("pax", b"14 comment=ab\n")),
+            [as_kind(b'K', file("l", b"to\0")), as_kind(b'L', file("l", b"c\0")), link("c")].concat(),
+            pax("SCHILY.xattr.security.capability=1"),
             file("c", b"1"),
             end,
         ]

@@ -192,6 +192,7 @@ pub enum Effect {
     ContainerStarted {
         id: String,
     },
+    /// A container that was paused may go on.
     ContainerUnpaused {
         id: String,
     },

@@ -157,6 +157,11 @@ pub(crate) fn is_harmless_trigger(text: &str) -> bool {
         && trigger(text.trim()).is_ok()
 }
 
+/// Whether a trigger is a `RUN`.
+pub(crate) fn runs_a_command(trigger: &str) -> bool {
+    trigger.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("run"))
+}
+
 fn refused(reason: String) -> DockerfileError {
     DockerfileError::Refused(Refusal::new(crate::Rule::Build, reason))
 }

@@ -1,6 +1,6 @@
 //! Attacks by real clients, each beside a legitimate twin. No attack reaches the engine.
 
-use crate::world::{BUSYBOX, World, engine};
+use crate::world::{BUSYBOX, World, copies_from_a_namespace_of_its_own, engine};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_hosts_root_is_out_of_reach_and_the_twin_works() {
@@ -129,7 +129,7 @@ async fn two_jobs_share_no_names() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_container_with_a_volume_stands_still_while_files_are_copied() {
+async fn a_container_stands_still_while_files_are_copied() {
     let world = World::new(false).await;
     let file = world.dir.path().join("f");
     std::fs::write(&file, "x").unwrap();
@@ -137,7 +137,17 @@ async fn a_container_with_a_volume_stands_still_while_files_are_copied() {
     world.ok(&["create", "--name", "later", "-v", "data:/data", BUSYBOX, "cat", "/data/f"]);
     world.ok(&["cp", &file, "later:/data/f"]);
     assert_eq!(world.ok(&["start", "-a", "later"]), "x");
-    world.ok(&["run", "-d", "--name", "now", "-v", "data:/data", BUSYBOX, "sh", "-c", "sleep 600"]);
+    world.ok(&["run", "-d", "--name", "with", "-v", "data:/data", BUSYBOX, "sleep", "600"]);
+    let now = match copies_from_a_namespace_of_its_own() {
+        true => ["run", "-d", "--name", "now", "-v", "data:/data", BUSYBOX, "sh", "-c", "sleep 600"].to_vec(),
+        false => {
+            world.refused(&["cp", &file, "with:/data/g"], "archive");
+            world.refused(&["cp", "with:/etc/passwd", "-"], "archive");
+            ["run", "-d", "--name", "now", BUSYBOX, "sh", "-c", "mkdir /data; sleep 600"].to_vec()
+        }
+    };
+    world.ok(&now);
+    world.ok(&["exec", "now", "sh", "-c", "until [ -d /data ]; do sleep 0.1; done"]);
     world.front.heard();
     world.ok(&["cp", &file, "now:/data/g"]);
     let verbs = |heard: Vec<String>| -> Vec<String> {

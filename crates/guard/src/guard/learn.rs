@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Guard;
 use crate::call::Call;
 use crate::check::INSTANCE;
-use crate::dockerfile::is_harmless_trigger;
+use crate::dockerfile::{is_harmless_trigger, runs_a_command};
 use crate::host_config::NetworkMode;
 use crate::image_ref::{ImageName, ImageRef};
 use crate::names::is_full_id;
@@ -104,8 +104,12 @@ impl Guard {
     /// Notes what an image that others have built would run in builds, and returns its id.
     pub(super) fn learn_triggers(&mut self, image: &Value) -> Option<String> {
         let id = image["Id"].as_str().and_then(full_id)?;
+        let scope = &image["Config"]["Labels"][crate::SCOPE_LABEL];
+        let is_own = matches!(&self.policy, Policy::Job(policy) if scope.as_str() == Some(policy.scope.as_str()));
+        // What a trigger of another's image runs has no label of the job yet: neither its limit nor its removal would find it.
+        let is_harmless = |trigger: &str| is_harmless_trigger(trigger) && (is_own || !runs_a_command(trigger));
         let mut triggers = image["Config"]["OnBuild"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        if let Some(harmful) = triggers.find(|trigger| !is_harmless_trigger(trigger)) {
+        if let Some(harmful) = triggers.find(|trigger| !is_harmless(trigger)) {
             self.table.triggers.insert(id.clone(), harmful.to_owned());
         }
         Some(id)

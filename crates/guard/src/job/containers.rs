@@ -33,11 +33,11 @@ pub(super) fn judge_container(
         ContainerAction::Start { .. } | ContainerAction::Restart { .. } => {
             forward(call, Reply::Status, Effect::ContainerStarted { id: id.to_owned() })
         }
-        ContainerAction::Unpause => forward(call, Reply::Status, Effect::ContainerUnpaused { id: id.to_owned() }),
-        ContainerAction::Resize(_)
-        | ContainerAction::Stop { .. }
-        | ContainerAction::Kill { .. }
-        | ContainerAction::Pause => forward(call, Reply::Status, Effect::None),
+        // An engine lets a paused container go on for a signal, too.
+        ContainerAction::Unpause | ContainerAction::Stop { .. } | ContainerAction::Kill { .. } => {
+            forward(call, Reply::Status, Effect::ContainerUnpaused { id: id.to_owned() })
+        }
+        ContainerAction::Resize(_) | ContainerAction::Pause => forward(call, Reply::Status, Effect::None),
         ContainerAction::Rename { name } => {
             let name = chosen("container", name)?;
             let call = container_call(id, &ContainerAction::Rename { name: policy.engine_name(&name) });
