@@ -29,7 +29,7 @@ use crate::{
 
 pub use crate::{pull_requests::close as close_pull_request, transition::cancel_build as cancel};
 
-/// A build, without its jobs (see [`jobs::of_builds`](crate::jobs::of_builds)) and its plan (see [`plan`]).
+/// A build, without its jobs (see [`jobs::of_builds`]) and its plan (see [`plan`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {
     /// The place in lists: `before` for the next page.

@@ -5,7 +5,7 @@
 //! published (the server was killed) is written again, or removed with what nothing refers to any more (`removals/reports`).
 //!
 //! [`write()`] also compares: with the branch before (which failures are new, since when they fail) and with runs on the same files (which
-//! tests are flaky). [`tests`](crate::tests), [`coverage`](crate::coverage) and [`annotations`](crate::annotations) read.
+//! tests are flaky). [`tests`], [`coverage`] and [`annotations`] read.
 
 pub mod annotations;
 mod comparison;

@@ -1,6 +1,6 @@
 //! The known commits of a repository's branches and tags, and the results of checking the repository for missed pushes.
 //!
-//! The scheduler compares [`told`] with the remote and [`record`]s the result in one transaction. A push that no
+//! The scheduler compares [`reported`] with the remote and [`record`]s the result in one transaction. A push that no
 //! webhook reported becomes a delivery of its own, which the ingest loop processes like any other.
 
 use std::collections::{BTreeMap, HashMap};
@@ -57,7 +57,7 @@ pub async fn repos(store: &Store) -> Result<Vec<RepoId>, StoreError> {
 }
 
 /// Stores the result of a check. Returns what was done about each missed push, in their order. What has been told
-/// otherwise since [`told`] was read stays as it was told.
+/// otherwise since [`reported`] was read stays as it was told.
 pub async fn record(
     tx: &mut WriteTx,
     repo: RepoId,
