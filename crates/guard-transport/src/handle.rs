@@ -291,13 +291,11 @@ async fn forwarded(
     let mut copy = None;
     for check in &forward.checks {
         if let Check::Still { container, .. } = check {
-            copy = Some(proxy.copy_of(container).await);
+            copy.insert(proxy.copy_of(container).await).hold(check).await?;
+            continue;
         }
         let found = proxy.engine.get(&check.path()).await.map_err(Failure::Engine)?;
         check.judge(found.as_ref())?;
-    }
-    if let Some(copy) = &mut copy {
-        copy.pause().await?;
     }
     match &forward.effect {
         Effect::ContainerStarted { id } => proxy.publish(id).await?,

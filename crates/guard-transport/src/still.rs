@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
-use longshore_guard::{EngineBody, EngineCall, Rule, has_to_pause};
+use longshore_guard::{Check, EngineBody, EngineCall, Rule, has_to_pause};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use crate::body::Body;
@@ -57,17 +57,16 @@ impl Proxy {
 }
 
 impl Copy {
-    /// Pauses the container if it has to be. The engine is asked while no other copy ends: one that ends lets the container go on.
-    pub(crate) async fn pause(&mut self) -> Result<(), Failure> {
+    /// Judges the container as it is now, and pauses it if it has to be. The engine is asked while no other copy ends: one that ends
+    /// lets the container go on.
+    pub(crate) async fn hold(&mut self, check: &Check) -> Result<(), Failure> {
         let turn = Arc::clone(&self.turn);
         let mut pauses = turn.pauses.lock().await;
+        let found = self.proxy.engine.get(&check.path()).await.map_err(Failure::Engine)?;
+        check.judge(found.as_ref())?;
         let is_first = *pauses == 0;
-        if is_first {
-            let path = format!("/containers/{}/json", self.container);
-            let container = self.proxy.engine.get(&path).await.map_err(Failure::Engine)?;
-            if !container.as_ref().is_some_and(has_to_pause) {
-                return Ok(());
-            }
+        if is_first && !found.as_ref().is_some_and(has_to_pause) {
+            return Ok(());
         }
         *pauses += 1;
         self.is_paused = true;
@@ -79,9 +78,7 @@ impl Copy {
         }
         Ok(())
     }
-}
 
-impl Copy {
     /// Lets the container go on.
     pub(crate) async fn end(mut self) {
         if std::mem::take(&mut self.is_paused) {
