@@ -20,7 +20,6 @@ mod check;
 mod conduct;
 mod container;
 mod container_call;
-mod context;
 mod decision;
 mod dockerfile;
 mod facts;
@@ -46,13 +45,13 @@ mod server;
 mod server_create;
 mod server_own;
 mod table;
+mod tar;
 mod target;
 
 pub use answer::PLATFORM;
 pub use call::Build;
 pub use check::{Check, has_to_pause};
 pub use conduct::{Conduct, Refused};
-pub use context::{TarReader, program_start};
 pub use decision::{Context, Decision, Effect, EngineBody, EngineCall, Forward, LineShape, Local, Push, Reply, Shape};
 pub use dockerfile::DockerfileError;
 pub use facts::{EngineFacts, Host};
@@ -63,4 +62,5 @@ pub use policy::{Budget, JobPolicy, Place, Policy, SCOPE_LABEL, ServerPolicy, So
 pub use refusal::{Refusal, Rule, printable};
 pub use route::{BodyKind, Head, Headers, Request};
 pub use table::{Port, Ports, Table};
+pub use tar::{TarReader, program_start};
 pub use target::{NEWEST_API, OLDEST_API, OLDEST_ENGINE};

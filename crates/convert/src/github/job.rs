@@ -15,6 +15,7 @@ use super::{
     concurrency,
     expression::Scope,
     gates::is_credential,
+    kept::cache_ids,
     matrix::{self, strategy},
     parts::{self, container, is_elsewhere, services},
     run_defaults,
@@ -355,19 +356,6 @@ fn secrets_in(value: &Value, found: &mut BTreeSet<String>) {
             Item::Note(_) => {}
         }),
     }
-}
-
-/// The ids of steps that are caches.
-pub(super) fn cache_ids(steps: &[Rc<Node>]) -> BTreeSet<String> {
-    let key_of = |step: &Node| {
-        let uses = text(&super::super::entry(step, "uses")?.value)?;
-        let is_cache = matches!(
-            uses.split('@').next(),
-            Some("actions/cache" | "actions/cache/restore" | "Swatinem/rust-cache" | "hendrikmuhs/ccache-action")
-        );
-        text(&super::super::entry(step, "id")?.value).filter(|_| is_cache).map(str::to_owned)
-    };
-    steps.iter().filter_map(|step| key_of(step)).collect()
 }
 
 /// The keys that the combinations of a matrix have.

@@ -1,6 +1,8 @@
 //! The files that actions for tools keep between builds, as `cache` of the job.
 
-use longshore_pipeline::tree::Entry;
+use std::{collections::BTreeSet, rc::Rc};
+
+use longshore_pipeline::tree::{Entry, Node};
 
 use super::super::{
     draft::{Map, Note, Value},
@@ -88,4 +90,17 @@ pub(super) fn read(
     cache.set("path", Value::texts(found.folders.iter().copied()), line);
     cache.set("key", Value::Text(format!("{tool}-${{{{ hash-files({}) }}}}", quoted.join(", "))), line);
     Ok(Some(cache))
+}
+
+/// The ids of steps that are caches.
+pub(super) fn cache_ids(steps: &[Rc<Node>]) -> BTreeSet<String> {
+    let key_of = |step: &Node| {
+        let uses = text(&super::super::entry(step, "uses")?.value)?;
+        let is_cache = matches!(
+            uses.split('@').next(),
+            Some("actions/cache" | "actions/cache/restore" | "Swatinem/rust-cache" | "hendrikmuhs/ccache-action")
+        );
+        text(&super::super::entry(step, "id")?.value).filter(|_| is_cache).map(str::to_owned)
+    };
+    steps.iter().filter_map(|step| key_of(step)).collect()
 }

@@ -11,7 +11,7 @@ use super::super::{
 };
 use super::{
     expression::Scope,
-    job::cache_ids,
+    kept::cache_ids,
     notes_of,
     step::{self, ORDER, Reader, entry_of},
     unknown, value,

@@ -2,6 +2,14 @@
 //! unpack them with a program from the container, as root on the host. So are device files and attributes that root in a container
 //! may not make itself: the engine unpacks them as root of the host.
 
+mod header;
+mod written;
+
+pub use self::written::program_start;
+use self::{
+    header::{may_be_set, name_of, named, octal, pax, plain_name, size_of, text},
+    written::file,
+};
 use crate::refusal::{Judged, refuse};
 
 const BLOCK: usize = 512;
@@ -279,113 +287,6 @@ impl TarReader {
         out.extend([0; 2 * BLOCK]);
         out
     }
-}
-
-fn text(bytes: &[u8]) -> Judged<String> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
-        _ => refuse!(Archive, "the Dockerfile, or a name in the archive, is not text"),
-    }
-}
-
-/// Readers differ in what an empty name means.
-fn named(name: String) -> Judged<String> {
-    match name.is_empty() {
-        true => refuse!(Archive, "the archive has an entry without a name"),
-        false => Ok(name),
-    }
-}
-
-/// Whether root in a container may set an extended attribute itself.
-fn may_be_set(attribute: &str) -> bool {
-    attribute.starts_with("user.") || attribute.starts_with("system.posix_acl_") || attribute == "security.capability"
-}
-
-/// Reads a size: in octal digits or, for large files, as a number of 8 bytes.
-fn size_of(field: &[u8]) -> Option<u64> {
-    match field {
-        [0x80, 0, 0, 0, number @ ..] => number.try_into().ok().map(u64::from_be_bytes).filter(|size| *size <= 1 << 62),
-        _ => octal(field),
-    }
-}
-
-fn octal(field: &[u8]) -> Option<u64> {
-    let digits = field.split(|byte| matches!(byte, 0 | b' ')).find(|part| !part.is_empty())?;
-    u64::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
-}
-
-fn name_of(header: &[u8]) -> Judged<String> {
-    let part = |range: std::ops::Range<usize>| {
-        let field = header.get(range).unwrap_or_default();
-        text(field.split(|byte| *byte == 0).next().unwrap_or_default())
-    };
-    let name = part(0..100)?;
-    // The GNU format has times where ustar has the prefix of the name.
-    let prefix = if header.get(257..263) == Some(b"ustar\0") { part(345..500)? } else { String::new() };
-    Ok(if prefix.is_empty() { name } else { format!("{prefix}/{name}") })
-}
-
-fn plain_name(name: &str) -> Judged<String> {
-    let parts: Vec<&str> = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-    if name.starts_with('/') || parts.contains(&"..") {
-        return refuse!(Archive, "a name in the context leads out of it");
-    }
-    Ok(parts.join("/"))
-}
-
-/// Parses the records of a pax header: `LENGTH KEY=VALUE\n`.
-fn pax(mut bytes: &[u8]) -> Judged<Vec<(String, String)>> {
-    let mut records = Vec::new();
-    while !bytes.is_empty() {
-        let parsed = bytes.iter().position(|byte| *byte == b' ').and_then(|space| {
-            let length: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
-            let record = bytes.get(space + 1..length)?.strip_suffix(b"\n")?;
-            let equals = record.iter().position(|byte| *byte == b'=')?;
-            Some((length, &record[..equals], &record[equals + 1..]))
-        });
-        let Some((length, key, value)) = parsed else {
-            return refuse!(Archive, "the archive has a malformed pax header");
-        };
-        // The values of other keys may be any bytes.
-        let key = text(key)?;
-        let value = if key == "path" { text(value)? } else { String::new() };
-        records.push((key, value));
-        bytes = &bytes[length..];
-    }
-    Ok(records)
-}
-
-/// Returns the start of a tar with our own program. The program's bytes follow.
-#[must_use]
-pub fn program_start(size: u64) -> Vec<u8> {
-    let folder = header(".longshore/", 0, "755", '5');
-    [folder, header(".longshore/longshore", size, "755", '0')].concat()
-}
-
-/// Returns a file as an entry of a tar.
-fn file(name: &str, content: &[u8]) -> Vec<u8> {
-    let mut file = header(name, content.len() as u64, "644", '0');
-    file.extend_from_slice(content);
-    file.resize(file.len().next_multiple_of(BLOCK), 0);
-    file
-}
-
-fn header(name: &str, size: u64, mode: &str, kind: char) -> Vec<u8> {
-    let mut header = vec![0_u8; BLOCK];
-    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
-    put(0, name);
-    put(100, &format!("0000{mode}\0"));
-    put(108, "0000000\0");
-    put(116, "0000000\0");
-    put(124, &format!("{size:011o}\0"));
-    put(136, "00000000000\0");
-    put(148, "        ");
-    put(156, kind.encode_utf8(&mut [0; 4]));
-    put(257, "ustar\0");
-    put(263, "00");
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    header
 }
 
 #[cfg(test)]
