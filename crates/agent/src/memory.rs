@@ -25,6 +25,16 @@ pub(crate) fn rose(before: Option<u64>, after: Option<u64>) -> bool {
     matches!((before, after), (Some(before), Some(after)) if after > before)
 }
 
+/// How much more readily than the agent the kernel ends what the agent starts: as if it had half of the memory besides
+/// its own.
+const AHEAD_OF_AGENT: i32 = 500;
+
+/// The `oom_score_adj` of what the agent starts. A process may always raise its own.
+pub(crate) fn score_of_children() -> i32 {
+    let own = fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    i32::min(own + AHEAD_OF_AGENT, 1_000)
+}
+
 /// The files of a memory control group: its limit, its use, and its statistics with the entry for what the kernel can
 /// reclaim. Version 2, then 1.
 const GROUPS: [[&str; 4]; 2] = [

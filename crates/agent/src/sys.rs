@@ -15,6 +15,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use crate::account::{self, Account};
+use crate::memory;
 
 /// A child that ended, with its resource usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,11 +58,12 @@ pub(crate) fn reap_one() -> Option<Reaped> {
 }
 
 /// Makes `command` run in its own session (and so process group) as `account`, with the terminal on its standard input
-/// as controlling terminal, if it has one.
+/// as controlling terminal, if it has one. When memory runs out, the kernel ends it before it ends the agent.
 pub(crate) fn detach_as(command: &mut Command, account: &Account, terminal: bool) {
     let (uid, gid) = (account.uid, account.gid);
     let groups = account.groups.clone();
     let become_user = account::differs_from_ours(account);
+    let out_of_memory_score = memory::score_of_children().to_string();
     // SAFETY: the closure runs between fork and exec; it makes plain system calls on values made before, and allocates
     // nothing.
     unsafe {
@@ -70,6 +72,7 @@ pub(crate) fn detach_as(command: &mut Command, account: &Account, terminal: bool
             if terminal {
                 check(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
             }
+            prefer_to_end(out_of_memory_score.as_bytes());
             if become_user {
                 check(libc::setgroups(groups.len(), groups.as_ptr()))?;
                 check(libc::setgid(gid))?;
@@ -77,6 +80,19 @@ pub(crate) fn detach_as(command: &mut Command, account: &Account, terminal: bool
             }
             Ok(())
         });
+    }
+}
+
+/// Writes this process's part in the kernel's choice of what to end when memory runs out. Where that is not possible, the
+/// choice stays the kernel's. Makes plain system calls, and allocates nothing.
+fn prefer_to_end(score: &[u8]) {
+    // SAFETY: the path ends with a null byte, `score` is a live slice, and the descriptor is this function's own.
+    unsafe {
+        let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if file >= 0 {
+            libc::write(file, score.as_ptr().cast(), score.len());
+            libc::close(file);
+        }
     }
 }
 

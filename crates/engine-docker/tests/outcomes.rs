@@ -302,6 +302,16 @@ async fn a_step_over_its_memory_is_the_users_failure_and_names_limit_and_biggest
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_jobs_processes_end_before_its_agent_when_memory_runs_out() {
+    let world = World::new().await;
+    let ran = world.run(job(&["cat /proc/1/oom_score_adj /proc/self/oom_score_adj"])).await;
+    let text = ran.journal.stdout_text();
+    let scores: Vec<i32> = text.lines().map(|line| line.parse().unwrap()).collect();
+    assert!(scores[1] >= scores[0] + 500 || scores[1] == 1_000, "{text}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_in_the_container_costs_no_output_and_fails_what_filled_it() {
     let world = World::new().await;
     // Much more than there is room for: the spool is deleted as fast as it is acknowledged.

@@ -41,6 +41,7 @@ impl Followed<'_> {
         let code = end.code;
         if end.out_of_memory {
             // The whole container exceeded its limit and the kernel chose the agent: the job caused it.
+            recorder.note(&out_of_memory(self.request.limits.memory));
             let step = "the job".to_owned();
             return Outcome::Failure { exit_code: 137, step, out_of_memory: true };
         }
@@ -90,6 +91,14 @@ impl Followed<'_> {
             }
         }
     }
+}
+
+/// Returns what the log says when the kernel ended the whole container.
+fn out_of_memory(limit: Option<u64>) -> String {
+    let limit = limit.map_or_else(String::new, |limit| {
+        format!(": this job may use {} MiB (request more with `resources: {{ memory: ... }}`)", limit >> 20)
+    });
+    format!("out of memory, and the kernel ended the whole job{limit}")
 }
 
 /// Returns the outcome of a job whose agent speaks another version of the protocol.

@@ -162,6 +162,24 @@ async fn an_end_that_no_agent_reported_is_in_the_log_before_the_container_goes()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_whose_agent_was_ended_for_memory_names_its_limit() {
+    let world = World::new();
+    world.engine.script(Script::Waits);
+    world.engine.ended_out_of_memory();
+    let (mut request, journal) = (job(), MemoryJournal::default());
+    request.limits.memory = Some(64 << 20);
+    let ending = async {
+        logged(&journal, "up\n").await;
+        world.engine.agent(request.attempt_id()).end(137);
+    };
+    let running = run(&world.executor, request.clone(), &journal, CancellationToken::new());
+    let (outcome, ()) = tokio::join!(running, ending);
+    assert!(matches!(outcome, Outcome::Failure { out_of_memory: true, .. }), "{outcome:?}");
+    assert!(journal.notes().contains("this job may use 64 MiB"), "{}", journal.notes());
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_who_follow_a_job_the_older_one_leaves_it_alone() {
     let world = World::new();
     world.engine.script(Script::Waits);

@@ -90,6 +90,8 @@ struct State {
     /// The tasks of our own program that were run.
     tools: Vec<String>,
     without_overlays: bool,
+    /// Whether the kernel ended every container that has ended for its memory.
+    ended_out_of_memory: bool,
     /// The time at which every container that has ended did so.
     ended_at: Option<Timestamp>,
     passwd: Option<String>,

@@ -150,6 +150,11 @@ impl MemoryEngine {
         self.state().volumes.insert(name, volume);
     }
 
+    /// Says that the kernel ended every container that has ended for its memory.
+    pub fn ended_out_of_memory(&self) {
+        self.state().ended_out_of_memory = true;
+    }
+
     /// Sets the time at which every container that has ended did so.
     pub fn ended_at(&self, at: Timestamp) {
         self.state().ended_at = Some(at);

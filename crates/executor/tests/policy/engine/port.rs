@@ -183,7 +183,7 @@ impl Engine for MemoryEngine {
                 None => Standing::Running,
                 Some(code) => Standing::Ended(End {
                     code,
-                    out_of_memory: false,
+                    out_of_memory: state.ended_out_of_memory,
                     cannot_run: false,
                     message: None,
                     at: state.ended_at,
