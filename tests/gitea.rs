@@ -318,3 +318,67 @@ fn a_real_gitea_that_was_away_shows_how_the_build_ended_meanwhile() {
     world.gitea.start_again();
     world.shows("robot/app", &commit, "success");
 }
+
+#[test]
+fn a_real_gitea_tells_drafts_labels_merges_and_renamed_branches_apart() {
+    let Some(world) = World::start() else { return };
+    let robot = world.gitea.token("robot", "all");
+    let ask = |method: &str, path: &str, body: Value| {
+        world.gitea.ask(method, &format!("/repos/robot/app{path}"), &robot, &body)
+    };
+    let on = "on:\n  push: { branches: [main, next] }\n  pull-request: { types: [ready-for-review, unlabeled, merged, declined] }\n";
+    let pipeline = format!("{on}{}", one_step("true"));
+    world.commit("listens", &pipeline);
+    world.push("main");
+
+    let actions = || {
+        let builds = world.server.api().get(&format!("/api/v1/repos/{}/builds?event=pull_request", world.repo));
+        let mut actions: Vec<(u64, String)> = builds["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|build| &build["pull_request"])
+            .map(|request| (request["number"].as_u64().unwrap(), text(request, "action")))
+            .collect();
+        actions.sort();
+        actions
+    };
+    let expect = |expected: &[(u64, &str)]| {
+        let expected: Vec<(u64, String)> = expected.iter().map(|(number, action)| (*number, (*action).into())).collect();
+        until(&format!("{expected:?}"), || (actions() == expected).then_some(()));
+    };
+    let open = |branch: &str, title: &str| {
+        git(&world.work, &["checkout", "-q", "-b", branch, "main"]);
+        world.commit(branch, &pipeline);
+        world.push(branch);
+        ask("POST", "/pulls", json!({ "title": title, "head": branch, "base": "main" }))["number"].as_u64().unwrap()
+    };
+
+    // A draft whose title loses its mark, and a label that is taken away.
+    let merged = open("first", "WIP: first");
+    ask("PATCH", &format!("/pulls/{merged}"), json!({ "title": "first" }));
+    expect(&[(merged, "ready-for-review")]);
+    let label = ask("POST", "/labels", json!({ "name": "later", "color": "#00aabb" }))["id"].clone();
+    ask("POST", &format!("/issues/{merged}/labels"), json!({ "labels": [label] }));
+    ask("DELETE", &format!("/issues/{merged}/labels/{label}"), Value::Null);
+    expect(&[(merged, "ready-for-review"), (merged, "unlabeled")]);
+
+    // One that is merged, its branch deleted with it, and one that is declined.
+    let merge = json!({ "Do": "merge", "delete_branch_after_merge": true });
+    until("the merge", || {
+        let request = ask("GET", &format!("/pulls/{merged}"), Value::Null);
+        (request["mergeable"] == true).then_some(())
+    });
+    ask("POST", &format!("/pulls/{merged}/merge"), merge);
+    let declined = open("second", "second");
+    ask("PATCH", &format!("/pulls/{declined}"), json!({ "state": "closed" }));
+    expect(&[(merged, "merged"), (merged, "ready-for-review"), (merged, "unlabeled"), (declined, "declined")]);
+
+    // Gitea tells of a branch that gets another name only that it was created.
+    git(&world.work, &["checkout", "-q", "-b", "before", "main"]);
+    let commit = world.commit("before", &pipeline);
+    world.push("before");
+    ask("PATCH", "/branches/before", json!({ "name": "next" }));
+    assert_eq!(world.build_of(&commit)["branch"], "next");
+    world.shows("robot/app", &commit, "success");
+}
