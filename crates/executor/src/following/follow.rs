@@ -18,6 +18,8 @@ use crate::following::link::{Complaint, Link, LinkReader, LinkWriter};
 use crate::following::log_recorder::{LogRecorder, journal_outcome};
 use crate::following::session::{Ending, Followed, Session, announce, next_number, run_session, send};
 use crate::following::spool::{self, Unreadable};
+use crate::names::ContainerId;
+use crate::objects::ObjectId;
 use crate::verdicts::{artifacts_failed, checkout_failed, other_version};
 use crate::wait::{Wait, ask_until_answered};
 
@@ -155,7 +157,10 @@ impl Follower<'_> {
 
     /// Reads the spool of a container that has ended, and decides what its end means.
     async fn after_container(&self, mut recorder: LogRecorder, end: End, course: &mut Course) -> Next {
-        let read = spool::read(self.engine, &self.job.pod.container, &mut recorder).await;
+        let read = match self.end_others().await {
+            Ok(()) => spool::read(self.engine, &self.job.pod.container, &mut recorder).await,
+            Err(error) => Err(Unreadable::Passing(error)),
+        };
         if course.may_start_over && recorder.last_seq() == 0 && nothing_was_reported(&read, &end) {
             return Next::Break(Ended::Untouched(recorder));
         }
@@ -311,6 +316,40 @@ impl Follower<'_> {
                 Condition::Running(reader, writer)
             }
         })
+    }
+
+    /// Ends the job's other containers before the spool of its own is read: for that, the engine mounts the volumes of the ended
+    /// container once more, on its host. Who was handed a descriptor of a folder in it could swap a path there for a link meanwhile.
+    async fn end_others(&self) -> Result<(), EngineError> {
+        let attempt = self.job.request.attempt_id();
+        if let Some(members) = self.job.members {
+            members.end().await;
+        }
+        self.end_all(self.engine.list_members(attempt).await?).await?;
+        if self.job.request.docker.guarded().is_some() {
+            // The guard is the first and makes nothing more. What it was about to make is there by the second time.
+            for _ in 0..2 {
+                let guarded = self.engine.list_guarded(attempt).await?.into_iter().filter_map(|object| match object {
+                    ObjectId::Container(id) => Some(id),
+                    ObjectId::NamedContainer(_) | ObjectId::Volume(_) | ObjectId::Network(_) | ObjectId::Image(_) => {
+                        None
+                    }
+                });
+                self.end_all(guarded.collect()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn end_all(&self, containers: Vec<ContainerId>) -> Result<(), EngineError> {
+        for container in &containers {
+            if let Err(error) = self.engine.kill(container).await
+                && self.engine.standing(container).await? == Standing::Running
+            {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Kills the container, because its agent misbehaves. The next question to the engine shows whether that worked.

@@ -326,3 +326,22 @@ async fn a_step_that_ended_while_another_process_followed_the_job_is_neither_rep
     next.shutdown(true).await;
     world.swept().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_left_beside_an_ended_container_when_its_spool_is_read() {
+    let world = world(&["db", "tool"]);
+    let (request, journal) = (pod(), MemoryJournal::default());
+    let running = run(&world.executor, request.clone(), &journal, CancellationToken::new());
+    let ending = async {
+        started(&world.engine, &[DB, OWN]).await;
+        logged(&journal, "up\n").await;
+        // Its first try to read fails, and the second is late.
+        world.engine.fail(Verb::ReadSpool, away());
+        world.engine.agent(request.attempt_id()).end(137);
+        world.engine.called(Verb::ReadSpool, 1).await;
+        assert_eq!(world.engine.members(), []);
+    };
+    let (outcome, ()) = tokio::join!(running, ending);
+    assert!(matches!(outcome, Outcome::Error { .. }), "{outcome:?}");
+    world.end().await;
+}

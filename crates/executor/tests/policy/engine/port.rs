@@ -195,6 +195,10 @@ impl Engine for MemoryEngine {
 
     fn kill<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()> {
         self.call(Verb::Kill, |state| {
+            if let Some(member) = state.members.values_mut().find(|member| member.id == *id) {
+                member.standing = MemberStanding::Ended;
+                return Ok(());
+            }
             let agent = state.containers.get(id).and_then(|container| container.agent.as_ref());
             agent.map(|agent| agent.end(137)).ok_or_else(|| refused(Refusal::NotFound))
         })
