@@ -100,7 +100,10 @@ impl Supervised {
         set_no_new_privs(true)?;
         // A guard that is started again serves the same server. That of an earlier start may have had another data folder.
         let instance = self.folder.join("docker.instance");
-        let is_new = std::fs::remove_file(&instance).is_ok() || !instance.exists();
+        let is_new = match std::fs::remove_file(&instance) {
+            Ok(()) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
         if self.separation.is_some() {
             let kept = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::KILL;
             let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
