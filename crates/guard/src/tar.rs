@@ -7,7 +7,7 @@ mod written;
 
 pub use self::written::program_start;
 use self::{
-    header::{may_be_set, name_of, named, octal, pax, plain_name, size_of, text},
+    header::{decimal, may_be_set, name_of, named, octal, pax, plain_name, size_of, sum_of, text, with_size},
     written::file,
 };
 use crate::refusal::{Judged, refuse};
@@ -44,7 +44,9 @@ pub struct TarReader {
     left: u64,
     capture: Option<(Captured, usize)>,
     captured: Vec<u8>,
-    next_name: Option<String>,
+    next_name: Option<Vec<u8>>,
+    /// The size of the next entry, in the pax format.
+    next_size: Option<u64>,
     /// What came before the next entry and is about it: nothing, a pax header, or GNU's long names. Readers differ in what a mixture means.
     pending: Option<u8>,
     dockerfile: Option<Vec<u8>>,
@@ -81,6 +83,7 @@ impl TarReader {
             capture: None,
             captured: Vec::new(),
             next_name: None,
+            next_size: None,
             pending: None,
             dockerfile: None,
             ignored: None,
@@ -128,26 +131,28 @@ impl TarReader {
                 if header.iter().all(|byte| *byte == 0) {
                     self.ended = true;
                 } else {
-                    self.entry(&header)?;
-                    out.extend_from_slice(&header);
+                    out.extend(self.entry(header)?);
                 }
             }
         }
         Ok(())
     }
 
-    fn entry(&mut self, header: &[u8]) -> Judged<()> {
-        let sum: u64 = header
-            .iter()
-            .enumerate()
-            .map(|(at, byte)| if (148..156).contains(&at) { u64::from(b' ') } else { u64::from(*byte) })
-            .sum();
-        if header.get(257..262) != Some(b"ustar") || octal(&header[148..156]) != Some(sum) {
+    /// Takes the header of an entry. Returns it as it goes on: with the size that counts, if a pax header has another one.
+    fn entry(&mut self, mut header: Vec<u8>) -> Judged<Vec<u8>> {
+        if header.get(257..262) != Some(b"ustar") || octal(&header[148..156]) != Some(sum_of(&header)) {
             return refuse!(Archive, "the archive is not a tar");
         }
-        let Some(size) = size_of(&header[124..136]) else {
+        let Some(mut size) = size_of(&header[124..136]) else {
             return refuse!(Archive, "the size of an entry of the archive is not a number");
         };
+        if let Some(next) = self.next_size.take() {
+            if header[156] != b'0' {
+                return refuse!(Archive, "the archive has a size for an entry that is no file");
+            }
+            size = next;
+            header = with_size(header, size);
+        }
         let kind = header[156];
         let is_file = matches!(kind, b'0' | 0);
         let size = match kind {
@@ -176,10 +181,7 @@ impl TarReader {
             b'L' => Some(Captured::LongName),
             b'g' | b'K' => None,
             _ => {
-                let name = match self.next_name.take() {
-                    Some(name) => name,
-                    None => name_of(header)?,
-                };
+                let name = self.next_name.take().unwrap_or_else(|| name_of(&header));
                 self.meaning(&name, is_file)?
             }
         };
@@ -192,18 +194,21 @@ impl TarReader {
             );
         }
         self.capture = meaning.map(|meaning| (meaning, size));
-        if self.left == 0 { self.entry_ends() } else { Ok(()) }
+        if self.left == 0 {
+            self.entry_ends()?;
+        }
+        Ok(header)
     }
 
     /// Returns what an entry of a build's context means beyond a file. The last entry of a name counts, if it is a file.
-    fn meaning(&mut self, name: &str, is_file: bool) -> Judged<Option<Captured>> {
+    fn meaning(&mut self, name: &[u8], is_file: bool) -> Judged<Option<Captured>> {
         let Some(dockerfile) = &self.dockerfile_name else { return Ok(None) };
         let name = plain_name(name)?;
-        if name == *dockerfile {
+        if name == dockerfile.as_bytes() {
             self.dockerfile = is_file.then(Vec::new);
             return Ok(is_file.then_some(Captured::Dockerfile));
         }
-        if name == ".dockerignore" {
+        if name == b".dockerignore" {
             self.ignored = is_file.then(Vec::new);
             return Ok(is_file.then_some(Captured::Ignored));
         }
@@ -218,18 +223,13 @@ impl TarReader {
             Some((Captured::Ignored, _)) => self.ignored = Some(captured),
             Some((Captured::LongName, _)) => {
                 let name = captured.split(|byte| *byte == 0).next().unwrap_or_default();
-                self.next_name = Some(named(text(name)?)?);
+                self.next_name = Some(named(name)?);
             }
             Some((Captured::Pax, _)) => {
                 for (key, value) in pax(&captured)? {
                     match key.as_str() {
-                        "path" => self.next_name = Some(named(value)?),
-                        "size" => {
-                            return refuse!(
-                                Archive,
-                                "the archive has a file with two sizes, as those of more than 8 GiB have in the pax format: write it in GNU's"
-                            );
-                        }
+                        "path" => self.next_name = Some(named(&value)?),
+                        "size" => self.next_size = Some(decimal(&value)?),
                         key if key.starts_with("GNU.sparse") => {
                             return refuse!(Archive, "the archive has a sparse file: write it whole");
                         }
@@ -333,7 +333,11 @@ mod tests {
             as_kind(b'S', file("a", b"1")),
             // What follows is the content of the file for some, and an entry for the engine.
             [as_kind(0, file("a/", &as_kind(b'3', file("null", b"")))), file("b", b"1")].concat(),
-            [pax("size=10"), file("a", b"1")].concat(),
+            [pax("size=10"), as_kind(b'5', file("a/", b""))].concat(),
+            [pax("size=+1"), file("a", b"1")].concat(),
+            [pax("size=a"), file("a", b"1")].concat(),
+            [as_kind(b'x', file("pax", b"10 size=1\n10 size=9\n")), file("a", b"1")].concat(),
+            [pax("path=a\0b"), file("a", b"1")].concat(),
             // Readers differ in which of several headers is about the next entry, and in what an empty name means.
             [pax("mtime=10"), pax("atime=10"), file("a", b"1")].concat(),
             [pax("mtime=10"), as_kind(b'g', file("pax", b"14 comment=ab\n")), file("a", b"1")].concat(),
@@ -366,6 +370,28 @@ mod tests {
         large[124..136].copy_from_slice(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0]);
         let large = as_kind(b'0', large);
         assert!(files(&[large, content, vec![0; 1024]].concat()).is_ok());
+    }
+
+    #[test]
+    fn a_file_has_one_size_for_every_reader_and_a_name_of_any_bytes() {
+        // As Python writes a file of more than 8 GiB, and Go one with such a name.
+        let (content, end) = (vec![7; 1024], vec![0; 1024]);
+        let name = as_kind(b'x', file("pax", b"13 path=d\xe9j\xe0\n"));
+        let tar = [pax("size=1000"), file("a", b""), content.clone(), name, file("b", b"1"), end].concat();
+        let out = files(&tar).unwrap();
+        assert_eq!(size_of(&out[1024..][124..136]), Some(1000));
+        assert_eq!(octal(&out[1024..][148..156]), Some(sum_of(&out[1024..1536])));
+        assert_eq!((&out[..1024], &out[1536..]), (&tar[..1024], &tar[1536..]), "and nothing else changes");
+        let mut latin = file("d?j?", b"1");
+        (latin[1], latin[3]) = (0xe9, 0xe0);
+        assert_eq!(files(&[as_kind(b'0', latin.clone()), vec![0; 1024]].concat()).unwrap()[..4], *b"d\xe9j\xe0");
+        let context = [as_kind(b'0', latin), file("Dockerfile", b"FROM a"), vec![0; 1024]].concat();
+        assert_eq!(read(&context, 512).unwrap().0, "FROM a");
+        let sized = [pax("size=7"), file("Dockerfile", b""), file("", b"")].concat();
+        let mut sized = [sized[..1536].to_vec(), b"FROM b\n".to_vec()].concat();
+        sized.resize(2048, 0);
+        sized.resize(3072, 0);
+        assert_eq!(read(&sized, 512).unwrap().0, "FROM b\n");
     }
 
     fn read(tar: &[u8], piece: usize) -> Result<(String, Vec<u8>), crate::Refusal> {
