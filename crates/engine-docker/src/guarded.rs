@@ -183,12 +183,12 @@ async fn policy(
         build: true,
         capabilities: Vec::new(),
         cgroup_parent: None,
-        budget: budget(spec.limits),
+        budget: budget(spec.limits, spec.docker.image_bytes),
     })
 }
 
 /// Returns what all containers of the job may have together: as much as its own container.
-fn budget(limits: &Limits) -> Budget {
+fn budget(limits: &Limits, image_bytes: Option<u64>) -> Budget {
     let defaults = Budget::default();
     let memory = i64::try_from(limits.memory.unwrap_or_else(default_memory)).unwrap_or(i64::MAX);
     let memory = if memory > 0 { memory } else { defaults.memory };
@@ -200,6 +200,7 @@ fn budget(limits: &Limits) -> Budget {
         memory_each: (memory / SHARE).max(LEAST_MEMORY).min(memory),
         pids,
         pids_each: (pids / SHARE).max(1),
+        image_bytes: image_bytes.unwrap_or(defaults.image_bytes),
         #[expect(clippy::cast_possible_truncation, reason = "processors, not nanoseconds of a century")]
         nano_cpus: (cpus * 1e9) as i64,
         ..defaults
@@ -311,8 +312,8 @@ mod tests {
     #[test]
     fn a_job_has_no_more_than_its_own_limits_for_all_it_starts() {
         let limits = Limits { memory: Some(1 << 30), cpus: Some(1.5), pids: 80, ..Limits::default() };
-        let budget = budget(&limits);
+        let budget = budget(&limits, Some(7));
         assert_eq!((budget.memory, budget.nano_cpus, budget.pids), (1 << 30, 1_500_000_000, 80));
-        assert_eq!((budget.memory_each, budget.pids_each), (128 << 20, 10));
+        assert_eq!((budget.memory_each, budget.pids_each, budget.image_bytes), (128 << 20, 10, 7));
     }
 }

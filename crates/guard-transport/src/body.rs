@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
 
-/// The largest JSON body of a request, in bytes.
-const LARGEST_JSON: usize = 8 << 20;
+/// The largest JSON body of a request, in bytes. Lists of what a job has made stay far below [`LARGEST_ANSWER`].
+const LARGEST_JSON: usize = 1 << 20;
 /// The largest archive that is put into a container, in bytes.
 pub(crate) const LARGEST_ARCHIVE: u64 = 16 << 30;
 /// The largest JSON answer, in bytes.

@@ -12,7 +12,7 @@ use longshore_guard::{Context, DockerfileError, Rule, TarReader};
 
 use crate::body::{self, Body, BoxError, LARGEST_ARCHIVE, Sender};
 use crate::handle::{Failure, allowed, learn, refusal};
-use crate::lines::Values;
+use crate::lines::{self, Values};
 use crate::proxy::Proxy;
 
 /// The number of pieces that may wait for the engine.
@@ -137,12 +137,13 @@ async fn pull(proxy: &Proxy, context: &Context, reference: &str) -> Result<(), F
         |why: &str| refusal(Rule::Image, &format!("the engine could not pull the base image {reference}: {why}"));
     let call = proxy.guard().pull(reference, &context.build).map_err(|no| refused(&no.reason))?;
     record_pull(proxy, reference)?;
+    proxy.look_before_pull(reference).await?;
     let answered = proxy.engine.send(&call, None, false).await.map_err(Failure::Engine)?;
     if !answered.status().is_success() {
         let text = body::read_answer(answered.into_body()).await.map_err(Failure::Engine)?;
         return Err(refused(&String::from_utf8_lossy(&text)).into());
     }
-    let mut progress = Values::new(answered.into_body());
+    let mut progress = Values::new(answered.into_body(), lines::LONGEST);
     while let Some(values) = progress.next().await.map_err(Failure::Engine)? {
         if let Some(error) = values.iter().find_map(|value| value.get("error")?.as_str()) {
             return Err(refused(error).into());
@@ -150,7 +151,7 @@ async fn pull(proxy: &Proxy, context: &Context, reference: &str) -> Result<(), F
     }
     let image = proxy.engine.get(&format!("/images/{reference}/json")).await.map_err(Failure::Engine)?;
     match image {
-        Some(image) => proxy.change(|guard| guard.learn_image(reference, &image)),
+        Some(image) => proxy.change(|guard| guard.settle_image(reference, reference, false, &image)),
         None => return Err(refused("it was pulled and is gone again").into()),
     }
     Ok(())

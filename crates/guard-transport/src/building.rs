@@ -1,12 +1,12 @@
 //! A build that is under way. The classic builder takes no limit of processes: what a build runs gets its limit when the engine tells
-//! that it was created, before or just after it starts.
+//! that it was created, before or just after it starts. A build whose processes cannot be limited any more is canceled.
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
-use longshore_guard::{EngineBody, EngineCall};
+use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::handle::Failure;
 use crate::lines::Values;
@@ -16,42 +16,76 @@ use crate::proxy::Proxy;
 #[derive(Debug)]
 pub(crate) struct Building {
     _turn: OwnedMutexGuard<()>,
-    _limited: DropGuard,
+    /// Limits what the build runs and leaves, and ends with the reason why it cannot.
+    limiting: AbortOnDropHandle<String>,
+    /// Cuts the connection to the engine, which then ends the build.
+    cut: DropGuard,
+}
+
+impl Building {
+    /// Cut when the turn of the build is over.
+    pub(crate) fn connection(&self) -> CancellationToken {
+        self.cut.token().clone()
+    }
 }
 
 impl Proxy {
     /// Waits for a build's turn. What it runs is limited from here on.
     pub(crate) async fn begin_build(self: &Arc<Self>) -> Result<Building, Failure> {
         let turn = Arc::clone(&self.building).lock_owned().await;
-        let label = self.guard().label().unwrap_or_default();
-        let filters = format!(r#"{{"type":["container"],"event":["create"],"label":["{label}"]}}"#);
-        let filters: String = filters.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let path = format!("/events?filters={filters}");
-        let call = EngineCall { method: "GET", path, body: EngineBody::Empty, credentials: None };
-        let events = self.engine.send(&call, None, false).await.map_err(Failure::Engine)?;
-        let stop = CancellationToken::new();
-        let limited = stop.clone().drop_guard();
+        let events = self.events_of_containers(&["create"]).await.map_err(Failure::Engine)?;
         let proxy = Arc::clone(self);
-        self.tasks.spawn(stop.run_until_cancelled_owned(async move {
-            if let Err(reason) = proxy.limit_created(events.into_body()).await {
-                tracing::warn!(reason, "what a build runs has no limit of processes");
-            }
-        }));
-        Ok(Building { _turn: turn, _limited: limited })
+        let limiting = self.tasks.spawn(async move { proxy.limit_created(events).await });
+        let cut = CancellationToken::new().drop_guard();
+        Ok(Building { _turn: turn, limiting: AbortOnDropHandle::new(limiting), cut })
     }
 
-    async fn limit_created(&self, events: Incoming) -> Result<(), String> {
-        let mut events = Values::new(events);
-        while let Some(created) = events.next().await? {
+    /// Limits containers as they are created, and between them the bytes of the images. Returns why the build cannot go on.
+    async fn limit_created(&self, mut events: Values) -> String {
+        let unlimited = |reason| format!("the processes of what it runs cannot be limited: {reason}");
+        loop {
+            let created = match events.next().await {
+                Ok(Some(created)) => created,
+                Ok(None) => return unlimited("the engine's events ended".to_owned()),
+                Err(reason) => return unlimited(reason),
+            };
             for event in created {
-                let Some(call) = self.guard().limit_of_build(&event) else { continue };
-                let answer = self.engine.send(&call, None, false).await?;
-                // One that has ended already needs no limit.
-                if !answer.status().is_success() {
-                    tracing::debug!(path = call.path, status = %answer.status(), "a container of a build is not limited");
+                match self.limit(&event).await {
+                    Ok(false) => {}
+                    Ok(true) => match self.has_image_bytes_left().await {
+                        Ok(()) => {}
+                        Err(Failure::Refused(refusal)) => return refusal.reason,
+                        Err(Failure::Engine(reason)) => return format!("its images cannot be measured: {reason}"),
+                    },
+                    Err(reason) => return unlimited(reason),
                 }
             }
         }
-        Err("the engine's events ended".to_owned())
     }
+
+    /// Limits a container, if it is one of a build.
+    async fn limit(&self, created: &Value) -> Result<bool, String> {
+        let Some(call) = self.guard().limit_of_build(created) else { return Ok(false) };
+        let answer = self.engine.send(&call, None, false).await?;
+        let status = answer.status();
+        let id = created["Actor"]["ID"].as_str().unwrap_or_default();
+        // One that has ended already needs no limit.
+        match status.is_success() || !self.is_running(id).await {
+            true => Ok(true),
+            false => Err(format!("the engine answers {status}")),
+        }
+    }
+}
+
+/// Does something for a build, if it is one, for as long as the build is within its limits.
+pub(crate) async fn limited<T>(
+    building: &mut Option<Building>,
+    work: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let Some(building) = building else { return work.await };
+    let reason = tokio::select! {
+        done = work => return done,
+        reason = &mut building.limiting => reason.unwrap_or_else(|error| error.to_string()),
+    };
+    Err(format!("the build is canceled, because {reason}"))
 }

@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use longshore_guard::{EngineBody, EngineCall};
 use serde_json::Value;
 use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
 
@@ -33,6 +34,17 @@ impl Engine {
         tar: Option<Body>,
         upgrade: bool,
     ) -> Result<Response<Incoming>, String> {
+        self.send_until(call, tar, upgrade, &CancellationToken::new()).await
+    }
+
+    /// The same. The connection is cut with `cut`, also while nothing is sent on it.
+    pub(crate) async fn send_until(
+        &self,
+        call: &EngineCall,
+        tar: Option<Body>,
+        upgrade: bool,
+        cut: &CancellationToken,
+    ) -> Result<Response<Incoming>, String> {
         let request = self.request(call, tar, upgrade)?;
         let stream = match tokio::time::timeout(CONNECT, UnixStream::connect(&self.socket)).await {
             Ok(Ok(stream)) => stream,
@@ -42,11 +54,11 @@ impl Engine {
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
         // The task ends with the answer, or with the stream that the connection becomes.
-        tokio::spawn(async move {
+        tokio::spawn(cut.clone().run_until_cancelled_owned(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "a connection to the engine broke");
             }
-        });
+        }));
         sender.send_request(request).await.map_err(|error| format!("the engine does not answer: {error}"))
     }
 

@@ -11,13 +11,14 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode};
 use longshore_guard::audit::{Entry, Outcome};
 use longshore_guard::{
-    BodyKind, Check, Decision, Effect, EngineBody, Forward, Head, Headers, Local, Push, Refusal, Reply, Rule, printable,
+    BodyKind, Decision, Effect, EngineBody, Forward, Head, Headers, Local, Push, Refusal, Reply, Rule, printable,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
+use crate::building::Building;
 use crate::proxy::Proxy;
-use crate::{build, host, reply};
+use crate::{build, building, host, reply};
 
 /// Why a request got no answer of the engine.
 #[derive(Debug)]
@@ -271,8 +272,14 @@ async fn forwarded(
     if client.is_some() && forward.reply != Reply::Hijack {
         return Err(refusal(Rule::Syntax, "the connection of this request cannot be upgraded").into());
     }
+    if let Effect::ImagesMade { references, kept } = &forward.effect {
+        proxy.has_image_bytes_left().await?;
+        for reference in references.keys().filter(|_| !kept) {
+            proxy.look_before_pull(reference).await?;
+        }
+    }
     // The context is read when it is the build's turn.
-    let building = match &forward.build {
+    let mut building = match &forward.build {
         Some(_) => Some(proxy.begin_build().await?),
         None => None,
     };
@@ -284,16 +291,12 @@ async fn forwarded(
         (Some(incoming), None) => build::archive(incoming).await?,
         (None, _) => (None, build::Sent::nothing()),
     };
-    let _start = match &forward.effect {
-        Effect::ContainerStarted { id } | Effect::ContainerUnpaused { id } => Some(proxy.start_of(id).await),
-        _ => None,
-    };
+    let _before = proxy.before(&forward.effect).await;
     let mut copy = None;
+    if let Effect::FilesCopied { id } = &forward.effect {
+        copy.insert(proxy.copy_of(id).await).hold().await?;
+    }
     for check in &forward.checks {
-        if let Check::Still { container, .. } = check {
-            copy.insert(proxy.copy_of(container).await).hold(check).await?;
-            continue;
-        }
         let found = proxy.engine.get(&check.path()).await.map_err(Failure::Engine)?;
         check.judge(found.as_ref())?;
     }
@@ -312,15 +315,18 @@ async fn forwarded(
         trace.object = references.keys().cloned().collect::<Vec<_>>().join(" ");
     }
     let upgrade = client.is_some();
-    let answered = proxy.engine.send(&forward.call, tar, upgrade).await;
+    let cut = building.as_ref().map(Building::connection).unwrap_or_default();
+    let answered = proxy.engine.send_until(&forward.call, tar, upgrade, &cut);
+    let answered = building::limited(&mut building, answered).await;
     // A context that is refused while it is sent breaks off the call: the refusal is the reason.
     if let Some(failure) = sent.failure() {
         return Err(failure);
     }
     let answered = answered.map_err(Failure::Engine)?;
+    let is_whole = forward.call.method == "HEAD";
     let response = reply::answer(proxy, forward, answered, client, (stop, building), &mut trace.object).await?;
     match copy {
-        Some(copy) if response.body().is_end_stream() => copy.end().await,
+        Some(copy) if is_whole || response.body().is_end_stream() => copy.end().await,
         Some(copy) => return Ok(response.map(|body| copy.end_with(body))),
         None => {}
     }

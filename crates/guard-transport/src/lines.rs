@@ -6,37 +6,42 @@ use bytes::{Buf as _, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use longshore_guard::{Effect, LineShape};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body, Sender};
-use crate::building::Building;
+use crate::building::{self, Building};
 use crate::proxy::Proxy;
 
 /// The number of values that may wait for the client.
 const AHEAD: usize = 16;
 /// The longest value, in bytes.
-const LONGEST: usize = 4 << 20;
+pub(crate) const LONGEST: usize = 4 << 20;
 
-/// Forwards a stream until either side ends it, and holds `held` for so long. The objects that were created are recorded before the client sees the end.
+/// Forwards a stream until either side ends it, which is the turn of a build for so long. The objects that were created are recorded before the client sees the end.
 pub(crate) fn carry(
     proxy: &Arc<Proxy>,
     shape: LineShape,
     effect: Effect,
     from: Incoming,
-    (stop, held): (CancellationToken, Option<Building>),
+    (stop, mut building): (CancellationToken, Option<Building>),
 ) -> Body {
     let (sender, body) = body::channel(AHEAD);
     let proxy = Arc::clone(proxy);
     proxy.clone().tasks.spawn(async move {
-        let _held = held;
         let carried = tokio::select! {
-            carried = values(&proxy, &shape, from, &sender) => carried,
+            carried = building::limited(&mut building, values(&proxy, &shape, from, &sender)) => carried,
             () = stop.cancelled() => Err("the guard ends".to_owned()),
         };
         settle(&proxy, &effect).await;
-        if let Err(reason) = carried {
-            sender.abort(&reason).await;
+        match (carried, shape) {
+            (Ok(()), _) => {}
+            // As the engine says it.
+            (Err(reason), LineShape::Progress | LineShape::Import) => {
+                let line = json!({ "errorDetail": { "message": reason }, "error": reason });
+                sender.send(format!("{line}\r\n")).await;
+            }
+            (Err(reason), LineShape::Events(_)) => sender.abort(&reason).await,
         }
     });
     body
@@ -47,11 +52,32 @@ pub(crate) fn carry(
 pub(crate) struct Values {
     from: Incoming,
     pending: BytesMut,
+    longest: usize,
+    long: Long,
+}
+
+/// What becomes of a value that is too long.
+#[derive(Debug, PartialEq, Eq)]
+enum Long {
+    EndsAll,
+    IsLeftOut,
+    /// The rest of this line is the rest of one.
+    IsBeingLeftOut,
 }
 
 impl Values {
-    pub(crate) fn new(from: Incoming) -> Self {
-        Self { from, pending: BytesMut::new() }
+    /// Reads values of at most `longest` bytes. A longer one is an error.
+    pub(crate) fn new(from: Incoming, longest: usize) -> Self {
+        Self { from, pending: BytesMut::new(), longest, long: Long::EndsAll }
+    }
+
+    /// Reads values of a line each, and leaves out those that are too long: whoever else makes one does not end the stream.
+    fn without_long(from: Incoming) -> Self {
+        Self { long: Long::IsLeftOut, ..Self::new(from, LONGEST) }
+    }
+
+    fn too_long(&self) -> String {
+        format!("the engine sent a value of more than {} KiB", self.longest >> 10)
     }
 
     /// Returns the next values, possibly none. `None` at the end.
@@ -62,12 +88,24 @@ impl Values {
         let frame = frame.map_err(|error| format!("the engine's stream broke: {error}"))?;
         self.pending.extend_from_slice(&frame.into_data().unwrap_or_default());
         let mut values = Vec::new();
+        if self.long == Long::IsBeingLeftOut {
+            let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') else {
+                self.pending.clear();
+                return Ok(Some(values));
+            };
+            self.pending.advance(end);
+            self.long = Long::IsLeftOut;
+        }
         loop {
             let mut stream = serde_json::Deserializer::from_slice(&self.pending).into_iter::<Value>();
             match stream.next() {
                 Some(Ok(value)) => {
                     let read = stream.byte_offset();
-                    values.push(value);
+                    match read > self.longest {
+                        false => values.push(value),
+                        true if self.long == Long::EndsAll => return Err(self.too_long()),
+                        true => {}
+                    }
                     self.pending.advance(read);
                 }
                 Some(Err(error)) if error.is_eof() => break,
@@ -78,15 +116,22 @@ impl Values {
                 }
             }
         }
-        if self.pending.len() > LONGEST {
-            return Err("the engine's stream contains a value that is too long".to_owned());
+        if self.pending.len() > self.longest {
+            if self.long == Long::EndsAll {
+                return Err(self.too_long());
+            }
+            self.pending.clear();
+            self.long = Long::IsBeingLeftOut;
         }
         Ok(Some(values))
     }
 }
 
 async fn values(proxy: &Proxy, shape: &LineShape, from: Incoming, sender: &Sender) -> Result<(), String> {
-    let mut from = Values::new(from);
+    let mut from = match shape {
+        LineShape::Events(_) => Values::without_long(from),
+        LineShape::Progress | LineShape::Import => Values::new(from, LONGEST),
+    };
     while let Some(values) = from.next().await? {
         let mut out = Vec::new();
         for value in values {

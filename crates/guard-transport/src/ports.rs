@@ -14,7 +14,6 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::handle::{Failure, refusal};
-use crate::lines::Values;
 use crate::proxy::Proxy;
 
 /// The most connections to published ports at a time. Further ones wait.
@@ -138,7 +137,7 @@ impl Proxy {
     }
 
     /// Whether a container is running, if the engine can be asked.
-    async fn is_running(&self, id: &str) -> bool {
+    pub(crate) async fn is_running(&self, id: &str) -> bool {
         match self.container(id).await {
             Ok(container) => container.is_some_and(|container| container["State"]["Running"] == true),
             Err(_) => true,
@@ -188,16 +187,7 @@ impl Proxy {
     }
 
     async fn follow_events(self: &Arc<Self>) -> Result<(), String> {
-        let Some(label) = self.guard().label() else { return std::future::pending().await };
-        let filters = format!(r#"{{"type":["container"],"event":["start","die","destroy"],"label":["{label}"]}}"#);
-        let filters: String = filters.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let call = EngineCall {
-            method: "GET",
-            path: format!("/events?filters={filters}"),
-            body: EngineBody::Empty,
-            credentials: None,
-        };
-        let answer = self.engine.send(&call, None, false).await?;
+        let mut values = self.events_of_containers(&["start", "die", "destroy"]).await?;
         // The list of containers shows what happened before the first event.
         self.unpublish_ended().await;
         let known: Vec<String> = self.guard().table.container_ids().into_iter().collect();
@@ -207,7 +197,6 @@ impl Proxy {
                 self.started(&id).await;
             }
         }
-        let mut values = Values::new(answer.into_body());
         while let Some(events) = values.next().await? {
             for event in events {
                 let id = event["Actor"]["ID"].as_str().unwrap_or_default();

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit_file::AuditFile;
 use crate::engine::Engine;
+use crate::measured::Measured;
 use crate::ports::Publisher;
 use crate::still::Turns;
 use crate::{Error, handle, host};
@@ -69,6 +70,8 @@ pub struct Proxy {
     pub(crate) turns: Turns,
     /// Held while an image is built: each build has what the job may have of memory and processors.
     pub(crate) building: Arc<tokio::sync::Mutex<()>>,
+    /// Held while images are measured.
+    pub(crate) measured: tokio::sync::Mutex<Measured>,
     /// Held while an image has the name that it is pushed under.
     pub(crate) pushing: tokio::sync::Mutex<()>,
     /// Why every request is refused.
@@ -120,6 +123,7 @@ impl Proxy {
             creating: tokio::sync::Mutex::default(),
             turns: Turns::default(),
             building: Arc::default(),
+            measured: tokio::sync::Mutex::default(),
             pushing: tokio::sync::Mutex::default(),
             audit,
             state,

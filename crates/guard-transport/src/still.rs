@@ -1,27 +1,33 @@
 //! Keeps a container still while files are copied into it or out of it: it does not start meanwhile, and one that runs is paused.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
-use longshore_guard::{Check, EngineBody, EngineCall, Rule, has_to_pause};
+use longshore_guard::{Effect, EngineBody, EngineCall, Rule};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use crate::body::Body;
 use crate::handle::{Failure, refusal};
 use crate::proxy::Proxy;
 
-/// For each container that is started, or that files are copied into or out of: who holds it.
+/// The first pause before an engine is asked again to let a container go on, and the longest.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// For each container that is started or joined, or that files are copied into or out of: who holds it.
 #[derive(Debug, Default)]
 pub(crate) struct Turns(Mutex<HashMap<String, Arc<Turn>>>);
 
 #[derive(Debug, Default)]
 struct Turn {
-    /// Copies share it, starts do not.
+    /// Copies share it, starts and those who join do not.
     lock: Arc<RwLock<()>>,
     /// How many copies need the container paused.
-    pauses: tokio::sync::Mutex<usize>,
+    pauses: Arc<tokio::sync::Mutex<usize>>,
 }
 
 impl Turns {
@@ -43,12 +49,21 @@ pub(crate) struct Copy {
 }
 
 impl Proxy {
-    /// Waits until no files are copied, and keeps others from copying some.
-    pub(crate) async fn start_of(&self, container: &str) -> OwnedRwLockWriteGuard<()> {
-        Arc::clone(&self.turns.of(container).lock).write_owned().await
+    /// Waits until no files are copied into or out of the containers that a call starts or joins, and keeps others from copying some.
+    pub(crate) async fn before(&self, effect: &Effect) -> Vec<OwnedRwLockWriteGuard<()>> {
+        let containers = match effect {
+            Effect::ContainerStarted { id } | Effect::ContainerUnpaused { id } => BTreeSet::from([id.clone()]),
+            Effect::ContainerCreated { joined, .. } => joined.clone(),
+            _ => BTreeSet::new(),
+        };
+        let mut held = Vec::new();
+        for container in &containers {
+            held.push(Arc::clone(&self.turns.of(container).lock).write_owned().await);
+        }
+        held
     }
 
-    /// Waits until nobody starts the container, and keeps others from that.
+    /// Waits until nobody starts or joins the container, and keeps others from that.
     pub(crate) async fn copy_of(self: &Arc<Self>, container: &str) -> Copy {
         let turn = self.turns.of(container);
         let held = Some(Arc::clone(&turn.lock).read_owned().await);
@@ -59,30 +74,44 @@ impl Proxy {
 impl Copy {
     /// Judges the container as it is now, and pauses it if it has to be. The engine is asked while no other copy ends: one that ends
     /// lets the container go on.
-    pub(crate) async fn hold(&mut self, check: &Check) -> Result<(), Failure> {
-        let turn = Arc::clone(&self.turn);
-        let mut pauses = turn.pauses.lock().await;
-        let found = self.proxy.engine.get(&check.path()).await.map_err(Failure::Engine)?;
-        check.judge(found.as_ref())?;
+    pub(crate) async fn hold(&mut self) -> Result<(), Failure> {
+        let mut pauses = Arc::clone(&self.turn.pauses).lock_owned().await;
+        let found = self.proxy.engine.get(&format!("/containers/{}/json", self.container)).await;
+        let Some(found) = found.map_err(Failure::Engine)? else { return Ok(()) };
+        let has_to_pause = self.proxy.guard().judge_copy(&self.container, &found)?;
         let is_first = *pauses == 0;
-        if is_first && !found.as_ref().is_some_and(has_to_pause) {
+        if is_first && !has_to_pause {
             return Ok(());
         }
         *pauses += 1;
         self.is_paused = true;
-        if is_first && let Err(reason) = call(&self.proxy, &self.container, "pause").await {
-            let reason = format!(
-                "a container that has volumes is paused while files are copied, and the engine cannot do that: {reason}"
-            );
-            return Err(refusal(Rule::Archive, &reason).into());
+        if !is_first {
+            return Ok(());
         }
-        Ok(())
+        let (proxy, container) = (Arc::clone(&self.proxy), self.container.clone());
+        // If the client goes away meanwhile, the container goes on once it is paused.
+        let pausing = self.proxy.tasks.spawn(async move {
+            let _pauses = pauses;
+            call(&proxy, &container, "pause").await
+        });
+        match pausing.await.map_err(|error| Failure::engine(error.to_string()))? {
+            Ok(()) => Ok(()),
+            Err(reason) => {
+                let reason =
+                    format!("a container is paused while files are copied, and the engine cannot do that: {reason}");
+                Err(refusal(Rule::Archive, &reason).into())
+            }
+        }
     }
 
-    /// Lets the container go on.
+    /// Lets the container go on, once the engine has answered.
     pub(crate) async fn end(mut self) {
+        // One that does not go on may be killed.
+        self.held = None;
         if std::mem::take(&mut self.is_paused) {
-            go_on(&self.proxy, &self.turn, &self.container).await;
+            let (proxy, turn, container) = (Arc::clone(&self.proxy), Arc::clone(&self.turn), self.container.clone());
+            // Also if the client goes away meanwhile.
+            let _ = self.proxy.tasks.spawn(async move { go_on(&proxy, &turn, &container).await }).await;
         }
     }
 
@@ -101,27 +130,43 @@ impl Copy {
     }
 }
 
-/// A client that goes away ends its copy.
+/// A client that goes away ends its copy. The engine may still be at it, and answers a question about the container when it is not.
 impl Drop for Copy {
     fn drop(&mut self) {
-        if !self.is_paused {
-            return;
-        }
-        let (proxy, turn, held) = (Arc::clone(&self.proxy), Arc::clone(&self.turn), self.held.take());
-        let container = std::mem::take(&mut self.container);
+        let Some(held) = self.held.take() else { return };
+        let (proxy, turn, container) = (Arc::clone(&self.proxy), Arc::clone(&self.turn), self.container.clone());
+        let is_paused = self.is_paused;
         self.proxy.tasks.spawn(async move {
-            go_on(&proxy, &turn, &container).await;
+            let _ = proxy.engine.get(&format!("/containers/{container}/json")).await;
             drop(held);
+            if is_paused {
+                go_on(&proxy, &turn, &container).await;
+            }
         });
     }
 }
 
+/// Lets a container go on after its last copy. An engine that fails at it is asked again, for as long as the container is paused.
 async fn go_on(proxy: &Proxy, turn: &Turn, container: &str) {
     let mut pauses = turn.pauses.lock().await;
     *pauses -= 1;
-    if *pauses == 0
-        && let Err(reason) = call(proxy, container, "unpause").await
-    {
+    if *pauses > 0 {
+        return;
+    }
+    let unpause = async || match call(proxy, container, "unpause").await {
+        Ok(()) => Ok(()),
+        Err(reason) => match proxy.engine.get(&format!("/containers/{container}/json")).await {
+            Ok(found) if found.as_ref().is_none_or(|found| found["State"]["Paused"] == false) => Ok(()),
+            Ok(_) | Err(_) => Err(reason),
+        },
+    };
+    let again = ExponentialBuilder::default().with_min_delay(PAUSE).with_max_delay(LONGEST_PAUSE).without_max_times();
+    let goes_on = unpause
+        .retry(again)
+        // When the guard ends, all containers are removed.
+        .when(|_| !proxy.publisher.stop.is_cancelled())
+        .notify(|reason, _| tracing::warn!(container, reason, "a container is still paused after a copy"));
+    if let Err(reason) = goes_on.await {
         tracing::warn!(container, reason, "a container stays paused");
     }
 }

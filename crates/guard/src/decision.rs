@@ -1,7 +1,7 @@
 //! The outcome of a request that is let through: an answer by the guard itself, or a call to the engine and how to handle its
 //! answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -187,6 +187,8 @@ pub enum Effect {
     ContainerCreated {
         container: Container,
         volumes: Vec<String>,
+        /// The containers whose namespaces or volumes it joins. No files are copied into or out of them meanwhile.
+        joined: BTreeSet<String>,
     },
     /// Before the call, listeners are opened for its published ports.
     ContainerStarted {
@@ -194,6 +196,10 @@ pub enum Effect {
     },
     /// A container that was paused may go on.
     ContainerUnpaused {
+        id: String,
+    },
+    /// Files go into or out of a container, which stands still meanwhile.
+    FilesCopied {
         id: String,
     },
     ContainerRenamed {

@@ -18,7 +18,7 @@ use crate::call::Call;
 use crate::decision::{Decision, Effect, EngineCall, Forward, LineShape, Local, Push, Reply, Shape};
 use crate::guard::Guard;
 use crate::image_ref::{ImageName, ImageRef};
-use crate::job_create;
+use crate::job_create::{self, Created};
 use crate::names::chosen;
 use crate::policy::JobPolicy;
 use crate::refusal::{Judged, refuse};
@@ -56,12 +56,12 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
         Call::ContainerCreate { name, platform, body } => {
             check_platform(guard, platform)?;
             let name = if name.is_empty() { format!("c-{nonce}") } else { chosen("container", name)? };
-            let created = job_create::judge(guard, policy, &name, body)?;
+            let Created { body, entry, volumes, joined } = job_create::judge(guard, policy, &name, body)?;
             let call = EngineCall::new("POST", "/containers/create")
                 .query("name", policy.engine_name(&name))
                 .query("platform", platform)
-                .json(created.body.write()?);
-            let effect = Effect::ContainerCreated { container: created.entry, volumes: created.volumes };
+                .json(body.write()?);
+            let effect = Effect::ContainerCreated { container: entry, volumes, joined };
             forward(call, Reply::Json(Shape::Created), effect)
         }
         Call::ContainerList { all, limit, size, filters } => {

@@ -1,9 +1,9 @@
 //! Judges the containers that a job creates. Names become ids, paths become volumes, and limits are taken from the budget.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::container::{ContainerCreate, Endpoint};
-use crate::guard::Guard;
+use crate::guard::{Guard, LONGEST_LABELS_OF_IMAGE};
 use crate::host_config::{HostConfig, NetworkMode, Published, Sharing, Ulimit};
 use crate::image_ref::ImageName;
 use crate::job::network_of;
@@ -50,10 +50,16 @@ pub(crate) struct Created {
     pub(crate) body: ContainerCreate,
     pub(crate) entry: Container,
     pub(crate) volumes: Vec<String>,
+    /// The containers whose namespaces or volumes it joins.
+    pub(crate) joined: BTreeSet<String>,
 }
 
 pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &ContainerCreate) -> Judged<Created> {
     let (image, _) = guard.table.image(&ImageName::parse(&asked.image)?)?;
+    if guard.table.overlabelled.contains(image) {
+        let most = LONGEST_LABELS_OF_IMAGE >> 10;
+        return refuse!(Limit, "the labels of the image {} are longer than {most} KiB together", asked.image);
+    }
     let mut body = asked.clone();
     // By its id, so that nobody can replace the image meanwhile.
     body.image = format!("sha256:{image}");
@@ -62,17 +68,22 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
     for mount in &mut body.host.mounts {
         judge_mount(guard, policy, mount, &mut volumes)?;
     }
+    let mut joined = BTreeSet::new();
     let host = &mut body.host;
     for from in &mut host.volumes_from {
         let (container, mode) = from.split_once(':').unwrap_or((from, "rw"));
         if !matches!(mode, "ro" | "rw") {
             return refuse!(Mount, "the mode {mode:?} of VolumesFrom is neither ro nor rw");
         }
-        *from = format!("{}:{mode}", guard.table.container(container)?.0);
+        let (id, _) = guard.table.container(container)?;
+        joined.insert(id.to_owned());
+        *from = format!("{id}:{mode}");
     }
     for sharing in [&mut host.ipc, &mut host.pid] {
         if let Sharing::Container(container) = sharing {
-            *sharing = Sharing::Container(guard.table.container(container)?.0.to_owned());
+            let (id, _) = guard.table.container(container)?;
+            joined.insert(id.to_owned());
+            *sharing = Sharing::Container(id.to_owned());
         }
     }
     judge_capabilities(policy, host)?;
@@ -89,7 +100,12 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
         *entry = judge_host(policy, entry)?;
     }
     judge_networks(guard, policy, name, &mut body)?;
+    if let NetworkMode::Container(id) = &body.host.network {
+        joined.insert(id.clone());
+    }
     let mut entry = judge_limits(guard, policy, &mut body.host)?;
+    let is_its_own = |mount: &Mount| matches!(mount.source, Source::Anonymous | Source::Tmpfs { .. });
+    entry.is_alone = joined.is_empty() && body.host.mounts.iter().all(is_its_own);
     entry.name = name.to_owned();
     entry.image.clone_from(&asked.image);
     entry.published = published;
@@ -97,7 +113,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
     body.host.no_new_privileges = true;
     body.host.oom_score = OOM_SCORE;
     body.host.cgroup_parent = policy.cgroup_parent.clone().unwrap_or_default();
-    Ok(Created { body, entry, volumes })
+    Ok(Created { body, entry, volumes, joined })
 }
 
 /// Judges resource limits. Only the server may set the others, as its operator has configured.

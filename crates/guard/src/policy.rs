@@ -55,6 +55,8 @@ pub struct Budget {
     pub pulls: u64,
     /// Names of images that the job has built or tagged.
     pub images: usize,
+    /// Bytes of the images that the job has built and pulled.
+    pub image_bytes: u64,
     /// Refusals within a minute after which everything is refused.
     pub refusals: usize,
     /// Bytes of all containers together.
@@ -77,6 +79,7 @@ impl Default for Budget {
             execs: 256,
             pulls: 200,
             images: 128,
+            image_bytes: 20 << 30,
             refusals: 30,
             memory: 4 << 30,
             nano_cpus: 4_000_000_000,
@@ -174,10 +177,16 @@ impl ServerPolicy {
     }
 }
 
-/// Refuses labels that only we set.
+/// The labels of an object together, in bytes: the engine sends all of them with each event about it.
+const LONGEST_LABELS: usize = 64 << 10;
+
+/// Refuses labels that only we set, and more than anybody needs.
 pub(crate) fn unreserved(labels: BTreeMap<String, String>) -> Judged<BTreeMap<String, String>> {
     if let Some(label) = labels.keys().find(|label| is_reserved_label(label)) {
         return Err(Refusal::new(Rule::Label, format!("the label {label} is reserved")));
+    }
+    if labels.iter().map(|(label, value)| label.len() + value.len()).sum::<usize>() > LONGEST_LABELS {
+        return refuse!(Limit, "the labels are longer than {} KiB together", LONGEST_LABELS >> 10);
     }
     Ok(labels)
 }

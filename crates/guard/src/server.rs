@@ -4,7 +4,7 @@
 //! name the instance that they belong to. So an attacker who runs code in the server's process reaches only these containers and
 //! volumes, no path and no device of the host, and cannot run a program with more rights than a job has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bodies::{NetworkCreate, VolumeContent, VolumeCreate};
 use crate::call::{Call, ContainerAction};
@@ -52,7 +52,7 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
             let Created { body, volumes, checks } = server_create::judge(guard, policy, name, body)?;
             let entry = Container { name: name.clone(), image: body.image.clone(), ..Container::default() };
             let call = EngineCall::new("POST", "/containers/create").query("name", name).json(body.write()?);
-            let effect = Effect::ContainerCreated { container: entry, volumes };
+            let effect = Effect::ContainerCreated { container: entry, volumes, joined: BTreeSet::new() };
             forward_if(checks, call, Reply::Json(Shape::Created), effect)
         }
         Call::ContainerList { all, limit, size, filters } => {

@@ -32,6 +32,12 @@ pub struct Table {
     pub(crate) images: BTreeMap<String, Image>,
     /// Ids of images that may be no base of a build, each with the trigger that is the reason.
     pub(crate) triggers: BTreeMap<String, String>,
+    /// Ids of images that were on the engine before the client pulled them, and of those that it has pulled.
+    pub(crate) present: BTreeSet<String>,
+    /// The bytes of the images that it has pulled.
+    pub(crate) pulled_bytes: u64,
+    /// Ids of images with more labels than a container may have.
+    pub(crate) overlabelled: BTreeSet<String>,
     /// The starts of all ids that are or were the client's.
     known: BTreeSet<String>,
     pub(crate) conduct: Conduct,
@@ -59,6 +65,9 @@ pub struct Container {
     /// Whether all ports that it exposes are published.
     #[serde(default)]
     pub(crate) publish_all: bool,
+    /// Whether it never shared a namespace or a volume with others, so that its own processes alone can have reached its files.
+    #[serde(default)]
+    pub(crate) is_alone: bool,
 }
 
 /// A published TCP port.

@@ -184,6 +184,7 @@ impl Settings {
             docker: DockerSettings {
                 registries: registries(given.docker_registries.as_deref(), allows_some_images)?,
                 local_images: !allows_some_images,
+                image_bytes: Some(bytes_of(given.docker_images_max_mib)),
                 grant: None,
             },
             data: given.data,
@@ -220,13 +221,18 @@ impl Settings {
             audit_syslog,
             disk: marks(given.disk.high, given.disk.low)?,
             object_store,
-            cache_budget: match given.cache.max_mib {
-                0 => u64::MAX,
-                mib => mib.saturating_mul(1 << 20),
-            },
+            cache_budget: bytes_of(given.cache.max_mib),
             warnings,
             listen: given.listen,
         })
+    }
+}
+
+/// Returns a limit in bytes. 0 is none.
+fn bytes_of(mib: u64) -> u64 {
+    match mib {
+        0 => u64::MAX,
+        mib => mib.saturating_mul(1 << 20),
     }
 }
 

@@ -35,6 +35,8 @@ pub struct GuardedDocker {
     pub images: Vec<String>,
     /// Whether it may use images that were built or loaded on the engine.
     pub local_images: bool,
+    /// The bytes that the images may take which it builds and pulls, if not as many as with every guard.
+    pub image_bytes: Option<u64>,
 }
 
 impl DockerAccess {

@@ -143,6 +143,8 @@ async fn a_container_stands_still_while_files_are_copied() {
         false => {
             world.refused(&["cp", &file, "with:/data/g"], "archive");
             world.refused(&["cp", "with:/etc/passwd", "-"], "archive");
+            world.ok(&["stop", "-t", "0", "with"]);
+            world.refused(&["cp", "with:/etc/passwd", "-"], "archive");
             ["run", "-d", "--name", "now", BUSYBOX, "sh", "-c", "mkdir /data; sleep 600"].to_vec()
         }
     };
@@ -182,5 +184,53 @@ async fn a_budget_is_given_back_by_containers_that_remove_themselves() {
         world.ok(&["run", "--rm", BUSYBOX, "true"]);
     }
     world.refused(&["run", "--rm", "-m", "5g", BUSYBOX, "true"], "budget");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn results_of_a_container_that_ended_are_copied_unless_others_may_still_reach_its_files() {
+    let world = World::new(false).await;
+    let into = world.dir.path().join("out").display().to_string();
+    world.ok(&[
+        "run",
+        "--name",
+        "results",
+        "-v",
+        "/cache",
+        BUSYBOX,
+        "sh",
+        "-c",
+        "echo made > /out; echo cached > /cache/f",
+    ]);
+    for (file, content) in [("/out", "made\n"), ("/cache/f", "cached\n")] {
+        world.ok(&["cp", &format!("results:{file}"), &into]);
+        assert_eq!(std::fs::read_to_string(&into).unwrap(), content);
+    }
+    for (name, share) in [("pid", "--pid"), ("net", "--network"), ("ipc", "--ipc"), ("volumes", "--volumes-from")] {
+        world.ok(&["create", "--name", name, "--ipc", "shareable", BUSYBOX, "sleep", "600"]);
+        world.ok(&["start", name]);
+        let joined = if name == "volumes" { name.to_owned() } else { format!("container:{name}") };
+        world.ok(&["run", "--rm", share, &joined, BUSYBOX, "true"]);
+        world.ok(&["stop", "-t", "0", name]);
+        match copies_from_a_namespace_of_its_own() {
+            true => drop(world.ok(&["cp", &format!("{name}:/etc/passwd"), &into])),
+            false => world.refused(&["cp", &format!("{name}:/etc/passwd"), &into], "archive"),
+        }
+        world.ok(&["rm", "-f", name]);
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_goes_on_after_a_copy_also_if_the_engine_fails_at_first() {
+    let world = World::new(false).await;
+    world.ok(&["run", "-d", "--name", "now", BUSYBOX, "sleep", "600"]);
+    world.front.heard();
+    world.front.fail("/unpause", 3);
+    world.ok(&["cp", "now:/etc/passwd", &world.dir.path().join("out").display().to_string()]);
+    // The last of the requests is answered before the container's next copy pauses it again.
+    world.ok(&["cp", "now:/etc/passwd", &world.dir.path().join("out").display().to_string()]);
+    assert_eq!(world.ok(&["exec", "now", "echo", "runs on"]), "runs on");
+    assert!(world.front.heard().iter().filter(|line| line.contains("/unpause")).count() > 3);
     world.end().await;
 }

@@ -357,7 +357,7 @@ async fn attacks_on_the_wire_never_reach_the_engine_and_their_twins_do() {
         ),
         ("POST", "/containers/own/update".to_owned(), r#"{"Memory":16777216,"MemorySwap":16777216}"#.to_owned(), 200),
         ("GET", format!("/containers/{}/json", &own[..12]), String::new(), 200),
-        ("GET", "/containers/own/archive?path=/etc/passwd".to_owned(), String::new(), 200),
+        ("GET", "/containers/c/archive?path=/etc/passwd".to_owned(), String::new(), 200),
         (
             "POST",
             "/networks/own/connect".to_owned(),

@@ -1,8 +1,10 @@
 //! Everyday use by real clients.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use crate::world::{BUSYBOX, World, engine};
+use crate::world::{BUSYBOX, World, engine, engine_socket};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_line_runs_execs_copies_and_follows() {
@@ -211,8 +213,15 @@ async fn events_are_those_of_own_objects() {
     world.ok(&["create", "--name", "mine", BUSYBOX, "true"]);
     let theirs = engine(&["create", BUSYBOX, "true"]);
     engine(&["start", "-a", &theirs]);
+    // The engine tells of a container with all of its labels, which nothing limits for others.
+    let long = format!("long-{}", world.scope);
+    let labels = serde_json::json!({ "Image": BUSYBOX, "Labels": { "long": "x".repeat(5 << 20) } }).to_string();
+    let mut stream = UnixStream::connect(engine_socket()).unwrap();
+    let head = format!("POST /containers/create?name={long} HTTP/1.0\r\nContent-Type: application/json\r\n");
+    stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{labels}", labels.len()).as_bytes()).unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
     world.ok(&["start", "-a", "mine"]);
-    engine(&["rm", "-f", &theirs]);
+    engine(&["rm", "-f", &theirs, &long]);
     let until = world.ok(&["run", "--rm", BUSYBOX, "date", "+%s"]).parse::<u64>().unwrap() + 1;
     let events = world.ok(&[
         "events",

@@ -3,7 +3,7 @@
 use longshore_guard::{Conduct, Table};
 use serde_json::json;
 
-use crate::world::{BUSYBOX, World, copies_from_a_namespace_of_its_own, engine};
+use crate::world::{BUSYBOX, World, engine};
 
 /// How the client has behaved, as it is saved.
 fn conduct(world: &World) -> Conduct {
@@ -163,7 +163,59 @@ async fn what_a_build_runs_has_a_limit_of_processes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn volumes_of_an_image_count_when_files_are_copied_into_a_running_container() {
+async fn a_build_whose_processes_cannot_be_limited_is_canceled() {
+    let world = World::new(false).await;
+    let dir = world.dir.path().join("context");
+    std::fs::create_dir(&dir).unwrap();
+    let context = dir.display().to_string();
+    // The engine tells of a container with all of its labels.
+    let labels = |count: usize| (0..count).map(|at| format!(" l{at}=$A")).collect::<String>();
+    let long = |count| format!("ENV A={}\nENV A={}\nLABEL{}\n", "x".repeat(1024), "$A".repeat(10), labels(count));
+    std::fs::write(dir.join("Dockerfile"), format!("FROM {BUSYBOX}\n{}RUN sleep 600\n", long(60))).unwrap();
+    let built = world.docker(&["build", &context]);
+    let printed = String::from_utf8_lossy(&built.stderr).into_owned();
+    assert!(!built.status.success() && printed.contains("the build is canceled"), "{printed}");
+    let label = format!("label=longshore.guard.scope={}", world.scope);
+    while !engine(&["ps", "-aq", "--filter", &label]).is_empty() {
+        std::thread::yield_now();
+    }
+    // Nor is a container made of an image with such labels, which every list of containers would contain.
+    std::fs::write(dir.join("Dockerfile"), format!("FROM {BUSYBOX}\n{}RUN true\n", long(30))).unwrap();
+    world.ok(&["build", "-t", "labels", &context]);
+    world.refused(&["run", "--rm", "labels", "true"], "limit");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_take_what_the_job_may_have_and_those_that_are_removed_are_given_back() {
+    let world = World::with(false, &json!({ "image_bytes": 3 << 20, "refusals": 1000 })).await;
+    let dir = world.dir.path().join("context");
+    std::fs::create_dir(&dir).unwrap();
+    let context = dir.display().to_string();
+    let build = |name: &str, steps: &str| {
+        std::fs::write(dir.join("Dockerfile"), format!("FROM {BUSYBOX}\n{steps}\n")).unwrap();
+        let built = world.docker(&["build", "-t", name, &context]);
+        (built.status.success(), String::from_utf8_lossy(&built.stderr).into_owned())
+    };
+    let two_mib = "RUN dd if=/dev/urandom of=/x bs=1M count=2";
+    assert!(build("a", two_mib).0);
+    // Names take nothing, nor do images that start from others, beyond what they add.
+    std::fs::write(dir.join("Dockerfile"), "FROM a\nRUN echo more > /y\n").unwrap();
+    world.ok(&["build", "-t", "b", &context]);
+    world.ok(&["tag", "a", "c"]);
+    assert!(build("d", two_mib).0);
+    world.refused(&["build", &context], "budget");
+    world.ok(&["rmi", "d"]);
+    // A build that takes too much on its way is canceled, and what it has left counts.
+    let (is_built, printed) = build("e", &format!("{two_mib}\nRUN sleep 600"));
+    assert!(!is_built && printed.contains("the build is canceled") && printed.contains("MiB"), "{printed}");
+    world.refused(&["build", &context], "budget");
+    world.refused(&["pull", "registry.invalid/x"], "budget");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_with_volumes_of_its_image_is_paused_while_files_are_copied() {
     let world = World::new(false).await;
     let dir = world.dir.path().join("context");
     std::fs::create_dir(&dir).unwrap();
@@ -173,12 +225,8 @@ async fn volumes_of_an_image_count_when_files_are_copied_into_a_running_containe
     let file = dir.join("Dockerfile").display().to_string();
     world.ok(&["run", "-d", "--name", "now", "with-volume", "sleep", "600"]);
     world.front.heard();
-    if copies_from_a_namespace_of_its_own() {
-        world.ok(&["cp", &file, "now:/data/f"]);
-        assert!(world.front.heard().iter().any(|line| line.contains("/pause ")), "it is paused meanwhile");
-    } else {
-        world.refused(&["cp", &file, "now:/data/f"], "archive");
-    }
+    world.ok(&["cp", &file, "now:/data/f"]);
+    assert!(world.front.heard().iter().any(|line| line.contains("/pause ")), "it is paused meanwhile");
     world.ok(&["stop", "-t", "0", "now"]);
     world.ok(&["cp", &file, "now:/data/f"]);
     world.ok(&["run", "-d", "--name", "plain", BUSYBOX, "sleep", "600"]);
@@ -225,7 +273,7 @@ async fn a_budget_holds_for_requests_at_the_same_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_container_does_not_start_while_files_are_copied_into_it() {
+async fn nobody_starts_or_joins_a_container_while_files_are_copied_into_it() {
     use std::io::{Read as _, Write as _};
     let world = World::new(false).await;
     world.ok(&["create", "--name", "later", "-v", "data:/data", BUSYBOX, "cat", "/data/f"]);
@@ -248,12 +296,17 @@ async fn a_container_does_not_start_while_files_are_copied_into_it() {
     let mut start = std::os::unix::net::UnixStream::connect(world.socket()).unwrap();
     let head = "POST /containers/later/start HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     start.write_all(head.as_bytes()).unwrap();
+    let mut join = std::os::unix::net::UnixStream::connect(world.socket()).unwrap();
+    let body = format!(r#"{{"Image":"{BUSYBOX}","HostConfig":{{"PidMode":"container:later"}}}}"#);
+    let head = "POST /containers/create HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json";
+    join.write_all(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
     for _ in 0..5 {
         world.ok(&["version"]);
     }
-    assert!(!world.front.heard().iter().any(|line| line.contains("/start")));
+    let heard = world.front.heard();
+    assert!(!heard.iter().any(|line| line.contains("/start") || line.contains("/create")), "{heard:?}");
     copy.write_all(&tar.stdout[1024..]).unwrap();
-    for (stream, status) in [(&mut copy, "200"), (&mut start, "204")] {
+    for (stream, status) in [(&mut copy, "200"), (&mut start, "204"), (&mut join, "201")] {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");

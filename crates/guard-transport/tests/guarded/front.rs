@@ -11,17 +11,19 @@ use tokio::net::{UnixListener, UnixStream};
 pub(crate) struct Front {
     pub(crate) socket: PathBuf,
     heard: Arc<Mutex<Vec<String>>>,
+    /// What requests contain that fail, once each.
+    failing: Arc<Mutex<Vec<&'static str>>>,
 }
 
 impl Front {
     /// Starts it before an engine. With `oldest`, it speaks no API before `1.oldest`.
     pub(crate) fn start(dir: &Path, engine: PathBuf, oldest: Option<u32>) -> Self {
-        let front = Self { socket: dir.join("engine.sock"), heard: Arc::default() };
+        let front = Self { socket: dir.join("engine.sock"), heard: Arc::default(), failing: Arc::default() };
         let listener = UnixListener::bind(&front.socket).unwrap();
-        let heard = Arc::clone(&front.heard);
+        let (heard, failing) = (Arc::clone(&front.heard), Arc::clone(&front.failing));
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
-                let (heard, engine) = (Arc::clone(&heard), engine.clone());
+                let (heard, failing, engine) = (Arc::clone(&heard), Arc::clone(&failing), engine.clone());
                 tokio::spawn(async move {
                     let mut start = vec![0; 64 << 10];
                     let mut read = 0;
@@ -32,7 +34,9 @@ impl Front {
                         }
                     }
                     let line = String::from_utf8_lossy(&start[..read]).lines().next().unwrap_or_default().to_owned();
-                    let refusal = oldest.and_then(|oldest| refusal(&line, oldest));
+                    let refusal = oldest
+                        .and_then(|oldest| refusal(&line, oldest))
+                        .or_else(|| failure(&mut failing.lock().unwrap(), &line));
                     heard.lock().unwrap().push(line);
                     if let Some(refusal) = refusal {
                         let _ = client.write_all(refusal.as_bytes()).await;
@@ -46,6 +50,11 @@ impl Front {
             }
         });
         front
+    }
+
+    /// Makes the next requests that contain `part` fail, so many.
+    pub(crate) fn fail(&self, part: &'static str, times: usize) {
+        self.failing.lock().unwrap().extend(vec![part; times]);
     }
 
     /// Returns the requests since the last call of this function, without those that the guard makes for itself.
@@ -70,4 +79,12 @@ fn refusal(line: &str, oldest: u32) -> Option<String> {
     );
     let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close";
     (asked < oldest).then(|| format!("{head}\r\nContent-Length: {}\r\n\r\n{text}", text.len()))
+}
+
+fn failure(failing: &mut Vec<&'static str>, line: &str) -> Option<String> {
+    let at = failing.iter().position(|part| line.contains(part))?;
+    failing.remove(at);
+    let text = r#"{"message":"the engine fails"}"#;
+    let head = "HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\nConnection: close";
+    Some(format!("{head}\r\nContent-Length: {}\r\n\r\n{text}", text.len()))
 }

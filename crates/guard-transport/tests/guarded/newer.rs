@@ -37,9 +37,10 @@ async fn clients_of_any_age_work_on_an_engine_that_speaks_only_its_newer_apis() 
         run(&["run", "-d", "--name", "db", "--network", "own", "-v", "data:/data", BUSYBOX, "sleep", "600"]);
         assert_eq!(run(&["exec", "db", "echo", "inside"]), "inside");
         run(&["stop", "-t", "0", "db"]);
-        run(&["cp", "db:/etc/passwd", &world.dir.path().join("passwd").display().to_string()]);
-        run(&["cp", &world.dir.path().join("passwd").display().to_string(), "db:/data/"]);
-        run(&["rm", "-f", "db"]);
+        run(&["create", "--name", "files", "-v", "data:/data", BUSYBOX, "true"]);
+        run(&["cp", "files:/etc/passwd", &world.dir.path().join("passwd").display().to_string()]);
+        run(&["cp", &world.dir.path().join("passwd").display().to_string(), "files:/data/"]);
+        run(&["rm", "-f", "db", "files"]);
         run(&["network", "rm", "own"]);
         run(&["volume", "rm", "data"]);
         let context = world.dir.path().join("context");

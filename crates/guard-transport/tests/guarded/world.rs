@@ -19,13 +19,13 @@ pub(crate) fn engine_socket() -> PathBuf {
     PathBuf::from(host.strip_prefix("unix://").expect("a unix socket"))
 }
 
-/// `docker ARGS` on the engine itself.
 /// Whether the engine mounts a container's volumes for a copy in a mount namespace of its own: Docker 24 and later.
 pub(crate) fn copies_from_a_namespace_of_its_own() -> bool {
     let api = engine(&["version", "--format", "{{.Server.APIVersion}}"]);
     api.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok()).is_some_and(|minor| minor >= 43)
 }
 
+/// `docker ARGS` on the engine itself.
 pub(crate) fn engine(args: &[&str]) -> String {
     let host = format!("unix://{}", engine_socket().display());
     let output = Command::new("docker").env("DOCKER_HOST", host).args(args).output().unwrap();

@@ -21,6 +21,13 @@ impl Guard {
         if !succeeded {
             return;
         }
+        if let Effect::ContainerCreated { joined, .. } = effect {
+            for id in joined {
+                if let Some(container) = table.containers.get_mut(id) {
+                    container.is_alone = false;
+                }
+            }
+        }
         let created = created.and_then(full_id);
         match (effect, created) {
             (Effect::ContainerCreated { container, .. }, Some(id)) => table.add_container(id, container.clone()),
@@ -38,7 +45,8 @@ impl Guard {
             }
             (Effect::ContainerUpdated { id, container }, _) => {
                 if let Some(known) = table.containers.get_mut(id) {
-                    known.clone_from(container);
+                    (known.memory, known.nano_cpus, known.pids) =
+                        (container.memory, container.nano_cpus, container.pids);
                 }
             }
             (Effect::ContainerRemoved { id }, _) => {
@@ -66,6 +74,7 @@ impl Guard {
                 Effect::ImagesMade { .. }
                 | Effect::ContainerStarted { .. }
                 | Effect::ContainerUnpaused { .. }
+                | Effect::FilesCopied { .. }
                 | Effect::None,
                 _,
             ) => {}
@@ -81,7 +90,10 @@ impl Guard {
 
     /// Records an image that a pull or a build has made, as the engine describes it.
     pub fn settle_image(&mut self, reference: &str, engine_reference: &str, kept: bool, image: &Value) {
-        if let Some(id) = self.learn_triggers(image) {
+        if let Some(id) = self.learn_content(image) {
+            if !kept {
+                self.count_pulled(&id, image);
+            }
             let kept_as = kept.then(|| engine_reference.to_owned());
             self.table.add_image(reference.to_owned(), Image { id, kept_as });
         }

@@ -3,17 +3,13 @@
 use super::forward;
 use crate::bodies::Update;
 use crate::call::ContainerAction;
-use crate::check::Check;
 use crate::container_call::container_call;
-use crate::decision::{Decision, Effect, Forward, Reply, Shape};
+use crate::decision::{Decision, Effect, Reply, Shape};
 use crate::guard::Guard;
 use crate::names::chosen;
 use crate::policy::JobPolicy;
 use crate::refusal::{Judged, refuse};
 use crate::table::Container;
-
-/// The oldest minor version of the API of engines that mount a container's volumes for a copy in a mount namespace of its own.
-const OWN_NAMESPACE_API: u32 = 43;
 
 pub(super) fn judge_container(
     guard: &Guard,
@@ -58,10 +54,7 @@ pub(super) fn judge_container(
         | ContainerAction::ArchiveGet { .. }
         | ContainerAction::ArchivePut { .. } => {
             let reply = if matches!(action, ContainerAction::ArchivePut { .. }) { Reply::Status } else { Reply::Files };
-            // Its image may have volumes that nobody asked for: the engine says whether there are any.
-            let checks = vec![Check::Still { container: id.to_owned(), alone: guard.engine.api < OWN_NAMESPACE_API }];
-            let forward = Forward { call, reply, effect: Effect::None, checks, build: None };
-            Ok(Decision::Forward(Box::new(forward)))
+            forward(call, reply, Effect::FilesCopied { id: id.to_owned() })
         }
         ContainerAction::Exec(_) => {
             if guard.table.running_execs() >= policy.budget.execs {

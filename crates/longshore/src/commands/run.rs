@@ -144,6 +144,7 @@ async fn run_tree(args: Run) -> super::Result {
             docker: DockerSettings {
                 registries: DOCKER_REGISTRIES.iter().map(|&host| host.to_owned()).collect(),
                 local_images: true,
+                image_bytes: Some(u64::MAX),
                 grant: Some(DockerGrant::Raw),
             },
             ..Extras::default()

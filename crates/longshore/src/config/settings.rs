@@ -88,6 +88,9 @@ settings! {
     /// `images_allow` is set, only those named here.
     docker_registries: String ["HOST,..."] computed("Docker Hub, ghcr.io, quay.io, gcr.io, registry.k8s.io, mcr.microsoft.com, public.ecr.aws, registry.gitlab.com", "docker.io, registry.example.org");
 
+    /// What the images may take that a job with `docker: true` builds and pulls, in MiB; it gets no more beyond. 0 is no limit.
+    docker_images_max_mib: u64 ["MIB"] default(20480);
+
     /// Maximum number of jobs in a build.
     max_jobs: usize ["N"] default(longshore_pipeline::limits::JOBS);
 

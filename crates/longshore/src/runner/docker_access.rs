@@ -30,6 +30,8 @@ pub(crate) struct DockerSettings {
     pub(crate) registries: BTreeSet<String>,
     /// Whether images that were built or loaded on the engine may be used.
     pub(crate) local_images: bool,
+    /// The bytes that the images may take which a job builds and pulls, if not as many as with every guard.
+    pub(crate) image_bytes: Option<u64>,
     /// The access that every repository is granted; without it, the repository's own setting counts.
     pub(crate) grant: Option<DockerGrant>,
 }
@@ -74,6 +76,7 @@ impl DockerSettings {
                     registries: self.registries.iter().cloned().chain(of_credentials).collect(),
                     images: own.map(str::to_owned).collect(),
                     local_images: self.local_images,
+                    image_bytes: self.image_bytes,
                 })
             }
         })

@@ -1,7 +1,7 @@
 //! The settings of containers, their limits, and what is done inside them.
 
-use longshore_guard::{Check, Rule};
-use serde_json::json;
+use longshore_guard::{Effect, Guard, Rule};
+use serde_json::{Value, json};
 
 use super::CREATE;
 use crate::world::*;
@@ -163,13 +163,105 @@ fn limits_only_become_smaller_and_the_budget_is_the_jobs() {
 
 #[test]
 fn files_are_copied_while_nobody_can_swap_a_path_for_a_link() {
-    for (api, alone) in [(41, true), (43, false)] {
-        for method in ["PUT", "HEAD", "GET"] {
-            let copied = ask(&job(JOB, api), method, "/containers/web/archive?path=/data/.", "").unwrap();
-            assert_eq!(copied.checks, [Check::Still { container: OWN.to_owned(), alone }], "{method}");
-        }
+    let state = |state: &str, mounts: &[&str]| {
+        let mounts: Vec<Value> = mounts.iter().map(|path| json!({ "Destination": path })).collect();
+        let hosts = if state == "created" { "" } else { "/var/lib/docker/hosts" };
+        let running = matches!(state, "running" | "paused");
+        json!({ "HostsPath": hosts, "Mounts": mounts,
+            "State": { "Status": state, "Running": running, "Paused": state == "paused" } })
+    };
+    // On engines that mount in a namespace of their own, a container stands still, and no mount is within another one.
+    let guard = job(JOB, 43);
+    for method in ["PUT", "HEAD", "GET"] {
+        let copied = ask(&guard, method, "/containers/web/archive?path=/data/.", "").unwrap();
+        assert_eq!(copied.effect, Effect::FilesCopied { id: OWN.to_owned() }, "{method}");
     }
-    let guard = job(JOB, 41);
+    for (container, pauses) in [
+        (state("running", &["/a", "/ab", "/b/c"]), true),
+        (state("paused", &["/a"]), false),
+        (state("exited", &["/a"]), false),
+        (state("running", &[]), true),
+        (json!({}), true),
+    ] {
+        assert_eq!(guard.judge_copy(OWN, &container), Ok(pauses), "{container}");
+    }
+    for mounts in [&["/a", "/a/b"][..], &["/a/b/c", "/x", "/a"], &["/etc"], &["/"]] {
+        assert!(guard.judge_copy(OWN, &state("exited", mounts)).is_err(), "{mounts:?}");
+    }
     refused(&guard, Rule::Archive, "GET", "/containers/web/archive?path=../../etc", "");
     refused(&guard, Rule::Archive, "PUT", "/containers/web/archive?path=", "");
+}
+
+#[test]
+fn on_an_old_engine_files_are_copied_where_nobody_else_ever_had_a_way_in() {
+    let mut guard = job(JOB, 41);
+    let (ended, failed) = (
+        json!({ "HostsPath": "/x", "Mounts": [], "State": { "Status": "exited", "Running": false } }),
+        json!({ "HostsPath": "/x", "Mounts": [], "State": { "Status": "created", "Running": false } }),
+    );
+    let created = |mounts: usize| {
+        let mounts = vec![json!({ "Destination": "/a" }); mounts];
+        json!({ "HostsPath": "", "Mounts": mounts, "State": { "Status": "created", "Running": false } })
+    };
+    let mut at = 0;
+    let mut make = |guard: &mut Guard, host: &str| -> String {
+        at += 1;
+        let body = format!(r#"{{"Image":"busybox","HostConfig":{host}}}"#);
+        let made = ask(guard, "POST", &format!("/containers/create?name=made{at}"), &body).unwrap();
+        guard.settle(&made.effect, true, Some(&format!("{at:064x}")));
+        format!("{at:064x}")
+    };
+    // Others reach the files of those that they share a volume, a folder or a namespace with, also after their end.
+    for host in [
+        r#"{"Binds":["data:/data"]}"#,
+        r#"{"Binds":["/longshore/workspace:/w"]}"#,
+        r#"{"PidMode":"container:web"}"#,
+        r#"{"IpcMode":"container:web"}"#,
+        r#"{"NetworkMode":"container:web"}"#,
+        r#"{"VolumesFrom":["web"]}"#,
+    ] {
+        let id = make(&mut guard, host);
+        for container in [&ended, &failed, &created(2)] {
+            assert_eq!(guard.judge_copy(&id, container).unwrap_err().rule, Rule::Archive, "{host} {container}");
+        }
+        // Nobody has been in one that was never started.
+        assert_eq!(guard.judge_copy(&id, &created(1)), Ok(false), "{host}");
+    }
+    for join in ["PidMode", "IpcMode", "NetworkMode", "VolumesFrom"] {
+        let alone = make(&mut guard, r#"{"Mounts":[{"Type":"volume","Target":"/v"}],"Tmpfs":{"/t":""}}"#);
+        assert_eq!(guard.judge_copy(&alone, &ended), Ok(false), "its own volumes are reached by nobody else");
+        let host = match join {
+            "VolumesFrom" => format!(r#"{{"VolumesFrom":["{alone}"]}}"#),
+            join => format!(r#"{{"{join}":"container:{alone}"}}"#),
+        };
+        let joining = make(&mut guard, &host);
+        let removed = ask(&guard, "DELETE", &format!("/containers/{joining}"), "").unwrap();
+        guard.settle(&removed.effect, true, None);
+        assert!(guard.judge_copy(&alone, &ended).is_err(), "{join} leaves a way in, also when it is over");
+        let update = ask(&guard, "POST", &format!("/containers/{alone}/update"), r#"{"Memory":67108864}"#).unwrap();
+        guard.settle(&update.effect, true, None);
+        assert!(guard.judge_copy(&alone, &ended).is_err(), "{join}");
+        let removed = ask(&guard, "DELETE", &format!("/containers/{alone}"), "").unwrap();
+        guard.settle(&removed.effect, true, None);
+    }
+    let new = make(&mut guard, "{}");
+    assert!(guard.judge_copy(&new, &created(0)).is_ok());
+}
+
+#[test]
+fn labels_are_never_longer_than_anybody_who_reads_them_expects() {
+    let mut guard = job(JOB, 41);
+    let long = "x".repeat(33 << 10);
+    for (target, body) in [
+        (CREATE, format!(r#"{{"Image":"busybox","Labels":{{"a":"{long}","b":"{long}"}}}}"#)),
+        ("/networks/create", format!(r#"{{"Name":"n","Labels":{{"a":"{long}","b":"{long}"}}}}"#)),
+        ("/volumes/create", format!(r#"{{"Name":"v","Labels":{{"a":"{long}","b":"{long}"}}}}"#)),
+    ] {
+        refused(&guard, Rule::Limit, "POST", target, &body);
+        assert!(ask(&guard, "POST", target, &body.replacen(&long, "y", 1)).is_ok(), "{target}");
+    }
+    // An image has its labels from a build, which expands them.
+    let image = json!({ "Id": "2".repeat(64), "Config": { "Labels": { "a": "x".repeat(300 << 10) } } });
+    guard.learn_image("docker.io/library/busybox:2", &image);
+    refused(&guard, Rule::Limit, "POST", CREATE, r#"{"Image":"busybox:2"}"#);
 }

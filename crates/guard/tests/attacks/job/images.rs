@@ -1,6 +1,7 @@
 //! Images: pulls, tags, pushes and builds.
 
 use longshore_guard::{Decision, Local, Reply, Rule};
+use serde_json::json;
 
 use crate::world::*;
 
@@ -186,4 +187,15 @@ fn a_base_image_of_others_brings_no_trigger_that_a_dockerfile_may_not_have() {
     }
     build("COPY . /usr/src/app").unwrap();
     build_with("RUN true", "job1").unwrap();
+}
+
+#[test]
+fn an_image_that_is_pulled_counts_unless_it_was_there() {
+    let mut guard = job(&JOB.replace(r#""build":true"#, r#""build":true,"budget":{"image_bytes":1000}"#), 41);
+    let image = |id: &str, bytes: u64| json!({ "Id": id.repeat(64), "Size": bytes });
+    guard.note_present(&image("2", 5000));
+    for (id, bytes, left) in [("2", 5000, true), ("3", 600, true), ("3", 600, true), ("4", 400, false)] {
+        guard.settle_image("docker.io/library/x:latest", "docker.io/library/x:latest", false, &image(id, bytes));
+        assert_eq!(guard.judge_image_bytes(0).is_ok(), left, "{id}");
+    }
 }

@@ -1,0 +1,59 @@
+//! Copies of files into and out of a container (`docker cp`). For a copy, the engine mounts the container's volumes once more, on the
+//! host: whoever swaps a path that leads to one for a link meanwhile could make it mount over the host's own files. So a container
+//! that runs is paused, and no mount is within another one.
+//!
+//! Others still reach the files of a container that has started, if they share a volume or a namespace with it: a folder's
+//! descriptor that they were handed outlives the container. Engines before Docker 24 mount in the host's own namespace, so there,
+//! nobody else may ever have had a way in.
+
+use serde_json::Value;
+
+use crate::guard::Guard;
+use crate::refusal::{Refusal, refuse};
+
+/// The oldest minor version of the API of engines that mount a container's volumes for a copy in a mount namespace of its own.
+const OWN_NAMESPACE_API: u32 = 43;
+/// Files that the engine mounts in every container that has run, beside its volumes.
+const OF_THE_ENGINE: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+
+impl Guard {
+    /// Judges a copy of files into or out of an own container, as the engine describes it. Nobody starts the container meanwhile, or
+    /// creates another one that joins it. Returns whether it has to be paused.
+    ///
+    /// # Errors
+    /// If somebody could swap a path in it for a link.
+    pub fn judge_copy(&self, id: &str, container: &Value) -> Result<bool, Refusal> {
+        let is_alone = self.table.containers.get(id).is_some_and(|own| own.is_alone);
+        if self.engine.api < OWN_NAMESPACE_API && !is_alone && !is_new(container) {
+            return refuse!(
+                Archive,
+                "this engine (before Docker 24) copies files only into or out of a container that shares no volume, folder or namespace with others, or that was never started and has one volume at most: read or write the files in the shared volume or folder itself, or copy them in a container without one"
+            );
+        }
+        if let Some(path) = nested(container) {
+            return refuse!(
+                Archive,
+                "files cannot be copied into or out of this container, because its mount {path} is within another one: copy them in a container without it"
+            );
+        }
+        Ok(container["State"]["Running"] != false && container["State"]["Paused"] != true)
+    }
+}
+
+/// Whether a container was never started: nobody but copies has been in it. Links of its image could lead one mount into another.
+fn is_new(container: &Value) -> bool {
+    // The engine makes this file for a start, also for one that fails.
+    let was_started = container["HostsPath"] != "" || container["State"]["Status"] != "created";
+    !was_started && container["Mounts"].as_array().is_some_and(|mounts| mounts.len() <= 1)
+}
+
+/// Returns the first mount that is within another one.
+fn nested(container: &Value) -> Option<&str> {
+    let mounts = container["Mounts"].as_array()?;
+    let paths: Vec<&str> = mounts.iter().filter_map(|mount| mount["Destination"].as_str()).collect();
+    let is_within = |path: &str, other: &str| {
+        path.strip_prefix(other.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+    };
+    let all = paths.iter().copied().chain(OF_THE_ENGINE);
+    all.into_iter().find(|path| paths.iter().any(|other| other != path && is_within(path, other)))
+}
