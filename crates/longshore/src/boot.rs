@@ -3,7 +3,12 @@
 //!
 //! Meanwhile the rest of the server runs: deliveries are accepted and planned, and jobs wait for the engine.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use longshore_engine_docker::{DockerEngine, DockerOptions};
@@ -41,6 +46,8 @@ pub(crate) struct Boot {
     pub(crate) disk: Marks,
     /// Why no guard stands between this server and the engine's socket, where one could.
     pub(crate) unguarded: Option<String>,
+    /// The socket of the guard that was started with this server, which opens it.
+    pub(crate) guard: Option<PathBuf>,
 }
 
 impl Boot {
@@ -56,11 +63,12 @@ impl Boot {
         shutdown: CancellationToken,
     ) -> Result<(), EngineError> {
         let found = shutdown.run_until_cancelled(async {
-            let engine = Arc::new(ask_until_answered(|| DockerEngine::connect(docker.clone())).await?);
+            let guard = self.guard.as_deref();
+            let engine = Arc::new(ask_until_answered(guard, || DockerEngine::connect(docker.clone())).await?);
             let executor = Executor::new(Arc::clone(&engine) as Arc<_>, options);
             executor.report_guards_to(Arc::new(KeptReports { store: self.store.clone() }));
             // Before any job creates something on the engine.
-            let orphans = ask_until_answered(|| self.orphans(&executor)).await?;
+            let orphans = ask_until_answered(guard, || self.orphans(&executor)).await?;
             Ok::<_, EngineError>((engine, executor, orphans))
         });
         let Some(found) = found.await else { return Ok(()) };
@@ -144,7 +152,7 @@ impl Boot {
 }
 
 /// Retries until the engine answers. Logs the reason for waiting once, unless it was short.
-async fn ask_until_answered<T, F>(ask: impl Fn() -> F) -> Result<T, EngineError>
+async fn ask_until_answered<T, F>(guard: Option<&Path>, ask: impl Fn() -> F) -> Result<T, EngineError>
 where
     F: Future<Output = Result<T, EngineError>>,
 {
@@ -155,8 +163,34 @@ where
         .notify(|error, _| {
             tries += 1;
             if tries == TOLD {
-                tracing::error!("{error}; jobs wait until it is available");
+                tracing::error!("{}; jobs wait until it is available", shown(error, guard));
             }
         })
         .await
+}
+
+/// Returns why the engine does not answer. Behind a guard that is not there yet, nothing is to be mounted.
+fn shown(error: &EngineError, guard: Option<&Path>) -> String {
+    match guard.filter(|socket| !socket.exists()) {
+        Some(socket) => {
+            format!("the guard has not opened {} yet: what it says in this log tells why", socket.display())
+        }
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_guard_that_is_not_there_nobody_is_told_to_mount_a_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let error = EngineError::Away("there is no engine socket: mount it".to_owned());
+        assert!(shown(&error, Some(&socket)).starts_with("the guard has not opened "));
+        assert_eq!(shown(&error, None), error.to_string());
+        std::fs::write(&socket, "").unwrap();
+        assert_eq!(shown(&error, Some(&socket)), error.to_string());
+    }
 }

@@ -5,11 +5,17 @@ use std::{
     io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use longshore_files::{folder, lock};
 use serde::{Deserialize, Serialize};
+
+/// How long a server that starts is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The record in the data folder by which commands find the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +62,17 @@ impl OwnServer {
     /// Finds the server on this machine's data folder, if it runs and is the one that `given` names. Without `given` it is.
     pub(crate) fn find(given: Option<&str>) -> Option<Self> {
         let data = std::env::var_os("LONGSHORE_DATA").filter(|data| !data.is_empty());
-        Self::on(&data.map_or_else(|| PathBuf::from(crate::DEFAULT_DATA), PathBuf::from), given)
+        Self::started_on(&data.map_or_else(|| PathBuf::from(crate::DEFAULT_DATA), PathBuf::from), given)
+    }
+
+    /// As [`Self::on`], once a server that is just starting there has said where it listens.
+    fn started_on(data: &Path, given: Option<&str>) -> Option<Self> {
+        let begun = Instant::now();
+        let is_starting = || lock::is_taken(data) && !data.join(folder::LISTENER).exists();
+        while is_starting() && begun.elapsed() < PATIENCE {
+            thread::sleep(PAUSE);
+        }
+        Self::on(data, given)
     }
 
     fn on(data: &Path, given: Option<&str>) -> Option<Self> {
@@ -126,5 +142,21 @@ mod tests {
         assert_eq!(find(None).as_deref(), Some("http://[::1]:80"));
         retract(data.path());
         assert_eq!(find(None), None, "it listens no more");
+    }
+
+    #[test]
+    fn a_server_that_is_just_starting_is_waited_for() {
+        let data = tempfile::tempdir().unwrap();
+        let _lock = lock::take(data.path()).unwrap();
+        let folder = data.path().to_owned();
+        let (asked, asks) = std::sync::mpsc::channel();
+        let server = thread::spawn(move || {
+            asks.recv().unwrap();
+            announce(&folder, "0.0.0.0:8080".parse().unwrap(), "https://ci.example.org").unwrap();
+        });
+        asked.send(()).unwrap();
+        let found = OwnServer::started_on(data.path(), Some("https://ci.example.org"));
+        assert_eq!(found.unwrap().reached_at, "http://127.0.0.1:8080");
+        server.join().unwrap();
     }
 }

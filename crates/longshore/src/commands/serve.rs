@@ -80,7 +80,7 @@ pub(crate) fn run(args: Serve) -> super::Result {
         }
     }
     let runtime = super::runtime()?;
-    let ended = runtime.block_on(serve(config, unguarded));
+    let ended = runtime.block_on(serve(config, unguarded, args.behind_guard));
     // A blocking call that hangs does not keep the process alive.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ended
@@ -131,7 +131,7 @@ fn guarded(config: &Config, file: Option<PathBuf>) -> anyhow::Result<Guarded> {
     }
 }
 
-async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
+async fn serve(config: Config, unguarded: Option<String>, guard: Option<PathBuf>) -> super::Result {
     use_all_descriptors();
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -227,6 +227,7 @@ async fn serve(config: Config, unguarded: Option<String>) -> super::Result {
         cache_budget: config.cache_budget,
         disk: config.disk,
         unguarded,
+        guard,
     };
     let jobs = tasks.spawn(boot.run(docker, options, orders, shutdown.clone()));
     let statuses =
