@@ -214,6 +214,32 @@ fn what_steps_say_of_themselves_tries_and_steps_in_the_background_are_shown_well
 }
 
 #[test]
+fn a_step_that_waits_says_for_what_and_nothing_is_said_to_have_used_what_nobody_measured() {
+    let world = World::start();
+    let browser = browser();
+    let build = world.run(&format!(
+        "jobs:\n  one:\n    image: {BUSYBOX}\n    services: {{ db: {{ image: {BUSYBOX}, command: [sleep, '1000'] }} }}\n    steps:\n\
+         \x20     - {{ id: compile, background: true, run: 'until [ -e go ]; do sleep 0.01; done; echo done >> $LONGSHORE_SUMMARY; exit 3' }}\n\
+         \x20     - run: touch go\n      - wait: [compile]\n        if: always()\n      - run: echo never\n",
+    ));
+    let one = text(job(&build, "one"), "id");
+    browser.open(&url(&world, &format!("/jobs/{one}")));
+    let rows = browser.eval("[...document.querySelectorAll('#steps tbody tr')].map((row) => [...row.cells].map((cell) => cell.innerText.trim()))");
+    let row = |name: &str| {
+        let found = rows.as_array().unwrap().iter().find(|row| row[0].as_str().unwrap().starts_with(name));
+        found.unwrap_or_else(|| panic!("no `{name}` in {rows}")).clone()
+    };
+    let waits = row("Wait for compile");
+    assert_eq!((&waits[1], &waits[2], &waits[4], &waits[5]), (&json!("failure"), &json!("1"), &json!(""), &json!("")));
+    let service = row("db");
+    assert_eq!((&service[4], &service[5]), (&json!(""), &json!("")));
+    assert_ne!(row("touch go")[5], "", "a step's peak memory");
+    assert!(browser.text(".lines").contains("failed: until [ -e go ]"), "{}", browser.text(".lines"));
+    assert_eq!(build["status"], "failure");
+    super::every_page::looks_well(&browser, "waits");
+}
+
+#[test]
 fn whatever_becomes_of_a_job_its_builds_page_says_why() {
     let world = World::start();
     let browser = browser();

@@ -92,8 +92,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not-found", message)
     }
 
+    /// The message of an address that is no route's.
+    pub(crate) const NOT_FOUND: &str = "not found";
+
     pub(crate) fn no_address(base: &BasePath) -> Self {
-        Self::not_found("not found").with_description(base)
+        Self::not_found(Self::NOT_FOUND).with_description(base)
     }
 
     pub(crate) fn method_not_allowed(base: &BasePath) -> Self {

@@ -171,6 +171,11 @@ fn unreachable(error: &ureq::Error, host: &str, secrets: &[&str]) -> SendError {
         ureq::Error::Io(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => {
             SendError::Unreachable { host, detail: "the connection is refused".to_owned() }
         }
+        // As the resolver of the C library says it, whose errors have no kind of their own.
+        ureq::Error::Io(cause) if cause.to_string().contains("failed to lookup address") => {
+            SendError::Unreachable { host, detail: "its name is not found".to_owned() }
+        }
+        ureq::Error::HostNotFound => SendError::Unreachable { host, detail: "its name is not found".to_owned() },
         error => SendError::Unreachable { host, detail: clean(&error.to_string(), secrets) },
     }
 }

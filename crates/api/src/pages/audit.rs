@@ -1,6 +1,6 @@
 //! `/audit`: who did what, newest first, with a search; and `/audit/guard`: what the server asked of the engine.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use askama::Template;
 use axum::{
@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use longshore_core::{
-    Timestamp,
+    RepoId, Timestamp,
     access::{Action, Object},
 };
 use longshore_store::{
@@ -52,6 +52,8 @@ struct AuditPage {
     is_first: bool,
     /// The name that was asked for is not a repository's.
     no_such_repo: bool,
+    /// The repositories of the records that are still there.
+    there: HashSet<RepoId>,
 }
 
 impl AuditPage {
@@ -69,6 +71,11 @@ impl AuditPage {
             anomalies::Kind::Outlived => "Left after its job",
             anomalies::Kind::NewRegistry => "New registry",
         }
+    }
+
+    /// Returns whether the repository of a record has a page, and its builds and jobs have.
+    fn is_there(&self, entry: &Entry) -> bool {
+        entry.repo.is_some_and(|repo| self.there.contains(&repo))
     }
 
     fn at(entry: &Entry) -> Timestamp {
@@ -104,9 +111,25 @@ struct GuardPage {
 }
 
 impl GuardPage {
+    fn object(record: &GuardRecordView) -> String {
+        object_name(&record.object)
+    }
+
     fn decisions() -> [Decision; 3] {
         Decision::ALL
     }
+}
+
+/// Returns the name of an object on the engine, with only the beginnings of the IDs in it.
+fn object_name(object: &str) -> String {
+    let is_id = |word: &str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let short = |part: &str| {
+        let name = part.trim_end_matches(['/', ' ']);
+        let kept = if is_id(name) { &name[..12] } else { name };
+        format!("{kept}{}", &part[name.len()..])
+    };
+    let shortened: String = object.split_inclusive(['/', ' ']).map(short).collect();
+    show::cut(&shortened, 40).to_owned()
 }
 
 /// The query of the guard's log.
@@ -216,6 +239,11 @@ pub(crate) async fn show(
         Some(_) => audit::list(&site.store, &wanted, before, ROWS).await?,
         None => Page { items: Vec::new(), next: None },
     };
+    let named: HashSet<RepoId> = page.items.iter().filter_map(|record| record.entry.repo).collect();
+    let mut there = HashSet::new();
+    for repo in named {
+        there.extend(repos::get(&site.store, repo).await?.map(|repo| repo.id));
+    }
     let is_plain = before.is_none() && filter.is_empty();
     let anomalies = if is_plain { anomalies::list(&site.store, None, ANOMALIES).await?.items } else { Vec::new() };
     let page = AuditPage {
@@ -225,7 +253,26 @@ pub(crate) async fn show(
         next: page.next.map(|next| filter.address(next)),
         is_first: before.is_none(),
         no_such_repo: repo.is_none(),
+        there,
         filter,
     };
     Ok(Html(page).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_objects_are_shown_by_their_beginnings_and_names_whole() {
+        let id = "3592daee2032".to_owned() + &"0".repeat(52);
+        for (object, shown) in [
+            (format!("/containers/{id}"), "/containers/3592daee2032".to_owned()),
+            (format!("/containers/create {id}"), "/containers/create 3592daee2032".to_owned()),
+            ("/volumes/longshore-job-01a226a3".to_owned(), "/volumes/longshore-job-01a226a3".to_owned()),
+            ("x".repeat(64), "x".repeat(40)),
+        ] {
+            assert_eq!(object_name(&object), shown);
+        }
+    }
 }

@@ -153,3 +153,17 @@ async fn the_page_shows_who_did_what_and_finds_it() {
     assert_eq!(shown("?repo=team/app&action=secret").await, BTreeSet::from(["secret.set"]));
     assert!(world.get("/audit?repo=none").await.text().contains("No repository is called"));
 }
+
+#[tokio::test]
+async fn the_page_leads_to_no_repository_that_was_removed() {
+    let world = World::with_dispatcher().await;
+    let (kept, removed) = (world.repo("team/kept", "git", false).await, world.repo("team/gone", "git", false).await);
+    for repo in [&kept, &removed] {
+        let path = format!("/api/v1/repos/{}/secrets/DOOR", repo.id);
+        world.call("PUT", &path, Some(ADMIN), r#"{"value":"12345678"}"#).await;
+    }
+    assert!(status_of(&world, "DELETE", &format!("/api/v1/repos/{}", removed.id), Some(ADMIN), "").await < 300);
+    let page = world.get("/audit").await.text().to_owned();
+    assert!(page.contains(&format!("href=\"/repos/{}\"", kept.id)), "{page}");
+    assert!(page.contains("team/gone") && !page.contains(&format!("/repos/{}", removed.id)), "{page}");
+}

@@ -101,9 +101,9 @@ struct StepRow {
 }
 
 impl StepRow {
-    /// Returns what the step used, `None` if it never began.
+    /// Returns what the step used; `None` if it never began, or had no process that was measured, such as a service.
     fn used(&self, figure: &Option<u64>) -> Option<u64> {
-        figure.filter(|_| self.view.started_at.is_some())
+        figure.filter(|_| self.view.started_at.is_some() && self.view.peak_memory_bytes != Some(0))
     }
 }
 
