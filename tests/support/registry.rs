@@ -58,10 +58,10 @@ impl Registry {
 
     /// Serves it to those who say who they are in this way.
     pub fn start_for(auth: Auth) -> Self {
-        let contents = Arc::new(contents());
-        let manifest = digest(&contents.manifest);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
+        let contents = Arc::new(contents(port));
+        let manifest = digest(&contents.manifest);
         let busy = Arc::new(AtomicU32::new(0));
         let of_thread = Arc::clone(&busy);
         std::thread::spawn(move || {
@@ -102,8 +102,9 @@ impl Drop for Registry {
     }
 }
 
-/// Converts the tests' image from the output of `docker save` into a registry's format.
-fn contents() -> Contents {
+/// Converts the tests' image from the output of `docker save` into a registry's format. What is pulled has an ID of its
+/// own: the engine would note the registry at the tests' image too, which other tests use as one that was built here.
+fn contents(port: u16) -> Contents {
     let folder = tempfile::tempdir().expect("a folder");
     let tar = folder.path().join("image.tar");
     engine::docker(&["save", "-o", &tar.display().to_string(), engine::BUSYBOX]);
@@ -112,7 +113,9 @@ fn contents() -> Contents {
     let read = |name: &str| std::fs::read(folder.path().join(name)).expect("in the image");
     let saved: Value = serde_json::from_slice(&read("manifest.json")).expect("JSON");
     let name = |value: &Value| value.as_str().expect("a name").to_owned();
-    let config = read(&name(&saved[0]["Config"]));
+    let mut config: Value = serde_json::from_slice(&read(&name(&saved[0]["Config"]))).expect("JSON");
+    config["comment"] = json!(format!("of the registry at port {port}"));
+    let config = config.to_string().into_bytes();
     let layers: Vec<Vec<u8>> =
         saved[0]["Layers"].as_array().expect("layers").iter().map(|layer| read(&name(layer))).collect();
     let describe = |kind: &str, data: &[u8]| json!({ "mediaType": kind, "size": data.len(), "digest": digest(data) });
