@@ -321,15 +321,15 @@ impl JobPolicy {
         if self.registries.contains(&image.registry) {
             return Ok(());
         }
-        refuse!(Registry, "pulling images from {} is not allowed here: {}", image.registry, self.known_registries())
-    }
-
-    fn known_registries(&self) -> String {
         if self.registries.is_empty() {
-            "from none".to_owned()
-        } else {
-            format!("only from {}", self.registries.join(", "))
+            return refuse!(
+                Registry,
+                "pulling images from {} is not allowed here, nor from any other registry",
+                image.registry
+            );
         }
+        let known = self.registries.join(", ");
+        refuse!(Registry, "pulling images from {} is not allowed here, only from {known}", image.registry)
     }
 
     pub(crate) fn may_push(&self, image: &ImageRef) -> Judged<()> {

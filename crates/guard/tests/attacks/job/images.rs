@@ -55,6 +55,18 @@ fn images_of_others_are_neither_taken_nor_replaced() {
 }
 
 #[test]
+fn the_refusal_of_a_pull_says_what_may_be_pulled_instead() {
+    let pull = |registries: &str| {
+        let guard = job(&JOB.replace(r#"["docker.io","ghcr.io"]"#, registries), 41);
+        decide(&guard, "POST", "/images/create?fromImage=quay.io%2Fa%2Fb", "").unwrap_err().reason
+    };
+    let all = pull("[]");
+    assert!(all.contains("pulling images from quay.io is not allowed here, nor from any other registry"), "{all}");
+    let others = pull(r#"["docker.io","ghcr.io"]"#);
+    assert!(others.contains("from quay.io is not allowed here, only from docker.io, ghcr.io"), "{others}");
+}
+
+#[test]
 fn no_push_gives_the_engine_an_image_by_a_name_of_ours_or_of_dockers_own_library() {
     let mut guard = job(&JOB.replace("ghcr.io/us/*", "docker.io/*"), 41);
     for repository in ["longshore-agent", "longshore", "alpine", "me%2Ftool"] {
