@@ -14,7 +14,7 @@ use support::{
     engine,
     server::{ADMIN_TOKEN, program},
     until,
-    world::World,
+    world::{World, job},
 };
 
 fn longshore(world: &World, token: &str, args: &[&str]) -> Output {
@@ -122,7 +122,8 @@ fn a_token_for_some_repositories_approves_there_and_the_build_says_so() {
     let commit = world.git.push(&format!(
         "on: push
 jobs:
-  deploy: {{ image: {}, approval: 'Deploy?', steps: [run: echo deployed] }}
+  test: {{ image: {0}, steps: [run: echo tested] }}
+  deploy: {{ image: {0}, needs: [test], approval: 'Deploy?', steps: [run: echo deployed] }}
 ",
         engine::BUSYBOX
     ));
@@ -130,8 +131,13 @@ jobs:
     let name = format!("team/app#{}", build["number"]);
     until("the job to ask", || {
         let build = world.api().get(&format!("/api/v1/builds/{}", build["id"].as_str().unwrap()));
-        build["jobs"][0]["asks"].as_str().map(str::to_owned)
+        job(&build, "deploy")["asks"].as_str().map(str::to_owned)
     });
+    // In the words of the pages, although a job of it has run.
+    let listed = said(&world, &["build", "list"]);
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(listed.lines().nth(1).unwrap())[..2], [name.clone(), "waiting".to_owned()], "{listed}");
+    assert!(said(&world, &["build", "show", &name]).contains("  waiting  "));
     let builder = said(&world, &["token", "create", "builder", "--scope", "build"]);
     let refused = longshore(&world, builder.trim(), &["approve", &name]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");

@@ -67,6 +67,17 @@ impl Status {
 }
 
 impl Status {
+    /// Returns what people see in place of this status of a build: blocked if it only waits, which its reason then
+    /// tells, and queued if it has not begun.
+    #[must_use]
+    pub const fn shown_of_build(self, has_reason: bool, has_begun: bool) -> Self {
+        match (self, has_reason, has_begun) {
+            (Self::Running, true, _) => Self::Blocked,
+            (Self::Running, false, false) => Self::Queued,
+            (status, ..) => status,
+        }
+    }
+
     /// Returns the word that people read: on pages, on the command line and in sentences.
     #[must_use]
     pub const fn word(self) -> &'static str {

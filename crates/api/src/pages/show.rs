@@ -58,14 +58,9 @@ impl Display for JobMark {
     }
 }
 
-/// Returns the status that pages show for a build: blocked if it only waits, whatever has ended, and queued if it has
-/// not begun.
-pub(crate) fn standing(build: &Build) -> Status {
-    match (build.waits(), build.status, build.started_at) {
-        (true, ..) => Status::Blocked,
-        (false, Status::Running, None) => Status::Queued,
-        (false, status, _) => status,
-    }
+/// Returns the status that pages show for a build.
+pub(crate) const fn standing(build: &Build) -> Status {
+    build.status.shown_of_build(build.reason.is_some(), build.started_at.is_some())
 }
 
 /// A moment, past or future. The script converts it to the reader's time zone.

@@ -64,7 +64,7 @@ pub(crate) fn run(args: Remote<Build>) -> super::Result {
             let message = if build["finished_at"].is_null() {
                 format!("canceling build #{}", build["number"])
             } else {
-                format!("build #{} has already finished: {}", build["number"], table::status(&build))
+                format!("build #{} has already finished: {}", build["number"], table::build_status(&build))
             };
             print_answer(&answer, args.server.json, &message)
         }
@@ -101,7 +101,7 @@ fn refuse_json_of_following(both: bool) -> anyhow::Result<()> {
 /// Returns the number of a new build, how it stands, and the address of its page.
 fn describe_new(client: &Client, build: &Value) -> String {
     let (number, id) = (&build["number"], text(build, "id"));
-    format!("build #{number} {}: {}", table::status(build), client.address(&format!("/builds/{id}")))
+    format!("build #{number} {}: {}", table::build_status(build), client.address(&format!("/builds/{id}")))
 }
 
 /// Returns the jobs of a build that failed, with the first error of each.
@@ -180,7 +180,7 @@ fn list(client: &Client, repo: Option<&str>, limit: u32, json: bool) -> super::R
             let repo = b["repo"]["name"].as_str().map_or_else(|| text(b, "repo"), str::to_owned);
             [
                 format!("{repo}#{}", b["number"]),
-                table::status(b),
+                table::build_status(b),
                 describe_ref(b),
                 commit,
                 duration(b),
@@ -219,7 +219,7 @@ fn show(build: &Value, json: bool) -> super::Result {
         out,
         "build #{}  {}  {}  {}",
         build["number"],
-        table::status(build),
+        table::build_status(build),
         duration(build),
         text(build, "reason")
     )?;
@@ -340,7 +340,7 @@ fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool, json: 
     })?;
     let build = client.get(&format!("/api/v1/builds/{}", text(build, "id")))?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "build #{}: {} {}", build["number"], table::status(&build), text(&build, "reason"))?;
+    writeln!(out, "build #{}: {} {}", build["number"], table::build_status(&build), text(&build, "reason"))?;
     failures::write(&mut out, &failed_jobs(client, &build)?)?;
     let ok = matches!(build["status"].as_str(), Some("success" | "skipped"));
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })

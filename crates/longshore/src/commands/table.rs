@@ -85,10 +85,17 @@ pub(crate) fn text(value: &serde_json::Value, key: &str) -> String {
     }
 }
 
-/// Returns the status of a build, a job or a step in the word that people read.
+/// Returns the status of a job or a step in the word that people read.
 pub(crate) fn status(value: &serde_json::Value) -> String {
     let status = text(value, "status");
     status.parse::<Status>().map_or(status, |status| status.word().to_owned())
+}
+
+/// Returns the status of a build in the word that people read, as on its page.
+pub(crate) fn build_status(build: &serde_json::Value) -> String {
+    let status = text(build, "status");
+    let shown = |status: Status| status.shown_of_build(build["reason"].is_string(), build["started_at"].is_string());
+    status.parse::<Status>().map_or(status, |status| shown(status).word().to_owned())
 }
 
 /// Returns a time of a JSON object.
