@@ -38,6 +38,8 @@ GONE = {
     "ran longer than its limit": "timed out after",
     "from the event to the end": "total",
     "builds like it": "builds usually take",
+    "What stands out": "Anomalies",
+    "What the address is": "Address formats",
     "where it is not given": "by default",
     "where none is given": "by default",
     "this try": "the attempt",

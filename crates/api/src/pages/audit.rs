@@ -170,7 +170,7 @@ pub(crate) async fn show_guard(
         let query = [("q", &q), ("decision", &decision), ("before", &next)];
         format!("/audit/guard?{}", serde_urlencoded::to_string(query).unwrap_or_default())
     });
-    let head = Head::new(&site, &visitor, Place::Settings, "Audit log of the guard");
+    let head = Head::new(&site, &visitor, Place::Settings, "Guard log");
     Ok(Html(GuardPage { head, q, decision, records, next, is_first: before.is_none(), none }).into_response())
 }
 

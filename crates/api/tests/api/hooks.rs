@@ -93,7 +93,7 @@ async fn a_refused_call_is_on_the_deliveries_page_before_any_other_came() {
     send(world.addr, "POST", &format!("/hooks/{}", repo.id), &[], PUSH).await;
     let page = world.get(&address).await;
     let page = page.text();
-    assert!(page.contains("A call of the webhook was refused") && page.contains("set the webhook"), "{page}");
+    assert!(page.contains("A webhook call was refused") && page.contains("set the webhook"), "{page}");
     // Others for other reasons stand beside it, and the same one is counted.
     let note = async |reason: &str, calls| {
         let refused = RefusedHook { at: Timestamp::now(), reason: reason.to_owned(), calls };
@@ -105,8 +105,8 @@ async fn a_refused_call_is_on_the_deliveries_page_before_any_other_came() {
     note("a form", 41).await;
     let page = world.get(&address).await;
     let page = page.text();
-    assert!(page.contains("A call of the webhook was refused"), "{page}");
-    assert!(page.contains("42 calls of the webhook were refused, the last one"), "{page}");
+    assert!(page.contains("A webhook call was refused"), "{page}");
+    assert!(page.contains("42 webhook calls were refused, the last one"), "{page}");
     for strange in 0..50 {
         note(&format!("strange {strange}"), 1).await;
     }
