@@ -38,9 +38,26 @@ fn a_git_host_and_a_server_behind_an_authority_of_ones_own_are_reached_by_one_se
             let output = command.envs(settings.iter().copied()).output().unwrap();
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
         };
-        assert!(list(&[]).contains("no response"), "{}", list(&[]));
+        assert!(list(&[]).contains("no response") && list(&[]).contains("LONGSHORE_CA_FILE"), "{}", list(&[]));
         let said = list(&[(setting, before.authority.to_str().unwrap())]);
         assert!(said.contains("team/app"), "{setting}: {said}");
+    }
+}
+
+#[test]
+fn whatever_meets_a_certificate_that_is_not_trusted_names_the_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    let git = GitHost::start();
+    let port: u16 = git.url().rsplit(':').next().unwrap().split('/').next().unwrap().parse().unwrap();
+    let host = Tls::before(port, folder.path());
+    let server = Server::start();
+    let url = format!("https://127.0.0.1:{}", host.port);
+    let (_, connection) =
+        server.api().post("/api/v1/connections", &json!({ "kind": "gitea", "url": url, "token": "x" }));
+    let (_, notification) = server.api().post("/api/v1/notifications", &json!({ "kind": "webhook", "address": url }));
+    let test = format!("/api/v1/notifications/{}/test", text(&notification, "id"));
+    for answer in [connection, server.api().post(&test, &json!({})).1] {
+        assert!(answer.to_string().contains("LONGSHORE_CA_FILE"), "{answer}");
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod address;
 pub mod artifact;
+pub mod authority;
 pub mod cache;
 pub mod capability;
 pub mod commit_status;

@@ -3,6 +3,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use longshore_core::authority;
 use serde_json::Value;
 use ureq::{
     Agent,
@@ -169,6 +170,8 @@ impl Endpoint {
     }
 
     fn unreachable(&self, error: &ureq::Error) -> CallError {
-        CallError::Unreachable { host: self.host.clone(), detail: error.to_string() }
+        let error = error.to_string();
+        let detail = authority::untrusted(&error).map_or(error, str::to_owned);
+        CallError::Unreachable { host: self.host.clone(), detail }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use longshore_core::authority;
 use serde_json::Value;
 use ureq::tls::TlsConfig;
 
@@ -161,14 +162,12 @@ impl Client {
     }
 
     fn unreachable(&self, error: &ureq::Error) -> anyhow::Error {
-        Ended::new(
-            2,
-            format!(
-                "no response from {}: {error}. Is the server running, and is --url (LONGSHORE_URL) correct?",
-                self.url
-            ),
-        )
-        .into()
+        let error = error.to_string();
+        let why = match authority::untrusted(&error) {
+            Some(why) => why.to_owned(),
+            None => format!("{error}. Is the server running, and is --url (LONGSHORE_URL) correct?"),
+        };
+        Ended::new(2, format!("no response from {}: {why}", self.url)).into()
     }
 
     fn answer(&self, response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<Value> {

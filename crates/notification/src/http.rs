@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use longshore_core::address::{is_internal, is_name_of_this_host};
+use longshore_core::{
+    address::{is_internal, is_name_of_this_host},
+    authority,
+};
 use ureq::{
     Agent,
     config::Config,
@@ -176,7 +179,11 @@ fn unreachable(error: &ureq::Error, host: &str, secrets: &[&str]) -> SendError {
             SendError::Unreachable { host, detail: "its name is not found".to_owned() }
         }
         ureq::Error::HostNotFound => SendError::Unreachable { host, detail: "its name is not found".to_owned() },
-        error => SendError::Unreachable { host, detail: clean(&error.to_string(), secrets) },
+        error => {
+            let error = error.to_string();
+            let detail = authority::untrusted(&error).map_or_else(|| clean(&error, secrets), str::to_owned);
+            SendError::Unreachable { host, detail }
+        }
     }
 }
 

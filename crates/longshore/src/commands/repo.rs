@@ -165,7 +165,11 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
 /// Returns why a repository cannot be fetched; `None` if it can.
 fn warn_of_unreachable(repo: &Value) -> std::io::Result<()> {
     match repo["look_error"].as_str() {
-        Some(why) => writeln!(std::io::stderr(), "\nlongshore: it cannot be fetched yet: {}", table::one_line(why)),
+        Some(why) => writeln!(
+            std::io::stderr(),
+            "\nlongshore: it cannot be fetched yet: {}\n`longshore repo change` changes the clone address.",
+            table::one_line(why)
+        ),
         None => Ok(()),
     }
 }
