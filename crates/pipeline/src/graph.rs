@@ -23,8 +23,11 @@ pub(super) fn check(jobs: &[Needs<'_>], findings: &mut Findings<'_>) {
         for (need, place) in &job.needs {
             if !index.contains_key(need) {
                 let others = || jobs.iter().map(|job| job.job).filter(|name| *name != job.job);
-                let help = did_you_mean(need, others())
-                    .or_else(|| (others().count() <= 10).then(|| format!("the other jobs are: {}", listed(others()))));
+                let help = did_you_mean(need, others()).or_else(|| match others().count() {
+                    0 => Some("there is no other job".to_owned()),
+                    1..=10 => Some(format!("the other jobs are: {}", listed(others()))),
+                    _ => None,
+                });
                 findings.error(Code::UnknownNeed, *place, format!("unknown job `{need}`"), help);
             }
         }

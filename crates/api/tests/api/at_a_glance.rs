@@ -1,7 +1,7 @@
 //! A glance at the pages shows how a repository stands, which job of many failed and in which line, what a build
 //! waits for, and what its waits do not spoil.
 
-use longshore_core::{EventName, Outcome, RecordKind, Stream, Timestamp, event::PullRequest};
+use longshore_core::{EventName, Outcome, RecordKind, Stream, Timestamp, event::PullRequest, plan::Need};
 use longshore_store::{builds, jobs};
 
 use crate::{
@@ -152,7 +152,7 @@ async fn a_wait_for_people_stretches_no_timeline_and_spoils_no_estimate() {
         .build_of_jobs(repo.id, 2, |job| {
             if job.name == "test-1" {
                 job.approval = Some("Deploy?".to_owned());
-                job.needs = vec![longshore_core::plan::Need {
+                job.needs = vec![Need {
                     key: "ci/test-0".to_owned(),
                     job: "test-0".to_owned(),
                     optional: false,
@@ -186,12 +186,28 @@ async fn a_wait_for_people_stretches_no_timeline_and_spoils_no_estimate() {
 }
 
 #[tokio::test]
-async fn a_queued_job_says_on_its_builds_page_why_it_waits() {
+async fn a_job_says_on_its_own_page_and_its_builds_why_it_waits() {
     let world = World::new().await;
     let repo = world.repo("o/r", "git", false).await;
-    let build = world.build_of_jobs(repo.id, 1, |_| {}).await;
-    let text = page(&world, &format!("/builds/{}", build.id)).await.text().to_owned();
-    assert!(text.contains("waiting for capacity (2 concurrent jobs)"), "{text}");
+    let build = world
+        .build_of_jobs(repo.id, 2, |job| {
+            if job.name == "test-1" {
+                let (key, job_name) = ("ci/test-0".to_owned(), "test-0".to_owned());
+                job.needs = vec![Need { key, job: job_name, optional: false, artifacts: Vec::new() }];
+            }
+        })
+        .await;
+    let of_build = page(&world, &format!("/builds/{}", build.id)).await.text().to_owned();
+    let all = jobs::of_build(&world.store, build.id).await.unwrap();
+    for (name, why) in
+        [("test-0", "waiting for capacity (2 concurrent jobs)"), ("test-1", "waiting for <code>test-0</code>")]
+    {
+        let job = all.iter().find(|job| job.name == name).unwrap();
+        let own = page(&world, &format!("/jobs/{}", job.id)).await.text().to_owned();
+        for text in [&of_build, &own] {
+            assert!(text.contains(why), "{why}: {text}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -36,6 +36,14 @@ fn more_findings_than_anyone_reads_are_counted() {
 }
 
 #[test]
+fn a_need_that_is_no_job_is_told_from_the_jobs_that_there_are() {
+    let help = |jobs: &str| check(&text(&format!("jobs:\n{jobs}"))).diagnostics[0].help.clone().unwrap_or_default();
+    let job = |name: &str| format!("  {name}: {{ image: x, needs: [nobody], steps: [{{ run: a }}] }}\n");
+    assert_eq!(help(&job("alone")), "there is no other job");
+    assert_eq!(help(&(job("one") + &job("two"))), "the other jobs are: `two`");
+}
+
+#[test]
 fn warnings_beyond_those_shown_stop_no_build_and_hide_no_error() {
     let job = |n: usize| format!("  a{n}: {{ image: x, secrets: [A], steps: [{{ run: a, env: {{ A: b }} }}] }}\n");
     let file = format!("jobs:\n{}", (0..150).map(job).collect::<String>());

@@ -12,10 +12,10 @@ use std::{collections::HashMap, fmt::Display, sync::Arc};
 
 use askama::Template;
 use axum::extract::State;
-use longshore_core::{JobId, Record, Status};
+use longshore_core::{JobId, Record, Status, rules::needs::short_name};
 use longshore_files::logs::{Border, Found, Listed, LogLine, Outline, Search, StepHead, Wanted};
 use longshore_store::{
-    acts, artifacts,
+    Store, acts, artifacts,
     builds::{self, Build},
     jobs, logs, repos,
 };
@@ -33,9 +33,11 @@ use super::{
     summary::{self, Summary},
     tail::{Failing, find_failing, first_error, is_failure},
     visitor::{MayDo, Visitor},
+    waiting::{self, Room},
 };
 use crate::{
     auth::object_of,
+    config::ApiConfig,
     error::ApiError,
     lookup::find_job,
     params::{Path, Query},
@@ -72,6 +74,8 @@ const LINKS: usize = 4 << 10;
 pub(crate) struct JobPage {
     head: Head,
     job: JobView,
+    /// Why it waits; empty if it does not.
+    waits: String,
     build: Build,
     repo_name: String,
     attempts: Vec<AttemptRow>,
@@ -152,6 +156,7 @@ pub(crate) struct LogQuery {
 pub(crate) async fn show(
     State(site): State<Site>,
     State(places): State<Arc<Places>>,
+    State(config): State<Arc<ApiConfig>>,
     visitor: Visitor,
     Path(id): Path<JobId>,
     Query(query): Query<LogQuery>,
@@ -201,9 +206,12 @@ pub(crate) async fn show(
     if !build.status.is_final() {
         head = head.follows_build(build.id, Some(id));
     }
+    let room = Room { engine_is_away: config.engine.trouble().is_some(), capacity: config.capacity };
+    let waits = why_it_waits(&site.store, &job, room).await?;
     let head = head.titled(format!("{}: {} · {}", job.status.word(), name, repo.name)).status(job.status);
     Ok(Html(JobPage {
         head,
+        waits,
         job,
         build_is_over: build.status.is_final(),
         build,
@@ -218,6 +226,17 @@ pub(crate) async fn show(
         log,
         csrf: visitor.csrf(),
     }))
+}
+
+/// Returns why a job waits; empty if it does not.
+async fn why_it_waits(store: &Store, job: &JobView, room: Room) -> Result<String, ApiError> {
+    let of_build = match (job.status, &job.reason) {
+        (Status::Blocked, None) => jobs::of_build(store, job.build).await?,
+        _ => Vec::new(),
+    };
+    let is_awaited = |other: &&jobs::Job| !other.status.is_final() && job.needs.contains(&other.key);
+    let needs = of_build.iter().filter(is_awaited).map(|other| short_name(&job.pipeline, &other.key));
+    Ok(waiting::why(job.status, job.reason.as_deref(), needs, room))
 }
 
 fn step_address(outline: &Outline, number: u32, attempt: &str) -> String {
