@@ -82,7 +82,7 @@ impl NotificationsPage {
             (NotificationEvent::Failure, "A build failed"),
             (NotificationEvent::Fixed, "A pipeline works again"),
             (NotificationEvent::Approval, "A job awaiting approval"),
-            (NotificationEvent::Anomaly, "Something stands out in the audit log"),
+            (NotificationEvent::Anomaly, "An anomaly in the audit log"),
         ]
     }
 }
