@@ -213,8 +213,8 @@ fn check_file(file: &SourceFile, templates: &TemplateFiles, most_jobs: usize) ->
     let mut library = Library::new(templates, &sources, &mut findings);
     let pipeline = read_file(file, &mut library, &mut findings);
     let diagnostics = findings.finish();
-    let sound = diagnostics.iter().all(|found| found.severity == Severity::Warning);
-    (pipeline.filter(|_| sound), diagnostics)
+    let valid = diagnostics.iter().all(|found| found.severity == Severity::Warning);
+    (pipeline.filter(|_| valid), diagnostics)
 }
 
 fn read_file(file: &SourceFile, library: &mut Library, findings: &mut Findings<'_>) -> Option<Pipeline> {

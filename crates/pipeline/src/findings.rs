@@ -13,7 +13,7 @@ use super::{
 pub struct Findings<'s> {
     /// The pipeline's file comes first; [`Place::file`] is an index into this list.
     sources: Vec<&'s Source<'s>>,
-    list: Vec<Found>,
+    list: Vec<Reported>,
     beyond: usize,
     /// Whether one of the findings beyond the limit is an error.
     errors_beyond: bool,
@@ -24,7 +24,7 @@ pub struct Findings<'s> {
 }
 
 #[derive(Debug)]
-struct Found {
+struct Reported {
     diagnostic: Diagnostic,
     /// The job that uses the template in which this was found; the first one if several jobs do.
     using: Option<String>,
@@ -133,7 +133,7 @@ impl<'s> Findings<'s> {
         // The value behind an alias, and a template that several jobs use, is read once for each use but reported once.
         if !self.list.iter().any(|found| found.diagnostic == diagnostic) {
             let using = self.using.clone().filter(|_| place.file != 0);
-            self.list.push(Found { diagnostic, using });
+            self.list.push(Reported { diagnostic, using });
         }
     }
 
@@ -151,7 +151,7 @@ impl<'s> Findings<'s> {
             ))
         });
         let mut list: Vec<Diagnostic> = Vec::with_capacity(self.list.len());
-        for Found { mut diagnostic, using } in self.list {
+        for Reported { mut diagnostic, using } in self.list {
             if let Some(job) = using {
                 diagnostic.message.push_str(&format!(" (the job `{job}` of {main} uses this template)"));
             }

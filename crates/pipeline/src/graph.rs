@@ -32,14 +32,14 @@ pub(super) fn check(jobs: &[Needs<'_>], findings: &mut Findings<'_>) {
             }
         }
     }
-    let mut walk = Walk { jobs, index, seen: vec![Seen::Not; jobs.len()], path: Vec::new() };
+    let mut walk = Walk { jobs, index, seen: vec![Visit::Not; jobs.len()], path: Vec::new() };
     for at in 0..jobs.len() {
         walk.visit(at, findings);
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Seen {
+enum Visit {
     Not,
     /// On the path that is being walked.
     Open,
@@ -49,21 +49,21 @@ enum Seen {
 struct Walk<'j, 'a> {
     jobs: &'j [Needs<'a>],
     index: HashMap<&'a str, usize>,
-    seen: Vec<Seen>,
+    seen: Vec<Visit>,
     path: Vec<usize>,
 }
 
 impl Walk<'_, '_> {
     /// Walks depth-first, never deeper than the limit on jobs.
     fn visit(&mut self, at: usize, findings: &mut Findings<'_>) {
-        if self.seen[at] != Seen::Not {
+        if self.seen[at] != Visit::Not {
             return;
         }
-        self.seen[at] = Seen::Open;
+        self.seen[at] = Visit::Open;
         self.path.push(at);
         for (need, place) in &self.jobs[at].needs {
             let Some(next) = self.index.get(need).copied() else { continue };
-            if self.seen[next] == Seen::Open {
+            if self.seen[next] == Visit::Open {
                 let from = self.path.iter().position(|on_path| *on_path == next).unwrap_or(0);
                 let mut names: Vec<String> =
                     self.path[from..].iter().map(|job| format!("`{}`", self.jobs[*job].job)).collect();
@@ -79,6 +79,6 @@ impl Walk<'_, '_> {
             }
         }
         self.path.pop();
-        self.seen[at] = Seen::Done;
+        self.seen[at] = Visit::Done;
     }
 }

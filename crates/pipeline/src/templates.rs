@@ -191,13 +191,13 @@ fn read_template(file: u16, findings: &mut Findings<'_>) -> Option<Template> {
         Some(node) => mapping(node, "`inputs`", findings).and_then(|entries| read::inputs(entries, findings)),
         None => Some(Vec::new()),
     };
-    let mut sound = true;
+    let mut valid = true;
     for entry in mapping(job, "`job`", findings)?.iter().filter(|entry| matches!(entry.key.as_str(), "use" | "with")) {
         let help = "write the job here: templates cannot be nested";
         findings.error(Code::BadTemplate, entry.key_place, "a template's job cannot use a template", help.to_owned());
-        sound = false;
+        valid = false;
     }
-    sound.then(|| Template { inputs, job: Rc::clone(job) })
+    valid.then(|| Template { inputs, job: Rc::clone(job) })
 }
 
 /// Merges the job into the template's job: the keys of the job win, and `env` is merged key by key.

@@ -29,7 +29,7 @@ pub(super) fn read(
     }
     let places = Places::new(text, place, findings);
     let mut parts = Vec::new();
-    let mut sound = true;
+    let mut valid = true;
     let mut rest = text;
     let mut nth = 0;
     while let Some(open) = rest.find("${{") {
@@ -55,17 +55,17 @@ pub(super) fn read(
                         "write `to-json(...)` for all of it, `join(list, ', ')` for a list, or name one value of it"
                             .to_owned(),
                     );
-                    sound = false;
+                    valid = false;
                 }
                 parts.push(Part::Expression(expression));
             }
-            None => sound = false,
+            None => valid = false,
         }
         nth += 1;
         rest = &rest[open + written.len()..];
     }
     parts.push(Part::Text(rest.to_owned()));
-    sound.then(|| Template::new(parts))
+    valid.then(|| Template::new(parts))
 }
 
 /// Reads an `if`, with or without `${{ }}` around it.
@@ -158,7 +158,7 @@ fn expression(
     };
     let scope = names.scope(position, whole.file == 0);
     let checked = check(&expression, &scope);
-    let mut sound = checked.problems.is_empty();
+    let mut valid = checked.problems.is_empty();
     for problem in &checked.problems {
         match source[problem.at.start..].strip_prefix("secrets") {
             Some(rest) if position.becomes().is_some() && problem.kind == ProblemKind::NotHere => {
@@ -187,14 +187,14 @@ fn expression(
                 // Already reported; its taint is checked once it is right.
                 continue;
             }
-            sound = false;
+            valid = false;
             let place = locate(carried.at.start, carried.at.end);
             let (code, message) = refusal(taint, &path, becomes);
             let whole = carried.at == (0..source.len());
             findings.error(code, place, message, remedy(source, &path, whole, becomes, names));
         }
     }
-    sound.then_some((expression, checked.ty))
+    valid.then_some((expression, checked.ty))
 }
 
 /// Returns why a value cannot be put where it would become part of a script.

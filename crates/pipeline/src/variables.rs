@@ -83,7 +83,7 @@ pub(super) fn of_pipeline(pipeline: &str, event: &Event, facts: &RepoFacts) -> B
     all.variables
 }
 
-/// Returns the variables that differ from build to build although nothing changed. A job that an earlier success may stand for does not have
+/// Returns the variables that differ from build to build although nothing changed. A job with `reuse` does not have
 /// them: what it does cannot depend on them unseen.
 pub(super) fn is_passing(name: &str) -> bool {
     let of_build = ["CI_COMMIT_", "CI_PIPELINE_", "CI_PREV_"].iter().any(|prefix| name.starts_with(prefix));

@@ -22,7 +22,7 @@ pub(super) type Env = BTreeMap<String, Template>;
 pub(super) fn read(node: &Node, position: Position, names: &Names, findings: &mut Findings<'_>) -> Option<Env> {
     let entries = mapping(node, "`env`", findings)?;
     let mut variables = BTreeMap::new();
-    let mut sound = true;
+    let mut valid = true;
     for entry in entries {
         let named = check_name(&entry.key, entry.key_place, findings);
         let what = if named { format!("`{}`", entry.key) } else { "a variable".to_owned() };
@@ -33,10 +33,10 @@ pub(super) fn read(node: &Node, position: Position, names: &Names, findings: &mu
             Some(value) if named => {
                 variables.insert(entry.key.clone(), value);
             }
-            _ => sound = false,
+            _ => valid = false,
         }
     }
-    sound.then_some(variables)
+    valid.then_some(variables)
 }
 
 /// Returns the bytes that variables take at most, if each expression is `longest_value` bytes long.

@@ -104,16 +104,16 @@ fn options(node: &std::rc::Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<
         return None;
     }
     let mut options: Vec<String> = Vec::new();
-    let mut sound = true;
+    let mut valid = true;
     for item in items {
         match filled(item, "an option", findings) {
             Some(option) if options.iter().any(|other| other == option) => {
                 findings.error(Code::GivenTwice, item.place, format!("the option `{option}` is given twice"), None);
-                sound = false;
+                valid = false;
             }
             Some(option) => options.push(option.to_owned()),
-            None => sound = false,
+            None => valid = false,
         }
     }
-    sound.then_some(options)
+    valid.then_some(options)
 }

@@ -182,7 +182,7 @@ fn read_expanded(
         return None;
     }
     let (image, image_place) = image?;
-    let settings = settings.sound()?;
+    let settings = settings.validated()?;
     let draft = JobPlan {
         image,
         env,
@@ -273,7 +273,7 @@ pub(super) fn entry_of<'n>(node: &'n Node, key: &str) -> Option<&'n Entry> {
 
 fn outputs(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<BTreeMap<String, Template>> {
     let mut outputs = BTreeMap::new();
-    let mut sound = true;
+    let mut valid = true;
     for entry in mapping(node, "`outputs`", findings)? {
         let named = check_name(&entry.key, entry.key_place, "an output's name", findings);
         let value = super::super::scalar::text_or_empty(&entry.value, "an output", findings)
@@ -282,10 +282,10 @@ fn outputs(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<BT
             Some(value) if named => {
                 outputs.insert(entry.key.clone(), value);
             }
-            _ => sound = false,
+            _ => valid = false,
         }
     }
-    sound.then_some(outputs)
+    valid.then_some(outputs)
 }
 
 fn steps(

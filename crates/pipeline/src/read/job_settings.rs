@@ -44,7 +44,7 @@ pub(super) struct JobSettings {
 
 /// Settings that are all valid.
 #[derive(Debug)]
-pub(super) struct SoundSettings {
+pub(super) struct ValidSettings {
     /// The settings that are part of the plan as they are.
     pub(super) plan: JobPlan,
     pub(super) timeout_ms: Option<u64>,
@@ -93,7 +93,7 @@ impl JobSettings {
     }
 
     /// Returns the settings if all of them are valid.
-    pub(super) fn sound(self) -> Option<SoundSettings> {
+    pub(super) fn validated(self) -> Option<ValidSettings> {
         let plan = JobPlan {
             condition: self.condition?.filter(|condition| condition.source() != "success()"),
             services: self.services?,
@@ -109,7 +109,7 @@ impl JobSettings {
             network: self.network?,
             ..JobPlan::default()
         };
-        Some(SoundSettings {
+        Some(ValidSettings {
             plan,
             timeout_ms: self.timeout?,
             approval: self.approval?,

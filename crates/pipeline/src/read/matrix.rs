@@ -35,13 +35,13 @@ pub(super) fn read(entry: &Entry, findings: &mut Findings<'_>) -> Option<Expande
     }
     let entries = mapping(&entry.value, "`matrix`", findings)?;
     let mut matrix = Matrix::default();
-    let mut sound = true;
+    let mut valid = true;
     for entry in entries {
         match entry.key.as_str() {
             "include" | "exclude" | "fail-fast" | "max-parallel" => {}
             _ => match axis(entry, findings) {
                 Some(values) => matrix.axes.push((entry.key.clone(), values)),
-                None => sound = false,
+                None => valid = false,
             },
         }
     }
@@ -49,18 +49,18 @@ pub(super) fn read(entry: &Entry, findings: &mut Findings<'_>) -> Option<Expande
     if let Some(entry) = find("include") {
         match combinations(entry, findings) {
             Some(list) => matrix.include = list.into_iter().map(|(pairs, _)| pairs).collect(),
-            None => sound = false,
+            None => valid = false,
         }
     }
     if let Some(entry) = find("exclude") {
         match combinations(entry, findings) {
             Some(list) => {
-                if sound {
+                if valid {
                     check_axes(&list, &matrix, findings);
                 }
                 matrix.exclude = list.into_iter().map(|(pairs, _)| pairs.into_iter().collect()).collect();
             }
-            None => sound = false,
+            None => valid = false,
         }
     }
     let fail_fast = match find("fail-fast") {
@@ -71,7 +71,7 @@ pub(super) fn read(entry: &Entry, findings: &mut Findings<'_>) -> Option<Expande
         let help = "write how many jobs of the matrix run at once";
         number(&entry.value, "`max-parallel`", 1, 256, help, findings)
     }));
-    if !sound {
+    if !valid {
         return None;
     }
     let (keys, combinations) = expand(&matrix, entry, findings)?;
@@ -156,10 +156,10 @@ fn axis(entry: &Entry, findings: &mut Findings<'_>) -> Option<Vec<String>> {
     }
     let mut values: Vec<String> = Vec::with_capacity(items.len());
     let mut seen = HashSet::new();
-    let mut sound = named;
+    let mut valid = named;
     for item in items {
         let Some(value) = value(item, "a value of the matrix", findings) else {
-            sound = false;
+            valid = false;
             continue;
         };
         if seen.insert(value.clone()) {
@@ -167,10 +167,10 @@ fn axis(entry: &Entry, findings: &mut Findings<'_>) -> Option<Vec<String>> {
         } else {
             let message = format!("the axis {what} lists `{value}` twice");
             findings.error(Code::MatrixRepeats, item.place, message, "keep one of them".to_owned());
-            sound = false;
+            valid = false;
         }
     }
-    sound.then_some(values)
+    valid.then_some(values)
 }
 
 fn value(node: &Node, what: &str, findings: &mut Findings<'_>) -> Option<String> {
@@ -231,15 +231,15 @@ fn described(item: &Rc<Node>, of: &str, findings: &mut Findings<'_>) -> Option<D
         return None;
     }
     let mut pairs = Vec::with_capacity(entries.len());
-    let mut sound = true;
+    let mut valid = true;
     for entry in entries {
         let named = check_name(&entry.key, entry.key_place, "an axis's name", findings);
         match value(&entry.value, "a value of the matrix", findings) {
             Some(value) if named => pairs.push((entry.key.clone(), value)),
-            _ => sound = false,
+            _ => valid = false,
         }
     }
-    sound.then(|| (pairs, entries.iter().map(|entry| entry.key_place).collect()))
+    valid.then(|| (pairs, entries.iter().map(|entry| entry.key_place).collect()))
 }
 
 fn check_axes(exclude: &[Described], matrix: &Matrix, findings: &mut Findings<'_>) {

@@ -49,11 +49,11 @@ pub(super) fn check(node: &Rc<Node>, heads: &HashMap<String, Head>, findings: &m
         );
         return None;
     }
-    let mut sound = true;
+    let mut valid = true;
     let mut needs: Vec<Need> = Vec::new();
     for item in list {
         let Some((need, place)) = one(item, heads, findings) else {
-            sound = false;
+            valid = false;
             continue;
         };
         if needs.iter().any(|other| other.job == need.job) {
@@ -63,7 +63,7 @@ pub(super) fn check(node: &Rc<Node>, heads: &HashMap<String, Head>, findings: &m
             needs.push(need);
         }
     }
-    sound.then_some(needs)
+    valid.then_some(needs)
 }
 
 /// Returns the job whose workspace this one begins on, if an entry says so. The outer `None` is an error.

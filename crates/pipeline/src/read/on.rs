@@ -74,7 +74,7 @@ pub(super) fn read(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Trigg
         return read_mapping(entries, findings);
     }
     let mut triggers = Triggers::default();
-    let mut sound = true;
+    let mut valid = true;
     let items = items(node);
     if items.is_empty() || node.is_null() {
         report_no_event(node.place, findings);
@@ -90,18 +90,18 @@ pub(super) fn read(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Trigg
             Some("schedule") => {
                 let help = "write `on: { schedule: [{ cron: '0 3 * * *' }] }`";
                 findings.error(Code::MissingKey, item.place, "`schedule` says when", help.to_owned());
-                sound = false;
+                valid = false;
             }
             Some(word) => {
                 // Checks the word as if it were a key of the mapping.
                 let entry = Entry { key: word.to_owned(), key_place: item.place, value: Rc::clone(item) };
                 check_key(&entry, &keys::ON, findings);
-                sound = false;
+                valid = false;
             }
-            None => sound = false,
+            None => valid = false,
         }
     }
-    sound.then_some(triggers)
+    valid.then_some(triggers)
 }
 
 fn read_mapping(entries: &[Entry], findings: &mut Findings<'_>) -> Option<Triggers> {
@@ -196,15 +196,15 @@ pub(super) fn words(node: &Rc<Node>, what: &str, known: &[&str], findings: &mut 
         return None;
     }
     let mut found = Vec::new();
-    let mut sound = true;
+    let mut valid = true;
     for item in items {
         match word(item, &format!("an entry of {what}"), known, findings) {
             Some(word) if !found.contains(&word) => found.push(word),
             Some(_) => {}
-            None => sound = false,
+            None => valid = false,
         }
     }
-    sound.then_some(found)
+    valid.then_some(found)
 }
 
 /// Reads one word that `known` contains.
@@ -320,10 +320,10 @@ fn patterns(fields: &Fields<'_>, key: &str, keys: &Keys, findings: &mut Findings
         return None;
     }
     let mut patterns = Patterns::new();
-    let mut sound = true;
+    let mut valid = true;
     for item in items {
         let Some(written) = filled(item, &format!("a pattern of `{key}`"), findings) else {
-            sound = false;
+            valid = false;
             continue;
         };
         if written.contains("${{") {
@@ -333,7 +333,7 @@ fn patterns(fields: &Fields<'_>, key: &str, keys: &Keys, findings: &mut Findings
                 "patterns cannot contain expressions",
                 "write the pattern itself, such as `release/**`".to_owned(),
             );
-            sound = false;
+            valid = false;
         } else if let Err(reason) = patterns.add(written) {
             findings.error(
                 Code::BadGlob,
@@ -342,15 +342,15 @@ fn patterns(fields: &Fields<'_>, key: &str, keys: &Keys, findings: &mut Findings
                 "patterns are globs: `main`, `release/**`, `v[0-9]*`, `{main,next}`, and `!wip/**` to exclude"
                     .to_owned(),
             );
-            sound = false;
+            valid = false;
         } else if key.starts_with("paths") && (written.starts_with('/') || written.starts_with("./")) {
             let help = format!(
                 "paths are relative to the repository's root: write `{}`",
                 written.trim_start_matches(['.', '/'])
             );
             findings.error(Code::BadGlob, item.place, "no path can match this", help);
-            sound = false;
+            valid = false;
         }
     }
-    sound.then_some(Some(patterns))
+    valid.then_some(Some(patterns))
 }

@@ -12,7 +12,7 @@ use super::super::{
 /// Limit for the globs of one job.
 const GLOBS: usize = 50;
 
-/// What a job may not have that an earlier success is to stand for, and why.
+/// What a job with `reuse` may not have, and why.
 const APART: [(&str, &str); 3] = [
     ("secrets", "what its secrets open is not known to be the same"),
     ("docker", "what it finds on the engine is not known to be the same"),
@@ -44,27 +44,27 @@ pub(super) fn read(
     let mut apart = |message: String, help: &str| {
         findings.error(Code::NotTogether, entry.key_place, message, help.to_owned());
     };
-    let mut sound = true;
+    let mut valid = true;
     for (key, why) in APART {
         let is_off = fields.get(key).is_some_and(|node| is_false(node));
         if fields.get(key).is_some() && !is_off {
             apart(format!("no earlier success stands for a job with `{key}`: {why}"), "remove one of the two");
-            sound = false;
+            valid = false;
         }
     }
     if fields.get("checkout").is_some_and(|node| is_false(node)) {
         apart("a job without a checkout has no files that `reuse` could name".to_owned(), "remove `checkout: false`");
-        sound = false;
+        valid = false;
     }
     if on_workspace {
         let message = "a job that begins on another one's workspace has all of its files, which `reuse` cannot narrow";
         apart(message.to_owned(), "take artifacts of that job instead, or remove `reuse`");
-        sound = false;
+        valid = false;
     }
     let mut globs = Vec::new();
     for item in items {
         let Some(written) = filled(item, "a glob", findings).map(str::trim) else {
-            sound = false;
+            valid = false;
             continue;
         };
         let bare = written.trim_start_matches('!');
@@ -85,11 +85,11 @@ pub(super) fn read(
                 format!("`{written}` is not a glob of `reuse`: {complaint}"),
                 help,
             );
-            sound = false;
+            valid = false;
         }
         globs.push(written.to_owned());
     }
-    if sound && globs.iter().all(|glob| glob.starts_with('!')) {
+    if valid && globs.iter().all(|glob| glob.starts_with('!')) {
         findings.error(
             Code::BadGlob,
             node.place,
@@ -98,7 +98,7 @@ pub(super) fn read(
         );
         return None;
     }
-    sound.then_some(globs)
+    valid.then_some(globs)
 }
 
 fn is_false(node: &Node) -> bool {

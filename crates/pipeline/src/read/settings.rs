@@ -85,20 +85,20 @@ pub(super) fn secrets(
         return None;
     }
     let mut found: Vec<(SecretUse, _)> = Vec::new();
-    let mut sound = true;
+    let mut valid = true;
     for item in items {
         let Some(secret) = secret(item, HELP, findings) else {
-            sound = false;
+            valid = false;
             continue;
         };
         if !secret.by_name && found.iter().any(|(other, _)| !other.by_name && other.variable == secret.variable) {
             let message = format!("two secrets would set the variable `{}`", secret.variable);
             findings.error(Code::GivenTwice, item.place, message, "rename one of them with `as`".to_owned());
-            sound = false;
+            valid = false;
         }
         found.push((secret, item.place));
     }
-    sound.then_some(found)
+    valid.then_some(found)
 }
 
 fn secret(node: &Rc<Node>, help: &str, findings: &mut Findings<'_>) -> Option<SecretUse> {
@@ -249,15 +249,15 @@ pub(super) fn runs_on(node: &Node, names: &Names, findings: &mut Findings<'_>) -
         return None;
     }
     let mut labels = BTreeMap::new();
-    let mut sound = true;
+    let mut valid = true;
     for entry in mapping(node, "`runs-on`", findings)? {
         let named = check_name(&entry.key, entry.key_place, "a label", findings);
         match one_line(&entry.value, &format!("`{}`", entry.key), Position::Planned, names, findings) {
             Some(value) if named => {
                 labels.insert(entry.key.clone(), value);
             }
-            _ => sound = false,
+            _ => valid = false,
         }
     }
-    sound.then_some(labels)
+    valid.then_some(labels)
 }

@@ -175,11 +175,11 @@ pub(super) fn shell(node: &Node, names: &Names, findings: &mut Findings<'_>) -> 
 /// Checks that keys that exclude each other are not used together.
 fn keys_together(fields: &Fields<'_>, findings: &mut Findings<'_>) -> bool {
     let has = |key: &str| fields.entry(key).is_some();
-    let mut sound = true;
+    let mut valid = true;
     let mut refuse = |key: &str, message: &str, help: &str, findings: &mut Findings<'_>| {
         if let Some(entry) = fields.entry(key) {
             findings.error(Code::NotTogether, entry.key_place, message, help.to_owned());
-            sound = false;
+            valid = false;
         }
     };
     if has("wait") {
@@ -208,7 +208,7 @@ fn keys_together(fields: &Fields<'_>, findings: &mut Findings<'_>) -> bool {
         let help = "write `run`, or remove it to run the image's own program";
         refuse("shell", "a step without `run` has no shell", help, findings);
     }
-    sound
+    valid
 }
 
 /// Reads `wait`: `true`, or the IDs of steps. Whether they are in the background and come before is checked with all of them.
@@ -232,7 +232,7 @@ fn wait(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Wait> {
 /// Reads `with` of a plugin: texts, lists of texts (joined by commas), or mappings (as JSON).
 fn with(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<BTreeMap<String, Template>> {
     let mut settings = BTreeMap::new();
-    let mut sound = true;
+    let mut valid = true;
     for entry in mapping(node, "`with`", findings)? {
         let named = setting_name(entry, findings);
         let value = match &entry.value.kind {
@@ -247,10 +247,10 @@ fn with(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<BTree
             Some(value) if named => {
                 settings.insert(entry.key.clone(), value);
             }
-            _ => sound = false,
+            _ => valid = false,
         }
     }
-    sound.then_some(settings)
+    valid.then_some(settings)
 }
 
 fn setting_name(entry: &Entry, findings: &mut Findings<'_>) -> bool {

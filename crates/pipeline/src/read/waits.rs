@@ -14,7 +14,7 @@ use super::job::entry_of;
 /// Returns whether everything that these steps wait for is there. Looks at them as they are written, so that the mistakes of
 /// one step hide no others.
 pub(super) fn check(steps: &[Rc<Node>], findings: &mut Findings<'_>) -> bool {
-    let mut sound = true;
+    let mut valid = true;
     for (at, step) in steps.iter().enumerate() {
         let Some(entry) = entry_of(step, "wait") else { continue };
         let before: Vec<&Rc<Node>> = steps.iter().take(at).filter(|step| runs_beside(step)).collect();
@@ -23,7 +23,7 @@ pub(super) fn check(steps: &[Rc<Node>], findings: &mut Findings<'_>) -> bool {
                 let message = "no step before this one runs in the background";
                 let help = "write `background: true` in the steps to wait for".to_owned();
                 findings.error(Code::NoSuchWait, entry.value.place, message, help);
-                sound = false;
+                valid = false;
             }
             continue;
         }
@@ -41,10 +41,10 @@ pub(super) fn check(steps: &[Rc<Node>], findings: &mut Findings<'_>) -> bool {
                 }
             };
             findings.error(Code::NoSuchWait, node.place, format!("the step `{id}` {what}"), help);
-            sound = false;
+            valid = false;
         }
     }
-    sound
+    valid
 }
 
 fn runs_beside(step: &Node) -> bool {

@@ -31,14 +31,14 @@ pub(super) fn read(
         Some(node) => mapping(node, "`with`", findings)?,
         None => &[],
     };
-    let mut sound = true;
+    let mut valid = true;
     for entry in entries {
         if inputs.iter().all(|input| input.name != entry.key) {
             let known = || inputs.iter().map(|input| input.name.as_str());
             let help = did_you_mean(&entry.key, known()).or_else(|| Some(format!("it has {}", listed(known()))));
             let shown: String = entry.key.chars().take(60).collect();
             findings.error(Code::BadInput, entry.key_place, format!("unknown input `{shown}`"), help);
-            sound = false;
+            valid = false;
         }
     }
     let mut values = BTreeMap::new();
@@ -69,8 +69,8 @@ pub(super) fn read(
             Some(value) => {
                 values.insert(input.name.clone(), value);
             }
-            None => sound = false,
+            None => valid = false,
         }
     }
-    sound.then_some(values)
+    valid.then_some(values)
 }

@@ -8,7 +8,7 @@ use super::super::{code::Code, findings::Findings, graph::Needs, limits, model::
 pub(super) fn check(jobs: &[Job], needs: &[Needs<'_>], findings: &mut Findings<'_>) -> Option<()> {
     let by_name: HashMap<&str, &Job> = jobs.iter().map(|job| (job.name.as_str(), job)).collect();
     let base = |job: &&Job| by_name.get(job.draft.workspace_of.as_deref()?).copied();
-    let mut sound = true;
+    let mut valid = true;
     for (job, needs) in jobs.iter().zip(needs) {
         let Some(of) = base(&job) else { continue };
         let Some((_, place)) = needs.needs.iter().find(|(name, _)| *name == of.name) else { continue };
@@ -19,14 +19,14 @@ pub(super) fn check(jobs: &[Job], needs: &[Needs<'_>], findings: &mut Findings<'
                 of.combinations.len()
             );
             findings.error(Code::NotTogether, *place, message, "need a job without a matrix".to_owned());
-            sound = false;
+            valid = false;
         }
         if iter::successors(Some(job), base).nth(limits::WORKSPACES).is_some() {
             let message =
                 format!("at most {} jobs can start on each other's workspace, one after the other", limits::WORKSPACES);
             findings.error(Code::NotTogether, *place, message, "start on the workspace of an earlier job".to_owned());
-            sound = false;
+            valid = false;
         }
     }
-    sound.then_some(())
+    valid.then_some(())
 }
