@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
     connection::percent_encoded,
-    github::{gone, named},
+    github::{ignore_not_found, name_repo},
     http::Endpoint,
 };
 
@@ -163,7 +163,7 @@ impl ForgeApi for Bitbucket {
     }
 
     fn repo(&self, name: &str) -> Result<RemoteRepo, CallError> {
-        let answer = self.0.get(&format!("/repositories/{name}")).map_err(|error| named(&self.0, error, name))?;
+        let answer = self.0.get(&format!("/repositories/{name}")).map_err(|error| name_repo(&self.0, error, name))?;
         answer.read::<Repo>().map(RemoteRepo::from).ok_or_else(|| self.0.not_understood())
     }
 
@@ -187,7 +187,7 @@ impl ForgeApi for Bitbucket {
     }
 
     fn remove_hook(&self, repo: &str, hook: &str) -> Result<(), CallError> {
-        gone(self.0.delete(&format!("{}/hooks/{}", path_of(repo), percent_encoded(hook))))
+        ignore_not_found(self.0.delete(&format!("{}/hooks/{}", path_of(repo), percent_encoded(hook))))
     }
 
     fn report(&self, repo: &str, report: &Report) -> Result<(), CallError> {
@@ -223,12 +223,12 @@ impl ForgeApi for Bitbucket {
     fn find_comment(&self, repo: &str, number: u64, account: &str, begin: &str) -> Result<Option<String>, CallError> {
         let all: Vec<Comment> = self.pages(&format!("{}/pullrequests/{number}/comments", path_of(repo)))?;
         let begin = shown(begin);
-        let is_its = |comment: &&Comment| {
+        let is_own = |comment: &&Comment| {
             !comment.deleted
                 && comment.user.as_ref().is_some_and(|user| user.is(account))
                 && comment.content.raw.starts_with(begin.as_ref())
         };
-        Ok(all.iter().find(is_its).map(|comment| comment.id.to_string()))
+        Ok(all.iter().find(is_own).map(|comment| comment.id.to_string()))
     }
 }
 

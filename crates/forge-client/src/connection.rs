@@ -90,7 +90,7 @@ impl Connection {
         format!("{}/{repo}.git", self.address)
     }
 
-    /// Returns whether this is a GitHub App, whose login is made anew for each use.
+    /// Returns whether this is a GitHub App, whose login is created for each use.
     #[must_use]
     pub fn is_app(&self) -> bool {
         self.kind == Kind::Github && App::is(&self.token)

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
-    github::{Comment, Hook, Permissions, User, gone, named},
+    github::{Comment, Hook, Permissions, User, ignore_not_found, name_repo},
     http::Endpoint,
     pages::read_all,
 };
@@ -56,20 +56,20 @@ impl Gitea {
     /// Returns the current name of a repository.
     fn name_of(&self, repo: &str) -> Result<String, CallError> {
         let answer = self.endpoint.get(&format!("/repositories/{repo}"));
-        let answer = answer.map_err(|error| named(&self.endpoint, error, &format!("number {repo}")))?;
+        let answer = answer.map_err(|error| name_repo(&self.endpoint, error, &format!("number {repo}")))?;
         Ok(answer.read::<Repo>().ok_or_else(|| self.endpoint.not_understood())?.full_name)
     }
 }
 
 impl ForgeApi for Gitea {
     fn check(&self) -> Result<Account, CallError> {
-        let user = self.endpoint.get("/user").map_err(|error| self.says_the_right(error, "user: read"))?;
+        let user = self.endpoint.get("/user").map_err(|error| self.name_right(error, "user: read"))?;
         let user: User = user.read().ok_or_else(|| self.endpoint.not_understood())?;
         // A token's scopes are checked before the repository is looked up.
         let path = format!("/repos/{}/{NOWHERE}/hooks", user.login);
         match self.endpoint.post(&path, &json!({})) {
             Ok(_) | Err(CallError::NotFound { .. } | CallError::Refused { .. }) => {}
-            Err(error) => return Err(self.says_the_right(error, "repository: read and write")),
+            Err(error) => return Err(self.name_right(error, "repository: read and write")),
         }
         Ok(Account { login: user.login })
     }
@@ -81,7 +81,7 @@ impl ForgeApi for Gitea {
 
     fn repo(&self, name: &str) -> Result<RemoteRepo, CallError> {
         let answer =
-            self.endpoint.get(&format!("/repos/{name}")).map_err(|error| named(&self.endpoint, error, name))?;
+            self.endpoint.get(&format!("/repos/{name}")).map_err(|error| name_repo(&self.endpoint, error, name))?;
         answer.read::<Repo>().map(RemoteRepo::from).ok_or_else(|| self.endpoint.not_understood())
     }
 
@@ -106,8 +106,8 @@ impl ForgeApi for Gitea {
 
     fn remove_hook(&self, repo: &str, hook: &str) -> Result<(), CallError> {
         match self.name_of(repo) {
-            Ok(name) => gone(self.endpoint.delete(&format!("/repos/{name}/hooks/{hook}"))),
-            Err(error) => gone::<()>(Err(error)),
+            Ok(name) => ignore_not_found(self.endpoint.delete(&format!("/repos/{name}/hooks/{hook}"))),
+            Err(error) => ignore_not_found::<()>(Err(error)),
         }
     }
 
@@ -123,7 +123,7 @@ impl ForgeApi for Gitea {
             Ok(_) => Ok(()),
             // This is its answer for a commit that it does not have; another try changes nothing.
             Err(CallError::Unavailable { message, .. }) if message.contains("object does not exist") => {
-                Err(self.endpoint.no(format!("commit {}", report.commit)))
+                Err(self.endpoint.not_found(format!("commit {}", report.commit)))
             }
             Err(error) => Err(error),
         }
@@ -136,21 +136,21 @@ impl ForgeApi for Gitea {
             Some(id) => self.endpoint.patch(&format!("{issues}/comments/{id}"), &body),
             None => self.endpoint.post(&format!("{issues}/{number}/comments"), &body),
         };
-        let written = written.map_err(|error| self.says_the_right(error, "issue: read and write"))?;
+        let written = written.map_err(|error| self.name_right(error, "issue: read and write"))?;
         written.read::<Comment>().map(|comment| comment.id.to_string()).ok_or_else(|| self.endpoint.not_understood())
     }
 
     fn find_comment(&self, repo: &str, number: u64, account: &str, begin: &str) -> Result<Option<String>, CallError> {
         // It lists all comments at once.
         let answer = self.endpoint.get(&format!("/repos/{}/issues/{number}/comments", self.name_of(repo)?));
-        let answer = answer.map_err(|error| self.says_the_right(error, "issue: read and write"))?;
+        let answer = answer.map_err(|error| self.name_right(error, "issue: read and write"))?;
         let all: Vec<Comment> = answer.read().ok_or_else(|| self.endpoint.not_understood())?;
         Ok(Comment::first(&all, account, begin))
     }
 }
 
 impl Gitea {
-    fn says_the_right(&self, error: CallError, right: &str) -> CallError {
+    fn name_right(&self, error: CallError, right: &str) -> CallError {
         match error {
             CallError::MissingRight { needs, .. } => {
                 self.endpoint.missing_right(format!("it needs the permission `{right}` ({needs})"))
@@ -160,7 +160,7 @@ impl Gitea {
     }
 }
 
-/// `skipped` is newer than many servers that run.
+/// Returns Gitea's word for a state. Many servers are too old for `skipped`.
 const fn state(state: CommitState) -> &'static str {
     match state {
         CommitState::Pending | CommitState::Running => "pending",

@@ -67,8 +67,8 @@ pub(crate) struct Comment {
 impl Comment {
     /// Returns the id of an account's first comment that begins so.
     pub(crate) fn first(all: &[Self], account: &str, begin: &str) -> Option<String> {
-        let is_its = |comment: &&Self| comment.user.as_ref().is_some_and(|user| user.login == account);
-        all.iter().filter(is_its).find(|comment| comment.body.starts_with(begin)).map(|comment| comment.id.to_string())
+        let is_own = |comment: &&Self| comment.user.as_ref().is_some_and(|user| user.login == account);
+        all.iter().filter(is_own).find(|comment| comment.body.starts_with(begin)).map(|comment| comment.id.to_string())
     }
 }
 
@@ -114,7 +114,7 @@ impl ForgeApi for Github {
     }
 
     fn repo(&self, name: &str) -> Result<RemoteRepo, CallError> {
-        let answer = self.0.get(&format!("/repos/{name}")).map_err(|error| named(&self.0, error, name))?;
+        let answer = self.0.get(&format!("/repos/{name}")).map_err(|error| name_repo(&self.0, error, name))?;
         answer.read::<Repo>().map(RemoteRepo::from).ok_or_else(|| self.0.not_understood())
     }
 
@@ -135,7 +135,7 @@ impl ForgeApi for Github {
     }
 
     fn remove_hook(&self, repo: &str, hook: &str) -> Result<(), CallError> {
-        gone(self.0.delete(&format!("/repositories/{repo}/hooks/{hook}")))
+        ignore_not_found(self.0.delete(&format!("/repositories/{repo}/hooks/{hook}")))
     }
 
     fn report(&self, repo: &str, report: &Report) -> Result<(), CallError> {
@@ -176,18 +176,18 @@ const fn state(state: CommitState) -> &'static str {
     }
 }
 
-/// Makes a removal of what is gone a success.
-pub(crate) fn gone<T>(result: Result<T, CallError>) -> Result<(), CallError> {
+/// Counts the removal of something that does not exist as a success.
+pub(crate) fn ignore_not_found<T>(result: Result<T, CallError>) -> Result<(), CallError> {
     match result {
         Ok(_) | Err(CallError::NotFound { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Names the repository in the error that it is not there.
-pub(crate) fn named(endpoint: &Endpoint, error: CallError, repo: &str) -> CallError {
+/// Names the repository in a `NotFound` error.
+pub(crate) fn name_repo(endpoint: &Endpoint, error: CallError, repo: &str) -> CallError {
     match error {
-        CallError::NotFound { .. } => endpoint.no(format!("repository `{repo}`")),
+        CallError::NotFound { .. } => endpoint.not_found(format!("repository `{repo}`")),
         error => error,
     }
 }

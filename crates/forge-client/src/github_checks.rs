@@ -18,7 +18,7 @@ const TITLE: usize = 255;
 const SUMMARY: usize = 65_535;
 
 #[derive(Deserialize)]
-struct Made {
+struct ShownCheckRun {
     id: u64,
     external_id: Option<String>,
     output: Output,
@@ -30,8 +30,8 @@ struct Output {
 }
 
 #[derive(Deserialize)]
-struct Found {
-    check_runs: Vec<Made>,
+struct CheckRunList {
+    check_runs: Vec<ShownCheckRun>,
 }
 
 impl Github {
@@ -66,16 +66,16 @@ impl Github {
     }
 
     /// Finds the check run of this build, if an answer did not arrive in which its id was.
-    fn find_check(&self, repo: &str, check: &CheckRun) -> Result<Option<Made>, CallError> {
+    fn find_check(&self, repo: &str, check: &CheckRun) -> Result<Option<ShownCheckRun>, CallError> {
         let name = percent_encoded(&check.name);
         let path = format!("/repositories/{repo}/commits/{}/check-runs?check_name={name}&filter=all", check.commit);
-        let found: Found =
+        let found: CheckRunList =
             self.0.get(&format!("{path}&per_page=100"))?.read().ok_or_else(|| self.0.not_understood())?;
-        let is_its = |made: &Made| made.external_id.as_deref() == Some(check.external_id.as_str());
-        Ok(found.check_runs.into_iter().find(is_its))
+        let is_own = |made: &ShownCheckRun| made.external_id.as_deref() == Some(check.external_id.as_str());
+        Ok(found.check_runs.into_iter().find(is_own))
     }
 
-    fn read_check(&self, answer: crate::answer::Answer) -> Result<Made, CallError> {
+    fn read_check(&self, answer: crate::answer::Answer) -> Result<ShownCheckRun, CallError> {
         answer.read().ok_or_else(|| self.0.not_understood())
     }
 }

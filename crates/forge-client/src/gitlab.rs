@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
     connection::percent_encoded,
-    github::{gone, named},
+    github::{ignore_not_found, name_repo},
     http::Endpoint,
     pages::read_all,
 };
@@ -110,13 +110,13 @@ impl ForgeApi for Gitlab {
     fn repos(&self) -> Result<Vec<RemoteRepo>, CallError> {
         let path = format!("/projects?membership=true&archived=false&min_access_level={MAINTAINER}&order_by=path");
         let projects: Vec<Project> = read_all(&self.0, &path, "per_page")?;
-        // The list says by its filter what its items leave out.
+        // The items of this list have no `permissions`; its filter asks for maintainers' projects.
         Ok(projects.into_iter().map(|project| RemoteRepo { admin: true, ..project.into() }).collect())
     }
 
     fn repo(&self, name: &str) -> Result<RemoteRepo, CallError> {
         let answer = self.0.get(&format!("/projects/{}", percent_encoded(name)));
-        let answer = answer.map_err(|error| named(&self.0, error, name))?;
+        let answer = answer.map_err(|error| name_repo(&self.0, error, name))?;
         answer.read::<Project>().map(RemoteRepo::from).ok_or_else(|| self.0.not_understood())
     }
 
@@ -140,7 +140,7 @@ impl ForgeApi for Gitlab {
     }
 
     fn remove_hook(&self, repo: &str, hook: &str) -> Result<(), CallError> {
-        gone(self.0.delete(&format!("/projects/{repo}/hooks/{hook}")))
+        ignore_not_found(self.0.delete(&format!("/projects/{repo}/hooks/{hook}")))
     }
 
     fn report(&self, repo: &str, report: &Report) -> Result<(), CallError> {
@@ -177,8 +177,8 @@ impl ForgeApi for Gitlab {
     fn find_comment(&self, repo: &str, number: u64, account: &str, begin: &str) -> Result<Option<String>, CallError> {
         let path = format!("/projects/{repo}/merge_requests/{number}/notes?sort=asc&order_by=created_at");
         let all: Vec<Note> = read_all(&self.0, &path, "per_page")?;
-        let is_its = |note: &&Note| note.author.as_ref().is_some_and(|author| author.username == account);
-        let found = all.iter().filter(is_its).find(|note| note.body.starts_with(begin));
+        let is_own = |note: &&Note| note.author.as_ref().is_some_and(|author| author.username == account);
+        let found = all.iter().filter(is_own).find(|note| note.body.starts_with(begin));
         Ok(found.map(|note| note.id.to_string()))
     }
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
-    github::{Comment, Hook, Permissions, gone, named},
+    github::{Comment, Hook, Permissions, ignore_not_found, name_repo},
     http::Endpoint,
 };
 
@@ -53,7 +53,7 @@ impl ForgeApi for Gogs {
     }
 
     fn repo(&self, name: &str) -> Result<RemoteRepo, CallError> {
-        let answer = self.0.get(&format!("/repos/{name}")).map_err(|error| named(&self.0, error, name))?;
+        let answer = self.0.get(&format!("/repos/{name}")).map_err(|error| name_repo(&self.0, error, name))?;
         answer.read::<Repo>().map(RemoteRepo::from).ok_or_else(|| self.0.not_understood())
     }
 
@@ -74,7 +74,7 @@ impl ForgeApi for Gogs {
     }
 
     fn remove_hook(&self, repo: &str, hook: &str) -> Result<(), CallError> {
-        gone(self.0.delete(&format!("/repos/{repo}/hooks/{hook}")))
+        ignore_not_found(self.0.delete(&format!("/repos/{repo}/hooks/{hook}")))
     }
 
     fn report(&self, _: &str, _: &Report) -> Result<(), CallError> {

@@ -1,5 +1,5 @@
 //! The HTTP client for forges: one for all of them, with limits for time and size. Redirects are not followed, since
-//! whoever could send us elsewhere would receive the token there.
+//! the host that they lead to would receive the token.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -144,8 +144,8 @@ impl Endpoint {
         CallError::MissingRight { host: self.host.clone(), needs: needs.into() }
     }
 
-    /// Answers `NotFound` for this thing.
-    pub(crate) fn no(&self, what: impl Into<String>) -> CallError {
+    /// Returns the error for something that the forge does not have.
+    pub(crate) fn not_found(&self, what: impl Into<String>) -> CallError {
         CallError::NotFound { host: self.host.clone(), what: what.into() }
     }
 

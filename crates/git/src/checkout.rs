@@ -26,7 +26,7 @@ use super::{
     Git, GitError, Mirror, TarSource, Wanted,
     command::Streaming,
     git_dir::{GitDir, IndexEntry, configure_submodules},
-    hash_files::Only,
+    hash_files::FileFilter,
     history::History,
     index_stat, lfs, size,
     submodules::{self, MAX_NESTING, MAX_SUBMODULES},
@@ -35,7 +35,7 @@ use super::{
 /// The most cached checkouts. Each holds a file open.
 const MAX_CACHED: usize = 64;
 
-/// How many seconds files of Git LFS are older than the index: git compares anew what is as young.
+/// How many seconds files of Git LFS are older than the index: git compares again the content of files that are as young.
 const OLDER: u64 = 2;
 
 /// What to check out.
@@ -255,14 +255,9 @@ async fn add_parts(
         true => submodules::list(git, mirror.folder(), checkout, &entries).await?,
         false => Vec::new(),
     };
-    // A submodule is one thing, which the globs do not divide.
     let narrowed = !checkout.only.is_empty();
-    let (entries, others): (Vec<_>, Vec<_>) = match narrowed && nesting == 0 {
-        true => {
-            let only = Only::parse(checkout.only)?;
-            let is_named = |entry: &IndexEntry| (entry.is_gitlink() && checkout.submodules) || only.admits(&entry.path);
-            entries.into_iter().partition(is_named)
-        }
+    let (entries, others) = match narrowed && nesting == 0 {
+        true => narrow(checkout, entries)?,
         false => (entries, Vec::new()),
     };
     if entries.is_empty() && narrowed {
@@ -285,14 +280,7 @@ async fn add_parts(
         true => check_out_converted(git, &root, checkout, &entries, &lfs).await?,
         false => HashSet::new(),
     };
-    let mut names = tempfile::tempfile_in(scratch).map_err(GitError::io("making the checkout"))?;
-    let is_read =
-        |entry: &&IndexEntry| !entry.is_gitlink() && !converted.contains(&entry.path) && !lfs.contains(&entry.path);
-    let listed = {
-        let list: String = entries.iter().filter(is_read).map(|entry| format!("{}\n", entry.object)).collect();
-        names.write_all(list.as_bytes()).and_then(|()| names.rewind())
-    };
-    listed.map_err(GitError::io("making the checkout"))?;
+    let names = list_objects(scratch, &entries, &converted, &lfs).map_err(GitError::io("making the checkout"))?;
     let objects = git.in_repository(&dot_git).args(["cat-file", "--batch", "--buffer"]).stream(names)?;
     parts.push(Part { prefix: prefix.clone(), root, entries, converted, lfs, lfs_time, bare: narrowed, objects });
 
@@ -319,6 +307,30 @@ async fn add_parts(
         Box::pin(add_parts(scratch, &mirror, &checkout, &history, prefix, nesting + 1, parts)).await?;
     }
     Ok(())
+}
+
+/// Divides the files of a commit into those that the globs of `reuse` name, and the others. A submodule is one thing, which
+/// the globs do not divide.
+fn narrow(checkout: &Checkout<'_>, entries: Vec<IndexEntry>) -> Result<(Vec<IndexEntry>, Vec<IndexEntry>), GitError> {
+    let filter = FileFilter::parse(checkout.only)?;
+    let is_named = |entry: &IndexEntry| (entry.is_gitlink() && checkout.submodules) || filter.admits(&entry.path);
+    Ok(entries.into_iter().partition(is_named))
+}
+
+/// Lists the objects of the files that are read from git as they are, one a line, for `git cat-file`.
+fn list_objects(
+    scratch: &Path,
+    entries: &[IndexEntry],
+    converted: &HashSet<Vec<u8>>,
+    lfs: &lfs::Files,
+) -> io::Result<File> {
+    let is_read =
+        |entry: &&IndexEntry| !entry.is_gitlink() && !converted.contains(&entry.path) && !lfs.contains(&entry.path);
+    let list: String = entries.iter().filter(is_read).map(|entry| format!("{}\n", entry.object)).collect();
+    let mut file = tempfile::tempfile_in(scratch)?;
+    file.write_all(list.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// Rejects a crafted tree that holds a link and files behind it: unpacked, the files would land where the link leads.

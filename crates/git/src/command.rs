@@ -15,7 +15,7 @@ use std::{
 use tokio::process::Command;
 use ureq::tls::TlsConfig;
 
-pub(crate) use self::invocation::{Ended, Invocation, Streaming};
+pub(crate) use self::invocation::{GitOutput, Invocation, Streaming};
 use super::lfs::LfsHttp;
 
 /// Variables passed on from our own environment; all others are dropped.

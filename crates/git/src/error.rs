@@ -216,7 +216,7 @@ impl GitError {
     }
 }
 
-/// Returns whether a host, with its port if one is given, is whoever asks.
+/// Returns whether a host, with its port if one is given, is the one that asks.
 fn is_own_machine(host: &str) -> bool {
     host.starts_with("127.") || host.starts_with("[::1]") || host.split(':').next() == Some("localhost")
 }

@@ -49,7 +49,7 @@ impl Mirror {
     /// # Errors
     /// If a glob is invalid, or git fails.
     pub async fn hash_tree(&self, commit: &CommitId, globs: &[String]) -> Result<Option<String>, GitError> {
-        let only = Only::parse(globs)?;
+        let only = FileFilter::parse(globs)?;
         let list = ["ls-tree", "-r", "-z", "--full-tree", "--end-of-options", commit.as_str()];
         let list = self.git().in_repository(self.folder()).args(list).output("listing a commit's files", &[]).await?;
         let (mut all, mut any) = (Sha256::new(), false);
@@ -75,7 +75,7 @@ impl TarSource {
     /// # Errors
     /// If a glob is invalid, or the disk fails.
     pub async fn only(&self, globs: &[String]) -> Result<Self, GitError> {
-        let only = Only::parse(globs)?;
+        let only = FileFilter::parse(globs)?;
         let narrowing = GitError::io("choosing the workspace's files");
         let file = self.open().await.map_err(GitError::io("choosing the workspace's files"))?.into_std().await;
         let narrow = move || -> io::Result<Self> {
@@ -164,9 +164,9 @@ impl io::Write for HashWriter {
 }
 
 /// The files that a job is narrowed to.
-pub(crate) struct Only(Patterns);
+pub(crate) struct FileFilter(Patterns);
 
-impl Only {
+impl FileFilter {
     pub(crate) fn parse(globs: &[String]) -> Result<Self, GitError> {
         let failed = |why| GitError::Failed { operation: "reading `reuse`", detail: why };
         Patterns::parse(globs).map(Self).map_err(failed)

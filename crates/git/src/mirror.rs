@@ -106,7 +106,7 @@ pub struct Mirror {
     folder: PathBuf,
     pub(super) fetching: Mutex<()>,
     submodules: Mutex<HashMap<PathBuf, Arc<Self>>>,
-    /// Held by those who read objects of Git LFS, and by whoever removes some.
+    /// Held by those who read objects of Git LFS, and by those who remove some.
     pub(super) lfs_in_use: Arc<RwLock<()>>,
 }
 
@@ -195,7 +195,7 @@ impl Mirror {
     ///
     /// # Errors
     /// Distinguished by [`GitError`]: no such repository, no access, not reachable, timed out, refused, and if the fetch
-    /// succeeded, [`GitError::UnknownRevision`] for a commit that is not there and [`GitError::NotOnRef`] for one that is
+    /// succeeded, [`GitError::UnknownRevision`] for a commit that does not exist and [`GitError::NotOnRef`] for one that is
     /// not where it has to be.
     pub async fn fetch(&self, url: &CloneUrl, wanted: &Wanted) -> Result<CommitId, GitError> {
         let _one = self.fetching.lock().await;

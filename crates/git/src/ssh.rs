@@ -129,7 +129,7 @@ pub async fn host_keys(url: &CloneUrl) -> Result<String, GitError> {
     }
 }
 
-/// Asks the host of an ssh address for the address of the repository's LFS store, and for what opens it.
+/// Asks the host of an ssh address for the address of the repository's LFS store, and for the credentials of that.
 pub(crate) async fn ask_for_lfs(url: &CloneUrl) -> Result<SshAnswer, GitError> {
     let failed = |detail: String| GitError::Lfs { address: url.address().to_owned(), detail };
     let asked =

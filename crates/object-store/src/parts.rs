@@ -55,7 +55,7 @@ impl ObjectStore {
     /// Puts the parts of a file that the store does not have yet, over what is under the key. `note` keeps the upload after each part.
     ///
     /// # Errors
-    /// The object is not there; what the store has is in the upload. `Missing` if the store does not know the upload.
+    /// The object does not exist yet; what the store has is in the upload. `Missing` if the store does not know the upload.
     pub fn put_parts(
         &self,
         key: &str,

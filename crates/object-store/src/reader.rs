@@ -24,7 +24,7 @@ impl ObjectReader {
     /// Opens an object of that many bytes.
     ///
     /// # Errors
-    /// It is not there, or has another length, or the store does not give it.
+    /// It does not exist, or has another length, or the store does not give it.
     pub fn open(store: ObjectStore, key: String, size: u64) -> Result<Self, ObjectError> {
         let from = size.saturating_sub(TAIL);
         let (bytes, total) = store.read(&key, from, TAIL)?;

@@ -90,7 +90,7 @@ impl ObjectStore {
         Self { part_bytes: bytes, ..self }
     }
 
-    /// Returns whether a file of that many bytes goes in parts.
+    /// Returns whether a file of that many bytes is uploaded in parts.
     #[must_use]
     pub const fn takes_in_parts(&self, bytes: u64) -> bool {
         bytes > self.part_bytes
@@ -118,10 +118,10 @@ impl ObjectStore {
         &self.inner.shown
     }
 
-    /// Puts a whole file under a key, over what is there. Tried once: the caller has the file, and tries again.
+    /// Puts a whole file under a key, over an older one. Tried once: the caller has the file, and tries again.
     ///
     /// # Errors
-    /// The object is not there afterwards, or may be half of what it should be.
+    /// The object may be missing or incomplete afterwards.
     pub fn put_file(&self, key: &str, file: &File) -> Result<(), ObjectError> {
         let bytes = file.metadata().map_err(|error| ObjectError::Local(error.to_string()))?.len();
         let sent =
@@ -130,7 +130,7 @@ impl ObjectStore {
         self.has_bytes(key, bytes)
     }
 
-    /// Checks that an object is there with its length: whoever has put it removes the file next.
+    /// Checks that an object exists with its full length: the caller removes the file next.
     pub(crate) fn has_bytes(&self, key: &str, bytes: u64) -> Result<(), ObjectError> {
         match self.size(key)? {
             Some(there) if there == bytes => Ok(()),

@@ -120,7 +120,7 @@ impl Comments {
         let (result, was_there) = match forge_calls::open(&self.store, owed.connection).await {
             Ok(Some((connection, account))) => self.call(connection, account, key, &owed, body).await?,
             Ok(None) => return Ok(()),
-            // The key of secrets is not there, or the token is damaged: giving it again mends both.
+            // The key of secrets is missing, or the token is damaged: setting it again repairs both.
             Err(StoreError::SecretKey(why) | StoreError::Corrupt(why)) => {
                 (Err(CallError::MissingRight { host: String::new(), needs: why }), false)
             }

@@ -111,7 +111,7 @@ impl Notices {
         let opened = match notifications::open(&self.store, owed.notification).await {
             Ok(Some(opened)) => Ok(opened),
             Ok(None) => return Ok(()),
-            // The key of secrets is not there, or the address is damaged: adding the notification again mends both.
+            // The key of secrets is missing, or the address is damaged: adding the notification again repairs both.
             Err(StoreError::SecretKey(why) | StoreError::Corrupt(why)) => Err(why),
             Err(error) => return Err(error),
         };

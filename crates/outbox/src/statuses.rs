@@ -3,7 +3,7 @@
 //! A GitHub App shows a context as a check run where it may, and as a status otherwise: as one of them, never both.
 //!
 //! A context has one report under way at a time, and each report carries the newest state: none arrives out of order,
-//! and states that nobody has been told of are passed over. A forge that is down or limits requests holds up only its
+//! and states that were replaced before they were sent are skipped. A forge that is down or limits requests holds up only its
 //! own connection, which is asked less and less often.
 
 use std::{
@@ -140,7 +140,7 @@ impl Statuses {
         let result = match forge_calls::open(&self.store, owed.connection).await {
             Ok(Some((connection, _))) => self.call(connection, key, &owed, began).await?,
             Ok(None) => return Ok(None),
-            // The key of secrets is not there, or the token is damaged: giving it again mends both.
+            // The key of secrets is missing, or the token is damaged: setting it again repairs both.
             Err(StoreError::SecretKey(why) | StoreError::Corrupt(why)) => {
                 Err(CallError::MissingRight { host: String::new(), needs: why })
             }

@@ -9,29 +9,29 @@ use serde::{
 use serde_json::value::RawValue;
 
 /// The first items of a list. The others are passed over.
-pub(crate) struct Few<T, const N: usize> {
+pub(crate) struct FirstItems<T, const N: usize> {
     pub(crate) items: Vec<T>,
     pub(crate) left_out: bool,
 }
 
-impl<T, const N: usize> Default for Few<T, N> {
+impl<T, const N: usize> Default for FirstItems<T, N> {
     fn default() -> Self {
         Self { items: Vec::new(), left_out: false }
     }
 }
 
-impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Few<T, N> {
+impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for FirstItems<T, N> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Reading<T, const N: usize>(PhantomData<T>);
         impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Reading<T, N> {
-            type Value = Few<T, N>;
+            type Value = FirstItems<T, N>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("a list")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Few<T, N>, A::Error> {
-                let mut few = Few::default();
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<FirstItems<T, N>, A::Error> {
+                let mut few = FirstItems::default();
                 while few.items.len() < N {
                     let Some(item) = list.next_element()? else { return Ok(few) };
                     few.items.push(item);
@@ -47,26 +47,26 @@ impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Few<T, N> {
 }
 
 /// The first values of an object, by their names. The others are passed over.
-pub(crate) struct FewOf<T, const N: usize>(pub(crate) HashMap<String, T>);
+pub(crate) struct FirstValues<T, const N: usize>(pub(crate) HashMap<String, T>);
 
-impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for FewOf<T, N> {
+impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for FirstValues<T, N> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Reading<T, const N: usize>(PhantomData<T>);
         impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Reading<T, N> {
-            type Value = FewOf<T, N>;
+            type Value = FirstValues<T, N>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<FewOf<T, N>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<FirstValues<T, N>, A::Error> {
                 let mut few = HashMap::new();
                 while few.len() < N {
-                    let Some((name, value)) = object.next_entry()? else { return Ok(FewOf(few)) };
+                    let Some((name, value)) = object.next_entry()? else { return Ok(FirstValues(few)) };
                     few.insert(name, value);
                 }
                 while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(FewOf(few))
+                Ok(FirstValues(few))
             }
         }
         from.deserialize_map(Reading(PhantomData))

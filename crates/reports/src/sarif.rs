@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     annotations::{Annotation, Annotations, Level},
-    json::{Few, FewOf, for_each, problem},
+    json::{FirstItems, FirstValues, for_each, problem},
     limits, paths, text,
 };
 
@@ -35,14 +35,14 @@ struct Tool {
 #[derive(Deserialize)]
 struct Driver {
     name: Option<String>,
-    rules: Option<Few<Rule, { limits::RULES }>>,
+    rules: Option<FirstItems<Rule, { limits::RULES }>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Rule {
     id: Option<String>,
-    message_strings: Option<FewOf<Template, 32>>,
+    message_strings: Option<FirstValues<Template, 32>>,
     default_configuration: Option<Configuration>,
     short_description: Option<Template>,
 }
@@ -67,8 +67,8 @@ struct Finding {
     kind: Option<String>,
     level: Option<String>,
     message: Option<Message>,
-    locations: Option<Few<Location, 100>>,
-    suppressions: Option<Few<Suppression, 100>>,
+    locations: Option<FirstItems<Location, 100>>,
+    suppressions: Option<FirstItems<Suppression, 100>>,
     baseline_state: Option<String>,
 }
 
@@ -87,7 +87,7 @@ struct Suppression {
 struct Message {
     text: Option<String>,
     id: Option<String>,
-    arguments: Option<Few<String, 10>>,
+    arguments: Option<FirstItems<String, 10>>,
 }
 
 #[derive(Deserialize)]

@@ -33,7 +33,7 @@ pub(crate) struct Invocation {
 
 /// The outcome of an invocation.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct GitOutput {
     pub(crate) success: bool,
     pub(crate) stdout: Vec<u8>,
     /// Git's error output in one line, shortened, without credentials.
@@ -98,7 +98,7 @@ impl Invocation {
     }
 
     /// Runs git to its end and returns the outcome.
-    pub(crate) async fn run(mut self, operation: &'static str, input: &[u8]) -> Result<Ended, GitError> {
+    pub(crate) async fn run(mut self, operation: &'static str, input: &[u8]) -> Result<GitOutput, GitError> {
         if !input.is_empty() {
             self.command.stdin(Stdio::piped());
         }
@@ -123,7 +123,7 @@ impl Invocation {
         let message = self.url.as_ref().map_or(message.clone(), |url| url.redact(&message));
         // With nobody reading on, git ends, and fails.
         let reached_max = self.max_output.is_some_and(|max_output| stdout.len() as u64 == max_output);
-        Ok(Ended { success: status.success() || reached_max, stdout, message })
+        Ok(GitOutput { success: status.success() || reached_max, stdout, message })
     }
 
     /// Starts git with a file as its standard input. The caller reads the output, blocking.

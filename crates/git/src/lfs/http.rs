@@ -76,7 +76,7 @@ pub(super) struct Remote {
     pub(super) git_ref: Option<String>,
 }
 
-/// A file and the object that it stands for.
+/// A file and the object that it refers to.
 pub(super) type Wanted = (String, Pointer);
 
 impl Remote {

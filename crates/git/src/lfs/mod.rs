@@ -1,7 +1,7 @@
 //! Git LFS: finds the pointers of a commit, gets their objects from the repository's store with the repository's credentials, and
 //! says which file of a checkout is which object.
 //!
-//! No program of Git LFS is needed, and none runs. `.lfsconfig` is written by whoever may push or open a pull request, so the
+//! No program of Git LFS is needed, and none runs. `.lfsconfig` is written by anybody who may push or open a pull request, so the
 //! store that it names must be on the repository's own host, and gets credentials as submodules do ([`crate::submodules`]).
 
 mod find;
@@ -124,7 +124,7 @@ pub(crate) async fn for_checkout(
         git_ref: checkout.git_ref.map(longshore_forge::RefName::as_str),
         taken,
     };
-    // Objects that another store gave for the repository's credentials are not there for strangers, who have no credentials.
+    // Objects that another store gave for the repository's credentials do not exist for strangers, who have no credentials.
     let objects = match source.written() {
         Some(_) if !checkout.by_stranger => Objects::of_named_store(mirror.folder()),
         Some(_) | None => Objects::of_mirror(mirror.folder()),

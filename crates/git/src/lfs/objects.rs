@@ -71,7 +71,7 @@ impl Objects {
         whole(&file) && file.set_modified(SystemTime::now()).is_ok()
     }
 
-    /// Receives an object and compares it with its name. It is there whole or not at all.
+    /// Receives an object and compares it with its name. It is stored whole or not at all.
     pub(crate) fn receive(
         &self,
         pointer: &Pointer,

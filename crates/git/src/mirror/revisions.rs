@@ -3,7 +3,7 @@
 use longshore_forge::{CommitId, RefName, Revision, text};
 
 use super::Mirror;
-use crate::{GitError, command::Ended};
+use crate::{GitError, command::GitOutput};
 
 /// The most bytes read of a commit's message, author and address; more than is kept.
 const MAX_FACTS: u64 = 256 << 10;
@@ -111,7 +111,7 @@ impl Mirror {
 }
 
 /// Returns the line that git has printed, if it succeeded.
-fn only_line(ended: &Ended) -> Option<&str> {
+fn only_line(ended: &GitOutput) -> Option<&str> {
     std::str::from_utf8(&ended.stdout).ok().filter(|_| ended.success).map(str::trim_end)
 }
 
