@@ -221,7 +221,7 @@ pub enum FromAgent {
         time_ms: i64,
         text: String,
     },
-    /// The turn of a step with its own image has come, and its container is not there yet: the runner starts it. May be
+    /// The turn of a step with its own image has come, and its container does not exist yet: the runner starts it. May be
     /// sent although the container has been started by now.
     RunContainer {
         step: u16,
@@ -246,7 +246,7 @@ pub enum FromAgent {
     ArtifactsEnd {
         files: u32,
     },
-    /// The last message. The agent exits when it is acknowledged, or after a short wait if no client is there.
+    /// The last message. The agent exits when it is acknowledged, or after a short wait if no client is connected.
     JobFinished {
         time_ms: i64,
         end: JobEnd,

@@ -45,24 +45,24 @@ impl fmt::Display for MemberId {
 /// A text that names no member.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` names no member of a pod: write `service-0` or `step-3-1`")]
-pub struct NoMember(String);
+pub struct InvalidMemberId(String);
 
 impl FromStr for MemberId {
-    type Err = NoMember;
+    type Err = InvalidMemberId;
 
-    fn from_str(text: &str) -> Result<Self, NoMember> {
+    fn from_str(text: &str) -> Result<Self, InvalidMemberId> {
         let parsed = || match text.split('-').collect::<Vec<_>>()[..] {
             ["service", at] => Some(Self::Service(at.parse().ok()?)),
             ["step", step, attempt] => Some(Self::Step(step.parse().ok()?, attempt.parse().ok()?)),
             _ => None,
         };
-        // Only one text names a member.
-        parsed().filter(|member| member.to_string() == text).ok_or_else(|| NoMember(text.to_owned()))
+        // Other spellings of the numbers, such as `service-00`, are refused.
+        parsed().filter(|member| member.to_string() == text).ok_or_else(|| InvalidMemberId(text.to_owned()))
     }
 }
 
-/// Returns the key that a member's agent proves itself with, and opens its session with. It is derived one way from the job's
-/// nonce, so that a member knows no other's.
+/// Returns the key with which a member's agent authenticates itself and its session. It is a hash of the job's nonce, so
+/// that no member can derive the key of another one.
 #[must_use]
 pub fn member_key(nonce: [u8; 16], member: MemberId) -> [u8; 16] {
     derive(nonce, &member.to_string())

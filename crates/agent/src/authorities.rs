@@ -18,7 +18,7 @@ use crate::files::read_regular;
 
 /// Where images keep the bundle of their authorities, in `/etc`: Debian's and Alpine's place first, then Red Hat's,
 /// SUSE's and others'.
-const OF_IMAGES: [&str; 7] = [
+const IMAGE_BUNDLES: [&str; 7] = [
     "ssl/certs/ca-certificates.crt",
     "pki/tls/certs/ca-bundle.crt",
     "ssl/ca-bundle.pem",
@@ -69,7 +69,7 @@ impl Authorities {
         let folder = options.root.join("authorities");
         fs::create_dir(&folder)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
-        let mut bundle = of_image(&options.etc);
+        let mut bundle = read_image_bundle(&options.etc);
         if bundle.last().is_some_and(|last| *last != b'\n') {
             bundle.push(b'\n');
         }
@@ -100,9 +100,9 @@ impl Authorities {
 }
 
 /// Reads the bundle of the image's authorities. Empty if it has none.
-fn of_image(etc: &Path) -> Vec<u8> {
+fn read_image_bundle(etc: &Path) -> Vec<u8> {
     let read = |place| read_regular(&etc.join(place), OFlags::empty(), MAX_BUNDLE).ok();
-    OF_IMAGES.iter().filter_map(read).find(|bundle| !bundle.is_empty()).unwrap_or_default()
+    IMAGE_BUNDLES.iter().filter_map(read).find(|bundle| !bundle.is_empty()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_bundle_has_the_images_authorities_and_the_operators_and_everybody_may_read_it() {
-        for place in OF_IMAGES {
+        for place in IMAGE_BUNDLES {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("etc").join(place);
             fs::create_dir_all(file.parent().unwrap()).unwrap();

@@ -1,6 +1,6 @@
 //! Unpacks the checkout, a tar of the workspace, as it arrives.
 //!
-//! Nothing else uses the workspace meanwhile, because the steps wait. The archive is not trusted all the same: no path
+//! Nothing else uses the workspace meanwhile, because the steps wait. Even so, the archive is not trusted: no path
 //! may leave the workspace or lead through a symbolic link, and only files, directories and links are created. Runs on
 //! its own thread, one per job.
 

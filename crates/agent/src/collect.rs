@@ -27,7 +27,7 @@ const NAMED: usize = 10;
 
 /// An artifact, with all expressions evaluated.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct ArtifactRequest {
     /// Its place in the plan.
     pub(crate) place: u16,
     pub(crate) kind: ArtifactKind,
@@ -35,7 +35,7 @@ pub(crate) struct Wanted {
     pub(crate) paths: Vec<String>,
 }
 
-impl Wanted {
+impl ArtifactRequest {
     /// Returns the artifact's name in a sentence.
     fn shown(&self) -> String {
         match self.kind {
@@ -48,7 +48,7 @@ impl Wanted {
 /// The files that were found.
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
-    pub(crate) files: Vec<Found>,
+    pub(crate) files: Vec<CollectedFile>,
     /// For the log.
     pub(crate) notes: Vec<String>,
     /// Why an artifact for people and later jobs is not kept.
@@ -57,7 +57,7 @@ pub(crate) struct Collected {
 
 /// A file to send.
 #[derive(Debug, Clone)]
-pub(crate) struct Found {
+pub(crate) struct CollectedFile {
     pub(crate) announced: AnnouncedFile,
     identity: Identity,
 }
@@ -84,7 +84,7 @@ impl Identity {
     }
 }
 
-impl Found {
+impl CollectedFile {
     /// Opens the file, if it is still the same.
     pub(crate) fn open(&self, workspace: &Workspace) -> io::Result<File> {
         let file = workspace.open_file(Path::new(&self.announced.path))?;
@@ -138,7 +138,7 @@ impl Workspace {
 }
 
 /// Collects the files of all these artifacts in one pass.
-pub(crate) fn collect(workspace: &Workspace, wanted: &[Wanted], limits: &ArtifactLimits) -> Collected {
+pub(crate) fn collect(workspace: &Workspace, wanted: &[ArtifactRequest], limits: &ArtifactLimits) -> Collected {
     let mut collecting = Collecting { limits, selections: Vec::new(), visited: 0, collected: Collected::default() };
     for one in wanted {
         match Trees::new(one.paths.iter().map(String::as_str)) {
@@ -151,9 +151,9 @@ pub(crate) fn collect(workspace: &Workspace, wanted: &[Wanted], limits: &Artifac
 }
 
 struct Selection<'a> {
-    wanted: &'a Wanted,
+    wanted: &'a ArtifactRequest,
     trees: Trees,
-    files: Vec<Found>,
+    files: Vec<CollectedFile>,
     bytes: u64,
     refused: Option<String>,
     /// Paths that are left out, by reason.
@@ -162,7 +162,7 @@ struct Selection<'a> {
 }
 
 impl<'a> Selection<'a> {
-    const fn new(wanted: &'a Wanted, trees: Trees) -> Self {
+    const fn new(wanted: &'a ArtifactRequest, trees: Trees) -> Self {
         Self { wanted, trees, files: Vec::new(), bytes: 0, refused: None, left_out: BTreeSet::new(), left_out_count: 0 }
     }
 
@@ -186,7 +186,7 @@ impl<'a> Selection<'a> {
     fn take(&mut self, path: &Path, found: &Metadata, limits: &ArtifactLimits) {
         let bad = match path.to_str() {
             None => Some("its name is not UTF-8"),
-            Some(path) => artifact::check_path(path),
+            Some(path) => artifact::path_fault(path),
         };
         if let Some(why) = bad {
             return self.leave_out(path, why);
@@ -214,7 +214,7 @@ impl<'a> Selection<'a> {
             bytes: found.len(),
             executable: found.mode() & 0o100 != 0,
         };
-        self.files.push(Found { announced, identity: Identity::of(found) });
+        self.files.push(CollectedFile { announced, identity: Identity::of(found) });
     }
 }
 
@@ -306,7 +306,7 @@ impl Collecting<'_> {
         Ok(())
     }
 
-    fn refuse(&mut self, wanted: &Wanted, why: &str) {
+    fn refuse(&mut self, wanted: &ArtifactRequest, why: &str) {
         let message = format!("{} was not saved: {why}", wanted.shown());
         if wanted.kind == ArtifactKind::Files {
             self.collected.refused.get_or_insert_with(|| message.clone());

@@ -78,7 +78,7 @@ impl Intake {
             ToAgent::Ack { seq } => self.spool.ack(seq),
             ToAgent::Cancel => self.mailbox.post(Event::Cancel),
             ToAgent::TakeArtifacts(window) => self.spool.take_artifacts(session, window),
-            ToAgent::ArtifactRoom { limit } => self.spool.widen_lane(limit),
+            ToAgent::ArtifactRoom { limit } => self.spool.widen_artifact_window(limit),
             ToAgent::ArtifactsStored => self.spool.artifacts_stored(),
             ToAgent::ContainerFailed(failure) => self.mailbox.post(Event::ContainerFailed(failure)),
         }

@@ -31,7 +31,7 @@ use longshore_core::template::Template;
 use self::members::Members;
 use self::tries::Try;
 use crate::checkout::Chunk;
-use crate::collect::Wanted;
+use crate::collect::ArtifactRequest;
 use crate::reaper::Children;
 use crate::shared_files::SharedFiles;
 use crate::spool::Spool;
@@ -184,7 +184,7 @@ struct Job {
     /// The variables with the paths of secret files.
     secret_variables: BTreeMap<String, String>,
     /// What the job leaves, and after which results.
-    wanted: Vec<(ArtifactWhen, Wanted)>,
+    wanted: Vec<(ArtifactWhen, ArtifactRequest)>,
 }
 
 /// The plan, the launcher and the values that the steps of a job work with.
@@ -306,7 +306,7 @@ impl Job {
         matches!(self.checked_out, Some(Ok(())))
     }
 
-    /// Returns whether the checkout may still be begun anew, by a runner that has another one.
+    /// Returns whether the checkout may still start over, with a runner that has another one.
     const fn checkout_is_open(&self) -> bool {
         self.checked_out.is_none() && self.stop.is_none()
     }

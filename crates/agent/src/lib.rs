@@ -18,12 +18,14 @@
 //! runner to connect.
 
 mod account;
+mod artifact_queue;
 mod authorities;
 mod caches;
 mod checkout;
 mod clock;
 mod collect;
 mod docker;
+mod doctor_probe;
 mod ending;
 mod fence;
 mod files;
@@ -31,10 +33,8 @@ mod globs;
 mod hash_files;
 mod intake;
 mod job;
-mod lane;
 mod memory;
 mod pod;
-mod probe;
 mod processes;
 mod readiness;
 mod reaper;
@@ -162,7 +162,7 @@ pub fn sandbox(idle: Option<Duration>, denied: &[DeniedAddresses], allowed: &[So
 /// Answers the questions of `longshore doctor` from inside a container.
 #[must_use]
 pub fn probe(script: &Path) -> ExitCode {
-    let answered = probe::run(script).map(|()| ExitCode::SUCCESS);
+    let answered = doctor_probe::run(script).map(|()| ExitCode::SUCCESS);
     report("probe", answered.map_err(|source| StartError::System { what: "a question cannot be answered", source }))
 }
 

@@ -55,7 +55,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 
 /// A process that had more memory than the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Biggest {
+struct LargestProcess {
     name: String,
     bytes: u64,
 }
@@ -66,7 +66,7 @@ pub(crate) struct Watch {
     /// The container's limit in bytes.
     limit: Option<u64>,
     /// The biggest process when memory was last short.
-    biggest: Arc<Mutex<Option<Biggest>>>,
+    biggest: Arc<Mutex<Option<LargestProcess>>>,
 }
 
 impl Watch {
@@ -90,7 +90,9 @@ impl Watch {
         );
         let biggest = self.biggest.lock().unwrap_or_else(PoisonError::into_inner).take();
         let biggest = biggest
-            .map(|Biggest { name, bytes }| format!("; the largest process was `{name}` with {} MiB", bytes >> 20))
+            .map(|LargestProcess { name, bytes }| {
+                format!("; the largest process was `{name}` with {} MiB", bytes >> 20)
+            })
             .unwrap_or_default();
         let advice = self.limit.map_or("", |_| " (request more with `resources: { memory: ... }`)");
         format!("{limit}{biggest}{advice}")
@@ -98,7 +100,7 @@ impl Watch {
 }
 
 /// Remembers the biggest process whenever less than a quarter of the memory is left.
-fn watch([_, used, statistics, reclaimable]: [&str; 4], limit: u64, biggest: &Mutex<Option<Biggest>>) {
+fn watch([_, used, statistics, reclaimable]: [&str; 4], limit: u64, biggest: &Mutex<Option<LargestProcess>>) {
     let mut was_short = false;
     while let Some(used) = number(used) {
         let text = fs::read_to_string(statistics).unwrap_or_default();
@@ -109,7 +111,7 @@ fn watch([_, used, statistics, reclaimable]: [&str; 4], limit: u64, biggest: &Mu
             let mut biggest = biggest.lock().unwrap_or_else(PoisonError::into_inner);
             // A process that was killed gives its memory back before the group's use falls.
             if !was_short || biggest.as_ref().is_none_or(|before| bytes > before.bytes) {
-                *biggest = Some(Biggest { name, bytes });
+                *biggest = Some(LargestProcess { name, bytes });
             }
         }
         was_short = is_short;

@@ -260,7 +260,7 @@ mod tests {
             hosts(line);
             assert!(files.compare().is_err(), "{line}");
         }
-        // At a job's end they are gone all the same: a job could leave a message in them.
+        // At a job's end they are removed anyway: a job could leave a message in them.
         hosts("127.0.0.1\t9cdaec05701e longshore-a-message");
         assert_eq!(files.restore(), Ok(()));
         assert_eq!(fs::read_to_string(etc.join("hosts")).unwrap(), "127.0.0.1 localhost\n");

@@ -27,7 +27,8 @@ use self::messages::Messages;
 pub(crate) use self::segment::Place;
 use self::segment::read_batch;
 use self::session::Session;
-use crate::lane::{Lane, Taking};
+
+use crate::artifact_queue::{ArtifactQueue, ReceiverState};
 use crate::wake::Wake;
 
 /// The most bytes that the sender takes at once.
@@ -50,13 +51,13 @@ struct State {
     messages: Messages,
     session: Option<Session>,
     hellos: u64,
-    lane: Lane,
+    artifacts: ArtifactQueue,
 }
 
 impl Spool {
     pub(crate) fn new(folder: PathBuf, limit: u64, wake: Arc<Wake>) -> Self {
         let messages = Messages::new(folder, limit);
-        let state = State { messages, session: None, hellos: 0, lane: Lane::default() };
+        let state = State { messages, session: None, hellos: 0, artifacts: ArtifactQueue::default() };
         Self { state: Mutex::new(state), to_send: Condvar::new(), progress: Condvar::new(), wake }
     }
 
@@ -100,7 +101,7 @@ impl Spool {
         state.session =
             Some(Session { number, opening: Some(opening), lost: false, over: false, next_seq: last_seq + 1 });
         state.hellos += 1;
-        state.lane.begin_session();
+        state.artifacts.begin_session();
         drop(state);
         self.wake.ring();
         self.ack(last_seq);
@@ -169,37 +170,37 @@ impl Spool {
 
     /// Notes from where the runner of `session` takes artifacts.
     pub(crate) fn take_artifacts(&self, session: u32, window: ArtifactWindow) {
-        self.lock().lane.take(session, window);
+        self.lock().artifacts.set_window(session, window);
         self.wake.ring();
     }
 
     /// Lets more artifacts be sent in the current session.
-    pub(crate) fn widen_lane(&self, limit: u64) {
-        self.lock().lane.widen(limit);
+    pub(crate) fn widen_artifact_window(&self, limit: u64) {
+        self.lock().artifacts.widen(limit);
         self.wake.ring();
     }
 
     /// Notes that all artifacts are stored.
     pub(crate) fn artifacts_stored(&self) {
-        self.lock().lane.stored();
+        self.lock().artifacts.set_stored();
         self.wake.ring();
     }
 
     /// Returns what the runner has said about artifacts.
-    pub(crate) fn taking(&self) -> Taking {
-        self.lock().lane.taking()
+    pub(crate) fn artifact_receiver(&self) -> ReceiverState {
+        self.lock().artifacts.receiver()
     }
 
-    pub(crate) fn lane_has_room(&self) -> bool {
-        self.lock().lane.has_room()
+    pub(crate) fn has_room_for_artifacts(&self) -> bool {
+        self.lock().artifacts.has_room()
     }
 
     /// Sends a message about artifacts in `session`, after everything numbered.
-    pub(crate) fn push_to_lane(&self, session: u32, message: &FromAgent) {
+    pub(crate) fn push_artifact(&self, session: u32, message: &FromAgent) {
         let mut frame = Vec::new();
         // A path has a limit, and so have the data of one message.
         if encode_from_agent(session, 0, message, &mut frame).is_ok() {
-            self.lock().lane.push(session, frame.into());
+            self.lock().artifacts.push(session, frame.into());
             self.to_send.notify_one();
         }
     }
@@ -208,7 +209,7 @@ impl Spool {
     pub(crate) fn next_batch(&self, place: &mut Place) -> io::Result<Vec<Bytes>> {
         let mut state = self.lock();
         loop {
-            let State { session: Some(session), messages, lane, .. } = &mut *state else {
+            let State { session: Some(session), messages, artifacts, .. } = &mut *state else {
                 state = self.to_send.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
@@ -223,7 +224,7 @@ impl Spool {
             }
             if !session.over
                 && session.next_seq > messages.last_seq
-                && let Some((frame, has_room_again)) = lane.pop()
+                && let Some((frame, has_room_again)) = artifacts.pop()
             {
                 if has_room_again {
                     self.wake.ring();

@@ -18,7 +18,7 @@ use crate::account::{self, Account};
 use crate::authorities::Authorities;
 use crate::files::StepFiles;
 use crate::reaper::Children;
-use crate::unstarted::{StartError, Wanted, is_foreign, no_directory};
+use crate::unstarted::{ProgramToRun, StartError, is_foreign, no_directory};
 use crate::{sys, terminal};
 
 /// The PATH that the engine gives a container whose image sets none.
@@ -151,8 +151,13 @@ impl StepLauncher {
             }
             Err(error) => {
                 let (account, env) = (&self.account, &self.image);
-                let wanted =
-                    Wanted { program: &program, directory: Path::new("/"), workspace: &self.workspace, account, env };
+                let wanted = ProgramToRun {
+                    program: &program,
+                    directory: Path::new("/"),
+                    workspace: &self.workspace,
+                    account,
+                    env,
+                };
                 Err(wanted.explain(error))
             }
         }
@@ -203,7 +208,7 @@ impl StepLauncher {
         };
         let child = children.spawn(&mut command).map_err(|error| {
             let (account, workspace) = (&ready.account, &*self.workspace);
-            Wanted { program: &found, directory: &directory, workspace, account, env: &env }.explain(error)
+            ProgramToRun { program: &found, directory: &directory, workspace, account, env: &env }.explain(error)
         })?;
         Ok(Running { pid: child.id().cast_signed(), stdout, stderr, files })
     }

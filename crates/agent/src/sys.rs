@@ -150,7 +150,7 @@ pub(crate) fn take_own_ids() {
     }
 }
 
-/// Gives up all rights of root for good: the ids become nobody's, and with them go all capabilities.
+/// Gives up all rights of root for good: the ids become nobody's, which also drops all capabilities.
 pub(crate) fn give_up_privileges() -> io::Result<()> {
     const NOBODY: u32 = 65534;
     if rustix::process::geteuid().as_raw() != 0 {

@@ -1,7 +1,7 @@
-//! Works on volumes, in a container in which they are mounted: `longshore tool ...`. The engine's
-//! files cannot be reached in another way from where the server runs.
+//! Works on volumes, in a container in which they are mounted: `longshore tool ...`. The server itself has no access to
+//! the engine's files.
 //!
-//! Whatever a job has left in a volume is data here: links are never followed, and nothing in it is run.
+//! The contents of a volume are untrusted data: links are never followed, and nothing in it is run.
 
 use std::collections::HashSet;
 use std::fs;
@@ -37,18 +37,18 @@ pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
 /// Copies everything in a folder into another one, which is empty or half filled: files, folders, links, with owners,
 /// permissions and times. Files with several names keep them.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let mut copying = Copying { seen: std::collections::HashMap::new() };
+    let mut copying = Copier { seen: std::collections::HashMap::new() };
     copying.folder(from, to)?;
     rustix::fs::syncfs(fs::File::open(to)?)?;
     Ok(())
 }
 
-struct Copying {
+struct Copier {
     /// Where files with several names have been copied to.
     seen: std::collections::HashMap<(u64, u64), PathBuf>,
 }
 
-impl Copying {
+impl Copier {
     fn folder(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         for entry in fs::read_dir(from)? {
             let entry = entry?;
@@ -83,9 +83,9 @@ impl Copying {
                     self.seen.insert((found.dev(), found.ino()), to.clone());
                 }
             }
-            set_facts(&to, &found)?;
+            copy_attributes(&to, &found)?;
         }
-        set_facts(to, &fs::symlink_metadata(from)?)
+        copy_attributes(to, &fs::symlink_metadata(from)?)
     }
 }
 
@@ -97,16 +97,16 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 }
 
 /// Sets owner, permissions and times.
-fn set_facts(path: &Path, facts: &fs::Metadata) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(facts.uid()), Gid::from_raw(facts.gid()));
+fn copy_attributes(path: &Path, metadata: &fs::Metadata) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(metadata.uid()), Gid::from_raw(metadata.gid()));
     rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-    if !facts.file_type().is_symlink() {
-        rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(facts.mode() & 0o7777), AtFlags::empty())?;
+    if !metadata.file_type().is_symlink() {
+        rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(metadata.mode() & 0o7777), AtFlags::empty())?;
     }
     let time = |seconds, nanos| Timespec { tv_sec: seconds, tv_nsec: nanos };
     let times = Timestamps {
-        last_access: time(facts.atime(), facts.atime_nsec()),
-        last_modification: time(facts.mtime(), facts.mtime_nsec()),
+        last_access: time(metadata.atime(), metadata.atime_nsec()),
+        last_modification: time(metadata.mtime(), metadata.mtime_nsec()),
     };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(())

@@ -120,9 +120,9 @@ impl StartError {
     }
 }
 
-/// A program that should run.
+/// A program that a step runs, and where.
 #[derive(Debug)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ProgramToRun<'a> {
     pub(crate) program: &'a Path,
     pub(crate) directory: &'a Path,
     pub(crate) workspace: &'a Path,
@@ -130,7 +130,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) env: &'a BTreeMap<OsString, OsString>,
 }
 
-impl Wanted<'_> {
+impl ProgramToRun<'_> {
     /// Returns why it did not start.
     pub(crate) fn explain(&self, error: io::Error) -> StartError {
         let program = self.program.display().to_string();
@@ -188,7 +188,7 @@ pub(crate) fn no_directory(directory: &Path, workspace: &Path) -> StartError {
     }
 }
 
-/// Returns whether the program is made for another machine. Only a try shows whether this one can run it all the same.
+/// Returns whether the program is made for another machine. Only a try shows whether this one can run it anyway.
 pub(crate) fn is_foreign(program: &Path) -> bool {
     matches!(inspect(program), Inspection::Foreign { .. })
 }

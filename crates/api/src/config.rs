@@ -22,7 +22,7 @@ pub struct ApiConfig {
     pub engine: EngineProbe,
     /// The client for calls to forges.
     pub forges: longshore_forge_client::Http,
-    /// The audit log of the guard between this server and the engine. It is not there where no guard shares its folder.
+    /// The audit log of the guard between this server and the engine. Missing if no guard shares its folder.
     pub guard_log: PathBuf,
     /// The clients that notify people.
     pub notifications: longshore_notification::Sender,

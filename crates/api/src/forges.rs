@@ -249,7 +249,7 @@ impl Forges {
         Ok((repo, true))
     }
 
-    /// Sets up the webhook of a repository, in place of the one that is there.
+    /// Sets up the webhook of a repository, in place of the present one.
     async fn set_up_hook(&self, client: &Client, forge_id: &str, repo: &Repo) -> Result<Repo, ApiError> {
         let hook = self.make_hook(client, forge_id, repo).await?;
         let mut tx = self.store.write().await?;
@@ -258,7 +258,7 @@ impl Forges {
         repos::get(&self.store, repo.id).await?.ok_or_else(|| ApiError::no_such("repository"))
     }
 
-    /// Makes the webhook of a repository at the forge, in place of the one that is there. Returns its id.
+    /// Makes the webhook of a repository at the forge, in place of the present one. Returns its id.
     async fn make_hook(&self, client: &Client, forge_id: &str, repo: &Repo) -> Result<String, ApiError> {
         let (url, secret) = (format!("{}/hooks/{}", self.public_url, repo.id), repo.hook_secret.expose()?.to_owned());
         let forge_id = forge_id.to_owned();

@@ -49,7 +49,7 @@ impl Reader {
         tokio::time::sleep_until(self.next_check).await;
     }
 
-    /// Identifies the caller anew. Returns whether they still have the rights that they had.
+    /// Identifies the caller again. Returns whether they still have the rights that they had.
     pub(crate) async fn still_has_rights(&mut self, authenticator: &Authenticator) -> bool {
         self.next_check = Instant::now() + sse::KEEPALIVE;
         // A reader who is no longer known reconnects, and is told so then.

@@ -152,7 +152,7 @@ pub enum Action {
     ManageSecrets,
     /// See which registries have credentials, set and remove them.
     ManageRegistries,
-    /// See where people are told of builds, add, try and remove such places.
+    /// See where people are notified of builds, add, try and remove such places.
     ManageNotifications,
     AddRepo,
     /// See the forges that the server may call and what they list, add and remove them.

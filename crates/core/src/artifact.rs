@@ -124,7 +124,7 @@ impl FromStr for ArtifactKind {
 /// A file of an artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArtifactFile {
-    /// Relative to the workspace; see [`check_path`].
+    /// Relative to the workspace; see [`path_fault`].
     pub path: String,
     pub executable: bool,
     pub bytes: u64,
@@ -134,7 +134,7 @@ pub struct ArtifactFile {
 /// Returns why a path cannot be the path of a file in an artifact; `None` if it can. Such a path stays inside the folder
 /// that it is unpacked into, on any system, and is not in the `.git` at its root.
 #[must_use]
-pub fn check_path(path: &str) -> Option<&'static str> {
+pub fn path_fault(path: &str) -> Option<&'static str> {
     if path.is_empty() || path.len() > MAX_PATH {
         return Some("its path is empty or too long");
     }
@@ -152,7 +152,7 @@ pub fn check_path(path: &str) -> Option<&'static str> {
 
 /// Returns why a text cannot be an artifact's name; `None` if it can.
 #[must_use]
-pub fn check_name(name: &str) -> Option<&'static str> {
+pub fn name_fault(name: &str) -> Option<&'static str> {
     if name.is_empty() || name.len() > MAX_NAME {
         return Some("a name has 1 to 200 bytes");
     }
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_path_of_an_artifact_never_leads_out_of_the_folder_it_is_unpacked_into() {
         for good in ["a", "a/b.txt", ".hidden/x", "a b/ä", "a..b/..c", ".github/x", ".gitignore", "a/.git/x"] {
-            assert_eq!(check_path(good), None, "{good}");
+            assert_eq!(path_fault(good), None, "{good}");
         }
         for bad in [
             "",
@@ -187,10 +187,10 @@ mod tests {
             ".GIT/hooks/x",
             &"x".repeat(1025),
         ] {
-            assert!(check_path(bad).is_some(), "{bad:?}");
+            assert!(path_fault(bad).is_some(), "{bad:?}");
         }
         for bad in ["", ".", "..", "a/b", "a\\b", "a\tb", &"x".repeat(201)] {
-            assert!(check_name(bad).is_some(), "{bad:?}");
+            assert!(name_fault(bad).is_some(), "{bad:?}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-/// The networks that `link-local` stands for: clouds answer there with a machine's credentials.
+/// The networks that `link-local` means: clouds answer there with a machine's credentials.
 const LINK_LOCAL: [&str; 2] = ["169.254.0.0/16", "fe80::/10"];
 
 /// Addresses that jobs may not reach.

@@ -87,7 +87,7 @@ id!(
     ArtifactId
 );
 id!(
-    /// A place where people are told of builds: a channel, a mailbox, a webhook.
+    /// A place where people are notified of builds: a channel, a mailbox, a webhook.
     NotificationId
 );
 id!(

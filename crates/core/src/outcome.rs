@@ -71,7 +71,7 @@ pub enum ErrorKind {
     ContainerFailed,
     /// What the job was to leave cannot be kept: it exceeds a limit, or nobody took it.
     ArtifactsFailed,
-    /// An artifact that the job needs is not there.
+    /// An artifact that the job needs is missing.
     ArtifactMissing,
     /// A bug in Longshore.
     Internal,

@@ -109,7 +109,7 @@ pub struct JobPlan {
     /// How the commit's files get into the workspace. `None` for an empty workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkout: Option<Checkout>,
-    /// The files that the job depends on, as globs: an earlier success with the same ones stands for it. Its workspace has no others, and no
+    /// The files that the job depends on, as globs: an earlier success with the same ones is used instead. Its workspace has no others, and no
     /// history. Empty for a job that always runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reuse: Vec<String>,
@@ -212,7 +212,7 @@ pub struct Need {
     pub key: String,
     /// The needed job's [`JobPlan::job`]: its name in `needs.<job>`.
     pub job: String,
-    /// Whether the result of the needed job does not matter. It is waited for all the same.
+    /// Whether the result of the needed job does not matter. The job waits for it anyway.
     #[serde(default, skip_serializing_if = "is_false")]
     pub optional: bool,
     /// The names of its artifacts whose files are put into the workspace; `*` for all of them.

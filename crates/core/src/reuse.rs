@@ -1,4 +1,4 @@
-//! The sentence that says that an earlier success stands for a job.
+//! The sentence that says that an earlier success was used in place of a job.
 
 const SAME: &str = "same as build ";
 

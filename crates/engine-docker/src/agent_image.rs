@@ -120,7 +120,7 @@ impl AgentImage {
         Ok(wanted)
     }
 
-    /// Records without a call that the executable is there, because a sandbox with this hash was found. If that is
+    /// Records without a call that the executable exists, because a sandbox with this hash was found. If that is
     /// wrong, the start of a container fails and [`AgentImage::forget`] follows.
     pub(crate) async fn assume(&self, hash: &str) {
         let mut state = self.state.lock().await;

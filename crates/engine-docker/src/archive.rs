@@ -13,7 +13,7 @@ use longshore_executor::{EngineError, Refusal};
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use crate::error::{chain, from_api, gone};
+use crate::error::{chain, from_api, no_answer};
 use crate::paths::SPOOL;
 
 /// Size of a piece in bytes.
@@ -82,6 +82,6 @@ fn meaning(error: &io::Error) -> EngineError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<EngineError>()) {
         Some(said) => said.clone(),
         // The archive is cut off, or ends with the text of an error.
-        None => gone(&reason),
+        None => no_answer(&reason),
     }
 }

@@ -115,10 +115,10 @@ fn settings(info: &SystemInfo, now: SystemTime) -> Vec<Finding> {
 
 fn disk(EngineDisk { bytes, inodes }: EngineDisk) -> Finding {
     let message = format!("{} of {} free on the engine's disk", human_bytes(bytes.free), human_bytes(bytes.total));
-    if 100 - bytes.taken() < LITTLE {
+    if 100 - bytes.percent_used() < LITTLE {
         let advice = "see `docker system df` for what uses the space; above LONGSHORE_DISK_HIGH jobs wait";
         Finding::warning("engine-disk", message, advice)
-    } else if 100 - inodes.taken() < LITTLE {
+    } else if 100 - inodes.percent_used() < LITTLE {
         let message = format!("{message}, but only {} of {} inodes", inodes.free, inodes.total);
         let advice = "many small files use them up: see `df -i`; above LONGSHORE_DISK_HIGH jobs wait";
         Finding::warning("engine-disk", message, advice)

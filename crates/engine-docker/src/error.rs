@@ -27,7 +27,7 @@ pub(crate) fn from_api(what: &'static str, error: ApiError) -> EngineError {
     match error {
         ApiError::DockerResponseServerError { status_code, message } => refused(what, status_code, message),
         ApiError::DockerStreamError { error } => refused(what, 500, error),
-        ApiError::RequestTimeoutError => gone("no answer within two minutes"),
+        ApiError::RequestTimeoutError => no_answer("no answer within two minutes"),
         // Something answered that is not an engine.
         ApiError::JsonDataError { .. }
         | ApiError::JsonSerdeError { .. }
@@ -37,12 +37,12 @@ pub(crate) fn from_api(what: &'static str, error: ApiError) -> EngineError {
         | ApiError::HttpHeaderToStrError { .. } => not_understood(what, chain(&error)),
         ApiError::HyperResponseError { ref err } if err.is_parse() => not_understood(what, chain(&error)),
         other if is_too_long(&other) => not_understood(what, TooLong.to_string()),
-        other => gone(&chain(&other)),
+        other => no_answer(&chain(&other)),
     }
 }
 
 /// Returns the error for an engine that does not answer.
-pub(crate) fn gone(reason: &str) -> EngineError {
+pub(crate) fn no_answer(reason: &str) -> EngineError {
     EngineError::Away(format!(
         "the Docker engine does not respond: {reason}; check that the Docker daemon runs (`docker info`)"
     ))
@@ -92,7 +92,7 @@ pub(crate) fn socket_denied(path: &Path, gid: u32) -> EngineError {
 fn refused(what: &'static str, code: u16, message: String) -> EngineError {
     // Only a guard says that the engine behind it does not answer.
     if code == 502 {
-        return gone(&message);
+        return no_answer(&message);
     }
     let lower = message.to_ascii_lowercase();
     if lower.contains("all predefined address pools") || lower.contains("non-overlapping ipv4 address pool") {

@@ -12,7 +12,7 @@ pub(crate) enum Fault {
     SandboxGone,
     /// The agent's volume is empty or half filled.
     AgentMissing,
-    /// The agent is there but cannot run.
+    /// The agent exists but cannot run.
     AgentBroken,
     ImageGone,
     NetworkGone,
@@ -61,7 +61,8 @@ impl Fault {
     }
 }
 
-/// Returns whether a file that the engine shares between a sandbox and those that join it went with the sandbox while one joined.
+/// Returns whether a file that the engine shares between a sandbox and the containers that join it was removed with the
+/// sandbox while a container was joining.
 fn shared_file_is_gone(text: &str) -> bool {
     let is_shared =
         ["/hosts", "/hostname", "/resolv.conf"].iter().any(|file| text.contains(&format!("{file}\" to rootfs")));

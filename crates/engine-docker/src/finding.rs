@@ -18,7 +18,7 @@ impl Finding {
         Self { name, ok: true, message: message.into(), advice: None }
     }
 
-    /// Jobs run all the same.
+    /// Jobs run anyway.
     pub(crate) fn warning(name: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { name, ok: true, message: message.into(), advice: Some(advice.into()) }
     }

@@ -94,7 +94,7 @@ pub(crate) async fn pull(
     notes: &mpsc::Sender<String>,
 ) -> Result<(), EngineError> {
     let failed = |error| pull_error(image, credentials.is_some(), error);
-    // The engine does not ask the registry for a digest that it has: it would give somebody else's image to whoever knows it.
+    // The engine does not ask the registry for a digest that it has: anybody who knows the digest would get somebody else's image.
     if image.digest().is_some() && find(docker, image).await?.is_some() {
         let asked = docker.inspect_registry_image(image.as_str(), credentials.map(|of| for_engine(image, of)));
         asked.await.map_err(failed)?;

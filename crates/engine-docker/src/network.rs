@@ -17,7 +17,7 @@ use crate::error::ApiResult as _;
 use crate::labels;
 use crate::options::DockerOptions;
 
-/// Tracks whether the network is there, and creates it.
+/// Knows whether the network exists, and creates it.
 #[derive(Debug)]
 pub(crate) struct Network {
     instance: Instance,

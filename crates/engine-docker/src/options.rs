@@ -27,7 +27,7 @@ pub struct DockerOptions {
     pub subnets: Vec<IpNet>,
     /// The addresses that jobs may not reach.
     pub denied: Vec<DeniedAddresses>,
-    /// Ports at denied addresses that jobs may reach all the same, such as a proxy's.
+    /// Ports at denied addresses that jobs may reach anyway, such as a proxy's.
     pub allowed: Vec<SocketAddr>,
 }
 

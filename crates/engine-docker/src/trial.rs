@@ -33,7 +33,7 @@ pub(crate) struct Trial {
     /// Whether one job's container reaches another's.
     pub(crate) reachable: bool,
     pub(crate) loopback6: bool,
-    /// The denied addresses that a job reaches all the same.
+    /// The denied addresses that a job can reach anyway.
     pub(crate) open: Vec<String>,
     /// The objects that were left on the engine at the end.
     pub(crate) left: Vec<String>,

@@ -20,7 +20,7 @@ const LOCAL: &str = "local";
 /// The option that limits what a volume takes of the disk.
 const SIZE: &str = "size";
 
-/// Creates a volume, unless it is there. `disk` is the most bytes in it.
+/// Creates a volume, unless it exists. `disk` is the most bytes in it.
 pub(crate) async fn create(
     docker: &Docker,
     instance: &Instance,

@@ -20,7 +20,7 @@ use crate::labels;
 
 /// The pause before an engine that is away is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Folders of the host that hold more than data: whoever writes there, or reads there, is root on the host before long.
+/// Folders of the host that hold more than data: a container that can read or write them can become root on the host.
 const OF_THE_HOST: [&str; 11] =
     ["/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/run", "/sys", "/usr", "/var/lib/docker", "/var/run"];
 

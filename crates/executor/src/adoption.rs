@@ -27,7 +27,7 @@ const UNKNOWN_SESSIONS: u32 = 16;
 impl Executor {
     /// Continues a job as [`Executor::run_job`] would:
     ///
-    /// 1. A job whose end is in the journal is over, whoever wrote it there.
+    /// 1. A job whose end is in the journal is over, no matter which process wrote it there.
     /// 2. A job whose container was started is followed: its agent sends everything that the journal does not have, or
     ///    its spool is read if it has ended.
     /// 3. A job whose container was never started is started, unless it is known to have begun: then it is lost.

@@ -116,7 +116,7 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Lists the volumes that were created for an attempt.
     fn list_volumes(&self, attempt: AttemptId) -> Answer<'_, Vec<VolumeObject>>;
 
-    /// Creates a volume, unless it is there. [`EngineError::VolumeGone`] if a layer of an overlay is not.
+    /// Creates a volume, unless it exists. [`EngineError::VolumeGone`] if a layer of an overlay is not.
     fn create_volume<'a>(&'a self, volume: &'a VolumeSpec<'a>) -> Answer<'a, ()>;
 
     /// Returns whether a volume can be an overlay over others. The engine is asked once, by trying.
@@ -131,7 +131,7 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Removes an object; a container with its processes. An object in use is refused as a conflict.
     fn remove<'a>(&'a self, object: &'a ObjectId) -> Answer<'a, ()>;
 
-    /// Delivers our program to the engine again, because the one that is there does not run. Returns `false` if that
+    /// Delivers our program to the engine again, because the present one does not run. Returns `false` if that
     /// cannot be done now, or does not help on this engine.
     fn renew_agent(&self) -> BoxFuture<'_, bool>;
 }

@@ -10,17 +10,22 @@ use crate::names::ImageId;
 use crate::objects::ObjectId;
 use crate::pulling::images::ImageUse;
 
-/// How much of something is left on a disk, and how much there is; no limit where there is none.
+/// How much of a disk's bytes or inodes is free, and how much it has in all: 0 if there is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Left {
+pub struct Capacity {
     pub free: u64,
     pub total: u64,
 }
 
-impl Left {
-    /// Returns how many percent are taken; a part of one counts as one.
+impl Capacity {
     #[must_use]
-    pub fn taken(self) -> u64 {
+    pub const fn used(self) -> u64 {
+        self.total.saturating_sub(self.free)
+    }
+
+    /// Returns how many percent are used; a part of one counts as one.
+    #[must_use]
+    pub fn percent_used(self) -> u64 {
         100 - self.free.saturating_mul(100).checked_div(self.total).unwrap_or(100).min(100)
     }
 }
@@ -28,9 +33,9 @@ impl Left {
 /// The room on the engine's disk. Either may run out before the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineDisk {
-    pub bytes: Left,
-    /// The files that there may be.
-    pub inodes: Left,
+    pub bytes: Capacity,
+    /// Each file needs one.
+    pub inodes: Capacity,
 }
 
 impl Executor {
@@ -47,10 +52,10 @@ impl Executor {
         // The file system of a container lies on it.
         let printed = self.engine.run_tool(&ToolSpec { arguments: &["disk", "/"], read: &[], write: &[] }).await?;
         let numbers: Vec<u64> = printed.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        let left = |free, total| Left { free, total };
+        let capacity = |free, total| Capacity { free, total };
         match numbers[..] {
             [bytes, all_bytes, inodes, all_inodes] => {
-                Ok(EngineDisk { bytes: left(bytes, all_bytes), inodes: left(inodes, all_inodes) })
+                Ok(EngineDisk { bytes: capacity(bytes, all_bytes), inodes: capacity(inodes, all_inodes) })
             }
             _ => Err(EngineError::Local {
                 what: "the engine's disk cannot be measured",

@@ -12,7 +12,7 @@ pub enum EngineError {
     /// The engine does not answer. It may come back.
     #[error("{0}")]
     Away(String),
-    /// The engine is there, but we may not use it until somebody changes that.
+    /// The engine answers, but does not permit our calls.
     #[error("{0}")]
     NotPermitted(String),
     /// This engine cannot be used: the address is invalid, or it is too old or too new.
@@ -41,10 +41,10 @@ pub enum EngineError {
         "container {container} is another Longshore's (instance {instance}), which runs this job: it is left alone. The data folder of this server is a copy of that one's; `longshore restore --take-over` before its first start takes jobs over"
     )]
     Elsewhere { container: String, instance: String },
-    /// The image was found earlier but is not there any more.
+    /// The image was found earlier but does not exist any more.
     #[error("{0}")]
     ImageGone(String),
-    /// A volume that was to be a layer is not there any more.
+    /// A volume that was to be a layer does not exist any more.
     #[error("{0}")]
     VolumeGone(String),
     /// The sandbox has ended. Another one can be used.

@@ -40,7 +40,7 @@ mod wait;
 
 pub use attempt::AttemptId;
 pub use engine::Engine;
-pub use engine_room::{EngineDisk, Left};
+pub use engine_room::{Capacity, EngineDisk};
 pub use error::{EngineError, Refusal};
 pub use executor::Executor;
 pub use following::artifacts::{ArtifactStore, ArtifactWriter};

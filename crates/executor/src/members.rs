@@ -135,7 +135,7 @@ impl Members {
         Some(members)
     }
 
-    /// Starts a container that the job's agent misses, unless it is there: that of a step whose turn has come, or of a
+    /// Starts a container that the job's agent misses, unless it exists: that of a step whose turn has come, or of a
     /// service. A job can write into its agent's files, so only what the plan has is started.
     pub(crate) fn run(self: &Arc<Self>, step: u16, container: ContainerRequest) {
         let plan = &self.request.plan;

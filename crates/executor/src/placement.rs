@@ -19,7 +19,7 @@ use crate::following::agent::AgentHealth;
 use crate::following::link::{Link, LinkReader, LinkWriter};
 use crate::guarding::guards::start_guard;
 use crate::lasting::caches::Caches;
-use crate::lasting::workspaces::OfAttempt;
+use crate::lasting::workspaces::AttemptWorkspace;
 use crate::names::Nonce;
 use crate::objects::ObjectId;
 use crate::pulling::images::{Images, Known};
@@ -253,7 +253,7 @@ impl Placement {
         caller: &Caller,
         noted: &mut bool,
     ) -> Result<Vec<Mounted>, EngineError> {
-        let line = OfAttempt::new(&*self.engine, request).prepare().await?;
+        let line = AttemptWorkspace::new(&*self.engine, request).prepare().await?;
         if let Some(line) = line.filter(|_| !*noted) {
             let _ = caller.notes.send(line).await;
         }
@@ -279,7 +279,7 @@ impl Placement {
             self.removals.members(request.attempt_id(), self.patience).await;
         }
         self.removals.make_way(&found.pod, self.patience).await;
-        OfAttempt::new(&*self.engine, request).discard(&self.removals, self.patience).await;
+        AttemptWorkspace::new(&*self.engine, request).discard(&self.removals, self.patience).await;
         Caches::of(&*self.engine, request).discard(&self.removals, self.patience).await;
         if found.pod.sandbox != sandbox.id {
             self.removals.later(ObjectId::Container(found.pod.sandbox));

@@ -13,13 +13,13 @@ use crate::engine::Pod;
 use crate::error::EngineError;
 use crate::executor::Executor;
 use crate::following::artifacts::ArtifactReceiver;
-use crate::following::follow::{Ended, Follower, Start};
+use crate::following::follow::{FollowEnd, Follower, Start};
 use crate::following::journal::Journal;
 use crate::following::log_recorder::{LogRecorder, journal_failed};
 use crate::following::session::Followed;
 use crate::guarding::guards::GuardWords;
 use crate::lasting::caches::Caches;
-use crate::lasting::workspaces::OfAttempt;
+use crate::lasting::workspaces::AttemptWorkspace;
 use crate::members::Members;
 use crate::objects::ObjectId;
 use crate::placement::{Caller, Placed};
@@ -141,17 +141,17 @@ impl Executor {
             patience: self.options.patience,
         };
         match follower.run(recorder, start).await {
-            Ended::Over(outcome, reader) => {
+            FollowEnd::Over(outcome, reader) => {
                 self.cleanup.job(request, &outcome, (pod, sandbox), reader, members).wait(self.options.patience).await;
                 outcome
             }
-            Ended::TakenOver(outcome) => outcome,
-            Ended::Untouched(recorder) => {
+            FollowEnd::TakenOver(outcome) => outcome,
+            FollowEnd::Untouched(recorder) => {
                 reports.starts_over().await;
                 self.remove_members(request, members).await;
                 self.start_over(Arc::clone(request), pod, recorder, reports).await
             }
-            Ended::Unfit(recorder) => {
+            FollowEnd::Unfit(recorder) => {
                 tracing::warn!(sandbox = %pod.sandbox, "an earlier job has left something in a sandbox");
                 reports.starts_over().await;
                 self.remove_members(request, members).await;
@@ -165,7 +165,7 @@ impl Executor {
                 self.let_go(request, None).await;
                 outcome
             }
-            Ended::Crashed(recorder, outcome) => {
+            FollowEnd::Crashed(recorder, outcome) => {
                 reports.starts_over().await;
                 // This container uses the agent's volume.
                 let container = ObjectId::Container(pod.container.clone());
@@ -200,7 +200,7 @@ impl Executor {
         // Its name is needed again. The sandbox goes too, because a start of the container may still be in progress in
         // it.
         self.removals.make_way(&pod, self.options.patience).await;
-        OfAttempt::new(&*self.engine, &request).discard(&self.removals, self.options.patience).await;
+        AttemptWorkspace::new(&*self.engine, &request).discard(&self.removals, self.options.patience).await;
         Caches::of(&*self.engine, &request).discard(&self.removals, self.options.patience).await;
         self.removals.later(ObjectId::Container(pod.sandbox));
         Box::pin(self.run(request, recorder, reports)).await

@@ -86,7 +86,7 @@ pub(crate) fn forget_old(dir: &Path) {
 /// Creates the folder, accessible only to this user.
 ///
 /// # Errors
-/// Those of the disk; the folder is there and others can write to it.
+/// Those of the disk, and: the folder exists and others can write to it.
 pub fn make(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     // In a folder of all, such as /tmp, somebody else may have been first.

@@ -30,7 +30,7 @@ pub const RESTORED: &str = "restored";
 pub const TAKE_OVER: &str = "take-over";
 /// Where a backup keeps its copy of the database while it is being made.
 pub const BACKUP: &str = "backup";
-/// Held by a backup (exclusively) and by whoever removes logs (shared).
+/// Held by a backup (exclusively) and by those who remove logs (shared).
 pub const BACKUP_LOCK: &str = "backup.lock";
 /// Where a restore unpacks. While it exists, the folder is incomplete.
 pub const RESTORE: &str = "restore";

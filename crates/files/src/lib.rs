@@ -1,4 +1,4 @@
-//! The files of a data folder: one log per attempt with its index, what jobs leave, and the archive of a backup.
+//! The files of a data folder: one log per attempt with its index, the artifacts of jobs, and the archive of a backup.
 //!
 //! Called by the store, which knows the jobs, by the API, which reads logs, and by the program. Nothing here knows the
 //! database; callers pass in what depends on a job's state.

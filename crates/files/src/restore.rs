@@ -69,7 +69,7 @@ pub fn take_over(data_dir: &Path) -> Result<(), FilesError> {
         .map_err(|source| FilesError::io(&mark, source))
 }
 
-/// Removes what an unfinished restore has left. Fails if anything else is there.
+/// Removes what an unfinished restore has left. Fails if the folder contains anything else.
 fn clear_unfinished_restore(data_dir: &Path) -> Result<(), FilesError> {
     let at = |source| FilesError::io(data_dir, source);
     let unfinished = data_dir.join(folder::RESTORE).is_dir();
@@ -89,7 +89,7 @@ fn clear_unfinished_restore(data_dir: &Path) -> Result<(), FilesError> {
         }
         ours.push(entry.path());
     }
-    // The folder that proves that all of it is ours goes last.
+    // The folder that proves that all of it is ours is removed last.
     ours.sort_by_key(|path| path.ends_with(folder::RESTORE));
     for path in ours {
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };

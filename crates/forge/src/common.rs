@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     CommitId, Forge, ForgeRepository, RefName, fork,
-    hook::{Head, Hook, PayloadError, PullRequestHook, PullRequestState, PushHook, ReleaseHook, Told},
+    hook::{DeliveryContents, Head, Hook, PayloadError, PullRequestHook, PullRequestState, PushHook, ReleaseHook},
     read, text,
 };
 
@@ -61,9 +61,9 @@ struct About {
 }
 
 /// Adds the repository that a body names to what it says. The body is known to be JSON, or not to matter.
-pub(crate) fn about(body: &[u8], hook: Hook) -> Told {
+pub(crate) fn about(body: &[u8], hook: Hook) -> DeliveryContents {
     let about = serde_json::from_slice::<About>(body).ok().and_then(|about| about.repository);
-    Told { repository: about.and_then(Repository::identity), hooks: vec![hook] }
+    DeliveryContents { repository: about.and_then(Repository::identity), hooks: vec![hook] }
 }
 
 /// Returns the hook for an event that starts no build.

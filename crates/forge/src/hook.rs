@@ -7,7 +7,7 @@ use crate::{CommitId, Forge, ForgeRepository, InvalidRevision, RefName};
 
 /// What a delivery says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct DeliveryContents {
     /// The repository that it is about; `None` if it does not say.
     pub repository: Option<ForgeRepository>,
     /// What happened there, in order. Most forges send one event in a delivery.
@@ -46,7 +46,7 @@ pub struct PushHook {
     /// A page that shows the change.
     pub url: Option<String>,
     pub default_branch: Option<String>,
-    /// The push option by which whoever pushed asks that nothing is built.
+    /// The push option that asks that nothing is built.
     pub skip: Option<&'static str>,
 }
 

@@ -31,7 +31,7 @@ const MAX_HREF: usize = 16 << 10;
 /// The most characters kept of what a store says about an object.
 const MAX_MESSAGE: usize = 300;
 
-/// What a file of the commit stands for.
+/// The object that a file of the commit refers to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pointer {
     oid: String,

@@ -4,14 +4,14 @@ use http::HeaderMap;
 
 use crate::{
     Forge,
-    hook::{PayloadError, Told},
+    hook::{DeliveryContents, PayloadError},
 };
 
 /// Parses a delivery of a repository that is registered as `forge`.
 ///
 /// # Errors
 /// If the body is not JSON, does not have the event's shape, or names impossible refs or commits.
-pub fn parse(forge: Forge, headers: &HeaderMap, body: &[u8]) -> Result<Told, PayloadError> {
+pub fn parse(forge: Forge, headers: &HeaderMap, body: &[u8]) -> Result<DeliveryContents, PayloadError> {
     let event = match forge.event_header() {
         None => "push",
         Some(header) => {
@@ -25,7 +25,7 @@ pub fn parse(forge: Forge, headers: &HeaderMap, body: &[u8]) -> Result<Told, Pay
 ///
 /// # Errors
 /// As [`parse`].
-pub fn parse_event(forge: Forge, event: &str, body: &[u8]) -> Result<Told, PayloadError> {
+pub fn parse_event(forge: Forge, event: &str, body: &[u8]) -> Result<DeliveryContents, PayloadError> {
     if body.starts_with(b"payload=") {
         return Err(PayloadError::Form);
     }

@@ -28,7 +28,7 @@ pub fn check_headers(forge: Forge, headers: &HeaderMap) -> Result<(), SignatureE
     forge.webhooks().check_headers(headers)
 }
 
-/// Verifies that whoever sent a delivery knows the secret, in constant time.
+/// Verifies that the sender of a delivery knows the secret, in constant time.
 ///
 /// # Errors
 /// If the proof is missing, malformed or does not match.

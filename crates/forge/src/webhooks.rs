@@ -4,7 +4,7 @@
 use http::HeaderMap;
 
 use crate::{
-    hook::{PayloadError, Told},
+    hook::{DeliveryContents, PayloadError},
     signature::{self, SignatureError},
 };
 
@@ -32,7 +32,7 @@ pub(crate) trait Webhooks: Sync {
         ""
     }
 
-    /// Checks that the proof is there and looks like one, before the body is read.
+    /// Checks that the proof is present and well-formed, before the body is read.
     fn check_headers(&self, headers: &HeaderMap) -> Result<(), SignatureError> {
         signature::digest_in(headers, self.signature_header(), self.signature_prefix()).map(drop)
     }
@@ -56,7 +56,7 @@ pub(crate) trait Webhooks: Sync {
     fn event_header(&self) -> Option<&'static str>;
 
     /// Parses a delivery's body.
-    fn parse(&self, event: &str, body: &[u8]) -> Result<Told, PayloadError>;
+    fn parse(&self, event: &str, body: &[u8]) -> Result<DeliveryContents, PayloadError>;
 
     /// Returns whether the forge has webhooks for these events.
     fn sends(&self, kind: Sends) -> bool;

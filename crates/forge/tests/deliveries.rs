@@ -5,7 +5,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use longshore_core::{EventName, Person};
 use longshore_forge::{
-    CommitId, Forge, Head, Hook, PayloadError, PushHook, Told, delivery_key, payload, pull_request_key, push_key,
+    CommitId, DeliveryContents, Forge, Head, Hook, PayloadError, PushHook, delivery_key, payload, pull_request_key,
+    push_key,
     signature::{SignatureError, verify},
 };
 use proptest::prelude::*;
@@ -35,7 +36,7 @@ fn parse(forge: Forge, headers: &HeaderMap, body: &[u8]) -> Result<Hook, Payload
     payload::parse(forge, headers, body).map(only)
 }
 
-fn only(mut told: Told) -> Hook {
+fn only(mut told: DeliveryContents) -> Hook {
     assert_eq!(told.hooks.len(), 1, "{told:?}");
     told.hooks.remove(0)
 }

@@ -4,7 +4,8 @@
 
 use longshore_core::EventName;
 use longshore_forge::{
-    CommitId, Forge, Head, Hook, PullRequestHook, PullRequestState, Told, payload::parse_event, pull_request_key,
+    CommitId, DeliveryContents, Forge, Head, Hook, PullRequestHook, PullRequestState, payload::parse_event,
+    pull_request_key,
 };
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ fn body(name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-fn parsed(forge: Forge, event: &str, body: &Value) -> Told {
+fn parsed(forge: Forge, event: &str, body: &Value) -> DeliveryContents {
     parse_event(forge, event, body.to_string().as_bytes()).unwrap()
 }
 

@@ -24,21 +24,21 @@ use crate::{
     checkouts::Sources,
     disk::{Disk, Marks},
     guard_reports::KeptReports,
-    runner::{Extras, Runner},
+    runner::{JobDefaults, Runner},
     workspaces::Workspaces,
 };
 
 /// The first pause between two attempts to reach the engine.
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// The attempt whose failure is logged: a guard that was started with this server is there before it.
+/// The attempt whose failure is logged: a guard that was started with this server answers before it.
 const TOLD: u32 = 3;
 
 /// The parts of the runner besides the engine.
 pub(crate) struct Boot {
     pub(crate) store: Store,
     pub(crate) sources: Sources,
-    pub(crate) extras: Arc<Extras>,
+    pub(crate) job_defaults: Arc<JobDefaults>,
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) tasks: TaskTracker,
     /// The most bytes that all caches take.
@@ -101,8 +101,8 @@ impl Boot {
                 tracing::warn!("{gap}");
             }
         }));
-        let Self { store, sources, extras, reports, cache_budget, disk, .. } = self;
-        let caches = Caches::new(store.clone(), None, extras.disk_patience);
+        let Self { store, sources, job_defaults, reports, cache_budget, disk, .. } = self;
+        let caches = Caches::new(store.clone(), None, job_defaults.disk_patience);
         let upkeep = Upkeep::new(executor.clone(), caches.clone(), true, cache_budget);
         self.tasks.spawn(upkeep.run(shutdown.clone()));
         let disk = Disk {
@@ -114,7 +114,7 @@ impl Boot {
         self.tasks.spawn(disk.run(shutdown.clone()));
         let workspaces = Workspaces::new(store.clone(), Arc::clone(&caches.changed));
         self.tasks.spawn(workspaces.clone().run(executor.clone(), shutdown.clone()));
-        let runner = Runner { executor: executor.clone(), store, sources, extras, caches, workspaces, reports };
+        let runner = Runner { executor: executor.clone(), store, sources, job_defaults, caches, workspaces, reports };
         runner.run(orders, shutdown).await;
         executor.shutdown(false).await;
         Ok(())

@@ -1,5 +1,5 @@
-//! Keeps the caches, and the workspaces that are kept for other jobs, within their budget, beside jobs: measures what was saved, lets go of what
-//! was used longest ago, flattens entries of many layers, and removes caches' volumes that belong to nobody. One pass after anything has
+//! Keeps the caches, and the workspaces that are kept for other jobs, within their budget, beside jobs: measures what was saved, removes what
+//! was least recently used, flattens entries of many layers, and removes caches' volumes that belong to nobody. One pass after anything has
 //! changed; an idle server does nothing.
 
 use std::{
@@ -230,18 +230,18 @@ impl Upkeep {
             .collect())
     }
 
-    /// Removes entries until the rest fits into the budget, those used longest ago first. Entries that cannot be measured go before them:
+    /// Removes entries until the rest fits into the budget, least recently used first. Entries that cannot be measured are removed before them:
     /// they may take any size. Workspaces that jobs wait for stay, and count.
     async fn shrink(&self, unmeasured: &BTreeSet<String>) -> Result<(), UpkeepError> {
         let sizes = caches::volume_sizes(self.caches.store()).await?;
         let mut kept = Vec::new();
         for lasting in lasting::by_last_use(self.caches.store()).await? {
             let unknown = lasting.volumes().iter().any(|volume| unmeasured.contains(volume));
-            if !unknown || !self.let_go(&lasting, "it cannot be measured").await? {
+            if !unknown || !self.release(&lasting, "it cannot be measured").await? {
                 kept.push(lasting);
             }
         }
-        // Entries that were let go are not kept any more, so they are not among these.
+        // Entries that were released are not kept any more, so they are not among these.
         let lasting: BTreeSet<String> = kept.iter().flat_map(Lasting::volumes).collect();
         let workspaces = self.workspaces().await?;
         let wanted: BTreeSet<String> =
@@ -254,7 +254,7 @@ impl Upkeep {
         };
         let mut at = 0;
         while total(&kept) > self.budget && at < kept.len() {
-            if self.let_go(&kept[at], "what is kept for later jobs takes more than its budget").await? {
+            if self.release(&kept[at], "what is kept for later jobs takes more than its budget").await? {
                 kept.remove(at);
             } else {
                 at += 1;
@@ -264,8 +264,8 @@ impl Upkeep {
     }
 
     /// Removes something unless it is in use. Returns whether it is gone.
-    async fn let_go(&self, lasting: &Lasting, why: &str) -> Result<bool, UpkeepError> {
-        let gone = lasting.let_go(self.caches.store()).await?;
+    async fn release(&self, lasting: &Lasting, why: &str) -> Result<bool, UpkeepError> {
+        let gone = lasting.release(self.caches.store()).await?;
         if gone {
             tracing::info!(what = lasting.name(), "removed: {why}");
             lasting.remove_volumes(self.caches.store(), &self.executor).await?;
@@ -288,7 +288,7 @@ impl Upkeep {
                 // An entry that cannot be copied now can never be, and each pass would try it again.
                 Err(EngineError::Local { what, reason }) => {
                     tracing::warn!(key = entry.key, what, reason, "a cache cannot be flattened");
-                    self.let_go(&Lasting::Cache(entry), "it cannot be flattened").await?;
+                    self.release(&Lasting::Cache(entry), "it cannot be flattened").await?;
                     continue;
                 }
                 Err(error) => return Err(error.into()),

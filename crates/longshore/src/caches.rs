@@ -19,7 +19,7 @@ use longshore_core::{
 use longshore_executor::{CacheRecords, FoundCache, JobCache, JobCaches, names::VolumeName};
 use longshore_store::{
     Store, StoreError, WriteTx,
-    caches::{self, Found, Layers, Saving, Use, Wanted},
+    caches::{self, FoundEntry, Layers, Saving, Use, Wanted},
     repos::Repo,
 };
 use tokio::sync::{Notify, watch};
@@ -48,7 +48,7 @@ pub(crate) struct Caches {
 }
 
 /// The attempt whose caches are prepared.
-pub(crate) struct OfJob<'a> {
+pub(crate) struct CacheRequest<'a> {
     pub(crate) repo: &'a Repo,
     pub(crate) event: &'a Event,
     pub(crate) plan: &'a JobPlan,
@@ -88,7 +88,7 @@ impl Caches {
     }
 
     /// Chooses what a job's caches begin with. The caches of a job that runs already stay as they were chosen.
-    pub(crate) async fn of_job(&self, of: &OfJob<'_>, sources: &Sources) -> Result<JobCaches, Outcome> {
+    pub(crate) async fn of_job(&self, of: &CacheRequest<'_>, sources: &Sources) -> Result<JobCaches, Outcome> {
         if of.plan.cache.is_empty() {
             return Ok(JobCaches::default());
         }
@@ -145,7 +145,7 @@ impl Caches {
     /// Computes the keys and their fallbacks.
     async fn keys(
         &self,
-        of: &OfJob<'_>,
+        of: &CacheRequest<'_>,
         sources: &Sources,
         values: Values,
     ) -> Result<Vec<(String, Vec<String>)>, String> {
@@ -177,7 +177,7 @@ impl Caches {
 
     async fn choose(
         &self,
-        of: &OfJob<'_>,
+        of: &CacheRequest<'_>,
         repo: RepoId,
         access: &CacheAccess,
         paths: &[Vec<CachePath>],
@@ -217,7 +217,7 @@ fn new_shared(paths: usize) -> Layers {
     (0..paths).map(|path| vec![volume(path)]).collect()
 }
 
-fn found(found: Found) -> Option<FoundCache> {
+fn found(found: FoundEntry) -> Option<FoundCache> {
     let volume = |name: String| VolumeName::new(name).ok();
     let layers = found.layers.into_iter().map(|path| path.into_iter().map(volume).collect());
     Some(FoundCache { layers: layers.collect::<Option<_>>()?, key: found.key, owner: found.owner, bytes: found.bytes })

@@ -151,20 +151,20 @@ struct MirrorSource {
     by_stranger: bool,
     trusted_submodules: Vec<String>,
     fork: Option<CloneUrl>,
-    merge: Option<Remade>,
+    merge: Option<MergeSides>,
 }
 
 /// The two sides of a merge commit that no git host has.
-struct Remade {
+struct MergeSides {
     number: u64,
     head: CommitId,
     target: CommitId,
 }
 
-fn merge_of(event: &Event) -> Option<Remade> {
+fn merge_of(event: &Event) -> Option<MergeSides> {
     let pull_request = event.pull_request.as_ref()?;
     let merge = pull_request.merge.as_ref()?;
-    Some(Remade { number: pull_request.number, head: merge.head.parse().ok()?, target: merge.target.parse().ok()? })
+    Some(MergeSides { number: pull_request.number, head: merge.head.parse().ok()?, target: merge.target.parse().ok()? })
 }
 
 impl MirrorSource {
@@ -201,7 +201,7 @@ impl MirrorSource {
 
 impl MirrorSource {
     /// Makes a merged commit again: of the same two commits it is the same.
-    async fn merge_again(&self, mirror: &Mirror, merge: &Remade) -> Result<(), GitError> {
+    async fn merge_again(&self, mirror: &Mirror, merge: &MergeSides) -> Result<(), GitError> {
         for side in [&merge.target, &merge.head] {
             mirror.fetch(&self.origin, &Wanted::Commit(side.clone())).await?;
         }

@@ -36,7 +36,7 @@ pub(crate) use self::{
 };
 use self::{
     checks::{check_log, check_memory, check_pids, globs, job_env, labels, list, ulimits},
-    settings::MergedRetention,
+    settings::{Merged, MergedRetention},
 };
 use crate::{
     authorities::Authorities,
@@ -122,6 +122,30 @@ fn unless_empty(given: Option<String>) -> Option<String> {
     given.filter(|given| !given.trim().is_empty())
 }
 
+impl Merged {
+    /// Returns the limits of every job.
+    fn job_limits(&self) -> anyhow::Result<Limits> {
+        check_memory("job_memory_mib", self.job_memory_mib)?;
+        check_pids("job_pids", self.job_pids)?;
+        Ok(Limits {
+            memory: self.job_memory_mib.map(|mib| mib << 20),
+            pids: u32::try_from(self.job_pids).unwrap_or(u32::MAX),
+            capabilities: capabilities(self.job_capabilities.as_deref().unwrap_or_default())?,
+            ulimits: ulimits(self.job_ulimits.as_deref().unwrap_or_default())?,
+            log: match self.job_log_mib {
+                0 => u64::MAX,
+                mib => mib.saturating_mul(1 << 20),
+            },
+            artifacts: ArtifactLimits {
+                file_bytes: self.artifacts_file_mib.saturating_mul(1 << 20),
+                job_bytes: self.artifacts_job_mib.saturating_mul(1 << 20),
+                files: self.artifacts_files,
+            },
+            ..Limits::default()
+        })
+    }
+}
+
 impl Settings {
     /// Merges flags, environment, file and defaults, in this order of precedence.
     pub(crate) fn resolve(self, file: Option<&Path>) -> anyhow::Result<Config> {
@@ -139,27 +163,10 @@ impl Settings {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let capacity = given.capacity.unwrap_or_else(cores);
         anyhow::ensure!(capacity > 0, "capacity is 0: no job would ever start; give 1 or more");
+        let limits = given.job_limits()?;
         let port = given.listen.rsplit(':').next().unwrap_or("8080");
         let url = unless_empty(given.url).unwrap_or_else(|| format!("http://localhost:{port}"));
         let url: PublicUrl = url.parse().map_err(|why| anyhow::anyhow!("url is {why}"))?;
-        check_memory("job_memory_mib", given.job_memory_mib)?;
-        check_pids("job_pids", given.job_pids)?;
-        let limits = Limits {
-            memory: given.job_memory_mib.map(|mib| mib << 20),
-            pids: u32::try_from(given.job_pids).unwrap_or(u32::MAX),
-            capabilities: capabilities(given.job_capabilities.as_deref().unwrap_or_default())?,
-            ulimits: ulimits(given.job_ulimits.as_deref().unwrap_or_default())?,
-            log: match given.job_log_mib {
-                0 => u64::MAX,
-                mib => mib.saturating_mul(1 << 20),
-            },
-            artifacts: ArtifactLimits {
-                file_bytes: given.artifacts_file_mib.saturating_mul(1 << 20),
-                job_bytes: given.artifacts_job_mib.saturating_mul(1 << 20),
-                files: given.artifacts_files,
-            },
-            ..Limits::default()
-        };
         let authorities = Authorities::read(given.ca_file.as_deref().filter(|file| !file.as_os_str().is_empty()))?;
         let audit_syslog = unless_empty(given.audit_syslog)
             .map(|text| text.parse::<Syslog>().map_err(|why| anyhow::anyhow!("audit_syslog: {why}")))

@@ -1,8 +1,9 @@
-//! Keeps room on the engine's disk: above the high mark jobs that should start wait, and what was used longest ago goes until the low
-//! mark is reached: caches, workspaces that outlive their builds, and images that this server pulled. Nothing of others is touched, and nothing that is in use.
+//! Keeps room on the engine's disk: above the high mark new jobs wait, and the least recently used caches, workspaces that
+//! outlive their builds, and images that this server pulled are removed until the low mark is reached. Nothing of others is
+//! touched, and nothing that is in use.
 //!
 //! The engine's disk is measured by a container of ours, at the start and then only after jobs have run: seldom while there is much room, and
-//! more often the closer the mark is. An idle server asks nothing.
+//! more often the closer the mark is. An idle server makes no calls.
 
 use std::{
     sync::Arc,
@@ -10,7 +11,7 @@ use std::{
 };
 
 use longshore_core::{Timestamp, outcome::human_bytes};
-use longshore_executor::{EngineDisk, Executor, Left, names::ImageId};
+use longshore_executor::{Capacity, EngineDisk, Executor, names::ImageId};
 use longshore_store::{
     ChangeKind, Store, StoreError, caches,
     engine_room::{self, PulledImage},
@@ -38,21 +39,25 @@ const FEW: u64 = 5_000_000;
 /// The marks, in percent of the engine's disk that are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Marks {
-    /// Above this, jobs wait and things go. 0 turns it off.
+    /// Above this, jobs wait and things are removed. 0 turns it off.
     pub(crate) high: u64,
-    /// Things go until no more than this is taken.
+    /// Things are removed until no more than this is used.
     pub(crate) low: u64,
 }
 
-/// Returns how many percent of the disk are taken: of its bytes or its inodes, whatever there is less of.
-fn taken(disk: EngineDisk) -> u64 {
-    disk.bytes.taken().max(disk.inodes.taken())
+/// Returns how many percent of the disk are used: of its bytes or its inodes, whichever are scarcer.
+fn percent_used(disk: EngineDisk) -> u64 {
+    disk.bytes.percent_used().max(disk.inodes.percent_used())
 }
 
-/// Returns how many are free before this mark is reached, and how many are taken above it.
-fn around(left: Left, mark: u64) -> (u64, u64) {
-    let (limit, taken) = (left.total / 100 * mark, left.total.saturating_sub(left.free));
-    (limit.saturating_sub(taken), taken.saturating_sub(limit))
+/// Returns how much can still be used before a mark, in percent, is reached.
+fn below_mark(capacity: Capacity, mark: u64) -> u64 {
+    (capacity.total / 100 * mark).saturating_sub(capacity.used())
+}
+
+/// Returns how much more is used than a mark, in percent, allows.
+fn above_mark(capacity: Capacity, mark: u64) -> u64 {
+    capacity.used().saturating_sub(capacity.total / 100 * mark)
 }
 
 /// The last measurement.
@@ -70,10 +75,10 @@ struct Measured {
 
 impl Measured {
     fn of(disk: EngineDisk, high: u64, lasting: u64) -> Self {
-        let left = around(disk.bytes, high).0;
-        let inodes_are_few = disk.inodes.total > 0 && around(disk.inodes, high).0 < FEW;
+        let left = below_mark(disk.bytes, high);
+        let inodes_are_few = disk.inodes.total > 0 && below_mark(disk.inodes, high) < FEW;
         let near = left < LITTLE || inodes_are_few;
-        Self { at: Instant::now(), full: taken(disk) >= high, near, left, lasting }
+        Self { at: Instant::now(), full: percent_used(disk) >= high, near, left, lasting }
     }
 
     /// Returns whether it is time to measure again, with caches and workspaces of so many bytes.
@@ -97,7 +102,7 @@ pub(crate) struct Disk {
     pub(crate) caches_changed: Arc<Notify>,
 }
 
-/// Something that may go.
+/// Something that may be removed.
 enum Candidate {
     Lasting(Lasting),
     Image(PulledImage),
@@ -176,21 +181,21 @@ impl Disk {
         let mut room = self.executor.engine_disk().await?;
         if self.is_full(room) {
             self.hold(room).await?;
-            tracing::warn!(taken = taken(room), high = self.marks.high, "the engine's disk is nearly full");
+            tracing::warn!(taken = percent_used(room), high = self.marks.high, "the engine's disk is nearly full");
             let lasting = lasting::by_last_use(&self.store).await?.into_iter().map(Candidate::Lasting);
             let images = engine_room::images(&self.store).await?.into_iter().map(Candidate::Image);
             let mut candidates: Vec<Candidate> = lasting.chain(images).collect();
             candidates.sort_by_key(Candidate::used_at);
-            let why = format!("the engine's disk was {}% full", taken(room));
-            let mut over = around(room.bytes, self.marks.low).1;
+            let why = format!("the engine's disk was {}% full", percent_used(room));
+            let mut over = above_mark(room.bytes, self.marks.low);
             for candidate in candidates {
-                let Some(bytes) = self.let_go(candidate, &why).await? else { continue };
+                let Some(bytes) = self.release(candidate, &why).await? else { continue };
                 over = over.saturating_sub(bytes);
                 // The known sizes are not exact, and some sizes are unknown.
                 if over == 0 || bytes == 0 {
                     room = self.executor.engine_disk().await?;
-                    over = around(room.bytes, self.marks.low).1;
-                    if taken(room) <= self.marks.low {
+                    over = above_mark(room.bytes, self.marks.low);
+                    if percent_used(room) <= self.marks.low {
                         self.hold(room).await?;
                         return Ok(room);
                     }
@@ -203,25 +208,25 @@ impl Disk {
     }
 
     fn is_full(&self, room: EngineDisk) -> bool {
-        taken(room) >= self.marks.high
+        percent_used(room) >= self.marks.high
     }
 
     /// Lets jobs that should start wait while the disk is full, and start otherwise.
     async fn hold(&self, room: EngineDisk) -> Result<(), StoreError> {
         let held = self.is_full(room).then(|| why_held(room, self.marks.high));
         self.executor.hold_starts(held.clone());
-        let Left { free, total } = room.bytes;
+        let Capacity { free, total } = room.bytes;
         let mut tx = self.store.write().await?;
         engine_room::set_disk(&mut tx, &engine_room::EngineDisk { free, total, held }).await?;
         tx.commit().await.map(drop)
     }
 
     /// Removes one thing unless it is in use. Returns the bytes that it had, as far as they are known; `None` if it stays.
-    async fn let_go(&self, candidate: Candidate, why: &str) -> Result<Option<u64>, UpkeepError> {
+    async fn release(&self, candidate: Candidate, why: &str) -> Result<Option<u64>, UpkeepError> {
         let (what, bytes) = match candidate {
             Candidate::Lasting(lasting) => {
                 let sizes = caches::volume_sizes(&self.store).await?;
-                if !lasting.let_go(&self.store).await? {
+                if !lasting.release(&self.store).await? {
                     return Ok(None);
                 }
                 lasting.remove_volumes(&self.store, &self.executor).await?;
@@ -250,15 +255,15 @@ impl Disk {
 
 fn why_held(EngineDisk { bytes, inodes }: EngineDisk, high: u64) -> String {
     let limit = format!("LONGSHORE_DISK_HIGH is {high}%");
-    if bytes.taken() >= high {
+    if bytes.percent_used() >= high {
         return format!(
             "the engine's disk is {}% full, and {limit}; free some space (see `docker system df`)",
-            bytes.taken()
+            bytes.percent_used()
         );
     }
     format!(
         "the engine's disk has {}% of its inodes in use, and {limit}; remove folders of many small files (see `df -i`)",
-        inodes.taken()
+        inodes.percent_used()
     )
 }
 
@@ -266,33 +271,33 @@ fn why_held(EngineDisk { bytes, inodes }: EngineDisk, high: u64) -> String {
 mod unit {
     use super::*;
 
-    const fn left(free: u64, total: u64) -> Left {
-        Left { free, total }
+    const fn capacity(free: u64, total: u64) -> Capacity {
+        Capacity { free, total }
     }
 
     #[test]
     fn what_is_taken_is_rounded_up_and_an_unknown_disk_is_not_full() {
-        let taken = |free, total| left(free, total).taken();
-        assert_eq!((taken(100, 1000), taken(101, 1000), taken(99, 1000)), (90, 90, 91));
-        assert_eq!((taken(0, 1000), taken(1000, 1000), taken(0, 0)), (100, 0, 0));
-        let around = |free, mark| around(left(free, 1000), mark);
+        let used = |free, total| capacity(free, total).percent_used();
+        assert_eq!((used(100, 1000), used(101, 1000), used(99, 1000)), (90, 90, 91));
+        assert_eq!((used(0, 1000), used(1000, 1000), used(0, 0)), (100, 0, 0));
+        let around = |free, mark| (below_mark(capacity(free, 1000), mark), above_mark(capacity(free, 1000), mark));
         assert_eq!((around(300, 85), around(150, 85), around(50, 85)), ((150, 0), (0, 0), (0, 100)));
     }
 
     #[test]
     fn a_disk_without_inodes_is_as_full_as_one_without_bytes_and_it_is_said_which() {
-        let many_files = EngineDisk { bytes: left(900, 1000), inodes: left(40, 1000) };
-        assert_eq!(taken(many_files), 96);
+        let many_files = EngineDisk { bytes: capacity(900, 1000), inodes: capacity(40, 1000) };
+        assert_eq!(percent_used(many_files), 96);
         assert!(why_held(many_files, 90).contains("96% of its inodes"), "{}", why_held(many_files, 90));
-        let large_files = EngineDisk { bytes: left(40, 1000), inodes: left(900, 1000) };
-        assert_eq!(taken(large_files), 96);
+        let large_files = EngineDisk { bytes: capacity(40, 1000), inodes: capacity(900, 1000) };
+        assert_eq!(percent_used(large_files), 96);
         assert!(why_held(large_files, 90).contains("96% full"), "{}", why_held(large_files, 90));
         // File systems that make inodes as they need them have no number of them.
-        let without = EngineDisk { bytes: left(900 << 30, 1000 << 30), inodes: left(0, 0) };
-        assert_eq!(taken(without), 10);
+        let without = EngineDisk { bytes: capacity(900 << 30, 1000 << 30), inodes: capacity(0, 0) };
+        assert_eq!(percent_used(without), 10);
         assert!(!Measured::of(without, 90, 0).near);
-        assert!(Measured::of(EngineDisk { inodes: left(3_000_000, 16_000_000), ..without }, 90, 0).near);
-        assert!(!Measured::of(EngineDisk { inodes: left(15_000_000, 16_000_000), ..without }, 90, 0).near);
+        assert!(Measured::of(EngineDisk { inodes: capacity(3_000_000, 16_000_000), ..without }, 90, 0).near);
+        assert!(!Measured::of(EngineDisk { inodes: capacity(15_000_000, 16_000_000), ..without }, 90, 0).near);
     }
 
     #[test]

@@ -43,7 +43,7 @@ struct Auth {
 /// The output of a program that keeps credentials.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Kept {
+struct HelperCredentials {
     username: String,
     secret: String,
 }
@@ -140,7 +140,8 @@ async fn ask(helper: &str, server: &str) -> anyhow::Result<Option<RegistryCreden
         // This is how it says that it has no credentials.
         return Ok(None);
     }
-    let kept: Kept = serde_json::from_slice(&answer.stdout).with_context(|| format!("{program} answers otherwise"))?;
+    let kept: HelperCredentials =
+        serde_json::from_slice(&answer.stdout).with_context(|| format!("{program} answers otherwise"))?;
     // A token for the registry's own token service, which engines take in another form.
     anyhow::ensure!(kept.username != "<token>", "{program} has an identity token for it, which is not supported");
     Ok(Some(RegistryCredentials::new(kept.username, kept.secret)?))

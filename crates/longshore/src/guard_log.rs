@@ -1,4 +1,4 @@
-//! The files by which the guard beside a server tells it more than its answers do: its audit log, and why it does not answer yet. The
+//! The files that the guard writes for the server beside it: its audit log, and the reason why it does not listen yet. The
 //! server may read both, and only the guard may write them.
 
 use std::path::{Path, PathBuf};

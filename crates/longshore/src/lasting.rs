@@ -1,5 +1,5 @@
-//! Volumes that jobs leave for later jobs, and that may be removed when there is no room: entries of caches, and workspaces that outlive their builds.
-//! Used by `cache_upkeep`, for the budget, and by `disk`, for the engine's disk.
+//! Volumes that are kept for later jobs and may be removed when there is no room: entries of caches, and workspaces that
+//! outlive their builds. Used by `cache_upkeep`, for the budget, and by `disk`, for the engine's disk.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub(crate) enum Lasting {
     Workspace(LastingWorkspace),
 }
 
-/// Returns all of it, what was used longest ago first.
+/// Returns all of them, least recently used first.
 pub(crate) async fn by_last_use(store: &Store) -> Result<Vec<Lasting>, StoreError> {
     let entries = caches::by_last_use(store).await?.into_iter().map(Lasting::Cache);
     let workspaces = workspaces::by_last_use(store).await?.into_iter().map(Lasting::Workspace);
@@ -54,18 +54,19 @@ impl Lasting {
         }
     }
 
-    /// Gives it up unless it is in use. Returns whether its volumes may be removed if nothing else has them.
-    pub(crate) async fn let_go(&self, store: &Store) -> Result<bool, StoreError> {
+    /// Deletes its record unless it is in use. Returns whether that was done: then its volumes may be removed if nothing
+    /// else has them.
+    pub(crate) async fn release(&self, store: &Store) -> Result<bool, StoreError> {
         let mut tx = store.write().await?;
-        let gone = match self {
+        let released = match self {
             Self::Cache(entry) => caches::remove_unused(&mut tx, entry.id).await?,
             Self::Workspace(workspace) => workspaces::remove_unused(&mut tx, workspace.job, workspace.attempt).await?,
         };
         tx.commit().await?;
-        Ok(gone)
+        Ok(released)
     }
 
-    /// Removes the volumes of what was let go that nothing else has.
+    /// Removes its volumes that nothing else has. Called after [`Self::release`].
     pub(crate) async fn remove_volumes(&self, store: &Store, executor: &Executor) -> Result<(), StoreError> {
         let owned = match self {
             Self::Cache(_) => caches::owned(store).await?.volumes,

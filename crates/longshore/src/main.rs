@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 mod args;
+mod attempt_files;
 mod authorities;
 mod boot;
 mod cache_upkeep;
@@ -22,7 +23,6 @@ mod guard_log;
 mod guard_reports;
 mod job_env;
 mod journal;
-mod kept;
 mod lasting;
 mod offload;
 mod own_server;

@@ -98,7 +98,7 @@ impl OwnServer {
     /// Returns the administrator's token, if it can be read.
     ///
     /// # Errors
-    /// If it is there and cannot be.
+    /// If it exists and cannot be removed.
     pub(crate) fn admin_token(&self) -> anyhow::Result<Option<String>> {
         if let Some(token) = std::env::var("LONGSHORE_ADMIN_TOKEN").ok().filter(|token| !token.trim().is_empty()) {
             return Ok(Some(token));

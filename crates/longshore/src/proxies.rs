@@ -83,7 +83,7 @@ fn in_file(path: &Path, docker_host: &str) -> anyhow::Result<BTreeMap<String, St
     Ok(in_both_cases(given.collect()))
 }
 
-/// Gives each proxy variable that is there in one case only the same value in the other case.
+/// Gives each proxy variable that is set in one case only the same value in the other case.
 pub(crate) fn in_both_cases(mut variables: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let given: Vec<(String, String)> =
         variables.iter().filter_map(|(name, value)| Some((other_case(name)?, value.clone()))).collect();

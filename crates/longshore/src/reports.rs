@@ -14,7 +14,7 @@ use longshore_store::{
     repos,
 };
 
-use crate::{checkouts::Sources, full_disk::retry_while_full, kept::ReportFile};
+use crate::{attempt_files::ReportFile, checkouts::Sources, full_disk::retry_while_full};
 
 /// How often the reports of one attempt are begun to be read. A job has to end, whatever its reports do to the server.
 const READINGS: u32 = 3;

@@ -1,9 +1,9 @@
-//! Unchanged work is not done again: finds the earlier success that stands for a job with `reuse`. Called by `runner` before a job starts,
-//! and after it has succeeded. Where other jobs begin on its workspace, a success stands for it only while the workspace that it left is there.
+//! Finds the earlier success that a job with `reuse` can use instead of running. Called by `runner` before a job starts, and
+//! after it has succeeded. If other jobs begin on its workspace, a success is reused only while its workspace exists.
 //!
-//! A job with `reuse` is made of these and nothing else, so that two jobs with the same hash would do the same: the files that its globs
-//! name (its workspace has no others), its definition, what the jobs that it needs gave, the operator's variables, and its images.
-//! `store/lasting/reuse.rs` decides whether a job's success may stand for another job.
+//! A job with `reuse` depends on nothing but these, so two jobs with the same hash would do the same: the files that its
+//! globs name (its workspace has no others), its definition, the outputs of the jobs that it needs, the operator's
+//! variables, and its images. `store/lasting/reuse.rs` decides whether a job's success may be reused.
 
 use longshore_core::{JobId, JobPlan, Outcome, plan::ArtifactWhen};
 use longshore_executor::{AttemptId, Executor, JobRequest};
@@ -26,8 +26,8 @@ use crate::{
 /// Changes when the same inputs mean something else.
 const VERSION: &str = "1";
 
-/// A job, as far as it matters here.
-pub(crate) struct OfJob<'a> {
+/// A job with `reuse` whose earlier success is looked for.
+pub(crate) struct ReuseLookup<'a> {
     pub(crate) store: &'a Store,
     pub(crate) sources: &'a Sources,
     pub(crate) workspaces: &'a Workspaces,
@@ -38,29 +38,30 @@ pub(crate) struct OfJob<'a> {
     pub(crate) job: JobId,
 }
 
-/// The answer to whether an earlier success stands for a job.
-pub(crate) enum Found {
-    /// Nothing stands for it. With a hash, it may stand for others once it has succeeded.
-    Runs(Option<String>),
-    Stands(Box<Reused>),
+/// What to do with a job with `reuse`.
+pub(crate) enum Lookup {
+    /// Run it. With the hash of its inputs, its success can be reused later.
+    Run(Option<String>),
+    /// Reuse an earlier success of a job with the same inputs.
+    Reuse(Box<Reused>),
 }
 
-impl OfJob<'_> {
-    /// Looks for the success that stands for the job. A rerun always runs, and so does another attempt.
-    pub(crate) async fn find(&self, executor: &Executor, request: &JobRequest) -> Found {
+impl ReuseLookup<'_> {
+    /// Looks for an earlier success to reuse. A rerun always runs, and so does a second attempt.
+    pub(crate) async fn find(&self, executor: &Executor, request: &JobRequest) -> Lookup {
         if self.plan.reuse.is_empty() {
-            return Found::Runs(None);
+            return Lookup::Run(None);
         }
-        let Some(hash) = self.hash(request).await else { return Found::Runs(None) };
+        let Some(hash) = self.hash(request).await else { return Lookup::Run(None) };
         if self.build.rerun_of.is_some() || request.attempt > 1 {
-            return Found::Runs(Some(hash));
+            return Lookup::Run(Some(hash));
         }
         match self.find_success(executor, request, &hash).await {
-            Ok(Some(reused)) => Found::Stands(Box::new(reused)),
-            Ok(None) => Found::Runs(Some(hash)),
+            Ok(Some(reused)) => Lookup::Reuse(Box::new(reused)),
+            Ok(None) => Lookup::Run(Some(hash)),
             Err(error) => {
                 tracing::warn!(job = %self.job, %error, "an earlier success is not looked for: the job runs");
-                Found::Runs(Some(hash))
+                Lookup::Run(Some(hash))
             }
         }
     }
@@ -78,18 +79,18 @@ impl OfJob<'_> {
             return Ok(None);
         }
         let images = executor.resolve_images(request.build, &request.plan, &request.images, request.pull).await;
-        // Why an image cannot be had is said when the job starts.
+        // If an image is not available, the job's start reports it.
         let Ok(Some(images)) = images else { return Ok(None) };
         // A pull may have taken minutes.
         let candidates = reuse::candidates(self.store, lane, hash, leaves).await?;
         for from in candidates.into_iter().filter(|candidate| candidate.images == images) {
-            // On its workspace others begin: it has to be there still.
-            let serves = match from.workspace {
+            // Other jobs begin on its workspace, so that must still exist.
+            let usable = match from.workspace {
                 _ if !request.workspace.kept => true,
                 Some((job, attempt)) => self.workspaces.claim(executor, self.job, AttemptId { job, attempt }).await?,
                 None => false,
             };
-            if serves {
+            if usable {
                 let inputs = Inputs { hash: hash.to_owned(), images, has_workspace: false };
                 return Ok(Some(Reused { from, inputs }));
             }
@@ -97,16 +98,16 @@ impl OfJob<'_> {
         Ok(None)
     }
 
-    /// Returns the hash of what the job is made of but for its images. `None` if that cannot be said.
+    /// Returns the hash of the job's inputs without its images; `None` if one of them is not available.
     async fn hash(&self, request: &JobRequest) -> Option<String> {
         let tree = self.sources.hash_tree(self.repo, &self.build.event, &self.plan.reuse).await?;
         let needs = jobs::needs(self.store, self.job).await.ok()?;
         let needs: Vec<String> =
             needs.iter().map(|need| format!("{:?} {} {:?}", need.key, need.status, need.outputs)).collect();
         let files = needed_files::described(self.store, self.build, self.plan).await.ok()?;
-        // Whether somebody was asked decides whether it runs, and not what it does.
+        // The approval decides whether it runs, not what it does.
         let definition = serde_json::to_string(&JobPlan { stranger: None, ..self.plan.clone() }).ok()?;
-        // A text that names the build is another one in each build.
+        // A plan that refers to the build is different in each build.
         let build = if self.plan.refers().to("build") { self.build.id.to_string() } else { String::new() };
         let operator = format!("{:?} {:?}", request.operator.variables, request.operator.authorities);
         let mut hash = Sha256::new();
@@ -120,15 +121,15 @@ impl OfJob<'_> {
     }
 }
 
-/// Returns what a success was made of, if it may stand for others.
-pub(crate) fn inputs(executor: &Executor, request: &Made, outcome: &Outcome) -> Option<Inputs> {
+/// Returns the inputs of a success, if it may be reused.
+pub(crate) fn inputs(executor: &Executor, request: &JobInputs, outcome: &Outcome) -> Option<Inputs> {
     let hash = request.hash.clone().filter(|_| *outcome == Outcome::Success)?;
     let images = executor.agreed_images(request.build, &request.plan)?;
     Some(Inputs { hash, images, has_workspace: request.has_workspace })
 }
 
-/// The inputs of a job that runs.
-pub(crate) struct Made {
+/// The inputs of a job that is about to run.
+pub(crate) struct JobInputs {
     pub(crate) build: longshore_core::BuildId,
     pub(crate) plan: JobPlan,
     pub(crate) hash: Option<String>,

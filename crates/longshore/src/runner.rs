@@ -33,19 +33,19 @@ pub(crate) use self::{
 };
 use self::{reporting::internal, request::Origin};
 use crate::{
+    attempt_files::ExpectedArtifacts,
     caches::Caches,
     checkouts::Sources,
     full_disk::retry_while_full,
     job_env::JobEnv,
     journal::StoreJournal,
-    kept::Leaves,
-    reuse::{self, Found, Made},
+    reuse::{self, JobInputs, Lookup},
     workspaces::Workspaces,
 };
 
 /// The settings that every job gets beyond its plan.
 #[derive(Clone, Default)]
-pub(crate) struct Extras {
+pub(crate) struct JobDefaults {
     /// For every container. The pipeline's own variables win.
     pub(crate) job_env: JobEnv,
     pub(crate) env: Vec<(String, String)>,
@@ -57,7 +57,7 @@ pub(crate) struct Extras {
     pub(crate) pull: PullPolicy,
     /// Which images jobs may use; all of them without it.
     pub(crate) images: Option<ImageRule>,
-    /// The Docker logins of whoever runs `longshore run`. `None` on a server.
+    /// The Docker logins of the user of `longshore run`. `None` on a server.
     pub(crate) registries: Option<BTreeMap<RegistryHost, RegistryCredentials>>,
     /// The operator's settings for Docker in jobs.
     pub(crate) docker: DockerSettings,
@@ -77,7 +77,7 @@ pub(crate) struct Runner {
     pub(crate) executor: Executor,
     pub(crate) store: Store,
     pub(crate) sources: Sources,
-    pub(crate) extras: Arc<Extras>,
+    pub(crate) job_defaults: Arc<JobDefaults>,
     pub(crate) caches: Caches,
     pub(crate) workspaces: Workspaces,
     pub(crate) reports: mpsc::Sender<Report>,
@@ -87,11 +87,11 @@ impl Runner {
     /// Runs a job that was claimed, and reports its end.
     async fn run_claimed(&self, claimed: ClaimedJob, cancel: CancellationToken) {
         let (job, attempt) = (claimed.job.id, claimed.attempt);
-        let leaves = Leaves::of(&claimed.plan, self.extras.artifact_age);
+        let expected = ExpectedArtifacts::of(&claimed.plan, self.job_defaults.artifact_age);
         let approved = claimed.job.approved_by.is_some();
         let origin = Origin { build: &claimed.build, repo: &claimed.repo, approved };
         match self.start(&origin, claimed.plan, job, attempt, cancel).await {
-            Started::Ran(outcome, inputs) => self.report_end(job, attempt, &leaves, outcome, inputs).await,
+            Started::Ran(outcome, inputs) => self.report_end(job, attempt, &expected, outcome, inputs).await,
             Started::Reused(reused) => self.report(job, attempt, ReportKind::Reused(reused)).await,
         }
     }
@@ -99,9 +99,9 @@ impl Runner {
     /// Continues a job of an earlier process, and reports its end.
     async fn run_adopted(&self, running: RunningJob, cancel: CancellationToken) {
         let (job, attempt) = (running.job.id, running.job.attempt);
-        let leaves = Leaves::of(&running.plan, self.extras.artifact_age);
+        let expected = ExpectedArtifacts::of(&running.plan, self.job_defaults.artifact_age);
         let outcome = self.adopt(running, cancel).await;
-        self.report_end(job, attempt, &leaves, outcome, None).await;
+        self.report_end(job, attempt, &expected, outcome, None).await;
     }
 
     /// Pulls the images of a job that waits. Whether it may run is checked as when it starts.
@@ -112,7 +112,7 @@ impl Runner {
             return;
         }
         if let Ok(access) = self.image_access(&origin, &plan, Missing::PassOver).await {
-            self.executor.pull_ahead(build.id, &plan, &access, self.extras.pull).await;
+            self.executor.pull_ahead(build.id, &plan, &access, self.job_defaults.pull).await;
         }
     }
 
@@ -135,7 +135,7 @@ impl Runner {
                 return refusal.outcome.into();
             }
         };
-        let of_job = reuse::OfJob {
+        let lookup = reuse::ReuseLookup {
             store: &self.store,
             sources: &self.sources,
             workspaces: &self.workspaces,
@@ -145,14 +145,14 @@ impl Runner {
             job,
         };
         let found = tokio::select! {
-            found = of_job.find(&self.executor, &request) => found,
+            found = lookup.find(&self.executor, &request) => found,
             () = cancel.cancelled() => return Outcome::Canceled.into(),
         };
-        let made = match found {
-            Found::Stands(reused) => return Started::Reused(reused),
-            Found::Runs(hash) => {
+        let inputs = match found {
+            Lookup::Reuse(reused) => return Started::Reused(reused),
+            Lookup::Run(hash) => {
                 let has_workspace = request.workspace.kept;
-                Made { build: request.build, plan: request.plan.clone(), hash, has_workspace }
+                JobInputs { build: request.build, plan: request.plan.clone(), hash, has_workspace }
             }
         };
         let journal = match self.journal(job, attempt).await {
@@ -164,7 +164,7 @@ impl Runner {
             self.executor.run_job(request, Box::new(journal), updates, cancel),
             self.forward_updates(job, attempt, received),
         );
-        let inputs = reuse::inputs(&self.executor, &made, &outcome);
+        let inputs = reuse::inputs(&self.executor, &inputs, &outcome);
         Started::Ran(outcome, inputs)
     }
 
@@ -196,7 +196,7 @@ impl Runner {
             Ok(build.zip(repo))
         };
         // A transient error must not end a running job.
-        let found = retry_while_full(job, "its build to be read", self.extras.disk_patience, found).await;
+        let found = retry_while_full(job, "its build to be read", self.job_defaults.disk_patience, found).await;
         let Some((build, repo)) = found.map_err(|error| internal(&error.to_string()))? else {
             return Err(internal("the job's build is not in the database any more"));
         };
@@ -223,7 +223,7 @@ impl Runner {
 enum Started {
     /// With its inputs, if its success may be reused.
     Ran(Outcome, Option<Inputs>),
-    /// An earlier success stands for it.
+    /// An earlier success stood for it.
     Reused(Box<Reused>),
 }
 

@@ -32,7 +32,7 @@ const RAN: Duration = Duration::from_secs(60);
 pub(crate) struct Supervised {
     /// The engine's socket.
     pub(crate) socket: PathBuf,
-    /// Whom they run as; without it, as whoever this process is.
+    /// The users that they run as; without it, the user of this process.
     pub(crate) separation: Option<Separation>,
     pub(crate) folder: PathBuf,
     /// The guard's words beside its sockets.

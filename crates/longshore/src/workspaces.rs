@@ -1,5 +1,5 @@
 //! The workspaces that jobs leave for other jobs: chooses those that a job begins on, and removes those that no job wants any more. The workspaces of jobs with `reuse`
-//! outlive their builds; `cache_upkeep` and `disk` let go of them when there is no room.
+//! outlive their builds; `cache_upkeep` and `disk` remove them when there is no room.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -11,7 +11,7 @@ use longshore_core::{BuildId, ErrorKind, JobId, JobPlan, Outcome, Timestamp};
 use longshore_executor::{AttemptId, EngineError, Executor, Workspace};
 use longshore_store::{
     ChangeKind, Store, StoreError, caches, jobs,
-    workspaces::{self, Chain, Kept},
+    workspaces::{self, Chain, KeptWorkspaces},
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +34,7 @@ pub(crate) enum PassError {
 
 /// The workspaces that are left after a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
+enum Remaining {
     Nothing,
     /// Jobs will begin on them.
     Wanted,
@@ -48,7 +48,7 @@ pub(crate) struct Workspaces {
     store: Store,
     /// A job has begun whose workspace outlives it.
     kept: Arc<Notify>,
-    /// Wakes whoever sees to the budget, after a workspace has come to stay.
+    /// Wakes the task that keeps the budget, after a workspace was kept for later builds.
     lasting: Arc<Notify>,
 }
 
@@ -96,17 +96,17 @@ impl Workspaces {
     pub(crate) async fn run(self, executor: Executor, shutdown: CancellationToken) {
         let mut changes = self.store.changes();
         let work = async {
-            let mut before = Kept::default();
+            let mut before = KeptWorkspaces::default();
             loop {
                 let left = self.pass(&executor, &mut before).await.unwrap_or_else(|error| {
                     tracing::warn!(%error, "workspaces that were kept for other jobs are looked at again later");
-                    Left::Unwanted
+                    Remaining::Unwanted
                 });
                 tokio::time::sleep(PAUSE).await;
                 tokio::select! {
                     () = self.kept.notified() => {}
-                    () = changed(&mut changes, ChangeKind::Build), if left == Left::Wanted => {}
-                    () = tokio::time::sleep(AGAIN), if left == Left::Unwanted => {}
+                    () = changed(&mut changes, ChangeKind::Build), if left == Remaining::Wanted => {}
+                    () = tokio::time::sleep(AGAIN), if left == Remaining::Unwanted => {}
                 }
             }
         };
@@ -114,13 +114,13 @@ impl Workspaces {
     }
 
     /// `before` are those that were kept at the last pass.
-    async fn pass(&self, executor: &Executor, before: &mut Kept) -> Result<Left, PassError> {
+    async fn pass(&self, executor: &Executor, before: &mut KeptWorkspaces) -> Result<Remaining, PassError> {
         let lasting = self.drop_useless().await?;
         // The engine first: a workspace that is made after this belongs to a job that the database knows by then.
         let there = executor.kept_workspaces().await?;
         let kept = workspaces::kept(&self.store).await?;
         let sizes = caches::volume_sizes(&self.store).await?;
-        let mut left = if there.is_empty() && kept.is_empty() { Left::Nothing } else { Left::Wanted };
+        let mut left = if there.is_empty() && kept.is_empty() { Remaining::Nothing } else { Remaining::Wanted };
         for volume in &there {
             let is_kept = volume.attempt.is_some_and(|of| kept.contains(&(of.job, of.attempt)));
             if is_kept {
@@ -131,7 +131,7 @@ impl Workspaces {
                 caches::forget_sizes(&mut tx, &[volume.name.to_string()]).await?;
                 tx.commit().await?;
             } else {
-                left = Left::Unwanted;
+                left = Remaining::Unwanted;
             }
         }
         // Those that somebody has removed from the engine.
@@ -140,7 +140,7 @@ impl Workspaces {
             workspaces::forget(&mut tx, gone.job, gone.attempt).await?;
             tx.commit().await?;
         }
-        let is_idle = |kept: &Kept, of: &(JobId, u32)| kept.lasting.contains(of) && !kept.wanted.contains(of);
+        let is_idle = |kept: &KeptWorkspaces, of: &(JobId, u32)| kept.lasting.contains(of) && !kept.wanted.contains(of);
         let counts_anew =
             |of: &&(JobId, u32)| !before.lasting.contains(*of) || (is_idle(&kept, of) && !is_idle(before, of));
         if kept.lasting.iter().any(|of| counts_anew(&of)) {

@@ -83,7 +83,7 @@ pub enum ReportKind {
     },
     /// The job's outputs, for the jobs that need it.
     Outputs(BTreeMap<String, String>),
-    /// The last report of an attempt that need not run: this success of an earlier job stands for it.
+    /// The last report of an attempt that need not run: this success of an earlier job is used instead.
     Reused(Box<Reused>),
     /// The last report. The log is complete and readable, and the files that the attempt has left are whole.
     Ended(Box<Ended>),
@@ -96,11 +96,11 @@ pub struct Ended {
     pub artifacts: Vec<NewArtifact>,
     /// Its reports: stored already, and visible from its end on.
     pub reports: Option<ReportRun>,
-    /// Its inputs, if it succeeded and may stand for others.
+    /// Its inputs, if it succeeded and may be used for later jobs.
     pub inputs: Option<Inputs>,
 }
 
-/// A success that stands for an attempt, and what both are made of.
+/// A success that is used in place of an attempt, and the inputs of both.
 #[derive(Debug)]
 pub struct Reused {
     pub from: Candidate,

@@ -31,7 +31,7 @@ use crate::{
 const AT_ONCE: usize = 8;
 
 /// Runs until `shutdown`. A delivery that is under way then is still in the inbox, and the next start processes it.
-/// Sends to `hurried` the repositories to check soon: a webhook announced a push that is not there yet.
+/// Sends to `hurried` the repositories to check soon: a webhook announced a push that the git host does not show yet.
 pub(crate) async fn run(store: Store, planner: Planner, hurried: mpsc::Sender<RepoId>, shutdown: CancellationToken) {
     let mut changed = store.watch();
     let mut repo_tasks = RepoTasks::new(AT_ONCE);
@@ -241,7 +241,7 @@ impl Work<'_> {
         }
         if let (Some(passed_over), Novelty::New, false) = (passed_over, novelty, is_replayed) {
             let PassedOver { event, pipelines } = passed_over;
-            commit_statuses::pass_over(self.tx, self.repo.id, &event, &pipelines, self.now).await?;
+            commit_statuses::note_skipped(self.tx, self.repo.id, &event, &pipelines, self.now).await?;
         }
         match verdict {
             Verdict::Build(new) => {

@@ -7,7 +7,7 @@ mod told_event;
 use std::time::Duration;
 
 use longshore_core::{EventName, Person, Timestamp, event::PullRequest};
-use longshore_forge::{CommitId, Forge, ForgeRepository, Hook, PullRequestHook, RefName, Told, payload};
+use longshore_forge::{CommitId, DeliveryContents, Forge, ForgeRepository, Hook, PullRequestHook, RefName, payload};
 use longshore_git::GitError;
 use longshore_store::{
     Store, StoreError,
@@ -124,7 +124,7 @@ pub(crate) async fn judge(
     };
     // A push that was found by a check is written down like a plain remote's.
     let forge = if delivery.found { Forge::Git } else { forge };
-    let Told { repository, hooks } = match payload::parse_event(forge, &delivery.event, &delivery.body) {
+    let DeliveryContents { repository, hooks } = match payload::parse_event(forge, &delivery.event, &delivery.body) {
         Ok(told) => told,
         Err(error) => return Ok(failed(error.to_string()).into()),
     };

@@ -14,7 +14,7 @@ use longshore_core::{DeliveryId, RepoId, Timestamp};
 use longshore_git::{GitError, RemoteRef};
 use longshore_store::{
     Store, StoreError,
-    looks::{self, Found, Missed, Taken},
+    looks::{self, Differences, Missed, Taken},
     repos::{self, Repo},
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -180,7 +180,7 @@ async fn note_failure(store: &Store, repo: &Repo, reason: &str) -> Result<(), St
 }
 
 /// Asks the remote and compares. Returns what differs, and how many branches and tags there are.
-async fn compare_with(store: &Store, planner: &Planner, repo: &Repo) -> Result<(Found, usize), RequestError> {
+async fn compare_with(store: &Store, planner: &Planner, repo: &Repo) -> Result<(Differences, usize), RequestError> {
     // Read first, so that pushes that are reported meanwhile do not count as missed.
     let reported = looks::reported(store, repo.id).await?;
     let ask = async |repo: &Repo| {
@@ -201,7 +201,7 @@ async fn compare_with(store: &Store, planner: &Planner, repo: &Repo) -> Result<(
 async fn finish(
     store: &Store,
     repo: &Repo,
-    mut found: Found,
+    mut found: Differences,
     refs: usize,
     by_hand: bool,
 ) -> Result<Looked, RequestError> {
@@ -227,8 +227,8 @@ async fn finish(
 }
 
 /// Returns how the remote differs from what was reported. At the first check, refs that were never reported do not count as missed.
-fn compare(told: &HashMap<String, String>, remote: &[RemoteRef], is_first: bool) -> Found {
-    let mut found = Found::default();
+fn compare(told: &HashMap<String, String>, remote: &[RemoteRef], is_first: bool) -> Differences {
+    let mut found = Differences::default();
     for there in remote {
         let name = there.name.as_str();
         let missed = |before| Missed { git_ref: name.to_owned(), before, after: there.object.as_str().to_owned() };

@@ -1,5 +1,5 @@
-//! Previews a start by hand: which pipelines it would start and which inputs they take. The start itself decides anew,
-//! at the commit that it gets.
+//! Previews a start by hand: which pipelines it would start and which inputs they take. The start itself decides
+//! again, at the commit that it gets.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub struct ManualStart {
 impl ManualStart {
     /// Returns what is wrong with the given inputs, by name.
     #[must_use]
-    pub fn wrong(&self, given: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    pub fn input_errors(&self, given: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let judge = |input: &Input| match given.get(&input.name) {
             Some(text) => input.take(text).err(),
             None if input.required && input.default.is_none() => Some("it is required".to_owned()),

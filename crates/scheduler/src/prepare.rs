@@ -159,7 +159,7 @@ impl Planner {
         Ok(found.as_ref() == Some(commit))
     }
 
-    /// Returns whether a branch or tag is elsewhere than at `object`, and was at it before it went to `last`, as far as the
+    /// Returns whether a branch or tag does not point at `object`, and pointed at it before it was moved to `last`, as far as the
     /// mirror knows. It knows enough after a fetch of `object`. `false` for everything else that has refs.
     pub(crate) async fn has_moved_on(
         &self,
@@ -319,7 +319,7 @@ fn skip_reason(event: &Event, commit: &CommitId, option: Option<&str>) -> Option
 }
 
 /// Returns the pipelines that a skipped event would have started. A stranger's are not among them: a stranger does not
-/// decide that a required status is there without a build.
+/// decide that a required status exists without a build.
 fn skipped_pipelines(repo: &Repo, checked: &Checked, event: &Event, reason: &str) -> Vec<(String, String)> {
     if stranger::brings(event) {
         return Vec::new();

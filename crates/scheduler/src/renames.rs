@@ -75,7 +75,7 @@ async fn id_at_forge(
     let token = match connections::open(store, connection.id).await {
         Ok(Some((_, token))) => token,
         Ok(None) => return Err(StoreError::NotFound("connection")),
-        // The key of secrets is not there, or the token is damaged: giving it again mends both.
+        // The key of secrets is missing, or the token is damaged: setting it again repairs both.
         Err(StoreError::SecretKey(message) | StoreError::Corrupt(message)) => {
             return Ok(Err(CallError::BadToken { host: connection.url.clone(), message }));
         }

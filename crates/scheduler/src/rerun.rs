@@ -48,7 +48,7 @@ pub(crate) async fn plan(store: &Store, build: BuildId, what: Rerun) -> Result<N
         return Err(RequestError::Conflict(format!("every job of build #{} succeeded: nothing to rerun", old.number)));
     }
     let mut diagnostics = old.diagnostics;
-    // These diagnostics are found anew.
+    // These diagnostics are found again.
     diagnostics.retain(|found| found.code != Code::SecretWithheld.as_str());
     Ok(NewBuild {
         repo: old.repo,

@@ -28,7 +28,7 @@ use crate::{
     prepare::{Origin, Planner, Prepared, What},
     rerun::{self, Rerun},
     schedules::{self, Schedules},
-    start::{self, Found},
+    start::{self, StartTarget},
 };
 
 /// How much the scheduler does, and how often.
@@ -128,7 +128,7 @@ impl Scheduler {
     pub async fn start_build(&self, repo: RepoId, request: StartRequest) -> Result<BuildId, RequestError> {
         let repo = repos::get(&self.store, repo).await?.ok_or_else(|| not_found("repository"))?;
         let found = start::find(&self.planner, &repo, request.git_ref.as_deref(), request.commit.as_deref()).await?;
-        let Found { git_ref, commit, default_branch } = found;
+        let StartTarget { git_ref, commit, default_branch } = found;
         let origin = Origin {
             sender: request.by.name.clone(),
             default_branch,

@@ -11,7 +11,7 @@ use crate::{
 
 /// A branch or tag, and a commit on it that has been fetched.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct StartTarget {
     pub(crate) git_ref: RefName,
     pub(crate) commit: CommitId,
     /// `None` if nobody names one.
@@ -26,7 +26,7 @@ pub(crate) async fn find(
     repo: &Repo,
     git_ref: Option<&str>,
     commit: Option<&str>,
-) -> Result<Found, RequestError> {
+) -> Result<StartTarget, RequestError> {
     let commit = commit.map(str::parse::<CommitId>).transpose().map_err(invalid)?;
     let mirror = planner.mirrors.mirror(repo.id).await.map_err(git_error)?;
     let url = planner.logins.clone_url(repo).await.map_err(git_error)?;
@@ -46,7 +46,7 @@ pub(crate) async fn find(
             return Err(RequestError::unusable(message));
         }
     };
-    Ok(Found { git_ref, commit, default_branch })
+    Ok(StartTarget { git_ref, commit, default_branch })
 }
 
 /// Finds what is named without asking the forge. `None` if it has not been fetched.

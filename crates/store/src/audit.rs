@@ -73,7 +73,7 @@ impl std::str::FromStr for Decision {
 pub struct Entry {
     /// In milliseconds since 1970.
     pub at: i64,
-    /// The name of whoever acted: a token's, a person's, `job NAME`; empty for somebody unknown.
+    /// The name of the actor: a token's, a person's, `job NAME`; empty for somebody unknown.
     pub who: String,
     /// How they acted: `token`, `session`, `job`, `server`.
     pub via: String,

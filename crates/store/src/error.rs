@@ -21,7 +21,7 @@ pub enum StoreError {
     /// No such repository, build, job, delivery or token.
     #[error("{0} not found")]
     NotFound(&'static str),
-    /// The request contradicts what is there: a name that is taken, a delivery that has ended.
+    /// The request contradicts the present state: a name that is taken, a delivery that has ended.
     #[error("{0}")]
     Conflict(String),
     /// The caller's values cannot be stored.

@@ -1,4 +1,4 @@
-//! What jobs leave on the engine for later jobs: caches, workspaces, successes that stand for others, images.
+//! What jobs leave on the engine for later jobs: caches, workspaces, successes for later jobs, images.
 
 pub mod caches;
 pub mod engine_room;

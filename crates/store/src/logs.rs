@@ -2,7 +2,7 @@
 //! writes the files.
 //!
 //! One order couples files and database: everything is appended before the job's end is committed, and followers learn
-//! of the end after that commit. So whoever sees a final status can read the whole log, and whoever follows gets the
+//! of the end after that commit. So a reader who sees a final status can read the whole log, and a follower gets the
 //! whole log and then the final status.
 
 use longshore_core::JobId;
@@ -41,32 +41,32 @@ pub async fn read(store: &Store, job: JobId, from: u64) -> Result<LogReader, Sto
 
 /// Like [`read`], for one attempt. [`StoreError::NotFound`] if there was no such attempt.
 pub async fn read_attempt(store: &Store, job: JobId, attempt: u32) -> Result<LogReader, StoreError> {
-    let ((source, attempt), _) = find_attempt(store, job, Some(attempt)).await?;
-    Ok(store.logs().read(source, attempt, 0))
+    let log = find_attempt(store, job, Some(attempt)).await?;
+    Ok(store.logs().read(log.job, log.attempt, 0))
 }
 
 /// Returns a window of the log of an attempt; without `attempt`, of the newest.
 pub async fn window(store: &Store, job: JobId, attempt: Option<u32>, wanted: Wanted) -> Result<Window, StoreError> {
-    let ((source, attempt), over) = find_attempt(store, job, attempt).await?;
-    Ok(store.logs().window(source, attempt, over, wanted).await?)
+    let log = find_attempt(store, job, attempt).await?;
+    Ok(store.logs().window(log.job, log.attempt, log.is_over, wanted).await?)
 }
 
 /// Like [`window`], for the outline of the log.
 pub async fn outline(store: &Store, job: JobId, attempt: Option<u32>) -> Result<Outline, StoreError> {
-    let ((source, attempt), over) = find_attempt(store, job, attempt).await?;
-    Ok(store.logs().outline(source, attempt, over).await?)
+    let log = find_attempt(store, job, attempt).await?;
+    Ok(store.logs().outline(log.job, log.attempt, log.is_over).await?)
 }
 
 /// Like [`window`], for the lines that contain a text.
 pub async fn search(store: &Store, job: JobId, attempt: Option<u32>, search: Search) -> Result<Found, StoreError> {
-    let ((source, attempt), over) = find_attempt(store, job, attempt).await?;
-    Ok(store.logs().search(source, attempt, over, search).await?)
+    let log = find_attempt(store, job, attempt).await?;
+    Ok(store.logs().search(log.job, log.attempt, log.is_over, search).await?)
 }
 
 /// Returns where a reader continues who has seen the first `n` lines of an attempt's log.
 pub async fn place_of(store: &Store, job: JobId, attempt: u32, n: u64) -> Result<Place, StoreError> {
-    let ((source, attempt), over) = find_attempt(store, job, Some(attempt)).await?;
-    Ok(store.logs().place_of(source, attempt, over, n).await?)
+    let log = find_attempt(store, job, Some(attempt)).await?;
+    Ok(store.logs().place_of(log.job, log.attempt, log.is_over, n).await?)
 }
 
 /// Returns whether the job of a journal is over, for the task that packs journals.
@@ -78,13 +78,22 @@ pub async fn standing(store: &Store, job: JobId) -> Result<JobStanding, StoreErr
     })
 }
 
-/// Returns which file is the log of an attempt (without `attempt`, of the newest), and whether the attempt is over.
-async fn find_attempt(store: &Store, job: JobId, attempt: Option<u32>) -> Result<((JobId, u32), bool), StoreError> {
+/// The file with the log of an attempt.
+struct LogFile {
+    /// The job whose attempt wrote it: an earlier one, if its success was carried over.
+    job: JobId,
+    attempt: u32,
+    /// Whether the attempt is over, so that the file does not grow any more.
+    is_over: bool,
+}
+
+/// Returns the log of an attempt; without `attempt`, of the newest.
+async fn find_attempt(store: &Store, job: JobId, attempt: Option<u32>) -> Result<LogFile, StoreError> {
     let job: Job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
     let (source, current) = job.log_of();
     let attempt = attempt.unwrap_or(current);
     if attempt != current && job.attempts.iter().all(|over| over.attempt != attempt) {
         return Err(StoreError::NotFound("attempt"));
     }
-    Ok(((source, attempt), attempt != current || job.status.is_final()))
+    Ok(LogFile { job: source, attempt, is_over: attempt != current || job.status.is_final() })
 }

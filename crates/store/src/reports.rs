@@ -1,7 +1,7 @@
 //! Writes what a job's reports say: results of tests, coverage, annotations.
 //!
 //! A job may report 200,000 tests, so they are written before its end, a few thousand a transaction, into a *run* that nobody sees. The
-//! transaction of the attempt's end [`publish`]es the run: whoever sees a final status sees the whole of the reports. A run that was not
+//! transaction of the attempt's end [`publish`]es the run: a reader who sees a final status sees the whole of the reports. A run that was not
 //! published (the server was killed) is written again, or removed with what nothing refers to any more (`removals/reports`).
 //!
 //! [`write()`] also compares: with the branch before (which failures are new, since when they fail) and with runs on the same files (which
@@ -107,7 +107,7 @@ pub async fn publish(tx: &mut WriteTx, job: JobId, attempt: u32, run: ReportRun)
     Ok(())
 }
 
-/// Makes the reports of a job also those of another, which stands for the same work.
+/// Makes the reports of a job also those of another, which uses its success.
 pub(crate) async fn carry_over(tx: &mut WriteTx, job: JobId, original: JobId) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO job_reports (job, attempt, run)

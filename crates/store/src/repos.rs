@@ -34,7 +34,7 @@ pub struct Repo {
     pub forge: String,
     /// With its credentials, unless [`credentials_closed`](Self::credentials_closed).
     pub clone_url: String,
-    /// The clone address has credentials that the key at hand does not open.
+    /// The clone address has credentials that the current key does not open.
     pub credentials_closed: bool,
     pub hook_secret: HookSecret,
     /// Readable without a token.
@@ -138,7 +138,7 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
     .execute(tx.conn())
     .await
     .map_err(StoreError::from)
-    .map_err(|error| taken(error, &new.name))?;
+    .map_err(|error| explain_conflict(error, &new.name))?;
     note_change(tx, id);
     Ok(Repo {
         seq: done.last_insert_rowid(),
@@ -229,7 +229,7 @@ pub async fn public_of(store: &Store, ids: &[RepoId]) -> Result<HashSet<RepoId>,
     query.build().fetch_all(store.readers()).await?.iter().map(|row| row::parsed(row, "id")).collect()
 }
 
-fn taken(error: StoreError, name: &str) -> StoreError {
+fn explain_conflict(error: StoreError, name: &str) -> StoreError {
     match error.is_unique_violation() {
         true => StoreError::Conflict(format!("a repository named `{name}` already exists")),
         false => error,
@@ -279,7 +279,7 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
     if let Some(name) = &patch.name {
         check_name(name)?;
         let renamed = sqlx::query("UPDATE repos SET name = ? WHERE id = ?").bind(name).bind(id.to_string());
-        renamed.execute(tx.conn()).await.map_err(StoreError::from).map_err(|error| taken(error, name))?;
+        renamed.execute(tx.conn()).await.map_err(StoreError::from).map_err(|error| explain_conflict(error, name))?;
     }
     let row = sqlx::query(
         "UPDATE repos SET public = coalesce(?, public), default_branch = iif(?, ?, default_branch),
@@ -361,7 +361,7 @@ pub(crate) async fn fetch(store: &Store, conn: &mut SqliteConnection, id: RepoId
     row.map(|row| from_row(&row, key.as_ref())).transpose()
 }
 
-/// Reads a repository. A sealed value that the key at hand does not open stays closed; the rest of the row is read all
+/// Reads a repository. A sealed value that the current key does not open stays closed; the rest of the row is read all
 /// the same.
 pub(crate) fn from_row(row: &SqliteRow, key: Option<&SecretKey>) -> Result<Repo, StoreError> {
     let id = row::parsed(row, "id")?;

@@ -34,7 +34,7 @@ pub struct Retention {
     pub max_delivery_age: Option<Duration>,
     /// The age of a record of the audit log.
     pub max_audit_age: Option<Duration>,
-    /// The bytes of a repository's artifacts together; artifacts of forks go first, then the oldest. Those of its newest build
+    /// The bytes of a repository's artifacts together; artifacts of forks are removed first, then the oldest. Those of its newest build
     /// are kept whatever their size.
     pub max_artifact_bytes_per_repo: Option<u64>,
     /// Artifacts whose date has passed stay, because the clock is not trusted.

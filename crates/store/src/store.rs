@@ -82,9 +82,9 @@ pub(crate) struct Inner {
 
 /// Whether a folder will be opened again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lasting {
-    Kept,
-    ThrownAway,
+enum FolderUse {
+    Permanent,
+    Temporary,
     /// Several processes at once have it open.
     Shared,
 }
@@ -92,13 +92,13 @@ enum Lasting {
 impl Store {
     /// Opens the data folder and creates what is missing. [`StoreError::Locked`] while another server has it open.
     pub async fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        Self::open_with(data_dir, SqliteSynchronous::Normal, Lasting::Kept).await
+        Self::open_with(data_dir, SqliteSynchronous::Normal, FolderUse::Permanent).await
     }
 
     /// Like [`open`](Self::open), for a folder that is thrown away afterwards (`longshore run`): nothing is forced to
     /// disk, and the key is in no file.
     pub async fn open_ephemeral(dir: &Path) -> Result<Self, StoreError> {
-        let store = Self::open_with(dir, SqliteSynchronous::Off, Lasting::ThrownAway).await?;
+        let store = Self::open_with(dir, SqliteSynchronous::Off, FolderUse::Temporary).await?;
         store.use_secret_key(SecretKey::random());
         Ok(store)
     }
@@ -106,14 +106,18 @@ impl Store {
     /// Opens a folder that other processes may have open too: the records of what `longshore run` keeps between runs.
     /// Nothing in it is a job or a secret.
     pub async fn open_shared(dir: &Path) -> Result<Self, StoreError> {
-        Self::open_with(dir, SqliteSynchronous::Normal, Lasting::Shared).await
+        Self::open_with(dir, SqliteSynchronous::Normal, FolderUse::Shared).await
     }
 
-    async fn open_with(data_dir: &Path, synchronous: SqliteSynchronous, lasting: Lasting) -> Result<Self, StoreError> {
+    async fn open_with(
+        data_dir: &Path,
+        synchronous: SqliteSynchronous,
+        lasting: FolderUse,
+    ) -> Result<Self, StoreError> {
         folder::make(data_dir).map_err(|source| StoreError::io(data_dir, source))?;
         let lock = match lasting {
-            Lasting::Kept | Lasting::ThrownAway => Some(lock::take(data_dir)?),
-            Lasting::Shared => None,
+            FolderUse::Permanent | FolderUse::Temporary => Some(lock::take(data_dir)?),
+            FolderUse::Shared => None,
         };
         if data_dir.join(folder::RESTORE).exists() {
             return Err(StoreError::Conflict(format!(
@@ -140,7 +144,7 @@ impl Store {
             .await?;
         migrations::run(&writer).await?;
         let readers = PoolOptions::<Sqlite>::new()
-            .max_connections(if matches!(lasting, Lasting::Kept) { READERS } else { READERS_OF_A_RUN })
+            .max_connections(if matches!(lasting, FolderUse::Permanent) { READERS } else { READERS_OF_A_RUN })
             .acquire_timeout(QUEUE_TIMEOUT)
             .idle_timeout(READER_IDLE)
             .max_lifetime(None)
@@ -149,8 +153,8 @@ impl Store {
         let (identity, cursor) = {
             let mut conn = writer.acquire().await?;
             let identity = match lasting {
-                Lasting::Kept => identity::settle(&mut conn, data_dir).await?,
-                Lasting::ThrownAway | Lasting::Shared => {
+                FolderUse::Permanent => identity::settle(&mut conn, data_dir).await?,
+                FolderUse::Temporary | FolderUse::Shared => {
                     Identity { instance: settings::instance(&mut conn).await?, copy_of: None }
                 }
             };
@@ -159,7 +163,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 logs: Logs::new(data_dir.join(folder::LOGS)),
-                blobs: Blobs::new(data_dir, matches!(lasting, Lasting::Kept)),
+                blobs: Blobs::new(data_dir, matches!(lasting, FolderUse::Permanent)),
                 data_dir: data_dir.to_owned(),
                 instance: identity.instance,
                 copy_of: identity.copy_of,

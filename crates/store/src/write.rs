@@ -60,7 +60,7 @@ impl WriteTx {
         }
     }
 
-    /// Commits, then wakes whoever watches. Returns the cursor of the last change, if there was one.
+    /// Commits, then wakes the watchers. Returns the cursor of the last change, if there was one.
     ///
     /// Once it is polled it runs to its end, even if its caller is gone (a client that has hung up): what is committed
     /// is announced.
@@ -109,7 +109,7 @@ impl WriteTx {
         for (job, attempt) in ended {
             inner.logs.end_attempts_before(job, attempt);
         }
-        // The cursor comes first: whoever subscribes to changes and then reads the cursor misses nothing after it.
+        // The cursor comes first: a reader that subscribes to changes and then reads the cursor misses nothing after it.
         let last = announced.last().map(|change| change.cursor);
         if let Some(cursor) = last {
             inner.cursor.send_replace(cursor);
@@ -167,7 +167,7 @@ impl WriteTx {
         self.changes.push(change);
     }
 
-    /// Drops all changes of a build so far. Others see a new build as one change: that it is there.
+    /// Drops all changes of a build so far. Others see a new build as one change.
     pub(crate) fn collapse_to_new_build(&mut self, build: BuildId) {
         self.changes.retain(|change| change.build != Some(build));
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use longshore_core::{CacheAccess, JobId, RepoId, Timestamp};
 use longshore_store::{
     StoreError,
-    caches::{self, Found, Layers, Saving, Wanted},
+    caches::{self, FoundEntry, Layers, Saving, Wanted},
     repos,
 };
 use world::{World, now};
@@ -35,7 +35,7 @@ fn layers(volumes: &[&str]) -> Layers {
 }
 
 /// Lets a job begin with a cache. Returns the job and what it found.
-async fn begin(world: &World, repo: RepoId, access: &CacheAccess, wanted: Wanted) -> (JobId, Option<Found>) {
+async fn begin(world: &World, repo: RepoId, access: &CacheAccess, wanted: Wanted) -> (JobId, Option<FoundEntry>) {
     let job = JobId::new();
     let mut tx = world.store.write().await.unwrap();
     let uses = caches::begin(&mut tx, repo, (job, 1), access, &[wanted], now()).await.unwrap();

@@ -191,18 +191,18 @@ async fn broken_files_fail_the_contexts_that_may_be_required_and_say_where() {
 async fn what_has_nothing_to_do_holds_up_no_merge_and_takes_no_builds_place() {
     let world = World::new().await;
     let repo = connected(&world).await;
-    let pass_over = async || {
+    let note_skipped = async || {
         let pipelines = [("ci".to_owned(), "none of the 2 changed files matters to it".to_owned())];
         let mut tx = world.store.write().await.unwrap();
-        commit_statuses::pass_over(&mut tx, repo.id, &event("main"), &pipelines, now()).await.unwrap();
+        commit_statuses::note_skipped(&mut tx, repo.id, &event("main"), &pipelines, now()).await.unwrap();
         tx.commit().await.unwrap();
     };
-    pass_over().await;
+    note_skipped().await;
     let (_, state, description) = only(&world.store).await;
     assert_eq!(state, CommitState::Skipped);
     assert_eq!(description, "skipped: none of the 2 changed files matters to it");
     world.build(&repo, &[("a", &[])]).await;
-    pass_over().await;
+    note_skipped().await;
     assert_eq!(only(&world.store).await.1, CommitState::Pending);
 }
 
@@ -256,7 +256,7 @@ async fn the_state_of_a_merge_is_owed_to_the_pull_requests_own_commit() {
     world.create(&broken).await;
     let mut tx = world.store.write().await.unwrap();
     let pipelines = [("ci".to_owned(), "nothing to do".to_owned())];
-    commit_statuses::pass_over(&mut tx, repo.id, &merged(&heads[2]), &pipelines, now()).await.unwrap();
+    commit_statuses::note_skipped(&mut tx, repo.id, &merged(&heads[2]), &pipelines, now()).await.unwrap();
     tx.commit().await.unwrap();
     let commits: std::collections::BTreeSet<String> =
         owed(&world.store).await.into_iter().map(|(key, ..)| key.commit).collect();

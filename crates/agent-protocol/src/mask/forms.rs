@@ -68,15 +68,15 @@ fn add_texts(value: &str, place: Where, forms: &mut Forms) {
         return;
     }
     // JSON: minimal (jq, Rust), and the same nested in a JSON string; Python; other JavaScript engines, PHP; Go; .NET.
-    let json = escaped(value, |c| json_escape(c, "", Others::Kept));
-    add(escaped(&json, |c| json_escape(c, "", Others::Kept)));
+    let json = escaped(value, |c| json_escape(c, "", NonAscii::AsIs));
+    add(escaped(&json, |c| json_escape(c, "", NonAscii::AsIs)));
     add(json);
-    add(escaped(value, |c| json_escape(c, "", Others::Lower)));
-    add(escaped(value, |c| json_escape(c, "", Others::Upper)));
-    add(escaped(value, |c| if c == '/' { Some("\\/".to_owned()) } else { json_escape(c, "", Others::Kept) }));
-    add(escaped(value, |c| if c == '/' { Some("\\/".to_owned()) } else { json_escape(c, "", Others::Lower) }));
-    add(escaped(value, |c| json_escape(c, "<>&\u{2028}\u{2029}", Others::Kept)));
-    add(escaped(value, |c| json_escape(c, "\"&'+<>`\u{7f}", Others::Upper)));
+    add(escaped(value, |c| json_escape(c, "", NonAscii::LowerHex)));
+    add(escaped(value, |c| json_escape(c, "", NonAscii::UpperHex)));
+    add(escaped(value, |c| if c == '/' { Some("\\/".to_owned()) } else { json_escape(c, "", NonAscii::AsIs) }));
+    add(escaped(value, |c| if c == '/' { Some("\\/".to_owned()) } else { json_escape(c, "", NonAscii::LowerHex) }));
+    add(escaped(value, |c| json_escape(c, "<>&\u{2028}\u{2029}", NonAscii::AsIs)));
+    add(escaped(value, |c| json_escape(c, "\"&'+<>`\u{7f}", NonAscii::UpperHex)));
     // Shells: in single quotes (bash; dash and Python's `shlex`), in double quotes, with backslashes (`printf %q`), in
     // `$'...'`.
     add(value.replace('\'', "'\\''"));
@@ -86,11 +86,11 @@ fn add_texts(value: &str, place: Where, forms: &mut Forms) {
     add(escaped(value, |c| {
         (c.is_ascii() && !c.is_ascii_alphanumeric() && !"_@%+=:./-".contains(c)).then(|| format!("\\{c}"))
     }));
-    add(escaped(value, |c| c_escape(c, "'", Others::Kept)));
-    add(escaped(value, |c| c_escape(c, "'", Others::Lower)));
+    add(escaped(value, |c| c_escape(c, "'", NonAscii::AsIs)));
+    add(escaped(value, |c| c_escape(c, "'", NonAscii::LowerHex)));
     // Python's `repr` of a value with a single quote, and C.
-    add(escaped(value, |c| c_escape(c, "", Others::Kept)));
-    add(escaped(value, |c| c_escape(c, "\"", Others::Kept)));
+    add(escaped(value, |c| c_escape(c, "", NonAscii::AsIs)));
+    add(escaped(value, |c| c_escape(c, "\"", NonAscii::AsIs)));
 }
 
 fn escaped(value: &str, escape: impl Fn(char) -> Option<String>) -> String {
@@ -106,15 +106,15 @@ fn escaped(value: &str, escape: impl Fn(char) -> Option<String>) -> String {
 
 /// How characters beyond ASCII are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Others {
-    Kept,
+enum NonAscii {
+    AsIs,
     /// Escaped, with lower-case hexadecimal digits.
-    Lower,
-    Upper,
+    LowerHex,
+    UpperHex,
 }
 
-fn json_escape(c: char, also: &str, others: Others) -> Option<String> {
-    let by_number = also.contains(c) || c < ' ' || (!c.is_ascii() && others != Others::Kept);
+fn json_escape(c: char, also: &str, others: NonAscii) -> Option<String> {
+    let by_number = also.contains(c) || c < ' ' || (!c.is_ascii() && others != NonAscii::AsIs);
     match c {
         '"' | '\\' if !also.contains(c) => Some(format!("\\{c}")),
         '\n' => Some("\\n".to_owned()),
@@ -126,8 +126,8 @@ fn json_escape(c: char, also: &str, others: Others) -> Option<String> {
             let mut out = String::new();
             for unit in c.encode_utf16(&mut [0; 2]) {
                 let _ = match others {
-                    Others::Upper => write!(out, "\\u{unit:04X}"),
-                    Others::Kept | Others::Lower => write!(out, "\\u{unit:04x}"),
+                    NonAscii::UpperHex => write!(out, "\\u{unit:04X}"),
+                    NonAscii::AsIs | NonAscii::LowerHex => write!(out, "\\u{unit:04x}"),
                 };
             }
             Some(out)
@@ -137,14 +137,14 @@ fn json_escape(c: char, also: &str, others: Others) -> Option<String> {
 }
 
 /// Escapes as C and a shell's `$'...'` do. Characters beyond ASCII are escaped byte by byte unless they are kept.
-fn c_escape(c: char, quotes: &str, others: Others) -> Option<String> {
+fn c_escape(c: char, quotes: &str, others: NonAscii) -> Option<String> {
     match c {
         '\\' => Some("\\\\".to_owned()),
         '\n' => Some("\\n".to_owned()),
         '\r' => Some("\\r".to_owned()),
         '\t' => Some("\\t".to_owned()),
         _ if quotes.contains(c) => Some(format!("\\{c}")),
-        _ if !c.is_ascii() && others != Others::Kept => {
+        _ if !c.is_ascii() && others != NonAscii::AsIs => {
             Some(c.encode_utf8(&mut [0; 4]).bytes().fold(String::new(), |mut out, byte| {
                 let _ = write!(out, "\\{byte:03o}");
                 out

@@ -19,14 +19,14 @@ use longshore_core::plan::ArtifactWhen;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Job, JobError, Stop};
-use crate::collect::{Collected, Found, Wanted, Workspace, collect};
+use crate::collect::{ArtifactRequest, Collected, CollectedFile, Workspace, collect};
 use crate::values::Values;
 
 /// Bytes of a file in one message: the most that a line of the log waits for.
 const CHUNK: usize = 128 << 10;
 
 /// How handing over ended.
-enum Handed {
+enum HandoverEnd {
     Stored,
     Canceled,
     /// Nobody took them in time.
@@ -35,15 +35,19 @@ enum Handed {
 
 impl Job {
     /// Evaluates the names and paths of what the job leaves.
-    pub(super) fn wanted(&self, spec: &JobSpec, values: &Values) -> Result<Vec<(ArtifactWhen, Wanted)>, JobError> {
+    pub(super) fn wanted(
+        &self,
+        spec: &JobSpec,
+        values: &Values,
+    ) -> Result<Vec<(ArtifactWhen, ArtifactRequest)>, JobError> {
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             JobError::new(AgentError::Expression, format!("{what} of `artifacts`: {error}"))
         };
-        let mut all: Vec<(ArtifactWhen, Wanted)> = Vec::new();
+        let mut all: Vec<(ArtifactWhen, ArtifactRequest)> = Vec::new();
         for (place, one) in (0_u16..).zip(&spec.artifacts) {
             let name = one.name.evaluate(values).map_err(|error| failed("`name`", &error))?;
             let shown: String = name.chars().take(100).collect();
-            if let Some(why) = artifact::check_name(&name) {
+            if let Some(why) = artifact::name_fault(&name) {
                 return Err(failed("`name`", &format!("`{}`: {why}", shown.escape_debug())));
             }
             if all.iter().any(|(_, other)| (other.kind, &other.name) == (one.kind, &name)) {
@@ -51,7 +55,7 @@ impl Job {
             }
             let paths = one.paths.iter().map(|path| path.evaluate(values)).collect::<Result<Vec<_>, _>>();
             let paths = paths.map_err(|error| failed("`paths`", &error))?;
-            all.push((one.when, Wanted { place, kind: one.kind, name, paths }));
+            all.push((one.when, ArtifactRequest { place, kind: one.kind, name, paths }));
         }
         Ok(all)
     }
@@ -62,7 +66,7 @@ impl Job {
         if wanted.is_empty() {
             return;
         }
-        // From here on this is asked for anew: the steps have had their end.
+        // A cancel or a timeout from here on counts for the artifacts: the steps are over.
         self.stop = None;
         let canceled = end.result == JobResult::Canceled;
         let options = &self.runtime.options;
@@ -78,13 +82,13 @@ impl Job {
         }
         if !files.is_empty() {
             match self.send_artifacts(&workspace, &files, until) {
-                Handed::Stored => {}
-                Handed::Canceled => {
+                HandoverEnd::Stored => {}
+                HandoverEnd::Canceled => {
                     self.note_of_artifacts("canceled while artifacts were being saved: none was saved".to_owned());
                     end.result = JobResult::Canceled;
                     return;
                 }
-                Handed::TimeOver => {
+                HandoverEnd::TimeOver => {
                     return self.give_up_artifacts(end, "saving the artifacts timed out".to_owned());
                 }
             }
@@ -95,7 +99,7 @@ impl Job {
     }
 
     /// Returns the artifacts that are kept after this result.
-    fn wanted_after(&mut self, result: &JobResult) -> Vec<Wanted> {
+    fn wanted_after(&mut self, result: &JobResult) -> Vec<ArtifactRequest> {
         let kept = |when: ArtifactWhen, kind: ArtifactKind| match (result, when) {
             (JobResult::Canceled, _) if kind != ArtifactKind::Files => false,
             (_, ArtifactWhen::Always) => true,
@@ -131,19 +135,19 @@ impl Job {
     }
 
     /// Sends the files, in whatever sessions there are, until a runner has stored them all.
-    fn send_artifacts(&mut self, workspace: &Workspace, files: &[Found], until: Instant) -> Handed {
+    fn send_artifacts(&mut self, workspace: &Workspace, files: &[CollectedFile], until: Instant) -> HandoverEnd {
         let mut sending: Option<Sending<'_>> = None;
         let mut changed = HashSet::new();
         loop {
             self.take_events();
             if self.stop == Some(Stop::Canceled) {
-                return Handed::Canceled;
+                return HandoverEnd::Canceled;
             }
-            let taking = self.runtime.spool.taking();
-            if taking.stored {
-                return Handed::Stored;
+            let receiver = self.runtime.spool.artifact_receiver();
+            if receiver.stored {
+                return HandoverEnd::Stored;
             }
-            match taking.window {
+            match receiver.window {
                 None => sending = None,
                 Some((session, window)) => {
                     let current = match sending.take() {
@@ -151,7 +155,7 @@ impl Job {
                         Some(_) | None => Sending::new(session, window, workspace, files),
                     };
                     let current = sending.insert(Sending { limit: window.limit, ..current });
-                    while self.runtime.spool.lane_has_room() {
+                    while self.runtime.spool.has_room_for_artifacts() {
                         let Some(message) = current.next() else { break };
                         if let Some(left_out) = current.left_out.take()
                             && changed.insert(left_out)
@@ -161,11 +165,11 @@ impl Job {
                                 "`{path}` changed while it was being read, or cannot be read: it is not in the artifact"
                             ));
                         }
-                        self.runtime.spool.push_to_lane(session, &message);
+                        self.runtime.spool.push_artifact(session, &message);
                     }
                 }
             }
-            let Some(left) = until.checked_duration_since(Instant::now()) else { return Handed::TimeOver };
+            let Some(left) = until.checked_duration_since(Instant::now()) else { return HandoverEnd::TimeOver };
             let mut waiting = [PollFd::new(&self.runtime.wake, PollFlags::IN)];
             let left = Timespec {
                 tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
@@ -183,7 +187,7 @@ struct Sending<'a> {
     limit: u64,
     sent: u64,
     workspace: &'a Workspace,
-    files: &'a [Found],
+    files: &'a [CollectedFile],
     /// The file that is being sent.
     at: usize,
     /// Bytes of it that were sent.
@@ -198,7 +202,7 @@ struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
-    fn new(session: u32, window: ArtifactWindow, workspace: &'a Workspace, files: &'a [Found]) -> Self {
+    fn new(session: u32, window: ArtifactWindow, workspace: &'a Workspace, files: &'a [CollectedFile]) -> Self {
         Self {
             session,
             limit: window.limit,

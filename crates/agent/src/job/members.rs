@@ -135,7 +135,7 @@ impl Members {
         }
         if let Some(reason) = self.pod.failure(member) {
             let reason = format!("the step's container could not start: {reason}");
-            // It may run all the same; nothing of it may go on beside the next steps.
+            // It may run anyway; nothing of it may go on beside the next steps.
             self.pod.dismiss(member);
             return Some(MemberEnd::Lost(reason));
         }
@@ -225,7 +225,7 @@ impl Job {
         self.note(number, message.to_owned())
     }
 
-    /// Begins a try of a step in a container of its own: asks for the container unless it is there.
+    /// Begins a try of a step in a container of its own: asks for the container unless it exists.
     pub(super) fn begin_member_try(
         &mut self,
         number: u16,
@@ -287,7 +287,7 @@ impl Job {
         (running.end.is_some(), limit)
     }
 
-    /// Returns when a try in a container of its own has to be looked at again. While no member is heard, its time does not pass.
+    /// Returns when a try in a container of its own has to be looked at again. While no member is connected, its time does not pass.
     pub(super) fn member_wakes_at(&self, running: &MemberTry, limit: Option<Instant>) -> Option<Instant> {
         let limit = limit.filter(|_| self.members.are_heard());
         let ask = running.plan.is_some().then_some(running.asks.next);

@@ -62,7 +62,8 @@ impl Service {
         self.started = self.started.map(|started| started + time);
     }
 
-    fn says(&self) -> String {
+    /// Returns its last line of output, for the end of a message.
+    fn last_words(&self) -> String {
         if self.last_line.is_empty() { String::new() } else { format!(": {}", self.last_line) }
     }
 
@@ -161,7 +162,8 @@ impl Job {
             }
         } else if heard && service.deadline().is_some_and(|deadline| Instant::now() >= deadline) && !members.ending {
             let limit = human_duration(millis(service.patience));
-            failed = Some(format!("the service `{}` was not ready within {limit}{}", service.name, service.says()));
+            failed =
+                Some(format!("the service `{}` was not ready within {limit}{}", service.name, service.last_words()));
         }
         if let Some(message) = failed {
             if let Some(service) = self.members.services.get_mut(at) {
@@ -183,7 +185,7 @@ impl Job {
         }
         service.is_over = true;
         let result = members.results.remove(&member);
-        let (name, says) = (service.name.clone(), service.says());
+        let (name, says) = (service.name.clone(), service.last_words());
         members.pod.dismiss(member);
         if members.ending {
             return self.report_ended_service(member);

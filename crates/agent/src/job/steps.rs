@@ -36,9 +36,9 @@ impl Job {
             return Ok(());
         }
         loop {
-            let beside = self.advance_background_steps(scope)?;
+            let background_deadline = self.advance_background_steps(scope)?;
             match self.advance_try(&mut running) {
-                TryProgress::Runs(until) => self.turn([until, beside].into_iter().flatten().min())?,
+                TryProgress::Runs(until) => self.turn([until, background_deadline].into_iter().flatten().min())?,
                 TryProgress::Over => match self.finish_try(running, scope)? {
                     Some(again) => running = again,
                     None => return Ok(()),
@@ -50,12 +50,12 @@ impl Job {
     /// Evaluates everything in the step. The error names what has no value.
     fn evaluate_step(&self, step: &StepSpec, scope: &StepScope<'_>) -> Result<PreparedStep, String> {
         let StepScope { spec, launcher, values } = scope;
-        let (own, within) = values.with_step_env(&step.env).map_err(|error| format!("`env`: {error}"))?;
-        let run = step.run.evaluate_script(&within).map_err(|error| format!("`run`: {error}"))?;
-        let image = step.image.as_ref().map(|image| image.evaluate_script(&within));
+        let (step_env, values_in_step) = values.with_step_env(&step.env).map_err(|error| format!("`env`: {error}"))?;
+        let run = step.run.evaluate_script(&values_in_step).map_err(|error| format!("`run`: {error}"))?;
+        let image = step.image.as_ref().map(|image| image.evaluate_script(&values_in_step));
         let image = image.transpose().map_err(|error| format!("`image`: {error}"))?;
         let words = |what: &str, texts: &[Template]| {
-            let texts: Result<Vec<_>, _> = texts.iter().map(|text| text.evaluate_script(&within)).collect();
+            let texts: Result<Vec<_>, _> = texts.iter().map(|text| text.evaluate_script(&values_in_step)).collect();
             texts.map_err(|error| format!("`{what}`: {error}"))
         };
         let program = match &step.program {
@@ -65,7 +65,8 @@ impl Job {
             }),
             None => None,
         };
-        let working_directory = step.working_directory.as_ref().map(|directory| directory.evaluate_script(&within));
+        let working_directory =
+            step.working_directory.as_ref().map(|directory| directory.evaluate_script(&values_in_step));
         let working_directory =
             working_directory.transpose().map_err(|error| format!("`working-directory`: {error}"))?;
         let account = match &step.user {
@@ -74,7 +75,7 @@ impl Job {
             Some(_) | None => launcher.account.clone(),
         };
         let mut env = values.env().clone();
-        env.extend(own);
+        env.extend(step_env);
         Ok(PreparedStep {
             run,
             shell: step.shell.clone(),

@@ -28,10 +28,10 @@ impl Job {
         }
         let spool = &self.runtime.spool;
         let room = spool.has_room();
-        // Nothing may be reported while the checkout can still be begun anew.
+        // Nothing may be reported while the checkout can still start over.
         let heard = room && !self.checkout_is_open();
         if self.members.set_heard(heard) {
-            // Time limits were paused: the caller has to compute its next deadline anew.
+            // Time limits were paused: the caller has to compute its next deadline again.
             return self.advance_services();
         }
         let deadline = self.stop.is_none().then_some(self.deadline);

@@ -53,7 +53,7 @@ impl<S> Tails<S> {
             return tail;
         }
         tails.retain(|_, tail| tail.strong_count() > 0);
-        let tail = Arc::new(Tail { kept: tokio::sync::Mutex::new(Kept { pieces: VecDeque::new(), len: 0 }) });
+        let tail = Arc::new(Tail { kept: tokio::sync::Mutex::new(Buffer { pieces: VecDeque::new(), len: 0 }) });
         tails.insert(log, Arc::downgrade(&tail));
         tail
     }
@@ -61,12 +61,12 @@ impl<S> Tails<S> {
 
 #[derive(Debug)]
 struct Tail<S> {
-    kept: tokio::sync::Mutex<Kept<S>>,
+    kept: tokio::sync::Mutex<Buffer<S>>,
 }
 
 /// The newest pieces, without gaps between them.
 #[derive(Debug)]
-struct Kept<S> {
+struct Buffer<S> {
     pieces: VecDeque<Piece<S>>,
     len: usize,
 }
@@ -81,7 +81,7 @@ struct Piece<S> {
     after: S,
 }
 
-impl<S: Clone + PartialEq> Kept<S> {
+impl<S: Clone + PartialEq> Buffer<S> {
     /// Returns the piece that begins at this place. The place contains what a returning reader sent: a reader that sent
     /// something else does not get the piece.
     fn piece_at(&self, offset: u64, place: &S) -> Option<&Piece<S>> {
@@ -171,7 +171,7 @@ impl<S: Show> Follower<S> {
         if may { Next::Events(Bytes::from_static(sse::COMMENT.as_bytes())) } else { Next::Stop }
     }
 
-    /// Returns the next piece that is there: one that another follower has read, or one read now for all.
+    /// Returns the next piece: one that another follower has read, or one read now for all.
     async fn next_piece(&mut self) -> Result<Option<Bytes>, ApiError> {
         let mut kept = self.tail.kept.lock().await;
         if let Some(piece) = kept.piece_at(self.log.offset(), &self.show) {

@@ -135,7 +135,7 @@ pub(crate) async fn open(
     Ok(see_other(&format!("/artifacts/{id}/view/{ticket}/{}", encoded(&path))))
 }
 
-/// Answers with a file, in the sandbox, to whoever has a ticket.
+/// Answers with a file, in the sandbox, to the holder of a ticket.
 pub(crate) async fn view(
     State(site): State<Site>,
     State(tickets): State<Arc<Tickets>>,

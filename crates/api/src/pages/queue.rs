@@ -11,7 +11,7 @@ use longshore_core::{
 use longshore_files::artifacts::Trouble;
 use longshore_store::{
     counts::{self, Counts},
-    engine_room::{self, EngineDisk, RoomMade},
+    engine_room::{self, EngineDisk, Eviction},
     overview::{self, QueuedJob},
 };
 
@@ -45,7 +45,7 @@ pub(crate) struct Queue {
     /// Where artifacts are, if not in the data folder, and what is wrong with it.
     object_store: Option<(String, Option<Trouble>)>,
     /// The objects that were removed to make room on the engine's disk, the newest first.
-    removed: Vec<RoomMade>,
+    removed: Vec<Eviction>,
     /// Whether figures of every repository are shown.
     of_all: bool,
 }

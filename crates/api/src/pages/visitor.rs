@@ -42,7 +42,7 @@ impl Visitor {
         self.signed_in.as_ref().map(|reader| reader.csrf.clone()).unwrap_or_default()
     }
 
-    /// Returns whoever sent the request, whatever it asks for. For pages that show an error.
+    /// Returns the sender of the request, whatever it asks for. For pages that show an error.
     pub(super) async fn identify(
         parts: &Parts,
         authenticator: &Authenticator,
@@ -52,7 +52,7 @@ impl Visitor {
         Ok(Self::new(caller, parts, base))
     }
 
-    /// Returns whoever sent a form. Does not check the form's CSRF token: only [`Post`](super::post::Post) may call
+    /// Returns the sender of a form. Does not check the form's CSRF token: only [`Post`](super::post::Post) may call
     /// this, and checks it.
     pub(super) async fn identify_sender(
         parts: &Parts,

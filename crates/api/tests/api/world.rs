@@ -318,7 +318,7 @@ impl Running {
             incoming.end(true).unwrap();
         }
         incoming.complete(u32::try_from(files.len()).unwrap()).unwrap();
-        let left = self.store.blobs().left_by(self.id, attempt).unwrap();
+        let left = self.store.blobs().received_of(self.id, attempt).unwrap();
         let files = left.files.into_iter().map(|left| left.file).collect();
         let new = NewArtifact { kind: ArtifactKind::Files, name: name.to_owned(), expires_at: None, files };
         let mut tx = self.store.write().await.unwrap();

@@ -44,7 +44,7 @@ pub(crate) struct Start {
     pub(crate) session: u32,
     /// No session with the agent was ever opened.
     pub(crate) fresh: bool,
-    /// The job is not known to have begun. If it has not, the result is [`Untouched`](Ended::Untouched).
+    /// The job is not known to have begun. If it has not, the result is [`Untouched`](FollowEnd::Untouched).
     pub(crate) may_start_over: bool,
     pub(crate) link: Option<(LinkReader, LinkWriter)>,
     /// The link to the guard of its Docker API, if this process has started it.
@@ -53,7 +53,7 @@ pub(crate) struct Start {
 }
 
 /// How following the agent ended.
-pub(crate) enum Ended {
+pub(crate) enum FollowEnd {
     /// The job is over. The link's end says when the container is empty.
     Over(Outcome, Option<LinkReader>),
     /// Another process follows the job now, so its container is not ours to remove.
@@ -77,7 +77,7 @@ pub(crate) struct Follower<'a> {
 }
 
 /// A container whose link ended.
-enum Condition {
+enum ContainerState {
     Running(LinkReader, LinkWriter),
     Ended(End),
     Vanished,
@@ -108,10 +108,10 @@ struct Course {
 }
 
 /// Whether following goes on.
-type Next = ControlFlow<Ended, LogRecorder>;
+type Next = ControlFlow<FollowEnd, LogRecorder>;
 
 impl Follower<'_> {
-    pub(crate) async fn run(&self, mut recorder: LogRecorder, start: Start) -> Ended {
+    pub(crate) async fn run(&self, mut recorder: LogRecorder, start: Start) -> FollowEnd {
         let Start { session, fresh, may_start_over, mut link, checkout, guard: _ } = start;
         let mut checkout = CheckoutSender::new(self.job.request.checkout.clone(), checkout);
         let limits =
@@ -132,15 +132,15 @@ impl Follower<'_> {
         loop {
             let next = match link.take() {
                 Some(link) => self.one_session(recorder, link, &mut checkout, &mut course).await,
-                None => match self.condition(&mut recorder).await {
-                    Ok(Condition::Running(reader, writer)) => {
+                None => match self.container_state(&mut recorder).await {
+                    Ok(ContainerState::Running(reader, writer)) => {
                         self.one_session(recorder, (reader, writer), &mut checkout, &mut course).await
                     }
-                    Ok(Condition::Ended(end)) => self.after_container(recorder, end, &mut course).await,
-                    Ok(Condition::Vanished) if course.may_start_over && recorder.last_seq() == 0 => {
-                        Next::Break(Ended::Untouched(recorder))
+                    Ok(ContainerState::Ended(end)) => self.after_container(recorder, end, &mut course).await,
+                    Ok(ContainerState::Vanished) if course.may_start_over && recorder.last_seq() == 0 => {
+                        Next::Break(FollowEnd::Untouched(recorder))
                     }
-                    Ok(Condition::Vanished) => {
+                    Ok(ContainerState::Vanished) => {
                         let message = "the job's container was removed from outside".to_owned();
                         let outcome = Outcome::Error { kind: ErrorKind::Lost, message };
                         Next::Break(self.finish(recorder, outcome, None).await)
@@ -162,10 +162,10 @@ impl Follower<'_> {
             Err(error) => Err(Unreadable::Passing(error)),
         };
         if course.may_start_over && recorder.last_seq() == 0 && nothing_was_reported(&read, &end) {
-            return Next::Break(Ended::Untouched(recorder));
+            return Next::Break(FollowEnd::Untouched(recorder));
         }
         if course.silent && recorder.last_seq() == 0 && end.code == i64::from(UNFIT_SANDBOX) {
-            return Next::Break(Ended::Unfit(recorder));
+            return Next::Break(FollowEnd::Unfit(recorder));
         }
         recorder.send_updates(self.job.updates).await;
         let crashed = course.silent
@@ -188,7 +188,7 @@ impl Follower<'_> {
             None => self.job.outcome_of_end(&mut recorder, end, course.stuck, course.complaint.take()),
         };
         if crashed {
-            return Next::Break(Ended::Crashed(recorder, outcome));
+            return Next::Break(FollowEnd::Crashed(recorder, outcome));
         }
         Next::Break(self.finish(recorder, outcome, None).await)
     }
@@ -230,7 +230,7 @@ impl Follower<'_> {
             Ending::Superseded => {
                 let message = "another Longshore server has taken over this job".to_owned();
                 let outcome = Outcome::Error { kind: ErrorKind::Lost, message };
-                return Next::Break(Ended::TakenOver(recorder.end(outcome).await));
+                return Next::Break(FollowEnd::TakenOver(recorder.end(outcome).await));
             }
             Ending::Disconnected | Ending::Rejected => {
                 course.complaint = reader.complaint().or(course.complaint.take());
@@ -254,7 +254,7 @@ impl Follower<'_> {
             Ending::OtherCheckout => {
                 // Without its checkout, an agent begins nothing; but it may have reported its end.
                 if recorder.flush().await.is_ok() && recorder.last_seq() == 0 {
-                    return Next::Break(Ended::Untouched(recorder));
+                    return Next::Break(FollowEnd::Untouched(recorder));
                 }
                 checkout_failed("it was made anew in the middle")
             }
@@ -288,12 +288,12 @@ impl Follower<'_> {
 
     /// Writes what arrived before the end, which counts, above all the job's own end. A failed write shows when the
     /// journal is closed.
-    async fn finish(&self, mut recorder: LogRecorder, outcome: Outcome, reader: Option<LinkReader>) -> Ended {
+    async fn finish(&self, mut recorder: LogRecorder, outcome: Outcome, reader: Option<LinkReader>) -> FollowEnd {
         if recorder.flush().await.is_ok() {
             recorder.send_updates(self.job.updates).await;
         }
         let outcome = self.reported(&recorder).unwrap_or(outcome);
-        Ended::Over(recorder.end(outcome).await, reader)
+        FollowEnd::Over(recorder.end(outcome).await, reader)
     }
 
     /// Returns the outcome that the job itself reported.
@@ -302,18 +302,18 @@ impl Follower<'_> {
     }
 
     /// Asks the engine about the container, and attaches if it runs. Waits for an engine that is away.
-    async fn condition(&self, recorder: &mut LogRecorder) -> Result<Condition, EngineError> {
-        ask_until_answered(self.patience, recorder, || self.ask_condition()).await
+    async fn container_state(&self, recorder: &mut LogRecorder) -> Result<ContainerState, EngineError> {
+        ask_until_answered(self.patience, recorder, || self.ask_container_state()).await
     }
 
-    async fn ask_condition(&self) -> Result<Condition, EngineError> {
+    async fn ask_container_state(&self) -> Result<ContainerState, EngineError> {
         let id = &self.job.pod.container;
         Ok(match self.engine.standing(id).await? {
-            Standing::Vanished => Condition::Vanished,
-            Standing::Ended(end) => Condition::Ended(end),
+            Standing::Vanished => ContainerState::Vanished,
+            Standing::Ended(end) => ContainerState::Ended(end),
             Standing::Running => {
                 let (reader, writer) = self.engine.attach(id).await?.split();
-                Condition::Running(reader, writer)
+                ContainerState::Running(reader, writer)
             }
         })
     }

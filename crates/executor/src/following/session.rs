@@ -149,43 +149,11 @@ async fn read(
                             return flush_then(job, recorder, acked, Ending::Garbage(error.to_string())).await;
                         }
                     };
-                    let message = match Arrived::from(item.message) {
-                        Arrived::Files(piece) => {
-                            see.send_if_modified(|seen| !std::mem::replace(&mut seen.hands_over, true));
-                            match job.artifacts.map_or(Err("it sends files".to_owned()), |files| files.receive(piece)) {
-                                Ok(()) => continue,
-                                Err(why) => return flush_then(job, recorder, acked, Ending::Garbage(why)).await,
-                            }
-                        }
-                        Arrived::Other(message) => message,
-                    };
-                    match &message {
-                        FromAgent::Ready { version, .. } if *version != VERSION => return Ending::Version(*version),
-                        &FromAgent::Ready { planned, checkout_received, checkout_whole, .. } => {
-                            job.agent.runs();
-                            let ready = Ready { planned, checkout_received, checkout_whole };
-                            see.send_modify(|seen| seen.ready = Some(ready));
-                        }
-                        FromAgent::Lost => return flush_then(job, recorder, acked, Ending::Rejected).await,
-                        FromAgent::StepStarted { step, .. } | FromAgent::StepFinished { step, .. }
-                            if *step >= Record::FIRST_SERVICE => {}
-                        FromAgent::StepStarted { .. } | FromAgent::StepFinished { .. } | FromAgent::JobFinished { .. } => {
-                            see.send_modify(|seen| seen.steps += 1);
-                        }
-                        FromAgent::RunContainer { step, container, .. } => {
-                            if let Some(members) = job.members {
-                                members.run(*step, container.clone());
-                            }
-                        }
-                        FromAgent::Output { .. }
-                        | FromAgent::Note { .. }
-                        | FromAgent::ServiceReady { .. }
-                        | FromAgent::ArtifactFile(_)
-                        | FromAgent::ArtifactData(_)
-                        | FromAgent::ArtifactFileEnd { .. }
-                        | FromAgent::ArtifactsEnd { .. } => {}
+                    match handle(job, recorder, item.seq, item.message, see) {
+                        Ok(()) => {}
+                        Err(ending @ Ending::Version(_)) => return ending,
+                        Err(ending) => return flush_then(job, recorder, acked, ending).await,
                     }
-                    recorder.record(item.seq, message);
                 }
                 recorder.start();
                 if recorder.is_over_limit() {
@@ -196,6 +164,52 @@ async fn read(
             }
         }
     }
+}
+
+/// Hands a message to its receiver. The error is why the session ends.
+fn handle(
+    job: &Followed<'_>,
+    recorder: &mut LogRecorder,
+    seq: u64,
+    message: FromAgent,
+    see: &watch::Sender<Seen>,
+) -> Result<(), Ending> {
+    let message = match Arrived::from(message) {
+        Arrived::Files(piece) => {
+            see.send_if_modified(|seen| !std::mem::replace(&mut seen.hands_over, true));
+            let received = job.artifacts.map_or(Err("it sends files".to_owned()), |files| files.receive(piece));
+            return received.map_err(Ending::Garbage);
+        }
+        Arrived::Other(message) => message,
+    };
+    match &message {
+        FromAgent::Ready { version, .. } if *version != VERSION => return Err(Ending::Version(*version)),
+        &FromAgent::Ready { planned, checkout_received, checkout_whole, .. } => {
+            job.agent.runs();
+            let ready = Ready { planned, checkout_received, checkout_whole };
+            see.send_modify(|seen| seen.ready = Some(ready));
+        }
+        FromAgent::Lost => return Err(Ending::Rejected),
+        FromAgent::StepStarted { step, .. } | FromAgent::StepFinished { step, .. }
+            if *step >= Record::FIRST_SERVICE => {}
+        FromAgent::StepStarted { .. } | FromAgent::StepFinished { .. } | FromAgent::JobFinished { .. } => {
+            see.send_modify(|seen| seen.steps += 1);
+        }
+        FromAgent::RunContainer { step, container, .. } => {
+            if let Some(members) = job.members {
+                members.run(*step, container.clone());
+            }
+        }
+        FromAgent::Output { .. }
+        | FromAgent::Note { .. }
+        | FromAgent::ServiceReady { .. }
+        | FromAgent::ArtifactFile(_)
+        | FromAgent::ArtifactData(_)
+        | FromAgent::ArtifactFileEnd { .. }
+        | FromAgent::ArtifactsEnd { .. } => {}
+    }
+    recorder.record(seq, message);
+    Ok(())
 }
 
 /// A message, by its receiver.
@@ -237,8 +251,8 @@ async fn flush_then(
     }
 }
 
-/// Writes until the end of the session; returns only if the checkout cannot be sent, or files cannot be stored. The reader reports a broken link,
-/// because the agent's last messages may still be on their way.
+/// Writes until the end of the session; returns only if the checkout cannot be sent, or files cannot be stored. The
+/// reader reports a broken link, because the agent's last messages may still be on their way.
 async fn write(
     job: &Followed<'_>,
     session: Session,
@@ -248,41 +262,9 @@ async fn write(
     mut acks: watch::Receiver<u64>,
     mut seen: watch::Receiver<Seen>,
 ) -> Ending {
-    let mut frames = Vec::new();
-    encode_marker(job.pod.nonce.0, &mut frames);
-    let hello = ToAgent::Hello { version: VERSION, last_seq, nonce: session.nonce };
-    let plan = ToAgent::Plan(Box::new(job.request.spec(&job.pod.user)));
-    let mut planned = encode_to_agent(session.number, &hello, &mut frames);
-    if session.fresh {
-        planned = planned.and_then(|()| encode_to_agent(session.number, &plan, &mut frames));
+    if let Err(ending) = open(job, session, last_seq, writer, checkout, &mut seen).await {
+        return ending;
     }
-    if let Err(error) = planned {
-        return Ending::Checkout(io::Error::other(error));
-    }
-    // An earlier session may have left half a frame on the same link; the marker ends it.
-    writer.buffer.clear();
-    writer.buffer.extend_from_slice(&frames);
-    if writer.flush().await.is_err() {
-        return std::future::pending().await;
-    }
-
-    if session.fresh {
-        checkout.resume_at(0);
-    } else {
-        let ready = seen.wait_for(|seen| seen.ready.is_some()).await.ok().and_then(|seen| seen.ready);
-        let Some(ready) = ready else { return std::future::pending().await };
-        // The process that started it may have died before it could report this.
-        let _ = job.updates.send(JobUpdate::Phase(Phase::Running)).await;
-        if ready.checkout_whole {
-            checkout.finish();
-        } else {
-            checkout.resume_at(ready.checkout_received);
-        }
-        if !ready.planned && send(writer, session, &plan).await.is_err() {
-            return std::future::pending().await;
-        }
-    }
-
     let mut words = ArtifactWords::new(job.artifacts);
     let mut failures = job.members.map(|members| members.failures());
     let mut sent_failures = 0;
@@ -321,6 +303,52 @@ async fn write(
             return std::future::pending().await;
         }
     }
+}
+
+/// Opens a session: greets the agent, sends the plan to one that has none, and finds out where the checkout continues.
+async fn open(
+    job: &Followed<'_>,
+    session: Session,
+    last_seq: u64,
+    writer: &mut LinkWriter,
+    checkout: &mut CheckoutSender,
+    seen: &mut watch::Receiver<Seen>,
+) -> Result<(), Ending> {
+    let mut frames = Vec::new();
+    encode_marker(job.pod.nonce.0, &mut frames);
+    let hello = ToAgent::Hello { version: VERSION, last_seq, nonce: session.nonce };
+    let plan = ToAgent::Plan(Box::new(job.request.spec(&job.pod.user)));
+    let mut planned = encode_to_agent(session.number, &hello, &mut frames);
+    if session.fresh {
+        planned = planned.and_then(|()| encode_to_agent(session.number, &plan, &mut frames));
+    }
+    if let Err(error) = planned {
+        return Err(Ending::Checkout(io::Error::other(error)));
+    }
+    // An earlier session may have left half a frame on the same link; the marker ends it.
+    writer.buffer.clear();
+    writer.buffer.extend_from_slice(&frames);
+    if writer.flush().await.is_err() {
+        return std::future::pending().await;
+    }
+
+    if session.fresh {
+        checkout.resume_at(0);
+    } else {
+        let ready = seen.wait_for(|seen| seen.ready.is_some()).await.ok().and_then(|seen| seen.ready);
+        let Some(ready) = ready else { return std::future::pending().await };
+        // The process that started it may have died before it could report this.
+        let _ = job.updates.send(JobUpdate::Phase(Phase::Running)).await;
+        if ready.checkout_whole {
+            checkout.finish();
+        } else {
+            checkout.resume_at(ready.checkout_received);
+        }
+        if !ready.planned && send(writer, session, &plan).await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the next line that the starts of the pod's containers, or its guard, have for the log.

@@ -8,11 +8,11 @@ use crate::attempt::AttemptId;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GuardLog {
     pub requests: u64,
-    /// Requests that were refused, without those for objects that are not there.
+    /// Requests that were refused, without those for objects that do not exist.
     pub refusals: u64,
     /// The first of them.
     pub refused: Vec<RefusedCall>,
-    /// Requests for objects that are not there, or are others'.
+    /// Requests for objects that do not exist, or belong to others.
     pub not_there: u64,
     /// Ids of others that it tried, if it did so more often than by accident.
     pub probes: Vec<String>,

@@ -3,7 +3,7 @@
 //! A folder that begins with an entry is an overlay over the entry's volumes: there at once, whatever its size, and what the
 //! job writes goes into a volume of its own. Where the engine has no overlays, the entry is copied into that volume. Saving is
 //! keeping the job's own volume, as a new layer over the entry that it began with. Which entry is saved where, and who reads it, is
-//! decided by whoever implements [`CacheRecords`](crate::CacheRecords).
+//! decided by the implementation of [`CacheRecords`](crate::CacheRecords).
 //!
 //! Everything can be done again: the names of an attempt's volumes follow from the attempt, and which of them there are says
 //! what was mounted.
@@ -173,7 +173,7 @@ impl<'a> Caches<'a> {
         if self.caches.wanted.is_empty() {
             return Ok(mounts);
         }
-        let there = self.there().await?;
+        let there = self.existing_volumes().await?;
         for (at, cache) in self.caches.wanted.iter().enumerate() {
             for (path, target) in targets(cache, user)?.into_iter().enumerate() {
                 let names = names(self.attempt, at, path);
@@ -189,7 +189,7 @@ impl<'a> Caches<'a> {
         Ok(mounts)
     }
 
-    async fn there(&self) -> Result<BTreeSet<VolumeName>, EngineError> {
+    async fn existing_volumes(&self) -> Result<BTreeSet<VolumeName>, EngineError> {
         Ok(self.engine.list_volumes(self.attempt).await?.into_iter().map(|volume| volume.name).collect())
     }
 
@@ -197,7 +197,7 @@ impl<'a> Caches<'a> {
     /// nobody followed to its end.
     pub(crate) async fn finish(&self, removals: &Removals, outcome: Option<&Outcome>, patience: Duration) {
         let Some(records) = self.caches.records.clone().filter(|_| !self.caches.wanted.is_empty()) else { return };
-        let Ok(there) = ask_while_away(patience, || self.there()).await else {
+        let Ok(there) = ask_while_away(patience, || self.existing_volumes()).await else {
             records.ended(Vec::new()).await;
             return;
         };

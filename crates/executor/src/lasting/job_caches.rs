@@ -54,7 +54,7 @@ pub trait CacheRecords: Send + Sync {
     /// Notes that the volumes of the entry that this cache was to begin with are gone.
     fn lost(&self, cache: usize) -> BoxFuture<'_, ()>;
 
-    /// The attempt has ended, and its caches are about to be kept or not: whoever wants one of their keys waits until
+    /// The attempt has ended, and its caches are about to be kept or not: a job that wants one of their keys waits until
     /// [`ended`](Self::ended).
     fn ending(&self);
 
@@ -78,7 +78,7 @@ impl fmt::Debug for JobCaches {
 impl JobCache {
     /// Returns what the job's agent has to know about it.
     pub(crate) fn specs(&self) -> impl Iterator<Item = CacheSpec> + '_ {
-        // The files of a shared one belong to whoever wrote them.
+        // The files of a shared one belong to the user that wrote them.
         let owner = self.found.as_ref().filter(|_| !self.shared).map(|found| found.owner);
         self.paths.iter().map(move |path| CacheSpec { path: path.to_string(), owner })
     }

@@ -26,12 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The workspace of one attempt on an engine.
-pub(crate) struct OfAttempt<'a> {
+pub(crate) struct AttemptWorkspace<'a> {
     engine: &'a dyn Engine,
     request: &'a JobRequest,
 }
 
-impl<'a> OfAttempt<'a> {
+impl<'a> AttemptWorkspace<'a> {
     pub(crate) fn new(engine: &'a dyn Engine, request: &'a JobRequest) -> Self {
         Self { engine, request }
     }
@@ -82,7 +82,7 @@ impl<'a> OfAttempt<'a> {
     /// Returns the volumes that the workspace begins on, the topmost first.
     async fn layers(&self) -> Result<Vec<VolumeName>, EngineError> {
         let base = &self.request.workspace.base;
-        let there = try_join_all(base.iter().map(|attempt| there(self.engine, *attempt))).await?;
+        let there = try_join_all(base.iter().map(|attempt| existing_volumes(self.engine, *attempt))).await?;
         let mut layers = Vec::new();
         for (attempt, there) in base.iter().zip(there) {
             let upper = attempt.upper_name();
@@ -135,7 +135,8 @@ impl<'a> OfAttempt<'a> {
             (true, true) => {}
             (true, false) => ends.push(attempt.volume_name()),
             (false, _) => {
-                let there = ask_while_away(patience, || there(self.engine, attempt)).await.unwrap_or_default();
+                let there =
+                    ask_while_away(patience, || existing_volumes(self.engine, attempt)).await.unwrap_or_default();
                 let is_overlay = there.contains(&attempt.upper_name());
                 if is_overlay || !kept {
                     ends.extend([attempt.volume_name(), attempt.work_name()]);
@@ -163,6 +164,6 @@ impl<'a> OfAttempt<'a> {
     }
 }
 
-async fn there(engine: &dyn Engine, attempt: AttemptId) -> Result<BTreeSet<VolumeName>, EngineError> {
+async fn existing_volumes(engine: &dyn Engine, attempt: AttemptId) -> Result<BTreeSet<VolumeName>, EngineError> {
     Ok(engine.list_volumes(attempt).await?.into_iter().map(|volume| volume.name).collect())
 }

@@ -1,7 +1,7 @@
 //! Decides which image a job gets: which image the jobs of a build share, when an image is pulled, and for how long a
 //! pull is retried.
 //!
-//! An image that came to the engine by somebody's credentials is there for all jobs. So that it is used only by those that
+//! An image that came to the engine by somebody's credentials can be used by all jobs. So that it is used only by those that
 //! its registry gives it to, an image of a guarded registry counts as being here only for credentials that it was pulled
 //! with; a job with others, or with none, has to pull it. Only this process remembers which image was pulled with
 //! which credentials: after a restart the registry is asked once more.

@@ -1,5 +1,5 @@
 //! The reasons why an image could not be pulled, in our words. An engine's crate chooses among them; what a registry answers is not quoted, because
-//! whoever names the image in a pipeline also chooses who answers.
+//! the author of a pipeline names the image, and so chooses the registry that answers.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ pub enum PullFailure {
     },
     /// The registry has no such image or tag.
     Absent,
-    /// The image is there, but not for the engine's architecture.
+    /// The image exists, but not for the engine's architecture.
     OtherPlatform,
     /// The engine does not accept the name.
     BadName,

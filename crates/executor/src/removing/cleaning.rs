@@ -121,7 +121,7 @@ impl Executor {
         let is_lasting = |volume: &&VolumeObject| volume.kind == Some(Kind::Workspace);
         let lasting = found.volumes.iter().filter(is_lasting).map(|volume| volume.name.clone()).collect();
         found.volumes.retain(|volume| volume.kind == Some(Kind::Volume) && !kept(&volume.attempt));
-        // The network of a job with Docker is the last that goes of it.
+        // The network of a job with Docker is removed last.
         let guarded =
             found.networks.iter().filter_map(|network| network.attempt).filter(|of| !keep.contains(of)).collect();
         Ok(Orphans { containers: found.containers, volumes: found.volumes, guarded, lasting })

@@ -13,7 +13,7 @@ use crate::engine::{Engine, Pod};
 use crate::error::EngineError;
 use crate::following::link::LinkReader;
 use crate::lasting::caches::Caches;
-use crate::lasting::workspaces::OfAttempt;
+use crate::lasting::workspaces::AttemptWorkspace;
 use crate::members::Members;
 use crate::objects::ObjectId;
 use crate::placement::Placed;
@@ -26,9 +26,9 @@ const LAST_BREATH: Duration = Duration::from_secs(3);
 
 /// Resolves when the objects that a job with Docker made are gone.
 #[must_use = "a job with Docker keeps its slot until then"]
-pub(crate) struct Gone(Option<oneshot::Receiver<()>>);
+pub(crate) struct ObjectsRemoved(Option<oneshot::Receiver<()>>);
 
-impl Gone {
+impl ObjectsRemoved {
     /// Waits until they are gone, at most for `patience`. A job without Docker has nothing to wait for.
     pub(crate) async fn wait(self, patience: Duration) {
         if let Some(told) = self.0 {
@@ -63,7 +63,7 @@ impl Cleanup {
         (pod, sandbox): (Pod, Sandbox),
         reader: Option<LinkReader>,
         members: Option<Arc<Members>>,
-    ) -> Gone {
+    ) -> ObjectsRemoved {
         let Self { engine, sandboxes, removals } = self.clone();
         let (request, outcome) = (Arc::clone(request), outcome.clone());
         announce(&request);
@@ -98,7 +98,7 @@ impl Cleanup {
                 if is_gone {
                     Caches::of(&*engine, &request).finish(&removals, Some(&outcome), FOR_EVER).await;
                 }
-                removals.last(OfAttempt::new(&*engine, &request).finish(&removals, FOR_EVER)).await;
+                removals.last(AttemptWorkspace::new(&*engine, &request).finish(&removals, FOR_EVER)).await;
             };
             match owner {
                 // Somebody waits for it.
@@ -106,21 +106,26 @@ impl Cleanup {
                 None => drop(removals.in_turn(work).await),
             }
         });
-        Gone(owner.map(|_| told))
+        ObjectsRemoved(owner.map(|_| told))
     }
 
     /// Removes everything of an attempt that nobody follows any more, including its running steps.
-    pub(crate) fn attempt(&self, attempt: AttemptId) -> Gone {
+    pub(crate) fn attempt(&self, attempt: AttemptId) -> ObjectsRemoved {
         self.unfollowed(attempt, None, None)
     }
 
     /// Like [`attempt`](Self::attempt), for an attempt whose request is known. `outcome` is set if its job came to its end.
-    pub(crate) fn request(&self, request: &Arc<JobRequest>, outcome: Option<&Outcome>) -> Gone {
+    pub(crate) fn request(&self, request: &Arc<JobRequest>, outcome: Option<&Outcome>) -> ObjectsRemoved {
         announce(request);
         self.unfollowed(request.attempt_id(), Some(Arc::clone(request)), outcome.cloned())
     }
 
-    fn unfollowed(&self, attempt: AttemptId, request: Option<Arc<JobRequest>>, outcome: Option<Outcome>) -> Gone {
+    fn unfollowed(
+        &self,
+        attempt: AttemptId,
+        request: Option<Arc<JobRequest>>,
+        outcome: Option<Outcome>,
+    ) -> ObjectsRemoved {
         let Self { engine, removals, .. } = self.clone();
         let (gone, told) = oneshot::channel();
         self.removals.spawn(async move {
@@ -140,7 +145,7 @@ impl Cleanup {
                 match request {
                     Some(request) => {
                         Caches::of(&*engine, &request).finish(&removals, outcome.as_ref(), FOR_EVER).await;
-                        removals.last(OfAttempt::new(&*engine, &request).finish(&removals, FOR_EVER)).await;
+                        removals.last(AttemptWorkspace::new(&*engine, &request).finish(&removals, FOR_EVER)).await;
                     }
                     None => {
                         let volume = ObjectId::Volume(attempt.volume_name());
@@ -151,7 +156,7 @@ impl Cleanup {
             };
             removals.in_turn(work).await;
         });
-        Gone(Some(told))
+        ObjectsRemoved(Some(told))
     }
 
     /// Removes a started container whose agent will get no plan.

@@ -199,7 +199,7 @@ impl Removals {
         self.now(&ObjectId::Volume(pod.volume.clone()), patience).await;
     }
 
-    /// Removes all containers beside the attempt's own, whoever started them.
+    /// Removes all containers beside the attempt's own, no matter who started them.
     pub(crate) async fn members(&self, attempt: AttemptId, patience: Duration) {
         let found = ask_while_away(patience, || self.engine.list_members(attempt)).await;
         for member in found.unwrap_or_default() {
@@ -234,7 +234,7 @@ impl Removals {
         }
     }
 
-    /// Removes everything that a job with Docker has besides its pod, whoever made it, until nothing is left.
+    /// Removes everything that a job with Docker has besides its pod, no matter who made it, until nothing is left.
     pub(crate) async fn guarded(&self, attempt: AttemptId, patience: Duration) {
         for round in 0..ROUNDS {
             let left = match ask_while_away(patience, || self.engine.list_guarded(attempt)).await {

@@ -22,7 +22,7 @@ use zeekstd::Decoder;
 
 use super::{
     elsewhere::{Elsewhere, Trouble},
-    incoming::{Left, attempt_of, list_path, read_list},
+    incoming::{ReceivedFiles, attempt_of, list_path, read_list},
 };
 use crate::folder;
 
@@ -72,8 +72,8 @@ impl Blobs {
         };
         let blobs = Self { inner: Arc::new(inner) };
         for (job, attempt) in blobs.attempts() {
-            let left = read_list(&list_path(&blobs.incoming_folder(), job, attempt), |_| true);
-            blobs.name(job, attempt, left.map(|left| left.blobs().collect::<Vec<_>>()).unwrap_or_default());
+            let received = read_list(&list_path(&blobs.incoming_folder(), job, attempt), |_| true);
+            blobs.name(job, attempt, received.map(|received| received.blobs().collect::<Vec<_>>()).unwrap_or_default());
         }
         blobs
     }
@@ -114,14 +114,14 @@ impl Blobs {
         Path::new(&name[..2]).join(format!("{name}.zst"))
     }
 
-    /// Returns whether a blob is there, in the folder or in the object store as far as the folder knows. Blocks.
+    /// Returns whether a blob exists, in the folder or in the object store as far as the folder knows. Blocks.
     #[must_use]
     pub fn is_there(&self, id: &BlobId) -> bool {
         // In this order: one that is moved meanwhile is in both for a moment.
         self.path(id).exists() || self.mark_path(id).exists()
     }
 
-    /// Opens a blob. `None` if it is not there. Blocks.
+    /// Opens a blob; `None` if it does not exist. Blocks.
     pub fn open(&self, id: &BlobId) -> io::Result<Option<BlobFile>> {
         match File::open(self.path(id)) {
             Ok(file) => BlobFile::new(Source::File(file)).map(Some),
@@ -155,7 +155,7 @@ impl Blobs {
     }
 
     /// Returns what has arrived of an attempt. Blocks.
-    pub fn left_by(&self, job: JobId, attempt: u32) -> io::Result<Left> {
+    pub fn received_of(&self, job: JobId, attempt: u32) -> io::Result<ReceivedFiles> {
         read_list(&list_path(&self.incoming_folder(), job, attempt), |blob| self.is_there(blob))
     }
 
@@ -203,7 +203,7 @@ impl Blobs {
     }
 
     /// Begins to remove a blob. `None` if an attempt names it. The caller then asks the database, and
-    /// [carries the removal out](Removal::carry_out) or drops it; until then nobody can name the blob anew.
+    /// [carries the removal out](Removal::carry_out) or drops it; until then nobody can name the blob again.
     #[must_use]
     pub fn begin_removal(&self, id: BlobId) -> Option<Removal> {
         let mut named = self.named();

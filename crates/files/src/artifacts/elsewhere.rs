@@ -1,7 +1,7 @@
 //! Blobs in an object store.
 //!
 //! A blob arrives in the folder, as it does without an object store: a store that is away holds up no job and loses nothing. Once the database
-//! names it, it is moved: its bytes are put into the store, a mark is written that says so, and only then its file goes. So it is at each moment
+//! names it, it is moved: its bytes are put into the store, a mark is written that says so, and only then its file is removed. So it is at each moment
 //! in one of the two places at least, and a kill between any two steps leaves what the next start goes on with.
 //!
 //! A large blob goes in parts. Each part is noted beside the marks, so that the next start goes on with the next part, and an
@@ -228,7 +228,7 @@ impl Blobs {
         Ok(Some(ObjectReader::open(self.elsewhere()?.store.clone(), mark.key, mark.bytes)?))
     }
 
-    /// Removes a blob from the object store, if it is there and this instance put it there. Returns how many bytes that freed.
+    /// Removes a blob from the object store, if this instance put it there. Returns how many bytes that freed.
     pub(super) fn remove_elsewhere(&self, id: &BlobId) -> io::Result<u64> {
         if let Some(begun) = self.begun(id)? {
             self.elsewhere()?.abandon(&begun)?;

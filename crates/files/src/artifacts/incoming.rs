@@ -3,7 +3,7 @@
 //! Each file is packed and hashed as it arrives, into a file of its own beside the blobs. Whole files are settled
 //! together: their bytes are brought to disk, their names are appended to the attempt's list, and then they become
 //! blobs by a rename. So a list that is read after a kill names what may be a blob already, in order: what it names and
-//! is not there is received again, with everything after it. The last line says that the list is complete.
+//! is missing is received again, with everything after it. The last line says that the list is complete.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -45,9 +45,9 @@ pub struct IncomingLimits {
     pub files: u32,
 }
 
-/// A file that an attempt has left.
+/// A file of an attempt that has arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeftFile {
+pub struct ReceivedFile {
     /// The artifact's place in the plan that the agent was given.
     pub artifact: u16,
     /// The artifact's name.
@@ -58,7 +58,7 @@ pub struct LeftFile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Line {
-    File(LeftFile),
+    File(ReceivedFile),
     /// A file that was announced and is not kept.
     LeftOut,
     Complete,
@@ -66,8 +66,8 @@ enum Line {
 
 /// The files of an attempt that have arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Left {
-    pub files: Vec<LeftFile>,
+pub struct ReceivedFiles {
+    pub files: Vec<ReceivedFile>,
     /// All of its files have arrived.
     pub complete: bool,
     left_out: u32,
@@ -75,10 +75,10 @@ pub struct Left {
     length: u64,
 }
 
-impl Left {
+impl ReceivedFiles {
     /// Returns the blobs that it names.
     pub fn blobs(&self) -> impl Iterator<Item = BlobId> + '_ {
-        self.files.iter().map(|left| left.file.blob)
+        self.files.iter().map(|received| received.file.blob)
     }
 
     fn count(&self) -> u32 {
@@ -103,25 +103,25 @@ pub(super) fn attempt_of(name: &OsStr) -> Option<(JobId, u32)> {
     Some((job.parse().ok()?, attempt.parse().ok()?))
 }
 
-/// Reads an attempt's list, up to the first line that is not whole, or whose blob is not there.
-pub(super) fn read_list(path: &Path, is_there: impl Fn(&BlobId) -> bool) -> io::Result<Left> {
+/// Reads an attempt's list, up to the first line that is not whole, or whose blob is missing.
+pub(super) fn read_list(path: &Path, is_there: impl Fn(&BlobId) -> bool) -> io::Result<ReceivedFiles> {
     let text = match fs::read(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Left::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ReceivedFiles::default()),
         Err(error) => return Err(error),
     };
-    let mut left = Left::default();
+    let mut received = ReceivedFiles::default();
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         let parsed = line.strip_suffix(b"\n").and_then(|line| serde_json::from_slice(line).ok());
         match parsed {
-            Some(Line::File(file)) if is_there(&file.file.blob) => left.files.push(file),
-            Some(Line::LeftOut) => left.left_out += 1,
-            Some(Line::Complete) => left.complete = true,
+            Some(Line::File(file)) if is_there(&file.file.blob) => received.files.push(file),
+            Some(Line::LeftOut) => received.left_out += 1,
+            Some(Line::Complete) => received.complete = true,
             Some(Line::File(_)) | None => break,
         }
-        left.length += line.len() as u64;
+        received.length += line.len() as u64;
     }
-    Ok(left)
+    Ok(received)
 }
 
 /// The files of one attempt, while they arrive. Blocks in every call.
@@ -149,7 +149,7 @@ pub struct Incoming {
 
 /// The file that arrives now.
 struct Current {
-    announced: LeftFileHead,
+    announced: AnnouncedHead,
     part: PathBuf,
     encoder: Encoder<'static, PatientFile>,
     hash: Sha256,
@@ -164,7 +164,7 @@ impl std::fmt::Debug for Current {
 
 /// A file as it was announced.
 #[derive(Debug)]
-struct LeftFileHead {
+struct AnnouncedHead {
     artifact: u16,
     name: String,
     path: String,
@@ -204,9 +204,9 @@ impl Blobs {
             limits,
             list: PatientFile { file: list, patience: self.patience() },
             files: known.count(),
-            bytes: known.files.iter().map(|left| left.file.bytes).sum(),
-            paths: known.files.iter().map(|left| (left.artifact, left.file.path.clone())).collect(),
-            names: known.files.iter().map(|left| (left.artifact, left.name.clone())).collect(),
+            bytes: known.files.iter().map(|received| received.file.bytes).sum(),
+            paths: known.files.iter().map(|received| (received.artifact, received.file.path.clone())).collect(),
+            names: known.files.iter().map(|received| (received.artifact, received.name.clone())).collect(),
             complete: known.complete,
             next_part: 0,
             current: None,
@@ -239,7 +239,7 @@ impl Incoming {
         if self.complete {
             return Err(refused("a file came after the last one"));
         }
-        if let Some(why) = artifact::check_path(path).or_else(|| artifact::check_name(name)) {
+        if let Some(why) = artifact::path_fault(path).or_else(|| artifact::name_fault(name)) {
             return Err(refused(format!("a file of `{}`: {why}", name.escape_debug())));
         }
         if bytes > self.limits.file_bytes || self.bytes.saturating_add(bytes) > self.limits.job_bytes {
@@ -267,7 +267,7 @@ impl Incoming {
             .compression_level(LEVEL)
             .frame_size_policy(FrameSizePolicy::Uncompressed(FRAME));
         let encoder = options.into_encoder(PatientFile { file, patience }).map_err(io::Error::other)?;
-        let announced = LeftFileHead { artifact, name: name.to_owned(), path: path.to_owned(), bytes, executable };
+        let announced = AnnouncedHead { artifact, name: name.to_owned(), path: path.to_owned(), bytes, executable };
         self.current = Some(Current { announced, part, encoder, hash: Sha256::new(), received: 0 });
         Ok(())
     }
@@ -293,13 +293,13 @@ impl Incoming {
             return Ok(());
         }
         let Current { announced, part, encoder, hash, received } = current;
-        let LeftFileHead { artifact, name, path, bytes, executable } = announced;
+        let AnnouncedHead { artifact, name, path, bytes, executable } = announced;
         if received != bytes {
             return Err(refused(format!("`{path}` is shorter than it was announced")));
         }
         encoder.finish().map_err(|error| io::Error::other(error.to_string()))?;
         let blob = BlobId::new(hash.finalize().into());
-        // Before it is looked for: what is there then stays.
+        // Before the lookup, so that nothing removes it in between.
         self.blobs.name(self.job, self.attempt, [blob]);
         let waits = if self.blobs.path(&blob).exists() {
             fs::remove_file(&part)?;
@@ -311,7 +311,7 @@ impl Incoming {
         self.paths.insert((artifact, path.clone()));
         self.waiting_bytes += waits.as_ref().map_or(0, |_| bytes);
         let file = ArtifactFile { path, executable, bytes, blob };
-        self.waiting.push(Waiting { line: Line::File(LeftFile { artifact, name, file }), part: waits });
+        self.waiting.push(Waiting { line: Line::File(ReceivedFile { artifact, name, file }), part: waits });
         if self.waiting.len() >= SETTLE_FILES || self.waiting_bytes >= SETTLE_BYTES {
             self.settle()?;
         }

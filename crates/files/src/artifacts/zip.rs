@@ -33,7 +33,7 @@ impl<W: Write> ZipWriter<W> {
         Self { out: Counting { out, written: 0 }, directory: Vec::new(), files: 0 }
     }
 
-    /// Adds a file of `bytes` bytes. Its path is one that [`check_path`](longshore_core::artifact::check_path) accepts.
+    /// Adds a file of `bytes` bytes. Its path is one that [`path_fault`](longshore_core::artifact::path_fault) accepts.
     pub fn add(&mut self, path: &str, executable: bool, bytes: u64, mut content: impl Read) -> io::Result<()> {
         let name_length = u16::try_from(path.len()).map_err(io::Error::other)?;
         let is_large = bytes >= LARGE;

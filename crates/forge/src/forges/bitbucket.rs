@@ -9,7 +9,7 @@ use crate::{
     CommitId, Forge, ForgeRepository, PullRequestHook, RefName,
     common::ignored,
     fork,
-    hook::{Head, Hook, PayloadError, PullRequestState, PushHook, Told},
+    hook::{DeliveryContents, Head, Hook, PayloadError, PullRequestState, PushHook},
     read, text,
     webhooks::{Sends, Webhooks},
 };
@@ -36,7 +36,7 @@ impl Webhooks for Bitbucket {
         Some("x-event-key")
     }
 
-    fn parse(&self, event: &str, body: &[u8]) -> Result<Told, PayloadError> {
+    fn parse(&self, event: &str, body: &[u8]) -> Result<DeliveryContents, PayloadError> {
         let about: About = read::json(Forge::Bitbucket, event, body)?;
         let sender = about.actor.as_ref().map(Account::shown).unwrap_or_default();
         let default_branch =
@@ -52,7 +52,7 @@ impl Webhooks for Bitbucket {
                 "only `repo:push` and `pullrequest:created`, `updated`, `fulfilled` and `rejected` start builds",
             )],
         };
-        Ok(Told { repository: about.repository.and_then(Repository::identity), hooks })
+        Ok(DeliveryContents { repository: about.repository.and_then(Repository::identity), hooks })
     }
 
     fn sends(&self, kind: Sends) -> bool {

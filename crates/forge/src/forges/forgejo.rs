@@ -3,7 +3,7 @@
 use super::gitea;
 use crate::{
     Forge,
-    hook::{PayloadError, Told},
+    hook::{DeliveryContents, PayloadError},
     webhooks::{Sends, Webhooks},
 };
 
@@ -22,7 +22,7 @@ impl Webhooks for Forgejo {
         Some("x-forgejo-event")
     }
 
-    fn parse(&self, event: &str, body: &[u8]) -> Result<Told, PayloadError> {
+    fn parse(&self, event: &str, body: &[u8]) -> Result<DeliveryContents, PayloadError> {
         gitea::parse(Forge::Forgejo, event, body)
     }
 

@@ -4,7 +4,7 @@
 use crate::{
     Forge, PullRequestHook,
     common::{self, ignored},
-    hook::{PayloadError, Told},
+    hook::{DeliveryContents, PayloadError},
     webhooks::{Sends, Webhooks},
 };
 
@@ -33,7 +33,7 @@ impl Webhooks for Gitea {
         Some("x-gitea-event")
     }
 
-    fn parse(&self, event: &str, body: &[u8]) -> Result<Told, PayloadError> {
+    fn parse(&self, event: &str, body: &[u8]) -> Result<DeliveryContents, PayloadError> {
         parse(Forge::Gitea, event, body)
     }
 
@@ -42,7 +42,7 @@ impl Webhooks for Gitea {
     }
 }
 
-pub(super) fn parse(forge: Forge, event: &str, body: &[u8]) -> Result<Told, PayloadError> {
+pub(super) fn parse(forge: Forge, event: &str, body: &[u8]) -> Result<DeliveryContents, PayloadError> {
     let hook = match event {
         "push" => common::push(forge, body)?,
         "ping" => common::ping(forge, body)?,

@@ -3,7 +3,7 @@
 use crate::{
     Forge,
     common::{self, ignored},
-    hook::{PayloadError, Told},
+    hook::{DeliveryContents, PayloadError},
     webhooks::{Sends, Webhooks},
 };
 
@@ -26,7 +26,7 @@ impl Webhooks for Github {
         Some("x-github-event")
     }
 
-    fn parse(&self, event: &str, body: &[u8]) -> Result<Told, PayloadError> {
+    fn parse(&self, event: &str, body: &[u8]) -> Result<DeliveryContents, PayloadError> {
         let forge = Forge::Github;
         let hook = match event {
             "push" => common::push(forge, body)?,

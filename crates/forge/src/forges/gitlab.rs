@@ -11,7 +11,7 @@ use crate::{
     Forge, ForgeRepository, RefName,
     common::{about, ignored},
     fork,
-    hook::{Head, Hook, PayloadError, PullRequestHook, PullRequestState, PushHook, ReleaseHook, Told},
+    hook::{DeliveryContents, Head, Hook, PayloadError, PullRequestHook, PullRequestState, PushHook, ReleaseHook},
     read,
     signature::{self, SignatureError},
     text,
@@ -89,7 +89,7 @@ impl Webhooks for Gitlab {
         Some("x-gitlab-event")
     }
 
-    fn parse(&self, event: &str, body: &[u8]) -> Result<Told, PayloadError> {
+    fn parse(&self, event: &str, body: &[u8]) -> Result<DeliveryContents, PayloadError> {
         let project = serde_json::from_slice::<About>(body).ok().and_then(|about| about.project);
         let default_branch = project.as_ref().and_then(|project| read::branch(project.default_branch.clone()));
         let hook = match event {
@@ -103,7 +103,7 @@ impl Webhooks for Gitlab {
                 ));
             }
         };
-        Ok(Told { repository: project.and_then(Project::identity), hooks: vec![hook] })
+        Ok(DeliveryContents { repository: project.and_then(Project::identity), hooks: vec![hook] })
     }
 
     fn sends(&self, kind: Sends) -> bool {

@@ -4,7 +4,7 @@
 use crate::{
     Forge, PullRequestHook,
     common::{self, ignored},
-    hook::{PayloadError, Told},
+    hook::{DeliveryContents, PayloadError},
     webhooks::{Sends, Webhooks},
 };
 
@@ -30,7 +30,7 @@ impl Webhooks for Gogs {
         Some("x-gogs-event")
     }
 
-    fn parse(&self, event: &str, body: &[u8]) -> Result<Told, PayloadError> {
+    fn parse(&self, event: &str, body: &[u8]) -> Result<DeliveryContents, PayloadError> {
         let forge = Forge::Gogs;
         let hook = match event {
             "push" => common::push(forge, body)?,

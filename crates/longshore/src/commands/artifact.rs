@@ -139,7 +139,7 @@ fn get_files(client: &Client, artifact: &Value, only: Option<&str>, folder: &Pat
 /// Writes one file, by a rename, after comparing its bytes with their SHA-256.
 fn get_file(client: &Client, id: &str, file: &Value, folder: &Path) -> anyhow::Result<()> {
     let path = text(file, "path");
-    if let Some(why) = artifact::check_path(&path) {
+    if let Some(why) = artifact::path_fault(&path) {
         return Err(Ended::new(1, format!("the server sent a path that cannot be written: {path:?}: {why}")).into());
     }
     let target = folder.join(&path);

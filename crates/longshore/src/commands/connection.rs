@@ -1,4 +1,4 @@
-//! `longshore connection`: the forges that a server may call. Tokens go there and never come back.
+//! `longshore connection`: the forges that a server may call. Tokens are sent there and never returned.
 
 use std::{io::Write as _, process::ExitCode};
 

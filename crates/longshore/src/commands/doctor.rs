@@ -3,7 +3,7 @@
 use std::{io::Write as _, path::Path, process::ExitCode};
 
 use longshore_core::Timestamp;
-use longshore_engine_docker::{DockerOptions, Sighting, doctor, watch};
+use longshore_engine_docker::{DockerOptions, Finding, Sighting, doctor, watch};
 use longshore_executor::names::Instance;
 use longshore_object_store::ObjectStore;
 use serde_json::json;
@@ -20,28 +20,26 @@ pub(crate) fn run(args: Doctor) -> super::Result {
         return watched(&docker_host, args.json);
     }
     let options = DockerOptions { denied: config.denied, ..DockerOptions::new(config.docker_host, instance) };
-    let mut rows: Vec<(String, bool, String, Option<String>)> = super::runtime()?
-        .block_on(doctor(options))
-        .into_iter()
-        .map(|finding| (finding.name.to_owned(), finding.ok, finding.message, finding.advice))
-        .collect();
-    let is_guarded = rows.iter().any(|(name, ..)| name == "guard");
+    let mut findings = super::runtime()?.block_on(doctor(options));
+    let is_guarded = findings.iter().any(|finding| finding.name == "guard");
     if !is_guarded && let Some((message, advice)) = rights::check(&docker_host) {
-        rows.push(("socket-rights".to_owned(), true, message, advice));
+        findings.push(Finding { name: "socket-rights", ok: true, message, advice });
     }
-    rows.push(git());
-    rows.extend(disk(&config.data));
-    rows.extend(config.object_store.as_ref().map(object_store));
-    let healthy = rows.iter().all(|(_, ok, _, _)| *ok);
+    findings.push(git());
+    findings.extend(disk(&config.data));
+    findings.extend(config.object_store.as_ref().map(object_store));
+    let healthy = findings.iter().all(|finding| finding.ok);
     if args.json {
-        let rows: Vec<_> = rows
+        let rows: Vec<_> = findings
             .iter()
-            .map(|(name, ok, message, advice)| json!({ "name": name, "ok": ok, "message": message, "help": advice }))
+            .map(|Finding { name, ok, message, advice }| {
+                json!({ "name": name, "ok": ok, "message": message, "help": advice })
+            })
             .collect();
         super::print_json(&json!(rows))?;
     } else {
         let mut out = std::io::stdout().lock();
-        for (name, ok, message, advice) in &rows {
+        for Finding { name, ok, message, advice } in &findings {
             writeln!(
                 out,
                 "{} {name:<14} {message}",
@@ -59,7 +57,7 @@ pub(crate) fn run(args: Doctor) -> super::Result {
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Prints what is seen as it is seen.
+/// Prints each observation as it is made.
 fn watched(docker_host: &str, json: bool) -> super::Result {
     let print = |Sighting { kind, container, message }: Sighting| {
         let line = match json {
@@ -68,7 +66,7 @@ fn watched(docker_host: &str, json: bool) -> super::Result {
             }
             false => format!("{} {kind:<14} {message}", Timestamp::now()),
         };
-        // Nobody reads any more.
+        // An error means that the reader is gone.
         writeln!(std::io::stdout(), "{line}").is_ok()
     };
     let watched = super::runtime()?.block_on(watch(docker_host, print));
@@ -76,39 +74,43 @@ fn watched(docker_host: &str, json: bool) -> super::Result {
     Ok(ExitCode::SUCCESS)
 }
 
-fn git() -> (String, bool, String, Option<String>) {
+fn git() -> Finding {
     // Root asks here, and the settings in the home folder are the server's.
     let mut git = std::process::Command::new("git");
     let version = git.arg("--version").env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").output();
     match version {
         Ok(output) if output.status.success() => {
-            ("git".to_owned(), true, String::from_utf8_lossy(&output.stdout).trim().to_owned(), None)
+            let message = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            Finding { name: "git", ok: true, message, advice: None }
         }
         Ok(_) | Err(_) => {
             let advice = "install git (Longshore's own image has it)".to_owned();
-            ("git".to_owned(), false, "cannot run git".to_owned(), Some(advice))
+            Finding { name: "git", ok: false, message: "cannot run git".to_owned(), advice: Some(advice) }
         }
     }
 }
 
 /// Checks the free space of the data folder, if there is one.
-fn disk(data: &Path) -> Option<(String, bool, String, Option<String>)> {
+fn disk(data: &Path) -> Option<Finding> {
     const LITTLE: u64 = 1 << 30;
     let stat = rustix::fs::statvfs(data).ok()?;
     let free = stat.f_bavail * stat.f_frsize;
     let message = format!("{} MiB free in {}", free >> 20, data.display());
     let advice = (free < LITTLE).then(|| "it holds logs, mirrors and checkouts: free some space".to_owned());
-    Some(("disk".to_owned(), free >= LITTLE, message, advice))
+    Some(Finding { name: "disk", ok: free >= LITTLE, message, advice })
 }
 
 /// Tries whether the object store can be used: writes, reads and removes an object.
-fn object_store(store: &ObjectStore) -> (String, bool, String, Option<String>) {
-    let name = "object-store".to_owned();
+fn object_store(store: &ObjectStore) -> Finding {
+    let name = "object-store";
     match store.check() {
-        Ok(()) => (name, true, format!("{} takes, gives and removes objects", store.place()), None),
+        Ok(()) => {
+            let message = format!("{} takes, gives and removes objects", store.place());
+            Finding { name, ok: true, message, advice: None }
+        }
         Err(error) => {
             let advice = "check LONGSHORE_S3_ENDPOINT, _BUCKET, _REGION, _PATH_STYLE and the keys; the bucket has to be there, and the key needs the rights to put, get and delete objects, and to abandon uploads";
-            (name, false, error.to_string(), Some(advice.to_owned()))
+            Finding { name, ok: false, message: error.to_string(), advice: Some(advice.to_owned()) }
         }
     }
 }

@@ -96,7 +96,7 @@ async fn connect(options: Options, trouble: Option<PathBuf>) -> Result<Arc<Proxy
             (Err(error @ Error::NotAnEngine { .. }), Some(_)) => (error.to_string(), LONG_PAUSE),
             (connected, trouble) => {
                 if let Some(trouble) = trouble {
-                    // It is not there if all went well.
+                    // It does not exist if all went well.
                     let _ = std::fs::remove_file(trouble);
                 }
                 return connected;

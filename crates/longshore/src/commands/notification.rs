@@ -1,4 +1,4 @@
-//! `longshore notification`: who is told of builds. Addresses of webhooks and tokens go to the server and never come back.
+//! `longshore notification`: who is notified of builds. Addresses of webhooks and tokens are sent to the server and never returned.
 
 use std::{io::Write as _, process::ExitCode};
 

@@ -1,4 +1,4 @@
-//! `longshore registry`: the credentials that a server pulls images with. Passwords go there and never come back.
+//! `longshore registry`: the credentials that a server pulls images with. Passwords are sent there and never returned.
 
 use std::{io::Write as _, process::ExitCode};
 

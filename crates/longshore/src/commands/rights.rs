@@ -45,8 +45,8 @@ impl Process {
 /// Returns what is found, and what to do about it. `None` if no server runs here.
 pub(super) fn check(docker_host: &str) -> Option<(String, Option<String>)> {
     let path = PathBuf::from(docker_host.strip_prefix("unix://")?);
-    let there = fs::metadata(&path).ok()?;
-    let socket = Socket { user: there.uid(), group: there.gid(), mode: there.mode() };
+    let metadata = fs::metadata(&path).ok()?;
+    let socket = Socket { user: metadata.uid(), group: metadata.gid(), mode: metadata.mode() };
     judge(&path, &socket, &processes())
 }
 
@@ -54,11 +54,11 @@ fn judge(path: &Path, socket: &Socket, processes: &[Process]) -> Option<(String,
     let is_server = |process: &&Process| process.role == "server";
     let server = processes.iter().find(is_server)?;
     let list = |may: bool| {
-        let those = processes.iter().filter(|process| process.may_open(socket) == may).map(|process| {
+        let names = processes.iter().filter(|process| process.may_open(socket) == may).map(|process| {
             let rights = if process.no_new_privileges { "" } else { ", may get new privileges" };
             format!("the {} ({}, user {}{rights})", process.role, process.id, process.user)
         });
-        Some(those.collect::<Vec<_>>().join(", ")).filter(|list| !list.is_empty())
+        Some(names.collect::<Vec<_>>().join(", ")).filter(|list| !list.is_empty())
     };
     let (may, may_not) = (list(true), list(false));
     let message = format!(
@@ -74,7 +74,7 @@ fn judge(path: &Path, socket: &Socket, processes: &[Process]) -> Option<(String,
 fn processes() -> Vec<Process> {
     let in_container = separation::in_container();
     let here = fs::read_link("/proc/self/ns/mnt").ok();
-    let is_here = |folder: &Path| fs::read_link(folder.join("ns/mnt")).is_ok_and(|there| Some(there) == here);
+    let is_here = |folder: &Path| fs::read_link(folder.join("ns/mnt")).is_ok_and(|namespace| Some(namespace) == here);
     let mut processes: Vec<Process> = fs::read_dir("/proc")
         .into_iter()
         .flatten()
@@ -83,13 +83,15 @@ fn processes() -> Vec<Process> {
             let id: u32 = folder.file_name()?.to_str()?.parse().ok().filter(|id| *id != std::process::id())?;
             let words = fs::read(folder.join("cmdline")).ok()?;
             let role = role(&String::from_utf8_lossy(&words))?;
-            // Those of containers, seen from their host, are another doctor's. In a container, nobody may look so far, and all are here.
+            // On a host, processes in containers are left to a doctor in their container. In a container, all that are visible
+            // are its own.
             (in_container || is_here(&folder)).then_some(())?;
             read(id, role, &fs::read_to_string(folder.join("status")).ok()?)
         })
         .collect();
     processes.sort_by_key(|process| process.id);
-    // The server's parent is the same program with the same words, but those of a server behind its guard.
+    // A server behind its guard has a parent that was started as `serve`, too. Without such a server, the parent is the
+    // server.
     let has_both = processes.iter().any(|process| process.role == "server");
     processes
         .iter_mut()

@@ -40,7 +40,7 @@ use self::{
     follow::{Followed, follow},
     interrupts::Interrupts,
     plan::{PlannedRun, plan_worktree},
-    records::{Made, Record},
+    records::{Record, RunObjects},
 };
 use super::Ended;
 use crate::{
@@ -51,7 +51,7 @@ use crate::{
     docker_login,
     job_env::JobEnv,
     proxies,
-    runner::{DOCKER_REGISTRIES, DockerSettings, Extras, Runner},
+    runner::{DOCKER_REGISTRIES, DockerSettings, JobDefaults, Runner},
     workspaces::Workspaces,
 };
 
@@ -130,7 +130,7 @@ async fn run_tree(args: Run) -> super::Result {
         executor: executor.clone(),
         store: store.clone(),
         sources: Sources::Worktree(files),
-        extras: Arc::new(Extras {
+        job_defaults: Arc::new(JobDefaults {
             job_env,
             env: args.variables()?,
             secrets: args.all_secrets()?,
@@ -147,7 +147,7 @@ async fn run_tree(args: Run) -> super::Result {
                 image_bytes: Some(u64::MAX),
                 grant: Some(DockerGrant::Raw),
             },
-            ..Extras::default()
+            ..JobDefaults::default()
         }),
         caches: caches.clone(),
         workspaces: workspaces.clone(),
@@ -157,7 +157,7 @@ async fn run_tree(args: Run) -> super::Result {
 
     let mut interrupts = Interrupts::new()?;
     let build = create(&store, event, plan).await.map_err(|error| Ended::new(3, format!("{error:#}")))?;
-    let made = Made {
+    let made = RunObjects {
         docker_host: args.engine.docker_host.clone(),
         instance: name.to_string(),
         jobs: jobs::of_build(&store, build).await?.into_iter().map(|job| job.id).collect(),

@@ -1,6 +1,7 @@
 //! `longshore serve`: the server.
 
 use std::{
+    collections::BTreeMap,
     io::{IsTerminal as _, Write as _},
     path::PathBuf,
     process::ExitCode,
@@ -42,7 +43,7 @@ use crate::{
     guard_log,
     job_env::JobEnv,
     own_server, proxies,
-    runner::Extras,
+    runner::JobDefaults,
     separation::{Separation, in_container, separate},
     supervisor::{self, Supervised},
     syslog,
@@ -135,93 +136,33 @@ async fn serve(config: Config, unguarded: Option<String>, guard: Option<PathBuf>
     use_all_descriptors();
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let store = Store::open(&config.data).await.map_err(|error| Ended::new(1, error.to_string()))?;
-    // The folder's lock is this server's from here on, and nobody listens yet.
-    own_server::retract(&config.data);
-    if let Some(other) = store.copy_of() {
-        tracing::warn!(
-            instance = store.instance(),
-            "this data folder is a copy of that of instance {other}: this server now has its own ID and does not touch what that one has on the engine"
-        );
-    }
+    let store = open_store(&config).await?;
     let admin_token = admin_token(&config)?;
-    if let Some(key) = config.secret_key.clone() {
-        store.use_secret_key(key);
-    }
-    store.use_labels(config.labels.clone());
-    store.use_slots(Slots { all: config.capacity, strangers: config.strangers.capacity });
-    store.use_url(config.url.to_string());
-    if let Err(error) = secrets::check_key(&store).await {
-        // Jobs without secrets run all the same; the others end with an error that says this.
-        tracing::error!(%error, "secrets cannot be used");
-    } else if let Err(error) = sealing::seal(&store).await {
-        tracing::error!(%error, "not everything that an older version stored unencrypted is encrypted yet; the next start tries again");
-    }
+    prepare_secrets(&store).await;
 
-    let instance = Instance::new(store.instance()).map_err(|error| Ended::new(1, error.to_string()))?;
     let (proxies, warnings) = proxies::of_environment();
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let docker = DockerOptions {
-        subnets: config.subnets.clone(),
-        denied: config.denied.clone(),
-        allowed: proxies::listening_at(proxies.iter().chain(&config.job_env)),
-        ..DockerOptions::new(config.docker_host.clone(), instance)
-    };
-    let options = ExecutorOptions {
-        sandboxes_ready: config.sandboxes,
-        sandbox_limit: config.sandboxes.max(config.capacity) + 2,
-        ..ExecutorOptions::default()
-    };
-    let git = match &config.authorities {
-        Some(authorities) => Git::default().with_ca_file(authorities.write(&config.data)?).with_tls(authorities.tls()?),
-        None => Git::default(),
-    };
+    let docker = docker_options(&config, &store, &proxies)?;
+    let Clients { git, forges, notifications } = Clients::new(&config)?;
     let mirrors = Arc::new(Mirrors::new(git, config.data.join("mirrors")));
     let checkouts = Arc::new(Checkouts::open(config.data.join("checkouts"), CHECKOUT_CACHE_BYTES)?);
 
     let (order, orders) = mpsc::channel(256);
     let (report, reports) = mpsc::channel(1024);
-    let forges = match &config.authorities {
-        Some(authorities) => longshore_forge_client::Http::new(authorities.tls()?),
-        None => longshore_forge_client::Http::default(),
-    };
-    let webhooks_tls = match &config.authorities {
-        Some(authorities) => authorities.tls()?,
-        None => ureq::tls::TlsConfig::default(),
-    };
-    let notifications = longshore_notification::Sender::new(webhooks_tls, config.mail.clone());
     let logins = Logins { store: store.clone(), http: forges.clone() };
     let planner = Planner { mirrors: Arc::clone(&mirrors), most_jobs: config.max_jobs, logins: logins.clone() };
-    store.blobs().use_patience(DISK_PATIENCE);
-    if let Some(object_store) = config.object_store.clone() {
-        store.blobs().use_object_store(object_store, store.instance());
-        tasks.spawn(crate::offload::run(store.blobs().clone(), shutdown.clone()));
-    }
     if let Err(error) = longshore_store::sweep_artifacts(&store).await {
         tracing::warn!(%error, "unfinished leftovers of earlier jobs stay until the next start");
     }
     let pace = Pace { capacity: config.capacity, look_every: config.look_every };
     let scheduler = Scheduler::start(store.clone(), planner, pace, order, reports, &tasks, &shutdown);
-    let authorities = config.authorities.as_ref().map(|authorities| authorities.for_jobs().to_owned());
-    let extras = Arc::new(Extras {
-        job_env: JobEnv::new(proxies, config.job_env.clone(), authorities.unwrap_or_default()),
-        limits: config.limits.clone(),
-        limits_of_strangers: config.strangers.limits.clone(),
-        pull: config.pull,
-        docker: config.docker.clone(),
-        images: Some(image_rule(config.images.clone())),
-        url: config.url.to_string(),
-        disk_patience: DISK_PATIENCE,
-        artifact_age: config.artifact_age,
-        ..Extras::default()
-    });
     let sources = Sources::Mirrors { mirrors, checkouts, logins, patience: CHECKOUT_PATIENCE };
     let boot = Boot {
         store: store.clone(),
         sources,
-        extras,
+        job_defaults: Arc::new(job_defaults(&config, proxies)),
         reports: report,
         tasks: tasks.clone(),
         cache_budget: config.cache_budget,
@@ -229,29 +170,9 @@ async fn serve(config: Config, unguarded: Option<String>, guard: Option<PathBuf>
         unguarded,
         guard,
     };
-    let jobs = tasks.spawn(boot.run(docker, options, orders, shutdown.clone()));
-    let statuses =
-        longshore_outbox::Statuses { store: store.clone(), http: forges.clone(), url: config.url.to_string() };
-    tasks.spawn(statuses.run(shutdown.clone()));
-    let comments =
-        longshore_outbox::Comments { store: store.clone(), http: forges.clone(), url: config.url.to_string() };
-    tasks.spawn(comments.run(shutdown.clone()));
-    let notices =
-        longshore_outbox::Notices { store: store.clone(), sender: notifications.clone(), url: config.url.to_string() };
-    tasks.spawn(notices.run(shutdown.clone()));
-    if let Some(syslog) = config.audit_syslog.clone() {
-        tasks.spawn(syslog::run(store.clone(), syslog, shutdown.clone()));
-    }
-    tasks.spawn(longshore_store::anomalies::run(store.clone(), shutdown.clone()));
-    tasks.spawn(longshore_store::retention::run(store.clone(), config.retention, shutdown.clone()));
-    tasks.spawn({
-        let (store, logs) = (store.clone(), store.logs().clone());
-        let standing = move |job| {
-            let store = store.clone();
-            async move { longshore_store::logs::standing(&store, job).await }
-        };
-        longshore_files::logs::pack::run(logs, standing, shutdown.clone())
-    });
+    let jobs = tasks.spawn(boot.run(docker, executor_options(&config), orders, shutdown.clone()));
+    spawn_senders(&config, &store, &forges, &notifications, &tasks, &shutdown);
+    spawn_upkeep(&config, &store, &tasks, &shutdown);
 
     let listener = TcpListener::bind(&config.listen)
         .await
@@ -267,7 +188,7 @@ async fn serve(config: Config, unguarded: Option<String>, guard: Option<PathBuf>
             version: env!("CARGO_PKG_VERSION"),
             started_at: Timestamp::now(),
             engine: EngineProbe::new(socket_check(&config.docker_host)),
-            forges: forges.clone(),
+            forges,
             guard_log: guard_log::FILE.into(),
             notifications,
         },
@@ -303,6 +224,137 @@ async fn serve(config: Config, unguarded: Option<String>, guard: Option<PathBuf>
         Some(error) => Err(Ended::new(1, error.to_string()).into()),
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Opens the data folder, and tells the store what the settings say about it.
+async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let store = Store::open(&config.data).await.map_err(|error| Ended::new(1, error.to_string()))?;
+    // The folder's lock is this server's from here on, and nobody listens yet.
+    own_server::retract(&config.data);
+    if let Some(other) = store.copy_of() {
+        tracing::warn!(
+            instance = store.instance(),
+            "this data folder is a copy of that of instance {other}: this server now has its own ID and does not touch what that one has on the engine"
+        );
+    }
+    if let Some(key) = config.secret_key.clone() {
+        store.use_secret_key(key);
+    }
+    store.use_labels(config.labels.clone());
+    store.use_slots(Slots { all: config.capacity, strangers: config.strangers.capacity });
+    store.use_url(config.url.to_string());
+    store.blobs().use_patience(DISK_PATIENCE);
+    if let Some(object_store) = config.object_store.clone() {
+        store.blobs().use_object_store(object_store, store.instance());
+    }
+    Ok(store)
+}
+
+/// Checks the key of the secrets, and encrypts what an older version stored without it. The server starts in any case.
+async fn prepare_secrets(store: &Store) {
+    if let Err(error) = secrets::check_key(store).await {
+        // Jobs without secrets run anyway; the others end with an error that says this.
+        tracing::error!(%error, "secrets cannot be used");
+    } else if let Err(error) = sealing::seal(store).await {
+        tracing::error!(%error, "not everything that an older version stored unencrypted is encrypted yet; the next start tries again");
+    }
+}
+
+fn docker_options(config: &Config, store: &Store, proxies: &BTreeMap<String, String>) -> anyhow::Result<DockerOptions> {
+    let instance = Instance::new(store.instance()).map_err(|error| Ended::new(1, error.to_string()))?;
+    Ok(DockerOptions {
+        subnets: config.subnets.clone(),
+        denied: config.denied.clone(),
+        allowed: proxies::listening_at(proxies.iter().chain(&config.job_env)),
+        ..DockerOptions::new(config.docker_host.clone(), instance)
+    })
+}
+
+fn executor_options(config: &Config) -> ExecutorOptions {
+    ExecutorOptions {
+        sandboxes_ready: config.sandboxes,
+        sandbox_limit: config.sandboxes.max(config.capacity) + 2,
+        ..ExecutorOptions::default()
+    }
+}
+
+/// The clients for git hosts, forges and addresses of notifications, which all know the operator's authorities.
+struct Clients {
+    git: Git,
+    forges: longshore_forge_client::Http,
+    notifications: longshore_notification::Sender,
+}
+
+impl Clients {
+    fn new(config: &Config) -> anyhow::Result<Self> {
+        let Some(authorities) = &config.authorities else {
+            let tls = ureq::tls::TlsConfig::default();
+            return Ok(Self {
+                git: Git::default(),
+                forges: longshore_forge_client::Http::default(),
+                notifications: longshore_notification::Sender::new(tls, config.mail.clone()),
+            });
+        };
+        Ok(Self {
+            git: Git::default().with_ca_file(authorities.write(&config.data)?).with_tls(authorities.tls()?),
+            forges: longshore_forge_client::Http::new(authorities.tls()?),
+            notifications: longshore_notification::Sender::new(authorities.tls()?, config.mail.clone()),
+        })
+    }
+}
+
+fn job_defaults(config: &Config, proxies: BTreeMap<String, String>) -> JobDefaults {
+    let authorities = config.authorities.as_ref().map(|authorities| authorities.for_jobs().to_owned());
+    JobDefaults {
+        job_env: JobEnv::new(proxies, config.job_env.clone(), authorities.unwrap_or_default()),
+        limits: config.limits.clone(),
+        limits_of_strangers: config.strangers.limits.clone(),
+        pull: config.pull,
+        docker: config.docker.clone(),
+        images: Some(image_rule(config.images.clone())),
+        url: config.url.to_string(),
+        disk_patience: DISK_PATIENCE,
+        artifact_age: config.artifact_age,
+        ..JobDefaults::default()
+    }
+}
+
+/// Starts the tasks that send what the store owes to forges, to people and to a syslog.
+fn spawn_senders(
+    config: &Config,
+    store: &Store,
+    forges: &longshore_forge_client::Http,
+    notifications: &longshore_notification::Sender,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) {
+    let (store, url) = (|| store.clone(), || config.url.to_string());
+    let statuses = longshore_outbox::Statuses { store: store(), http: forges.clone(), url: url() };
+    tasks.spawn(statuses.run(shutdown.clone()));
+    let comments = longshore_outbox::Comments { store: store(), http: forges.clone(), url: url() };
+    tasks.spawn(comments.run(shutdown.clone()));
+    let notices = longshore_outbox::Notices { store: store(), sender: notifications.clone(), url: url() };
+    tasks.spawn(notices.run(shutdown.clone()));
+    if let Some(syslog) = config.audit_syslog.clone() {
+        tasks.spawn(syslog::run(store(), syslog, shutdown.clone()));
+    }
+}
+
+/// Starts the tasks that look after what is stored: anomalies, retention, packed logs, and the object store.
+fn spawn_upkeep(config: &Config, store: &Store, tasks: &TaskTracker, shutdown: &CancellationToken) {
+    if config.object_store.is_some() {
+        tasks.spawn(crate::offload::run(store.blobs().clone(), shutdown.clone()));
+    }
+    tasks.spawn(longshore_store::anomalies::run(store.clone(), shutdown.clone()));
+    tasks.spawn(longshore_store::retention::run(store.clone(), config.retention, shutdown.clone()));
+    let standing = {
+        let store = store.clone();
+        move |job| {
+            let store = store.clone();
+            async move { longshore_store::logs::standing(&store, job).await }
+        }
+    };
+    tasks.spawn(longshore_files::logs::pack::run(store.logs().clone(), standing, shutdown.clone()));
 }
 
 /// Returns the rule that the executor asks about every image.

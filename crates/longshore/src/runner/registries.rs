@@ -11,7 +11,7 @@ use longshore_store::{Store, StoreError, registries, repos::Repo};
 
 use super::contexts::Missing;
 
-/// Returns a job's access to registries. A stranger's job gets no credentials, even after it was approved: whoever wrote it chooses what
+/// Returns a job's access to registries. A stranger's job gets no credentials, even after it was approved: its author chooses what
 /// it does with the images.
 pub(crate) async fn access(
     store: &Store,

@@ -13,8 +13,8 @@ use tokio::{sync::mpsc, task};
 
 use super::{Runner, request::Origin};
 use crate::{
+    attempt_files::{AttemptArtifacts, ExpectedArtifacts},
     journal::StoreJournal,
-    kept::{Kept, Leaves},
     reports,
 };
 
@@ -48,7 +48,7 @@ impl Runner {
     }
 
     pub(super) async fn journal(&self, job: JobId, attempt: u32) -> Result<StoreJournal, Outcome> {
-        StoreJournal::open(&self.store, job, attempt, self.extras.disk_patience).await
+        StoreJournal::open(&self.store, job, attempt, self.job_defaults.disk_patience).await
     }
 
     /// Turns the executor's updates into reports, until the job ends.
@@ -78,11 +78,11 @@ impl Runner {
         &self,
         job: JobId,
         attempt: u32,
-        leaves: &Leaves,
+        expected: &ExpectedArtifacts,
         outcome: Outcome,
         inputs: Option<Inputs>,
     ) {
-        let ended = match Kept::of(&self.store, job, attempt, leaves).await {
+        let ended = match AttemptArtifacts::of(&self.store, job, attempt, expected).await {
             Ok(kept) => {
                 let files = kept.reports().collect();
                 let reports = reports::store(&self.store, &self.sources, job, attempt, files).await;

@@ -15,7 +15,7 @@ use super::{
     registries,
     reporting::internal,
 };
-use crate::{caches::OfJob, full_disk::retry_while_full, kept, seen_registries};
+use crate::{attempt_files, caches::CacheRequest, full_disk::retry_while_full, seen_registries};
 
 /// The build and the repository of a job.
 pub(super) struct Origin<'a> {
@@ -58,7 +58,7 @@ impl Runner {
         attempt: u32,
         missing: Missing,
     ) -> Result<JobRequest, Refusal> {
-        let privileges = Privileges::of(job, &plan, &self.extras.secrets);
+        let privileges = Privileges::of(job, &plan, &self.job_defaults.secrets);
         let request = self.assemble(origin, plan, job, attempt, missing).await;
         // A job that runs already got them when it started.
         if missing == Missing::Refuse {
@@ -80,7 +80,7 @@ impl Runner {
     where
         F: Future<Output = Result<(), StoreError>>,
     {
-        retry_while_full(job, what, self.extras.disk_patience, work).await
+        retry_while_full(job, what, self.job_defaults.disk_patience, work).await
     }
 
     /// Notes the registries of a job's images, before it begins.
@@ -101,14 +101,14 @@ impl Runner {
         if missing == Missing::Refuse {
             contexts::judge_scripts(&plan, event)?;
         }
-        let extras = &self.extras;
+        let job_defaults = &self.job_defaults;
         let mut secrets =
-            contexts::secrets(&self.store, (origin.build, origin.repo), &plan, &extras.secrets, missing).await?;
-        let known = contexts::contexts(&self.store, origin.build, job, &plan, &secrets, &extras.url)
+            contexts::secrets(&self.store, (origin.build, origin.repo), &plan, &job_defaults.secrets, missing).await?;
+        let known = contexts::contexts(&self.store, origin.build, job, &plan, &secrets, &job_defaults.url)
             .await
             .map_err(|error| internal(&error.to_string()))?;
         let plan = contexts::with_image(plan, &known)?;
-        for (name, value) in &extras.secrets {
+        for (name, value) in &job_defaults.secrets {
             // A secret that the plan names goes where the plan says. All others are variables of every step.
             if !plan.secrets.iter().any(|wanted| wanted.name == *name) {
                 secrets.variables.insert(name.clone(), value.clone());
@@ -116,29 +116,29 @@ impl Runner {
         }
         let checkout = self.checkout(origin, &plan).await?;
         let images = self.image_access(origin, &plan, missing).await?;
-        let docker = extras.docker.access(&origin.repo.docker, event, &plan, &images, missing)?;
-        let caches = OfJob { repo: origin.repo, event, plan: &plan, known: &known, job, attempt, missing };
+        let docker = job_defaults.docker.access(&origin.repo.docker, event, &plan, &images, missing)?;
+        let caches = CacheRequest { repo: origin.repo, event, plan: &plan, known: &known, job, attempt, missing };
         let caches = self.caches.of_job(&caches, &self.sources).await?;
         let workspace = self.workspaces.of_job(origin.build.id, &plan).await?;
         let limits = self.limits(origin, &plan, missing)?;
-        let mut env = origin.variables(&plan, &extras.url);
-        env.extend(extras.env.iter().cloned());
+        let mut env = origin.variables(&plan, &job_defaults.url);
+        env.extend(job_defaults.env.iter().cloned());
         Ok(JobRequest {
             build: origin.build.id,
             job,
             attempt,
             scope: self.scope(origin),
-            operator: extras.job_env.of_job(&plan),
+            operator: job_defaults.job_env.of_job(&plan),
             plan,
             env,
             secrets: secrets.variables,
             secret_files: secrets.files,
             known,
-            masks: [extras.job_env.masks(), secrets.masks].concat(),
+            masks: [job_defaults.job_env.masks(), secrets.masks].concat(),
             checkout,
-            artifacts: Some(kept::store_of(&self.store, AttemptId { job, attempt }, &limits.artifacts)),
+            artifacts: Some(attempt_files::store_of(&self.store, AttemptId { job, attempt }, &limits.artifacts)),
             limits,
-            pull: extras.pull,
+            pull: job_defaults.pull,
             images,
             docker,
             caches,
@@ -164,7 +164,7 @@ impl Runner {
     /// Returns the job's limits, and checks that it may have the capabilities that it asks for.
     fn limits(&self, origin: &Origin<'_>, plan: &JobPlan, missing: Missing) -> Result<Limits, Outcome> {
         let stranger = origin.is_strangers();
-        let granted = if stranger { &self.extras.limits_of_strangers } else { &self.extras.limits };
+        let granted = if stranger { &self.job_defaults.limits_of_strangers } else { &self.job_defaults.limits };
         if missing == Missing::Refuse
             && let Some(why) = capability::refused(&plan.capabilities, &granted.capabilities, stranger)
         {
@@ -177,7 +177,7 @@ impl Runner {
     /// Returns the scope in which jobs share sandboxes. They are never shared between a stranger's jobs and others, nor
     /// between two strangers.
     fn scope(&self, origin: &Origin<'_>) -> String {
-        match &self.extras.scope {
+        match &self.job_defaults.scope {
             Some(scope) => scope.clone(),
             None if origin.is_strangers() => format!("{} fork {}", origin.repo.id, origin.build.id),
             None => origin.repo.id.to_string(),
@@ -193,9 +193,10 @@ impl Runner {
     ) -> Result<ImageAccess, Outcome> {
         let access = registries::access(&self.store, origin.repo, origin.is_strangers(), plan, missing).await?;
         let mut credentials = access.credentials;
-        credentials.extend(self.extras.registries.iter().flatten().map(|(host, given)| (host.clone(), given.clone())));
-        let own_engine = self.extras.registries.is_some();
-        Ok(ImageAccess { rule: self.extras.images.clone(), credentials, own_engine, ..access })
+        credentials
+            .extend(self.job_defaults.registries.iter().flatten().map(|(host, given)| (host.clone(), given.clone())));
+        let own_engine = self.job_defaults.registries.is_some();
+        Ok(ImageAccess { rule: self.job_defaults.images.clone(), credentials, own_engine, ..access })
     }
 
     /// Checks that a stranger's job is approved, before any of it runs and before it gets a secret. The scheduler makes

@@ -96,7 +96,7 @@ pub struct Anomaly {
     pub last_at: Timestamp,
 }
 
-struct Found {
+struct NewAnomaly {
     kind: Kind,
     about: String,
     message: String,
@@ -146,14 +146,14 @@ pub async fn judge(store: &Store) -> Result<(), StoreError> {
         }
         settings::set(&mut tx, JUDGED, &last.to_string()).await?;
         tx.commit().await?;
-        for Found { kind, message, .. } in new {
+        for NewAnomaly { kind, message, .. } in new {
             tracing::warn!(%kind, "{message}");
         }
     }
 }
 
 /// Returns what a record shows by itself.
-fn by_itself(entry: &Entry) -> Option<Found> {
+fn by_itself(entry: &Entry) -> Option<NewAnomaly> {
     let kind = match entry.action.as_str() {
         "docker.freeze" => Kind::Frozen,
         "docker.probe" => Kind::Probing,
@@ -175,10 +175,10 @@ fn by_itself(entry: &Entry) -> Option<Found> {
     // The same of another job of the repository is the same anomaly; another registry is not.
     let what = if kind == Kind::NewRegistry { object.as_str() } else { "" };
     let repo = entry.repo.map(|repo| repo.to_string()).unwrap_or_default();
-    Some(Found { kind, about: format!("{repo} {what}"), message })
+    Some(NewAnomaly { kind, about: format!("{repo} {what}"), message })
 }
 
-async fn first_refusal(tx: &mut WriteTx, record: &Record) -> Result<Option<Found>, StoreError> {
+async fn first_refusal(tx: &mut WriteTx, record: &Record) -> Result<Option<NewAnomaly>, StoreError> {
     let entry = &record.entry;
     let (Some(repo), "job") = (entry.repo, entry.via.as_str()) else { return Ok(None) };
     let happened: bool = sqlx::query_scalar(
@@ -197,10 +197,10 @@ async fn first_refusal(tx: &mut WriteTx, record: &Record) -> Result<Option<Found
             entry.who, entry.repo_name, entry.action, entry.reason
         )
     };
-    Ok((!happened).then(|| Found { kind: Kind::FirstRefusal, about: repo.to_string(), message: message() }))
+    Ok((!happened).then(|| NewAnomaly { kind: Kind::FirstRefusal, about: repo.to_string(), message: message() }))
 }
 
-async fn many_refusals(tx: &mut WriteTx, record: &Record) -> Result<Option<Found>, StoreError> {
+async fn many_refusals(tx: &mut WriteTx, record: &Record) -> Result<Option<NewAnomaly>, StoreError> {
     let entry = &record.entry;
     let count: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM audit WHERE number BETWEEN ?1 AND ?2 AND decision = 'denied' AND at > ?3
@@ -219,7 +219,7 @@ async fn many_refusals(tx: &mut WriteTx, record: &Record) -> Result<Option<Found
         "anonymous" => "somebody without a token",
         _ => entry.who.as_str(),
     };
-    let found = || Found {
+    let found = || NewAnomaly {
         kind: Kind::ManyRefusals,
         about: format!("{} {} {}", entry.via, entry.who, entry.job.map(|job| job.to_string()).unwrap_or_default()),
         message: format!("{who} was refused {MANY} times within {} minutes", MANY_WITHIN_MS / 60_000),
@@ -228,7 +228,7 @@ async fn many_refusals(tx: &mut WriteTx, record: &Record) -> Result<Option<Found
 }
 
 /// Writes down what was found. Returns whether it is new.
-async fn note(tx: &mut WriteTx, found: &Found, record: &Record) -> Result<bool, StoreError> {
+async fn note(tx: &mut WriteTx, found: &NewAnomaly, record: &Record) -> Result<bool, StoreError> {
     let at = record.entry.at;
     let updated = sqlx::query(
         "UPDATE anomalies SET times = times + 1, last_at = ?1, record = ?2 WHERE kind = ?3 AND about = ?4 AND last_at > ?5",

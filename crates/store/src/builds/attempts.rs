@@ -26,7 +26,7 @@ pub struct Attempt {
 /// A phase of an attempt before its agent starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preparing {
-    /// Its image is pulled. Not reported if the image is there.
+    /// Its image is pulled. Not reported if the engine has the image.
     Pulling,
     /// Its container is created.
     Starting,

@@ -109,7 +109,7 @@ async fn carry_over(tx: &mut WriteTx, job: JobId, original: JobId) -> Result<(),
     copy_results(tx, job, original).await
 }
 
-/// Gives a running job the outputs, the steps, the reports and the artifacts of a successful job that stands for it. It keeps its own
+/// Gives a running job the outputs, the steps, the reports and the artifacts of the successful job that is used in its place. It keeps its own
 /// times, and who approved it.
 pub(crate) async fn take_over(tx: &mut WriteTx, job: JobId, original: JobId, now: Timestamp) -> Result<(), StoreError> {
     let done = sqlx::query(

@@ -255,7 +255,7 @@ fn only(all: &[Connection], is_it: impl Fn(&Connection) -> bool) -> Option<usize
     found.next().filter(|_| found.next().is_none())
 }
 
-/// Returns a connection with its token. [`StoreError::SecretKey`] if the key at hand does not open it.
+/// Returns a connection with its token. [`StoreError::SecretKey`] if the current key does not open it.
 pub async fn open(store: &Store, id: ConnectionId) -> Result<Option<(Connection, String)>, StoreError> {
     let mut conn = store.readers().acquire().await?;
     let row = sqlx::query("SELECT * FROM connections WHERE id = ?").bind(id.to_string());

@@ -23,7 +23,7 @@ impl DeployKey {
         Self { public, host_keys, private: Some(private) }
     }
 
-    /// Returns the private key. [`StoreError::SecretKey`] if the key at hand does not open it.
+    /// Returns the private key. [`StoreError::SecretKey`] if the current key does not open it.
     pub fn expose(&self) -> Result<&str, StoreError> {
         self.private.as_deref().ok_or_else(|| {
             StoreError::SecretKey(
@@ -82,7 +82,8 @@ fn place(repo: RepoId) -> String {
     format!("{repo}/deploy-key")
 }
 
-/// Reads a repository's deploy key; `None` if the secret key at hand does not open it.
+/// Reads a repository's deploy key; `None` if it has none. The private half is missing if the current secret key does not
+/// open it.
 pub(crate) fn from_row(
     row: &SqliteRow,
     repo: RepoId,

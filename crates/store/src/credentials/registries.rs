@@ -26,7 +26,7 @@ pub struct Registry {
 
 /// Sets the credentials for a registry, of a repository or, for `None`, of the server. Returns whether they are new.
 ///
-/// [`StoreError::SecretKey`] when the key at hand is not the database's.
+/// [`StoreError::SecretKey`] when the current key is not the database's.
 pub async fn set(
     tx: &mut WriteTx,
     repo: Option<RepoId>,
@@ -117,7 +117,7 @@ pub async fn remove(tx: &mut WriteTx, repo: Option<RepoId>, host: &RegistryHost)
 
 /// Returns the credentials that jobs of a repository may use: its own, and the server's for all other hosts.
 ///
-/// [`StoreError::SecretKey`] when the key at hand is not the database's.
+/// [`StoreError::SecretKey`] when the current key is not the database's.
 pub async fn open(store: &Store, repo: RepoId) -> Result<BTreeMap<RegistryHost, RegistryCredentials>, StoreError> {
     let mut conn = store.readers().acquire().await?;
     // The server's come first, so that the repository's take their place.

@@ -14,7 +14,7 @@ const TO_SCRUB: &str = "scrub_after_sealing";
 /// Seals what is not sealed, and removes it from the database's files. Returns how many repositories had something to
 /// seal.
 ///
-/// [`StoreError::SecretKey`] if the key at hand is not the database's: nothing is changed then.
+/// [`StoreError::SecretKey`] if the current key is not the database's: nothing is changed then.
 pub async fn seal(store: &Store) -> Result<u64, StoreError> {
     let sealed = seal_rows(store).await?;
     if settings::get(store, TO_SCRUB).await?.is_some() {

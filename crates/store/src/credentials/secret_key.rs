@@ -1,6 +1,6 @@
 //! The key that seals secrets: given by the operator, or generated at the first use and kept in the data folder.
 //!
-//! Called by `secrets`, `registries`, `connections`, `repos` and `sealing`. The settings contain a sealed word. If the key at hand does not open it,
+//! Called by `secrets`, `registries`, `connections`, `repos` and `sealing`. The settings contain a sealed word. If the current key does not open it,
 //! the database was written with another key, and nobody has to find that out from secrets that do not open. Key and
 //! values are never printed.
 
@@ -92,7 +92,7 @@ impl SecretKey {
 
 /// Returns the key that this database's secrets are sealed with. `None` if it has no key yet.
 ///
-/// [`StoreError::SecretKey`] if the key at hand is missing or another one.
+/// [`StoreError::SecretKey`] if the current key is missing or another one.
 pub(crate) async fn of_database(store: &Store, conn: &mut SqliteConnection) -> Result<Option<SecretKey>, StoreError> {
     let Some(check) = settings::get_on(conn, CHECK).await? else { return Ok(None) };
     let path = store.data_dir().join(KEY_FILE);
@@ -139,7 +139,7 @@ pub(crate) async fn of_database_or_new(tx: &mut WriteTx) -> Result<SecretKey, St
     Ok(key)
 }
 
-/// Returns the key at hand, even if the database was written with another one. Values that it does not open stay sealed.
+/// Returns the current key, even if the database was written with another one. Values that it does not open stay sealed.
 pub(crate) fn at_hand(store: &Store) -> Result<Option<SecretKey>, StoreError> {
     match store.given_secret_key() {
         Some(key) => Ok(Some(key)),

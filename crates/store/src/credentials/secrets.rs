@@ -83,7 +83,7 @@ impl SecretPatch {
 /// Sets a secret, or changes its value, its rules or both. Returns the secret and whether it is new. The caller has
 /// checked the patterns.
 ///
-/// [`StoreError::SecretKey`] if a value is to be sealed and the key at hand is not the database's.
+/// [`StoreError::SecretKey`] if a value is to be sealed and the current key is not the database's.
 pub async fn set(
     tx: &mut WriteTx,
     repo: RepoId,
@@ -172,7 +172,7 @@ pub async fn remove(tx: &mut WriteTx, repo: RepoId, name: &SecretName) -> Result
 
 /// Returns the values of these secrets. A name that the repository does not have is left out.
 ///
-/// [`StoreError::SecretKey`] if the key at hand is not the database's.
+/// [`StoreError::SecretKey`] if the current key is not the database's.
 pub async fn open(
     store: &Store,
     repo: RepoId,
@@ -198,7 +198,7 @@ pub async fn open(
     Ok(opened)
 }
 
-/// Checks that the key at hand opens the database's secrets. Called when the server starts, so that a wrong key is
+/// Checks that the current key opens the database's secrets. Called when the server starts, so that a wrong key is
 /// noticed at once.
 pub async fn check_key(store: &Store) -> Result<(), StoreError> {
     secret_key::of_database(store, &mut *store.readers().acquire().await?).await.map(drop)

@@ -1,7 +1,7 @@
 //! Writes a backup of a data folder: one tar, made beside the running server or without one.
 //!
 //! First comes a consistent copy of the database (`VACUUM INTO`, which holds up no writer), then the log files that the
-//! copy refers to. A log only grows, so every byte that the copy knows of is there; the log of a job that was running
+//! copy refers to. A log only grows, so the archive has every byte that the copy knows of; the log of a job that was running
 //! is cut behind its last whole record. The files of artifacts follow; they never change, and none is removed meanwhile.
 //! Last come `SHA256SUMS` (as `sha256sum -c` reads it) and `manifest.json`: a tar without them was cut off. Mirrors and
 //! checkouts are caches and left out.
@@ -215,7 +215,7 @@ impl Copy {
     }
 }
 
-/// Opens a connection of its own to a database, beside whoever else has it open.
+/// Opens another connection to a database that others may have open.
 pub(crate) async fn connect(database: &Path, read_only: bool) -> Result<SqliteConnection, StoreError> {
     let options = SqliteConnectOptions::new().filename(database).read_only(read_only).busy_timeout(BUSY_TIMEOUT);
     Ok(options.connect().await?)

@@ -40,7 +40,7 @@ pub struct Last {
 pub struct OnRemote {
     /// The ref is at that commit.
     pub is_there: bool,
-    /// The ref was at that commit before it went where it was last announced to be.
+    /// The ref pointed at that commit before it was moved to where it was last announced to be.
     pub moved_on: bool,
 }
 
@@ -58,7 +58,7 @@ pub enum Novelty {
 }
 
 /// Returns the number of the build, or `Some(None)` for none, that the same became when it was announced before. Only then
-/// does [`novelty`] need to know whether it is there on the remote.
+/// does [`novelty`] need to know whether it exists on the remote.
 pub async fn known(store: &Store, announcement: &Announcement) -> Result<Option<Option<u64>>, StoreError> {
     let known = sqlx::query("SELECT build FROM told WHERE repo = ? AND key = ?");
     let known = known.bind(announcement.repo.to_string()).bind(&announcement.key);

@@ -23,7 +23,7 @@ pub struct Missed {
 
 /// The result of checking a repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct Differences {
     pub missed: Vec<Missed>,
     /// Branches and tags that are taken as they are: they were there before anybody looked. By name, with their objects.
     pub known_from_now: BTreeMap<String, String>,
@@ -61,7 +61,7 @@ pub async fn repos(store: &Store) -> Result<Vec<RepoId>, StoreError> {
 pub async fn record(
     tx: &mut WriteTx,
     repo: RepoId,
-    found: &Found,
+    found: &Differences,
     by_hand: bool,
     now: Timestamp,
 ) -> Result<Vec<Taken>, StoreError> {

@@ -1,6 +1,6 @@
 //! The entries of caches: which there are, which of them jobs use, and which volumes on the engine belong to them.
 //!
-//! A row of `caches` is written when its volumes are complete, and removed before they are: whoever finds a row finds a whole
+//! A row of `caches` is written when its volumes are complete, and removed before they are: a row always has a whole
 //! entry, or volumes that somebody else has removed from the engine. Volumes that `cache_uses` names are in use. A volume that
 //! neither names belongs to nobody.
 
@@ -31,7 +31,7 @@ pub type Layers = Vec<Vec<String>>;
 
 /// The entry that a job begins with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
+pub struct FoundEntry {
     pub cache: CacheId,
     pub key: String,
     pub layers: Layers,
@@ -93,7 +93,7 @@ pub async fn list(store: &Store, repo: RepoId) -> Result<Vec<Entry>, StoreError>
     entries(&mut conn, &rows).await
 }
 
-/// Returns all entries, those used longest ago first.
+/// Returns all entries, least recently used first.
 pub async fn by_last_use(store: &Store) -> Result<Vec<Entry>, StoreError> {
     let mut conn = store.readers().acquire().await?;
     let rows = sqlx::query("SELECT * FROM caches ORDER BY used_at, id").fetch_all(&mut *conn).await?;

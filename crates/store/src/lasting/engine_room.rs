@@ -1,4 +1,4 @@
-//! Room on the engine's disk: how much there is, the images that this server pulled and may remove, and what was removed and why.
+//! The engine's disk: how much room it has, the images that this server pulled and may remove, and what was removed and why.
 
 use longshore_core::Timestamp;
 use sqlx::{Row as _, sqlite::SqliteRow};
@@ -19,7 +19,7 @@ pub struct PulledImage {
 
 /// Something that was removed to make room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoomMade {
+pub struct Eviction {
     pub at: Timestamp,
     pub what: String,
     pub bytes: u64,
@@ -94,7 +94,7 @@ pub async fn note_image(
     Ok(())
 }
 
-/// Returns the images that this server pulled, those used longest ago first.
+/// Returns the images that this server pulled, least recently used first.
 pub async fn images(store: &Store) -> Result<Vec<PulledImage>, StoreError> {
     let rows = sqlx::query("SELECT name, image, used_at FROM pulled_images ORDER BY used_at")
         .fetch_all(store.readers())
@@ -110,7 +110,7 @@ pub async fn images(store: &Store) -> Result<Vec<PulledImage>, StoreError> {
         .collect()
 }
 
-/// Forgets an image that is gone, or that somebody else has replaced.
+/// Forgets an image that was removed, or whose name now means another one.
 pub async fn forget_image(tx: &mut WriteTx, name: &str) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM pulled_images WHERE name = ?").bind(name).execute(tx.conn()).await?;
     Ok(())
@@ -139,7 +139,7 @@ pub async fn note_removal(
 }
 
 /// Returns what was removed, the newest first.
-pub async fn removals(store: &Store, limit: u32) -> Result<Vec<RoomMade>, StoreError> {
+pub async fn removals(store: &Store, limit: u32) -> Result<Vec<Eviction>, StoreError> {
     let rows = sqlx::query("SELECT at, what, bytes, why FROM room_made ORDER BY seq DESC LIMIT ?")
         .bind(limit)
         .fetch_all(store.readers())
@@ -147,8 +147,8 @@ pub async fn removals(store: &Store, limit: u32) -> Result<Vec<RoomMade>, StoreE
     rows.iter().map(from_row).collect()
 }
 
-fn from_row(row: &SqliteRow) -> Result<RoomMade, StoreError> {
-    Ok(RoomMade {
+fn from_row(row: &SqliteRow) -> Result<Eviction, StoreError> {
+    Ok(Eviction {
         at: row::time(row, "at")?,
         what: row.try_get("what")?,
         bytes: row::unsigned(row, "bytes")?,

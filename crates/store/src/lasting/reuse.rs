@@ -1,4 +1,4 @@
-//! Successes that stand for later jobs with the same inputs.
+//! Successes that later jobs with the same inputs can use.
 //!
 //! A job takes over only what was made with at least as much trust as itself: a repository's own jobs those of its own, a pull
 //! request of a stranger also those of the same pull request.
@@ -15,11 +15,11 @@ pub struct Inputs {
     pub hash: String,
     /// The images that it is started from.
     pub images: String,
-    /// Whether it has left a workspace on which jobs begin: that is kept for the jobs that its success stands for.
+    /// Whether it has left a workspace on which jobs begin: it is kept for the jobs that use its success.
     pub has_workspace: bool,
 }
 
-/// A success that may stand for a job.
+/// A success that a job may use instead of running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     pub job: JobId,
@@ -32,7 +32,7 @@ pub struct Candidate {
     pub workspace: Option<(JobId, u32)>,
 }
 
-/// Returns the newest successes with these inputs that may stand for a job of `lane`, and whose files are all there still. With
+/// Returns the newest successes with these inputs that a job of `lane` may use, and whose files all still exist. With
 /// `artifacts` the job leaves that many.
 pub async fn candidates(
     store: &Store,

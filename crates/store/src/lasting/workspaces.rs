@@ -1,6 +1,6 @@
 //! Which jobs of a build begin on the workspace of another, and which workspaces have to be kept for that.
 //!
-//! A workspace is kept until no job of its build wants it. That of a job whose success may stand for a later one outlives its build, until
+//! A workspace is kept until no job of its build wants it. That of a job whose success a later job may use outlives its build, until
 //! there is no room for it: then the later job runs.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ pub struct Chain {
 /// A job on whose workspace another begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
-    /// The job that left it: one of an earlier build, if the success of that stands for the needed one.
+    /// The job that left it: one of an earlier build, if the success of that was used in place of the needed one.
     pub job: JobId,
     /// Its last attempt; `None` if it has not run.
     pub attempt: Option<u32>,
@@ -30,7 +30,7 @@ pub struct Base {
 }
 
 /// A job of a build, as far as workspaces are concerned.
-struct OfBuild {
+struct BuildJob {
     base: Base,
     is_over: bool,
     /// The key of the job whose workspace it begins on.
@@ -56,14 +56,14 @@ pub struct Lasting {
 
 /// The attempts whose workspaces may not be removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Kept {
+pub struct KeptWorkspaces {
     /// Those that jobs begin on that are not over, and those of jobs that are not over themselves.
     pub wanted: BTreeSet<(JobId, u32)>,
     /// Those that outlive their builds.
     pub lasting: BTreeSet<(JobId, u32)>,
 }
 
-impl Kept {
+impl KeptWorkspaces {
     #[must_use]
     pub fn contains(&self, attempt: &(JobId, u32)) -> bool {
         self.wanted.contains(attempt) || self.lasting.contains(attempt)
@@ -76,12 +76,12 @@ impl Kept {
 }
 
 /// Returns the attempts whose workspaces may not be removed.
-pub async fn kept(store: &Store) -> Result<Kept, StoreError> {
+pub async fn kept(store: &Store) -> Result<KeptWorkspaces, StoreError> {
     let mut conn = store.readers().acquire().await?;
     let wanted = wanted(&mut conn).await?;
     let rows = sqlx::query("SELECT job, attempt FROM lasting_workspaces").fetch_all(&mut *conn).await?;
     let lasting = rows.iter().map(attempt_of).collect::<Result<_, _>>()?;
-    Ok(Kept { wanted, lasting })
+    Ok(KeptWorkspaces { wanted, lasting })
 }
 
 /// Returns the attempts on whose workspaces jobs begin that are not over, and those of jobs that are not over themselves.
@@ -143,7 +143,7 @@ pub async fn claim(
     Ok(true)
 }
 
-/// Returns the workspaces that outlive their builds, those used longest ago first.
+/// Returns the workspaces that outlive their builds, least recently used first.
 pub async fn by_last_use(store: &Store) -> Result<Vec<Lasting>, StoreError> {
     let rows = sqlx::query("SELECT job, attempt, name, used_at FROM lasting_workspaces ORDER BY used_at, job, attempt")
         .fetch_all(store.readers())
@@ -182,7 +182,7 @@ pub async fn forget(tx: &mut WriteTx, job: JobId, attempt: u32) -> Result<(), St
     Ok(())
 }
 
-/// Gives up the workspaces of jobs whose success can stand for no other job any more. Returns how many.
+/// Gives up the workspaces of jobs whose success no other job can use any more. Returns how many.
 pub async fn forget_useless(tx: &mut WriteTx) -> Result<u64, StoreError> {
     let done = sqlx::query(
         "DELETE FROM lasting_workspaces AS lasting
@@ -200,7 +200,7 @@ fn attempt_of(row: &SqliteRow) -> Result<(JobId, u32), StoreError> {
     Ok((row::parsed(row, "job")?, row::unsigned(row, "attempt")?))
 }
 
-async fn of_build(conn: &mut SqliteConnection, build: BuildId) -> Result<BTreeMap<String, OfBuild>, StoreError> {
+async fn of_build(conn: &mut SqliteConnection, build: BuildId) -> Result<BTreeMap<String, BuildJob>, StoreError> {
     let rows = sqlx::query(
         "SELECT key, coalesce(carried_over, id) AS job, attempt, name, status, json_extract(plan, '$.workspace_of') AS begins_on
          FROM jobs WHERE build = ?",
@@ -214,13 +214,13 @@ async fn of_build(conn: &mut SqliteConnection, build: BuildId) -> Result<BTreeMa
             let attempt = (attempt > 0).then_some(attempt);
             let base = Base { job: row::parsed(row, "job")?, attempt, name: row.try_get("name")? };
             let is_over = row::parsed::<Status>(row, "status")?.is_final();
-            Ok((row.try_get("key")?, OfBuild { base, is_over, begins_on: row.try_get("begins_on")? }))
+            Ok((row.try_get("key")?, BuildJob { base, is_over, begins_on: row.try_get("begins_on")? }))
         })
         .collect()
 }
 
 /// Returns the jobs that a job's workspace begins on, one after the other. Needs have no circles.
-fn chain(jobs: &BTreeMap<String, OfBuild>, key: &str) -> Vec<Base> {
+fn chain(jobs: &BTreeMap<String, BuildJob>, key: &str) -> Vec<Base> {
     let begins_on = |key: &str| jobs.get(jobs.get(key)?.begins_on.as_ref()?);
     let mut chain = Vec::new();
     let mut next = begins_on(key);

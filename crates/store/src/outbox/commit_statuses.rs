@@ -1,8 +1,8 @@
-//! The outbox of statuses for forges: which state each context of a commit ought to show, and which the forge has
+//! The outbox of statuses for forges: the current state of each context of a commit, and the one that the forge has
 //! confirmed.
 //!
 //! `transition` and `builds` write it in the transaction that changes a job: after a kill it is as complete as the jobs
-//! are. There is one row for each context, so that a state nobody has been told of is replaced by the next one. The
+//! are. There is one row for each context, so that a state that has not been sent is replaced by the next one. The
 //! reporter reads what is owed and notes what it told; a row that changed meanwhile stays owed. The states are decided
 //! in [`longshore_core::commit_status`].
 
@@ -90,7 +90,7 @@ impl Place {
     }
 }
 
-/// Writes what the contexts of a build ought to show, if its repository reports to a forge.
+/// Writes the current states of a build's contexts, if its repository reports to a forge.
 pub(crate) async fn note_build(
     tx: &mut WriteTx,
     build: BuildId,
@@ -156,9 +156,9 @@ pub(crate) async fn note_broken(
     Ok(())
 }
 
-/// Writes that pipelines have nothing to do for a commit, each with the reason: a context that is required does not hold
-/// up a merge then. Statuses that a build has written stay.
-pub async fn pass_over(
+/// Writes that pipelines were skipped for a commit, each with the reason, so that a required context does not block a
+/// merge. Statuses that a build has written stay.
+pub async fn note_skipped(
     tx: &mut WriteTx,
     repo: RepoId,
     event: &Event,

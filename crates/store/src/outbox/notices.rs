@@ -1,4 +1,4 @@
-//! The outbox of notifications: what people have to be told of builds and anomalies, and what they have been told.
+//! The outbox of notifications: the messages about builds and anomalies that people have to get, and those that they got.
 //!
 //! `transition` and `builds` write it in the transaction that changes a build, `anomalies` in the one that notes an anomaly: after a
 //! kill it is as complete as they are. Each place is told in the order of the rows. [`longshore_core::notification`] decides

@@ -1,4 +1,4 @@
-//! The places where people are told of builds: mailboxes, channels and webhooks, of the server (for all repositories) and of single
+//! The places where people are notified of builds: mailboxes, channels and webhooks, of the server (for all repositories) and of single
 //! repositories.
 //!
 //! Addresses and secrets are sealed together (`secret_key`) and leave through [`open`] alone, for the call to that place.
@@ -65,7 +65,7 @@ pub struct Standing {
     pub problem: Option<String>,
 }
 
-/// Adds a place. [`StoreError::SecretKey`] if the key at hand is not the database's.
+/// Adds a place. [`StoreError::SecretKey`] if the current key is not the database's.
 pub async fn add(
     tx: &mut WriteTx,
     new: &NewNotification,
@@ -152,7 +152,7 @@ pub async fn list(store: &Store, repo: Option<RepoId>) -> Result<Vec<(Notificati
     rows.iter().map(read).collect()
 }
 
-/// Returns a place with its address and secret. [`StoreError::SecretKey`] if the key at hand does not open them.
+/// Returns a place with its address and secret. [`StoreError::SecretKey`] if the current key does not open them.
 pub async fn open(store: &Store, id: NotificationId) -> Result<Option<(Notification, String)>, StoreError> {
     let mut conn = store.readers().acquire().await?;
     let found = sqlx::query("SELECT * FROM notifications WHERE id = ?").bind(id.to_string());

@@ -1,7 +1,7 @@
 //! The outbox of comments on pull requests: one for each pull request, which says what failed in its newest build.
 //!
 //! `transition` and `builds` write it in the transaction that ends a build. There is one row for each pull request: what
-//! nobody has been told of is replaced by the next. A pull request of which nothing ever failed has no comment.
+//! has not been written is replaced by the next. A pull request of which nothing ever failed has no comment.
 
 use longshore_core::{
     BuildId, ConnectionId, RepoId, Status, Timestamp,
@@ -31,7 +31,7 @@ pub struct Due {
 pub struct Owed {
     /// `None` if it is gone.
     pub build: Option<BuildId>,
-    /// The forge's id of the comment, if it is there.
+    /// The forge's id of the comment, if it has been written.
     pub comment: Option<String>,
     /// A request to create the comment was sent, and its answer may be lost.
     pub sent: bool,
@@ -53,7 +53,7 @@ pub(crate) async fn note_end(
 ) -> Result<(), StoreError> {
     let adds = match health(status) {
         Health::Fails => true,
-        // The comment that is there says so.
+        // The existing comment says so.
         Health::Works => false,
         Health::Unknown => return Ok(()),
     };

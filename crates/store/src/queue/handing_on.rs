@@ -8,7 +8,7 @@ use sqlx::Row as _;
 use crate::{Store, StoreError, row};
 
 /// A job of a build, as far as what it hands on is concerned.
-struct OfBuild {
+struct BuildJob {
     name: String,
     plan: JobPlan,
     has_run: bool,
@@ -24,7 +24,7 @@ pub async fn unapproved(store: &Store, build: BuildId, key: &str) -> Result<Opti
         .await?;
     let mut jobs = BTreeMap::new();
     for found in &rows {
-        let job = OfBuild {
+        let job = BuildJob {
             name: found.try_get("name")?,
             plan: row::json(found, "plan")?,
             has_run: row::unsigned::<u32>(found, "attempt")? > 0,

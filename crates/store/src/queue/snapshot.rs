@@ -14,7 +14,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{Store, StoreError, WriteTx, graph, queue, row};
 
-/// Loads the snapshot for an event. [`StoreError::NotFound`] if the event names a job that is not there.
+/// Loads the snapshot for an event. [`StoreError::NotFound`] if the event names a job that does not exist.
 pub(crate) async fn load(tx: &mut WriteTx, event: &QueueEvent) -> Result<Snapshot, StoreError> {
     let mut snapshot = Snapshot::of(server(tx.store()));
     match event {

@@ -28,7 +28,7 @@ use crate::{
 /// The result of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Applied {
-    /// The job went from one status to another.
+    /// The job changed from one status to another.
     Changed {
         job: JobId,
         build: BuildId,
@@ -57,7 +57,7 @@ pub struct ClaimedJob {
 
 /// Applies `event` to a job. [`StoreError::NotFound`] if there is no such job.
 ///
-/// For [`JobEvent::Ended`], the log's last record is appended before this is called, so that whoever sees the final
+/// For [`JobEvent::Ended`], the log's last record is appended before this is called, so that a reader who sees the final
 /// status can read the whole log.
 pub async fn apply(tx: &mut WriteTx, job: JobId, event: &JobEvent, now: Timestamp) -> Result<Applied, StoreError> {
     let effects = handle(tx, QueueEvent::Job { job, event: event.clone() }, now).await?;

@@ -1,4 +1,4 @@
-//! Removes artifacts. Rows go first, and what they named is noted in the same transaction; the blobs follow after the
+//! Removes artifacts. Rows are removed first, and the blobs that they named are noted in the same transaction; the blobs follow after the
 //! commit, unless something names them by then. A kill in between leaves nothing behind: the next removal, or the next
 //! start, goes on. While a backup is made, blobs stay.
 

@@ -94,7 +94,7 @@ async fn earlier(store: &Store, test_job: i64, reporter: &Reporter) -> Result<Ea
     Ok(Earlier { of_base, own })
 }
 
-/// Notes of each failure since when it is there, and whether it is new.
+/// Notes for each failure since when the test fails, and whether that is new.
 async fn compare_tests(
     store: &Store,
     run: i64,

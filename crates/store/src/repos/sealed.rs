@@ -17,7 +17,7 @@ impl HookSecret {
         Self(Some(hex::encode(rand::random::<[u8; 32]>())))
     }
 
-    /// Returns the secret. [`StoreError::SecretKey`] if the key at hand does not open it.
+    /// Returns the secret. [`StoreError::SecretKey`] if the current key does not open it.
     pub fn expose(&self) -> Result<&str, StoreError> {
         self.0.as_deref().ok_or_else(|| {
             StoreError::SecretKey(

@@ -74,7 +74,7 @@ async fn a_blob_that_a_list_names_and_a_crash_has_lost_is_asked_for_again() {
     world.build(&repo, &[("a", &[])]).await;
     let claimed = claim(&world.store).await;
     receive(world.store.blobs(), claimed, &[("a", b"1"), ("b", b"2"), ("c", b"3")]);
-    let left = world.store.blobs().left_by(claimed.0, claimed.1).unwrap();
+    let left = world.store.blobs().received_of(claimed.0, claimed.1).unwrap();
     assert!(left.complete);
     fs::remove_file(world.store.blobs().path(&left.files[1].file.blob)).unwrap();
     let again = world.store.blobs().receive(claimed.0, claimed.1, LIMITS).unwrap();
@@ -169,7 +169,7 @@ async fn a_list_that_is_torn_is_read_up_to_the_tear() {
     let text = fs::read(&list).unwrap();
     for cut in 0..text.len() {
         fs::write(&list, &text[..cut]).unwrap();
-        let left = world.store.blobs().left_by(claimed.0, claimed.1).unwrap();
+        let left = world.store.blobs().received_of(claimed.0, claimed.1).unwrap();
         assert!(!left.complete);
         assert_eq!(left.files.len(), text[..cut].iter().filter(|byte| **byte == b'\n').count());
     }

@@ -46,7 +46,7 @@ fn receive(blobs: &Blobs, (job, attempt): (JobId, u32), files: &[(&str, &[u8])])
 }
 
 async fn end(store: &Store, (job, attempt): (JobId, u32), outcome: Outcome, expires_at: Option<Timestamp>) {
-    let left = store.blobs().left_by(job, attempt).unwrap();
+    let left = store.blobs().received_of(job, attempt).unwrap();
     let files: Vec<_> = left.files.into_iter().map(|left| left.file).collect();
     let new = NewArtifact { kind: ArtifactKind::Files, name: "out".to_owned(), expires_at, files };
     let new = if left.complete { vec![new] } else { Vec::new() };

@@ -178,7 +178,7 @@ async fn find_start(
 
 fn page(head: Head, repo: Frame, sent: Sent, start: Option<ManualStart>, refused: Option<String>) -> Run {
     let wrong = match (&start, &refused) {
-        (Some(start), Some(_)) => sent.given(Some(start)).map(|given| start.wrong(&given)).unwrap_or_default(),
+        (Some(start), Some(_)) => sent.given(Some(start)).map(|given| start.input_errors(&given)).unwrap_or_default(),
         _ => BTreeMap::new(),
     };
     let fields = start.iter().flat_map(|start| &start.inputs).map(|input| Field {

@@ -1,4 +1,4 @@
-//! The caches of `longshore run`: records that all runs of a user on one engine share, and who looks after them.
+//! The caches of `longshore run`: records that all runs of a user on one engine share, and the process that maintains them.
 //!
 //! What a run has saved is written before it ends. Measuring, flattening and removing take containers and copies, and nobody waits for
 //! them: the run starts this program once more, apart from itself, and ends. Work that this process does not get to, because it is killed say,

@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
-    /// `None` if whoever started the run lets it ignore that (`nohup`).
+    /// `None` if the run was started so that it ignores the signal (`nohup`).
     hangup: Option<Signal>,
 }
 

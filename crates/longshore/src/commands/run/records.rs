@@ -26,7 +26,7 @@ const FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The record of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Made {
+pub(super) struct RunObjects {
     pub(super) docker_host: String,
     /// The instance's name on the engine.
     pub(super) instance: String,
@@ -43,7 +43,7 @@ pub(super) struct Record {
 
 impl Record {
     /// Writes the record of a run that begins.
-    pub(super) fn write(dir: &Path, build: BuildId, made: &Made) -> io::Result<Self> {
+    pub(super) fn write(dir: &Path, build: BuildId, made: &RunObjects) -> io::Result<Self> {
         runtime_dir::make(dir)?;
         let path = dir.join(format!("{build}.{ENDING}"));
         let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
@@ -60,7 +60,7 @@ impl Record {
 
 /// Removes what runs that were killed have left where `run` works, and their records. Objects that cannot be removed now are left
 /// to the next run.
-pub(super) async fn sweep(executor: Executor, dir: PathBuf, run: Made) {
+pub(super) async fn sweep(executor: Executor, dir: PathBuf, run: RunObjects) {
     let search = move || abandoned(&dir, &run.docker_host, &run.instance);
     let Ok(left) = tokio::task::spawn_blocking(search).await else { return };
     let jobs: BTreeSet<JobId> = left.iter().flat_map(|(_, made)| made.jobs.iter().copied()).collect();
@@ -85,18 +85,18 @@ pub(super) async fn sweep(executor: Executor, dir: PathBuf, run: Made) {
 }
 
 /// Returns the records of runs that have ended without removing theirs.
-fn abandoned(dir: &Path, docker_host: &str, instance: &str) -> Vec<(Record, Made)> {
+fn abandoned(dir: &Path, docker_host: &str, instance: &str) -> Vec<(Record, RunObjects)> {
     // Records in a folder that is not this user's alone may be anybody's.
     let Ok(()) = runtime_dir::make(dir) else { return Vec::new() };
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     let paths = entries.flatten().map(|entry| entry.path());
     let records = paths.filter(|path| path.extension().is_some_and(|ending| ending == ENDING));
-    let ours = |made: &Made| made.docker_host == docker_host && made.instance == instance;
+    let ours = |made: &RunObjects| made.docker_host == docker_host && made.instance == instance;
     records.filter_map(open).filter(|(_, made)| ours(made)).collect()
 }
 
 /// Opens a record, if nobody holds it.
-fn open(path: PathBuf) -> Option<(Record, Made)> {
+fn open(path: PathBuf) -> Option<(Record, RunObjects)> {
     let mut file = File::open(&path).ok()?;
     match file.try_lock() {
         Ok(()) => {}
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn only_what_nobody_holds_any_more_is_abandoned_and_only_on_the_same_engine() {
         let dir = tempfile::tempdir().unwrap();
-        let made = |host: &str| Made {
+        let made = |host: &str| RunObjects {
             docker_host: host.to_owned(),
             instance: "run".to_owned(),
             jobs: [JobId::new()].into(),

@@ -1,4 +1,4 @@
-//! Checks the files of artifacts: each one that the database names is there, whole, and has the SHA-256 of its name.
+//! Checks the files of artifacts: each one that the database names exists, is whole, and has the SHA-256 of its name.
 
 use std::{
     fs,

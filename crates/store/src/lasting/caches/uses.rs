@@ -6,7 +6,7 @@ use longshore_core::{CacheAccess, CacheId, JobId, RepoId, Timestamp};
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Found, Layers,
+    FoundEntry, Layers,
     sizes::{size, sizes},
 };
 use crate::{Store, StoreError, WriteTx, row};
@@ -27,7 +27,7 @@ pub struct Wanted {
 pub struct Use {
     pub position: u16,
     pub key: String,
-    pub found: Option<Found>,
+    pub found: Option<FoundEntry>,
 }
 
 /// How often a repository's jobs looked for an entry, and how often one was there.
@@ -111,7 +111,7 @@ async fn choose(
     repo: RepoId,
     wanted: &Wanted,
     access: &CacheAccess,
-) -> Result<Option<Found>, StoreError> {
+) -> Result<Option<FoundEntry>, StoreError> {
     let target = match access {
         CacheAccess::Trusted { .. } => None,
         CacheAccess::Stranger { target } => Some(target.as_str()),
@@ -146,7 +146,7 @@ async fn shared(
     wanted: &Wanted,
     layers: &Layers,
     now: Timestamp,
-) -> Result<Found, StoreError> {
+) -> Result<FoundEntry, StoreError> {
     sqlx::query(
         "INSERT OR IGNORE INTO caches (id, repo, key, paths, shared, layers, owner, created_at, used_at)
          VALUES (?, ?, ?, ?, 1, ?, 0, ?, ?)",
@@ -171,10 +171,10 @@ async fn shared(
     found(conn, &row).await
 }
 
-async fn found(conn: &mut SqliteConnection, row: &SqliteRow) -> Result<Found, StoreError> {
+async fn found(conn: &mut SqliteConnection, row: &SqliteRow) -> Result<FoundEntry, StoreError> {
     let layers: Layers = row::json(row, "layers")?;
     let bytes = size(&layers, &sizes(conn).await?);
-    Ok(Found {
+    Ok(FoundEntry {
         cache: row::parsed(row, "id")?,
         key: row.try_get("key")?,
         layers,
@@ -255,7 +255,7 @@ pub async fn save(
     Ok(if done.rows_affected() > 0 { Saving::Saved(id) } else { Saving::NotNeeded })
 }
 
-/// Notes that a green job of a branch would have saved the entry that is there under its key.
+/// Notes that a green job of a branch would have saved the existing entry under its key.
 pub async fn confirm(tx: &mut WriteTx, job: JobId, attempt: u32, position: u16) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT OR IGNORE INTO cache_branches (cache, branch)
@@ -312,7 +312,7 @@ pub(super) async fn in_use(conn: &mut SqliteConnection) -> Result<BTreeSet<Strin
     let rows = sqlx::query("SELECT found FROM cache_uses WHERE found IS NOT NULL").fetch_all(conn).await?;
     let mut volumes = BTreeSet::new();
     for row in rows {
-        volumes.extend(row::json::<Found>(&row, "found")?.layers.into_iter().flatten());
+        volumes.extend(row::json::<FoundEntry>(&row, "found")?.layers.into_iter().flatten());
     }
     Ok(volumes)
 }

@@ -1,6 +1,6 @@
-//! The lane of artifacts: frames of a job's files that wait to be sent in the current session.
+//! The queue of artifacts: frames of a job's files that wait to be sent in the current session.
 //!
-//! Part of the spool's state, because both share the sender: it sends a frame of the lane only when every numbered
+//! Part of the spool's state, because both share the sender: it sends a frame of this queue only when every numbered
 //! message has been sent, so files never hold up the log. Nothing here is spooled: the files are still in the workspace.
 
 use std::collections::VecDeque;
@@ -8,49 +8,49 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use longshore_agent_protocol::ArtifactWindow;
 
-/// The most bytes that wait in the lane.
+/// The most bytes that wait in the queue.
 const ROOM: usize = 1 << 20;
 
-/// What the runner has said about artifacts.
+/// How far the runner is with the artifacts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Taking {
-    /// In this session, from here and up to this limit.
+pub(crate) struct ReceiverState {
+    /// The session, and from where and up to which limit it takes them.
     pub(crate) window: Option<(u32, ArtifactWindow)>,
+    /// All of them are stored.
     pub(crate) stored: bool,
 }
 
-/// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Lane {
-    taking: Taking,
+pub(crate) struct ArtifactQueue {
+    receiver: ReceiverState,
     frames: VecDeque<Bytes>,
     bytes: usize,
 }
 
-impl Lane {
-    pub(crate) const fn taking(&self) -> Taking {
-        self.taking
+impl ArtifactQueue {
+    pub(crate) const fn receiver(&self) -> ReceiverState {
+        self.receiver
     }
 
     /// Begins a session: its runner has not said yet where it stands.
     pub(crate) fn begin_session(&mut self) {
-        self.taking.window = None;
+        self.receiver.window = None;
         self.clear();
     }
 
-    pub(crate) fn take(&mut self, session: u32, window: ArtifactWindow) {
-        self.taking.window = Some((session, window));
+    pub(crate) fn set_window(&mut self, session: u32, window: ArtifactWindow) {
+        self.receiver.window = Some((session, window));
         self.clear();
     }
 
     pub(crate) fn widen(&mut self, limit: u64) {
-        if let Some((_, window)) = &mut self.taking.window {
+        if let Some((_, window)) = &mut self.receiver.window {
             window.limit = window.limit.max(limit);
         }
     }
 
-    pub(crate) fn stored(&mut self) {
-        self.taking.stored = true;
+    pub(crate) fn set_stored(&mut self) {
+        self.receiver.stored = true;
         self.clear();
     }
 
@@ -61,13 +61,13 @@ impl Lane {
 
     /// Appends a frame of this session; drops one of an older session.
     pub(crate) fn push(&mut self, session: u32, frame: Bytes) {
-        if self.taking.window.is_some_and(|(current, _)| current == session) {
+        if self.receiver.window.is_some_and(|(current, _)| current == session) {
             self.bytes += frame.len();
             self.frames.push_back(frame);
         }
     }
 
-    /// Takes the next frame. The flag says whether there was no room before, and there is now.
+    /// Takes the next frame. The flag says whether receiver it made room for another.
     pub(crate) fn pop(&mut self) -> Option<(Bytes, bool)> {
         let frame = self.frames.pop_front()?;
         let was_full = !self.has_room();

@@ -1,12 +1,13 @@
-//! The files that attempts leave: the executor's store of their files, on the data folder, and what becomes of them at the end.
+//! The files that attempts hand over: stores them in the data folder for the executor, and makes artifacts of them at the
+//! end.
 //!
-//! Used by `runner`. The lists of attempts that are over become artifacts in the transaction of the job's end.
+//! Used by `runner`. The files of an attempt become artifacts in the transaction of its job's end.
 
 use std::{io, sync::Arc, time::Duration};
 
 use longshore_core::{ArtifactKind, BlobId, JobId, JobPlan, Timestamp, plan::ReportFormat};
 use longshore_executor::{AnnouncedFile, ArtifactLimits, ArtifactStore, ArtifactWriter, AttemptId};
-use longshore_files::artifacts::{Blobs, Incoming, IncomingLimits, Left};
+use longshore_files::artifacts::{Blobs, Incoming, IncomingLimits, ReceivedFiles};
 use longshore_store::{Store, artifacts::NewArtifact};
 
 /// The store of one attempt's files.
@@ -59,12 +60,12 @@ impl ArtifactWriter for Writer {
     }
 }
 
-/// The kind of each artifact in a plan, and how long it is kept.
+/// The artifacts of a plan, in its order: the kind of each, and how long it is kept.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Leaves(Vec<(ArtifactKind, Option<Duration>)>);
+pub(crate) struct ExpectedArtifacts(Vec<(ArtifactKind, Option<Duration>)>);
 
-impl Leaves {
-    /// `keep` is for artifacts whose plan does not say how long they are kept.
+impl ExpectedArtifacts {
+    /// `keep` is how long artifacts are kept whose plan does not say it.
     pub(crate) fn of(plan: &JobPlan, keep: Option<Duration>) -> Self {
         let age = |expire_in_ms: Option<u64>| expire_in_ms.map(Duration::from_millis).or(keep);
         Self(plan.collected().iter().map(|one| (one.kind, age(one.expire_in_ms))).collect())
@@ -82,29 +83,29 @@ pub(crate) struct ReportFile {
 
 /// The files of an attempt that is over.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct AttemptArtifacts {
     pub(crate) artifacts: Vec<NewArtifact>,
 }
 
-impl Kept {
-    /// Reads what an attempt has left. It counts as nothing unless all of it has arrived.
-    pub(crate) async fn of(store: &Store, job: JobId, attempt: u32, leaves: &Leaves) -> io::Result<Self> {
-        if leaves.0.is_empty() {
+impl AttemptArtifacts {
+    /// Reads the artifacts of an attempt. There are none unless all of its files have arrived.
+    pub(crate) async fn of(store: &Store, job: JobId, attempt: u32, expected: &ExpectedArtifacts) -> io::Result<Self> {
+        if expected.0.is_empty() {
             return Ok(Self::default());
         }
         let blobs = store.blobs().clone();
-        let left =
-            tokio::task::spawn_blocking(move || blobs.left_by(job, attempt)).await.map_err(io::Error::other)??;
-        Ok(Self::from_left(left, leaves, Timestamp::now()))
+        let received =
+            tokio::task::spawn_blocking(move || blobs.received_of(job, attempt)).await.map_err(io::Error::other)??;
+        Ok(Self::from_received(received, expected, Timestamp::now()))
     }
 
-    fn from_left(left: Left, leaves: &Leaves, now: Timestamp) -> Self {
+    fn from_received(received: ReceivedFiles, expected: &ExpectedArtifacts, now: Timestamp) -> Self {
         let mut kept = Self::default();
-        if !left.complete {
+        if !received.complete {
             return kept;
         }
-        for file in left.files {
-            let Some((kind, age)) = leaves.0.get(usize::from(file.artifact)) else { continue };
+        for file in received.files {
+            let Some((kind, age)) = expected.0.get(usize::from(file.artifact)) else { continue };
             let known = kept.artifacts.iter_mut().find(|one| one.kind == *kind && one.name == file.name);
             match known {
                 Some(artifact) => artifact.files.push(file.file),
@@ -126,7 +127,7 @@ impl Kept {
         kept
     }
 
-    /// Returns the files of reports, for whoever reads them.
+    /// Returns the files of reports.
     pub(crate) fn reports(&self) -> impl Iterator<Item = ReportFile> + '_ {
         self.artifacts.iter().flat_map(|artifact| {
             let format = match artifact.kind {
@@ -148,27 +149,33 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use longshore_core::ArtifactFile;
-    use longshore_files::artifacts::LeftFile;
+    use longshore_files::artifacts::ReceivedFile;
 
     use super::*;
 
-    fn left(artifact: u16, name: &str, path: &str) -> LeftFile {
+    fn received(artifact: u16, name: &str, path: &str) -> ReceivedFile {
         let file = ArtifactFile { path: path.to_owned(), executable: false, bytes: 1, blob: BlobId::new([1; 32]) };
-        LeftFile { artifact, name: name.to_owned(), file }
+        ReceivedFile { artifact, name: name.to_owned(), file }
     }
 
-    fn left_of(files: Vec<LeftFile>, complete: bool) -> Left {
-        let mut left = Left::default();
-        (left.files, left.complete) = (files, complete);
-        left
+    fn received_files(files: Vec<ReceivedFile>, complete: bool) -> ReceivedFiles {
+        let mut received = ReceivedFiles::default();
+        (received.files, received.complete) = (files, complete);
+        received
     }
 
     #[test]
     fn a_path_that_comes_twice_under_one_name_is_kept_once_and_what_no_plan_names_is_not_kept() {
-        let leaves = Leaves(vec![(ArtifactKind::Files, None), (ArtifactKind::Files, None)]);
-        let files = vec![left(0, "x", "b"), left(1, "x", "b"), left(0, "x", "a"), left(7, "x", "c"), left(1, "y", "b")];
-        let all = left_of(files, true);
-        let kept = Kept::from_left(all, &leaves, Timestamp::now());
+        let expected = ExpectedArtifacts(vec![(ArtifactKind::Files, None), (ArtifactKind::Files, None)]);
+        let files = vec![
+            received(0, "x", "b"),
+            received(1, "x", "b"),
+            received(0, "x", "a"),
+            received(7, "x", "c"),
+            received(1, "y", "b"),
+        ];
+        let all = received_files(files, true);
+        let kept = AttemptArtifacts::from_received(all, &expected, Timestamp::now());
         let paths = |name: &str| -> Vec<String> {
             let found = kept.artifacts.iter().filter(|artifact| artifact.name == name);
             found.flat_map(|artifact| artifact.files.iter().map(|file| file.path.clone())).collect()
@@ -179,8 +186,8 @@ mod tests {
 
     #[test]
     fn of_an_attempt_whose_files_have_not_all_arrived_none_is_kept() {
-        let leaves = Leaves(vec![(ArtifactKind::Files, None)]);
-        let half = left_of(vec![left(0, "x", "a")], false);
-        assert!(Kept::from_left(half, &leaves, Timestamp::now()).artifacts.is_empty());
+        let expected = ExpectedArtifacts(vec![(ArtifactKind::Files, None)]);
+        let half = received_files(vec![received(0, "x", "a")], false);
+        assert!(AttemptArtifacts::from_received(half, &expected, Timestamp::now()).artifacts.is_empty());
     }
 }
