@@ -62,8 +62,8 @@ impl Account {
         Ok(account)
     }
 
-    /// Returns the user's home. `set_by_image` is the image's `HOME`; root's home there means that the image sets none, since
-    /// the engine sets that one by default.
+    /// Returns the user's home. `set_by_image` is the image's `HOME`; root's home there means that the image sets none,
+    /// since the engine sets that one by default.
     #[must_use]
     pub fn home_with(&self, set_by_image: Option<&str>) -> String {
         let set = set_by_image.filter(|home| !["/root", "/", ""].contains(home));

@@ -221,8 +221,8 @@ pub enum FromAgent {
         time_ms: i64,
         text: String,
     },
-    /// The turn of a step with its own image has come, and its container does not exist yet: the runner starts it. May be
-    /// sent although the container has been started by now.
+    /// The turn of a step with its own image has come, and its container does not exist yet: the runner starts it. May
+    /// be sent although the container has been started by now.
     RunContainer {
         step: u16,
         time_ms: i64,
@@ -237,8 +237,8 @@ pub enum FromAgent {
     ArtifactFile(AnnouncedFile),
     /// The next bytes of the file. The first ones of a session begin at the window's offset.
     ArtifactData(Bytes),
-    /// The end of the file. `whole`: all announced bytes were sent, and it did not change meanwhile. Otherwise it is left
-    /// out.
+    /// The end of the file. `whole`: all announced bytes were sent, and it did not change meanwhile. Otherwise it is
+    /// left out.
     ArtifactFileEnd {
         whole: bool,
     },

@@ -61,8 +61,8 @@ impl FromStr for MemberId {
     }
 }
 
-/// Returns the key with which a member's agent authenticates itself and its session. It is a hash of the job's nonce, so
-/// that no member can derive the key of another one.
+/// Returns the key with which a member's agent authenticates itself and its session. It is a hash of the job's nonce,
+/// so that no member can derive the key of another one.
 #[must_use]
 pub fn member_key(nonce: [u8; 16], member: MemberId) -> [u8; 16] {
     derive(nonce, &member.to_string())

@@ -1,7 +1,8 @@
 //! The queue of artifacts: frames of a job's files that wait to be sent in the current session.
 //!
 //! Part of the spool's state, because both share the sender: it sends a frame of this queue only when every numbered
-//! message has been sent, so files never hold up the log. Nothing here is spooled: the files are still in the workspace.
+//! message has been sent, so files never hold up the log. Nothing here is spooled: the files are still in the
+//! workspace.
 
 use std::collections::VecDeque;
 

@@ -29,8 +29,8 @@ const IMAGE_BUNDLES: [&str; 7] = [
 ];
 /// No image's bundle is longer. Usual ones have about 200 KiB.
 const MAX_BUNDLE: u64 = 8 << 20;
-/// Variables that name the bundle. After each stand the variables that its programs look at next: where the image or the
-/// pipeline has set one of those, this one would hide it, and is not set.
+/// Variables that name the bundle. After each stand the variables that its programs look at next: where the image or
+/// the pipeline has set one of those, this one would hide it, and is not set.
 const BUNDLE_VARIABLES: [(&str, &[&str]); 8] = [
     // OpenSSL, Go, Python, Ruby, PHP, programs in Rust.
     ("SSL_CERT_FILE", &[]),
@@ -61,7 +61,8 @@ struct Files {
 }
 
 impl Authorities {
-    /// Writes the files, for all users of the container. An image without a bundle gets the operator's authorities only.
+    /// Writes the files, for all users of the container. An image without a bundle gets the operator's authorities
+    /// only.
     pub(crate) fn write(own: &str, options: &AgentOptions) -> io::Result<Self> {
         if own.is_empty() {
             return Ok(Self::default());

@@ -1,8 +1,8 @@
 //! Gives the folders of a job's caches to the job's user, as the workspace is given.
 //!
-//! The engine has mounted them. The folders that it made on the way to a mount belong to root, and so does a new cache; an entry that
-//! another user saved belongs to that one. Runs before the checkout, while no other process is in the container. Links are
-//! never followed.
+//! The engine has mounted them. The folders that it made on the way to a mount belong to root, and so does a new cache;
+//! an entry that another user saved belongs to that one. Runs before the checkout, while no other process is in the
+//! container. Links are never followed.
 
 use std::fs;
 use std::io;

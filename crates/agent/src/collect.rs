@@ -1,9 +1,9 @@
 //! Finds the files that a job leaves: those in the workspace that the globs of its artifacts and reports take.
 //!
-//! No process of the job runs any more, but a container that hangs, or somebody's `docker exec`, may still change files.
-//! So no folder is entered and no file is opened through a link that leads out of the workspace, whatever stood there a
-//! moment before; and nothing but regular files is opened. An artifact is taken whole or not at all: one that exceeds a
-//! limit is refused, with the reason. `job` calls this and then reads the files.
+//! No process of the job runs any more, but a container that hangs, or somebody's `docker exec`, may still change
+//! files. So no folder is entered and no file is opened through a link that leads out of the workspace, whatever stood
+//! there a moment before; and nothing but regular files is opened. An artifact is taken whole or not at all: one that
+//! exceeds a limit is refused, with the reason. `job` calls this and then reads the files.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

@@ -1,5 +1,5 @@
-//! The socket of a job's Docker API. It is in a volume that the engine mounts below the agent's root; clients look for it
-//! elsewhere.
+//! The socket of a job's Docker API. It is in a volume that the engine mounts below the agent's root; clients look for
+//! it elsewhere.
 
 use std::fs;
 use std::io;

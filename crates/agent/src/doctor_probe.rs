@@ -1,5 +1,5 @@
-//! The program that `longshore doctor` runs in a container like a job's: reports the kernel's limits, and which addresses are
-//! reachable.
+//! The program that `longshore doctor` runs in a container like a job's: reports the kernel's limits, and which
+//! addresses are reachable.
 //!
 //! Serves as a step's shell: each line of its script is a question, answered with a line.
 

@@ -23,8 +23,8 @@ const DNS: u16 = 53;
 /// Before the main table's rule (32766), after the one for the namespace's own addresses (0).
 const FIRST_PRIORITY: u32 = 1000;
 
-/// Adds the rules; `allowed` are ports that stay open at denied addresses. Adds as many as it can, and returns the first
-/// error.
+/// Adds the rules; `allowed` are ports that stay open at denied addresses. Adds as many as it can, and returns the
+/// first error.
 pub(crate) fn raise(denied: &[DeniedAddresses], allowed: &[SocketAddr]) -> io::Result<()> {
     if denied.is_empty() {
         return Ok(());

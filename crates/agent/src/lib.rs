@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The agent of the job's own container is the conductor: it decides when the pod's other containers, its members, do
-//! what. A member's agent is the same program, with the conductor as its client (`pod`) in place of a runner on standard
-//! input and output, and one step to run.
+//! what. A member's agent is the same program, with the conductor as its client (`pod`) in place of a runner on
+//! standard input and output, and one step to run.
 //!
 //! `job` decides everything; `intake`, `sender` and `reaper` are threads around it, and `spool` is shared by all of
 //! them. The messages are defined in `longshore-agent-protocol`. Nothing here knows an engine, and nothing waits for a

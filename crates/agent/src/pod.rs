@@ -1,8 +1,8 @@
 //! The pod, as its conductor sees it: the members that have joined, and the sessions with their agents.
 //!
-//! The conductor is the job's agent. Members join over an abstract socket in the network namespace of the pod, each with
-//! a key of its own. The conductor is a client of each, as a runner is of the conductor: it sends the plan, and takes
-//! what the member reports. `job` calls this; one thread waits for members that join.
+//! The conductor is the job's agent. Members join over an abstract socket in the network namespace of the pod, each
+//! with a key of its own. The conductor is a client of each, as a runner is of the conductor: it sends the plan, and
+//! takes what the member reports. `job` calls this; one thread waits for members that join.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read as _, Write as _};

@@ -27,8 +27,8 @@ use crate::sys;
 const NAME: &[u8] = b"longshore-sandbox";
 /// No sandbox has this many jobs; further connections wait.
 const MAX_CONNECTIONS: usize = 64;
-/// How long an agent waits for a sandbox that has only just been started, and for its answer. A sandbox of an earlier version
-/// never answers.
+/// How long an agent waits for a sandbox that has only just been started, and for its answer. A sandbox of an earlier
+/// version never answers.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Pause between two tries to connect.
 const PAUSE: Duration = Duration::from_millis(2);

@@ -73,8 +73,8 @@ impl SharedFiles {
         self.unknown.clone().map_or(Ok(()), Err)
     }
 
-    /// Restores the files' content, owner and mode, and reads them back. Extended attributes are only compared. Called when no process of the job is left. The error names the file that
-    /// could not be restored, and why.
+    /// Restores the files' content, owner and mode, and reads them back. Extended attributes are only compared. Called
+    /// when no process of the job is left. The error names the file that could not be restored, and why.
     pub(crate) fn restore(&self) -> Result<(), String> {
         for file in &self.files {
             file.restore().map_err(|error| format!("/etc/{} could not be restored: {error}", file.name))?;
@@ -149,7 +149,8 @@ impl SharedFile {
     }
 }
 
-/// Returns `hosts` without the lines of containers that joined: `127.0.0.1`, twelve digits of an id, and a name of ours.
+/// Returns `hosts` without the lines of containers that joined: `127.0.0.1`, twelve digits of an id, and a name of
+/// ours.
 fn without_containers(hosts: &[u8]) -> Vec<u8> {
     let is_of_container = |line: &[u8]| {
         let mut words = line.split(u8::is_ascii_whitespace);

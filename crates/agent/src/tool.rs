@@ -132,8 +132,8 @@ fn size_line(folder: &Path) -> String {
     }
 }
 
-/// Returns the bytes on the disk of everything in a folder. Files with several names count once, and what a job removes meanwhile not
-/// at all.
+/// Returns the bytes on the disk of everything in a folder. Files with several names count once, and what a job removes
+/// meanwhile not at all.
 fn measure(folder: &Path) -> io::Result<u64> {
     fs::symlink_metadata(folder)?;
     let mut bytes = 0;
@@ -170,8 +170,8 @@ fn fill_lower(path: &Path) -> io::Result<()> {
     fs::write(path.join("file"), "old")
 }
 
-/// Tries whether a folder behaves as an overlay has to: what is below shows, may be changed and removed, and a folder that was
-/// removed and made again is empty.
+/// Tries whether a folder behaves as an overlay has to: what is below shows, may be changed and removed, and a folder
+/// that was removed and made again is empty.
 fn try_overlay(path: &Path) -> io::Result<()> {
     let fails = |what: &str| Err(io::Error::other(what.to_owned()));
     if fs::read_to_string(path.join("file"))? != "old" {

@@ -1,8 +1,8 @@
 //! Tickets: addresses under which a browser reads the files of one artifact for a while, without a cookie.
 //!
-//! A page of an artifact (a coverage report, documentation) runs its scripts in a sandbox that has an origin of its own,
-//! so that they can do nothing with the reader's session; then nothing that such a page loads carries the cookie either.
-//! Those who may see the artifact get a ticket, which opens this artifact and nothing else.
+//! A page of an artifact (a coverage report, documentation) runs its scripts in a sandbox that has an origin of its
+//! own, so that they can do nothing with the reader's session; then nothing that such a page loads carries the cookie
+//! either. Those who may see the artifact get a ticket, which opens this artifact and nothing else.
 
 use longshore_core::{ArtifactId, Timestamp};
 use sha2::{Digest as _, Sha256};

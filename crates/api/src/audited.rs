@@ -1,8 +1,9 @@
-//! The layer that gives every request that changes something its record in the audit log. All routes and pages pass it: a handler
-//! does nothing for its record, and no record is forgotten.
+//! The layer that gives every request that changes something its record in the audit log. All routes and pages pass it:
+//! a handler does nothing for its record, and no record is forgotten.
 //!
 //! The record is carried while the request is handled, and written by the transaction that changes something
-//! (`longshore_store::audit`). Refusals, and requests that change nothing in the store, are written here, before the answer goes out.
+//! (`longshore_store::audit`). Refusals, and requests that change nothing in the store, are written here, before the
+//! answer goes out.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -1,11 +1,12 @@
-//! Finds out who sent a request, and what they may see and do. [`may`] decides that; every handler asks it through [`Caller`].
+//! Finds out who sent a request, and what they may see and do. [`may`] decides that; every handler asks it through
+//! [`Caller`].
 //!
 //! A program sends a token. A browser sends the cookie of its session, which has the rights of the token that opened
 //! it. The cookie alone writes nothing: a write must bring the session's CSRF token too, in the header `X-CSRF-Token`
 //! or in a page's form.
 //!
-//! An object that a caller may not see is answered for like one that does not exist. A missing scope is reported before anything is
-//! looked up. So no answer tells anybody what exists.
+//! An object that a caller may not see is answered for like one that does not exist. A missing scope is reported before
+//! anything is looked up. So no answer tells anybody what exists.
 
 use axum::{
     extract::{FromRef, FromRequestParts},
@@ -242,8 +243,8 @@ impl Authenticator {
         }))
     }
 
-    /// Returns the caller of a cookie. The cookie of a session that has ended is not an error: its browser sees what everybody sees, and the way to
-    /// sign in.
+    /// Returns the caller of a cookie. The cookie of a session that has ended is not an error: its browser sees what
+    /// everybody sees, and the way to sign in.
     async fn by_cookie(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let Some(secret) = session_cookie(headers, self.cookie_name) else {
             return Ok(Caller::nobody());

@@ -1,5 +1,6 @@
-//! Reruns that people ask for at GitHub, beside a check run or for all of a commit. People who may write to the repository
-//! there may ask for them, which GitHub is asked. Jobs that somebody has to approve here wait for that again.
+//! Reruns that people ask for at GitHub, beside a check run or for all of a commit. People who may write to the
+//! repository there may ask for them, which GitHub is asked. Jobs that somebody has to approve here wait for that
+//! again.
 
 use std::sync::Arc;
 

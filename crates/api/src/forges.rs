@@ -166,9 +166,10 @@ impl Forges {
         }
     }
 
-    /// Attaches a repository that was registered by hand to a connection: looks it up at the forge under `name`, or else
-    /// where it is cloned from, sets up its webhook with the secret that it has, and clones it with the connection's
-    /// token if its clone address is one of that forge. Nothing changes here unless the forge has done its part.
+    /// Attaches a repository that was registered by hand to a connection: looks it up at the forge under `name`, or
+    /// else where it is cloned from, sets up its webhook with the secret that it has, and clones it with the
+    /// connection's token if its clone address is one of that forge. Nothing changes here unless the forge has done its
+    /// part.
     pub(crate) async fn attach(&self, repo: &Repo, id: ConnectionId, name: Option<&str>) -> Result<Repo, ApiError> {
         if let Some(other) = repo.connection.filter(|other| *other != id || repo.hook_id.is_some()) {
             let other = connections::get(&self.store, other).await?.map(|other| other.name).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Notifications, for the API and the pages: adds, tries and removes the places where people are notified of builds, of the
-//! server and of repositories.
+//! Notifications, for the API and the pages: adds, tries and removes the places where people are notified of builds, of
+//! the server and of repositories.
 //!
 //! A place at an address of the server's own network is for administrators of the server: others could reach by it what
 //! only this machine reaches.

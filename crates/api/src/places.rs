@@ -31,8 +31,8 @@ const READS: usize = 2;
 /// How long such a read waits for its place.
 const READ_WAITS: Duration = Duration::from_secs(5);
 
-/// The addresses whose answers go through many rows: of all repositories, of all builds of a branch, or of what the jobs of
-/// a build reported.
+/// The addresses whose answers go through many rows: of all repositories, of all builds of a branch, or of what the
+/// jobs of a build reported.
 pub(crate) const COSTLY_READS: [&str; 11] = [
     "/cc.xml",
     "/badges/{file}",

@@ -1,5 +1,6 @@
-//! The state that handlers share, in parts. A handler or an extractor names the parts it takes (`State<Store>`, `State<Site>`),
-//! so that its signature says what it can reach. Only the router makes an [`AppState`]; nothing here knows a route.
+//! The state that handlers share, in parts. A handler or an extractor names the parts it takes
+//! (`State<Store>`, `State<Site>`), so that its signature says what it can reach. Only the router makes an
+//! [`AppState`]; nothing here knows a route.
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
-//! The chain of an audit log: a line of JSON for each entry, each with the hash of the line before. Lines that are changed, left out,
-//! put in or put elsewhere break the chain. A cut at the end shows only to those who have kept a later hash.
+//! The chain of an audit log: a line of JSON for each entry, each with the hash of the line before. Lines that are
+//! changed, left out, put in or put elsewhere break the chain. A cut at the end shows only to those who have kept a
+//! later hash.
 //!
-//! The server's log and a guard's are chains of different entries. Nothing here knows what an entry says: it is whatever JSON was
-//! written, byte for byte.
+//! The server's log and a guard's are chains of different entries. Nothing here knows what an entry says: it is
+//! whatever JSON was written, byte for byte.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

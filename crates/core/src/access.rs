@@ -160,7 +160,8 @@ pub enum Action {
     /// Change a repository's clone address. There the server may be able to read more than the repository's
     /// administrator.
     PointRepo,
-    /// Say which jobs of a repository may have Docker. Through it they may reach more than the repository's administrator.
+    /// Say which jobs of a repository may have Docker. Through it they may reach more than the repository's
+    /// administrator.
     GrantDocker,
     /// Have notifications sent to addresses of the server's own network. The server reaches more there than the
     /// repository's administrator.

@@ -131,8 +131,8 @@ pub struct ArtifactFile {
     pub blob: BlobId,
 }
 
-/// Returns why a path cannot be the path of a file in an artifact; `None` if it can. Such a path stays inside the folder
-/// that it is unpacked into, on any system, and is not in the `.git` at its root.
+/// Returns why a path cannot be the path of a file in an artifact; `None` if it can. Such a path stays inside the
+/// folder that it is unpacked into, on any system, and is not in the `.git` at its root.
 #[must_use]
 pub fn path_fault(path: &str) -> Option<&'static str> {
     if path.is_empty() || path.len() > MAX_PATH {

@@ -167,8 +167,8 @@ pub enum CacheAccess {
 }
 
 impl CacheAccess {
-    /// Returns what the jobs of this event may do. Approving a stranger's commit lets its jobs run; it does not let them
-    /// save what others read.
+    /// Returns what the jobs of this event may do. Approving a stranger's commit lets its jobs run; it does not let
+    /// them save what others read.
     #[must_use]
     pub fn of(event: &Event) -> Self {
         match &event.pull_request {

@@ -1,7 +1,8 @@
 //! Capabilities of the kernel that a job may ask for beyond those that every job has, where an administrator allows it.
 
-/// Those that can be allowed: what Docker gives a container by default and jobs do not have, and two that reach no further
-/// than the job. Any other would open the engine's host, or the agent beside the job's steps: for that there is `docker: raw`.
+/// Those that can be allowed: what Docker gives a container by default and jobs do not have, and two that reach no
+/// further than the job. Any other would open the engine's host, or the agent beside the job's steps: for that there is
+/// `docker: raw`.
 pub const GRANTABLE: [&str; 7] = ["AUDIT_WRITE", "IPC_LOCK", "MKNOD", "NET_RAW", "SETFCAP", "SYS_CHROOT", "SYS_NICE"];
 
 /// Returns why a job does not get the capabilities that it asks for; `None` if it gets them.

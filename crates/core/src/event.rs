@@ -144,8 +144,8 @@ pub struct PullRequest {
     /// What the event's commit merges, if it is what merging would give.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<Merge>,
-    /// The newest commit of a closed pull request, if it is gone and the event's commit is the newest of the target branch.
-    /// What the forge says of it: all of its name, the beginning or nothing.
+    /// The newest commit of a closed pull request, if it is gone and the event's commit is the newest of the target
+    /// branch. What the forge says of it: all of its name, the beginning or nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<String>,
     /// Which fork it comes from, if the forge says.
@@ -216,8 +216,8 @@ impl Event {
         }
     }
 
-    /// Returns the commit that the forge knows the event by: the pull request's newest one if the build is of what merging
-    /// would give, or of the target branch because that commit is gone.
+    /// Returns the commit that the forge knows the event by: the pull request's newest one if the build is of what
+    /// merging would give, or of the target branch because that commit is gone.
     #[must_use]
     pub fn commit_at_forge(&self) -> &str {
         let Some(pull_request) = &self.pull_request else { return &self.commit };

@@ -1,5 +1,5 @@
-//! The events that people are notified of, away from the pages: that a build failed, that it works again, that a job waits for an
-//! approval, that something stands out in the audit log.
+//! The events that people are notified of, away from the pages: that a build failed, that it works again, that a job
+//! waits for an approval, that something stands out in the audit log.
 //!
 //! The store asks here in the transaction that changes a build, and keeps what has to be told; the outbox sends it.
 

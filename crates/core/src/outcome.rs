@@ -1,5 +1,5 @@
-//! The outcomes of jobs. The only place that distinguishes a failure (the user's fault) from an error (Longshore's or the
-//! engine's).
+//! The outcomes of jobs. The only place that distinguishes a failure (the user's fault) from an error
+//! (Longshore's or the engine's).
 
 use serde::{Deserialize, Serialize};
 

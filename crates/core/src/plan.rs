@@ -109,8 +109,8 @@ pub struct JobPlan {
     /// How the commit's files get into the workspace. `None` for an empty workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkout: Option<Checkout>,
-    /// The files that the job depends on, as globs: an earlier success with the same ones is used instead. Its workspace has no others, and no
-    /// history. Empty for a job that always runs.
+    /// The files that the job depends on, as globs: an earlier success with the same ones is used instead. Its
+    /// workspace has no others, and no history. Empty for a job that always runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reuse: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

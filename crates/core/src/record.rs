@@ -95,7 +95,8 @@ pub struct Record<'a> {
     /// The agent's sequence number; 0 for Longshore's own notes.
     pub seq: u64,
     pub time: Timestamp,
-    /// The step's index in the plan, from 0; a service's from `Record::FIRST_SERVICE`; `Record::NO_STEP` if the record belongs to no step.
+    /// The step's index in the plan, from 0; a service's from `Record::FIRST_SERVICE`; `Record::NO_STEP` if the record
+    /// belongs to no step.
     pub step: u16,
     pub kind: RecordKind,
     pub data: Cow<'a, [u8]>,

@@ -1,5 +1,5 @@
-//! A registry of images as people give it, and the credentials for it. The store keeps credentials, the runner picks those that a job
-//! may use, and the executor hands them to the engine with a pull.
+//! A registry of images as people give it, and the credentials for it. The store keeps credentials, the runner picks
+//! those that a job may use, and the executor hands them to the engine with a pull.
 
 use std::{fmt, str::FromStr};
 
@@ -16,8 +16,8 @@ pub const MAX_PASSWORD_LEN: usize = 16 << 10;
 /// The longest host with its port, in bytes.
 const MAX_HOST_LEN: usize = 255;
 
-/// A registry's host, with its port where it has one, in lower case: `registry.example:5000`. Docker Hub is `docker.io`, whatever it
-/// was called.
+/// A registry's host, with its port where it has one, in lower case: `registry.example:5000`. Docker Hub is
+/// `docker.io`, whatever it was called.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegistryHost(String);
 

@@ -68,8 +68,8 @@ pub struct Person {
 }
 
 impl Person {
-    /// Returns what identifies the person: the number or account if the forge sent one, else the name. `None` if none is
-    /// known.
+    /// Returns what identifies the person: the number or account if the forge sent one, else the name. `None` if none
+    /// is known.
     #[must_use]
     pub fn key(&self) -> Option<String> {
         match (self.id, self.account.as_deref().filter(|account| !account.is_empty())) {

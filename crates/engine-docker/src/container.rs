@@ -30,9 +30,9 @@ pub(crate) const JOINED: &str = "container:";
 /// the bridge), `MKNOD` (device nodes), `AUDIT_WRITE` (the host's audit log), `SYS_CHROOT` (used by breakouts, and not
 /// needed by any build tool), `SETFCAP` (programs with capabilities of their own, which no-new-privileges makes useless
 /// anyway).
-/// The ones that stay: package managers change owners and drop to their own users (`CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `FSETID`,
-/// `SETUID`, `SETGID`, `SETPCAP`), the agent ends steps of any user (`KILL`), tests listen on low ports in their own
-/// namespace (`NET_BIND_SERVICE`).
+/// The ones that stay: package managers change owners and drop to their own users
+/// (`CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `FSETID`, `SETUID`, `SETGID`, `SETPCAP`), the agent ends steps of any user
+/// (`KILL`), tests listen on low ports in their own namespace (`NET_BIND_SERVICE`).
 const CAPABILITIES: [&str; 9] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"];
 

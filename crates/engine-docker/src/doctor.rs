@@ -58,8 +58,8 @@ pub async fn doctor(options: DockerOptions) -> Vec<Finding> {
         Err(error) => findings.push(Finding::bad("agent", &error)),
     }
     findings.extend(doctor_host::check(&engine, &executor).await);
-    // This also removes what an earlier doctor left that was killed or gave up. The jobs of one that is at work run, and
-    // end by themselves within a minute.
+    // This also removes what an earlier doctor left that was killed or gave up. The jobs of one that is at work run,
+    // and end by themselves within a minute.
     let swept = async { executor.sweep(&running(&executor, engine.instance()).await?).await };
     if let Err(error) = swept.await {
         tracing::debug!(%error, "what was tried is not looked for");

@@ -1,5 +1,5 @@
-//! The part of the doctor that finds out about the engine and its host without running a job: what kind of engine it is, its settings, its disk, its
-//! clock, and who else has its socket.
+//! The part of the doctor that finds out about the engine and its host without running a job: what kind of engine it
+//! is, its settings, its disk, its clock, and who else has its socket.
 
 use std::time::SystemTime;
 

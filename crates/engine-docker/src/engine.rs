@@ -51,8 +51,8 @@ impl DockerEngine {
     /// Connects and agrees on an API version, in one call.
     ///
     /// # Errors
-    /// If there is no socket, no permission for it, no answer, or the engine is too old or too new. Each error says what
-    /// to do.
+    /// If there is no socket, no permission for it, no answer, or the engine is too old or too new. Each error says
+    /// what to do.
     pub async fn connect(options: DockerOptions) -> Result<Self, EngineError> {
         let Connected { docker, is_guarded } = connect(&options.host).await?;
         Ok(Self {

@@ -1,4 +1,5 @@
-//! Reads what a job's guard has recorded out of its container: its audit log, and the table that says how the job has behaved.
+//! Reads what a job's guard has recorded out of its container: its audit log, and the table that says how the job has
+//! behaved.
 
 use std::io::Read as _;
 

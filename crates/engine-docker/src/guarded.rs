@@ -207,8 +207,8 @@ fn budget(limits: &Limits, image_bytes: Option<u64>) -> Budget {
     }
 }
 
-/// Lists everything that a job with Docker has besides its pod's containers and its workspace, in the order in which it can
-/// be removed. The job's own network is last: by it the rest is found again.
+/// Lists everything that a job with Docker has besides its pod's containers and its workspace, in the order in which it
+/// can be removed. The job's own network is last: by it the rest is found again.
 pub(crate) async fn list(
     docker: &Docker,
     instance: &Instance,

@@ -94,7 +94,8 @@ pub(crate) async fn pull(
     notes: &mpsc::Sender<String>,
 ) -> Result<(), EngineError> {
     let failed = |error| pull_error(image, credentials.is_some(), error);
-    // The engine does not ask the registry for a digest that it has: anybody who knows the digest would get somebody else's image.
+    // The engine does not ask the registry for a digest that it has: anybody who knows the digest would get somebody
+    // else's image.
     if image.digest().is_some() && find(docker, image).await?.is_some() {
         let asked = docker.inspect_registry_image(image.as_str(), credentials.map(|of| for_engine(image, of)));
         asked.await.map_err(failed)?;
@@ -162,8 +163,8 @@ fn with_tag(image: &str) -> String {
     if name.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
 }
 
-/// Returns why a pull failed, in our words. The engine passes on what the registry answers, which anybody may have written: it is only
-/// looked into for the reason.
+/// Returns why a pull failed, in our words. The engine passes on what the registry answers, which anybody may have
+/// written: it is only looked into for the reason.
 fn pull_error(image: &ImageRef, with_credentials: bool, error: ApiError) -> EngineError {
     let (status, text) = match &error {
         ApiError::DockerResponseServerError { status_code, message } => (Some(*status_code), message),

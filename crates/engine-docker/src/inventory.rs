@@ -177,7 +177,8 @@ fn network(name: String, labels: &HashMap<String, String>) -> Option<NetworkObje
     })
 }
 
-/// Returns the name if it is valid. An object with an invalid name is not ours, even if its labels say so, and is left alone.
+/// Returns the name if it is valid. An object with an invalid name is not ours, even if its labels say so, and is left
+/// alone.
 fn checked<T>(name: Result<T, NotAName>) -> Option<T> {
     name.inspect_err(|error| tracing::warn!(%error, "passed over in a list")).ok()
 }

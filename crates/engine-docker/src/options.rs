@@ -22,8 +22,8 @@ pub struct DockerOptions {
     /// For short-lived processes: they store the executable's hash in this folder, and only one at a time brings the
     /// executable to the engine.
     pub runtime_dir: Option<PathBuf>,
-    /// The network's own subnets (`10.88.0.0/20`), instead of one from the engine's address pools. A subnet of IPv6 gives its
-    /// containers addresses of both kinds.
+    /// The network's own subnets (`10.88.0.0/20`), instead of one from the engine's address pools. A subnet of IPv6
+    /// gives its containers addresses of both kinds.
     pub subnets: Vec<IpNet>,
     /// The addresses that jobs may not reach.
     pub denied: Vec<DeniedAddresses>,

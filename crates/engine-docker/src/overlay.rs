@@ -1,6 +1,6 @@
-//! Finds out by trying whether this engine's volumes can be overlays over others: not where the engine's own folder lies on an
-//! overlay, not on every rootless engine, and not on Podman. A mount that succeeds proves nothing, since some kernels lose
-//! what was removed; so our own program tries it.
+//! Finds out by trying whether this engine's volumes can be overlays over others: not where the engine's own folder
+//! lies on an overlay, not on every rootless engine, and not on Podman. A mount that succeeds proves nothing, since
+//! some kernels lose what was removed; so our own program tries it.
 
 use std::path::PathBuf;
 

@@ -49,7 +49,8 @@ pub(crate) fn refuses_loopback6(error: &EngineError) -> bool {
     text.contains("disable_ipv6") || text.contains("sysctl")
 }
 
-/// Returns the body of the create call. With `idle`, a sandbox that has not been used for that long ends and removes itself.
+/// Returns the body of the create call. With `idle`, a sandbox that has not been used for that long ends and removes
+/// itself.
 pub(crate) fn body(
     instance: &Instance,
     sandbox: &SandboxSpec,

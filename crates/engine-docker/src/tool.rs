@@ -115,7 +115,8 @@ fn tool_labels(instance: &Instance, agent: &Delivered) -> std::collections::Hash
     own
 }
 
-/// Reads a file of an image, from a container that is never started. A link is followed by the engine, within the image.
+/// Reads a file of an image, from a container that is never started. A link is followed by the engine, within the
+/// image.
 pub(crate) async fn read_image_file(
     docker: &Docker,
     instance: &Instance,

@@ -61,8 +61,8 @@ async fn send(socket: PathBuf, prefix: String, request: BollardRequest) -> Resul
     Ok(sender.send_request(BollardRequest::from_parts(parts, body)).await?)
 }
 
-/// Returns base64 with the characters that the engine expects. bollard writes the others, and the engine takes credentials that it
-/// cannot decode for none.
+/// Returns base64 with the characters that the engine expects. bollard writes the others, and the engine takes
+/// credentials that it cannot decode for none.
 fn url_safe(base64: &HeaderValue) -> Result<HeaderValue, ApiError> {
     let bytes: Vec<u8> = base64
         .as_bytes()

@@ -1,6 +1,6 @@
-//! Runs two jobs of our own image in two sandboxes, to try everything that a job needs. The first reports which limits the
-//! kernel enforces and waits for a connection; the other tries to connect. The doctor reports what they measured, not
-//! what the engine says about itself.
+//! Runs two jobs of our own image in two sandboxes, to try everything that a job needs. The first reports which limits
+//! the kernel enforces and waits for a connection; the other tries to connect. The doctor reports what they measured,
+//! not what the engine says about itself.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,7 +1,7 @@
 //! Creates volumes beside the workspace: plain ones, and overlays over others.
 //!
-//! The options of an overlay are made here, from the places of our own volumes as the engine tells them, and from nothing
-//! else: no text of a pipeline becomes part of them.
+//! The options of an overlay are made here, from the places of our own volumes as the engine tells them, and from
+//! nothing else: no text of a pipeline becomes part of them.
 
 use std::collections::HashMap;
 

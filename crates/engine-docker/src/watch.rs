@@ -1,5 +1,5 @@
-//! Watches an engine for containers that could take over the host, or that pretend to be Longshore's. Needs the engine's own socket: a
-//! guard shows a server only what is the server's.
+//! Watches an engine for containers that could take over the host, or that pretend to be Longshore's. Needs the
+//! engine's own socket: a guard shows a server only what is the server's.
 //!
 //! Called by `longshore doctor --watch`. It only reads.
 
@@ -34,7 +34,8 @@ pub struct Sighting {
     pub message: String,
 }
 
-/// Reports containers that run now, and then those that start, until `tell` returns `false`. Waits for an engine that goes away.
+/// Reports containers that run now, and then those that start, until `tell` returns `false`. Waits for an engine that
+/// goes away.
 ///
 /// # Errors
 /// The engine cannot be reached at first, or a guard answers for it.

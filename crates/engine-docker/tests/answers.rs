@@ -1,4 +1,5 @@
-//! A program on the socket that is not an engine: its answers are an error, never an engine that is away, and never more than we can hold.
+//! A program on the socket that is not an engine: its answers are an error, never an engine that is away, and never
+//! more than we can hold.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::path::Path;
@@ -11,8 +12,8 @@ use tokio::net::UnixListener;
 
 const VERSION: &str = r#"{"Version":"20.10.24","ApiVersion":"1.41","MinAPIVersion":"1.12"}"#;
 
-/// Answers like an engine when it is asked for its version, and everything else with `start` and then `more`, for as long as
-/// somebody reads.
+/// Answers like an engine when it is asked for its version, and everything else with `start` and then `more`, for as
+/// long as somebody reads.
 async fn answer(socket: &Path, start: &'static str, more: Option<&'static [u8]>) {
     let listener = UnixListener::bind(socket).unwrap();
     tokio::spawn(async move {

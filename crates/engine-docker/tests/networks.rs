@@ -1,4 +1,5 @@
-//! What a job reaches: not the addresses that the server denies, and nothing outside its pod where its pipeline says so.
+//! What a job reaches: not the addresses that the server denies, and nothing outside its pod where its pipeline says
+//! so.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod support;

@@ -1,4 +1,5 @@
-//! Services, and steps with an image of their own: containers beside the job's own, in one network and on one workspace.
+//! Services, and steps with an image of their own: containers beside the job's own, in one network and on one
+//! workspace.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod support;

@@ -38,8 +38,8 @@ impl AttemptId {
         VolumeName::made(format!("longshore-docker-{}-{}", self.job.short(), self.attempt))
     }
 
-    /// Returns the name of the network of a job with Docker. It sorts before the names that the guard gives, so that engines keep
-    /// the way to the world on it when the sandbox joins others.
+    /// Returns the name of the network of a job with Docker. It sorts before the names that the guard gives, so that
+    /// engines keep the way to the world on it when the sandbox joins others.
     #[must_use]
     pub fn network_name(&self) -> NetworkName {
         NetworkName::made(format!("longshore-docker-{}-{}", self.job.short(), self.attempt))

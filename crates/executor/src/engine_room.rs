@@ -1,5 +1,5 @@
-//! Room on the engine's disk: measures it, holds up starts while the disk is full, and removes images that were pulled for jobs. The
-//! caller decides when.
+//! Room on the engine's disk: measures it, holds up starts while the disk is full, and removes images that were pulled
+//! for jobs. The caller decides when.
 
 use longshore_core::ImageRef;
 
@@ -79,8 +79,8 @@ impl Executor {
         Ok(self.engine.image(&name).await?.is_some_and(|image| image.id == *id))
     }
 
-    /// Removes an image that was pulled for jobs, by its name, if that still means this image and no container uses it. Returns its size
-    /// if it is gone. Other names of the same image stay, with the image.
+    /// Removes an image that was pulled for jobs, by its name, if that still means this image and no container uses it.
+    /// Returns its size if it is gone. Other names of the same image stay, with the image.
     ///
     /// # Errors
     /// The engine is away.

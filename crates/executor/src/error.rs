@@ -109,8 +109,8 @@ impl EngineError {
         matches!(self, Self::Away(_) | Self::NoRoom(_) | Self::NoAddresses(_))
     }
 
-    /// Returns whether the same call may soon have another result: the Docker engine does not respond, is starting or stopping, or the
-    /// container is changing state.
+    /// Returns whether the same call may soon have another result: the Docker engine does not respond, is starting or
+    /// stopping, or the container is changing state.
     #[must_use]
     pub const fn is_passing(&self) -> bool {
         self.is_away() || self.is_conflict() || matches!(self, Self::Refused { refusal: Refusal::Failed, .. })

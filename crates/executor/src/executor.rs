@@ -75,7 +75,8 @@ impl Executor {
         Self { engine, options, placement, agent, sandboxes, removals, cleanup, tasks, stop }
     }
 
-    /// Sets the receiver of the guards' records, which are read before the guards are removed. Only the first call has an effect.
+    /// Sets the receiver of the guards' records, which are read before the guards are removed. Only the first call has
+    /// an effect.
     pub fn report_guards_to(&self, reports: Arc<dyn GuardReports>) {
         self.removals.report_guards_to(reports);
     }
@@ -90,8 +91,8 @@ impl Executor {
         Ok(())
     }
 
-    /// Pulls the images of a job that waits for its turn, as far as their names are known. A pull that fails is tried again when
-    /// the job starts.
+    /// Pulls the images of a job that waits for its turn, as far as their names are known. A pull that fails is tried
+    /// again when the job starts.
     pub async fn pull_ahead(&self, build: BuildId, plan: &JobPlan, access: &ImageAccess, policy: PullPolicy) {
         if self.placement.room.check().is_err() {
             return;
@@ -103,8 +104,8 @@ impl Executor {
         }
     }
 
-    /// Returns which images an attempt with this plan is started from, pulled if the policy says so. `None` if one of them is known only
-    /// while the job runs.
+    /// Returns which images an attempt with this plan is started from, pulled if the policy says so. `None` if one of
+    /// them is known only while the job runs.
     ///
     /// # Errors
     /// If one of them cannot be had.
@@ -125,7 +126,8 @@ impl Executor {
         Ok(self.agreed_images(build, plan))
     }
 
-    /// Returns which images the jobs of a build with this plan are started from. `None` if this process has not decided it.
+    /// Returns which images the jobs of a build with this plan are started from. `None` if this process has not decided
+    /// it.
     #[must_use]
     pub fn agreed_images(&self, build: BuildId, plan: &JobPlan) -> Option<String> {
         let images = images_of(plan, PullPolicy::Missing);
@@ -144,9 +146,9 @@ impl Executor {
         self.removals.drained().await;
     }
 
-    /// Waits until all queued removals are done or, after `patience`, until only files are left that the engine goes on to
-    /// delete without this process. Returns whether nothing is left. For the end of a process: nothing may be started
-    /// meanwhile.
+    /// Waits until all queued removals are done or, after `patience`, until only files are left that the engine goes on
+    /// to delete without this process. Returns whether nothing is left. For the end of a process: nothing may be
+    /// started meanwhile.
     pub async fn settled_or_deleting(&self, patience: Duration) -> bool {
         self.removals.drained_or_deleting(patience).await
     }

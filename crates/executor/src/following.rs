@@ -1,4 +1,5 @@
-//! Follows a job's agent: opens its link, runs sessions, writes its messages to the journal, passes files to and from it.
+//! Follows a job's agent: opens its link, runs sessions, writes its messages to the journal, passes files to and from
+//! it.
 
 pub(crate) mod agent;
 pub(crate) mod artifacts;

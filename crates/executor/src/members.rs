@@ -1,8 +1,8 @@
 //! The containers beside a job's own: its services, and its steps with an image of their own.
 //!
 //! Services are started as soon as the job's container is. The container of a step is started when the step's turn
-//! comes, or ahead of it if its image is here already. Everything here can be done again: a container is created under a
-//! name that only one try of a step or service has, so another process that takes the job over finds what there is.
+//! comes, or ahead of it if its image is here already. Everything here can be done again: a container is created under
+//! a name that only one try of a step or service has, so another process that takes the job over finds what there is.
 //! A container that cannot be started is reported to the job's agent, which decides what that means for the job.
 
 use std::collections::{BTreeMap, HashMap};
@@ -83,15 +83,16 @@ enum Existing {
     Ended,
 }
 
-/// Returns the error for a container that has ended. If its agent joined, the job's agent knows more, and does not heed this.
+/// Returns the error for a container that has ended. If its agent joined, the job's agent knows more, and does not heed
+/// this.
 fn ended() -> EngineError {
     let reason = "it was stopped from outside, or had no room to begin".to_owned();
     EngineError::Local { what: "the container has ended", reason }
 }
 
 impl Members {
-    /// Begins to start what the job needs beside its container. `None` if it needs nothing. `adopted`: an earlier process
-    /// may have started it; `requested`: what the job has asked for.
+    /// Begins to start what the job needs beside its container. `None` if it needs nothing. `adopted`: an earlier
+    /// process may have started it; `requested`: what the job has asked for.
     pub(crate) fn start(
         placement: &Placement,
         request: &Arc<JobRequest>,

@@ -233,8 +233,8 @@ impl JobRequest {
         self.plan.collected().into_iter().map(spec).collect()
     }
 
-    /// Returns the outcome for the agent's result. The agent takes every TERM for a cancel; `canceled` says whether somebody
-    /// asked us for one.
+    /// Returns the outcome for the agent's result. The agent takes every TERM for a cancel; `canceled` says whether
+    /// somebody asked us for one.
     pub(crate) fn outcome_of(&self, result: JobResult, canceled: bool) -> Outcome {
         match result {
             JobResult::Success => Outcome::Success,

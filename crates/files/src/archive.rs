@@ -108,7 +108,8 @@ impl<W: Write> Archive<W> {
         self.add(&name.to_string_lossy(), &path, file.reader(), length)
     }
 
-    /// Adds a file of an artifact from the folder of artifacts, or what says that it is in the object store. A missing one becomes a warning.
+    /// Adds a file of an artifact from the folder of artifacts, or what says that it is in the object store. A missing
+    /// one becomes a warning.
     pub fn add_blob(&mut self, artifacts: &Path, blob: &BlobId) -> Result<(), FilesError> {
         // In this order: one that is moved meanwhile is in both for a moment.
         for relative in [Path::new(folder::BLOBS).join(Blobs::relative_path(blob)), Blobs::relative_mark_path(blob)] {

@@ -3,8 +3,9 @@
 //! Called by the store, which knows the jobs, by the API, which reads logs, and by the program. Nothing here knows the
 //! database; callers pass in what depends on a job's state.
 //!
-//! [`logs`] holds the journals of attempts, [`artifacts`] the files that they leave. [`folder`] names the contents of a data folder, [`lock`] keeps a second
-//! server out, [`turn`] keeps backups and removals apart, [`archive`] writes a backup and [`restore`] reads one.
+//! [`logs`] holds the journals of attempts, [`artifacts`] the files that they leave. [`folder`] names the contents of a
+//! data folder, [`lock`] keeps a second server out, [`turn`] keeps backups and removals apart, [`archive`] writes a
+//! backup and [`restore`] reads one.
 
 pub mod archive;
 pub mod artifacts;

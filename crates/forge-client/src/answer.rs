@@ -62,7 +62,8 @@ pub(crate) fn interpret(
     })
 }
 
-/// Returns whether a 403 is about the number of requests. GitHub says so by headers, and for its secondary limits in words.
+/// Returns whether a 403 is about the number of requests. GitHub says so by headers, and for its secondary limits in
+/// words.
 fn is_limit(headers: &HeaderMap, body: &Value) -> bool {
     let none_left = ["x-ratelimit-remaining", "ratelimit-remaining"]
         .iter()
@@ -71,7 +72,8 @@ fn is_limit(headers: &HeaderMap, body: &Value) -> bool {
     none_left || says_so || headers.contains_key("retry-after")
 }
 
-/// Returns how long to wait before the next request: `Retry-After` in seconds, or until the time at which the limit is reset.
+/// Returns how long to wait before the next request: `Retry-After` in seconds, or until the time at which the limit is
+/// reset.
 fn wait_of(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
     if let Some(seconds) = number("retry-after") {

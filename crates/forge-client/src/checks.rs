@@ -1,5 +1,5 @@
-//! Check runs, as a connection is asked to show them: the state of a commit's context with a summary, and what was found at
-//! which line. Only GitHub has them, for its Apps.
+//! Check runs, as a connection is asked to show them: the state of a commit's context with a summary, and what was
+//! found at which line. Only GitHub has them, for its Apps.
 
 use longshore_core::commit_status::CommitState;
 

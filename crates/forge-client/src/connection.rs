@@ -96,8 +96,8 @@ impl Connection {
         self.kind == Kind::Github && App::is(&self.token)
     }
 
-    /// Returns the secret of a GitHub App's own webhook, which is made of its key: nothing more has to be kept. `None` for
-    /// other connections.
+    /// Returns the secret of a GitHub App's own webhook, which is made of its key: nothing more has to be kept. `None`
+    /// for other connections.
     #[must_use]
     pub fn app_hook_secret(&self) -> Option<String> {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.token.as_bytes());
@@ -115,7 +115,8 @@ impl Connection {
         Ok(Some(format!("x-access-token:{}", percent_encoded(&token))))
     }
 
-    /// Returns the user and the password for clone addresses, percent-encoded, as `user:password`. Empty for a GitHub App.
+    /// Returns the user and the password for clone addresses, percent-encoded, as `user:password`. Empty for a GitHub
+    /// App.
     #[must_use]
     pub fn clone_login(&self, account: &Account) -> String {
         let token = percent_encoded(&self.token);

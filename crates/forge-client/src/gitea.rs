@@ -91,8 +91,8 @@ impl ForgeApi for Gitea {
         for old in hooks.iter().filter(|old| old.config.url == hook.url) {
             self.endpoint.delete(&format!("{path}/{}", old.id))?;
         }
-        // Without `active` the hook never fires. The event `pull_request` covers new commits and labels too, and a branch that is renamed
-        // on its page is told of by `create` alone.
+        // Without `active` the hook never fires. The event `pull_request` covers new commits and labels too, and a
+        // branch that is renamed on its page is told of by `create` alone.
         let body = json!({
             "type": self.hook_type,
             "active": true,

@@ -35,8 +35,8 @@ struct CheckRunList {
 }
 
 impl Github {
-    /// Shows a check run as it is now. Returns its id. GitHub adds the annotations of a call to those that it has: it is told
-    /// those that are missing, and its conclusion with the last of them.
+    /// Shows a check run as it is now. Returns its id. GitHub adds the annotations of a call to those that it has: it
+    /// is told those that are missing, and its conclusion with the last of them.
     pub(crate) fn show_check(&self, repo: &str, check: &CheckRun) -> Result<String, CallError> {
         let runs = format!("/repositories/{repo}/check-runs");
         let mut id = check.id.clone();

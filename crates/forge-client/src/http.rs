@@ -47,8 +47,8 @@ impl Http {
         &self.1
     }
 
-    /// Asks for an address, and returns where its answer redirects to, which is not followed. `None` if it does not, or the host does
-    /// not answer. `login` is the value of `Authorization`.
+    /// Asks for an address, and returns where its answer redirects to, which is not followed. `None` if it does not, or
+    /// the host does not answer. `login` is the value of `Authorization`.
     #[must_use]
     pub fn redirect_of(&self, address: &str, login: Option<&str>) -> Option<String> {
         let mut request = self.0.get(address);

@@ -100,7 +100,8 @@ pub trait ForgeApi {
     /// [`CallError::NotFound`] also if the account may not see it.
     fn repo(&self, name: &str) -> Result<RemoteRepo, CallError>;
 
-    /// Sets up a webhook for everything that may start a build, in place of those with the same address. Returns its id.
+    /// Sets up a webhook for everything that may start a build, in place of those with the same address. Returns its
+    /// id.
     ///
     /// # Errors
     /// If the forge refuses it.
@@ -118,8 +119,8 @@ pub trait ForgeApi {
     /// [`CallError::may_pass`] says whether another try may succeed.
     fn report(&self, repo: &str, report: &Report) -> Result<(), CallError>;
 
-    /// Shows the state of a commit's context as a check run. Returns its id at the forge; nothing where the connection can
-    /// make none, and [`report`](Self::report) shows it.
+    /// Shows the state of a commit's context as a check run. Returns its id at the forge; nothing where the connection
+    /// can make none, and [`report`](Self::report) shows it.
     ///
     /// # Errors
     /// As [`report`](Self::report).
@@ -127,8 +128,8 @@ pub trait ForgeApi {
         Ok(None)
     }
 
-    /// Has the forge send what people ask of check runs to this webhook, unless it sends that elsewhere already. Returns
-    /// whether it does.
+    /// Has the forge send what people ask of check runs to this webhook, unless it sends that elsewhere already.
+    /// Returns whether it does.
     ///
     /// # Errors
     /// If the forge refuses it.

@@ -1,6 +1,6 @@
-//! Every call is one that the forge takes, and what the forge of the tests answers is what the real one would, as far as it
-//! goes: by the description that GitHub gives of its API, and Gitea of its own, and by a validator that is not ours
-//! (`tests/contract`, fetched by `scripts/contract.sh`).
+//! Every call is one that the forge takes, and what the forge of the tests answers is what the real one would, as far
+//! as it goes: by the description that GitHub gives of its API, and Gitea of its own, and by a validator that is not
+//! ours (`tests/contract`, fetched by `scripts/contract.sh`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

@@ -130,7 +130,8 @@ impl CloneUrl {
         })
     }
 
-    /// Returns the value of the header `Authorization` for a request to `address`, if the credentials are for that host.
+    /// Returns the value of the header `Authorization` for a request to `address`, if the credentials are for that
+    /// host.
     #[must_use]
     pub fn authorization(&self, address: &str) -> Option<String> {
         let credentials = self.credentials.as_ref().filter(|ours| address.starts_with(&ours.scope))?;

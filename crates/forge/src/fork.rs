@@ -1,4 +1,5 @@
-//! The fork that a pull request comes from: its name as the forge tells it, and its address on the repository's own host.
+//! The fork that a pull request comes from: its name as the forge tells it, and its address on the repository's own
+//! host.
 
 use longshore_core::event::Fork;
 
@@ -13,8 +14,9 @@ pub(crate) fn of_names(name: Option<String>, of: Option<String>) -> Option<Fork>
     [&name, &of].iter().all(|name| (1..=MAX_NAME).contains(&name.len())).then_some(Fork { name, of })
 }
 
-/// Returns the clone address of a fork: that of the repository, with the fork's name in place of the repository's, and without
-/// credentials. `None` over ssh, where a login is needed, and if the address does not end in the repository's name.
+/// Returns the clone address of a fork: that of the repository, with the fork's name in place of the repository's, and
+/// without credentials. `None` over ssh, where a login is needed, and if the address does not end in the repository's
+/// name.
 #[must_use]
 pub fn address(origin: &CloneUrl, fork: &Fork) -> Option<CloneUrl> {
     let is_part = |part: &str| {

@@ -91,7 +91,8 @@ pub struct PullRequestHook {
     pub fork: bool,
     /// Which fork that is, if the forge says.
     pub from: Option<Fork>,
-    /// The branch of this repository that it says it was of, if that is none any more: it was deleted, or there never was one.
+    /// The branch of this repository that it says it was of, if that is none any more: it was deleted, or there never
+    /// was one.
     pub former: Option<RefName>,
     /// The author of the pull request; `None` if the forge no longer knows them.
     pub author: Option<Person>,

@@ -1,7 +1,8 @@
-//! Git LFS as its specification has it: pointer files, the address of a repository's store, and the words of the batch API.
+//! Git LFS as its specification has it: pointer files, the address of a repository's store, and the words of the batch
+//! API.
 //!
-//! `longshore-git` finds pointers in a commit and asks for their objects with it. The store's answer is judged here: it says
-//! where bytes are, and never what they are, because an object is known by its SHA-256.
+//! `longshore-git` finds pointers in a commit and asks for their objects with it. The store's answer is judged here: it
+//! says where bytes are, and never what they are, because an object is known by its SHA-256.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -99,7 +100,8 @@ fn number(text: &str) -> Option<u64> {
     text.parse::<i64>().ok().filter(|_| plain).and_then(|number| u64::try_from(number).ok())
 }
 
-/// Returns the address of a repository's store, for a clone address over HTTP. For an address over ssh, the host has to be asked.
+/// Returns the address of a repository's store, for a clone address over HTTP. For an address over ssh, the host has to
+/// be asked.
 #[must_use]
 pub fn address_of(url: &CloneUrl) -> Option<String> {
     if url.is_ssh() {

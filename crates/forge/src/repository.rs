@@ -17,9 +17,9 @@ impl ForgeRepository {
         self.id.is_none() && self.full_name.is_none() && self.addresses.is_empty()
     }
 
-    /// Returns whether its name or one of its addresses leads to the same place as a clone address. The host may differ:
-    /// a forge is often reached by an inner name. A clone address whose path is shorter than `owner/name`, such as a
-    /// mirror's, has to end in the repository's name.
+    /// Returns whether its name or one of its addresses leads to the same place as a clone address. The host may
+    /// differ: a forge is often reached by an inner name. A clone address whose path is shorter than `owner/name`, such
+    /// as a mirror's, has to end in the repository's name.
     #[must_use]
     pub fn is_at(&self, clone_url: &str) -> bool {
         let ours = path_of(clone_url);

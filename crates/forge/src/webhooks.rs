@@ -1,5 +1,5 @@
-//! The shape of each forge's webhooks: how a delivery is authenticated, named and understood. One implementation a forge,
-//! each in a file of `forges/`; nothing outside of that file knows the forge's headers and bodies.
+//! The shape of each forge's webhooks: how a delivery is authenticated, named and understood. One implementation a
+//! forge, each in a file of `forges/`; nothing outside of that file knows the forge's headers and bodies.
 
 use http::HeaderMap;
 

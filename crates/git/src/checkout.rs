@@ -35,7 +35,8 @@ use super::{
 /// The most cached checkouts. Each holds a file open.
 const MAX_CACHED: usize = 64;
 
-/// How many seconds files of Git LFS are older than the index: git compares again the content of files that are as young.
+/// How many seconds files of Git LFS are older than the index: git compares again the content of files that are as
+/// young.
 const OLDER: u64 = 2;
 
 /// What to check out.
@@ -58,8 +59,8 @@ pub struct Checkout<'a> {
     /// The repositories on the origin's host that its credentials are used for when they are submodules: `team/lib`, or
     /// `team/*` for all below. All others are fetched as anybody may fetch them. Nothing of a stranger's is.
     pub trusted_submodules: &'a [String],
-    /// The fork that the commit comes from, on the origin's host: anybody may ask there for objects of Git LFS that the repository does
-    /// not have.
+    /// The fork that the commit comes from, on the origin's host: anybody may ask there for objects of Git LFS that the
+    /// repository does not have.
     pub fork: Option<&'a CloneUrl>,
 }
 
@@ -309,8 +310,8 @@ async fn add_parts(
     Ok(())
 }
 
-/// Divides the files of a commit into those that the globs of `reuse` name, and the others. A submodule is one thing, which
-/// the globs do not divide.
+/// Divides the files of a commit into those that the globs of `reuse` name, and the others. A submodule is one thing,
+/// which the globs do not divide.
 fn narrow(checkout: &Checkout<'_>, entries: Vec<IndexEntry>) -> Result<(Vec<IndexEntry>, Vec<IndexEntry>), GitError> {
     let filter = FileFilter::parse(checkout.only)?;
     let is_named = |entry: &IndexEntry| (entry.is_gitlink() && checkout.submodules) || filter.admits(&entry.path);

@@ -211,8 +211,8 @@ impl Git {
     }
 }
 
-/// Returns the variables for proxies. A variable that is set in one case only gets the same value in the other case: git looks
-/// for that of http in lower case alone.
+/// Returns the variables for proxies. A variable that is set in one case only gets the same value in the other case:
+/// git looks for that of http in lower case alone.
 fn proxies(variable: impl Fn(&str) -> Option<OsString>) -> BTreeMap<String, OsString> {
     let mut found = BTreeMap::new();
     for lower in PROXIES {

@@ -1,8 +1,8 @@
-//! `hash-files(...)` for the keys of caches, before any container exists: of a commit, from git's own hashes of its files,
-//! so that no file is read; of a working tree, from the files that were packed.
+//! `hash-files(...)` for the keys of caches, before any container exists: of a commit, from git's own hashes of its
+//! files, so that no file is read; of a working tree, from the files that were packed.
 //!
-//! Only plain files count, in the order of their paths, so the hash is the same on every machine. It is not the one that a step gets:
-//! a commit's is made of git's hashes, a step's of the contents.
+//! Only plain files count, in the order of their paths, so the hash is the same on every machine. It is not the one
+//! that a step gets: a commit's is made of git's hashes, a step's of the contents.
 
 use std::{io, path::Path};
 
@@ -43,8 +43,9 @@ impl Mirror {
 }
 
 impl Mirror {
-    /// Returns a hash over the names, modes and contents of the commit's files that these globs name, and over everything that decides
-    /// how they are checked out: all `.gitattributes`, and submodules. `None` if they name no file.
+    /// Returns a hash over the names, modes and contents of the commit's files that these globs name, and over
+    /// everything that decides how they are checked out: all `.gitattributes`, and submodules. `None` if they name no
+    /// file.
     ///
     /// # Errors
     /// If a glob is invalid, or git fails.

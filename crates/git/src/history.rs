@@ -47,8 +47,9 @@ impl History {
         })
     }
 
-    /// Like [`find`](Self::find), in a person's clone: the branches are those that its `origin` had when it was last fetched, and the
-    /// one that is checked out is where a push would bring it. Beyond the commits in `ends` the clone has no history.
+    /// Like [`find`](Self::find), in a person's clone: the branches are those that its `origin` had when it was last
+    /// fetched, and the one that is checked out is where a push would bring it. Beyond the commits in `ends` the clone
+    /// has no history.
     pub(crate) async fn of_clone(
         git: &Git,
         source: &Path,

@@ -1,7 +1,8 @@
-//! Writes the size and the times of Git LFS's files, which are not the commit's own bytes, into git's index. Otherwise a git without Git LFS in a
-//! job would compare an object with its pointer and call every such file changed.
+//! Writes the size and the times of Git LFS's files, which are not the commit's own bytes, into git's index. Otherwise
+//! a git without Git LFS in a job would compare an object with its pointer and call every such file changed.
 //!
-//! With `core.checkStat = minimal` git believes a file to be as it was if its size and its time, in seconds, are those of the index.
+//! With `core.checkStat = minimal` git believes a file to be as it was if its size and its time, in seconds, are those
+//! of the index.
 
 use std::{collections::HashMap, io, path::Path};
 

@@ -12,8 +12,8 @@ const NAME: &str = "Longshore";
 const EMAIL: &str = "longshore@localhost";
 /// The most files in conflict that are named.
 const NAMED: usize = 5;
-/// Files that are gone and files that are new are compared with each other to find renames up to so many of each. Beyond
-/// that only files that did not change are found again: the time grows with the square of this.
+/// Files that are gone and files that are new are compared with each other to find renames up to so many of each.
+/// Beyond that only files that did not change are found again: the time grows with the square of this.
 const RENAMES: &str = "400";
 
 /// The result of merging.

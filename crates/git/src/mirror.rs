@@ -194,9 +194,9 @@ impl Mirror {
     /// fetch runs at a time.
     ///
     /// # Errors
-    /// Distinguished by [`GitError`]: no such repository, no access, not reachable, timed out, refused, and if the fetch
-    /// succeeded, [`GitError::UnknownRevision`] for a commit that does not exist and [`GitError::NotOnRef`] for one that is
-    /// not where it has to be.
+    /// Distinguished by [`GitError`]: no such repository, no access, not reachable, timed out, refused, and if the
+    /// fetch succeeded, [`GitError::UnknownRevision`] for a commit that does not exist and [`GitError::NotOnRef`] for
+    /// one that is not where it has to be.
     pub async fn fetch(&self, url: &CloneUrl, wanted: &Wanted) -> Result<CommitId, GitError> {
         let _one = self.fetching.lock().await;
         let before = self.tips(wanted.held_by()).await?;

@@ -7,7 +7,8 @@ use std::{
     path::Path,
 };
 
-/// Removes locks, partial packs, and what was being received, objects of Git LFS too. Nothing else may use the repository.
+/// Removes locks, partial packs, and what was being received, objects of Git LFS too. Nothing else may use the
+/// repository.
 pub(super) fn remove_all(folder: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(folder.join(super::incoming::FOLDER)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -1,4 +1,5 @@
-//! Keys for ssh: makes them, asks hosts for theirs, and gives both to the ssh that git starts, without a file on any disk.
+//! Keys for ssh: makes them, asks hosts for theirs, and gives both to the ssh that git starts, without a file on any
+//! disk.
 
 use std::{
     io::{self, Write as _},

@@ -2,8 +2,8 @@
 //!
 //! Their addresses are written in the repository, by anybody who may push or open a pull request. So an address must be
 //! relative to the repository's own or on the same host, and of a kind that clone addresses may have. Credentials are
-//! sent only for the repositories that an administrator has named, since they may open more than the person who pushes may
-//! read; and never for a stranger's commit.
+//! sent only for the repositories that an administrator has named, since they may open more than the person who pushes
+//! may read; and never for a stranger's commit.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! The purpose of a fetch, and whether the commit is where it has to be: a webhook may tell of any commit, and a forge serves
-//! the commits of every fork.
+//! The purpose of a fetch, and whether the commit is where it has to be: a webhook may tell of any commit, and a forge
+//! serves the commits of every fork.
 
 use longshore_forge::{CommitId, RefName, Revision};
 
@@ -15,8 +15,8 @@ pub enum Wanted {
     /// The content of a delivery: `after` (a commit, or an annotated tag's object), which is on `git_ref`.
     Push { git_ref: RefName, after: CommitId },
     /// A pull request: `head`, found on the ref at which the forge serves it or, if that has moved on, elsewhere in the
-    /// repository. Without `served_at` the ref may be gone. The branches are fetched too, so that the commit can be compared
-    /// with the target. One of the branches `held_by` must have the commit, unless the list is empty.
+    /// repository. Without `served_at` the ref may be gone. The branches are fetched too, so that the commit can be
+    /// compared with the target. One of the branches `held_by` must have the commit, unless the list is empty.
     PullRequest { served_at: Option<String>, head: CommitId, held_by: Vec<RefName> },
 }
 
@@ -52,8 +52,8 @@ impl Mirror {
         Ok(tips)
     }
 
-    /// Checks that a commit is on one of the branches, or is what one of the tags names, that must have it, now or `before`
-    /// the last fetch. Anybody may have sent the webhook, and a forge serves the commits of every fork.
+    /// Checks that a commit is on one of the branches, or is what one of the tags names, that must have it, now or
+    /// `before` the last fetch. Anybody may have sent the webhook, and a forge serves the commits of every fork.
     pub(crate) async fn check_held(
         &self,
         wanted: &Wanted,

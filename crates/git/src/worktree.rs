@@ -6,8 +6,8 @@
 //! large, and has its own configuration. `git status` in it shows what
 //! is not committed. Nothing in the user's repository is written, run or locked.
 //!
-//! Files that are still pointers of Git LFS become their objects if a job asks for them: those that the repository has here, or
-//! else those of the store that its remote `origin` has.
+//! Files that are still pointers of Git LFS become their objects if a job asks for them: those that the repository has
+//! here, or else those of the store that its remote `origin` has.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
@@ -163,8 +163,9 @@ impl Worktree {
         Ok(Some(found).filter(|tag| format!("refs/tags/{tag}").parse::<RefName>().is_ok()))
     }
 
-    /// Returns tars of the folder as it is now, one for each of `depths`, and notes about what is not in them. With `lfs`, pointers
-    /// of Git LFS are replaced by their objects, and those that had to be fetched are kept in that folder.
+    /// Returns tars of the folder as it is now, one for each of `depths`, and notes about what is not in them. With
+    /// `lfs`, pointers of Git LFS are replaced by their objects, and those that had to be fetched are kept in that
+    /// folder.
     ///
     /// # Errors
     /// If a file cannot be read, git fails or the disk (of the folder for temporary files) is full.
@@ -271,7 +272,8 @@ impl Worktree {
         Ok(files)
     }
 
-    /// Finds the objects of a repository's pointers: among its own, or among those in `kept`, where missing ones are put.
+    /// Finds the objects of a repository's pointers: among its own, or among those in `kept`, where missing ones are
+    /// put.
     async fn lfs_objects(
         &self,
         folder: &Path,

@@ -1,5 +1,5 @@
-//! The files that attempts hand over: stores them in the data folder for the executor, and makes artifacts of them at the
-//! end.
+//! The files that attempts hand over: stores them in the data folder for the executor, and makes artifacts of them at
+//! the end.
 //!
 //! Used by `runner`. The files of an attempt become artifacts in the transaction of its job's end.
 

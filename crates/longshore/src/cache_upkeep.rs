@@ -1,6 +1,6 @@
-//! Keeps the caches, and the workspaces that are kept for other jobs, within their budget, beside jobs: measures what was saved, removes what
-//! was least recently used, flattens entries of many layers, and removes caches' volumes that belong to nobody. One pass after anything has
-//! changed; an idle server does nothing.
+//! Keeps the caches, and the workspaces that are kept for other jobs, within their budget, beside jobs: measures what
+//! was saved, removes what was least recently used, flattens entries of many layers, and removes caches' volumes that
+//! belong to nobody. One pass after anything has changed; an idle server does nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,8 +51,8 @@ struct LastUse {
 }
 
 impl LastUse {
-    /// Returns whether a job may have written since it was measured. While jobs go on to write, that is asked seldom: there may be a
-    /// million files.
+    /// Returns whether a job may have written since it was measured. While jobs go on to write, that is asked seldom:
+    /// there may be a million files.
     fn may_have_grown(self, before: Self) -> bool {
         let was_used = !before.is_over || before.used_at != self.used_at;
         was_used && (self.is_over || self.measured.saturating_duration_since(before.measured) >= WHILE_USED)
@@ -152,8 +152,8 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Measures volumes whose size is not known. Volumes of shared caches grow, so they are measured again after they have been used. Returns
-    /// the volumes that cannot be measured.
+    /// Measures volumes whose size is not known. Volumes of shared caches grow, so they are measured again after they
+    /// have been used. Returns the volumes that cannot be measured.
     async fn measure(&self) -> Result<BTreeSet<String>, UpkeepError> {
         let store = self.caches.store();
         let (known, entries) = (caches::volume_sizes(store).await?, caches::by_last_use(store).await?);
@@ -230,8 +230,8 @@ impl Upkeep {
             .collect())
     }
 
-    /// Removes entries until the rest fits into the budget, least recently used first. Entries that cannot be measured are removed before them:
-    /// they may take any size. Workspaces that jobs wait for stay, and count.
+    /// Removes entries until the rest fits into the budget, least recently used first. Entries that cannot be measured
+    /// are removed before them: they may take any size. Workspaces that jobs wait for stay, and count.
     async fn shrink(&self, unmeasured: &BTreeSet<String>) -> Result<(), UpkeepError> {
         let sizes = caches::volume_sizes(self.caches.store()).await?;
         let mut kept = Vec::new();

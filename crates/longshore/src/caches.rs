@@ -1,5 +1,5 @@
-//! Joins the records of caches (`store`) with jobs (`executor`): computes the keys of a job's caches, chooses what it begins with, and
-//! records what it saves. Called by the runner. The work beside jobs is in `cache_upkeep`.
+//! Joins the records of caches (`store`) with jobs (`executor`): computes the keys of a job's caches, chooses what it
+//! begins with, and records what it saves. Called by the runner. The work beside jobs is in `cache_upkeep`.
 
 use std::{
     cell::RefCell,
@@ -26,8 +26,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::{checkouts::Sources, full_disk::retry_while_full, runner::Missing};
 
-/// How long a job waits for entries of its repository that are being saved, and how long one that is saved waits for a full disk. It takes
-/// milliseconds.
+/// How long a job waits for entries of its repository that are being saved, and how long one that is saved waits for a
+/// full disk. It takes milliseconds.
 const SAVING: Duration = Duration::from_secs(20);
 
 /// The caches of all jobs. Cheap to clone.
@@ -223,7 +223,8 @@ fn found(found: FoundEntry) -> Option<FoundCache> {
     Some(FoundCache { layers: layers.collect::<Option<_>>()?, key: found.key, owner: found.owner, bytes: found.bytes })
 }
 
-/// Returns the values that keys may be made of: everything that is known before the job starts, except secrets and what is made of them.
+/// Returns the values that keys may be made of: everything that is known before the job starts, except secrets and what
+/// is made of them.
 fn values(plan: &JobPlan, known: &BTreeMap<String, Value>) -> Values {
     let mut contexts = plan.known.clone();
     contexts

@@ -35,8 +35,8 @@ pub(crate) enum Sources {
 }
 
 impl Sources {
-    /// Returns the workspace for an event of a repository, narrowed to the files that `only` names if it names any. Of `how`,
-    /// only the depth applies to a working tree.
+    /// Returns the workspace for an event of a repository, narrowed to the files that `only` names if it names any. Of
+    /// `how`, only the depth applies to a working tree.
     ///
     /// # Errors
     /// A text for people if there is no workspace.
@@ -78,7 +78,8 @@ impl Sources {
 }
 
 impl Sources {
-    /// Computes `hash-files` of an event's files, before any container exists. The inner error is for people: a pattern is invalid.
+    /// Computes `hash-files` of an event's files, before any container exists. The inner error is for people: a pattern
+    /// is invalid.
     ///
     /// # Errors
     /// A text for people if the files cannot be had.
@@ -108,7 +109,8 @@ impl Sources {
         }
     }
 
-    /// Computes a hash over the files of an event's commit that these globs name. `None` if that cannot be said, or of a working tree.
+    /// Computes a hash over the files of an event's commit that these globs name. `None` if that cannot be said, or of
+    /// a working tree.
     pub(crate) async fn hash_tree(&self, repo: &Repo, event: &Event, globs: &[String]) -> Option<String> {
         let Self::Mirrors { mirrors, logins, .. } = self else { return None };
         let commit: CommitId = event.commit.parse().ok()?;

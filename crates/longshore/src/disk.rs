@@ -1,9 +1,9 @@
-//! Keeps room on the engine's disk: above the high mark new jobs wait, and the least recently used caches, workspaces that
-//! outlive their builds, and images that this server pulled are removed until the low mark is reached. Nothing of others is
-//! touched, and nothing that is in use.
+//! Keeps room on the engine's disk: above the high mark new jobs wait, and the least recently used caches, workspaces
+//! that outlive their builds, and images that this server pulled are removed until the low mark is reached. Nothing of
+//! others is touched, and nothing that is in use.
 //!
-//! The engine's disk is measured by a container of ours, at the start and then only after jobs have run: seldom while there is much room, and
-//! more often the closer the mark is. An idle server makes no calls.
+//! The engine's disk is measured by a container of ours, at the start and then only after jobs have run: seldom while
+//! there is much room, and more often the closer the mark is. An idle server makes no calls.
 
 use std::{
     sync::Arc,
@@ -31,7 +31,8 @@ const SELDOM: Duration = Duration::from_secs(5 * 60);
 const OFTEN: Duration = Duration::from_secs(15);
 /// The shortest time between two, however much jobs leave.
 const SOONEST: Duration = Duration::from_secs(2);
-/// With fewer bytes than this below the high mark there is little room: jobs may write as much before the next measurement.
+/// With fewer bytes than this below the high mark there is little room: jobs may write as much before the next
+/// measurement.
 const LITTLE: u64 = 20 << 30;
 /// The same of inodes: what a job unpacks may be a million files.
 const FEW: u64 = 5_000_000;
@@ -221,7 +222,8 @@ impl Disk {
         tx.commit().await.map(drop)
     }
 
-    /// Removes one thing unless it is in use. Returns the bytes that it had, as far as they are known; `None` if it stays.
+    /// Removes one thing unless it is in use. Returns the bytes that it had, as far as they are known; `None` if it
+    /// stays.
     async fn release(&self, candidate: Candidate, why: &str) -> Result<Option<u64>, UpkeepError> {
         let (what, bytes) = match candidate {
             Candidate::Lasting(lasting) => {

@@ -8,8 +8,8 @@ use longshore_store::StoreError;
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Repeats `work` on the database while the disk is full, another program keeps the database locked, or too many files are open, for at
-/// most `patience`. `what` is what the job waits for.
+/// Repeats `work` on the database while the disk is full, another program keeps the database locked, or too many files
+/// are open, for at most `patience`. `what` is what the job waits for.
 pub(crate) async fn retry_while_full<T, F>(
     job: JobId,
     what: &str,

@@ -1,5 +1,5 @@
-//! The files that the guard writes for the server beside it: its audit log, and the reason why it does not listen yet. The
-//! server may read both, and only the guard may write them.
+//! The files that the guard writes for the server beside it: its audit log, and the reason why it does not listen yet.
+//! The server may read both, and only the guard may write them.
 
 use std::path::{Path, PathBuf};
 

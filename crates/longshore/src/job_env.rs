@@ -1,5 +1,5 @@
-//! The environment that every job of this server gets besides its pipeline: the operator's variables, proxies and certificate
-//! authorities.
+//! The environment that every job of this server gets besides its pipeline: the operator's variables, proxies and
+//! certificate authorities.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Volumes that are kept for later jobs and may be removed when there is no room: entries of caches, and workspaces that
-//! outlive their builds. Used by `cache_upkeep`, for the budget, and by `disk`, for the engine's disk.
+//! Volumes that are kept for later jobs and may be removed when there is no room: entries of caches, and workspaces
+//! that outlive their builds. Used by `cache_upkeep`, for the budget, and by `disk`, for the engine's disk.
 
 use std::collections::BTreeMap;
 
@@ -54,8 +54,8 @@ impl Lasting {
         }
     }
 
-    /// Deletes its record unless it is in use. Returns whether that was done: then its volumes may be removed if nothing
-    /// else has them.
+    /// Deletes its record unless it is in use. Returns whether that was done: then its volumes may be removed if
+    /// nothing else has them.
     pub(crate) async fn release(&self, store: &Store) -> Result<bool, StoreError> {
         let mut tx = store.write().await?;
         let released = match self {

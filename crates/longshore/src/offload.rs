@@ -1,5 +1,5 @@
-//! Moves the files of artifacts from the data folder into the object store, once their jobs are over. While the store is away they stay in the
-//! folder, and the pages say so; nothing waits for it. An idle server asks nothing.
+//! Moves the files of artifacts from the data folder into the object store, once their jobs are over. While the store
+//! is away they stay in the folder, and the pages say so; nothing waits for it. An idle server asks nothing.
 
 use std::{io, time::Duration};
 

@@ -59,7 +59,8 @@ pub(crate) struct OwnServer {
 }
 
 impl OwnServer {
-    /// Finds the server on this machine's data folder, if it runs and is the one that `given` names. Without `given` it is.
+    /// Finds the server on this machine's data folder, if it runs and is the one that `given` names. Without `given` it
+    /// is.
     pub(crate) fn find(given: Option<&str>) -> Option<Self> {
         let data = std::env::var_os("LONGSHORE_DATA").filter(|data| !data.is_empty());
         Self::started_on(&data.map_or_else(|| PathBuf::from(crate::DEFAULT_DATA), PathBuf::from), given)

@@ -117,8 +117,8 @@ pub(crate) fn leave_out_the_job<'a>(
     }
 }
 
-/// Returns what logs must not show of these variables: the passwords of proxies, alone and with their users, as programs
-/// print them and as they send them.
+/// Returns what logs must not show of these variables: the passwords of proxies, alone and with their users, as
+/// programs print them and as they send them.
 pub(crate) fn masks(variables: &BTreeMap<String, String>) -> Vec<String> {
     let mut all: Vec<String> = addresses(variables).flat_map(passwords).collect();
     all.sort_unstable();

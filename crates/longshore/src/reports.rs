@@ -1,7 +1,7 @@
 //! Reads what a job reported, when it ends: the files of its reports, and the commands in its log. Used by `runner`.
 //!
-//! Nothing here fails a job, or waits for long but for a full disk, which the job's end waits for too: reports that cannot be read are named
-//! on the build, and errors of the store in the server's log.
+//! Nothing here fails a job, or waits for long but for a full disk, which the job's end waits for too: reports that
+//! cannot be read are named on the build, and errors of the store in the server's log.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,9 @@
-//! Finds the earlier success that a job with `reuse` can use instead of running. Called by `runner` before a job starts, and
-//! after it has succeeded. If other jobs begin on its workspace, a success is reused only while its workspace exists.
+//! Finds the earlier success that a job with `reuse` can use instead of running. Called by `runner` before a job
+//! starts, and after it has succeeded. If other jobs begin on its workspace, a success is reused only while its
+//! workspace exists.
 //!
-//! A job with `reuse` depends on nothing but these, so two jobs with the same hash would do the same: the files that its
-//! globs name (its workspace has no others), its definition, the outputs of the jobs that it needs, the operator's
+//! A job with `reuse` depends on nothing but these, so two jobs with the same hash would do the same: the files that
+//! its globs name (its workspace has no others), its definition, the outputs of the jobs that it needs, the operator's
 //! variables, and its images. `store/lasting/reuse.rs` decides whether a job's success may be reused.
 
 use longshore_core::{JobId, JobPlan, Outcome, plan::ArtifactWhen};

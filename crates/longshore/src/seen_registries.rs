@@ -1,4 +1,5 @@
-//! Notes which registries the images of a repository's jobs come from, and writes into the audit log when there is one that it never had.
+//! Notes which registries the images of a repository's jobs come from, and writes into the audit log when there is one
+//! that it never had.
 
 use longshore_core::{ImageRef, JobPlan, RegistryHost, Timestamp};
 use longshore_store::{

@@ -1,5 +1,5 @@
-//! Finds out whether the server and its guard can be two users, of whom the guard's alone may open the engine's socket, and takes over
-//! the data folder for the server's. Called by `serve` at its start, as root in a container.
+//! Finds out whether the server and its guard can be two users, of whom the guard's alone may open the engine's socket,
+//! and takes over the data folder for the server's. Called by `serve` at its start, as root in a container.
 //!
 //! A message for the operator says what is missing. The server then runs with the socket itself, without a guard.
 
@@ -206,8 +206,8 @@ fn log_folder(guard: User, server: User) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the server what root has in the data folder: a server of an earlier version ran as root. Others' files, and what is mounted
-/// in it, stay as they are.
+/// Gives the server what root has in the data folder: a server of an earlier version ran as root. Others' files, and
+/// what is mounted in it, stay as they are.
 fn take_over(data: &Path, server: User) -> Result<(), String> {
     let failed = |error: io::Error| format!("the data folder {} cannot be the server's: {error}", data.display());
     fs::create_dir_all(data).map_err(failed)?;
@@ -224,7 +224,8 @@ fn take_over(data: &Path, server: User) -> Result<(), String> {
             if mounted.contains(&path) {
                 continue;
             }
-            // A path that cannot be read, such as one that is too long, was made by the server: no reason to be without a guard.
+            // A path that cannot be read, such as one that is too long, was made by the server: no reason to be without
+            // a guard.
             let Ok(there) = fs::symlink_metadata(&path) else { continue };
             if there.is_dir() {
                 folders.push(path.clone());

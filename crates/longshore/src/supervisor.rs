@@ -1,5 +1,5 @@
-//! The first process of a server with a guard of its own: starts the guard, then the server, and watches both. Neither needs the
-//! other to start: the server waits for the guard as for an engine, and jobs run on.
+//! The first process of a server with a guard of its own: starts the guard, then the server, and watches both. Neither
+//! needs the other to start: the server waits for the guard as for an engine, and jobs run on.
 //!
 //! It does nothing else: it opens no socket and reads no file of anybody's.
 
@@ -98,7 +98,8 @@ impl Supervised {
     pub(crate) fn run(self) -> super::commands::Result {
         // Whatever is started from here on gets no rights by running a program.
         set_no_new_privs(true)?;
-        // A guard that is started again serves the same server. That of an earlier start may have had another data folder.
+        // A guard that is started again serves the same server. That of an earlier start may have had another data
+        // folder.
         let instance = self.folder.join("docker.instance");
         let is_new = match std::fs::remove_file(&instance) {
             Ok(()) => true,

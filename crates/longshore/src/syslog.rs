@@ -1,5 +1,6 @@
-//! Sends the audit log to syslog: a message of RFC 5424 for each record, in order, each with the record's line of JSON. How far it has
-//! got is kept, so that a restart or a socket that is away loses nothing. Over UDP, what the network drops is lost.
+//! Sends the audit log to syslog: a message of RFC 5424 for each record, in order, each with the record's line of JSON.
+//! How far it has got is kept, so that a restart or a socket that is away loses nothing. Over UDP, what the network
+//! drops is lost.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket},

@@ -1,5 +1,6 @@
-//! The workspaces that jobs leave for other jobs: chooses those that a job begins on, and removes those that no job wants any more. The workspaces of jobs with `reuse`
-//! outlive their builds; `cache_upkeep` and `disk` remove them when there is no room.
+//! The workspaces that jobs leave for other jobs: chooses those that a job begins on, and removes those that no job
+//! wants any more. The workspaces of jobs with `reuse` outlive their builds; `cache_upkeep` and `disk` remove them when
+//! there is no room.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -57,8 +58,8 @@ impl Workspaces {
         Self { store, kept: Arc::default(), lasting }
     }
 
-    /// Claims the workspace that an attempt left, for a job that is about to take over the success of that attempt's job. Returns `false` if
-    /// it is gone.
+    /// Claims the workspace that an attempt left, for a job that is about to take over the success of that attempt's
+    /// job. Returns `false` if it is gone.
     pub(crate) async fn claim(&self, executor: &Executor, by: JobId, left_by: AttemptId) -> Result<bool, PassError> {
         let AttemptId { job, attempt } = left_by;
         let mut tx = self.store.write().await?;

@@ -1,8 +1,9 @@
-//! Messages about builds and anomalies: in which words they are told by e-mail, in chats and to webhooks, and the calls that send them.
+//! Messages about builds and anomalies: in which words they are told by e-mail, in chats and to webhooks, and the calls
+//! that send them.
 //!
-//! One file for each chat service in `shapes`. [`Sender::send`] is the only way out. All calls block; the callers, which
-//! are the outbox and the API, make them on threads of their own. Nothing here stores anything, and no error contains a
-//! secret.
+//! One file for each chat service in `shapes`. [`Sender::send`] is the only way out. All calls block; the callers,
+//! which are the outbox and the API, make them on threads of their own. Nothing here stores anything, and no error
+//! contains a secret.
 //!
 //! Others write the texts of commits, pull requests, branches and jobs. They pass through [`text`] before they get into
 //! a message: in one line, without markup, links and mentions.

@@ -115,8 +115,8 @@ impl Mail {
         Ok(Self { transport: builder.build(), host, from, domain: domain.to_owned(), arrived: Arc::default() })
     }
 
-    /// Sends a message to these mailboxes. Its id makes it the same message, however often it is sent. A mailbox that the
-    /// server refuses keeps it from no other; those that have it do not get it again when it is sent to the rest.
+    /// Sends a message to these mailboxes. Its id makes it the same message, however often it is sent. A mailbox that
+    /// the server refuses keeps it from no other; those that have it do not get it again when it is sent to the rest.
     pub(crate) fn send(&self, id: &str, to: &[Address], message: &Message) -> Result<(), SendError> {
         let mail = self.compose(id, to, message)?;
         let has_it = self.arrived().get(id).cloned().unwrap_or_default();

@@ -41,8 +41,8 @@ impl Sender {
         self.mail.is_some()
     }
 
-    /// Sends a message, whose id makes it the same one if it is sent again. `internal` says whether the place may be at an
-    /// address of the server's own network.
+    /// Sends a message, whose id makes it the same one if it is sent again. `internal` says whether the place may be at
+    /// an address of the server's own network.
     ///
     /// # Errors
     /// [`SendError::may_pass`] says whether another try may succeed.

@@ -133,8 +133,8 @@ impl Target {
         }
     }
 
-    /// Returns whether the address, as it is written, is one of the server's own network. The addresses of a name are found
-    /// out when a message is sent.
+    /// Returns whether the address, as it is written, is one of the server's own network. The addresses of a name are
+    /// found out when a message is sent.
     #[must_use]
     pub fn is_internal(&self) -> bool {
         match self.url().as_ref().and_then(Url::host) {

@@ -1,7 +1,8 @@
-//! A client for S3-compatible object stores: puts files, reads parts of them, removes them. Blocking; knows neither the database nor the runtime.
+//! A client for S3-compatible object stores: puts files, reads parts of them, removes them. Blocking; knows neither the
+//! database nor the runtime.
 //!
-//! Requests are signed in their addresses (AWS signature version 4) by `rusty-s3`, and sent by `ureq`. A bucket needs no rights but those to
-//! put, get and delete objects under its prefix, and to abandon uploads.
+//! Requests are signed in their addresses (AWS signature version 4) by `rusty-s3`, and sent by `ureq`. A bucket needs
+//! no rights but those to put, get and delete objects under its prefix, and to abandon uploads.
 
 mod error;
 mod parts;

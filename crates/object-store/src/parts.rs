@@ -1,4 +1,5 @@
-//! Puts large files in parts: stores take no more than 5 GiB at once, and an upload that broke off goes on with the next part.
+//! Puts large files in parts: stores take no more than 5 GiB at once, and an upload that broke off goes on with the
+//! next part.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
@@ -10,7 +11,8 @@ use crate::{
     store::{MAX_ERROR, SIGNED_FOR, TRIES, element, whole_element},
 };
 
-/// An upload in parts that has begun. The caller keeps it: a store holds the parts until the upload is completed or abandoned.
+/// An upload in parts that has begun. The caller keeps it: a store holds the parts until the upload is completed or
+/// abandoned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
     /// The store's name of it.
@@ -52,10 +54,12 @@ impl ObjectStore {
         Ok(Upload { id: id.to_owned(), part_bytes: self.part_bytes(), etags: Vec::new() })
     }
 
-    /// Puts the parts of a file that the store does not have yet, over what is under the key. `note` keeps the upload after each part.
+    /// Puts the parts of a file that the store does not have yet, over what is under the key. `note` keeps the upload
+    /// after each part.
     ///
     /// # Errors
-    /// The object does not exist yet; what the store has is in the upload. `Missing` if the store does not know the upload.
+    /// The object does not exist yet; what the store has is in the upload. `Missing` if the store does not know the
+    /// upload.
     pub fn put_parts(
         &self,
         key: &str,

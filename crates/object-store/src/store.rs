@@ -168,7 +168,8 @@ impl ObjectStore {
         }
     }
 
-    /// Reads a part of an object: so many bytes from an offset on, at most [`MAX_PART`]. Returns the part, and how long the object is.
+    /// Reads a part of an object: so many bytes from an offset on, at most [`MAX_PART`]. Returns the part, and how long
+    /// the object is.
     pub(crate) fn read(&self, key: &str, from: u64, bytes: u64) -> Result<(Vec<u8>, u64), ObjectError> {
         let full = self.full(key);
         let address = self.inner.bucket.get_object(Some(&self.inner.credentials), &full).sign(SIGNED_FOR);

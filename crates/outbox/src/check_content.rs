@@ -1,4 +1,5 @@
-//! The content of a check run: the summary of its context's jobs, and once they are over what they reported of lines of files.
+//! The content of a check run: the summary of its context's jobs, and once they are over what they reported of lines of
+//! files.
 
 use std::collections::HashSet;
 

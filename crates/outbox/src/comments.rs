@@ -175,8 +175,8 @@ impl Comments {
         Ok((written.await, was_there))
     }
 
-    /// Returns the text of the comment; `None` if its build is gone. Texts by others stand in code spans, where they are
-    /// neither markup nor a mention nor a command.
+    /// Returns the text of the comment; `None` if its build is gone. Texts by others stand in code spans, where they
+    /// are neither markup nor a mention nor a command.
     async fn body(&self, owed: &Owed) -> Result<Option<String>, StoreError> {
         let Some(id) = owed.build else { return Ok(None) };
         let Some(build) = builds::get(&self.store, id).await? else { return Ok(None) };

@@ -1,9 +1,9 @@
 //! Notifies people of builds and anomalies: sends the messages that the store owes to mailboxes, channels and webhooks.
 //!
-//! Each place is told one message at a time, in their order; one to which it answers with an error again and again lets the
-//! others pass. A message that is about nothing any more (the job was
-//! approved meanwhile), or not about the branches of its place, is dropped; an anomaly is told whatever the branch. After a kill, what was sent and not noted
-//! is sent once more, under the same id.
+//! Each place is told one message at a time, in their order; one to which it answers with an error again and again lets
+//! the others pass. A message that is about nothing any more (the job was
+//! approved meanwhile), or not about the branches of its place, is dropped; an anomaly is told whatever the branch.
+//! After a kill, what was sent and not noted is sent once more, under the same id.
 
 use std::{collections::HashSet, time::Duration};
 

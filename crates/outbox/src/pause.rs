@@ -14,8 +14,8 @@ pub(crate) fn after(tries: u32) -> Duration {
     Duration::from_secs(1 << tries.min(10)).min(LONGEST)
 }
 
-/// Returns whether a next try is still to come. Nothing waits longer than `longest`: a time further ahead was noted with a clock that
-/// has been set back since.
+/// Returns whether a next try is still to come. Nothing waits longer than `longest`: a time further ahead was noted
+/// with a clock that has been set back since.
 pub(crate) fn is_to_come(try_at: Timestamp, now: Timestamp, longest: Duration) -> bool {
     try_at > now && try_at.since(now) <= u64::try_from(longest.as_millis()).unwrap_or(u64::MAX)
 }

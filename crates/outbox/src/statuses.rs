@@ -3,8 +3,8 @@
 //! A GitHub App shows a context as a check run where it may, and as a status otherwise: as one of them, never both.
 //!
 //! A context has one report under way at a time, and each report carries the newest state: none arrives out of order,
-//! and states that were replaced before they were sent are skipped. A forge that is down or limits requests holds up only its
-//! own connection, which is asked less and less often.
+//! and states that were replaced before they were sent are skipped. A forge that is down or limits requests holds up
+//! only its own connection, which is asked less and less often.
 
 use std::{
     collections::{HashMap, HashSet},

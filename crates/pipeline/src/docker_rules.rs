@@ -1,8 +1,8 @@
 //! Decides which jobs get Docker, by what the administrator has granted their repository. The pushed file alone gives
 //! it to nobody.
 //!
-//! The runner calls [`refused`] when a job starts, after a stranger's commit was approved. The API calls [`check`] before
-//! it stores a grant. Patterns are those of `on`. A grant of branches is for:
+//! The runner calls [`refused`] when a job starts, after a stranger's commit was approved. The API calls [`check`]
+//! before it stores a grant. Patterns are those of `on`. A grant of branches is for:
 //! - a push, a schedule or a manual start of a branch that a pattern admits;
 //! - a push or a manual start of a tag whose full name a pattern admits, such as `refs/tags/v*`;
 //! - a pull request within the repository: its source branch, whose commit it builds;

@@ -47,7 +47,8 @@ impl<'n> Fields<'n> {
         self.entry(key).map(|entry| &entry.value)
     }
 
-    /// Reads the value of `key`, or returns `absent` if the mapping does not have the key. `None` if the value is invalid.
+    /// Reads the value of `key`, or returns `absent` if the mapping does not have the key. `None` if the value is
+    /// invalid.
     pub(super) fn read_or<T>(&self, key: &str, absent: T, read: impl FnOnce(&'n Rc<Node>) -> Option<T>) -> Option<T> {
         self.get(key).map_or(Some(absent), read)
     }

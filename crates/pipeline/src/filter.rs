@@ -42,8 +42,8 @@ impl Patterns {
         Ok(())
     }
 
-    /// Returns whether the filter admits a name. The last pattern that matches decides; without patterns, and with exclusions
-    /// alone, everything is admitted at first.
+    /// Returns whether the filter admits a name. The last pattern that matches decides; without patterns, and with
+    /// exclusions alone, everything is admitted at first.
     pub(super) fn admits(&self, name: &str) -> bool {
         self.admits_any(&[name])
     }

@@ -1,11 +1,11 @@
 //! Decides which images jobs may use, by the server's setting `images_allow`.
 //!
-//! The runner hands [`ImageRules::check`] to the executor, which asks it for every image of a job before anything starts. Patterns are
-//! those of `on`. An image has several names: `debian:12` is `docker.io/library/debian:12` too, and `debian` without its tag. A pattern
-//! that fits one of them fits the image.
+//! The runner hands [`ImageRules::check`] to the executor, which asks it for every image of a job before anything
+//! starts. Patterns are those of `on`. An image has several names: `debian:12` is `docker.io/library/debian:12` too,
+//! and `debian` without its tag. A pattern that fits one of them fits the image.
 //!
-//! A registry at an address of the engine's own host is refused even where every image is allowed: by such a name, a pipeline would
-//! make the engine talk to whatever listens there. A pattern allows it that has its host written out.
+//! A registry at an address of the engine's own host is refused even where every image is allowed: by such a name, a
+//! pipeline would make the engine talk to whatever listens there. A pattern allows it that has its host written out.
 
 use std::net::IpAddr;
 
@@ -99,8 +99,8 @@ fn split_port(registry: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Returns whether a registry is at an address of the engine's host, as far as its name shows it. Only the engine resolves
-/// names.
+/// Returns whether a registry is at an address of the engine's host, as far as its name shows it. Only the engine
+/// resolves names.
 fn is_of_this_host(registry: &str) -> bool {
     let host = split_port(registry).0.to_ascii_lowercase();
     let host = host.trim_start_matches('[').trim_end_matches(']');

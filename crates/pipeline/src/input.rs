@@ -67,8 +67,8 @@ impl Input {
     }
 }
 
-/// Returns the context `inputs` of a build: the given values, and defaults for the rest. Only a manual start gives inputs; for
-/// other events none is required.
+/// Returns the context `inputs` of a build: the given values, and defaults for the rest. Only a manual start gives
+/// inputs; for other events none is required.
 ///
 /// # Errors
 /// Names the first input that is wrong.

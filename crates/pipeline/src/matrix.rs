@@ -11,7 +11,8 @@ pub(super) struct Matrix {
 }
 
 impl Matrix {
-    /// Returns the number of combinations of the axes; `usize::MAX`, which is more than any limit, if the number overflows.
+    /// Returns the number of combinations of the axes; `usize::MAX`, which is more than any limit, if the number
+    /// overflows.
     pub(super) fn product(&self) -> usize {
         if self.axes.is_empty() {
             return 0;

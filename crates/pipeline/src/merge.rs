@@ -12,8 +12,8 @@ use super::{
 /// in a file.
 pub(super) const KEY: &str = "\u{0}<<";
 
-/// Returns whether this is a list merge as Woodpecker has it: `- <<: *paths`. It stays an entry named `<<`, for the reader of
-/// the list.
+/// Returns whether this is a list merge as Woodpecker has it: `- <<: *paths`. It stays an entry named `<<`, for the
+/// reader of the list.
 pub(super) fn is_list_merge(written: &[Entry]) -> bool {
     matches!(written, [one] if one.key == KEY && !matches!(one.value.kind, Kind::Map(_)))
 }

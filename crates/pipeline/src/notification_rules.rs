@@ -1,8 +1,8 @@
 //! Decides which builds a notification is about, by the branches that it names.
 //!
-//! The outbox calls [`admits`] before it reports a build. The API calls [`check`] before it stores patterns. Patterns have
-//! the syntax of `on`, and are matched against a push's branch, a pull request's target branch, or a tag's full name
-//! (`refs/tags/v1`).
+//! The outbox calls [`admits`] before it reports a build. The API calls [`check`] before it stores patterns. Patterns
+//! have the syntax of `on`, and are matched against a push's branch, a pull request's target branch, or a tag's full
+//! name (`refs/tags/v1`).
 
 use longshore_core::Event;
 

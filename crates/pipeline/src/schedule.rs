@@ -51,8 +51,8 @@ impl Schedule {
         self.branch.as_deref()
     }
 
-    /// Returns the first time after `after` at which it is due, by the clocks of its time zone; `None` if it is never due
-    /// again.
+    /// Returns the first time after `after` at which it is due, by the clocks of its time zone; `None` if it is never
+    /// due again.
     #[must_use]
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         let next = self.cron.find_next_occurrence(&self.in_zone(after)?, false).ok()?;

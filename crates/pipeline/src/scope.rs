@@ -1,4 +1,5 @@
-//! The names that an expression may refer to, depending on where it is written, and which values must not get into a script.
+//! The names that an expression may refer to, depending on where it is written, and which values must not get into a
+//! script.
 
 mod missing;
 mod position;
@@ -267,7 +268,8 @@ impl Names {
         self.tainted.insert(path, taint);
     }
 
-    /// Returns what an expression may refer to; `in_file` says that it is written in the pipeline's file and not in a template.
+    /// Returns what an expression may refer to; `in_file` says that it is written in the pipeline's file and not in a
+    /// template.
     pub(super) fn scope(&self, position: Position, in_file: bool) -> Rc<Scope> {
         let mut scopes = self.scopes.borrow_mut();
         let foreign = in_file && self.in_template;

@@ -223,8 +223,8 @@ fn refusal(taint: Taint, path: &str, becomes: Becomes) -> (Code, String) {
     }
 }
 
-/// Returns the lines to write instead of `${{ source }}`. `whole` says that the value at `path` is all of the expression and
-/// not a part.
+/// Returns the lines to write instead of `${{ source }}`. `whole` says that the value at `path` is all of the
+/// expression and not a part.
 fn remedy(source: &str, path: &str, whole: bool, becomes: Becomes, names: &Names) -> String {
     let known = variable(path).filter(|_| whole);
     match (becomes, known) {

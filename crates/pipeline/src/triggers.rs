@@ -36,7 +36,8 @@ pub(super) fn starts(on: &Triggers, event: &Event, facts: &RepoFacts) -> Result<
     }
 }
 
-/// Returns whether an event starts a pipeline, apart from the files that it changed. The reason says which filter keeps it.
+/// Returns whether an event starts a pipeline, apart from the files that it changed. The reason says which filter keeps
+/// it.
 pub(super) fn only_paths_keep(on: &Triggers, event: &Event, facts: &RepoFacts) -> Option<String> {
     let reason = starts(on, event, facts).err()?;
     let any_files = RepoFacts {

@@ -29,8 +29,8 @@ pub fn documents(findings: &mut Findings<'_>) -> Option<Vec<Rc<Node>>> {
     read(0, true, Keep::First, findings)
 }
 
-/// Like [`documents`], for a system where the last of several entries with one key counts. Each other one is still an error
-/// among the findings.
+/// Like [`documents`], for a system where the last of several entries with one key counts. Each other one is still an
+/// error among the findings.
 pub fn documents_with_last_keys(findings: &mut Findings<'_>) -> Option<Vec<Rc<Node>>> {
     read(0, true, Keep::Last, findings)
 }
@@ -307,7 +307,8 @@ fn refuse_tag(tag: Option<&Tag>, span: &EventSpan) -> Result<(), Refusal> {
     }
 }
 
-/// Returns a scalar's text and place. The parser includes trailing blank lines in the end of a block scalar, and reports absent values as `~`.
+/// Returns a scalar's text and place. The parser includes trailing blank lines in the end of a block scalar, and
+/// reports absent values as `~`.
 fn scalar_place(text: String, style: ScalarStyle, place: Place, source: &str) -> (String, Place) {
     let written = source.get(place.start..place.end).unwrap_or("");
     match style {

@@ -1,4 +1,5 @@
-//! Findings of tools about places in the source code: in SARIF files, and by commands in the log (`::error file=a.c,line=3::broken`).
+//! Findings of tools about places in the source code: in SARIF files, and by commands in the log
+//! (`::error file=a.c,line=3::broken`).
 
 use std::{collections::HashSet, hash::BuildHasher as _};
 

@@ -114,7 +114,8 @@ impl CoverageReader {
         self.count += usize::from(new);
     }
 
-    /// Adds the branches of a line, of which the report says only how many there are and how many were taken: the first ones.
+    /// Adds the branches of a line, of which the report says only how many there are and how many were taken: the first
+    /// ones.
     pub(crate) fn branches(&mut self, path: &str, line: u32, taken: u32, all: u32) {
         let Some(lines) = self.lines_of(path) else { return };
         let before = lines.counted.len();

@@ -1,5 +1,6 @@
-//! JUnit's XML, as the tools of all languages write it. There is no standard; this reads what they have in common, and what each adds:
-//! suites in suites (PHPUnit, Node), names of files and lines, and tests that failed and passed on another try (Surefire, nextest).
+//! JUnit's XML, as the tools of all languages write it. There is no standard; this reads what they have in common, and
+//! what each adds: suites in suites (PHPUnit, Node), names of files and lines, and tests that failed and passed on
+//! another try (Surefire, nextest).
 
 use crate::{
     excerpt::Excerpt,
@@ -209,7 +210,8 @@ impl Open {
         }
     }
 
-    /// Returns what the test belongs to: its class; if that only repeats the test's name (Jest, Mocha) or says nothing (Node), its suite.
+    /// Returns what the test belongs to: its class; if that only repeats the test's name (Jest, Mocha) or says nothing
+    /// (Node), its suite.
     fn suite(&self, suites: &[String]) -> String {
         let class = self.class.trim();
         if !class.is_empty() && class != "test" && !self.name.trim().ends_with(class) {

@@ -1,9 +1,10 @@
-//! Reads the reports that jobs leave behind: the results of tests ([`Tests`], JUnit's XML), coverage ([`CoverageReader`], Cobertura and
-//! lcov), and annotations ([`Annotations`], SARIF and the log's own `::error file=…::`).
+//! Reads the reports that jobs leave behind: the results of tests ([`Tests`], JUnit's XML), coverage
+//! ([`CoverageReader`], Cobertura and lcov), and annotations ([`Annotations`], SARIF and the log's own
+//! `::error file=…::`).
 //!
-//! Reports come from jobs, so whatever they hold is read within the limits of [`limits`], and reading never fails: what can be read of a
-//! broken or oversized report is returned, with a [`Remark`] that says what is missing and why. Called by the server when a job ends, and
-//! by `longshore run`. Pure.
+//! Reports come from jobs, so whatever they hold is read within the limits of [`limits`], and reading never fails: what
+//! can be read of a broken or oversized report is returned, with a [`Remark`] that says what is missing and why. Called
+//! by the server when a job ends, and by `longshore run`. Pure.
 
 mod annotations;
 mod budget;

@@ -15,8 +15,8 @@ pub struct Remark {
 pub struct Remarks(Vec<Remark>);
 
 impl Remarks {
-    /// Adds a remark. Remarks beyond [`limits::REMARKS`] are dropped: they repeat what the others say. A parser's error quotes what it
-    /// has read, which may be the whole file, so texts are cut.
+    /// Adds a remark. Remarks beyond [`limits::REMARKS`] are dropped: they repeat what the others say. A parser's error
+    /// quotes what it has read, which may be the whole file, so texts are cut.
     pub fn add(&mut self, file: &str, text: impl Into<String>) {
         if self.0.len() < limits::REMARKS {
             let cut = |text: &str, bytes| text::clean(&text::cut(text, bytes)).into_owned();

@@ -111,8 +111,8 @@ impl Tests {
         self.remarks.add(path, text);
     }
 
-    /// Adds a test. If its name is there already, it is the same test tried again, or another one of the same name: it is failed if any of
-    /// them is, so that no failure is hidden.
+    /// Adds a test. If its name is there already, it is the same test tried again, or another one of the same name: it
+    /// is failed if any of them is, so that no failure is hidden.
     pub(crate) fn add(&mut self, mut test: TestCase) {
         let key = (test.suite.clone(), test.name.clone());
         if let Some(place) = self.places.get(&key).copied() {

@@ -47,7 +47,8 @@ pub(crate) fn cut_name(name: &str, bytes: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}…{hash:016x}", &name[..name.floor_char_boundary(bytes)]))
 }
 
-/// Removes colours, and control characters but tabs and ends of lines. Pytest writes the escape byte, which XML cannot hold, as `#x1B`.
+/// Removes colours, and control characters but tabs and ends of lines. Pytest writes the escape byte, which XML cannot
+/// hold, as `#x1B`.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     if !text.contains(|char: char| char.is_control() && char != '\n' && char != '\t') && !text.contains("#x1B[") {
         return Cow::Borrowed(text);

@@ -1,5 +1,5 @@
-//! An XML file, element by element. No entity is expanded but XML's own five and characters' numbers, nothing is fetched, and a document
-//! type is passed over.
+//! An XML file, element by element. No entity is expanded but XML's own five and characters' numbers, nothing is
+//! fetched, and a document type is passed over.
 
 use std::borrow::Cow;
 

@@ -93,7 +93,8 @@ async fn forget_removed(store: &Store, planner: &Planner) {
         Vec::new()
     });
     for repo in kept {
-        // The mirrors were listed first: a repository is registered before its mirror is made, so no new one is removed.
+        // The mirrors were listed first: a repository is registered before its mirror is made, so no new one is
+        // removed.
         if let Ok(None) = repos::get(store, repo).await
             && let Err(error) = planner.mirrors.remove(repo).await
         {

@@ -1,5 +1,5 @@
-//! Takes deliveries from the inbox and makes builds of them, each exactly once: the builds are created in the transaction
-//! that ends their delivery. If two deliveries announce the same thing, it is built once, too.
+//! Takes deliveries from the inbox and makes builds of them, each exactly once: the builds are created in the
+//! transaction that ends their delivery. If two deliveries announce the same thing, it is built once, too.
 //!
 //! Processes one delivery of a repository at a time, in order, and several repositories at once, so that a forge that
 //! hangs holds up only its own repositories. It is woken by commits, and sleeps until something has to be tried again.

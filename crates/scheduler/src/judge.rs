@@ -1,6 +1,7 @@
 //! Finds out what a delivery means: which builds it asks for, which pull request it closes, which ref it says is gone.
 //!
-//! Asks git, reads the database and writes nothing but a name that the forge has confirmed (`renames`). `ingest` then decides in one transaction what is new of it.
+//! Asks git, reads the database and writes nothing but a name that the forge has confirmed (`renames`). `ingest` then
+//! decides in one transaction what is new of it.
 
 mod told_event;
 

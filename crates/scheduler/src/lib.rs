@@ -1,10 +1,10 @@
 //! From events to running jobs: makes builds of deliveries and schedules, and hands their jobs to the runner.
 //!
-//! `ingest` makes builds of deliveries, once `judge` has found out what they mean (`renames` asks the forge for a new name), and `schedules` of times that are due;
-//! `look` finds pushes that no delivery reported, and `discovery` the schedules of a repository that was added. All of
-//! them run their work through `by_repo`. `dispatcher` is the only writer of a job's
-//! status; it talks to the runner through two channels and knows neither Docker nor HTTP. `scheduler` is the handle
-//! that the API and the command line hold.
+//! `ingest` makes builds of deliveries, once `judge` has found out what they mean
+//! (`renames` asks the forge for a new name), and `schedules` of times that are due; `look` finds pushes that no
+//! delivery reported, and `discovery` the schedules of a repository that was added. All of them run their work through
+//! `by_repo`. `dispatcher` is the only writer of a job's status; it talks to the runner through two channels and knows
+//! neither Docker nor HTTP. `scheduler` is the handle that the API and the command line hold.
 
 mod by_repo;
 mod deploy_key;

@@ -1,5 +1,5 @@
-//! The credentials that repositories are fetched with: the login in their clone address, their key, or a token that a GitHub App makes for
-//! the moment.
+//! The credentials that repositories are fetched with: the login in their clone address, their key, or a token that a
+//! GitHub App makes for the moment.
 
 use longshore_forge::{CloneUrl, SshLogin};
 use longshore_forge_client::{Connection as Client, Http, Kind};
@@ -19,8 +19,8 @@ pub struct Logins {
 }
 
 impl Logins {
-    /// Returns the address that a repository is fetched from, with its credentials or its key. A GitHub App's credentials are
-    /// good for some minutes.
+    /// Returns the address that a repository is fetched from, with its credentials or its key. A GitHub App's
+    /// credentials are good for some minutes.
     ///
     /// # Errors
     /// If they cannot be decrypted, the address is invalid, or GitHub gives no token.

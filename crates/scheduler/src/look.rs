@@ -33,7 +33,8 @@ use crate::{
 const AT_ONCE: usize = 4;
 /// How long the webhook of a push may take to arrive. Some forges send it seconds after the push.
 const UNDER_WAY: Duration = Duration::from_secs(15);
-/// When a repository is looked at of which a push was told that is not there: some git hosts have it after their webhooks.
+/// When a repository is looked at of which a push was told that is not there: some git hosts have it after their
+/// webhooks.
 const SOON: Duration = Duration::from_secs(60);
 /// The most pushes that one look takes in, branches first. More at once is an import, which nobody wants built.
 const MOST_MISSED: usize = 100;
@@ -226,7 +227,8 @@ async fn finish(
     Ok(looked)
 }
 
-/// Returns how the remote differs from what was reported. At the first check, refs that were never reported do not count as missed.
+/// Returns how the remote differs from what was reported. At the first check, refs that were never reported do not
+/// count as missed.
 fn compare(told: &HashMap<String, String>, remote: &[RemoteRef], is_first: bool) -> Differences {
     let mut found = Differences::default();
     for there in remote {

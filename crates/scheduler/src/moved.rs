@@ -1,6 +1,6 @@
-//! Follows a repository that its git host serves at another path now, as forges do when one is renamed. Git itself follows no
-//! redirect, since its credentials would go wherever the host sends it. So the host is asked where it redirects to, and only an
-//! address of the same scheme, host and port becomes the new clone address.
+//! Follows a repository that its git host serves at another path now, as forges do when one is renamed. Git itself
+//! follows no redirect, since its credentials would go wherever the host sends it. So the host is asked where it
+//! redirects to, and only an address of the same scheme, host and port becomes the new clone address.
 
 use longshore_forge::CloneUrl;
 use longshore_forge_client::Http;
@@ -14,8 +14,8 @@ use crate::logins::stored;
 /// The path that git requests first of a repository over http.
 const FIRST: &str = "/info/refs";
 
-/// Finds out where a repository is now whose address redirects, and stores that. `None` if the host leads elsewhere, or does not
-/// say it. A repository of a connection is followed by what its forge's API says (`renames`).
+/// Finds out where a repository is now whose address redirects, and stores that. `None` if the host leads elsewhere, or
+/// does not say it. A repository of a connection is followed by what its forge's API says (`renames`).
 pub(crate) async fn follow(store: &Store, http: &Http, repo: &Repo) -> Result<Option<Repo>, StoreError> {
     let url = match stored(repo) {
         Ok(url) if repo.connection.is_none() && !url.is_ssh() => url,
@@ -35,8 +35,8 @@ pub(crate) async fn follow(store: &Store, http: &Http, repo: &Repo) -> Result<Op
     Ok(Some(moved))
 }
 
-/// Returns the clone address, with the credentials of `old`, that a redirect of git's first request leads to, if it is on the same
-/// host.
+/// Returns the clone address, with the credentials of `old`, that a redirect of git's first request leads to, if it is
+/// on the same host.
 fn moved_to(old: &str, location: &str) -> Option<String> {
     let (scheme, rest) = old.split_once("://")?;
     let (authority, _) = rest.split_once('/')?;

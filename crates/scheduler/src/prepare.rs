@@ -101,7 +101,8 @@ pub(crate) enum What {
     Nothing(String),
 }
 
-/// The settings for planning: where repositories are fetched to, the most jobs of a build, and how forges are asked. Cheap to clone.
+/// The settings for planning: where repositories are fetched to, the most jobs of a build, and how forges are asked.
+/// Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Planner {
     pub mirrors: Arc<Mirrors>,
@@ -159,8 +160,8 @@ impl Planner {
         Ok(found.as_ref() == Some(commit))
     }
 
-    /// Returns whether a branch or tag does not point at `object`, and pointed at it before it was moved to `last`, as far as the
-    /// mirror knows. It knows enough after a fetch of `object`. `false` for everything else that has refs.
+    /// Returns whether a branch or tag does not point at `object`, and pointed at it before it was moved to `last`, as
+    /// far as the mirror knows. It knows enough after a fetch of `object`. `false` for everything else that has refs.
     pub(crate) async fn has_moved_on(
         &self,
         repo: &Repo,
@@ -328,8 +329,8 @@ fn skipped_pipelines(repo: &Repo, checked: &Checked, event: &Event, reason: &str
     started.into_iter().map(|name| (name, reason.to_owned())).collect()
 }
 
-/// Merges a pull request into its target, and makes the event and the pipelines those of the merge. Returns why it cannot
-/// be merged, if so.
+/// Merges a pull request into its target, and makes the event and the pipelines those of the merge. Returns why it
+/// cannot be merged, if so.
 async fn merge(
     planner: &Planner,
     mirror: &Mirror,

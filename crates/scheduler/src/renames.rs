@@ -1,8 +1,9 @@
-//! Follows a repository of a connection to the name that it has at its forge now: the forge redirects from its old name,
-//! and redirects are not followed.
+//! Follows a repository of a connection to the name that it has at its forge now: the forge redirects from its old
+//! name, and redirects are not followed.
 //!
-//! A delivery is only the occasion. Anyone who knows the webhook's secret can write any name into one, and the connection's
-//! login, which may read other repositories too, is sent to the address. So the forge is asked, and what it says counts.
+//! A delivery is only the occasion. Anyone who knows the webhook's secret can write any name into one, and the
+//! connection's login, which may read other repositories too, is sent to the address. So the forge is asked, and what
+//! it says counts.
 
 use longshore_forge::ForgeRepository;
 use longshore_forge_client::{self as forge_client, CallError, Http};

@@ -61,8 +61,8 @@ pub(crate) async fn plan(store: &Store, build: BuildId, what: Rerun) -> Result<N
     })
 }
 
-/// Returns the jobs that succeeded and need no job that runs again. A job on whose workspace another begins that runs again, does
-/// so too: its workspace is gone by now.
+/// Returns the jobs that succeeded and need no job that runs again. A job on whose workspace another begins that runs
+/// again, does so too: its workspace is gone by now.
 fn carried_over_jobs(jobs: &[Job], plan: &BuildPlan, again: Option<JobId>) -> Vec<(String, JobId)> {
     let begins_on: HashMap<&str, &str> =
         plan.jobs.iter().filter_map(|job| Some((job.key.as_str(), job.workspace_of.as_deref()?))).collect();

@@ -89,8 +89,9 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Spawns the ingest loop, the schedules, the looks at repositories, the discovery of new ones and the dispatcher on
-    /// `tasks`, until `shutdown`. The runner receives its commands from `orders` and sends what it has to report to `reports`.
+    /// Spawns the ingest loop, the schedules, the looks at repositories, the discovery of new ones and the dispatcher
+    /// on `tasks`, until `shutdown`. The runner receives its commands from `orders` and sends what it has to report to
+    /// `reports`.
     #[must_use]
     pub fn start(
         store: Store,

@@ -1,9 +1,9 @@
 //! Makes the builds of `schedule`, which no event starts.
 //!
-//! Which times a repository has is stored whenever its default branch is read ([`schedules_of`]). The task here makes builds of
-//! the times that are due. A time's build and the time that is due next are written in one transaction: no time makes
-//! two builds, however often the server dies. Times that passed while the server or the forge was down make one build:
-//! the latest's.
+//! Which times a repository has is stored whenever its default branch is read ([`schedules_of`]). The task here makes
+//! builds of the times that are due. A time's build and the time that is due next are written in one transaction: no
+//! time makes two builds, however often the server dies. Times that passed while the server or the forge was down make
+//! one build: the latest's.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -314,7 +314,8 @@ mod tests {
     }
 
     proptest! {
-        /// However the server sleeps, and however the clock is set back by less than a day, times that are carried out only go forward.
+        /// However the server sleeps, and however the clock is set back by less than a day, times that are carried out
+        /// only go forward.
         #[test]
         fn no_time_is_ever_carried_out_twice(
             cron in prop::sample::select(vec!["* * * * *", "*/7 2-5 * * *", "0 3 * * 1", "30 2 29 * *", "@daily"]),

@@ -8,8 +8,9 @@ const WORDS: [&str; 7] = ["[skip ci]", "[ci skip]", "[skip-ci]", "[ci-skip]", "[
 const TRAILER: &str = "skip-checks: true";
 
 /// Returns the words by which the message of an event's commit asks that nothing is built. Only pushes to branches and
-/// pull requests heed them: a person who pushes a tag or starts a build by hand wants it, and a schedule does not depend on
-/// what was written last. Nor does a closed pull request whose commit is gone: the message is another commit's.
+/// pull requests heed them: a person who pushes a tag or starts a build by hand wants it, and a schedule does not
+/// depend on what was written last. Nor does a closed pull request whose commit is gone: the message is another
+/// commit's.
 pub(crate) fn skip_words(event: &Event) -> Option<&'static str> {
     match event.name {
         EventName::PullRequest if event.pull_request.as_ref().is_some_and(|request| request.gone.is_some()) => None,

@@ -1,6 +1,7 @@
 //! Artifacts: the files that jobs leave. Their bytes are blobs in the data folder (`longshore_files::artifacts`).
 //!
-//! They are written in the transaction of their job's end, so a reader who sees a final status sees all of its artifacts.
+//! They are written in the transaction of their job's end, so a reader who sees a final status sees all of its
+//! artifacts.
 
 use longshore_core::{ArtifactFile, ArtifactId, ArtifactKind, BlobId, BuildId, JobId, RepoId, Timestamp};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};

@@ -1,11 +1,12 @@
 //! The audit log: who did what to which object, what was decided, and which fields were given. Never a field's value.
 //!
-//! Records are chained by their hashes (`longshore_audit`), and the database refuses to change or remove one; only retention
-//! removes the oldest, and keeps where the rest begins.
+//! Records are chained by their hashes (`longshore_audit`), and the database refuses to change or remove one; only
+//! retention removes the oldest, and keeps where the rest begins.
 //!
-//! A request that changes something carries a [`Pending`] record (`api/audited.rs`). The first transaction that is begun while it
-//! is carried writes it: there is no change without its record, and no record of what was rolled back. Code that hands a request on
-//! to another task hands the record on with it. Decisions of the server itself are written with [`record`].
+//! A request that changes something carries a [`Pending`] record (`api/audited.rs`). The first transaction that is
+//! begun while it is carried writes it: there is no change without its record, and no record of what was rolled back.
+//! Code that hands a request on to another task hands the record on with it. Decisions of the server itself are written
+//! with [`record`].
 
 pub mod acts;
 pub mod anomalies;

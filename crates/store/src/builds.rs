@@ -56,8 +56,8 @@ pub struct Build {
 pub(crate) const ONLY_WAITS: &str = "(status = 'running' AND reason IS NOT NULL)";
 
 impl Build {
-    /// Returns whether the build has not finished and yet no job of it runs or is about to. The reason says what it waits
-    /// for.
+    /// Returns whether the build has not finished and yet no job of it runs or is about to. The reason says what it
+    /// waits for.
     #[must_use]
     pub fn waits(&self) -> bool {
         self.status == Status::Blocked || (self.status == Status::Running && self.reason.is_some())
@@ -290,8 +290,8 @@ async fn newest(
     query.build().fetch_all(store.readers()).await?.iter().map(from_row).collect()
 }
 
-/// Returns the newest build of a branch (or of any branch) that is over, for badges; with `pipeline`, the newest that has
-/// jobs of that pipeline. Builds of pull requests are left out: they say nothing about the branch yet.
+/// Returns the newest build of a branch (or of any branch) that is over, for badges; with `pipeline`, the newest that
+/// has jobs of that pipeline. Builds of pull requests are left out: they say nothing about the branch yet.
 pub async fn latest_finished(
     store: &Store,
     repo: RepoId,

@@ -1,4 +1,5 @@
-//! What forges report: deliveries of webhooks, the refs and pull requests that they announce, and the refs that a check finds.
+//! What forges report: deliveries of webhooks, the refs and pull requests that they announce, and the refs that a check
+//! finds.
 
 pub mod announcements;
 pub mod deliveries;

@@ -4,11 +4,12 @@
 //! Reads take a [`Store`], writes a [`WriteTx`], so that mixing them does not compile. A transaction is short: nobody
 //! holds one across a network or engine call. Nothing here plans, runs jobs or uses the network.
 //!
-//! [`backup`] and [`check`] work on a whole data folder, beside a running server or without one. There is one file for each
-//! noun, and nouns that belong together share a room: `inbox` ([`deliveries`], [`looks`], ...), [`builds`] ([`jobs`], [`steps`],
-//! ...), `queue`, `outbox` ([`commit_statuses`], [`notices`], ...), [`audit`] ([`acts`], [`anomalies`]), `access` ([`tokens`],
-//! [`sessions`], ...), `credentials` ([`secrets`], [`registries`], [`connections`], ...), `lasting` ([`caches`], [`workspaces`],
-//! ...), [`reports`] ([`tests`], [`coverage`], [`annotations`]).
+//! [`backup`] and [`check`] work on a whole data folder, beside a running server or without one. There is one file for
+//! each noun, and nouns that belong together share a room: `inbox` ([`deliveries`], [`looks`], ...), [`builds`]
+//! ([`jobs`], [`steps`], ...), `queue`, `outbox` ([`commit_statuses`], [`notices`], ...), [`audit`]
+//! ([`acts`], [`anomalies`]), `access` ([`tokens`], [`sessions`], ...), `credentials`
+//! ([`secrets`], [`registries`], [`connections`], ...), `lasting` ([`caches`], [`workspaces`], ...), [`reports`]
+//! ([`tests`], [`coverage`], [`annotations`]).
 
 mod access;
 pub mod artifacts;

@@ -1,6 +1,6 @@
 //! The migrations: the files of `migrations/`, compiled in. sqlx's macro for this would compile SQLite a second time,
-//! for itself. A new database begins with what all of them together lead to (`new_database.sql`), which takes a tenth of
-//! the time. After a new migration: `LONGSHORE_BLESS=1 cargo test -p longshore-store --lib migrations`.
+//! for itself. A new database begins with what all of them together lead to (`new_database.sql`), which takes a tenth
+//! of the time. After a new migration: `LONGSHORE_BLESS=1 cargo test -p longshore-store --lib migrations`.
 
 use std::sync::LazyLock;
 

@@ -1,5 +1,5 @@
-//! Removes what builds leave outside of their own rows, once nothing refers to it any more: the files of logs and artifacts, and the
-//! rows of reports.
+//! Removes what builds leave outside of their own rows, once nothing refers to it any more: the files of logs and
+//! artifacts, and the rows of reports.
 
 pub(crate) mod artifacts;
 pub(crate) mod logs;

@@ -1,11 +1,12 @@
 //! Writes what a job's reports say: results of tests, coverage, annotations.
 //!
-//! A job may report 200,000 tests, so they are written before its end, a few thousand a transaction, into a *run* that nobody sees. The
-//! transaction of the attempt's end [`publish`]es the run: a reader who sees a final status sees the whole of the reports. A run that was not
-//! published (the server was killed) is written again, or removed with what nothing refers to any more (`removals/reports`).
+//! A job may report 200,000 tests, so they are written before its end, a few thousand a transaction, into a *run* that
+//! nobody sees. The transaction of the attempt's end [`publish`]es the run: a reader who sees a final status sees the
+//! whole of the reports. A run that was not published (the server was killed) is written again, or removed with what
+//! nothing refers to any more (`removals/reports`).
 //!
-//! [`write()`] also compares: with the branch before (which failures are new, since when they fail) and with runs on the same files (which
-//! tests are flaky). [`tests`], [`coverage`] and [`annotations`] read.
+//! [`write()`] also compares: with the branch before (which failures are new, since when they fail) and with runs on
+//! the same files (which tests are flaky). [`tests`], [`coverage`] and [`annotations`] read.
 
 pub mod annotations;
 mod comparison;
@@ -50,7 +51,8 @@ pub struct Reporter {
     pub commit: String,
     /// The commit's tree: runs with the same one ran on the same files. The commit itself if it is not known.
     pub tree: String,
-    /// Whether the build is not a stranger's. Strangers' results are shown in their builds, and nothing else is compared with them.
+    /// Whether the build is not a stranger's. Strangers' results are shown in their builds, and nothing else is
+    /// compared with them.
     pub trusted: bool,
 }
 
@@ -65,8 +67,8 @@ const BYTES_AT_ONCE: usize = 1 << 20;
 /// How many of a run's tests are kept in the order of their durations.
 pub(crate) const SLOWEST: usize = 20;
 
-/// Notes that the reports of an attempt are about to be read. Returns how often that was begun, this time included: more
-/// than once if the server ended in between.
+/// Notes that the reports of an attempt are about to be read. Returns how often that was begun, this time included:
+/// more than once if the server ended in between.
 pub async fn begin_reading(store: &Store, job: JobId, attempt: u32) -> Result<u32, StoreError> {
     let mut tx = store.write().await?;
     let begun = sqlx::query(

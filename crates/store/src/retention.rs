@@ -1,7 +1,7 @@
-//! Removes builds, artifacts and audit records that are too old or too many. One task of the server runs this: it works after builds end and when the next
-//! one is due, and sleeps otherwise. It removes builds that are over, oldest first, with their jobs, steps, logs and reports. It
-//! never touches unfinished builds, mirrors and repositories. One transaction removes a few builds, so that nobody
-//! waits for it.
+//! Removes builds, artifacts and audit records that are too old or too many. One task of the server runs this: it works
+//! after builds end and when the next one is due, and sleeps otherwise. It removes builds that are over, oldest first,
+//! with their jobs, steps, logs and reports. It never touches unfinished builds, mirrors and repositories. One
+//! transaction removes a few builds, so that nobody waits for it.
 //!
 //! Called by `longshore serve`, which spawns [`run`]. Deliveries are removed by their own age; the table of changes has
 //! its own limit.
@@ -34,8 +34,8 @@ pub struct Retention {
     pub max_delivery_age: Option<Duration>,
     /// The age of a record of the audit log.
     pub max_audit_age: Option<Duration>,
-    /// The bytes of a repository's artifacts together; artifacts of forks are removed first, then the oldest. Those of its newest build
-    /// are kept whatever their size.
+    /// The bytes of a repository's artifacts together; artifacts of forks are removed first, then the oldest. Those of
+    /// its newest build are kept whatever their size.
     pub max_artifact_bytes_per_repo: Option<u64>,
     /// Artifacts whose date has passed stay, because the clock is not trusted.
     pub keeps_expired: bool,

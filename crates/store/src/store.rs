@@ -230,7 +230,8 @@ impl Store {
         self.inner.changes.subscribe()
     }
 
-    /// Waits until the outside is owed more than when this was called, or was owed more before anybody waited. For one caller.
+    /// Waits until the outside is owed more than when this was called, or was owed more before anybody waited. For one
+    /// caller.
     pub fn owed_changed(&self) -> impl Future<Output = ()> + '_ {
         self.inner.owed.notified()
     }

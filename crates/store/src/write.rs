@@ -109,7 +109,8 @@ impl WriteTx {
         for (job, attempt) in ended {
             inner.logs.end_attempts_before(job, attempt);
         }
-        // The cursor comes first: a reader that subscribes to changes and then reads the cursor misses nothing after it.
+        // The cursor comes first: a reader that subscribes to changes and then reads the cursor misses nothing after
+        // it.
         let last = announced.last().map(|change| change.cursor);
         if let Some(cursor) = last {
             inner.cursor.send_replace(cursor);
@@ -143,7 +144,8 @@ impl WriteTx {
         Ok(last)
     }
 
-    /// Marks the transaction as nobody's act, although a request is being carried out: for example, it notes that a token was used.
+    /// Marks the transaction as nobody's act, although a request is being carried out: for example, it notes that a
+    /// token was used.
     #[must_use]
     pub fn of_nobody(mut self) -> Self {
         self.audited = None;

@@ -35,7 +35,8 @@ async fn texts(store: &Store, job: JobId, wanted: Wanted) -> Vec<(u64, String)> 
     window.lines.into_iter().map(|line| (line.n, line.text)).collect()
 }
 
-/// Writes `count` lines in pieces that end anywhere, another stream's lines between them; gives the lines in their order.
+/// Writes `count` lines in pieces that end anywhere, another stream's lines between them; gives the lines in their
+/// order.
 fn write(store: &Store, job: JobId, count: usize) -> Vec<String> {
     let mut writer = store.logs().open_writer(job, 1).unwrap();
     let text: String = (0..count).map(|n| format!("line {n} {}\n", "x".repeat(n % 90))).collect();

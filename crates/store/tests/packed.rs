@@ -1,4 +1,5 @@
-//! Logs that are packed after their jobs' end: nobody sees the difference, and nothing is lost whatever happens meanwhile.
+//! Logs that are packed after their jobs' end: nobody sees the difference, and nothing is lost whatever happens
+//! meanwhile.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
 

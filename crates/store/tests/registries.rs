@@ -1,4 +1,5 @@
-//! Credentials for registries: sealed, bound to their owner, host and user, and a registry that ever had some stays guarded.
+//! Credentials for registries: sealed, bound to their owner, host and user, and a registry that ever had some stays
+//! guarded.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
 

@@ -1,4 +1,5 @@
-//! Hook secrets and clone credentials at rest: sealed, bound to their repository, and gone from the files of an older version.
+//! Hook secrets and clone credentials at rest: sealed, bound to their repository, and gone from the files of an older
+//! version.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
 

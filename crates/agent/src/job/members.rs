@@ -287,7 +287,8 @@ impl Job {
         (running.end.is_some(), limit)
     }
 
-    /// Returns when a try in a container of its own has to be looked at again. While no member is connected, its time does not pass.
+    /// Returns when a try in a container of its own has to be looked at again. While no member is connected, its time
+    /// does not pass.
     pub(super) fn member_wakes_at(&self, running: &MemberTry, limit: Option<Instant>) -> Option<Instant> {
         let limit = limit.filter(|_| self.members.are_heard());
         let ask = running.plan.is_some().then_some(running.asks.next);

@@ -103,7 +103,8 @@ impl Messages {
             self.segments.push_back(Segment { first_seq: seq, last_seq: seq - 1, len: 0, file: Arc::new(file) });
         }
         if let Some(segment) = self.segments.back_mut() {
-            // A failed write may have left bytes after the end: they are overwritten, or are a half frame, which readers drop.
+            // A failed write may have left bytes after the end: they are overwritten, or are a half frame, which
+            // readers drop.
             segment.file.write_all_at(&frame, segment.len)?;
             segment.len += frame.len() as u64;
             segment.last_seq = seq;

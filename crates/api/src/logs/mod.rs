@@ -1,4 +1,5 @@
-//! Following a job's log: the ways to show it, and the tail that all followers of a log share. The routes are in `routes/logs`.
+//! Following a job's log: the ways to show it, and the tail that all followers of a log share. The routes are in
+//! `routes/logs`.
 
 pub(crate) mod event_show;
 pub(crate) mod ids;

@@ -6,7 +6,8 @@
 //!    search of its own, `main_attributes`);
 //! 2. a module here with a struct that derives [`askama::Template`], has a field `head: `[`Head`](head::Head), and is
 //!    answered as [`Html`](html::Html); values are formatted by [`show`] (`{{ show::status(build.status) }}`,
-//!    `show::ago`, `show::elapsed`, `show::quote`), so that they look the same everywhere and outsiders' text stays text;
+//!    `show::ago`, `show::elapsed`, `show::quote`), so that they look the same everywhere and outsiders' text stays
+//!    text;
 //! 3. a line in `pages!`, and one in `tests/api/access.rs`, which says what it takes. Pages are not part of the API's
 //!    description.
 //!

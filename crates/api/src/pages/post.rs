@@ -95,8 +95,8 @@ where
     }
 }
 
-/// Returns whether a page of this server sent the form. Browsers say where a form comes from; a client that does not say is not
-/// a browser.
+/// Returns whether a page of this server sent the form. Browsers say where a form comes from; a client that does not
+/// say is not a browser.
 fn is_from_this_site(headers: &HeaderMap, ours: &str) -> bool {
     let same_site = headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin" || site == "none");
     let same_origin = headers.get(header::ORIGIN).is_none_or(|origin| {

@@ -1,4 +1,5 @@
-//! The person who reads a page or sends a form: the same [`Caller`] as in the API, and what the page's frame shows of them.
+//! The person who reads a page or sends a form: the same [`Caller`] as in the API, and what the page's frame shows of
+//! them.
 
 use axum::{
     extract::{FromRef, FromRequestParts},

@@ -1,4 +1,5 @@
-//! Reruns that people ask for at GitHub: signed by GitHub, of those who may write there, and of what is this repository's.
+//! Reruns that people ask for at GitHub: signed by GitHub, of those who may write there, and of what is this
+//! repository's.
 
 use longshore_core::{BuildId, Outcome, RepoId, Status};
 use longshore_forge::{Forge as Hooks, signature::sign};

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use super::QueueEvent;
 
-/// The events that are still to be decided. Ends come first: what is free is known only after all ends have been processed.
+/// The events that are still to be decided. Ends come first: what is free is known only after all ends have been
+/// processed.
 #[derive(Debug)]
 pub struct Agenda {
     ends: VecDeque<QueueEvent>,
@@ -17,7 +18,8 @@ impl Agenda {
         Self { ends: VecDeque::from([first]), rooms: VecDeque::new() }
     }
 
-    /// Adds the events that follow from a decision. [`QueueEvent::Room`] is decided only once for a repository, however many events ask for it.
+    /// Adds the events that follow from a decision. [`QueueEvent::Room`] is decided only once for a repository, however
+    /// many events ask for it.
     pub fn add(&mut self, follow: Vec<QueueEvent>) {
         for event in follow {
             if !matches!(event, QueueEvent::Room { .. }) {

@@ -8,7 +8,8 @@ const AWAITS_APPROVAL: &str = "awaiting approval: ";
 /// What earlier versions wrote instead. The database may still contain it.
 const FORMERLY: &str = "waits for approval: ";
 
-/// Returns the reason of a job that waits for approval although its needs let it run. `None` if no approval is needed any more.
+/// Returns the reason of a job that waits for approval although its needs let it run. `None` if no approval is needed
+/// any more.
 pub(super) fn waits_for(job: &JobFacts) -> Option<String> {
     let question = job.plan.question().filter(|_| !job.approved)?;
     Some(format!("{AWAITS_APPROVAL}{question}"))
@@ -30,8 +31,8 @@ pub(super) fn approved(snapshot: &Snapshot) -> Result<Decision, Refused> {
     Ok(decision)
 }
 
-/// Approves every job of a build that waits for approval now. For a stranger's build, this also approves the commit for jobs whose
-/// needs are not finished. Questions of the pipeline's own `approval` are asked when their jobs come up.
+/// Approves every job of a build that waits for approval now. For a stranger's build, this also approves the commit for
+/// jobs whose needs are not finished. Questions of the pipeline's own `approval` are asked when their jobs come up.
 pub(super) fn build_approved(snapshot: &Snapshot) -> Result<Decision, Refused> {
     let mut decision = Decision::default();
     for job in snapshot.jobs.iter().filter(|job| job.status == Status::Blocked && !job.ready && !job.approved) {

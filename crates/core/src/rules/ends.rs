@@ -1,4 +1,5 @@
-//! The effects of an event of one job: on the job, on those that need it, on its matrix, and on those that wait for free capacity.
+//! The effects of an event of one job: on the job, on those that need it, on its matrix, and on those that wait for
+//! free capacity.
 
 use super::{
     Change, Decision, JobFacts, QueueEvent, Snapshot, approvals,
@@ -35,8 +36,8 @@ pub(super) fn attempt_ended(snapshot: &Snapshot, attempt: u32, outcome: &Outcome
     decision
 }
 
-/// Decides about the snapshot's jobs after their needs changed, or because they are new: those that wait are skipped, wait for approval, or
-/// become ready.
+/// Decides about the snapshot's jobs after their needs changed, or because they are new: those that wait are skipped,
+/// wait for approval, or become ready.
 pub(super) fn needs_changed(snapshot: &Snapshot) -> Decision {
     let mut decision = Decision::default();
     for job in snapshot.jobs.iter().filter(|job| job.status == Status::Blocked && !job.ready) {
@@ -58,7 +59,8 @@ pub(super) fn needs_changed(snapshot: &Snapshot) -> Decision {
     decision
 }
 
-/// Stops the other jobs of a matrix with `fail-fast` after one failed: those that wait are canceled, those that run are asked to stop.
+/// Stops the other jobs of a matrix with `fail-fast` after one failed: those that wait are canceled, those that run are
+/// asked to stop.
 pub(super) fn matrix_failed(snapshot: &Snapshot, name: &str) -> Decision {
     let event = JobEvent::MatrixFailed { reason: format!("`{name}` in the same matrix failed") };
     happens(snapshot, &event)

@@ -17,8 +17,8 @@ pub enum QueueEvent {
     AttemptEnded { job: JobId, attempt: u32, outcome: Outcome },
     /// A build was created. Jobs: its jobs that are not finished; the graph.
     BuildCreated { build: BuildId },
-    /// A job is finished. Jobs: those that wait and depend on it, as [`BuildGraph::dependents`](super::graph::BuildGraph::dependents) says;
-    /// the graph.
+    /// A job is finished. Jobs: those that wait and depend on it, as
+    /// [`BuildGraph::dependents`](super::graph::BuildGraph::dependents) says; the graph.
     NeedOver { build: BuildId, job: JobId },
     /// A job of a matrix with `fail-fast` failed. Jobs: those of the same matrix that are not finished.
     MatrixFailed {
@@ -29,7 +29,8 @@ pub enum QueueEvent {
         /// The name of the job that failed.
         name: String,
     },
-    /// Something that ready jobs of a repository wait for may be free. Jobs: those of the repository that are blocked and ready.
+    /// Something that ready jobs of a repository wait for may be free. Jobs: those of the repository that are blocked
+    /// and ready.
     Room { repo: RepoId },
     /// Somebody cancels a build. Jobs: its jobs that are not finished.
     BuildCanceled { build: BuildId },

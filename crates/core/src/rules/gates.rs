@@ -1,4 +1,5 @@
-//! The gates that keep a ready job out of the queue: labels that this server lacks, a group that an older build holds, a matrix at its limit.
+//! The gates that keep a ready job out of the queue: labels that this server lacks, a group that an older build holds,
+//! a matrix at its limit.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,8 @@ use crate::{BuildId, Status};
 /// Identifies a matrix: a build, a pipeline and the key of the job in its file.
 type Matrix<'a> = (BuildId, &'a str, &'a str);
 
-/// Queues every ready job that nothing keeps out, in the order of creation. The others get a reason that says what they wait for.
+/// Queues every ready job that nothing keeps out, in the order of creation. The others get a reason that says what they
+/// wait for.
 pub(super) fn room(snapshot: &Snapshot) -> Decision {
     let mut under_way: BTreeMap<Matrix, u64> = BTreeMap::new();
     for matrix in &snapshot.under_way {

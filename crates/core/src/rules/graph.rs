@@ -1,4 +1,5 @@
-//! The jobs of a build that a job depends on: those that it needs and, where one of them was skipped, those that the skipped one needs.
+//! The jobs of a build that a job depends on: those that it needs and, where one of them was skipped, those that the
+//! skipped one needs.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -33,9 +34,9 @@ impl BuildGraph {
         Self { jobs, by_id, by_key }
     }
 
-    /// Returns the jobs that `job` sees, in the order of their creation: those that it needs, behind each of them that was skipped
-    /// those that the skipped job needs, and so on. An optional need is seen, but nothing behind it; nor is an optional need of a
-    /// skipped job. `None` if the job is not in the graph.
+    /// Returns the jobs that `job` sees, in the order of their creation: those that it needs, behind each of them that
+    /// was skipped those that the skipped job needs, and so on. An optional need is seen, but nothing behind it; nor is
+    /// an optional need of a skipped job. `None` if the job is not in the graph.
     #[must_use]
     pub fn needs_of(&self, job: JobId) -> Option<Vec<NeedEnd>> {
         let seen = self.seen_by(*self.by_id.get(&job)?);

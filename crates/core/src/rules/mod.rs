@@ -1,13 +1,15 @@
 //! The rules of the queue: which jobs may start, which wait and why, and what the end of one job means for others.
 //!
-//! [`decide`] is one pure function of a [`Snapshot`] and a [`QueueEvent`]. The store loads the snapshot that an event asks for, applies
-//! the [`Change`]s of the decision by compare-and-set, and continues with the events that follow from it, in the order of [`Agenda`],
-//! within one transaction. Every sentence that tells people why a job waits, was skipped or was canceled is written here.
+//! [`decide`] is one pure function of a [`Snapshot`] and a [`QueueEvent`]. The store loads the snapshot that an event
+//! asks for, applies the [`Change`]s of the decision by compare-and-set, and continues with the events that follow from
+//! it, in the order of [`Agenda`], within one transaction. Every sentence that tells people why a job waits, was
+//! skipped or was canceled is written here.
 //!
-//! Each file answers one question. [`gates`]: what keeps a ready job out of the queue? [`needs`]: do a job's needs and its `if` let it run?
-//! [`graph`]: which jobs does a job depend on? [`ends`]: what does the end of a job mean for those that need it and for its matrix?
-//! [`stops`]: which builds are stopped in favor of others? [`approvals`]: which jobs wait for approval? [`queue`]: which job is next?
-//! [`state`]: what does an event change in one job? [`build`]: what is the state of a build?
+//! Each file answers one question. [`gates`]: what keeps a ready job out of the queue? [`needs`]: do a job's needs and
+//! its `if` let it run? [`graph`]: which jobs does a job depend on? [`ends`]: what does the end of a job mean for those
+//! that need it and for its matrix? [`stops`]: which builds are stopped in favor of others? [`approvals`]: which jobs
+//! wait for approval? [`queue`]: which job is next? [`state`]: what does an event change in one job? [`build`]: what is
+//! the state of a build?
 
 mod agenda;
 pub mod approvals;

@@ -1,5 +1,5 @@
-//! The effect of a job's needs: whether it may run, and the values of `needs.<job>`. The rules ask when a need is finished, the runner
-//! when the job starts.
+//! The effect of a job's needs: whether it may run, and the values of `needs.<job>`. The rules ask when a need is
+//! finished, the runner when the job starts.
 
 use std::collections::BTreeMap;
 
@@ -41,8 +41,8 @@ pub enum Readiness {
 }
 
 /// Decides whether a job may run, by its needs and its `if`. `needs` are the jobs that it depends on, as
-/// [`BuildGraph::needs_of`](super::graph::BuildGraph::needs_of) returns them: a failure is seen through jobs that it has skipped. `known` are contexts beyond the
-/// plan's and `needs`: `build`.
+/// [`BuildGraph::needs_of`](super::graph::BuildGraph::needs_of) returns them: a failure is seen through jobs that it
+/// has skipped. `known` are contexts beyond the plan's and `needs`: `build`.
 #[must_use]
 pub fn readiness(plan: &JobPlan, needs: &[NeedEnd], known: &BTreeMap<String, Value>) -> Readiness {
     let optional = |end: &NeedEnd| plan.needs.iter().any(|need| need.key == end.key && need.optional);
@@ -105,8 +105,8 @@ const fn fate(status: Status) -> &'static str {
     }
 }
 
-/// Returns the context `needs`: `result` and `outputs` of each job. The jobs of a matrix count as one, with the worst result and, for each
-/// output, the value of the last job that has it.
+/// Returns the context `needs`: `result` and `outputs` of each job. The jobs of a matrix count as one, with the worst
+/// result and, for each output, the value of the last job that has it.
 #[must_use]
 pub fn needs_context(plan: &JobPlan, needs: &[NeedEnd]) -> Value {
     let mut jobs: BTreeMap<&str, (Status, BTreeMap<String, String>)> = BTreeMap::new();
@@ -123,7 +123,8 @@ pub fn needs_context(plan: &JobPlan, needs: &[NeedEnd]) -> Value {
     }))
 }
 
-/// Returns the context `build`. `server_url` has no trailing slash. It is empty if there is no server, and then `url` is null.
+/// Returns the context `build`. `server_url` has no trailing slash. It is empty if there is no server, and then `url`
+/// is null.
 #[must_use]
 pub fn build_context(id: BuildId, number: u64, server_url: &str) -> Value {
     #[expect(clippy::cast_precision_loss, reason = "no repository has 2^53 builds")]

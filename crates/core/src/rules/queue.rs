@@ -1,9 +1,9 @@
 //! Decides which job is next.
 //!
-//! No repository and no pull request holds up others. Of the repositories with waiting jobs, the one with the fewest running jobs is
-//! next; among equals, the one whose last turn is longest ago. Within a repository, the same rule chooses between its own jobs and those of
-//! strangers, and among the latter between pull requests. Within a pull request, and among a repository's own jobs, the order is that of
-//! creation.
+//! No repository and no pull request holds up others. Of the repositories with waiting jobs, the one with the fewest
+//! running jobs is next; among equals, the one whose last turn is longest ago. Within a repository, the same rule
+//! chooses between its own jobs and those of strangers, and among the latter between pull requests. Within a pull
+//! request, and among a repository's own jobs, the order is that of creation.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -264,7 +264,8 @@ mod tests {
                 }
             }
 
-    /// However many jobs the others add, a waiting lane is served before another lane has had more turns than there are lanes.
+    /// However many jobs the others add, a waiting lane is served before another lane has had more turns than there are
+    /// lanes.
             #[test]
             fn nobody_starves(all in 1_usize..4, ends in prop::collection::vec(0_usize..4, 40..200)) {
                 let lanes = lanes();

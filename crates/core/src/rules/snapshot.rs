@@ -1,4 +1,5 @@
-//! The state that the rules decide on. [`QueueEvent`](super::QueueEvent) says which jobs the snapshot for an event contains.
+//! The state that the rules decide on. [`QueueEvent`](super::QueueEvent) says which jobs the snapshot for an event
+//! contains.
 
 use std::collections::BTreeMap;
 

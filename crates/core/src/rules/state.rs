@@ -1,5 +1,5 @@
-//! The only place that decides the next status of a job, and of a build. It is exhaustive: the store writes these decisions by
-//! compare-and-set, and nobody else writes a status.
+//! The only place that decides the next status of a job, and of a build. It is exhaustive: the store writes these
+//! decisions by compare-and-set, and nobody else writes a status.
 
 use super::{JobFacts, Move};
 use crate::{

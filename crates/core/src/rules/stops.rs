@@ -1,4 +1,5 @@
-//! Obsolete builds: somebody cancels them, a newer build takes over their group, or their pull request gets new commits or is closed.
+//! Obsolete builds: somebody cancels them, a newer build takes over their group, or their pull request gets new commits
+//! or is closed.
 //!
 //! All jobs that can need a stopped job are stopped with it, so their needs need no further decision.
 
@@ -38,9 +39,9 @@ pub(super) fn pull_request_closed(snapshot: &Snapshot, number: u64) -> Decision 
     })
 }
 
-/// Stops the builds of older commits of a pull request after a new build, if the repository's setting says so. A build that comes too late
-/// (its delivery had to wait) is itself canceled in favor of the newer one. Builds that a person started, and those of the closing, stop
-/// nothing.
+/// Stops the builds of older commits of a pull request after a new build, if the repository's setting says so. A build
+/// that comes too late (its delivery had to wait) is itself canceled in favor of the newer one. Builds that a person
+/// started, and those of the closing, stop nothing.
 pub(super) fn pull_request_built(snapshot: &Snapshot, build: BuildId) -> Decision {
     let builds = &snapshot.pull_request.builds;
     let find = |id: BuildId| builds.iter().find(|build| build.build == id);

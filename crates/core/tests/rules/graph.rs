@@ -53,8 +53,8 @@ fn graph(shapes: &[Shape]) -> (Vec<JobId>, BuildGraph) {
     (ids, BuildGraph::new(jobs))
 }
 
-/// What the job at `from` sees, said otherwise: the ends of every chain of required needs whose inner jobs were skipped and are no
-/// optional needs of the job itself, and its optional needs.
+/// What the job at `from` sees, said otherwise: the ends of every chain of required needs whose inner jobs were skipped
+/// and are no optional needs of the job itself, and its optional needs.
 fn expected(shapes: &[Shape], from: usize) -> BTreeSet<usize> {
     fn follow(shapes: &[Shape], from: usize, at: usize, seen: &mut BTreeSet<usize>) {
         for need in needed(shapes, at, REQUIRED) {

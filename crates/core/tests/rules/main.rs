@@ -244,9 +244,10 @@ fn play(model: &mut Model, repos: &[RepoId; 2], deliveries: &mut i64, act: Act) 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    /// No job starts before its needs and its approval, no group is had twice, no matrix runs wider than it may, no final status is left,
-    /// whatever waits or ends says why, and slots go to the repository with the fewest running jobs: the model checks it at every step.
-    /// At the end all that waits comes to its end, but for what waits for another server and those that need or stand behind it.
+    /// No job starts before its needs and its approval, no group is had twice, no matrix runs wider than it may, no
+    /// final status is left, whatever waits or ends says why, and slots go to the repository with the fewest running
+    /// jobs: the model checks it at every step. At the end all that waits comes to its end, but for what waits for
+    /// another server and those that need or stand behind it.
     #[test]
     fn whatever_comes_in_whatever_order_the_rules_keep_their_promises(
         slots in 1_usize..4, acts in prop::collection::vec(act(), 1..60),

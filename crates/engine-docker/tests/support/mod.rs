@@ -116,7 +116,8 @@ impl World {
         (Ran { outcome, journal, updates: collected.await.unwrap() }, took)
     }
 
-    /// Removes a container behind the executor's back. An engine under load may fail to at first, and keeps the rest of it.
+    /// Removes a container behind the executor's back. An engine under load may fail to at first, and keeps the rest of
+    /// it.
     pub async fn take_away(&self, container: &str) {
         eventually("the container is gone", async || {
             let force = RemoveContainerOptionsBuilder::new().force(true).build();

@@ -86,8 +86,8 @@ pub(crate) async fn watch_clock(job: &Timed<'_>, mut seen: watch::Receiver<Seen>
     Stuck::IgnoresCancel
 }
 
-/// Returns once the job's time is over, and that for handing over files too. An agent that waits for us (`is_behind`) is
-/// not silent.
+/// Returns once the job's time is over, and that for handing over files too. An agent that waits for us (`is_behind`)
+/// is not silent.
 async fn over_time(seen: &mut watch::Receiver<Seen>, deadline: Instant, is_behind: impl Fn() -> bool) {
     tokio::time::sleep_until(deadline).await;
     let mut used = Duration::ZERO;

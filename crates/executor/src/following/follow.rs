@@ -360,8 +360,8 @@ impl Follower<'_> {
     }
 }
 
-/// Returns whether a session counts as progress although nothing arrived: a step may be silent for hours, behind a proxy that
-/// ends idle connections.
+/// Returns whether a session counts as progress although nothing arrived: a step may be silent for hours, behind a
+/// proxy that ends idle connections.
 fn lasted(answered: bool, length: Duration) -> bool {
     answered && length >= LASTING
 }
@@ -371,7 +371,8 @@ fn is_no_program(end: &End, complaint: Option<&Complaint>) -> bool {
     end.cannot_run || complaint.is_some_and(|complaint| complaint.cannot_run) || CRASHES.contains(&end.code)
 }
 
-/// Returns whether the agent never reported anything. It creates its spool first of all, and reports a step there before the step runs.
+/// Returns whether the agent never reported anything. It creates its spool first of all, and reports a step there
+/// before the step runs.
 fn nothing_was_reported(read: &Result<(), Unreadable>, end: &End) -> bool {
     match read {
         Ok(()) | Err(Unreadable::NoSpool(_)) => true,

@@ -8,11 +8,12 @@ use longshore_core::Record;
 ///
 /// Called from a blocking thread, one call at a time, with batches of up to a few megabytes.
 pub trait Journal: Send {
-    /// Returns the highest agent sequence number in the journal; 0 for none. The agent is asked for everything after it.
+    /// Returns the highest agent sequence number in the journal; 0 for none. The agent is asked for everything after
+    /// it.
     fn last_seq(&self) -> u64;
 
-    /// Returns the records of an earlier process about the beginnings and ends of steps and the end of the job: all records but
-    /// output, in order. If the job's end is among them, the job is over, regardless of its container.
+    /// Returns the records of an earlier process about the beginnings and ends of steps and the end of the job: all
+    /// records but output, in order. If the job's end is among them, the job is over, regardless of its container.
     fn milestones(&self) -> Vec<Record<'static>>;
 
     /// Appends records in order. After it returns, they are acknowledged to the agent, which then forgets them.

@@ -1,8 +1,8 @@
 //! Writes an agent's messages to the journal: one batch is written on a blocking thread while the next one fills up.
 //!
 //! Each job has one recorder. Memory is bounded: its owner reads no further while [`LogRecorder::is_full`]. A batch
-//! takes effect (an acknowledgement, which `session` sends, updates, the job's end) only once it is on disk. The recorder keeps the effects
-//! until they are sent, so a wait for a batch may be dropped at any time.
+//! takes effect (an acknowledgement, which `session` sends, updates, the job's end) only once it is on disk. The
+//! recorder keeps the effects until they are sent, so a wait for a batch may be dropped at any time.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -201,7 +201,8 @@ impl LogRecorder {
         self.push(0, Timestamp::now(), Record::NO_STEP, RecordKind::Output(Stream::System), line.into());
     }
 
-    /// Adds a numbered message of the agent. Messages that only concern the session, and those about files, make no record.
+    /// Adds a numbered message of the agent. Messages that only concern the session, and those about files, make no
+    /// record.
     pub(crate) fn record(&mut self, seq: u64, message: FromAgent) {
         let at = Timestamp::from_millis;
         match message {
@@ -319,8 +320,8 @@ impl LogRecorder {
         Ok(())
     }
 
-    /// Closes the journal. If the outcome is an error of ours, writes its reason as the last line. An outcome that the job has not
-    /// reported itself is written down before what shows it is removed.
+    /// Closes the journal. If the outcome is an error of ours, writes its reason as the last line. An outcome that the
+    /// job has not reported itself is written down before what shows it is removed.
     pub(crate) async fn end(mut self, outcome: Outcome) -> Outcome {
         if self.written.ended.is_none() {
             if let Outcome::Error { message, .. } = &outcome {

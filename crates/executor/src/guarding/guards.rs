@@ -1,6 +1,6 @@
 //! Starts guards: the containers that serve jobs their Docker API. A guard is started before the job's container, and
-//! stays until the job's end: the job may have streams open while no server runs. What it says later, that it refuses the job
-//! everything, is heard by [`GuardWords`].
+//! stays until the job's end: the job may have streams open while no server runs. What it says later, that it refuses
+//! the job everything, is heard by [`GuardWords`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,8 @@ const SAID: usize = 2048;
 /// Lines of a guard that wait for the job's log.
 const WORDS: usize = 4;
 
-/// Starts the guard of a job; returns once it listens, with the link over which it says more. A guard that an earlier try left is replaced.
+/// Starts the guard of a job; returns once it listens, with the link over which it says more. A guard that an earlier
+/// try left is replaced.
 pub(crate) async fn start_guard(
     engine: &dyn Engine,
     removals: &Removals,
@@ -70,7 +71,8 @@ pub(crate) struct GuardWords {
 }
 
 impl GuardWords {
-    /// Begins to listen, over the link of the guard's start or, where an earlier process has started it, over another one.
+    /// Begins to listen, over the link of the guard's start or, where an earlier process has started it, over another
+    /// one.
     pub(crate) fn listen(
         engine: &Arc<dyn Engine>,
         removals: &Arc<Removals>,

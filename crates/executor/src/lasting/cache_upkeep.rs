@@ -25,8 +25,8 @@ impl Executor {
         Ok(volumes)
     }
 
-    /// Removes containers of this instance that measured or copied for processes which were killed: those that have ended, and were
-    /// created this long ago.
+    /// Removes containers of this instance that measured or copied for processes which were killed: those that have
+    /// ended, and were created this long ago.
     ///
     /// # Errors
     /// Those of the engine, for the list.
@@ -50,7 +50,8 @@ impl Executor {
         for some in volumes.chunks(AT_ONCE) {
             match self.measure_together(some).await {
                 Ok(measured) => sizes.extend(measured),
-                // The files of one of them may have crashed the program. Measured one by one, it does not hide the others.
+                // The files of one of them may have crashed the program. Measured one by one, it does not hide the
+                // others.
                 Err(EngineError::Local { .. }) => {
                     for one in some {
                         match self.measure_together(std::slice::from_ref(one)).await {
@@ -103,8 +104,9 @@ impl Executor {
         done.map(|()| flat)
     }
 
-    /// Removes a volume that nothing uses and that may have very many files, and returns whether it is gone. The engine makes no volume, and
-    /// starts no container with one, while it deletes the files of another; so they are gone before it is asked.
+    /// Removes a volume that nothing uses and that may have very many files, and returns whether it is gone. The engine
+    /// makes no volume, and starts no container with one, while it deletes the files of another; so they are gone
+    /// before it is asked.
     pub async fn remove_large_volume(&self, volume: &VolumeName) -> bool {
         let tool =
             ToolSpec { arguments: &["empty", "/longshore/volumes/0"], read: &[], write: std::slice::from_ref(volume) };

@@ -1,12 +1,12 @@
 //! A job's caches: prepares their volumes before its container is created, and has them kept or removed after its end.
 //!
-//! A folder that begins with an entry is an overlay over the entry's volumes: there at once, whatever its size, and what the
-//! job writes goes into a volume of its own. Where the engine has no overlays, the entry is copied into that volume. Saving is
-//! keeping the job's own volume, as a new layer over the entry that it began with. Which entry is saved where, and who reads it, is
-//! decided by the implementation of [`CacheRecords`](crate::CacheRecords).
+//! A folder that begins with an entry is an overlay over the entry's volumes: there at once, whatever its size, and
+//! what the job writes goes into a volume of its own. Where the engine has no overlays, the entry is copied into that
+//! volume. Saving is keeping the job's own volume, as a new layer over the entry that it began with. Which entry is
+//! saved where, and who reads it, is decided by the implementation of [`CacheRecords`](crate::CacheRecords).
 //!
-//! Everything can be done again: the names of an attempt's volumes follow from the attempt, and which of them there are says
-//! what was mounted.
+//! Everything can be done again: the names of an attempt's volumes follow from the attempt, and which of them there are
+//! says what was mounted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -54,8 +54,8 @@ pub trait CacheRecords: Send + Sync {
     /// Notes that the volumes of the entry that this cache was to begin with are gone.
     fn lost(&self, cache: usize) -> BoxFuture<'_, ()>;
 
-    /// The attempt has ended, and its caches are about to be kept or not: a job that wants one of their keys waits until
-    /// [`ended`](Self::ended).
+    /// The attempt has ended, and its caches are about to be kept or not: a job that wants one of their keys waits
+    /// until [`ended`](Self::ended).
     fn ending(&self);
 
     /// Saves this cache, which is complete with these layers now that the job is done.
@@ -64,8 +64,8 @@ pub trait CacheRecords: Send + Sync {
     /// Notes that the job is green, and began with the entry under its key.
     fn confirm(&self, cache: usize) -> BoxFuture<'_, ()>;
 
-    /// Notes that the attempt uses no cache any more. Returns which of these volumes, its own, no entry has kept. `None` if that
-    /// cannot be told now; then they stay for the next sweep.
+    /// Notes that the attempt uses no cache any more. Returns which of these volumes, its own, no entry has kept.
+    /// `None` if that cannot be told now; then they stay for the next sweep.
     fn ended(&self, own: Vec<VolumeName>) -> BoxFuture<'_, Option<Vec<VolumeName>>>;
 }
 

@@ -1,8 +1,8 @@
 //! A job's workspace, where it begins on the one that another job of the build left, or another job begins on it.
 //!
-//! A workspace that another job begins on is a volume that outlives its job; its owner removes it once no job wants it. A job begins on
-//! one as on an entry of a cache: it gets an overlay over it, so that ten jobs begin on one workspace at once and none sees
-//! what the others write. Where the engine has no overlays it is copied.
+//! A workspace that another job begins on is a volume that outlives its job; its owner removes it once no job wants it.
+//! A job begins on one as on an entry of a cache: it gets an overlay over it, so that ten jobs begin on one workspace
+//! at once and none sees what the others write. Where the engine has no overlays it is copied.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -98,8 +98,8 @@ impl<'a> AttemptWorkspace<'a> {
         Err(EngineError::VolumeGone("a layer is missing".to_owned()))
     }
 
-    /// Waits until nothing of the needed job runs: nothing may write below an overlay. Its end has been reported, and its containers
-    /// are removed in the background, so what still runs has nothing more to say and is killed.
+    /// Waits until nothing of the needed job runs: nothing may write below an overlay. Its end has been reported, and
+    /// its containers are removed in the background, so what still runs has nothing more to say and is killed.
     async fn end_writers(&self, needed: AttemptId) -> Result<(), EngineError> {
         let (members, own) = tokio::try_join!(self.engine.list_members(needed), self.engine.find(needed))?;
         let members = members.into_iter().map(|container| (container, Duration::ZERO));

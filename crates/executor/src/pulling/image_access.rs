@@ -1,8 +1,8 @@
-//! The images that a job may use: which names, with whose credentials, and which registries have to be asked although the engine has the
-//! image.
+//! The images that a job may use: which names, with whose credentials, and which registries have to be asked although
+//! the engine has the image.
 //!
-//! The caller fills it in for each job. Every image of a job, be it its own, a service's or a step's, is looked up through `images`,
-//! which asks here first.
+//! The caller fills it in for each job. Every image of a job, be it its own, a service's or a step's, is looked up
+//! through `images`, which asks here first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -52,7 +52,8 @@ impl ImageAccess {
         self.guarded.contains(&host) || self.credentials.contains_key(&host)
     }
 
-    /// Returns the values to mask in the log. They are not sent to the agent, in whose container the job could read them.
+    /// Returns the values to mask in the log. They are not sent to the agent, in whose container the job could read
+    /// them.
     pub(crate) fn hidden(&self) -> impl Iterator<Item = String> {
         // Configuration files have user and password together in base64.
         self.credentials.values().flat_map(|credentials| {

@@ -1,10 +1,10 @@
 //! Decides which image a job gets: which image the jobs of a build share, when an image is pulled, and for how long a
 //! pull is retried.
 //!
-//! An image that came to the engine by somebody's credentials can be used by all jobs. So that it is used only by those that
-//! its registry gives it to, an image of a guarded registry counts as being here only for credentials that it was pulled
-//! with; a job with others, or with none, has to pull it. Only this process remembers which image was pulled with
-//! which credentials: after a restart the registry is asked once more.
+//! An image that came to the engine by somebody's credentials can be used by all jobs. So that it is used only by those
+//! that its registry gives it to, an image of a guarded registry counts as being here only for credentials that it was
+//! pulled with; a job with others, or with none, has to pull it. Only this process remembers which image was pulled
+//! with which credentials: after a restart the registry is asked once more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -92,8 +92,8 @@ impl Images {
         agreed.get(&(build, image.clone())).map(|(_, found)| found.clone())
     }
 
-    /// Returns the image that the build's jobs share, or else the one that the engine has. Refuses an image that the job
-    /// may not use.
+    /// Returns the image that the build's jobs share, or else the one that the engine has. Refuses an image that the
+    /// job may not use.
     pub(crate) async fn known(
         &self,
         build: BuildId,

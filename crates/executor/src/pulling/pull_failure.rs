@@ -1,5 +1,5 @@
-//! The reasons why an image could not be pulled, in our words. An engine's crate chooses among them; what a registry answers is not quoted, because
-//! the author of a pipeline names the image, and so chooses the registry that answers.
+//! The reasons why an image could not be pulled, in our words. An engine's crate chooses among them; what a registry
+//! answers is not quoted, because the author of a pipeline names the image, and so chooses the registry that answers.
 
 use std::fmt;
 

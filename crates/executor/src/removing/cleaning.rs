@@ -215,7 +215,8 @@ impl Executor {
                 kept_attempts.insert(attempt);
             }
         }
-        // Entries of caches, and workspaces that jobs will begin on, are idle by nature: only their own instance knows which it needs.
+        // Entries of caches, and workspaces that jobs will begin on, are idle by nature: only their own instance knows
+        // which it needs.
         let with_lasting = matches!(scope, CleanScope::Instance { .. });
         let is_removable =
             |kind| kind == Some(Kind::Volume) || (with_lasting && matches!(kind, Some(Kind::Cache | Kind::Workspace)));

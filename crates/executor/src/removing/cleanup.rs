@@ -51,11 +51,11 @@ pub(crate) struct Cleanup {
 impl Cleanup {
     /// Removes a job's container and volume, and returns its sandbox to the pool if the sandbox is restored.
     ///
-    /// The agent reports whether it has restored the sandbox. `reader` is the link to that agent; the link's end means that the container's
-    /// processes are gone.
+    /// The agent reports whether it has restored the sandbox. `reader` is the link to that agent; the link's end means
+    /// that the container's processes are gone.
     ///
-    /// The objects that a job with Docker made are removed with it. The result says when they are gone: the job's slot is given to no
-    /// other before. `outcome` decides which of its caches are kept.
+    /// The objects that a job with Docker made are removed with it. The result says when they are gone: the job's slot
+    /// is given to no other before. `outcome` decides which of its caches are kept.
     pub(crate) fn job(
         &self,
         request: &Arc<JobRequest>,
@@ -114,7 +114,8 @@ impl Cleanup {
         self.unfollowed(attempt, None, None)
     }
 
-    /// Like [`attempt`](Self::attempt), for an attempt whose request is known. `outcome` is set if its job came to its end.
+    /// Like [`attempt`](Self::attempt), for an attempt whose request is known. `outcome` is set if its job came to its
+    /// end.
     pub(crate) fn request(&self, request: &Arc<JobRequest>, outcome: Option<&Outcome>) -> ObjectsRemoved {
         announce(request);
         self.unfollowed(request.attempt_id(), Some(Arc::clone(request)), outcome.cloned())

@@ -121,8 +121,8 @@ impl Removals {
         });
     }
 
-    /// Removes a container in the background, then drops `held`: a lock that keeps others from finding the container until
-    /// it is gone.
+    /// Removes a container in the background, then drops `held`: a lock that keeps others from finding the container
+    /// until it is gone.
     pub(crate) fn later_holding(self: &Arc<Self>, container: ContainerId, held: impl Send + 'static) {
         let removals = Arc::clone(self);
         self.spawn(async move {
@@ -160,8 +160,8 @@ impl Removals {
         work.await
     }
 
-    /// Runs `work` when a slot is free. Waits for starts in progress first, for at most [`YIELDS_FOR`], unless there is a
-    /// backlog.
+    /// Runs `work` when a slot is free. Waits for starts in progress first, for at most [`YIELDS_FOR`], unless there is
+    /// a backlog.
     pub(crate) async fn in_turn<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let slot = self.slots.acquire().await;
@@ -173,8 +173,8 @@ impl Removals {
         Some(work.await)
     }
 
-    /// Removes an object; a container with its processes. Returns `true` if it is gone. Waits up to `patience` for an engine
-    /// that is away.
+    /// Removes an object; a container with its processes. Returns `true` if it is gone. Waits up to `patience` for an
+    /// engine that is away.
     pub(crate) async fn now(&self, object: &ObjectId, patience: Duration) -> bool {
         let pauses = ExponentialBuilder::new().with_min_delay(PAUSE).with_max_delay(LONGEST_PAUSE);
         let removed = (|| ask_while_away(patience, || self.engine.remove(object)))
@@ -269,8 +269,8 @@ impl Removals {
         }
     }
 
-    /// Waits until all queued removals are done or, after `patience`, until only files are left, which the engine goes on
-    /// to delete when this process is gone. Returns whether nothing is left. Nothing may be started meanwhile.
+    /// Waits until all queued removals are done or, after `patience`, until only files are left, which the engine goes
+    /// on to delete when this process is gone. Returns whether nothing is left. Nothing may be started meanwhile.
     pub(crate) async fn drained_or_deleting(&self, patience: Duration) -> bool {
         // Nobody's start is held up any more.
         self.slots.add_permits(AT_ONCE_AT_LAST);

@@ -1,8 +1,8 @@
 //! The bytes of artifacts, each under its SHA-256, packed with zstd in its seekable format.
 //!
-//! A blob appears by a rename, whole or not at all, and never changes. A blob is kept while something names it: a row of
-//! the database, which the store knows, or the list of an attempt that still arrives, which is known here. While a blob
-//! is being removed, nothing can begin to name it.
+//! A blob appears by a rename, whole or not at all, and never changes. A blob is kept while something names it: a row
+//! of the database, which the store knows, or the list of an attempt that still arrives, which is known here. While a
+//! blob is being removed, nothing can begin to name it.
 //!
 //! With an object store, a blob is moved there once the database names it (`elsewhere.rs`).
 

@@ -1,14 +1,15 @@
 //! Blobs in an object store.
 //!
-//! A blob arrives in the folder, as it does without an object store: a store that is away holds up no job and loses nothing. Once the database
-//! names it, it is moved: its bytes are put into the store, a mark is written that says so, and only then its file is removed. So it is at each moment
-//! in one of the two places at least, and a kill between any two steps leaves what the next start goes on with.
+//! A blob arrives in the folder, as it does without an object store: a store that is away holds up no job and loses
+//! nothing. Once the database names it, it is moved: its bytes are put into the store, a mark is written that says so,
+//! and only then its file is removed. So it is at each moment in one of the two places at least, and a kill between any
+//! two steps leaves what the next start goes on with.
 //!
-//! A large blob goes in parts. Each part is noted beside the marks, so that the next start goes on with the next part, and an
-//! upload that nobody wants any more is abandoned.
+//! A large blob goes in parts. Each part is noted beside the marks, so that the next start goes on with the next part,
+//! and an upload that nobody wants any more is abandoned.
 //!
-//! The key of an object begins with the name of the instance that put it there, and only that instance removes it: a copy of the data folder reads
-//! what the marks name, and removes nothing of the server that it is a copy of.
+//! The key of an object begins with the name of the instance that put it there, and only that instance removes it: a
+//! copy of the data folder reads what the marks name, and removes nothing of the server that it is a copy of.
 
 use std::{
     fs::{self, File},
@@ -110,7 +111,8 @@ impl Blobs {
         Ok(found)
     }
 
-    /// Moves a blob into the object store. Returns `false` if it is not its time: it still arrives, or is being removed, or is gone. Blocks.
+    /// Moves a blob into the object store. Returns `false` if it is not its time: it still arrives, or is being
+    /// removed, or is gone. Blocks.
     pub fn move_out(&self, id: &BlobId) -> io::Result<bool> {
         let Some(elsewhere) = self.inner.elsewhere.get() else { return Ok(false) };
         let Some(_moving) = self.begin_move(*id) else { return Ok(false) };
@@ -121,7 +123,8 @@ impl Blobs {
             Err(error) => return Err(error),
         };
         let mark = Mark { key: elsewhere.key(id), bytes: file.metadata()?.len() };
-        // The same bytes may have come before. What the mark says is looked at, since somebody may have emptied the bucket.
+        // The same bytes may have come before. What the mark says is looked at, since somebody may have emptied the
+        // bucket.
         let is_there =
             self.mark(id)?.is_some_and(|known| known == mark) && elsewhere.store.size(&mark.key)? == Some(mark.bytes);
         if !is_there {

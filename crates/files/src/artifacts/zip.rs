@@ -1,7 +1,8 @@
 //! Writes a zip as a stream: nothing is sought and nothing is kept but a few bytes per file.
 //!
 //! Sizes and sums stand behind each file's data and in the directory at the end, as the format allows (PKWARE's
-//! APPNOTE.TXT, 4.3.9). Files of 4 GiB and more, and archives of more than 65,535 files, use the format's 64-bit fields.
+//! APPNOTE.TXT, 4.3.9). Files of 4 GiB and more, and archives of more than 65,535 files, use the format's 64-bit
+//! fields.
 
 use std::io::{self, Read, Write};
 

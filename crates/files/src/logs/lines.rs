@@ -2,8 +2,8 @@
 //!
 //! A line is what one stream of one step wrote up to a line feed. Each stream is cut into lines separately, so a line
 //! that arrived in pieces between another stream's is whole; its time is that of its first piece. **A line gets its
-//! number, from 1, when it ends**: at its line feed, or with its step. So a number never changes, and a reader who has seen
-//! line n has missed nothing before it. A line without an end is open and has no number. If a line is redrawn with
+//! number, from 1, when it ends**: at its line feed, or with its step. So a number never changes, and a reader who has
+//! seen line n has missed nothing before it. A line without an end is open and has no number. If a line is redrawn with
 //! carriage returns, only its last state counts. A line longer than [`MAX_LINE`] becomes several lines. The begin and
 //! end of steps, and the job's end, are not lines.
 

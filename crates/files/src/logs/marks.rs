@@ -66,7 +66,8 @@ const BEGINNINGS: [(&[u8], MarkKind); 13] = [
 /// More than the longest of [`COMMANDS`] and [`BEGINNINGS`].
 const BEGINNING: usize = 16;
 
-/// `file.c:3:5: error: …`, as compilers print it, plain and in red (GCC puts `ESC [ K` behind each colour), and a panic.
+/// `file.c:3:5: error: …`, as compilers print it, plain and in red (GCC puts `ESC [ K` behind each colour), and a
+/// panic.
 static WITHIN: LazyLock<[(Finder<'static>, MarkKind); 7]> = LazyLock::new(|| {
     [
         (Finder::new(": error"), MarkKind::Error),
@@ -108,8 +109,8 @@ pub(super) fn mark_of(line: &[u8], within: bool) -> Option<MarkKind> {
     }
 }
 
-/// Copies the first bytes of a line, without the blanks at its beginning and without colours: `error` is often printed in
-/// another one than the colon behind it.
+/// Copies the first bytes of a line, without the blanks at its beginning and without colours: `error` is often printed
+/// in another one than the colon behind it.
 fn plain_beginning<'a>(line: &[u8], plain: &'a mut [u8; BEGINNING]) -> &'a [u8] {
     let (mut rest, mut count) = (without_colours(line), 0);
     while let ([byte, after @ ..], true) = (rest, count < BEGINNING) {

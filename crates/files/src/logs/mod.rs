@@ -1,13 +1,14 @@
 //! Log files: one journal of [`longshore_core::Record`]s per attempt, with one writer and many readers.
 //!
-//! The executor appends through a [`LogWriter`], the API reads through [`Logs::follow`] and [`Logs::read`] and renders with a
-//! [`Renderer`]. Files never pass through the database. The order of operations connects the two: every record is
-//! appended before the job's end is committed, and followers learn of the end after that commit. So a reader who sees a
-//! final status can read the whole log, and a follower gets the whole log and then the final status.
+//! The executor appends through a [`LogWriter`], the API reads through [`Logs::follow`] and [`Logs::read`] and renders
+//! with a [`Renderer`]. Files never pass through the database. The order of operations connects the two: every record
+//! is appended before the job's end is committed, and followers learn of the end after that commit. So a reader who
+//! sees a final status can read the whole log, and a follower gets the whole log and then the final status.
 //!
 //! Paths: `<data>/logs/<yyyy-mm>/<dd>/<job>-<attempt>.log`, where the date is the job's creation (its id contains it).
-//! Beside it the same name with `.index`, which finds lines by number ([`mod@window`], [`Logs::outline`]) and may be deleted
-//! at any time. Some time after its job's end a large journal becomes `.zst` ([`pack`]); readers see no difference.
+//! Beside it the same name with `.index`, which finds lines by number ([`mod@window`], [`Logs::outline`]) and may be
+//! deleted at any time. Some time after its job's end a large journal becomes `.zst` ([`pack`]); readers see no
+//! difference.
 
 pub mod ansi;
 mod file;

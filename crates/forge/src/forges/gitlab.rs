@@ -1,5 +1,6 @@
-//! GitLab. Its payloads are documented at <https://docs.gitlab.com/user/project/integrations/webhook_events/>. It proves
-//! who it is by a token that it sends as it is, or by a signature as of Standard Webhooks over id, time and body.
+//! GitLab. Its payloads are documented at <https://docs.gitlab.com/user/project/integrations/webhook_events/>. It
+//! proves who it is by a token that it sends as it is, or by a signature as of Standard Webhooks over id, time and
+//! body.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::HeaderMap;

@@ -75,8 +75,8 @@ impl Invocation {
         self
     }
 
-    /// Allows talking to `url` within a time limit, with that address's credentials or key. The caller still has to pass the
-    /// address itself as an argument, after `--end-of-options`.
+    /// Allows talking to `url` within a time limit, with that address's credentials or key. The caller still has to
+    /// pass the address itself as an argument, after `--end-of-options`.
     pub(crate) fn remote(mut self, url: &CloneUrl, limit: Duration) -> Self {
         if let Some((key, value)) = url.git_config() {
             self.config(&key, &value);

@@ -46,7 +46,8 @@ pub(super) fn error_message(stderr: &[u8]) -> String {
     line.chars().skip(skip).collect()
 }
 
-/// Replaces user and password in all addresses of a text. Git quotes a proxy's whole address if it does not understand it.
+/// Replaces user and password in all addresses of a text. Git quotes a proxy's whole address if it does not understand
+/// it.
 pub(super) fn without_user_info(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,4 +1,5 @@
-//! Finds the files that are pointers: those whose `.gitattributes` give them the filter `lfs`, and whose content is one.
+//! Finds the files that are pointers: those whose `.gitattributes` give them the filter `lfs`, and whose content is
+//! one.
 
 use std::{collections::HashMap, ffi::OsStr, io::Read as _, os::unix::ffi::OsStrExt as _, path::Path};
 

@@ -1,7 +1,8 @@
 //! Talks with an LFS store: asks where objects are, and takes them from there. Blocking.
 //!
-//! A store may keep its bytes elsewhere and say so, in its answer or by a redirect. No header follows to another host than the
-//! one it was given for, and nothing that is offered over https is taken over http. The SHA-256 of the bytes shows that they are the right ones.
+//! A store may keep its bytes elsewhere and say so, in its answer or by a redirect. No header follows to another host
+//! than the one it was given for, and nothing that is offered over https is taken over http. The SHA-256 of the bytes
+//! shows that they are the right ones.
 
 use std::{
     collections::VecDeque,
@@ -80,8 +81,8 @@ pub(super) struct Remote {
 pub(super) type Wanted = (String, Pointer);
 
 impl Remote {
-    /// Receives objects into `objects`, and returns those that the store does not have, each with what it says about that. `stop` is set
-    /// once nobody waits for them any more.
+    /// Receives objects into `objects`, and returns those that the store does not have, each with what it says about
+    /// that. `stop` is set once nobody waits for them any more.
     pub(super) fn fetch(
         &self,
         wanted: &[Wanted],

@@ -1,8 +1,9 @@
-//! Git LFS: finds the pointers of a commit, gets their objects from the repository's store with the repository's credentials, and
-//! says which file of a checkout is which object.
+//! Git LFS: finds the pointers of a commit, gets their objects from the repository's store with the repository's
+//! credentials, and says which file of a checkout is which object.
 //!
-//! No program of Git LFS is needed, and none runs. `.lfsconfig` is written by anybody who may push or open a pull request, so the
-//! store that it names must be on the repository's own host, and gets credentials as submodules do ([`crate::submodules`]).
+//! No program of Git LFS is needed, and none runs. `.lfsconfig` is written by anybody who may push or open a pull
+//! request, so the store that it names must be on the repository's own host, and gets credentials as submodules do
+//! ([`crate::submodules`]).
 
 mod find;
 mod http;
@@ -73,7 +74,8 @@ impl Files {
     }
 }
 
-/// What the repositories of a checkout have in Git LFS that came before: a repository and its submodules have one limit together.
+/// What the repositories of a checkout have in Git LFS that came before: a repository and its submodules have one limit
+/// together.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Taken {
     files: usize,
@@ -124,7 +126,8 @@ pub(crate) async fn for_checkout(
         git_ref: checkout.git_ref.map(longshore_forge::RefName::as_str),
         taken,
     };
-    // Objects that another store gave for the repository's credentials do not exist for strangers, who have no credentials.
+    // Objects that another store gave for the repository's credentials do not exist for strangers, who have no
+    // credentials.
     let objects = match source.written() {
         Some(_) if !checkout.by_stranger => Objects::of_named_store(mirror.folder()),
         Some(_) | None => Objects::of_mirror(mirror.folder()),
@@ -154,8 +157,8 @@ pub(crate) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Receives the objects that are not here yet: what the repository's store does not have from that of the fork, as anybody may have
-    /// it. Returns whether there were any.
+    /// Receives the objects that are not here yet: what the repository's store does not have from that of the fork, as
+    /// anybody may have it. Returns whether there were any.
     pub(crate) async fn fetch(
         &self,
         pointers: &HashMap<Vec<u8>, Pointer>,
@@ -332,8 +335,8 @@ impl Drop for StopOnDrop {
 }
 
 impl Mirror {
-    /// Removes objects of Git LFS that no checkout has used for long, and those over the budget, which this repository and its
-    /// submodules have together. Leaves those of a repository that is being checked out until the next time.
+    /// Removes objects of Git LFS that no checkout has used for long, and those over the budget, which this repository
+    /// and its submodules have together. Leaves those of a repository that is being checked out until the next time.
     pub(crate) async fn sweep_lfs(&self) -> Result<(), GitError> {
         self.sweep_lfs_within(UNUSED, BUDGET).await
     }

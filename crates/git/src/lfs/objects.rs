@@ -1,5 +1,5 @@
-//! The LFS objects of one repository on this machine, each under its SHA-256. Only what the repository's own store has served
-//! is here, so that a pointer to another repository's object finds nothing.
+//! The LFS objects of one repository on this machine, each under its SHA-256. Only what the repository's own store has
+//! served is here, so that a pointer to another repository's object finds nothing.
 
 use std::{
     fs::File,
@@ -145,7 +145,8 @@ impl Objects {
     }
 }
 
-/// Removes objects that nobody has used for this long, and the least recently used until the rest fits. Nobody may be using any.
+/// Removes objects that nobody has used for this long, and the least recently used until the rest fits. Nobody may be
+/// using any.
 pub(super) fn sweep(all: &[Objects], unused: Duration, budget: u64) -> io::Result<()> {
     let mut found = Vec::new();
     for objects in all {

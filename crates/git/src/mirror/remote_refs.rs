@@ -45,7 +45,8 @@ impl Mirror {
         Ok(refs.find(|(_, found)| *found == name).and_then(|(object, _)| object.parse().ok()))
     }
 
-    /// Returns all branches and tags of the remote. Fetches nothing. Leaves out those whose names are not accepted here.
+    /// Returns all branches and tags of the remote. Fetches nothing. Leaves out those whose names are not accepted
+    /// here.
     ///
     /// # Errors
     /// As [`Self::fetch`].

@@ -43,7 +43,8 @@ impl Mirror {
         }
     }
 
-    /// Returns the id of a commit's tree: the same for all commits with the same files. `None` if the commit is not in the mirror.
+    /// Returns the id of a commit's tree: the same for all commits with the same files. `None` if the commit is not in
+    /// the mirror.
     ///
     /// # Errors
     /// If git fails.

@@ -1,5 +1,5 @@
-//! Checkouts with Git LFS, from stores that answer well and stores that do not. The whole way from a real client's push to a
-//! job is in the tests of the whole program.
+//! Checkouts with Git LFS, from stores that answer well and stores that do not. The whole way from a real client's push
+//! to a job is in the tests of the whole program.
 
 mod forks;
 mod store;

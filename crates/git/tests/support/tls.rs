@@ -43,7 +43,8 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// Starts in front of the server on `port` of 127.0.0.1, which the certificate calls `own.example` too; keys and certificates are written to `folder`.
+    /// Starts in front of the server on `port` of 127.0.0.1, which the certificate calls `own.example` too; keys and
+    /// certificates are written to `folder`.
     pub(crate) fn before(port: u16, folder: &Path) -> Self {
         let folder = folder.join("tls");
         std::fs::create_dir_all(&folder).unwrap();

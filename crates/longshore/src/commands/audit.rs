@@ -1,4 +1,5 @@
-//! `longshore audit`: who did what. Lists and exports a server's log, and verifies that nobody has changed it, or that of a guard.
+//! `longshore audit`: who did what. Lists and exports a server's log, and verifies that nobody has changed it, or that
+//! of a guard.
 
 use std::{
     fs,

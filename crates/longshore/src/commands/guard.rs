@@ -87,7 +87,8 @@ fn policy(args: &Guard) -> anyhow::Result<Policy> {
     Ok(Policy::parse(&text).map_err(|error| Ended::new(1, format!("{origin} is not a guard policy: {error}")))?)
 }
 
-/// Connects to the engine. A server waits for its guard as it waits for an engine, and so the guard waits too. Meanwhile the file `trouble` says why, for the server.
+/// Connects to the engine. A server waits for its guard as it waits for an engine, and so the guard waits too.
+/// Meanwhile the file `trouble` says why, for the server.
 async fn connect(options: Options, trouble: Option<PathBuf>) -> Result<Arc<Proxy>, Error> {
     let mut reported = String::new();
     loop {
@@ -115,8 +116,8 @@ async fn connect(options: Options, trouble: Option<PathBuf>) -> Result<Arc<Proxy
     }
 }
 
-/// Gives up all rights beyond those of the process's user, which are all that the guard needs: it gets no other program's rights, has no
-/// capability, and nobody can look into it.
+/// Gives up all rights beyond those of the process's user, which are all that the guard needs: it gets no other
+/// program's rights, has no capability, and nobody can look into it.
 fn give_up_rights() -> anyhow::Result<()> {
     set_no_new_privs(true)?;
     let none = CapabilitySet::empty();

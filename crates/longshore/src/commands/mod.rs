@@ -49,7 +49,8 @@ impl Ended {
     }
 }
 
-/// Returns the exit code of an error; 2 if it has none of its own, 0 for a closed pipe. `run` has its own code for that.
+/// Returns the exit code of an error; 2 if it has none of its own, 0 for a closed pipe. `run` has its own code for
+/// that.
 pub(crate) fn exit_code_of(error: &anyhow::Error) -> u8 {
     if is_closed_pipe(error) {
         return 0;

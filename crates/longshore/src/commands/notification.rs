@@ -1,4 +1,5 @@
-//! `longshore notification`: who is notified of builds. Addresses of webhooks and tokens are sent to the server and never returned.
+//! `longshore notification`: who is notified of builds. Addresses of webhooks and tokens are sent to the server and
+//! never returned.
 
 use std::{io::Write as _, process::ExitCode};
 

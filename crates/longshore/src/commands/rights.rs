@@ -83,8 +83,8 @@ fn processes() -> Vec<Process> {
             let id: u32 = folder.file_name()?.to_str()?.parse().ok().filter(|id| *id != std::process::id())?;
             let words = fs::read(folder.join("cmdline")).ok()?;
             let role = role(&String::from_utf8_lossy(&words))?;
-            // On a host, processes in containers are left to a doctor in their container. In a container, all that are visible
-            // are its own.
+            // On a host, processes in containers are left to a doctor in their container. In a container, all that are
+            // visible are its own.
             (in_container || is_here(&folder)).then_some(())?;
             read(id, role, &fs::read_to_string(folder.join("status")).ok()?)
         })

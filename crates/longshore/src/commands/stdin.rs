@@ -7,7 +7,8 @@ use anyhow::Context as _;
 
 use super::Ended;
 
-/// Reads standard input, without the one newline that `echo` puts at its end. `what` is what a person at a terminal is asked for.
+/// Reads standard input, without the one newline that `echo` puts at its end. `what` is what a person at a terminal is
+/// asked for.
 pub(super) fn read(what: &str) -> anyhow::Result<String> {
     let mut input = std::io::stdin().lock();
     if input.is_terminal() {

@@ -46,7 +46,8 @@ impl From<Outcome> for Refusal {
 pub(crate) enum Missing {
     /// For a job that starts: apply the rules, and refuse the job if a secret is missing.
     Refuse,
-    /// For a job that runs already, with the secrets that it got when it started, or whose images are only pulled ahead: leave them out.
+    /// For a job that runs already, with the secrets that it got when it started, or whose images are only pulled
+    /// ahead: leave them out.
     PassOver,
 }
 
@@ -168,8 +169,8 @@ pub(crate) fn judge_scripts(plan: &JobPlan, event: &Event) -> Result<(), Outcome
     Ok(())
 }
 
-/// Returns the plan with the names of its images filled in, which the engine needs before there is an agent. An image of a step
-/// that depends on what steps before it do is filled in by the agent.
+/// Returns the plan with the names of its images filled in, which the engine needs before there is an agent. An image
+/// of a step that depends on what steps before it do is filled in by the agent.
 pub(crate) fn with_image(mut plan: JobPlan, known: &BTreeMap<String, Value>) -> Result<JobPlan, Outcome> {
     let mut values = Values { contexts: plan.known.clone(), progress: None };
     values.contexts.extend(known.iter().map(|(name, value)| (name.clone(), value.clone())));

@@ -1,7 +1,7 @@
 //! The files of other jobs that a job starts with: `needs: [{ job: build, artifacts: [binaries] }]`.
 //!
-//! They follow the commit's files in the workspace's tar. All of them come from jobs of the same build, so from the same
-//! event: what a fork's job left never reaches a job of another build. Used by `runner`.
+//! They follow the commit's files in the workspace's tar. All of them come from jobs of the same build, so from the
+//! same event: what a fork's job left never reaches a job of another build. Used by `runner`.
 
 use std::{
     collections::BTreeMap,
@@ -115,7 +115,8 @@ fn wanted<'a>(need: &Need, job: &Job, left: &'a [Artifact]) -> Result<Vec<&'a Ar
     Ok(found)
 }
 
-/// Returns a text that says which files a job takes from others: their paths and what is in them. Empty if it takes none.
+/// Returns a text that says which files a job takes from others: their paths and what is in them. Empty if it takes
+/// none.
 pub(crate) async fn described(store: &Store, build: &Build, plan: &JobPlan) -> Result<String, Outcome> {
     if plan.needs.iter().all(|need| need.artifacts.is_empty()) {
         return Ok(String::new());
@@ -147,8 +148,8 @@ impl CheckoutSource for WithFiles {
     }
 }
 
-/// Returns the files as a tar, which is made while it is read. The same files make the same bytes. It breaks off with an
-/// error if nobody reads on within `patience`.
+/// Returns the files as a tar, which is made while it is read. The same files make the same bytes. It breaks off with
+/// an error if nobody reads on within `patience`.
 fn tar_of(
     blobs: Blobs,
     files: Arc<[(String, ArtifactFile, Timestamp)]>,

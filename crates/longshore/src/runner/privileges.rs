@@ -1,5 +1,5 @@
-//! Writes into the audit log what a job gets beyond what every job has: secrets, registries' credentials, Docker, capabilities. And what it was
-//! refused.
+//! Writes into the audit log what a job gets beyond what every job has: secrets, registries' credentials, Docker,
+//! capabilities. And what it was refused.
 
 use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Timestamp, docker::Docker};
 use longshore_executor::JobRequest;

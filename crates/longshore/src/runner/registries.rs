@@ -1,7 +1,7 @@
 //! Picks the registries' credentials that a job may use.
 //!
-//! Called by the runner when a job starts or is adopted. Credentials leave the store here and nowhere else; they go to the engine with
-//! the job's pulls, and neither into its environment nor to its agent.
+//! Called by the runner when a job starts or is adopted. Credentials leave the store here and nowhere else; they go to
+//! the engine with the job's pulls, and neither into its environment nor to its agent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +11,8 @@ use longshore_store::{Store, StoreError, registries, repos::Repo};
 
 use super::contexts::Missing;
 
-/// Returns a job's access to registries. A stranger's job gets no credentials, even after it was approved: its author chooses what
-/// it does with the images.
+/// Returns a job's access to registries. A stranger's job gets no credentials, even after it was approved: its author
+/// chooses what it does with the images.
 pub(crate) async fn access(
     store: &Store,
     repo: &Repo,

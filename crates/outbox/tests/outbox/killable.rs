@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// A task on a runtime of its own. Dropping it ends the task where it stands, as a kill does: only calls that are under way arrive.
+/// A task on a runtime of its own. Dropping it ends the task where it stands, as a kill does: only calls that are under
+/// way arrive.
 pub(crate) struct Killable(Option<tokio::runtime::Runtime>);
 
 impl Killable {

@@ -1,4 +1,5 @@
-//! The outbox on a real store, against forges and receivers that keep what they are told and refuse what real ones refuse.
+//! The outbox on a real store, against forges and receivers that keep what they are told and refuse what real ones
+//! refuse.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

@@ -122,7 +122,8 @@ async fn over_kills_and_failures_each_context_ends_right_and_none_is_told_out_of
                 (last.state.as_str(), last.target_url.as_str()),
                 (word, format!("https://ci.example/builds/{build}").as_str())
             );
-            // A build's ids grow: none of an older build follows one of a newer, and nothing of a build follows its end.
+            // A build's ids grow: none of an older build follows one of a newer, and nothing of a build follows its
+            // end.
             for pair in of_commit.windows(2) {
                 assert!(pair[0].target_url <= pair[1].target_url, "{pair:?}");
                 let same = pair[0].target_url == pair[1].target_url;

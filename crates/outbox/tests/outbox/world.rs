@@ -81,7 +81,8 @@ impl World {
         connection.id
     }
 
-    /// Starts the reporter of statuses. Dropping what it returns ends the reporter as a kill does: whatever it is about to do.
+    /// Starts the reporter of statuses. Dropping what it returns ends the reporter as a kill does: whatever it is about
+    /// to do.
     pub(crate) fn report(&self) -> Killable {
         let statuses =
             Statuses { store: self.store.clone(), http: Http::default(), url: "https://ci.example".to_owned() };

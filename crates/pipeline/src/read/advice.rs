@@ -72,8 +72,8 @@ pub(super) fn floating_tags(
     }
 }
 
-/// Warns of steps that refer to the outputs of a background step before a step waits for it. The job's `outputs` can use
-/// them always.
+/// Warns of steps that refer to the outputs of a background step before a step waits for it. The job's `outputs` can
+/// use them always.
 pub(super) fn early_values(job: &Job, steps: Option<&Rc<Node>>, findings: &mut Findings<'_>) {
     for (at, step) in job.steps.iter().enumerate() {
         let Some(id) = step.draft.id.as_deref().filter(|_| step.draft.background) else { continue };

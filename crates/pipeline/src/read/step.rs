@@ -211,7 +211,8 @@ fn keys_together(fields: &Fields<'_>, findings: &mut Findings<'_>) -> bool {
     valid
 }
 
-/// Reads `wait`: `true`, or the IDs of steps. Whether they are in the background and come before is checked with all of them.
+/// Reads `wait`: `true`, or the IDs of steps. Whether they are in the background and come before is checked with all of
+/// them.
 fn wait(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Wait> {
     if let Kind::Scalar(scalar) = &node.kind
         && scalar.boolean() == Some(true)

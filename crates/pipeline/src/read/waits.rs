@@ -11,8 +11,8 @@ use super::super::{
 };
 use super::job::entry_of;
 
-/// Returns whether everything that these steps wait for is there. Looks at them as they are written, so that the mistakes of
-/// one step hide no others.
+/// Returns whether everything that these steps wait for is there. Looks at them as they are written, so that the
+/// mistakes of one step hide no others.
 pub(super) fn check(steps: &[Rc<Node>], findings: &mut Findings<'_>) -> bool {
     let mut valid = true;
     for (at, step) in steps.iter().enumerate() {

@@ -4,7 +4,8 @@ use std::{collections::HashMap, iter};
 
 use super::super::{code::Code, findings::Findings, graph::Needs, limits, model::Job};
 
-/// Reports workspaces that are not of one job, and too many jobs that begin on each other's. `needs` are those of the jobs, in their order.
+/// Reports workspaces that are not of one job, and too many jobs that begin on each other's. `needs` are those of the
+/// jobs, in their order.
 pub(super) fn check(jobs: &[Job], needs: &[Needs<'_>], findings: &mut Findings<'_>) -> Option<()> {
     let by_name: HashMap<&str, &Job> = jobs.iter().map(|job| (job.name.as_str(), job)).collect();
     let base = |job: &&Job| by_name.get(job.draft.workspace_of.as_deref()?).copied();

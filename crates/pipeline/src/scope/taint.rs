@@ -65,8 +65,8 @@ impl Names {
         carries.iter().filter_map(|carried| self.taint_at(&carried.path)).max()
     }
 
-    /// Returns the taint of the value at a path, or of a value below it; `None` if the file says the value, or if it is from a
-    /// closed set.
+    /// Returns the taint of the value at a path, or of a value below it; `None` if the file says the value, or if it is
+    /// from a closed set.
     pub(in super::super) fn taint_at(&self, path: &[String]) -> Option<Taint> {
         let joined = path.join(".");
         let meets = |known: &str| below(&joined, known) || below(known, &joined);

@@ -42,8 +42,8 @@ impl ToldEvent {
         JudgedEvent { subject: self.subject, closed: self.closed, note: self.note, announced, ..verdict.into() }
     }
 
-    /// If this is the closing of a pull request, makes it one of the target branch's newest commit, because its own is gone:
-    /// a branch may be deleted with its pull request. Returns whether that changes anything.
+    /// If this is the closing of a pull request, makes it one of the target branch's newest commit, because its own is
+    /// gone: a branch may be deleted with its pull request. Returns whether that changes anything.
     pub(super) fn lose_head(&mut self) -> bool {
         let Some(request) = self.origin.pull_request.as_mut().filter(|request| request.gone.is_none()) else {
             return false;
@@ -229,8 +229,8 @@ fn release_origin(hook: ReleaseHook) -> Origin {
 }
 
 /// A pull request that is told to come from this repository gets secrets, so its commit must be on one of its branches,
-/// unless it was found there before: a branch may be deleted when its pull request is closed. Without `head`, which is gone
-/// then, its target is fetched.
+/// unless it was found there before: a branch may be deleted when its pull request is closed. Without `head`, which is
+/// gone then, its target is fetched.
 fn pull_request_origin(hook: PullRequestHook, head: Option<&CommitId>, is_own_again: bool) -> Origin {
     let short = |name: &RefName| name.branch().unwrap_or_default().to_owned();
     let git_ref = request_ref(&hook);

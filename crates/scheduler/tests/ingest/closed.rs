@@ -1,4 +1,5 @@
-//! Closed pull requests whose commit is gone: a branch is deleted with its pull request, a fork with its owner's account.
+//! Closed pull requests whose commit is gone: a branch is deleted with its pull request, a fork with its owner's
+//! account.
 
 use longshore_store::deliveries::DeliveryStatus;
 use serde_json::{Value, json};

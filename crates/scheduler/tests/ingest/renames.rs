@@ -1,4 +1,5 @@
-//! Repositories of a connection that get another name at their forge, and deliveries that say so without its being true.
+//! Repositories of a connection that get another name at their forge, and deliveries that say so without its being
+//! true.
 
 use longshore_core::Timestamp;
 use longshore_store::{

@@ -1,7 +1,7 @@
 //! Finds what stands out in the audit log: rules over its records, and what they have found.
 //!
-//! One task of the server runs [`run`]: it looks at each record once, in order, and writes what it finds in the same transaction as how
-//! far it has looked.
+//! One task of the server runs [`run`]: it looks at each record once, in order, and writes what it finds in the same
+//! transaction as how far it has looked.
 
 use std::{fmt, str::FromStr, time::Duration};
 

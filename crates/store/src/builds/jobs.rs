@@ -178,8 +178,8 @@ pub async fn waiting(store: &Store, id: JobId) -> Result<Option<ClaimedJob>, Sto
     transition::with_surroundings(store, &mut conn, job).await.map(Some)
 }
 
-/// Returns the jobs that this one sees, as [`BuildGraph::needs_of`](longshore_core::rules::graph::BuildGraph::needs_of) says.
-/// [`StoreError::NotFound`] if there is no such job.
+/// Returns the jobs that this one sees, as [`BuildGraph::needs_of`](longshore_core::rules::graph::BuildGraph::needs_of)
+/// says. [`StoreError::NotFound`] if there is no such job.
 pub async fn needs(store: &Store, id: JobId) -> Result<Vec<NeedEnd>, StoreError> {
     let mut conn = store.readers().acquire().await?;
     let (_, build) = home(&mut conn, id).await?;

@@ -89,8 +89,8 @@ async fn insert_steps(tx: &mut WriteTx, job: JobId, plan: &JobPlan) -> Result<()
     Ok(())
 }
 
-/// Copies the times, the outputs, the steps and the artifacts of a successful job of another build, and who approved it:
-/// its files are those that were approved.
+/// Copies the times, the outputs, the steps and the artifacts of a successful job of another build, and who approved
+/// it: its files are those that were approved.
 async fn carry_over(tx: &mut WriteTx, job: JobId, original: JobId) -> Result<(), StoreError> {
     let done = sqlx::query(
         "UPDATE jobs SET carried_over = coalesce(o.carried_over, o.id), exit_code = o.exit_code, attempt = o.attempt,
@@ -109,8 +109,8 @@ async fn carry_over(tx: &mut WriteTx, job: JobId, original: JobId) -> Result<(),
     copy_results(tx, job, original).await
 }
 
-/// Gives a running job the outputs, the steps, the reports and the artifacts of the successful job that is used in its place. It keeps its own
-/// times, and who approved it.
+/// Gives a running job the outputs, the steps, the reports and the artifacts of the successful job that is used in its
+/// place. It keeps its own times, and who approved it.
 pub(crate) async fn take_over(tx: &mut WriteTx, job: JobId, original: JobId, now: Timestamp) -> Result<(), StoreError> {
     let done = sqlx::query(
         "UPDATE jobs SET carried_over = coalesce(o.carried_over, o.id), attempt = o.attempt, outputs = o.outputs, image = o.image,

@@ -1,5 +1,5 @@
-//! Overviews for the pages, which show many things at once, in few and small queries: every repository with its last builds, and the
-//! jobs that are not over. Only reads.
+//! Overviews for the pages, which show many things at once, in few and small queries: every repository with its last
+//! builds, and the jobs that are not over. Only reads.
 
 use std::collections::HashMap;
 

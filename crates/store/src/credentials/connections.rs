@@ -44,7 +44,8 @@ impl Connection {
     }
 
     /// Returns the clone address of a repository of this connection under another name, with the login that it has.
-    /// Nothing if that is where it is. An address that somebody pointed elsewhere stays, and one whose login does not open.
+    /// Nothing if that is where it is. An address that somebody pointed elsewhere stays, and one whose login does not
+    /// open.
     #[must_use]
     pub fn renamed_address(&self, repo: &Repo, name: &str) -> Option<String> {
         let old = repos::without_credentials(&repo.clone_url);
@@ -181,8 +182,8 @@ async fn renew_logins(tx: &mut WriteTx, connection: &Connection, login: &str) ->
     Ok(())
 }
 
-/// Writes a connection's login into a repository's clone address, if that is one of its forge. Takes the address without
-/// credentials.
+/// Writes a connection's login into a repository's clone address, if that is one of its forge. Takes the address
+/// without credentials.
 pub async fn lend_login(
     tx: &mut WriteTx,
     connection: &Connection,
@@ -196,8 +197,8 @@ pub async fn lend_login(
     Ok(())
 }
 
-/// Points a repository of a connection to another name, which the forge has confirmed for it. Returns the repository as it
-/// is then; nothing if it has changed meanwhile so that there is nothing to follow.
+/// Points a repository of a connection to another name, which the forge has confirmed for it. Returns the repository as
+/// it is then; nothing if it has changed meanwhile so that there is nothing to follow.
 pub async fn follow_rename(
     tx: &mut WriteTx,
     connection: &Connection,

@@ -82,8 +82,8 @@ fn place(repo: RepoId) -> String {
     format!("{repo}/deploy-key")
 }
 
-/// Reads a repository's deploy key; `None` if it has none. The private half is missing if the current secret key does not
-/// open it.
+/// Reads a repository's deploy key; `None` if it has none. The private half is missing if the current secret key does
+/// not open it.
 pub(crate) fn from_row(
     row: &SqliteRow,
     repo: RepoId,

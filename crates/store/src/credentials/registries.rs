@@ -1,7 +1,8 @@
-//! Credentials for registries of images: the server's, for the jobs of all repositories, and those of single repositories.
+//! Credentials for registries of images: the server's, for the jobs of all repositories, and those of single
+//! repositories.
 //!
-//! Passwords are sealed (`secret_key`) and leave through [`open`] alone, which the runner calls when a job starts. No function here
-//! gives one to anybody who asks by HTTP.
+//! Passwords are sealed (`secret_key`) and leave through [`open`] alone, which the runner calls when a job starts. No
+//! function here gives one to anybody who asks by HTTP.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -101,8 +102,8 @@ pub async fn list(store: &Store, repo: Option<RepoId>) -> Result<Vec<Registry>, 
     rows.iter().map(from_row).collect()
 }
 
-/// Removes the credentials for a registry. Needs no key; with the last sealed value a key that is lost is forgotten. The registry
-/// stays [guarded].
+/// Removes the credentials for a registry. Needs no key; with the last sealed value a key that is lost is forgotten.
+/// The registry stays [guarded].
 pub async fn remove(tx: &mut WriteTx, repo: Option<RepoId>, host: &RegistryHost) -> Result<(), StoreError> {
     let done = sqlx::query("DELETE FROM registries WHERE coalesce(repo, '') = ? AND host = ?")
         .bind(owner(repo))

@@ -1,8 +1,8 @@
 //! The key that seals secrets: given by the operator, or generated at the first use and kept in the data folder.
 //!
-//! Called by `secrets`, `registries`, `connections`, `repos` and `sealing`. The settings contain a sealed word. If the current key does not open it,
-//! the database was written with another key, and nobody has to find that out from secrets that do not open. Key and
-//! values are never printed.
+//! Called by `secrets`, `registries`, `connections`, `repos` and `sealing`. The settings contain a sealed word. If the
+//! current key does not open it, the database was written with another key, and nobody has to find that out from
+//! secrets that do not open. Key and values are never printed.
 
 use std::{fmt, fs, io::ErrorKind, path::Path, str::FromStr};
 
@@ -139,7 +139,8 @@ pub(crate) async fn of_database_or_new(tx: &mut WriteTx) -> Result<SecretKey, St
     Ok(key)
 }
 
-/// Returns the current key, even if the database was written with another one. Values that it does not open stay sealed.
+/// Returns the current key, even if the database was written with another one. Values that it does not open stay
+/// sealed.
 pub(crate) fn at_hand(store: &Store) -> Result<Option<SecretKey>, StoreError> {
     match store.given_secret_key() {
         Some(key) => Ok(Some(key)),
@@ -151,8 +152,8 @@ pub(crate) fn at_hand(store: &Store) -> Result<Option<SecretKey>, StoreError> {
     }
 }
 
-/// Permits another key if the database's key is lost and no secret, no password of a registry and no notification is left. Values that
-/// are sealed with the lost key stay sealed.
+/// Permits another key if the database's key is lost and no secret, no password of a registry and no notification is
+/// left. Values that are sealed with the lost key stay sealed.
 pub(crate) async fn forget_if_lost(tx: &mut WriteTx) -> Result<(), StoreError> {
     let kept = "SELECT 1 FROM secrets UNION ALL SELECT 1 FROM registries UNION ALL SELECT 1 FROM notifications LIMIT 1";
     if sqlx::query(kept).fetch_optional(tx.conn()).await?.is_some() {

@@ -1,10 +1,10 @@
 //! Writes a backup of a data folder: one tar, made beside the running server or without one.
 //!
 //! First comes a consistent copy of the database (`VACUUM INTO`, which holds up no writer), then the log files that the
-//! copy refers to. A log only grows, so the archive has every byte that the copy knows of; the log of a job that was running
-//! is cut behind its last whole record. The files of artifacts follow; they never change, and none is removed meanwhile.
-//! Last come `SHA256SUMS` (as `sha256sum -c` reads it) and `manifest.json`: a tar without them was cut off. Mirrors and
-//! checkouts are caches and left out.
+//! copy refers to. A log only grows, so the archive has every byte that the copy knows of; the log of a job that was
+//! running is cut behind its last whole record. The files of artifacts follow; they never change, and none is removed
+//! meanwhile. Last come `SHA256SUMS` (as `sha256sum -c` reads it) and `manifest.json`: a tar without them was cut off.
+//! Mirrors and checkouts are caches and left out.
 //!
 //! Called by `longshore backup`. Holds up no writer: only removals of files wait until it is done. Writes
 //! nothing but its copy, in `<data>/backup`.
@@ -53,7 +53,8 @@ pub(crate) fn database_in(data_dir: &Path) -> Result<PathBuf, StoreError> {
 }
 
 /// Writes a backup of the data folder to `out`. `secrets` says whether the key of secrets and the admin token are
-/// included, `program` is the version that the manifest names. After an error, what was written so far is not a usable backup.
+/// included, `program` is the version that the manifest names. After an error, what was written so far is not a usable
+/// backup.
 pub async fn write<W: Write + Send + 'static>(
     data_dir: &Path,
     secrets: bool,

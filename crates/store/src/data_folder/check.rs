@@ -1,5 +1,5 @@
-//! Checks whether a data folder is whole: the database, the statuses in it, every log to its last record, and every file
-//! of an artifact.
+//! Checks whether a data folder is whole: the database, the statuses in it, every log to its last record, and every
+//! file of an artifact.
 //!
 //! Called by `longshore check`, beside a running server or without one. It only reads. Beside a server it reads a
 //! slightly outdated state, so it reads again whatever looks wrong before it reports it.

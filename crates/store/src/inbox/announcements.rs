@@ -57,8 +57,8 @@ pub enum Novelty {
     Duplicate { build: Option<u64> },
 }
 
-/// Returns the number of the build, or `Some(None)` for none, that the same became when it was announced before. Only then
-/// does [`novelty`] need to know whether it exists on the remote.
+/// Returns the number of the build, or `Some(None)` for none, that the same became when it was announced before. Only
+/// then does [`novelty`] need to know whether it exists on the remote.
 pub async fn known(store: &Store, announcement: &Announcement) -> Result<Option<Option<u64>>, StoreError> {
     let known = sqlx::query("SELECT build FROM told WHERE repo = ? AND key = ?");
     let known = known.bind(announcement.repo.to_string()).bind(&announcement.key);

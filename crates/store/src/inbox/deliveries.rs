@@ -177,8 +177,8 @@ pub async fn redeliver(tx: &mut WriteTx, id: DeliveryId, now: Timestamp) -> Resu
     Ok((repo, new))
 }
 
-/// The longest time that a delivery is put off. A delivery that seems to be put off for longer was put off before the clock
-/// was set back, and is due.
+/// The longest time that a delivery is put off. A delivery that seems to be put off for longer was put off before the
+/// clock was set back, and is due.
 pub const LONGEST_PAUSE_MS: u64 = 10 * 60 * 1000;
 
 /// Returns the first pending delivery that is due by `now` and belongs to none of the repositories in `busy`.

@@ -25,7 +25,8 @@ pub struct Missed {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Differences {
     pub missed: Vec<Missed>,
-    /// Branches and tags that are taken as they are: they were there before anybody looked. By name, with their objects.
+    /// Branches and tags that are taken as they are: they were there before anybody looked. By name, with their
+    /// objects.
     pub known_from_now: BTreeMap<String, String>,
     /// Branches and tags that are gone, with the commits that were last reported for them.
     pub gone: BTreeMap<String, String>,

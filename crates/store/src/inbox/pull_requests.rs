@@ -1,5 +1,5 @@
-//! Decides what happens to a pull request's builds when it gets a newer commit (the builds of older ones are canceled) or is
-//! closed (all are).
+//! Decides what happens to a pull request's builds when it gets a newer commit (the builds of older ones are canceled)
+//! or is closed (all are).
 
 use longshore_core::{BuildId, Event, Lane, RepoId, Timestamp, rules::QueueEvent};
 

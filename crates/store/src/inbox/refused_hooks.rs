@@ -1,5 +1,5 @@
-//! The calls of each repository's webhook that were refused, by reason. A refused call is not a delivery: nobody knows who made it. It
-//! is kept only to tell people why nothing arrives, and of a few reasons.
+//! The calls of each repository's webhook that were refused, by reason. A refused call is not a delivery: nobody knows
+//! who made it. It is kept only to tell people why nothing arrives, and of a few reasons.
 
 use longshore_core::{RepoId, Timestamp};
 use sqlx::Row as _;

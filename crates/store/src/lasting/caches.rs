@@ -1,8 +1,8 @@
 //! The entries of caches: which there are, which of them jobs use, and which volumes on the engine belong to them.
 //!
 //! A row of `caches` is written when its volumes are complete, and removed before they are: a row always has a whole
-//! entry, or volumes that somebody else has removed from the engine. Volumes that `cache_uses` names are in use. A volume that
-//! neither names belongs to nobody.
+//! entry, or volumes that somebody else has removed from the engine. Volumes that `cache_uses` names are in use. A
+//! volume that neither names belongs to nobody.
 
 mod sizes;
 mod uses;
@@ -154,8 +154,8 @@ pub async fn remove_unused(tx: &mut WriteTx, cache: CacheId) -> Result<bool, Sto
     Ok(true)
 }
 
-/// Puts one volume in the place of the layers of one path, which have the same files. Returns `false` if the entry is gone or
-/// has other layers by now.
+/// Puts one volume in the place of the layers of one path, which have the same files. Returns `false` if the entry is
+/// gone or has other layers by now.
 pub async fn flatten(tx: &mut WriteTx, cache: CacheId, before: &Layers, after: &Layers) -> Result<bool, StoreError> {
     let done = sqlx::query("UPDATE caches SET layers = ? WHERE id = ? AND layers = ?")
         .bind(row::to_json(after)?)

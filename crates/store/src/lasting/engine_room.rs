@@ -1,4 +1,5 @@
-//! The engine's disk: how much room it has, the images that this server pulled and may remove, and what was removed and why.
+//! The engine's disk: how much room it has, the images that this server pulled and may remove, and what was removed and
+//! why.
 
 use longshore_core::Timestamp;
 use sqlx::{Row as _, sqlite::SqliteRow};
@@ -65,7 +66,8 @@ pub async fn disk(store: &Store) -> Result<Option<EngineDisk>, StoreError> {
     row.map(read).transpose()
 }
 
-/// Notes that a job has used an image. An image that this server did not pull is noted only if it pulled that image before.
+/// Notes that a job has used an image. An image that this server did not pull is noted only if it pulled that image
+/// before.
 pub async fn note_image(
     tx: &mut WriteTx,
     name: &str,

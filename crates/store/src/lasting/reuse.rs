@@ -1,7 +1,7 @@
 //! Successes that later jobs with the same inputs can use.
 //!
-//! A job takes over only what was made with at least as much trust as itself: a repository's own jobs those of its own, a pull
-//! request of a stranger also those of the same pull request.
+//! A job takes over only what was made with at least as much trust as itself: a repository's own jobs those of its own,
+//! a pull request of a stranger also those of the same pull request.
 
 use longshore_core::{JobId, Lane, Status, Timestamp, rules::QueueEvent, rules::state::JobEvent};
 use sqlx::Row as _;
@@ -103,8 +103,8 @@ pub async fn keep(
     Ok(())
 }
 
-/// Ends a running attempt with the success of another job. [`StoreError::Conflict`] if that is gone, or the attempt is not the running
-/// one.
+/// Ends a running attempt with the success of another job. [`StoreError::Conflict`] if that is gone, or the attempt is
+/// not the running one.
 pub async fn take(
     tx: &mut WriteTx,
     job: JobId,

@@ -1,7 +1,7 @@
 //! Which jobs of a build begin on the workspace of another, and which workspaces have to be kept for that.
 //!
-//! A workspace is kept until no job of its build wants it. That of a job whose success a later job may use outlives its build, until
-//! there is no room for it: then the later job runs.
+//! A workspace is kept until no job of its build wants it. That of a job whose success a later job may use outlives its
+//! build, until there is no room for it: then the later job runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,7 +84,8 @@ pub async fn kept(store: &Store) -> Result<KeptWorkspaces, StoreError> {
     Ok(KeptWorkspaces { wanted, lasting })
 }
 
-/// Returns the attempts on whose workspaces jobs begin that are not over, and those of jobs that are not over themselves.
+/// Returns the attempts on whose workspaces jobs begin that are not over, and those of jobs that are not over
+/// themselves.
 async fn wanted(conn: &mut SqliteConnection) -> Result<BTreeSet<(JobId, u32)>, StoreError> {
     let builds = sqlx::query(
         "SELECT build FROM (SELECT DISTINCT build FROM jobs WHERE finished_at IS NULL) AS unfinished
@@ -117,8 +118,8 @@ pub(crate) async fn keep(tx: &mut WriteTx, job: JobId, attempt: u32, now: Timest
     Ok(())
 }
 
-/// Claims a workspace for a job that is about to take over the success of the job that left it. It is not removed until the claiming job
-/// is over. Returns whether there is such a workspace.
+/// Claims a workspace for a job that is about to take over the success of the job that left it. It is not removed until
+/// the claiming job is over. Returns whether there is such a workspace.
 pub async fn claim(
     tx: &mut WriteTx,
     by: JobId,
@@ -155,7 +156,8 @@ pub async fn by_last_use(store: &Store) -> Result<Vec<Lasting>, StoreError> {
     rows.iter().map(read).collect()
 }
 
-/// Gives up a workspace, unless a job that is not over begins on it or claims it. Returns whether it belongs to nobody now.
+/// Gives up a workspace, unless a job that is not over begins on it or claims it. Returns whether it belongs to nobody
+/// now.
 pub async fn remove_unused(tx: &mut WriteTx, job: JobId, attempt: u32) -> Result<bool, StoreError> {
     let is_claimed: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM workspace_claims AS claim JOIN jobs ON jobs.id = claim.claimed_by

@@ -187,7 +187,8 @@ pub async fn note_skipped(
     Ok(())
 }
 
-/// Writes a state, unless the context shows it or belongs to a newer build. A status that is owed already keeps its turn.
+/// Writes a state, unless the context shows it or belongs to a newer build. A status that is owed already keeps its
+/// turn.
 async fn write(tx: &mut WriteTx, place: &Place, status: &CommitStatus, now: Timestamp) -> Result<(), StoreError> {
     let done = sqlx::query(
         "INSERT INTO commit_statuses (repo, commit_id, context, build, state, description, ref_name, owed_since, try_at)

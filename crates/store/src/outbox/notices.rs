@@ -1,8 +1,10 @@
-//! The outbox of notifications: the messages about builds and anomalies that people have to get, and those that they got.
+//! The outbox of notifications: the messages about builds and anomalies that people have to get, and those that they
+//! got.
 //!
-//! `transition` and `builds` write it in the transaction that changes a build, `anomalies` in the one that notes an anomaly: after a
-//! kill it is as complete as they are. Each place is told in the order of the rows. [`longshore_core::notification`] decides
-//! what makes a message; the outbox decides whether it still holds, and in which words.
+//! `transition` and `builds` write it in the transaction that changes a build, `anomalies` in the one that notes an
+//! anomaly: after a kill it is as complete as they are. Each place is told in the order of the rows.
+//! [`longshore_core::notification`] decides what makes a message; the outbox decides whether it still holds, and in
+//! which words.
 
 use longshore_core::{
     BuildId, Event, NoticeId, NotificationEvent, NotificationId, RepoId, Status, Timestamp,
@@ -158,8 +160,8 @@ pub(crate) async fn note_anomaly(
     Ok(())
 }
 
-/// Returns whether a stranger's pull request gets a message of its own. A message that is still owed is changed to be about
-/// the newest build.
+/// Returns whether a stranger's pull request gets a message of its own. A message that is still owed is changed to be
+/// about the newest build.
 async fn stranger_may_be_told_of(
     tx: &mut WriteTx,
     place: NotificationId,
@@ -319,8 +321,8 @@ pub(crate) fn job_of_context(found: &SqliteRow) -> Result<JobOfContext, StoreErr
     })
 }
 
-/// Returns the next message to each place, and of those that were overtaken there the one that is due next; the longest due
-/// first, but none to these places.
+/// Returns the next message to each place, and of those that were overtaken there the one that is due next; the longest
+/// due first, but none to these places.
 pub async fn due(store: &Store, but_for: &[NotificationId], limit: u32) -> Result<Vec<Due>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT id, notification, try_at FROM notices WHERE seq IN
@@ -389,8 +391,8 @@ pub async fn drop_one(tx: &mut WriteTx, id: NoticeId) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Notes that a message did not arrive. Without a time for the next try it is given up; one that is `overtaken` holds up no
-/// other.
+/// Notes that a message did not arrive. Without a time for the next try it is given up; one that is `overtaken` holds
+/// up no other.
 pub async fn failed(
     tx: &mut WriteTx,
     id: NoticeId,

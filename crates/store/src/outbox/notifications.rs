@@ -1,8 +1,8 @@
-//! The places where people are notified of builds: mailboxes, channels and webhooks, of the server (for all repositories) and of single
-//! repositories.
+//! The places where people are notified of builds: mailboxes, channels and webhooks, of the server
+//! (for all repositories) and of single repositories.
 //!
-//! Addresses and secrets are sealed together (`secret_key`) and leave through [`open`] alone, for the call to that place.
-//! The messages that are sent there stand in [`notices`](crate::notices).
+//! Addresses and secrets are sealed together (`secret_key`) and leave through [`open`] alone, for the call to that
+//! place. The messages that are sent there stand in [`notices`](crate::notices).
 
 use longshore_core::{NotificationEvent, NotificationId, RepoId, Timestamp};
 use sqlx::{Row as _, sqlite::SqliteRow};

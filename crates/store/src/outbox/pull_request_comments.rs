@@ -1,7 +1,7 @@
 //! The outbox of comments on pull requests: one for each pull request, which says what failed in its newest build.
 //!
-//! `transition` and `builds` write it in the transaction that ends a build. There is one row for each pull request: what
-//! has not been written is replaced by the next. A pull request of which nothing ever failed has no comment.
+//! `transition` and `builds` write it in the transaction that ends a build. There is one row for each pull request:
+//! what has not been written is replaced by the next. A pull request of which nothing ever failed has no comment.
 
 use longshore_core::{
     BuildId, ConnectionId, RepoId, Status, Timestamp,
@@ -162,8 +162,8 @@ pub async fn sending(tx: &mut WriteTx, key: Key) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Records that the comment was written as of version `wanted`. A row that has changed since then stays owed, and its waiting time
-/// begins again at `now`.
+/// Records that the comment was written as of version `wanted`. A row that has changed since then stays owed, and its
+/// waiting time begins again at `now`.
 pub async fn mark_written(
     tx: &mut WriteTx,
     key: Key,

@@ -23,8 +23,8 @@ pub(crate) async fn load(conn: &mut SqliteConnection, build: BuildId) -> Result<
     Ok(BuildGraph::new(rows.iter().map(from_row).collect::<Result<_, _>>()?))
 }
 
-/// Returns the graph of `build`, and its jobs that wait for their needs and see `need`. If no job waits, no graph is loaded: both are
-/// empty.
+/// Returns the graph of `build`, and its jobs that wait for their needs and see `need`. If no job waits, no graph is
+/// loaded: both are empty.
 pub(crate) async fn dependents(
     conn: &mut SqliteConnection,
     build: BuildId,

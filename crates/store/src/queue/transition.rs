@@ -57,8 +57,8 @@ pub struct ClaimedJob {
 
 /// Applies `event` to a job. [`StoreError::NotFound`] if there is no such job.
 ///
-/// For [`JobEvent::Ended`], the log's last record is appended before this is called, so that a reader who sees the final
-/// status can read the whole log.
+/// For [`JobEvent::Ended`], the log's last record is appended before this is called, so that a reader who sees the
+/// final status can read the whole log.
 pub async fn apply(tx: &mut WriteTx, job: JobId, event: &JobEvent, now: Timestamp) -> Result<Applied, StoreError> {
     let effects = handle(tx, QueueEvent::Job { job, event: event.clone() }, now).await?;
     effects.applied_to(job)

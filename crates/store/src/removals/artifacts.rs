@@ -1,6 +1,6 @@
-//! Removes artifacts. Rows are removed first, and the blobs that they named are noted in the same transaction; the blobs follow after the
-//! commit, unless something names them by then. A kill in between leaves nothing behind: the next removal, or the next
-//! start, goes on. While a backup is made, blobs stay.
+//! Removes artifacts. Rows are removed first, and the blobs that they named are noted in the same transaction; the
+//! blobs follow after the commit, unless something names them by then. A kill in between leaves nothing behind: the
+//! next removal, or the next start, goes on. While a backup is made, blobs stay.
 
 use longshore_core::{BlobId, BuildId, RepoId, Timestamp};
 use longshore_files::turn;
@@ -102,9 +102,9 @@ pub(crate) async fn remove_expired(tx: &mut WriteTx, now: Timestamp) -> Result<u
     Ok(rows.len() as u64)
 }
 
-/// Removes a few artifacts of a repository whose artifacts have more bytes than `limit`, except those of its newest build
-/// and of builds that are not over. Artifacts of forks' pull requests go first, then the oldest. The repository's own go only
-/// if they have more bytes than `limit` by themselves: no fork can have them removed. Returns how many.
+/// Removes a few artifacts of a repository whose artifacts have more bytes than `limit`, except those of its newest
+/// build and of builds that are not over. Artifacts of forks' pull requests go first, then the oldest. The repository's
+/// own go only if they have more bytes than `limit` by themselves: no fork can have them removed. Returns how many.
 pub(crate) async fn remove_over(tx: &mut WriteTx, limit: u64) -> Result<u64, StoreError> {
     let over = sqlx::query(
         "SELECT repo, sum(bytes) AS total, sum(iif(of_fork, 0, bytes)) AS own
@@ -158,8 +158,8 @@ async fn remove(tx: &mut WriteTx, artifact: i64, repo: RepoId, build: BuildId) -
     Ok(())
 }
 
-/// Removes the blobs that were noted and that nothing names, unless a backup is being made. Blobs that cannot be removed now, since the object
-/// store is away, stay noted and hold up no others.
+/// Removes the blobs that were noted and that nothing names, unless a backup is being made. Blobs that cannot be
+/// removed now, since the object store is away, stay noted and hold up no others.
 pub(crate) async fn carry_out(store: &Store) -> Result<(), StoreError> {
     let mut after: Vec<u8> = Vec::new();
     let mut failed = None;

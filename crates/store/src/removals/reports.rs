@@ -1,5 +1,5 @@
-//! Removes the reports that no job refers to any more, and incomplete ones that a killed server left. A run has up to 200,000 rows, so
-//! they are removed, a few thousand in each transaction. Called by [`retention`](crate::retention).
+//! Removes the reports that no job refers to any more, and incomplete ones that a killed server left. A run has up to
+//! 200,000 rows, so they are removed, a few thousand in each transaction. Called by [`retention`](crate::retention).
 
 use longshore_core::JobId;
 use sqlx::Row as _;

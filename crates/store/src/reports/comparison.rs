@@ -1,5 +1,5 @@
-//! Compares the reports of an attempt with earlier ones: which failures are new, since when they are there, how coverage changed, and which
-//! tests are flaky.
+//! Compares the reports of an attempt with earlier ones: which failures are new, since when they are there, how
+//! coverage changed, and which tests are flaky.
 
 use longshore_core::Timestamp;
 use sqlx::Row as _;
@@ -53,7 +53,8 @@ pub(super) async fn compare(
 
 /// The runs before one, newest first.
 struct Earlier {
-    /// Those of the branch before: of the branch itself; of a pull request, those of its target; of a new branch, those of the default one.
+    /// Those of the branch before: of the branch itself; of a pull request, those of its target; of a new branch, those
+    /// of the default one.
     of_base: Vec<i64>,
     /// Those of the same pull request; none of a branch.
     own: Vec<i64>,

@@ -1,6 +1,8 @@
-//! Reads the results of tests: of a build, and of one test in the builds before. [`reports`](crate::reports) writes them.
+//! Reads the results of tests: of a build, and of one test in the builds before. [`reports`](crate::reports) writes
+//! them.
 //!
-//! Every list costs its page, whatever the size of the build: failures, skipped tests, the slowest and the flaky have indexes of their own.
+//! Every list costs its page, whatever the size of the build: failures, skipped tests, the slowest and the flaky have
+//! indexes of their own.
 
 use std::fmt;
 
@@ -303,8 +305,9 @@ pub async fn get(store: &Store, id: i64) -> Result<Option<Test>, StoreError> {
     }))
 }
 
-/// Returns the results of a test, newest first: one for each attempt of its job. `before` is a result of the test itself:
-/// with one of another test there is nothing, so that its place tells nobody how many builds another repository has.
+/// Returns the results of a test, newest first: one for each attempt of its job. `before` is a result of the test
+/// itself: with one of another test there is nothing, so that its place tells nobody how many builds another repository
+/// has.
 pub async fn history(
     store: &Store,
     test: i64,

@@ -1,5 +1,5 @@
-//! A store as it looks after years, for the bench (`tests/bench`): filled by the database itself, a prepared statement and a
-//! transaction per batch. Only ever adds.
+//! A store as it looks after years, for the bench (`tests/bench`): filled by the database itself, a prepared statement
+//! and a transaction per batch. Only ever adds.
 #![allow(unreachable_pub, reason = "the bench uses it too")]
 
 use std::path::Path;
@@ -106,7 +106,8 @@ async fn batch(
     Ok(())
 }
 
-/// ?1 and ?2: the first build and the one behind the last; ?3: repositories; ?4 and ?5: when the first was, and how far apart.
+/// ?1 and ?2: the first build and the one behind the last; ?3: repositories; ?4 and ?5: when the first was, and how far
+/// apart.
 const BUILDS: &str = r#"
 WITH RECURSIVE numbers (n) AS (SELECT ?1 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < ?2),
      facts AS (SELECT n, n % ?3 AS idx, ?4 + n * ?5 AS at, (n * 7919) % 100 AS dice,

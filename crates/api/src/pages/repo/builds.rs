@@ -59,8 +59,8 @@ struct Badge {
 /// Pipelines with a badge of their own.
 const BADGES: usize = 20;
 
-/// Returns the badges of a branch, the default one if none is named: of all of its pipelines and, if there are several, of
-/// each.
+/// Returns the badges of a branch, the default one if none is named: of all of its pipelines and, if there are several,
+/// of each.
 async fn load_badges(site: &Site, repo: &Repo, branch: &str) -> Result<Vec<Badge>, ApiError> {
     let named = Some(branch.trim()).filter(|branch| !branch.is_empty());
     let newest = builds::latest_finished(&site.store, repo.id, named.or(repo.default_branch.as_deref()), None).await?;

@@ -1,4 +1,5 @@
-//! The part of a build's page that says what its jobs reported. It is bounded whatever they did; the rest has pages of its own.
+//! The part of a build's page that says what its jobs reported. It is bounded whatever they did; the rest has pages of
+//! its own.
 
 use longshore_core::BuildId;
 use longshore_reports::TestStatus;

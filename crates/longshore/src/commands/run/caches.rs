@@ -1,8 +1,9 @@
-//! The caches of `longshore run`: records that all runs of a user on one engine share, and the process that maintains them.
+//! The caches of `longshore run`: records that all runs of a user on one engine share, and the process that maintains
+//! them.
 //!
-//! What a run has saved is written before it ends. Measuring, flattening and removing take containers and copies, and nobody waits for
-//! them: the run starts this program once more, apart from itself, and ends. Work that this process does not get to, because it is killed say,
-//! the next one does.
+//! What a run has saved is written before it ends. Measuring, flattening and removing take containers and copies, and
+//! nobody waits for them: the run starts this program once more, apart from itself, and ends. Work that this process
+//! does not get to, because it is killed say, the next one does.
 
 use std::{
     io::{self, Write as _},
@@ -29,11 +30,12 @@ use crate::{
 
 /// The most bytes that the caches of all runs of a user take on one engine.
 const BUDGET: u64 = 20 << 30;
-/// With more volumes than this whose sizes nobody knows, a run waits for them. Where what a run leaves ends with it, as in a container of
-/// its own, nobody else keeps to the budget.
+/// With more volumes than this whose sizes nobody knows, a run waits for them. Where what a run leaves ends with it, as
+/// in a container of its own, nobody else keeps to the budget.
 const MOST_UNMEASURED: usize = 16;
 
-/// Opens the records of what runs keep for each other, and finds this folder's. Without them a run is one without caches.
+/// Opens the records of what runs keep for each other, and finds this folder's. Without them a run is one without
+/// caches.
 pub(super) async fn open(args: &Run, instance: &Instance) -> Option<Caches> {
     let opened = async {
         let store = open_records(&args.engine.docker_host, instance).await?;

@@ -38,8 +38,8 @@ pub(super) enum Followed {
     Quit,
 }
 
-/// Prints the build's logs until it has ended. Ctrl-C, TERM, HUP and a closed output cancel it; a second signal does not
-/// wait for that.
+/// Prints the build's logs until it has ended. Ctrl-C, TERM, HUP and a closed output cancel it; a second signal does
+/// not wait for that.
 pub(super) async fn follow(
     store: &Store,
     scheduler: &Scheduler,

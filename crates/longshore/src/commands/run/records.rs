@@ -1,8 +1,9 @@
 //! Records of what runs make, so that the next run can remove what a killed one left: its containers and volumes on the
 //! engine, and its folder.
 //!
-//! A run holds a lock on its record while it lives. A record that nobody holds is of a run that was killed, or that left
-//! the engine to delete the last files. Records of other users, and of runs on other machines, are in other folders.
+//! A run holds a lock on its record while it lives. A record that nobody holds is of a run that was killed, or that
+//! left the engine to delete the last files. Records of other users, and of runs on other machines, are in other
+//! folders.
 
 use std::{
     collections::BTreeSet,
@@ -58,8 +59,8 @@ impl Record {
     }
 }
 
-/// Removes what runs that were killed have left where `run` works, and their records. Objects that cannot be removed now are left
-/// to the next run.
+/// Removes what runs that were killed have left where `run` works, and their records. Objects that cannot be removed
+/// now are left to the next run.
 pub(super) async fn sweep(executor: Executor, dir: PathBuf, run: RunObjects) {
     let search = move || abandoned(&dir, &run.docker_host, &run.instance);
     let Ok(left) = tokio::task::spawn_blocking(search).await else { return };

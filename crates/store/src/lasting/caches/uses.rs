@@ -45,9 +45,9 @@ pub enum Saving {
     NotNeeded,
 }
 
-/// Chooses the entries that an attempt begins with, and notes that they are in use. An entry under the whole key comes first,
-/// then the newest whose key begins with the first of `fallback`, then with the second. Called once more for the same attempt,
-/// it returns what was chosen before.
+/// Chooses the entries that an attempt begins with, and notes that they are in use. An entry under the whole key comes
+/// first, then the newest whose key begins with the first of `fallback`, then with the second. Called once more for the
+/// same attempt, it returns what was chosen before.
 pub async fn begin(
     tx: &mut WriteTx,
     repo: RepoId,
