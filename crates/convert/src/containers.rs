@@ -1,5 +1,5 @@
-//! The parts that Woodpecker and Drone share: a pipeline is a row of containers on one workspace, which is one job here. The
-//! steps with the image that most steps have run in the job's own container, all others in containers beside it.
+//! The parts that Woodpecker and Drone share: a pipeline is a row of containers on one workspace, which is one job here.
+//! The steps with the image that most steps have run in the job's own container, all others in containers beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use super::{
     foreign::{self, FORM, Lines, Section, boolean, entries, items, text, texts},
     gate,
     plugin::SecretNames,
-    sequence::{Lost, Step, choose_image, is_aside, order},
+    sequence::{LostStep, Step, choose_image, is_independent, order},
     shell,
     variables::{self, Known},
     when::{self, When},
@@ -52,7 +52,7 @@ const LOST: &str =
     "it lost a setting, and would do something else without it: nothing runs until that is written by hand";
 
 /// Keys of a step that are not carried over, and why.
-pub(super) const LEFT: &[(&str, &str)] = &[
+pub(super) const NOT_CARRIED_OVER: &[(&str, &str)] = &[
     ("pull", "an image is pulled where it is not there yet; name a version to be sure of it"),
     ("privileged", "no job is privileged: `docker: true` at the job gives it a guarded Docker API"),
     ("network_mode", "all containers of a job share one network"),
@@ -74,6 +74,23 @@ pub(super) const LEFT: &[(&str, &str)] = &[
     ("detach", "a service runs beside its job"),
     ("volumes", "`cache` keeps files between builds, the workspace between steps"),
     ("shm_size", "write `resources: { shm: 256MiB }` at the job"),
+];
+
+/// Keys of a step in the order in which people read them.
+const STEP: &[&str] = &[
+    "name",
+    "image",
+    "if",
+    "env",
+    "shell",
+    "working-directory",
+    "user",
+    "background",
+    "continue-on-error",
+    "run",
+    "with",
+    "entrypoint",
+    "command",
 ];
 
 impl<'s> Containers<'s> {
@@ -99,13 +116,13 @@ impl<'s> Containers<'s> {
 
     /// Converts the steps of a pipeline to `steps` (and `image`) of a job.
     pub(super) fn steps(&mut self, node: &std::rc::Rc<Node>, job: &mut Job, line: u32) {
-        let mut parts: Vec<Result<Step, Lost>> = Vec::new();
+        let mut parts: Vec<Result<Step, LostStep>> = Vec::new();
         let nodes = list_containers(node);
         let whens: Vec<When> = nodes.iter().map(|(_, node)| self.when_of(node)).collect();
         for (at, (name, node)) in nodes.iter().enumerate() {
             let followed =
-                self.followed || nodes[at + 1..].iter().any(|(name, later)| !is_aside(name.as_deref(), later));
-            let gates = followed && !is_aside(name.as_deref(), node);
+                self.followed || nodes[at + 1..].iter().any(|(name, later)| !is_independent(name.as_deref(), later));
+            let gates = followed && !is_independent(name.as_deref(), node);
             parts.push(match self.step(name.as_deref(), node) {
                 Ok(mut step) if gates && !step.runs && self.lost => {
                     let note = Note::new(self.lines.line_of(node.place), step.name.as_str(), "");
@@ -117,7 +134,7 @@ impl<'s> Containers<'s> {
                     let mut later = whens[at + 1..]
                         .iter()
                         .zip(&nodes[at + 1..])
-                        .filter(|(_, (name, node))| !is_aside(name.as_deref(), node));
+                        .filter(|(_, (name, node))| !is_independent(name.as_deref(), node));
                     let own = &whens[at];
                     if let Some(missed) = own.missed.as_deref().filter(|_| gates)
                         && (self.followed || later.any(|(later, _)| own.is_missed_before(later)))
@@ -130,7 +147,7 @@ impl<'s> Containers<'s> {
                 Err(note) => {
                     let own = self.condition_of(node).filter(|_| gates);
                     let field = |key: &str| super::entry(node, key);
-                    Err(Lost {
+                    Err(LostStep {
                         name: field("name")
                             .and_then(|entry| text(&entry.value))
                             .or(name.as_deref())
@@ -198,24 +215,95 @@ impl<'s> Containers<'s> {
                 body.set("name", Value::text(shown.replace("${{", "$ {{")), line);
             }
         }
-        let image = match section.take("image").map(|entry| (text(&entry.value).map(|image| self.fill(image)), entry)) {
-            Some((Some(Ok(image)), entry)) if image.contains("${{") || ImageRef::parse(&image).is_ok() => {
-                body.set("image", Value::text(image.as_str()), lines.line_of_key(entry));
-                Some(image)
-            }
-            Some((filled, entry)) => {
-                let why = match filled {
-                    Some(Err(name)) => format!("it has no image whose name is known: {name} is not set here"),
-                    _ => "this is not an image's name".to_owned(),
-                };
-                return Err(Note::new(lines.line_of_key(entry), what, why));
-            }
-            None => None,
-        };
+        let image = self.image_of(&section, &what, &mut body)?;
         let mut after = Vec::new();
         if let Some(entry) = section.take("depends_on") {
             after = texts(&entry.value).unwrap_or_default();
         }
+        self.conditions(&section, &mut body);
+        for (theirs, ours) in [("directory", "working-directory"), ("user", "user")] {
+            if let Some(entry) = section.take(theirs) {
+                match text(&entry.value).map(|text| self.fill(text)) {
+                    Some(Ok(value)) => body.set(ours, Value::Text(value), lines.line_of_key(entry)),
+                    _ => body.note(lines.note(entry, FORM)),
+                }
+            }
+        }
+        self.volumes(&section, &mut body);
+        let settings = section.take("settings");
+        let commands = section.take("commands");
+        let runs = commands.is_some();
+        let made = self.environment(&section, &mut body, runs);
+        match (commands, settings) {
+            (Some(entry), settings) => {
+                let Some(commands) = texts(&entry.value) else { return Err(Note::new(line, what, FORM)) };
+                let script = made.into_iter().chain(commands).collect::<Vec<_>>().join("\n");
+                let script = self.script(&script, &mut body, lines.line_of_key(entry));
+                if script.trim().is_empty() {
+                    return Err(Note::new(line, what, "it has no command"));
+                }
+                self.set_script(script, image.as_deref(), lines.line_of_key(entry), &mut body);
+                if let Some(settings) = settings {
+                    body.note(lines.note(settings, "a step with commands gets no settings: write `env`"));
+                }
+            }
+            (None, Some(entry)) => {
+                let with = entries(&entry.value).map(|entries| self.settings(&entries.iter().collect::<Vec<_>>()));
+                match with {
+                    Some(with) => body.set("with", with, lines.line_of_key(entry)),
+                    None => {
+                        self.lost = true;
+                        body.note(lines.note(entry, FORM));
+                    }
+                }
+            }
+            (None, None) => {}
+        }
+        self.program(&section, runs, &mut body);
+        if self.legacy && !runs {
+            let mut settings = section.rest();
+            settings.retain(|entry| foreign::reason(NOT_CARRIED_OVER, &entry.key).is_none());
+            for entry in &settings {
+                section.take(&entry.key);
+            }
+            let with = self.settings(&settings);
+            body.set_filled("with", with, line);
+        }
+        if !runs && image.is_none() {
+            return Err(Note::new(line, what, "it has no commands and no image"));
+        }
+        let mut before = self.step_before();
+        if !runs && self.lost {
+            body.note(Note::new(line, what.as_str(), LOST));
+            body.set("if", Value::text("false"), None);
+            before = None;
+        }
+        if let (Some(before), Some(Value::Text(condition))) = (&mut before, body.get("if")) {
+            before.set("if", Value::text(condition.as_str()), None);
+            before.arrange(&["id", "if", "run"]);
+        }
+        section.note_rest(lines, &mut body, |key| foreign::reason(NOT_CARRIED_OVER, key));
+        body.arrange(STEP);
+        Ok(Step { name: what, image, after, body, runs, before, behind: None })
+    }
+
+    /// Converts the image of a step; `None` if it has none.
+    fn image_of(&self, section: &Section<'_>, what: &str, body: &mut Map) -> Result<Option<String>, Note> {
+        let Some(entry) = section.take("image") else { return Ok(None) };
+        let why = match text(&entry.value).map(|image| self.fill(image)) {
+            Some(Ok(image)) if image.contains("${{") || ImageRef::parse(&image).is_ok() => {
+                body.set("image", Value::text(image.as_str()), self.lines.line_of_key(entry));
+                return Ok(Some(image));
+            }
+            Some(Err(name)) => format!("it has no image whose name is known: {name} is not set here"),
+            _ => "this is not an image's name".to_owned(),
+        };
+        Err(Note::new(self.lines.line_of_key(entry), what, why))
+    }
+
+    /// Converts when a step runs, and what its end means for the others.
+    fn conditions(&mut self, section: &Section<'_>, body: &mut Map) {
+        let lines = self.lines;
         if let Some(entry) = section.take("when") {
             let when = when::read(entry, self.language, lines, &self.around);
             body.notes(when.notes);
@@ -244,50 +332,22 @@ impl<'s> Containers<'s> {
             Some(entry) if boolean(&entry.value).is_none() => body.note(lines.note(entry, FORM)),
             _ => {}
         }
-        for (theirs, ours) in [("directory", "working-directory"), ("user", "user")] {
-            if let Some(entry) = section.take(theirs) {
-                match text(&entry.value).map(|text| self.fill(text)) {
-                    Some(Ok(value)) => body.set(ours, Value::Text(value), lines.line_of_key(entry)),
-                    _ => body.note(lines.note(entry, FORM)),
-                }
-            }
+    }
+
+    /// Adds the script of a step, the shell that it needs, and the variables that it uses.
+    fn set_script(&mut self, script: String, image: Option<&str>, line: u32, body: &mut Map) {
+        self.add_used_variables(&script, body, line);
+        // Scripts ran in the image's `sh`. Bash's own syntax was replaced before, or `sh` is bash in that image.
+        if shell::is_bash(&script) && !image.is_some_and(shell::has_no_bash) {
+            body.remark("bash, because the script uses what only it understands; its image has to have it");
+            body.set("shell", Value::text("bash"), None);
         }
-        self.volumes(&section, &mut body);
-        let settings = section.take("settings");
-        let commands = section.take("commands");
-        let runs = commands.is_some();
-        let made = self.environment(&section, &mut body, runs);
-        match (commands, settings) {
-            (Some(entry), settings) => {
-                let Some(commands) = texts(&entry.value) else { return Err(Note::new(line, what, FORM)) };
-                let script = made.into_iter().chain(commands).collect::<Vec<_>>().join("\n");
-                let script = self.script(&script, &mut body, lines.line_of_key(entry));
-                if script.trim().is_empty() {
-                    return Err(Note::new(line, what, "it has no command"));
-                }
-                self.add_used_variables(&script, &mut body, lines.line_of_key(entry));
-                // Scripts ran in the image's `sh`. Bash's own syntax was replaced before, or `sh` is bash in that image.
-                if shell::is_bash(&script) && !image.as_deref().is_some_and(shell::has_no_bash) {
-                    body.remark("bash, because the script uses what only it understands; its image has to have it");
-                    body.set("shell", Value::text("bash"), None);
-                }
-                body.set("run", Value::Script(script), lines.line_of_key(entry));
-                if let Some(settings) = settings {
-                    body.note(lines.note(settings, "a step with commands gets no settings: write `env`"));
-                }
-            }
-            (None, Some(entry)) => {
-                let with = entries(&entry.value).map(|entries| self.settings(&entries.iter().collect::<Vec<_>>()));
-                match with {
-                    Some(with) => body.set("with", with, lines.line_of_key(entry)),
-                    None => {
-                        self.lost = true;
-                        body.note(lines.note(entry, FORM));
-                    }
-                }
-            }
-            (None, None) => {}
-        }
+        body.set("run", Value::Script(script), line);
+    }
+
+    /// Converts `entrypoint` and `command`, which a step with commands cannot have.
+    fn program(&mut self, section: &Section<'_>, runs: bool, body: &mut Map) {
+        let lines = self.lines;
         for key in ["entrypoint", "command"] {
             let Some(entry) = section.take(key) else { continue };
             match texts(&entry.value) {
@@ -304,45 +364,6 @@ impl<'s> Containers<'s> {
                 _ => body.note(lines.note(entry, "a step with commands has the shell of `shell`")),
             }
         }
-        if self.legacy && !runs {
-            let settings: Vec<&longshore_pipeline::tree::Entry> =
-                section.rest().into_iter().filter(|entry| foreign::reason(LEFT, &entry.key).is_none()).collect();
-            for entry in &settings {
-                section.take(&entry.key);
-            }
-            let with = self.settings(&settings);
-            body.set_filled("with", with, line);
-        }
-        if !runs && image.is_none() {
-            return Err(Note::new(line, what, "it has no commands and no image"));
-        }
-        let mut before = self.step_before();
-        if !runs && self.lost {
-            body.note(Note::new(line, what.as_str(), LOST));
-            body.set("if", Value::text("false"), None);
-            before = None;
-        }
-        if let (Some(before), Some(Value::Text(condition))) = (&mut before, body.get("if")) {
-            before.set("if", Value::text(condition.as_str()), None);
-            before.arrange(&["id", "if", "run"]);
-        }
-        section.leave(lines, &mut body, |key| foreign::reason(LEFT, key));
-        body.arrange(&[
-            "name",
-            "image",
-            "if",
-            "env",
-            "shell",
-            "working-directory",
-            "user",
-            "background",
-            "continue-on-error",
-            "run",
-            "with",
-            "entrypoint",
-            "command",
-        ]);
-        Ok(Step { name: what, image, after, body, runs, before, behind: None })
     }
 
     /// The filters of a step.

@@ -189,6 +189,14 @@ pub(super) enum After {
     Either,
 }
 
+/// A variable of a source.
+#[derive(Debug, Clone)]
+pub(super) struct Variable {
+    pub(super) name: String,
+    pub(super) value: String,
+    pub(super) line: u32,
+}
+
 /// A job of a draft.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Job {
@@ -199,8 +207,9 @@ pub(super) struct Job {
     pub(super) needs: Vec<String>,
     /// Expressions that all have to be true.
     pub(super) conditions: Vec<String>,
-    /// When it is certain that it runs exactly if it ran there; `None` if always. Parts of its conditions may be lost.
-    pub(super) certain: Option<String>,
+    /// The condition under which it runs exactly if it ran there; `None` if it always does. Parts of its conditions may be
+    /// lost.
+    pub(super) exact_if: Option<String>,
     pub(super) after: After,
     /// The artifacts that it takes over from jobs that it needs, by the names of these jobs.
     pub(super) takes: BTreeMap<String, Vec<String>>,
@@ -212,7 +221,7 @@ impl Job {
     /// Lets it never run: what decides about it could not be said.
     pub(super) fn withhold(&mut self) {
         self.conditions = vec!["false".to_owned()];
-        self.certain = Some("false".to_owned());
+        self.exact_if = Some("false".to_owned());
     }
 
     /// Lets it take over artifacts of another job, which it then needs.
@@ -237,7 +246,7 @@ pub(super) struct Draft {
     pub(super) head: Map,
     pub(super) jobs: Vec<Job>,
     /// Jobs that were left out.
-    pub(super) left: Vec<Note>,
+    pub(super) left_out: Vec<Note>,
     /// Whether the source's language runs a job even if a job that it needs is not part of the build.
     pub(super) absent_needs_count: bool,
 }
@@ -296,7 +305,7 @@ impl Draft {
         if jobs.is_empty() {
             jobs = super::mend::placeholder_jobs();
         }
-        jobs.notes(self.left);
+        jobs.notes(self.left_out);
         let mut head = self.head;
         head.arrange(HEAD);
         // After its comments, so that no comment is last.

@@ -70,7 +70,7 @@ fn name(draft: &mut Draft, file: &str, names: &mut BTreeSet<String>) {
     }
 }
 
-/// The file's name without its folders and its ending; a leading dot goes.
+/// The file's name without its folders and its ending; a leading dot is removed.
 fn stem(path: &str) -> &str {
     let name = path.rsplit(['/', '\\']).next().unwrap_or(path).trim_start_matches('.');
     name.strip_suffix(".yml").or_else(|| name.strip_suffix(".yaml")).unwrap_or(name)

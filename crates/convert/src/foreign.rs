@@ -76,7 +76,7 @@ impl<'n> Section<'n> {
     }
 
     /// Adds a note for every entry that has not been taken, with the reason that `why` gives for its key.
-    pub(super) fn leave(&self, lines: Lines<'_>, into: &mut Map, why: impl Fn(&str) -> Option<&'static str>) {
+    pub(super) fn note_rest(&self, lines: Lines<'_>, into: &mut Map, why: impl Fn(&str) -> Option<&'static str>) {
         for entry in self.rest() {
             let why = why(&entry.key).unwrap_or("Longshore has nothing like it, or the key is not known");
             into.note(lines.note(entry, why));

@@ -89,7 +89,7 @@ pub struct Converted {
     /// How many of its keys come from the source.
     pub carried: usize,
     /// The parts that were left out, in the order of the source's lines.
-    pub left: Vec<Note>,
+    pub left_out: Vec<Note>,
 }
 
 /// Why there is no result.
@@ -195,11 +195,11 @@ fn convert_draft(mut draft: Draft, repeated: Vec<Note>, path: &str) -> Result<Co
     }
     needs::resolve(&mut draft);
     let (map, body) = mend::mend(draft.into_map(), path)?;
-    let mut left = Vec::new();
-    let carried = count(&map, &mut left);
-    left.sort_by_key(|note| note.line);
-    left.dedup();
-    Ok(Converted { text: body, carried, left })
+    let mut left_out = Vec::new();
+    let carried = count(&map, &mut left_out);
+    left_out.sort_by_key(|note| note.line);
+    left_out.dedup();
+    Ok(Converted { text: body, carried, left_out })
 }
 
 /// Returns the documents of a file that are not empty, and notes on keys that are given twice where that is allowed.
@@ -259,31 +259,31 @@ fn single(documents: &[Rc<Node>], language: Language) -> Result<&Rc<Node>, Conve
 }
 
 /// Returns how many keys come from the source, and collects the notes.
-fn count(map: &Map, left: &mut Vec<Note>) -> usize {
+fn count(map: &Map, left_out: &mut Vec<Note>) -> usize {
     map.parts
         .iter()
         .map(|part| match part {
             Part::Note(note) => {
-                left.push(note.clone());
+                left_out.push(note.clone());
                 0
             }
             Part::Remark(_) => 0,
-            Part::Entry(entry) => usize::from(entry.line.is_some()) + count_value(&entry.value, left),
+            Part::Entry(entry) => usize::from(entry.line.is_some()) + count_value(&entry.value, left_out),
         })
         .sum()
 }
 
-fn count_value(value: &Value, left: &mut Vec<Note>) -> usize {
+fn count_value(value: &Value, left_out: &mut Vec<Note>) -> usize {
     match value {
-        Value::Map(map) => count(map, left),
+        Value::Map(map) => count(map, left_out),
         Value::List(items) => items
             .iter()
             .map(|item| match item {
                 Item::Note(note) => {
-                    left.push(note.clone());
+                    left_out.push(note.clone());
                     0
                 }
-                Item::Value(value) => count_value(value, left),
+                Item::Value(value) => count_value(value, left_out),
             })
             .sum(),
         Value::Text(_) | Value::Plain(_) | Value::Script(_) => 0,

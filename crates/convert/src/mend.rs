@@ -218,7 +218,7 @@ fn cut_at(map: &mut Map, path: &[usize], cut: Cut, why: &str, line: u32) {
     }
 }
 
-/// Collects the notes in a value, which stay when the value goes: they say why.
+/// Collects the notes in a value, which are kept when the value is removed.
 fn notes_within(value: &Value, notes: &mut Vec<Note>) {
     match value {
         Value::Map(map) => map.parts.iter().for_each(|part| match part {
@@ -374,7 +374,7 @@ fn replacement(entry: &mut Entry, cut: Cut) -> Option<()> {
     Some(())
 }
 
-/// The job that stands in for all jobs, with the notes that say why these went.
+/// The job that stands in for all jobs, with the notes that say why these were removed.
 fn placeholder_with_notes(jobs: &Value) -> Value {
     let mut notes = Vec::new();
     notes_within(jobs, &mut notes);

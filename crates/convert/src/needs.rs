@@ -17,8 +17,8 @@ pub(super) fn resolve(draft: &mut Draft) {
     let may_be_skipped: Vec<bool> =
         draft.jobs.iter().map(|job| !job.conditions.is_empty() || job.after != After::Success).collect();
     let names: Vec<String> = draft.jobs.iter().map(|job| job.name.clone()).collect();
-    let certain: Vec<Option<String>> =
-        draft.jobs.iter().map(|job| job.certain.clone().filter(|_| !may_fail(job))).collect();
+    let exact_if: Vec<Option<String>> =
+        draft.jobs.iter().map(|job| job.exact_if.clone().filter(|_| !may_fail(job))).collect();
     for (at, job) in draft.jobs.iter_mut().enumerate() {
         let uncertain = draft.absent_needs_count && before[at].iter().any(|need| may_be_skipped[*need]);
         if uncertain || (draft.absent_needs_count && job.after != After::Success) {
@@ -27,8 +27,8 @@ pub(super) fn resolve(draft: &mut Draft) {
         let sees_all = uncertain || job.after == After::Either || job.conditions.iter().any(|part| sees_through(part));
         if sees_all && job.after != After::Failure {
             for need in &before[at] {
-                let Some(certain) = &certain[*need] else { continue };
-                let why = match certain.as_str() {
+                let Some(exact_if) = &exact_if[*need] else { continue };
+                let why = match exact_if.as_str() {
                     "false" => {
                         "nothing of that job runs here, and this one would run all the same: nothing runs until that is written by hand"
                     }
@@ -37,7 +37,7 @@ pub(super) fn resolve(draft: &mut Draft) {
                     }
                 };
                 job.body.note(Note::new(job.line, names[*need].as_str(), why));
-                job.conditions.push(certain.clone());
+                job.conditions.push(exact_if.clone());
             }
         }
         let asks = match job.after {

@@ -22,7 +22,7 @@ pub(super) struct Step {
 }
 
 /// A step that could not be carried over.
-pub(super) struct Lost {
+pub(super) struct LostStep {
     pub(super) name: String,
     pub(super) after: Vec<String>,
     pub(super) note: Note,
@@ -32,7 +32,7 @@ pub(super) struct Lost {
 
 /// Words in the names and images of steps that tell somebody or keep something: what comes after them does what it did
 /// without them.
-const ASIDE: &[&str] = &[
+const NOT_DEPENDED_ON: &[&str] = &[
     "slack",
     "discord",
     "telegram",
@@ -50,16 +50,16 @@ const ASIDE: &[&str] = &[
 ];
 
 /// Whether nothing that comes after a step depends on it. `name` is its key, where it stands in a mapping.
-pub(super) fn is_aside(name: Option<&str>, node: &Node) -> bool {
+pub(super) fn is_independent(name: Option<&str>, node: &Node) -> bool {
     let text_of =
         |key: &str| super::entry(node, key).and_then(|entry| text(&entry.value)).unwrap_or_default().to_lowercase();
     let names = [name.unwrap_or_default().to_lowercase(), text_of("name"), text_of("image")];
-    text_of("failure") == "ignore" || ASIDE.iter().any(|word| names.iter().any(|name| name.contains(word)))
+    text_of("failure") == "ignore" || NOT_DEPENDED_ON.iter().any(|word| names.iter().any(|name| name.contains(word)))
 }
 
 /// Chooses the image of the job: the one that most scripts run in, the first one if several do, or else the first image
 /// of all.
-pub(super) fn choose_image(parts: &[Result<Step, Lost>]) -> Option<String> {
+pub(super) fn choose_image(parts: &[Result<Step, LostStep>]) -> Option<String> {
     let steps = || parts.iter().filter_map(|part| part.as_ref().ok());
     let count = |image: &String| steps().filter(|step| step.runs && step.image.as_ref() == Some(image)).count();
     let scripts: Vec<&String> = steps().filter(|step| step.runs).filter_map(|step| step.image.as_ref()).collect();
@@ -69,7 +69,7 @@ pub(super) fn choose_image(parts: &[Result<Step, Lost>]) -> Option<String> {
 }
 
 /// Sorts the steps so that each comes after those that it depends on. Keeps the written order if that is impossible.
-pub(super) fn order(parts: &[Result<Step, Lost>]) -> Vec<usize> {
+pub(super) fn order(parts: &[Result<Step, LostStep>]) -> Vec<usize> {
     let mut left: Vec<usize> = (0..parts.len()).collect();
     let mut ordered = Vec::new();
     let name = |at: usize| match &parts[at] {

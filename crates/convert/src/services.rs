@@ -3,7 +3,7 @@
 use longshore_pipeline::tree::Node;
 
 use super::{
-    containers::{Containers, LEFT, list_containers},
+    containers::{Containers, NOT_CARRIED_OVER, list_containers},
     draft::{Item, Job, Map, Note, Value},
     foreign::{self, FORM, Section, entries, text, texts},
     ports::Ports,
@@ -71,7 +71,7 @@ impl Containers<'_> {
                 let script = texts(&entry.value).unwrap_or_default().join("\n").replace("$$", "$");
                 service.set("entrypoint", Value::texts(["sh", "-ec", script.as_str()]), lines.line_of_key(entry));
             }
-            section.leave(lines, &mut service, |key| foreign::reason(LEFT, key));
+            section.note_rest(lines, &mut service, |key| foreign::reason(NOT_CARRIED_OVER, key));
             services.set(host, service, at);
         }
         job.body.set_filled("services", services, line);

@@ -38,7 +38,7 @@ pub(super) struct Around {
 const EVENTS: [&str; 5] = ["push", "tag", "pull-request", "manual", "schedule"];
 
 impl When {
-    /// The filters of a step without any.
+    /// The result for a step without filters.
     pub(super) fn always() -> Self {
         Self { runs_in: EVENTS.to_vec(), ..Self::default() }
     }
@@ -121,8 +121,8 @@ pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>, around: 
     when
 }
 
-/// Converts the filters of a whole pipeline to `on`. A filter that `on` cannot express becomes the condition. `paths` can only be in
-/// `on`.
+/// Converts the filters of a whole pipeline to `on`. A filter that `on` cannot express becomes the condition. `paths` can
+/// only be in `on`.
 pub(super) fn triggers(
     entry: &Entry,
     language: Language,
@@ -130,74 +130,15 @@ pub(super) fn triggers(
     platform: &Platform,
     head: &mut Map,
 ) -> When {
-    const STARTS: [&str; 4] = ["push", "tag", "pull-request", "manual"];
     let line = lines.line_of_key(entry);
     let mut alternatives = alternatives(entry, language, lines, platform);
     let paths =
         Paths { push: common_paths(&alternatives, "push"), pull_request: common_paths(&alternatives, "pull-request") };
     alternatives.iter_mut().for_each(|one| paths.restrict(one, line));
-    let alternatives_for = |event: &str| -> Vec<&Alternative> {
-        // Drone compares a tag with the filter for branches too, and a tag has no branch.
-        let fits = |one: &&Alternative| language != Language::Drone || event != "tag" || !only_branches(one);
-        let asked = alternatives.iter().filter(|one| one.events.is_empty() || one.events.contains(&event));
-        asked.filter(fits).collect()
-    };
-    let mut exact = alternatives.iter().all(|alternative| alternative.simple);
     // `on` filters pushes and pull requests by their branches, but not starts by hand.
-    let by_hand = alternatives_for("manual").iter().any(|one| !one.branches.is_empty() || !one.tags.is_empty());
-    let (mut push, mut pull_request, mut on) = (Map::default(), Map::default(), Map::default());
-    let mut any = |lists: Vec<&Vec<String>>| -> Vec<String> {
-        // Filters of one event are joined only if all of them have patterns; otherwise everything matches.
-        let first = lists.first().map(|list| (*list).clone()).unwrap_or_default();
-        if lists.iter().all(|list| **list == first) {
-            return first;
-        }
-        exact = false;
-        if lists.iter().any(|list| list.is_empty() || list.iter().any(|pattern| pattern.starts_with('!'))) {
-            return Vec::new();
-        }
-        let mut joined: Vec<String> = lists.into_iter().flatten().cloned().collect();
-        joined.sort();
-        joined.dedup();
-        joined
-    };
-    let all = |patterns: Vec<String>| if patterns.is_empty() { vec!["**".to_owned()] } else { patterns };
-    let pushes = alternatives_for("push");
-    if !pushes.is_empty() {
-        push.set("branches", Value::texts(all(any(pushes.iter().map(|one| &one.branches).collect()))), line);
-    }
-    let tags = alternatives_for("tag");
-    if !tags.is_empty() {
-        push.set("tags", Value::texts(all(any(tags.iter().map(|one| &one.tags).collect()))), line);
-    }
-    if !pushes.is_empty() {
-        push.set_filled("paths", Value::texts(&paths.push), line);
-    }
-    let requests = alternatives_for("pull-request");
-    if !requests.is_empty() {
-        let branches = any(requests.iter().map(|one| &one.branches).collect());
-        pull_request.set_filled("branches", Value::texts(branches), line);
-        pull_request.set_filled("paths", Value::texts(&paths.pull_request), line);
-        if requests.iter().any(|one| one.conditions.iter().any(|part| part.contains("== 'closed'"))) {
-            pull_request.set("types", Value::texts(["opened", "synchronize", "reopened", "closed"]), line);
-        }
-    }
-    let everything = STARTS
-        .iter()
-        .all(|event| alternatives_for(event).iter().any(|one| one.whole() == "true" && one.paths.is_empty()));
-    if everything {
-        exact = true;
-    } else {
-        if !push.is_empty() {
-            on.set("push", push, line);
-        }
-        if !requests.is_empty() {
-            on.set("pull-request", pull_request, line);
-        }
-        if !alternatives_for("manual").is_empty() {
-            on.set("manual", Map::default(), line);
-        }
-    }
+    let by_hand =
+        fitting(&alternatives, "manual", language).iter().any(|one| !one.branches.is_empty() || !one.tags.is_empty());
+    let On { mut on, mut exact, everything } = On::new(&alternatives, &paths, language, line);
     let mut when = When::default();
     for alternative in &alternatives {
         when.after = wider(when.after, alternative.after);
@@ -226,6 +167,86 @@ pub(super) fn triggers(
     when.condition = when.condition.filter(|condition| condition != "true");
     when.paths = paths;
     when
+}
+
+/// The filters that an event may pass.
+fn fitting<'f>(alternatives: &'f [Alternative], event: &str, language: Language) -> Vec<&'f Alternative> {
+    // Drone compares a tag with the filter for branches too, and a tag has no branch.
+    let fits = |one: &&Alternative| language != Language::Drone || event != "tag" || !only_branches(one);
+    let asked = alternatives.iter().filter(|one| one.events.is_empty() || one.events.contains(&event));
+    asked.filter(fits).collect()
+}
+
+/// The filters of a whole pipeline as `on`.
+struct On {
+    on: Map,
+    /// Whether it says all that the filters say.
+    exact: bool,
+    /// Whether everything starts the pipeline, as it does without `on`.
+    everything: bool,
+}
+
+impl On {
+    fn new(alternatives: &[Alternative], paths: &Paths, language: Language, line: u32) -> Self {
+        const STARTS: [&str; 4] = ["push", "tag", "pull-request", "manual"];
+        let fitting = |event: &str| fitting(alternatives, event, language);
+        let everything =
+            STARTS.iter().all(|event| fitting(event).iter().any(|one| one.whole() == "true" && one.paths.is_empty()));
+        if everything {
+            return Self { on: Map::default(), exact: true, everything };
+        }
+        let mut exact = alternatives.iter().all(|alternative| alternative.simple);
+        let mut joined = |lists: Vec<&Vec<String>>| {
+            let joined = join_patterns(&lists);
+            exact &= lists.iter().all(|list| **list == joined);
+            joined
+        };
+        let or_all = |patterns: Vec<String>| if patterns.is_empty() { vec!["**".to_owned()] } else { patterns };
+        let (pushes, tags, requests) = (fitting("push"), fitting("tag"), fitting("pull-request"));
+        let (mut push, mut pull_request, mut on) = (Map::default(), Map::default(), Map::default());
+        if !pushes.is_empty() {
+            let branches = or_all(joined(pushes.iter().map(|one| &one.branches).collect()));
+            push.set("branches", Value::texts(branches), line);
+        }
+        if !tags.is_empty() {
+            push.set("tags", Value::texts(or_all(joined(tags.iter().map(|one| &one.tags).collect()))), line);
+        }
+        if !pushes.is_empty() {
+            push.set_filled("paths", Value::texts(&paths.push), line);
+        }
+        if !push.is_empty() {
+            on.set("push", push, line);
+        }
+        if !requests.is_empty() {
+            let branches = joined(requests.iter().map(|one| &one.branches).collect());
+            pull_request.set_filled("branches", Value::texts(branches), line);
+            pull_request.set_filled("paths", Value::texts(&paths.pull_request), line);
+            if requests.iter().any(|one| one.conditions.iter().any(|part| part.contains("== 'closed'"))) {
+                pull_request.set("types", Value::texts(["opened", "synchronize", "reopened", "closed"]), line);
+            }
+            on.set("pull-request", pull_request, line);
+        }
+        if !fitting("manual").is_empty() {
+            on.set("manual", Map::default(), line);
+        }
+        Self { on, exact, everything }
+    }
+}
+
+/// Joins the patterns of several filters for one event. Unless all of them have patterns, everything matches: the list is
+/// empty.
+fn join_patterns(lists: &[&Vec<String>]) -> Vec<String> {
+    let first = lists.first().map(|list| (*list).clone()).unwrap_or_default();
+    if lists.iter().all(|list| **list == first) {
+        return first;
+    }
+    if lists.iter().any(|list| list.is_empty() || list.iter().any(|pattern| pattern.starts_with('!'))) {
+        return Vec::new();
+    }
+    let mut joined: Vec<String> = lists.iter().copied().flatten().cloned().collect();
+    joined.sort();
+    joined.dedup();
+    joined
 }
 
 /// Returns the filter by file that all filters for an event have in common; empty if they differ.

@@ -12,7 +12,7 @@ use super::{
     when,
 };
 
-const LEFT: &[(&str, &str)] = &[
+const NOT_CARRIED_OVER: &[(&str, &str)] = &[
     ("workspace", "the workspace is /longshore/workspace, and `CI_WORKSPACE` says so"),
     ("platform", "write `runs-on` with labels of the servers"),
 ];
@@ -53,7 +53,7 @@ pub(super) fn job(
         };
         draft.head.notes(when.notes);
         job.conditions.extend(when.condition);
-        job.certain = when.missed.as_deref().map(condition::not);
+        job.exact_if = when.missed.as_deref().map(condition::not);
         containers.schedule = when.schedule;
         containers.around.paths = when.paths;
     }
@@ -79,7 +79,7 @@ pub(super) fn job(
         if let Some(entry) = section.take(key)
             && !labels(entry, root, &mut job.body, lines)
         {
-            draft.left.push(lines.note(entry, NOT_LINUX));
+            draft.left_out.push(lines.note(entry, NOT_LINUX));
             *secrets = containers.secret_names;
             return Ok(());
         }
@@ -101,7 +101,7 @@ pub(super) fn job(
     }
     containers.steps(&steps.value, &mut job, lines.line_of_key(steps));
     containers.finish(&mut job, &mut draft.head);
-    section.leave(lines, &mut draft.head, |key| foreign::reason(LEFT, key));
+    section.note_rest(lines, &mut draft.head, |key| foreign::reason(NOT_CARRIED_OVER, key));
     draft.jobs.push(job);
     *secrets = containers.secret_names;
     Ok(())

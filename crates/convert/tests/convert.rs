@@ -89,7 +89,7 @@ fn what_is_left_is_named_with_its_line() {
         for path in sources(name) {
             let file = source(&path);
             let converted = convert::convert(language, &file, ".longshore.yml").unwrap();
-            for note in &converted.left {
+            for note in &converted.left_out {
                 let line = file.text.lines().nth(note.line as usize - 1).unwrap_or_default();
                 assert!(!line.trim().is_empty(), "{}: {note:?} points at nothing", path.display());
                 let comment = format!("# not carried over: line {}, `", note.line);
@@ -194,7 +194,7 @@ fn defaults_of_gitlab_that_mean_nothing_here_are_left_with_their_lines() {
     let text = "default:\n  image: alpine:3\n  interruptible: true\n  tags: [docker]\n  hooks: { pre_get_sources_script: [a] }\n\
                 test: { script: [make], tags: [own] }\n";
     let gitlab = converted(Language::GitLab, text);
-    let left: Vec<_> = gitlab.left.iter().map(|note| (note.line, note.what.as_str())).collect();
+    let left: Vec<_> = gitlab.left_out.iter().map(|note| (note.line, note.what.as_str())).collect();
     assert_eq!(left, [(3, "interruptible"), (4, "tags"), (5, "hooks"), (6, "tags")]);
     for (line, what) in left {
         assert!(gitlab.text.contains(&format!("# not carried over: line {line}, `{what}`")), "{}", gitlab.text);
@@ -367,5 +367,5 @@ jobs:
     );
     assert_eq!(plan.jobs[1].steps[0].run.as_ref().unwrap().shown(), "make ${NEEDS_BUILD_OUTPUTS_V}");
     // The quoted here document, `bash -c`, Python, the folder and the image.
-    assert_eq!(converted.left.len(), 5, "{}", converted.text);
+    assert_eq!(converted.left_out.len(), 5, "{}", converted.text);
 }

@@ -19,7 +19,8 @@ pub(super) enum ConvertedAction {
     Done,
     /// Keys of a step.
     Step(Map),
-    Left(Note),
+    /// Not carried over, for the reason in the note.
+    LeftOut(Note),
 }
 
 /// Converts a step that uses an action. `job` is the body of its job.
@@ -32,11 +33,11 @@ pub(super) fn read(
     job: &mut Map,
 ) -> ConvertedAction {
     let line = lines.line_of_key(uses);
-    let Some(name) = text(&uses.value) else { return ConvertedAction::Left(lines.note(uses, FORM)) };
+    let Some(name) = text(&uses.value) else { return ConvertedAction::LeftOut(lines.note(uses, FORM)) };
     let settings = with.and_then(|with| entries(&with.value)).unwrap_or_default();
     let setting = |key: &str| settings.iter().find(|entry| entry.key == key);
     let filled = |key: &str| setting(key).and_then(|entry| text(&entry.value)).map(|written| scope.text(written));
-    let left = |why: &str| ConvertedAction::Left(Note::new(line, format!("uses: {name}"), why));
+    let leave_out = |why: &str| ConvertedAction::LeftOut(Note::new(line, format!("uses: {name}"), why));
     if let Some(image) = name.strip_prefix("docker://") {
         let mut step = Map::default();
         step.set("image", Value::text(image), line);
@@ -53,7 +54,7 @@ pub(super) fn read(
         "actions/checkout" => checkout(settings, scope, line, lines, job),
         "actions/cache" | "actions/cache/restore" => {
             let (Some(Ok(path)), Some(Ok(key))) = (filled("path"), filled("key")) else {
-                return left("its path or key is not known here: write `cache` at the job");
+                return leave_out("its path or key is not known here: write `cache` at the job");
             };
             let mut cache = Map::default();
             let listed = |text: &str| {
@@ -68,16 +69,16 @@ pub(super) fn read(
             ConvertedAction::Done
         }
         "actions/cache/save" => {
-            left("a cache is written after the steps, where its key is new: `cache` of the job says which")
+            leave_out("a cache is written after the steps, where its key is new: `cache` of the job says which")
         }
         "astral-sh/setup-uv" if has_python(job) => {
             let settings =
                 Settings { name: "astral-sh/setup-uv", reference: "", line, entries: settings, scope, lines };
             tools::uv(&settings, job)
         }
-        action if setups::is_setup(action) => left("write an `image` that has it, or a step that installs it"),
+        action if setups::is_setup(action) => leave_out("write an `image` that has it, or a step that installs it"),
         action if action.starts_with("./") => {
-            left("local actions do not run here: write its steps out, or make a template with `use`")
+            leave_out("local actions do not run here: write its steps out, or make a template with `use`")
         }
         action => {
             let reference = name.split_once('@').map_or("", |(_, reference)| reference);
@@ -88,7 +89,8 @@ pub(super) fn read(
             if let Some(converted) = reports::read(&settings, condition, job) {
                 return converted;
             }
-            known::read(&settings, job).unwrap_or_else(|| left("actions do not run here: write what it does as `run`"))
+            known::read(&settings, job)
+                .unwrap_or_else(|| leave_out("actions do not run here: write what it does as `run`"))
         }
     }
 }
@@ -129,7 +131,7 @@ fn checkout(settings: &[Entry], scope: &Scope, line: u32, lines: Lines<'_>, job:
                         || found.trim().is_empty() => {}
                 Ok(found) => other = Some((found, at)),
                 Err(what) => {
-                    return ConvertedAction::Left(lines.note(
+                    return ConvertedAction::LeftOut(lines.note(
                         setting,
                         format!("{}; what the build is of is not checked out for it", super::unknown(&what)),
                     ));
@@ -140,7 +142,7 @@ fn checkout(settings: &[Entry], scope: &Scope, line: u32, lines: Lines<'_>, job:
                 checkout.note(lines.note(setting, "no credentials are left in the workspace, which is always new"))
             }
             ("repository" | "path", _) => {
-                return ConvertedAction::Left(Note::new(
+                return ConvertedAction::LeftOut(Note::new(
                     line,
                     "uses: actions/checkout",
                     "another repository or folder is not checked out by itself: write `git clone` as `run`",

@@ -67,9 +67,10 @@ fn inner(written: &str) -> &str {
 }
 
 /// The jobs that each job waits for, directly or not.
-pub(super) fn before(jobs: &[Entry]) -> BTreeMap<String, BTreeSet<String>> {
+pub(super) fn before<'n>(jobs: impl IntoIterator<Item = &'n Entry> + Clone) -> BTreeMap<String, BTreeSet<String>> {
     let needs: BTreeMap<&str, Vec<String>> = jobs
-        .iter()
+        .clone()
+        .into_iter()
         .map(|job| {
             let needs = super::super::entry(&job.value, "needs").and_then(|needs| texts(&needs.value));
             (job.key.as_str(), needs.unwrap_or_default())
@@ -87,7 +88,7 @@ pub(super) fn before(jobs: &[Entry]) -> BTreeMap<String, BTreeSet<String>> {
         }
         found
     };
-    jobs.iter().map(|job| (job.key.clone(), all(&job.key))).collect()
+    jobs.into_iter().map(|job| (job.key.clone(), all(&job.key))).collect()
 }
 
 /// The name of an artifact that is given none.
@@ -111,12 +112,12 @@ fn cleaned_path(path: &str) -> String {
 pub(super) fn upload(action: &Settings<'_>, condition: Option<&str>, job: &mut Map) -> ConvertedAction {
     let line = action.line;
     let Some(Ok(path)) = action.filled("path") else {
-        return action.left("its path is not known here: write `artifacts` at the job");
+        return action.leave_out("its path is not known here: write `artifacts` at the job");
     };
     let mut artifact = Map::default();
     let name = match action.filled("name") {
         Some(Ok(name)) => name,
-        Some(Err(note)) => return ConvertedAction::Left(note),
+        Some(Err(note)) => return ConvertedAction::LeftOut(note),
         None => DEFAULT.to_owned(),
     };
     artifact.set("name", Value::Text(cleaned_name(&name)), line);
@@ -159,7 +160,7 @@ pub(super) fn upload(action: &Settings<'_>, condition: Option<&str>, job: &mut M
 pub(super) fn download(action: &Settings<'_>) -> ConvertedAction {
     const KEYS: &[&str] = &["name", "path", "pattern", "merge-multiple", "artifact-ids"];
     let fetch = "write `needs: [{ job: ..., artifacts: [...] }]`, or fetch the files in a step";
-    let lost = |why: &str| action.left(&format!("{why}: {fetch}"));
+    let lost = |why: &str| action.leave_out(&format!("{why}: {fetch}"));
     if let Some(entry) = action.entries.iter().find(|entry| !KEYS.contains(&entry.key.as_str())) {
         return lost(&format!("`{}` asks for artifacts of another build, or of another kind", entry.key));
     }

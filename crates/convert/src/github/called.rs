@@ -14,7 +14,7 @@ use longshore_pipeline::{
 };
 
 use super::super::{
-    draft::{Job, Map, Note},
+    draft::{Job, Map, Note, Variable},
     entry as entry_of,
     foreign::{self, Lines, boolean, entries, text, text_or_empty, texts},
 };
@@ -31,7 +31,7 @@ pub(super) struct Called {
 /// The jobs of a called workflow, converted.
 pub(super) struct Jobs {
     pub(super) jobs: Vec<Job>,
-    pub(super) left: Vec<Note>,
+    pub(super) left_out: Vec<Note>,
     /// Their names here, if all of them were carried over.
     pub(super) names: Option<Vec<String>>,
 }
@@ -125,7 +125,7 @@ impl Called {
         let mut env = Vec::new();
         for variable in entry_of(&self.root, "env").and_then(|env| entries(&env.value)).unwrap_or_default() {
             match value(variable, &of_called) {
-                Ok(value) => env.push((variable.key.clone(), value, line)),
+                Ok(value) => env.push(Variable { name: variable.key.clone(), value, line }),
                 Err(why) => {
                     notes.note(lines.note(variable, why));
                     of_called.lost.extend((!is_credential(variable)).then(|| variable.key.clone()));
@@ -134,7 +134,7 @@ impl Called {
         }
         of_called.uploads = Rc::new(artifacts::uploads(inner, &of_called));
         let mut before = artifacts::before(inner);
-        let mut found = Jobs { jobs: Vec::new(), left: Vec::new(), names: Some(Vec::new()) };
+        let mut found = Jobs { jobs: Vec::new(), left_out: Vec::new(), names: Some(Vec::new()) };
         for (entry, (theirs, ours)) in inner.iter().zip(&self.names) {
             let scope =
                 Scope { job: ours.clone(), before: before.remove(theirs).unwrap_or_default(), ..of_called.clone() };
@@ -164,14 +164,14 @@ impl Called {
                     found.jobs.push(job);
                 }
                 Err(notes) => {
-                    found.left.extend(notes);
+                    found.left_out.extend(notes);
                     found.names = None;
                 }
             }
         }
         match found.jobs.first_mut() {
             Some(job) => job.body.notes(super::notes_of(&notes)),
-            None => found.left.extend(super::notes_of(&notes)),
+            None => found.left_out.extend(super::notes_of(&notes)),
         }
         found
     }

@@ -12,11 +12,11 @@ use super::{
 pub(super) fn login(action: &Settings<'_>, job: &mut Map) -> ConvertedAction {
     job.set("docker", Value::plain(true), action.line);
     let (Some(user), Some(password)) = (action.filled("username"), action.filled("password")) else {
-        return action.left("it logs in with what is not in the file: write `docker login` as `run`");
+        return action.leave_out("it logs in with what is not in the file: write `docker login` as `run`");
     };
     let (user, password) = match (user, password) {
         (Ok(user), Ok(password)) => (user, password),
-        (Err(note), _) | (_, Err(note)) => return ConvertedAction::Left(note),
+        (Err(note), _) | (_, Err(note)) => return ConvertedAction::LeftOut(note),
     };
     let mut env = Map::default();
     env.set("REGISTRY_USER", Value::Text(user), action.line);
@@ -143,7 +143,8 @@ pub(super) fn build_push(action: &Settings<'_>, job: &mut Map) -> ConvertedActio
 
 /// Writes the tags of images as a script: the kinds that most workflows have.
 pub(super) fn metadata(action: &Settings<'_>) -> ConvertedAction {
-    let cannot = |what: &str| action.left(&format!("{what} cannot be said: write the tags into the step that builds"));
+    let cannot =
+        |what: &str| action.leave_out(&format!("{what} cannot be said: write the tags into the step that builds"));
     let Some(Ok(images)) = action.filled("images") else { return cannot("its `images`") };
     let tags = match action.filled("tags") {
         Some(Ok(tags)) if !tags.is_empty() => tags,
@@ -166,46 +167,9 @@ pub(super) fn metadata(action: &Settings<'_>) -> ConvertedAction {
     ];
     let mut latest = false;
     for line in tags.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        if line.contains("${{") {
-            return cannot(line);
-        }
-        let parts: Vec<(&str, &str)> =
-            line.split(',').map(|part| part.split_once('=').unwrap_or(("value", part))).collect();
-        let value_of = |key: &str| parts.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
-        let (of_tag, release) = (
-            "case \"$EVENT\" in tag | release) true ;; *) false ;; esac",
-            "case \"$number\" in *-*) false ;; *) true ;; esac",
-        );
-        let known = |keys: &[&str]| parts.iter().all(|(key, _)| keys.contains(key));
-        let semver = "printf %s \"$number\" | grep -Eq '^[0-9]+[.][0-9]+[.][0-9]+'";
-        match (value_of("type"), value_of("event").or(value_of("pattern"))) {
-            (Some("schedule"), None) if known(&["type"]) => {
-                script.push("if [ \"$EVENT\" = schedule ]; then add nightly; fi".to_owned());
-            }
-            (Some("ref"), Some("branch")) if known(&["type", "event"]) => script.push(
-                "case \"$EVENT\" in push | manual | schedule) if [ -n \"$CI_COMMIT_BRANCH\" ]; then add \"$(clean \"$CI_COMMIT_BRANCH\")\"; fi ;; esac".to_owned(),
-            ),
-            (Some("ref"), Some("tag")) if known(&["type", "event"]) => {
-                latest = true;
-                script.push(format!("if {of_tag}; then add \"$(clean \"$CI_COMMIT_TAG\")\"; fi"));
-            }
-            (Some("ref"), Some("pr")) if known(&["type", "event"]) => {
-                script.push("if [ \"$EVENT\" = pull-request ]; then add \"pr-$CI_COMMIT_PULL_REQUEST\"; fi".to_owned());
-            }
-            (Some("sha"), None) if known(&["type"]) => script.push("add \"sha-$(printf %.7s \"$CI_COMMIT_SHA\")\"".to_owned()),
-            (Some("raw") | None, None) if known(&["type", "value"]) && value_of("value").is_some_and(|value| value.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))) => {
-                script.push(format!("add {}", value_of("value").unwrap_or_default()));
-            }
-            (Some("semver"), Some("{{version}}")) if known(&["type", "pattern"]) => {
-                latest = true;
-                script.push(format!("if {of_tag} && {semver}; then add \"$number\"; fi"));
-            }
-            (Some("semver"), Some(pattern @ ("{{major}}.{{minor}}" | "{{major}}"))) if known(&["type", "pattern"]) => {
-                let fields = if pattern == "{{major}}" { "1" } else { "1,2" };
-                script.push(format!("if {of_tag} && {semver} && {release}; then add \"$(printf %s \"$number\" | cut -d. -f{fields})\"; fi"));
-            }
-            _ => return cannot(line),
-        }
+        let Some(tag) = Tag::read(line) else { return cannot(line) };
+        latest |= tag.is_latest;
+        script.push(tag.command);
     }
     if latest {
         script.push(
@@ -224,4 +188,57 @@ pub(super) fn metadata(action: &Settings<'_>) -> ConvertedAction {
         made.note(action.lines.note(entry, "the label with the commit is the only one here"));
     }
     ConvertedAction::Step(made)
+}
+
+/// A line of `tags` of `docker/metadata-action`.
+struct Tag {
+    /// The command that adds the tag to those of the image.
+    command: String,
+    /// Whether an image with this tag is also `latest`.
+    is_latest: bool,
+}
+
+impl Tag {
+    /// Converts a line; `None` for kinds of tags that are not known.
+    fn read(line: &str) -> Option<Self> {
+        const OF_TAG: &str = "case \"$EVENT\" in tag | release) true ;; *) false ;; esac";
+        const SEMVER: &str = "printf %s \"$number\" | grep -Eq '^[0-9]+[.][0-9]+[.][0-9]+'";
+        const NO_PRERELEASE: &str = "case \"$number\" in *-*) false ;; *) true ;; esac";
+        if line.contains("${{") {
+            return None;
+        }
+        let parts: Vec<(&str, &str)> =
+            line.split(',').map(|part| part.split_once('=').unwrap_or(("value", part))).collect();
+        let value_of = |key: &str| parts.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
+        let only = |keys: &[&str]| parts.iter().all(|(key, _)| keys.contains(key));
+        let is_plain = |value: &str| value.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+        let plain = |command: &str| Self { command: command.to_owned(), is_latest: false };
+        Some(match (value_of("type"), value_of("event").or(value_of("pattern"))) {
+            (Some("schedule"), None) if only(&["type"]) => plain("if [ \"$EVENT\" = schedule ]; then add nightly; fi"),
+            (Some("ref"), Some("branch")) if only(&["type", "event"]) => plain(
+                "case \"$EVENT\" in push | manual | schedule) if [ -n \"$CI_COMMIT_BRANCH\" ]; then add \"$(clean \"$CI_COMMIT_BRANCH\")\"; fi ;; esac",
+            ),
+            (Some("ref"), Some("tag")) if only(&["type", "event"]) => {
+                let command = format!("if {OF_TAG}; then add \"$(clean \"$CI_COMMIT_TAG\")\"; fi");
+                Self { command, is_latest: true }
+            }
+            (Some("ref"), Some("pr")) if only(&["type", "event"]) => {
+                plain("if [ \"$EVENT\" = pull-request ]; then add \"pr-$CI_COMMIT_PULL_REQUEST\"; fi")
+            }
+            (Some("sha"), None) if only(&["type"]) => plain("add \"sha-$(printf %.7s \"$CI_COMMIT_SHA\")\""),
+            (Some("raw") | None, None) if only(&["type", "value"]) => {
+                plain(&format!("add {}", value_of("value").filter(|value| is_plain(value))?))
+            }
+            (Some("semver"), Some("{{version}}")) if only(&["type", "pattern"]) => {
+                Self { command: format!("if {OF_TAG} && {SEMVER}; then add \"$number\"; fi"), is_latest: true }
+            }
+            (Some("semver"), Some(pattern @ ("{{major}}.{{minor}}" | "{{major}}"))) if only(&["type", "pattern"]) => {
+                let fields = if pattern == "{{major}}" { "1" } else { "1,2" };
+                plain(&format!(
+                    "if {OF_TAG} && {SEMVER} && {NO_PRERELEASE}; then add \"$(printf %s \"$number\" | cut -d. -f{fields})\"; fi"
+                ))
+            }
+            _ => return None,
+        })
+    }
 }

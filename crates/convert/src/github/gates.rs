@@ -14,7 +14,7 @@ use super::step::{Reader, condition, entry_of};
 
 /// Words in the names of actions that prepare a machine, store files or notify people. Without such an action, later steps
 /// do what they did, or fail by themselves.
-const ASIDE: &[&str] = &[
+const NOT_DEPENDED_ON: &[&str] = &[
     "setup",
     "install",
     "toolchain",
@@ -54,11 +54,11 @@ impl Reader<'_, '_> {
         let asked = id.is_some_and(|id| self.lines.source.text.contains(&format!("steps.{id}.")) || self.depth > 0);
         let uses = section.peek("uses").and_then(|entry| text(&entry.value)).unwrap_or_default().to_lowercase();
         let may_fail = section.peek("continue-on-error").is_some_and(|entry| boolean(&entry.value) != Some(false));
-        let aside = may_fail || ASIDE.iter().any(|word| uses.contains(word));
+        let independent = may_fail || NOT_DEPENDED_ON.iter().any(|word| uses.contains(word));
         let after_failures = condition.as_deref().is_some_and(gate::runs_after_failures);
         let never = condition.as_deref() == Some("false") && !self.is_unsaid(section);
         let condition = condition.filter(|condition| condition != "false");
-        let gates = !never && (asked || (!aside && !after_failures && self.is_followed(node)));
+        let gates = !never && (asked || (!independent && !after_failures && self.is_followed(node)));
         let id = id.map(|id| self.id(id));
         let shown = Note { what: called(section), ..note.clone() };
         let step = gates.then(|| gate::stand_in(&shown, id.as_deref(), condition.as_deref()));
@@ -105,7 +105,7 @@ impl Reader<'_, '_> {
             || after.any(|step| {
                 let text_of = |key: &str| entry_of(step, key).and_then(|entry| text(&entry.value)).unwrap_or_default();
                 let uses = text_of("uses").to_lowercase();
-                !gate::runs_after_failures(text_of("if")) && !ASIDE.iter().any(|word| uses.contains(word))
+                !gate::runs_after_failures(text_of("if")) && !NOT_DEPENDED_ON.iter().any(|word| uses.contains(word))
             })
     }
 }

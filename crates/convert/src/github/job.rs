@@ -6,7 +6,7 @@ use longshore_pipeline::tree::{Entry, Node};
 
 use super::super::{
     DEFAULT_IMAGE,
-    draft::{Item, Job, Map, Note, Part, Value},
+    draft::{Item, Job, Map, Note, Part, Value, Variable},
     foreign::{self, FORM, Lines, Section, entries, list, text, texts},
     gate,
 };
@@ -15,16 +15,16 @@ use super::{
     concurrency,
     expression::Scope,
     gates::is_credential,
-    kept::cache_ids,
-    matrix::{self, strategy},
+    matrix::{self, Matrix, strategy},
     parts::{self, container, is_elsewhere, services},
     run_defaults,
     setups::{self, Setup},
     step::{Reader, condition, continue_on_error, timeout},
+    tool_caches::cache_ids,
     unknown, value,
 };
 
-const LEFT: &[(&str, &str)] =
+const NOT_CARRIED_OVER: &[(&str, &str)] =
     &[("permissions", "jobs get no token of the forge"), ("snapshot", "Longshore has nothing like it")];
 
 /// Reads a job. `env` are variables of the workflow that every job gets for itself; `head` receives what concerns the
@@ -33,21 +33,22 @@ pub(super) fn read(
     entry: &Entry,
     name: String,
     scope: &Scope,
-    env: &[(String, String, u32)],
+    env: &[Variable],
     lines: Lines<'_>,
     head: &mut Map,
 ) -> Result<Job, Vec<Note>> {
     let line = lines.line_of_key(entry);
-    let left = |why: String| vec![lines.note(entry, why)];
-    let Some(section) = Section::read(&entry.value) else { return Err(left(FORM.to_owned())) };
+    let left_out = |why: String| vec![lines.note(entry, why)];
+    let Some(section) = Section::read(&entry.value) else { return Err(left_out(FORM.to_owned())) };
     if let Some(uses) = section.peek("uses") {
-        return Err(left(format!(
+        return Err(left_out(format!(
             "it comes from {}, which is another file: write it out, or make a template with `use`",
             text(&uses.value).unwrap_or("a workflow")
         )));
     }
-    let Some(steps) = section.take("steps").and_then(|entry| list(&entry.value).map(|list| (entry, list))) else {
-        return Err(left("it has no steps".to_owned()));
+    let steps = section.take("steps").and_then(|entry| Some((lines.line_of_key(entry), list(&entry.value)?)));
+    let Some((steps_line, steps)) = steps else {
+        return Err(left_out("it has no steps".to_owned()));
     };
     let mut body = Map::default();
     if name != entry.key {
@@ -59,36 +60,35 @@ pub(super) fn read(
     let mut job = Job { name, line, ..Job::default() };
     let runs_on = section.take("runs-on");
     let machine = runs_on.map(|entry| texts(&entry.value).unwrap_or_default()).unwrap_or_default();
-    check_machine(entry, &machine, lines, &mut job, &mut body).map_err(left)?;
+    check_machine(entry, &machine, lines, &mut job, &mut body).map_err(left_out)?;
     let scope = &Scope {
         flags: section.peek("strategy").map(matrix::flags).unwrap_or_default(),
-        caches: cache_ids(steps.1),
+        caches: cache_ids(steps),
         secrets: RefCell::default(),
         outputs: RefCell::default(),
         takes: RefCell::default(),
         ..scope.clone()
     };
-    let setup = find_setup(steps.1, scope, lines);
+    let setup = find_setup(steps, scope, lines);
     let machines = axes_of(&machine.join(" "));
-    let (mut image_axis, mut lost) = (None, false);
+    let mut matrix = Matrix::default();
     if let Some(entry) = section.take("strategy") {
         let axis = setup.as_ref().and_then(|(_, setup)| setup.axis.as_ref());
         let version = axis.map(|(axis, tool)| (axis.as_str(), *tool));
-        let matrix = strategy(entry, &machines, version, lines, &mut body);
+        matrix = strategy(entry, &machines, version, lines, &mut body);
         if matrix.elsewhere {
-            let mut notes = left("none of its combinations runs in a container on Linux".to_owned());
+            let mut notes = left_out("none of its combinations runs in a container on Linux".to_owned());
             notes.extend(super::notes_of(&body));
             return Err(notes);
         }
         if matrix.lost {
             job.withhold();
         }
-        (image_axis, lost) = (matrix.image, matrix.lost);
     }
-    let axes = (!lost).then(|| keys_of(&body));
+    let axes = (!matrix.lost).then(|| keys_of(&body));
     let mut scope = Scope { axes, ..scope.clone() };
     let mut of_job = Map::default();
-    for (name, value, line) in env {
+    for Variable { name, value, line } in env {
         of_job.set(name.as_str(), Value::text(value.as_str()), *line);
     }
     let env_line = section.take("env").map(|entry| {
@@ -103,46 +103,32 @@ pub(super) fn read(
             container(entry, scope, lines, &mut body, &mut of_job);
             script = Script { shell: Some("sh -e".to_owned()), is_root: false, ..script };
         }
-        None => set_up = image_of_machine(setup, image_axis, (runs_on, &machine), lines, &mut body),
+        None => set_up = image_of_machine(setup, matrix.image, (runs_on, &machine), lines, &mut body),
     }
     if let Some(entry) = runs_on {
         labels(entry, &machine, &machines, lines, &mut body);
     }
     conditions(&section, scope, lines, &mut job, &mut body);
-    if let Some(entry) = section.take("services") {
-        let services = services(entry, scope, lines);
-        body.set_filled("services", services, lines.line_of_key(entry));
-    }
-    timeout(section.take("timeout-minutes"), lines, &mut body);
-    continue_on_error(section.take("continue-on-error"), scope, lines, &mut body);
-    if let Some(entry) = section.take("concurrency") {
-        group(entry, scope, lines, head, &mut body);
-    }
+    services_and_limits(&section, scope, lines, head, &mut body);
     if let Some(entry) = section.take("defaults") {
         script.read_defaults(entry, lines, &mut body);
     }
-    let written = write_steps(steps.1, &script, set_up, scope, lines, &mut body);
+    let written = write_steps(steps, &script, set_up, scope, lines, &mut body);
     if !written.iter().any(|item| matches!(item, Item::Value(step) if !gate::is_stand_in(step))) {
-        let mut notes = left("none of its steps could be carried over".to_owned());
+        let mut notes = left_out("none of its steps could be carried over".to_owned());
         notes.extend(written.into_iter().filter_map(|item| match item {
             Item::Note(note) => Some(note),
             Item::Value(_) => None,
         }));
         return Err(notes);
     }
-    body.set("steps", Value::List(written), lines.line_of_key(steps.0));
-    if matches!(body.get("checkout"), Some(Value::Plain(word)) if word == "true") {
-        body.parts.retain(|part| !matches!(part, Part::Entry(entry) if entry.key == "checkout"));
-    }
+    body.set("steps", Value::List(written), steps_line);
     if let Some(entry) = section.take("outputs") {
         body.set_filled("outputs", outputs(entry, scope, lines), lines.line_of_key(entry));
     }
-    section.leave(lines, &mut body, |key| foreign::reason(LEFT, key));
+    section.note_rest(lines, &mut body, |key| foreign::reason(NOT_CARRIED_OVER, key));
     body.set_filled("env", of_job, env_line);
-    // A secret that only something left out had does not belong to the job.
-    let mut named = BTreeSet::new();
-    body.entries().for_each(|entry| secrets_in(&entry.value, &mut named));
-    body.set_filled("secrets", Value::secrets(named), None);
+    add_secrets(&mut body);
     job.takes = scope.takes.take().into_iter().map(|(job, names)| (job, names.into_iter().collect())).collect();
     job.body = body;
     Ok(job)
@@ -191,7 +177,7 @@ fn conditions(section: &Section<'_>, scope: &Scope, lines: Lines<'_>, job: &mut 
         let condition = condition(entry, scope, lines, body);
         // A note means that the condition is not complete.
         if body.parts.len() > known {
-            job.certain = Some("false".to_owned());
+            job.exact_if = Some("false".to_owned());
         }
         job.conditions.extend(Some(condition).filter(|condition| condition != "true"));
     }
@@ -201,6 +187,26 @@ fn conditions(section: &Section<'_>, scope: &Scope, lines: Lines<'_>, job: &mut 
         body.note(lines.note(entry, why));
         body.set("approval", Value::Text(format!("Run {}?", job.name)), None);
     }
+}
+
+/// Converts the services of a job, its timeout, whether it may fail, and its group.
+fn services_and_limits(section: &Section<'_>, scope: &Scope, lines: Lines<'_>, head: &mut Map, body: &mut Map) {
+    if let Some(entry) = section.take("services") {
+        let services = services(entry, scope, lines);
+        body.set_filled("services", services, lines.line_of_key(entry));
+    }
+    timeout(section.take("timeout-minutes"), lines, body);
+    continue_on_error(section.take("continue-on-error"), scope, lines, body);
+    if let Some(entry) = section.take("concurrency") {
+        group(entry, scope, lines, head, body);
+    }
+}
+
+/// Names the secrets that the job uses. A secret that only something left out had does not belong to the job.
+fn add_secrets(body: &mut Map) {
+    let mut named = BTreeSet::new();
+    body.entries().for_each(|entry| secrets_in(&entry.value, &mut named));
+    body.set_filled("secrets", Value::secrets(named), None);
 }
 
 /// How the scripts of a job run.
@@ -260,6 +266,10 @@ fn write_steps(
         written.extend(reader.step(node, stands_in));
     }
     written.extend(beside.end());
+    if matches!(body.get("checkout"), Some(Value::Plain(word)) if word == "true") {
+        // A job has a checkout without this key.
+        body.parts.retain(|part| !matches!(part, Part::Entry(entry) if entry.key == "checkout"));
+    }
     written
 }
 

@@ -69,12 +69,12 @@ impl Settings<'_> {
         }
     }
 
-    pub(super) fn left(&self, why: &str) -> ConvertedAction {
+    pub(super) fn leave_out(&self, why: &str) -> ConvertedAction {
         let what = match self.reference {
             "" => format!("uses: {}", self.name),
             reference => format!("uses: {}@{reference}", self.name),
         };
-        ConvertedAction::Left(Note::new(self.line, what, why))
+        ConvertedAction::LeftOut(Note::new(self.line, what, why))
     }
 }
 
@@ -90,7 +90,9 @@ pub(super) fn read(action: &Settings<'_>, job: &mut Map) -> Option<ConvertedActi
         }
         "docker/setup-qemu-action" => {
             job.set("docker", Value::plain(true), action.line);
-            action.left("other processors are emulated where the engine's host does it: nothing sets that up in a job")
+            action.leave_out(
+                "other processors are emulated where the engine's host does it: nothing sets that up in a job",
+            )
         }
         "docker/login-action" => docker::login(action, job),
         "docker/build-push-action" => docker::build_push(action, job),
@@ -104,15 +106,15 @@ pub(super) fn read(action: &Settings<'_>, job: &mut Map) -> Option<ConvertedActi
         "softprops/action-gh-release" => release(action),
         "actions/download-artifact" => artifacts::download(action),
         "step-security/harden-runner" => {
-            action.left("jobs run in sandboxes: `network: none` and approvals are the server's")
+            action.leave_out("jobs run in sandboxes: `network: none` and approvals are the server's")
         }
-        "actions/stale" => action.left("issues are the forge's: nothing here looks after them"),
+        "actions/stale" => action.leave_out("issues are the forge's: nothing here looks after them"),
         name if name.starts_with("github/codeql-action/") => {
             const WHY: &str =
                 "findings are not sent to the forge: write a step that runs an analysis, for all steps of this action";
             let known = job.parts.iter().any(|part| matches!(part, Part::Remark(text) if text == CODEQL));
             job.remark(CODEQL);
-            if known { ConvertedAction::Done } else { action.left(WHY) }
+            if known { ConvertedAction::Done } else { action.leave_out(WHY) }
         }
         _ => return None,
     })
@@ -127,7 +129,7 @@ pub(super) fn step(script: &str, line: u32) -> Map {
 }
 
 /// A step with an image of its own, which runs a script in its `sh`.
-pub(super) fn beside(image: &str, script: &str, line: u32) -> Map {
+pub(super) fn container_step(image: &str, script: &str, line: u32) -> Map {
     let mut step = Map::default();
     step.set("image", Value::text(image), line);
     step.set("shell", Value::text("sh"), None);
@@ -135,7 +137,7 @@ pub(super) fn beside(image: &str, script: &str, line: u32) -> Map {
     step
 }
 
-/// Makes sure that `curl` is there.
+/// Adds the installation of `curl` if the image does not have it.
 pub(super) const CURL: &str = "command -v curl > /dev/null || { apt-get update && apt-get install -y --no-install-recommends ca-certificates curl; }";
 
 fn rust_cache(action: &Settings<'_>, job: &mut Map) -> ConvertedAction {
@@ -205,11 +207,11 @@ fn rust_cache(action: &Settings<'_>, job: &mut Map) -> ConvertedAction {
 
 fn ccache(action: &Settings<'_>, job: &mut Map) -> ConvertedAction {
     if action.plain("variant").is_some_and(|variant| variant != "ccache") {
-        return action.left("write `cache` with the folder of sccache, and a step that installs it");
+        return action.leave_out("write `cache` with the folder of sccache, and a step that installs it");
     }
     let key = match action.filled("key") {
         Some(Ok(key)) => format!("ccache-{key}-"),
-        Some(Err(note)) => return ConvertedAction::Left(note),
+        Some(Err(note)) => return ConvertedAction::LeftOut(note),
         None => format!("ccache-{}-", action.scope.job),
     };
     let mut cache = Map::default();
@@ -241,7 +243,7 @@ fn ccache(action: &Settings<'_>, job: &mut Map) -> ConvertedAction {
 
 fn codecov(action: &Settings<'_>) -> ConvertedAction {
     let Some(Ok(token)) = action.filled("token") else {
-        return action.left(
+        return action.leave_out(
             "reports are sent with a token: write `codecov upload-process` as `run`, with the token in its `env`",
         );
     };
@@ -283,11 +285,11 @@ fn codecov(action: &Settings<'_>) -> ConvertedAction {
 
 fn release(action: &Settings<'_>) -> ConvertedAction {
     let Some(Ok(token)) = action.filled("token") else {
-        return action.left("jobs get no token of the forge: make one, name it in `secrets`, and write a step that calls the forge's API");
+        return action.leave_out("jobs get no token of the forge: make one, name it in `secrets`, and write a step that calls the forge's API");
     };
     for key in ["files", "name", "body_path", "tag_name"] {
         if action.entry(key).is_some() && action.plain(key).is_none() {
-            return action.left("its settings are not known here: write a step that calls the forge's API");
+            return action.leave_out("its settings are not known here: write a step that calls the forge's API");
         }
     }
     let mut options = String::new();

@@ -113,7 +113,7 @@ pub(super) fn strategy(
             None => matrix.note(lines.note(most, "it is a number")),
         }
     }
-    section.leave(lines, &mut matrix, |_| None);
+    section.note_rest(lines, &mut matrix, |_| None);
     if result.lost
         || ["fail-fast", "max-parallel"].iter().filter(|key| matrix.get(key).is_some()).count()
             == matrix.entries().count()

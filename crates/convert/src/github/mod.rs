@@ -11,7 +11,6 @@ mod expression;
 mod gates;
 mod idioms;
 mod job;
-mod kept;
 mod known;
 mod local;
 mod matrix;
@@ -22,6 +21,7 @@ mod scripts;
 mod setups;
 mod step;
 mod tokens;
+mod tool_caches;
 mod tools;
 
 use std::{
@@ -34,15 +34,16 @@ use longshore_pipeline::tree::{Entry, Node};
 
 use super::{
     ConvertError, Language,
-    draft::{After, Draft, Map, Note, Value},
+    draft::{After, Draft, Job, Map, Note, Part, Value, Variable},
     foreign::{self, FORM, Lines, Section, boolean, entries, text, text_or_empty, texts},
     shell,
     variables::{self, Known},
 };
+use called::Called;
 use expression::Scope;
 pub(super) use parts::is_elsewhere;
 
-const LEFT: &[(&str, &str)] =
+const NOT_CARRIED_OVER: &[(&str, &str)] =
     &[("permissions", "jobs get no token of the forge"), ("run-name", "a build is named by its commit")];
 
 pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError> {
@@ -62,156 +63,206 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
         Some(entry) => on::read(entry, lines, &mut draft.head),
         None => on::Inputs::default(),
     };
-    let never_starts = inputs.none;
     let texts_read = Rc::new(RefCell::new(String::new()));
-    // Each job's name here, and the workflow that it calls.
-    let mut ours: Vec<(String, Option<called::Called>)> = Vec::new();
-    let mut outputs = BTreeMap::new();
-    let own_defaults = super::entry(root, "defaults").is_some();
-    for entry in jobs {
-        let taken: Vec<String> = ours
-            .iter()
-            .flat_map(|(name, called)| called.iter().flat_map(called::Called::names).chain(std::iter::once(name)))
-            .cloned()
-            .collect();
-        let found =
-            (!own_defaults).then(|| called::Called::read(entry, lines, &taken, &mut texts_read.borrow_mut())).flatten();
-        for (output, expression) in found.iter().flat_map(called::Called::outputs) {
-            outputs.insert((entry.key.clone(), output), expression);
+    let has_defaults = super::entry(root, "defaults").is_some();
+    let named_jobs = name_jobs(jobs, has_defaults, lines, &mut texts_read.borrow_mut());
+    let mut called_outputs = BTreeMap::new();
+    for job in &named_jobs {
+        for (output, expression) in job.called.iter().flat_map(Called::outputs) {
+            called_outputs.insert((job.entry.key.clone(), output), expression);
         }
-        ours.push((foreign::unique(&entry.key, &taken), found));
     }
-    let outputs = Rc::new(outputs);
-    let scope = || Scope {
-        workflow: name.as_ref().map(|(name, _)| name.clone()).unwrap_or_default(),
+    let scope = Scope {
+        workflow: name.map(|(name, _)| name).unwrap_or_default(),
         booleans: inputs.booleans.clone(),
         closed: inputs.closed.clone(),
         inputs: inputs.all.clone(),
-        called: Rc::clone(&outputs),
+        called: Rc::new(called_outputs),
         texts: Rc::clone(&texts_read),
         ..Scope::default()
     };
-    let literals = |of: &Node| -> BTreeMap<String, String> {
-        let variables = super::entry(of, "env").and_then(|entry| entries(&entry.value)).unwrap_or_default();
-        let plain =
-            variables.iter().filter_map(|variable| Some((variable.key.clone(), text(&variable.value)?.to_owned())));
-        plain.filter(|(_, value)| !value.contains("${{")).collect()
-    };
-    let uploads = Rc::new(artifacts::uploads(jobs, &scope()));
-    let mut before = artifacts::before(jobs);
-    let of_group = Scope { of_group: true, ..scope() };
-    let shared = scope();
-    // Jobs name their secrets, so a variable that holds one is added to every job.
-    let mut of_jobs: Vec<(String, String, u32)> = Vec::new();
-    let mut lost = BTreeSet::new();
-    if let Some(entry) = section.take("env") {
-        let mut env = Map::default();
-        for variable in entries(&entry.value).unwrap_or_default() {
-            match value(variable, &shared) {
-                Ok(value) if value.contains("secrets.") || value.contains("build.") => {
-                    of_jobs.push((variable.key.clone(), value, lines.line_of_key(variable)));
-                }
-                Ok(value) => env.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable)),
-                Err(why) => {
-                    env.note(lines.note(variable, why));
-                    lost.extend((!gates::is_credential(variable)).then(|| variable.key.clone()));
-                }
-            }
-        }
-        draft.head.set_filled("env", env, lines.line_of_key(entry));
-    }
+    let uploads = Rc::new(artifacts::uploads(jobs, &scope.clone()));
+    let env = section
+        .take("env")
+        .map(|entry| WorkflowEnv::read(entry, &scope.clone(), lines, &mut draft.head))
+        .unwrap_or_default();
     if let Some(entry) = section.take("concurrency") {
-        concurrency(entry, &of_group, lines, &mut draft.head);
+        concurrency(entry, &Scope { of_group: true, ..scope.clone() }, lines, &mut draft.head);
     }
-    let mut defaults = Map::default();
-    if let Some(entry) = section.take("defaults") {
-        run_defaults(entry, lines, &mut defaults);
-        draft
-            .head
-            .parts
-            .extend(defaults.parts.iter().filter(|part| !matches!(part, super::draft::Part::Entry(_))).cloned());
-        defaults.parts.retain(|part| matches!(part, super::draft::Part::Entry(_)));
-    }
-    if defaults.get("shell").is_none() && jobs.iter().any(|job| super::entry(&job.value, "container").is_none()) {
-        draft.head.remark("scripts ran in `bash -e` there");
-        defaults.set("shell", Value::text("bash -e"), None);
-    }
-    draft.head.set_filled("defaults", defaults, None);
-
-    let mut names: Vec<(String, Vec<String>)> = Vec::new();
-    for (entry, (name, called)) in jobs.iter().zip(ours) {
-        let before = before.remove(&entry.key).unwrap_or_default();
-        let needed = jobs.iter().any(|job| {
-            let needs = super::entry(&job.value, "needs").and_then(|needs| texts(&needs.value));
-            needs.is_some_and(|needs| needs.contains(&entry.key))
-        });
-        let mut known = literals(root);
-        known.extend(literals(&entry.value));
-        let scope = Scope {
-            literals: known,
-            job: name.clone(),
-            uploads: Rc::clone(&uploads),
-            lost: lost.clone(),
-            before,
-            needed,
-            ..scope()
-        };
-        if let Some(called) = called {
-            let found = called.jobs(entry, &scope, lines);
-            draft.left.extend(found.left);
-            // Those that wait for each other have their names already.
-            names.extend(found.jobs.iter().map(|job| (job.name.clone(), vec![job.name.clone()])));
-            if let Some(all) = found.names {
-                names.retain(|(theirs, _)| *theirs != entry.key);
-                names.push((entry.key.clone(), all));
-            }
-            draft.jobs.extend(found.jobs);
-            continue;
-        }
-        match job::read(entry, name.clone(), &scope, &of_jobs, lines, &mut draft.head) {
-            Ok(job) => {
-                names.push((entry.key.clone(), vec![name]));
-                draft.jobs.push(job);
-            }
-            Err(notes) => draft.left.extend(notes),
-        }
-    }
+    workflow_defaults(section.take("defaults"), jobs, lines, &mut draft.head);
+    let scope = Scope { uploads, lost: env.lost, ..scope };
+    let our_names = convert_jobs(root, &named_jobs, &scope, &env.of_jobs, lines, &mut draft);
     for job in &mut draft.jobs {
-        let (line, name) = (job.line, job.name.clone());
-        let mut gone = Vec::new();
-        let mut needs: Vec<String> = Vec::new();
-        for need in std::mem::take(&mut job.needs) {
-            match names.iter().find(|(theirs, _)| *theirs == need) {
-                Some((_, ours)) if !ours.contains(&name) => {
-                    needs.extend(ours.iter().filter(|one| !needs.contains(one)).cloned().collect::<Vec<_>>());
-                }
-                _ => gone.push(need),
-            }
-        }
-        job.needs = needs;
-        for (theirs, artifacts) in std::mem::take(&mut job.takes) {
-            for ours in names.iter().filter(|(known, _)| *known == theirs).flat_map(|(_, ours)| ours) {
-                job.take(ours, &artifacts);
-            }
-        }
         job.conditions.extend(inputs.conditions.iter().cloned());
-        if !gone.is_empty() {
-            job.withhold();
-        }
-        job.body.notes(gone.into_iter().map(|need| {
-            let why = "that job was not carried over, and this one waits for it: nothing runs until `needs` is written by hand";
-            Note::new(line, format!("needs: {need}"), why)
-        }));
-        if never_starts {
+        resolve_needs(job, &our_names);
+        if inputs.none {
             job.conditions = vec!["false".to_owned()];
         }
         // `always()` and similar functions are in the condition itself.
         job.after = After::Success;
     }
-    section.leave(lines, &mut draft.head, |key| foreign::reason(LEFT, key));
-    let texts_read = texts_read.borrow();
-    add_used_variables(root, &texts_read, &mut draft, lines);
+    section.note_rest(lines, &mut draft.head, |key| foreign::reason(NOT_CARRIED_OVER, key));
+    add_used_variables(root, &texts_read.borrow(), &mut draft, lines);
     Ok(draft)
+}
+
+/// A job of the workflow, its name here, and the workflow that it calls.
+struct NamedJob<'n> {
+    entry: &'n Entry,
+    name: String,
+    called: Option<Called>,
+}
+
+/// Names the jobs of a workflow, and reads the workflows that they call into `texts_read`. A workflow with `defaults`
+/// cannot have the jobs of another one.
+fn name_jobs<'n>(
+    jobs: &'n [Entry],
+    has_defaults: bool,
+    lines: Lines<'_>,
+    texts_read: &mut String,
+) -> Vec<NamedJob<'n>> {
+    let mut named: Vec<NamedJob<'n>> = Vec::new();
+    for entry in jobs {
+        let taken: Vec<String> = named
+            .iter()
+            .flat_map(|job| job.called.iter().flat_map(Called::names).chain(std::iter::once(&job.name)))
+            .cloned()
+            .collect();
+        let called = if has_defaults { None } else { Called::read(entry, lines, &taken, texts_read) };
+        named.push(NamedJob { entry, name: foreign::unique(&entry.key, &taken), called });
+    }
+    named
+}
+
+/// The variables of a workflow that are not in the `env` of the pipeline.
+#[derive(Default)]
+struct WorkflowEnv {
+    /// Jobs name their secrets, so a variable that holds one is added to every job.
+    of_jobs: Vec<Variable>,
+    /// The names of those that could not be carried over.
+    lost: BTreeSet<String>,
+}
+
+impl WorkflowEnv {
+    /// Converts `env` of a workflow. `head` gets the variables that all jobs can share.
+    fn read(entry: &Entry, scope: &Scope, lines: Lines<'_>, head: &mut Map) -> Self {
+        let mut read = Self::default();
+        let mut env = Map::default();
+        for variable in entries(&entry.value).unwrap_or_default() {
+            let line = lines.line_of_key(variable);
+            match value(variable, scope) {
+                Ok(value) if value.contains("secrets.") || value.contains("build.") => {
+                    read.of_jobs.push(Variable { name: variable.key.clone(), value, line });
+                }
+                Ok(value) => env.set(variable.key.clone(), Value::Text(value), line),
+                Err(why) => {
+                    env.note(lines.note(variable, why));
+                    read.lost.extend((!gates::is_credential(variable)).then(|| variable.key.clone()));
+                }
+            }
+        }
+        head.set_filled("env", env, lines.line_of_key(entry));
+        read
+    }
+}
+
+/// Converts `defaults` of a workflow, and adds the shell that scripts on a machine have without them.
+fn workflow_defaults(entry: Option<&Entry>, jobs: &[Entry], lines: Lines<'_>, head: &mut Map) {
+    let mut defaults = Map::default();
+    if let Some(entry) = entry {
+        run_defaults(entry, lines, &mut defaults);
+        let (set, notes): (Vec<Part>, Vec<Part>) =
+            std::mem::take(&mut defaults.parts).into_iter().partition(|part| matches!(part, Part::Entry(_)));
+        defaults.parts = set;
+        head.parts.extend(notes);
+    }
+    if defaults.get("shell").is_none() && jobs.iter().any(|job| super::entry(&job.value, "container").is_none()) {
+        head.remark("scripts ran in `bash -e` there");
+        defaults.set("shell", Value::text("bash -e"), None);
+    }
+    head.set_filled("defaults", defaults, None);
+}
+
+/// The jobs that became of each job of the workflow: one, or those of the workflow that it calls.
+type OurNames = Vec<(String, Vec<String>)>;
+
+/// Converts the jobs of a workflow and of those that it calls. Returns their names here.
+fn convert_jobs(
+    root: &Node,
+    jobs: &[NamedJob<'_>],
+    scope: &Scope,
+    env: &[Variable],
+    lines: Lines<'_>,
+    draft: &mut Draft,
+) -> OurNames {
+    let mut our_names: OurNames = Vec::new();
+    let mut before = artifacts::before(jobs.iter().map(|job| job.entry));
+    for NamedJob { entry, name, called } in jobs {
+        let needed = jobs.iter().any(|job| {
+            let needs = super::entry(&job.entry.value, "needs").and_then(|needs| texts(&needs.value));
+            needs.is_some_and(|needs| needs.contains(&entry.key))
+        });
+        let mut literals = literals(root);
+        literals.extend(self::literals(&entry.value));
+        let before = before.remove(&entry.key).unwrap_or_default();
+        let scope = Scope { literals, job: name.clone(), before, needed, ..scope.clone() };
+        if let Some(called) = called {
+            let found = called.jobs(entry, &scope, lines);
+            draft.left_out.extend(found.left_out);
+            // Those that wait for each other have their names already.
+            our_names.extend(found.jobs.iter().map(|job| (job.name.clone(), vec![job.name.clone()])));
+            if let Some(all) = found.names {
+                our_names.retain(|(theirs, _)| *theirs != entry.key);
+                our_names.push((entry.key.clone(), all));
+            }
+            draft.jobs.extend(found.jobs);
+            continue;
+        }
+        match job::read(entry, name.clone(), &scope, env, lines, &mut draft.head) {
+            Ok(job) => {
+                our_names.push((entry.key.clone(), vec![name.clone()]));
+                draft.jobs.push(job);
+            }
+            Err(notes) => draft.left_out.extend(notes),
+        }
+    }
+    our_names
+}
+
+/// The variables of a workflow or a job whose values stand in the file.
+fn literals(of: &Node) -> BTreeMap<String, String> {
+    let variables = super::entry(of, "env").and_then(|entry| entries(&entry.value)).unwrap_or_default();
+    let plain = variables.iter().filter_map(|variable| Some((variable.key.clone(), text(&variable.value)?.to_owned())));
+    plain.filter(|(_, value)| !value.contains("${{")).collect()
+}
+
+/// Replaces the names of jobs in the `needs` of a job, and in what it takes over, by those that they have here. A job
+/// that waits for one that was not carried over never runs.
+fn resolve_needs(job: &mut Job, our_names: &OurNames) {
+    let (mut lost, mut needs): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    for need in std::mem::take(&mut job.needs) {
+        match our_names.iter().find(|(theirs, _)| *theirs == need) {
+            Some((_, ours)) if !ours.contains(&job.name) => {
+                needs.extend(ours.iter().filter(|one| !needs.contains(one)).cloned().collect::<Vec<_>>());
+            }
+            _ => lost.push(need),
+        }
+    }
+    job.needs = needs;
+    for (theirs, artifacts) in std::mem::take(&mut job.takes) {
+        for ours in our_names.iter().filter(|(known, _)| *known == theirs).flat_map(|(_, ours)| ours) {
+            job.take(ours, &artifacts);
+        }
+    }
+    if !lost.is_empty() {
+        job.withhold();
+    }
+    let line = job.line;
+    job.body.notes(lost.into_iter().map(|need| {
+        let why =
+            "that job was not carried over, and this one waits for it: nothing runs until `needs` is written by hand";
+        Note::new(line, format!("needs: {need}"), why)
+    }));
 }
 
 /// The notes of a mapping.
@@ -219,8 +270,8 @@ fn notes_of(map: &Map) -> Vec<Note> {
     map.parts
         .iter()
         .filter_map(|part| match part {
-            super::draft::Part::Note(note) => Some(note.clone()),
-            super::draft::Part::Entry(_) | super::draft::Part::Remark(_) => None,
+            Part::Note(note) => Some(note.clone()),
+            Part::Entry(_) | Part::Remark(_) => None,
         })
         .collect()
 }
@@ -263,7 +314,7 @@ fn concurrency(entry: &Entry, scope: &Scope, lines: Lines<'_>, head: &mut Map) {
                 }
             }
             let group = section.take("group").and_then(|entry| text(&entry.value)).map(str::to_owned);
-            section.leave(lines, &mut map, |_| None);
+            section.note_rest(lines, &mut map, |_| None);
             group
         }
         None => text(&entry.value).map(str::to_owned),

@@ -11,7 +11,7 @@ use super::super::{
 };
 
 /// Events that start nothing here, and why.
-const LEFT: &[(&str, &str)] = &[
+const NOT_CARRIED_OVER: &[(&str, &str)] = &[
     ("workflow_call", "a workflow that others use is a template here: write its job into a file and `use` it"),
     ("repository_dispatch", "a start from outside is one by hand: `POST /api/v1/repos/{id}/builds`"),
     ("workflow_run", "a pipeline starts no other one: put the jobs into one file and write `needs`"),
@@ -110,7 +110,7 @@ fn one(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &m
                         }
                     }
                 }
-                section.leave(lines, &mut schedule, |_| None);
+                section.note_rest(lines, &mut schedule, |_| None);
                 list.push(Item::Value(schedule.into()));
             }
             on.set_filled("schedule", Value::List(list), line);
@@ -145,7 +145,7 @@ fn one(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &m
             on.set("manual", manual, line);
         }
         _ => {
-            let why = foreign::reason(LEFT, event).unwrap_or("Longshore has no such event");
+            let why = foreign::reason(NOT_CARRIED_OVER, event).unwrap_or("Longshore has no such event");
             on.note(Note::new(line, event, why));
         }
     }
@@ -180,7 +180,7 @@ fn filters(
             into.set_filled(kind, Value::texts(excluded), lines.line_of_key(entry));
         }
     }
-    section.leave(lines, into, |_| Some("this filter is not known"));
+    section.note_rest(lines, into, |_| Some("this filter is not known"));
 }
 
 /// Converts patterns over names or files. In GitHub's patterns, `+` and `?` repeat the character before them, which globs cannot
@@ -314,6 +314,6 @@ fn input(entry: &Entry, lines: Lines<'_>, inputs: &mut Map, found: &mut Inputs) 
     if let Some(required) = section.take("required").and_then(|entry| boolean(&entry.value)) {
         input.set("required", Value::plain(required), lines.line_of_key(entry));
     }
-    section.leave(lines, &mut input, |_| None);
+    section.note_rest(lines, &mut input, |_| None);
     inputs.set(entry.key.clone(), input, lines.line_of_key(entry));
 }

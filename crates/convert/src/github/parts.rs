@@ -53,7 +53,7 @@ pub(super) fn container(entry: &Entry, scope: &Scope, lines: Lines<'_>, body: &m
             }
         }
     }
-    section.leave(lines, body, |key| match key {
+    section.note_rest(lines, body, |key| match key {
         "options" => Some("write `resources` and `user`"),
         "credentials" => Some("credentials for registries are the server's"),
         "volumes" => Some("`cache` keeps files between builds"),
@@ -115,7 +115,7 @@ pub(super) fn services(entry: &Entry, scope: &Scope, lines: Lines<'_>) -> Map {
             };
             service.note(lines.note(entry, why));
         }
-        section.leave(lines, &mut service, |key| match key {
+        section.note_rest(lines, &mut service, |key| match key {
             "credentials" => Some("credentials for registries are the server's"),
             "volumes" => Some("a service's files go with it"),
             _ => None,

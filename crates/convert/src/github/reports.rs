@@ -22,7 +22,7 @@ pub(super) fn read(action: &Settings<'_>, condition: Option<&str>, job: &mut Map
             add(job, kind, globs, action.line);
             ConvertedAction::Done
         }
-        Err(why) => action.left(why),
+        Err(why) => action.leave_out(why),
     })
 }
 

@@ -8,7 +8,7 @@ use super::super::{
     draft::{Map, Note, Value},
     foreign::{Lines, boolean, entries, text},
 };
-use super::{expression::Scope, kept};
+use super::{expression::Scope, tool_caches};
 
 /// The replacement for an action that sets a tool up.
 pub(super) struct Setup {
@@ -145,11 +145,11 @@ pub(super) fn read(uses: &Entry, with: Option<&Entry>, scope: &Scope, lines: Lin
         let value = text(&entry.value).unwrap_or_default();
         match (tool.image, key) {
             _ if taken.contains(&key) || HARMLESS.contains(&key) => {}
-            (_, "cache" | "enable-cache") => match kept::read(tool.image, entry, settings, scope, lines) {
+            (_, "cache" | "enable-cache") => match tool_caches::read(tool.image, entry, settings, scope, lines) {
                 Ok(cache) => setup.caches.extend(cache),
                 Err(note) => setup.notes.push(note),
             },
-            (_, key) if kept::SETTINGS.contains(&key) => {}
+            (_, key) if tool_caches::SETTINGS.contains(&key) => {}
             ("ruby", "bundler-cache") => {
                 if boolean(&entry.value) == Some(true) {
                     setup.steps.push(run("bundle install", line));

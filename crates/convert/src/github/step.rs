@@ -125,7 +125,7 @@ impl Reader<'_, '_> {
             let asked = when.as_ref().map(|(condition, _)| condition.as_str());
             match actions::read(uses, with, asked, self.scope, lines, self.job) {
                 ConvertedAction::Done => return None,
-                ConvertedAction::Left(note) => return Some(Item::Note(note)),
+                ConvertedAction::LeftOut(note) => return Some(Item::Note(note)),
                 ConvertedAction::Step(action) => step.add_action(action),
             }
         }
@@ -149,7 +149,7 @@ impl Reader<'_, '_> {
         if let Err(note) = ran {
             return Some(Item::Note(note));
         }
-        section.leave(lines, &mut step.body, |_| None);
+        section.note_rest(lines, &mut step.body, |_| None);
         let Converted { mut body, env, lost } = step;
         if let Some(name) = lost.first() {
             body.note(Note::new(line, name.as_str(), gate::LOST_VARIABLE));

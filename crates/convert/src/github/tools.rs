@@ -8,13 +8,14 @@ use super::super::{
 };
 use super::{
     actions::ConvertedAction,
-    known::{CURL, Settings, beside, step},
+    known::{CURL, Settings, container_step, step},
 };
 
 pub(super) fn goreleaser(action: &Settings<'_>) -> ConvertedAction {
     let args = match (action.entry("args"), action.plain("args")) {
         (Some(_), None) => {
-            return action.left("its `args` are not known here: write a step with the image goreleaser/goreleaser");
+            return action
+                .leave_out("its `args` are not known here: write a step with the image goreleaser/goreleaser");
         }
         (_, args) => args.unwrap_or_default(),
     };
@@ -26,7 +27,7 @@ pub(super) fn goreleaser(action: &Settings<'_>) -> ConvertedAction {
         action.plain("version").filter(|version| version.starts_with('v') && version.matches('.').count() == 2);
     let image = format!("{image}:{}", version.as_deref().unwrap_or("latest"));
     let enter = action.plain("workdir").map(|folder| format!("cd \"{folder}\"\n")).unwrap_or_default();
-    let mut step = beside(&image, format!("{enter}goreleaser {args}").trim(), action.line);
+    let mut step = container_step(&image, format!("{enter}goreleaser {args}").trim(), action.line);
     if let Some(entry) = action.entry("version").filter(|entry| version.is_none() && written(entry) != "latest") {
         step.remark(format!("`{}` is not a tag of the image: latest stands in", written(entry)));
     }
@@ -42,12 +43,13 @@ pub(super) fn golangci(action: &Settings<'_>) -> ConvertedAction {
     };
     let args = match (action.entry("args"), action.plain("args")) {
         (Some(_), None) => {
-            return action.left("its `args` are not known here: write a step with the image golangci/golangci-lint");
+            return action
+                .leave_out("its `args` are not known here: write a step with the image golangci/golangci-lint");
         }
         (_, args) => args.unwrap_or_default(),
     };
     let enter = action.plain("working-directory").map(|folder| format!("cd \"{folder}\"\n")).unwrap_or_default();
-    let mut step = beside(
+    let mut step = container_step(
         &format!("golangci/golangci-lint:{tag}"),
         format!("{enter}golangci-lint run {args}").trim(),
         action.line,
@@ -97,7 +99,7 @@ pub(super) fn typos(action: &Settings<'_>) -> ConvertedAction {
     step.set("entrypoint", Value::texts(["typos"]), None);
     step.set("command", Value::texts(arguments), action.line);
     if action.is_true("write_changes") {
-        return action.left("it writes its changes: write a step with the image ghcr.io/crate-ci/typos");
+        return action.leave_out("it writes its changes: write a step with the image ghcr.io/crate-ci/typos");
     }
     action.needs_all(&["config", "files", "write_changes"], &["config", "files"], &mut step);
     ConvertedAction::Step(step)
@@ -124,7 +126,7 @@ const CRATES: &[(&str, &str)] = &[
 pub(super) fn install(action: &Settings<'_>) -> ConvertedAction {
     let named = match action.filled("tool") {
         Some(Ok(tools)) if !tools.contains("${{") => tools,
-        Some(_) => return action.left("its `tool` is not known here: write `cargo install`"),
+        Some(_) => return action.leave_out("its `tool` is not known here: write `cargo install`"),
         // `taiki-e/install-action@nextest`.
         None => action.reference.to_owned(),
     };
@@ -142,7 +144,7 @@ pub(super) fn install(action: &Settings<'_>) -> ConvertedAction {
         }
     }
     if commands.is_empty() {
-        return action.left("write a step that installs it");
+        return action.leave_out("write a step that installs it");
     }
     step.set("run", Value::Script(commands.join("\n")), action.line);
     action.rest(&["tool", "checksum", "fallback"], &mut step);
@@ -175,7 +177,7 @@ pub(super) fn uv(action: &Settings<'_>, job: &Map) -> ConvertedAction {
         .map(|_| action.plain("python-version").map(|version| format!("python:{version}")));
     let same = |asked: &str| matches!(job.get("image"), Some(Value::Text(image)) if image == asked);
     if python.is_some_and(|asked| !asked.is_some_and(|asked| same(&asked))) {
-        return action.left("it asks for another Python than the job's image has: write a step that installs it");
+        return action.leave_out("it asks for another Python than the job's image has: write a step that installs it");
     }
     let version = match (action.entry("version").is_some(), action.plain("version")) {
         (false, _) => String::new(),
@@ -185,7 +187,7 @@ pub(super) fn uv(action: &Settings<'_>, job: &Map) -> ConvertedAction {
         {
             format!("=={version}")
         }
-        (true, _) => return action.left("its version is not known here: write a step that installs it"),
+        (true, _) => return action.leave_out("its version is not known here: write a step that installs it"),
     };
     let mut step = step(&format!("pip install uv{version}"), action.line);
     action.rest(

@@ -75,7 +75,7 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
             body.set("reports", reports, lines.line_of_key(entry));
         }
     }
-    section.leave(lines, &mut artifact, |key| match key {
+    section.note_rest(lines, &mut artifact, |key| match key {
         "untracked" => Some("write the files into `paths`"),
         "exclude" => Some("write narrower `paths`"),
         "expose_as" | "public" | "access" => Some("artifacts are shown on the job's page"),
@@ -89,7 +89,7 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
     }
 }
 
-/// Returns the key of a report here, and its files. The error says what is there for it.
+/// Returns the key of a report here, and its files. The error names the alternative.
 fn report(
     report: &Entry,
     paths: &dyn Fn(&Entry) -> Result<Vec<String>, String>,

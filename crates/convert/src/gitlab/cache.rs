@@ -57,7 +57,7 @@ pub(super) fn cache(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &mut 
                 Err(name) => cache.note(lines.note(entry, unknown(&name))),
             }
         }
-        section.leave(lines, &mut cache, |key| match key {
+        section.note_rest(lines, &mut cache, |key| match key {
             "policy" => Some("a cache is read before the steps and written after them, where its key is new"),
             "when" => Some("a cache is written when the job succeeded"),
             "untracked" => Some("write the files into `path`"),

@@ -8,8 +8,8 @@ pub(super) struct FileContext<'a> {
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
     /// Whether pull requests start the pipeline: then `event.branch` may be the target branch.
     pub(super) requests: bool,
-    /// Whether what cannot be said counts as something with which more runs, and not less.
-    pub(super) widest: bool,
+    /// Whether a part that cannot be translated counts as one with which the job runs.
+    pub(super) unknown_runs: bool,
 }
 
 /// A translated condition, and its variables that the file does not set, which count as not set.
@@ -313,7 +313,7 @@ mod tests {
 
     fn translated(source: &str, requests: bool) -> Result<String, String> {
         let variable = |name: &str| (name == "OWN").then(|| "yes".to_owned());
-        read(source, &FileContext { variable: &variable, requests, widest: false }).map(|read| read.condition)
+        read(source, &FileContext { variable: &variable, requests, unknown_runs: false }).map(|read| read.condition)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use longshore_pipeline::tree::{Entry, Node};
 
 use super::super::{
     DEFAULT_IMAGE, condition,
-    draft::{After, Job, Map, Note, Value},
+    draft::{After, Job, Map, Note, Value, Variable},
     foreign::{self, FORM, Section, boolean, entries, items, number, text, texts},
     github::is_elsewhere,
     shell, variables,
@@ -18,14 +18,14 @@ use super::{
     repeats, rules,
     scripts::{Scripts, add_used_variables},
     services, times,
-    values::{Fill, fill, is_checkout, unknown, value_of, variable},
+    values::{Fill, fill, find, is_checkout, unknown, value_of, variable},
 };
 
 const NOT_PUBLISHED: &str = "pages are not published: write a step that does";
 
 const TAGS: &str = "write `runs-on` with labels of the servers: labels have values";
 
-const LEFT: &[(&str, &str)] = &[
+const NOT_CARRIED_OVER: &[(&str, &str)] = &[
     ("tags", TAGS),
     ("environment", "there are no environments: the build and its log say what was deployed"),
     ("coverage", "nothing is read out of the log"),
@@ -45,9 +45,9 @@ const LEFT: &[(&str, &str)] = &[
     ("manual_confirmation", "`approval` asks"),
 ];
 
-/// The reason why a key of a job is never carried over; `None` for all other keys.
-pub(super) fn left(key: &str) -> Option<&'static str> {
-    foreign::reason(LEFT, key)
+/// Returns why a key of a job is never carried over; `None` for all other keys.
+pub(super) fn why_left_out(key: &str) -> Option<&'static str> {
+    foreign::reason(NOT_CARRIED_OVER, key)
 }
 
 pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: &[String]) -> Result<Staged, Note> {
@@ -56,14 +56,7 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     let Some(section) = Section::read(whole) else {
         return Err(lines.note(entry, "this is neither a job nor a key that is known"));
     };
-    for (key, why) in [
-        ("trigger", "a pipeline starts no other one: put its jobs into a file of `.longshore/`"),
-        ("run", "steps of GitLab are not known here: write them as `steps`"),
-    ] {
-        if section.peek(key).is_some() {
-            return Err(lines.note(entry, format!("`{key}`: {why}")));
-        }
-    }
+    refuse_without_script(entry, &section, lines)?;
     let inherit = section.take("inherit");
     let default = |key: &'static str| file.defaults.get(key).copied().filter(|_| inherits(inherit, "default", key));
     let take =
@@ -82,11 +75,11 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     let axes = section.take("parallel").map(|entry| repeats::parallel(entry, lines, &mut body)).unwrap_or_default();
 
     if let Some(list) =
-        inherit.filter(|_| file.variables.iter().any(|(name, ..)| !inherits(inherit, "variables", name)))
+        inherit.filter(|_| file.variables.iter().any(|variable| !inherits(inherit, "variables", &variable.name)))
     {
         body.note(lines.note(list, "variables of the file are every job's"));
     }
-    let Environment { own, mut env, line: variables_line } = environment(&section, &axes, file);
+    let JobVariables { written, mut env, line: variables_line } = JobVariables::read(&section, &axes, file);
     let stage = section
         .take("stage")
         .or_else(|| section.take("type"))
@@ -94,29 +87,24 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
         .unwrap_or("test")
         .to_owned();
     // The job's own name is known in texts, and set only where a script uses it.
-    let mut named = own.clone();
+    let mut named = written.clone();
     for (name, value) in [("CI_JOB_NAME", &entry.key), ("CI_JOB_NAME_SLUG", &job.name), ("CI_JOB_STAGE", &stage)] {
-        if own.iter().all(|(known, ..)| known != name) {
-            named.push((name.to_owned(), value.replace('$', "$$").replace("{{", "{ {"), line));
+        if find(&written, name).is_none() {
+            let value = value.replace('$', "$$").replace("{{", "{ {");
+            named.push(Variable { name: name.to_owned(), value, line });
         }
     }
-    let filler = |written: &str| fill(written, &named, &axes);
+    let filler = |text: &str| fill(text, &named, &axes);
 
-    if let Some(entry) =
-        take("tags").filter(|entry| texts(&entry.value).unwrap_or_default().iter().any(|tag| is_elsewhere(tag)))
-    {
-        body.note(
-            lines
-                .note(entry, "it ran on another system than Linux, and jobs run in containers on Linux: it never runs"),
-        );
-        job.withhold();
+    if let Some(entry) = take("tags") {
+        withhold_elsewhere(entry, lines, &mut job, &mut body);
     }
     image_of(take("image"), &filler, lines, &mut body);
     if let Some(entry) = take("services") {
-        services(entry, &own, &axes, &filler, lines, &mut body);
+        services(entry, &written, &axes, &filler, lines, &mut body);
     }
-    let mut runs = runs_of(&section, &own, file);
-    let aside = conditions(&section, &mut runs, &mut job, &mut body, file);
+    let mut runs = runs_of(&section, &written, file);
+    let is_optional = conditions(&section, &mut runs, &mut job, &mut body, file);
     limits_and_files(&take, &filler, lines, &mut body);
     if let Some(entry) = section.take("resource_group") {
         match text(&entry.value).map(filler) {
@@ -124,25 +112,19 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
             _ => body.note(lines.note(entry, "write `concurrency` at the pipeline")),
         }
     }
-    checkout(&own, &mut body);
-
-    let before_rules = |name: &str| {
-        let found = own.iter().rev().find(|(known, ..)| known == name);
-        found.map(|(_, value, _)| fill(value, &own, &axes).unwrap_or_else(|_| "${{".to_owned()))
-    };
-    for (name, at, value) in runs.variable_values(&filler, &before_rules) {
-        match value {
-            Ok(expression) => env.set(name, Value::Text(variables::written(&expression)), at),
-            Err(why) => env.note(Note::new(at, name, why)),
-        }
-    }
+    checkout(&written, &mut body);
+    add_rule_variables(&runs, &filler, &written, &axes, &mut env);
     let bash = !matches!(body.get("image"), Some(Value::Text(image)) if shell::has_no_bash(image));
     let scripts = Scripts::read(&take, entry, lines, &mut body)?;
     let both = scripts.text();
     let from_line = lines.line_of_key(scripts.from);
     let of_rules = runs.variables.iter().map(|variable| variable.name.as_str());
-    let set =
-        own.iter().map(|(name, ..)| name.as_str()).chain(axes.iter().map(String::as_str)).chain(of_rules).collect();
+    let set = written
+        .iter()
+        .map(|variable| variable.name.as_str())
+        .chain(axes.iter().map(String::as_str))
+        .chain(of_rules)
+        .collect();
     add_used_variables(&both, &set, file, &mut env, &mut body, from_line);
     for (name, value) in [("CI_JOB_NAME", &entry.key), ("CI_JOB_STAGE", &stage)] {
         if shell::names(&both).contains(name) && env.get(name).is_none() {
@@ -155,68 +137,109 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     let dependencies = section.take("dependencies").and_then(|entry| texts(&entry.value));
     let needs = section.take("needs").map(|entry| needs(entry, lines.line_of_key(entry), &mut body, lines));
     for key in DEFAULTS {
-        if let Some((entry, why)) = section.take(key).zip(left(key)) {
+        if let Some((entry, why)) = section.take(key).zip(why_left_out(key)) {
             body.note(lines.note(entry, why));
         }
     }
-    section.leave(lines, &mut body, left);
+    section.note_rest(lines, &mut body, why_left_out);
     job.body = body;
-    Ok(Staged { theirs: entry.key.clone(), stage, needs, dependencies, aside, bash, job })
+    Ok(Staged { source_name: entry.key.clone(), stage, needs, dependencies, is_optional, bash, job })
+}
+
+/// Refuses a job that starts another pipeline or runs GitLab's steps instead of scripts.
+fn refuse_without_script(entry: &Entry, section: &Section<'_>, lines: foreign::Lines<'_>) -> Result<(), Note> {
+    for (key, why) in [
+        ("trigger", "a pipeline starts no other one: put its jobs into a file of `.longshore/`"),
+        ("run", "steps of GitLab are not known here: write them as `steps`"),
+    ] {
+        if section.peek(key).is_some() {
+            return Err(lines.note(entry, format!("`{key}`: {why}")));
+        }
+    }
+    Ok(())
+}
+
+/// Lets a job never run whose `tags` name another system than Linux.
+fn withhold_elsewhere(tags: &Entry, lines: foreign::Lines<'_>, job: &mut Job, body: &mut Map) {
+    if texts(&tags.value).unwrap_or_default().iter().any(|tag| is_elsewhere(tag)) {
+        let why = "it ran on another system than Linux, and jobs run in containers on Linux: it never runs";
+        body.note(lines.note(tags, why));
+        job.withhold();
+    }
 }
 
 /// The variables of a job.
-struct Environment {
-    /// Those of the file and of the job, as they are written, with their lines.
-    own: Vec<(String, String, u32)>,
+struct JobVariables {
+    /// Those of the file and of the job, as they are written.
+    written: Vec<Variable>,
     /// Those of the job, as `env`.
     env: Map,
+    /// The line of `variables`.
     line: Option<u32>,
 }
 
-/// Reads the variables of a job, and adds those of its matrix.
-fn environment(section: &Section<'_>, axes: &[String], file: &File<'_>) -> Environment {
-    let lines = file.lines;
-    let mut own = file.variables.clone();
-    let mut env = Map::default();
-    let line = section.take("variables").map(|entry| {
-        for variable in entries(&entry.value).unwrap_or_default() {
-            match value_of(variable) {
-                Some(value) => own.push((variable.key.clone(), value, lines.line_of_key(variable))),
-                None => env.note(lines.note(variable, FORM)),
+impl JobVariables {
+    /// Reads the variables of a job, and adds those of its matrix.
+    fn read(section: &Section<'_>, axes: &[String], file: &File<'_>) -> Self {
+        let lines = file.lines;
+        let mut written = file.variables.clone();
+        let mut env = Map::default();
+        let line = section.take("variables").map(|entry| {
+            for variable in entries(&entry.value).unwrap_or_default() {
+                let line = lines.line_of_key(variable);
+                match value_of(variable) {
+                    Some(value) => written.push(Variable { name: variable.key.clone(), value, line }),
+                    None => env.note(lines.note(variable, FORM)),
+                }
+            }
+            lines.line_of_key(entry)
+        });
+        for one in written[file.variables.len()..].iter().filter(|variable| !is_checkout(&variable.name)) {
+            match variable(one, &written, axes) {
+                Ok((name, value)) => env.set(name, value, one.line),
+                Err(why) => env.note(Note::new(one.line, one.name.as_str(), why)),
             }
         }
-        lines.line_of_key(entry)
-    });
-    for (name, value, at) in own[file.variables.len()..].iter().filter(|(name, ..)| !is_checkout(name)) {
-        match variable(name, value, &own, axes) {
-            Ok((name, value)) => env.set(name, value, *at),
-            Err(why) => env.note(Note::new(*at, name.as_str(), why)),
+        for axis in axes {
+            if let Some(variable) =
+                foreign::variable(axis).filter(|variable| variable == axis && env.get(axis).is_none())
+            {
+                env.set(variable, Value::Text(format!("${{{{ matrix.{axis} }}}}")), None);
+            }
+        }
+        if let Some(entry) = section.peek("parallel")
+            && let Some(total) = number(&entry.value)
+        {
+            env.set("CI_NODE_TOTAL", Value::Text(total.to_string()), lines.line_of_key(entry));
+        }
+        Self { written, env, line }
+    }
+}
+
+/// Adds the variables that rules set to `env`. `written` has the values that they have without the rules.
+fn add_rule_variables(runs: &rules::Runs, filler: Fill<'_>, written: &[Variable], axes: &[String], env: &mut Map) {
+    let before_rules = |name: &str| {
+        let variable = find(written, name)?;
+        Some(fill(&variable.value, written, axes).unwrap_or_else(|_| "${{".to_owned()))
+    };
+    for (name, at, value) in runs.variable_values(filler, &before_rules) {
+        match value {
+            Ok(expression) => env.set(name, Value::Text(variables::written(&expression)), at),
+            Err(why) => env.note(Note::new(at, name, why)),
         }
     }
-    for axis in axes {
-        if let Some(variable) = foreign::variable(axis).filter(|variable| variable == axis && env.get(axis).is_none()) {
-            env.set(variable, Value::Text(format!("${{{{ matrix.{axis} }}}}")), None);
-        }
-    }
-    if let Some(entry) = section.peek("parallel")
-        && let Some(total) = number(&entry.value)
-    {
-        env.set("CI_NODE_TOTAL", Value::Text(total.to_string()), lines.line_of_key(entry));
-    }
-    Environment { own, env, line }
 }
 
 fn services(
     entry: &Entry,
-    own: &[(String, String, u32)],
+    written: &[Variable],
     axes: &[String],
     fill: Fill<'_>,
     lines: foreign::Lines<'_>,
     body: &mut Map,
 ) {
     let mut docker = false;
-    let env: Vec<(String, Value)> =
-        own.iter().filter_map(|(name, value, _)| variable(name, value, own, axes).ok()).collect();
+    let env: Vec<(String, Value)> = written.iter().filter_map(|one| variable(one, written, axes).ok()).collect();
     let services = services::services(entry, fill, &env, lines, &mut docker);
     body.set_filled("services", services, lines.line_of_key(entry));
     if docker {
@@ -225,46 +248,47 @@ fn services(
 }
 
 /// Reads `rules`, or `only` and `except`.
-fn runs_of(section: &Section<'_>, own: &[(String, String, u32)], file: &File<'_>) -> rules::Runs {
+fn runs_of(section: &Section<'_>, written: &[Variable], file: &File<'_>) -> rules::Runs {
     let known = |name: &str| {
-        own.iter()
-            .rev()
-            .find(|(known, value, _)| known == name && !value.contains('$'))
-            .map(|(_, value, _)| value.clone())
+        let mut plain = written.iter().rev().filter(|variable| !variable.value.contains('$'));
+        plain.find(|variable| variable.name == name).map(|variable| variable.value.clone())
     };
     let (only, except) = (section.take("only"), section.take("except"));
     let rules = section.take("rules");
-    let read = |widest: bool| {
-        let around = expression::FileContext { variable: &known, requests: file.requests, widest };
+    let read = |unknown_runs: bool| {
+        let around = expression::FileContext { variable: &known, requests: file.requests, unknown_runs };
         match rules {
             Some(entry) => rules::rules(entry, &around, file.lines),
             None => rules::refs(only, except, &around, file.lines),
         }
     };
     let mut runs = read(false);
-    let widest = read(true).condition.unwrap_or_else(|| "true".to_owned());
-    let surely = runs.condition.clone().unwrap_or_else(|| "true".to_owned());
-    runs.certain = condition::any(&[condition::not(&widest), surely.clone()]).filter(|_| widest != surely);
+    // Between the two, it is not known whether the job ran there.
+    let at_least = runs.condition.clone().unwrap_or_else(|| "true".to_owned());
+    let at_most = read(true).condition.unwrap_or_else(|| "true".to_owned());
+    if at_least != at_most {
+        runs.exact_if = condition::any(&[condition::not(&at_most), at_least]);
+    }
     runs
 }
 
-/// Converts the conditions of a job, its approval and whether it may fail. Returns whether no other job waits for it.
+/// Converts the conditions of a job, its approval and whether it may fail. Returns whether it is optional: started by
+/// hand, and no job of a later stage waits for it.
 fn conditions(section: &Section<'_>, runs: &mut rules::Runs, job: &mut Job, body: &mut Map, file: &File<'_>) -> bool {
     let (lines, line) = (file.lines, job.line);
-    let mut aside = false;
+    let mut is_optional = false;
     if let Some(entry) = section.take("when") {
         let word = text(&entry.value).unwrap_or("on_success").to_owned();
         if word == "never" {
             runs.condition = Some("false".to_owned());
         } else if !runs.by_hand {
             rules::apply_when(&[word], lines.line_of_key(entry), runs);
-            // Somebody may start it by hand, and no job waits for it.
-            aside = runs.by_hand && section.peek("rules").is_none();
+            is_optional = runs.by_hand && section.peek("rules").is_none();
         }
     }
     body.notes(std::mem::take(&mut runs.notes));
     job.after = runs.after;
-    job.certain = job.certain.take().or(runs.certain.take()).filter(|_| runs.after != After::Failure);
+    job.exact_if = job.exact_if.take().or(runs.exact_if.take()).filter(|_| runs.after != After::Failure);
     job.conditions.extend(file.condition.clone().into_iter().chain(runs.condition.take()));
     if let Some(all) = condition::all(&job.conditions) {
         job.conditions = vec![all];
@@ -278,7 +302,7 @@ fn conditions(section: &Section<'_>, runs: &mut rules::Runs, job: &mut Job, body
     if may_fail == Some(true) {
         body.set("continue-on-error", Value::plain(true), line);
     }
-    aside && may_fail != Some(false)
+    is_optional && may_fail != Some(false)
 }
 
 /// Converts the limits of a job, its caches and its artifacts.
@@ -333,7 +357,7 @@ fn image_of(entry: Option<&Entry>, fill: Fill<'_>, lines: foreign::Lines<'_>, bo
         }
     }
     if let Some(section) = section {
-        section.leave(lines, body, |key| match key {
+        section.note_rest(lines, body, |key| match key {
             "entrypoint" => Some("scripts do not use the image's entrypoint"),
             "pull_policy" => Some("an image is pulled where it is not there yet"),
             "docker" | "kubernetes" => Some("write `user` at the steps"),
@@ -343,9 +367,8 @@ fn image_of(entry: Option<&Entry>, fill: Fill<'_>, lines: foreign::Lines<'_>, bo
 }
 
 /// Converts the variables that tell GitLab's runner how to check out.
-fn checkout(own: &[(String, String, u32)], body: &mut Map) {
-    let variable =
-        |name: &str| own.iter().rev().find(|(known, ..)| known == name).map(|(_, value, line)| (value.as_str(), *line));
+fn checkout(written: &[Variable], body: &mut Map) {
+    let variable = |name: &str| find(written, name).map(|variable| (variable.value.as_str(), variable.line));
     let mut checkout = Map::default();
     if let Some((depth, line)) =
         variable("GIT_DEPTH").and_then(|(depth, line)| Some((depth.trim().parse::<u32>().ok()?, line)))
@@ -383,7 +406,7 @@ fn needs(entry: &Entry, line: u32, body: &mut Map, lines: foreign::Lines<'_>) ->
                 let optional = section.take("optional").is_some_and(|entry| boolean(&entry.value) == Some(true));
                 let artifacts = section.take("artifacts").is_none_or(|entry| boolean(&entry.value) != Some(false));
                 found.push(Need { optional, artifacts, ..need(name, lines.line_of(node.place)) });
-                section.leave(lines, body, |_| Some("a job waits for all jobs of a matrix"));
+                section.note_rest(lines, body, |_| Some("a job waits for all jobs of a matrix"));
             }
             _ => body.note(Note::new(lines.line_of(node.place), "needs", "a job waits for jobs of its own pipeline")),
         }

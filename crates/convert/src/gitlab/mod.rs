@@ -14,18 +14,21 @@ mod services;
 mod times;
 mod values;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use longshore_pipeline::tree::{Entry, Node};
 
 use super::{
     ConvertError,
-    draft::{Draft, Map, Note, Value},
+    draft::{Draft, Map, Note, Value, Variable},
     foreign::{FORM, Lines, Section, boolean, entries, list, text, texts},
     variables,
 };
 use extend::Jobs;
-use order::{Gone, Staged};
+use order::{LostJob, Staged};
 use values::{is_checkout, value_of, variable};
 
 /// Keys of a job that `default`, and in older files the file itself, can have.
@@ -53,7 +56,7 @@ pub(super) struct File<'n> {
     pub(super) lines: Lines<'n>,
     pub(super) defaults: BTreeMap<&'n str, &'n Entry>,
     /// Variables of the file, as they are written.
-    pub(super) variables: Vec<(String, String, u32)>,
+    pub(super) variables: Vec<Variable>,
     /// Whether pull requests start the pipeline.
     pub(super) requests: bool,
     /// Whether something asks for schedules.
@@ -65,22 +68,9 @@ pub(super) struct File<'n> {
     pub(super) groups: BTreeSet<String>,
 }
 
-pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result<Draft, ConvertError> {
+pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, ConvertError> {
     let mut draft = Draft { absent_needs_count: true, ..Draft::default() };
-    let is_header = |node: &Node| entries(node).is_some_and(|entries| matches!(entries, [one] if one.key == "spec"));
-    let root = match documents {
-        [one] => one,
-        [header, one] if is_header(header) => {
-            let entry = entries(header).and_then(|entries| entries.first());
-            draft.head.notes(entry.map(|entry| {
-                lines
-                    .note(entry, "the file was a component: write `$[[ inputs.x ]]` out, or make a template with `use`")
-            }));
-            one
-        }
-        [] => return Err(ConvertError::NotOne("the file has nothing in it".to_owned())),
-        _ => return Err(ConvertError::NotOne("a file of GitLab CI is one document with jobs".to_owned())),
-    };
+    let root = main_document(documents, lines, &mut draft.head)?;
     let whole = include::resolve(root, lines);
     draft.head.notes(whole.notes.iter().cloned());
     let written = &whole.root;
@@ -90,34 +80,17 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
     let Some(section) = Section::read(root) else {
         return Err(ConvertError::NotOne("a file of GitLab CI is a mapping, and this one is not".to_owned()));
     };
-    let all = entries(root).unwrap_or_default();
     let mut file = File {
         lines,
         defaults: BTreeMap::new(),
         variables: Vec::new(),
-        requests: false,
+        requests: text.contains("merge_request") || text.contains("MERGE_REQUEST"),
         schedules: text.contains("schedule"),
         condition: None,
         wanted: BTreeMap::new(),
         groups: BTreeSet::new(),
     };
-    for key in DEFAULTS {
-        if let Some(entry) = section.take(key) {
-            file.defaults.insert(key, entry);
-        }
-    }
-    if let Some(entry) = section.take("default") {
-        for inner in entries(&entry.value).unwrap_or_default() {
-            match DEFAULTS.iter().find(|key| **key == inner.key) {
-                Some(key) => drop(file.defaults.insert(key, inner)),
-                None => draft.head.note(lines.note(inner, "this key of `default` is not known")),
-            }
-        }
-    }
-    // One note here instead of one at every job.
-    let left = file.defaults.iter().filter_map(|(key, entry)| Some(lines.note(entry, job::left(key)?)));
-    draft.head.notes(left);
-    file.requests = text.contains("merge_request") || text.contains("MERGE_REQUEST");
+    read_defaults(&section, &mut file, &mut draft.head);
     if let Some(entry) = section.take("variables") {
         variables_of(entry, &mut file, &mut draft.head);
     }
@@ -131,55 +104,17 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
         workflow(entry, &mut file, &mut draft.head);
     }
 
-    let mut staged: Vec<Staged> = Vec::new();
-    let mut gone: Vec<Gone> = Vec::new();
-    for entry in all.iter().filter(|entry| {
-        !entry.key.starts_with('.') && !NO_JOBS.contains(&entry.key.as_str()) && !DEFAULTS.contains(&entry.key.as_str())
-    }) {
-        section.take(&entry.key);
-        let taken: Vec<String> = staged.iter().map(|one| one.job.name.clone()).collect();
-        let mut missing = Vec::new();
-        let whole = jobs.expand(&entry.value, &mut missing);
-        match job::read(entry, &whole, &mut file, &taken) {
-            Ok(mut one) => {
-                // A template that is missing may have had rules.
-                let own = ["rules", "only", "except"].iter().any(|key| super::entry(&entry.value, key).is_some());
-                if !missing.is_empty() && !own {
-                    one.job.withhold();
-                }
-                for name in missing {
-                    let line = entries(&entry.value)
-                        .and_then(|entries| entries.iter().find(|entry| entry.key == "extends"))
-                        .map_or_else(|| lines.line_of_key(entry), |entry| lines.line_of_key(entry));
-                    one.job.body.note(Note::new(
-                        line,
-                        format!("extends: {name}"),
-                        match own {
-                            true => "there is no such job in this file: write out what it says",
-                            false => {
-                                "there is no such job in this file, and it may say when this one runs: nothing runs until \
-                                 what it says is written out"
-                            }
-                        },
-                    ));
-                }
-                staged.push(one);
-            }
-            Err(note) => {
-                gone.extend(Gone::of(&entry.key, &whole, note.line));
-                draft.left.push(note);
-            }
-        }
-    }
+    let all = entries(root).unwrap_or_default();
+    let (mut staged, lost) = convert_jobs(all, &section, &jobs, &mut file, &mut draft);
     // Hidden jobs exist only to be extended.
     for entry in all.iter().filter(|entry| entry.key.starts_with('.')) {
         section.take(&entry.key);
         if !jobs.is_used(&entry.key) && !is_anchored(entry, lines) {
-            draft.left.push(lines.note(entry, "no job of this file takes anything over from it"));
+            draft.left_out.push(lines.note(entry, "no job of this file takes anything over from it"));
         }
     }
-    section.leave(lines, &mut draft.head, |_| None);
-    order::order(&mut staged, &gone, &stages);
+    section.note_rest(lines, &mut draft.head, |_| None);
+    order::order(&mut staged, &lost, &stages);
     if staged.iter().any(|one| one.bash) {
         draft.head.remark("scripts ran in bash there, where the image has it");
         let mut defaults = Map::default();
@@ -189,6 +124,96 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
     draft.jobs = staged.into_iter().map(|one| one.job).collect();
     finish(&file, &mut draft);
     Ok(draft)
+}
+
+/// Returns the document with the jobs. A header before it, which makes the file a component, becomes a note.
+fn main_document<'n>(
+    documents: &'n [Rc<Node>],
+    lines: Lines<'_>,
+    head: &mut Map,
+) -> Result<&'n Rc<Node>, ConvertError> {
+    let is_header = |node: &Node| entries(node).is_some_and(|entries| matches!(entries, [one] if one.key == "spec"));
+    match documents {
+        [one] => Ok(one),
+        [header, one] if is_header(header) => {
+            let why = "the file was a component: write `$[[ inputs.x ]]` out, or make a template with `use`";
+            let entry = entries(header).and_then(|entries| entries.first());
+            head.notes(entry.map(|entry| lines.note(entry, why)));
+            Ok(one)
+        }
+        [] => Err(ConvertError::NotOne("the file has nothing in it".to_owned())),
+        _ => Err(ConvertError::NotOne("a file of GitLab CI is one document with jobs".to_owned())),
+    }
+}
+
+/// Reads what all jobs have unless they say something else.
+fn read_defaults<'n>(section: &Section<'n>, file: &mut File<'n>, head: &mut Map) {
+    let lines = file.lines;
+    for key in DEFAULTS {
+        if let Some(entry) = section.take(key) {
+            file.defaults.insert(key, entry);
+        }
+    }
+    if let Some(entry) = section.take("default") {
+        for inner in entries(&entry.value).unwrap_or_default() {
+            match DEFAULTS.iter().find(|key| **key == inner.key) {
+                Some(key) => drop(file.defaults.insert(key, inner)),
+                None => head.note(lines.note(inner, "this key of `default` is not known")),
+            }
+        }
+    }
+    // One note here instead of one at every job.
+    head.notes(file.defaults.iter().filter_map(|(key, entry)| Some(lines.note(entry, job::why_left_out(key)?))));
+}
+
+/// Converts the jobs of the file. Returns those that were carried over, and those that were not and that others wait
+/// for.
+fn convert_jobs(
+    entries: &[Entry],
+    section: &Section<'_>,
+    jobs: &Jobs<'_>,
+    file: &mut File<'_>,
+    draft: &mut Draft,
+) -> (Vec<Staged>, Vec<LostJob>) {
+    let (mut staged, mut lost): (Vec<Staged>, Vec<LostJob>) = (Vec::new(), Vec::new());
+    let is_job = |key: &str| !key.starts_with('.') && !NO_JOBS.contains(&key) && !DEFAULTS.contains(&key);
+    for entry in entries.iter().filter(|entry| is_job(&entry.key)) {
+        section.take(&entry.key);
+        let taken: Vec<String> = staged.iter().map(|one| one.job.name.clone()).collect();
+        let mut missing = Vec::new();
+        let expanded = jobs.expand(&entry.value, &mut missing);
+        match job::read(entry, &expanded, file, &taken) {
+            Ok(mut one) => {
+                note_missing_templates(entry, missing, file.lines, &mut one);
+                staged.push(one);
+            }
+            Err(note) => {
+                lost.extend(LostJob::of(&entry.key, &expanded, note.line));
+                draft.left_out.push(note);
+            }
+        }
+    }
+    (staged, lost)
+}
+
+/// Notes the jobs that a job extends and that are not in the file. They may have had rules, so a job without rules of its
+/// own never runs.
+fn note_missing_templates(entry: &Entry, missing: Vec<String>, lines: Lines<'_>, staged: &mut Staged) {
+    let has_rules = ["rules", "only", "except"].iter().any(|key| super::entry(&entry.value, key).is_some());
+    if !missing.is_empty() && !has_rules {
+        staged.job.withhold();
+    }
+    let why = match has_rules {
+        true => "there is no such job in this file: write out what it says",
+        false => {
+            "there is no such job in this file, and it may say when this one runs: nothing runs until what it says is \
+             written out"
+        }
+    };
+    let line = lines.line_of_key(super::entry(&entry.value, "extends").unwrap_or(entry));
+    for name in missing {
+        staged.job.body.note(Note::new(line, format!("extends: {name}"), why));
+    }
 }
 
 /// Whether an entry has an anchor that an alias names: then it is part of what that alias stands in.
@@ -208,7 +233,10 @@ fn is_anchored(entry: &Entry, lines: Lines<'_>) -> bool {
 fn variables_of(entry: &Entry, file: &mut File<'_>, head: &mut Map) {
     for variable in entries(&entry.value).unwrap_or_default() {
         match value_of(variable) {
-            Some(value) => file.variables.push((variable.key.clone(), value, file.lines.line_of_key(variable))),
+            Some(value) => {
+                let line = file.lines.line_of_key(variable);
+                file.variables.push(Variable { name: variable.key.clone(), value, line });
+            }
             None => head.note(file.lines.note(variable, FORM)),
         }
     }
@@ -228,13 +256,13 @@ fn workflow(entry: &Entry, file: &mut File<'_>, head: &mut Map) {
     }
     if let Some(rules) = section.take("rules") {
         let known = file.known();
-        let around = expression::FileContext { variable: &known, requests: file.requests, widest: false };
+        let around = expression::FileContext { variable: &known, requests: file.requests, unknown_runs: false };
         let runs = rules::rules(rules, &around, lines);
         head.notes(runs.notes);
         drop(known);
         file.condition = runs.condition;
     }
-    section.leave(lines, head, |key| match key {
+    section.note_rest(lines, head, |key| match key {
         "auto_cancel" => Some("write `concurrency: { group: '${{ event.branch }}', cancel-in-progress: true }`"),
         _ => None,
     });
@@ -246,8 +274,8 @@ impl File<'_> {
         let plain: BTreeMap<String, String> = self
             .variables
             .iter()
-            .filter(|(_, value, _)| !value.contains('$'))
-            .map(|(name, value, _)| (name.clone(), value.clone()))
+            .filter(|variable| !variable.value.contains('$'))
+            .map(|variable| (variable.name.clone(), variable.value.clone()))
             .collect();
         move |name| plain.get(name).cloned()
     }
@@ -266,10 +294,10 @@ fn finish(file: &File<'_>, draft: &mut Draft) {
     }
     draft.head.set("on", on, None);
     let mut env = Map::default();
-    for (name, value, line) in file.variables.iter().filter(|(name, ..)| !is_checkout(name)) {
-        match variable(name, value, &file.variables, &[]) {
-            Ok((name, value)) => env.set(name, value, *line),
-            Err(why) => env.note(Note::new(*line, name.as_str(), why)),
+    for written in file.variables.iter().filter(|variable| !is_checkout(&variable.name)) {
+        match variable(written, &file.variables, &[]) {
+            Ok((name, value)) => env.set(name, value, written.line),
+            Err(why) => env.note(Note::new(written.line, written.name.as_str(), why)),
         }
     }
     for (name, expression) in &file.wanted {

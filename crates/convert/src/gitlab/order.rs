@@ -12,12 +12,13 @@ use super::super::{
 
 /// A job that has been read, and its place among the others.
 pub(super) struct Staged {
-    pub(super) theirs: String,
+    /// Its key in the file of GitLab.
+    pub(super) source_name: String,
     pub(super) stage: String,
     /// The jobs in its `needs`; `None` if its stage decides.
     pub(super) needs: Option<Vec<Need>>,
     /// Whether later stages do not wait for it.
-    pub(super) aside: bool,
+    pub(super) is_optional: bool,
     /// The jobs whose artifacts it takes over; `None` if they are those of all jobs before it.
     pub(super) dependencies: Option<Vec<String>>,
     /// Whether its image may have bash, in which its scripts then ran.
@@ -26,15 +27,15 @@ pub(super) struct Staged {
 }
 
 /// A job that was not carried over, and that later stages waited for.
-pub(super) struct Gone {
-    theirs: String,
+pub(super) struct LostJob {
+    source_name: String,
     stage: String,
     line: u32,
 }
 
-impl Gone {
+impl LostJob {
     /// Returns a job that was not carried over, if later stages waited for its success.
-    pub(super) fn of(theirs: &str, job: &Node, line: u32) -> Option<Self> {
+    pub(super) fn of(source_name: &str, job: &Node, line: u32) -> Option<Self> {
         let entry = |key: &str| super::super::entry(job, key);
         let may_fail = entry("allow_failure").map(|entry| boolean(&entry.value) != Some(false));
         let by_hand = entry("when").is_some_and(|entry| matches!(text(&entry.value), Some("manual" | "never")));
@@ -43,7 +44,7 @@ impl Gone {
         let stage =
             entry("stage").or_else(|| entry("type")).and_then(|entry| text(&entry.value)).unwrap_or("test").to_owned();
         let waited_for = !may_fail.unwrap_or(by_hand) && !starts;
-        waited_for.then(|| Self { theirs: theirs.to_owned(), stage, line })
+        waited_for.then(|| Self { source_name: source_name.to_owned(), stage, line })
     }
 }
 
@@ -58,27 +59,28 @@ pub(super) struct Need {
 }
 
 /// Sorts jobs by their stages and sets what each waits for: the jobs that it names, or all jobs of earlier stages.
-/// A job whose stage comes after that of one that is gone never runs.
-pub(super) fn order(staged: &mut [Staged], gone: &[Gone], stages: &[String]) {
+/// A job whose stage comes after that of one that was lost never runs.
+pub(super) fn order(staged: &mut [Staged], lost: &[LostJob], stages: &[String]) {
     let rank = |stage: &str| stages.iter().position(|name| name == stage).unwrap_or(stages.len());
     staged.sort_by_key(|one| rank(&one.stage));
-    let ours: BTreeMap<String, String> = staged.iter().map(|one| (one.theirs.clone(), one.job.name.clone())).collect();
+    let ours: BTreeMap<String, String> =
+        staged.iter().map(|one| (one.source_name.clone(), one.job.name.clone())).collect();
     let before: Vec<Before> = staged
         .iter()
         .map(|one| Before {
             rank: rank(&one.stage),
             name: one.job.name.clone(),
-            aside: one.aside,
+            is_optional: one.is_optional,
             named: one.needs.is_some(),
-            theirs: one.theirs.clone(),
+            source_name: one.source_name.clone(),
             artifacts: artifacts::names(&one.job.body),
         })
         .collect();
     for one in staged.iter_mut() {
         let own = rank(&one.stage);
-        let earlier = || before.iter().filter(|other| other.rank < own && !other.aside);
+        let earlier = || before.iter().filter(|other| other.rank < own && !other.is_optional);
         let wanted = one.dependencies.take();
-        let is_wanted = |other: &&Before| wanted.as_ref().is_none_or(|wanted| wanted.contains(&other.theirs));
+        let is_wanted = |other: &&Before| wanted.as_ref().is_none_or(|wanted| wanted.contains(&other.source_name));
         match one.needs.take() {
             Some(needs) => {
                 for need in needs {
@@ -112,13 +114,13 @@ pub(super) fn order(staged: &mut [Staged], gone: &[Gone], stages: &[String]) {
                 for other in earlier().filter(is_wanted) {
                     one.job.take(&other.name, &other.artifacts);
                 }
-                for gone in gone.iter().filter(|gone| rank(&gone.stage) < own) {
+                for lost in lost.iter().filter(|lost| rank(&lost.stage) < own) {
                     let why = format!(
                         "this job of the stage `{}` was not carried over, and this stage waits for it: nothing runs until it is \
                          written by hand",
-                        gone.stage
+                        lost.stage
                     );
-                    one.job.body.note(Note::new(gone.line, gone.theirs.as_str(), why));
+                    one.job.body.note(Note::new(lost.line, lost.source_name.as_str(), why));
                     one.job.withhold();
                 }
             }
@@ -130,10 +132,10 @@ pub(super) fn order(staged: &mut [Staged], gone: &[Gone], stages: &[String]) {
 struct Before {
     rank: usize,
     name: String,
-    aside: bool,
+    is_optional: bool,
     /// Whether it names what it needs itself.
     named: bool,
-    theirs: String,
+    source_name: String,
     /// The names of its artifacts.
     artifacts: Vec<String>,
 }

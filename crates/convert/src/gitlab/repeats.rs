@@ -36,7 +36,7 @@ pub(super) fn retry(entry: &Entry, lines: Lines<'_>, body: &mut Map) {
         on.dedup();
         retry.set_filled("on", Value::texts(on), lines.line_of_key(entry));
     }
-    section.leave(lines, &mut retry, |_| Some("a job is tried again whatever the exit code"));
+    section.note_rest(lines, &mut retry, |_| Some("a job is tried again whatever the exit code"));
     body.set("retry", retry, line);
 }
 

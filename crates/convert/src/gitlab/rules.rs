@@ -24,10 +24,10 @@ pub(super) struct Runs {
     pub(super) by_hand: bool,
     /// Whether the following jobs do not wait for it and can succeed without it.
     pub(super) may_fail: Option<bool>,
-    /// When it is certain that it runs exactly if it ran there, where not all of the rules could be said.
-    pub(super) certain: Option<String>,
+    /// The condition under which it runs exactly if it ran there; `None` if all rules could be translated.
+    pub(super) exact_if: Option<String>,
     /// The conditions of the rules, in their order.
-    pub(super) read: Vec<String>,
+    pub(super) rule_conditions: Vec<String>,
     /// Variables that a rule sets.
     pub(super) variables: Vec<RuleVariable>,
     pub(super) notes: Vec<Note>,
@@ -67,7 +67,7 @@ impl Runs {
             };
             // The first rule that fits decides, so the last one is the innermost choice.
             let mut chosen = otherwise.clone();
-            for (at, condition) in self.read.iter().enumerate().rev() {
+            for (at, condition) in self.rule_conditions.iter().enumerate().rev() {
                 let set = self.variables.iter().find(|variable| variable.rule == at && variable.name == name);
                 let value = match set {
                     Some(set) => plain(&fill(set.value.as_deref().unwrap_or_default())?).ok_or_else(cannot)?,
@@ -121,27 +121,72 @@ const NOT_UNDERSTOOD: &str = "this rule is not understood: neither it nor a rule
 pub(super) fn rules(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>) -> Runs {
     let mut runs = Runs::default();
     let mut all_read = true;
-    let mut read: Vec<(String, String)> = Vec::new();
-    let mut kinds: Vec<String> = Vec::new();
-    let mut fails: Vec<Option<bool>> = Vec::new();
+    let mut read: Vec<Rule> = Vec::new();
     for node in flatten(&entry.value) {
-        let at = lines.line_of(node.place);
-        let Some(section) = Section::read(&node) else {
-            runs.notes.push(Note::new(at, "rules", NOT_UNDERSTOOD));
-            all_read = false;
-            break;
+        match understood(&node, lines) {
+            Ok(section) => {
+                let rule = Rule::read(&section, read.len(), around, lines, &mut runs);
+                read.push(rule);
+            }
+            Err(note) => {
+                runs.notes.push(note);
+                all_read = false;
+                break;
+            }
+        }
+    }
+    let starting = || read.iter().filter(|rule| rule.when != "never" && rule.condition != "false");
+    let fails: Vec<Option<bool>> = starting().map(|rule| rule.may_fail).collect();
+    runs.may_fail = match fails.iter().flatten().collect::<Vec<_>>().as_slice() {
+        [] => None,
+        [first, rest @ ..] if rest.len() + 1 == fails.len() && rest.iter().all(|other| other == first) => Some(**first),
+        _ => {
+            let why = "it says something else for some rules: the job's failure counts, whichever fits";
+            runs.notes.push(Note::new(lines.line_of_key(entry), "allow_failure", why));
+            Some(false)
+        }
+    };
+    let mut kinds: Vec<String> = starting().map(|rule| rule.when.clone()).collect();
+    kinds.dedup();
+    runs.rule_conditions = read.iter().map(|rule| rule.condition.clone()).collect();
+    let mut decided = (around.unknown_runs && !all_read).to_string();
+    for Rule { condition, when, .. } in read.into_iter().rev() {
+        decided = match when.as_str() {
+            "never" => condition::all(&[condition::not(&condition), decided]).unwrap_or_default(),
+            _ => condition::any(&[condition, decided]).unwrap_or_default(),
         };
-        if let Some(reference) = unresolved(&node) {
-            let why = format!("there is no such job in this file; {NOT_UNDERSTOOD}");
-            runs.notes.push(Note::new(at, reference, why));
-            all_read = false;
-            break;
-        }
-        if let Some(entry) = section.rest().into_iter().find(|entry| !KEYS.contains(&entry.key.as_str())) {
-            runs.notes.push(lines.note(entry, NOT_UNDERSTOOD));
-            all_read = false;
-            break;
-        }
+    }
+    runs.condition = Some(decided).filter(|condition| condition != "true");
+    apply_when(&kinds, lines.line_of_key(entry), &mut runs);
+    runs
+}
+
+/// Returns the keys of a rule. The error is the note on a rule whose meaning is not known.
+fn understood<'n>(node: &'n Node, lines: Lines<'_>) -> Result<Section<'n>, Note> {
+    let at = lines.line_of(node.place);
+    let Some(section) = Section::read(node) else {
+        return Err(Note::new(at, "rules", NOT_UNDERSTOOD));
+    };
+    if let Some(reference) = unresolved(node) {
+        return Err(Note::new(at, reference, format!("there is no such job in this file; {NOT_UNDERSTOOD}")));
+    }
+    match section.rest().into_iter().find(|entry| !KEYS.contains(&entry.key.as_str())) {
+        Some(entry) => Err(lines.note(entry, NOT_UNDERSTOOD)),
+        None => Ok(section),
+    }
+}
+
+/// A rule of a job.
+struct Rule {
+    condition: String,
+    when: String,
+    /// What it says about failures; `None` if nothing.
+    may_fail: Option<bool>,
+}
+
+impl Rule {
+    /// Converts the rule at a position. `runs` gets its variables, and notes.
+    fn read(section: &Section<'_>, at: usize, around: &FileContext<'_>, lines: Lines<'_>, runs: &mut Runs) -> Self {
         let when = section.take("when").and_then(|entry| text(&entry.value)).unwrap_or("on_success").to_owned();
         let never = when == "never";
         let mut parts = Vec::new();
@@ -163,7 +208,7 @@ pub(super) fn rules(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>) -
             } else {
                 runs.notes.push(lines.note(entry, why));
             }
-            if never == around.widest {
+            if never == around.unknown_runs {
                 parts.push(condition.to_owned());
             }
         }
@@ -182,43 +227,18 @@ pub(super) fn rules(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>) -
                 runs.notes.push(lines.note(entry, why));
             }
         }
-        let condition = condition::all(&parts).unwrap_or_else(|| "true".to_owned());
         if let Some(entry) = variables.filter(|_| !never) {
             let found = entries(&entry.value).unwrap_or_default();
             runs.variables.extend(found.iter().map(|variable| RuleVariable {
                 name: variable.key.clone(),
                 value: super::values::value_of(variable),
                 line: lines.line_of_key(variable),
-                rule: read.len(),
+                rule: at,
             }));
         }
-        if !never && condition != "false" {
-            kinds.push(when.clone());
-            fails.push(may_fail.map(|(may, _)| may == Some(true)));
-        }
-        read.push((condition, when));
+        let condition = condition::all(&parts).unwrap_or_else(|| "true".to_owned());
+        Self { condition, when, may_fail: may_fail.map(|(may, _)| may == Some(true)) }
     }
-    runs.may_fail = match fails.iter().flatten().collect::<Vec<_>>().as_slice() {
-        [] => None,
-        [first, rest @ ..] if rest.len() + 1 == fails.len() && rest.iter().all(|other| other == first) => Some(**first),
-        _ => {
-            let why = "it says something else for some rules: the job's failure counts, whichever fits";
-            runs.notes.push(Note::new(lines.line_of_key(entry), "allow_failure", why));
-            Some(false)
-        }
-    };
-    runs.read = read.iter().map(|(condition, _)| condition.clone()).collect();
-    let mut decided = (around.widest && !all_read).to_string();
-    for (condition, when) in read.into_iter().rev() {
-        decided = match when.as_str() {
-            "never" => condition::all(&[condition::not(&condition), decided]).unwrap_or_default(),
-            _ => condition::any(&[condition, decided]).unwrap_or_default(),
-        };
-    }
-    runs.condition = Some(decided).filter(|condition| condition != "true");
-    kinds.dedup();
-    apply_when(&kinds, lines.line_of_key(entry), &mut runs);
-    runs
 }
 
 /// Applies `when`: its meaning if all rules agree, otherwise the nearest meaning.
@@ -284,7 +304,7 @@ fn rule_condition(
                 "the rule counts as one that does not fit"
             };
             notes.push(lines.note(entry, format!("{what} cannot be said in `if`: {counts}")));
-            (never != around.widest).to_string()
+            (never != around.unknown_runs).to_string()
         }
     }
 }
@@ -336,16 +356,16 @@ fn filter(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>, except: boo
                             part,
                             "`if` does not know about files: it counts as fulfilled, so that nothing runs",
                         ));
-                        parts.push(if around.widest { WITHOUT_CHANGES } else { "true" }.to_owned());
+                        parts.push(if around.unknown_runs { WITHOUT_CHANGES } else { "true" }.to_owned());
                     }
                     "changes" => {
                         notes.push(lines.note(part, format!("{CHANGES}: it fits no push and no pull request")));
-                        parts.push(if around.widest { "true" } else { WITHOUT_CHANGES }.to_owned());
+                        parts.push(if around.unknown_runs { "true" } else { WITHOUT_CHANGES }.to_owned());
                     }
                     _ => {
                         // `except` fits then, and `only` does not: nothing runs.
                         notes.push(lines.note(part, "this filter is not known: nothing runs until `if` says when"));
-                        parts.push((except != around.widest).to_string());
+                        parts.push((except != around.unknown_runs).to_string());
                     }
                 }
             }
@@ -386,7 +406,7 @@ fn reference(word: &str, around: &FileContext<'_>, line: u32, except: bool, note
                     "nothing counts as fitting"
                 };
                 notes.push(Note::new(line, word, format!("this pattern cannot be said in `if`: {counts}")));
-                (except != around.widest).to_string()
+                (except != around.unknown_runs).to_string()
             })
         }
     }

@@ -89,7 +89,7 @@ pub(super) fn services(
                     }
                 }
             }
-            section.leave(lines, &mut service, |key| match key {
+            section.note_rest(lines, &mut service, |key| match key {
                 "pull_policy" => Some("an image is pulled where it is not there yet"),
                 _ => None,
             });

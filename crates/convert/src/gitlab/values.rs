@@ -6,7 +6,7 @@ use longshore_pipeline::tree::Entry;
 
 use super::super::{
     Language,
-    draft::Value,
+    draft::{Value, Variable},
     foreign::{self, boolean, text_or_empty},
     shell, variables,
 };
@@ -30,33 +30,38 @@ pub(super) fn value_of(variable: &Entry) -> Option<String> {
 /// `CI_COMMIT_BRANCH`, which is not set in merge request pipelines.
 pub(super) const COMMIT_BRANCH: &str = "event.name != 'pull-request' && event.branch || ''";
 
-/// Fills in the variables of a text: those of the job, of the file, of its matrix, and GitLab's own.
-pub(super) fn fill(written: &str, own: &[(String, String, u32)], axes: &[String]) -> Result<String, String> {
-    fill_within(written, own, axes, 5, &Cell::new(500))
+/// Returns the variable of this name: the last one, as a job's own variables follow those of the file.
+pub(super) fn find<'v>(variables: &'v [Variable], name: &str) -> Option<&'v Variable> {
+    variables.iter().rev().find(|variable| variable.name == name)
 }
 
-/// `left` is how many variables may still be filled in, because their values have variables, too.
+/// Fills in the variables of a text: those of the job, of the file, of its matrix, and GitLab's own.
+pub(super) fn fill(written: &str, known: &[Variable], axes: &[String]) -> Result<String, String> {
+    fill_within(written, known, axes, 5, &Cell::new(500))
+}
+
+/// `remaining` is how many variables may still be filled in, because their values have variables, too.
 fn fill_within(
     written: &str,
-    own: &[(String, String, u32)],
+    known: &[Variable],
     axes: &[String],
     depth: usize,
-    left: &Cell<usize>,
+    remaining: &Cell<usize>,
 ) -> Result<String, String> {
     if !written.contains('$') {
         return Ok(written.to_owned());
     }
     let value = |name: &str, operation: &str| {
-        left.set(left.get().checked_sub(1)?);
+        remaining.set(remaining.get().checked_sub(1)?);
         if !operation.is_empty() {
             return None;
         }
         if axes.iter().any(|axis| axis == name) {
             return Some(format!("${{{{ matrix.{name} }}}}"));
         }
-        match own.iter().rev().find(|(known, ..)| known == name) {
-            Some((_, value, _)) if depth > 0 && value.len() < 4096 => {
-                fill_within(value, own, axes, depth - 1, left).ok()
+        match find(known, name) {
+            Some(Variable { value, .. }) if depth > 0 && value.len() < 4096 => {
+                fill_within(value, known, axes, depth - 1, remaining).ok()
             }
             Some(_) => None,
             None if name == "CI_COMMIT_BRANCH" => Some(variables::written(COMMIT_BRANCH)),
@@ -72,12 +77,8 @@ pub(super) fn is_checkout(name: &str) -> bool {
 }
 
 /// Converts a variable, with its value filled in.
-pub(super) fn variable(
-    name: &str,
-    value: &str,
-    own: &[(String, String, u32)],
-    axes: &[String],
-) -> Result<(String, Value), String> {
+pub(super) fn variable(variable: &Variable, known: &[Variable], axes: &[String]) -> Result<(String, Value), String> {
+    let name = variable.name.as_str();
     const ENGINE: &[&str] =
         &["DOCKER_HOST", "DOCKER_TLS_CERTDIR", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_DRIVER"];
     const RUNNER: &[&str] = &["GIT_CLEAN_FLAGS", "GIT_CHECKOUT", "GIT_FETCH_EXTRA_FLAGS", "GIT_SUBMODULE_DEPTH"];
@@ -87,11 +88,11 @@ pub(super) fn variable(
     if RUNNER.contains(&name) || name.starts_with("FF_") {
         return Err("it says something to the runner: `checkout` has `depth`, `submodules` and `lfs`".to_owned());
     }
-    let Some(variable) = foreign::variable(name).filter(|variable| variable == name) else {
+    if foreign::variable(name).as_deref() != Some(name) {
         return Err("no shell can use a variable of this name".to_owned());
-    };
-    match fill(value, own, axes) {
-        Ok(value) => Ok((variable, Value::Text(value))),
+    }
+    match fill(&variable.value, known, axes) {
+        Ok(value) => Ok((name.to_owned(), Value::Text(value))),
         Err(unknown) => Err(format!("{unknown} is not set here: write the value, or a secret")),
     }
 }

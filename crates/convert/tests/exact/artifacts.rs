@@ -2,7 +2,7 @@
 
 use super::{
     Language::{GitHub, GitLab},
-    converted, has, has_not, left,
+    converted, has, has_not, left_out,
 };
 
 fn workflow(upload: &str, download: &str) -> String {
@@ -48,7 +48,7 @@ fn a_download_of_something_else_is_left_and_nothing_goes_on_without_it() {
         ("{ name: 'bin-${{ matrix.x }}', path: dist }", "{ pattern: 'bin-*' }"),
     ] {
         let text = workflow(upload, download);
-        assert!(left(GitHub, &text).iter().any(|(line, _)| *line == 12), "{:?}", left(GitHub, &text));
+        assert!(left_out(GitHub, &text).iter().any(|(line, _)| *line == 12), "{:?}", left_out(GitHub, &text));
         has(GitHub, &text, &["exit 1"]);
     }
     // A job of the matrix is found by the name that it makes.

@@ -47,7 +47,7 @@ fn the_jobs_of_a_called_workflow_become_jobs() {
             "if: 'false'",
         ],
     );
-    assert!(made.left.is_empty(), "{:?}", made.left);
+    assert!(made.left_out.is_empty(), "{:?}", made.left_out);
     // Defaults, and secrets of the same names.
     let made = calling(", secrets: inherit", "", ONE);
     has(&made, &["run: make all", "K: ${{ secrets.key }}", "if: 'false'"]);
@@ -89,9 +89,11 @@ fn others_wait_for_all_jobs_of_a_called_workflow() {
 fn a_workflow_of_elsewhere_or_with_a_matrix_is_left() {
     let others = "  last: { needs: call, runs-on: ubuntu-latest, steps: [{ run: one }] }\n";
     let made = calling(", strategy: { matrix: { x: [a] } }", others, ONE);
-    assert!(made.left.iter().any(|note| note.line == 3) && made.text.contains("if: 'false'"), "{}", made.text);
+    assert!(made.left_out.iter().any(|note| note.line == 3) && made.text.contains("if: 'false'"), "{}", made.text);
     assert!(
-        !calling("", "", "on: push\njobs: { a: { runs-on: ubuntu-latest, steps: [{ run: x }] } }\n").left.is_empty()
+        !calling("", "", "on: push\njobs: { a: { runs-on: ubuntu-latest, steps: [{ run: x }] } }\n")
+            .left_out
+            .is_empty()
     );
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Language::{Drone, Woodpecker},
-    converted, has, has_not, left,
+    converted, has, has_not, left_out,
 };
 
 const STEP: &str = "steps: [{ name: a, image: 'alpine:3', commands: [make] }]\n";
@@ -13,7 +13,7 @@ fn a_file_that_only_unknown_events_start_never_runs() {
         let text = format!("when: {{ event: {event} }}\n{STEP}");
         has(Woodpecker, &text, &["manual: {}", "if: 'false'"]);
         has_not(Woodpecker, &text, &["push", "pull-request"]);
-        assert_eq!(left(Woodpecker, &text)[0].0, 1);
+        assert_eq!(left_out(Woodpecker, &text)[0].0, 1);
     }
     let drone = "kind: pipeline\nname: a\ntrigger: { event: [rollback] }\nsteps: [{ name: a, image: alpine, commands: [make] }]\n";
     has(Drone, drone, &["manual: {}", "if: 'false'"]);
@@ -33,10 +33,10 @@ fn a_file_that_only_schedules_start_runs_at_nothing_else() {
 fn a_schedule_that_steps_or_pipelines_ask_for_is_noted_once() {
     let steps = "steps:\n- { name: a, image: 'alpine:3', commands: [make], when: { event: cron } }\n\
                  - { name: b, image: 'alpine:3', commands: [make], when: { event: [push, cron] } }\n";
-    assert_eq!(left(Woodpecker, steps), [(2, "cron".to_owned())]);
+    assert_eq!(left_out(Woodpecker, steps), [(2, "cron".to_owned())]);
     let pipelines = "kind: pipeline\nname: a\nsteps: [{ name: x, image: alpine, commands: [make] }]\n---\n\
                      kind: pipeline\nname: b\ntrigger: { event: cron }\nsteps: [{ name: x, image: alpine, commands: [make] }]\n";
-    assert_eq!(left(Drone, pipelines), [(7, "cron".to_owned())]);
+    assert_eq!(left_out(Drone, pipelines), [(7, "cron".to_owned())]);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn variables_that_were_put_in_before_the_shell_are_expanded_within_single_quotes
     let drone = format!("kind: pipeline\nname: a\n{}", step("echo 'b ${DRONE_BRANCH}'"));
     has(Drone, &drone, &[r#"run: echo 'b '"${DRONE_BRANCH}"''"#, "DRONE_BRANCH: ${{ event.branch }}"]);
     // There, a variable that the server did not know was empty.
-    assert_eq!(left(Woodpecker, &step("./deploy ${TARGET}")), [(4, "${TARGET}".to_owned())]);
+    assert_eq!(left_out(Woodpecker, &step("./deploy ${TARGET}")), [(4, "${TARGET}".to_owned())]);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_variable_that_only_a_shell_can_make_is_made_by_the_script() {
     let text =
         "steps:\n- { name: a, image: 'alpine:3', commands: [make], environment: { VERSION: '${CI_COMMIT_TAG##v}' } }\n";
     has(Woodpecker, text, &[r#"export VERSION="${CI_COMMIT_TAG##v}""#]);
-    assert!(left(Woodpecker, text).is_empty());
+    assert!(left_out(Woodpecker, text).is_empty());
 }
 
 #[test]
@@ -191,15 +191,15 @@ fn why_all_of_a_file_went_is_said() {
     let converted_ = converted(Woodpecker, &format!("steps:\n{many}"));
     assert_eq!(converted_.text.matches("run: 'true'").count(), 200);
     assert!(
-        converted_.left.iter().any(|note| note.line == 203 && note.why.contains("the limit of 200")),
+        converted_.left_out.iter().any(|note| note.line == 203 && note.why.contains("the limit of 200")),
         "{:?}",
-        converted_.left
+        converted_.left_out
     );
     let nul = "steps: [{ name: a, image: 'alpine:3', commands: [\"a\\0b\"] }]\n";
     assert!(
-        converted(Woodpecker, nul).left.iter().any(|note| note.why.contains("a NUL character")),
+        converted(Woodpecker, nul).left_out.iter().any(|note| note.why.contains("a NUL character")),
         "{:?}",
-        converted(Woodpecker, nul).left
+        converted(Woodpecker, nul).left_out
     );
 }
 

@@ -22,7 +22,7 @@ fn nothing_after_a_lost_step_runs_as_if_it_had_succeeded() {
     );
     let converted = converted(GitHub, &text);
     assert!(converted.text.find("exit 1") < converted.text.find("./deploy"), "{}", converted.text);
-    assert_eq!(converted.left.len(), 1);
+    assert_eq!(converted.left_out.len(), 1);
     // A script that could not be said is one, too.
     has(GitHub, &workflow("    - run: ./check ${{ vars.X }}\n    - run: ./deploy\n"), &[FAILS]);
     // One that was cut by the check of the result, too.

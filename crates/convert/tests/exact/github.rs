@@ -1,6 +1,6 @@
 //! GitHub Actions.
 
-use super::{Language::GitHub, converted, has, has_not, left};
+use super::{Language::GitHub, converted, has, has_not, left_out};
 
 /// A workflow with a job of these steps.
 fn workflow(steps: &str) -> String {
@@ -80,7 +80,7 @@ fn a_cache_counts_as_missed() {
     );
     has(GitHub, &text, &["run: one", "if: event.sender", "if: 'false'"]);
     assert_eq!(converted(GitHub, &text).text.matches("if:").count(), 2);
-    assert!(left(GitHub, &text).is_empty(), "{:?}", left(GitHub, &text));
+    assert!(left_out(GitHub, &text).is_empty(), "{:?}", left_out(GitHub, &text));
 }
 
 #[test]
@@ -126,9 +126,9 @@ fn what_an_action_set_up_beyond_its_version_is_done_or_said() {
         ("{ uses: actions/setup-python@v5, with: { python-version: 3.14t } }", "3.14t"),
     ] {
         assert!(
-            left(GitHub, &steps(step)).iter().any(|(line, found)| *line == 6 && found == what),
+            left_out(GitHub, &steps(step)).iter().any(|(line, found)| *line == 6 && found == what),
             "{step} {:?}",
-            left(GitHub, &steps(step))
+            left_out(GitHub, &steps(step))
         );
     }
 }
@@ -144,7 +144,7 @@ fn versions_of_the_matrix_choose_their_images_and_keep_their_names() {
         &["image: ${{ matrix.image || format('python:{0}', matrix.py) }}", "py: pypy-3.10", "image: pypy:3.10"],
     );
     has_not(GitHub, text, &["os: macos-latest", "py: 3.13t"]);
-    assert_eq!(left(GitHub, text).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [9, 11]);
+    assert_eq!(left_out(GitHub, text).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [9, 11]);
     let axis = "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    strategy: { matrix: { node: [20.x, '22'] } }\n    steps:\n    \
                 - { uses: actions/setup-node@v4, with: { node-version: '${{ matrix.node }}' } }\n    - { if: \"matrix.node != '20.x'\", run: make }\n";
     has(GitHub, axis, &["node: ['20.x', '22']", "image: node:20", "if: matrix.node != '20.x'"]);
@@ -181,7 +181,7 @@ fn a_machine_says_its_processor_and_scripts_need_no_sudo() {
         &["run: sudo -E apt-get update && sudo apt-get install -y jq; echo 'no sudo here'"],
     );
     let labels = workflow("    - run: make\n").replace("ubuntu-latest", "[self-hosted, linux, gpu]");
-    assert_eq!(left(GitHub, &labels), [(4, "gpu".to_owned())]);
+    assert_eq!(left_out(GitHub, &labels), [(4, "gpu".to_owned())]);
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn the_commit_before_a_pull_request_is_its_target_branch() {
 #[test]
 fn a_job_that_goes_says_why_step_by_step() {
     let text = workflow("    - run: echo ${{ vars.X }}\n    - uses: some/action@v1\n");
-    assert_eq!(left(GitHub, &text).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [3, 6, 7]);
+    assert_eq!(left_out(GitHub, &text).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [3, 6, 7]);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_job_with_an_environment_waits_for_somebody() {
     let text =
         "on: push\njobs:\n  a: { environment: production, runs-on: ubuntu-latest, steps: [{ run: ./deploy }] }\n";
     has(GitHub, text, &["approval: Run a?"]);
-    assert_eq!(left(GitHub, text), [(3, "environment".to_owned())]);
+    assert_eq!(left_out(GitHub, text), [(3, "environment".to_owned())]);
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn steps_in_the_background_stay_there_and_are_waited_for_where_they_were() {
     for part in order {
         rest = &rest[rest.find(part).unwrap_or_else(|| panic!("no `{part}` in its place in\n{text}"))..];
     }
-    assert!(left(GitHub, &source).is_empty(), "{text}");
+    assert!(left_out(GitHub, &source).is_empty(), "{text}");
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn nothing_waits_for_a_step_in_the_background_that_was_canceled() {
     );
     let made = converted(GitHub, &text).text;
     assert!(made.contains("wait: [b]") && !made.contains("wait: true"), "{made}");
-    assert_eq!(left(GitHub, &text)[0].1, "cancel");
+    assert_eq!(left_out(GitHub, &text)[0].1, "cancel");
     // One that was left out, or does nothing here, is not waited for either.
     let text =
         workflow("    - { id: a, uses: actions/checkout@v4, background: true }\n    - wait: a\n    - run: make\n");
@@ -296,9 +296,9 @@ fn the_steps_of_a_local_action_are_written_out() {
     ] {
         assert!(converted.text.contains(line), "no `{line}` in\n{}", converted.text);
     }
-    assert!(converted.left.is_empty(), "{:?}", converted.left);
+    assert!(converted.left_out.is_empty(), "{:?}", converted.left_out);
     // One that is not there is left.
-    assert_eq!(left(GitHub, &workflow)[0].1, "uses: ./.github/actions/tell");
+    assert_eq!(left_out(GitHub, &workflow)[0].1, "uses: ./.github/actions/tell");
 }
 
 #[test]
@@ -332,11 +332,11 @@ fn popular_actions_have_counterparts() {
             "BUILD_TAGS: ${{ steps.meta.outputs.tags }}",
         ],
     );
-    assert!(left(GitHub, &text).is_empty(), "{:?}", left(GitHub, &text));
+    assert!(left_out(GitHub, &text).is_empty(), "{:?}", left_out(GitHub, &text));
     let one = workflow(
         "    - run: make\n    - uses: github/codeql-action/init@v3\n    - uses: github/codeql-action/analyze@v3\n    - uses: step-security/harden-runner@v2\n    - uses: actions/stale@v9\n",
     );
-    assert_eq!(left(GitHub, &one).len(), 3);
+    assert_eq!(left_out(GitHub, &one).len(), 3);
 }
 
 #[test]
@@ -354,7 +354,7 @@ fn another_ref_than_the_builds_is_checked_out_by_a_step() {
         &text("${{ github.event.pull_request.head.sha || github.sha }}"),
         &["git fetch", "checkout: false"],
     );
-    assert_eq!(left(GitHub, &text("${{ vars.REF }}")).len(), 1);
+    assert_eq!(left_out(GitHub, &text("${{ vars.REF }}")).len(), 1);
 }
 
 #[test]
@@ -362,7 +362,7 @@ fn a_group_of_one_job_cancels_nothing_of_other_builds() {
     let text = "on: push\njobs:\n  a:\n    concurrency: { group: deploy, cancel-in-progress: true }\n    runs-on: ubuntu-latest\n    steps: [{ run: make }]\n";
     has(GitHub, text, &["group: deploy"]);
     has_not(GitHub, text, &["cancel-in-progress: true"]);
-    assert_eq!(left(GitHub, text), [(4, "cancel-in-progress".to_owned())]);
+    assert_eq!(left_out(GitHub, text), [(4, "cancel-in-progress".to_owned())]);
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn a_combination_whose_machine_stands_in_include_goes_with_it() {
                 - { target: linux, os: ubuntu-latest }\n        - { target: apple, os: macos-latest }\n    steps: [{ run: make }]\n";
     has(GitHub, text, &["exclude:", "target: apple"]);
     has_not(GitHub, text, &["macos-latest"]);
-    assert_eq!(left(GitHub, text), [(10, "include".to_owned())]);
+    assert_eq!(left_out(GitHub, text), [(10, "include".to_owned())]);
     // A line that applies to all combinations leaves none.
     has(GitHub, &text.replace("{ target: apple, os: macos-latest }", "{ os: macos-latest, x: y }"), &["if: 'false'"]);
     // A machine that is an axis of its own has lost its values already.
@@ -419,7 +419,7 @@ fn an_action_without_one_of_its_settings_never_runs() {
     ] {
         let text = workflow(&format!("    - run: make\n    - {step}\n    - run: ./after\n"));
         has(GitHub, &text, &["if: 'false'", "exit 1"]);
-        assert!(!left(GitHub, &text).is_empty());
+        assert!(!left_out(GitHub, &text).is_empty());
     }
     let nightly =
         workflow("    - { uses: goreleaser/goreleaser-action@v6, with: { version: nightly, args: release } }\n");

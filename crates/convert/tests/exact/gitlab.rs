@@ -1,6 +1,6 @@
 //! GitLab CI.
 
-use super::{Language::GitLab, converted, has, has_not, left};
+use super::{Language::GitLab, converted, has, has_not, left_out};
 
 #[test]
 fn scripts_run_in_bash_with_pipefail_where_the_image_has_it() {
@@ -16,7 +16,7 @@ fn scripts_run_in_bash_with_pipefail_where_the_image_has_it() {
 #[test]
 fn a_reference_to_nothing_takes_only_itself_away() {
     let text = "a:\n  image: alpine:3\n  before_script:\n  - one\n  - !reference [.gone, before_script]\n  - two\n  script: [three]\n";
-    assert_eq!(left(GitLab, text), [(5, "!reference [.gone, before_script]".to_owned())]);
+    assert_eq!(left_out(GitLab, text), [(5, "!reference [.gone, before_script]".to_owned())]);
     has(GitLab, text, &["one", "two", "three"]);
 }
 
@@ -42,7 +42,7 @@ fn the_last_of_two_equal_keys_counts_and_the_first_is_named() {
     let text = "a:\n  image: alpine:3\n  script: [old]\n  script: [new]\nb: { image: 'rust:1', script: [gone] }\nb: { image: 'rust:1', script: [kept] }\n";
     has(GitLab, text, &["run: new", "run: kept"]);
     has_not(GitLab, text, &["run: old", "run: gone"]);
-    assert_eq!(left(GitLab, text), [(3, "script".to_owned()), (5, "b".to_owned())]);
+    assert_eq!(left_out(GitLab, text), [(3, "script".to_owned()), (5, "b".to_owned())]);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_job_may_fail_only_if_every_rule_says_so() {
     let job = |rules: &str, more: &str| format!("a: {{ image: 'rust:1', script: [make], rules: [{rules}]{more} }}\n");
     let mixed = job("{ if: $CI_COMMIT_TAG, allow_failure: true }, { when: on_success }", "");
     has_not(GitLab, &mixed, &["continue-on-error"]);
-    assert!(left(GitLab, &mixed).iter().any(|(_, what)| what == "allow_failure"));
+    assert!(left_out(GitLab, &mixed).iter().any(|(_, what)| what == "allow_failure"));
     has(GitLab, &job("{ if: $CI_COMMIT_TAG, allow_failure: true }", ""), &["continue-on-error: true"]);
     // A rule wins over the job.
     has_not(
@@ -94,7 +94,7 @@ fn variables_of_rules_have_the_value_of_the_first_rule_that_fits() {
     let text = "a:\n  image: debian:12\n  script: ['./to $WHERE']\n  variables: { WHERE: test }\n  rules:\n  \
                 - { if: $CI_COMMIT_TAG, variables: { WHERE: live } }\n  - { if: $CI_COMMIT_BRANCH == \"main\", variables: { WHERE: next } }\n  - { when: on_success }\n";
     has(GitLab, text, &["WHERE: ${{ event.name == 'tag' && 'live' || event.branch == 'main' && 'next' || 'test' }}"]);
-    assert!(left(GitLab, text).is_empty(), "{:?}", left(GitLab, text));
+    assert!(left_out(GitLab, text).is_empty(), "{:?}", left_out(GitLab, text));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_filter_that_is_not_known_lets_nothing_through() {
 fn a_hidden_job_that_nothing_uses_is_left() {
     let text = ".used: { before_script: [one] }\n.anchored: &a { image: 'rust:1' }\n.left: { script: [two] }\n\
                 b: { <<: *a, extends: .used, script: [three] }\n";
-    assert_eq!(left(GitLab, text), [(3, ".left".to_owned())]);
+    assert_eq!(left_out(GitLab, text), [(3, ".left".to_owned())]);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_cache_has_the_key_that_it_had_or_is_left() {
     };
     has(GitLab, &job("of-$CI_JOB_NAME"), &["key: of-build app"]);
     has_not(GitLab, &job("of-$ELSEWHERE"), &["cache:"]);
-    assert_eq!(left(GitLab, &job("of-$ELSEWHERE")), [(1, "key".to_owned())]);
+    assert_eq!(left_out(GitLab, &job("of-$ELSEWHERE")), [(1, "key".to_owned())]);
 }
 
 /// Converts a file of a repository with these other files.
@@ -144,10 +144,10 @@ fn included_files_of_the_repository_are_merged_and_the_file_itself_wins() {
     for line in ["image: rust:1", "event.name == 'tag'", "run: own", "run: deep"] {
         assert!(made.text.contains(line), "no `{line}` in\n{}", made.text);
     }
-    assert!(!made.text.contains("theirs") && made.left.is_empty(), "{}", made.text);
+    assert!(!made.text.contains("theirs") && made.left_out.is_empty(), "{}", made.text);
     // An error in an included file has the line that includes it.
     let made = within("a: { image: 'alpine:3', script: [x] }\ninclude: x.yml\n", &[("x.yml", "a: { unknown: 1 }\n")]);
-    assert_eq!(made.left.iter().map(|note| note.line).collect::<Vec<_>>(), [2], "{:?}", made.left);
+    assert_eq!(made.left_out.iter().map(|note| note.line).collect::<Vec<_>>(), [2], "{:?}", made.left_out);
 }
 
 #[test]
@@ -155,11 +155,11 @@ fn what_cannot_be_included_is_said_one_by_one() {
     let text = "include:\n- local: gone.yml\n- remote: https://r.example/x.yml\n- local: '*.yml'\n- { local: x.yml, rules: [{ if: $X }] }\n- project: a/b\n  file: c.yml\n\
                 a: { image: 'alpine:3', script: [make] }\n";
     let made = within(text, &[("x.yml", "b: { script: [b] }\n")]);
-    assert_eq!(made.left.iter().map(|note| note.line).collect::<Vec<_>>(), [2, 3, 4, 5, 6], "{:?}", made.left);
+    assert_eq!(made.left_out.iter().map(|note| note.line).collect::<Vec<_>>(), [2, 3, 4, 5, 6], "{:?}", made.left_out);
     // A file that includes itself ends.
     assert!(
         !within("include: x.yml\na: { image: 'alpine:3', script: [make] }\n", &[("x.yml", "include: x.yml\n")])
-            .left
+            .left_out
             .is_empty()
     );
 }

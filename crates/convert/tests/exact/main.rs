@@ -50,6 +50,6 @@ fn has_not(language: Language, text: &str, unexpected: &[&str]) {
 }
 
 /// The notes of a conversion: line and key.
-fn left(language: Language, text: &str) -> Vec<(u32, String)> {
-    converted(language, text).left.iter().map(|note| (note.line, note.what.clone())).collect()
+fn left_out(language: Language, text: &str) -> Vec<(u32, String)> {
+    converted(language, text).left_out.iter().map(|note| (note.line, note.what.clone())).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Language::{Drone, GitHub, GitLab, Woodpecker},
-    converted, has, has_not, left,
+    converted, has, has_not, left_out,
 };
 
 fn github(job: &str) -> String {
@@ -52,7 +52,7 @@ fn patterns_that_repeat_a_character_fit_what_they_fitted() {
             r"if: (event.name != 'tag' || matches(event.tag, '^v[0-9]+\.[0-9]+\.[0-9]+$') || matches(event.tag, '^x?y$')) && (event.name != 'pull-request' || matches(event.branch, '^v[0-9]+$'))",
         ],
     );
-    assert_eq!(left(GitHub, text), []);
+    assert_eq!(left_out(GitHub, text), []);
     // Beside exclusions, the order counts, which no condition says.
     let excluded =
         "on: { push: { tags: ['v[0-9]+', '!v1'] } }\njobs: { a: { runs-on: ubuntu-latest, steps: [{ run: make }] } }\n";
@@ -60,7 +60,7 @@ fn patterns_that_repeat_a_character_fit_what_they_fitted() {
     // Files are filtered by `on` alone.
     let files = "on: { push: { paths: ['v[0-9]+/**', 'a?b'] } }\njobs: { a: { runs-on: ubuntu-latest, steps: [{ run: make }] } }\n";
     has(GitHub, files, &["paths: ['v[0-9]/**', b]"]);
-    assert_eq!(left(GitHub, files).len(), 2);
+    assert_eq!(left_out(GitHub, files).len(), 2);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn patterns_in_conditions_fit_what_they_fitted() {
     };
     has(Woodpecker, &step("release/*"), &["if: event.name == 'tag' || matches(event.branch, '^release/[^/]*$')"]);
     has(Woodpecker, &step("release/**"), &["if: event.name == 'tag' || starts-with(event.branch, 'release/')"]);
-    assert_eq!(left(Woodpecker, &step("v[0-9]*")), []);
+    assert_eq!(left_out(Woodpecker, &step("v[0-9]*")), []);
     let rule = |rule: &str| format!("a: {{ image: 'debian:12', script: [make], rules: [{{ if: '{rule}' }}] }}\n");
     has(GitLab, &rule(r"$CI_COMMIT_TAG =~ /^v\d+\.\d+$/"), &[r"if: matches(event.tag, '^v\d+\.\d+$')"]);
     has(
@@ -103,7 +103,7 @@ fn filters_by_file_on_steps_and_jobs_start_nothing_that_they_did_not() {
             "if: (event.name == 'push' || event.name == 'tag') && event.name != 'push'",
         ],
     );
-    assert_eq!(left(Woodpecker, woodpecker), [(3, "path".to_owned()), (4, "path".to_owned())]);
+    assert_eq!(left_out(Woodpecker, woodpecker), [(3, "path".to_owned()), (4, "path".to_owned())]);
     // Two filters of one event, of which `on` can have one.
     let two = "when: [{ event: push, branch: main, path: 'docs/**' }, { event: push, branch: next }]\n\
                steps: [{ name: a, image: alpine, commands: [make] }]\n";
@@ -137,14 +137,14 @@ fn what_an_action_keeps_between_builds_is_a_cache_or_is_said_to_be_gone() {
         &setup("cache: npm"),
         &["path: [~/.npm]", "key: npm-${{ hash-files('**/package-lock.json', '**/npm-shrinkwrap.json') }}"],
     );
-    assert_eq!(left(GitHub, &setup("cache: npm")), []);
+    assert_eq!(left_out(GitHub, &setup("cache: npm")), []);
     has(
         GitHub,
         &setup("cache: pnpm, cache-dependency-path: web/pnpm-lock.yaml"),
         &["key: pnpm-${{ hash-files('web/pnpm-lock.yaml') }}"],
     );
-    assert_eq!(left(GitHub, &setup("cache: bower")), [(5, "cache".to_owned())]);
-    assert_eq!(left(GitHub, &setup("package-manager-cache: false")), []);
+    assert_eq!(left_out(GitHub, &setup("cache: bower")), [(5, "cache".to_owned())]);
+    assert_eq!(left_out(GitHub, &setup("package-manager-cache: false")), []);
     let go = github("    steps: [{ uses: actions/setup-go@v5, with: { cache: false } }, { run: make }]\n");
     has_not(GitHub, &go, &["cache"]);
 }
@@ -164,14 +164,14 @@ fn what_a_build_of_an_image_puts_out_is_put_out() {
 fn two_services_that_open_one_port_are_warned_of() {
     let woodpecker = "steps: [{ name: a, image: alpine, commands: [make] }]\nservices:\n  db: { image: 'postgres:16' }\n  \
                       other: { image: 'docker.io/library/postgres:17' }\n";
-    assert_eq!(left(Woodpecker, woodpecker), [(4, "other".to_owned())]);
+    assert_eq!(left_out(Woodpecker, woodpecker), [(4, "other".to_owned())]);
     assert!(converted(Woodpecker, woodpecker).text.contains("it opens port 5432, as `db` does"));
     let drone = "kind: pipeline\nname: a\nsteps: [{ name: a, image: alpine, commands: [make] }]\nservices:\n\
                  - { name: db, image: mysql }\n- { name: cache, image: redis }\n- { name: new, image: 'mariadb:11' }\n";
-    assert_eq!(left(Drone, drone), [(7, "new".to_owned())]);
+    assert_eq!(left_out(Drone, drone), [(7, "new".to_owned())]);
     let gitlab =
         "a: { image: alpine, script: [make], services: ['postgres:16', { name: 'postgis/postgis', alias: geo }] }\n";
-    assert_eq!(left(GitLab, gitlab).len(), 1);
+    assert_eq!(left_out(GitLab, gitlab).len(), 1);
     let hub = github(
         "    services: { a: { image: x, ports: ['8080:80'] }, b: { image: 'nginx:1' }, c: { image: y } }\n    steps: [{ run: make }]\n",
     );

@@ -1,6 +1,6 @@
 //! Reports of tests, of coverage and of findings.
 
-use super::{Language::GitHub, Language::GitLab, converted, has, has_not, left};
+use super::{Language::GitHub, Language::GitLab, converted, has, has_not, left_out};
 
 #[test]
 fn gitlabs_reports_of_tests_and_coverage_are_read_and_the_others_say_in_which_form_they_would_be() {
@@ -9,7 +9,7 @@ fn gitlabs_reports_of_tests_and_coverage_are_read_and_the_others_say_in_which_fo
         "      junit: [out/*.xml]\n      coverage_report: { coverage_format: cobertura, path: ./coverage/cobertura.xml }\n",
     );
     has(GitLab, &both, &["junit: [out/*.xml]", "coverage: [coverage/cobertura.xml]"]);
-    assert_eq!(left(GitLab, &both), []);
+    assert_eq!(left_out(GitLab, &both), []);
     has(GitLab, &job("      cobertura: coverage.xml\n"), &["coverage: [coverage.xml]"]);
     for (report, why) in [
         ("      coverage_report: { coverage_format: jacoco, path: jacoco.xml }\n", "Cobertura's XML and lcov"),
@@ -18,7 +18,7 @@ fn gitlabs_reports_of_tests_and_coverage_are_read_and_the_others_say_in_which_fo
         ("      terraform: plan.json\n", "`junit`, `coverage` and `sarif`"),
     ] {
         let text = job(report);
-        assert_eq!(left(GitLab, &text).len(), 1, "{report}");
+        assert_eq!(left_out(GitLab, &text).len(), 1, "{report}");
         assert!(converted(GitLab, &text).text.contains(why), "{}", converted(GitLab, &text).text);
         has_not(GitLab, &text, &["reports:"]);
     }
@@ -43,7 +43,7 @@ fn actions_that_read_reports_become_reports_of_the_job_where_that_is_the_same() 
         ("{ uses: github/codeql-action/upload-sarif@v3, with: { sarif_file: lint.sarif } }", "sarif: [lint.sarif]"),
     ] {
         has(GitHub, &job(step), &["reports:", expected]);
-        assert_eq!(left(GitHub, &job(step)), [], "{step}");
+        assert_eq!(left_out(GitHub, &job(step)), [], "{step}");
     }
     for step in [
         "{ uses: dorny/test-reporter@v2, with: { path: r.trx, reporter: dotnet-trx } }",
@@ -53,16 +53,16 @@ fn actions_that_read_reports_become_reports_of_the_job_where_that_is_the_same() 
         "{ uses: test-summary/action@v2, with: { paths: '${{ steps.x.outputs.y }}' } }",
     ] {
         has_not(GitHub, &job(step), &["reports:"]);
-        assert_eq!(left(GitHub, &job(step)).len(), 1, "{step}");
+        assert_eq!(left_out(GitHub, &job(step)).len(), 1, "{step}");
     }
 }
 
 #[test]
 fn a_job_that_publishes_pages_says_that_they_are_only_kept() {
     let text = "pages: { image: alpine:3, script: [make], artifacts: { paths: [public] } }\n";
-    assert_eq!(left(GitLab, text), [(1, "pages".to_owned())]);
+    assert_eq!(left_out(GitLab, text), [(1, "pages".to_owned())]);
     has(GitLab, text, &["paths: [public]"]);
-    assert_eq!(left(GitLab, &text.replace("pages:", "site:")), []);
+    assert_eq!(left_out(GitLab, &text.replace("pages:", "site:")), []);
 }
 
 #[test]
@@ -76,6 +76,6 @@ fn uv_is_installed_beside_the_python_that_the_image_has_and_no_other() {
     has(GitHub, &job(", with: { version: 0.5.1, python-version: '3.12' }"), &["run: pip install uv==0.5.1"]);
     for other in [", with: { python-version: '3.13' }", ", with: { version: 0.5.x }"] {
         has_not(GitHub, &job(other), &["pip install"]);
-        assert_eq!(left(GitHub, &job(other)).len(), 1, "{other}");
+        assert_eq!(left_out(GitHub, &job(other)).len(), 1, "{other}");
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{
     Language::{Drone, GitHub, GitLab, Woodpecker},
-    converted, has, has_not, left,
+    converted, has, has_not, left_out,
 };
 
 /// The line with which what stands in for a step fails.
@@ -17,12 +17,12 @@ fn step(name: &str, when: &str) -> String {
 fn a_step_for_one_platform_runs_only_where_its_pipeline_runs_on_it() {
     let arm = format!("steps:\n{}", step("a", "{ platform: linux/arm64 }"));
     has(Woodpecker, &arm, &["if: 'false'"]);
-    assert_eq!(left(Woodpecker, &arm), [(2, "platform".to_owned())]);
+    assert_eq!(left_out(Woodpecker, &arm), [(2, "platform".to_owned())]);
     has_not(Woodpecker, &format!("steps:\n{}", step("a", "{ platform: linux/* }")), &["if:"]);
     let labeled = |platform: &str| format!("labels: {{ platform: {platform} }}\n{arm}");
     has(Woodpecker, &labeled("linux/amd64"), &["arch: amd64", "if: 'false'"]);
     has_not(Woodpecker, &labeled("linux/arm64"), &["if:"]);
-    assert_eq!(left(Woodpecker, &labeled("linux/arm64")), []);
+    assert_eq!(left_out(Woodpecker, &labeled("linux/arm64")), []);
     let excluded = arm.replace("linux/arm64", "{ exclude: linux/arm64 }");
     has(Woodpecker, &excluded, &["if: 'false'"]);
     has_not(Woodpecker, &format!("platform: linux/amd64\n{excluded}"), &["if:"]);
@@ -174,7 +174,7 @@ fn releases_and_merge_queues_start_what_they_started() {
     let text = "on: { release: { types: [published, released] }, merge_group: }\njobs:\n  \
                 a: { if: \"github.event_name == 'merge_group'\", runs-on: ubuntu-latest, steps: [{ run: ./publish }] }\n";
     has(GitHub, text, &["types: [published, released]", "merge-group: {}", "if: event.name == 'merge-group'"]);
-    assert_eq!(left(GitHub, text), []);
+    assert_eq!(left_out(GitHub, text), []);
     let all = "on: release\njobs: { a: { runs-on: ubuntu-latest, steps: [{ run: ./publish }] } }\n";
     has(GitHub, all, &["types: [published, unpublished, created, edited, deleted, prereleased, released]"]);
 }
@@ -184,7 +184,7 @@ fn a_version_that_stands_in_a_variable_chooses_the_image() {
     let text = "on: push\nenv: { NODE: 24 }\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n    \
                 - { uses: actions/setup-node@v6, with: { node-version: '${{ env.NODE }}' } }\n    - run: make\n";
     has(GitHub, text, &["image: node:24"]);
-    assert_eq!(left(GitHub, text), []);
+    assert_eq!(left_out(GitHub, text), []);
 }
 
 #[test]

@@ -193,7 +193,7 @@ fn write_new(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
 /// Summarizes a conversion:
 /// `GitLab CI: 31 keys carried over, 2 left (lines 3, 12); 1 that this version cannot run (line 7)`.
 fn summary(converted: &Converted, language: Language) -> String {
-    let left = match converted.left.as_slice() {
+    let left = match converted.left_out.as_slice() {
         [] => "nothing left".to_owned(),
         left => format!("{} left ({})", left.len(), lines(left)),
     };

@@ -1,4 +1,4 @@
-//! The files that actions for tools keep between builds, as `cache` of the job.
+//! The caches of actions that set up tools: the folders of their package managers become a `cache` of the job.
 
 use std::{collections::BTreeSet, rc::Rc};
 
@@ -10,45 +10,47 @@ use super::super::{
 };
 use super::expression::Scope;
 
-/// Settings that say more of what is kept, and settings of nothing else.
+/// Settings that concern only the cache.
 pub(super) const SETTINGS: &[&str] =
     &["cache-dependency-path", "cache-dependency-glob", "cache-suffix", "prune-cache", "package-manager-cache"];
 
-/// A package manager: its name, the folders that it keeps, and the files that determine what is in them.
-struct Kept {
+struct PackageManager {
     /// The start of the tool's image.
     image: &'static str,
+    /// The value of the setting that asks for its cache.
     name: &'static str,
+    /// The folders that it keeps.
     folders: &'static [&'static str],
+    /// The files that determine what is in the folders.
     files: &'static [&'static str],
 }
 
-const KEPT: &[Kept] = &[
-    kept("node", "npm", &["~/.npm"], &["**/package-lock.json", "**/npm-shrinkwrap.json"]),
-    kept("node", "yarn", &["~/.cache/yarn", "~/.yarn/berry/cache"], &["**/yarn.lock"]),
-    kept("node", "pnpm", &["~/.local/share/pnpm/store"], &["**/pnpm-lock.yaml"]),
-    kept("python", "pip", &["~/.cache/pip"], &["**/requirements*.txt", "**/pyproject.toml"]),
-    kept("python", "pipenv", &["~/.local/share/virtualenvs"], &["**/Pipfile.lock"]),
-    kept("python", "poetry", &["~/.cache/pypoetry/virtualenvs"], &["**/poetry.lock"]),
-    kept("eclipse-temurin", "maven", &["~/.m2/repository"], &["**/pom.xml"]),
-    kept(
+const PACKAGE_MANAGERS: &[PackageManager] = &[
+    manager("node", "npm", &["~/.npm"], &["**/package-lock.json", "**/npm-shrinkwrap.json"]),
+    manager("node", "yarn", &["~/.cache/yarn", "~/.yarn/berry/cache"], &["**/yarn.lock"]),
+    manager("node", "pnpm", &["~/.local/share/pnpm/store"], &["**/pnpm-lock.yaml"]),
+    manager("python", "pip", &["~/.cache/pip"], &["**/requirements*.txt", "**/pyproject.toml"]),
+    manager("python", "pipenv", &["~/.local/share/virtualenvs"], &["**/Pipfile.lock"]),
+    manager("python", "poetry", &["~/.cache/pypoetry/virtualenvs"], &["**/poetry.lock"]),
+    manager("eclipse-temurin", "maven", &["~/.m2/repository"], &["**/pom.xml"]),
+    manager(
         "eclipse-temurin",
         "gradle",
         &["~/.gradle/caches", "~/.gradle/wrapper"],
         &["**/*.gradle*", "**/gradle-wrapper.properties"],
     ),
-    kept("golang", "true", &["/go/pkg/mod", "~/.cache/go-build"], &["**/go.sum"]),
-    kept("mcr.microsoft.com/dotnet/sdk", "true", &["~/.nuget/packages"], &["**/packages.lock.json"]),
-    kept("ghcr.io/astral-sh/uv", "true", &["~/.cache/uv"], &["**/uv.lock", "**/requirements*.txt"]),
+    manager("golang", "true", &["/go/pkg/mod", "~/.cache/go-build"], &["**/go.sum"]),
+    manager("mcr.microsoft.com/dotnet/sdk", "true", &["~/.nuget/packages"], &["**/packages.lock.json"]),
+    manager("ghcr.io/astral-sh/uv", "true", &["~/.cache/uv"], &["**/uv.lock", "**/requirements*.txt"]),
 ];
 
-const fn kept(
+const fn manager(
     image: &'static str,
     name: &'static str,
     folders: &'static [&'static str],
     files: &'static [&'static str],
-) -> Kept {
-    Kept { image, name, folders, files }
+) -> PackageManager {
+    PackageManager { image, name, folders, files }
 }
 
 /// Returns the cache that a setting asks for, if it asks for one. The note says that it is left out.
@@ -60,29 +62,30 @@ pub(super) fn read(
     lines: Lines<'_>,
 ) -> Result<Option<Map>, Note> {
     let line = lines.line_of_key(entry);
-    let left = || lines.note(entry, "no cache comes of it: write `cache` at the job");
+    let left_out = || lines.note(entry, "no cache comes of it: write `cache` at the job");
     let asked = match boolean(&entry.value) {
         Some(false) => return Ok(None),
         Some(true) => "true",
-        None => text(&entry.value).ok_or_else(left)?,
+        None => text(&entry.value).ok_or_else(left_out)?,
     };
     // The action of uv decides by where it runs.
     if asked.is_empty() || asked == "auto" {
         return Ok(None);
     }
-    let found = KEPT.iter().find(|kept| kept.image == image && kept.name == asked).ok_or_else(left)?;
+    let found =
+        PACKAGE_MANAGERS.iter().find(|manager| manager.image == image && manager.name == asked).ok_or_else(left_out)?;
     let named =
         settings.iter().find(|one| matches!(one.key.as_str(), "cache-dependency-path" | "cache-dependency-glob"));
     let files: Vec<String> = match named {
         Some(named) => {
             let written = text(&named.value).unwrap_or_default();
-            let written = scope.text(written).map_err(|_| left())?;
+            let written = scope.text(written).map_err(|_| left_out())?;
             written.lines().map(|file| file.trim().to_owned()).filter(|file| !file.is_empty()).collect()
         }
         None => found.files.iter().map(|file| (*file).to_owned()).collect(),
     };
     if files.iter().any(|file| file.contains("${{") || file.contains('\'') || file.starts_with(['!', '~', '/'])) {
-        return Err(left());
+        return Err(left_out());
     }
     let tool = if found.name == "true" { image.rsplit('/').next().unwrap_or(image) } else { found.name };
     let quoted: Vec<String> = files.iter().map(|file| format!("'{}'", file.trim_start_matches("./"))).collect();
