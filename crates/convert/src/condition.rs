@@ -220,13 +220,14 @@ pub(super) fn matches(value: &str, pattern: &str) -> String {
     format!("matches({value}, {})", quote(pattern))
 }
 
-/// Translates a regular expression: `^v`, `^release/.*$`, `^(main|next)$` and `-rc$` to comparisons of texts. `None` if it
-/// is none that `matches` takes.
+/// Translates a regular expression: `^v`, `^release/.*$`, `^(main|next)$` and `-rc$` to comparisons of texts. `None` if
+/// it is none that `matches` takes.
 pub(super) fn regex(value: &str, pattern: &str) -> Option<String> {
     simple(value, pattern).or_else(|| fits("", pattern).map(|_| matches(value, pattern)))
 }
 
-/// Whether a regular expression matches a text; `None` if `matches` does not accept it, for example because it looks around.
+/// Whether a regular expression matches a text; `None` if `matches` does not accept it, for example because it looks
+/// around.
 pub(super) fn fits(text: &str, pattern: &str) -> Option<bool> {
     let call = Expression::parse(&matches(&quote(text), pattern)).ok()?;
     evaluate(&call, &Values::default()).ok().map(|value| value.is_truthy())

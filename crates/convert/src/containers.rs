@@ -1,5 +1,6 @@
-//! The parts that Woodpecker and Drone share: a pipeline is a row of containers on one workspace, which is one job here.
-//! The steps with the image that most steps have run in the job's own container, all others in containers beside it.
+//! The parts that Woodpecker and Drone share: a pipeline is a row of containers on one workspace, which is one job
+//! here. The steps with the image that most steps have run in the job's own container, all others in containers beside
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -207,8 +207,8 @@ pub(super) struct Job {
     pub(super) needs: Vec<String>,
     /// Expressions that all have to be true.
     pub(super) conditions: Vec<String>,
-    /// The condition under which it runs exactly if it ran there; `None` if it always does. Parts of its conditions may be
-    /// lost.
+    /// The condition under which it runs exactly if it ran there; `None` if it always does. Parts of its conditions may
+    /// be lost.
     pub(super) exact_if: Option<String>,
     pub(super) after: After,
     /// The artifacts that it takes over from jobs that it needs, by the names of these jobs.

@@ -20,7 +20,8 @@ pub(super) struct Alternative {
     pub(super) paths: Vec<String>,
     /// Everything that has to be true, except filters by file.
     pub(super) conditions: Vec<String>,
-    /// Conditions that exclude events in which it may have run, because `if` cannot express a filter. `false` excludes all.
+    /// Conditions that exclude events in which it may have run, because `if` cannot express a filter. `false` excludes
+    /// all.
     pub(super) withheld: Vec<String>,
     pub(super) after: Option<After>,
     /// Whether `on` can say all of it.

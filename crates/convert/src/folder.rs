@@ -1,5 +1,5 @@
-//! Converts all pipeline files of a repository together: their pipelines have different names, and workflows of Woodpecker
-//! that wait for each other become one pipeline.
+//! Converts all pipeline files of a repository together: their pipelines have different names, and workflows of
+//! Woodpecker that wait for each other become one pipeline.
 
 use std::collections::{BTreeMap, BTreeSet};
 

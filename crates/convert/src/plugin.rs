@@ -16,7 +16,8 @@ use super::{
     variables::{self, written},
 };
 
-/// The names of a file's secrets: those of the source, and ours. Names that are the same here are told apart by a number.
+/// The names of a file's secrets: those of the source, and ours. Names that are the same here are told apart by a
+/// number.
 #[derive(Debug, Default)]
 pub(super) struct SecretNames {
     /// Names that can stay as they are.
@@ -202,8 +203,8 @@ impl Containers<'_> {
         }
     }
 
-    /// Lets the step before the plugin make a text that no expression can: `${CI_COMMIT_TAG##v}`. Returns the expression for
-    /// its result.
+    /// Lets the step before the plugin make a text that no expression can: `${CI_COMMIT_TAG##v}`. Returns the
+    /// expression for its result.
     fn made_by_shell(&mut self, written: &str) -> String {
         for name in shell::names(written) {
             self.want(&name);

@@ -1,5 +1,5 @@
-//! The steps of a pipeline of Woodpecker or Drone in a row: their order, the image that most of them have, and what stands
-//! in for those that were lost.
+//! The steps of a pipeline of Woodpecker or Drone in a row: their order, the image that most of them have, and what
+//! stands in for those that were lost.
 
 use longshore_pipeline::tree::Node;
 

@@ -52,8 +52,9 @@ fn name_length(text: &str) -> usize {
     text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len())
 }
 
-/// Fills in the variables of a text. `bare` says whether `$NAME` is one, too; `$$` is a single `$`. `value` gets a name and
-/// what stands behind it within the braces: `##v` of `${TAG##v}`. The error is the first variable that it does not know.
+/// Fills in the variables of a text. `bare` says whether `$NAME` is one, too; `$$` is a single `$`. `value` gets a name
+/// and what stands behind it within the braces: `##v` of `${TAG##v}`. The error is the first variable that it does not
+/// know.
 pub(super) fn fill(text: &str, bare: bool, value: &dyn Fn(&str, &str) -> Option<String>) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

@@ -57,8 +57,9 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    /// Adds to the conditions of a filter that it does not fit events whose changed files would have to be known, unless
-    /// `on` has asked for the same ones already. Where they are not known, Woodpecker counts such a filter as fulfilled.
+    /// Adds to the conditions of a filter that it does not fit events whose changed files would have to be known,
+    /// unless `on` has asked for the same ones already. Where they are not known, Woodpecker counts such a filter as
+    /// fulfilled.
     fn restrict(&self, filter: &mut Alternative, line: u32) {
         if filter.paths.is_empty() {
             return;
@@ -121,8 +122,8 @@ pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>, around: 
     when
 }
 
-/// Converts the filters of a whole pipeline to `on`. A filter that `on` cannot express becomes the condition. `paths` can
-/// only be in `on`.
+/// Converts the filters of a whole pipeline to `on`. A filter that `on` cannot express becomes the condition. `paths`
+/// can only be in `on`.
 pub(super) fn triggers(
     entry: &Entry,
     language: Language,
@@ -233,8 +234,8 @@ impl On {
     }
 }
 
-/// Joins the patterns of several filters for one event. Unless all of them have patterns, everything matches: the list is
-/// empty.
+/// Joins the patterns of several filters for one event. Unless all of them have patterns, everything matches: the list
+/// is empty.
 fn join_patterns(lists: &[&Vec<String>]) -> Vec<String> {
     let first = lists.first().map(|list| (*list).clone()).unwrap_or_default();
     if lists.iter().all(|list| **list == first) {

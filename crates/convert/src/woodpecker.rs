@@ -23,8 +23,8 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
     Ok(draft)
 }
 
-/// Adds the job that a workflow becomes to a draft. `others` are the workflows that become jobs of the same pipeline, with
-/// their names there and here.
+/// Adds the job that a workflow becomes to a draft. `others` are the workflows that become jobs of the same pipeline,
+/// with their names there and here.
 pub(super) fn job(
     root: &Node,
     name: &str,

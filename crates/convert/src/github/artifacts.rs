@@ -1,5 +1,5 @@
-//! `actions/upload-artifact` and `actions/download-artifact`: artifacts of a job, and those that it takes over from jobs
-//! that it needs. They are where their job left them; a step copies them to where the action put them.
+//! `actions/upload-artifact` and `actions/download-artifact`: artifacts of a job, and those that it takes over from
+//! jobs that it needs. They are where their job left them; a step copies them to where the action put them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

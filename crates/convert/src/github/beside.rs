@@ -1,5 +1,5 @@
-//! Steps that run beside others, and those that wait for them. A job waits at its end for what nothing has waited for or
-//! canceled, there and here.
+//! Steps that run beside others, and those that wait for them. A job waits at its end for what nothing has waited for
+//! or canceled, there and here.
 
 use std::rc::Rc;
 

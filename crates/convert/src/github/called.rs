@@ -37,8 +37,8 @@ pub(super) struct Jobs {
 }
 
 impl Called {
-    /// Reads the workflow that a job calls; `None` if it calls none of this repository, or one whose jobs cannot be written
-    /// out.
+    /// Reads the workflow that a job calls; `None` if it calls none of this repository, or one whose jobs cannot be
+    /// written out.
     pub(super) fn read(entry: &Entry, lines: Lines<'_>, taken: &[String], texts: &mut String) -> Option<Self> {
         let uses = text(&entry_of(&entry.value, "uses")?.value)?;
         let path = uses.strip_prefix("./")?;

@@ -22,7 +22,8 @@ pub(super) struct Scope {
     pub(super) booleans: BTreeSet<String>,
     /// Inputs with a closed set of values: booleans, numbers and choices.
     pub(super) closed: BTreeSet<String>,
-    /// The keys of the job's matrix, if all of it was carried over. Other keys are missing, and are the empty text there.
+    /// The keys of the job's matrix, if all of it was carried over. Other keys are missing, and are the empty text
+    /// there.
     pub(super) axes: Option<BTreeSet<String>>,
     /// The inputs of a start by hand. Other inputs are missing, too.
     pub(super) inputs: BTreeSet<String>,

@@ -12,8 +12,8 @@ use super::super::{
 };
 use super::step::{Reader, condition, entry_of};
 
-/// Words in the names of actions that prepare a machine, store files or notify people. Without such an action, later steps
-/// do what they did, or fail by themselves.
+/// Words in the names of actions that prepare a machine, store files or notify people. Without such an action, later
+/// steps do what they did, or fail by themselves.
 const NOT_DEPENDED_ON: &[&str] = &[
     "setup",
     "install",

@@ -34,8 +34,8 @@ struct Caller {
 }
 
 impl Reader<'_, '_> {
-    /// Writes out the steps of a composite action that stands in the repository; `None` if it is not a composite action,
-    /// or is missing.
+    /// Writes out the steps of a composite action that stands in the repository; `None` if it is not a composite
+    /// action, or is missing.
     pub(super) fn local_action(&mut self, node: &Rc<Node>, section: &Section<'_>) -> Option<Vec<Item>> {
         let uses = section.peek("uses")?;
         let folder = text(&uses.value)?.strip_prefix("./")?.trim_matches('/');

@@ -186,7 +186,8 @@ fn runs_elsewhere(row: &[(String, String)], machines: &[String]) -> bool {
     row.iter().any(|(key, value)| machines.contains(key) && is_elsewhere(value))
 }
 
-/// Returns the axes with those of their rows that run on Linux. `result` says if that is not all of the matrix, or none.
+/// Returns the axes with those of their rows that run on Linux. `result` says if that is not all of the matrix, or
+/// none.
 fn axes_on_linux<'n>(
     found: &'n [Entry],
     machines: &[String],
@@ -332,7 +333,8 @@ impl Listed<'_> {
         let is_include = part.key == "include";
         let note = |why: &str| Some(Item::Note(Note::new(line, part.key.as_str(), why)));
         let Some((mut combination, row)) = self.combination(item) else {
-            // An entry of `exclude` without one of its values would exclude more, one of `include` would be another job.
+            // An entry of `exclude` without one of its values would exclude more, one of `include` would be another
+            // job.
             return note("the values of a matrix are texts: this entry is left out");
         };
         if row.is_empty() {

@@ -183,9 +183,9 @@ fn filters(
     section.note_rest(lines, into, |_| Some("this filter is not known"));
 }
 
-/// Converts patterns over names or files. In GitHub's patterns, `+` and `?` repeat the character before them, which globs cannot
-/// say. Where a pattern of names has one, the glob fits more, and the condition that is returned the same; a pattern of
-/// files fits less.
+/// Converts patterns over names or files. In GitHub's patterns, `+` and `?` repeat the character before them, which
+/// globs cannot say. Where a pattern of names has one, the glob fits more, and the condition that is returned the same;
+/// a pattern of files fits less.
 fn patterns(
     entry: &Entry,
     kind: &str,

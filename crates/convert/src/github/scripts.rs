@@ -1,5 +1,5 @@
-//! Scripts of GitHub Actions, into which expressions are put before a shell sees them: what others write comes in by the
-//! environment here.
+//! Scripts of GitHub Actions, into which expressions are put before a shell sees them: what others write comes in by
+//! the environment here.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -314,8 +314,8 @@ fn run(script: &str, line: u32) -> Map {
     step
 }
 
-/// Chooses images for the values of the matrix that are versions. `rows` are its combinations or the values of its axis;
-/// returns the values that need an image of their own, and the values without an image, with the reason.
+/// Chooses images for the values of the matrix that are versions. `rows` are its combinations or the values of its
+/// axis; returns the values that need an image of their own, and the values without an image, with the reason.
 pub(super) fn images(tool: &Tool, values: &[String]) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
     let (mut own, mut none) = (BTreeMap::new(), BTreeMap::new());
     for value in values {

@@ -196,8 +196,8 @@ fn convert_jobs(
     (staged, lost)
 }
 
-/// Notes the jobs that a job extends and that are not in the file. They may have had rules, so a job without rules of its
-/// own never runs.
+/// Notes the jobs that a job extends and that are not in the file. They may have had rules, so a job without rules of
+/// its own never runs.
 fn note_missing_templates(entry: &Entry, missing: Vec<String>, lines: Lines<'_>, staged: &mut Staged) {
     let has_rules = ["rules", "only", "except"].iter().any(|key| super::entry(&entry.value, key).is_some());
     if !missing.is_empty() && !has_rules {

@@ -45,8 +45,8 @@ pub(super) struct RuleVariable {
 }
 
 impl Runs {
-    /// Returns the variables of the rules: an expression for each that chooses its value, or the reason why there is none.
-    /// `fill` writes a value out, and `before` is the value that it has without the rules.
+    /// Returns the variables of the rules: an expression for each that chooses its value, or the reason why there is
+    /// none. `fill` writes a value out, and `before` is the value that it has without the rules.
     pub(super) fn variable_values(
         &self,
         fill: &dyn Fn(&str) -> Result<String, String>,
@@ -277,7 +277,8 @@ fn flatten(node: &Rc<Node>) -> Vec<Rc<Node>> {
     }
 }
 
-/// Converts a rule's condition. A condition that cannot be translated gets the value with which nothing runs because of it.
+/// Converts a rule's condition. A condition that cannot be translated gets the value with which nothing runs because of
+/// it.
 fn rule_condition(
     entry: &Entry,
     around: &FileContext<'_>,

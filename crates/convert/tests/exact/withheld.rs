@@ -1,5 +1,5 @@
-//! What may have run there and does not run here, because what decides it cannot be said: nothing that waited for it runs as
-//! if it had succeeded.
+//! What may have run there and does not run here, because what decides it cannot be said: nothing that waited for it
+//! runs as if it had succeeded.
 
 use super::{
     Language::{Drone, GitHub, GitLab, Woodpecker},

@@ -91,7 +91,8 @@ fn folder(args: &Convert) -> super::Result {
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Returns the folder of the repository that a file or folder is in: the nearest one around it with `.git`, or the folder itself.
+/// Returns the folder of the repository that a file or folder is in: the nearest one around it with `.git`, or the
+/// folder itself.
 fn repository_of(path: &Path) -> Option<PathBuf> {
     let path = std::fs::canonicalize(path).ok()?;
     let found = path.ancestors().find(|folder| folder.join(".git").exists()).map(Path::to_owned);
