@@ -344,7 +344,8 @@ fn a_real_gitea_tells_drafts_labels_merges_and_renamed_branches_apart() {
         actions
     };
     let expect = |expected: &[(u64, &str)]| {
-        let expected: Vec<(u64, String)> = expected.iter().map(|(number, action)| (*number, (*action).into())).collect();
+        let expected: Vec<(u64, String)> =
+            expected.iter().map(|(number, action)| (*number, (*action).into())).collect();
         until(&format!("{expected:?}"), || (actions() == expected).then_some(()));
     };
     let open = |branch: &str, title: &str| {

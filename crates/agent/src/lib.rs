@@ -20,6 +20,7 @@
 mod account;
 mod artifact_queue;
 mod authorities;
+mod buildx;
 mod caches;
 mod checkout;
 mod clock;

@@ -31,7 +31,8 @@ const AHEAD_OF_AGENT: i32 = 500;
 
 /// The `oom_score_adj` of what the agent starts. A process may always raise its own.
 pub(crate) fn score_of_children() -> i32 {
-    let own = fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let own =
+        fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     i32::min(own + AHEAD_OF_AGENT, 1_000)
 }
 

@@ -6,6 +6,13 @@ use serde::de::{MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// What a job's own builder is called, for `docker buildx`.
+pub const BUILDER: &str = "longshore";
+/// Where it listens, on the loopback of the job's pod.
+pub const BUILDER_ADDRESS: &str = "tcp://127.0.0.1:8372";
+/// The folder in a job's containers in which `docker buildx` finds it.
+pub const BUILDX_FOLDER: &str = "/longshore/buildx";
+
 /// The word for the engine's own socket.
 const RAW: &str = "raw";
 
@@ -38,8 +45,8 @@ pub enum DockerGrant {
     /// `false`: none.
     #[default]
     None,
-    /// Jobs of these branches may have a guarded API.
-    Branches(Vec<String>),
+    /// Jobs of these branches may have a guarded API, and with `buildkit` a builder of their own.
+    Branches { branches: Vec<String>, buildkit: bool },
     /// `"raw"`: every job may have what it asks for, also the engine's own socket.
     Raw,
 }
@@ -47,11 +54,21 @@ pub enum DockerGrant {
 /// A text that is not a setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`docker` says which jobs may have Docker: write false, {{\"branches\": [\"main\"]}} for a guarded API, or \"raw\" for the engine's own socket"
+    "`docker` says which jobs may have Docker: write false, {{\"branches\": [\"main\"]}} for a guarded API, {{\"branches\": [\"main\"], \"buildkit\": true}} for one and a builder of the job's own, or \"raw\" for the engine's own socket"
 )]
 pub struct NotAGrant;
 
 impl DockerGrant {
+    /// Whether its jobs with a guarded API may have a builder of their own.
+    #[must_use]
+    pub const fn allows_builder(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Branches { buildkit, .. } => *buildkit,
+            Self::Raw => true,
+        }
+    }
+
     /// Returns the form that the database keeps, and the API shows.
     #[must_use]
     pub fn to_json(&self) -> String {
@@ -109,9 +126,12 @@ impl Serialize for DockerGrant {
         match self {
             Self::None => serializer.serialize_bool(false),
             Self::Raw => serializer.serialize_str(RAW),
-            Self::Branches(branches) => {
-                let mut map = serializer.serialize_map(Some(1))?;
+            Self::Branches { branches, buildkit } => {
+                let mut map = serializer.serialize_map(None)?;
                 map.serialize_entry("branches", branches)?;
+                if *buildkit {
+                    map.serialize_entry("buildkit", buildkit)?;
+                }
                 map.end()
             }
         }
@@ -124,6 +144,8 @@ impl<'de> Deserialize<'de> for DockerGrant {
         #[serde(deny_unknown_fields)]
         struct Guarded {
             branches: Vec<String>,
+            #[serde(default)]
+            buildkit: bool,
         }
 
         struct Reader;
@@ -150,8 +172,8 @@ impl<'de> Deserialize<'de> for DockerGrant {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<DockerGrant, A::Error> {
-                let Guarded { branches } = Guarded::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(if branches.is_empty() { DockerGrant::None } else { DockerGrant::Branches(branches) })
+                let Guarded { branches, buildkit } = Guarded::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(if branches.is_empty() { DockerGrant::None } else { DockerGrant::Branches { branches, buildkit } })
             }
         }
 
@@ -169,10 +191,13 @@ mod tests {
             assert_eq!(serde_json::from_str::<Docker>(text).unwrap(), asked);
             assert_eq!(serde_json::to_string(&asked).unwrap(), text);
         }
-        let main = DockerGrant::Branches(vec!["main".to_owned()]);
-        for (text, grant) in
-            [("false", DockerGrant::None), ("{\"branches\":[\"main\"]}", main), ("\"raw\"", DockerGrant::Raw)]
-        {
+        let main = |buildkit| DockerGrant::Branches { branches: vec!["main".to_owned()], buildkit };
+        for (text, grant) in [
+            ("false", DockerGrant::None),
+            ("{\"branches\":[\"main\"]}", main(false)),
+            ("{\"branches\":[\"main\"],\"buildkit\":true}", main(true)),
+            ("\"raw\"", DockerGrant::Raw),
+        ] {
             assert_eq!(text.parse::<DockerGrant>().unwrap(), grant);
             assert_eq!(grant.to_json(), text);
         }

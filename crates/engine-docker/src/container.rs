@@ -178,10 +178,7 @@ fn volume(instance: &Instance, build: BuildId, attempt: AttemptId, limits: &Limi
         volume_options: Some(MountVolumeOptions {
             no_copy: Some(true),
             labels: Some(labels::of_attempt(instance, Kind::Volume, build, attempt)),
-            driver_config: limits.disk.filter(|_| quotas.of_volumes()).map(|bytes| MountVolumeOptionsDriverConfig {
-                name: Some("local".to_owned()),
-                options: Some(size(bytes)),
-            }),
+            driver_config: sized(limits, quotas),
             ..MountVolumeOptions::default()
         }),
         ..Mount::default()
@@ -206,6 +203,14 @@ fn ulimit(ulimit: &Ulimit) -> ResourcesUlimits {
     // They fit: a ulimit is parsed within these numbers.
     let number = |value: u64| i64::try_from(value).ok();
     ResourcesUlimits { name: Some(ulimit.name.clone()), soft: number(ulimit.soft), hard: number(ulimit.hard) }
+}
+
+/// Returns the settings of a volume that its mount creates, if its size is limited.
+pub(crate) fn sized(limits: &Limits, quotas: &Quotas) -> Option<MountVolumeOptionsDriverConfig> {
+    limits
+        .disk
+        .filter(|_| quotas.of_volumes())
+        .map(|bytes| MountVolumeOptionsDriverConfig { name: Some("local".to_owned()), options: Some(size(bytes)) })
 }
 
 /// Returns a size limit in the form that storage and volume drivers take.

@@ -12,8 +12,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use longshore_core::{DeniedAddresses, ImageRef, RegistryCredentials};
 use longshore_executor::engine::{
-    Answer, DockerSocket, Engine, FoundMember, FoundPod, GuardSpec, Image, MemberId, MemberSpec, Pod, PodSpec,
-    SandboxSpec, SpoolPiece, Standing, ToolSpec, VolumeSpec,
+    Answer, BuilderSpec, DockerSocket, Engine, FoundMember, FoundPod, GuardSpec, Image, MemberId, MemberSpec, Pod,
+    PodSpec, SandboxSpec, SpoolPiece, Standing, ToolSpec, VolumeSpec,
 };
 use longshore_executor::names::{ContainerId, Instance};
 use longshore_executor::objects::{AgentObject, ObjectId, Objects, VolumeObject};
@@ -30,7 +30,9 @@ use crate::options::DockerOptions;
 use crate::overlay::Overlays;
 use crate::quota::Quotas;
 use crate::sandbox::Fence;
-use crate::{archive, container, containers, guard_log, guarded, images, inventory, link, sandbox, tool, volumes};
+use crate::{
+    archive, builder, container, containers, guard_log, guarded, images, inventory, link, sandbox, tool, volumes,
+};
 
 /// A Docker engine, and what we keep on it.
 pub struct DockerEngine {
@@ -150,6 +152,13 @@ impl DockerEngine {
         match guarded::create(&self.docker, &self.instance, guard, &agent, socket).await {
             Ok(container) => Ok(container),
             Err(error) => Err(self.fault_of_guard(error).await),
+        }
+    }
+
+    async fn create_builder_container(&self, builder: &BuilderSpec<'_>) -> Result<ContainerId, EngineError> {
+        match builder::create(&self.docker, &self.instance, builder, &self.quotas).await {
+            Ok(container) => Ok(container),
+            Err(error) => Err(self.fault_of_pod(error).await),
         }
     }
 
@@ -307,6 +316,10 @@ impl Engine for DockerEngine {
 
     fn create_guard<'a>(&'a self, guard: &'a GuardSpec<'a>) -> Answer<'a, ContainerId> {
         self.create_guard_container(guard).boxed()
+    }
+
+    fn create_builder<'a>(&'a self, builder: &'a BuilderSpec<'a>) -> Answer<'a, ContainerId> {
+        self.create_builder_container(builder).boxed()
     }
 
     fn list_guarded(&self, attempt: AttemptId) -> Answer<'_, Vec<ObjectId>> {

@@ -180,19 +180,22 @@ async fn policy(
         local_images: spec.docker.local_images,
         push: registries.iter().map(|registry| format!("{registry}/*")).collect(),
         registries,
+        reserved: spec.docker.builder_image.iter().map(ToString::to_string).collect(),
         build: true,
         capabilities: Vec::new(),
         cgroup_parent: None,
-        budget: budget(spec.limits, spec.docker.image_bytes),
+        budget: budget(spec.limits, spec.docker.builder().is_some(), spec.docker.image_bytes),
     })
 }
 
-/// Returns what all containers of the job may have together: as much as its own container.
-fn budget(limits: &Limits, image_bytes: Option<u64>) -> Budget {
+/// Returns what all containers of the job may have together: as much as its own container. Where the job has a builder, they have one
+/// half of that, and the builder the other.
+pub(crate) fn budget(limits: &Limits, has_builder: bool, image_bytes: Option<u64>) -> Budget {
+    let parts = if has_builder { 2 } else { 1 };
     let defaults = Budget::default();
     let memory = i64::try_from(limits.memory.unwrap_or_else(default_memory)).unwrap_or(i64::MAX);
-    let memory = if memory > 0 { memory } else { defaults.memory };
-    let pids = i64::from(limits.pids);
+    let memory = if memory > 0 { memory } else { defaults.memory } / parts;
+    let pids = i64::from(limits.pids) / parts;
     #[expect(clippy::cast_precision_loss, reason = "a host's processors")]
     let cpus = limits.cpus.unwrap_or_else(|| available_parallelism().map_or(1, std::num::NonZero::get) as f64);
     Budget {
@@ -202,7 +205,7 @@ fn budget(limits: &Limits, image_bytes: Option<u64>) -> Budget {
         pids_each: (pids / SHARE).max(1),
         image_bytes: image_bytes.unwrap_or(defaults.image_bytes),
         #[expect(clippy::cast_possible_truncation, reason = "processors, not nanoseconds of a century")]
-        nano_cpus: (cpus * 1e9) as i64,
+        nano_cpus: (cpus * 1e9) as i64 / parts,
         ..defaults
     }
 }
@@ -221,7 +224,7 @@ pub(crate) async fn list(
     let listed = docker.list_containers(Some(options)).await.api("list containers")?;
     let mut containers = inventory::containers(listed);
     containers.retain(|container| match container.kind {
-        Kind::Guard | Kind::Inner | Kind::Sandbox => true,
+        Kind::Guard | Kind::Builder | Kind::Inner | Kind::Sandbox => true,
         Kind::Job
         | Kind::Service
         | Kind::Step
@@ -239,8 +242,8 @@ pub(crate) async fn list(
     let volumes = docker.list_volumes(Some(options)).await.api("list volumes")?.volumes.unwrap_or_default();
     let volumes = volumes.into_iter().filter_map(|volume| {
         let name = longshore_executor::names::VolumeName::new(volume.name).ok()?;
-        let is_of_guard =
-            name == attempt.socket_volume_name() || is_inner_name(name.as_str(), instance.as_str(), attempt);
+        let is_of_guard = [attempt.socket_volume_name(), attempt.builder_volume_name()].contains(&name)
+            || is_inner_name(name.as_str(), instance.as_str(), attempt);
         is_of_guard.then_some(ObjectId::Volume(name))
     });
 
@@ -312,8 +315,11 @@ mod tests {
     #[test]
     fn a_job_has_no_more_than_its_own_limits_for_all_it_starts() {
         let limits = Limits { memory: Some(1 << 30), cpus: Some(1.5), pids: 80, ..Limits::default() };
-        let budget = budget(&limits, Some(7));
-        assert_eq!((budget.memory, budget.nano_cpus, budget.pids), (1 << 30, 1_500_000_000, 80));
-        assert_eq!((budget.memory_each, budget.pids_each, budget.image_bytes), (128 << 20, 10, 7));
+        let all = budget(&limits, false, Some(7));
+        assert_eq!((all.memory, all.nano_cpus, all.pids), (1 << 30, 1_500_000_000, 80));
+        assert_eq!((all.memory_each, all.pids_each, all.image_bytes), (128 << 20, 10, 7));
+        // The builder has the other half.
+        let half = budget(&limits, true, None);
+        assert_eq!((half.memory, half.nano_cpus, half.pids), (1 << 29, 750_000_000, 40));
     }
 }

@@ -116,6 +116,7 @@ pub(crate) async fn members(
         Kind::Service | Kind::Step => true,
         Kind::Job
         | Kind::Guard
+        | Kind::Builder
         | Kind::Inner
         | Kind::Sandbox
         | Kind::Volume

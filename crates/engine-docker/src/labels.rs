@@ -72,6 +72,7 @@ pub(crate) fn kind_of_container(name: &str, labels: &HashMap<String, String>) ->
             attempt(labels).zip(member).is_some_and(|(attempt, member)| attempt.member_name(member).as_str() == name)
         }
         Kind::Guard => attempt(labels).is_some_and(|attempt| attempt.guard_name().as_str() == name),
+        Kind::Builder => attempt(labels).is_some_and(|attempt| attempt.builder_name().as_str() == name),
         Kind::Inner => attempt(labels).is_some_and(|attempt| is_inner_name(name, instance, attempt)),
         Kind::Sandbox => [Kind::Sandbox.as_str(), BERTH]
             .iter()
@@ -97,11 +98,12 @@ pub(crate) fn attempt(labels: &HashMap<String, String>) -> Option<AttemptId> {
 
 /// Returns the kind that a label names.
 pub(crate) fn kind(word: &str) -> Option<Kind> {
-    const KINDS: [Kind; 11] = [
+    const KINDS: [Kind; 12] = [
         Kind::Job,
         Kind::Service,
         Kind::Step,
         Kind::Guard,
+        Kind::Builder,
         Kind::Inner,
         Kind::Sandbox,
         Kind::Volume,

@@ -8,6 +8,7 @@
 
 mod agent_image;
 mod archive;
+mod builder;
 mod confinement;
 mod connect;
 mod container;

@@ -32,7 +32,19 @@ impl AttemptId {
         ContainerName::made(format!("{}-guard", self.container_name()))
     }
 
-    /// Returns the name of the volume with that guard's socket.
+    /// Returns the name of the container with the job's builder.
+    #[must_use]
+    pub fn builder_name(&self) -> ContainerName {
+        ContainerName::made(format!("{}-builder", self.container_name()))
+    }
+
+    /// Returns the name of the volume with what that builder has built.
+    #[must_use]
+    pub fn builder_volume_name(&self) -> VolumeName {
+        VolumeName::made(format!("longshore-builder-{}-{}", self.job.short(), self.attempt))
+    }
+
+    /// Returns the name of the volume with the socket of the job's guard.
     #[must_use]
     pub fn socket_volume_name(&self) -> VolumeName {
         VolumeName::made(format!("longshore-docker-{}-{}", self.job.short(), self.attempt))

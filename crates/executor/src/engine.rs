@@ -57,8 +57,11 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// standard output once it listens.
     fn create_guard<'a>(&'a self, guard: &'a GuardSpec<'a>) -> Answer<'a, ContainerId>;
 
-    /// Lists everything that a job with Docker has besides its pod's containers and its workspace: the guard, everything
-    /// that was made through it, the job's own sandbox and network. In the order in which it can be removed; an empty
+    /// Creates the builder of a job with Docker, with the volume of what it builds, without starting it. What it says is for people.
+    fn create_builder<'a>(&'a self, builder: &'a BuilderSpec<'a>) -> Answer<'a, ContainerId>;
+
+    /// Lists everything that a job with Docker has besides its pod's containers and its workspace: guard and builder,
+    /// everything that was made through the guard, the job's own sandbox and network. In the order in which it can be removed; an empty
     /// list says that nothing is left.
     fn list_guarded(&self, attempt: AttemptId) -> Answer<'_, Vec<ObjectId>>;
 
@@ -244,6 +247,20 @@ pub struct GuardSpec<'a> {
     /// The budget of all containers that the job starts.
     pub limits: &'a Limits,
     pub docker: &'a GuardedDocker,
+}
+
+/// The builder of a job with Docker to create.
+#[derive(Debug)]
+pub struct BuilderSpec<'a> {
+    pub build: BuildId,
+    pub attempt: AttemptId,
+    /// The sandbox whose network namespace it joins. It listens on the loopback there.
+    pub sandbox: &'a ContainerId,
+    /// The image's name, by which the operator has allowed it.
+    pub name: &'a ImageRef,
+    pub image: &'a Image,
+    /// Those of the job, of which it has a part.
+    pub limits: &'a Limits,
 }
 
 /// A job's container to create.

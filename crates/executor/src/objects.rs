@@ -15,6 +15,8 @@ pub enum Kind {
     Step,
     /// The guard of a job's Docker API.
     Guard,
+    /// The builder of a job with Docker.
+    Builder,
     /// What a job has made through its guard.
     Inner,
     Sandbox,
@@ -36,6 +38,7 @@ impl Kind {
             Self::Service => "service",
             Self::Step => "step",
             Self::Guard => "guard",
+            Self::Builder => "builder",
             Self::Inner => "inner",
             Self::Sandbox => "sandbox",
             Self::Volume => "volume",

@@ -13,15 +13,18 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
-use crate::engine::{Engine, GuardSpec, Image, Mounted, Pod, PodSpec};
+use crate::engine::{BuilderSpec, Engine, GuardSpec, Image, Mounted, Pod, PodSpec};
 use crate::error::EngineError;
 use crate::following::agent::AgentHealth;
 use crate::following::link::{Link, LinkReader, LinkWriter};
+use crate::guarding::builders::start_builder;
 use crate::guarding::guards::start_guard;
 use crate::lasting::caches::Caches;
 use crate::lasting::workspaces::AttemptWorkspace;
 use crate::names::Nonce;
 use crate::objects::ObjectId;
+use crate::options::PullPolicy;
+use crate::pulling::image_access::ImageAccess;
 use crate::pulling::images::{Images, Known};
 use crate::removing::removal::Removals;
 use crate::request::{JobRequest, JobUpdate, Phase, UsedImage};
@@ -222,7 +225,13 @@ impl Placement {
                 limits: &request.limits,
                 docker,
             };
-            guarded = Some(start_guard(&*self.engine, &self.removals, &guard, self.patience).await?);
+            // Both are waited for, so that none is created behind the back of who removes them.
+            let (guard, builder) = tokio::join!(
+                start_guard(&*self.engine, &self.removals, &guard, self.patience),
+                self.start_builder(request, docker.builder(), sandbox, caller)
+            );
+            builder?;
+            guarded = Some(guard?);
         }
         let mounts = self.prepare_volumes(request, image, caller, noted).await?;
         let spec = PodSpec {
@@ -243,6 +252,34 @@ impl Placement {
                 Err(error)
             }
         }
+    }
+
+    /// Starts the job's builder, if it has one. Its image is the operator's choice, so no rule for the repository's images applies.
+    async fn start_builder(
+        &self,
+        request: &JobRequest,
+        name: Option<&ImageRef>,
+        sandbox: &Sandbox,
+        caller: &Caller,
+    ) -> Result<(), EngineError> {
+        let Some(name) = name else { return Ok(()) };
+        let access = ImageAccess { rule: None, own_engine: true, ..request.images.clone() };
+        let known = self.images.known(request.build, &access, name).await?;
+        let image =
+            self.images.resolve(request.build, &access, name, known, PullPolicy::Missing, &caller.notes).await?;
+        let spec = BuilderSpec {
+            build: request.build,
+            attempt: request.attempt_id(),
+            sandbox: &sandbox.id,
+            name,
+            image: &image,
+            limits: &request.limits,
+        };
+        let started = start_builder(&*self.engine, &self.removals, &spec, self.patience).await;
+        if matches!(started, Err(EngineError::ImageGone(_))) {
+            self.images.forget_agreed(request.build, name);
+        }
+        started
     }
 
     /// Prepares the job's workspace and caches, and says in its log what was found, once.

@@ -1,5 +1,6 @@
 //! Forwards tars to the engine.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -8,7 +9,7 @@ use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
 use longshore_guard::audit::Entry;
-use longshore_guard::{Context, DockerfileError, Rule, TarReader};
+use longshore_guard::{Context, DockerfileError, ImageReader, Rule, TarReader};
 
 use crate::body::{self, Body, BoxError, LARGEST_ARCHIVE, Sender};
 use crate::handle::{Failure, allowed, learn, refusal};
@@ -20,9 +21,17 @@ const AHEAD: usize = 4;
 /// The number of unknown base images that a Dockerfile may have.
 const MOST_BASES: usize = 64;
 
-/// Keeps why a body was refused while it was sent.
+/// Keeps what became of a body while it was sent.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sent(Arc<Mutex<Option<Failure>>>);
+pub(crate) struct Sent(Arc<Mutex<Fate>>);
+
+#[derive(Debug, Default)]
+struct Fate {
+    /// Why it was refused.
+    failure: Option<Failure>,
+    /// The client's names of the images in it, with the engine's.
+    images: BTreeMap<String, String>,
+}
 
 impl Sent {
     pub(crate) fn nothing() -> Self {
@@ -30,11 +39,16 @@ impl Sent {
     }
 
     pub(crate) fn failure(&self) -> Option<Failure> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).failure.take()
+    }
+
+    /// Returns the images that were in it, once the engine has answered.
+    pub(crate) fn images(&self) -> BTreeMap<String, String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).images)
     }
 
     fn fails(&self, failure: Failure) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).failure = Some(failure);
     }
 }
 
@@ -91,6 +105,56 @@ impl Files {
         self.reader.push(&frame.into_data().unwrap_or_default(), &mut out)?;
         Ok(Some(out))
     }
+}
+
+/// Forwards an archive of images while it arrives, and at its end the list of them with the engine's names. The engine hears of it once
+/// there is a file of an image.
+pub(crate) async fn images(proxy: &Arc<Proxy>, mut incoming: Incoming) -> Result<(Option<Body>, Sent), Failure> {
+    let mut reader = ImageReader::default();
+    let mut first = Vec::new();
+    while first.is_empty() {
+        match incoming.frame().await {
+            Some(frame) => reader.push(&data(frame)?, &mut first)?,
+            None => return Err(refusal(Rule::Archive, "the archive has no file of an image").into()),
+        }
+    }
+    let (sender, body) = body::channel(AHEAD);
+    let sent = Sent::default();
+    let (proxy, fate) = (Arc::clone(proxy), sent.clone());
+    proxy.clone().tasks.spawn(async move {
+        if let Err(failure) = send_images(&proxy, (reader, first), incoming, &sender, &fate).await {
+            fate.fails(failure);
+            sender.abort("the archive was refused").await;
+        }
+    });
+    Ok((Some(body), sent))
+}
+
+async fn send_images(
+    proxy: &Proxy,
+    (mut reader, mut out): (ImageReader, Vec<u8>),
+    mut incoming: Incoming,
+    sender: &Sender,
+    fate: &Sent,
+) -> Result<(), Failure> {
+    let broken = || Failure::engine("the engine stopped reading the archive");
+    loop {
+        if !out.is_empty() && !sender.send(std::mem::take(&mut out)).await {
+            return Err(broken());
+        }
+        match incoming.frame().await {
+            Some(frame) => reader.push(&data(frame)?, &mut out)?,
+            None => break,
+        }
+    }
+    let (end, images) = proxy.guard().load(reader.images()?)?;
+    fate.0.lock().unwrap_or_else(PoisonError::into_inner).images = images;
+    if sender.send(end).await { Ok(()) } else { Err(broken()) }
+}
+
+fn data(frame: Result<Frame<Bytes>, hyper::Error>) -> Result<Bytes, Failure> {
+    let frame = frame.map_err(|_| refusal(Rule::Archive, "the archive is cut off"))?;
+    Ok(frame.into_data().unwrap_or_default())
 }
 
 /// Forwards a build's context while it arrives, and at its end the rewritten Dockerfile.

@@ -12,17 +12,21 @@ use crate::handle::Failure;
 use crate::lines::Values;
 use crate::proxy::Proxy;
 
-/// The turn of a build. It ends when this is dropped.
+/// The turn of a build or of an archive of images. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Building {
     _turn: OwnedMutexGuard<()>,
-    /// Limits what the build runs and leaves, and ends with the reason why it cannot.
-    limiting: AbortOnDropHandle<String>,
+    /// Limits what a build runs and leaves, and ends with the reason why it cannot. An archive of images runs nothing.
+    limiting: Option<AbortOnDropHandle<String>>,
     /// Cuts the connection to the engine, which then ends the build.
     cut: DropGuard,
 }
 
 impl Building {
+    fn with(turn: OwnedMutexGuard<()>, limiting: Option<AbortOnDropHandle<String>>) -> Self {
+        Self { _turn: turn, limiting, cut: CancellationToken::new().drop_guard() }
+    }
+
     /// Cut when the turn of the build is over.
     pub(crate) fn connection(&self) -> CancellationToken {
         self.cut.token().clone()
@@ -36,8 +40,12 @@ impl Proxy {
         let events = self.events_of_containers(&["create"]).await.map_err(Failure::Engine)?;
         let proxy = Arc::clone(self);
         let limiting = self.tasks.spawn(async move { proxy.limit_created(events).await });
-        let cut = CancellationToken::new().drop_guard();
-        Ok(Building { _turn: turn, limiting: AbortOnDropHandle::new(limiting), cut })
+        Ok(Building::with(turn, Some(AbortOnDropHandle::new(limiting))))
+    }
+
+    /// Waits for the turn of an archive of images.
+    pub(crate) async fn begin_load(&self) -> Building {
+        Building::with(Arc::clone(&self.building).lock_owned().await, None)
     }
 
     /// Limits containers as they are created, and between them the bytes of the images. Returns why the build cannot go on.
@@ -82,10 +90,10 @@ pub(crate) async fn limited<T>(
     building: &mut Option<Building>,
     work: impl Future<Output = Result<T, String>>,
 ) -> Result<T, String> {
-    let Some(building) = building else { return work.await };
+    let Some(limiting) = building.as_mut().and_then(|building| building.limiting.as_mut()) else { return work.await };
     let reason = tokio::select! {
         done = work => return done,
-        reason = &mut building.limiting => reason.unwrap_or_else(|error| error.to_string()),
+        reason = limiting => reason.unwrap_or_else(|error| error.to_string()),
     };
     Err(format!("the build is canceled, because {reason}"))
 }

@@ -82,11 +82,13 @@ impl Engine {
                 request = request.header(CONTENT_TYPE, "application/json");
                 body::full(value.to_string())
             }
-            (EngineBody::Tar | EngineBody::Program, Some(tar)) => {
+            (EngineBody::Tar | EngineBody::Images | EngineBody::Program, Some(tar)) => {
                 request = request.header(CONTENT_TYPE, "application/x-tar");
                 tar
             }
-            (EngineBody::Tar | EngineBody::Program, None) => return Err("there is no archive".to_owned()),
+            (EngineBody::Tar | EngineBody::Images | EngineBody::Program, None) => {
+                return Err("there is no archive".to_owned());
+            }
         };
         request.body(body).map_err(|error| error.to_string())
     }

@@ -11,7 +11,8 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode};
 use longshore_guard::audit::{Entry, Outcome};
 use longshore_guard::{
-    BodyKind, Decision, Effect, EngineBody, Forward, Head, Headers, Local, Push, Refusal, Reply, Rule, printable,
+    BodyKind, Decision, Effect, EngineBody, Forward, Head, Headers, LineShape, Local, NO_BUILDKIT, Push, Refusal,
+    Reply, Rule, printable,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -199,10 +200,9 @@ fn wants_stream(headers: &HeaderMap) -> Result<bool, Refusal> {
     match single(headers, UPGRADE.as_str())? {
         None => Ok(false),
         Some(protocol) if protocol.eq_ignore_ascii_case("tcp") => Ok(true),
-        Some(_) => Err(refusal(
-            Rule::Route,
-            "a connection may be upgraded only to a plain stream: BuildKit is not supported (set DOCKER_BUILDKIT=0)",
-        )),
+        Some(_) => {
+            Err(refusal(Rule::Route, &format!("a connection may be upgraded only to a plain stream; {NO_BUILDKIT}")))
+        }
     }
 }
 
@@ -262,7 +262,7 @@ fn local_answer(proxy: &Proxy, local: Local) -> Response<Body> {
 
 async fn forwarded(
     proxy: &Arc<Proxy>,
-    forward: Forward,
+    mut forward: Forward,
     incoming: Option<Incoming>,
     client: Option<hyper::upgrade::OnUpgrade>,
     trace: &mut Trace,
@@ -278,15 +278,17 @@ async fn forwarded(
             proxy.look_before_pull(reference).await?;
         }
     }
-    // The context is read when it is the build's turn.
-    let mut building = match &forward.build {
-        Some(_) => Some(proxy.begin_build().await?),
-        None => None,
+    // The context is read when it is the build's turn; so is an archive of images.
+    let mut building = match (&forward.build, &forward.call.body) {
+        (Some(_), _) => Some(proxy.begin_build().await?),
+        (None, EngineBody::Images) => Some(proxy.begin_load().await),
+        (None, _) => None,
     };
     let (tar, sent) = match (incoming, &forward.build) {
         (Some(incoming), None) if forward.call.body == EngineBody::Program => {
             (Some(host::program(&proxy.program, incoming).await?), build::Sent::nothing())
         }
+        (Some(incoming), None) if forward.call.body == EngineBody::Images => build::images(proxy, incoming).await?,
         (Some(incoming), Some(context)) => build::context(proxy, context, incoming),
         (Some(incoming), None) => build::archive(incoming).await?,
         (None, _) => (None, build::Sent::nothing()),
@@ -324,6 +326,14 @@ async fn forwarded(
     }
     let answered = answered.map_err(Failure::Engine)?;
     let is_whole = forward.call.method == "HEAD";
+    let loaded = sent.images();
+    if let (Effect::ImagesMade { references, .. }, Reply::Lines(LineShape::Loaded(names))) =
+        (&mut forward.effect, &mut forward.reply)
+    {
+        *names = loaded.iter().map(|(reference, on_engine)| (on_engine.clone(), reference.clone())).collect();
+        trace.object = loaded.keys().cloned().collect::<Vec<_>>().join(" ");
+        *references = loaded;
+    }
     let response = reply::answer(proxy, forward, answered, client, (stop, building), &mut trace.object).await?;
     match copy {
         Some(copy) if is_whole || response.body().is_end_stream() => copy.end().await,

@@ -37,7 +37,7 @@ pub(crate) fn carry(
         match (carried, shape) {
             (Ok(()), _) => {}
             // As the engine says it.
-            (Err(reason), LineShape::Progress | LineShape::Import) => {
+            (Err(reason), LineShape::Progress | LineShape::Import | LineShape::Loaded(_)) => {
                 let line = json!({ "errorDetail": { "message": reason }, "error": reason });
                 sender.send(format!("{line}\r\n")).await;
             }
@@ -130,7 +130,7 @@ impl Values {
 async fn values(proxy: &Proxy, shape: &LineShape, from: Incoming, sender: &Sender) -> Result<(), String> {
     let mut from = match shape {
         LineShape::Events(_) => Values::without_long(from),
-        LineShape::Progress | LineShape::Import => Values::new(from, LONGEST),
+        LineShape::Progress | LineShape::Import | LineShape::Loaded(_) => Values::new(from, LONGEST),
     };
     while let Some(values) = from.next().await? {
         let mut out = Vec::new();

@@ -50,6 +50,7 @@ pub(crate) fn rewrite(guard: &Guard, shape: &Shape, answer: Value) -> Result<Val
 pub(crate) fn rewrite_line(guard: &Guard, shape: &LineShape, line: Value) -> Option<Value> {
     match shape {
         LineShape::Progress | LineShape::Import => Some(names::texts(guard, line)),
+        LineShape::Loaded(names) => Some(names::renamed(names, line)),
         LineShape::Events(filters) => events::event(guard, filters, object(line).ok()?).map(Value::Object),
     }
 }

@@ -83,6 +83,10 @@ pub(crate) enum Call {
         image: ImageName,
         force: bool,
     },
+    /// Loads images from an archive.
+    ImageLoad {
+        quiet: bool,
+    },
     Build(Box<Build>),
     NetworkList {
         filters: Filters,

@@ -73,6 +73,8 @@ pub enum EngineBody {
     Json(Value),
     /// The client's tar, which is inspected while it is forwarded.
     Tar,
+    /// The client's archive of images, whose layers are compared with its images, and whose names are replaced.
+    Images,
     /// A tar with the guard's own program, instead of what the client sent.
     Program,
 }
@@ -88,6 +90,10 @@ impl EngineCall {
 
     pub(crate) fn tar(self) -> Self {
         Self { body: EngineBody::Tar, ..self }
+    }
+
+    pub(crate) fn images(self) -> Self {
+        Self { body: EngineBody::Images, ..self }
     }
 
     pub(crate) fn program(self) -> Self {
@@ -175,6 +181,8 @@ pub enum Shape {
 pub enum LineShape {
     /// The output of a pull or a build.
     Progress,
+    /// The output of a load. Maps the engine's names of the images to the client's.
+    Loaded(BTreeMap<String, String>),
     /// The output of the import of the guard's own program.
     Import,
     Events(Filters),

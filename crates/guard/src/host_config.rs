@@ -71,6 +71,8 @@ pub(crate) struct HostConfig {
     pub(crate) cap_add: Vec<String>,
     pub(crate) cap_drop: Vec<String>,
     pub(crate) no_new_privileges: bool,
+    /// Whether its security options are those of a builder. Only the server sets them.
+    pub(crate) is_builder: bool,
     pub(crate) memory: i64,
     pub(crate) memory_swap: i64,
     pub(crate) memory_reservation: i64,

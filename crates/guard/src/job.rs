@@ -9,8 +9,8 @@ use serde_json::json;
 
 use self::build::judge_build;
 use self::containers::judge_container;
-use self::images::{check_platform, has_names_left, remove_image};
-pub(crate) use self::images::{pull_call, registry_of, tag_call};
+use self::images::{check_platform, remove_image};
+pub(crate) use self::images::{has_names_left, pull_call, registry_of, tag_call};
 use self::networks::create_network;
 pub(crate) use self::networks::network_of;
 use crate::bodies::{VolumeContent, VolumeCreate};
@@ -159,6 +159,14 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
             Ok(Decision::Push(Box::new(Push { reference: image.to_string(), tag, push, untag })))
         }
         Call::ImageRemove { image, .. } => remove_image(guard, image),
+        Call::ImageLoad { quiet } => {
+            if !policy.build {
+                return refuse!(Build, "loading images is not allowed in this job");
+            }
+            let call = EngineCall::new("POST", "/images/load").flag("quiet", *quiet).images();
+            let effect = Effect::ImagesMade { references: std::collections::BTreeMap::new(), kept: true };
+            forward(call, Reply::Lines(LineShape::Loaded(std::collections::BTreeMap::new())), effect)
+        }
         Call::Build(build) => judge_build(guard, policy, build, nonce),
         Call::NetworkList { filters } => {
             let mut filters = filters.clone();

@@ -60,6 +60,9 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
         let most = LONGEST_LABELS_OF_IMAGE >> 10;
         return refuse!(Limit, "the labels of the image {} are longer than {most} KiB together", asked.image);
     }
+    if asked.host.is_builder {
+        return refuse!(SecurityOption, "only the job's own builder has these security options");
+    }
     let mut body = asked.clone();
     // By its id, so that nobody can replace the image meanwhile.
     body.image = format!("sha256:{image}");

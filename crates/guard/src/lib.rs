@@ -15,6 +15,7 @@
 mod answer;
 pub mod audit;
 mod bodies;
+pub mod builder;
 mod call;
 mod check;
 mod conduct;
@@ -61,8 +62,8 @@ pub use guard::Guard;
 pub use image_ref::ImageRef;
 pub use own_container::{own_container, path_on_host};
 pub use policy::{Budget, JobPolicy, Place, Policy, SCOPE_LABEL, ServerPolicy, Socket};
-pub use refusal::{Refusal, Rule, printable};
+pub use refusal::{NO_BUILDKIT, Refusal, Rule, printable};
 pub use route::{BodyKind, Head, Headers, Request};
 pub use table::{Port, Ports, Table};
-pub use tar::{TarReader, program_start};
+pub use tar::{ImageReader, TarReader, program_start};
 pub use target::{NEWEST_API, OLDEST_API, OLDEST_ENGINE};

@@ -125,6 +125,9 @@ pub struct JobPolicy {
     /// Repositories that may be pushed to: names with their registry, or prefixes of them that end in `*`.
     #[serde(default)]
     pub push: Vec<String>,
+    /// Images that others start from this engine, whose names may not be pushed.
+    #[serde(default)]
+    pub reserved: Vec<String>,
     /// Whether images may be built.
     #[serde(default)]
     pub build: bool,
@@ -149,6 +152,9 @@ pub struct ServerPolicy {
     /// Whether a job may have the engine's own socket (`docker: raw`).
     #[serde(default)]
     pub raw: bool,
+    /// The image of jobs' builders. Without it, no job has one.
+    #[serde(default)]
+    pub builder: Option<String>,
     /// Capabilities that jobs may have besides the default ones.
     #[serde(default)]
     pub capabilities: Vec<String>,
@@ -332,13 +338,18 @@ impl JobPolicy {
         refuse!(Registry, "pulling images from {} is not allowed here, only from {known}", image.registry)
     }
 
+    fn is_kept(&self, name: &str) -> bool {
+        self.reserved.iter().any(|kept| ImageRef::parse(kept).is_ok_and(|kept| kept.name() == name))
+    }
+
     pub(crate) fn may_push(&self, image: &ImageRef) -> Judged<()> {
         // During a push, the image has this name on the engine. Names in Docker's own library, to which nobody can push, belong to the
         // host's images.
-        if is_reserved(image) || (image.registry == "docker.io" && image.repository.starts_with("library/")) {
+        let name = image.name();
+        let is_of_library = image.registry == "docker.io" && image.repository.starts_with("library/");
+        if is_reserved(image) || is_of_library || self.is_kept(&name) {
             return refuse!(Registry, "{} may not be pushed: the name is reserved", image.familiar());
         }
-        let name = image.name();
         let allowed = self.push.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(start) => name.starts_with(start),
             None => *pattern == name,

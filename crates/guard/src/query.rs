@@ -8,7 +8,7 @@ use crate::filters::Filters;
 use crate::image_ref::ImageRef;
 use crate::json::{self, Json};
 use crate::names::is_clean_path;
-use crate::refusal::{Judged, refuse};
+use crate::refusal::{Judged, NO_BUILDKIT, refuse};
 use crate::registry_auth::RegistryAuth;
 
 /// Parses an image reference in two parts, as queries have it.
@@ -150,7 +150,7 @@ impl Query {
 
     pub(crate) fn build(&self, registries: BTreeMap<String, RegistryAuth>) -> Judged<Build> {
         if !matches!(self.get("version").unwrap_or_default(), "" | "1") {
-            return refuse!(Build, "BuildKit is not supported: set DOCKER_BUILDKIT=0");
+            return refuse!(Build, "{NO_BUILDKIT}");
         }
         for key in [
             "remote",

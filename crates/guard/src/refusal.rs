@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// What a client is told that asks the engine for BuildKit, whose requests do not show what it does.
+pub const NO_BUILDKIT: &str = "this socket serves no BuildKit: use the job's own builder (`docker buildx build --load`), which an administrator allows with LONGSHORE_BUILDKIT_IMAGE and `longshore repo docker REPO --branch BRANCH --buildkit`, or set DOCKER_BUILDKIT=0";
+
 /// The rules, each with a name for the audit log. A rule stands for a kind of fault, not for a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {

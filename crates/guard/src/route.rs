@@ -218,6 +218,7 @@ impl Head {
             }),
             Route::ImagePush => Ok(Call::ImagePush { image: reference(&object, &q.text("tag"))?, auth }),
             Route::ImageRemove => Ok(Call::ImageRemove { image: ImageName::parse(&object)?, force: q.flag("force")? }),
+            Route::ImageLoad => Ok(Call::ImageLoad { quiet: q.flag("quiet")? }),
             Route::Build => q.build(registries).map(|build| Call::Build(Box::new(build))),
             Route::NetworkList => Ok(Call::NetworkList {
                 filters: q.filters(&["name", "id", "label", "driver", "type", "scope", "dangling"])?,

@@ -182,6 +182,7 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
         | Call::ImageTag { .. }
         | Call::ImagePush { .. }
         | Call::ImageRemove { .. }
+        | Call::ImageLoad { .. }
         | Call::Build(_)
         | Call::NetworkConnect { .. }
         | Call::NetworkDisconnect { .. }

@@ -1,5 +1,6 @@
 //! Judges the containers that the server creates.
 
+use crate::builder;
 use crate::check::Check;
 use crate::container::ContainerCreate;
 use crate::guard::Guard;
@@ -72,6 +73,14 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, name: &str, asked: &Co
         || (host.restarts > 0 && !is_guard);
     if is_refused {
         return refuse!(Server, "the server may not create a container with these settings");
+    }
+    if name.ends_with(builder::NAME) {
+        let volume = builder::judge(policy, &body)?;
+        checks.extend(own_volume(guard, policy, &volume));
+        return Ok(Created { body, volumes: vec![volume], checks });
+    }
+    if host.is_builder {
+        return refuse!(Server, "only a builder has a builder's security options");
     }
     if !host.no_new_privileges || !host.cap_drop.iter().any(|name| name == "ALL") {
         return refuse!(Server, "a container of the server has to drop all capabilities and to set no-new-privileges");

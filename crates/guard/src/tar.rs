@@ -3,16 +3,17 @@
 //! may not make itself: the engine unpacks them as root of the host.
 
 mod header;
+mod images;
 mod written;
 
-pub use self::written::program_start;
 use self::{
-    header::{decimal, may_be_set, name_of, named, octal, pax, plain_name, size_of, sum_of, text, with_size},
+    header::{decimal, is_header, may_be_set, name_of, named, pax, plain_name, size_of, text, with_size},
     written::file,
 };
+pub use self::{images::ImageReader, written::program_start};
 use crate::refusal::{Judged, refuse};
 
-const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 /// The largest context of a build, in bytes.
 pub(crate) const LARGEST_CONTEXT: u64 = 4 << 30;
 /// The largest Dockerfile, `.dockerignore` and name of an entry, in bytes.
@@ -21,9 +22,7 @@ const LONGEST_CAPTURED: usize = 256 << 10;
 /// Checks that a body starts like a plain tar. The engine detects compression by the first bytes, which in a tar are the name of the
 /// first file: a body that could be taken for either is refused.
 fn check_start(start: &[u8]) -> Judged<()> {
-    const COMPRESSED: [&[u8]; 5] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"\x5d\x00\x00"];
-    let skippable = start.get(1..4) == Some(b"*M\x18");
-    if skippable || COMPRESSED.iter().any(|magic| start.starts_with(magic)) {
+    if is_compressed(start) {
         return refuse!(MediaType, "a compressed archive is not accepted: send a plain tar");
     }
     let empty = !start.is_empty() && start.len().is_multiple_of(BLOCK) && start.iter().all(|byte| *byte == 0);
@@ -31,6 +30,12 @@ fn check_start(start: &[u8]) -> Judged<()> {
         return Ok(());
     }
     refuse!(MediaType, "the body is not a tar")
+}
+
+/// Whether an engine would take bytes that start like this for compressed ones.
+fn is_compressed(start: &[u8]) -> bool {
+    const COMPRESSED: [&[u8]; 5] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"\x5d\x00\x00"];
+    start.get(1..4) == Some(b"*M\x18") || COMPRESSED.iter().any(|magic| start.starts_with(magic))
 }
 
 /// Reads a tar while it is forwarded. Of a build's context, it keeps the Dockerfile.
@@ -140,7 +145,7 @@ impl TarReader {
 
     /// Takes the header of an entry. Returns it as it goes on: with the size that counts, if a pax header has another one.
     fn entry(&mut self, mut header: Vec<u8>) -> Judged<Vec<u8>> {
-        if header.get(257..262) != Some(b"ustar") || octal(&header[148..156]) != Some(sum_of(&header)) {
+        if !is_header(&header) {
             return refuse!(Archive, "the archive is not a tar");
         }
         let Some(mut size) = size_of(&header[124..136]) else {
@@ -291,6 +296,7 @@ impl TarReader {
 
 #[cfg(test)]
 mod tests {
+    use super::header::{octal, sum_of};
     use super::*;
 
     /// Makes another kind of entry of it.

@@ -21,7 +21,7 @@ use std::{
 use anyhow::Context as _;
 use ipnet::IpNet;
 use longshore_api::PublicUrl;
-use longshore_core::{DeniedAddresses, RegistryHost};
+use longshore_core::{DeniedAddresses, ImageRef, RegistryHost};
 use longshore_executor::{ArtifactLimits, Limits, PullPolicy};
 use longshore_notification::Mail;
 use longshore_object_store::ObjectStore;
@@ -192,6 +192,9 @@ impl Settings {
                 registries: registries(given.docker_registries.as_deref(), allows_some_images)?,
                 local_images: !allows_some_images,
                 image_bytes: Some(bytes_of(given.docker_images_max_mib)),
+                builder: unless_empty(given.buildkit_image)
+                    .map(|image| ImageRef::parse(&image).map_err(|why| anyhow::anyhow!("buildkit_image: {why}")))
+                    .transpose()?,
                 grant: None,
             },
             data: given.data,

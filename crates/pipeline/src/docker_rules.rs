@@ -29,7 +29,7 @@ pub fn refused(grant: &DockerGrant, asked: Docker, event: &Event) -> Option<Stri
         (Docker::Guarded, DockerGrant::None) => {
             Some(format!("`docker: true` is not granted to this repository: {HOW}"))
         }
-        (Docker::Guarded, DockerGrant::Branches(branches)) => {
+        (Docker::Guarded, DockerGrant::Branches { branches, .. }) => {
             let origin = Origin::from_event(event);
             let is_admitted = match origin {
                 Origin::Branch(name) => admits(branches, &[name]),
@@ -53,7 +53,7 @@ pub fn refused(grant: &DockerGrant, asked: Docker, event: &Event) -> Option<Stri
             Some("`docker: raw` is root on the host and is not available to pull requests from forks".to_owned())
         }
         (Docker::Raw, DockerGrant::Raw) => None,
-        (Docker::Raw, DockerGrant::None | DockerGrant::Branches(_)) => Some(format!(
+        (Docker::Raw, DockerGrant::None | DockerGrant::Branches { .. }) => Some(format!(
             "`docker: raw`, the engine's own socket, is not granted to this repository: write `docker: true`, or {HOW}"
         )),
     }
@@ -66,7 +66,7 @@ pub fn refused(grant: &DockerGrant, asked: Docker, event: &Event) -> Option<Stri
 pub fn check(grant: &DockerGrant) -> Result<(), String> {
     match grant {
         DockerGrant::None | DockerGrant::Raw => Ok(()),
-        DockerGrant::Branches(branches) => check_patterns("branches", branches),
+        DockerGrant::Branches { branches, .. } => check_patterns("branches", branches),
     }
 }
 
@@ -86,7 +86,8 @@ mod tests {
     }
 
     fn branches(patterns: &[&str]) -> DockerGrant {
-        DockerGrant::Branches(patterns.iter().map(|pattern| (*pattern).to_owned()).collect())
+        let branches = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+        DockerGrant::Branches { branches, buildkit: false }
     }
 
     #[test]

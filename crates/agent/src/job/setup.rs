@@ -8,6 +8,7 @@ use std::sync::mpsc::Receiver;
 
 use longshore_agent_protocol::ImageConfig;
 use longshore_agent_protocol::message::{AgentError, JobSpec, MemberPurpose};
+use longshore_core::docker::BUILDX_FOLDER;
 use rustix::io::Errno;
 
 use super::{Job, JobError, SECRETS};
@@ -33,6 +34,8 @@ impl Job {
             .map_err(|error| not_made("the operator's certificate authorities cannot be written", &error))?;
         crate::docker::offer(&self.runtime.options.root, Path::new("/var"))
             .map_err(|error| not_made("/var/run/docker.sock cannot be made", &error))?;
+        crate::buildx::offer(&spec.env, Path::new(BUILDX_FOLDER))
+            .map_err(|error| not_made("the folder of `docker buildx` cannot be made", &error))?;
         let scripts = self.runtime.options.root.join("tmp");
         if let (Some(image), Some(purpose)) = (image, &spec.member) {
             let workspace = match purpose {

@@ -73,8 +73,8 @@ pub(crate) struct RepoView {
     /// The newest call of its webhook, if that was refused. Only where one repository is asked for
     #[serde(skip_serializing_if = "Option::is_none")]
     refused_hook: Option<RefusedHookView>,
-    /// Which jobs may have Docker: `false` for none, `{"branches": [...]}` for those of these branches (a guarded API), `"raw"` for
-    /// all, also with the engine's own socket
+    /// Which jobs may have Docker: `false` for none, `{"branches": [...]}` for those of these branches (a guarded API; with
+    /// `"buildkit": true` also a builder of the job's own), `"raw"` for all, also with the engine's own socket
     #[schema(value_type = Value, example = json!({ "branches": ["main"] }))]
     docker: DockerGrant,
     /// The public half of the key that it is fetched with over ssh, if it has one of its own
@@ -290,7 +290,8 @@ pub(crate) struct PatchRepo {
     #[schema(example = json!(["team/lib", "shared/*"]))]
     submodules: Option<Vec<String>>,
     /// Which jobs may have Docker: `false` for none, `{"branches": [...]}` (globs; of a tag its full name, such as `refs/tags/v*`) for
-    /// those of these branches, which get a guarded API, `"raw"` for all, also with the engine's own socket, which is root on its host
+    /// those of these branches, which get a guarded API (with `"buildkit": true` also a builder of the job's own), `"raw"` for all, also
+    /// with the engine's own socket, which is root on its host
     #[schema(value_type = Option<Value>, example = json!({ "branches": ["main", "release/*"] }))]
     docker: Option<DockerGrant>,
 }

@@ -18,7 +18,12 @@ async fn docker_is_granted_by_the_api_and_on_the_page_and_to_nobody_at_first() {
     assert_eq!(world.get(&address).await.json()["docker"], false);
     let set =
         async |grant: Value| world.call("PATCH", &address, Some(ADMIN), json!({ "docker": grant }).to_string()).await;
-    for grant in [json!({ "branches": ["main", "release/*"] }), json!("raw"), json!(false)] {
+    for grant in [
+        json!({ "branches": ["main", "release/*"] }),
+        json!({ "branches": ["main"], "buildkit": true }),
+        json!("raw"),
+        json!(false),
+    ] {
         assert_eq!(set(grant.clone()).await.json()["docker"], grant);
     }
     for (wrong, said) in [
@@ -48,12 +53,18 @@ async fn docker_is_granted_by_the_api_and_on_the_page_and_to_nobody_at_first() {
         send_form(&world, &settings, &cookie, format!("csrf={csrf}&clone_url=&default_branch={grant}")).await
     };
     assert_eq!(send("&docker=branches&docker_branches=main+refs%2Ftags%2Fv*").await.status, 303);
-    assert_eq!(kept().await, DockerGrant::Branches(vec!["main".to_owned(), "refs/tags/v*".to_owned()]));
-    for wrong in ["&docker=branches&docker_branches=", "&docker=all"] {
+    let granted =
+        |buildkit| DockerGrant::Branches { branches: vec!["main".to_owned(), "refs/tags/v*".to_owned()], buildkit };
+    assert_eq!(kept().await, granted(false));
+    for wrong in ["&docker=branches&docker_branches=", "&docker=buildkit&docker_branches=", "&docker=all"] {
         assert_eq!(send(wrong).await.status, 400, "{wrong}");
     }
     assert_eq!(send("").await.status, 303);
-    assert_eq!(kept().await, DockerGrant::Branches(vec!["main".to_owned(), "refs/tags/v*".to_owned()]));
+    assert_eq!(kept().await, granted(false));
+    assert_eq!(send("&docker=buildkit&docker_branches=main+refs%2Ftags%2Fv*").await.status, 303);
+    assert_eq!(kept().await, granted(true));
+    let (shown, _) = signed_in(&world, &settings, &cookie).await;
+    assert!(shown.text().contains("value=\"buildkit\" selected"), "{}", shown.text());
     assert_eq!(send("&docker=raw").await.status, 303);
     assert_eq!(kept().await, DockerGrant::Raw);
 }

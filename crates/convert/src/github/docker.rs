@@ -38,7 +38,7 @@ pub(super) fn build_push(action: &Settings<'_>, job: &mut Map) -> ConvertedActio
     job.set("docker", Value::plain(true), action.line);
     let mut env = Map::default();
     let mut step = Map::default();
-    step.remark("the image has to have a client of Docker with buildx");
+    step.remark("the image has to have a client of Docker with buildx, and an administrator has to allow the job a builder: `longshore repo docker REPO --branch BRANCH --buildkit`");
     let mut script = vec!["set --".to_owned()];
     let mut lost = false;
     // The settings, and what each line of theirs becomes.

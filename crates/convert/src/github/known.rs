@@ -85,7 +85,7 @@ pub(super) fn read(action: &Settings<'_>, job: &mut Map) -> Option<ConvertedActi
         "hendrikmuhs/ccache-action" => ccache(action, job),
         "docker/setup-buildx-action" => {
             job.set("docker", Value::plain(true), action.line);
-            job.remark("`docker: true` gives the job a guarded Docker API, which its client needs no builder for");
+            job.remark("`docker: true` gives the job a guarded Docker API, and where an administrator allows it a builder that `docker buildx` finds");
             ConvertedAction::Done
         }
         "docker/setup-qemu-action" => {

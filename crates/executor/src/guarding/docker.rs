@@ -4,6 +4,9 @@
 
 use std::collections::BTreeSet;
 
+use longshore_core::ImageRef;
+use longshore_core::docker::{BUILDER, BUILDER_ADDRESS, BUILDX_FOLDER};
+
 /// The variables of jobs that have a Docker API. A pipeline's own win over them.
 const SOCKET: (&str, &str) = ("DOCKER_HOST", "unix:///var/run/docker.sock");
 /// The guard takes what the classic builder sends. Published ports answer on the job's `localhost`, and what
@@ -14,6 +17,10 @@ const GUARDED: [(&str, &str); 4] = [
     ("TESTCONTAINERS_HOST_OVERRIDE", "localhost"),
     ("TESTCONTAINERS_RYUK_DISABLED", "true"),
 ];
+
+/// The further variables of a job with a builder: for `buildctl`, and for `docker buildx`, for which the agent writes a folder.
+const BUILT: [(&str, &str); 3] =
+    [("BUILDKIT_HOST", BUILDER_ADDRESS), ("BUILDX_BUILDER", BUILDER), ("BUILDX_CONFIG", BUILDX_FOLDER)];
 
 /// A job's access to Docker.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,6 +44,18 @@ pub struct GuardedDocker {
     pub local_images: bool,
     /// The bytes that the images may take which it builds and pulls, if not as many as with every guard.
     pub image_bytes: Option<u64>,
+    /// The image of builders. The job may not push one of this name: others' builders would start from it.
+    pub builder_image: Option<ImageRef>,
+    /// Whether it has a builder of its own.
+    pub has_builder: bool,
+}
+
+impl GuardedDocker {
+    /// Returns the image of the job's builder, if it has one.
+    #[must_use]
+    pub fn builder(&self) -> Option<&ImageRef> {
+        self.builder_image.as_ref().filter(|_| self.has_builder)
+    }
 }
 
 impl DockerAccess {
@@ -54,7 +73,9 @@ impl DockerAccess {
             Self::Guarded(_) => (Some(SOCKET), &GUARDED[..]),
             Self::Raw => (Some(SOCKET), &GUARDED[..0]),
         };
-        socket.into_iter().chain(guarded.iter().copied())
+        let has_builder = self.guarded().is_some_and(|guarded| guarded.builder().is_some());
+        let builder = if has_builder { &BUILT[..] } else { &BUILT[..0] };
+        socket.into_iter().chain(guarded.iter().copied()).chain(builder.iter().copied())
     }
 }
 
@@ -67,6 +88,16 @@ mod tests {
         let names = |access: DockerAccess| access.variables().map(|(name, _)| name).collect::<Vec<_>>();
         assert!(names(DockerAccess::None).is_empty());
         assert_eq!(names(DockerAccess::Raw), ["DOCKER_HOST"]);
-        assert!(names(DockerAccess::Guarded(GuardedDocker::default())).contains(&"DOCKER_BUILDKIT"));
+        let guarded = names(DockerAccess::Guarded(GuardedDocker::default()));
+        assert!(guarded.contains(&"DOCKER_BUILDKIT") && !guarded.contains(&"BUILDKIT_HOST"));
+        let builder_image = ImageRef::parse("moby/buildkit:rootless").ok();
+        let other = GuardedDocker { builder_image, ..GuardedDocker::default() };
+        assert!(!names(DockerAccess::Guarded(other.clone())).contains(&"BUILDKIT_HOST"));
+        let built = names(DockerAccess::Guarded(GuardedDocker { has_builder: true, ..other }));
+        assert!(
+            ["DOCKER_BUILDKIT", "BUILDKIT_HOST", "BUILDX_BUILDER", "BUILDX_CONFIG"]
+                .iter()
+                .all(|name| built.contains(name))
+        );
     }
 }

@@ -112,7 +112,9 @@ impl Executor {
         let pooled: HashSet<ContainerId> = self.sandboxes.pooled().into_iter().collect();
         let kept = |attempt: &Option<AttemptId>| attempt.is_some_and(|attempt| keep.contains(&attempt));
         found.containers.retain(|container| match container.kind {
-            Kind::Job | Kind::Service | Kind::Step | Kind::Guard | Kind::Inner => !kept(&container.attempt),
+            Kind::Job | Kind::Service | Kind::Step | Kind::Guard | Kind::Builder | Kind::Inner => {
+                !kept(&container.attempt)
+            }
             Kind::Sandbox if container.attempt.is_some() => !kept(&container.attempt),
             Kind::Sandbox => !pooled.contains(&container.id) && !joined.contains(&container.id),
             Kind::Agent => true,

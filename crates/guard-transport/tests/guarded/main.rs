@@ -9,6 +9,7 @@ mod clients;
 mod conduct;
 mod front;
 mod front_of_server;
+mod loads;
 mod newer;
 mod ports;
 mod wire;

@@ -1,5 +1,7 @@
 //! Names and labels as the client knows them.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::guard::Guard;
@@ -28,6 +30,16 @@ pub(super) fn without_labels(guard: &Guard, labels: Option<&mut Value>) {
 
 pub(super) fn familiar(reference: &str) -> String {
     ImageRef::parse(reference).map_or_else(|_| reference.to_owned(), |reference| reference.familiar())
+}
+
+/// Replaces the engine's names of images by the client's.
+pub(super) fn renamed(names: &BTreeMap<String, String>, mut line: Value) -> Value {
+    if let Some(Value::String(text)) = line.get_mut("stream") {
+        for (on_engine, reference) in names {
+            *text = text.replace(on_engine, &familiar(reference));
+        }
+    }
+    line
 }
 
 /// Rewrites every string of a value with the names that the client knows.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::{HostConfig, LogDriver, NetworkMode, Published, Sharing, Ulimit};
+use crate::builder;
 use crate::fields::Fields;
 use crate::json::Json;
 use crate::mounts;
@@ -74,7 +75,7 @@ impl HostConfig {
         if f.int("OomScoreAdj")? < 0 {
             return refuse!(Cgroup, "HostConfig.OomScoreAdj may not be less than 0");
         }
-        let host = Self {
+        let mut host = Self {
             mounts,
             tmpfs: mounts::tmpfs(f)?,
             volumes_from: f.texts("VolumesFrom")?,
@@ -91,7 +92,8 @@ impl HostConfig {
             },
             cap_add: capabilities(f.texts("CapAdd")?)?,
             cap_drop: capabilities(f.texts("CapDrop")?)?,
-            no_new_privileges: security(&f.texts("SecurityOpt")?)?,
+            no_new_privileges: false,
+            is_builder: false,
             memory: amount(f, "Memory", 0)?,
             memory_swap: amount(f, "MemorySwap", -1)?,
             memory_reservation: amount(f, "MemoryReservation", 0)?,
@@ -116,6 +118,11 @@ impl HostConfig {
             cgroup_parent: String::new(),
             oom_score: 0,
         };
+        match security(&f.texts("SecurityOpt")?)? {
+            Security::Default => {}
+            Security::NoNewPrivileges => host.no_new_privileges = true,
+            Security::Builder => host.is_builder = true,
+        }
         if let Some(option) = host.dns_options.iter().chain(&host.dns_search).find(|text| !is_word(text)) {
             return refuse!(Hosts, "{option:?} is not a resolver option");
         }
@@ -210,14 +217,25 @@ fn capabilities(names: Vec<String>) -> Judged<Vec<String>> {
         .collect()
 }
 
-fn security(options: &[String]) -> Judged<bool> {
+/// What the security options of a container say.
+enum Security {
+    Default,
+    NoNewPrivileges,
+    /// All that a builder has, to the letter.
+    Builder,
+}
+
+fn security(options: &[String]) -> Judged<Security> {
+    if *options == builder::security_options() {
+        return Ok(Security::Builder);
+    }
     for option in options {
         if !matches!(option.as_str(), "no-new-privileges" | "no-new-privileges=true" | "no-new-privileges:true") {
             let name = option.split(['=', ':']).next().unwrap_or_default();
             return refuse!(SecurityOption, "the security option {name:?} may not be set: only no-new-privileges may");
         }
     }
-    Ok(!options.is_empty())
+    Ok(if options.is_empty() { Security::Default } else { Security::NoNewPrivileges })
 }
 
 fn amount(fields: &mut Fields, key: &'static str, least: i64) -> Judged<i64> {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{HostConfig, LogDriver, NetworkMode, Sharing};
+use crate::builder;
 use crate::mounts::{Mount, Source};
 use crate::out::Out;
 use crate::refusal::{Judged, refuse};
@@ -51,7 +52,9 @@ impl HostConfig {
         }
         out.texts("CapAdd", &self.cap_add);
         out.texts("CapDrop", &self.cap_drop);
-        if self.no_new_privileges {
+        if self.is_builder {
+            out.put("SecurityOpt", json!(builder::security_options()));
+        } else if self.no_new_privileges {
             out.put("SecurityOpt", json!(["no-new-privileges"]));
         }
         for (key, value) in [

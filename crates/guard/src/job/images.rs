@@ -51,7 +51,7 @@ pub(super) fn remove_image(guard: &Guard, image: &ImageName) -> Judged<Decision>
 }
 
 /// Refuses names of images beyond the budget.
-pub(super) fn has_names_left<'a>(
+pub(crate) fn has_names_left<'a>(
     guard: &Guard,
     policy: &JobPolicy,
     names: impl Iterator<Item = &'a String>,

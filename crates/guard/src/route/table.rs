@@ -1,7 +1,7 @@
 //! The table of routes.
 
 use super::BodyKind::{self, Empty, Json as AsJson, Tar};
-use crate::refusal::{Refusal, Rule};
+use crate::refusal::{NO_BUILDKIT, Refusal, Rule};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
@@ -45,6 +45,7 @@ pub(super) enum Route {
     ImageTag,
     ImagePush,
     ImageRemove,
+    ImageLoad,
     Build,
     NetworkList,
     NetworkInspect,
@@ -155,6 +156,7 @@ pub(super) const ROUTES: &[Row] = &[
     row(Route::ImageTag, &["POST"], "images/**/tag", &["repo", "tag", "force"], Empty),
     row(Route::ImagePush, &["POST"], "images/**/push", &["tag"], Empty),
     row(Route::ImageRemove, &["DELETE"], "images/**", &["force", "noprune"], Empty),
+    row(Route::ImageLoad, &["POST"], "images/load", &["quiet"], Tar),
     row(Route::Build, &["POST"], "build", BUILD, Tar),
     row(Route::NetworkList, &["GET"], "networks", &["filters"], Empty),
     row(Route::NetworkCreate, &["POST"], "networks/create", &[], AsJson),
@@ -202,9 +204,7 @@ pub(super) fn matches(pattern: &str, segments: &[String]) -> Option<String> {
 pub(super) fn no_route(segments: &[String]) -> Refusal {
     let last = segments.last().map_or("", String::as_str);
     let reason = match segments[0].as_str() {
-        "session" | "grpc" => {
-            "BuildKit is not supported: set DOCKER_BUILDKIT=0, or run a builder within the job".to_owned()
-        }
+        "session" | "grpc" => NO_BUILDKIT.to_owned(),
         "swarm" | "services" | "tasks" | "nodes" | "secrets" | "configs" | "plugins" => {
             format!("{} of the engine are not accessible here", segments[0])
         }

@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::refusal::{Judged, refuse};
 
+/// Whether a block is the header of an entry: it has the format's mark, and its sum is right.
+pub(super) fn is_header(block: &[u8]) -> bool {
+    block.get(257..262) == Some(b"ustar") && octal(&block[148..156]) == Some(sum_of(block))
+}
+
 pub(super) fn text(bytes: &[u8]) -> Judged<String> {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
-        _ => refuse!(Archive, "the Dockerfile, or a key of a pax header, is not text"),
+        _ => refuse!(Archive, "a Dockerfile, the name of a file of an image, or a key of a pax header is not text"),
     }
 }
 
@@ -63,6 +68,11 @@ pub(super) fn plain_name(name: &[u8]) -> Judged<Vec<u8>> {
         return refuse!(Archive, "a name in the context leads out of it");
     }
     Ok(parts.join(&b'/'))
+}
+
+/// Returns the name of a file that has to be text.
+pub(super) fn plain_text_name(name: &[u8]) -> Judged<String> {
+    text(&plain_name(name)?)
 }
 
 /// Returns the header with this size, in the form that every reader understands.

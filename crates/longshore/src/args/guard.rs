@@ -20,6 +20,9 @@ pub(crate) struct Guard {
     /// With --server: let it give the engine's own socket to jobs that say `docker: raw`
     #[arg(long, env = "LONGSHORE_GUARD_RAW", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) raw: bool,
+    /// With --server: the image of the builders that jobs may have
+    #[arg(long, env = "LONGSHORE_BUILDKIT_IMAGE", value_name = "IMAGE", default_value = "", hide_default_value = true)]
+    pub(crate) buildkit_image: String,
     /// With --server: the subnets that the jobs' network may have
     #[arg(
         long,

@@ -80,7 +80,8 @@ fn policy(args: &Guard) -> anyhow::Result<Policy> {
     if args.policy.server {
         let subnets = config::subnets(&args.subnets)?.iter().map(ToString::to_string).collect();
         let capabilities = config::capabilities(&args.capabilities)?;
-        return Ok(Policy::Server(ServerPolicy { instance: None, subnets, raw: args.raw, capabilities }));
+        let builder = Some(args.buildkit_image.clone()).filter(|image| !image.is_empty());
+        return Ok(Policy::Server(ServerPolicy { instance: None, subnets, raw: args.raw, builder, capabilities }));
     }
     let (text, origin) =
         args.policy.read().map_err(|error| Ended::new(1, format!("cannot read the policy: {error}")))?;

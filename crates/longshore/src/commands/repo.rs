@@ -125,18 +125,19 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
                 print_found(&looked)?;
             }
         }
-        Repo::Docker { repo, branches, raw, none: _ } => {
+        Repo::Docker { repo, branches, buildkit, raw, none: _ } => {
             let repo = find(&client, &repo)?;
             let grant = match (raw, branches.is_empty()) {
                 (true, _) => json!("raw"),
-                (false, false) => json!({ "branches": branches }),
+                (false, false) => json!({ "branches": branches, "buildkit": buildkit }),
                 (false, true) => json!(false),
             };
             let changed = client.patch(&format!("/api/v1/repos/{}", text(&repo, "id")), &json!({ "docker": grant }))?;
             let message = match (raw, branches.is_empty()) {
                 (true, _) => "jobs get the Docker access that they ask for, including the host's socket".to_owned(),
                 (false, false) => {
-                    format!("jobs of {} that ask for it get a guarded Docker API", branches.join(", "))
+                    let builder = if buildkit { " and a BuildKit builder of their own" } else { "" };
+                    format!("jobs of {} that ask for it get a guarded Docker API{builder}", branches.join(", "))
                 }
                 (false, true) => "jobs get no Docker".to_owned(),
             };

@@ -145,6 +145,7 @@ async fn run_tree(args: Run) -> super::Result {
                 registries: DOCKER_REGISTRIES.iter().map(|&host| host.to_owned()).collect(),
                 local_images: true,
                 image_bytes: Some(u64::MAX),
+                builder: None,
                 grant: Some(DockerGrant::Raw),
             },
             ..JobDefaults::default()

@@ -108,6 +108,9 @@ fn guarded(config: &Config, file: Option<PathBuf>) -> anyhow::Result<Guarded> {
     if config.guard_raw {
         words.push("--raw".to_owned());
     }
+    if let Some(image) = &config.docker.builder {
+        words.extend(["--buildkit-image".to_owned(), image.to_string()]);
+    }
     if !config.limits.capabilities.is_empty() {
         words.extend(["--capabilities".to_owned(), config.limits.capabilities.join(",")]);
     }

@@ -91,6 +91,10 @@ settings! {
     /// What the images may take that a job with `docker: true` builds and pulls, in MiB; it gets no more beyond. 0 is no limit.
     docker_images_max_mib: u64 ["MIB"] default(20480);
 
+    /// The image of the builder that a job with `docker: true` has of its own where that is allowed (`longshore repo docker NAME
+    /// --buildkit`): rootless BuildKit, such as `moby/buildkit:rootless`. Empty: no job has a builder, and BuildKit is refused.
+    buildkit_image: String ["IMAGE"] computed("none: BuildKit is refused", "moby/buildkit:rootless");
+
     /// Maximum number of jobs in a build.
     max_jobs: usize ["N"] default(longshore_pipeline::limits::JOBS);
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use longshore_core::{
-    ErrorKind, Event, JobPlan, Outcome, Template,
+    ErrorKind, Event, ImageRef, JobPlan, Outcome, Template,
     docker::{Docker, DockerGrant},
 };
 use longshore_executor::{DockerAccess, GuardedDocker, ImageAccess};
@@ -32,6 +32,8 @@ pub(crate) struct DockerSettings {
     pub(crate) local_images: bool,
     /// The bytes that the images may take which a job builds and pulls, if not as many as with every guard.
     pub(crate) image_bytes: Option<u64>,
+    /// The image of builders. Without it, no job has one.
+    pub(crate) builder: Option<ImageRef>,
     /// The access that every repository is granted; without it, the repository's own setting counts.
     pub(crate) grant: Option<DockerGrant>,
 }
@@ -77,6 +79,8 @@ impl DockerSettings {
                     images: own.map(str::to_owned).collect(),
                     local_images: self.local_images,
                     image_bytes: self.image_bytes,
+                    builder_image: self.builder.clone(),
+                    has_builder: grant.allows_builder(),
                 })
             }
         })

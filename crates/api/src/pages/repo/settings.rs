@@ -127,12 +127,13 @@ pub(super) async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<S
         submodules: Some(repo.submodules.join(" ")),
         docker: match &repo.docker {
             DockerGrant::None => "none",
-            DockerGrant::Branches(_) => "branches",
+            DockerGrant::Branches { buildkit: false, .. } => "branches",
+            DockerGrant::Branches { buildkit: true, .. } => "buildkit",
             DockerGrant::Raw => "raw",
         }
         .to_owned(),
         docker_branches: match &repo.docker {
-            DockerGrant::Branches(branches) => branches.join(" "),
+            DockerGrant::Branches { branches, .. } => branches.join(" "),
             DockerGrant::None | DockerGrant::Raw => String::new(),
         },
     };
@@ -205,7 +206,7 @@ pub(crate) struct SettingsForm {
     comments: String,
     /// Names separated by spaces or commas. A form without it keeps what is stored.
     submodules: Option<String>,
-    /// `none`, `branches` or `raw`; empty keeps the stored one.
+    /// `none`, `branches`, `buildkit` or `raw`; empty keeps the stored one.
     #[serde(default)]
     docker: String,
     #[serde(default)]
@@ -220,11 +221,13 @@ impl SettingsForm {
             "" => Ok(None),
             "none" => Ok(Some(DockerGrant::None)),
             "raw" => Ok(Some(DockerGrant::Raw)),
-            "branches" if branches.is_empty() => {
+            "branches" | "buildkit" if branches.is_empty() => {
                 Err(ApiError::bad_request("write the branches whose jobs may have Docker, such as `main release/*`"))
             }
-            "branches" => Ok(Some(DockerGrant::Branches(branches))),
-            _ => Err(ApiError::bad_request("`docker` is none, branches or raw")),
+            word @ ("branches" | "buildkit") => {
+                Ok(Some(DockerGrant::Branches { branches, buildkit: word == "buildkit" }))
+            }
+            _ => Err(ApiError::bad_request("`docker` is none, branches, buildkit or raw")),
         }
     }
 }

@@ -10,8 +10,8 @@ use longshore_agent_protocol::encode_from_agent;
 use longshore_agent_protocol::spool::segment_name;
 use longshore_core::{ImageRef, RegistryCredentials, Timestamp};
 use longshore_executor::engine::{
-    Answer, End, Engine, FoundMember, FoundPod, GuardSpec, Image, MemberId, MemberSpec, MemberStanding, Pod, PodSpec,
-    Removal, SandboxSpec, SpoolPiece, Standing, ToolSpec, VolumeContent, VolumeSpec,
+    Answer, BuilderSpec, End, Engine, FoundMember, FoundPod, GuardSpec, Image, MemberId, MemberSpec, MemberStanding,
+    Pod, PodSpec, Removal, SandboxSpec, SpoolPiece, Standing, ToolSpec, VolumeContent, VolumeSpec,
 };
 use longshore_executor::names::{ContainerId, Instance};
 use longshore_executor::objects::{AgentObject, ContainerObject, Kind, ObjectId, Objects, VolumeObject};
@@ -66,6 +66,10 @@ impl Engine for MemoryEngine {
     }
 
     fn create_guard<'a>(&'a self, _: &'a GuardSpec<'a>) -> Answer<'a, ContainerId> {
+        future::ready(Err(refused(Refusal::Invalid))).boxed()
+    }
+
+    fn create_builder<'a>(&'a self, _: &'a BuilderSpec<'a>) -> Answer<'a, ContainerId> {
         future::ready(Err(refused(Refusal::Invalid))).boxed()
     }
 

@@ -81,6 +81,20 @@ fn no_push_gives_the_engine_an_image_by_a_name_of_ours_or_of_dockers_own_library
 }
 
 #[test]
+fn no_push_gives_the_engine_an_image_by_the_name_of_one_that_others_start() {
+    let kept = r#""push":["docker.io/*"],"reserved":["moby/buildkit:rootless"]"#;
+    let mut guard = job(&JOB.replace(r#""push":["ghcr.io/us/*"]"#, kept), 41);
+    for repository in ["moby%2Fbuildkit", "moby%2Fbuildkit-fork"] {
+        let tagged = ask(&guard, "POST", &format!("/images/busybox/tag?repo={repository}&tag=rootless"), "").unwrap();
+        guard.settle(&tagged.effect, true, None);
+    }
+    for name in ["moby/buildkit", "docker.io/moby/buildkit", "index.docker.io/moby/buildkit"] {
+        refused(&guard, Rule::Registry, "POST", &format!("/images/{name}/push?tag=rootless"), "");
+    }
+    assert!(ask(&guard, "POST", "/images/moby/buildkit-fork/push?tag=rootless", "").is_ok());
+}
+
+#[test]
 fn builds_reach_neither_the_host_nor_what_others_built() {
     let guard = job(JOB, 41);
     for query in [

@@ -106,7 +106,7 @@ fn paths_versions_and_queries_have_one_spelling() {
         ("POST", "/containers/web/checkpoints", Rule::Route),
         ("POST", "/commit", Rule::Route),
         ("GET", "/images/search", Rule::Route),
-        ("POST", "/images/load", Rule::Route),
+        ("POST", "/images/load?platform=linux", Rule::Syntax),
         ("GET", "/images/get", Rule::Route),
         ("GET", "/system/df", Rule::Route),
         ("GET", "/debug/pprof", Rule::Route),

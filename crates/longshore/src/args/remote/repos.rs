@@ -85,6 +85,10 @@ pub(crate) enum Repo {
         /// Branch whose jobs get a guarded API with `docker: true` (glob; `refs/tags/v*` for tags); can be repeated
         #[arg(long = "branch", value_name = "GLOB", group = "grant")]
         branches: Vec<String>,
+        /// With --branch: these jobs also get a BuildKit builder of their own, where the server names an image for it
+        /// (LONGSHORE_BUILDKIT_IMAGE)
+        #[arg(long, requires = "branches")]
+        buildkit: bool,
         /// Also allow `docker: raw`: the host's socket, which is root on the host
         #[arg(long, group = "grant")]
         raw: bool,

@@ -1,0 +1,43 @@
+//! Archives of images that a job loads.
+
+use std::process::Command;
+
+use crate::world::{BUSYBOX, World, engine};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_loaded_is_the_jobs_alone_and_has_no_layer_that_was_not_in_it() {
+    let world = World::new(false).await;
+    let name = format!("longshore-test/loaded-{}:1", world.scope);
+    let file = world.dir.path().join("image.tar").display().to_string();
+    engine(&["tag", BUSYBOX, &name]);
+    engine(&["save", "-o", &file, &name]);
+    engine(&["rmi", &name]);
+    assert_eq!(world.ok(&["load", "-i", &file]), format!("Loaded image: {name}"));
+    assert_eq!(world.ok(&["run", "--rm", &name, "echo", "loaded"]), "loaded");
+    assert!(world.ok(&["images"]).contains("longshore-test/loaded-"));
+    assert_eq!(engine(&["images", "-q", &name]), "", "the engine's own name is free");
+    world.ok(&["tag", &name, "other:1"]);
+    world.ok(&["rmi", &name, "other:1"]);
+
+    // The engine has the layer, and would take it.
+    let without = world.dir.path().join("without.tar").display().to_string();
+    std::fs::copy(&file, &without).unwrap();
+    let tar = |words: &[&str]| {
+        let output = Command::new("tar").args(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let names = tar(&["-tf", &without]);
+    // Any file of an image: newer engines name layers by their digests.
+    let is_layer =
+        |name: &&str| name.ends_with("layer.tar") || (name.starts_with("blobs/sha256/") && !name.ends_with('/'));
+    let layer = names.lines().find(is_layer).unwrap();
+    tar(&["--delete", "-f", &without, layer]);
+    world.refused(&["load", "-i", &without], "archive");
+    let packed = world.dir.path().join("packed.tar.gz").display().to_string();
+    assert!(Command::new("gzip").args(["-k", "-S", ".gz", &file]).status().unwrap().success());
+    std::fs::rename(format!("{file}.gz"), &packed).unwrap();
+    world.refused(&["load", "-i", &packed], "media-type");
+    assert_eq!(world.ok(&["images", "-q"]), "");
+    world.end().await;
+}

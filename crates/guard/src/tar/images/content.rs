@@ -1,0 +1,88 @@
+//! What is in a file of an archive of images: its digest once unpacked.
+
+use std::io::Write;
+
+use flate2::write::MultiGzDecoder;
+use sha2::{Digest as _, Sha256};
+
+use super::super::{BLOCK, is_compressed};
+use crate::refusal::{Judged, refuse};
+
+/// The most bytes that the files may have together when they are unpacked.
+pub(super) const LARGEST_UNPACKED: u64 = 32 << 30;
+const GZIP: &[u8] = b"\x1f\x8b\x08";
+
+#[derive(Debug)]
+pub(super) enum Content {
+    /// The first bytes, too few to show whether it is compressed.
+    Begins(Vec<u8>),
+    Plain(Counted),
+    Gzip(Box<MultiGzDecoder<Counted>>),
+}
+
+/// Digests what is unpacked.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    pub(super) digest: Sha256,
+    pub(super) bytes: u64,
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.digest.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Content {
+    /// Takes the next bytes. `is_last` says that no more follow.
+    pub(super) fn take(&mut self, bytes: &[u8], is_last: bool) -> Judged<()> {
+        let Self::Begins(start) = self else { return self.write(bytes) };
+        start.extend_from_slice(bytes);
+        if !is_last && start.len() < BLOCK {
+            return Ok(());
+        }
+        let start = std::mem::take(start);
+        *self = if start.starts_with(GZIP) {
+            Self::Gzip(Box::new(MultiGzDecoder::new(Counted::default())))
+        } else if is_compressed(&start) {
+            return refuse!(MediaType, "a layer is compressed in another way than with gzip");
+        } else {
+            Self::Plain(Counted::default())
+        };
+        self.write(&start)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Judged<()> {
+        let written = match self {
+            Self::Begins(_) => Ok(()),
+            Self::Plain(counted) => counted.write_all(bytes),
+            Self::Gzip(decoder) => decoder.write_all(bytes),
+        };
+        let unpacked = match self {
+            Self::Gzip(decoder) => decoder.get_ref().bytes,
+            Self::Begins(_) | Self::Plain(_) => 0,
+        };
+        match written {
+            Ok(()) if unpacked <= LARGEST_UNPACKED => Ok(()),
+            Ok(()) => refuse!(Limit, "a layer is larger than {} GiB when unpacked", LARGEST_UNPACKED >> 30),
+            Err(_) => refuse!(Archive, "a layer cannot be unpacked"),
+        }
+    }
+
+    pub(super) fn end(self) -> Judged<Counted> {
+        match self {
+            Self::Begins(_) => Ok(Counted::default()),
+            Self::Plain(counted) => Ok(counted),
+            Self::Gzip(decoder) => match decoder.finish() {
+                Ok(counted) => Ok(counted),
+                Err(_) => refuse!(Archive, "a layer cannot be unpacked"),
+            },
+        }
+    }
+}
