@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -39,7 +39,13 @@ impl Proxy {
         let turn = Arc::clone(&self.building).lock_owned().await;
         let events = self.events_of_containers(&["create"]).await.map_err(Failure::Engine)?;
         let proxy = Arc::clone(self);
-        let limiting = self.tasks.spawn(async move { proxy.limit_created(events).await });
+        let limiting = self.tasks.spawn(async move {
+            let made = Notify::new();
+            tokio::select! {
+                reason = proxy.limit_created(events, &made) => reason,
+                reason = proxy.measure_after(&made) => reason,
+            }
+        });
         Ok(Building::with(turn, Some(AbortOnDropHandle::new(limiting))))
     }
 
@@ -48,8 +54,8 @@ impl Proxy {
         Building::with(Arc::clone(&self.building).lock_owned().await, None)
     }
 
-    /// Limits containers as they are created, and between them the bytes of the images. Returns why the build cannot go on.
-    async fn limit_created(&self, mut events: Values) -> String {
+    /// Limits containers as they are created, and tells of each. Returns why the build cannot go on.
+    async fn limit_created(&self, mut events: Values, made: &Notify) -> String {
         let unlimited = |reason| format!("the processes of what it runs cannot be limited: {reason}");
         loop {
             let created = match events.next().await {
@@ -59,14 +65,22 @@ impl Proxy {
             };
             for event in created {
                 match self.limit(&event).await {
+                    Ok(true) => made.notify_one(),
                     Ok(false) => {}
-                    Ok(true) => match self.has_image_bytes_left().await {
-                        Ok(()) => {}
-                        Err(Failure::Refused(refusal)) => return refusal.reason,
-                        Err(Failure::Engine(reason)) => return format!("its images cannot be measured: {reason}"),
-                    },
                     Err(reason) => return unlimited(reason),
                 }
+            }
+        }
+    }
+
+    /// Measures the images after each step, beside the limits of the next one. Returns why the build cannot go on.
+    async fn measure_after(&self, made: &Notify) -> String {
+        loop {
+            made.notified().await;
+            match self.has_image_bytes_left().await {
+                Ok(()) => {}
+                Err(Failure::Refused(refusal)) => return refusal.reason,
+                Err(Failure::Engine(reason)) => return format!("its images cannot be measured: {reason}"),
             }
         }
     }
