@@ -223,7 +223,7 @@ fn a_step_that_waits_says_for_what_and_nothing_is_said_to_have_used_what_nobody_
          \x20     - run: touch go\n      - wait: [compile]\n        if: always()\n      - run: echo never\n",
     ));
     let one = text(job(&build, "one"), "id");
-    browser.open(&url(&world, &format!("/jobs/{one}")));
+    open_log(&browser, &world, &one, "");
     let rows = browser.eval("[...document.querySelectorAll('#steps tbody tr')].map((row) => [...row.cells].map((cell) => cell.innerText.trim()))");
     let row = |name: &str| {
         let found = rows.as_array().unwrap().iter().find(|row| row[0].as_str().unwrap().starts_with(name));
