@@ -9,6 +9,7 @@ mod support;
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use serde_json::{Value, json};
@@ -28,6 +29,8 @@ struct Gitea {
     folder: tempfile::TempDir,
     program: PathBuf,
     port: u16,
+    /// How many tokens it has made: each has a name of its own.
+    tokens: AtomicU32,
 }
 
 impl Gitea {
@@ -75,7 +78,7 @@ ROOT_PATH = {root}/log
         );
         std::fs::write(folder.path().join("app.ini"), settings).unwrap();
         let process = spawn(&program, folder.path());
-        let mut gitea = Self { process, folder, program, port };
+        let mut gitea = Self { process, folder, program, port, tokens: AtomicU32::new(0) };
         gitea.wait();
         for (user, more) in [("robot", &["--admin"][..]), ("ada", &[])] {
             let email = format!("{user}@example.org");
@@ -123,7 +126,8 @@ ROOT_PATH = {root}/log
 
     /// Makes a token with these scopes.
     fn token(&self, user: &str, scopes: &str) -> String {
-        let new = ["admin", "user", "generate-access-token", "--username", user, "--token-name", scopes, "--raw"];
+        let name = format!("token-{}", self.tokens.fetch_add(1, Ordering::Relaxed));
+        let new = ["admin", "user", "generate-access-token", "--username", user, "--token-name", &name, "--raw"];
         let said = self.run(&[&new[..], &["--scopes", scopes]].concat());
         // A warning may stand before it.
         said.lines().last().unwrap_or_default().to_owned()
@@ -332,13 +336,20 @@ fn a_real_gitea_tells_drafts_labels_merges_and_renamed_branches_apart() {
     world.push("main");
 
     let actions = || {
-        let builds = world.server.api().get(&format!("/api/v1/repos/{}/builds?event=pull_request", world.repo));
+        let builds = world.server.api().get(&format!("/api/v1/repos/{}/builds?event=pull-request", world.repo));
         let mut actions: Vec<(u64, String)> = builds["items"]
             .as_array()
             .unwrap()
             .iter()
             .map(|build| &build["pull_request"])
-            .map(|request| (request["number"].as_u64().unwrap(), text(request, "action")))
+            .map(|request| {
+                let action = match (text(request, "action").as_str(), &request["merged"]) {
+                    ("closed", Value::Bool(true)) => "merged".to_owned(),
+                    ("closed", _) => "declined".to_owned(),
+                    (action, _) => action.to_owned(),
+                };
+                (request["number"].as_u64().unwrap(), action)
+            })
             .collect();
         actions.sort();
         actions
