@@ -11,6 +11,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use longshore_core::RepoId;
@@ -105,6 +106,8 @@ pub struct Mirror {
     git: Git,
     folder: PathBuf,
     pub(super) fetching: Mutex<()>,
+    /// When maintenance last began.
+    pub(super) maintained_at: std::sync::Mutex<Option<Instant>>,
     submodules: Mutex<HashMap<PathBuf, Arc<Self>>>,
     /// Held by those who read objects of Git LFS, and by those who remove some.
     pub(super) lfs_in_use: Arc<RwLock<()>>,
@@ -144,6 +147,7 @@ impl Mirror {
             git,
             folder: folder.to_owned(),
             fetching: Mutex::default(),
+            maintained_at: std::sync::Mutex::default(),
             submodules: Mutex::default(),
             lfs_in_use: Arc::default(),
         })

@@ -6,7 +6,8 @@ use std::{
     collections::HashSet,
     fmt::Write as _,
     io,
-    time::{Duration, SystemTime},
+    sync::PoisonError,
+    time::{Duration, Instant, SystemTime},
 };
 
 use longshore_forge::CommitId;
@@ -20,10 +21,23 @@ const PACKING_LIMIT: Duration = Duration::from_secs(60 * 60);
 /// How often unreachable objects are removed, and how long they stay before: every current reader has long finished by
 /// then, and a commit that is needed again is fetched again.
 const PRUNING_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+/// The shortest pause between two calls of [`Mirror::maintain`] that a flood of deliveries causes.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 /// A file whose modification time is that of the last pruning.
 const LAST_PRUNED: &str = "pruned";
 
 impl Mirror {
+    /// Returns whether the last maintenance began a minute ago or earlier. If so, the next minute begins, and the caller
+    /// calls [`Self::maintain`]. What is fetched meanwhile stays for a day in any case.
+    pub fn is_maintenance_due(&self) -> bool {
+        let mut last = self.maintained_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| last.elapsed() >= MAINTENANCE_INTERVAL);
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
+    }
+
     /// Keeps `commits`, those of unfinished builds, and packs the results of many small fetches if it is time. Once a
     /// day, removes what is no longer reachable. Nobody has to wait for it: git allows fetches and reads meanwhile, and
     /// packs one at a time.

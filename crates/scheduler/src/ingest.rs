@@ -314,9 +314,12 @@ impl Work<'_> {
 }
 
 /// Packs the mirror and removes commits that nobody needs any more, because many small fetches leave many small packs.
-/// Git first checks whether this is due, which takes milliseconds.
+/// At most once a minute, because git takes milliseconds to find out whether there is anything to do.
 async fn pack_mirror(store: &Store, planner: &Planner, repo: RepoId) -> Result<(), String> {
     let mirror = planner.mirrors.mirror(repo).await.map_err(|error| error.to_string())?;
+    if !mirror.is_maintenance_due() {
+        return Ok(());
+    }
     let commits = builds::unfinished_commits(store, repo).await.map_err(|error| error.to_string())?;
     let commits: Vec<CommitId> = commits.iter().filter_map(|commit| commit.parse().ok()).collect();
     mirror.maintain(&commits).await.map_err(|error| error.to_string())

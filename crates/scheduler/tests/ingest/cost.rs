@@ -1,6 +1,7 @@
 //! How often git is started between a push and its build: each start costs milliseconds that somebody waits.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use longshore_git::Git;
 
@@ -9,10 +10,9 @@ use crate::{NONE, PIPELINE, World, push};
 /// The most starts of git, not counting those that git itself makes.
 const MOST: usize = 9;
 
-#[tokio::test]
-async fn from_a_push_to_its_build_git_is_started_a_few_times() {
-    let folder = tempfile::tempdir().unwrap();
-    let (program, log) = (folder.path().join("git"), folder.path().join("log"));
+/// Returns a git that writes a line for each start, and the file with the lines.
+fn logging_git(folder: &Path) -> (Git, PathBuf) {
+    let (program, log) = (folder.join("git"), folder.join("log"));
     let real = std::env::split_paths(&std::env::var_os("PATH").unwrap())
         .map(|folder| folder.join("git"))
         .find(|program| program.exists())
@@ -20,7 +20,14 @@ async fn from_a_push_to_its_build_git_is_started_a_few_times() {
     let script = format!("#!/bin/sh\necho \"$*\" >> '{}'\nexec '{}' \"$@\"\n", log.display(), real.display());
     std::fs::write(&program, script).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let world = World::with_git("git", PIPELINE, Git::default().with_program(&program)).await;
+    (Git::default().with_program(&program), log)
+}
+
+#[tokio::test]
+async fn from_a_push_to_its_build_git_is_started_a_few_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let (git, log) = logging_git(folder.path());
+    let world = World::with_git("git", PIPELINE, git).await;
     let first = world.repository.git(&["rev-parse", "HEAD"]);
     world.build(&world.process("push", "id:1", &push("refs/heads/main", NONE, &first, 1)).await).await;
     let commit = world.repository.commit("next");
@@ -36,4 +43,20 @@ async fn from_a_push_to_its_build_git_is_started_a_few_times() {
         .collect();
     println!("{} starts of git:\n{}", waited_for.len(), waited_for.join("\n"));
     assert!(waited_for.len() <= MOST, "{waited_for:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_pushes_has_its_mirror_maintained_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (git, log) = logging_git(folder.path());
+    let world = World::with_git("git", PIPELINE, git).await;
+    let mut before = world.repository.git(&["rev-parse", "HEAD"]);
+    for number in 1..=8 {
+        let commit = world.repository.commit(&format!("commit {number}"));
+        let pushed = push("refs/heads/main", &before, &commit, number);
+        world.build(&world.process("push", &format!("id:{number}"), &pushed).await).await;
+        before = commit;
+    }
+    let started = std::fs::read_to_string(&log).unwrap();
+    assert!(started.lines().filter(|line| line.starts_with("gc ")).count() <= 1, "{started}");
 }
