@@ -2,7 +2,9 @@
 //! that it was created, before or just after it starts. A build whose processes cannot be limited any more is canceled.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use serde_json::Value;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -11,6 +13,11 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::handle::Failure;
 use crate::lines::Values;
 use crate::proxy::Proxy;
+
+/// The pause before a limit is tried again, twice as long each time.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How often it is tried again: for three seconds.
+const LIMIT_TRIES: usize = 6;
 
 /// The turn of a build or of an archive of images. It ends when this is dropped.
 #[derive(Debug)]
@@ -85,17 +92,21 @@ impl Proxy {
         }
     }
 
-    /// Limits a container, if it is one of a build.
+    /// Limits a container, if it is one of a build. An engine fails when the container ends meanwhile, and may still call
+    /// it running then.
     async fn limit(&self, created: &Value) -> Result<bool, String> {
         let Some(call) = self.guard().limit_of_build(created) else { return Ok(false) };
-        let answer = self.engine.send(&call, None, false).await?;
-        let status = answer.status();
         let id = created["Actor"]["ID"].as_str().unwrap_or_default();
-        // One that has ended already needs no limit.
-        match status.is_success() || !self.is_running(id).await {
-            true => Ok(true),
-            false => Err(format!("the engine answers {status}")),
-        }
+        let limit = async || {
+            let status = self.engine.send(&call, None, false).await?.status();
+            // One that has ended needs no limit.
+            match status.is_success() || !self.is_running(id).await {
+                true => Ok(true),
+                false => Err(format!("the engine answers {status}")),
+            }
+        };
+        let again = ExponentialBuilder::default().with_min_delay(PAUSE).with_max_times(LIMIT_TRIES);
+        limit.retry(again).await
     }
 }
 

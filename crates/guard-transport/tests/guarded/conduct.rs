@@ -187,6 +187,18 @@ async fn a_build_whose_processes_cannot_be_limited_is_canceled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_goes_on_where_the_engine_fails_at_first_to_limit_what_it_runs() {
+    let world = World::new(false).await;
+    let dir = world.dir.path().join("context");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("Dockerfile"), format!("FROM {BUSYBOX}\nRUN sleep 2\n")).unwrap();
+    world.front.fail("/update", 3);
+    world.ok(&["build", "-t", "limited", &dir.display().to_string()]);
+    assert!(world.front.heard().iter().filter(|line| line.contains("/update")).count() > 3);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn images_take_what_the_job_may_have_and_those_that_are_removed_are_given_back() {
     let world = World::with(false, &json!({ "image_bytes": 3 << 20, "refusals": 1000 })).await;
     let dir = world.dir.path().join("context");
