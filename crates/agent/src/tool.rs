@@ -170,7 +170,7 @@ fn fill_lower(path: &Path) -> io::Result<()> {
     fs::write(path.join("file"), "old")
 }
 
-/// Tries whether a folder behaves as an overlay has to: what is below shows, may be changed and removed, and a folder
+/// Checks whether a folder behaves as an overlay has to: what is below shows, may be changed and removed, and a folder
 /// that was removed and made again is empty.
 fn try_overlay(path: &Path) -> io::Result<()> {
     let fails = |what: &str| Err(io::Error::other(what.to_owned()));

@@ -10,11 +10,18 @@ use longshore_store::{
 
 use crate::{auth::Caller, error::ApiError, lookup::find_build};
 
-/// Returns a build that the caller may see, with its repository and the reports of its jobs.
-pub(crate) async fn find(store: &Store, caller: &Caller, id: BuildId) -> Result<(Build, Repo, Vec<JobRun>), ApiError> {
+/// A build with its repository and the reports of its jobs.
+pub(crate) struct BuildReports {
+    pub(crate) build: Build,
+    pub(crate) repo: Repo,
+    pub(crate) runs: Vec<JobRun>,
+}
+
+/// Returns the reports of a build that the caller may see.
+pub(crate) async fn find_build_reports(store: &Store, caller: &Caller, id: BuildId) -> Result<BuildReports, ApiError> {
     let (build, repo) = find_build(store, caller, id).await?;
     let runs = tests::of_build(store, id).await?;
-    Ok((build, repo, runs))
+    Ok(BuildReports { build, repo, runs })
 }
 
 /// Returns a test of a repository that the caller may see.

@@ -40,7 +40,7 @@ impl User {
         command.uid(self.id).gid(self.group)
     }
 
-    /// Tries whether this user may do something with a path: `longshore may WHAT PATH`.
+    /// Checks whether this user may do something with a path: `longshore may WHAT PATH`.
     fn may(self, what: &str, path: &Path) -> io::Result<bool> {
         let mut command = Command::new("/proc/self/exe");
         command.arg("may").arg(what).arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

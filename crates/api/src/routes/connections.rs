@@ -120,7 +120,7 @@ pub(crate) async fn list(State(store): State<Store>, caller: Caller) -> Result<J
         (status = 409, description = "The name is taken", body = ErrorBody),
         (status = 422, description = "The forge refuses the token, or it lacks a right", body = ErrorBody),
         (status = 502, description = "The forge cannot be reached", body = ErrorBody),
-        (status = 503, description = "The key of the secrets is not the database's", body = ErrorBody),
+        (status = 503, description = "The server's encryption key does not belong to this database", body = ErrorBody),
     ),
 )]
 pub(crate) async fn add(

@@ -1,5 +1,5 @@
-//! Adds, lists, tries and removes notifications: the server's, about all repositories, and those of repositories. No
-//! answer contains an address that lets others write there.
+//! Adds, lists, tests and removes notifications, of the whole server or of one repository. Responses never contain an
+//! address with which others could send messages.
 
 use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{
@@ -31,7 +31,7 @@ pub(crate) struct NotificationView {
     name: String,
     /// The address; of a webhook only its host
     address: String,
-    /// What is told: `failure`, `fixed`, `approval`, `anomaly`
+    /// The events it reports: `failure`, `fixed`, `approval`, `anomaly`
     #[schema(value_type = Vec<String>)]
     on: Vec<NotificationEvent>,
     /// Globs of branches; all if empty
@@ -43,11 +43,11 @@ pub(crate) struct NotificationView {
     /// When the last message arrived
     #[schema(value_type = Option<String>, format = DateTime)]
     last_told_at: Option<Timestamp>,
-    /// Messages that wait to be told
+    /// How many messages wait to be sent
     waiting: u64,
-    /// Why the next or the last message has not arrived
+    /// Why the oldest waiting message has not been sent, or why the newest one was given up; `null` if there is no problem
     problem: Option<String>,
-    /// The key that the webhooks of a new one are signed with; not shown again
+    /// The key that signs this notification's webhooks. Present only in the response that adds it
     #[serde(skip_serializing_if = "Option::is_none")]
     signing_key: Option<String>,
 }
@@ -115,7 +115,7 @@ pub(crate) async fn list(State(store): State<Store>, caller: Caller) -> Result<J
     responses(
         (status = 201, body = NotificationView), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 422, description = "The server has no mail server", body = ErrorBody),
-        (status = 503, description = "The key of the secrets is not the database's", body = ErrorBody),
+        (status = 503, description = "The server's encryption key does not belong to this database", body = ErrorBody),
     ),
 )]
 pub(crate) async fn add(
@@ -129,7 +129,7 @@ pub(crate) async fn add(
 /// Removes a notification about all repositories
 #[utoipa::path(
     delete, path = "/api/v1/notifications/{notification}", tag = "notifications", security(("token" = ["admin"])),
-    params(("notification" = String, Path, description = "The notification's id")),
+    params(("notification" = String, Path, description = "The notification's ID")),
     responses((status = 204), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn delete(
@@ -146,12 +146,12 @@ pub(crate) async fn delete(
 /// Sends a test message, and waits until it has arrived
 #[utoipa::path(
     post, path = "/api/v1/notifications/{notification}/test", tag = "notifications", security(("token" = ["admin"])),
-    params(("notification" = String, Path, description = "The notification's id")),
+    params(("notification" = String, Path, description = "The notification's ID")),
     responses(
         (status = 204), (status = 404, body = ErrorBody),
-        (status = 422, description = "The other side refuses it", body = ErrorBody),
+        (status = 422, description = "The receiver refused the message", body = ErrorBody),
         (status = 429, description = "It was tried too often within a minute", body = ErrorBody),
-        (status = 502, description = "The other side cannot be reached", body = ErrorBody),
+        (status = 502, description = "The receiver cannot be reached", body = ErrorBody),
     ),
 )]
 pub(crate) async fn test(
@@ -189,7 +189,7 @@ pub(crate) async fn list_of_repo(
     responses(
         (status = 201, body = NotificationView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
         (status = 422, description = "The server has no mail server, or the address is not the caller's to name", body = ErrorBody),
-        (status = 503, description = "The key of the secrets is not the database's", body = ErrorBody),
+        (status = 503, description = "The server's encryption key does not belong to this database", body = ErrorBody),
     ),
 )]
 pub(crate) async fn add_to_repo(
@@ -208,7 +208,7 @@ pub(crate) async fn add_to_repo(
     delete, path = "/api/v1/repos/{repo}/notifications/{notification}", tag = "notifications", security(("token" = ["admin"])),
     params(
         ("repo" = String, Path, description = "The repository's ID"),
-        ("notification" = String, Path, description = "The notification's id"),
+        ("notification" = String, Path, description = "The notification's ID"),
     ),
     responses((status = 204), (status = 404, body = ErrorBody)),
 )]
@@ -229,13 +229,13 @@ pub(crate) async fn delete_of_repo(
     post, path = "/api/v1/repos/{repo}/notifications/{notification}/test", tag = "notifications", security(("token" = ["admin"])),
     params(
         ("repo" = String, Path, description = "The repository's ID"),
-        ("notification" = String, Path, description = "The notification's id"),
+        ("notification" = String, Path, description = "The notification's ID"),
     ),
     responses(
         (status = 204), (status = 404, body = ErrorBody),
-        (status = 422, description = "The other side refuses it", body = ErrorBody),
+        (status = 422, description = "The receiver refused the message", body = ErrorBody),
         (status = 429, description = "It was tried too often within a minute", body = ErrorBody),
-        (status = 502, description = "The other side cannot be reached", body = ErrorBody),
+        (status = 502, description = "The receiver cannot be reached", body = ErrorBody),
     ),
 )]
 pub(crate) async fn test_of_repo(

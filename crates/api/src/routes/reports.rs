@@ -12,7 +12,7 @@ use crate::{
     error::{ApiError, ErrorBody},
     params::{self, Path, Query, page_limit, parse_before},
     report_views::{AnnotationView, CoverageView, TestHistoryView, TestsView},
-    reports::{AnnotationPlace, find, find_test, parse_place},
+    reports::{AnnotationPlace, BuildReports, find_build_reports, find_test, parse_place},
     views::{Page, PageQuery},
 };
 
@@ -42,7 +42,7 @@ pub(crate) async fn tests(
     Path(id): Path<BuildId>,
     Query(query): Query<TestsQuery>,
 ) -> Result<Json<TestsView>, ApiError> {
-    let (_, _, runs) = find(&store, &caller, id).await?;
+    let BuildReports { runs, .. } = find_build_reports(&store, &caller, id).await?;
     let after = parse_place(query.before.as_deref())?;
     let page = tests::list(&store, &runs, query.status, after, page_limit(query.limit)?).await?;
     Ok(Json(TestsView::new(&runs, page)))
@@ -78,7 +78,7 @@ pub(crate) async fn coverage(
     Path(id): Path<BuildId>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Option<CoverageView>>, ApiError> {
-    let (_, _, runs) = find(&store, &caller, id).await?;
+    let BuildReports { runs, .. } = find_build_reports(&store, &caller, id).await?;
     let limit = page_limit(query.limit)?;
     let Some(found) = coverage::of_build(&store, &runs).await? else { return Ok(Json(None)) };
     let (files, next) = coverage::files(&store, &runs, query.before.as_deref(), limit).await?;
@@ -97,7 +97,7 @@ pub(crate) async fn annotations(
     Path(id): Path<BuildId>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<AnnotationView>>, ApiError> {
-    let (_, _, runs) = find(&store, &caller, id).await?;
+    let BuildReports { runs, .. } = find_build_reports(&store, &caller, id).await?;
     let after = parse_place::<AnnotationPlace>(query.before.as_deref())?.map(|place| place.0);
     let (items, next) = annotations::list(&store, &runs, after, page_limit(query.limit)?).await?;
     let items = items.into_iter().map(AnnotationView::from).collect();

@@ -1,4 +1,4 @@
-//! `POST /api/v1/sign-in-links`: makes a link that opens a browser's session.
+//! `POST /api/v1/sign-in-links`: creates a link that signs a browser in.
 
 use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{

@@ -11,7 +11,7 @@ use super::{
     values::{Fill, unknown},
 };
 
-/// Converts `artifacts` and the reports among them.
+/// Adds the artifact and the reports to the job.
 pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &mut Map) {
     let Some(section) = Section::read(&entry.value) else {
         body.note(lines.note(entry, FORM));
@@ -21,31 +21,37 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
     let mut artifact = Map::default();
     let paths = |entry: &Entry| -> Result<Vec<String>, String> {
         let paths = texts(&entry.value).unwrap_or_default();
+        // GitLab's paths are relative to the project. Ours have no `./`, no `/` at the end and no workspace before them.
         let clean = |path: String| {
             path.trim_start_matches("./").trim_end_matches('/').trim_start_matches("/longshore/workspace/").to_owned()
         };
         paths.iter().map(|path| fill(path).map(clean)).collect()
     };
     if let Some(entry) = section.take("name") {
-        match text(&entry.value).ok_or_else(|| FORM.to_owned()).and_then(fill) {
-            // Jobs name the job whose artifacts they take over there, and the artifact here.
+        let filled = match text(&entry.value) {
+            Some(name) => fill(name).map_err(|variable| unknown(&variable)),
+            None => Err(FORM.to_owned()),
+        };
+        match filled {
+            // In GitLab, a job takes artifacts by the name of the job that made them; in Longshore, by the artifact's
+            // name. So the name cannot depend on the build.
             Ok(name) if name.contains("${{") => {
                 artifact.note(
                     lines.note(entry, "an artifact has one name here, whatever the build: `artifacts` stands in"),
                 );
             }
             Ok(name) => artifact.set("name", Value::Text(name.replace(['/', '\\'], "-")), lines.line_of_key(entry)),
-            Err(name) => artifact.note(lines.note(entry, unknown(&name))),
+            Err(why) => artifact.note(lines.note(entry, why)),
         }
     }
-    let mut kept = false;
+    let mut has_paths = false;
     if let Some(entry) = section.take("paths") {
         match paths(entry) {
             Ok(paths) => {
-                kept = !paths.is_empty();
+                has_paths = !paths.is_empty();
                 artifact.set_filled("paths", Value::texts(paths), lines.line_of_key(entry));
             }
-            Err(name) => artifact.note(lines.note(entry, unknown(&name))),
+            Err(variable) => artifact.note(lines.note(entry, unknown(&variable))),
         }
     }
     if let Some(entry) = section.take("expire_in") {
@@ -68,6 +74,7 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
         for report in entries(&entry.value).unwrap_or_default() {
             match self::report(report, &paths) {
                 Ok((key, paths)) => reports.set(key, Value::texts(paths), lines.line_of_key(report)),
+                // A note about a report belongs to the job, not to its artifact.
                 Err(why) => body.note(lines.note(report, why)),
             }
         }
@@ -82,14 +89,15 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
         _ => None,
     });
     artifact.arrange(&["name", "paths", "expire-in", "when"]);
-    if kept {
+    // Without paths there is no artifact, but the notes about it are kept.
+    if has_paths {
         body.set("artifacts", Value::List(vec![Item::Value(artifact.into())]), line);
     } else {
         body.parts.extend(artifact.parts.into_iter().filter(|part| !matches!(part, Part::Entry(_))));
     }
 }
 
-/// Returns the key of a report here, and its files. The error names the alternative.
+/// Returns Longshore's key for a report, and its files. The error says what to write instead.
 fn report(
     report: &Entry,
     paths: &dyn Fn(&Entry) -> Result<Vec<String>, String>,
@@ -97,7 +105,7 @@ fn report(
     let files = |key: &'static str, entry: &Entry| match paths(entry) {
         Ok(paths) if !paths.is_empty() => Ok((key, paths)),
         Ok(_) => Err(FORM.to_owned()),
-        Err(name) => Err(unknown(&name)),
+        Err(variable) => Err(unknown(&variable)),
     };
     match report.key.as_str() {
         "junit" => files("junit", report),
@@ -112,7 +120,7 @@ fn report(
                 }
             }
         }
-        // The name that the key had before.
+        // GitLab's former name for `coverage_report`.
         "cobertura" => files("coverage", report),
         "dotenv" => Err("write `outputs`, and ask for `needs.<job>.outputs.<name>`".to_owned()),
         "sast" | "codequality" | "secret_detection" | "dependency_scanning" | "container_scanning" | "dast" => {
@@ -122,7 +130,7 @@ fn report(
     }
 }
 
-/// Converts the time that something is kept to days or hours.
+/// Converts how long something is kept (`2 weeks`) to days, or to hours if it is not whole days.
 fn days(text: &str) -> Option<String> {
     let hours = seconds(text)?.div_ceil(3600);
     Some(if hours % 24 == 0 { format!("{}d", hours / 24) } else { format!("{hours}h") })

@@ -1,4 +1,4 @@
-//! `longshore doctor`: checks this machine's set-up, and says what to do.
+//! `longshore doctor`: checks this machine's setup, and says how to fix it.
 
 use std::{io::Write as _, path::Path, process::ExitCode};
 
@@ -14,10 +14,10 @@ use crate::args::Doctor;
 pub(crate) fn run(args: Doctor) -> super::Result {
     let config = args.settings.resolve(args.config.as_deref())?;
     let instance = Instance::new("doctor").map_err(|error| super::Ended::new(1, error.to_string()))?;
-    // Subnets are left to the engine: a server that runs has the network that would get those of the settings.
+    // Ignores the configured subnets: a running server's network may already use them.
     let docker_host = config.docker_host.clone();
     if args.watch {
-        return watched(&docker_host, args.json);
+        return print_sightings(&docker_host, args.json);
     }
     let options = DockerOptions { denied: config.denied, ..DockerOptions::new(config.docker_host, instance) };
     let mut findings = super::runtime()?.block_on(doctor(options));
@@ -25,9 +25,9 @@ pub(crate) fn run(args: Doctor) -> super::Result {
     if !is_guarded && let Some((message, advice)) = rights::check(&docker_host) {
         findings.push(Finding { name: "socket-rights", ok: true, message, advice });
     }
-    findings.push(git());
-    findings.extend(disk(&config.data));
-    findings.extend(config.object_store.as_ref().map(object_store));
+    findings.push(check_git());
+    findings.extend(check_disk(&config.data));
+    findings.extend(config.object_store.as_ref().map(check_object_store));
     let healthy = findings.iter().all(|finding| finding.ok);
     if args.json {
         let rows: Vec<_> = findings
@@ -58,7 +58,7 @@ pub(crate) fn run(args: Doctor) -> super::Result {
 }
 
 /// Prints each observation as it is made.
-fn watched(docker_host: &str, json: bool) -> super::Result {
+fn print_sightings(docker_host: &str, json: bool) -> super::Result {
     let print = |Sighting { kind, container, message }: Sighting| {
         let line = match json {
             true => {
@@ -66,7 +66,7 @@ fn watched(docker_host: &str, json: bool) -> super::Result {
             }
             false => format!("{} {kind:<14} {message}", Timestamp::now()),
         };
-        // An error means that the reader is gone.
+        // Returns whether somebody still reads the output.
         writeln!(std::io::stdout(), "{line}").is_ok()
     };
     let watched = super::runtime()?.block_on(watch(docker_host, print));
@@ -74,8 +74,8 @@ fn watched(docker_host: &str, json: bool) -> super::Result {
     Ok(ExitCode::SUCCESS)
 }
 
-fn git() -> Finding {
-    // Root asks here, and the settings in the home folder are the server's.
+fn check_git() -> Finding {
+    // The doctor may run as root in the server's home folder, whose git settings root does not trust.
     let mut git = std::process::Command::new("git");
     let version = git.arg("--version").env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").output();
     match version {
@@ -91,25 +91,26 @@ fn git() -> Finding {
 }
 
 /// Checks the free space of the data folder, if there is one.
-fn disk(data: &Path) -> Option<Finding> {
-    const LITTLE: u64 = 1 << 30;
+fn check_disk(data: &Path) -> Option<Finding> {
+    /// With less free space than this, the doctor fails the check.
+    const MIN_FREE: u64 = 1 << 30;
     let stat = rustix::fs::statvfs(data).ok()?;
     let free = stat.f_bavail * stat.f_frsize;
     let message = format!("{} MiB free in {}", free >> 20, data.display());
-    let advice = (free < LITTLE).then(|| "it holds logs, mirrors and checkouts: free some space".to_owned());
-    Some(Finding { name: "disk", ok: free >= LITTLE, message, advice })
+    let advice = (free < MIN_FREE).then(|| "free some space: logs, mirrors and checkouts are kept there".to_owned());
+    Some(Finding { name: "disk", ok: free >= MIN_FREE, message, advice })
 }
 
-/// Tries whether the object store can be used: writes, reads and removes an object.
-fn object_store(store: &ObjectStore) -> Finding {
+/// Checks that the object store works by writing, reading and removing an object.
+fn check_object_store(store: &ObjectStore) -> Finding {
     let name = "object-store";
     match store.check() {
         Ok(()) => {
-            let message = format!("{} takes, gives and removes objects", store.place());
+            let message = format!("{} can store, read and remove objects", store.place());
             Finding { name, ok: true, message, advice: None }
         }
         Err(error) => {
-            let advice = "check LONGSHORE_S3_ENDPOINT, _BUCKET, _REGION, _PATH_STYLE and the keys; the bucket has to be there, and the key needs the rights to put, get and delete objects, and to abandon uploads";
+            let advice = "check LONGSHORE_S3_ENDPOINT, _BUCKET, _REGION, _PATH_STYLE and the keys; the bucket must exist, and the key must be allowed to put, get and delete objects and to abort multipart uploads";
             Finding { name, ok: false, message: error.to_string(), advice: Some(advice.to_owned()) }
         }
     }

@@ -116,7 +116,7 @@ impl std::io::Write for JobLines<'_> {
     }
 }
 
-/// Makes text safe for a terminal: keeps colours, and removes everything else that moves the cursor or changes the
+/// Makes text safe for a terminal: keeps colors, and removes everything else that moves the cursor or changes the
 /// terminal. A carriage return, with which progress bars redraw their line, ends the line.
 fn make_safe(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -133,7 +133,7 @@ fn make_safe(text: &str) -> String {
                     parameters.push(p);
                 }
                 let is_color = parameters.chars().all(|p| matches!(p, '0'..='9' | ';' | ':'));
-                if rest.next() == Some('m') && is_color {
+                if rest.next_if(|c| *c != '\n') == Some('m') && is_color {
                     out.push_str("\x1b[");
                     out.push_str(&parameters);
                     out.push('m');
@@ -166,5 +166,6 @@ mod tests {
         assert_eq!(make_safe("10%\r20%\r\n"), "10%\n20%\n");
         assert_eq!(make_safe("a\x07b\x1bc"), "a\u{fffd}b\u{fffd}c");
         assert_eq!(make_safe("\x1b[?1049h\x1b["), "");
+        assert_eq!(make_safe("a\x1b[\nb"), "a\nb", "a sequence that is broken off takes no line break with it");
     }
 }

@@ -10,13 +10,14 @@ use super::values::{OneOrMany, OneOrMore, Text};
 /// An event, several events, or events with filters.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
-#[expect(clippy::large_enum_variant, reason = "it is only ever described")]
+#[expect(clippy::large_enum_variant, reason = "no value is ever made: only its schema is used")]
 pub(super) enum On {
     One(Event),
     Several(#[schemars(length(min = 1))] Vec<Event>),
     Filtered(Events),
 }
 
+// `schedule` is missing: it needs a `cron`, so it is only in `Events`.
 /// An event that starts a pipeline.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case")]
@@ -32,17 +33,17 @@ pub(super) enum Event {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields, extend("minProperties" = 1))]
 pub(super) struct Events {
-    /// Pushes of branches and tags: all, or those that the filters admit.
+    /// Pushes of branches and tags: all, or those that match the filters.
     push: Option<Push>,
-    /// Pull requests: opened, changed and reopened ones, or those that the filters admit.
+    /// Pull requests: opened, changed and reopened ones, or those that match the filters.
     pull_request: Option<PullRequest>,
-    /// Times at which the pipeline starts by itself.
+    /// When the pipeline starts on a schedule.
     schedule: Option<OneOrMany<Schedule>>,
     /// Manual starts, from the web page, the command line or the API.
     manual: Option<Manual>,
-    /// Releases of the forge that are published, or those that the filters admit. The build is of the release's tag.
+    /// Releases on the forge: published ones, or those that match the filters. The build uses the release's tag.
     release: Option<Release>,
-    /// What a merge queue is about to merge.
+    /// Merge queues: the commit that is about to be merged.
     merge_group: Option<MergeGroup>,
 }
 
@@ -67,16 +68,17 @@ pub(super) enum ReleaseType {
     Unpublished,
 }
 
-/// A merge queue has no filters.
+/// Merge queues. There are no filters.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct MergeGroup {}
 
-/// Filters for pushes. With only `branches`, no tag starts the pipeline, and with only `tags`, no branch.
+/// Filters for pushes. With only `branches`, tags do not start the
+/// pipeline; with only `tags`, branches do not.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Push {
-    /// Globs: `main`, `release/**`; `!wip/**` excludes; the last match decides.
+    /// Globs: `main`, `release/**`; `!wip/**` excludes. The last glob that matches decides.
     branches: Option<OneOrMore>,
     /// Globs, as in `branches`.
     tags: Option<OneOrMore>,
@@ -94,7 +96,8 @@ pub(super) struct PullRequest {
     branches: Option<OneOrMore>,
     /// Actions of the pull request; by default `opened`, `synchronize` and `reopened`.
     types: Option<OneOrMany<PullRequestType>>,
-    /// The commit to build: the pull request's newest one (`head`, the default), or what merging it would give (`merge`).
+    /// The commit to build: the pull request's newest one (`head`, the default), or the result of merging it
+    /// (`merge`).
     build: Option<PullRequestBuild>,
     /// Globs; at least one changed file has to match.
     paths: Option<OneOrMore>,
@@ -129,7 +132,7 @@ pub(super) enum PullRequestBuild {
     Merge,
 }
 
-/// A time at which the pipeline starts by itself.
+/// A scheduled start.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Schedule {
@@ -137,7 +140,7 @@ pub(super) struct Schedule {
     cron: String,
     /// The time zone: `Europe/Madrid`; by default UTC.
     timezone: Option<String>,
-    /// The branch to build; by default the default branch.
+    /// The branch to build; by default the repository's default branch.
     branch: Option<String>,
 }
 
@@ -150,11 +153,11 @@ pub(super) struct Manual {
     inputs: Option<BTreeMap<String, Option<Input>>>,
 }
 
-/// A typed value that a person gives, or the job that uses a template.
+/// A typed value, given by the person who starts the pipeline or by the job that uses a template.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Input {
-    /// The type of the value; by default a text, or a choice if there are `options`.
+    /// The type of the value; by default `string`, or `choice` if there are `options`.
     r#type: Option<InputType>,
     /// Whether the value has to be given.
     required: Option<bool>,
@@ -162,7 +165,7 @@ pub(super) struct Input {
     default: Option<Text>,
     /// The options of a choice.
     options: Option<OneOrMore>,
-    /// An explanation for people.
+    /// A text that explains the input.
     description: Option<Text>,
 }
 

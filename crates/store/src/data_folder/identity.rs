@@ -1,9 +1,9 @@
-//! Decides which installation a data folder belongs to. A copy of a folder is another installation: it never touches
-//! what the original has on the engine.
+//! Decides which installation a data folder belongs to. A copy of a folder is another installation: it must never
+//! touch the original's containers and volumes.
 //!
-//! The database knows the instance's id, and a backup, a snapshot or `cp -a` takes the database along. So a folder has
-//! a mark beside its lock: a file that no backup contains. The database recognizes it by its inode number, its birth
-//! time and, until the machine restarts, its file system. If the mark is not the one that the database knows, the
+//! The database knows the instance's id, and a backup, a snapshot or `cp -a` copies the database too. So each
+//! folder has a mark, a small file beside its lock that backups leave out. The database recognizes it by its inode
+//! number, its birth time and, until the machine restarts, its file system. If the mark is not the one that the database knows, the
 //! folder is a copy and gets an instance id of its own, unless [`longshore_files::restore::take_over`] has declared
 //! that it continues in the original's place.
 
@@ -21,17 +21,18 @@ use sqlx::{Connection as _, SqliteConnection};
 use crate::{StoreError, settings};
 
 /// The setting that holds the folder's mark.
-const FOLDER: &str = "folder";
+const MARK_SETTING: &str = "folder";
 /// The name of a mark that the database may not know yet.
 const NEW_MARK: &str = "identity-unknown";
 
-/// The instance, and the instance that this folder was just found to be a copy of.
+/// Which installation a folder belongs to.
 pub(crate) struct Identity {
     pub(crate) instance: String,
+    /// The instance whose copy this folder has just turned out to be.
     pub(crate) copy_of: Option<String>,
 }
 
-/// A mark as it lies on the disk.
+/// What identifies a mark's file on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     id: String,
@@ -44,38 +45,40 @@ struct Mark {
     filesystem: u64,
 }
 
-/// Compares the mark with the database, brings both to agree, and returns the identity. Nobody else has the folder
-/// open.
+/// Compares the mark with the database, updates both so that they agree, and returns the identity. The caller holds the
+/// folder's lock.
 pub(crate) async fn settle(conn: &mut SqliteConnection, data_dir: &Path) -> Result<Identity, StoreError> {
     let instance = settings::instance(conn).await?;
-    let known = settings::get_on(conn, FOLDER).await?.and_then(|text| serde_json::from_str::<Mark>(&text).ok());
-    // A process ended between writing the database and renaming the mark.
+    let known = settings::get_on(conn, MARK_SETTING).await?.and_then(|text| serde_json::from_str::<Mark>(&text).ok());
     let (path, new) = (data_dir.join(folder::IDENTITY), data_dir.join(NEW_MARK));
+    // If an earlier start ended after the database was written and before the mark was renamed, rename it now.
     if known.is_some() && read_mark(&new)? == known {
         fs::rename(&new, &path).map_err(|source| StoreError::io(&new, source))?;
     }
     let found = read_mark(&path)?;
-    let copied = match (&known, &found) {
+    let is_copy = match (&known, &found) {
         (Some(known), Some(found)) if found.is_same(known) => {
             if found != known {
-                settings::set_on(conn, FOLDER, &to_json(found)?).await?;
+                settings::set_on(conn, MARK_SETTING, &to_json(found)?).await?;
             }
             return Ok(Identity { instance, copy_of: None });
         }
+        // `take_over` leaves this mark. Any other mark that the database does not know means that this is a copy.
         (_, Some(found)) => found.id != folder::TAKE_OVER,
+        // The database was in a folder with a mark, and this folder has none: a restored backup, for example.
         (Some(_), None) => true,
-        // The first start, or the first start of a version that leaves marks.
+        // A new folder, or one of a version that left no marks.
         (None, None) => false,
     };
     let id = hex::encode(rand::random::<[u8; 8]>());
     folder::write_private(&new, &id).map_err(|source| StoreError::io(&new, source))?;
     let mark = read_mark(&new)?.ok_or_else(|| StoreError::io(&new, io::ErrorKind::NotFound.into()))?;
     let mut tx = conn.begin().await?;
-    settings::set_on(&mut tx, FOLDER, &to_json(&mark)?).await?;
-    let own = if copied { settings::new_instance(&mut tx).await? } else { instance.clone() };
+    settings::set_on(&mut tx, MARK_SETTING, &to_json(&mark)?).await?;
+    let own = if is_copy { settings::new_instance(&mut tx).await? } else { instance.clone() };
     tx.commit().await?;
     fs::rename(&new, &path).map_err(|source| StoreError::io(&new, source))?;
-    Ok(Identity { instance: own, copy_of: copied.then_some(instance) })
+    Ok(Identity { instance: own, copy_of: is_copy.then_some(instance) })
 }
 
 impl Mark {
@@ -95,8 +98,8 @@ impl Mark {
             return true;
         }
         // File systems without a device of their own (overlay, NFS) get another number with each mount.
-        let numbered = [self.device, known.device].iter().all(|device| rustix::fs::major(*device) != 0);
-        self.filesystem == known.filesystem && (!numbered || self.device == known.device)
+        let have_device_numbers = [self.device, known.device].iter().all(|device| rustix::fs::major(*device) != 0);
+        self.filesystem == known.filesystem && (!have_device_numbers || self.device == known.device)
     }
 }
 
@@ -128,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clone_of_a_file_system_is_told_by_its_device_until_the_machine_starts_again() {
+    fn a_cloned_file_system_is_recognized_by_its_device_until_a_reboot() {
         let device = |major, minor| rustix::fs::makedev(major, minor);
         let mark = Mark {
             id: "a".to_owned(),

@@ -15,7 +15,7 @@ use crate::{
         visitor::Visitor,
     },
     params::{Path, Query},
-    reports::{AnnotationPlace, find, parse_place},
+    reports::{AnnotationPlace, BuildReports, find_build_reports, parse_place},
     views::RepoRef,
 };
 
@@ -48,7 +48,7 @@ pub(crate) async fn show(
     Query(query): Query<AnnotationsQuery>,
 ) -> Result<Html<AnnotationsPage>, ApiError> {
     let head = Head::new(&site, &visitor, Place::Elsewhere, "");
-    let (build, repo, runs) = find(&site.store, &visitor.caller, id).await?;
+    let BuildReports { build, repo, runs } = find_build_reports(&site.store, &visitor.caller, id).await?;
     let after: Option<AnnotationPlace> = parse_place(query.before.as_deref())?;
     let (items, next) = annotations::list(&site.store, &runs, after.map(|after| after.0), LISTED).await?;
     Ok(Html(AnnotationsPage {

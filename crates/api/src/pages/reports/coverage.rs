@@ -16,7 +16,7 @@ use crate::{
         visitor::Visitor,
     },
     params::{Path, Query},
-    reports::find,
+    reports::{BuildReports, find_build_reports},
     views::RepoRef,
 };
 
@@ -50,7 +50,7 @@ pub(crate) async fn show(
     Query(query): Query<CoverageQuery>,
 ) -> Result<Html<CoveragePage>, ApiError> {
     let head = Head::new(&site, &visitor, Place::Elsewhere, "");
-    let (build, repo, runs) = find(&site.store, &visitor.caller, id).await?;
+    let BuildReports { build, repo, runs } = find_build_reports(&site.store, &visitor.caller, id).await?;
     let found = coverage::of_build(&site.store, &runs).await?;
     let (files, next) = coverage::files(&site.store, &runs, query.before.as_deref(), LISTED).await?;
     let next = next.map(|next| show::address(&format!("/builds/{id}/coverage"), &[("before", &next)]));

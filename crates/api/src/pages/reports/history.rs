@@ -1,4 +1,4 @@
-//! `/tests/{test}`: one test in the builds before.
+//! `/tests/{test}`: the results of one test in past builds, newest first.
 
 use askama::Template;
 use axum::extract::State;

@@ -18,7 +18,7 @@ use crate::{
         visitor::Visitor,
     },
     params::{self, Path, Query},
-    reports::{find, parse_place},
+    reports::{BuildReports, find_build_reports, parse_place},
     views::RepoRef,
 };
 
@@ -75,7 +75,7 @@ pub(crate) async fn show(
     Query(query): Query<TestsQuery>,
 ) -> Result<Html<TestsPage>, ApiError> {
     let head = Head::new(&site, &visitor, Place::Elsewhere, "");
-    let (build, repo, runs) = find(&site.store, &visitor.caller, id).await?;
+    let BuildReports { build, repo, runs } = find_build_reports(&site.store, &visitor.caller, id).await?;
     let after = parse_place(query.before.as_deref())?;
     let page = tests::list(&site.store, &runs, query.status, after, LISTED).await?;
     let mut bytes = OUTPUTS;
