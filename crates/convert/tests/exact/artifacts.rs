@@ -85,3 +85,10 @@ fn an_artifact_that_is_named_by_its_id_is_the_one_with_that_id() {
     let other = text.replace("outputs.it", "outputs.other");
     has(GitHub, &other, &["exit 1"]);
 }
+
+#[test]
+fn a_name_that_is_no_text_is_left_out_and_called_so() {
+    let text = "build:\n  script: make\n  artifacts:\n    name: [a]\n    paths: [dist]\n";
+    has(GitLab, text, &["paths:", "this form of it is not understood"]);
+    has_not(GitLab, text, &["is not set here"]);
+}
