@@ -182,6 +182,7 @@ async fn policy(
         registries,
         reserved: spec.docker.builder_image.iter().map(ToString::to_string).collect(),
         build: true,
+        load: spec.docker.builder().is_some(),
         capabilities: Vec::new(),
         cgroup_parent: None,
         budget: budget(spec.limits, spec.docker.builder().is_some(), spec.docker.image_bytes),

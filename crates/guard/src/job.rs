@@ -21,7 +21,7 @@ use crate::image_ref::{ImageName, ImageRef};
 use crate::job_create::{self, Created};
 use crate::names::chosen;
 use crate::policy::JobPolicy;
-use crate::refusal::{Judged, refuse};
+use crate::refusal::{Judged, NO_LOAD, refuse};
 
 pub(crate) fn forward(call: EngineCall, reply: Reply, effect: Effect) -> Judged<Decision> {
     Ok(Decision::Forward(Box::new(Forward { call, reply, effect, checks: Vec::new(), build: None })))
@@ -160,8 +160,8 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
         }
         Call::ImageRemove { image, .. } => remove_image(guard, image),
         Call::ImageLoad { quiet } => {
-            if !policy.build {
-                return refuse!(Build, "loading images is not allowed in this job");
+            if !policy.load {
+                return refuse!(Build, "{NO_LOAD}");
             }
             let call = EngineCall::new("POST", "/images/load").flag("quiet", *quiet).images();
             let effect = Effect::ImagesMade { references: std::collections::BTreeMap::new(), kept: true };

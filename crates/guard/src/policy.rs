@@ -131,6 +131,9 @@ pub struct JobPolicy {
     /// Whether images may be built.
     #[serde(default)]
     pub build: bool,
+    /// Whether images may be loaded. What a builder of the job has built comes to the engine by that.
+    #[serde(default)]
+    pub load: bool,
     /// Capabilities that containers may have besides the default ones.
     #[serde(default)]
     pub capabilities: Vec<String>,

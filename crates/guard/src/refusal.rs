@@ -5,6 +5,9 @@ use std::fmt;
 /// What a client is told that asks the engine for BuildKit, whose requests do not show what it does.
 pub const NO_BUILDKIT: &str = "this socket serves no BuildKit: use the job's own builder (`docker buildx build --load`), which an administrator allows with LONGSHORE_BUILDKIT_IMAGE and `longshore repo docker REPO --branch BRANCH --buildkit`, or set DOCKER_BUILDKIT=0";
 
+/// What a job is told that loads an image and has no builder of its own.
+pub(crate) const NO_LOAD: &str = "images are loaded only in jobs with a builder of their own, which an administrator allows with LONGSHORE_BUILDKIT_IMAGE and `longshore repo docker REPO --branch BRANCH --buildkit`: have that done, or build or pull the image";
+
 /// The rules, each with a name for the audit log. A rule stands for a kind of fault, not for a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {

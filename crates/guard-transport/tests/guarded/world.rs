@@ -79,6 +79,7 @@ impl World {
             "images": [BUSYBOX],
             "registries": ["registry.invalid"],
             "build": true,
+            "load": true,
             "budget": budget,
         }});
         let options = Options {

@@ -180,6 +180,18 @@ fn an_image_stays_for_everybody_what_it_is_on_this_platform() {
 }
 
 #[test]
+fn images_are_loaded_only_in_jobs_with_a_builder_of_their_own() {
+    let refusal = decide(&job(JOB, 41), "POST", "/images/load", "").unwrap_err();
+    assert_eq!(refusal.rule, Rule::Build);
+    for part in ["LONGSHORE_BUILDKIT_IMAGE", "`longshore repo docker REPO --branch BRANCH --buildkit`", "build or pull"]
+    {
+        assert!(refusal.reason.contains(part), "{refusal}");
+    }
+    let with_builder = job(&JOB.replace(r#""build":true"#, r#""build":true,"load":true"#), 41);
+    assert!(decide(&with_builder, "POST", "/images/load", "").is_ok());
+}
+
+#[test]
 fn the_history_of_an_image_names_no_image_of_others() {
     let guard = job(JOB, 41);
     let history = serde_json::json!([

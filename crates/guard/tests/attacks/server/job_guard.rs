@@ -27,6 +27,7 @@ fn job_policy() -> JobPolicy {
             folder: String::new(),
         }],
         build: true,
+        load: false,
         ..*policy
     }
 }
