@@ -3,8 +3,6 @@
 mod learn;
 mod settle;
 
-pub(crate) use self::learn::LONGEST_LABELS_OF_IMAGE;
-
 use std::collections::BTreeSet;
 
 use serde_json::Value;

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::container::{ContainerCreate, Endpoint};
-use crate::guard::{Guard, LONGEST_LABELS_OF_IMAGE};
+use crate::guard::Guard;
 use crate::host_config::{HostConfig, NetworkMode, Published, Sharing, Ulimit};
 use crate::image_ref::ImageName;
 use crate::job::network_of;
+use crate::listed::{self, MOST_LISTED, MOST_LISTED_OF_JOB};
 use crate::mounts::{Mount, Source};
 use crate::names::{chosen, is_host_name};
 use crate::policy::JobPolicy;
@@ -56,9 +57,14 @@ pub(crate) struct Created {
 
 pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &ContainerCreate) -> Judged<Created> {
     let (image, _) = guard.table.image(&ImageName::parse(&asked.image)?)?;
-    if guard.table.overlabelled.contains(image) {
-        let most = LONGEST_LABELS_OF_IMAGE >> 10;
-        return refuse!(Limit, "the labels of the image {} are longer than {most} KiB together", asked.image);
+    let of_image = guard.table.listed.get(image).copied().unwrap_or_default();
+    if of_image > MOST_LISTED {
+        return refuse!(
+            Limit,
+            "the labels, the command, the ports and the volumes of the image {} are longer than {} KiB of JSON together",
+            asked.image,
+            MOST_LISTED >> 10
+        );
     }
     if asked.host.is_builder {
         return refuse!(SecurityOption, "only the job's own builder has these security options");
@@ -113,6 +119,23 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
     entry.image.clone_from(&asked.image);
     entry.published = published;
     entry.publish_all = publish_all;
+    let of_container = listed::container(&body.write()?);
+    if of_container > MOST_LISTED {
+        return refuse!(
+            Limit,
+            "the command, the labels, the ports and the mounts of the container are longer than {} KiB of JSON together: put what is long into a file or a variable",
+            MOST_LISTED >> 10
+        );
+    }
+    entry.listed = of_container + of_image;
+    let others: usize = guard.table.containers.values().map(|container| container.listed).sum();
+    if others + entry.listed > MOST_LISTED_OF_JOB {
+        return refuse!(
+            Budget,
+            "the commands, labels, ports and mounts of all containers of the job are longer than {} KiB of JSON together",
+            MOST_LISTED_OF_JOB >> 10
+        );
+    }
     body.host.no_new_privileges = true;
     body.host.oom_score = OOM_SCORE;
     body.host.cgroup_parent = policy.cgroup_parent.clone().unwrap_or_default();

@@ -35,6 +35,7 @@ mod job;
 mod job_create;
 pub mod job_guard;
 mod json;
+mod listed;
 mod mounts;
 mod names;
 mod out;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::image_ref::ImageRef;
+use crate::listed::text_length;
 use crate::names::{is_clean_path, normal_path};
 use crate::refusal::{Judged, Refusal, Rule, refuse};
 
@@ -186,16 +187,16 @@ impl ServerPolicy {
     }
 }
 
-/// The labels of an object together, in bytes: the engine sends all of them with each event about it.
-const LONGEST_LABELS: usize = 64 << 10;
+/// The labels of an object together, in bytes of JSON: the engine sends all of them with each event about it, and in each list.
+const LONGEST_LABELS: usize = 32 << 10;
 
 /// Refuses labels that only we set, and more than anybody needs.
 pub(crate) fn unreserved(labels: BTreeMap<String, String>) -> Judged<BTreeMap<String, String>> {
     if let Some(label) = labels.keys().find(|label| is_reserved_label(label)) {
         return Err(Refusal::new(Rule::Label, format!("the label {label} is reserved")));
     }
-    if labels.iter().map(|(label, value)| label.len() + value.len()).sum::<usize>() > LONGEST_LABELS {
-        return refuse!(Limit, "the labels are longer than {} KiB together", LONGEST_LABELS >> 10);
+    if labels.iter().map(|(label, value)| text_length(label) + text_length(value)).sum::<usize>() > LONGEST_LABELS {
+        return refuse!(Limit, "the labels are longer than {} KiB of JSON together", LONGEST_LABELS >> 10);
     }
     Ok(labels)
 }

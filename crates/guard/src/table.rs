@@ -36,8 +36,8 @@ pub struct Table {
     pub(crate) present: BTreeSet<String>,
     /// The bytes of the images that it has pulled.
     pub(crate) pulled_bytes: u64,
-    /// Ids of images with more labels than a container may have.
-    pub(crate) overlabelled: BTreeSet<String>,
+    /// What each container of an image takes in the engine's lists, by the image's id.
+    pub(crate) listed: BTreeMap<String, usize>,
     /// The starts of all ids that are or were the client's.
     known: BTreeSet<String>,
     pub(crate) conduct: Conduct,
@@ -59,6 +59,9 @@ pub struct Container {
     pub(crate) memory: i64,
     pub(crate) nano_cpus: i64,
     pub(crate) pids: i64,
+    /// What it takes in the engine's lists.
+    #[serde(default)]
+    pub(crate) listed: usize,
     /// Ports that are published on the sandbox's `localhost` while it runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) published: Vec<Port>,

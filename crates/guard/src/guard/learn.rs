@@ -14,9 +14,6 @@ use crate::route::Request;
 use crate::table::{Container, Image, full_id};
 use crate::{server, server_own};
 
-/// The labels of an image together, in bytes. The engine lists them with each of its containers.
-pub(crate) const LONGEST_LABELS_OF_IMAGE: usize = 256 << 10;
-
 impl Guard {
     /// Learns a server's instance from a request, if the policy does not set one. Returns it if it is new.
     pub fn learn_instance<'a>(&mut self, request: &'a Request) -> Option<&'a str> {
@@ -104,14 +101,10 @@ impl Guard {
         }
     }
 
-    /// Notes what an image that others have built would run in builds, and whether it has too many labels. Returns its id.
+    /// Notes what an image that others have built would run in builds, and what its containers take in lists. Returns its id.
     pub(super) fn learn_content(&mut self, image: &Value) -> Option<String> {
         let id = image["Id"].as_str().and_then(full_id)?;
-        let labels = image["Config"]["Labels"].as_object().into_iter().flatten();
-        let length: usize = labels.map(|(label, value)| label.len() + value.as_str().map_or(0, str::len)).sum();
-        if length > LONGEST_LABELS_OF_IMAGE {
-            self.table.overlabelled.insert(id.clone());
-        }
+        self.table.listed.insert(id.clone(), crate::listed::image(&image["Config"]));
         let scope = &image["Config"]["Labels"][crate::SCOPE_LABEL];
         let is_own = matches!(&self.policy, Policy::Job(policy) if scope.as_str() == Some(policy.scope.as_str()));
         // What a trigger of another's image runs has no label of the job yet: neither its limit nor its removal would find it.

@@ -251,7 +251,7 @@ fn on_an_old_engine_files_are_copied_where_nobody_else_ever_had_a_way_in() {
 #[test]
 fn labels_are_never_longer_than_anybody_who_reads_them_expects() {
     let mut guard = job(JOB, 41);
-    let long = "x".repeat(33 << 10);
+    let long = "x".repeat(17 << 10);
     for (target, body) in [
         (CREATE, format!(r#"{{"Image":"busybox","Labels":{{"a":"{long}","b":"{long}"}}}}"#)),
         ("/networks/create", format!(r#"{{"Name":"n","Labels":{{"a":"{long}","b":"{long}"}}}}"#)),
@@ -260,8 +260,64 @@ fn labels_are_never_longer_than_anybody_who_reads_them_expects() {
         refused(&guard, Rule::Limit, "POST", target, &body);
         assert!(ask(&guard, "POST", target, &body.replacen(&long, "y", 1)).is_ok(), "{target}");
     }
+    // As JSON, some characters are longer.
+    for (character, fits) in [("x", true), ("\\u0001", false), ("\\u2028", false), ("\\\"", false)] {
+        let body = format!(r#"{{"Image":"busybox","Labels":{{"a":"{}"}}}}"#, character.repeat(20 << 10));
+        assert_eq!(decide(&guard, "POST", CREATE, &body).is_ok(), fits, "{character}");
+    }
     // An image has its labels from a build, which expands them.
     let image = json!({ "Id": "2".repeat(64), "Config": { "Labels": { "a": "x".repeat(300 << 10) } } });
     guard.learn_image("docker.io/library/busybox:2", &image);
     refused(&guard, Rule::Limit, "POST", CREATE, r#"{"Image":"busybox:2"}"#);
+}
+
+#[test]
+fn what_jobs_start_keeps_the_engines_lists_short() {
+    let mut guard = job(JOB, 41);
+    let text = |kib: usize| "x".repeat(kib << 10);
+    let mounts: Vec<Value> =
+        (0..30).map(|at| json!({ "Type": "tmpfs", "Target": format!("/{at}{}", text(3)) })).collect();
+    let ports: serde_json::Map<String, Value> = (1..2000).map(|port| (format!("{port}/tcp"), json!({}))).collect();
+    for long in [
+        json!({ "Cmd": [text(65)] }),
+        json!({ "Cmd": vec!["x"; 3000] }),
+        json!({ "Cmd": ["\u{2028}".repeat(11 << 10)] }),
+        json!({ "Cmd": [text(33)], "Entrypoint": [text(33)] }),
+        json!({ "ExposedPorts": ports }),
+        json!({ "HostConfig": { "Mounts": mounts } }),
+    ] {
+        let mut body = long;
+        body["Image"] = json!("busybox");
+        refused(&guard, Rule::Limit, "POST", CREATE, &body.to_string());
+    }
+    let own = json!({ "Image": "busybox", "Cmd": ["sh", "-c", text(30)], "Env": [format!("A={}", text(100))] });
+    assert!(decide(&guard, "POST", CREATE, &own.to_string()).is_ok(), "variables are in no list");
+    // What an image has is in the list with each of its containers.
+    for (at, config) in [
+        json!({ "Cmd": [text(65)] }),
+        json!({ "Entrypoint": [text(65)] }),
+        json!({ "ExposedPorts": ports }),
+        json!({ "Labels": { "a": text(65) } }),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("docker.io/library/long:{at}");
+        guard.learn_image(&name, &json!({ "Id": format!("{at:064}"), "Config": config }));
+        refused(&guard, Rule::Limit, "POST", CREATE, &format!(r#"{{"Image":"long:{at}"}}"#));
+    }
+    let large = json!({ "Id": "5".repeat(64), "Config": { "Labels": { "a": text(60) } } });
+    guard.learn_image("docker.io/library/large:1", &large);
+    let body = json!({ "Image": "large:1", "Cmd": [text(60)], "HostConfig": { "Memory": 8 << 20 } }).to_string();
+    let made = (0..15).filter(|at| match ask(&guard, "POST", &format!("{CREATE}?name=made{at}"), &body) {
+        Ok(forward) => {
+            guard.settle(&forward.effect, true, Some(&format!("{at:064x}")));
+            true
+        }
+        Err(refusal) => {
+            assert_eq!(refusal.rule, Rule::Budget);
+            false
+        }
+    });
+    assert_eq!(made.count(), 8);
 }

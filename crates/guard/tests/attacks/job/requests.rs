@@ -47,7 +47,7 @@ fn a_body_that_the_engine_reads_differently_is_refused() {
     assert!(
         ask(&guard, "POST", CREATE, "{\"Image\":\"busybox\",\"Host\\u0043onfig\":{\"Privileged\":false}}\n").is_ok()
     );
-    let padded = format!(r#"{{"Image":"busybox","Cmd":["{}"]}}"#, "x".repeat(3 << 20));
+    let padded = format!(r#"{{"Image":"busybox","Env":["A={}"]}}"#, "x".repeat(3 << 20));
     assert!(ask(&guard, "POST", CREATE, &padded).is_ok(), "long bodies are read whole");
 }
 
