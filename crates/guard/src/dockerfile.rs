@@ -3,6 +3,7 @@
 //! A build could start from any image of the host. Which of them it may use is decided here, so the guard must understand the file
 //! exactly as the engine does. That is why the engine gets the rewritten lines, and not the original ones.
 
+pub(crate) mod growth;
 mod instructions;
 
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::decision::{Decision, EngineCall, Shape};
-use crate::dockerfile::DockerfileError;
+use crate::dockerfile::{DockerfileError, growth};
 use crate::facts::{EngineFacts, Host};
 use crate::image_ref::{ImageName, ImageRef};
 use crate::job::{pull_call, registry_of, tag_call};
@@ -172,6 +172,7 @@ impl Guard {
                 ),
             )))
         })?;
+        growth::check(&written, &build.args, |id| self.table.bases.get(id)).map_err(DockerfileError::Refused)?;
         let mut bases = written.lines().filter_map(|line| line.strip_prefix("FROM sha256:")?.split(' ').next());
         if let Some(trigger) = bases.find_map(|id| self.table.triggers.get(id)) {
             let reason = format!(

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::container::{ContainerCreate, Endpoint};
+use crate::dockerfile::growth::MOST_VOLUMES;
 use crate::guard::Guard;
 use crate::host_config::{HostConfig, NetworkMode, Published, Sharing, Ulimit};
 use crate::image_ref::ImageName;
@@ -57,6 +58,9 @@ pub(crate) struct Created {
 
 pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &ContainerCreate) -> Judged<Created> {
     let (image, _) = guard.table.image(&ImageName::parse(&asked.image)?)?;
+    if guard.table.bases.get(image).is_some_and(|image| image.volumes > MOST_VOLUMES) {
+        return refuse!(Limit, "the image {} has more than {MOST_VOLUMES} volumes", asked.image);
+    }
     let of_image = guard.table.listed.get(image).copied().unwrap_or_default();
     if of_image > MOST_LISTED {
         return refuse!(

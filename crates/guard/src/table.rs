@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::conduct::Conduct;
+use crate::dockerfile::growth::Base;
 use crate::image_ref::{ImageName, ImageRef};
 use crate::names::{RESERVED, is_full_id};
 use crate::refusal::{Judged, Refusal, Rule};
@@ -32,6 +33,8 @@ pub struct Table {
     pub(crate) images: BTreeMap<String, Image>,
     /// Ids of images that may be no base of a build, each with the trigger that is the reason.
     pub(crate) triggers: BTreeMap<String, String>,
+    /// What a build gets from an image that it starts from, by the image's id.
+    pub(crate) bases: BTreeMap<String, Base>,
     /// Ids of images that were on the engine before the client pulled them, and of those that it has pulled.
     pub(crate) present: BTreeSet<String>,
     /// The bytes of the images that it has pulled.

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::Guard;
 use crate::call::Call;
 use crate::check::INSTANCE;
+use crate::dockerfile::growth::Base;
 use crate::dockerfile::{is_harmless_trigger, runs_a_command};
 use crate::host_config::NetworkMode;
 use crate::image_ref::{ImageName, ImageRef};
@@ -13,6 +14,9 @@ use crate::policy::Policy;
 use crate::route::Request;
 use crate::table::{Container, Image, full_id};
 use crate::{server, server_own};
+
+/// The longest triggers of an image together, in bytes.
+const LONGEST_TRIGGERS: usize = 64 << 10;
 
 impl Guard {
     /// Learns a server's instance from a request, if the policy does not set one. Returns it if it is new.
@@ -109,9 +113,21 @@ impl Guard {
         let is_own = matches!(&self.policy, Policy::Job(policy) if scope.as_str() == Some(policy.scope.as_str()));
         // What a trigger of another's image runs has no label of the job yet: neither its limit nor its removal would find it.
         let is_harmless = |trigger: &str| is_harmless_trigger(trigger) && (is_own || !runs_a_command(trigger));
-        let mut triggers = image["Config"]["OnBuild"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        if let Some(harmful) = triggers.find(|trigger| !is_harmless(trigger)) {
-            self.table.triggers.insert(id.clone(), harmful.to_owned());
+        let texts = |key: &str| {
+            let texts = image["Config"][key].as_array().into_iter().flatten().filter_map(Value::as_str);
+            texts.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let triggers = texts("OnBuild");
+        let is_long = triggers.iter().map(String::len).sum::<usize>() > LONGEST_TRIGGERS;
+        let harmful = triggers.iter().find(|trigger| is_long || !is_harmless(trigger)).cloned();
+        let base = Base {
+            longest: texts("Env").iter().map(String::len).max().unwrap_or_default(),
+            volumes: image["Config"]["Volumes"].as_object().map_or(0, |volumes| volumes.len()),
+            triggers: if harmful.is_some() { Vec::new() } else { triggers },
+        };
+        self.table.bases.insert(id.clone(), base);
+        if let Some(harmful) = harmful {
+            self.table.triggers.insert(id.clone(), harmful.chars().take(200).collect());
         }
         Some(id)
     }

@@ -237,3 +237,68 @@ fn an_image_that_is_pulled_counts_unless_it_was_there() {
         assert_eq!(guard.judge_image_bytes(0).is_ok(), left, "{id}");
     }
 }
+
+/// Builds with a base image of these settings.
+fn build_of(config: serde_json::Value, query: &str, text: &str) -> Result<String, longshore_guard::DockerfileError> {
+    let mut guard = job(JOB, 41);
+    let image = json!({ "Id": "7".repeat(64), "Config": config });
+    guard.settle_image("docker.io/library/base:1", "docker.io/library/base:1", false, &image);
+    let forward = ask(&guard, "POST", &format!("/build?{query}"), "").unwrap();
+    guard.dockerfile(&forward.build.unwrap().build, text)
+}
+
+#[test]
+fn what_a_build_expands_in_the_engines_memory_is_bounded() {
+    let (long, many) = ("x".repeat(60_000), "$A".repeat(30_000));
+    let plain = json!({});
+    let args = format!("buildargs=%7B%22A%22%3A%22{}%22%7D", "x".repeat(60_000));
+    let doubled = |word: &str| (0..40).map(|_| format!("{word}\n")).collect::<String>();
+    for (config, query, steps) in [
+        (&plain, "", format!("ENV A={long}\nENV B={many}\n")),
+        (&plain, "", format!("ENV A={long}\nENV B {}\n", "$A ".repeat(30_000))),
+        (&plain, "", format!("ARG A={long}\nLABEL B={many}\n")),
+        (&plain, "", format!("ENV A={long}\nWORKDIR /{many}\n")),
+        (&plain, "", format!("ENV A={long}\nUSER {}\n", "${A:-b}".repeat(100))),
+        (&plain, "", format!("ENV A={long}\n{}", doubled("ENV B=$A"))),
+        (&plain, "", format!("ENV A=xx\n{}", doubled("ENV A=$A$A"))),
+        (&plain, "", format!("ENV A=xx\n{}", doubled("env A $A $A"))),
+        (&plain, "", "ENV A=xx\nENV B=${A//x/yyyy}\n".to_owned()),
+        (&plain, "", "ENV #=xx\nENV B=${#/x/yyyy}\n".to_owned()),
+        (&plain, args.as_str(), format!("ARG A\nENV B={many}\n")),
+        (&json!({ "Env": [format!("A={long}")] }), "", format!("ENV B={many}\n")),
+        (&json!({ "Env": ["A=xx"], "OnBuild": ["ENV A=$A$A"] }), "", doubled("FROM base:1")),
+        (&plain, "", format!("ENV A=xx\nONBUILD ENV A=$A$A\n{}", doubled("FROM base:1 AS a\nFROM a"))),
+    ] {
+        let outcome = build_of(config.clone(), query, &format!("FROM base:1\n{steps}"));
+        assert!(outcome.is_err(), "{}", steps.chars().take(60).collect::<String>());
+    }
+    for (config, query, steps) in [
+        (json!({ "Env": [format!("PATH={}", "x".repeat(500))] }), "", doubled("ENV PATH=$PATH:/a LD=$PATH:/b")),
+        (plain.clone(), args.as_str(), "ARG A\nENV B=$A\nRUN echo $A$A$A$A\n".to_owned()),
+        (plain.clone(), "", format!("RUN {long}{many}\nENV B=${{A:+/x}} C=a/$B\n")),
+        (json!({ "OnBuild": ["ARG X", "ENV X=$X"] }), "", "RUN true\n".to_owned()),
+    ] {
+        build_of(config, query, &format!("FROM base:1\n{steps}")).unwrap();
+    }
+}
+
+#[test]
+fn no_image_gives_a_container_more_volumes_than_a_container_may_have() {
+    let volumes = |count: usize| {
+        let volumes: serde_json::Map<_, _> = (0..count).map(|at| (format!("/v{at}"), json!({}))).collect();
+        json!({ "Volumes": volumes })
+    };
+    let mut guard = job(JOB, 41);
+    for (count, is_allowed) in [(16, true), (17, false)] {
+        let name = format!("docker.io/library/volumes:{count}");
+        guard.learn_image(&name, &json!({ "Id": format!("{count:064}"), "Config": volumes(count) }));
+        let body = format!(r#"{{"Image":"volumes:{count}"}}"#);
+        assert_eq!(decide(&guard, "POST", "/containers/create", &body).is_ok(), is_allowed, "{count}");
+        assert_eq!(build_of(volumes(count), "", "FROM base:1\nRUN true\n").is_ok(), is_allowed, "{count}");
+        let paths: Vec<String> = (0..count).map(|at| format!("/v{at}")).collect();
+        for line in [paths.join(" "), json!(paths).to_string(), paths.join("\nVOLUME ")] {
+            let built = build_of(json!({}), "", &format!("FROM base:1\nVOLUME {line}\nRUN true\n"));
+            assert_eq!(built.is_ok(), is_allowed, "{line}");
+        }
+    }
+}
