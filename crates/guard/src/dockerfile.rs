@@ -158,9 +158,10 @@ pub(crate) fn is_harmless_trigger(text: &str) -> bool {
         && trigger(text.trim()).is_ok()
 }
 
-/// Whether a trigger is a `RUN`.
-pub(crate) fn runs_a_command(trigger: &str) -> bool {
-    trigger.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("run"))
+/// Whether a trigger makes a layer with files.
+pub(crate) fn makes_a_layer(trigger: &str) -> bool {
+    let word = trigger.split_whitespace().next().unwrap_or_default();
+    ["ADD", "COPY", "RUN", "WORKDIR"].iter().any(|maker| word.eq_ignore_ascii_case(maker))
 }
 
 fn refused(reason: String) -> DockerfileError {

@@ -6,7 +6,7 @@ use super::Guard;
 use crate::call::Call;
 use crate::check::INSTANCE;
 use crate::dockerfile::growth::Base;
-use crate::dockerfile::{is_harmless_trigger, runs_a_command};
+use crate::dockerfile::{is_harmless_trigger, makes_a_layer};
 use crate::host_config::NetworkMode;
 use crate::image_ref::{ImageName, ImageRef};
 use crate::names::is_full_id;
@@ -100,19 +100,19 @@ impl Guard {
 
     /// Adds an image of the engine that the policy lets the client use, as the engine describes it.
     pub fn learn_image(&mut self, reference: &str, image: &Value) {
-        if let Some(id) = self.learn_content(image).filter(|_| !self.table.images.contains_key(reference)) {
+        if let Some(id) = self.learn_content(image, false).filter(|_| !self.table.images.contains_key(reference)) {
             self.table.add_image(reference.to_owned(), Image { id, kept_as: None });
         }
     }
 
     /// Notes what an image that others have built would run in builds, and what its containers take in lists. Returns its id.
-    pub(super) fn learn_content(&mut self, image: &Value) -> Option<String> {
+    /// `is_made` says that the client has built or loaded it: what another registry or job gives it a label for means nothing.
+    pub(super) fn learn_content(&mut self, image: &Value, is_made: bool) -> Option<String> {
         let id = image["Id"].as_str().and_then(full_id)?;
         self.table.listed.insert(id.clone(), crate::listed::image(&image["Config"]));
-        let scope = &image["Config"]["Labels"][crate::SCOPE_LABEL];
-        let is_own = matches!(&self.policy, Policy::Job(policy) if scope.as_str() == Some(policy.scope.as_str()));
-        // What a trigger of another's image runs has no label of the job yet: neither its limit nor its removal would find it.
-        let is_harmless = |trigger: &str| is_harmless_trigger(trigger) && (is_own || !runs_a_command(trigger));
+        let is_own = is_made && self.is_labelled(image);
+        // What a trigger of another's image makes has no label of the job yet: no limit, no budget and no removal would find it.
+        let is_harmless = |trigger: &str| is_harmless_trigger(trigger) && (is_own || !makes_a_layer(trigger));
         let texts = |key: &str| {
             let texts = image["Config"][key].as_array().into_iter().flatten().filter_map(Value::as_str);
             texts.map(str::to_owned).collect::<Vec<_>>()
@@ -130,6 +130,12 @@ impl Guard {
             self.table.triggers.insert(id.clone(), harmful.chars().take(200).collect());
         }
         Some(id)
+    }
+
+    /// Whether an image has the label of the client's scope, which builds alone give.
+    pub(super) fn is_labelled(&self, image: &Value) -> bool {
+        let scope = image["Config"]["Labels"][crate::SCOPE_LABEL].as_str();
+        matches!(&self.policy, Policy::Job(policy) if scope == Some(policy.scope.as_str()))
     }
 
     /// Adds an image that the engine has described, if the policy lets the client use it. An image with a digest came from a registry:

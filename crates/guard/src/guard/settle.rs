@@ -90,7 +90,7 @@ impl Guard {
 
     /// Records an image that a pull or a build has made, as the engine describes it.
     pub fn settle_image(&mut self, reference: &str, engine_reference: &str, kept: bool, image: &Value) {
-        if let Some(id) = self.learn_content(image) {
+        if let Some(id) = self.learn_content(image, kept) {
             if !kept {
                 self.count_pulled(&id, image);
             }

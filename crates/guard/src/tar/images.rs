@@ -320,6 +320,28 @@ mod tests {
         assert!(of(format!("{{{}}} {{}}", rootfs("rootfs", &own))).is_err(), "bytes after it");
     }
 
+    #[test]
+    fn an_image_with_a_label_of_ours_is_refused() {
+        let layer = b"layer".to_vec();
+        let of = |config: serde_json::Value| {
+            let ids = [format!("sha256:{}", sha(&layer))];
+            let description = json!({ "rootfs": { "diff_ids": ids }, "config": config }).to_string();
+            let list = list("c", &["app:1"], &["l"]);
+            read(&archive(&[("l", &layer), ("c", description.as_bytes()), ("manifest.json", &list)]), 512)
+        };
+        for config in [json!({ "Labels": { "a": "longshore.x" } }), json!({ "Labels": null }), json!({}), json!(null)] {
+            assert!(of(config.clone()).is_ok(), "{config}");
+        }
+        for config in [
+            json!({ "Labels": { "a": "b", "longshore.guard.scope": "job2" } }),
+            json!({ "Labels": { "Longshore.x": "" } }),
+            json!({ "labels": { "longshore.guard.scope": "job2" } }),
+            json!({ "Label\u{17f}": { "longshore.guard.scope": "job2" } }),
+        ] {
+            assert!(of(config.clone()).is_err(), "{config}");
+        }
+    }
+
     /// The archive with another kind of first entry.
     fn of_kind(archive: &[u8], kind: u8) -> Vec<u8> {
         let mut archive = archive.to_vec();

@@ -12,7 +12,7 @@ use crate::image_ref::ImageRef;
 use crate::job::has_names_left;
 use crate::json::{self, Json};
 use crate::names::RESERVED;
-use crate::policy::Policy;
+use crate::policy::{Policy, is_reserved_label};
 use crate::refusal::{Judged, Refusal, refuse};
 
 /// An entry of the list. Other keys are not for the engine.
@@ -64,6 +64,8 @@ impl ImageReader {
         let Some((file, description)) = described else {
             return refuse!(Archive, "the archive has no description of its image at {config:?}");
         };
+        let description = json::parse(description)?;
+        has_no_label_of_ours(&description)?;
         let ids = layers_of(description)?;
         let are_there = layers.len() == ids.len()
             && layers.iter().zip(&ids).all(|(layer, id)| {
@@ -82,8 +84,8 @@ impl ImageReader {
 }
 
 /// Returns the digests of its layers that an image's description names. It is forwarded as it is, so the engine has to read the same.
-fn layers_of(description: &[u8]) -> Judged<Vec<String>> {
-    let rootfs = only(json::parse(description)?, "rootfs")?.unwrap_or(Json::Null);
+fn layers_of(description: Json) -> Judged<Vec<String>> {
+    let rootfs = only(description, "rootfs")?.unwrap_or(Json::Null);
     let ids = match only(rootfs, "diff_ids")? {
         Some(Json::List(ids)) => ids,
         _ => return refuse!(Archive, "the description of an image names no layers"),
@@ -93,6 +95,19 @@ fn layers_of(description: &[u8]) -> Judged<Vec<String>> {
         other => refuse!(Archive, "a layer in the description of an image is {}", other.kind()),
     });
     texts.collect()
+}
+
+/// Refuses labels that we alone set: what has them is taken for a job's own.
+fn has_no_label_of_ours(description: &Json) -> Judged<()> {
+    let config = only(description.clone(), "config")?.unwrap_or(Json::Null);
+    match only(config, "Labels")? {
+        Some(Json::Object(labels)) => match labels.iter().find(|(label, _)| is_reserved_label(label)) {
+            Some((label, _)) => refuse!(Label, "an image of the archive has the label {label}, which is reserved"),
+            None => Ok(()),
+        },
+        Some(Json::Null) | None => Ok(()),
+        Some(other) => refuse!(Archive, "the labels in the description of an image are {}", other.kind()),
+    }
 }
 
 /// Takes the value of a key, of which the object has no other spelling: Docker takes keys in any case for the same.

@@ -207,24 +207,28 @@ fn the_history_of_an_image_names_no_image_of_others() {
 
 #[test]
 fn a_base_image_of_others_brings_no_trigger_that_a_dockerfile_may_not_have() {
-    let build_with = |trigger: &str, scope: &str| {
+    let build_with = |trigger: &str, scope: &str, kept: bool| {
         let mut guard = job(JOB, 41);
         let labels = serde_json::json!({ "longshore.guard.scope": scope });
         let image = serde_json::json!({ "Id": IMAGE, "Config": { "OnBuild": ["ENV A=b", trigger], "Labels": labels } });
-        guard.settle_image("docker.io/library/base:1", "docker.io/library/base:1", false, &image);
+        guard.settle_image("docker.io/library/base:1", "docker.io/library/base:1", kept, &image);
         let forward = ask(&guard, "POST", "/build", "").unwrap();
         let build = forward.build.unwrap().build;
         guard.dockerfile(&build, "FROM base:1\n")
     };
-    let build = |trigger| build_with(trigger, "other");
-    for trigger in
-        ["COPY --from=secret:1 /a /b", "ADD http://169.254.169.254/ /x", "LABEL longshore.guard.scope=x", "run true"]
-    {
-        let refusal = build(trigger).unwrap_err();
+    for trigger in ["COPY --from=secret:1 /a /b", "ADD http://169.254.169.254/ /x", "LABEL longshore.guard.scope=x"] {
+        let refusal = build_with(trigger, "job1", true).unwrap_err();
         assert!(format!("{refusal:?}").contains("ONBUILD"), "{refusal:?}");
     }
-    build("COPY . /usr/src/app").unwrap();
-    build_with("RUN true", "job1").unwrap();
+    // What makes a layer before the job's label is there is for bases that the job has built.
+    for trigger in ["run true", "COPY . /usr/src/app", "\tADD bomb.tar.gz /x", "Workdir /a"] {
+        for (scope, kept) in [("other", false), ("job1", false), ("other", true)] {
+            let refusal = build_with(trigger, scope, kept).unwrap_err();
+            assert!(format!("{refusal:?}").contains("ONBUILD"), "{refusal:?}");
+        }
+        build_with(trigger, "job1", true).unwrap();
+    }
+    build_with("ARG A", "other", false).unwrap();
 }
 
 #[test]
