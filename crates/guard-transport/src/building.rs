@@ -19,11 +19,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How often it is tried again: for three seconds.
 const LIMIT_TRIES: usize = 6;
 
-/// The turn of a build or of an archive of images. It ends when this is dropped.
+/// The turn of a build, of an archive of images or of a pull. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Building {
     _turn: OwnedMutexGuard<()>,
-    /// Limits what a build runs and leaves, and ends with the reason why it cannot. An archive of images runs nothing.
+    /// Limits what a build runs and leaves, and ends with the reason why it cannot. The others run nothing.
     limiting: Option<AbortOnDropHandle<String>>,
     /// Cuts the connection to the engine, which then ends the build.
     cut: DropGuard,
@@ -59,6 +59,11 @@ impl Proxy {
     /// Waits for the turn of an archive of images.
     pub(crate) async fn begin_load(&self) -> Building {
         Building::with(Arc::clone(&self.building).lock_owned().await, None)
+    }
+
+    /// Waits for the turn of a pull: each may take what is left of the budget.
+    pub(crate) async fn begin_pull(&self) -> Building {
+        Building::with(Arc::clone(&self.pulling).lock_owned().await, None)
     }
 
     /// Limits containers as they are created, and tells of each. Returns why the build cannot go on.

@@ -278,12 +278,18 @@ async fn forwarded(
             proxy.look_before_pull(reference).await?;
         }
     }
+    let is_pull = matches!(forward.effect, Effect::ImagesMade { kept: false, .. });
     // The context is read when it is the build's turn; so is an archive of images.
     let mut building = match (&forward.build, &forward.call.body) {
         (Some(_), _) => Some(proxy.begin_build().await?),
         (None, EngineBody::Images) => Some(proxy.begin_load().await),
+        (None, _) if is_pull && proxy.guard().label().is_some() => Some(proxy.begin_pull().await),
         (None, _) => None,
     };
+    if building.is_some() {
+        // Those before it have taken something.
+        proxy.has_image_bytes_left().await?;
+    }
     let (tar, sent) = match (incoming, &forward.build) {
         (Some(incoming), None) if forward.call.body == EngineBody::Program => {
             (Some(host::program(&proxy.program, incoming).await?), build::Sent::nothing())

@@ -162,4 +162,5 @@ async fn settle(proxy: &Proxy, effect: &Effect) {
             Err(reason) => tracing::warn!(reason, "the id of a new image could not be determined"),
         }
     }
+    proxy.remove_left_names().await;
 }

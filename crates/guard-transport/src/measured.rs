@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use hyper::StatusCode;
+
 use crate::handle::Failure;
 use crate::proxy::Proxy;
 
@@ -22,6 +24,20 @@ impl Proxy {
             self.change(|guard| guard.note_present(&image));
         }
         Ok(())
+    }
+
+    /// Removes names from the engine that no name of the client stands for any more. One of an image in use stays, and counts.
+    pub(crate) async fn remove_left_names(&self) {
+        let left = self.guard().left_names();
+        for (name, call) in left {
+            match self.engine.send(&call, None, false).await.map(|answer| answer.status()) {
+                Ok(status) if status.is_success() || status == StatusCode::NOT_FOUND => {
+                    self.change(|guard| guard.forget_left_name(&name));
+                }
+                Ok(status) => tracing::debug!(name, %status, "a former name of an image stays"),
+                Err(reason) => tracing::debug!(name, reason, "a former name of an image stays"),
+            }
+        }
     }
 
     async fn bytes_of_images(&self) -> Result<u64, String> {

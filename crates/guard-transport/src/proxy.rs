@@ -70,6 +70,8 @@ pub struct Proxy {
     pub(crate) turns: Turns,
     /// Held while an image is built: each build has what the job may have of memory and processors.
     pub(crate) building: Arc<tokio::sync::Mutex<()>>,
+    /// Held while a job pulls an image.
+    pub(crate) pulling: Arc<tokio::sync::Mutex<()>>,
     /// Held while images are measured.
     pub(crate) measured: tokio::sync::Mutex<Measured>,
     /// Held while an image has the name that it is pushed under.
@@ -123,6 +125,7 @@ impl Proxy {
             creating: tokio::sync::Mutex::default(),
             turns: Turns::default(),
             building: Arc::default(),
+            pulling: Arc::default(),
             measured: tokio::sync::Mutex::default(),
             pushing: tokio::sync::Mutex::default(),
             audit,

@@ -56,8 +56,10 @@ pub(crate) async fn answer(
         Reply::Status => {
             let _ = body::read_answer(answered.into_body()).await;
             proxy.change(|guard| guard.settle(&effect, true, None));
-            if let Effect::ContainerRemoved { id } = &effect {
-                proxy.unpublish(id);
+            match &effect {
+                Effect::ContainerRemoved { id } => proxy.unpublish(id),
+                Effect::ImageTagged { .. } => proxy.remove_left_names().await,
+                _ => {}
             }
             Ok(with_status(status, body::empty()))
         }

@@ -211,7 +211,8 @@ impl Guard {
             .map(|id| EngineCall::new("DELETE", format!("/containers/{id}")).flag("force", true).flag("v", true));
         let networks = table.networks.keys().map(|id| EngineCall::new("DELETE", format!("/networks/{id}")));
         let volumes = table.volumes.iter().map(|name| EngineCall::new("DELETE", format!("/volumes/{prefix}{name}")));
-        let kept: BTreeSet<&String> = table.images.values().filter_map(|image| image.kept_as.as_ref()).collect();
+        let kept: BTreeSet<&String> =
+            table.images.values().filter_map(|image| image.kept_as.as_ref()).chain(table.left.keys()).collect();
         let images = kept.into_iter().map(|name| EngineCall::new("DELETE", format!("/images/{name}")));
         containers.chain(networks).chain(volumes).chain(images).collect()
     }

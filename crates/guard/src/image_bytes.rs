@@ -1,7 +1,8 @@
-//! What the images take that a job has built and pulled.
+//! What the images take that a job has built, loaded and pulled, and the names that it has left on the engine.
 
 use serde_json::Value;
 
+use crate::decision::EngineCall;
 use crate::guard::Guard;
 use crate::policy::Policy;
 use crate::refusal::{Refusal, refuse};
@@ -29,16 +30,29 @@ impl Guard {
     /// If nothing is left.
     pub fn judge_image_bytes(&self, built: u64) -> Result<(), Refusal> {
         let Policy::Job(policy) = &self.policy else { return Ok(()) };
-        let (taken, most) = (built.saturating_add(self.table.pulled_bytes), policy.budget.image_bytes);
+        let (taken, most) = (built, policy.budget.image_bytes);
+        let taken = taken.saturating_add(self.table.pulled_bytes).saturating_add(self.table.loaded_bytes());
         if taken < most {
             return Ok(());
         }
         refuse!(
             Budget,
-            "the images that the job has built and pulled take {} MiB, and may take {} MiB: remove some that it has built with `docker rmi`",
+            "the images that the job has built, loaded and pulled take {} MiB, and may take {} MiB: remove some that it has built or loaded with `docker rmi`",
             taken >> 20,
             most >> 20
         )
+    }
+
+    /// Returns the names that are left on the engine since the client has given theirs to other images, with the calls that remove them.
+    #[must_use]
+    pub fn left_names(&self) -> Vec<(String, EngineCall)> {
+        let call = |name: &String| EngineCall::new("DELETE", format!("/images/{name}"));
+        self.table.left.keys().map(|name| (name.clone(), call(name))).collect()
+    }
+
+    /// Notes that a name is no longer on the engine.
+    pub fn forget_left_name(&mut self, name: &str) {
+        self.table.left.remove(name);
     }
 
     /// Notes an image that is on the engine before it is pulled: the pull of the same one takes nothing.

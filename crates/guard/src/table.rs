@@ -31,6 +31,10 @@ pub struct Table {
     pub(crate) volumes: BTreeSet<String>,
     /// Images by the client's full references.
     pub(crate) images: BTreeMap<String, Image>,
+    /// Names on the engine that no name of the client stands for any more, with the ids of their images.
+    pub(crate) left: BTreeMap<String, String>,
+    /// The bytes of the images that the client has loaded, by their ids.
+    pub(crate) loaded: BTreeMap<String, u64>,
     /// Ids of images that may be no base of a build, each with the trigger that is the reason.
     pub(crate) triggers: BTreeMap<String, String>,
     /// What a build gets from an image that it starts from, by the image's id.
@@ -238,12 +242,29 @@ impl Table {
 
     pub(crate) fn add_image(&mut self, reference: String, image: Image) {
         self.know(&image.id);
-        self.images.insert(reference, image);
+        if let Some(kept_as) = &image.kept_as {
+            self.left.remove(kept_as);
+        }
+        let now = image.kept_as.clone();
+        if let Some(Image { id, kept_as: Some(former) }) = self.images.insert(reference, image)
+            && now.as_ref() != Some(&former)
+        {
+            self.left.insert(former, id);
+        }
     }
 
-    /// The number of names of images that the client has given.
+    /// The number of names of images that the client has given, with those that are still on the engine.
     pub(crate) fn named_images(&self) -> usize {
-        self.images.values().filter(|image| image.kept_as.is_some()).count()
+        self.images.values().filter(|image| image.kept_as.is_some()).count() + self.left.len()
+    }
+
+    /// The bytes of the images that the client has loaded and that still have a name.
+    pub(crate) fn loaded_bytes(&self) -> u64 {
+        let is_named = |id: &String| {
+            self.images.values().any(|image| image.kept_as.is_some() && image.id == *id)
+                || self.left.values().any(|left| left == id)
+        };
+        self.loaded.iter().filter(|(id, _)| is_named(id)).fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
     }
 
     /// Returns the client's references to an image.

@@ -93,6 +93,9 @@ impl Guard {
         if let Some(id) = self.learn_content(image, kept) {
             if !kept {
                 self.count_pulled(&id, image);
+            } else if !self.is_labelled(image) {
+                // What a build has made is measured by its layers.
+                self.table.loaded.insert(id.clone(), image["Size"].as_u64().unwrap_or_default());
             }
             let kept_as = kept.then(|| engine_reference.to_owned());
             self.table.add_image(reference.to_owned(), Image { id, kept_as });

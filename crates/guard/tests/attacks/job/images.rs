@@ -306,3 +306,36 @@ fn no_image_gives_a_container_more_volumes_than_a_container_may_have() {
         }
     }
 }
+
+#[test]
+fn a_name_that_goes_to_another_image_leaves_none_uncounted_on_the_engine() {
+    let policy = JOB.replace(r#""build":true"#, r#""build":true,"budget":{"images":3,"image_bytes":1000}"#);
+    let mut guard = job(&policy, 41);
+    let name = "docker.io/library/a:1";
+    let tag = "/images/busybox/tag?repo=b&tag=1";
+    for (at, is_left) in [("3", true), ("4", true), ("5", false)] {
+        let image = json!({ "Id": at.repeat(64), "Size": 400, "Config": {} });
+        guard.settle_image(name, &format!("longshore-guard/job1:{at}"), true, &image);
+        assert_eq!(decide(&guard, "POST", tag, "").is_ok(), is_left, "{at}");
+    }
+    assert!(guard.judge_image_bytes(0).is_err(), "what was loaded counts while it has a name");
+    let left: Vec<String> = guard.left_names().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(left, ["longshore-guard/job1:3", "longshore-guard/job1:4"]);
+    let removals = guard.removals();
+    assert!(left.iter().all(|name| removals.iter().any(|call| call.path == format!("/images/{name}"))));
+    left.iter().for_each(|name| guard.forget_left_name(name));
+    assert!(guard.judge_image_bytes(0).is_ok() && guard.left_names().is_empty());
+    // A tag that goes to another image has the same name on the engine.
+    for _ in 0..3 {
+        let tagged = ask(&guard, "POST", tag, "").unwrap();
+        guard.settle(&tagged.effect, true, None);
+    }
+    let tagged = ask(&guard, "POST", "/images/busybox/tag?repo=a&tag=1", "").unwrap();
+    guard.settle(&tagged.effect, true, None);
+    assert_eq!(guard.left_names().len(), 1, "the loaded one");
+    // What a build has made is measured by its layers.
+    let built =
+        json!({ "Id": "6".repeat(64), "Size": 5000, "Config": { "Labels": { "longshore.guard.scope": "job1" } } });
+    guard.settle_image("docker.io/library/c:1", "longshore-guard/job1:6", true, &built);
+    assert!(guard.judge_image_bytes(0).is_ok());
+}
