@@ -18,6 +18,8 @@ use crate::proxy::Proxy;
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often it is tried again: for three seconds.
 const LIMIT_TRIES: usize = 6;
+/// How long a build goes on until its images are measured again.
+const BETWEEN_MEASURES: Duration = Duration::from_secs(2);
 
 /// The turn of a build, of an archive of images or of a pull. It ends when this is dropped.
 #[derive(Debug)]
@@ -85,10 +87,11 @@ impl Proxy {
         }
     }
 
-    /// Measures the images after each step, beside the limits of the next one. Returns why the build cannot go on.
+    /// Measures the images after each step that runs something, beside the limits of the next one, and again and again: other steps
+    /// copy and unpack files. Returns why the build cannot go on.
     async fn measure_after(&self, made: &Notify) -> String {
         loop {
-            made.notified().await;
+            let _ = tokio::time::timeout(BETWEEN_MEASURES, made.notified()).await;
             match self.has_image_bytes_left().await {
                 Ok(()) => {}
                 Err(Failure::Refused(refusal)) => return refusal.reason,

@@ -182,6 +182,9 @@ async fn answer(
     let response = match decision {
         Decision::Answer(local) => local_answer(proxy, local),
         Decision::Push(push) => push_image(proxy, *push, trace).await?,
+        Decision::Forward(forward) if forward.call.body == EngineBody::Images => {
+            load(proxy, *forward, incoming, trace, stop).await?
+        }
         Decision::Forward(forward) => forwarded(proxy, *forward, incoming, client, trace, stop).await?,
     };
     drop(creating);
@@ -258,6 +261,24 @@ fn local_answer(proxy: &Proxy, local: Local) -> Response<Body> {
             response
         }
     }
+}
+
+/// Forwards an archive of images, and goes on when the client has gone: the engine does, too.
+async fn load(
+    proxy: &Arc<Proxy>,
+    forward: Forward,
+    incoming: Option<Incoming>,
+    trace: &mut Trace,
+    stop: CancellationToken,
+) -> Result<Response<Body>, Failure> {
+    let (proxy, mut loaded) = (Arc::clone(proxy), Trace::default());
+    let task = proxy.clone().tasks.spawn(async move {
+        let answered = forwarded(&proxy, forward, incoming, None, &mut loaded, stop).await;
+        (answered, loaded.object)
+    });
+    let (answered, object) = task.await.map_err(|error| Failure::engine(error.to_string()))?;
+    trace.object = object;
+    answered
 }
 
 async fn forwarded(

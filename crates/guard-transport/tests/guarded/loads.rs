@@ -1,6 +1,8 @@
 //! Archives of images that a job loads.
 
+use std::io::Write as _;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::world::{BUSYBOX, World, engine};
 
@@ -39,5 +41,27 @@ async fn what_is_loaded_is_the_jobs_alone_and_has_no_layer_that_was_not_in_it() 
     std::fs::rename(format!("{file}.gz"), &packed).unwrap();
     world.refused(&["load", "-i", &packed], "media-type");
     assert_eq!(world.ok(&["images", "-q"]), "");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_loaded_is_known_also_if_its_client_did_not_wait_for_the_end() {
+    let world = World::new(false).await;
+    let name = format!("longshore-test/left-{}:1", world.scope);
+    let file = world.dir.path().join("image.tar").display().to_string();
+    engine(&["tag", BUSYBOX, &name]);
+    engine(&["save", "-o", &file, &name]);
+    engine(&["rmi", &name]);
+    let archive = std::fs::read(&file).unwrap();
+    let mut client = std::os::unix::net::UnixStream::connect(world.socket()).unwrap();
+    let head = "POST /images/load HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-tar";
+    write!(client, "{head}\r\nContent-Length: {}\r\n\r\n", archive.len()).unwrap();
+    client.write_all(&archive).unwrap();
+    drop(client);
+    let started = Instant::now();
+    while world.ok(&["images", "-q", &name]).is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(60), "the load is not known");
+        std::thread::sleep(Duration::from_millis(100));
+    }
     world.end().await;
 }
