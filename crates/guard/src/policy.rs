@@ -56,7 +56,7 @@ pub struct Budget {
     pub pulls: u64,
     /// Names of images that the job has built or tagged.
     pub images: usize,
-    /// Bytes of the images that the job has built and pulled.
+    /// Bytes of the images that the job has built, loaded and pulled.
     pub image_bytes: u64,
     /// Refusals within a minute after which everything is refused.
     pub refusals: usize,

@@ -94,7 +94,10 @@ impl ImageReader {
                 if let Some(kept) = &mut current.kept {
                     kept.extend_from_slice(content);
                 }
-                current.content.take(content, current.left == 0)?;
+                // Nobody asks what others are when they are unpacked.
+                if matches!(current.purpose, Purpose::File(_) | Purpose::List) {
+                    current.content.take(content, current.left == 0)?;
+                }
                 if matches!(current.purpose, Purpose::File(_)) {
                     out.extend_from_slice(now);
                 }
@@ -363,6 +366,9 @@ mod tests {
         let good = files(&[]);
         assert!(read(&good, 512).is_ok());
         assert!(read(&of_kind(&good, b'0'), 512).is_ok());
+        let not_gzip = [&b"\x1f\x8b\x08\0\0\0\0\0\0\x03"[..], &[0xff; 600]].concat();
+        assert!(read(&files(&[("index.json", &not_gzip)]), 512).is_ok(), "what is not forwarded is not unpacked");
+        assert!(read(&files(&[("other", &not_gzip)]), 512).is_err());
         let by_digest = self::list("c", &[&format!("app@sha256:{}", sha(b""))], &["l"]);
         for bad in [
             files(&[("l", b"again")]),
