@@ -155,6 +155,7 @@ fn form(asked: &ContainerCreate) -> ContainerCreate {
             cap_add: vec!["NET_BIND_SERVICE".to_owned()],
             no_new_privileges: true,
             pids_limit: host.pids_limit,
+            nano_cpus: host.nano_cpus,
             memory: host.memory,
             memory_swap: host.memory_swap,
             log: LogDriver::None,

@@ -39,7 +39,7 @@ fn job_guard(policy: &JobPolicy, change: impl FnOnce(&mut Value)) -> String {
         "HostConfig": {
             "NetworkMode": format!("container:{OWN}"), "CapDrop": ["ALL"], "CapAdd": ["NET_BIND_SERVICE"], "SecurityOpt": ["no-new-privileges"],
             "RestartPolicy": {"Name":"on-failure","MaximumRetryCount":10}, "AutoRemove": false, "Init": false, "IpcMode": "private",
-            "PidsLimit": 256, "Memory": 1000000, "MemorySwap": 1000000, "LogConfig": {"Type":"none"},
+            "PidsLimit": 256, "NanoCpus": 2000000000, "Memory": 1000000, "MemorySwap": 1000000, "LogConfig": {"Type":"none"},
             "Mounts": [
                 {"Type":"volume","Source":"longshore-docker-abc-1","Target":"/longshore/docker"},
                 {"Type":"bind","Source":"/what/the/server/sees.sock","Target":"/var/run/docker.sock"},
