@@ -5,7 +5,7 @@ use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateSt
 use bollard::query_parameters::KillContainerOptionsBuilder;
 use longshore_core::Timestamp;
 use longshore_executor::engine::{End, FoundMember, FoundPod, MemberId, MemberStanding, Pod, Removal, Standing};
-use longshore_executor::names::{ContainerId, Instance, Nonce};
+use longshore_executor::names::{ContainerId, ContainerName, Instance, Nonce};
 use longshore_executor::{AttemptId, EngineError, Refusal};
 
 use crate::container::JOINED;
@@ -55,6 +55,24 @@ pub(crate) async fn find_member(
         return Err(not_understood(INSPECT, format!("{} does not look like one of ours", attempt.member_name(member))));
     }
     Ok(Some(FoundMember { container: created(inspected.id.unwrap_or_default())?, standing, key }))
+}
+
+/// Returns the container of this name if it was made for an attempt.
+pub(crate) async fn find_named(
+    docker: &Docker,
+    instance: &Instance,
+    attempt: AttemptId,
+    name: &ContainerName,
+) -> Result<Option<ContainerId>, EngineError> {
+    let inspected = match docker.inspect_container(name.as_str(), None).await.api(INSPECT) {
+        Ok(inspected) => inspected,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let labels = inspected.config.and_then(|config| config.labels).unwrap_or_default();
+    let is_ours = labels.get(labels::INSTANCE).map(String::as_str) == Some(instance.as_str())
+        && labels::attempt(&labels) == Some(attempt);
+    inspected.id.filter(|_| is_ours).map(created).transpose()
 }
 
 /// A container that was created for an attempt.

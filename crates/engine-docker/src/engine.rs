@@ -16,7 +16,7 @@ use longshore_executor::engine::{
     PodSpec, SandboxSpec, SpoolPiece, Standing, ToolSpec, VolumeSpec,
 };
 use longshore_executor::names::{ContainerId, Instance};
-use longshore_executor::objects::{AgentObject, ObjectId, Objects, VolumeObject};
+use longshore_executor::objects::{AgentObject, DockerPart, ObjectId, Objects, VolumeObject};
 use longshore_executor::{AttemptId, EngineError, GuardLog, Link};
 use tokio::sync::{OnceCell, mpsc};
 
@@ -31,7 +31,8 @@ use crate::overlay::Overlays;
 use crate::quota::Quotas;
 use crate::sandbox::Fence;
 use crate::{
-    archive, builder, container, containers, guard_log, guarded, images, inventory, link, sandbox, tool, volumes,
+    archive, builder, container, containers, guard_log, guarded, guarded_list, images, inventory, link, sandbox, tool,
+    volumes,
 };
 
 /// A Docker engine, and what we keep on it.
@@ -322,8 +323,8 @@ impl Engine for DockerEngine {
         self.create_builder_container(builder).boxed()
     }
 
-    fn list_guarded(&self, attempt: AttemptId) -> Answer<'_, Vec<ObjectId>> {
-        guarded::list(&self.docker, &self.instance, attempt).boxed()
+    fn list_guarded(&self, attempt: AttemptId, part: DockerPart) -> Answer<'_, Vec<ObjectId>> {
+        guarded_list::list(&self.docker, &self.instance, attempt, part).boxed()
     }
 
     fn read_guard_log(&self, attempt: AttemptId) -> Answer<'_, Option<GuardLog>> {

@@ -1,10 +1,9 @@
-//! The guard of a job's Docker API: its container, what it may let through, and everything that was made through it.
+//! The guard of a job's Docker API: its container, and what it may let through.
 //!
 //! The guard's container alone has the engine's socket. Its own socket is in a volume that it shares with the job's
 //! containers, which see it read-only. What a job makes carries the job's labels and a name that only its guard gives,
 //! so it is found again when guard and server are gone.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
@@ -13,24 +12,21 @@ use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions, RestartPolicy,
     RestartPolicyNameEnum, VolumeCreateRequest,
 };
-use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder,
-    ListVolumesOptionsBuilder,
-};
+use bollard::query_parameters::CreateContainerOptionsBuilder;
 use longshore_core::plan::WORKSPACE;
 use longshore_executor::engine::GuardSpec;
-use longshore_executor::names::{ContainerId, ImageId, Instance, NetworkName};
-use longshore_executor::objects::{Kind, ObjectId};
+use longshore_executor::names::{ContainerId, Instance};
+use longshore_executor::objects::Kind;
 use longshore_executor::{AttemptId, EngineError, Limits};
-use longshore_guard::{Budget, JobPolicy, Place, SCOPE_LABEL, Socket, job_guard, own_container, path_on_host};
+use longshore_guard::{Budget, JobPolicy, Place, Socket, job_guard, own_container, path_on_host};
 
 use crate::agent_image::Delivered;
 use crate::container::{JOINED, default_memory};
 use crate::error::{ApiResult as _, not_understood};
-use crate::guard_names::{PREFIX, is_inner_name, scope};
+use crate::guard_names::scope;
 use crate::paths::{DOCKER_SOCKET, GUARD_FOLDER, GUARD_SOCKET};
 use crate::podman::is_podman;
-use crate::{containers, inventory, labels};
+use crate::{containers, labels};
 
 /// Bytes of memory of the guard itself.
 const MEMORY: i64 = 256 << 20;
@@ -209,85 +205,6 @@ pub(crate) fn budget(limits: &Limits, has_builder: bool, image_bytes: Option<u64
         nano_cpus: (cpus * 1e9) as i64 / parts,
         ..defaults
     }
-}
-
-/// Lists everything that a job with Docker has besides its pod's containers and its workspace, in the order in which it
-/// can be removed. The job's own network is last: by it the rest is found again.
-pub(crate) async fn list(
-    docker: &Docker,
-    instance: &Instance,
-    attempt: AttemptId,
-) -> Result<Vec<ObjectId>, EngineError> {
-    let (job, number) = (attempt.job.to_string(), attempt.attempt.to_string());
-    let of_attempt = [(labels::INSTANCE, instance.as_str()), (labels::JOB, &job), (labels::ATTEMPT, &number)];
-    let of_attempt = labels::filter(&of_attempt);
-    let options = ListContainersOptionsBuilder::new().all(true).filters(&of_attempt).build();
-    let listed = docker.list_containers(Some(options)).await.api("list containers")?;
-    let mut containers = inventory::containers(listed);
-    containers.retain(|container| match container.kind {
-        Kind::Guard | Kind::Builder | Kind::Inner | Kind::Sandbox => true,
-        Kind::Job
-        | Kind::Service
-        | Kind::Step
-        | Kind::Volume
-        | Kind::Cache
-        | Kind::Workspace
-        | Kind::Network
-        | Kind::Agent => false,
-    });
-    // Without its guard a job makes nothing any more.
-    containers.sort_by_key(|container| container.kind != Kind::Guard);
-    let containers = containers.into_iter().map(|container| ObjectId::Container(container.id));
-
-    let options = ListVolumesOptionsBuilder::new().filters(&of_attempt).build();
-    let volumes = docker.list_volumes(Some(options)).await.api("list volumes")?.volumes.unwrap_or_default();
-    let volumes = volumes.into_iter().filter_map(|volume| {
-        let name = longshore_executor::names::VolumeName::new(volume.name).ok()?;
-        let is_of_guard = [attempt.socket_volume_name(), attempt.builder_volume_name()].contains(&name)
-            || is_inner_name(name.as_str(), instance.as_str(), attempt);
-        is_of_guard.then_some(ObjectId::Volume(name))
-    });
-
-    let options = ListNetworksOptionsBuilder::new().filters(&of_attempt).build();
-    let listed = docker.list_networks(Some(options)).await.api("list networks")?;
-    let mut networks: Vec<(bool, ObjectId)> = listed
-        .into_iter()
-        .filter_map(|network| {
-            let name = network.name?;
-            let is_own = name == attempt.network_name().as_str();
-            let is_ours = is_own || is_inner_name(&name, instance.as_str(), attempt);
-            // The id, since two may have one name.
-            let id = NetworkName::new(network.id?).ok().filter(|_| is_ours)?;
-            Some((is_own, ObjectId::Network(id)))
-        })
-        .collect();
-    networks.sort_by_key(|(is_own, _)| *is_own);
-
-    let images = images(docker, &scope(instance, attempt)).await?;
-    let networks = networks.into_iter().map(|(_, network)| network);
-    Ok(containers.chain(images).chain(volumes).chain(networks).collect())
-}
-
-/// Returns the images that a job has made: those that its guard has named, and layers of builds, which have no name.
-async fn images(docker: &Docker, scope: &str) -> Result<Vec<ObjectId>, EngineError> {
-    let repository = format!("{PREFIX}/{scope}");
-    let start = format!("{repository}:");
-    let mut found = Vec::new();
-    for filter in [("reference", repository), ("label", format!("{SCOPE_LABEL}={scope}"))] {
-        let filters = HashMap::from([(filter.0.to_owned(), vec![filter.1])]);
-        let options = ListImagesOptionsBuilder::new().filters(&filters).build();
-        let listed = docker.list_images(Some(options)).await.api("list images")?;
-        for image in listed {
-            let is_named = image.repo_tags.iter().any(|tag| tag != "<none>:<none>");
-            found.extend(image.repo_tags.into_iter().filter(|name| name.starts_with(&start)));
-            if !is_named {
-                found.push(image.id);
-            }
-        }
-    }
-    found.sort_unstable();
-    found.dedup();
-    Ok(found.into_iter().filter_map(|name| ImageId::new(name).ok().map(ObjectId::Image)).collect())
 }
 
 /// Finds the path of the engine's socket on its host. It is another one than ours in a container, where it is mounted.

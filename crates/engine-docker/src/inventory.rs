@@ -93,9 +93,7 @@ pub(crate) async fn volumes(
     instance: &Instance,
     attempt: AttemptId,
 ) -> Result<Vec<VolumeObject>, EngineError> {
-    let (job, number) = (attempt.job.to_string(), attempt.attempt.to_string());
-    let wanted = [(labels::INSTANCE, instance.as_str()), (labels::JOB, &job), (labels::ATTEMPT, &number)];
-    let filters = labels::filter(&wanted);
+    let filters = labels::filter_attempt(instance, attempt);
     let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
     let listed = docker.list_volumes(Some(options)).await.api("list volumes")?.volumes.unwrap_or_default();
     Ok(listed.into_iter().filter_map(volume).collect())
@@ -107,9 +105,7 @@ pub(crate) async fn members(
     instance: &Instance,
     attempt: AttemptId,
 ) -> Result<Vec<ContainerId>, EngineError> {
-    let (job, number) = (attempt.job.to_string(), attempt.attempt.to_string());
-    let wanted = [(labels::INSTANCE, instance.as_str()), (labels::JOB, &job), (labels::ATTEMPT, &number)];
-    let filters = labels::filter(&wanted);
+    let filters = labels::filter_attempt(instance, attempt);
     let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
     let listed = docker.list_containers(Some(options)).await.api("list containers")?;
     let members = containers(listed).into_iter().filter(|container| match container.kind {

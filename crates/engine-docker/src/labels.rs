@@ -123,3 +123,9 @@ pub(crate) fn filter(pairs: &[(&str, &str)]) -> HashMap<String, Vec<String>> {
         .collect();
     HashMap::from([("label".to_owned(), labels)])
 }
+
+/// Returns the filter of a list call for what was made for an attempt.
+pub(crate) fn filter_attempt(instance: &Instance, attempt: AttemptId) -> HashMap<String, Vec<String>> {
+    let (job, number) = (attempt.job.to_string(), attempt.attempt.to_string());
+    filter(&[(INSTANCE, instance.as_str()), (JOB, &job), (ATTEMPT, &number)])
+}

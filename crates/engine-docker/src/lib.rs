@@ -22,6 +22,7 @@ mod finding;
 mod guard_log;
 mod guard_names;
 mod guarded;
+mod guarded_list;
 mod images;
 mod inventory;
 pub mod labels;

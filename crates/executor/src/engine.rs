@@ -24,7 +24,7 @@ use crate::following::link::Link;
 use crate::guarding::docker::GuardedDocker;
 use crate::guarding::guard_log::GuardLog;
 use crate::names::{ContainerId, ContainerName, ImageId, Instance, Nonce, VolumeName};
-use crate::objects::{AgentObject, Kind, ObjectId, Objects, VolumeObject};
+use crate::objects::{AgentObject, DockerPart, Kind, ObjectId, Objects, VolumeObject};
 use crate::options::Limits;
 
 /// The result of a call.
@@ -60,10 +60,10 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Creates the builder of a job with Docker, with the volume of what it builds, without starting it. What it says is for people.
     fn create_builder<'a>(&'a self, builder: &'a BuilderSpec<'a>) -> Answer<'a, ContainerId>;
 
-    /// Lists everything that a job with Docker has besides its pod's containers and its workspace: guard and builder,
-    /// everything that was made through the guard, the job's own sandbox and network. In the order in which it can be removed; an empty
-    /// list says that nothing is left.
-    fn list_guarded(&self, attempt: AttemptId) -> Answer<'_, Vec<ObjectId>>;
+    /// Lists a part of what a job with Docker has besides its pod's containers and its workspace: guard and builder,
+    /// everything that was made through the guard, the job's own sandbox and network. In the order in which it can be
+    /// removed; an empty list says that nothing of it is left.
+    fn list_guarded(&self, attempt: AttemptId, part: DockerPart) -> Answer<'_, Vec<ObjectId>>;
 
     /// Reads what the guard of an attempt has recorded, whether it runs or has ended. `None` if there is no guard.
     fn read_guard_log(&self, attempt: AttemptId) -> Answer<'_, Option<GuardLog>>;

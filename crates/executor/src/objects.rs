@@ -95,6 +95,36 @@ pub struct Objects {
     pub networks: Vec<NetworkObject>,
 }
 
+/// A part of what a job with Docker has besides its pod. Each is listed by itself: what a job has made so that one list
+/// is too long to be read keeps nothing else on the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DockerPart {
+    /// Guard and builder, which are found by their names.
+    Guard,
+    Containers,
+    Images,
+    Volumes,
+    /// The job's own is the last: by it the rest is found again.
+    Networks,
+}
+
+impl DockerPart {
+    /// In the order in which they can be removed.
+    pub const ALL: [Self; 5] = [Self::Guard, Self::Containers, Self::Images, Self::Volumes, Self::Networks];
+}
+
+impl std::fmt::Display for DockerPart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Guard => "guard and builder",
+            Self::Containers => "containers",
+            Self::Images => "images",
+            Self::Volumes => "volumes",
+            Self::Networks => "networks",
+        })
+    }
+}
+
 /// A copy of our program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentObject {

@@ -19,7 +19,7 @@ use crate::following::log_recorder::{LogRecorder, journal_outcome};
 use crate::following::session::{Ending, Followed, Session, announce, next_number, run_session, send};
 use crate::following::spool::{self, Unreadable};
 use crate::names::ContainerId;
-use crate::objects::ObjectId;
+use crate::objects::{DockerPart, ObjectId};
 use crate::verdicts::{artifacts_failed, checkout_failed, other_version};
 use crate::wait::{Wait, ask_until_answered};
 
@@ -328,14 +328,15 @@ impl Follower<'_> {
         self.end_all(self.engine.list_members(attempt).await?).await?;
         if self.job.request.docker.guarded().is_some() {
             // The guard is the first and makes nothing more. What it was about to make is there by the second time.
-            for _ in 0..2 {
-                let guarded = self.engine.list_guarded(attempt).await?.into_iter().filter_map(|object| match object {
+            for part in [DockerPart::Guard, DockerPart::Containers, DockerPart::Containers] {
+                let found = self.engine.list_guarded(attempt, part).await?;
+                let containers = found.into_iter().filter_map(|object| match object {
                     ObjectId::Container(id) => Some(id),
                     ObjectId::NamedContainer(_) | ObjectId::Volume(_) | ObjectId::Network(_) | ObjectId::Image(_) => {
                         None
                     }
                 });
-                self.end_all(guarded.collect()).await?;
+                self.end_all(containers.collect()).await?;
             }
         }
         Ok(())

@@ -17,7 +17,7 @@ use crate::engine::{Engine, Pod};
 use crate::error::EngineError;
 use crate::guarding::guard_log::GuardReports;
 use crate::names::{ContainerId, VolumeName};
-use crate::objects::ObjectId;
+use crate::objects::{DockerPart, ObjectId};
 use crate::starts::Starts;
 
 /// Number of concurrent removals.
@@ -33,8 +33,10 @@ const BACKLOG: usize = 8;
 const BESIDE: usize = 4;
 /// After this, a call has reached the engine, and was not refused because of something that is still in the way.
 const ASKED: Duration = Duration::from_secs(1);
-/// How often what is left of a job's Docker is looked for.
+/// How often what is left of a job's Docker is looked for and removed.
 const ROUNDS: usize = 6;
+/// How long an engine is waited for that gives one list of what is left of a job's Docker and not the next.
+const LISTED_WITHIN: Duration = Duration::from_secs(60);
 /// The engine's own removals seldom take longer; after that, the next sweep removes the object.
 const TRIES: usize = 8;
 /// Pause between two tries while something is in the way.
@@ -234,38 +236,49 @@ impl Removals {
         }
     }
 
-    /// Removes everything that a job with Docker has besides its pod, no matter who made it, until nothing is left.
+    /// Removes everything that a job with Docker has besides its pod, no matter who made it, until nothing is left. What
+    /// cannot be listed keeps nothing else.
     pub(crate) async fn guarded(&self, attempt: AttemptId, patience: Duration) {
-        for round in 0..ROUNDS {
-            let left = match ask_while_away(patience, || self.engine.list_guarded(attempt)).await {
-                Ok(left) if left.is_empty() => return,
-                Ok(left) => left,
-                Err(error) => {
-                    tracing::warn!(?attempt, %error, "what is left of a job's Docker is not known");
-                    return;
-                }
-            };
-            if round == 0 {
-                self.report_guard(attempt, patience).await;
-            }
-            // The next list has the objects of calls that were under way.
-            for same in left.chunk_by(|one, next| std::mem::discriminant(one) == std::mem::discriminant(next)) {
-                for some in same.chunks(BESIDE) {
-                    let mut removals = Vec::new();
-                    for object in some {
-                        removals.push(self.now(object, patience));
+        let mut is_reported = false;
+        let mut left = Vec::new();
+        for round in 0..=ROUNDS {
+            left.clear();
+            let (mut is_unknown, mut keeps_networks) = (false, false);
+            for part in DockerPart::ALL {
+                // The first waits for an engine that is away. One that answers there and not here may never do so.
+                let within = if part == DockerPart::Guard { patience } else { patience.min(LISTED_WITHIN) };
+                let found = match ask_while_away(within, || self.engine.list_guarded(attempt, part)).await {
+                    Ok(found) => found,
+                    Err(error) => {
+                        tracing::warn!(?attempt, %part, %error, "what is left of a job's Docker is not known");
+                        left.push(format!("{part} that cannot be listed ({error})"));
+                        is_unknown = true;
+                        // The next sweep finds them by the job's networks. For images alone none stays, since an engine has few.
+                        keeps_networks |= part != DockerPart::Images;
+                        continue;
                     }
+                };
+                left.extend(found.iter().map(ToString::to_string));
+                if part == DockerPart::Guard && !found.is_empty() && !is_reported {
+                    is_reported = true;
+                    self.report_guard(attempt, patience.min(LISTED_WITHIN)).await;
+                }
+                let is_kept = round == ROUNDS || (part == DockerPart::Networks && keeps_networks);
+                for some in found.chunks(BESIDE).filter(|_| !is_kept) {
+                    let removals = some.iter().map(|object| self.now(object, patience));
                     futures_util::future::join_all(removals).await;
                 }
             }
+            if left.is_empty() {
+                return;
+            }
+            if is_unknown && round < ROUNDS {
+                tokio::time::sleep(LONGEST_PAUSE).await;
+            }
         }
-        let left = ask_while_away(patience, || self.engine.list_guarded(attempt)).await.unwrap_or_default();
-        if left.is_empty() {
-            return;
-        }
-        tracing::warn!(?attempt, "something of a job's Docker is left on the engine");
+        tracing::warn!(?attempt, ?left, "something of a job's Docker is left on the engine");
         if let Some(reports) = self.guard_reports.get() {
-            reports.outlived(attempt, left.iter().map(ToString::to_string).collect()).await;
+            reports.outlived(attempt, left).await;
         }
     }
 

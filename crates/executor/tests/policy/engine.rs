@@ -13,7 +13,7 @@ use longshore_agent_protocol::FromAgent;
 use longshore_core::Timestamp;
 use longshore_executor::engine::{Image, MemberId, MemberStanding, Pod};
 use longshore_executor::names::{ContainerId, Instance, VolumeName};
-use longshore_executor::objects::{ObjectId, VolumeObject};
+use longshore_executor::objects::{DockerPart, ObjectId, VolumeObject};
 use longshore_executor::{AttemptId, EngineError, Refusal};
 use tokio::sync::Notify;
 
@@ -95,8 +95,12 @@ struct State {
     /// The time at which every container that has ended did so.
     ended_at: Option<Timestamp>,
     passwd: Option<String>,
-    /// Objects of jobs with Docker that cannot be removed.
-    left_of_docker: Vec<ObjectId>,
+    /// Objects of jobs with Docker.
+    of_docker: Vec<ObjectId>,
+    /// Whether those cannot be removed.
+    docker_stays: bool,
+    /// The part of them that cannot be listed.
+    unlistable: Option<(DockerPart, EngineError)>,
     /// The volumes in each job's container other than its workspace, with their mount points.
     mounts: BTreeMap<AttemptId, Vec<(VolumeName, String)>>,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use longshore_core::Timestamp;
 use longshore_executor::engine::{Image, ImageConfig, MemberId, MemberStanding};
 use longshore_executor::names::{ContainerId, ImageId, VolumeName};
-use longshore_executor::objects::{Kind, ObjectId, VolumeObject};
+use longshore_executor::objects::{DockerPart, Kind, ObjectId, VolumeObject};
 use longshore_executor::{AttemptId, EngineError};
 
 use super::{MemoryEngine, Order, Verb};
@@ -14,7 +14,24 @@ use crate::agent::{Agent, Script};
 impl MemoryEngine {
     /// From now on, jobs with Docker leave these objects, whatever is done to remove them.
     pub fn leave_of_docker(&self, objects: Vec<ObjectId>) {
-        self.state().left_of_docker = objects;
+        let mut state = self.state();
+        (state.of_docker, state.docker_stays) = (objects, true);
+    }
+
+    /// Gives the engine objects that a job with Docker has made.
+    pub fn make_with_docker(&self, objects: Vec<ObjectId>) {
+        let mut state = self.state();
+        (state.of_docker, state.docker_stays) = (objects, false);
+    }
+
+    /// Returns what jobs with Docker have made.
+    pub fn of_docker(&self) -> Vec<String> {
+        self.state().of_docker.iter().map(ToString::to_string).collect()
+    }
+
+    /// From now on, this part of what jobs with Docker have made cannot be listed, but for `None`.
+    pub fn unlistable(&self, part: Option<(DockerPart, EngineError)>) {
+        self.state().unlistable = part;
     }
 
     /// Gives the engine an image of this name.

@@ -14,7 +14,7 @@ use longshore_executor::engine::{
     Pod, PodSpec, Removal, SandboxSpec, SpoolPiece, Standing, ToolSpec, VolumeContent, VolumeSpec,
 };
 use longshore_executor::names::{ContainerId, Instance};
-use longshore_executor::objects::{AgentObject, ContainerObject, Kind, ObjectId, Objects, VolumeObject};
+use longshore_executor::objects::{AgentObject, ContainerObject, DockerPart, Kind, ObjectId, Objects, VolumeObject};
 use longshore_executor::{AttemptId, EngineError, GuardLog, Link, Refusal};
 use tokio::sync::mpsc;
 
@@ -73,8 +73,13 @@ impl Engine for MemoryEngine {
         future::ready(Err(refused(Refusal::Invalid))).boxed()
     }
 
-    fn list_guarded(&self, _: AttemptId) -> Answer<'_, Vec<ObjectId>> {
-        future::ready(Ok(self.state().left_of_docker.clone())).boxed()
+    fn list_guarded(&self, _: AttemptId, part: DockerPart) -> Answer<'_, Vec<ObjectId>> {
+        let state = self.state();
+        let answer = match &state.unlistable {
+            Some((of, error)) if *of == part => Err(error.clone()),
+            Some(_) | None => Ok(state.of_docker.iter().filter(|object| part_of(object) == part).cloned().collect()),
+        };
+        future::ready(answer).boxed()
     }
 
     fn read_guard_log(&self, _: AttemptId) -> Answer<'_, Option<GuardLog>> {
@@ -342,11 +347,26 @@ impl Engine for MemoryEngine {
                 }
                 ObjectId::Network(_) | ObjectId::Image(_) => false,
             };
+            let before = state.of_docker.len();
+            let stays = state.docker_stays;
+            state.of_docker.retain(|of| of != object || stays);
+            let removed = removed | (state.of_docker.len() < before);
             if removed { Ok(()) } else { Err(refused(Refusal::NotFound)) }
         })
     }
 
     fn renew_agent(&self) -> BoxFuture<'_, bool> {
         self.call(Verb::RenewAgent, |_| Ok(())).map(|renewed| renewed.is_ok()).boxed()
+    }
+}
+
+/// A container by its name stands for a guard.
+fn part_of(object: &ObjectId) -> DockerPart {
+    match object {
+        ObjectId::NamedContainer(_) => DockerPart::Guard,
+        ObjectId::Container(_) => DockerPart::Containers,
+        ObjectId::Image(_) => DockerPart::Images,
+        ObjectId::Volume(_) => DockerPart::Volumes,
+        ObjectId::Network(_) => DockerPart::Networks,
     }
 }
