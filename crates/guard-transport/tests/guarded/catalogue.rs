@@ -307,7 +307,9 @@ async fn attacks_on_the_wire_never_reach_the_engine_and_their_twins_do() {
     for (method, target, body) in &attacks {
         let (status, answer) = json(&world, method, target, body);
         assert!((400..500).contains(&status), "{method} {target} {body}: {answer}");
-        let heard = world.front.heard();
+        let mut heard = world.front.heard();
+        // The guard's own look at what the job's images take, before it reads an archive.
+        heard.retain(|line| !line.contains("/images/json?filters=%7B%22label%22%3A"));
         assert_eq!(heard, Vec::<String>::new(), "{method} {target} {body} reached the engine: {answer}");
     }
     // Compressed archives, which the headers or the first bytes show.

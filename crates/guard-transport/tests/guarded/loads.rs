@@ -6,14 +6,23 @@ use std::time::{Duration, Instant};
 
 use crate::world::{BUSYBOX, World, engine};
 
+/// Returns the archive of an image of this name, which has no labels and is not on the engine any more.
+fn saved(world: &World, name: &str) -> String {
+    let [files, image] = ["files.tar", "image.tar"].map(|file| world.dir.path().join(file).display().to_string());
+    let container = engine(&["create", BUSYBOX]);
+    engine(&["export", "-o", &files, &container]);
+    engine(&["rm", &container]);
+    engine(&["import", &files, name]);
+    engine(&["save", "-o", &image, name]);
+    engine(&["rmi", name]);
+    image
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_loaded_is_the_jobs_alone_and_has_no_layer_that_was_not_in_it() {
     let world = World::new(false).await;
     let name = format!("longshore-test/loaded-{}:1", world.scope);
-    let file = world.dir.path().join("image.tar").display().to_string();
-    engine(&["tag", BUSYBOX, &name]);
-    engine(&["save", "-o", &file, &name]);
-    engine(&["rmi", &name]);
+    let file = saved(&world, &name);
     assert_eq!(world.ok(&["load", "-i", &file]), format!("Loaded image: {name}"));
     assert_eq!(world.ok(&["run", "--rm", &name, "echo", "loaded"]), "loaded");
     assert!(world.ok(&["images"]).contains("longshore-test/loaded-"));
@@ -29,11 +38,8 @@ async fn what_is_loaded_is_the_jobs_alone_and_has_no_layer_that_was_not_in_it() 
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    let names = tar(&["-tf", &without]);
-    // Any file of an image: newer engines name layers by their digests.
-    let is_layer =
-        |name: &&str| name.ends_with("layer.tar") || (name.starts_with("blobs/sha256/") && !name.ends_with('/'));
-    let layer = names.lines().find(is_layer).unwrap();
+    let list: serde_json::Value = serde_json::from_str(&tar(&["-xOf", &without, "manifest.json"])).unwrap();
+    let layer = list[0]["Layers"][0].as_str().unwrap();
     tar(&["--delete", "-f", &without, layer]);
     world.refused(&["load", "-i", &without], "archive");
     let packed = world.dir.path().join("packed.tar.gz").display().to_string();
@@ -48,10 +54,7 @@ async fn what_is_loaded_is_the_jobs_alone_and_has_no_layer_that_was_not_in_it() 
 async fn what_is_loaded_is_known_also_if_its_client_did_not_wait_for_the_end() {
     let world = World::new(false).await;
     let name = format!("longshore-test/left-{}:1", world.scope);
-    let file = world.dir.path().join("image.tar").display().to_string();
-    engine(&["tag", BUSYBOX, &name]);
-    engine(&["save", "-o", &file, &name]);
-    engine(&["rmi", &name]);
+    let file = saved(&world, &name);
     let archive = std::fs::read(&file).unwrap();
     let mut client = std::os::unix::net::UnixStream::connect(world.socket()).unwrap();
     let head = "POST /images/load HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-tar";
