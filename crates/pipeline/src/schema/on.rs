@@ -73,8 +73,7 @@ pub(super) enum ReleaseType {
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct MergeGroup {}
 
-/// Filters for pushes. With only `branches`, tags do not start the
-/// pipeline; with only `tags`, branches do not.
+/// Filters for pushes. With only `branches`, tags start nothing; with only `tags`, branches start nothing.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Push {
@@ -96,8 +95,7 @@ pub(super) struct PullRequest {
     branches: Option<OneOrMore>,
     /// Actions of the pull request; by default `opened`, `synchronize` and `reopened`.
     types: Option<OneOrMany<PullRequestType>>,
-    /// The commit to build: the pull request's newest one (`head`, the default), or the result of merging it
-    /// (`merge`).
+    /// The commit to build: the pull request's newest one (`head`, the default), or the merge result (`merge`).
     build: Option<PullRequestBuild>,
     /// Globs; at least one changed file has to match.
     paths: Option<OneOrMore>,
