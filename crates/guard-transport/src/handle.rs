@@ -293,12 +293,6 @@ async fn forwarded(
     if client.is_some() && forward.reply != Reply::Hijack {
         return Err(refusal(Rule::Syntax, "the connection of this request cannot be upgraded").into());
     }
-    if let Effect::ImagesMade { references, kept } = &forward.effect {
-        proxy.has_image_bytes_left().await?;
-        for reference in references.keys().filter(|_| !kept) {
-            proxy.look_before_pull(reference).await?;
-        }
-    }
     let is_pull = matches!(forward.effect, Effect::ImagesMade { kept: false, .. });
     // The context is read when it is the build's turn; so is an archive of images.
     let mut building = match (&forward.build, &forward.call.body) {
@@ -307,9 +301,12 @@ async fn forwarded(
         (None, _) if is_pull && proxy.guard().label().is_some() => Some(proxy.begin_pull().await),
         (None, _) => None,
     };
-    if building.is_some() {
-        // Those before it have taken something.
+    if let Effect::ImagesMade { references, kept } = &forward.effect {
+        // Once it is its turn, since those before it have taken something.
         proxy.has_image_bytes_left().await?;
+        for reference in references.keys().filter(|_| !kept) {
+            proxy.look_before_pull(reference).await?;
+        }
     }
     let (tar, sent) = match (incoming, &forward.build) {
         (Some(incoming), None) if forward.call.body == EngineBody::Program => {
