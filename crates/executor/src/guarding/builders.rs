@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
+use super::create_replacing;
 use crate::engine::{BuilderSpec, Engine};
 use crate::error::EngineError;
 use crate::following::link::FromLink;
-use crate::objects::ObjectId;
 use crate::removing::removal::Removals;
 
 /// How long a builder may take until it listens. It takes a second, or many on a host that is starting many containers.
@@ -25,13 +25,8 @@ pub(crate) async fn start_builder(
     spec: &BuilderSpec<'_>,
     patience: Duration,
 ) -> Result<(), EngineError> {
-    let container = match engine.create_builder(spec).await {
-        Err(EngineError::NameTaken(_)) => {
-            removals.now(&ObjectId::NamedContainer(spec.attempt.builder_name()), patience).await;
-            engine.create_builder(spec).await?
-        }
-        created => created?,
-    };
+    let container =
+        create_replacing(removals, spec.attempt.builder_name(), patience, || engine.create_builder(spec)).await?;
     let mut link = engine.start(&container).await?;
     let mut said = Vec::new();
     let listens = async {

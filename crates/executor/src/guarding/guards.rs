@@ -9,12 +9,12 @@ use futures_util::StreamExt as _;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::create_replacing;
 use crate::attempt::AttemptId;
 use crate::engine::{Engine, GuardSpec};
 use crate::error::EngineError;
 use crate::following::link::{FromLink, Link};
 use crate::names::ContainerId;
-use crate::objects::ObjectId;
 use crate::removing::removal::Removals;
 
 /// How long a guard may take until it listens. It takes milliseconds, or seconds on a host that is starting many
@@ -34,13 +34,8 @@ pub(crate) async fn start_guard(
     spec: &GuardSpec<'_>,
     patience: Duration,
 ) -> Result<Link, EngineError> {
-    let container = match engine.create_guard(spec).await {
-        Err(EngineError::NameTaken(_)) => {
-            removals.now(&ObjectId::NamedContainer(spec.attempt.guard_name()), patience).await;
-            engine.create_guard(spec).await?
-        }
-        created => created?,
-    };
+    let container =
+        create_replacing(removals, spec.attempt.guard_name(), patience, || engine.create_guard(spec)).await?;
     let mut link = engine.start(&container).await?;
     let mut output = Vec::new();
     let listens = async {
