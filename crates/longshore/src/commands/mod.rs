@@ -2,6 +2,7 @@
 
 use std::{io::Write as _, process::ExitCode};
 
+mod admin;
 pub(crate) mod approve;
 pub(crate) mod artifact;
 pub(crate) mod audit;
