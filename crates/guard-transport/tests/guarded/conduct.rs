@@ -188,10 +188,12 @@ async fn a_build_whose_processes_cannot_be_limited_is_canceled() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_build_goes_on_where_the_engine_fails_at_first_to_limit_what_it_runs() {
-    let world = World::new(false).await;
+    let world = World::with(false, &json!({ "pids": 64, "pids_each": 32 })).await;
     let dir = world.dir.path().join("context");
     std::fs::create_dir(&dir).unwrap();
-    std::fs::write(dir.join("Dockerfile"), format!("FROM {BUSYBOX}\nRUN sleep 2\n")).unwrap();
+    // It ends when it is limited, and not before.
+    let limited = "until grep -qx 64 /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null; do sleep 0.1; done";
+    std::fs::write(dir.join("Dockerfile"), format!("FROM {BUSYBOX}\nRUN {limited}\n")).unwrap();
     world.front.fail("/update", 3);
     world.ok(&["build", "-t", "limited", &dir.display().to_string()]);
     assert!(world.front.heard().iter().filter(|line| line.contains("/update")).count() > 3);
