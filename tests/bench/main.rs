@@ -264,9 +264,13 @@ fn run(figures: &mut Figures) {
         assert!(ended.expect("it runs").success());
     };
     once(tree.path());
-    let (mut ours, mut by_hand) = (Vec::new(), Vec::new());
+    let (mut ours, mut elsewhere, mut by_hand) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..15 {
         ours.push(ms(|| once(tree.path())));
+        // A folder that was never seen, after runs in others.
+        let unseen = tempfile::tempdir().unwrap();
+        std::fs::write(unseen.path().join(".longshore.yml"), one_step("echo x")).unwrap();
+        elsewhere.push(ms(|| once(unseen.path())));
         let sandbox = engine::objects(&instance, &["sandbox"]).remove(0);
         by_hand.push(ms(|| {
             let id = raw::create(BUSYBOX, &["echo", "x"], &format!("container:{sandbox}"), "none");
@@ -277,14 +281,6 @@ fn run(figures: &mut Figures) {
             raw::remove(&id);
         }));
     }
-    // A folder that was never seen, after runs in others.
-    let mut elsewhere: Vec<f64> = (0..7)
-        .map(|_| {
-            let tree = tempfile::tempdir().unwrap();
-            std::fs::write(tree.path().join(".longshore.yml"), one_step("echo x")).unwrap();
-            ms(|| once(tree.path()))
-        })
-        .collect();
     engine::remove_all(&instance);
     let (ours, by_hand) = (middle(&mut ours), middle(&mut by_hand));
     figures.insert("local_first_run_ratio", middle(&mut elsewhere) / by_hand);

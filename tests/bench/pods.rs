@@ -92,7 +92,7 @@ fn services(world: &World, figures: &mut Figures) {
         .collect();
     figures.insert("service_ready_to_step_ms", middle(&mut late.clone()));
     let (mut ours, mut by_hand) = (Vec::new(), Vec::new());
-    for _ in 0..5 {
+    for _ in 0..15 {
         let build = run(&pipeline(""));
         let one = job(&build, "one");
         ours.push(time_of(one, "finished_at") - time_of(one, "claimed_at"));
