@@ -206,11 +206,17 @@ async fn oldest(tx: &mut WriteTx, keep: &Retention, now: Timestamp) -> Result<Ve
         }
     }
     if let Some(newest) = keep.max_builds_per_repo {
-        // Numbers have no gaps, so the newest builds are those with a number above this one.
+        // Builds from forks are counted by themselves: whoever may do nothing but open pull requests removes no others.
         let rows = sqlx::query(
-            "SELECT builds.id, builds.repo FROM repos JOIN builds ON builds.repo = repos.id
-             WHERE builds.number < repos.next_number - ? AND builds.finished_at IS NOT NULL
-             ORDER BY builds.seq LIMIT ?",
+            "SELECT id, repo FROM (
+                 SELECT builds.id, builds.repo, builds.seq, builds.finished_at,
+                        row_number() OVER (
+                            PARTITION BY builds.repo, coalesce(json_extract(builds.event_json, '$.pull_request.fork'), 0)
+                            ORDER BY builds.number DESC) AS place
+                 FROM builds
+                 WHERE builds.repo IN (SELECT repo FROM builds GROUP BY repo HAVING count(*) > ?1))
+             WHERE place > ?1 AND finished_at IS NOT NULL
+             ORDER BY seq LIMIT ?2",
         )
         .bind(row::signed(newest.max(1)))
         .bind(BUILDS_AT_ONCE)
@@ -221,36 +227,60 @@ async fn oldest(tx: &mut WriteTx, keep: &Retention, now: Timestamp) -> Result<Ve
         }
     }
     if let Some(limit) = keep.max_log_bytes {
-        let total: i64 = sqlx::query_scalar(
-            "SELECT (SELECT coalesce(sum(log_bytes), 0) FROM jobs WHERE log_bytes > 0 AND carried_over IS NULL)
-                  + (SELECT coalesce(sum(job_attempts.log_bytes), 0)
-                     FROM job_attempts JOIN jobs ON jobs.id = job_attempts.job WHERE job_attempts.attempt < jobs.attempt)",
+        return over_log_limit(tx, limit).await;
+    }
+    Ok(Vec::new())
+}
+
+/// Returns the next few builds to remove because the logs take more than `limit`. Whoever has the most gives: a
+/// repository, or the forks of one.
+async fn over_log_limit(tx: &mut WriteTx, limit: u64) -> Result<Vec<(BuildId, RepoId)>, StoreError> {
+    let shares = sqlx::query(
+        "SELECT builds.repo, coalesce(json_extract(builds.event_json, '$.pull_request.fork'), 0) AS of_fork,
+                sum(logs.bytes) AS bytes
+         FROM (SELECT build, log_bytes AS bytes FROM jobs WHERE log_bytes > 0 AND carried_over IS NULL
+               UNION ALL
+               SELECT jobs.build, job_attempts.log_bytes
+               FROM job_attempts JOIN jobs ON jobs.id = job_attempts.job WHERE job_attempts.attempt < jobs.attempt) AS logs
+         JOIN builds ON builds.id = logs.build
+         GROUP BY 1, 2 ORDER BY bytes DESC",
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    let bytes = shares.iter().map(|share| row::unsigned::<u64>(share, "bytes")).collect::<Result<Vec<_>, _>>()?;
+    let over = bytes.iter().sum::<u64>().saturating_sub(limit);
+    if over == 0 {
+        return Ok(Vec::new());
+    }
+    for (at, share) in shares.iter().enumerate() {
+        let rows = sqlx::query(
+            "SELECT builds.id, builds.repo,
+                    (SELECT sum(log_bytes
+                                + (SELECT coalesce(sum(job_attempts.log_bytes), 0) FROM job_attempts
+                                   WHERE job_attempts.job = jobs.id AND job_attempts.attempt < jobs.attempt))
+                     FROM jobs WHERE jobs.build = builds.id AND carried_over IS NULL) AS bytes
+             FROM builds JOIN repos ON repos.id = builds.repo
+             WHERE builds.repo = ? AND coalesce(json_extract(builds.event_json, '$.pull_request.fork'), 0) = ?
+               AND builds.finished_at IS NOT NULL AND builds.number < repos.next_number - 1 AND bytes > 0
+             ORDER BY builds.seq LIMIT ?",
         )
-        .fetch_one(tx.conn())
+        .bind(share.try_get::<String, _>("repo")?)
+        .bind(share.try_get::<bool, _>("of_fork")?)
+        .bind(BUILDS_AT_ONCE)
+        .fetch_all(tx.conn())
         .await?;
-        let over = row::count(total).saturating_sub(limit);
-        if over > 0 {
-            let rows = sqlx::query(
-                "SELECT builds.id, builds.repo,
-                        (SELECT sum(log_bytes
-                                    + (SELECT coalesce(sum(job_attempts.log_bytes), 0) FROM job_attempts
-                                       WHERE job_attempts.job = jobs.id AND job_attempts.attempt < jobs.attempt))
-                         FROM jobs WHERE jobs.build = builds.id AND carried_over IS NULL) AS bytes
-                 FROM builds JOIN repos ON repos.id = builds.repo
-                 WHERE builds.finished_at IS NOT NULL AND builds.number < repos.next_number - 1 AND bytes > 0
-                 ORDER BY builds.seq LIMIT ?",
-            )
-            .bind(BUILDS_AT_ONCE)
-            .fetch_all(tx.conn())
-            .await?;
-            let (mut found, mut freed) = (Vec::new(), 0);
-            for old in &rows {
-                if freed >= over {
-                    break;
-                }
-                freed += row::unsigned::<u64>(old, "bytes")?;
-                found.push(ids(old)?);
+        // It gives until the next one has as much.
+        let next = bytes.get(at + 1).copied().unwrap_or(0);
+        let gives = over.min(bytes[at].saturating_sub(next).max(1));
+        let (mut found, mut freed) = (Vec::new(), 0);
+        for old in &rows {
+            if freed >= gives {
+                break;
             }
+            freed += row::unsigned::<u64>(old, "bytes")?;
+            found.push(ids(old)?);
+        }
+        if !found.is_empty() {
             return Ok(found);
         }
     }

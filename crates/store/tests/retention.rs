@@ -4,10 +4,13 @@
 
 use std::{borrow::Cow, fs::File, time::Duration};
 
-use longshore_core::plan::{Retry, RetryOn};
-use longshore_core::{ErrorKind, JobId, Outcome, Record, RecordKind, Stream, Timestamp};
+use longshore_core::{ErrorKind, EventName, JobId, Outcome, Record, RecordKind, Stream, Timestamp};
+use longshore_core::{
+    event::PullRequest,
+    plan::{Retry, RetryOn},
+};
 use longshore_store::{
-    builds::{self, Build, BuildFilter},
+    builds::{self, Build, BuildFilter, NewBuild},
     check::{self, Depth},
     deliveries::{self, DeliveryEnd, NewDelivery},
     jobs, logs,
@@ -31,8 +34,20 @@ fn days(n: u64) -> Option<Duration> {
 
 /// A build of one job that printed so many bytes and ended on that day.
 async fn ended(world: &World, repo: &Repo, on: i64, bytes: usize) -> (Build, JobId) {
+    ended_of(world, &new_build(repo, &[("a", &[])]), on, bytes).await
+}
+
+/// The same, for a pull request from a fork.
+async fn ended_of_fork(world: &World, repo: &Repo, on: i64, bytes: usize) {
+    let mut new = new_build(repo, &[("a", &[])]);
+    new.event.name = EventName::PullRequest;
+    new.event.pull_request = Some(PullRequest { fork: true, ..PullRequest::opened(7, "topic", "main") });
+    ended_of(world, &new, on, bytes).await;
+}
+
+async fn ended_of(world: &World, new: &NewBuild, on: i64, bytes: usize) -> (Build, JobId) {
     let mut tx = world.store.write().await.unwrap();
-    let build = builds::create(&mut tx, &new_build(repo, &[("a", &[])]), day(on)).await.unwrap();
+    let build = builds::create(&mut tx, new, day(on)).await.unwrap();
     tx.commit().await.unwrap();
     let job = tried(world, on, bytes, Outcome::Success).await;
     (build, job)
@@ -110,6 +125,42 @@ async fn by_number_each_repository_keeps_its_newest() {
     let removed = retention::remove_old(&world.store, &keep, day(20)).await.unwrap();
     assert_eq!((removed.builds, numbers(&world, &app).await), (17, vec![20, 19, 18]));
     assert_eq!(numbers(&world, &other).await, [1]);
+    is_whole(&world).await;
+}
+
+#[tokio::test]
+async fn builds_from_forks_remove_none_of_the_repositorys_own() {
+    let world = World::new().await;
+    let app = world.repo("app").await;
+    for n in 0..4 {
+        ended(&world, &app, n, 10_000).await;
+    }
+    for n in 4..24 {
+        ended_of_fork(&world, &app, n, 10_000).await;
+    }
+    let keep = Retention { max_builds_per_repo: Some(3), ..Retention::default() };
+    retention::remove_old(&world.store, &keep, day(30)).await.unwrap();
+    assert_eq!(numbers(&world, &app).await, [24, 23, 22, 4, 3, 2]);
+    // Both have as much, and give in turn; the newest of all stays.
+    let keep = Retention { max_log_bytes: Some(45_000), ..Retention::default() };
+    retention::remove_old(&world.store, &keep, day(30)).await.unwrap();
+    assert_eq!(numbers(&world, &app).await, [24, 23, 4, 3]);
+    is_whole(&world).await;
+}
+
+#[tokio::test]
+async fn by_size_the_repository_with_the_most_logs_gives() {
+    let world = World::new().await;
+    let (app, loud) = (world.repo("app").await, world.repo("loud").await);
+    for n in 0..3 {
+        ended(&world, &app, n, 10_000).await;
+    }
+    for n in 3..20 {
+        ended(&world, &loud, n, 10_000).await;
+    }
+    let keep = Retention { max_log_bytes: Some(75_000), ..Retention::default() };
+    retention::remove_old(&world.store, &keep, day(30)).await.unwrap();
+    assert_eq!((numbers(&world, &app).await.len(), numbers(&world, &loud).await), (3, vec![17, 16, 15, 14]));
     is_whole(&world).await;
 }
 
