@@ -17,6 +17,7 @@ use std::{
 
 use longshore_core::{BlobId, JobId};
 use longshore_object_store::ObjectReader;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 use zeekstd::Decoder;
 
@@ -124,9 +125,9 @@ impl Blobs {
     /// Opens a blob; `None` if it does not exist. Blocks.
     pub fn open(&self, id: &BlobId) -> io::Result<Option<BlobFile>> {
         match File::open(self.path(id)) {
-            Ok(file) => BlobFile::new(Source::File(file)).map(Some),
+            Ok(file) => BlobFile::new(*id, Source::File(file)).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => match self.open_elsewhere(id)? {
-                Some(reader) => BlobFile::new(Source::Object(Box::new(reader))).map(Some),
+                Some(reader) => BlobFile::new(*id, Source::Object(Box::new(reader))).map(Some),
                 None => Ok(None),
             },
             Err(error) => Err(error),
@@ -300,23 +301,29 @@ impl Seek for Source {
 }
 
 /// A blob opened for reading, at any offset. A file stays readable if the blob is removed meanwhile.
+///
+/// Whoever reads it from its beginning gets an error in place of its end if the bytes are not those of its SHA-256:
+/// others may write to the object store.
 pub struct BlobFile {
     decoder: Box<Decoder<'static, Source>>,
     bytes: u64,
+    id: BlobId,
+    /// What was read so far; `None` once it was compared, or if something else than the whole is read.
+    whole: Option<(Sha256, u64)>,
 }
 
 impl std::fmt::Debug for BlobFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BlobFile").field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("BlobFile").field("id", &self.id).field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 
 impl BlobFile {
-    fn new(source: Source) -> io::Result<Self> {
+    fn new(id: BlobId, source: Source) -> io::Result<Self> {
         let damaged = |error: zeekstd::Error| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
         let decoder = Box::new(Decoder::new(source).map_err(damaged)?);
         let bytes = decoder.seek_table().size_decomp();
-        Ok(Self { decoder, bytes })
+        Ok(Self { decoder, bytes, id, whole: Some((Sha256::new(), 0)) })
     }
 
     /// Returns the length of the file that it holds.
@@ -324,16 +331,38 @@ impl BlobFile {
     pub const fn size(&self) -> u64 {
         self.bytes
     }
+
+    /// Notes what was read, and compares the whole when its last byte was.
+    fn note(&mut self, read: &[u8]) -> io::Result<()> {
+        let Some((hash, count)) = &mut self.whole else { return Ok(()) };
+        hash.update(read);
+        *count += read.len() as u64;
+        if *count < self.bytes && !read.is_empty() {
+            return Ok(());
+        }
+        let is = BlobId::new(hash.clone().finalize().into());
+        if is != self.id {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("its SHA-256 is {is}")));
+        }
+        self.whole = None;
+        Ok(())
+    }
 }
 
 impl Read for BlobFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.bytes == 0 { Ok(0) } else { self.decoder.read(buffer) }
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let read = if self.bytes == 0 { 0 } else { self.decoder.read(buffer)? };
+        self.note(&buffer[..read])?;
+        Ok(read)
     }
 }
 
 impl Seek for BlobFile {
     fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.whole = None;
         self.decoder.seek(to)
     }
 }

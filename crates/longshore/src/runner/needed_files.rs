@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Write},
+    io::{self, Read as _, Write},
     sync::Arc,
     time::Duration,
 };
@@ -28,6 +28,9 @@ use tokio_util::io::StreamReader;
 const ALL: &str = "*";
 /// Files that one query returns.
 const PAGE: u32 = 500;
+/// How many files a job takes from others, and how many bytes their paths have: they are in memory while it runs.
+const MAX_FILES: usize = 200_000;
+const MAX_PATHS: usize = 32 << 20;
 /// How many pieces of the tar may wait.
 const AHEAD: usize = 4;
 /// How long a piece waits for the agent to take one. It holds a thread of the server meanwhile.
@@ -61,6 +64,7 @@ async fn find(store: &Store, build: &Build, plan: &JobPlan) -> Result<BTreeMap<S
     let missing = |message: String| Outcome::Error { kind: ErrorKind::ArtifactMissing, message };
     let all = jobs::of_build(store, build.id).await.map_err(internal)?;
     let mut found: BTreeMap<String, Needed> = BTreeMap::new();
+    let mut paths = 0;
     for need in plan.needs.iter().filter(|need| !need.artifacts.is_empty()) {
         let Some(job) = all.iter().find(|job| job.key == need.key) else { continue };
         let left = artifacts::of_job(store, job.id).await.map_err(internal)?;
@@ -76,6 +80,14 @@ async fn find(store: &Store, build: &Build, plan: &JobPlan) -> Result<BTreeMap<S
                             "the jobs `{}` and `{}` have different files at `{}`: use the artifacts of only one of them, or write \
                              the files to different paths",
                             other.job, job.name, file.path
+                        )));
+                    }
+                    paths += file.path.len();
+                    if found.len() >= MAX_FILES || paths > MAX_PATHS {
+                        return Err(missing(format!(
+                            "the artifacts that this job needs have more than {MAX_FILES} files, or more than {} MiB of paths: \
+                             name fewer of them, or put the files into archives",
+                            MAX_PATHS >> 20
                         )));
                     }
                     let (job, created_at) = (job.name.clone(), artifact.created_at);
@@ -176,11 +188,14 @@ fn write_tar(blobs: &Blobs, files: &[(String, ArtifactFile, Timestamp)], out: Pi
     for (path, file, created_at) in files {
         let opened =
             blobs.open(&file.blob)?.ok_or_else(|| io::Error::other(format!("the contents of `{path}` are missing")))?;
+        if opened.size() != file.bytes {
+            return Err(io::Error::other(format!("the contents of `{path}` are not as long as they were")));
+        }
         let mut header = tar::Header::new_gnu();
         header.set_size(file.bytes);
         header.set_mode(if file.executable { 0o755 } else { 0o644 });
         header.set_mtime(u64::try_from(created_at.as_millis() / 1000).unwrap_or(0));
-        tar.append_data(&mut header, path, opened)?;
+        tar.append_data(&mut header, path, opened.take(file.bytes))?;
     }
     tar.into_inner()?.flush()
 }
@@ -192,21 +207,40 @@ mod tests {
 
     use super::*;
 
+    /// Puts a file of these bytes under `name` there, for a job.
+    fn put(blobs: &Blobs, name: &str, bytes: &[u8]) -> (String, ArtifactFile, Timestamp) {
+        let job = JobId::new();
+        let limits = IncomingLimits { file_bytes: 1 << 30, job_bytes: 1 << 30, files: 10 };
+        let mut incoming = blobs.receive(job, 1, limits).unwrap();
+        incoming.begin(0, "out", name, bytes.len() as u64, false).unwrap();
+        incoming.write(bytes).unwrap();
+        incoming.end(true).unwrap();
+        incoming.complete(1).unwrap();
+        let blob = blobs.named_by(job, 1)[0];
+        let file = ArtifactFile { path: name.to_owned(), executable: false, bytes: bytes.len() as u64, blob };
+        (name.to_owned(), file, Timestamp::now())
+    }
+
+    #[tokio::test]
+    async fn bytes_that_others_put_in_place_of_a_files_end_the_tar_in_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(folder.path(), false);
+        let (is, other, longer) = (put(&blobs, "a", b"is"), put(&blobs, "b", b"no"), put(&blobs, "c", b"longer"));
+        let path = |file: &(String, ArtifactFile, Timestamp)| blobs.path(&file.1.blob);
+        let read = async || tar_of(blobs.clone(), [is.clone()].into(), PATIENCE).read_to_end(&mut Vec::new()).await;
+        read().await.unwrap();
+        for put in [&other, &longer] {
+            std::fs::copy(path(put), path(&is)).unwrap();
+            read().await.unwrap_err();
+        }
+    }
+
     #[tokio::test]
     async fn an_agent_that_takes_nothing_holds_no_thread_and_gets_no_tar_that_looks_whole() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::new(folder.path(), false);
         let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        let job = JobId::new();
-        let limits = IncomingLimits { file_bytes: 1 << 30, job_bytes: 1 << 30, files: 10 };
-        let mut incoming = blobs.receive(job, 1, limits).unwrap();
-        incoming.begin(0, "out", "large", bytes.len() as u64, false).unwrap();
-        incoming.write(&bytes).unwrap();
-        incoming.end(true).unwrap();
-        incoming.complete(1).unwrap();
-        let blob = blobs.named_by(job, 1)[0];
-        let file = ArtifactFile { path: "large".to_owned(), executable: false, bytes: bytes.len() as u64, blob };
-        let files: Arc<[_]> = [("large".to_owned(), file, Timestamp::now())].into();
+        let files: Arc<[_]> = [put(&blobs, "large", &bytes)].into();
 
         let mut whole = Vec::new();
         tar_of(blobs.clone(), Arc::clone(&files), PATIENCE).read_to_end(&mut whole).await.unwrap();
