@@ -286,8 +286,8 @@ impl Upkeep {
             let flat = match self.executor.flatten_layers(&layers).await {
                 Ok(flat) => flat,
                 // An entry that cannot be copied now can never be, and each pass would try it again.
-                Err(EngineError::Local { what, reason }) => {
-                    tracing::warn!(key = entry.key, what, reason, "a cache cannot be flattened");
+                Err(error @ (EngineError::Local { .. } | EngineError::VolumeGone(_))) => {
+                    tracing::warn!(key = entry.key, %error, "a cache cannot be flattened");
                     self.release(&Lasting::Cache(entry), "it cannot be flattened").await?;
                     continue;
                 }
