@@ -192,7 +192,8 @@ async fn a_build_goes_on_where_the_engine_fails_at_first_to_limit_what_it_runs()
     let dir = world.dir.path().join("context");
     std::fs::create_dir(&dir).unwrap();
     // It ends when it is limited, and not before.
-    let limited = "until grep -qx 64 /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null; do sleep 0.1; done";
+    let limited =
+        "until grep -qx 64 /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null; do sleep 0.1; done";
     std::fs::write(dir.join("Dockerfile"), format!("FROM {BUSYBOX}\nRUN {limited}\n")).unwrap();
     world.front.fail("/update", 3);
     world.ok(&["build", "-t", "limited", &dir.display().to_string()]);

@@ -124,7 +124,7 @@ settings! {
     /// existing network keeps the one that it has.
     network_subnet: String ["SUBNET,..."] computed("one from the engine's address pools", "10.88.0.0/20");
 
-    /// Memory limit of a job, in MiB; 32 or more.
+    /// Memory limit of each container of a job (its own, its services', those of steps with an image), in MiB; 32 or more.
     job_memory_mib: u64 ["MIB"] computed("nine tenths of the host's memory", 4096);
 
     /// Variables for every container of every job, `NAME=value`, one per line. They replace those of the image, and the
@@ -132,7 +132,7 @@ settings! {
     #[arg(hide_env_values = true)]
     job_env: String ["NAME=VALUE"] computed("none", "GOPROXY=https://go.example.org");
 
-    /// Maximum number of processes of a job; 32 or more.
+    /// Maximum number of processes in each container of a job; 32 or more.
     job_pids: u64 ["N"] default(4096);
 
     /// Limits of each process in a job's containers, as `docker run --ulimit` takes them: `nofile` (open files), `core`,
@@ -179,10 +179,11 @@ settings! {
     /// Days to keep finished builds. 0 is no limit.
     max_age_days: u32 ["N"] default(0);
 
-    /// Number of builds to keep in each repository. 0 is no limit.
+    /// Number of builds to keep in each repository, and as many of pull requests from forks. 0 is no limit.
     max_builds_per_repo: u64 ["N"] default(0);
 
-    /// Total size of all logs, in MiB. 0 is no limit.
+    /// Total size of all logs, in MiB: the repository with the most loses its oldest builds first, and its forks are counted by
+    /// themselves. 0 is no limit.
     max_log_mib: u64 ["MIB"] default(0);
 
     /// Days to keep artifacts whose pipeline has no `expire-in`; never longer than their build. 0 is no limit.
