@@ -56,6 +56,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     66 "overtaken_notices" "0066_overtaken_notices.sql"
     70 "refused_hooks_by_reason" "0070_refused_hooks_by_reason.sql"
     72 "anomaly_notices" "0072_anomaly_notices.sql"
+    200 "strangers_statuses" "0200_strangers_statuses.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -263,6 +263,76 @@ async fn the_state_of_a_merge_is_owed_to_the_pull_requests_own_commit() {
     assert_eq!(commits, heads.into_iter().collect());
 }
 
+/// A pull request from a fork whose newest commit is one that the repository has, too.
+fn of_stranger(own: &Event) -> Event {
+    let of_fork = PullRequest { fork: true, ..PullRequest::opened(5, "main", "old") };
+    Event {
+        pull_request: Some(of_fork),
+        commit: own.commit.clone(),
+        ..Event::new(EventName::PullRequest, "refs/pull/5/head", "")
+    }
+}
+
+#[tokio::test]
+async fn no_build_of_a_stranger_takes_the_place_of_the_repositorys_own() {
+    let world = World::new().await;
+    let repo = connected(&world).await;
+    let own = new_build(&repo, &[("a", &[])]);
+    let mut strange = own.clone();
+    strange.event = of_stranger(&own.event);
+    // Among strangers, the newest decides; the repository's own comes before all of them.
+    let first = world.create(&strange).await;
+    assert_eq!(only(&world.store).await.1, CommitState::Pending);
+    let of_first = claim(&world.store).await;
+    let build = world.create(&own).await;
+    end(&world.store, of_first, failure()).await;
+    end(&world.store, claim(&world.store).await, Outcome::Success).await;
+    tell_all(&world.store).await;
+    // Not while it waits, not when it is stopped, not by a merge that is impossible.
+    world.create(&strange).await;
+    let mut tx = world.store.write().await.unwrap();
+    builds::close_pull_request(&mut tx, repo.id, 5, now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut broken = new_build(&repo, &[]);
+    broken.event = of_stranger(&own.event);
+    broken.diagnostics = vec![Diagnostic {
+        code: "LS001".to_owned(),
+        severity: Severity::Error,
+        file: "ci.yml".to_owned(),
+        span: Span { line: 3, column: 1, length: 1 },
+        message: "conflict".to_owned(),
+        help: None,
+        source: None,
+    }];
+    world.create(&broken).await;
+    assert!(owed(&world.store).await.is_empty());
+    assert_ne!(first.id, build.id);
+    assert_eq!(commit_statuses::builds_of_commit(&world.store, repo.id, &own.event.commit).await.unwrap(), [build.id]);
+    // A newer build of the repository's own does.
+    world.create(&own).await;
+    assert_eq!(only(&world.store).await.1, CommitState::Pending);
+}
+
+#[tokio::test]
+async fn no_build_of_a_stranger_takes_the_place_of_what_had_nothing_to_do() {
+    let world = World::new().await;
+    let repo = connected(&world).await;
+    let own = new_build(&repo, &[("a", &[])]);
+    let mut strange = own.clone();
+    strange.event = of_stranger(&own.event);
+    world.create(&strange).await;
+    let mut tx = world.store.write().await.unwrap();
+    let pipelines = [("ci".to_owned(), "nothing to do".to_owned())];
+    commit_statuses::note_skipped(&mut tx, repo.id, &own.event, &pipelines, now()).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(only(&world.store).await.1, CommitState::Skipped);
+    tell_all(&world.store).await;
+    world.create(&strange).await;
+    assert!(owed(&world.store).await.is_empty());
+    world.create(&own).await;
+    assert_eq!(only(&world.store).await.1, CommitState::Pending);
+}
+
 #[tokio::test]
 async fn what_a_forge_refuses_is_given_up_until_it_changes_or_another_token_comes() {
     let world = World::new().await;

@@ -10,6 +10,7 @@ use longshore_core::{
     BuildId, ConnectionId, Diagnostic, Event, RepoId, Severity, StatusDetail, Timestamp,
     commit_status::{CommitState, CommitStatus, JobOfContext, description, file_context, of_build, pipeline_context},
     rules::build::HAS_ERRORS,
+    stranger,
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
@@ -67,6 +68,10 @@ pub struct Late {
     pub given_up: bool,
 }
 
+/// How long a context that shows no build is kept after the forge has it: as long as somebody might open a pull request
+/// with its commit.
+const KEPT_MS: i64 = 90 * 24 * 60 * 60 * 1000;
+
 /// Where the contexts of a build belong.
 struct Place {
     repo: RepoId,
@@ -75,6 +80,8 @@ struct Place {
     seq: i64,
     commit: String,
     ref_name: Option<String>,
+    /// Whether a stranger brought the commit.
+    stranger: bool,
 }
 
 impl Place {
@@ -86,6 +93,7 @@ impl Place {
             seq: row.try_get("seq")?,
             commit: event.commit_at_forge().to_owned(),
             ref_name: ref_name(event),
+            stranger: stranger::brings(event),
         })
     }
 }
@@ -174,8 +182,14 @@ pub async fn note_skipped(
     if !reports {
         return Ok(());
     }
-    let place =
-        Place { repo, build: None, seq: -1, commit: event.commit_at_forge().to_owned(), ref_name: ref_name(event) };
+    let place = Place {
+        repo,
+        build: None,
+        seq: -1,
+        commit: event.commit_at_forge().to_owned(),
+        ref_name: ref_name(event),
+        stranger: stranger::brings(event),
+    };
     for (pipeline, reason) in pipelines {
         let status = CommitStatus {
             context: pipeline_context(pipeline),
@@ -187,21 +201,24 @@ pub async fn note_skipped(
     Ok(())
 }
 
-/// Writes a state, unless the context shows it or belongs to a newer build. A status that is owed already keeps its
-/// turn.
+/// Writes a state, unless the context shows it or belongs to a newer build. What the repository's own events say counts
+/// more than what a stranger's do, whichever is newer: anybody may open a pull request with a commit that is here
+/// already. A status that is owed already keeps its turn.
 async fn write(tx: &mut WriteTx, place: &Place, status: &CommitStatus, now: Timestamp) -> Result<(), StoreError> {
     let done = sqlx::query(
-        "INSERT INTO commit_statuses (repo, commit_id, context, build, state, description, ref_name, owed_since, try_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)
+        "INSERT INTO commit_statuses (repo, commit_id, context, build, state, description, ref_name, owed_since, try_at, stranger)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?10)
          ON CONFLICT (repo, commit_id, context) DO UPDATE SET
             build = excluded.build, state = excluded.state, description = excluded.description, ref_name = excluded.ref_name,
             owed_since = iif(told = wanted, excluded.owed_since, owed_since),
             try_at = iif(told = wanted OR given_up, excluded.try_at, try_at),
             attempts = iif(told = wanted OR given_up, 0, attempts),
             problem = iif(told = wanted OR given_up, NULL, problem),
-            given_up = 0, wanted = wanted + 1
+            given_up = 0, wanted = wanted + 1, stranger = excluded.stranger
          WHERE (build IS NOT excluded.build OR state <> excluded.state OR description <> excluded.description)
-           AND coalesce((SELECT seq FROM builds WHERE builds.id = commit_statuses.build), -1) <= ?9",
+           AND CASE WHEN stranger = excluded.stranger
+                    THEN coalesce((SELECT seq FROM builds WHERE builds.id = commit_statuses.build), -1) <= ?9
+                    ELSE excluded.stranger < stranger END",
     )
     .bind(place.repo.to_string())
     .bind(&place.commit)
@@ -212,6 +229,7 @@ async fn write(tx: &mut WriteTx, place: &Place, status: &CommitStatus, now: Time
     .bind(&place.ref_name)
     .bind(now.as_millis())
     .bind(place.seq)
+    .bind(place.stranger)
     .execute(tx.conn())
     .await?;
     if done.rows_affected() > 0 {
@@ -322,11 +340,10 @@ pub async fn mark_reported(
     .bind(build)
     .execute(tx.conn())
     .await?;
-    // A context that shows no build is forgotten once the forge has it.
-    sqlx::query("DELETE FROM commit_statuses WHERE repo = ? AND commit_id = ? AND context = ? AND build IS NULL AND told = wanted")
+    // No build takes these along when it is removed.
+    sqlx::query("DELETE FROM commit_statuses WHERE repo = ? AND build IS NULL AND told = wanted AND owed_since < ?")
         .bind(key.repo.to_string())
-        .bind(&key.commit)
-        .bind(&key.context)
+        .bind(now.as_millis() - KEPT_MS)
         .execute(tx.conn())
         .await?;
     Ok(())
