@@ -86,6 +86,13 @@ pub fn brings(event: &Event) -> bool {
     event.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork)
 }
 
+/// Returns whether a pipeline that has nothing to do for an event counts as done. A stranger chooses the branch to merge
+/// into, and with it whose filters say so: of those, the default branch's alone count.
+#[must_use]
+pub fn may_leave_out(event: &Event) -> bool {
+    !brings(event) || event.branch().is_some_and(|target| event.default_branch.as_deref() == Some(target))
+}
+
 /// Returns the number of a stranger's pull request; `None` for all other events.
 #[must_use]
 pub fn pull_request(event: &Event) -> Option<u64> {

@@ -288,7 +288,7 @@ pub(crate) fn pull_request(
         former: former.filter(|_| !on_a_branch).and_then(Result::ok),
         author: request.user.as_ref().and_then(User::person),
         merged: request.merged.unwrap_or(false),
-        state: PullRequestState { labels, draft, own: None },
+        state: PullRequestState { labels, draft, ..PullRequestState::default() },
         changed_at: request.updated_at.map(|at| text::one_line(&at.to_string())).unwrap_or_default(),
         sender: name_of(event.sender.as_ref()),
         url: read::page(request.html_url),

@@ -42,15 +42,17 @@ pub fn push_key(push: &PushHook) -> String {
     hashed("push", &parts.map(str::as_bytes))
 }
 
-/// Like [`push_key`], for an event of a pull request at that commit.
+/// Like [`push_key`], for an event of a pull request at that commit, into that branch.
 #[must_use]
 pub fn pull_request_key(pull_request: &PullRequestHook, head: &str) -> String {
     let number = pull_request.number.to_le_bytes();
-    let parts = [&number, pull_request.action.as_bytes(), head.as_bytes()];
+    let (action, target) = (pull_request.action.as_bytes(), pull_request.target.as_str().as_bytes());
     match pull_request.action.as_str() {
-        "opened" | "synchronize" | "reopened" | "closed" => hashed("pull-request", &parts),
+        "opened" | "synchronize" | "reopened" | "closed" => {
+            hashed("pull-request into", &[&number, action, head.as_bytes(), target])
+        }
         // What can happen again at the same commit: a label that is added once more.
-        _ => hashed("pull-request", &[parts[0], parts[1], parts[2], pull_request.changed_at.as_bytes()]),
+        _ => hashed("pull-request", &[&number, action, head.as_bytes(), pull_request.changed_at.as_bytes()]),
     }
 }
 

@@ -1,6 +1,9 @@
 //! The content of deliveries in Longshore's words, whatever the forge's are.
 
-use longshore_core::{EventName, Person, event::Fork};
+use longshore_core::{
+    EventName, Person,
+    event::{Fork, PullRequest},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{CommitId, Forge, ForgeRepository, InvalidRevision, RefName};
@@ -121,6 +124,9 @@ pub struct PullRequestState {
     /// Whether its commit was found on a branch of the repository itself. `None` before anybody has looked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub own: Option<bool>,
+    /// The branch to merge into. `None` before it is written down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
 }
 
 impl PullRequestHook {
@@ -130,7 +136,8 @@ impl PullRequestHook {
     pub const LABELS_CHANGED: &str = "labels-changed";
 
     /// Finds out what happened if the forge does not say it: compares with the last delivery, if there was one, and the
-    /// commit that it named.
+    /// commit that it named. A new target is like a new commit, whatever the forge calls it: other pipelines decide about
+    /// what was built for the former target.
     pub fn tell_apart(&mut self, before: Option<&PullRequestState>, last_head: Option<&str>, head: &str) {
         let action = match self.action.as_str() {
             Self::UPDATED if last_head.is_none_or(|last| last != head) => "synchronize",
@@ -145,9 +152,16 @@ impl PullRequestHook {
                 let added = now.iter().any(|label| !then.contains(label));
                 if added { "labeled" } else { "unlabeled" }
             }
-            _ => return,
+            told => told,
         };
-        self.action = action.to_owned();
+        let is_built_anyway = matches!(action, "opened" | "synchronize" | "reopened" | PullRequest::CLOSED);
+        let is_retargeted = !is_built_anyway
+            && before.is_some_and(|before| match &before.target {
+                Some(target) => target != self.target.as_str(),
+                // Written down by a version that did not look at it.
+                None => action == "edited",
+            });
+        self.action = if is_retargeted { "synchronize" } else { action }.to_owned();
     }
 }
 

@@ -105,7 +105,10 @@ fn a_merge_request_says_in_the_same_words_what_happened_to_it() {
     let opened = request(Forge::Gitlab, "Merge Request Hook", &body("gitlab-merge-request"));
     assert_eq!((opened.number, opened.action.as_str(), opened.fork), (7, "opened", false));
     assert_eq!((opened.head, opened.served_at.as_str()), (Head::Commit(id(B)), "refs/merge-requests/7/head"));
-    assert_eq!(opened.state, PullRequestState { labels: Some(vec!["API".to_owned()]), draft: Some(true), own: None });
+    assert_eq!(
+        opened.state,
+        PullRequestState { labels: Some(vec!["API".to_owned()]), draft: Some(true), ..PullRequestState::default() }
+    );
     assert_eq!(opened.author.unwrap().key().as_deref(), Some("id 4"));
     let labels = |previous: &[&str], current: &[&str]| {
         let list = |names: &[&str]| names.iter().map(|name| json!({ "title": name })).collect::<Vec<_>>();
@@ -147,7 +150,11 @@ fn bitbucket_says_only_that_a_pull_request_changed_and_what_changed_is_seen_from
     for (event, merged) in [("pullrequest:fulfilled", true), ("pullrequest:rejected", false)] {
         assert_eq!((request_of(event).action.as_str(), request_of(event).merged), ("closed", merged));
     }
-    let state = |draft| PullRequestState { labels: None, draft: Some(draft), own: None };
+    let state = |draft| PullRequestState {
+        draft: Some(draft),
+        target: Some(created.target.as_str().to_owned()),
+        ..PullRequestState::default()
+    };
     for (before, last_head, word) in [
         (None, None, "synchronize"),
         (Some(state(true)), Some(A), "synchronize"),
@@ -165,6 +172,45 @@ fn bitbucket_says_only_that_a_pull_request_changed_and_what_changed_is_seen_from
     assert!(request(Forge::Bitbucket, "pullrequest:created", &fork).fork);
     fork["pullrequest"]["source"]["commit"]["hash"] = "--help".into();
     assert!(parse_event(Forge::Bitbucket, "pullrequest:created", fork.to_string().as_bytes()).is_err());
+}
+
+#[test]
+fn a_pull_request_into_another_branch_is_like_one_with_another_commit_at_every_forge() {
+    let edited = |forge, file| {
+        let mut event = body(file);
+        event["action"] = "edited".into();
+        request(forge, "pull_request", &event)
+    };
+    let mut of_gitlab = body("gitlab-merge-request");
+    of_gitlab["object_attributes"]["action"] = "update".into();
+    of_gitlab["object_attributes"]["oldrev"] = Value::Null;
+    for hook in [
+        edited(Forge::Github, "github-pull-request-ready"),
+        edited(Forge::Gitea, "forgejo-pull-request"),
+        edited(Forge::Forgejo, "forgejo-pull-request"),
+        request(Forge::Gitlab, "Merge Request Hook", &of_gitlab),
+        request(Forge::Bitbucket, "pullrequest:updated", &body("bitbucket-pull-request")),
+    ] {
+        let then = |target: Option<&str>| PullRequestState {
+            draft: hook.state.draft,
+            target: target.map(str::to_owned),
+            ..PullRequestState::default()
+        };
+        let word = |before: Option<PullRequestState>, action: &str| {
+            let mut hook = PullRequestHook { action: action.to_owned(), ..hook.clone() };
+            hook.tell_apart(before.as_ref(), Some(B), B);
+            hook.action
+        };
+        let same = then(Some(hook.target.as_str()));
+        assert_eq!(word(Some(same.clone()), &hook.action), "edited", "{hook:?}");
+        for before in [then(Some("refs/heads/lax")), then(None)] {
+            assert_eq!(word(Some(before), &hook.action), "synchronize", "{hook:?}");
+        }
+        // Where the delivery that told of it was lost, the next one tells.
+        assert_eq!(word(Some(then(Some("refs/heads/lax"))), "labeled"), "synchronize");
+        assert_eq!((word(Some(same), "labeled"), word(None, "labeled")), ("labeled".to_owned(), "labeled".to_owned()));
+        assert_eq!(word(Some(then(Some("refs/heads/lax"))), "closed"), "closed");
+    }
 }
 
 #[test]
@@ -197,8 +243,7 @@ fn a_label_that_is_taken_away_is_told_from_one_that_is_added() {
     };
     let before = |names: &[&str]| PullRequestState {
         labels: Some(names.iter().map(|name| (*name).to_owned()).collect()),
-        draft: None,
-        own: None,
+        ..PullRequestState::default()
     };
     let head = id(B);
     for (then, names, word) in [

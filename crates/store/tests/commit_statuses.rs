@@ -6,6 +6,7 @@ use longshore_core::{
     Diagnostic, Event, EventName, JobId, Outcome, Severity, Span, StatusDetail,
     commit_status::CommitState,
     event::{Merge, PullRequest},
+    expression::Expression,
     rules::state::JobEvent,
 };
 use longshore_store::{
@@ -331,6 +332,28 @@ async fn no_build_of_a_stranger_takes_the_place_of_what_had_nothing_to_do() {
     assert!(owed(&world.store).await.is_empty());
     world.create(&own).await;
     assert_eq!(only(&world.store).await.1, CommitState::Pending);
+}
+
+#[tokio::test]
+async fn what_a_stranger_has_left_out_counts_by_the_default_branchs_rules_alone() {
+    let world = World::new().await;
+    let repo = connected(&world).await;
+    let pipelines = [("ci".to_owned(), "nothing to do".to_owned())];
+    for (digit, target, state) in [("a", "old", CommitState::Pending), ("b", "main", CommitState::Skipped)] {
+        let mut strange = of_stranger(&Event { commit: digit.repeat(40), ..event("main") });
+        strange.default_branch = Some("main".to_owned());
+        strange.pull_request = Some(PullRequest { fork: true, ..PullRequest::opened(5, "topic", target) });
+        let mut tx = world.store.write().await.unwrap();
+        commit_statuses::note_skipped(&mut tx, repo.id, &strange, &pipelines, now()).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(only(&world.store).await.1, state);
+        let mut build = new_build(&repo, &[("a", &[])]);
+        build.event = strange;
+        build.plan.jobs[0].condition = Some(Expression::parse("failure()").unwrap());
+        world.create(&build).await;
+        assert_eq!(only(&world.store).await.1, state);
+        tell_all(&world.store).await;
+    }
 }
 
 #[tokio::test]

@@ -282,7 +282,7 @@ fn pull_request(
         former: None,
         author: request.author.as_ref().and_then(Account::person),
         merged,
-        state: PullRequestState { labels: None, draft: request.draft, own: None },
+        state: PullRequestState { labels: None, draft: request.draft, ..PullRequestState::default() },
         changed_at: request.updated_on.as_deref().map(text::one_line).unwrap_or_default(),
         sender,
         url: read::page(request.links.and_then(Links::page)),

@@ -285,7 +285,7 @@ fn merge_request(event: &str, body: &[u8], default_branch: Option<String>) -> Re
         former: None,
         author: read::person(request.author_id, name.and_then(|user| user.username.as_deref())),
         merged,
-        state: PullRequestState { labels, draft: request.draft.or(request.work_in_progress), own: None },
+        state: PullRequestState { labels, draft: request.draft.or(request.work_in_progress), ..PullRequestState::default() },
         changed_at: request.updated_at.as_deref().map(text::one_line).unwrap_or_default(),
         sender: event_body.user.and_then(|user| user.username).as_deref().map(text::one_line).unwrap_or_default(),
         url: read::page(request.url),

@@ -152,7 +152,9 @@ async fn of_pull_request(
         (request.source, request.fork) = (former, false);
     }
     request.state.own = Some(!request.fork);
-    let at = format!("{told} {}", if is_closed { "closed" } else { "open" });
+    request.state.target = Some(request.target.as_str().to_owned());
+    // A pull request that goes into another branch and comes back from there has changed.
+    let at = format!("{told} {} {}", if is_closed { "closed" } else { "open" }, request.target);
     let mut event = ToldEvent {
         subject,
         announcement: announcement(repo, delivery, pull_request_key(&request, &told), git_ref, at),

@@ -34,6 +34,37 @@ async fn a_push_that_is_told_twice_at_once_is_one_build_and_the_other_delivery_n
 }
 
 #[tokio::test]
+async fn a_pull_request_that_goes_into_another_branch_is_built_for_that_one() {
+    let world = World::new("github", PIPELINE).await;
+    let repository = &world.repository;
+    repository.git(&["branch", "-q", "lax"]);
+    repository.git(&["checkout", "-q", "-b", "topic"]);
+    let head = repository.write("a", "1").commit("mine");
+    repository.git(&["checkout", "-q", "main"]);
+    repository.git(&["update-ref", "refs/pull/7/head", &head]);
+    let told = |action: &str, target: &str, time: u32| {
+        let mut body = pull_request(action, &head, time);
+        body["pull_request"]["base"]["ref"] = target.into();
+        body
+    };
+    let mut number = 0;
+    for (time, action, target) in
+        [(1, "opened", "lax"), (2, "edited", "main"), (3, "edited", "lax"), (4, "edited", "main")]
+    {
+        let body = told(action, target, time);
+        let delivery = world.process("pull_request", &format!("id:{time}"), &body).await;
+        let build = world.build(&delivery).await;
+        number += 1;
+        assert_eq!((build.number, build.event.branch()), (number, Some(target)));
+        let again = world.process("pull_request", &format!("id:again {time}"), &body).await;
+        assert_eq!((again.status, again.builds.len()), (DeliveryStatus::Ignored, 0), "{again:?}");
+    }
+    // Another title is not another target.
+    let titled = world.process("pull_request", "id:5", &told("edited", "main", 5)).await;
+    assert_eq!((titled.status, titled.builds.len()), (DeliveryStatus::Ignored, 0), "{titled:?}");
+}
+
+#[tokio::test]
 async fn a_branch_that_comes_back_to_a_commit_is_built_again_and_a_body_that_is_sent_again_is_not() {
     for forge in ["git", "github"] {
         let world = World::new(forge, PIPELINE).await;

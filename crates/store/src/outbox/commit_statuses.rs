@@ -72,6 +72,9 @@ pub struct Late {
 /// with its commit.
 const KEPT_MS: i64 = 90 * 24 * 60 * 60 * 1000;
 
+/// What stands in the place of a stranger's pipeline that had nothing to do.
+const LEFT_OUT: &str = "had nothing to do, which counts for a fork's pull request into the default branch only";
+
 /// Where the contexts of a build belong.
 struct Place {
     repo: RepoId,
@@ -82,6 +85,8 @@ struct Place {
     ref_name: Option<String>,
     /// Whether a stranger brought the commit.
     stranger: bool,
+    /// Whether what has nothing to do counts as done.
+    may_leave_out: bool,
 }
 
 impl Place {
@@ -94,6 +99,7 @@ impl Place {
             commit: event.commit_at_forge().to_owned(),
             ref_name: ref_name(event),
             stranger: stranger::brings(event),
+            may_leave_out: stranger::may_leave_out(event),
         })
     }
 }
@@ -106,7 +112,9 @@ pub(crate) async fn note_build(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let found = sqlx::query(
-        "SELECT b.repo, b.seq, b.event_json, r.statuses FROM builds AS b JOIN repos AS r ON r.id = b.repo
+        "SELECT b.repo, b.seq, b.event_json, r.statuses,
+                EXISTS (SELECT 1 FROM jobs WHERE jobs.build = b.id AND jobs.approved_by IS NOT NULL) AS approved
+         FROM builds AS b JOIN repos AS r ON r.id = b.repo
          WHERE b.id = ? AND r.connection IS NOT NULL AND r.statuses <> 'none'",
     )
     .bind(build.to_string())
@@ -115,7 +123,8 @@ pub(crate) async fn note_build(
     let Some(found) = found else { return Ok(()) };
     let detail: StatusDetail = row::parsed(&found, "statuses")?;
     let event: Event = row::json(&found, "event_json")?;
-    let place = Place::of_build(build, &event, &found)?;
+    let mut place = Place::of_build(build, &event, &found)?;
+    place.may_leave_out |= found.try_get::<bool, _>("approved")?;
     for status in of_build(detail, jobs) {
         write(tx, &place, &status, now).await?;
     }
@@ -189,6 +198,7 @@ pub async fn note_skipped(
         commit: event.commit_at_forge().to_owned(),
         ref_name: ref_name(event),
         stranger: stranger::brings(event),
+        may_leave_out: stranger::may_leave_out(event),
     };
     for (pipeline, reason) in pipelines {
         let status = CommitStatus {
@@ -205,6 +215,10 @@ pub async fn note_skipped(
 /// more than what a stranger's do, whichever is newer: anybody may open a pull request with a commit that is here
 /// already. A status that is owed already keeps its turn.
 async fn write(tx: &mut WriteTx, place: &Place, status: &CommitStatus, now: Timestamp) -> Result<(), StoreError> {
+    let (state, text) = match status.state {
+        CommitState::Skipped if !place.may_leave_out => (CommitState::Pending, LEFT_OUT),
+        state => (state, status.description.as_str()),
+    };
     let done = sqlx::query(
         "INSERT INTO commit_statuses (repo, commit_id, context, build, state, description, ref_name, owed_since, try_at, stranger)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?10)
@@ -224,8 +238,8 @@ async fn write(tx: &mut WriteTx, place: &Place, status: &CommitStatus, now: Time
     .bind(&place.commit)
     .bind(&status.context)
     .bind(place.build.map(|build| build.to_string()))
-    .bind(status.state.as_str())
-    .bind(&status.description)
+    .bind(state.as_str())
+    .bind(text)
     .bind(&place.ref_name)
     .bind(now.as_millis())
     .bind(place.seq)
