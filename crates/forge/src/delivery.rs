@@ -4,7 +4,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{Forge, PullRequestHook, PushHook, ReleaseHook};
+use crate::{Forge, Hook, PullRequestHook, PushHook, ReleaseHook, payload};
 
 /// The longest delivery id that is kept unhashed; forges send UUIDs.
 const MAX_ID_LEN: usize = 128;
@@ -62,10 +62,23 @@ pub fn release_key(release: &ReleaseHook) -> String {
     hashed("release", &[release.tag.as_str(), &release.action, &release.changed_at].map(str::as_bytes))
 }
 
-/// Returns the key of a body's bytes.
+/// The key of a body's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyKey {
+    pub key: String,
+    /// Whether a forge sends it for one event only: a delivery with the same key is the same one again.
+    pub is_unique: bool,
+}
+
+/// Returns the key of a body that was delivered as that event. The event's name is in no signature: a body that asks for
+/// nothing under that name has another key than under its own.
 #[must_use]
-pub fn body_key(body: &[u8]) -> String {
-    hashed("body", &[body])
+pub fn body_key(forge: Forge, event: &str, body: &[u8]) -> BodyKey {
+    let asks = |hook: &Hook| !matches!(hook, Hook::Ping | Hook::Ignored { .. });
+    match payload::parse_event(forge, event, body).is_ok_and(|told| told.hooks.iter().any(asks)) {
+        true => BodyKey { key: hashed("body", &[body]), is_unique: forge.webhooks().tells_time(event) },
+        false => BodyKey { key: hashed("body for nothing", &[body]), is_unique: true },
+    }
 }
 
 fn hashed(kind: &str, parts: &[&[u8]]) -> String {
@@ -99,6 +112,29 @@ mod tests {
         assert_eq!((key(b"{}") == key(b"{}"), key(b"{}") == key(b"[]")), (true, false));
         let long = headers(&[("x-longshore-delivery", &"x".repeat(5000))]);
         assert!(delivery_key(Forge::Git, &long, b"{}").len() < 100);
+    }
+
+    #[test]
+    fn a_body_is_known_by_its_bytes_where_it_tells_a_time_and_not_by_a_name_that_proves_nothing() {
+        let push = br#"{"ref":"refs/heads/main","before":"","after":"1f0c2d3e4a5b6c7d8e9f00112233445566778899"}"#;
+        let key = |forge, event: &str| body_key(forge, event, push);
+        for (forge, event, is_unique) in [
+            (Forge::Git, "push", false),
+            (Forge::Github, "push", true),
+            (Forge::Gitea, "push", true),
+            (Forge::Forgejo, "push", true),
+            (Forge::Gogs, "push", true),
+            (Forge::Gitlab, "Push Hook", false),
+        ] {
+            assert_eq!(key(forge, event), BodyKey { key: key(Forge::Git, "push").key, is_unique }, "{forge}");
+            // All names that make nothing of it are one.
+            let nothing = key(forge, "ping");
+            assert_ne!(nothing.key, key(forge, event).key, "{forge}");
+            assert!(
+                nothing.is_unique && nothing == key(forge, "any") && nothing == key(forge, "pull_request"),
+                "{forge}"
+            );
+        }
     }
 
     #[test]

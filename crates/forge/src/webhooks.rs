@@ -52,6 +52,11 @@ pub(crate) trait Webhooks: Sync {
         true
     }
 
+    /// Returns whether two events of this kind never have the same body, because it tells their time.
+    fn tells_time(&self, _event: &str) -> bool {
+        true
+    }
+
     /// Returns the header that names the event; `None` if all deliveries are pushes.
     fn event_header(&self) -> Option<&'static str>;
 

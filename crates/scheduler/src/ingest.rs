@@ -96,8 +96,11 @@ async fn process(
     if let Some(forge_id) = &forge_id {
         repos::learn_forge_id(&mut tx, repo.id, forge_id).await?;
     }
-    // A forge never sends the same bytes for two events. A plain remote's hook may.
-    let body = (repo.forge != Forge::Git.as_str() && !delivery.found).then(|| body_key(&delivery.body));
+    let body = match repo.forge.parse::<Forge>() {
+        Ok(forge) if !delivery.found => Some(body_key(forge, &delivery.event, &delivery.body)),
+        Ok(_) | Err(_) => None,
+    };
+    let body = body.filter(|body| body.is_unique).map(|body| body.key);
     let replayed = match &body {
         Some(body) if !delivery.by_hand => announcements::find_body(&mut tx, repo.id, body).await?,
         Some(_) | None => None,

@@ -57,6 +57,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     70 "refused_hooks_by_reason" "0070_refused_hooks_by_reason.sql"
     72 "anomaly_notices" "0072_anomaly_notices.sql"
     200 "strangers_statuses" "0200_strangers_statuses.sql"
+    201 "bodies" "0201_bodies.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

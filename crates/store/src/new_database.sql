@@ -27,7 +27,7 @@ CREATE TABLE deliveries (
     received_at  INTEGER NOT NULL,
     next_try_at  INTEGER NOT NULL,
     finished_at  INTEGER,
-    body         BLOB NOT NULL, by_hand INTEGER NOT NULL DEFAULT 0 CHECK (by_hand IN (0, 1)), found INTEGER NOT NULL DEFAULT 0 CHECK (found IN (0, 1)), hurried_by INTEGER,
+    body         BLOB NOT NULL, by_hand INTEGER NOT NULL DEFAULT 0 CHECK (by_hand IN (0, 1)), found INTEGER NOT NULL DEFAULT 0 CHECK (found IN (0, 1)), hurried_by INTEGER, body_key TEXT,
     UNIQUE (repo, delivery_key)
 ) STRICT;
 CREATE INDEX deliveries_of_repo ON deliveries (repo);
@@ -681,3 +681,4 @@ CREATE TABLE repo_registries (
     PRIMARY KEY (repo, registry)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX commit_statuses_of_no_build ON commit_statuses (repo, owed_since) WHERE build IS NULL;
+CREATE INDEX deliveries_by_body ON deliveries (repo, body_key, seq) WHERE body_key IS NOT NULL;

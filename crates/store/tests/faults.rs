@@ -23,7 +23,15 @@ use small_disk::SmallDisk;
 use world::{World, new_build, now};
 
 fn delivery(repo: &Repo, n: u64, received_at: Timestamp) -> NewDelivery {
-    NewDelivery { repo: repo.id, key: format!("d{n}"), event: "push".to_owned(), body: vec![b'x'; 20_000], received_at }
+    NewDelivery {
+        repo: repo.id,
+        key: format!("d{n}"),
+        event: "push".to_owned(),
+        body: vec![b'x'; 20_000],
+        body_key: None,
+        is_unique: false,
+        received_at,
+    }
 }
 
 async fn repo(store: &Store) -> Repo {

@@ -289,6 +289,8 @@ async fn deliveries_go_by_their_age_and_their_builds_stay() {
         key: key.to_owned(),
         event: "push".to_owned(),
         body: vec![b'x'; 1000],
+        body_key: None,
+        is_unique: false,
         received_at: day(0),
     };
     let mut tx = world.store.write().await.unwrap();

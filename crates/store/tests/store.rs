@@ -7,7 +7,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use longshore_core::{Outcome, Status, access::Rights};
 use longshore_store::{
     ChangeKind, FeedItem, Store, StoreError, builds, changes, counts,
-    deliveries::{self, DeliveryEnd, DeliveryStatus, NewDelivery},
+    deliveries::{self, Accepted, DeliveryEnd, DeliveryStatus, NewDelivery},
     jobs,
     repos::{self, RepoPatch},
     sessions::{self, Opener},
@@ -313,12 +313,55 @@ async fn a_feed_resumes_at_a_cursor_across_a_restart_and_says_what_it_missed() {
     store.close().await;
 }
 
+#[tokio::test]
+async fn a_body_is_kept_once_where_it_tells_of_one_event_and_a_hundred_times_at_most_otherwise() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    let accept = async |is_unique: bool, body: &str, key: String| {
+        let new = NewDelivery { body_key: Some(body.to_owned()), is_unique, ..delivery(&repo, &key) };
+        let mut tx = world.store.write().await.unwrap();
+        let accepted = deliveries::accept(&mut tx, &new).await.unwrap();
+        tx.commit().await.unwrap();
+        accepted
+    };
+    let end = async |id, end: DeliveryEnd| {
+        let mut tx = world.store.write().await.unwrap();
+        deliveries::finish(&mut tx, id, &end, now()).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    let failed = || DeliveryEnd::Failed { reason: "the host is down".to_owned() };
+    // The forge may send once more what failed.
+    let first = accept(true, "unique", "1".to_owned()).await;
+    assert_eq!(accept(true, "unique", "2".to_owned()).await, Accepted { id: first.id, repeated: true });
+    end(first.id, failed()).await;
+    let second = accept(true, "unique", "3".to_owned()).await;
+    assert!(!second.repeated);
+    end(second.id, DeliveryEnd::Done { note: None }).await;
+    assert_eq!(accept(true, "unique", "4".to_owned()).await, Accepted { id: second.id, repeated: true });
+    // What happens again is told in the same words.
+    for number in 0..100 {
+        assert!(!accept(false, "again", format!("again {number}")).await.repeated);
+    }
+    let newest = accept(false, "again", "again 100".to_owned()).await;
+    assert!(newest.repeated);
+    end(newest.id, DeliveryEnd::Done { note: None }).await;
+    assert!(!accept(false, "again", "again 101".to_owned()).await.repeated);
+    for number in 0..100 {
+        let accepted = accept(true, "fails", format!("fails {number}")).await;
+        assert!(!accepted.repeated);
+        end(accepted.id, failed()).await;
+    }
+    assert!(accept(true, "fails", "fails 100".to_owned()).await.repeated);
+}
+
 fn delivery(repo: &repos::Repo, key: &str) -> NewDelivery {
     NewDelivery {
         repo: repo.id,
         key: key.to_owned(),
         event: "push".to_owned(),
         body: b"\x00{}\xff".to_vec(),
+        body_key: None,
+        is_unique: false,
         received_at: now(),
     }
 }

@@ -72,6 +72,8 @@ impl Scene {
             key: rand::random::<u64>().to_string(),
             event: "pull_request".to_owned(),
             body: b"{}".to_vec(),
+            body_key: None,
+            is_unique: false,
             received_at: now(),
         };
         let mut tx = self.world.store.write().await.unwrap();

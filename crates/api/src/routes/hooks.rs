@@ -1,8 +1,8 @@
 //! `POST /hooks/{repo}`: puts a forge's delivery into the inbox, and does nothing else.
 //!
 //! It checks in this order: the repository, whether there is a signature, the size, the signature over the raw bytes,
-//! whether the body is JSON at all. Then it writes one row and answers 202. The ingest loop finds out what the delivery
-//! means.
+//! whether the body is JSON at all, and whether it is here already. Then it writes one row and answers 202. The ingest loop
+//! finds out what the delivery means.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use longshore_core::{DeliveryId, RepoId, Timestamp};
-use longshore_forge::{Forge, delivery_key, signature};
+use longshore_forge::{BodyKey, Forge, body_key, delivery_key, signature};
 use longshore_store::{
     Store,
     deliveries::{self, NewDelivery},
@@ -43,7 +43,7 @@ pub(crate) struct AcceptedBody {
 /// Receives a forge's webhook
 ///
 /// The raw body must be signed with the repository's hook secret, in the header that the repository's forge uses. A repeated
-/// delivery gets the ID of the first.
+/// delivery gets the ID of the first, also under another ID of the forge's if no two events have that body.
 #[utoipa::path(
     post, path = "/hooks/{repo}", tag = "hooks",
     params(("repo" = String, Path, description = "The repository's ID")),
@@ -106,7 +106,9 @@ async fn accept(
         check_json(&headers, &body)?;
         let event = event_name(forge, &headers)?;
         let key = delivery_key(forge, &headers, &body);
-        Ok::<_, ApiError>(NewDelivery { repo: id, key, event, body: body.into(), received_at })
+        let BodyKey { key: body_key, is_unique } = body_key(forge, &event, &body);
+        let (body, body_key) = (body.into(), Some(body_key));
+        Ok::<_, ApiError>(NewDelivery { repo: id, key, event, body, body_key, is_unique, received_at })
     })
     .await
     .map_err(ApiError::internal)??;

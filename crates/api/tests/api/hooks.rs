@@ -199,6 +199,30 @@ async fn a_body_over_the_limit_is_refused_and_never_held() {
     assert_eq!(pending(&world).await, 0);
 }
 
+#[tokio::test]
+async fn one_signed_body_under_any_number_of_ids_and_names_is_one_delivery() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "github", false).await;
+    let secret = repo.hook_secret.expose().unwrap().to_owned();
+    let signature = sign(Forge::Github, PUSH.as_bytes(), secret.as_bytes());
+    let tell = async |event: &str, id: usize| {
+        let id = id.to_string();
+        let headers =
+            [("x-hub-signature-256", signature.as_str()), ("x-github-event", event), ("x-github-delivery", &id)];
+        let path = format!("/hooks/{}", repo.id);
+        let answer = send(world.addr, "POST", &path, &headers, PUSH.as_bytes().to_vec()).await;
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        answer.json()["delivery"].clone()
+    };
+    // The names are in no signature. Those that make nothing of the body do not stand for it, nor for a flood.
+    let nothing = tell("ping", 0).await;
+    let first = tell("push", 1).await;
+    for (id, event) in (2..).zip(["push", "ping", "push", "create", "star", "pull_request", "push"]) {
+        assert_eq!(tell(event, id).await, if event == "push" { first.clone() } else { nothing.clone() }, "{event}");
+    }
+    assert_eq!(pending(&world).await, 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_webhooks_at_once_are_all_accepted() {
     let world = std::sync::Arc::new(World::new().await);

@@ -174,6 +174,8 @@ impl World {
             key: key.to_owned(),
             event: "push".to_owned(),
             body: b"{}".to_vec(),
+            body_key: None,
+            is_unique: false,
             received_at: Timestamp::now(),
         };
         let mut tx = self.store.write().await.unwrap();

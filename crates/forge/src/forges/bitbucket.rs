@@ -32,6 +32,10 @@ impl Webhooks for Bitbucket {
         &["x-request-uuid"]
     }
 
+    fn tells_time(&self, event: &str) -> bool {
+        event != "repo:push"
+    }
+
     fn event_header(&self) -> Option<&'static str> {
         Some("x-event-key")
     }

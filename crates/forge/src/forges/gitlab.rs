@@ -86,6 +86,11 @@ impl Webhooks for Gitlab {
         false
     }
 
+    // A branch that goes back and forth, and a tag that is pushed once more, are told in the same words.
+    fn tells_time(&self, event: &str) -> bool {
+        !matches!(event, "Push Hook" | "Tag Push Hook")
+    }
+
     fn event_header(&self) -> Option<&'static str> {
         Some("x-gitlab-event")
     }
@@ -285,7 +290,11 @@ fn merge_request(event: &str, body: &[u8], default_branch: Option<String>) -> Re
         former: None,
         author: read::person(request.author_id, name.and_then(|user| user.username.as_deref())),
         merged,
-        state: PullRequestState { labels, draft: request.draft.or(request.work_in_progress), ..PullRequestState::default() },
+        state: PullRequestState {
+            labels,
+            draft: request.draft.or(request.work_in_progress),
+            ..PullRequestState::default()
+        },
         changed_at: request.updated_at.as_deref().map(text::one_line).unwrap_or_default(),
         sender: event_body.user.and_then(|user| user.username).as_deref().map(text::one_line).unwrap_or_default(),
         url: read::page(request.url),

@@ -22,6 +22,10 @@ impl Webhooks for Plain {
         &["x-longshore-delivery"]
     }
 
+    fn tells_time(&self, _event: &str) -> bool {
+        false
+    }
+
     fn event_header(&self) -> Option<&'static str> {
         None
     }

@@ -117,6 +117,8 @@ impl World {
                 key: (*key).to_owned(),
                 event: event.to_owned(),
                 body: body.to_string().into_bytes(),
+                body_key: None,
+                is_unique: false,
                 received_at: Timestamp::now(),
             };
             ids.push(deliveries::accept(&mut tx, &new).await.unwrap().id);

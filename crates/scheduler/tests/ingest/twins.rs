@@ -66,7 +66,7 @@ async fn a_pull_request_that_goes_into_another_branch_is_built_for_that_one() {
 
 #[tokio::test]
 async fn a_branch_that_comes_back_to_a_commit_is_built_again_and_a_body_that_is_sent_again_is_not() {
-    for forge in ["git", "github"] {
+    for (forge, event) in [("git", "push"), ("github", "push"), ("gitlab", "Push Hook")] {
         let world = World::new(forge, PIPELINE).await;
         let a = world.repository.git(&["rev-parse", "HEAD"]);
         let b = world.repository.commit("b");
@@ -75,17 +75,17 @@ async fn a_branch_that_comes_back_to_a_commit_is_built_again_and_a_body_that_is_
         let mut before = NONE;
         for after in [&a, &b, &a, &b, &a] {
             world.repository.git(&["update-ref", MAIN, after]);
-            // A plain remote's hook sends no time: its bodies are the same.
+            // A plain remote's hook and GitLab send no time: their bodies are the same.
             time += u32::from(forge == "github");
             told.push(push(MAIN, before, after, time));
             let number = told.len();
-            let delivery = world.process("push", &format!("id:{number}"), &told[number - 1]).await;
+            let delivery = world.process(event, &format!("id:{number}"), &told[number - 1]).await;
             let build = world.build(&delivery).await;
             assert_eq!((build.number, &build.event.commit), (number as u64, after), "{forge}");
             before = after;
         }
         for (number, body) in told.iter().enumerate() {
-            let replayed = world.process("push", &format!("id:again {number}"), body).await;
+            let replayed = world.process(event, &format!("id:again {number}"), body).await;
             assert_eq!(replayed.status, DeliveryStatus::Ignored, "{forge} {number}: {replayed:?}");
         }
         assert_eq!(world.builds().await, 5, "{forge}");
@@ -94,14 +94,29 @@ async fn a_branch_that_comes_back_to_a_commit_is_built_again_and_a_body_that_is_
 
 #[tokio::test]
 async fn a_tag_that_was_deleted_and_pushed_again_is_built_again() {
-    let world = World::new("forgejo", PIPELINE).await;
-    let commit = world.repository.git(&["rev-parse", "HEAD"]);
-    world.repository.git(&["tag", "v1"]);
-    let tag = "refs/tags/v1";
-    world.build(&world.process("push", "id:1", &push(tag, NONE, &commit, 1)).await).await;
-    assert_eq!(world.process("push", "id:2", &push(tag, &commit, NONE, 2)).await.status, DeliveryStatus::Ignored);
-    assert_eq!(world.build(&world.process("push", "id:3", &push(tag, NONE, &commit, 3)).await).await.number, 2);
-    assert_eq!(world.process("push", "id:4", &push(tag, NONE, &commit, 3)).await.status, DeliveryStatus::Ignored);
+    for (forge, event, times) in [("forgejo", "push", [1, 2, 3]), ("gitlab", "Tag Push Hook", [0; 3])] {
+        let world = World::new(forge, PIPELINE).await;
+        let commit = world.repository.git(&["rev-parse", "HEAD"]);
+        world.repository.git(&["tag", "v1"]);
+        let tell = async |number: usize, from: &str, to: &str| {
+            let body = push("refs/tags/v1", from, to, times[number.min(2)]);
+            world.process(event, &format!("id:{number}"), &body).await
+        };
+        world.build(&tell(0, NONE, &commit).await).await;
+        assert_eq!(tell(1, &commit, NONE).await.status, DeliveryStatus::Ignored, "{forge}");
+        assert_eq!(world.build(&tell(2, NONE, &commit).await).await.number, 2, "{forge}");
+        assert_eq!(tell(3, NONE, &commit).await.status, DeliveryStatus::Ignored, "{forge}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_comes_under_another_name_first_is_still_the_event_that_it_tells_of() {
+    let world = World::new("github", PIPELINE).await;
+    let body = push(MAIN, NONE, &world.repository.git(&["rev-parse", "HEAD"]), 1);
+    for name in ["ping", "create", "pull_request", "star"] {
+        assert_eq!(world.process(name, &format!("id:{name}"), &body).await.builds.len(), 0);
+    }
+    assert_eq!(world.build(&world.process("push", "id:1", &body).await).await.number, 1);
 }
 
 #[tokio::test]

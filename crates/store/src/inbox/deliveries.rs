@@ -56,8 +56,16 @@ pub struct NewDelivery {
     pub event: String,
     /// As received, byte for byte.
     pub body: Vec<u8>,
+    /// The same for all deliveries with these bytes, if it matters.
+    pub body_key: Option<String>,
+    /// Whether the forge never sends these bytes for another event.
+    pub is_unique: bool,
     pub received_at: Timestamp,
 }
+
+/// Deliveries with the same bytes that are kept while they wait, or after they failed: whoever has one signed body sends
+/// no flood of it.
+const MOST_OF_A_BODY: usize = 100;
 
 /// The result of [`accept`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,10 +140,13 @@ pub async fn accept(tx: &mut WriteTx, new: &NewDelivery) -> Result<Accepted, Sto
         let id = id.parse().map_err(|error| StoreError::Corrupt(format!("deliveries.id: {error}")))?;
         return Ok(Accepted { id, repeated: true });
     }
+    if let Some(id) = same_body(tx, new).await? {
+        return Ok(Accepted { id, repeated: true });
+    }
     let id = DeliveryId::new();
     sqlx::query(
-        "INSERT INTO deliveries (id, repo, delivery_key, event, status, received_at, next_try_at, body)
-         VALUES (?, ?, ?, ?, 'pending', ?, ?, ?)",
+        "INSERT INTO deliveries (id, repo, delivery_key, event, status, received_at, next_try_at, body, body_key)
+         VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?)",
     )
     .bind(id.to_string())
     .bind(new.repo.to_string())
@@ -144,6 +155,7 @@ pub async fn accept(tx: &mut WriteTx, new: &NewDelivery) -> Result<Accepted, Sto
     .bind(new.received_at.as_millis())
     .bind(new.received_at.as_millis())
     .bind(new.body.as_slice())
+    .bind(&new.body_key)
     .execute(tx.conn())
     .await
     .map_err(|error| match error.as_database_error() {
@@ -152,6 +164,26 @@ pub async fn accept(tx: &mut WriteTx, new: &NewDelivery) -> Result<Accepted, Sto
     })?;
     note_change(tx, new.repo);
     Ok(Accepted { id, repeated: false })
+}
+
+/// Returns the delivery that stands for one with the same bytes under another key. One that failed may be tried again
+/// by the forge, and what may have happened twice is told twice.
+async fn same_body(tx: &mut WriteTx, new: &NewDelivery) -> Result<Option<DeliveryId>, StoreError> {
+    let newest =
+        sqlx::query("SELECT id, status FROM deliveries WHERE repo = ? AND body_key = ? ORDER BY seq DESC LIMIT ?")
+            .bind(new.repo.to_string())
+            .bind(&new.body_key)
+            .bind(i64::try_from(MOST_OF_A_BODY).unwrap_or(i64::MAX))
+            .fetch_all(tx.conn())
+            .await?;
+    let mut found = Vec::with_capacity(newest.len());
+    for row in &newest {
+        found.push((row::parsed::<DeliveryId>(row, "id")?, row::parsed::<DeliveryStatus>(row, "status")?));
+    }
+    let stands = found.iter().find(|(_, status)| *status != DeliveryStatus::Failed).filter(|_| new.is_unique);
+    let waits_for = if new.is_unique { DeliveryStatus::Failed } else { DeliveryStatus::Pending };
+    let is_flood = found.len() == MOST_OF_A_BODY && found.iter().all(|(_, status)| *status == waits_for);
+    Ok(stands.or(found.first().filter(|_| is_flood)).map(|(id, _)| *id))
 }
 
 /// Puts the bytes of a delivery into the inbox again, as a new delivery. Returns the repository and the new delivery's
@@ -164,8 +196,8 @@ pub async fn redeliver(tx: &mut WriteTx, id: DeliveryId, now: Timestamp) -> Resu
     }
     let (repo, new) = (row::parsed(&row, "repo")?, DeliveryId::new());
     sqlx::query(
-        "INSERT INTO deliveries (id, repo, delivery_key, event, status, received_at, next_try_at, by_hand, found, body)
-         SELECT ?1, repo, delivery_key || ' again ' || ?1, event, 'pending', ?2, ?2, 1, found, body
+        "INSERT INTO deliveries (id, repo, delivery_key, event, status, received_at, next_try_at, by_hand, found, body, body_key)
+         SELECT ?1, repo, delivery_key || ' again ' || ?1, event, 'pending', ?2, ?2, 1, found, body, body_key
          FROM deliveries WHERE id = ?3",
     )
     .bind(new.to_string())
