@@ -11,7 +11,7 @@ use longshore_core::{
 };
 use longshore_forge::checks::{Rerun, RerunAsked};
 use longshore_scheduler::Scheduler;
-use longshore_store::{Store, builds, commit_statuses, connections, jobs};
+use longshore_store::{Store, announcements, builds, commit_statuses, connections, jobs};
 use tokio::sync::Mutex;
 
 use crate::{error::ApiError, forges::Forges};
@@ -30,7 +30,8 @@ impl CheckReruns {
         Self { store, scheduler, turn: Arc::default() }
     }
 
-    /// Makes the builds that somebody asks for. A rerun that is under way is not made twice.
+    /// Makes the builds that somebody asks for. A rerun that is under way is not made twice, and a request that is
+    /// delivered again makes none.
     pub(crate) async fn make(
         &self,
         forges: &Forges,
@@ -48,16 +49,42 @@ impl CheckReruns {
         }
         let by = Actor { name: longshore_forge::text::one_line(&asked.sender), via: Via::Event, token: None };
         let _turn = self.turn.lock().await;
-        match asked.what {
+        // Written down first: a kill in between leaves a rerun that somebody has to ask for again, and none too many.
+        self.take(repo, &asked.key).await?;
+        let made = self.rerun_all(repo, asked.what, &by).await;
+        if made.is_err() {
+            let mut tx = self.store.write().await?;
+            announcements::forget_body(&mut tx, repo, &asked.key).await?;
+            tx.commit().await?;
+        }
+        made
+    }
+
+    /// Takes a request, once: GitHub's signature does not say when it was made, so that anybody who has it could send it
+    /// again and again.
+    async fn take(&self, repo: RepoId, key: &str) -> Result<(), ApiError> {
+        let mut tx = self.store.write().await?;
+        if announcements::find_body(&mut tx, repo, key).await?.is_some() {
+            return Err(ApiError::conflict(
+                "the same request was delivered before: rerun the newest build, or ask here",
+            ));
+        }
+        announcements::record_body(&mut tx, repo, key, None).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn rerun_all(&self, repo: RepoId, what: Rerun, by: &Actor) -> Result<Vec<BuildId>, ApiError> {
+        match what {
             Rerun::Check { name, external_id } => {
                 let build = external_id.parse().map_err(|_| ApiError::no_such("build"))?;
-                Ok(vec![self.rerun_check(repo, build, &name, &by).await?])
+                Ok(vec![self.rerun_check(repo, build, &name, by).await?])
             }
             Rerun::Commit(commit) => {
                 let mut made = Vec::new();
                 let mut refused = Ok(());
                 for build in commit_statuses::builds_of_commit(&self.store, repo, commit.as_str()).await? {
-                    match self.rerun(repo, build, false, &by).await {
+                    match self.rerun(repo, build, false, by).await {
                         Ok(build) => made.push(build),
                         Err(error) => refused = Err(error),
                     }

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use crate::{CommitId, Forge, hook::PayloadError, read};
+use crate::{CommitId, Forge, delivery::rerun_key, hook::PayloadError, read};
 
 /// A rerun that somebody asks for at GitHub.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct RerunAsked {
     /// The login of who asks.
     pub sender: String,
     pub what: Rerun,
+    /// The key of the body that asks.
+    pub key: String,
 }
 
 /// The check runs to run again.
@@ -62,6 +64,7 @@ pub fn parse(event: &str, body: &[u8]) -> Result<Option<RerunAsked>, PayloadErro
     if !matches!(event, "check_run" | "check_suite") {
         return Ok(None);
     }
+    let key = rerun_key(body);
     let body: Body = read::json(Forge::Github, event, body)?;
     if body.action != "rerequested" {
         return Ok(None);
@@ -76,7 +79,7 @@ pub fn parse(event: &str, body: &[u8]) -> Result<Option<RerunAsked>, PayloadErro
         ("check_run", None, _) => return Err(PayloadError::Lacks { field: "check_run" }),
         (_, _, _) => return Err(PayloadError::Lacks { field: "check_suite" }),
     };
-    Ok(Some(RerunAsked { repository, sender, what }))
+    Ok(Some(RerunAsked { repository, sender, what, key }))
 }
 
 #[cfg(test)]

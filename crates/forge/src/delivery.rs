@@ -81,6 +81,11 @@ pub fn body_key(forge: Forge, event: &str, body: &[u8]) -> BodyKey {
     }
 }
 
+/// Like [`body_key`], for a body that asks for a rerun: only an App is told of those.
+pub(crate) fn rerun_key(body: &[u8]) -> String {
+    hashed("rerun", &[body])
+}
+
 fn hashed(kind: &str, parts: &[&[u8]]) -> String {
     let mut hash = Sha256::new();
     for part in parts {

@@ -1,8 +1,8 @@
 //! `POST /hooks/apps/{connection}`: the webhook of a GitHub App, by which people ask for reruns at GitHub. Pushes and pull
 //! requests come by the repositories' own webhooks.
 //!
-//! Nothing is kept: the rerun is made before the answer, and what could not be made can be asked for again, there or by
-//! sending the delivery once more. A caller without a valid signature does not learn which connections exist.
+//! Only a hash of the body is kept, of a request of which something came: the rerun is made before the answer, and what
+//! could not be made can be asked for again, there or by sending the delivery once more. A caller without a valid signature does not learn which connections exist.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ pub(crate) struct AskedBody {
         (status = 401, description = "The signature is missing or wrong, or there is no such connection", body = ErrorBody),
         (status = 403, description = "Whoever asks may not write to the repository", body = ErrorBody),
         (status = 404, description = "The repository or the build is not here", body = ErrorBody),
-        (status = 409, description = "The build is not over, or its rerun is not", body = ErrorBody),
+        (status = 409, description = "The build is not over, or its rerun is not, or the same request was delivered before", body = ErrorBody),
         (status = 413, description = "The request body is larger than 25 MiB", body = ErrorBody),
         (status = 502, description = "GitHub does not say who may write", body = ErrorBody),
     ),

@@ -95,6 +95,23 @@ async fn a_rerun_that_is_asked_for_at_github_runs_what_failed_once_and_says_who_
 }
 
 #[tokio::test]
+async fn a_request_for_a_rerun_that_is_sent_again_reruns_nothing_and_one_of_which_nothing_came_may_be() {
+    let app = App::new().await;
+    let build = app.world.build_of_jobs(app.repo, 1, |_| {}).await.id;
+    // It is not over.
+    assert_eq!(app.asks("check_run", "ada", app.check(build)).await.0, 409);
+    let failure = || Outcome::Failure { exit_code: 1, step: "one".to_owned(), out_of_memory: false };
+    app.world.claim().await.end(failure()).await;
+    assert_eq!(app.asks("check_run", "ada", app.check(build)).await.0, 202);
+    app.world.claim().await.end(failure()).await;
+    assert!(builds::open_rerun(&app.world.store, build).await.unwrap().is_none());
+    let (status, answer) = app.asks("check_run", "ada", app.check(build)).await;
+    assert_eq!(status, 409, "{answer}");
+    assert!(answer.to_string().contains("delivered before"), "{answer}");
+    assert!(builds::open_rerun(&app.world.store, build).await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn a_suite_that_is_asked_for_reruns_all_of_its_commit() {
     let app = App::new().await;
     let first = app.failed().await;

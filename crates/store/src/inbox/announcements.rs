@@ -178,6 +178,13 @@ pub async fn record_body(tx: &mut WriteTx, repo: RepoId, body: &str, build: Opti
     Ok(())
 }
 
+/// Forgets a body, because nothing came of it.
+pub async fn forget_body(tx: &mut WriteTx, repo: RepoId, body: &str) -> Result<(), StoreError> {
+    let delete = sqlx::query("DELETE FROM told_bodies WHERE repo = ? AND body = ?");
+    delete.bind(repo.to_string()).bind(body).execute(tx.conn()).await?;
+    Ok(())
+}
+
 /// Forgets where a branch or tag was, because it was deleted from there: what is announced next is new. A deletion that
 /// is told of late changes nothing.
 pub async fn forget_ref(tx: &mut WriteTx, repo: RepoId, git_ref: &str, from: Option<&str>) -> Result<(), StoreError> {
