@@ -15,7 +15,7 @@ use crate::{Event, JobPlan, docker::Docker};
 pub enum Strangers {
     /// Only jobs that get secrets or a Docker API.
     None,
-    /// Those of authors who have nothing approved or merged here yet.
+    /// Those of authors of whom nothing was approved here yet.
     FirstTime,
     #[default]
     All,
@@ -106,7 +106,7 @@ pub fn author(event: &Event) -> Option<String> {
 }
 
 /// Returns the reason why a job waits until somebody approves the event's commit; `None` if it does not wait. `known`
-/// says that the [`author`] has something approved or merged here.
+/// says that the [`author`] has something approved here.
 #[must_use]
 pub fn question(setting: Strangers, known: bool, event: &Event, plan: &JobPlan) -> Option<String> {
     let number = pull_request(event)?;

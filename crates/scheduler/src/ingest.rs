@@ -13,7 +13,6 @@ use longshore_store::{
     announcements::{self, Novelty},
     builds, commit_statuses,
     deliveries::{self, DeliveryEnd, PendingDelivery},
-    people,
     repos::{self, Repo},
     schedules,
 };
@@ -275,10 +274,9 @@ impl Work<'_> {
         }
     }
 
-    /// Stops the builds of a pull request that was closed, and notes whose it was if it was merged. Returns what was
-    /// stopped, for people.
+    /// Stops the builds of a pull request that was closed. Returns what was stopped, for people.
     async fn close(&mut self, closed: Option<&Closed>, novelty: Novelty) -> Result<Option<String>, StoreError> {
-        let Some(Closed { number, merged_of, .. }) = closed.filter(|_| self.replayed.is_none()) else {
+        let Some(Closed { number, .. }) = closed.filter(|_| self.replayed.is_none()) else {
             return Ok(None);
         };
         // Only at the first attempt: until the next one, the pull request may have been opened again.
@@ -288,9 +286,6 @@ impl Work<'_> {
             }
             Novelty::New | Novelty::Again | Novelty::Late { .. } | Novelty::Duplicate { .. } => 0,
         };
-        if let Some(author) = merged_of {
-            people::merged(self.tx, self.repo.id, *number, author, self.now).await?;
-        }
         let builds = if canceled == 1 { "build" } else { "builds" };
         Ok((canceled > 0).then(|| format!("canceled {canceled} {builds} of the pull request")))
     }

@@ -7,7 +7,7 @@ mod told_event;
 
 use std::time::Duration;
 
-use longshore_core::{EventName, Person, Timestamp, event::PullRequest};
+use longshore_core::{EventName, Timestamp, event::PullRequest};
 use longshore_forge::{CommitId, DeliveryContents, Forge, ForgeRepository, Hook, PullRequestHook, RefName, payload};
 use longshore_git::GitError;
 use longshore_store::{
@@ -69,9 +69,6 @@ pub(crate) struct Closed {
     pub(crate) number: u64,
     /// Its newest commit, as far as it is known.
     head: String,
-    /// The author's [`Person::key`](longshore_core::Person::key) if the pull request was merged: from now on the author
-    /// is known.
-    pub(crate) merged_of: Option<String>,
 }
 
 impl From<Verdict> for JudgedEvent {
@@ -98,9 +95,7 @@ impl From<Verdict> for Judged {
 
 impl Closed {
     fn from_hook(hook: &PullRequestHook, head: &str) -> Option<Self> {
-        let merged_of = hook.author.as_ref().filter(|_| hook.merged).and_then(Person::key);
-        let head = head.to_owned();
-        (hook.action == PullRequest::CLOSED).then_some(Self { number: hook.number, head, merged_of })
+        (hook.action == PullRequest::CLOSED).then(|| Self { number: hook.number, head: head.to_owned() })
     }
 }
 

@@ -151,7 +151,7 @@ async fn one_yes_to_a_build_answers_for_all_jobs_that_ask_about_its_commit_and_f
 }
 
 #[tokio::test]
-async fn whose_build_was_approved_or_merged_is_known_here_and_nowhere_else() {
+async fn whose_build_was_approved_is_known_here_and_nowhere_else() {
     let scene = Scene::new().await;
     let knows = async |repo: RepoId, event: &Event| people::knows(&scene.world.store, repo, event).await.unwrap();
     let (event, other) = (of_fork(7, '1'), scene.world.repo("other").await);
@@ -161,17 +161,6 @@ async fn whose_build_was_approved_or_merged_is_known_here_and_nowhere_else() {
     assert!(knows(scene.repo.id, &event).await && !knows(other.id, &event).await);
     // Somebody with the same name and another id.
     assert!(!knows(scene.repo.id, &of_fork(8, '1')).await);
-
-    let merged = async |repo: RepoId| {
-        let mut tx = scene.world.store.write().await.unwrap();
-        people::merged(&mut tx, repo, 8, "id 8", now()).await.unwrap();
-        tx.commit().await.unwrap();
-    };
-    merged(scene.repo.id).await;
-    assert!(!knows(scene.repo.id, &of_fork(8, '1')).await, "nothing of it was built here");
-    scene.build(of_fork(8, '1'), vec![asks("a", &[])]).await;
-    merged(scene.repo.id).await;
-    assert!(knows(scene.repo.id, &of_fork(8, '1')).await);
 }
 
 #[tokio::test]

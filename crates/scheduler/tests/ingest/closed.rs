@@ -1,7 +1,8 @@
 //! Closed pull requests whose commit is gone: a branch is deleted with its pull request, a fork with its owner's
 //! account.
 
-use longshore_store::deliveries::DeliveryStatus;
+use longshore_core::stranger;
+use longshore_store::{deliveries::DeliveryStatus, people};
 use serde_json::{Value, json};
 
 use crate::{NONE, PIPELINE, World, pull_request, push};
@@ -35,6 +36,23 @@ impl World {
     fn main(&self) -> String {
         self.repository.git(&["rev-parse", "main"])
     }
+}
+
+#[tokio::test]
+async fn a_merge_makes_nobody_known() {
+    let world = World::new("github", PIPELINE).await;
+    let head = world.topic();
+    let told = |action: &str, time: u32| {
+        let mut body = pull_request(action, &head, time);
+        body["pull_request"]["user"] = json!({ "id": 9, "login": "eve" });
+        body["pull_request"]["merged"] = (action == "closed").into();
+        body
+    };
+    // The commit is a member's: with their pull request, the forge calls this one merged, too.
+    let opened = world.build(&world.process("pull_request", "id:1", &told("opened", 1)).await).await;
+    world.process("pull_request", "id:2", &told("closed", 2)).await;
+    assert!(stranger::author(&opened.event).is_some());
+    assert!(!people::knows(&world.store, world.repo.id, &opened.event).await.unwrap());
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
-//! People who had something approved or merged in a repository. `core::stranger` decides who is a stranger at all.
+//! People of whom something was approved in a repository. A merge makes nobody known: a forge calls every pull request
+//! merged whose commits are in the branch, whoever wrote them. `core::stranger` decides who is a stranger at all.
 
 use longshore_core::{BuildId, Event, RepoId, Timestamp, stranger};
 use sqlx::SqliteConnection;
 
-use crate::{Store, StoreError, WriteTx, builds, row};
+use crate::{Store, StoreError, WriteTx, builds};
 
-/// Returns whether the author of a stranger's pull request had something approved or merged in this repository before.
+/// Returns whether the author of a stranger's pull request had something approved in this repository before.
 pub async fn knows(store: &Store, repo: RepoId, event: &Event) -> Result<bool, StoreError> {
     fetch_knows(&mut *store.readers().acquire().await?, repo, event).await
 }
@@ -31,26 +32,6 @@ pub(crate) async fn approved(tx: &mut WriteTx, build: BuildId, now: Timestamp) -
     match stranger::author(&build.event) {
         Some(person) => remember(tx, build.repo, &person, now).await,
         None => Ok(()),
-    }
-}
-
-/// Remembers a pull request's author (a [`Person::key`](longshore_core::Person::key)) as known, because the pull
-/// request was merged. Does nothing if the pull request had no build here.
-pub async fn merged(
-    tx: &mut WriteTx,
-    repo: RepoId,
-    pull_request: u64,
-    author: &str,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let built: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM builds WHERE repo = ? AND pull_request = ?)")
-        .bind(repo.to_string())
-        .bind(row::signed(pull_request))
-        .fetch_one(tx.conn())
-        .await?;
-    match built {
-        true => remember(tx, repo, author, now).await,
-        false => Ok(()),
     }
 }
 
