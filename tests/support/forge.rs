@@ -149,6 +149,8 @@ pub struct State {
     pub scopes: Vec<&'static str>,
     /// Answers 503 to everything.
     pub down: bool,
+    /// Answers 503 after so many more calls.
+    pub fails_after: Option<usize>,
     /// So many of the next calls are refused for their number.
     pub limited: u32,
     /// Requests and answers, if they are to be kept.
@@ -225,6 +227,7 @@ impl Forge {
             writers: vec!["ada"],
             scopes,
             down: false,
+            fails_after: None,
             limited: 0,
             exchanges: None,
             refused: Vec::new(),
@@ -371,6 +374,12 @@ fn read_head(reader: &mut BufReader<TcpStream>) -> Option<Request> {
 fn judge(kind: Kind, request: &Request, body: &[u8], state: &mut State) -> Answer {
     if state.down {
         return no(503, "down for maintenance");
+    }
+    if let Some(left) = &mut state.fails_after {
+        if *left == 0 {
+            return no(503, "down");
+        }
+        *left -= 1;
     }
     if state.limited > 0 {
         state.limited -= 1;

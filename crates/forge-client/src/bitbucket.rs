@@ -169,9 +169,7 @@ impl ForgeApi for Bitbucket {
 
     fn set_hook(&self, repo: &str, hook: NewHook<'_>) -> Result<String, CallError> {
         let path = format!("{}/hooks", path_of(repo));
-        for old in self.pages::<Hook>(&path)?.iter().filter(|old| old.url == hook.url) {
-            self.0.delete(&format!("{path}/{}", percent_encoded(&old.uuid)))?;
-        }
+        let hooks = self.pages::<Hook>(&path)?;
         // New commits of a pull request are not among the events that Bitbucket chooses by itself.
         let body = json!({
             "description": "Longshore",
@@ -183,6 +181,9 @@ impl ForgeApi for Bitbucket {
             ],
         });
         let made: Hook = self.0.post(&path, &body)?.read().ok_or_else(|| self.0.not_understood())?;
+        for old in hooks.iter().filter(|old| old.url == hook.url) {
+            ignore_not_found(self.0.delete(&format!("{path}/{}", percent_encoded(&old.uuid))))?;
+        }
         Ok(made.uuid)
     }
 

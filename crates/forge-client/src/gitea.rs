@@ -88,9 +88,6 @@ impl ForgeApi for Gitea {
     fn set_hook(&self, repo: &str, hook: NewHook<'_>) -> Result<String, CallError> {
         let path = format!("/repos/{}/hooks", self.name_of(repo)?);
         let hooks: Vec<Hook> = read_all(&self.endpoint, &path, "limit")?;
-        for old in hooks.iter().filter(|old| old.config.url == hook.url) {
-            self.endpoint.delete(&format!("{path}/{}", old.id))?;
-        }
         // Without `active` the hook never fires. The event `pull_request` covers new commits and labels too, and a
         // branch that is renamed on its page is told of by `create` alone.
         let body = json!({
@@ -101,6 +98,9 @@ impl ForgeApi for Gitea {
             "config": { "url": hook.url, "content_type": "json", "secret": hook.secret },
         });
         let made: Hook = self.endpoint.post(&path, &body)?.read().ok_or_else(|| self.endpoint.not_understood())?;
+        for old in hooks.iter().filter(|old| old.config.url == hook.url) {
+            ignore_not_found(self.endpoint.delete(&format!("{path}/{}", old.id)))?;
+        }
         Ok(made.id.to_string())
     }
 

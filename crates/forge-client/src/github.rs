@@ -121,16 +121,24 @@ impl ForgeApi for Github {
     fn set_hook(&self, repo: &str, hook: NewHook<'_>) -> Result<String, CallError> {
         let path = format!("/repositories/{repo}/hooks");
         let hooks: Vec<Hook> = read_all(&self.0, &path, "per_page")?;
-        for old in hooks.iter().filter(|old| old.config.url == hook.url) {
-            self.0.delete(&format!("{path}/{}", old.id))?;
-        }
-        let body = json!({
-            "name": "web",
+        let mut body = json!({
             "active": true,
             "events": ["push", "pull_request", "release", "merge_group"],
             "config": { "url": hook.url, "content_type": "json", "secret": hook.secret },
         });
-        let made: Hook = self.0.post(&path, &body)?.read().ok_or_else(|| self.0.not_understood())?;
+        // It refuses a second one of the same address, so the first of before is changed.
+        let mut before = hooks.iter().filter(|old| old.config.url == hook.url);
+        let answer = match before.next() {
+            Some(old) => self.0.patch(&format!("{path}/{}", old.id), &body)?,
+            None => {
+                body["name"] = "web".into();
+                self.0.post(&path, &body)?
+            }
+        };
+        let made: Hook = answer.read().ok_or_else(|| self.0.not_understood())?;
+        for old in before {
+            ignore_not_found(self.0.delete(&format!("{path}/{}", old.id)))?;
+        }
         Ok(made.id.to_string())
     }
 

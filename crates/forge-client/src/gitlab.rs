@@ -123,9 +123,6 @@ impl ForgeApi for Gitlab {
     fn set_hook(&self, repo: &str, hook: NewHook<'_>) -> Result<String, CallError> {
         let path = format!("/projects/{repo}/hooks");
         let hooks: Vec<Hook> = read_all(&self.0, &path, "per_page")?;
-        for old in hooks.iter().filter(|old| old.url == hook.url) {
-            self.0.delete(&format!("{path}/{}", old.id))?;
-        }
         let body = json!({
             "url": hook.url,
             "token": hook.secret,
@@ -136,6 +133,9 @@ impl ForgeApi for Gitlab {
             "enable_ssl_verification": true,
         });
         let made: Hook = self.0.post(&path, &body)?.read().ok_or_else(|| self.0.not_understood())?;
+        for old in hooks.iter().filter(|old| old.url == hook.url) {
+            ignore_not_found(self.0.delete(&format!("{path}/{}", old.id)))?;
+        }
         Ok(made.id.to_string())
     }
 

@@ -60,9 +60,6 @@ impl ForgeApi for Gogs {
     fn set_hook(&self, repo: &str, hook: NewHook<'_>) -> Result<String, CallError> {
         let path = format!("/repos/{repo}/hooks");
         let hooks: Vec<Hook> = self.0.get(&path)?.read().ok_or_else(|| self.0.not_understood())?;
-        for old in hooks.iter().filter(|old| old.config.url == hook.url) {
-            self.0.delete(&format!("{path}/{}", old.id))?;
-        }
         let body = json!({
             "type": "gogs",
             "active": true,
@@ -70,6 +67,9 @@ impl ForgeApi for Gogs {
             "config": { "url": hook.url, "content_type": "json", "secret": hook.secret },
         });
         let made: Hook = self.0.post(&path, &body)?.read().ok_or_else(|| self.0.not_understood())?;
+        for old in hooks.iter().filter(|old| old.config.url == hook.url) {
+            ignore_not_found(self.0.delete(&format!("{path}/{}", old.id)))?;
+        }
         Ok(made.id.to_string())
     }
 

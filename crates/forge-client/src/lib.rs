@@ -101,7 +101,7 @@ pub trait ForgeApi {
     fn repo(&self, name: &str) -> Result<RemoteRepo, CallError>;
 
     /// Sets up a webhook for everything that may start a build, in place of those with the same address. Returns its
-    /// id.
+    /// id. There is one at every moment: those of before go after it is there.
     ///
     /// # Errors
     /// If the forge refuses it.

@@ -77,6 +77,30 @@ fn a_repository_is_found_hooked_reported_to_and_let_go() {
 }
 
 #[test]
+fn a_webhook_that_could_not_be_renewed_is_still_there() {
+    for kind in Kind::ALL {
+        let forge = Forge::start(kind);
+        let api = api(&forge);
+        let repo = api.repo("team/app").unwrap();
+        let url = "https://ci.example/hooks/1";
+        api.set_hook(&repo.id, NewHook { url, secret: "old-secret" }).unwrap();
+        // The forge fails at each call in turn.
+        for calls in 0.. {
+            forge.state().fails_after = Some(calls);
+            let renewed = api.set_hook(&repo.id, NewHook { url, secret: "new-secret" });
+            forge.state().fails_after = None;
+            let hooks = forge.state().hooks.clone();
+            assert!(!hooks.is_empty(), "{kind:?}: none is left after call {calls}");
+            if renewed.is_ok() {
+                assert!(calls > 1 && hooks.len() == 1, "{kind:?}: {hooks:?}");
+                assert!(hooks[0].body.to_string().contains("new-secret"), "{kind:?}");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn a_token_that_lacks_a_right_is_refused_with_its_name() {
     for (kind, scopes, says) in [
         (Kind::Github, &["read:org"][..], "`repo`"),

@@ -58,6 +58,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     72 "anomaly_notices" "0072_anomaly_notices.sql"
     200 "strangers_statuses" "0200_strangers_statuses.sql"
     201 "bodies" "0201_bodies.sql"
+    202 "former_hook_secrets" "0202_former_hook_secrets.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

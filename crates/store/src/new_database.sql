@@ -14,7 +14,7 @@ CREATE TABLE repos (
     -- The number the next build gets; raised in the transaction that creates the build, so there are no gaps.
     next_number    INTEGER NOT NULL DEFAULT 1,
     created_at     INTEGER NOT NULL
-, schedules_known INTEGER NOT NULL DEFAULT 0 CHECK (schedules_known IN (0, 1)), strangers TEXT NOT NULL DEFAULT 'all' CHECK (strangers IN ('none', 'first-time', 'all')), cancel_older INTEGER NOT NULL DEFAULT 1 CHECK (cancel_older IN (0, 1)), hook_secret_sealed BLOB, clone_url_sealed BLOB, connection TEXT REFERENCES connections (id), hook_id TEXT, forge_id TEXT, looked_at INTEGER, look_error TEXT, submodules TEXT NOT NULL DEFAULT '[]', docker TEXT NOT NULL DEFAULT 'false', statuses TEXT NOT NULL DEFAULT 'pipeline' CHECK (statuses IN ('pipeline', 'job', 'none')), deploy_key_sealed BLOB, deploy_key_public TEXT, host_keys TEXT, comments INTEGER NOT NULL DEFAULT 0 CHECK (comments IN (0, 1))) STRICT;
+, schedules_known INTEGER NOT NULL DEFAULT 0 CHECK (schedules_known IN (0, 1)), strangers TEXT NOT NULL DEFAULT 'all' CHECK (strangers IN ('none', 'first-time', 'all')), cancel_older INTEGER NOT NULL DEFAULT 1 CHECK (cancel_older IN (0, 1)), hook_secret_sealed BLOB, clone_url_sealed BLOB, connection TEXT REFERENCES connections (id), hook_id TEXT, forge_id TEXT, looked_at INTEGER, look_error TEXT, submodules TEXT NOT NULL DEFAULT '[]', docker TEXT NOT NULL DEFAULT 'false', statuses TEXT NOT NULL DEFAULT 'pipeline' CHECK (statuses IN ('pipeline', 'job', 'none')), deploy_key_sealed BLOB, deploy_key_public TEXT, host_keys TEXT, comments INTEGER NOT NULL DEFAULT 0 CHECK (comments IN (0, 1)), former_hook_secret_sealed BLOB) STRICT;
 CREATE TABLE deliveries (
     seq          INTEGER PRIMARY KEY AUTOINCREMENT,
     id           TEXT NOT NULL UNIQUE,

@@ -37,6 +37,8 @@ pub struct Repo {
     /// The clone address has credentials that the current key does not open.
     pub credentials_closed: bool,
     pub hook_secret: HookSecret,
+    /// The webhook's secret of before, which counts as well until the forge has confirmed the new one.
+    pub former_hook_secret: Option<HookSecret>,
     /// Readable without a token.
     pub public: bool,
     pub default_branch: Option<String>,
@@ -148,6 +150,7 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
         clone_url: new.clone_url.clone(),
         credentials_closed: false,
         hook_secret,
+        former_hook_secret: None,
         public: new.public,
         default_branch: new.default_branch.clone(),
         strangers: Strangers::default(),
@@ -251,17 +254,32 @@ async fn change_forge(tx: &mut WriteTx, id: RepoId, forge: &str) -> Result<(), S
     Ok(())
 }
 
+/// Makes a new secret for a repository's webhook. If the forge has to be given it, the one of before counts until it has
+/// it (`connections::set_hook`), and one that it never confirmed is given to it once more.
+async fn renew_hook_secret(tx: &mut WriteTx, id: RepoId) -> Result<(), StoreError> {
+    let repo = get_now(tx, id).await?.ok_or(StoreError::NotFound("repository"))?;
+    if repo.connection.is_some() && repo.former_hook_secret.is_some() && repo.hook_secret.expose().is_ok() {
+        return Ok(());
+    }
+    let secret = HookSecret::random();
+    secret_key::forget_if_lost(tx).await?;
+    let key = secret_key::of_database_or_new(tx).await?;
+    sqlx::query(
+        "UPDATE repos SET hook_secret = '', hook_secret_sealed = ?,
+                former_hook_secret_sealed = iif(connection IS NULL, NULL, hook_secret_sealed)
+         WHERE id = ?",
+    )
+    .bind(key.seal(&hook_place(id), secret.expose()?.as_bytes())?)
+    .bind(id.to_string())
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
 /// Changes a repository. [`StoreError::NotFound`] if there is none.
 pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Repo, StoreError> {
     if patch.renew_hook_secret {
-        let secret = HookSecret::random();
-        secret_key::forget_if_lost(tx).await?;
-        let key = secret_key::of_database_or_new(tx).await?;
-        sqlx::query("UPDATE repos SET hook_secret = '', hook_secret_sealed = ? WHERE id = ?")
-            .bind(key.seal(&hook_place(id), secret.expose()?.as_bytes())?)
-            .bind(id.to_string())
-            .execute(tx.conn())
-            .await?;
+        renew_hook_secret(tx, id).await?;
     }
     if let Some(address) = &patch.clone_url {
         set_address(tx, id, address).await?;
@@ -387,6 +405,9 @@ pub(crate) fn from_row(row: &SqliteRow, key: Option<&SecretKey>) -> Result<Repo,
         clone_url,
         credentials_closed,
         hook_secret: HookSecret(hook_secret),
+        former_hook_secret: row
+            .try_get::<Option<Vec<u8>>, _>("former_hook_secret_sealed")?
+            .map(|sealed| HookSecret(open(hook_place(id), &sealed))),
         public: row.try_get("public")?,
         default_branch: row.try_get("default_branch")?,
         strangers: row::parsed(row, "strangers")?,

@@ -87,8 +87,18 @@ pub(super) fn github(request: &Request, path: &[&str], body: &Value, state: &mut
                     if body["name"] != "web" || !config["url"].is_string() || config["content_type"] != "json" {
                         return no(422, "Validation Failed");
                     }
+                    let is_there = |hook: &Hook| hook.repo == repo.id && hook.body["config"]["url"] == config["url"];
+                    if state.hooks.iter().any(is_there) {
+                        return no(422, "Hook already exists on this repository");
+                    }
                     let id = add_hook(state, repo.id, body);
                     answer(201, json!({ "id": id, "config": { "url": config["url"] } }))
+                }
+                ("PATCH", ["hooks", id]) => {
+                    let found = state.hooks.iter_mut().find(|hook| hook.repo == repo.id && hook.id.to_string() == **id);
+                    let Some(found) = found else { return no(404, "Not Found") };
+                    found.body = body.clone();
+                    answer(200, hook(found))
                 }
                 ("DELETE", ["hooks", hook]) => remove_hook(state, repo.id, hook.parse().ok()),
                 ("GET", ["issues", number, "comments"]) => {

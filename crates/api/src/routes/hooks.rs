@@ -12,11 +12,11 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use longshore_core::{DeliveryId, RepoId, Timestamp};
-use longshore_forge::{BodyKey, Forge, body_key, delivery_key, signature};
+use longshore_forge::{BodyKey, Forge, SignatureError, body_key, delivery_key, signature};
 use longshore_store::{
-    Store,
+    Store, StoreError,
     deliveries::{self, NewDelivery},
-    repos::{self, Repo},
+    repos::{self, HookSecret, Repo},
 };
 use serde::{Serialize, de::IgnoredAny};
 use utoipa::ToSchema;
@@ -101,8 +101,14 @@ async fn accept(
     let id = repo.id;
     // Hashing 25 MiB takes longer than a handler may block its thread.
     let delivery = tokio::task::spawn_blocking(move || {
-        signature::verify(forge, &headers, &body, repo.hook_secret.expose()?.as_bytes())
-            .map_err(|error| ApiError::unauthorized(explain(&error, forge, &headers)))?;
+        let verify = |secret: &HookSecret| {
+            Ok::<_, StoreError>(signature::verify(forge, &headers, &body, secret.expose()?.as_bytes()))
+        };
+        let verified = match (verify(&repo.hook_secret)?, &repo.former_hook_secret) {
+            (Err(SignatureError::Mismatch { .. }), Some(former)) => verify(former)?,
+            (verified, _) => verified,
+        };
+        verified.map_err(|error| ApiError::unauthorized(explain(&error, forge, &headers)))?;
         check_json(&headers, &body)?;
         let event = event_name(forge, &headers)?;
         let key = delivery_key(forge, &headers, &body);

@@ -378,7 +378,7 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Creates a new hook secret; the old one stops working immediately. If a connection set up the webhook, the forge gets the new one
+/// Creates a new hook secret; the old one stops working immediately. If a connection set up the webhook, the forge gets the new one, and the old one works until it has it
 #[utoipa::path(
     post, path = "/api/v1/repos/{repo}/hook-secret", tag = "repositories", security(("token" = ["admin"])),
     params(("repo" = String, Path, description = "The repository's ID")),

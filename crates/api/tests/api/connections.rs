@@ -1,6 +1,7 @@
 //! Connections to forges: checked when they are made, secret ever after, and what a repository is registered through.
 
 use longshore_core::access::{Rights, Scope};
+use longshore_forge::signature::sign;
 use longshore_store::{connections, repos};
 use serde_json::{Value, json};
 
@@ -114,6 +115,40 @@ async fn a_repository_comes_with_clone_address_branch_number_and_webhook_and_goe
 
     assert_eq!(world.call("DELETE", &format!("/api/v1/repos/{id}"), Some(ADMIN), "").await.status, 204);
     assert!(forge.state().hooks.is_empty());
+}
+
+#[tokio::test]
+async fn a_webhooks_secret_works_until_the_forge_has_the_new_one() {
+    let (world, forge) = (World::new().await, Forge::start(Kind::Gitea));
+    connect(&world, &forge, TOKEN).await;
+    let (_, made) = register(&world, "team/app").await;
+    let id = made["id"].as_str().unwrap();
+    let path = format!("/api/v1/repos/{id}/hook-secret");
+    let secret_at_forge = || forge.state().hooks[0].body["config"]["secret"].as_str().unwrap().to_owned();
+    let delivered = async |secret: &str| {
+        let body = br#"{"ref":"refs/heads/gone","before":"","after":"0000000000000000000000000000000000000000"}"#;
+        let signature = sign(longshore_forge::Forge::Gitea, body, secret.as_bytes());
+        let headers = [("x-gitea-event", "push"), ("x-gitea-signature", signature.as_str())];
+        crate::client::send(world.addr, "POST", &format!("/hooks/{id}"), &headers, body.to_vec()).await.status
+    };
+    let old = secret_at_forge();
+    for _ in 0..2 {
+        forge.state().down = true;
+        assert_ne!(world.post(&path, json!({})).await.status, 200);
+        forge.state().down = false;
+        assert_eq!((secret_at_forge(), delivered(&old).await), (old.clone(), 202));
+    }
+    // The forge takes it, and fails before it has said so.
+    forge.state().fails_after = Some(3);
+    assert_ne!(world.post(&path, json!({})).await.status, 200);
+    forge.state().fails_after = None;
+    let told: Vec<String> = forge.state().hooks.iter().map(|hook| hook.body["config"]["secret"].to_string()).collect();
+    for secret in &told {
+        assert_eq!(delivered(secret.trim_matches('"')).await, 202, "{told:?}");
+    }
+    assert_eq!(world.post(&path, json!({})).await.status, 200);
+    let (new, hooks) = (secret_at_forge(), forge.state().hooks.len());
+    assert_eq!((hooks, delivered(&new).await, delivered(&old).await), (1, 202, 401));
 }
 
 #[tokio::test]

@@ -312,9 +312,9 @@ pub async fn attach(
     Ok(())
 }
 
-/// Notes the webhook that was set up for a repository.
+/// Notes the webhook that was set up for a repository, with the secret that the repository has.
 pub async fn set_hook(tx: &mut WriteTx, repo: RepoId, hook: &str) -> Result<(), StoreError> {
-    sqlx::query("UPDATE repos SET hook_id = ? WHERE id = ?")
+    sqlx::query("UPDATE repos SET hook_id = ?, former_hook_secret_sealed = NULL WHERE id = ?")
         .bind(hook)
         .bind(repo.to_string())
         .execute(tx.conn())
