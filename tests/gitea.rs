@@ -1,6 +1,6 @@
-//! A real Gitea: connected, registered, pushed to, with pull requests from a fork, approvals, statuses, comments, renamed, given
-//! to another owner, and away in the middle of it. `LONGSHORE_TEST_GITEA` names a folder with its program, `gitea`, and its
-//! source, `source`, whose templates it reads; without it nothing is tested.
+//! A real Gitea or Forgejo: connected, registered, pushed to, with pull requests from a fork, approvals, statuses, comments,
+//! renamed, given to another owner, and away in the middle of it. `LONGSHORE_TEST_GITEA` names a folder with its program,
+//! `gitea` or `forgejo`, and its source, `source`, whose templates it reads; without it nothing is tested.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -23,8 +23,10 @@ use support::{
 
 const PASSWORD: &str = "a-long-Pass-w0rd";
 
-/// A Gitea with the users `robot`, who is its administrator, and `ada`. Ends when it is dropped.
+/// A Gitea or Forgejo with the users `robot`, who is its administrator, and `ada`. Ends when it is dropped.
 struct Gitea {
+    /// What it is: `gitea` or `forgejo`.
+    kind: &'static str,
     process: Child,
     folder: tempfile::TempDir,
     program: PathBuf,
@@ -38,10 +40,11 @@ impl Gitea {
     #[expect(clippy::print_stderr, reason = "whoever runs the test learns why it did nothing")]
     fn start() -> Option<Self> {
         let Some(built) = std::env::var_os("LONGSHORE_TEST_GITEA").map(PathBuf::from) else {
-            eprintln!("skipped: LONGSHORE_TEST_GITEA names no folder with a Gitea");
+            eprintln!("skipped: LONGSHORE_TEST_GITEA names no folder with a Gitea or a Forgejo");
             return None;
         };
-        let program = built.join("gitea");
+        let kind = ["gitea", "forgejo"].into_iter().find(|kind| built.join(kind).is_file()).unwrap();
+        let program = built.join(kind);
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
         let root = folder.path().display().to_string();
         let settings = format!(
@@ -78,7 +81,7 @@ ROOT_PATH = {root}/log
         );
         std::fs::write(folder.path().join("app.ini"), settings).unwrap();
         let process = spawn(&program, folder.path());
-        let mut gitea = Self { process, folder, program, port, tokens: AtomicU32::new(0) };
+        let mut gitea = Self { kind, process, folder, program, port, tokens: AtomicU32::new(0) };
         gitea.wait();
         for (user, more) in [("robot", &["--admin"][..]), ("ada", &[])] {
             let email = format!("{user}@example.org");
@@ -198,12 +201,12 @@ impl World {
         world.commit("pipeline", &one_step("true"));
         world.push("main");
 
-        let connection = json!({ "kind": "gitea", "url": world.gitea.url(), "token": world.token });
+        let connection = json!({ "kind": world.gitea.kind, "url": world.gitea.url(), "token": world.token });
         let (status, made) = world.server.api().post("/api/v1/connections", &connection);
         assert_eq!(status, 201, "{made}");
         let listed = world.server.api().get(&format!("/api/v1/connections/{}/repos", text(&made, "id")));
         assert_eq!(listed["items"][0]["name"], "robot/app", "{listed}");
-        let new = json!({ "name": "robot/app", "connection": "gitea" });
+        let new = json!({ "name": "robot/app", "connection": world.gitea.kind });
         let (status, repo) = world.server.api().post("/api/v1/repos", &new);
         assert_eq!(status, 201, "{repo}");
         world.repo = text(&repo, "id");
@@ -282,6 +285,13 @@ fn a_real_gitea_shows_every_state_of_pushes_tags_forks_and_renamed_repositories(
         Some(text(all.as_array()?.first()?, "body"))
     });
     assert!(comment.contains("failed with exit code 7"), "{comment}");
+
+    // So does one without a fork: to push for review (AGit), reading is enough.
+    git(&world.work, &["checkout", "-q", "-b", "review", "main"]);
+    let head = world.commit("for review", &one_step("true"));
+    let as_ada = world.gitea.clone_url("ada", "robot/app");
+    git(&world.work, &["push", "-q", "-o", "topic=review", &as_ada, "HEAD:refs/for/main"]);
+    assert!(world.shows("robot/app", &head, "pending").contains("approv"));
 
     // It stays the same repository under another name.
     let admin = world.gitea.token("robot", "write:repository");
