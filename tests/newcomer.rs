@@ -66,6 +66,22 @@ fn a_clone_address_that_is_wrong_is_said_at_once_shown_on_the_page_and_can_be_me
     assert!(String::from_utf8_lossy(&taken.stderr).contains("already exists"), "{taken:?}");
 }
 
+#[test]
+fn a_token_that_does_not_come_through_docker_exec_is_missed_with_the_option_that_passes_it_on() {
+    let server = Server::start_with(engine::docker_host(), &[]);
+    for args in [
+        &["connection", "add", "gitea", "https://git.invalid"][..],
+        &["registry", "add", "registry.invalid", "--username", "robot"],
+        &["secret", "set", "team/app", "TOKEN"],
+        &["notification", "add", "slack"],
+    ] {
+        let ended = longshore(&server, args);
+        let why = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(2), "{args:?}: {why}");
+        assert!(why.contains("standard input is empty") && why.contains("`-i`"), "{args:?}: {why}");
+    }
+}
+
 /// Calls a webhook. Returns the status and what was said.
 fn call(api: &Api, hook: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
     let (status, answer) = api.post_bytes(hook, headers, body.as_bytes());
@@ -94,6 +110,8 @@ fn calls_of_a_webhook_that_are_refused_are_seen_with_what_to_change_until_one_is
         reason.unwrap_or_default()
     };
     assert_eq!(shown(), "");
+    let page = api.get_text(&format!("/repos/{id}/deliveries")).1;
+    assert!(page.contains("ALLOWED_HOST_LIST"), "a forge that calls nobody says so only on its own page: {page}");
     let forms = ("Content-Type", "application/x-www-form-urlencoded");
     let github = [("X-GitHub-Event", "push"), ("X-Hub-Signature-256", "sha256=00"), json];
     for (headers, body, expected) in [

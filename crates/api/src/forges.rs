@@ -234,6 +234,14 @@ impl Forges {
                 Some(_) => Err(ApiError::conflict(format!("{} is already registered, as {}", remote.name, repo.name))),
             };
         }
+        if let Some(by_hand) = repos::by_name(&self.store, &remote.name).await?.filter(|repo| repo.connection.is_none())
+        {
+            return Err(ApiError::conflict(format!(
+                "{} is already registered, without a connection: connect it on its settings page, or with \
+                 `longshore repo connect {} {}`",
+                by_hand.name, by_hand.name, connection.name
+            )));
+        }
         let account = longshore_forge_client::Account { login: connection.account.clone() };
         let address = client.clone_address(&remote.name);
         let new = NewRepo {

@@ -20,11 +20,11 @@ pub enum GitError {
     #[error("{address} {} ({detail})", if *given { REJECTED } else { WANTED })]
     Authentication { address: String, given: bool, detail: String },
     #[error(
-        "{address} accepts none of the server's ssh keys: put one that can read the repository into {SSH_FOLDER}, readable by that user alone ({detail})"
+        "{address} accepts none of the server's ssh keys: give the repository a deploy key (`longshore repo key`), or put a key that can read it into {SSH_FOLDER}, readable by that user alone ({detail})"
     )]
     SshKey { address: String, detail: String },
     #[error(
-        "unknown ssh host key of {address}: add the line that `ssh-keyscan` prints for the host, once you have checked it, to known_hosts in {SSH_FOLDER} ({detail})"
+        "unknown ssh host key of {address}: give the repository a deploy key (`longshore repo key`), which pins the host's keys, or add the line that `ssh-keyscan` prints for the host, once you have checked it, to known_hosts in {SSH_FOLDER} ({detail})"
     )]
     UnknownHostKey { address: String, detail: String },
     #[error(
@@ -275,7 +275,9 @@ mod tests {
         );
         assert!(matches!(error, GitError::UnknownHostKey { .. }) && error.may_mend(), "{error:?}");
         assert!(
-            said.contains("ssh-keyscan") && said.contains("known_hosts") && said.contains("/var/lib/longshore/.ssh"),
+            ["`longshore repo key`", "ssh-keyscan", "known_hosts", "/var/lib/longshore/.ssh"]
+                .iter()
+                .all(|way| said.contains(way)),
             "{said}"
         );
         let changed = "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @; Host key verification failed.";
@@ -285,7 +287,7 @@ mod tests {
         for denied in ["git@h: Permission denied (publickey).", "git@h: Permission denied (publickey,password)."] {
             let (error, said) = text(denied);
             assert!(matches!(error, GitError::SshKey { .. }) && error.may_mend(), "{error:?}");
-            assert!(said.contains("ssh key") && said.contains("/var/lib/longshore/.ssh"), "{said}");
+            assert!(said.contains("`longshore repo key`") && said.contains("/var/lib/longshore/.ssh"), "{said}");
         }
     }
 }

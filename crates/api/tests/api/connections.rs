@@ -319,6 +319,8 @@ async fn the_settings_page_attaches_a_repository_and_says_why_not() {
     let (world, forge) = (World::new().await, Forge::start(Kind::Gitea));
     connect(&world, &forge, TOKEN).await;
     let repo = world.repo("team/app", "git", false).await;
+    let (status, why) = register(&world, "team/app").await;
+    assert!(status == 409 && why.to_string().contains("`longshore repo connect team/app gitea`"), "{why}");
     let cookie = sign_in(&world, Scope::Admin).await;
     let settings = format!("/repos/{}/settings", repo.id);
     let (_, csrf) = signed_in(&world, &settings, &cookie).await;

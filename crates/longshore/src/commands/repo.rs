@@ -194,7 +194,7 @@ fn print_key(key: &Value) -> anyhow::Result<()> {
 fn print_found(looked: &Value) -> anyhow::Result<()> {
     let found = looked["found"].as_array().map(Vec::as_slice).unwrap_or_default();
     if found.is_empty() {
-        writeln!(std::io::stdout(), "No missed pushes ({} branches and tags).", text(looked, "refs"))?;
+        writeln!(std::io::stdout(), "No missed pushes. Branches and tags: {}", text(looked, "refs"))?;
     } else {
         let cut = |push: &Value, key| text(push, key).chars().take(10).collect::<String>();
         let rows: Vec<_> = found

@@ -17,6 +17,12 @@ pub(super) fn read(what: &str) -> anyhow::Result<String> {
     let mut value = String::new();
     input.read_to_string(&mut value).context("standard input is not UTF-8 text")?;
     let trimmed = value.strip_suffix('\n').map_or(value.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    if trimmed.is_empty() {
+        // `docker exec` connects nothing to it unless it is told to.
+        let message =
+            format!("standard input is empty: pass {what} there, as in `< FILE`; `docker exec` needs `-i` for it");
+        return Err(Ended::new(2, message).into());
+    }
     Ok(trimmed.to_owned())
 }
 

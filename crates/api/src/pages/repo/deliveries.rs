@@ -47,6 +47,8 @@ pub(crate) struct Deliveries {
     looked: Option<String>,
     /// The calls of the webhook that were refused since one was accepted, by reason.
     refused_hooks: Vec<RefusedHook>,
+    /// Whether the forge calls a private address only where its settings list it.
+    lists_hosts: bool,
 }
 
 struct Row {
@@ -88,6 +90,7 @@ pub(crate) async fn show(
     Ok(Html(Deliveries {
         head: head.titled(format!("Deliveries of {}", repo.name)),
         repo: Frame::new(&visitor, &repo, Tab::Deliveries),
+        lists_hosts: matches!(repo.forge.as_str(), "gitea" | "forgejo"),
         rows,
         next: page.next,
         first_page: before.is_none(),
