@@ -274,7 +274,9 @@ pub(crate) fn pull_request(
         None if is_gogs => Head::Newest,
         None => return Err(lacks("pull_request.head.sha")),
     };
-    let labels = request.labels.map(|labels| labels.iter().map(|label| text::one_line(&label.name)).collect());
+    // Gitea and Forgejo list what was there before.
+    let given = request.labels.map(|labels| if action == "label_cleared" { Vec::new() } else { labels });
+    let labels = given.map(|labels| labels.iter().map(|label| text::one_line(&label.name)).collect());
     Ok(Hook::PullRequest(Box::new(PullRequestHook {
         number,
         action: word,

@@ -229,6 +229,8 @@ fn a_draft_becomes_ready_by_its_title_where_forges_have_no_other_sign() {
             assert_eq!(request(forge, "pull_request", &event).action, word, "{from} -> {title}");
         }
     }
+    let ready = request(Forge::Forgejo, "pull_request", &body("forgejo-pull-request-ready"));
+    assert_eq!((ready.action.as_str(), ready.state.draft), ("ready-for-review", Some(false)));
     let ready = request(Forge::Github, "pull_request", &body("github-pull-request-ready"));
     assert_eq!((ready.action.as_str(), ready.state.draft), ("ready-for-review", Some(false)));
 }
@@ -241,6 +243,8 @@ fn a_label_that_is_taken_away_is_told_from_one_that_is_added() {
         event["pull_request"]["labels"] = names.iter().map(|name| json!({ "name": name })).collect();
         request(Forge::Forgejo, "pull_request", &event)
     };
+    let cleared = request(Forge::Forgejo, "pull_request_label", &body("forgejo-pull-request-labels-cleared"));
+    assert_eq!((cleared.action.as_str(), cleared.state.labels), ("unlabeled", Some(Vec::new())));
     let before = |names: &[&str]| PullRequestState {
         labels: Some(names.iter().map(|name| (*name).to_owned()).collect()),
         ..PullRequestState::default()
