@@ -51,7 +51,7 @@ impl Verdict {
             // The same push told twice, as after an answer that a kill took: its build is the other delivery's.
             [] if delivery["reason"]
                 .as_str()
-                .is_some_and(|why| why.starts_with("duplicate of an earlier delivery of the same push")) =>
+                .is_some_and(|why| why.starts_with("duplicate of an earlier delivery of the same ")) =>
             {
                 self.add("told_twice", 1);
             }

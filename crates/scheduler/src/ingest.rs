@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     by_repo::{RepoTasks, TRIES, catch_panic, pause_after, sleep_until},
-    judge::{Closed, Judged, JudgedEvent, Verdict, duplicate_reason, judge},
+    judge::{Closed, Judged, JudgedEvent, Verdict, duplicate_reason, judge, what},
     outsiders,
     prepare::{PassedOver, Planner},
 };
@@ -85,6 +85,16 @@ async fn process(
     delivery: PendingDelivery,
 ) -> Result<(), StoreError> {
     let Some(repo) = repos::get(store, delivery.repo).await? else { return Ok(()) };
+    let body = match repo.forge.parse::<Forge>() {
+        Ok(forge) if !delivery.found => Some(body_key(forge, &delivery.event, &delivery.body)),
+        Ok(_) | Err(_) => None,
+    };
+    let body = body.filter(|body| body.is_unique).map(|body| body.key);
+    if let Some(body) = body.as_ref().filter(|_| !delivery.by_hand)
+        && let Some(build) = announcements::find_body(store, repo.id, body).await?
+    {
+        return end_replay(store, &repo, &delivery, build).await;
+    }
     let Judged { forge_id, events } = match catch_panic(judge(store, planner, &repo, &delivery)).await {
         Ok(judged) => judged?,
         Err(reason) => Verdict::Again(reason).into(),
@@ -95,16 +105,7 @@ async fn process(
     if let Some(forge_id) = &forge_id {
         repos::learn_forge_id(&mut tx, repo.id, forge_id).await?;
     }
-    let body = match repo.forge.parse::<Forge>() {
-        Ok(forge) if !delivery.found => Some(body_key(forge, &delivery.event, &delivery.body)),
-        Ok(_) | Err(_) => None,
-    };
-    let body = body.filter(|body| body.is_unique).map(|body| body.key);
-    let replayed = match &body {
-        Some(body) if !delivery.by_hand => announcements::find_body(&mut tx, repo.id, body).await?,
-        Some(_) | None => None,
-    };
-    let mut work = Work { tx: &mut tx, repo: &repo, delivery: &delivery, replayed, now };
+    let mut work = Work { tx: &mut tx, repo: &repo, delivery: &delivery, now };
     match waits_for(&events, &delivery) {
         Some(reason) => {
             for event in &events {
@@ -149,6 +150,20 @@ async fn process(
         }
     });
     Ok(())
+}
+
+/// Ends a delivery whose body was processed before, whatever became of it. Git is not asked.
+async fn end_replay(
+    store: &Store,
+    repo: &Repo,
+    delivery: &PendingDelivery,
+    build: Option<u64>,
+) -> Result<(), StoreError> {
+    let end = DeliveryEnd::Ignored { reason: duplicate_reason("request", build) };
+    let mut tx = store.write().await?;
+    tracing::info!(repo = repo.name, delivery = %delivery.id, ?end, "a delivery is processed");
+    deliveries::finish(&mut tx, delivery.id, &end, Timestamp::now()).await?;
+    tx.commit().await.map(drop)
 }
 
 /// Returns why a delivery has to be tried again: all of its events are built together, or none.
@@ -215,8 +230,6 @@ struct Work<'a> {
     tx: &'a mut WriteTx,
     repo: &'a Repo,
     delivery: &'a PendingDelivery,
-    /// Set if the same body was processed before, with the build that it became.
-    replayed: Option<Option<u64>>,
     now: Timestamp,
 }
 
@@ -225,23 +238,22 @@ impl Work<'_> {
     async fn apply(&mut self, event: JudgedEvent) -> Result<Ended, StoreError> {
         let JudgedEvent { subject: _, verdict, schedules, passed_over, closed, announced, deleted, may_come: _, note } =
             event;
-        let is_replayed = self.replayed.is_some();
-        if let Some(schedules) = schedules.filter(|_| !is_replayed) {
+        if let Some(schedules) = schedules {
             schedules::replace(self.tx, self.repo.id, &schedules).await?;
         }
         let novelty = match &announced {
             Some((announcement, on_remote)) => announcements::novelty(self.tx, announcement, *on_remote).await?,
             None => Novelty::New,
         };
-        let canceled = self.close(closed.as_ref().filter(|_| !is_replayed), novelty).await?;
-        let verdict = self.without_repeats(verdict, novelty);
-        let recorded = announced.as_ref().map(|(announcement, _)| announcement).filter(|_| !is_replayed);
-        if let Some((git_ref, from)) = deleted.filter(|_| !is_replayed) {
+        let canceled = self.close(closed.as_ref(), novelty).await?;
+        let verdict = without_repeats(verdict, novelty);
+        let recorded = announced.as_ref().map(|(announcement, _)| announcement);
+        if let Some((git_ref, from)) = deleted {
             // For an annotated tag, a forge may name the tag's own object, or its commit.
             let from = from.as_ref().filter(|_| git_ref.branch().is_some()).map(CommitId::as_str);
             announcements::forget_ref(self.tx, self.repo.id, git_ref.as_str(), from).await?;
         }
-        if let (Some(passed_over), Novelty::New, false) = (passed_over, novelty, is_replayed) {
+        if let (Some(passed_over), Novelty::New) = (passed_over, novelty) {
             let PassedOver { event, pipelines } = passed_over;
             commit_statuses::note_skipped(self.tx, self.repo.id, &event, &pipelines, self.now).await?;
         }
@@ -276,9 +288,7 @@ impl Work<'_> {
 
     /// Stops the builds of a pull request that was closed. Returns what was stopped, for people.
     async fn close(&mut self, closed: Option<&Closed>, novelty: Novelty) -> Result<Option<String>, StoreError> {
-        let Some(Closed { number, .. }) = closed.filter(|_| self.replayed.is_none()) else {
-            return Ok(None);
-        };
+        let Some(Closed { number, .. }) = closed else { return Ok(None) };
         // Only at the first attempt: until the next one, the pull request may have been opened again.
         let canceled = match novelty {
             Novelty::New | Novelty::Again | Novelty::Late { .. } if self.delivery.attempts == 0 => {
@@ -289,26 +299,22 @@ impl Work<'_> {
         let builds = if canceled == 1 { "build" } else { "builds" };
         Ok((canceled > 0).then(|| format!("canceled {canceled} {builds} of the pull request")))
     }
+}
 
-    /// Makes a build of what was not built before; everything else ends the event, with the build that it became.
-    fn without_repeats(&self, verdict: Verdict, novelty: Novelty) -> Verdict {
-        let Verdict::Build(new) = verdict else { return verdict };
-        let reason = match (novelty, self.replayed) {
-            (Novelty::Duplicate { build: Some(number) }, _) | (_, Some(Some(number))) => {
-                duplicate_reason(new.event.name, Some(number))
-            }
-            (Novelty::Duplicate { build: None }, None) => duplicate_reason(new.event.name, None),
-            (_, Some(None)) => "the same request was delivered before and started nothing".to_owned(),
-            (Novelty::Late { build }, None) => {
-                let newer = build.map(|number| format!(", built as #{number}")).unwrap_or_default();
-                format!(
-                    "arrived late: the branch or tag has moved on to a newer commit{newer}; redeliver it to build it anyway"
-                )
-            }
-            (Novelty::New | Novelty::Again, None) => return Verdict::Build(new),
-        };
-        Verdict::End(DeliveryEnd::Ignored { reason })
-    }
+/// Makes a build of what was not built before; everything else ends the event, with the build that it became.
+fn without_repeats(verdict: Verdict, novelty: Novelty) -> Verdict {
+    let Verdict::Build(new) = verdict else { return verdict };
+    let reason = match novelty {
+        Novelty::Duplicate { build } => duplicate_reason(what(new.event.name), build),
+        Novelty::Late { build } => {
+            let newer = build.map(|number| format!(", built as #{number}")).unwrap_or_default();
+            format!(
+                "arrived late: the branch or tag has moved on to a newer commit{newer}; redeliver it to build it anyway"
+            )
+        }
+        Novelty::New | Novelty::Again => return Verdict::Build(new),
+    };
+    Verdict::End(DeliveryEnd::Ignored { reason })
 }
 
 /// Packs the mirror and removes commits that nobody needs any more, because many small fetches leave many small packs.

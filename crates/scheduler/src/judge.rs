@@ -187,7 +187,7 @@ async fn judge_event(
     // Whatever the remote says, this is the same once more: git is not asked.
     let is_repeated = !event.announcement.by_hand && !event.announcement.has_come_back(last.as_deref());
     if let Some(build) = known.filter(|_| is_repeated) {
-        let verdict = ignored(duplicate_reason(event.origin.name, build));
+        let verdict = ignored(duplicate_reason(what(event.origin.name), build));
         return Ok(event.judged(verdict, OnRemote::default()));
     }
     let mut prepared = prepare(planner, repo, &mut event, is_known, last.as_deref()).await;
@@ -263,15 +263,19 @@ fn judge_failure(event: ToldEvent, error: GitError, received_at: Timestamp) -> J
     JudgedEvent { closed: event.closed, subject: event.subject, may_come, ..verdict.into() }
 }
 
-/// Returns why an event that was reported before is not built again.
-pub(crate) fn duplicate_reason(event: EventName, build: Option<u64>) -> String {
-    let what = match event {
+/// Returns what people call an event of this name.
+pub(crate) const fn what(event: EventName) -> &'static str {
+    match event {
         EventName::Push | EventName::Tag => "push",
         EventName::PullRequest => "change of the pull request",
         EventName::Release => "release",
         EventName::MergeGroup => "merge group",
         EventName::Schedule | EventName::Manual => "event",
-    };
+    }
+}
+
+/// Returns why what was reported before is not built again.
+pub(crate) fn duplicate_reason(what: &str, build: Option<u64>) -> String {
     match build {
         Some(number) => format!(
             "duplicate of an earlier delivery of the same {what}, which started build #{number}: rerun that build to run it \

@@ -164,10 +164,10 @@ pub async fn record(
 
 /// Looks up a body that was processed before. Returns the number of the build that it became, or `Some(None)` if it
 /// became none.
-pub async fn find_body(tx: &mut WriteTx, repo: RepoId, body: &str) -> Result<Option<Option<u64>>, StoreError> {
+pub async fn find_body(store: &Store, repo: RepoId, body: &str) -> Result<Option<Option<u64>>, StoreError> {
     let known =
         sqlx::query("SELECT build FROM told_bodies WHERE repo = ? AND body = ?").bind(repo.to_string()).bind(body);
-    known.fetch_optional(tx.conn()).await?.as_ref().map(build_of).transpose()
+    known.fetch_optional(store.readers()).await?.as_ref().map(build_of).transpose()
 }
 
 /// Stores that a delivery with this body was processed, and the number of the build that it became.
