@@ -95,7 +95,9 @@ impl Served {
         let headers = read_headers(&mut reader)?;
         let header = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         self.requests.lock().unwrap().push(path.to_owned());
-        self.look_for_secrets();
+        if !self.options.secrets.is_empty() {
+            self.look_for_secrets();
+        }
         if let Some((status, to)) = &self.options.redirect {
             let answer = format!("HTTP/1.1 {status} Elsewhere\r\nLocation: {to}{target}\r\n");
             return write!(&*stream, "{answer}Content-Length: 0\r\nConnection: close\r\n\r\n");
