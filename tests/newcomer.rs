@@ -38,7 +38,7 @@ fn a_clone_address_that_is_wrong_is_said_at_once_shown_on_the_page_and_can_be_me
     git.push("on: push\njobs: { one: { image: x, steps: [{ run: 'true' }] } }\n");
     let wrong = git.url().replace("app.git", "other.git");
     let (out, said) = printed(&longshore(&server, &["repo", "add", "team/app", &wrong, "--forge", "gitea"]));
-    assert!(out.contains("Webhook secret"), "{out}");
+    assert!(out.contains("Webhook secret") && out.contains("ALLOWED_HOST_LIST"), "{out}");
     assert!(said.contains("cannot be fetched yet") && said.contains("repository not found"), "{said}");
     let api = server.api();
     let repo = &api.get("/api/v1/repos?name=team/app")["items"][0];

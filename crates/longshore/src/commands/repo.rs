@@ -42,10 +42,18 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
                 writeln!(out, "Registered {} ({}).", text(&repo, "name"), text(&repo, "id"))?;
                 writeln!(out, "Webhook URL     {}", text(&repo, "hook_url"))?;
                 writeln!(out, "Webhook secret  {}   (shown only once)", text(&repo, "hook_secret"))?;
-                let next = if text(&repo, "forge") == "git" {
-                    "Call it from the bare repository's `post-receive` hook; the README has the script, under Webhooks."
-                } else {
-                    "Add a webhook with them in the forge: content type application/json, push and pull request events."
+                let next = match text(&repo, "forge").as_str() {
+                    "git" => {
+                        "Call it from the bare repository's `post-receive` hook; the README has the script, under Webhooks."
+                    }
+                    "gitea" | "forgejo" => {
+                        "Add a webhook with them in the forge: content type application/json; the events Push, Create, and \
+                         of pull requests Modification and Synchronized.\nThe forge calls a private address only if \
+                         `ALLOWED_HOST_LIST`, under `[webhook]` in its app.ini, names it."
+                    }
+                    _ => {
+                        "Add a webhook with them in the forge: content type application/json, push and pull request events."
+                    }
                 };
                 writeln!(out, "{next}")?;
                 drop(out);
