@@ -146,6 +146,52 @@ jobs:
 }
 
 #[test]
+fn jobs_and_steps_run_where_what_they_ask_for_has_changed_and_say_so_where_not() {
+    let world = World::start();
+    let pipeline = format!(
+        "on: {{ push: , manual: }}
+defaults: {{ image: {image} }}
+jobs:
+  api: {{ if: \"changed('api/**', '!**/*.md')\", steps: [{{ run: 'echo tested' }}] }}
+  web:
+    if: changed('web/**')
+    steps:
+      - run: echo tested
+      - {{ if: changed('web/styles/**'), run: echo looked at }}
+      - {{ if: \"!changed('web/styles/**')\", run: echo not looked at }}
+",
+        image = engine::BUSYBOX
+    );
+    let git = &world.git;
+    git.push(&pipeline);
+    let pushed = |files: &[(&str, &str)]| {
+        let commit = git.commit("change", files);
+        git.git(&["push", "-q", "origin", "HEAD"]);
+        world.api().wait_for_build(&text(&world.build_of(&commit), "id"))
+    };
+    let build = pushed(&[("web/a.js", "1"), ("api/README.md", "1")]);
+    assert_eq!(build["status"], "success", "{build}");
+    let api = job(&build, "api");
+    assert_eq!(
+        (&api["status"], &api["reason"]),
+        (&json!("skipped"), &json!("`if: changed('api/**', '!**/*.md')` was false"))
+    );
+    assert_eq!(log_of(&world, &build, "web"), "tested\nnot looked at\n");
+
+    let build = pushed(&[("web/styles/a.css", "1"), ("api/main.rs", "1")]);
+    assert_eq!(
+        (log_of(&world, &build, "api"), log_of(&world, &build, "web")),
+        ("tested\n".into(), "tested\nlooked at\n".into())
+    );
+
+    // Nobody knows what a start by hand changes.
+    let build = world.start_build();
+    let build = world.api().wait_for_build(&text(&build, "id"));
+    assert_eq!(job(&build, "api")["status"], "success", "{build}");
+    world.nothing_is_left();
+}
+
+#[test]
 fn the_builds_of_a_pull_request_end_with_it_and_what_its_closing_starts_does_not() {
     let mut world = World::start();
     world.becomes_forgejos();

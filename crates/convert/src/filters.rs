@@ -3,7 +3,9 @@
 use longshore_pipeline::tree::{Entry, Node};
 
 use super::{
-    Language, condition,
+    Language,
+    changed::{self, Stars},
+    condition,
     draft::{After, Note},
     foreign::{Lines, Section, boolean, items, reason, text, texts},
     platform::Platform,
@@ -18,7 +20,7 @@ pub(super) struct Alternative {
     pub(super) branches: Vec<String>,
     pub(super) tags: Vec<String>,
     pub(super) paths: Vec<String>,
-    /// Everything that has to be true, except filters by file.
+    /// Everything that has to be true.
     pub(super) conditions: Vec<String>,
     /// Conditions that exclude events in which it may have run, because `if` cannot express a filter. `false` excludes
     /// all.
@@ -54,6 +56,21 @@ impl Alternative {
     pub(super) fn whole(&self) -> String {
         let parts: Vec<String> = self.conditions.iter().chain(&self.withheld).cloned().collect();
         condition::all(&parts).unwrap_or_else(|| "true".to_owned())
+    }
+
+    /// The condition that the changed files fit; the error says what cannot be said. Woodpecker asks whether one of them
+    /// is included, and whether one of them, it may be another, is not excluded.
+    pub(super) fn changed(&self) -> Result<String, String> {
+        let glob = |path: &str| changed::glob(path, Stars::Part);
+        let (excluded, included): (Vec<&String>, _) = self.paths.iter().partition(|path| path.starts_with('!'));
+        let included: Vec<String> = included.into_iter().map(|path| glob(path)).collect();
+        let excluded: Vec<String> = excluded.into_iter().map(|path| glob(path.trim_start_matches('!'))).collect();
+        let parts = [(included, changed::any_of as fn(&[String]) -> _), (excluded, changed::any_but)]
+            .into_iter()
+            .filter(|(patterns, _)| !patterns.is_empty())
+            .map(|(patterns, ask)| ask(&patterns))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(condition::all(&parts).unwrap_or_else(|| "true".to_owned()))
     }
 
     /// Whether an event is among those that are taken away.
@@ -336,9 +353,10 @@ fn paths(entry: &Entry, found: &mut Alternative, lines: Lines<'_>) {
     }
     for key in ["ignore_message", "on_empty"] {
         if let Some(entry) = section.as_ref().and_then(|section| section.peek(key)) {
-            found
-                .notes
-                .push(lines.note(entry, "`paths` has nothing like it: where changes are not known, everything fits"));
+            found.notes.push(lines.note(
+                entry,
+                "`changed()` and `paths` have nothing like it: where changes are not known, everything fits",
+            ));
         }
     }
     if found.paths.is_empty() {

@@ -13,6 +13,7 @@
 //! If our language cannot say a condition, nothing runs that would not have run before.
 
 mod artifacts;
+mod changed;
 mod condition;
 mod containers;
 mod draft;

@@ -57,30 +57,36 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    /// Adds to the conditions of a filter that it does not fit events whose changed files would have to be known,
-    /// unless `on` has asked for the same ones already. Where they are not known, Woodpecker counts such a filter as
-    /// fulfilled.
+    /// Adds to the conditions of a filter which files have to be changed, unless `on` has asked for the same ones
+    /// already. Where they are not known, Woodpecker counts such a filter as fulfilled, as we do.
     fn restrict(&self, filter: &mut Alternative, line: u32) {
         if filter.paths.is_empty() {
             return;
         }
-        let mut left = Vec::new();
-        for (event, asked) in [("push", &self.push), ("pull-request", &self.pull_request)] {
+        let asks = |event: &str, asked: &[String]| {
             let only_included = !filter.paths.iter().any(|path| path.starts_with('!'));
             let narrower = only_included && asked.iter().all(|path| filter.paths.contains(path));
             let implied = !asked.is_empty() && (*asked == filter.paths || narrower);
-            if !implied && (filter.events.is_empty() || filter.events.contains(&event)) {
-                filter.withhold(format!("event.name != '{event}'"));
-                left.push(event);
+            !implied && (filter.events.is_empty() || filter.events.contains(&event))
+        };
+        let left: Vec<&str> = [("push", &self.push), ("pull-request", &self.pull_request)]
+            .into_iter()
+            .filter(|(event, asked)| asks(event, asked))
+            .map(|(event, _)| event)
+            .collect();
+        match filter.changed() {
+            _ if left.is_empty() => {}
+            Ok(condition) => {
+                filter.conditions.push(condition);
+                filter.simple = false;
             }
-        }
-        if !left.is_empty() {
-            filter.notes.push(Note::new(line, "path", format!("{FILES}: it fits no {}", left.join(" and no "))));
+            Err(why) => {
+                left.iter().for_each(|event| filter.withhold(format!("event.name != '{event}'")));
+                filter.notes.push(Note::new(line, "path", format!("{why}: it fits no {}", left.join(" and no "))));
+            }
         }
     }
 }
-
-const FILES: &str = "`if` does not know which files have changed, and `on` has `paths` for a whole pipeline";
 
 /// Adds the note that a pipeline with filters for schedules gets once: when one is due does not stand in the file.
 pub(super) fn note_schedule(line: Option<u32>, head: &mut Map) {
@@ -122,8 +128,7 @@ pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>, around: 
     when
 }
 
-/// Converts the filters of a whole pipeline to `on`. A filter that `on` cannot express becomes the condition. `paths`
-/// can only be in `on`.
+/// Converts the filters of a whole pipeline to `on`. A filter that `on` cannot express becomes the condition.
 pub(super) fn triggers(
     entry: &Entry,
     language: Language,
@@ -254,7 +259,8 @@ fn join_patterns(lists: &[&Vec<String>]) -> Vec<String> {
 fn common_paths(alternatives: &[Alternative], event: &str) -> Vec<String> {
     let mut all = alternatives.iter().filter(|one| one.events.is_empty() || one.events.contains(&event));
     let first = all.next().map(|one| one.paths.clone()).unwrap_or_default();
-    if all.all(|one| one.paths == first) { first } else { Vec::new() }
+    let said = first.iter().all(|path| longshore_pipeline::is_path_pattern(path));
+    if said && all.all(|one| one.paths == first) { first } else { Vec::new() }
 }
 
 /// Whether it names branches that it wants, and not only such that it does not want.

@@ -15,7 +15,8 @@ fn values() -> Values {
         "matrix": {"rust": "1.95", "os-name": "bookworm"},
         "steps": {"meta": {"outputs": {"version": "1.2.3", "list": "[\"a\",\"b\"]", "count": "12"}}},
         "inputs": {"level": 3, "dry": false},
-        "needs": {"build": {"result": "success", "outputs": {}}}
+        "needs": {"build": {"result": "success", "outputs": {}}},
+        "changed": {"[\"src/**\"]": true, "[\"**\",\"!src/**\"]": false}
     }"#;
     let Value::Map(contexts) = serde_json::from_str(json).unwrap() else { panic!("a mapping") };
     Values { contexts, progress: Some(Progress::default()) }
@@ -52,6 +53,7 @@ fn expressions_mean_what_they_mean_at_github() {
         ("starts-with(event.branch, 'ma') && ends-with(event.branch, 'in')", "true"),
         ("matches(event.branch, '^ma[a-z]+$')", "true"),
         ("matches(event.branch, 'x?y')", "false"),
+        ("changed('src/**') && !changed('**', '!src/**')", "true"),
         (r"matches('v1.20', '^v\d+\.\d+$')", "true"),
         // Nothing matches nothing.
         ("matches(event.tag, '.*')", "false"),
@@ -143,7 +145,7 @@ fn scope() -> Scope {
             ("inputs", Type::record([("level", Type::Number)])),
         ]),
         absent: BTreeMap::from([("secrets", "name it in `secrets` of the job".to_owned())]),
-        progress: false,
+        condition: false,
         files: false,
     }
 }
@@ -164,6 +166,9 @@ fn what_cannot_work_is_found_before_any_value_is_known() {
         ("format('{1}', 'a')", "'{1}'", "`format` has no argument for `{1}`"),
         ("success()", "success", "`success()` is available in `if` only"),
         ("hash-files('x')", "hash-files", "`hash-files` has no files here"),
+        ("changed()", "changed()", "`changed` takes 1 to 32 arguments, but got 0"),
+        ("changed('a', matrix.rust)", "matrix.rust", "`changed` takes patterns in quotes, and no other values"),
+        ("changed('a')", "changed", "`changed()` is available in `if` only"),
     ] {
         let checked = check(&Expression::parse(source).unwrap(), &scope());
         let problem = checked.problems.first().unwrap_or_else(|| panic!("{source} was taken"));
@@ -289,6 +294,8 @@ fn expression_like() -> impl Strategy<Value = String> {
         "'",
         "steps.meta.outputs.version",
         "hash-files(",
+        "changed(",
+        "'src/**'",
         "1e999",
         "0x",
     ]);

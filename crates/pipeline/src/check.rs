@@ -72,11 +72,13 @@ impl Checked {
             let on = &pipeline.on;
             on.push.as_ref().is_some_and(|push| !push.paths.is_any())
                 || on.pull_request.as_ref().is_some_and(|pull_request| !pull_request.paths.is_any())
+                || asks_changed(pipeline)
         })
     }
 
     /// Returns the note on a build whose changed files are not known, so that `paths` and `paths-ignore` did not filter
-    /// it. `None` if no pipeline filters events of that name by path. `why` ends a sentence.
+    /// it, or `changed()` is true. `None` if no pipeline asks which files events of that name change. `why` ends a
+    /// sentence.
     #[must_use]
     pub fn changes_not_known(&self, event: EventName, why: &str) -> Option<Diagnostic> {
         let filters = |pipeline: &&Pipeline| match event {
@@ -88,9 +90,12 @@ impl Checked {
                 false
             }
         };
-        let pipeline = self.pipelines.iter().find(filters)?;
-        let message = format!("`paths` and `paths-ignore` let this event pass: {why}");
-        Some(of_file(Code::ChangesNotKnown, Severity::Warning, pipeline, message))
+        let warning = |pipeline, message| Some(of_file(Code::ChangesNotKnown, Severity::Warning, pipeline, message));
+        if let Some(pipeline) = self.pipelines.iter().find(filters) {
+            return warning(pipeline, format!("`paths` and `paths-ignore` let this event pass: {why}"));
+        }
+        let pipeline = self.pipelines.iter().find(|pipeline| asks_changed(pipeline))?;
+        warning(pipeline, format!("`changed()` is true whatever the event changes: {why}"))
     }
 
     /// Returns whether pull requests are built as merging them would give, and not their newest commits.
@@ -125,6 +130,10 @@ impl Checked {
         }
         found
     }
+}
+
+fn asks_changed(pipeline: &Pipeline) -> bool {
+    pipeline.jobs.iter().any(|job| !job.changes().is_empty())
 }
 
 /// Returns a finding about a file as a whole.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use longshore_core::{
     Event, JobPlan,
-    expression::{Refers, Value, Values},
+    expression::{CHANGED, Refers, Value, Values, changed_key},
 };
 
 use super::{
@@ -82,7 +82,8 @@ fn of_repo(facts: &RepoFacts, event: &Event) -> Value {
     ])
 }
 
-/// Returns the known values that the remaining expressions of a planned job refer to; the plan carries them.
+/// Returns the known values that the remaining expressions of a planned job refer to, and what its `changed()` are; the
+/// plan carries them.
 pub(super) fn referenced_values(job: &mut JobPlan, known: &Values) -> BTreeMap<String, Value> {
     let mut refers = Refers::default();
     // This closure changes nothing. It only collects references.
@@ -97,6 +98,13 @@ pub(super) fn referenced_values(job: &mut JobPlan, known: &Values) -> BTreeMap<S
         refers.extend(condition.refers());
     }
     let mut asked: BTreeMap<String, Value> = BTreeMap::new();
+    if !refers.changes.is_empty()
+        && let Some(answers) = known.contexts.get(CHANGED)
+    {
+        let keys = refers.changes.iter().map(|patterns| changed_key(patterns));
+        let answers = keys.map(|key| (key.clone(), answers.property(&key))).collect();
+        asked.insert(CHANGED.to_owned(), Value::Map(answers));
+    }
     for (context, property) in &refers.contexts {
         let Some(value) = known.contexts.get(context) else { continue };
         match property {

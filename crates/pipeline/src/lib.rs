@@ -13,6 +13,7 @@
 //! A key of the language is written in three places, which tests compare: `keys` (its name), `read` (its meaning) and
 //! `schema` (what editors know about it).
 
+mod changes;
 mod check;
 mod code;
 mod contexts;
@@ -48,6 +49,7 @@ mod triggers;
 mod variables;
 pub mod yaml;
 
+pub use changes::is_path_pattern;
 pub use check::{Checked, check, check_within, unreadable};
 pub use code::Code;
 pub use input::{Input, InputKind};
@@ -85,6 +87,8 @@ pub mod limits {
     pub const STEPS: usize = 200;
     /// Expressions of a pipeline, counted once for each job that its matrix makes.
     pub const EXPRESSIONS: usize = 50_000;
+    /// Different patterns of all `changed()` of a pipeline.
+    pub const CHANGED_PATTERNS: usize = 1000;
     /// Bytes of one environment variable's value. The kernel takes at most 128 KiB.
     pub const ENV_VALUE_BYTES: usize = 64 * 1024;
     /// Bytes of one job's scripts and environment together.

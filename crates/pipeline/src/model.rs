@@ -3,7 +3,10 @@
 //! Parts of a job or step that do not depend on the event or the matrix are kept as the plan's own types, with texts to
 //! fill in. The fields beside them are what the plan has only once event and matrix are known.
 
-use std::{collections::BTreeMap, convert::Infallible};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+};
 
 use longshore_core::{JobPlan, Span, StepPlan, Template, expression::Value, template::Part};
 
@@ -205,6 +208,12 @@ impl Job {
             });
         });
         refers
+    }
+
+    /// Returns the patterns of each `changed()` in its `if` and in those of its steps.
+    pub(super) fn changes(&self) -> BTreeSet<Vec<String>> {
+        let steps = self.steps.iter().filter_map(|step| step.draft.condition.as_ref());
+        self.draft.condition.iter().chain(steps).flat_map(|condition| condition.refers().changes).collect()
     }
 
     fn each_text(&self, mut visit: impl FnMut(&Template)) {

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt};
 
 use longshore_core::{
     BuildPlan, Diagnostic, Event, EventName, ImageRef, JobPlan, Severity, StepPlan, Template,
-    expression::{EvalError, Value, Values},
+    expression::{CHANGED, EvalError, Value, Values},
     plan::{Concurrency, MatrixGroup, Need},
 };
 
@@ -16,6 +16,7 @@ use self::{
     step::plan_step,
 };
 use super::{
+    changes,
     code::Code,
     contexts, input, limits,
     model::{self, At, Combination, Job, Pipeline, With},
@@ -34,7 +35,7 @@ pub struct RepoFacts {
     pub forge: String,
     pub default_branch: Option<String>,
     /// Paths of the files that the event changed, from the repository's root. `None` if they are not known; then every
-    /// path filter lets the event pass. Needed if [`Checked::asks_for_changes`](super::Checked::asks_for_changes) says
+    /// path filter lets the event pass, and `changed()` is true. Needed if [`Checked::asks_for_changes`](super::Checked::asks_for_changes) says
     /// so.
     pub changed_files: Option<Vec<String>>,
 }
@@ -132,7 +133,8 @@ pub(super) fn plan(pipelines: &[Pipeline], event: &Event, facts: &RepoFacts, mos
             Ok(inputs) => inputs,
             Err(reason) => return Planned::Refused(reason),
         };
-        let known = contexts::of_pipeline(event, facts, inputs);
+        let mut known = contexts::of_pipeline(event, facts, inputs);
+        known.contexts.insert(CHANGED.to_owned(), changes::answers(pipeline, event, facts));
         let count = jobs.len() + pipeline.jobs.iter().map(|job| job.combinations.len()).sum::<usize>();
         if count > most_jobs {
             let message = format!("with this pipeline the build has {count} jobs, more than the limit of {most_jobs}");

@@ -20,7 +20,10 @@ mod waits;
 mod with;
 mod workspaces;
 
-use std::{collections::HashMap, rc::Rc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    rc::Rc,
+};
 
 use longshore_core::Template;
 
@@ -149,6 +152,14 @@ fn check_size(jobs: &[Job], place: Place, findings: &mut Findings<'_>) -> Option
             format!("after the matrix, the jobs have more than {} expressions", limits::EXPRESSIONS),
             "put the value into `env` once, and use the variable in scripts".to_owned(),
         );
+        return None;
+    }
+    let patterns: BTreeSet<String> = jobs.iter().flat_map(Job::changes).flatten().collect();
+    if patterns.len() > limits::CHANGED_PATTERNS {
+        let most = limits::CHANGED_PATTERNS;
+        let message =
+            format!("{} patterns in `changed()`, more than the limit of {most} in a pipeline", patterns.len());
+        findings.error(Code::TooManyValues, place, message, "write wider patterns".to_owned());
         return None;
     }
     Some(())

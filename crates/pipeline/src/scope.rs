@@ -282,7 +282,7 @@ impl Names {
             PlannedScript, Script, StepEnv, StepIf, StepImage,
         };
         let mut scope = Scope {
-            progress: matches!(position, JobIf | StepIf),
+            condition: matches!(position, JobIf | StepIf),
             files: matches!(position, CacheKey | Script | Argument | StepImage | StepEnv | StepIf | Outputs),
             ..Scope::default()
         };

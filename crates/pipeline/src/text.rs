@@ -7,7 +7,9 @@ use longshore_core::{
 };
 
 use super::{
+    changes,
     code::Code,
+    filter::Patterns,
     findings::Findings,
     scalar::filled,
     scope::{Becomes, FOREIGN, Names, Position, Taint, is_written_by_outsiders, variable},
@@ -173,6 +175,12 @@ fn expression(
                 );
             }
             _ => report(problem, source, position, names, locate, findings),
+        }
+    }
+    for (pattern, at) in &checked.patterns {
+        if let Err((message, help)) = changes::add(&mut Patterns::new(), pattern) {
+            findings.error(Code::BadGlob, locate(at.start, at.end), message, help);
+            valid = false;
         }
     }
     if let Some(becomes) = position.becomes() {

@@ -5,9 +5,11 @@ use std::rc::Rc;
 use longshore_pipeline::tree::{Entry, Node};
 
 use super::super::{
+    changed::{self, Stars},
     condition,
     draft::{After, Note},
     foreign::{FORM, Lines, Section, boolean, entries, items, list, text, texts},
+    shell,
 };
 use super::{
     expression::{self, FileContext},
@@ -113,7 +115,8 @@ const KEYS: &[&str] =
 
 /// Where nothing was pushed to a branch, GitLab counts `changes` as fulfilled.
 const WITHOUT_CHANGES: &str = "event.name != 'push' && event.name != 'pull-request'";
-const CHANGES: &str = "`if` does not know which files have changed, and `on` has `paths` for a whole pipeline";
+/// And where the branch is new.
+const NEW_BRANCH: &str = "event.name == 'push' && event.before == null";
 
 const NOT_UNDERSTOOD: &str = "this rule is not understood: neither it nor a rule after it counts as one that fits";
 
@@ -193,23 +196,22 @@ impl Rule {
         if let Some(entry) = section.take("if") {
             parts.push(rule_condition(entry, around, lines, never, &mut runs.notes));
         }
-        for (key, condition, why) in [
-            ("changes", WITHOUT_CHANGES, format!("{CHANGES}: the rule fits no push and no pull request")),
-            (
-                "exists",
-                "false",
-                "`if` does not know which files there are: the rule counts as one that does not fit".to_owned(),
-            ),
-        ] {
+        for (key, unknown) in [("changes", WITHOUT_CHANGES), ("exists", "false")] {
             let Some(entry) = section.take(key) else { continue };
-            if never {
-                let why = "`if` does not know about files: the rule counts as one that fits, so that nothing runs";
-                runs.notes.push(lines.note(entry, why));
-            } else {
-                runs.notes.push(lines.note(entry, why));
-            }
-            if never == around.unknown_runs {
-                parts.push(condition.to_owned());
+            let said = if key == "changes" { changes(entry, around) } else { Err(FILES.to_owned()) };
+            match said {
+                Ok(condition) => parts.push(condition),
+                Err(why) => {
+                    let counts = match (never, key) {
+                        (true, _) => "the rule counts as one that fits, so that nothing runs",
+                        (false, "changes") => "the rule fits no push and no pull request",
+                        (false, _) => "the rule counts as one that does not fit",
+                    };
+                    runs.notes.push(lines.note(entry, format!("{why}: {counts}")));
+                    if never == around.unknown_runs {
+                        parts.push(unknown.to_owned());
+                    }
+                }
             }
         }
         let may_fail = section.take("allow_failure").map(|entry| (boolean(&entry.value), entry));
@@ -239,6 +241,26 @@ impl Rule {
         let condition = condition::all(&parts).unwrap_or_else(|| "true".to_owned());
         Self { condition, when, may_fail: may_fail.map(|(may, _)| may == Some(true)) }
     }
+}
+
+const FILES: &str = "`if` does not know which files there are";
+
+/// Converts `changes`: a list of globs, or a mapping with one. The error says what cannot be said.
+fn changes(entry: &Entry, around: &FileContext<'_>) -> Result<String, String> {
+    let globs = match Section::read(&entry.value) {
+        Some(section) if section.peek("compare_to").is_some() => {
+            return Err("`changed()` does not compare with another branch".to_owned());
+        }
+        Some(section) => section.take("paths").and_then(|paths| texts(&paths.value)),
+        None => texts(&entry.value),
+    };
+    let value = |name: &str, operation: &str| (around.variable)(name).filter(|_| operation.is_empty());
+    let filled = |glob: &String| {
+        let filled = shell::fill(glob, true, &value).map_err(|name| format!("{name} is not known in `changed()`"))?;
+        Ok(changed::glob(&filled, Stars::Folders))
+    };
+    let globs = globs.unwrap_or_default().iter().map(filled).collect::<Result<Vec<_>, String>>()?;
+    Ok(condition::any(&[changed::any_of(&globs)?, NEW_BRANCH.to_owned()]).unwrap_or_default())
 }
 
 /// Applies `when`: its meaning if all rules agree, otherwise the nearest meaning.
@@ -352,17 +374,18 @@ fn filter(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>, except: boo
                         });
                         parts.extend(condition::any(&conditions.collect::<Vec<_>>()));
                     }
-                    "changes" if except => {
-                        notes.push(lines.note(
-                            part,
-                            "`if` does not know about files: it counts as fulfilled, so that nothing runs",
-                        ));
-                        parts.push(if around.unknown_runs { WITHOUT_CHANGES } else { "true" }.to_owned());
-                    }
-                    "changes" => {
-                        notes.push(lines.note(part, format!("{CHANGES}: it fits no push and no pull request")));
-                        parts.push(if around.unknown_runs { "true" } else { WITHOUT_CHANGES }.to_owned());
-                    }
+                    "changes" => match changes(part, around) {
+                        Ok(condition) => parts.push(condition),
+                        Err(why) => {
+                            let counts = match except {
+                                true => "it counts as fulfilled, so that nothing runs",
+                                false => "it fits no push and no pull request",
+                            };
+                            notes.push(lines.note(part, format!("{why}: {counts}")));
+                            let narrow = except == around.unknown_runs;
+                            parts.push(if narrow { WITHOUT_CHANGES } else { "true" }.to_owned());
+                        }
+                    },
                     _ => {
                         // `except` fits then, and `only` does not: nothing runs.
                         notes.push(lines.note(part, "this filter is not known: nothing runs until `if` says when"));

@@ -99,11 +99,20 @@ fn filters_by_file_on_steps_and_jobs_start_nothing_that_they_did_not() {
         &[
             "paths: [docs/**, web/**]",
             // `on` has asked for it already.
-            "if: event.name != 'pull-request'",
-            "if: (event.name == 'push' || event.name == 'tag') && event.name != 'push'",
+            "if: changed('docs/**', 'web/**', 'x')",
+            "if: (event.name == 'push' || event.name == 'tag') && changed('docs/**')",
         ],
     );
-    assert_eq!(left_out(Woodpecker, woodpecker), [(3, "path".to_owned()), (4, "path".to_owned())]);
+    assert_eq!(left_out(Woodpecker, woodpecker), []);
+    let asked = "when: { event: push, path: 'docs/**' }\nsteps: [{ name: a, image: alpine, commands: [make], when: { event: push, path: 'docs/**' } }]\n";
+    has_not(Woodpecker, asked, &["if: event.name == 'push' && changed('docs/**')"]);
+    // One file has to be included, and one, which may be another, not excluded.
+    let both = "steps: [{ name: a, image: alpine, commands: [make], when: { path: { include: [a**, b/**], exclude: ['*.md', c] } } }]\n";
+    has(Woodpecker, both, &["if: changed('a*', 'b/**') && changed('!*.md', '!c')"]);
+    // No path begins with a slash.
+    let unsaid = "when: { event: push, path: '/docs' }\nsteps: [{ name: a, image: alpine, commands: [make] }]\n";
+    has(Woodpecker, unsaid, &["if: event.name == 'push' && event.name != 'push'"]);
+    assert_eq!(left_out(Woodpecker, unsaid), [(1, "path".to_owned())]);
     // Two filters of one event, of which `on` can have one.
     let two = "when: [{ event: push, branch: main, path: 'docs/**' }, { event: push, branch: next }]\n\
                steps: [{ name: a, image: alpine, commands: [make] }]\n";
@@ -112,7 +121,7 @@ fn filters_by_file_on_steps_and_jobs_start_nothing_that_they_did_not() {
         two,
         &[
             "branches: [main, next]",
-            "if: event.name == 'push' && event.branch == 'main' && event.name != 'push' || event.name == 'push' && event.branch == 'next'",
+            "if: event.name == 'push' && event.branch == 'main' && changed('docs/**') || event.name == 'push' && event.branch == 'next'",
         ],
     );
     has_not(Woodpecker, two, &["paths:"]);
@@ -120,11 +129,29 @@ fn filters_by_file_on_steps_and_jobs_start_nothing_that_they_did_not() {
                   b: { image: alpine, script: [make], rules: [{ changes: ['docs/**'], when: never }, { when: always }] }\n\
                   c: { image: alpine, script: [make], rules: [{ exists: [Makefile] }] }\n\
                   d: { image: alpine, script: [make], only: { changes: ['docs/**'] } }\n\
-                  e: { image: alpine, script: [make], except: { changes: ['docs/**'] } }\n";
+                  e: { image: alpine, script: [make], except: { changes: ['docs/**'] } }\n\
+                  f: { image: alpine, script: [make], rules: [{ changes: { paths: ['docs/**/*', 'a b'] } }] }\n\
+                  g: { image: alpine, script: [make], variables: { D: lib }, rules: [{ if: $CI_COMMIT_TAG, changes: [$D/*.c] }] }\n\
+                  h: { image: alpine, script: [make], rules: [{ changes: { paths: [a], compare_to: refs/heads/main } }] }\n\
+                  i: { image: alpine, script: [make], rules: [{ changes: [$UNKNOWN/a], when: never }, { when: always }] }\n";
     let text = converted(GitLab, gitlab).text;
     let conditions: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("if: ")).collect();
-    let no_files = "event.name != 'push' && event.name != 'pull-request'";
-    assert_eq!(conditions, [no_files, "'false'", "'false'", no_files, "'false'"], "{text}");
+    // A new branch changes everything there; two stars are one unless a folder's slash follows.
+    let new = "event.name == 'push' && event.before == null";
+    let changed = |patterns: &str| format!("changed({patterns}) || {new}");
+    let expected = [
+        changed("'docs/*'"),
+        format!("always() && !({})", changed("'docs/*'")),
+        "'false'".to_owned(),
+        changed("'docs/*'"),
+        format!("'!({})'", changed("'docs/*'").replace('\'', "''")),
+        changed("'docs/**/*', 'a b'"),
+        format!("event.name == 'tag' && ({})", changed("'lib/*.c'")),
+        "event.name != 'push' && event.name != 'pull-request'".to_owned(),
+        "'false'".to_owned(),
+    ];
+    assert_eq!(conditions, expected, "{text}");
+    assert_eq!(left_out(GitLab, gitlab).len(), 3, "{:?}", left_out(GitLab, gitlab));
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn a_step_that_did_not_run_locally_does_not_run_locally() {
 #[test]
 fn a_step_behind_one_with_a_filter_that_cannot_be_said_waits_for_somebody() {
     let deploy = step("deploy", "{ event: push }");
-    for filter in ["path: 'src/**'", "evaluate: 'TASK contains \"x\"'", "platform: linux/arm64", "instance: a"] {
+    for filter in ["path: '/src/**'", "evaluate: 'TASK contains \"x\"'", "platform: linux/arm64", "instance: a"] {
         let test = step("test", &format!("{{ event: push, {filter} }}"));
         let text = format!("steps:\n{test}{deploy}");
         has(Woodpecker, &text, &["name: 'not carried over: test'", "if: event.name == 'push'", FAILS]);
@@ -82,11 +82,11 @@ fn a_step_behind_one_with_a_filter_that_cannot_be_said_waits_for_somebody() {
         }
     }
     // A step that only tells is known by its key, too.
-    let mapped = "steps:\n  test: { image: 'alpine:3', commands: [make], when: { event: push, path: 'src/**' } }\n  \
+    let mapped = "steps:\n  test: { image: 'alpine:3', commands: [make], when: { event: push, path: '/src/**' } }\n  \
                   notify: { image: 'alpine:3', commands: [./tell], when: { event: push } }\n";
     has_not(Woodpecker, mapped, &[FAILS]);
     // Where another filter lets it run, it is not missed.
-    let two = step("test", "[{ event: push, path: 'src/**' }, { event: push, branch: main }]");
+    let two = step("test", "[{ event: push, path: '/src/**' }, { event: push, branch: main }]");
     has(
         Woodpecker,
         &format!("steps:\n{two}{deploy}"),
@@ -95,6 +95,8 @@ fn a_step_behind_one_with_a_filter_that_cannot_be_said_waits_for_somebody() {
             "if: event.name == 'push' && !(event.name == 'push' && event.name != 'push' || event.name == 'push' && event.branch == 'main')",
         ],
     );
+    // Nothing is missed where the files can be asked for.
+    has_not(Woodpecker, &format!("steps:\n{}{deploy}", step("test", "{ event: push, path: 'src/**' }")), &[FAILS]);
     // `on` asks for the same files: the step always runs.
     let asked =
         format!("when: {{ event: push, path: 'src/**' }}\nsteps:\n{}{deploy}", step("test", "{ path: 'src/**' }"));
@@ -124,13 +126,19 @@ fn a_job_behind_one_with_rules_that_cannot_be_said_does_not_run_in_its_place() {
     };
     let files = "event.name != 'push' && event.name != 'pull-request'";
     let ship = format!("if: '!failure() && !cancelled() && {}'", files.replace('\'', "''"));
-    has(GitLab, &text("rules: [{ changes: ['src/**'] }]"), &[&ship]);
-    has(GitLab, &text("only: { changes: ['src/**'] }"), &[&ship]);
+    let elsewhere = "{ paths: [src], compare_to: next }";
+    has(GitLab, &text(&format!("rules: [{{ changes: {elsewhere} }}]")), &[&ship]);
+    has(GitLab, &text(&format!("only: {{ changes: {elsewhere} }}")), &[&ship]);
+    has(GitLab, &text("rules: [{ changes: ['src/*'] }]"), &["if: '!failure() && !cancelled()'"]);
     has(GitLab, &text("rules: [{ exists: [Makefile] }]"), &["if: 'false'"]);
     assert_eq!(converted(GitLab, &text("rules: [{ exists: [Makefile] }]")).text.matches("'false'").count(), 2);
     // A condition that is complete lets later jobs see through it.
     has(GitLab, &text("rules: [{ if: '$CI_COMMIT_TAG' }]"), &["if: '!failure() && !cancelled()'"]);
-    has(GitLab, &text("rules: [{ changes: ['src/**'] }], allow_failure: true"), &["if: '!failure() && !cancelled()'"]);
+    has(
+        GitLab,
+        &text(&format!("rules: [{{ changes: {elsewhere} }}], allow_failure: true")),
+        &["if: '!failure() && !cancelled()'"],
+    );
 }
 
 #[test]

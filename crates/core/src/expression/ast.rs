@@ -28,6 +28,16 @@ pub struct Node {
     pub kind: NodeKind,
 }
 
+impl Node {
+    /// Returns the text if it is a literal one.
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.kind {
+            NodeKind::Literal(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum NodeKind {
     Literal(Value),
@@ -98,6 +108,8 @@ pub struct Refers {
     pub progress: bool,
     /// Whether it calls `hash-files()`.
     pub files: bool,
+    /// The patterns of each call of `changed()`.
+    pub changes: BTreeSet<Vec<String>>,
 }
 
 impl Refers {
@@ -113,6 +125,7 @@ impl Refers {
         self.outputs_of.extend(other.outputs_of);
         self.progress |= other.progress;
         self.files |= other.files;
+        self.changes.extend(other.changes);
     }
 }
 
@@ -236,6 +249,11 @@ fn collect(node: &Node, refers: &mut Refers) {
         NodeKind::Call { function, arguments, .. } => {
             refers.progress |= function.asks_progress();
             refers.files |= *function == Function::HashFiles;
+            if *function == Function::Changed {
+                refers
+                    .changes
+                    .insert(arguments.iter().filter_map(|argument| argument.text().map(str::to_owned)).collect());
+            }
             for argument in arguments {
                 collect(argument, refers);
             }

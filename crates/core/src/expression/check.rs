@@ -86,8 +86,8 @@ pub struct Scope {
     pub contexts: BTreeMap<&'static str, Type>,
     /// The contexts that have no value here, with the reason and what to do.
     pub absent: BTreeMap<&'static str, String>,
-    /// Whether `success()`, `failure()`, `always()` and `cancelled()` can be called.
-    pub progress: bool,
+    /// Whether it is an `if`: there `success()`, `failure()`, `always()`, `cancelled()` and `changed()` can be called.
+    pub condition: bool,
     /// Whether `hash-files` can be called.
     pub files: bool,
 }
@@ -99,6 +99,8 @@ pub struct Checked {
     pub problems: Vec<Problem>,
     /// The values that may be part of the result. Values that are only compared are not.
     pub carries: Vec<Carried>,
+    /// The patterns of `changed()`, each with its byte range.
+    pub patterns: Vec<(String, Range<usize>)>,
 }
 
 /// A value that may be part of the result.
@@ -134,15 +136,16 @@ pub enum ProblemKind {
 /// Checks an expression against what it may refer to.
 #[must_use]
 pub fn check(expression: &Expression, scope: &Scope) -> Checked {
-    let mut checker = Checker { scope, source: expression.source(), problems: Vec::new() };
+    let mut checker = Checker { scope, source: expression.source(), problems: Vec::new(), patterns: Vec::new() };
     let found = checker.infer(expression.root());
-    Checked { ty: found.ty, problems: checker.problems, carries: found.carries }
+    Checked { ty: found.ty, problems: checker.problems, carries: found.carries, patterns: checker.patterns }
 }
 
 struct Checker<'s> {
     scope: &'s Scope,
     source: &'s str,
     problems: Vec<Problem>,
+    patterns: Vec<(String, Range<usize>)>,
 }
 
 struct Inferred {
@@ -307,6 +310,9 @@ impl Checker<'_> {
                 }
             }
             self.check_literal(function, arguments);
+            if function == Function::Changed {
+                self.check_patterns(arguments);
+            }
         }
         let carries = || found.iter().flat_map(|found| found.carries.iter().cloned()).collect();
         match function {
@@ -327,8 +333,8 @@ impl Checker<'_> {
                 }
                 Inferred::without_carried(Type::Text)
             }
-            Function::Success | Function::Failure | Function::Always | Function::Cancelled => {
-                if !self.scope.progress {
+            Function::Changed | Function::Success | Function::Failure | Function::Always | Function::Cancelled => {
+                if !self.scope.condition {
                     let message = format!("`{}()` is available in `if` only", function.name());
                     self.problem(ProblemKind::NotHere, name_at, message, None);
                 }
@@ -346,6 +352,20 @@ impl Checker<'_> {
                 Some(format!("compare it with a string: `'{written}'`"))
             }
             _ => None,
+        }
+    }
+
+    /// Checks that the patterns of `changed` are literal texts: its value is decided before there are others.
+    fn check_patterns(&mut self, arguments: &[Node]) {
+        for argument in arguments {
+            match argument.text() {
+                Some(pattern) => self.patterns.push((pattern.to_owned(), argument.at.clone())),
+                None => {
+                    let message = "`changed` takes patterns in quotes, and no other values".to_owned();
+                    let help = "write each pattern: `changed('src/**', '!src/**/*.md')`; to choose, write `matrix.app == 'web' && changed('web/**')`";
+                    self.problem(ProblemKind::WrongType, &argument.at, message, Some(help.to_owned()));
+                }
+            }
         }
     }
 
@@ -391,7 +411,7 @@ fn accepts(function: Function, at: usize, ty: &Type) -> bool {
             matches!(ty, Type::Text | Type::Any)
         }
         (Function::Format, _) => text,
-        (Function::ToJson, _) => true,
+        (Function::ToJson | Function::Changed, _) => true,
         (Function::Success | Function::Failure | Function::Always | Function::Cancelled, _) => false,
     }
 }

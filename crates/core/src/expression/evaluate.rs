@@ -68,6 +68,16 @@ impl Context for Values {
     }
 }
 
+/// The name under which a plan keeps what `changed()` was when it was made: a mapping of [`changed_key`] to booleans. No
+/// expression can refer to it.
+pub const CHANGED: &str = "changed";
+
+/// Returns the key of a call of `changed()` in [`CHANGED`].
+#[must_use]
+pub fn changed_key(patterns: &[String]) -> String {
+    Value::List(patterns.iter().map(|pattern| Value::from(pattern.as_str())).collect()).to_json()
+}
+
 /// Why an expression has no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EvalError {
@@ -234,6 +244,13 @@ fn call(function: Function, arguments: &[Node], context: &dyn Context) -> Result
                 Some(Ok(hash)) => Value::Text(hash),
                 Some(Err(reason)) => return Err(EvalError::Files(reason)),
                 None => return Err(EvalError::NotKnown("hash-files()".to_owned())),
+            }
+        }
+        Function::Changed => {
+            let patterns = (0..arguments.len()).map(text).collect::<Result<Vec<_>, _>>()?;
+            match context.context(CHANGED).map(|answers| answers.property(&changed_key(&patterns))) {
+                Some(answer @ Value::Bool(_)) => answer,
+                _ => return Err(EvalError::NotKnown("changed()".to_owned())),
             }
         }
         Function::Success | Function::Failure | Function::Always | Function::Cancelled => {

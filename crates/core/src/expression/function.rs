@@ -11,6 +11,7 @@ pub const FUNCTIONS: &[&str] = &[
     "to-json",
     "from-json",
     "hash-files",
+    "changed",
     "success",
     "failure",
     "always",
@@ -34,6 +35,8 @@ pub enum Function {
     FromJson,
     /// SHA-256 over the files that match the patterns; empty if there are none.
     HashFiles,
+    /// Whether the event changes a file that the patterns admit; true if the changes are not known.
+    Changed,
     /// Nothing before has failed or was canceled.
     Success,
     /// Something before has failed.
@@ -56,6 +59,7 @@ impl Function {
             "to-json" => Self::ToJson,
             "from-json" => Self::FromJson,
             "hash-files" => Self::HashFiles,
+            "changed" => Self::Changed,
             "success" => Self::Success,
             "failure" => Self::Failure,
             "always" => Self::Always,
@@ -77,6 +81,7 @@ impl Function {
             Self::ToJson => "to-json",
             Self::FromJson => "from-json",
             Self::HashFiles => "hash-files",
+            Self::Changed => "changed",
             Self::Success => "success",
             Self::Failure => "failure",
             Self::Always => "always",
@@ -89,7 +94,7 @@ impl Function {
     pub const fn arity(self) -> (usize, usize) {
         match self {
             Self::Contains | Self::StartsWith | Self::EndsWith | Self::Matches => (2, 2),
-            Self::Format | Self::HashFiles => (1, 32),
+            Self::Format | Self::HashFiles | Self::Changed => (1, 32),
             Self::Join => (1, 2),
             Self::ToJson | Self::FromJson => (1, 1),
             Self::Success | Self::Failure | Self::Always | Self::Cancelled => (0, 0),
@@ -109,6 +114,7 @@ impl Function {
             Self::ToJson => "to-json(value)",
             Self::FromJson => "from-json(text)",
             Self::HashFiles => "hash-files('Cargo.lock')",
+            Self::Changed => "changed('src/**')",
             Self::Success => "success()",
             Self::Failure => "failure()",
             Self::Always => "always()",

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The scheduler checks and evaluates expressions when it plans, the server when a job's needs have ended, and the
-//! agent between steps. Nothing here reads a file, a clock or an environment; the context computes `hash-files`.
+//! agent between steps. Nothing here reads a file, a clock or an environment; the context computes `hash-files`, and what
+//! `changed` is was decided when the build was planned.
 //! Nothing panics, whatever the source: lengths, depths and the sizes of values are limited.
 //!
 //! Differences from GitHub: comparison of texts is case-sensitive, values of different kinds are never equal, `<`,
@@ -23,7 +24,7 @@ mod value;
 
 pub use ast::{Binary, Expression, Node, NodeKind, Refers};
 pub use check::{Carried, Checked, Problem, ProblemKind, Scope, Type, check};
-pub use evaluate::{Context, EvalError, Progress, Values, evaluate, runs};
+pub use evaluate::{CHANGED, Context, EvalError, Progress, Values, changed_key, evaluate, runs};
 pub use function::{FUNCTIONS, Function};
 pub use parser::ParseError;
 pub use value::Value;

@@ -178,11 +178,14 @@ impl<'t> Parser<'t> {
                     "true" => NodeKind::Literal(Value::Bool(true)),
                     "false" => NodeKind::Literal(Value::Bool(false)),
                     "null" => NodeKind::Literal(Value::Null),
-                    name if Function::named(name).is_some() => {
-                        let message = format!("`{name}` is a function");
-                        return Err(ParseError::new(token.at.clone(), message).with_help(format!("write `{name}()`")));
-                    }
-                    _ => NodeKind::Context(word.clone()),
+                    name => match Function::named(name) {
+                        Some(function) => {
+                            let message = format!("`{name}` is a function");
+                            let help = format!("write `{}`", function.usage());
+                            return Err(ParseError::new(token.at.clone(), message).with_help(help));
+                        }
+                        None => NodeKind::Context(word.clone()),
+                    },
                 };
                 self.node(token.at.clone(), kind)
             }

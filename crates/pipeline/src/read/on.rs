@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::super::{
+    changes,
     code::Code,
     fields::{Fields, check_key, mapping},
     filter::Patterns,
@@ -334,6 +335,11 @@ fn patterns(fields: &Fields<'_>, key: &str, keys: &Keys, findings: &mut Findings
                 "write the pattern itself, such as `release/**`".to_owned(),
             );
             valid = false;
+        } else if key.starts_with("paths") {
+            if let Err((message, help)) = changes::add(&mut patterns, written) {
+                findings.error(Code::BadGlob, item.place, message, help);
+                valid = false;
+            }
         } else if let Err(reason) = patterns.add(written) {
             findings.error(
                 Code::BadGlob,
@@ -342,13 +348,6 @@ fn patterns(fields: &Fields<'_>, key: &str, keys: &Keys, findings: &mut Findings
                 "patterns are globs: `main`, `release/**`, `v[0-9]*`, `{main,next}`, and `!wip/**` to exclude"
                     .to_owned(),
             );
-            valid = false;
-        } else if key.starts_with("paths") && (written.starts_with('/') || written.starts_with("./")) {
-            let help = format!(
-                "paths are relative to the repository's root: write `{}`",
-                written.trim_start_matches(['.', '/'])
-            );
-            findings.error(Code::BadGlob, item.place, "no path can match this", help);
             valid = false;
         }
     }

@@ -21,7 +21,7 @@ pub(super) struct Job {
     network: Option<Network>,
     /// Jobs of this pipeline that have to succeed first.
     needs: Option<OneOrMany<Need>>,
-    /// Whether the job runs; evaluated when its needs have ended.
+    /// Whether the job runs, such as `changed('src/**')`; evaluated when its needs have ended.
     r#if: Option<Condition>,
     /// Runs the job once for each combination of the values.
     matrix: Option<Matrix>,

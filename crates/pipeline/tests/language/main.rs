@@ -1,6 +1,7 @@
 //! The guarantees of the language's keys, each in a test named after it. `pipelines-examples/` shows what is reported
 //! for wrong files.
 
+mod changed;
 mod events;
 mod keys;
 mod places;

@@ -1,7 +1,7 @@
 //! `paths` and `paths-ignore`, where it is not one commit that was pushed.
 
 use longshore_core::Severity;
-use longshore_store::deliveries::DeliveryStatus;
+use longshore_store::{builds, deliveries::DeliveryStatus};
 
 use crate::{NONE, World, pull_request, push};
 
@@ -42,6 +42,34 @@ async fn the_filters_by_path_see_all_that_a_new_branch_and_a_forced_push_bring()
         let ignored = world.process("push", "5", &push("refs/heads/docs", NONE, &docs, 5)).await;
         assert_eq!(ignored.status, DeliveryStatus::Ignored, "{ignored:?}");
     }
+}
+
+const ASKS: &str = "jobs: { one: { image: a, if: \"changed('src/**')\", steps: [{ run: b }] } }\n";
+
+#[tokio::test]
+async fn a_condition_is_given_the_changes_that_filters_by_path_see() {
+    let world = World::new("github", ASKS).await;
+    let repository = &world.repository;
+    let mut number = 0;
+    let mut asked = async |event: &str, body: serde_json::Value| {
+        number += 1;
+        let build = world.build(&world.process(event, &number.to_string(), &body).await).await;
+        let plan = builds::plan(&world.store, build.id).await.unwrap().unwrap();
+        (serde_json::to_string(&plan.jobs[0].known).unwrap(), build.diagnostics.len())
+    };
+    let is = |answer: bool| format!(r#"{{"changed":{{"[\"src/**\"]":{answer}}}}}"#);
+    repository.git(&["checkout", "-q", "-b", "topic"]);
+    let first = repository.write("src/a", "1").commit("one");
+    assert_eq!(asked("push", push("refs/heads/topic", NONE, &first, 1)).await, (is(true), 0));
+    let second = repository.write("docs/a", "1").commit("two");
+    assert_eq!(asked("push", push("refs/heads/topic", &first, &second, 2)).await, (is(false), 0));
+    // A pull request changes all that it does since it left its target.
+    repository.git(&["update-ref", "refs/pull/7/head", &second]);
+    assert_eq!(asked("pull_request", pull_request("opened", &second, 3)).await, (is(true), 0));
+    // Nobody knows what the default branch had before.
+    repository.git(&["checkout", "-q", "main"]);
+    let main = repository.write("docs/b", "1").commit("docs");
+    assert_eq!(asked("push", push("refs/heads/main", &"1".repeat(40), &main, 4)).await, (is(true), 1));
 }
 
 #[tokio::test]
