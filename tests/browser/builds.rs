@@ -301,6 +301,9 @@ fn whatever_becomes_of_a_job_its_builds_page_says_why() {
     shots("waits-for-group", &group, &["waiting for #1 (concurrency group one-at-a-time)"]);
     // Shown once for the build, not for each of its jobs.
     assert_eq!(browser.text("main").matches("concurrency group").count(), 1);
+    // What the whole build waits for is not the approval of one of its jobs.
+    let facts = browser.text(".facts");
+    assert!(facts.contains("waiting ") && !facts.contains("awaiting approval"), "{facts}");
     shots("broken", &broken, &["imagee", "inputs.unknown"]);
     // The place is visible on a phone, however far to the right it is in its line.
     assert_eq!(

@@ -204,6 +204,12 @@ impl Browser {
             "{}: wider than the window: {wide}",
             self.eval("location.pathname")
         );
+        // On a phone no table has to be moved sideways to be read.
+        let cut = self.eval(
+            "innerWidth > 600 ? [] : [...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth + 1)\
+             .map((e) => e.outerHTML.slice(0, 200))",
+        );
+        assert_eq!(cut, json!([]), "{}: tables wider than the window", self.eval("location.pathname"));
     }
 
     /// Asserts that the page breaks no rule of axe.

@@ -10,6 +10,7 @@ use axum::{
 
 use super::{
     head::{Head, Place},
+    show,
     site::Site,
     visitor::Visitor,
 };

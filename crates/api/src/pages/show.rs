@@ -181,7 +181,8 @@ impl Display for Quote<'_> {
         }
         f.write_str(">")?;
         let mut rest = shown;
-        while let Some((before, code, after)) = self.code.then(|| between_backquotes(rest)).flatten() {
+        let is_cut = shown.len() < line.len();
+        while let Some((before, code, after)) = self.code.then(|| between_backquotes(rest, is_cut)).flatten() {
             Escape.write_escaped_str(&mut *f, before)?;
             f.write_str("<code>")?;
             Escape.write_escaped_str(&mut *f, code)?;
@@ -189,14 +190,14 @@ impl Display for Quote<'_> {
             rest = after;
         }
         Escape.write_escaped_str(&mut *f, rest)?;
-        f.write_str(if shown.len() < line.len() { "…</bdi>" } else { "</bdi>" })
+        f.write_str(if is_cut { "…</bdi>" } else { "</bdi>" })
     }
 }
 
-/// Splits at the first two backquotes.
-fn between_backquotes(text: &str) -> Option<(&str, &str, &str)> {
+/// Splits at the first two backquotes. In a text that was cut, the second one may be gone.
+fn between_backquotes(text: &str, is_cut: bool) -> Option<(&str, &str, &str)> {
     let (before, rest) = text.split_once('`')?;
-    let (code, after) = rest.split_once('`')?;
+    let (code, after) = rest.split_once('`').or(is_cut.then_some((rest, "")))?;
     Some((before, code, after))
 }
 
@@ -256,6 +257,8 @@ mod tests {
     fn code_in_a_sentence_is_code() {
         let shown = prose("step `<b>` failed, `y", 80).to_string();
         assert_eq!(shown, "<bdi>step <code>&lt;b&gt;</code> failed, `y</bdi>");
+        let cut = prose("step `a long one` failed", 8).to_string();
+        assert_eq!(cut, "<bdi title=\"step `a long one` failed\">step <code>a </code>…</bdi>");
     }
 
     #[test]

@@ -64,14 +64,22 @@ impl Standing {
             (false, Status::Running, None) => Status::Queued,
             (false, status, _) => status,
         };
-        Self { status, waits, note: note(build, jobs), clocks: clocks(build, jobs, status, pauses) }
+        // It is the job that says what the build waits for that may be awaiting approval.
+        let asks = waits.as_ref().is_some_and(|waits| jobs.iter().any(|job| job.id == waits.job && job.asks.is_some()));
+        let waiting = if asks { "awaiting approval" } else { "waiting" };
+        Self { status, waits, note: note(build, jobs), clocks: clocks(build, jobs, (status, waiting), pauses) }
     }
 }
 
-fn clocks(build: &BuildView, jobs: &[JobView], status: Status, pauses: &Pauses) -> Vec<Clock> {
+/// `waiting` is the word for the time in which a build only waits.
+fn clocks(
+    build: &BuildView,
+    jobs: &[JobView],
+    (status, waiting): (Status, &'static str),
+    pauses: &Pauses,
+) -> Vec<Clock> {
     let BuildView { created_at, started_at, finished_at, .. } = *build;
     let clock = |word, from, to| Clock { word, from: Some(from), to };
-    let waiting = if jobs.iter().any(|job| job.asks.is_some()) { "awaiting approval" } else { "waiting" };
     let Some(started) = started_at else {
         return match (status, finished_at) {
             (Status::Canceled, end) => vec![clock("queued", created_at, end)],
@@ -145,7 +153,10 @@ fn cancel_note(jobs: &[JobView]) -> String {
     };
     let waited: Vec<&JobView> = ended().filter(|job| job.claimed_at.is_none()).collect();
     match (ran.is_empty(), jobs.iter().all(|job| job.claimed_at.is_none())) {
-        (false, _) => format!("Canceled while {} was running", named(&ran)),
+        (false, _) => {
+            let verb = if ran.len() == 1 { "was" } else { "were" };
+            format!("Canceled while {} {verb} running", named(&ran))
+        }
         (true, true) => "Canceled before any job started".to_owned(),
         (true, false) => format!("Canceled before {} started", named(&waited)),
     }

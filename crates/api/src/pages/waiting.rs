@@ -27,7 +27,10 @@ pub(super) fn why<'a>(
         (None, Status::Queued) if room.engine_is_away => {
             "waiting for the Docker engine, which does not respond".to_owned()
         }
-        (None, Status::Queued) => format!("waiting for capacity ({} concurrent jobs)", room.capacity),
+        (None, Status::Queued) => match room.capacity {
+            1 => "waiting for capacity (1 concurrent job)".to_owned(),
+            several => format!("waiting for capacity ({several} concurrent jobs)"),
+        },
         (
             None,
             Status::Running
@@ -39,5 +42,17 @@ pub(super) fn why<'a>(
             | Status::Skipped
             | Status::TimedOut,
         ) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_capacity_is_counted_in_words() {
+        let queued = |capacity| why(Status::Queued, None, [], Room { engine_is_away: false, capacity });
+        assert_eq!(queued(1), "waiting for capacity (1 concurrent job)");
+        assert_eq!(queued(2), "waiting for capacity (2 concurrent jobs)");
     }
 }

@@ -190,7 +190,7 @@ pub(crate) async fn guard_records(
     let read = tokio::task::spawn_blocking(move || guard_log::list(&log, &filter, limit as usize));
     read.await.map_err(ApiError::internal)?.map_err(|error| {
         ApiError::not_found(format!(
-            "the guard log {shown} cannot be read: {error}. There is one only where a guard runs beside the server, in the same container or with that folder shared"
+            "The guard log `{shown}` cannot be read: {error}. There is one only where a guard runs beside the server, in the same container or with that folder shared"
         ))
     })
 }

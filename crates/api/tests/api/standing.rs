@@ -62,19 +62,23 @@ async fn a_build_of_which_nothing_is_under_way_says_that_it_waits_and_for_what()
 async fn a_canceled_build_says_what_the_cancel_met_and_is_no_failure() {
     let world = World::new().await;
     let repo = world.repo("o/r", "git", false).await;
-    for claims in 0..2 {
+    for claims in 0..3 {
         let build = world.build_of_jobs(repo.id, 2, |_| {}).await;
-        let running = if claims > 0 { Some(world.claim().await) } else { None };
+        let mut running = Vec::new();
+        for _ in 0..claims {
+            running.push(world.claim().await);
+        }
         let mut tx = world.store.write().await.unwrap();
         builds::cancel(&mut tx, build.id, Timestamp::now()).await.unwrap();
         tx.commit().await.unwrap();
-        if let Some(running) = running {
+        for running in running {
             running.end(Outcome::Canceled).await;
         }
         let shown = page(&world, &format!("/builds/{}", build.id)).await;
         let (note, clock) = match claims {
             0 => ("Canceled before any job started", "queued "),
-            _ => ("Canceled while <code>test-0</code> was running", "ran "),
+            1 => ("Canceled while <code>test-0</code> was running", "ran "),
+            _ => ("Canceled while <code>test-0</code>, <code>test-1</code> were running", "ran "),
         };
         assert!(shown.text().contains(note) && shown.text().contains(clock), "{}", shown.text());
         assert!(!shown.text().contains("note bad") && !shown.text().contains("took "), "{}", shown.text());
