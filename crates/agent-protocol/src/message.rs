@@ -263,6 +263,10 @@ pub struct JobEnd {
     /// Agents of earlier builds do not send this: they did not check.
     #[serde(default)]
     pub sandbox: SandboxLeft,
+    /// Whether the workspace has more files than an engine deletes in a moment, caches in it not counted. `None` if nobody
+    /// has counted them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub many_files: Option<bool>,
     /// From a member whose purpose is a step: the variables that it passes on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
@@ -277,6 +281,7 @@ impl From<JobResult> for JobEnd {
             result,
             outputs: BTreeMap::new(),
             sandbox: SandboxLeft::default(),
+            many_files: None,
             env: BTreeMap::new(),
             path: Vec::new(),
         }

@@ -15,6 +15,7 @@ mod tries;
 mod turn;
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -42,7 +43,7 @@ use crate::unstarted::StartError;
 use crate::values::Values;
 use crate::verdict::{job_failure, skipped_result, step_finished};
 use crate::wake::{Event, Mailbox, Wake};
-use crate::{AgentOptions, clock, memory, processes};
+use crate::{AgentOptions, clock, file_count, memory, processes};
 
 /// The folder below the agent's root where the engine has mounted memory for the job's secret files.
 pub(crate) const SECRETS: &str = "secrets";
@@ -112,6 +113,9 @@ pub(crate) fn run(runtime: Runtime) {
     let _ = job.end_services();
     job.end_processes(Duration::from_millis(spec.grace_ms).min(LEFTOVER_GRACE));
     job.hand_over_artifacts(&spec, &mut end);
+    if spec.member.is_none() {
+        end.many_files = Some(file_count::is_large(Path::new(&spec.workspace), &spec.caches));
+    }
     send_job_finished(&job.runtime, job.members.may_have_processes(), end);
 }
 

@@ -29,6 +29,7 @@ mod docker;
 mod doctor_probe;
 mod ending;
 mod fence;
+mod file_count;
 mod files;
 mod globs;
 mod hash_files;

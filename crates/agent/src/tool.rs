@@ -5,11 +5,15 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, SeekFrom, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
+
+/// The bytes that a file takes of the disk beside its content (those of ext4), which count where there are very many.
+const INODE: u64 = 256;
 
 /// Carries out one task. Its result is printed.
 pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
@@ -70,7 +74,7 @@ impl Copier {
                     continue;
                 }
                 if kind.is_file() {
-                    fs::copy(&from, &to)?;
+                    copy_file(&from, &to)?;
                 } else if kind.is_symlink() {
                     std::os::unix::fs::symlink(fs::read_link(&from)?, &to)?;
                 } else if FileType::from_raw_mode(found.mode()) == FileType::Fifo {
@@ -87,6 +91,30 @@ impl Copier {
         }
         copy_attributes(to, &fs::symlink_metadata(from)?)
     }
+}
+
+/// Copies what is written of a file. Its holes stay holes, so that a copy takes no more of the disk than what was measured.
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let (source, mut target) = (fs::File::open(from)?, fs::File::create(to)?);
+    let length = source.metadata()?.len();
+    let mut at = 0;
+    while at < length {
+        let data = match rustix::fs::seek(&source, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            // The rest is a hole.
+            Err(Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let hole = rustix::fs::seek(&source, SeekFrom::Hole(data))?;
+        rustix::fs::seek(&source, SeekFrom::Start(data))?;
+        rustix::fs::seek(&target, SeekFrom::Start(data))?;
+        let copied = io::copy(&mut (&source).take(hole - data), &mut target)?;
+        if copied < hole - data {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        at = hole;
+    }
+    target.set_len(length)
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {
@@ -112,16 +140,42 @@ fn copy_attributes(path: &Path, metadata: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes everything in a folder, and no folder that a link leads to.
-fn empty(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => fs::remove_dir_all(entry.path())?,
-            false => fs::remove_file(entry.path())?,
+/// Removes everything in a volume, and nothing that a link leads to. Folders are moved to the top before they are emptied,
+/// so that no depth is too much.
+fn empty(volume: &Path) -> io::Result<()> {
+    let mut folders = vec![volume.to_owned()];
+    let mut moved = 0;
+    while let Some(folder) = folders.pop() {
+        // Another one may have taken the place of an empty one, and be gone by now.
+        let Some(entries) = if_there(fs::read_dir(&folder))? else { continue };
+        for entry in entries {
+            let entry = entry?;
+            if !entry.file_type()?.is_dir() {
+                fs::remove_file(entry.path())?;
+            } else if folder == volume {
+                folders.push(entry.path());
+            } else {
+                folders.push(move_up(&entry.path(), volume, &mut moved)?);
+            }
+        }
+        if folder != volume {
+            fs::remove_dir(&folder)?;
         }
     }
     Ok(())
+}
+
+/// Moves a folder to the top of its volume, under a name that is free.
+fn move_up(folder: &Path, volume: &Path, moved: &mut u64) -> io::Result<PathBuf> {
+    loop {
+        *moved += 1;
+        let to = volume.join(format!("longshore-{moved}"));
+        match fs::rename(folder, &to) {
+            Ok(()) => return Ok(to),
+            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Returns a line with the size of a folder, or why it cannot be measured: one that cannot hides no other.
@@ -132,8 +186,8 @@ fn size_line(folder: &Path) -> String {
     }
 }
 
-/// Returns the bytes on the disk of everything in a folder. Files with several names count once, and what a job removes
-/// meanwhile not at all.
+/// Returns the bytes on the disk of everything in a folder, an empty file's inode included. Files with several names count
+/// once, and what a job removes meanwhile not at all.
 fn measure(folder: &Path) -> io::Result<u64> {
     fs::symlink_metadata(folder)?;
     let mut bytes = 0;
@@ -145,7 +199,7 @@ fn measure(folder: &Path) -> io::Result<u64> {
             let Some(entry) = if_there(entry)? else { continue };
             let Some(found) = if_there(fs::symlink_metadata(entry.path()))? else { continue };
             if found.nlink() < 2 || found.is_dir() || seen.insert((found.dev(), found.ino())) {
-                bytes += found.blocks() * 512;
+                bytes += INODE + found.blocks() * 512;
             }
             if found.is_dir() {
                 folders.push(entry.path());
@@ -226,6 +280,45 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_of_a_sparse_file_takes_no_more_of_the_disk_and_has_the_same_bytes() {
+        use std::os::unix::fs::FileExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::create_dir(&from).unwrap();
+        fs::create_dir(&to).unwrap();
+        let sparse = fs::File::create(from.join("sparse")).unwrap();
+        sparse.set_len(10 << 40).unwrap();
+        fs::File::create(from.join("hole")).unwrap().set_len(1 << 40).unwrap();
+        fs::write(from.join("whole"), vec![7; 3 << 20]).unwrap();
+        fs::write(from.join("empty"), "").unwrap();
+        for at in [0, 1 << 30, (10 << 40) - 3] {
+            sparse.write_all_at(b"abc", at).unwrap();
+        }
+        copy(&from, &to).unwrap();
+        let copied = fs::File::open(to.join("sparse")).unwrap();
+        for at in [0, 1 << 30, (10 << 40) - 3] {
+            let mut bytes = [0; 3];
+            copied.read_exact_at(&mut bytes, at).unwrap();
+            assert_eq!(&bytes, b"abc");
+        }
+        for name in ["sparse", "hole", "whole", "empty"] {
+            let [before, after] = [&from, &to].map(|folder| fs::metadata(folder.join(name)).unwrap());
+            assert_eq!((after.len(), after.blocks() / 64), (before.len(), before.blocks() / 64), "{name}");
+        }
+        assert_eq!(fs::read(to.join("whole")).unwrap(), vec![7; 3 << 20]);
+    }
+
+    #[test]
+    fn empty_files_take_something_of_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..100 {
+            fs::write(dir.path().join(number.to_string()), "").unwrap();
+        }
+        assert!(measure(dir.path()).unwrap() >= 100 * INODE);
+    }
+
+    #[test]
     fn a_volume_is_emptied_and_what_its_links_lead_to_stays() {
         let dir = tempfile::tempdir().unwrap();
         let (volume, outside) = (dir.path().join("volume"), dir.path().join("outside"));
@@ -238,6 +331,27 @@ mod tests {
         empty(&volume).unwrap();
         assert_eq!(fs::read_dir(&volume).unwrap().count(), 0);
         assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "text");
+    }
+
+    #[test]
+    fn a_volume_is_emptied_however_deep_its_folders_are_and_whatever_they_are_called() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("longshore-2"), "").unwrap();
+        fs::create_dir_all(dir.path().join("longshore-1/longshore-3/longshore-1")).unwrap();
+        for number in 4..9 {
+            fs::create_dir(dir.path().join(format!("longshore-{number}"))).unwrap();
+            fs::create_dir_all(dir.path().join(format!("a/b{number}/c"))).unwrap();
+        }
+        let mut folder: std::os::fd::OwnedFd = fs::File::open(dir.path()).unwrap().into();
+        for _ in 0..1_500 {
+            rustix::fs::mkdirat(&folder, "deep", Mode::RWXU).unwrap();
+            folder = rustix::fs::openat(&folder, "deep", rustix::fs::OFlags::DIRECTORY, Mode::empty()).unwrap();
+        }
+        drop(folder);
+        let volume = dir.path().to_owned();
+        let small_stack = std::thread::Builder::new().stack_size(128 << 10);
+        small_stack.spawn(move || empty(&volume)).unwrap().join().unwrap().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

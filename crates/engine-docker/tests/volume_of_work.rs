@@ -98,6 +98,24 @@ async fn a_warm_build_of_one_job_takes_at_most_eight_calls_and_its_steps_none() 
     world.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_of_very_many_files_is_empty_before_the_engine_is_asked_to_remove_it() {
+    let proxy = support::proxy::Proxy::before(&support::docker_host());
+    let world = World::with(|options| options.docker_host = proxy.host()).await;
+    // The agent is on the engine from here on.
+    world.run(job(&["true"])).await;
+    world.engine.settled().await;
+    proxy.take_targets();
+    let many = "for d in $(seq 25); do mkdir $d; (cd $d; seq 1000 | xargs touch); done; ln -s /etc link";
+    assert_eq!(world.run(job(&[many])).await.outcome, Outcome::Success);
+    world.engine.settled().await;
+    let calls = proxy.take_targets();
+    let at = |method: &str, what: &str| calls.iter().position(|(of, target)| of == method && target.contains(what));
+    let emptied = at("POST", "/containers/create?name=longshore-agent-");
+    assert!(emptied.is_some() && emptied < at("DELETE", "/volumes/"), "{calls:#?}");
+    world.end().await;
+}
+
 /// Counts repeated calls of a removal as one, because the number of tries depends on the engine.
 fn calls(proxy: &support::proxy::Proxy) -> Vec<String> {
     let mut calls = proxy.take_calls();

@@ -13,7 +13,7 @@ use crate::engine::Pod;
 use crate::error::EngineError;
 use crate::executor::Executor;
 use crate::following::artifacts::ArtifactReceiver;
-use crate::following::follow::{FollowEnd, Follower, Start};
+use crate::following::follow::{FollowEnd, Follower, JobLeft, Start};
 use crate::following::journal::Journal;
 use crate::following::log_recorder::{LogRecorder, journal_failed};
 use crate::following::session::Followed;
@@ -141,8 +141,8 @@ impl Executor {
             patience: self.options.patience,
         };
         match follower.run(recorder, start).await {
-            FollowEnd::Over(outcome, reader) => {
-                self.cleanup.job(request, &outcome, (pod, sandbox), reader, members).wait(self.options.patience).await;
+            FollowEnd::Over(outcome, left) => {
+                self.cleanup.job(request, &outcome, (pod, sandbox), left, members).wait(self.options.patience).await;
                 outcome
             }
             FollowEnd::TakenOver(outcome) => outcome,
@@ -175,7 +175,10 @@ impl Executor {
                     return self.start_over(Arc::clone(request), pod, recorder, reports).await;
                 }
                 let outcome = recorder.end(outcome).await;
-                self.cleanup.job(request, &outcome, (pod, sandbox), None, None).wait(self.options.patience).await;
+                self.cleanup
+                    .job(request, &outcome, (pod, sandbox), JobLeft::default(), None)
+                    .wait(self.options.patience)
+                    .await;
                 outcome
             }
         }

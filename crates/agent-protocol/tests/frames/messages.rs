@@ -122,6 +122,7 @@ pub(crate) fn from_agent() -> impl Strategy<Value = FromAgent> {
             time_ms,
             end: JobEnd {
                 sandbox: SandboxLeft { as_it_was: time_ms % 2 == 0, reason: message.clone() },
+                many_files: (time_ms % 3 != 0).then_some(time_ms % 5 == 0),
                 ..JobResult::Error { kind: AgentError::DiskFull, message }.into()
             },
         }),

@@ -54,8 +54,8 @@ pub(crate) struct Start {
 
 /// How following the agent ended.
 pub(crate) enum FollowEnd {
-    /// The job is over. The link's end says when the container is empty.
-    Over(Outcome, Option<LinkReader>),
+    /// The job is over.
+    Over(Outcome, JobLeft),
     /// Another process follows the job now, so its container is not ours to remove.
     TakenOver(Outcome),
     /// Nothing of the job has run. Either the container ended before its agent got its plan (an earlier process died
@@ -66,6 +66,15 @@ pub(crate) enum FollowEnd {
     Unfit(LogRecorder),
     /// The agent crashed before it did anything.
     Crashed(LogRecorder, Outcome),
+}
+
+/// What a job that is over leaves to be cleaned up.
+#[derive(Default)]
+pub(crate) struct JobLeft {
+    /// The link to an agent that has restored its sandbox. Its end says when the container is empty.
+    pub(crate) reader: Option<LinkReader>,
+    /// The workspace may have more files than the engine deletes in a moment.
+    pub(crate) many_files: bool,
 }
 
 /// Follows one job's agent.
@@ -293,7 +302,8 @@ impl Follower<'_> {
             recorder.send_updates(self.job.updates).await;
         }
         let outcome = self.reported(&recorder).unwrap_or(outcome);
-        FollowEnd::Over(recorder.end(outcome).await, reader)
+        let many_files = recorder.may_leave_many_files();
+        FollowEnd::Over(recorder.end(outcome).await, JobLeft { reader, many_files })
     }
 
     /// Returns the outcome that the job itself reported.

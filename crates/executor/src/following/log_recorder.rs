@@ -76,6 +76,8 @@ struct Effects {
     ended: Option<Outcome>,
     /// The job's end says that other jobs may use its sandbox.
     sandbox_as_it_was: bool,
+    /// What the job's end says about the number of files in its workspace.
+    many_files: Option<bool>,
 }
 
 impl Effects {
@@ -85,6 +87,7 @@ impl Effects {
         self.finished = later.finished.or(self.finished.take());
         self.ended = later.ended.or(self.ended.take());
         self.sandbox_as_it_was |= later.sandbox_as_it_was;
+        self.many_files = later.many_files.or(self.many_files);
     }
 }
 
@@ -127,6 +130,11 @@ impl LogRecorder {
         self.written.sandbox_as_it_was
     }
 
+    /// Returns whether the workspace may have more files than the engine deletes in a moment.
+    pub(crate) fn may_leave_many_files(&self) -> bool {
+        self.written.many_files.unwrap_or(true)
+    }
+
     /// Sends the updates that are on disk and have not been sent yet. May be dropped and called again.
     pub(crate) async fn send_updates(&mut self, updates: &mpsc::Sender<JobUpdate>) {
         while !self.written.updates.is_empty() {
@@ -142,7 +150,7 @@ impl LogRecorder {
     /// Queues the updates that an earlier process wrote to disk and may not have sent. Has to be called before the
     /// first batch.
     pub(crate) fn restore_updates(&mut self) {
-        let Effects { updates, finished, ended, .. } = &mut self.written;
+        let Effects { updates, finished, ended, many_files: many, .. } = &mut self.written;
         for record in self.journal.as_ref().map_or_else(Vec::new, |journal| journal.milestones()) {
             let Record { time, step, .. } = record;
             match record.kind {
@@ -161,8 +169,9 @@ impl LogRecorder {
                     }
                 }
                 RecordKind::JobFinished => {
-                    if let Ok(JobEnd { result, outputs, .. }) = serde_json::from_slice(&record.data) {
+                    if let Ok(JobEnd { result, outputs, many_files, .. }) = serde_json::from_slice(&record.data) {
                         updates.push_back(JobUpdate::Outputs(outputs));
+                        *many = many_files;
                         *finished = Some(result);
                     }
                 }
@@ -245,8 +254,9 @@ impl LogRecorder {
             }
             FromAgent::JobFinished { time_ms, end } => {
                 self.push(seq, at(time_ms), Record::NO_STEP, RecordKind::JobFinished, json(&end));
-                let JobEnd { result, outputs, sandbox, .. } = end;
+                let JobEnd { result, outputs, sandbox, many_files, .. } = end;
                 self.pending.effects.sandbox_as_it_was = sandbox.as_it_was;
+                self.pending.effects.many_files = many_files;
                 if !outputs.is_empty() {
                     self.pending.effects.updates.push_back(JobUpdate::Outputs(outputs));
                 }

@@ -104,15 +104,10 @@ impl Executor {
         done.map(|()| flat)
     }
 
-    /// Removes a volume that nothing uses and that may have very many files, and returns whether it is gone. The engine
-    /// makes no volume, and starts no container with one, while it deletes the files of another; so they are gone
-    /// before it is asked.
+    /// Removes a volume that nothing uses and that may have very many files, and returns whether it is gone. Its files
+    /// are deleted first.
     pub async fn remove_large_volume(&self, volume: &VolumeName) -> bool {
-        let tool =
-            ToolSpec { arguments: &["empty", "/longshore/volumes/0"], read: &[], write: std::slice::from_ref(volume) };
-        if let Err(error) = self.engine.run_tool(&tool).await {
-            tracing::debug!(%volume, %error, "the engine deletes its files");
-        }
+        self.removals.empty(volume).await;
         self.remove_volume(volume).await
     }
 

@@ -201,7 +201,7 @@ impl<'a> Caches<'a> {
             records.ended(Vec::new()).await;
             return;
         };
-        let (mut own, mut passing) = (Vec::new(), Vec::new());
+        let (mut own, mut above, mut passing) = (Vec::new(), BTreeSet::new(), Vec::new());
         for (at, cache) in self.caches.wanted.iter().enumerate() {
             let mut layers = Vec::new();
             for path in 0..cache.paths.len() {
@@ -211,6 +211,7 @@ impl<'a> Caches<'a> {
                     && let Some(lower) = cache.found.as_ref().and_then(|found| found.layers.get(path))
                 {
                     of_path.extend(lower.iter().cloned());
+                    above.insert(names.own.clone());
                 }
                 layers.push(of_path);
                 own.extend([names.own].into_iter().filter(|name| there.contains(name)));
@@ -228,6 +229,10 @@ impl<'a> Caches<'a> {
             removals.now(&ObjectId::Volume(name), patience).await;
         }
         for name in records.ended(own).await.unwrap_or_default() {
+            // One that is no layer above an entry has all files of the cache, and not only what the job has changed.
+            if outcome.is_some() && !above.contains(&name) {
+                removals.empty(&name).await;
+            }
             removals.now(&ObjectId::Volume(name), patience).await;
         }
     }

@@ -126,6 +126,20 @@ impl<'a> AttemptWorkspace<'a> {
         Ok(())
     }
 
+    /// Deletes the files of a workspace that ends with the job, after its containers are gone.
+    pub(crate) async fn empty(&self, removals: &Removals) {
+        if self.request.workspace.kept {
+            return;
+        }
+        let attempt = self.request.attempt_id();
+        let (whole, upper) = (attempt.volume_name(), attempt.upper_name());
+        if let Ok(there) = existing_volumes(self.engine, attempt).await
+            && let Some(volume) = [upper, whole].iter().find(|volume| there.contains(*volume))
+        {
+            removals.empty(volume).await;
+        }
+    }
+
     /// Removes the volumes that end with the job, after its containers are gone.
     pub(crate) async fn finish(&self, removals: &Removals, patience: Duration) {
         let attempt = self.request.attempt_id();

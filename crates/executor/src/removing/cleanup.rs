@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use crate::attempt::AttemptId;
 use crate::engine::{Engine, Pod};
 use crate::error::EngineError;
-use crate::following::link::LinkReader;
+use crate::following::follow::JobLeft;
 use crate::lasting::caches::Caches;
 use crate::lasting::workspaces::AttemptWorkspace;
 use crate::members::Members;
@@ -51,8 +51,9 @@ pub(crate) struct Cleanup {
 impl Cleanup {
     /// Removes a job's container and volume, and returns its sandbox to the pool if the sandbox is restored.
     ///
-    /// The agent reports whether it has restored the sandbox. `reader` is the link to that agent; the link's end means
-    /// that the container's processes are gone.
+    /// The agent reports whether it has restored the sandbox, and whether the workspace has many files: then they are
+    /// deleted before the engine is asked to remove the volume. The link's end means that the container's processes are
+    /// gone.
     ///
     /// The objects that a job with Docker made are removed with it. The result says when they are gone: the job's slot
     /// is given to no other before. `outcome` decides which of its caches are kept.
@@ -61,7 +62,7 @@ impl Cleanup {
         request: &Arc<JobRequest>,
         outcome: &Outcome,
         (pod, sandbox): (Pod, Sandbox),
-        reader: Option<LinkReader>,
+        JobLeft { reader, many_files }: JobLeft,
         members: Option<Arc<Members>>,
     ) -> ObjectsRemoved {
         let Self { engine, sandboxes, removals } = self.clone();
@@ -75,6 +76,7 @@ impl Cleanup {
                 Some(mut reader) => tokio::time::timeout(LAST_BREATH, reader.drain()).await.is_ok(),
                 None => false,
             };
+            let workspace = AttemptWorkspace::new(&*engine, &request);
             let mut sandbox = Some(sandbox);
             if ended && let Some(sandbox) = sandbox.take() {
                 sandboxes.give_back(sandbox);
@@ -98,12 +100,21 @@ impl Cleanup {
                 if is_gone {
                     Caches::of(&*engine, &request).finish(&removals, Some(&outcome), FOR_EVER).await;
                 }
-                removals.last(AttemptWorkspace::new(&*engine, &request).finish(&removals, FOR_EVER)).await;
+                let is_large = is_gone && many_files;
+                if !is_large {
+                    removals.last(workspace.finish(&removals, FOR_EVER)).await;
+                }
+                is_large
             };
-            match owner {
+            let is_large = match owner {
                 // Somebody waits for it.
                 Some(_) => work.await,
-                None => drop(removals.in_turn(work).await),
+                None => removals.in_turn(work).await.unwrap_or(false),
+            };
+            if is_large {
+                // Takes as long as it takes, and holds up no other removal.
+                removals.one_by_one(workspace.empty(&removals)).await;
+                removals.in_turn(removals.last(workspace.finish(&removals, FOR_EVER))).await;
             }
         });
         ObjectsRemoved(owner.map(|_| told))
@@ -163,7 +174,7 @@ impl Cleanup {
     /// Removes a started container whose agent will get no plan.
     pub(crate) fn placed(&self, request: &Arc<JobRequest>, placed: Placed) {
         let Placed { pod, sandbox, .. } = placed;
-        self.job(request, &Outcome::Canceled, (pod, sandbox), None, None).in_background();
+        self.job(request, &Outcome::Canceled, (pod, sandbox), JobLeft::default(), None).in_background();
     }
 
     /// Removes the result of a start that nobody waits for any more.

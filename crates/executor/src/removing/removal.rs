@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::attempt::AttemptId;
-use crate::engine::{Engine, Pod};
+use crate::engine::{Engine, Pod, ToolSpec};
 use crate::error::EngineError;
 use crate::guarding::guard_log::GuardReports;
 use crate::names::{ContainerId, VolumeName};
@@ -56,6 +56,10 @@ pub(crate) struct Removals {
     /// Ends the removals before they are done.
     stop: CancellationToken,
     slots: Semaphore,
+    /// Held by who deletes the files of a large workspace.
+    emptying: tokio::sync::Mutex<()>,
+    /// Nothing is started any more.
+    at_last: CancellationToken,
     /// Number of removals that wait for a slot.
     waiting: AtomicUsize,
     guard_reports: OnceLock<Arc<dyn GuardReports>>,
@@ -106,6 +110,8 @@ impl Removals {
             starts,
             stop,
             slots: Semaphore::new(AT_ONCE),
+            emptying: tokio::sync::Mutex::default(),
+            at_last: CancellationToken::new(),
             waiting: AtomicUsize::new(0),
             guard_reports: OnceLock::new(),
             frozen: Mutex::default(),
@@ -160,6 +166,23 @@ impl Removals {
         }
         let _counted = self.deleting.one();
         work.await
+    }
+
+    /// Deletes all files of a volume that nothing uses and that may have very many. The engine creates no volume, and
+    /// starts no container with one, while it deletes the files of another; so they are gone before it is asked to. At
+    /// the end of a process it is asked all the same, since it goes on by itself.
+    pub(crate) async fn empty(&self, volume: &VolumeName) {
+        let tool =
+            ToolSpec { arguments: &["empty", "/longshore/volumes/0"], read: &[], write: std::slice::from_ref(volume) };
+        if let Some(Err(error)) = self.at_last.run_until_cancelled(self.engine.run_tool(&tool)).await {
+            tracing::debug!(%volume, %error, "the engine deletes its files");
+        }
+    }
+
+    /// Runs `work`, which deletes the files of a workspace, when no other is being deleted.
+    pub(crate) async fn one_by_one(&self, work: impl Future<Output = ()>) {
+        let _one = self.emptying.lock().await;
+        work.await;
     }
 
     /// Runs `work` when a slot is free. Waits for starts in progress first, for at most [`YIELDS_FOR`], unless there is
@@ -286,6 +309,7 @@ impl Removals {
     /// on to delete when this process is gone. Returns whether nothing is left. Nothing may be started meanwhile.
     pub(crate) async fn drained_or_deleting(&self, patience: Duration) -> bool {
         // Nobody's start is held up any more.
+        self.at_last.cancel();
         self.slots.add_permits(AT_ONCE_AT_LAST);
         if tokio::time::timeout(patience, self.drained()).await.is_ok() {
             return true;

@@ -24,6 +24,8 @@ pub enum Script {
     /// Prints `done` and succeeds.
     #[default]
     Succeeds,
+    /// Does the same, and leaves very many files in its workspace.
+    LeavesManyFiles,
     /// Prints `up`, and then what it is told to; ends when it is told to, or canceled.
     Waits,
     /// Like `Waits`, but continues when it is canceled.
@@ -190,7 +192,7 @@ impl Task {
                 self.planned = true;
                 self.say(FromAgent::StepStarted { step: 0, time_ms: 0 });
                 match self.script {
-                    Script::Succeeds => {
+                    Script::Succeeds | Script::LeavesManyFiles => {
                         self.print("done");
                         self.finish(JobResult::Success);
                     }
@@ -235,7 +237,8 @@ impl Task {
         self.say(FromAgent::StepFinished { step: 0, time_ms: 0, result: step });
         self.over = Some(self.next_seq);
         let sandbox = SandboxLeft { as_it_was: true, reason: String::new() };
-        self.say(FromAgent::JobFinished { time_ms: 0, end: JobEnd { sandbox, ..result.into() } });
+        let many_files = Some(self.script == Script::LeavesManyFiles);
+        self.say(FromAgent::JobFinished { time_ms: 0, end: JobEnd { sandbox, many_files, ..result.into() } });
     }
 
     fn say(&mut self, message: FromAgent) {

@@ -282,3 +282,26 @@ async fn the_files_of_a_large_volume_are_gone_before_the_engine_is_asked_to_remo
     assert!(world.executor.remove_large_volume(&name).await);
     world.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_flattening_that_fails_at_any_call_leaves_the_layers_and_nothing_else() {
+    let world = World::new();
+    let layers = ["longshore-cache-a", "longshore-cache-b"].map(|name| VolumeName::new(name).unwrap());
+    layers.iter().for_each(|layer| world.engine.add_volume(layer.as_str()));
+    for verb in [Verb::CreateVolume, Verb::RunTool] {
+        for lost in [false, true] {
+            match lost {
+                true => world.engine.lose(verb, away()),
+                false => world.engine.fail(verb, away()),
+            }
+            assert!(world.executor.flatten_layers(&layers).await.is_err(), "{verb:?}");
+            assert_eq!(world.engine.volumes(), layers.each_ref().map(ToString::to_string), "{verb:?}");
+        }
+    }
+    let flat = world.executor.flatten_layers(&layers).await.unwrap();
+    assert_eq!(world.engine.volumes().len(), 3);
+    for volume in layers.iter().chain([&flat]) {
+        assert!(world.executor.remove_volume(volume).await);
+    }
+    world.end().await;
+}

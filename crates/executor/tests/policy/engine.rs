@@ -160,6 +160,10 @@ impl State {
         self.made += 1;
         ContainerId::new(format!("{kind}-{}", self.made)).unwrap()
     }
+
+    fn has_volume(&self, name: &VolumeName) -> bool {
+        self.volumes.contains_key(name) || self.spools.contains_key(name.as_str())
+    }
 }
 
 pub fn away() -> EngineError {

@@ -67,3 +67,59 @@ async fn removals_do_not_fall_behind_where_jobs_start_all_the_time() {
     // A container, its volume and its sandbox for each that still waits, and those of the start.
     assert!(left < 40, "{left} objects are left of {JOBS} jobs");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_files_of_a_large_workspace_are_gone_before_the_engine_is_asked_to_remove_it() {
+    let world = World::new();
+    let large = job();
+    world.engine.script(Script::LeavesManyFiles);
+    assert_eq!(world.run(large.clone()).await.0, Outcome::Success);
+    assert_eq!(world.run(job()).await.0, Outcome::Success);
+    world.executor.settled().await;
+    assert_eq!(
+        world.engine.tools(),
+        [format!("empty {}", large.attempt_id().volume_name())],
+        "a small one costs nothing"
+    );
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_workspace_that_is_being_emptied_keeps_no_other_job_and_no_process_from_ending() {
+    let world = World::new();
+    let large = job();
+    world.engine.script(Script::LeavesManyFiles);
+    world.engine.hang(Verb::RunTool);
+    assert_eq!(world.run(large.clone()).await.0, Outcome::Success);
+    let volume = large.attempt_id().volume_name().to_string();
+    until("its files to be deleted", || world.engine.calls(Verb::RunTool) == 1).await;
+    for _ in 0..4 {
+        assert_eq!(world.run(job()).await.0, Outcome::Success);
+    }
+    until("what the others left to go", || {
+        let mut left = world.engine.left();
+        left.retain(|one| !one.starts_with("sandbox"));
+        left == [volume.as_str()]
+    })
+    .await;
+    assert!(world.executor.settled_or_deleting(Duration::from_secs(60)).await, "the engine deletes the files");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workspace_whose_files_nobody_has_counted_is_a_large_one() {
+    let world = World::new();
+    let request = job();
+    world.engine.script(Script::Waits);
+    let journal = MemoryJournal::default();
+    let running = run(&world.executor, request.clone(), &journal, CancellationToken::new());
+    let killing = async {
+        logged(&journal, "up\n").await;
+        world.engine.agent(request.attempt_id()).end(137);
+    };
+    let (outcome, ()) = tokio::join!(running, killing);
+    assert!(matches!(outcome, Outcome::Error { .. }), "{outcome:?}");
+    world.executor.settled().await;
+    assert_eq!(world.engine.tools(), [format!("empty {}", request.attempt_id().volume_name())]);
+    world.end().await;
+}

@@ -271,8 +271,14 @@ impl Engine for MemoryEngine {
     }
 
     fn list_volumes(&self, attempt: AttemptId) -> Answer<'_, Vec<VolumeObject>> {
+        let instance = self.0.instance.to_string();
         self.call(Verb::ListVolumes, |state| {
-            Ok(state.volumes.values().filter(|volume| volume.attempt == Some(attempt)).cloned().collect())
+            let name = attempt.volume_name();
+            let is_workspace = state.spools.contains_key(name.as_str()) && !state.volumes.contains_key(&name);
+            let (instance, kind) = (instance.clone(), Some(Kind::Volume));
+            let workspace = VolumeObject { name, instance, kind, attempt: Some(attempt), created: None };
+            let made = state.volumes.values().filter(|volume| volume.attempt == Some(attempt)).cloned();
+            Ok(made.chain(is_workspace.then_some(workspace)).collect())
         })
     }
 
@@ -305,7 +311,7 @@ impl Engine for MemoryEngine {
 
     fn run_tool<'a>(&'a self, tool: &'a ToolSpec<'a>) -> Answer<'a, String> {
         self.call(Verb::RunTool, |state| {
-            if let Some(gone) = tool.read.iter().chain(tool.write).find(|name| !state.volumes.contains_key(name)) {
+            if let Some(gone) = tool.read.iter().chain(tool.write).find(|name| !state.has_volume(name)) {
                 return Err(EngineError::VolumeGone(format!("there is no volume {gone}")));
             }
             let volumes = tool.read.iter().chain(tool.write).map(ToString::to_string);
