@@ -63,12 +63,12 @@ impl CheckReruns {
     /// Takes a request, once: GitHub's signature does not say when it was made, so that anybody who has it could send it
     /// again and again.
     async fn take(&self, repo: RepoId, key: &str) -> Result<(), ApiError> {
-        let mut tx = self.store.write().await?;
-        if announcements::find_body(&mut tx, repo, key).await?.is_some() {
+        if announcements::find_body(&self.store, repo, key).await?.is_some() {
             return Err(ApiError::conflict(
                 "the same request was delivered before: rerun the newest build, or ask here",
             ));
         }
+        let mut tx = self.store.write().await?;
         announcements::record_body(&mut tx, repo, key, None).await?;
         tx.commit().await?;
         Ok(())
