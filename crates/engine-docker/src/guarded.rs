@@ -30,6 +30,8 @@ use crate::{containers, labels};
 
 /// Bytes of memory of the guard itself.
 const MEMORY: i64 = 256 << 20;
+/// Processors of the guard itself, in units of 10^-9. It has one thread.
+const NANO_CPUS: i64 = 1_000_000_000;
 /// Processes and threads of the guard itself.
 const PIDS: i64 = 256;
 /// How often a guard that fails is started again.
@@ -132,6 +134,7 @@ fn body(
             cap_add: Some(vec!["NET_BIND_SERVICE".to_owned()]),
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
             pids_limit: Some(PIDS),
+            nano_cpus: Some(NANO_CPUS),
             memory: Some(MEMORY),
             memory_swap: Some(MEMORY),
             ipc_mode: Some("private".to_owned()),
@@ -185,8 +188,8 @@ async fn policy(
     })
 }
 
-/// Returns what all containers of the job may have together: as much as its own container. Where the job has a builder, they have one
-/// half of that, and the builder the other.
+/// Returns what all containers of the job may have together: as much as its own container. Where the job has a builder,
+/// they have one half of that, and the builder the other.
 pub(crate) fn budget(limits: &Limits, has_builder: bool, image_bytes: Option<u64>) -> Budget {
     let parts = if has_builder { 2 } else { 1 };
     let defaults = Budget::default();
