@@ -1,7 +1,7 @@
 //! The audit log as a file: lines are only added, and each is on the disk's way before its request is answered.
 //!
-//! A file that has grown to [`LONGEST`] becomes `FILE.1`, the one before it `FILE.2`, and the oldest goes. The chain goes on from file to
-//! file.
+//! A file that has grown to [`LONGEST`] becomes `FILE.1`, the one before it `FILE.2`, and the oldest goes. The chain
+//! goes on from file to file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};

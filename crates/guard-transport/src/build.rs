@@ -1,6 +1,5 @@
 //! Forwards tars to the engine.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -9,7 +8,7 @@ use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
 use longshore_guard::audit::Entry;
-use longshore_guard::{Context, DockerfileError, ImageReader, Rule, TarReader};
+use longshore_guard::{Context, DockerfileError, ImageReader, LoadedNames, Rule, TarReader};
 
 use crate::body::{self, Body, BoxError, LARGEST_ARCHIVE, Sender};
 use crate::handle::{Failure, allowed, learn, refusal};
@@ -29,8 +28,8 @@ pub(crate) struct Sent(Arc<Mutex<Fate>>);
 struct Fate {
     /// Why it was refused.
     failure: Option<Failure>,
-    /// The client's names of the images in it, with the engine's.
-    images: BTreeMap<String, String>,
+    /// What the images in it are called.
+    images: LoadedNames,
 }
 
 impl Sent {
@@ -43,7 +42,7 @@ impl Sent {
     }
 
     /// Returns the images that were in it, once the engine has answered.
-    pub(crate) fn images(&self) -> BTreeMap<String, String> {
+    pub(crate) fn images(&self) -> LoadedNames {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).images)
     }
 
@@ -107,8 +106,8 @@ impl Files {
     }
 }
 
-/// Forwards an archive of images while it arrives, and at its end the list of them with the engine's names. The engine hears of it once
-/// there is a file of an image.
+/// Forwards an archive of images while it arrives, and at its end the list of them with the engine's names. The engine
+/// hears of it once there is a file of an image.
 pub(crate) async fn images(proxy: &Arc<Proxy>, mut incoming: Incoming) -> Result<(Option<Body>, Sent), Failure> {
     let mut reader = ImageReader::default();
     let mut first = Vec::new();

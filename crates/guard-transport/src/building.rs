@@ -1,5 +1,6 @@
-//! A build that is under way. The classic builder takes no limit of processes: what a build runs gets its limit when the engine tells
-//! that it was created, before or just after it starts. A build whose processes cannot be limited any more is canceled.
+//! A build that is under way. The classic builder takes no limit of processes: what a build runs gets its limit when
+//! the engine tells that it was created, before or just after it starts. A build whose processes cannot be limited any
+//! more is canceled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,8 +88,8 @@ impl Proxy {
         }
     }
 
-    /// Measures the images after each step that runs something, beside the limits of the next one, and again and again: other steps
-    /// copy and unpack files. Returns why the build cannot go on.
+    /// Measures the images after each step that runs something, beside the limits of the next one, and again and again:
+    /// other steps copy and unpack files. Returns why the build cannot go on.
     async fn measure_after(&self, made: &Notify) -> String {
         loop {
             let _ = tokio::time::timeout(BETWEEN_MEASURES, made.notified()).await;
@@ -100,8 +101,8 @@ impl Proxy {
         }
     }
 
-    /// Limits a container, if it is one of a build. An engine fails when the container ends meanwhile, and may still call
-    /// it running then.
+    /// Limits a container, if it is one of a build. An engine fails when the container ends meanwhile, and may still
+    /// call it running then.
     async fn limit(&self, created: &Value) -> Result<bool, String> {
         let Some(call) = self.guard().limit_of_build(created) else { return Ok(false) };
         let id = created["Actor"]["ID"].as_str().unwrap_or_default();

@@ -11,8 +11,8 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode};
 use longshore_guard::audit::{Entry, Outcome};
 use longshore_guard::{
-    BodyKind, Decision, Effect, EngineBody, Forward, Head, Headers, LineShape, Local, NO_BUILDKIT, Push, Refusal,
-    Reply, Rule, printable,
+    BodyKind, Decision, Effect, EngineBody, Forward, Head, Headers, LineShape, Local, NO_BUILDKIT, Prune, Push,
+    Refusal, Reply, Rule, printable,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -140,7 +140,10 @@ async fn answer(
         Some(target) if request.uri().scheme().is_none() => target.as_str().to_owned(),
         _ => return Err(refusal(Rule::Syntax, "the request's target is not a path").into()),
     };
-    let head = Head::parse(request.method().as_str(), &target, read_headers(request.headers())?, api)?;
+    let media = request.headers().get_all(CONTENT_TYPE).iter().map(|value| text(CONTENT_TYPE.as_str(), value));
+    let media = media.collect::<Result<Vec<_>, _>>()?.join(",");
+    let headers = Headers { content_type: Some(&media), ..read_headers(request.headers())? };
+    let head = Head::parse(request.method().as_str(), &target, headers, api)?;
     head.route().clone_into(&mut trace.route);
     let kind = head.body_kind();
     let client = wants_stream.then(|| hyper::upgrade::on(&mut request));
@@ -162,7 +165,12 @@ async fn answer(
     }
     let has_budget = proxy.guard().label().is_some();
     let creating = match judged.route() {
-        "containers/create" | "containers/*/exec" | "networks/create" | "volumes/create" | "images/**/tag"
+        "containers/create"
+        | "containers/*/exec"
+        | "containers/*/update"
+        | "networks/create"
+        | "volumes/create"
+        | "images/**/tag"
             if has_budget =>
         {
             Some(proxy.creating.lock().await)
@@ -182,6 +190,7 @@ async fn answer(
     let response = match decision {
         Decision::Answer(local) => local_answer(proxy, local),
         Decision::Push(push) => push_image(proxy, *push, trace).await?,
+        Decision::Prune(what) => prune(proxy, &what, trace, stop).await?,
         Decision::Forward(forward) if forward.call.body == EngineBody::Images => {
             load(proxy, *forward, incoming, trace, stop).await?
         }
@@ -215,14 +224,16 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Ref
     if values.next().is_some() {
         return Err(refusal(Rule::Syntax, &format!("the header {name} is repeated")));
     }
-    first
-        .map(|value| value.to_str().map_err(|_| refusal(Rule::Syntax, &format!("the header {name} is not text"))))
-        .transpose()
+    first.map(|value| text(name, value)).transpose()
+}
+
+fn text<'a>(name: &str, value: &'a HeaderValue) -> Result<&'a str, Refusal> {
+    value.to_str().map_err(|_| refusal(Rule::Syntax, &format!("the header {name} is not text")))
 }
 
 fn read_headers(headers: &HeaderMap) -> Result<Headers<'_>, Refusal> {
     Ok(Headers {
-        content_type: single(headers, CONTENT_TYPE.as_str())?,
+        content_type: None,
         content_encoding: single(headers, CONTENT_ENCODING.as_str())?,
         registry_auth: single(headers, "x-registry-auth")?,
         registry_config: single(headers, "x-registry-config")?,
@@ -248,7 +259,8 @@ fn local_answer(proxy: &Proxy, local: Local) -> Response<Body> {
             for (name, value) in [
                 ("content-type", "text/plain; charset=utf-8"),
                 ("cache-control", "no-cache, no-store, must-revalidate"),
-                // The classic builder. BuildKit's requests do not show what it does, so no policy could be enforced on them.
+                // The classic builder. BuildKit's requests do not show what it does, so no policy could be enforced on
+                // them.
                 ("builder-version", "1"),
                 ("docker-experimental", "false"),
                 ("ostype", "linux"),
@@ -307,6 +319,7 @@ async fn forwarded(
         for reference in references.keys().filter(|_| !kept) {
             proxy.look_before_pull(reference).await?;
         }
+        proxy.change(|guard| guard.begin_images(&forward.effect))?;
     }
     let (tar, sent) = match (incoming, &forward.build) {
         (Some(incoming), None) if forward.call.body == EngineBody::Program => {
@@ -337,7 +350,6 @@ async fn forwarded(
         _ => {}
     }
     if let Effect::ImagesMade { references, kept: false } = &forward.effect {
-        proxy.change(|guard| references.keys().for_each(|reference| guard.note_pull(reference)));
         trace.object = references.keys().cloned().collect::<Vec<_>>().join(" ");
     }
     let upgrade = client.is_some();
@@ -354,9 +366,10 @@ async fn forwarded(
     if let (Effect::ImagesMade { references, .. }, Reply::Lines(LineShape::Loaded(names))) =
         (&mut forward.effect, &mut forward.reply)
     {
-        *names = loaded.iter().map(|(reference, on_engine)| (on_engine.clone(), reference.clone())).collect();
-        trace.object = loaded.keys().cloned().collect::<Vec<_>>().join(" ");
-        *references = loaded;
+        let swapped = loaded.references.iter().map(|(reference, on_engine)| (on_engine.clone(), reference.clone()));
+        *names = swapped.collect();
+        trace.object = loaded.references.keys().chain(&loaded.ids).cloned().collect::<Vec<_>>().join(" ");
+        *references = loaded.references;
     }
     let response = reply::answer(proxy, forward, answered, client, (stop, building), &mut trace.object).await?;
     match copy {
@@ -365,6 +378,28 @@ async fn forwarded(
         None => {}
     }
     Ok(response)
+}
+
+/// Removes what the client does not use any more, as if it asked for each.
+async fn prune(
+    proxy: &Arc<Proxy>,
+    what: &Prune,
+    trace: &mut Trace,
+    stop: CancellationToken,
+) -> Result<Response<Body>, Failure> {
+    let listed = proxy.engine.get(&what.list).await.map_err(Failure::Engine)?.unwrap_or_default();
+    let removals = proxy.guard().prunable(what, &listed);
+    let mut gone = Vec::new();
+    for (shown, forward) in removals {
+        match forwarded(proxy, forward, None, None, &mut Trace::default(), stop.clone()).await {
+            Ok(answer) if answer.status().is_success() => gone.push(shown),
+            // It is in use by now.
+            Ok(_) | Err(Failure::Refused(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    trace.object = gone.join(" ");
+    Ok(message(200, &what.answer(&gone).to_string()))
 }
 
 async fn push_image(proxy: &Arc<Proxy>, push: Push, trace: &mut Trace) -> Result<Response<Body>, Failure> {

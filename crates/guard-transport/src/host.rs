@@ -44,7 +44,8 @@ fn hash_of(program: &Path) -> io::Result<String> {
     }
 }
 
-/// Returns the path of the engine's socket on the host. If the guard runs in a container, it differs from the path here.
+/// Returns the path of the engine's socket on the host. If the guard runs in a container, it differs from the path
+/// here.
 async fn socket_on_host(engine: &Engine) -> Result<Option<String>, String> {
     let as_it_is = || engine.socket.to_str().map(str::to_owned);
     let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();

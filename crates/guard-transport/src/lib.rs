@@ -1,8 +1,8 @@
-//! The guard's sockets. Requests arrive on one unix socket and leave on another, to the engine, as `longshore-guard` has rewritten
-//! them. Nothing is decided here.
+//! The guard's sockets. Requests arrive on one unix socket and leave on another, to the engine, as `longshore-guard`
+//! has rewritten them. Nothing is decided here.
 //!
-//! Only HTTP/1.1 is spoken. Each request gets a connection of its own to the engine, so that both sides always agree where a request
-//! ends. A connection becomes a plain stream only after the engine has answered with status 101.
+//! Only HTTP/1.1 is spoken. Each request gets a connection of its own to the engine, so that both sides always agree
+//! where a request ends. A connection becomes a plain stream only after the engine has answered with status 101.
 
 mod audit_file;
 mod body;

@@ -18,7 +18,8 @@ const AHEAD: usize = 16;
 /// The longest value, in bytes.
 pub(crate) const LONGEST: usize = 4 << 20;
 
-/// Forwards a stream until either side ends it, which is the turn of a build for so long. The objects that were created are recorded before the client sees the end.
+/// Forwards a stream until either side ends it, which is the turn of a build for so long. The objects that were created
+/// are recorded before the client sees the end.
 pub(crate) fn carry(
     proxy: &Arc<Proxy>,
     shape: LineShape,
@@ -71,7 +72,8 @@ impl Values {
         Self { from, pending: BytesMut::new(), longest, long: Long::EndsAll }
     }
 
-    /// Reads values of a line each, and leaves out those that are too long: whoever else makes one does not end the stream.
+    /// Reads values of a line each, and leaves out those that are too long: whoever else makes one does not end the
+    /// stream.
     fn without_long(from: Incoming) -> Self {
         Self { long: Long::IsLeftOut, ..Self::new(from, LONGEST) }
     }

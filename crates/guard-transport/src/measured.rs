@@ -1,4 +1,5 @@
-//! Measures the images that a job has built, also those that a failed build has left: their layers carry the job's label.
+//! Measures the images that a job has built, also those that a failed build has left: their layers carry the job's
+//! label.
 
 use std::collections::HashMap;
 
@@ -26,7 +27,8 @@ impl Proxy {
         Ok(())
     }
 
-    /// Removes names from the engine that no name of the client stands for any more. One of an image in use stays, and counts.
+    /// Removes names from the engine that no name of the client stands for any more. One of an image in use stays, and
+    /// counts.
     pub(crate) async fn remove_left_names(&self) {
         let left = self.guard().left_names();
         for (name, call) in left {

@@ -1,5 +1,5 @@
-//! Published ports. They listen on `localhost` in the guard's own network namespace, which is the job's sandbox, and forward to a
-//! container of the job. Nothing listens on the host.
+//! Published ports. They listen on `localhost` in the guard's own network namespace, which is the job's sandbox, and
+//! forward to a container of the job. Nothing listens on the host.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -176,7 +176,8 @@ impl Proxy {
         }
     }
 
-    /// Follows the engine's events of own containers, so that ports listen while their container runs, whoever starts or ends it.
+    /// Follows the engine's events of own containers, so that ports listen while their container runs, whoever starts
+    /// or ends it.
     pub(crate) async fn follow_containers(self: Arc<Self>) {
         loop {
             if let Err(reason) = self.follow_events().await {

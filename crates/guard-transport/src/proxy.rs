@@ -40,7 +40,8 @@ pub struct Options {
     /// The file that keeps the table of own objects over a restart.
     pub state: Option<PathBuf>,
     pub audit: Option<PathBuf>,
-    /// The file that keeps the instance that a server has named, over a restart of its guard. Only the guard may write it.
+    /// The file that keeps the instance that a server has named, over a restart of its guard. Only the guard may write
+    /// it.
     pub instance: Option<PathBuf>,
     /// The program that a server's guard imports into the engine: its own.
     pub program: PathBuf,
@@ -150,7 +151,8 @@ impl Proxy {
             }
             std::fs::remove_file(path).map_err(|error| unusable(error.to_string()))?;
         }
-        // The socket is renamed into place once it has its permissions: clients that are refused once may not try again.
+        // The socket is renamed into place once it has its permissions: clients that are refused once may not try
+        // again.
         let new = path.with_extension("new");
         let _ = std::fs::remove_file(&new);
         let listener = UnixListener::bind(&new).map_err(|error| unusable(error.to_string()))?;
@@ -283,7 +285,8 @@ impl Proxy {
         let open = self.guard().table.open_execs();
         for id in open {
             let exec = self.engine.get(&format!("/exec/{id}/json")).await?;
-            if exec.is_none_or(|exec| exec["Running"] == false) {
+            // One that was never started may still be.
+            if exec.is_none_or(|exec| exec["Running"] == false && exec["ExitCode"].is_number()) {
                 self.change(|guard| guard.table.end_exec(&id));
             }
         }

@@ -1,4 +1,5 @@
-//! Keeps a container still while files are copied into it or out of it: it does not start meanwhile, and one that runs is paused.
+//! Keeps a container still while files are copied into it or out of it: it does not start meanwhile, and one that runs
+//! is paused.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,7 +50,8 @@ pub(crate) struct Copy {
 }
 
 impl Proxy {
-    /// Waits until no files are copied into or out of the containers that a call starts or joins, and keeps others from copying some.
+    /// Waits until no files are copied into or out of the containers that a call starts or joins, and keeps others from
+    /// copying some.
     pub(crate) async fn before(&self, effect: &Effect) -> Vec<OwnedRwLockWriteGuard<()>> {
         let containers = match effect {
             Effect::ContainerStarted { id } | Effect::ContainerUnpaused { id } => BTreeSet::from([id.clone()]),
@@ -72,8 +74,8 @@ impl Proxy {
 }
 
 impl Copy {
-    /// Judges the container as it is now, and pauses it if it has to be. The engine is asked while no other copy ends: one that ends
-    /// lets the container go on.
+    /// Judges the container as it is now, and pauses it if it has to be. The engine is asked while no other copy ends:
+    /// one that ends lets the container go on.
     pub(crate) async fn hold(&mut self) -> Result<(), Failure> {
         let mut pauses = Arc::clone(&self.turn.pauses).lock_owned().await;
         let found = self.proxy.engine.get(&format!("/containers/{}/json", self.container)).await;
@@ -130,7 +132,8 @@ impl Copy {
     }
 }
 
-/// A client that goes away ends its copy. The engine may still be at it, and answers a question about the container when it is not.
+/// A client that goes away ends its copy. The engine may still be at it, and answers a question about the container
+/// when it is not.
 impl Drop for Copy {
     fn drop(&mut self) {
         let Some(held) = self.held.take() else { return };
@@ -146,7 +149,8 @@ impl Drop for Copy {
     }
 }
 
-/// Lets a container go on after its last copy. An engine that fails at it is asked again, for as long as the container is paused.
+/// Lets a container go on after its last copy. An engine that fails at it is asked again, for as long as the container
+/// is paused.
 async fn go_on(proxy: &Proxy, turn: &Turn, container: &str) {
     let mut pauses = turn.pauses.lock().await;
     *pauses -= 1;

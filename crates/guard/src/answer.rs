@@ -1,5 +1,5 @@
-//! Rewrites the engine's answers: only the client's own objects, under the names that the client chose, without paths and settings
-//! of the host.
+//! Rewrites the engine's answers: only the client's own objects, under the names that the client chose, without paths
+//! and settings of the host.
 
 mod containers;
 mod engine;

@@ -1,5 +1,5 @@
-//! The entries of the audit log, which is a chain (`longshore_audit`). An entry has no values of environments, no credentials and no
-//! bodies.
+//! The entries of the audit log, which is a chain (`longshore_audit`). An entry has no values of environments, no
+//! credentials and no bodies.
 
 use serde::{Deserialize, Serialize};
 

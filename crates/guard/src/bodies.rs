@@ -29,7 +29,8 @@ impl ExecCreate {
         let mut fields = Fields::body(json::parse(body)?)?;
         let f = &mut fields;
         f.never("Privileged", Rule::Privileged)?;
-        // Some clients send these. The path names the container, and the start of the exec says whether it is attached to.
+        // Some clients send these. The path names the container, and the start of the exec says whether it is attached
+        // to.
         f.dropped("Container");
         f.dropped("Detach");
         let exec = Self {
@@ -170,7 +171,8 @@ impl NetworkCreate {
         let network = Self {
             name: f.text("Name")?,
             internal: f.flag("Internal")?,
-            ipv6: f.flag("EnableIPv6")?,
+            // docker-java spells it in its own way.
+            ipv6: f.flag("EnableIPv6")? | f.flag("enableIPv6")?,
             options: f.text_map("Options")?,
             labels: f.text_map("Labels")?,
             subnets,

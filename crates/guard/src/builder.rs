@@ -1,11 +1,11 @@
 //! The container of a job's builder: rootless BuildKit, and the only form in which a server may create it.
 //!
-//! A builder runs what a job's Dockerfiles say, and needs user namespaces for that. So it lacks one thing that every other container
-//! has: `no-new-privileges`, without which two programs of its image, `newuidmap` and `newgidmap`, could not give the builder its
-//! range of users. In return it is never root, and has no mount but a volume of its own. Its system calls are Docker's default ones,
-//! and those that make mounts and namespaces, but none of a network (`builder_calls.json`): the packet filters of such a one are the part
-//! of the kernel that unprivileged users have broken most often. The image is the one that the guard was started with, not one
-//! that a server names.
+//! A builder runs what a job's Dockerfiles say, and needs user namespaces for that. So it lacks one thing that every
+//! other container has: `no-new-privileges`, without which two programs of its image, `newuidmap` and `newgidmap`,
+//! could not give the builder its range of users. In return it is never root, and has no mount but a volume of its own.
+//! Its system calls are Docker's default ones, and those that make mounts and namespaces, but none of a network
+//! (`builder_calls.json`): the packet filters of such a one are the part of the kernel that unprivileged users have
+//! broken most often. The image is the one that the guard was started with, not one that a server names.
 
 use crate::container::ContainerCreate;
 use crate::host_config::{HostConfig, LogDriver, NetworkMode};

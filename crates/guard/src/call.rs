@@ -6,6 +6,7 @@ use crate::bodies::{Connect, ExecCreate, ExecStart, NetworkCreate, Update, Volum
 use crate::container::ContainerCreate;
 use crate::filters::Filters;
 use crate::image_ref::{ImageName, ImageRef};
+use crate::prune::Prunable;
 use crate::registry_auth::RegistryAuth;
 
 /// A request, parsed and not yet judged.
@@ -88,6 +89,11 @@ pub(crate) enum Call {
         quiet: bool,
     },
     Build(Box<Build>),
+    /// Removes what is not used any more.
+    Prune {
+        kind: Prunable,
+        filters: Filters,
+    },
     NetworkList {
         filters: Filters,
     },

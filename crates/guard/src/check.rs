@@ -1,21 +1,24 @@
-//! Conditions on the engine that are checked before a call: which question the engine is asked, and which answers are accepted.
+//! Conditions on the engine that are checked before a call: which question the engine is asked, and which answers are
+//! accepted.
 
 use serde_json::Value;
 
 use crate::refusal::{Judged, Refusal, Rule, refuse};
 
-/// The label with the instance that an object belongs to. Volumes and networks get no labels of images; a container counts as the
-/// server's only if its name, too, is one that only a server can choose.
+/// The label with the instance that an object belongs to. Volumes and networks get no labels of images; a container
+/// counts as the server's only if its name, too, is one that only a server can choose.
 pub(crate) const INSTANCE: &str = "longshore.instance";
 
 /// A condition on the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
-    /// This volume belongs to one of these instances, or does not exist. With `place`, it has to exist, to be a plain folder, and to
-    /// be at that path.
+    /// This volume belongs to one of these instances, or does not exist. With `place`, it has to exist, to be a plain
+    /// folder, and to be at that path.
     Volume { name: String, instances: Vec<String>, place: Option<String> },
     /// This network belongs to one of these instances.
     Network { reference: String, instances: Vec<String> },
+    /// Nobody is on this network but the sandbox.
+    Unused { network: String, sandbox: Option<String> },
     /// This image came from a registry, or was made in a job.
     Replaceable { image: String },
 }
@@ -27,6 +30,7 @@ impl Check {
         match self {
             Self::Volume { name, .. } => format!("/volumes/{name}"),
             Self::Network { reference, .. } => format!("/networks/{reference}"),
+            Self::Unused { network, .. } => format!("/networks/{network}"),
             Self::Replaceable { image } => format!("/images/{image}/json"),
         }
     }
@@ -47,6 +51,13 @@ impl Check {
             (Self::Network { reference, instances }, Some(network)) if !is_of(instances, network) => {
                 Err(Refusal::new(Rule::Foreign, format!("network {reference} not found")))
             }
+            (Self::Unused { network, sandbox }, Some(found)) => {
+                let mut others = found["Containers"].as_object().into_iter().flat_map(serde_json::Map::keys);
+                match others.any(|container| Some(container) != sandbox.as_ref()) {
+                    true => refuse!(Network, "network {network} has active endpoints"),
+                    false => Ok(()),
+                }
+            }
             (Self::Replaceable { image }, Some(found)) => {
                 let from_registry = found["RepoDigests"].as_array().is_some_and(|digests| !digests.is_empty());
                 if from_registry || found["Config"]["Labels"][crate::SCOPE_LABEL].is_string() {
@@ -54,7 +65,7 @@ impl Check {
                 }
                 refuse!(Server, "{image} was made on this engine and is in no registry: the server does not remove it")
             }
-            (Self::Volume { .. } | Self::Network { .. } | Self::Replaceable { .. }, _) => Ok(()),
+            (Self::Volume { .. } | Self::Network { .. } | Self::Unused { .. } | Self::Replaceable { .. }, _) => Ok(()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How a client behaves: what it was refused, which ids of others it tried, and when it is refused everything.
 //!
-//! Kept in the table, so that a guard that is started again goes on with it, and what it says is whole when the audit log is not.
+//! Kept in the table, so that a guard that is started again goes on with it, and what it says is whole when the audit
+//! log is not.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -15,8 +16,8 @@ const WITHIN_MS: u64 = 60_000;
 const MOST_REFUSED: usize = 50;
 /// The most ids of others, and the most registries, that are kept.
 const MOST_KEPT: usize = 64;
-/// So many different ids that never were the client's are no accident. A client may know one or two by itself: the id of the
-/// container that it runs in, say.
+/// So many different ids that never were the client's are no accident. A client may know one or two by itself: the id
+/// of the container that it runs in, say.
 const MANY_PROBES: usize = 3;
 
 /// A request that was refused.
@@ -51,8 +52,8 @@ pub struct Conduct {
 }
 
 impl Conduct {
-    /// Notes a refusal. Returns the reason if the client is refused everything from now on: `most` refusals within a minute are an
-    /// attack, or a script that would go on for ever.
+    /// Notes a refusal. Returns the reason if the client is refused everything from now on: `most` refusals within a
+    /// minute are an attack, or a script that would go on for ever.
     pub(crate) fn note(&mut self, refusal: &Refusal, call: &str, at_ms: u64, most: usize) -> Option<&str> {
         match refusal.rule {
             Rule::Foreign => {

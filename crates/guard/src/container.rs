@@ -75,6 +75,9 @@ impl ContainerCreate {
             None => BTreeMap::new(),
         };
         f.dropped("ArgsEscaped");
+        // dockerode repeats the query in the body.
+        f.dropped("name");
+        f.dropped("platform");
         f.never("OnBuild", Rule::Build)?;
         f.never("MacAddress", Rule::Network)?;
         f.never("Runtime", Rule::Runtime)?;

@@ -1,24 +1,25 @@
-//! Copies of files into and out of a container (`docker cp`). For a copy, the engine mounts the container's volumes once more, on the
-//! host: whoever swaps a path that leads to one for a link meanwhile could make it mount over the host's own files. So a container
-//! that runs is paused, and no mount is within another one.
+//! Copies of files into and out of a container (`docker cp`). For a copy, the engine mounts the container's volumes
+//! once more, on the host: whoever swaps a path that leads to one for a link meanwhile could make it mount over the
+//! host's own files. So a container that runs is paused, and no mount is within another one.
 //!
-//! Others still reach the files of a container that has started, if they share a volume or a namespace with it: a folder's
-//! descriptor that they were handed outlives the container. Engines before Docker 24 mount in the host's own namespace, so there,
-//! nobody else may ever have had a way in.
+//! Others still reach the files of a container that has started, if they share a volume or a namespace with it: a
+//! folder's descriptor that they were handed outlives the container. Engines before Docker 24 mount in the host's own
+//! namespace, so there, nobody else may ever have had a way in.
 
 use serde_json::Value;
 
 use crate::guard::Guard;
 use crate::refusal::{Refusal, refuse};
 
-/// The oldest minor version of the API of engines that mount a container's volumes for a copy in a mount namespace of its own.
+/// The oldest minor version of the API of engines that mount a container's volumes for a copy in a mount namespace of
+/// its own.
 const OWN_NAMESPACE_API: u32 = 43;
 /// Files that the engine mounts in every container that has run, beside its volumes.
 const OF_THE_ENGINE: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
 impl Guard {
-    /// Judges a copy of files into or out of an own container, as the engine describes it. Nobody starts the container meanwhile, or
-    /// creates another one that joins it. Returns whether it has to be paused.
+    /// Judges a copy of files into or out of an own container, as the engine describes it. Nobody starts the container
+    /// meanwhile, or creates another one that joins it. Returns whether it has to be paused.
     ///
     /// # Errors
     /// If somebody could swap a path in it for a link.
@@ -40,7 +41,8 @@ impl Guard {
     }
 }
 
-/// Whether a container was never started: nobody but copies has been in it. Links of its image could lead one mount into another.
+/// Whether a container was never started: nobody but copies has been in it. Links of its image could lead one mount
+/// into another.
 fn is_new(container: &Value) -> bool {
     // The engine makes this file for a start, also for one that fails.
     let was_started = container["HostsPath"] != "" || container["State"]["Status"] != "created";

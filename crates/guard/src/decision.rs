@@ -1,5 +1,5 @@
-//! The outcome of a request that is let through: an answer by the guard itself, or a call to the engine and how to handle its
-//! answer.
+//! The outcome of a request that is let through: an answer by the guard itself, or a call to the engine and how to
+//! handle its answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::call::Build;
 use crate::check::Check;
 use crate::filters::Filters;
+use crate::prune::Prune;
 use crate::table::Container;
 use crate::target::encode;
 
@@ -18,6 +19,8 @@ pub enum Decision {
     Forward(Box<Forward>),
     /// Tags an image with the name that it is pushed under, pushes it, and removes the tag again.
     Push(Box<Push>),
+    /// Removes what the client does not use any more.
+    Prune(Prune),
 }
 
 /// An answer by the guard itself.
@@ -244,7 +247,8 @@ pub enum Effect {
     ImageUntagged {
         references: Vec<String>,
     },
-    /// Maps the client's references to the engine's. When the stream has ended, the engine is asked for the images' ids.
+    /// Maps the client's references to the engine's. When the stream has ended, the engine is asked for the images'
+    /// ids.
     ImagesMade {
         references: BTreeMap<String, String>,
         kept: bool,

@@ -1,7 +1,8 @@
 //! Rewrites a Dockerfile: one instruction a line, with base images by their ids.
 //!
-//! A build could start from any image of the host. Which of them it may use is decided here, so the guard must understand the file
-//! exactly as the engine does. That is why the engine gets the rewritten lines, and not the original ones.
+//! A build could start from any image of the host. Which of them it may use is decided here, so the guard must
+//! understand the file exactly as the engine does. That is why the engine gets the rewritten lines, and not the
+//! original ones.
 
 pub(crate) mod growth;
 mod instructions;
@@ -141,7 +142,8 @@ fn judge(
     })
 }
 
-/// Judges an instruction that runs in every build that starts from the image. What its names will stand for then is not known.
+/// Judges an instruction that runs in every build that starts from the image. What its names will stand for then is not
+/// known.
 fn trigger(text: &str) -> Result<String, DockerfileError> {
     let (word, rest) = text.split_once([' ', '\t']).unwrap_or((text, ""));
     let word = word.to_ascii_uppercase();
@@ -258,7 +260,8 @@ fn copied(rest: &str, image: impl Fn(&str) -> Result<String, DockerfileError>) -
     Ok(out.join(" "))
 }
 
-/// Refuses sources of `ADD` that could be addresses: the engine would fetch them from the host's network, where the job has no access.
+/// Refuses sources of `ADD` that could be addresses: the engine would fetch them from the host's network, where the job
+/// has no access.
 fn plain_sources(rest: &str) -> Result<(), DockerfileError> {
     let sources = rest.split_whitespace().find(|word| !word.starts_with("--")).unwrap_or_default();
     let is_list = sources.starts_with('[');
@@ -273,8 +276,8 @@ fn plain_sources(rest: &str) -> Result<(), DockerfileError> {
     ))
 }
 
-/// Refuses labels of ours: layers are found by them when the job is over. The engine expands variables in names and takes quotes and
-/// backslashes out of them, so names have to be plain words.
+/// Refuses labels of ours: layers are found by them when the job is over. The engine expands variables in names and
+/// takes quotes and backslashes out of them, so names have to be plain words.
 fn check_labels(rest: &str) -> Result<(), DockerfileError> {
     let words = words_of(rest);
     let names: Vec<&str> = match words.first() {

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::decision::{Decision, EngineCall, Shape};
+use crate::decision::{Decision, Effect, EngineCall, Shape};
 use crate::dockerfile::{DockerfileError, growth};
 use crate::facts::{EngineFacts, Host};
 use crate::image_ref::{ImageName, ImageRef};
-use crate::job::{pull_call, registry_of, tag_call};
+use crate::job::{check_names_left, pull_call, registry_of, tag_call};
 use crate::policy::{JobPolicy, Policy};
 use crate::refusal::{Judged, Refusal, refuse};
 use crate::route::Request;
@@ -63,7 +63,7 @@ impl Guard {
         };
         let image = ImageRef::parse(reference)?;
         policy.may_pull(&image)?;
-        self.has_pull_left(policy)?;
+        self.check_pulls_left(policy)?;
         let mut call = pull_call(&image, &build.platform);
         let auth = build.registries.iter().find(|(server, _)| registry_of(server) == image.registry);
         call.credentials = auth.map(|(_, auth)| ("X-Registry-Auth", auth.to_header()));
@@ -71,10 +71,27 @@ impl Guard {
     }
 
     /// Refuses a pull beyond the budget.
-    pub(crate) fn has_pull_left(&self, policy: &JobPolicy) -> Judged<()> {
+    pub(crate) fn check_pulls_left(&self, policy: &JobPolicy) -> Judged<()> {
         if self.table.conduct.pulls >= policy.budget.pulls {
             return refuse!(Budget, "the job has used all of its {} pulls of images", policy.budget.pulls);
         }
+        Ok(())
+    }
+
+    /// Judges what a build, a load or a pull takes of the budget, once it is its turn: those before it have taken
+    /// something. A pull is counted here, before the engine is asked.
+    ///
+    /// # Errors
+    /// If nothing is left.
+    pub fn begin_images(&mut self, effect: &Effect) -> Result<(), Refusal> {
+        let (Policy::Job(policy), Effect::ImagesMade { references, kept }) = (&self.policy, effect) else {
+            return Ok(());
+        };
+        if *kept {
+            return check_names_left(self, policy, references.keys());
+        }
+        self.check_pulls_left(policy)?;
+        references.keys().for_each(|reference| self.note_pull(reference));
         Ok(())
     }
 
@@ -128,7 +145,8 @@ impl Guard {
         }
     }
 
-    /// Rewrites an answer of the engine: only own objects, under the names that the client knows, without paths of the host.
+    /// Rewrites an answer of the engine: only own objects, under the names that the client knows, without paths of the
+    /// host.
     ///
     /// # Errors
     /// If the answer is not what the engine should return here.
@@ -185,8 +203,8 @@ impl Guard {
         Ok(written.lines().flat_map(|line| [line, "\n", if line.starts_with("FROM ") { &label } else { "" }]).collect())
     }
 
-    /// Returns the call that limits the processes of a container that a build has made, from the engine's event about it. Containers
-    /// that the client has created have limits of their own, and names that no build gives.
+    /// Returns the call that limits the processes of a container that a build has made, from the engine's event about
+    /// it. Containers that the client has created have limits of their own, and names that no build gives.
     #[must_use]
     pub fn limit_of_build(&self, created: &Value) -> Option<EngineCall> {
         let Policy::Job(policy) = &self.policy else { return None };
@@ -197,7 +215,8 @@ impl Guard {
             .then(|| EngineCall::new("POST", format!("/containers/{id}/update")).json(limit))
     }
 
-    /// Returns the calls that remove all of the client's objects, in order. A call that is answered with 404 has succeeded.
+    /// Returns the calls that remove all of the client's objects, in order. A call that is answered with 404 has
+    /// succeeded.
     #[must_use]
     pub fn removals(&self) -> Vec<EngineCall> {
         let prefix = self.policy.prefix();
@@ -232,7 +251,8 @@ impl Guard {
         }
     }
 
-    /// Returns the repository by which the images that the client has made are found on the engine, also if the table was lost.
+    /// Returns the repository by which the images that the client has made are found on the engine, also if the table
+    /// was lost.
     #[must_use]
     pub fn image_repository(&self) -> Option<String> {
         match &self.policy {

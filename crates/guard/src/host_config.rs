@@ -1,5 +1,5 @@
-//! `HostConfig`: what a container asks of the host. Settings that no client may ever have are refused while it is read and cannot be
-//! represented in the type. The policy judges the rest.
+//! `HostConfig`: what a container asks of the host. Settings that no client may ever have are refused while it is read
+//! and cannot be represented in the type. The policy judges the rest.
 
 mod read;
 mod write;
@@ -34,7 +34,8 @@ pub(crate) enum Sharing {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum LogDriver {
-    /// The engine's own file, with a size limit. It is `json-file` because docker-py reads the output of no other driver.
+    /// The engine's own file, with a size limit. It is `json-file` because docker-py reads the output of no other
+    /// driver.
     #[default]
     File,
     None,

@@ -9,8 +9,8 @@ use crate::refusal::{Refusal, refuse};
 use crate::table::full_id;
 
 impl Guard {
-    /// Returns what tells the layers apart that the job has added to an image, and their bytes, from the image's history: all since the
-    /// first label that a build of the job has set.
+    /// Returns what tells the layers apart that the job has added to an image, and their bytes, from the image's
+    /// history: all since the first label that a build of the job has set.
     #[must_use]
     pub fn own_layers(&self, history: &Value) -> Vec<(String, u64)> {
         let Some(label) = self.label().map(|label| format!("LABEL {label}")) else { return Vec::new() };
@@ -24,7 +24,8 @@ impl Guard {
         newest_first.iter().take(own).map(layer).collect()
     }
 
-    /// Refuses more images once those that the job has built, which take `built` bytes, and those that it has pulled take what they may.
+    /// Refuses more images once those that the job has built, which take `built` bytes, and those that it has pulled
+    /// take what they may.
     ///
     /// # Errors
     /// If nothing is left.
@@ -43,7 +44,8 @@ impl Guard {
         )
     }
 
-    /// Returns the names that are left on the engine since the client has given theirs to other images, with the calls that remove them.
+    /// Returns the names that are left on the engine since the client has given theirs to other images, with the calls
+    /// that remove them.
     #[must_use]
     pub fn left_names(&self) -> Vec<(String, EngineCall)> {
         let call = |name: &String| EngineCall::new("DELETE", format!("/images/{name}"));

@@ -1,4 +1,5 @@
-//! Judges the containers that a job creates. Names become ids, paths become volumes, and limits are taken from the budget.
+//! Judges the containers that a job creates. Names become ids, paths become volumes, and limits are taken from the
+//! budget.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -363,7 +364,8 @@ fn judge_networks(guard: &Guard, policy: &JobPolicy, name: &str, body: &mut Cont
     Ok(())
 }
 
-/// Returns a container's endpoint on a network: with the name that the client knows as an alias, and links to own containers only.
+/// Returns a container's endpoint on a network: with the name that the client knows as an alias, and links to own
+/// containers only.
 pub(crate) fn endpoint(guard: &Guard, asked: &Endpoint, name: &str, own: bool) -> Judged<Endpoint> {
     if asked.address.is_some() && !own {
         return refuse!(Network, "a container may not choose its address on the job's network");

@@ -1,7 +1,8 @@
 //! The container of a job's guard: its command, and the only form in which a server may create it.
 //!
-//! The container has the engine's own socket. Whoever could start it with another program, another policy or another mount would be
-//! root on the host. So there is one form, and every value in it that may vary is checked against the server's own objects.
+//! The container has the engine's own socket. Whoever could start it with another program, another policy or another
+//! mount would be root on the host. So there is one form, and every value in it that may vary is checked against the
+//! server's own objects.
 
 use std::collections::BTreeMap;
 
@@ -135,8 +136,8 @@ fn is_own(server: &ServerPolicy, labels: &BTreeMap<String, String>) -> bool {
     own_labels(server, labels).is_ok() && labels.keys().all(|key| key.starts_with("longshore."))
 }
 
-/// Returns the container in its only form, with the values that may vary. It has no variable, no health check and no input that could
-/// run another program, or ours with other arguments, beside the guard.
+/// Returns the container in its only form, with the values that may vary. It has no variable, no health check and no
+/// input that could run another program, or ours with other arguments, beside the guard.
 fn form(asked: &ContainerCreate) -> ContainerCreate {
     let host = &asked.host;
     ContainerCreate {

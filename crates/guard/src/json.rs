@@ -1,7 +1,8 @@
 //! A strict JSON reader: it merges or drops no repeated key, rounds no number, and accepts nothing after the value.
 //!
-//! Docker's decoder (Go's) merges repeated objects, accepts keys in any case and stops after the first value. A parser that differs
-//! in any of this sees another request than Docker does. So this one refuses whatever can be read in two ways.
+//! Docker's decoder (Go's) merges repeated objects, accepts keys in any case and stops after the first value. A parser
+//! that differs in any of this sees another request than Docker does. So this one refuses whatever can be read in two
+//! ways.
 
 use std::fmt;
 

@@ -1,13 +1,15 @@
 //! The guard: a Docker API that lets through only what its client may do.
 //!
-//! Access to the host's Docker socket is root on the host. So a job with Docker inside, and the server itself, talk to a guard, and
-//! only the guard talks to the engine. This crate decides what the guard lets through; it does no input or output:
+//! Access to the host's Docker socket is root on the host. So a job with Docker inside, and the server itself, talk to
+//! a guard, and only the guard talks to the engine. This crate decides what the guard lets through; it does no input or
+//! output:
 //!
 //! 1. [`Head::parse`] and [`Head::read`] parse a request into closed types. Anything ambiguous or unknown is refused.
 //! 2. [`Guard::judge`] checks it against the client's [`Policy`] and the [`Table`] of its own objects.
-//! 3. A request that is let through becomes a [`Decision`]: a call written anew from our types. Of what the client sent, only the
-//!    bytes of archives and streams are forwarded as they are.
-//! 4. [`Guard::settle`] records what the engine has done, and [`Guard::rewrite`] reduces its answer to what the client may see.
+//! 3. A request that is let through becomes a [`Decision`]: a call written anew from our types. Of what the client
+//!    sent, only the bytes of archives and streams are forwarded as they are.
+//! 4. [`Guard::settle`] records what the engine has done, and [`Guard::rewrite`] reduces its answer to what the client
+//!    may see.
 //! 5. [`audit`] records each request and its decision.
 //!
 //! Every refusal has a [`Rule`] and a reason. `longshore-guard-transport` carries the bytes.
@@ -41,6 +43,7 @@ mod names;
 mod out;
 mod own_container;
 mod policy;
+mod prune;
 mod query;
 mod refusal;
 mod registry_auth;
@@ -63,8 +66,9 @@ pub use guard::Guard;
 pub use image_ref::ImageRef;
 pub use own_container::{own_container, path_on_host};
 pub use policy::{Budget, JobPolicy, Place, Policy, SCOPE_LABEL, ServerPolicy, Socket};
+pub use prune::Prune;
 pub use refusal::{NO_BUILDKIT, Refusal, Rule, printable};
 pub use route::{BodyKind, Head, Headers, Request};
 pub use table::{Port, Ports, Table};
-pub use tar::{ImageReader, TarReader, program_start};
+pub use tar::{ImageReader, LoadedNames, TarReader, program_start};
 pub use target::{NEWEST_API, OLDEST_API, OLDEST_ENGINE};

@@ -1,9 +1,10 @@
-//! What objects take in the engine's lists. A list has the labels, commands, ports and mounts of all containers, and whoever reads it
-//! takes only so much.
+//! What objects take in the engine's lists. A list has the labels, commands, ports and mounts of all containers, and
+//! whoever reads it takes only so much.
 
 use serde_json::Value;
 
-/// What a container may take, without what it has from its image, and what an image may take in each list of its containers.
+/// What a container may take, without what it has from its image, and what an image may take in each list of its
+/// containers.
 pub(crate) const MOST_LISTED: usize = 64 << 10;
 /// What all containers of a job may take, with what they have from their images.
 pub(crate) const MOST_LISTED_OF_JOB: usize = 1 << 20;

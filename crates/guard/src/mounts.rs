@@ -47,7 +47,8 @@ pub(crate) fn bind(text: &str) -> Judged<Mount> {
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
             "ro" => read_only = true,
-            // Both are ignored: consistency means nothing on Linux, and the shared SELinux label (`z`) gives access to no other file.
+            // Both are ignored: consistency means nothing on Linux, and the shared SELinux label (`z`) gives access to
+            // no other file.
             "rw" | "z" | "consistent" | "cached" | "delegated" => {}
             "nocopy" => no_copy = true,
             other => {

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// Returns the id of the container that a process runs in, according to `/proc/self/mountinfo`: engines mount files into each
-/// container from a folder with its id.
+/// Returns the id of the container that a process runs in, according to `/proc/self/mountinfo`: engines mount files
+/// into each container from a folder with its id.
 #[must_use]
 pub fn own_container(mountinfo: &str) -> Option<&str> {
     mountinfo.split_whitespace().find_map(|word| {
@@ -14,8 +14,8 @@ pub fn own_container(mountinfo: &str) -> Option<&str> {
     })
 }
 
-/// Returns the path on the host of a path in a container. `mounts` are pairs of a path in the container and the path on the host;
-/// `resolve` follows symbolic links in the container.
+/// Returns the path on the host of a path in a container. `mounts` are pairs of a path in the container and the path on
+/// the host; `resolve` follows symbolic links in the container.
 #[must_use]
 pub fn path_on_host(
     path: &Path,

@@ -96,11 +96,12 @@ impl Default for Budget {
 pub struct JobPolicy {
     /// Identifies the job in the names of its objects on the engine: lower-case letters and digits.
     pub scope: String,
-    /// The full id of the job's own network, which containers join by default. Without it, they have no network by default.
+    /// The full id of the job's own network, which containers join by default. Without it, they have no network by
+    /// default.
     #[serde(default)]
     pub network: Option<String>,
-    /// The full id of the container that holds the network namespace of the job's pod. It joins every network of the job, and
-    /// published ports listen there, on `localhost`. Without it, no port is published.
+    /// The full id of the container that holds the network namespace of the job's pod. It joins every network of the
+    /// job, and published ports listen there, on `localhost`. Without it, no port is published.
     #[serde(default)]
     pub sandbox: Option<String>,
     /// The meaning of `host-gateway`: the sandbox's address on the job's network.
@@ -187,7 +188,8 @@ impl ServerPolicy {
     }
 }
 
-/// The labels of an object together, in bytes of JSON: the engine sends all of them with each event about it, and in each list.
+/// The labels of an object together, in bytes of JSON: the engine sends all of them with each event about it, and in
+/// each list.
 const LONGEST_LABELS: usize = 32 << 10;
 
 /// Refuses labels that only we set, and more than anybody needs.
@@ -298,7 +300,8 @@ impl JobPolicy {
         Ok(labels)
     }
 
-    /// Returns the engine's name for an image that the client has named `reference`. It cannot collide with anybody else's names.
+    /// Returns the engine's name for an image that the client has named `reference`. It cannot collide with anybody
+    /// else's names.
     pub(crate) fn engine_image(&self, reference: &str) -> String {
         use sha2::{Digest as _, Sha256};
         let digest = hex::encode(&Sha256::digest(reference.as_bytes())[..16]);
@@ -347,8 +350,8 @@ impl JobPolicy {
     }
 
     pub(crate) fn may_push(&self, image: &ImageRef) -> Judged<()> {
-        // During a push, the image has this name on the engine. Names in Docker's own library, to which nobody can push, belong to the
-        // host's images.
+        // During a push, the image has this name on the engine. Names in Docker's own library, to which nobody can
+        // push, belong to the host's images.
         let name = image.name();
         let is_of_library = image.registry == "docker.io" && image.repository.starts_with("library/");
         if is_reserved(image) || is_of_library || self.is_kept(&name) {

@@ -10,6 +10,7 @@ use crate::json::{self, Json};
 use crate::names::is_clean_path;
 use crate::refusal::{Judged, NO_BUILDKIT, refuse};
 use crate::registry_auth::RegistryAuth;
+use crate::route::BodyKind;
 
 /// Parses an image reference in two parts, as queries have it.
 pub(crate) fn reference(name: &str, tag: &str) -> Judged<ImageRef> {
@@ -22,24 +23,50 @@ pub(crate) fn reference(name: &str, tag: &str) -> Judged<ImageRef> {
 
 /// The parameters of a query. The route knows all of them, and none is repeated unless it is a list.
 #[derive(Debug)]
-pub(crate) struct Query(Vec<(String, String)>);
+pub(crate) struct Query {
+    pairs: Vec<(String, String)>,
+    /// Names of further parameters, which the body has to have too.
+    repeated: Vec<String>,
+}
 
 impl Query {
-    /// Checks the parameters. `known` are those of the route, and `lists` those that may be repeated.
-    pub(crate) fn of(pairs: Vec<(String, String)>, known: &[&str], lists: &[&str]) -> Judged<Self> {
+    /// Checks the parameters. `known` are those of the route, and `lists` those that may be repeated. Of a request with
+    /// a JSON body, other parameters are ignored if they repeat its fields, as dockerode writes them.
+    pub(crate) fn of(pairs: Vec<(String, String)>, known: &[&str], lists: &[&str], kind: BodyKind) -> Judged<Self> {
+        let (pairs, others): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(key, _)| known.contains(&key.as_str()));
+        if let Some((key, _)) = others.first().filter(|_| kind != BodyKind::Json) {
+            return unknown(key);
+        }
         for (at, (key, _)) in pairs.iter().enumerate() {
-            if !known.contains(&key.as_str()) {
-                return refuse!(Syntax, "the query parameter {key:?} is unknown here");
-            }
             if !lists.contains(&key.as_str()) && pairs[..at].iter().any(|(earlier, _)| earlier == key) {
                 return refuse!(Syntax, "the query parameter {key:?} is repeated");
             }
         }
-        Ok(Self(pairs))
+        Ok(Self { pairs, repeated: others.into_iter().map(|(key, _)| key).collect() })
+    }
+
+    /// Checks that the body has the fields that the query repeats.
+    pub(crate) fn check_repeated(&self, body: &[u8]) -> Judged<()> {
+        if self.repeated.is_empty() {
+            return Ok(());
+        }
+        let fields = entries(body)?;
+        match self.repeated.iter().find(|key| fields.iter().all(|(field, _)| field != *key)) {
+            Some(key) => unknown(key),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that a body which the route does not have is the query once more, as dockerode sends it.
+    pub(crate) fn check_no_more_in(&self, body: &[u8]) -> Judged<()> {
+        match entries(body)?.iter().find(|(field, _)| self.get(field).is_none()) {
+            Some((field, _)) => refuse!(Body, "this request may not have a body with {field:?}"),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+        self.pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn text(&self, key: &str) -> String {
@@ -132,7 +159,8 @@ impl Query {
                 return refuse!(Registry, "importing an image from an address is not allowed");
             }
             // Some clients send each change as a parameter of its own, others all in one parameter, a change a line.
-            let changes = self.0.iter().filter(|(key, _)| key == "changes").flat_map(|(_, value)| value.split('\n'));
+            let changes =
+                self.pairs.iter().filter(|(key, _)| key == "changes").flat_map(|(_, value)| value.split('\n'));
             let changes = changes.map(str::to_owned).collect();
             return Ok(Call::ImageImport { changes });
         }
@@ -178,7 +206,7 @@ impl Query {
         if dockerfile.len() > 255 || !is_clean_path(&format!("/{dockerfile}")) || dockerfile.starts_with('/') {
             return refuse!(Build, "the Dockerfile is not a path within the context");
         }
-        let tags = self.0.iter().filter(|(key, value)| key == "t" && !value.is_empty());
+        let tags = self.pairs.iter().filter(|(key, value)| key == "t" && !value.is_empty());
         let target = self.text("target");
         if !target.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
             return refuse!(Build, "{target:?} is not the name of a build stage");
@@ -197,19 +225,23 @@ impl Query {
     }
 }
 
-fn entries(text: &str) -> Judged<Vec<(String, Json)>> {
-    match text {
-        "" => Ok(Vec::new()),
-        text => match json::parse(text.as_bytes())? {
-            Json::Object(entries) => Ok(entries),
-            Json::Null => Ok(Vec::new()),
-            _ => refuse!(Body, "a query parameter has to be a JSON object"),
-        },
+fn unknown<T>(key: &str) -> Judged<T> {
+    refuse!(Syntax, "the query parameter {key:?} is unknown here")
+}
+
+fn entries(text: &[u8]) -> Judged<Vec<(String, Json)>> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    match json::parse(text)? {
+        Json::Object(entries) => Ok(entries),
+        Json::Null => Ok(Vec::new()),
+        other => refuse!(Body, "there is {} where a JSON object has to be", other.kind()),
     }
 }
 
 fn arguments(text: &str) -> Judged<BTreeMap<String, Option<String>>> {
-    entries(text)?
+    entries(text.as_bytes())?
         .into_iter()
         .map(|(name, value)| match value {
             Json::Null => Ok((name, None)),
@@ -220,7 +252,7 @@ fn arguments(text: &str) -> Judged<BTreeMap<String, Option<String>>> {
 }
 
 fn labels(text: &str) -> Judged<BTreeMap<String, String>> {
-    entries(text)?
+    entries(text.as_bytes())?
         .into_iter()
         .map(|(name, value)| match value {
             Json::Text(text) => Ok((name, text)),

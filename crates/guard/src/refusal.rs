@@ -23,7 +23,8 @@ pub enum Rule {
     Route,
     /// The object does not belong to this client.
     Foreign,
-    /// The same for an id that never was this client's, or a name that no client may choose: it was not found by accident.
+    /// The same for an id that never was this client's, or a name that no client may choose: it was not found by
+    /// accident.
     Probe,
     /// Too many requests of this client were refused.
     Frozen,

@@ -9,6 +9,7 @@ use crate::bodies::{Connect, ExecCreate, ExecStart, NetworkCreate, Update, Volum
 use crate::call::{Attach, Call, ContainerAction, Logs};
 use crate::container::{ContainerCreate, signal};
 use crate::image_ref::ImageName;
+use crate::prune::Prunable;
 use crate::query::{Query, reference};
 use crate::refusal::{Judged, Refusal, refuse};
 use crate::registry_auth::{RegistryAuth, registry_config};
@@ -39,6 +40,7 @@ pub struct Head {
 /// The headers that the guard reads. No others are forwarded.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Headers<'a> {
+    /// All of them, separated by commas: bollard sends two.
     pub content_type: Option<&'a str>,
     pub content_encoding: Option<&'a str>,
     pub registry_auth: Option<&'a str>,
@@ -76,16 +78,24 @@ impl Head {
             return refuse!(MediaType, "a compressed body is not accepted: send it uncompressed");
         }
         let content_type = headers.content_type.unwrap_or_default().trim().to_ascii_lowercase();
-        let media = content_type.split(';').next().unwrap_or_default().trim();
-        if media.contains("form") {
+        let media = |one: &str| one.split(';').next().unwrap_or_default().trim().to_owned();
+        if content_type.split(',').any(|one| media(one).contains("form")) {
             return refuse!(MediaType, "a form is not accepted: the engine would prefer its values to the query's");
         }
-        if row.body == BodyKind::Json && !matches!(media, "" | "application/json" | "text/json" | "text/plain") {
+        let media = media(&content_type);
+        if row.body == BodyKind::Json && !matches!(media.as_str(), "" | "application/json" | "text/json" | "text/plain")
+        {
             return refuse!(MediaType, "the body is {media:?}, not JSON");
         }
         let auth = headers.registry_auth.map(RegistryAuth::header).transpose()?.unwrap_or_default();
         let registries = headers.registry_config.map(registry_config).transpose()?.unwrap_or_default();
-        Ok(Self { route: row.route, object, query: Query::of(query, row.query, lists(row.route))?, auth, registries })
+        Ok(Self {
+            route: row.route,
+            object,
+            query: Query::of(query, row.query, lists(row.route), row.body)?,
+            auth,
+            registries,
+        })
     }
 
     #[must_use]
@@ -107,8 +117,10 @@ impl Head {
     /// # Errors
     /// If the body or a query parameter is not what the route expects.
     pub fn read(self, body: &[u8]) -> Result<Request, Refusal> {
-        if self.body_kind() == BodyKind::Empty && !body.is_empty() {
-            return refuse!(Body, "this request may not have a body");
+        match self.body_kind() {
+            BodyKind::Empty => self.query.check_no_more_in(body)?,
+            BodyKind::Json => self.query.check_repeated(body)?,
+            BodyKind::Tar => {}
         }
         let route = self.route;
         Ok(Request { call: self.call(body)?, route })
@@ -117,6 +129,7 @@ impl Head {
     fn call(self, body: &[u8]) -> Judged<Call> {
         let Self { route, object, query: q, auth, registries } = self;
         let action = |action| Ok(Call::Container { container: object.clone(), action });
+        let prune = |kind, known| Ok(Call::Prune { kind, filters: q.filters(known)? });
         match route {
             Route::Ping => Ok(Call::Ping),
             Route::Version => Ok(Call::Version),
@@ -220,6 +233,11 @@ impl Head {
             Route::ImageRemove => Ok(Call::ImageRemove { image: ImageName::parse(&object)?, force: q.flag("force")? }),
             Route::ImageLoad => Ok(Call::ImageLoad { quiet: q.flag("quiet")? }),
             Route::Build => q.build(registries).map(|build| Call::Build(Box::new(build))),
+            Route::ContainerPrune => prune(Prunable::Containers, &["label"]),
+            Route::NetworkPrune => prune(Prunable::Networks, &["label"]),
+            Route::VolumePrune => prune(Prunable::Volumes, &["label", "all"]),
+            Route::ImagePrune => prune(Prunable::Images, &["label", "dangling", "until"]),
+            Route::BuildPrune => prune(Prunable::Builds, &["until", "unused-for", "id", "type"]),
             Route::NetworkList => Ok(Call::NetworkList {
                 filters: q.filters(&["name", "id", "label", "driver", "type", "scope", "dangling"])?,
             }),

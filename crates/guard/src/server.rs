@@ -1,8 +1,9 @@
 //! The policy for the server: it may send what the executor sends, and nothing else.
 //!
-//! The names of the server's objects start with `longshore-`, which no job can choose (`names`), and tell their kind; their labels
-//! name the instance that they belong to. So an attacker who runs code in the server's process reaches only these containers and
-//! volumes, no path and no device of the host, and cannot run a program with more rights than a job has.
+//! The names of the server's objects start with `longshore-`, which no job can choose (`names`), and tell their kind;
+//! their labels name the instance that they belong to. So an attacker who runs code in the server's process reaches
+//! only these containers and volumes, no path and no device of the host, and cannot run a program with more rights than
+//! a job has.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -184,6 +185,7 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
         | Call::ImageRemove { .. }
         | Call::ImageLoad { .. }
         | Call::Build(_)
+        | Call::Prune { .. }
         | Call::NetworkConnect { .. }
         | Call::NetworkDisconnect { .. }
         | Call::VolumeInspect { .. }

@@ -89,7 +89,8 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, name: &str, asked: &Co
         checks.extend(job_guard::judge(guard, policy, &mut body)?);
         return Ok(Created { body, volumes: Vec::new(), checks });
     }
-    // The container that fills the agent's volume: the engine copies the program from the image that the guard has imported.
+    // The container that fills the agent's volume: the engine copies the program from the image that the guard has
+    // imported.
     let fills = runs_ours && command == [PROGRAM, "--version"] && host.network == NetworkMode::None;
     let mut volumes = Vec::new();
     for mount in &mut host.mounts {

@@ -43,8 +43,8 @@ pub(crate) fn own_labels(policy: &ServerPolicy, labels: &BTreeMap<String, String
     }
 }
 
-/// Returns the check that a volume belongs to the server: another server on this engine may have volumes with such names. The
-/// agent's volumes are shared by all.
+/// Returns the check that a volume belongs to the server: another server on this engine may have volumes with such
+/// names. The agent's volumes are shared by all.
 pub(crate) fn own_volume(guard: &Guard, policy: &ServerPolicy, name: &str) -> Vec<Check> {
     if is_agents(name) || guard.table.volumes.contains(name) {
         return Vec::new();

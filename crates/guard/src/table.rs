@@ -75,7 +75,8 @@ pub struct Container {
     /// Whether all ports that it exposes are published.
     #[serde(default)]
     pub(crate) publish_all: bool,
-    /// Whether it never shared a namespace or a volume with others, so that its own processes alone can have reached its files.
+    /// Whether it never shared a namespace or a volume with others, so that its own processes alone can have reached
+    /// its files.
     #[serde(default)]
     pub(crate) is_alone: bool,
 }
@@ -323,10 +324,23 @@ impl Table {
     }
 
     pub(crate) fn add_container(&mut self, id: String, container: Container) {
-        // Names are unique on the engine: an earlier container of this name is gone.
-        self.forget_name(&container.name);
         self.know(&id);
-        self.containers.insert(id, container);
+        let name = container.name.clone();
+        self.containers.insert(id.clone(), container);
+        self.name_container(&id, name);
+    }
+
+    /// Gives a container a name. Names are unique on the engine: an earlier container of this name is gone, or has
+    /// another one that is not known yet. It keeps its share of the budget until the engine says that it is gone.
+    pub(crate) fn name_container(&mut self, id: &str, name: String) {
+        for (other, container) in &mut self.containers {
+            if container.name == name && other != id {
+                container.name.clone_from(other);
+            }
+        }
+        if let Some(container) = self.containers.get_mut(id) {
+            container.name = name;
+        }
     }
 }
 

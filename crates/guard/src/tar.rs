@@ -1,6 +1,6 @@
-//! Tars that are forwarded: the context of a build, and files for a container. Compressed ones are refused: engines from 24.0 on
-//! unpack them with a program from the container, as root on the host. So are device files and attributes that root in a container
-//! may not make itself: the engine unpacks them as root of the host.
+//! Tars that are forwarded: the context of a build, and files for a container. Compressed ones are refused: engines
+//! from 24.0 on unpack them with a program from the container, as root on the host. So are device files and attributes
+//! that root in a container may not make itself: the engine unpacks them as root of the host.
 
 mod header;
 mod images;
@@ -10,7 +10,10 @@ use self::{
     header::{decimal, is_header, may_be_set, name_of, named, pax, plain_name, size_of, text, with_size},
     written::file,
 };
-pub use self::{images::ImageReader, written::program_start};
+pub use self::{
+    images::{ImageReader, LoadedNames},
+    written::program_start,
+};
 use crate::refusal::{Judged, refuse};
 
 pub(crate) const BLOCK: usize = 512;
@@ -19,8 +22,8 @@ pub(crate) const LARGEST_CONTEXT: u64 = 4 << 30;
 /// The largest Dockerfile, `.dockerignore` and name of an entry, in bytes.
 const LONGEST_CAPTURED: usize = 256 << 10;
 
-/// Checks that a body starts like a plain tar. The engine detects compression by the first bytes, which in a tar are the name of the
-/// first file: a body that could be taken for either is refused.
+/// Checks that a body starts like a plain tar. The engine detects compression by the first bytes, which in a tar are
+/// the name of the first file: a body that could be taken for either is refused.
 fn check_start(start: &[u8]) -> Judged<()> {
     if is_compressed(start) {
         return refuse!(MediaType, "a compressed archive is not accepted: send a plain tar");
@@ -41,9 +44,9 @@ fn is_compressed(start: &[u8]) -> bool {
 /// Reads a tar while it is forwarded. Of a build's context, it keeps the Dockerfile.
 #[derive(Debug)]
 pub struct TarReader {
-    /// The name of the Dockerfile. `None` for files for a container.
-    dockerfile_name: Option<String>,
+    purpose: Purpose,
     largest: u64,
+    entries: u64,
     header: Vec<u8>,
     /// The bytes left of the current entry, including its padding.
     left: u64,
@@ -52,13 +55,24 @@ pub struct TarReader {
     next_name: Option<Vec<u8>>,
     /// The size of the next entry, in the pax format.
     next_size: Option<u64>,
-    /// What came before the next entry and is about it: nothing, a pax header, or GNU's long names. Readers differ in what a mixture means.
+    /// What came before the next entry and is about it: nothing, a pax header, or GNU's long names. Readers differ in
+    /// what a mixture means.
     pending: Option<u8>,
     dockerfile: Option<Vec<u8>>,
     ignored: Option<Vec<u8>>,
     total: u64,
     started: bool,
     ended: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Purpose {
+    /// The context of a build with this Dockerfile.
+    Context(String),
+    /// Files for a container.
+    Files,
+    /// A layer of an image. It may have devices, which no container may open, and attributes of its files.
+    Layer,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,15 +88,25 @@ impl TarReader {
     /// A build's context, with this Dockerfile.
     #[must_use]
     pub fn context(dockerfile: &str) -> Self {
-        Self { dockerfile_name: Some(dockerfile.to_owned()), ..Self::files(LARGEST_CONTEXT) }
+        Self::of(Purpose::Context(dockerfile.to_owned()), LARGEST_CONTEXT)
     }
 
     /// Files for a container.
     #[must_use]
     pub fn files(largest: u64) -> Self {
+        Self::of(Purpose::Files, largest)
+    }
+
+    /// A layer of an image.
+    pub(crate) fn layer() -> Self {
+        Self::of(Purpose::Layer, u64::MAX)
+    }
+
+    fn of(purpose: Purpose, largest: u64) -> Self {
         Self {
-            dockerfile_name: None,
+            purpose,
             largest,
+            entries: 0,
             header: Vec::new(),
             left: 0,
             capture: None,
@@ -143,7 +167,8 @@ impl TarReader {
         Ok(())
     }
 
-    /// Takes the header of an entry. Returns it as it goes on: with the size that counts, if a pax header has another one.
+    /// Takes the header of an entry. Returns it as it goes on: with the size that counts, if a pax header has another
+    /// one.
     fn entry(&mut self, mut header: Vec<u8>) -> Judged<Vec<u8>> {
         if !is_header(&header) {
             return refuse!(Archive, "the archive is not a tar");
@@ -167,6 +192,7 @@ impl TarReader {
             0 if size > 0 => return refuse!(Archive, "the archive has a file of a kind that is not written any more"),
             0 => 0,
             b'1' | b'2' | b'5' | b'6' => 0,
+            b'3' | b'4' if self.purpose == Purpose::Layer => 0,
             b'3' | b'4' => return refuse!(Archive, "the archive has a device file, which may not be made here"),
             b'S' => return refuse!(Archive, "the archive has a sparse file: write it whole"),
             _ => return refuse!(Archive, "the archive has an entry that is neither a file, a folder nor a link"),
@@ -180,6 +206,7 @@ impl TarReader {
             _ => None,
         };
         self.left = size.div_ceil(BLOCK as u64) * BLOCK as u64;
+        self.entries += 1;
         self.captured.clear();
         let meaning = match kind {
             b'x' => Some(Captured::Pax),
@@ -205,9 +232,10 @@ impl TarReader {
         Ok(header)
     }
 
-    /// Returns what an entry of a build's context means beyond a file. The last entry of a name counts, if it is a file.
+    /// Returns what an entry of a build's context means beyond a file. The last entry of a name counts, if it is a
+    /// file.
     fn meaning(&mut self, name: &[u8], is_file: bool) -> Judged<Option<Captured>> {
-        let Some(dockerfile) = &self.dockerfile_name else { return Ok(None) };
+        let Purpose::Context(dockerfile) = &self.purpose else { return Ok(None) };
         let name = plain_name(name)?;
         if name == dockerfile.as_bytes() {
             self.dockerfile = is_file.then(Vec::new);
@@ -238,7 +266,9 @@ impl TarReader {
                         key if key.starts_with("GNU.sparse") => {
                             return refuse!(Archive, "the archive has a sparse file: write it whole");
                         }
-                        key if key.strip_prefix("SCHILY.xattr.").is_some_and(|attribute| !may_be_set(attribute)) => {
+                        key if self.purpose != Purpose::Layer
+                            && key.strip_prefix("SCHILY.xattr.").is_some_and(|attribute| !may_be_set(attribute)) =>
+                        {
                             return refuse!(
                                 Archive,
                                 "the archive has the attribute {key:?}, which may not be set here"
@@ -250,6 +280,11 @@ impl TarReader {
             }
         }
         Ok(())
+    }
+
+    /// Returns the number of entries so far, of which each takes room on a disk.
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries
     }
 
     /// Whether the first entry has been read.
@@ -277,12 +312,15 @@ impl TarReader {
         self.finish()?;
         match &self.dockerfile {
             Some(bytes) => text(bytes),
-            None => refuse!(Build, "the context has no file {}", self.dockerfile_name.as_deref().unwrap_or_default()),
+            None => match &self.purpose {
+                Purpose::Context(name) => refuse!(Build, "the context has no file {name}"),
+                Purpose::Files | Purpose::Layer => refuse!(Build, "the archive is no context"),
+            },
         }
     }
 
-    /// Returns the end of a build's context: the rewritten Dockerfile, a `.dockerignore` that keeps it out of copies, and the end of the
-    /// archive.
+    /// Returns the end of a build's context: the rewritten Dockerfile, a `.dockerignore` that keeps it out of copies,
+    /// and the end of the archive.
     #[must_use]
     pub fn end(&self, written_as: &str, dockerfile: &str) -> Vec<u8> {
         let mut ignored = self.ignored.clone().unwrap_or_else(|| b".dockerignore".to_vec());

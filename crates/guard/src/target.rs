@@ -4,7 +4,8 @@ use crate::refusal::{Judged, refuse};
 
 /// The longest target (path and query), in bytes.
 const LONGEST: usize = 64 << 10;
-/// The oldest minor version of the API that the guard accepts. Clients in use pin it, and the requests have not changed since.
+/// The oldest minor version of the API that the guard accepts. Clients in use pin it, and the requests have not changed
+/// since.
 pub const OLDEST_API: u32 = 32;
 /// The newest minor version whose requests the guard knows.
 pub const NEWEST_API: u32 = 51;

@@ -1,5 +1,5 @@
-//! Attacks as raw HTTP requests, each family beside legitimate requests. No attack reaches the engine, and the objects of others stay as
-//! they were.
+//! Attacks as raw HTTP requests, each family beside legitimate requests. No attack reaches the engine, and the objects
+//! of others stay as they were.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -277,14 +277,11 @@ async fn attacks_on_the_wire_never_reach_the_engine_and_their_twins_do() {
         ("POST", "/build?outputs=[{\"Type\":\"local\"}]".to_owned(), String::new()),
         ("POST", "/build?session=x".to_owned(), String::new()),
         ("POST", "/build/cancel?id=x".to_owned(), String::new()),
-        ("POST", "/build/prune".to_owned(), String::new()),
         ("POST", "/session".to_owned(), String::new()),
         ("POST", "/grpc".to_owned(), String::new()),
         // The engine itself, and paths that are not routes.
-        ("POST", "/containers/prune".to_owned(), String::new()),
-        ("POST", "/images/prune".to_owned(), String::new()),
-        ("POST", "/volumes/prune".to_owned(), String::new()),
-        ("POST", "/networks/prune".to_owned(), String::new()),
+        ("POST", "/containers/prune?filters={\"label!\":[\"x\"]}".to_owned(), String::new()),
+        ("POST", "/containers/prune?filters={\"until\":[\"1h\"]}".to_owned(), String::new()),
         ("GET", "/system/df".to_owned(), String::new()),
         ("POST", "/swarm/init".to_owned(), "{}".to_owned()),
         ("GET", "/services".to_owned(), String::new()),

@@ -236,3 +236,23 @@ async fn events_are_those_of_own_objects() {
     assert!(!events.contains(&theirs), "{events}");
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prune_takes_what_the_job_does_not_use_and_nothing_of_others() {
+    let world = World::new(true).await;
+    let theirs = engine(&["create", BUSYBOX, "true"]);
+    let volume = engine(&["volume", "create", &format!("longshore-test-theirs-{}", world.scope)]);
+    world.ok(&["network", "create", "used"]);
+    world.ok(&["network", "create", "unused"]);
+    world.ok(&["run", "-d", "--name", "running", "--network", "used", "-v", "kept:/kept", BUSYBOX, "sleep", "600"]);
+    world.ok(&["create", "--name", "ended", BUSYBOX, "true"]);
+    world.ok(&["volume", "create", "old"]);
+    world.ok(&["system", "prune", "-f"]);
+    assert_eq!(world.ok(&["ps", "-a", "--format", "{{.Names}}"]), "running");
+    assert_eq!(world.ok(&["network", "ls", "--format", "{{.Name}}"]), "bridge\nused");
+    world.ok(&["volume", "prune", "-f"]);
+    assert!(world.ok(&["volume", "ls", "-q"]).starts_with("kept"));
+    engine(&["rm", &theirs]);
+    engine(&["volume", "rm", &volume]);
+    world.end().await;
+}

@@ -1,4 +1,7 @@
-//! Clients that go too far: what freezes a guard, what counts as probing, and what the budgets are. Each beside a client that does not.
+//! Clients that go too far: what freezes a guard, what counts as probing, and what the budgets are. Each beside a
+//! client that does not.
+
+use std::io::{Read as _, Write as _};
 
 use longshore_guard::{Conduct, Table};
 use serde_json::json;
@@ -98,6 +101,20 @@ async fn pulls_names_of_images_and_execs_have_budgets_and_what_is_over_is_given_
     world.refused(&["exec", "own", "true"], "budget");
     world.ok(&["restart", "-t", "0", "own"]);
     world.ok(&["exec", "own", "true"]);
+    // Those that are not started yet count, since they may be.
+    let create = |wanted: u16| {
+        let mut stream = std::os::unix::net::UnixStream::connect(world.socket()).unwrap();
+        let body = r#"{"Cmd":["true"]}"#;
+        let head =
+            "POST /containers/own/exec HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json";
+        write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {wanted}")), "{answer}");
+    };
+    create(201);
+    create(201);
+    create(429);
     world.end().await;
 }
 

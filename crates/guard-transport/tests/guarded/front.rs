@@ -1,5 +1,5 @@
-//! A proxy between the guard and the engine that records the requests which reach the engine, and can refuse old versions of the API
-//! as newer engines do.
+//! A proxy between the guard and the engine that records the requests which reach the engine, and can refuse old
+//! versions of the API as newer engines do.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -60,8 +60,8 @@ impl Front {
     /// Returns the requests since the last call of this function, without those that the guard makes for itself.
     pub(crate) fn heard(&self) -> Vec<String> {
         let mut heard = std::mem::take(&mut *self.heard.lock().unwrap());
-        // Before it judges a request, the guard asks whether an allowed image exists, and, if the budget is too small, which own
-        // containers are gone.
+        // Before it judges a request, the guard asks whether an allowed image exists, and, if the budget is too small,
+        // which own containers are gone.
         heard.retain(|line| !(line.starts_with("GET ") && line.contains("/images/") && line.contains("/json ")));
         heard.retain(|line| {
             !(line.contains("/containers/json?all=1&filters=") && line.contains("longshore.guard.scope"))

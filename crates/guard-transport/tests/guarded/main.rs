@@ -1,5 +1,5 @@
-//! Unmodified clients use a real engine through a guard: legitimate requests work, others never reach the engine, and nothing is left
-//! behind.
+//! Unmodified clients use a real engine through a guard: legitimate requests work, others never reach the engine, and
+//! nothing is left behind.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod attacks;

@@ -128,7 +128,8 @@ impl World {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// Runs `docker ARGS`, which the guard has to refuse by this rule. The command may still continue, with a pull of a missing image.
+    /// Runs `docker ARGS`, which the guard has to refuse by this rule. The command may still continue, with a pull of a
+    /// missing image.
     #[track_caller]
     pub(crate) fn refused(&self, args: &[&str], rule: &str) {
         let before = self.audit().len();

@@ -1,4 +1,5 @@
-//! Bounds what a build makes the engine hold: it expands variables in its own memory, and gives each container the volumes of its image.
+//! Bounds what a build makes the engine hold: it expands variables in its own memory, and gives each container the
+//! volumes of its image.
 
 use std::collections::BTreeMap;
 

@@ -25,9 +25,9 @@ impl Guard {
         server::instance_of(&request.call).filter(|instance| server.learn(instance))
     }
 
-    /// Returns references in a server's request to containers that the table does not know. Before the request is judged, the caller
-    /// asks the engine for them and passes the answers to [`Guard::learn_container`]. So a guard that was restarted knows containers
-    /// that are older than itself.
+    /// Returns references in a server's request to containers that the table does not know. Before the request is
+    /// judged, the caller asks the engine for them and passes the answers to [`Guard::learn_container`]. So a guard
+    /// that was restarted knows containers that are older than itself.
     #[must_use]
     pub fn unknown_containers(&self, request: &Request) -> Vec<String> {
         let Policy::Server(_) = &self.policy else { return Vec::new() };
@@ -39,8 +39,8 @@ impl Guard {
             },
             _ => None,
         };
-        // The engine is not asked for prefixes of ids, which may match other containers. Names are always asked for: they may belong
-        // to another container by now.
+        // The engine is not asked for prefixes of ids, which may match other containers. Names are always asked for:
+        // they may belong to another container by now.
         let is_asked = |reference: &&String| match is_full_id(reference) {
             true => !self.table.containers.contains_key(*reference),
             false => reference.starts_with(crate::names::RESERVED),
@@ -48,7 +48,8 @@ impl Guard {
         reference.filter(is_asked).cloned().into_iter().collect()
     }
 
-    /// Adds a container that the engine has described, if it is the server's: it has the label, and a name that no job can choose.
+    /// Adds a container that the engine has described, if it is the server's: it has the label, and a name that no job
+    /// can choose.
     pub fn learn_container(&mut self, reference: &str, container: Option<&Value>) {
         let Policy::Server(policy) = &self.policy else { return };
         self.table.forget_name(reference);
@@ -63,8 +64,8 @@ impl Guard {
         }
     }
 
-    /// Returns image references in a request that the policy allows and the table does not know. Before the request is judged, the
-    /// caller asks the engine for them and passes the answers to [`Guard::learn_answer`].
+    /// Returns image references in a request that the policy allows and the table does not know. Before the request is
+    /// judged, the caller asks the engine for them and passes the answers to [`Guard::learn_answer`].
     #[must_use]
     pub fn unknown_images(&self, request: &Request) -> Vec<String> {
         let reference = match &request.call {
@@ -105,13 +106,15 @@ impl Guard {
         }
     }
 
-    /// Notes what an image that others have built would run in builds, and what its containers take in lists. Returns its id.
-    /// `is_made` says that the client has built or loaded it: what another registry or job gives it a label for means nothing.
+    /// Notes what an image that others have built would run in builds, and what its containers take in lists. Returns
+    /// its id. `is_made` says that the client has built or loaded it: what another registry or job gives it a label for
+    /// means nothing.
     pub(super) fn learn_content(&mut self, image: &Value, is_made: bool) -> Option<String> {
         let id = image["Id"].as_str().and_then(full_id)?;
         self.table.listed.insert(id.clone(), crate::listed::image(&image["Config"]));
         let is_own = is_made && self.is_labelled(image);
-        // What a trigger of another's image makes has no label of the job yet: no limit, no budget and no removal would find it.
+        // What a trigger of another's image makes has no label of the job yet: no limit, no budget and no removal would
+        // find it.
         let is_harmless = |trigger: &str| is_harmless_trigger(trigger) && (is_own || !makes_a_layer(trigger));
         let texts = |key: &str| {
             let texts = image["Config"][key].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -138,8 +141,8 @@ impl Guard {
         matches!(&self.policy, Policy::Job(policy) if scope == Some(policy.scope.as_str()))
     }
 
-    /// Adds an image that the engine has described, if the policy lets the client use it. An image with a digest came from a registry:
-    /// the client has to pull it from there, with credentials of its own.
+    /// Adds an image that the engine has described, if the policy lets the client use it. An image with a digest came
+    /// from a registry: the client has to pull it from there, with credentials of its own.
     pub fn learn_answer(&mut self, reference: &str, image: &Value) {
         let Policy::Job(policy) = &self.policy else { return };
         let Ok(parsed) = ImageRef::parse(reference) else { return };

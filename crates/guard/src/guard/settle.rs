@@ -38,11 +38,7 @@ impl Guard {
                 table.add_network(id, name.clone());
             }
             (Effect::ContainerCreated { .. } | Effect::ExecCreated { .. } | Effect::NetworkCreated { .. }, None) => {}
-            (Effect::ContainerRenamed { id, name }, _) => {
-                if let Some(container) = table.containers.get_mut(id) {
-                    container.name.clone_from(name);
-                }
-            }
+            (Effect::ContainerRenamed { id, name }, _) => table.name_container(id, name.clone()),
             (Effect::ContainerUpdated { id, container }, _) => {
                 if let Some(known) = table.containers.get_mut(id) {
                     (known.memory, known.nano_cpus, known.pids) =

@@ -1,5 +1,5 @@
-//! Writes the `HostConfig` that was judged. No code here can write a host namespace, or a path of the host other than the guard's
-//! own socket.
+//! Writes the `HostConfig` that was judged. No code here can write a host namespace, or a path of the host other than
+//! the guard's own socket.
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::images::{check_platform, has_names_left, registry_of};
+use super::images::{check_platform, registry_of};
 use super::networks::network_of;
 use crate::call::Build;
 use crate::decision::{Context, Decision, Effect, EngineCall, Forward, LineShape, Reply};
@@ -43,7 +43,6 @@ pub(super) fn judge_build(guard: &Guard, policy: &JobPolicy, build: &Build, nonc
         let made_up = format!("{}-guard/unnamed:{nonce}", crate::names::RESERVED);
         references.insert(made_up.clone(), policy.engine_image(&made_up));
     }
-    has_names_left(guard, policy, references.keys())?;
     let args: BTreeMap<_, _> =
         build.args.iter().filter_map(|(name, value)| value.as_ref().map(|value| (name, value))).collect();
     let labels = unreserved(build.labels.clone())?;
@@ -65,7 +64,8 @@ pub(super) fn judge_build(guard: &Guard, policy: &JobPolicy, build: &Build, nonc
         .query("cpuperiod", "100000")
         .query("cpuquota", (policy.budget.nano_cpus / 10_000).to_string())
         .query("cgroupparent", policy.cgroup_parent.as_deref().unwrap_or_default())
-        // Not our own labels: the builder makes a layer of each, and the image has the scope from its first instruction.
+        // Not our own labels: the builder makes a layer of each, and the image has the scope from its first
+        // instruction.
         .query("labels", if labels.is_empty() { String::new() } else { json!(labels).to_string() })
         .query("buildargs", if args.is_empty() { String::new() } else { json!(args).to_string() })
         .query("target", &build.target)

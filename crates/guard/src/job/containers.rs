@@ -1,11 +1,15 @@
 //! What a job may do with a container of its own.
 
 use super::forward;
+use super::images::check_platform;
 use crate::bodies::Update;
 use crate::call::ContainerAction;
+use crate::container::ContainerCreate;
 use crate::container_call::container_call;
-use crate::decision::{Decision, Effect, Reply, Shape};
+use crate::decision::{Decision, Effect, EngineCall, Reply, Shape};
+use crate::filters::Filters;
 use crate::guard::Guard;
+use crate::job_create::{self, Created};
 use crate::names::chosen;
 use crate::policy::JobPolicy;
 use crate::refusal::{Judged, refuse};
@@ -65,7 +69,8 @@ pub(super) fn judge_container(
     }
 }
 
-/// Judges an update of a container. Limits may only be lowered: they were taken from the budget when the container was created.
+/// Judges an update of a container. Limits may only be lowered: they were taken from the budget when the container was
+/// created.
 fn judge_update(guard: &Guard, id: &str, update: &Update) -> Judged<(Update, Container)> {
     let mut entry = guard.table.containers.get(id).cloned().unwrap_or_default();
     let mut update = update.clone();
@@ -88,4 +93,42 @@ fn judge_update(guard: &Guard, id: &str, update: &Update) -> Judged<(Update, Con
         update.memory_swap = entry.memory;
     }
     Ok((update, entry))
+}
+
+pub(super) fn create_container(
+    guard: &Guard,
+    policy: &JobPolicy,
+    (name, platform, nonce): (&str, &str, &str),
+    body: &ContainerCreate,
+) -> Judged<Decision> {
+    check_platform(guard, platform)?;
+    let name = if name.is_empty() { format!("c-{nonce}") } else { chosen("container", name)? };
+    let Created { body, entry, volumes, joined } = job_create::judge(guard, policy, &name, body)?;
+    let call = EngineCall::new("POST", "/containers/create")
+        .query("name", policy.engine_name(&name))
+        .query("platform", platform)
+        .json(body.write()?);
+    let effect = Effect::ContainerCreated { container: entry, volumes, joined };
+    forward(call, Reply::Json(Shape::Created), effect)
+}
+
+pub(super) fn list_containers(
+    policy: &JobPolicy,
+    (all, limit, size): (bool, Option<u32>, bool),
+    filters: &Filters,
+) -> Judged<Decision> {
+    let mut filters = filters.clone();
+    let shape = Shape::Containers {
+        names: filters.take("name"),
+        ids: filters.take("id"),
+        ancestors: filters.take("ancestor"),
+        networks: filters.take("network"),
+        volumes: filters.take("volume"),
+        limit,
+    };
+    let call = EngineCall::new("GET", "/containers/json")
+        .flag("all", all || limit.is_some())
+        .flag("size", size)
+        .query("filters", filters.with_label(&policy.label()).write().to_string());
+    forward(call, Reply::Json(shape), Effect::None)
 }

@@ -1,13 +1,17 @@
 //! The names of images: how a job pulls, tags and removes them.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::forward;
-use crate::decision::{Decision, Effect, EngineCall, Local, Reply, Shape};
+use crate::decision::{Decision, Effect, EngineCall, LineShape, Local, Push, Reply, Shape};
+use crate::filters::Filters;
 use crate::guard::Guard;
 use crate::image_ref::{ImageName, ImageRef};
 use crate::policy::JobPolicy;
-use crate::refusal::{Judged, refuse};
+use crate::refusal::{Judged, NO_LOAD, refuse};
+use crate::registry_auth::RegistryAuth;
 
 /// Returns the call that pulls an image under its own name.
 pub(crate) fn pull_call(image: &ImageRef, platform: &str) -> EngineCall {
@@ -41,8 +45,8 @@ pub(super) fn remove_image(guard: &Guard, image: &ImageName) -> Judged<Decision>
             Reply::Json(Shape::RemovedImage { reference: Some(reference.clone()) }),
             Effect::ImageUntagged { references },
         ),
-        // The image is not the job's alone, so only the job's name for it goes. The engine is never told to remove an id: it would
-        // remove somebody else's last name with it.
+        // The image is not the job's alone, so only the job's name for it goes. The engine is never told to remove an
+        // id: it would remove somebody else's last name with it.
         None => Ok(Decision::Answer(Local::Json {
             status: 200,
             body: json!([{ "Untagged": ImageRef::parse(reference).map_or_else(|_| reference.clone(), |r| r.familiar()) }]),
@@ -51,7 +55,7 @@ pub(super) fn remove_image(guard: &Guard, image: &ImageName) -> Judged<Decision>
 }
 
 /// Refuses names of images beyond the budget.
-pub(crate) fn has_names_left<'a>(
+pub(crate) fn check_names_left<'a>(
     guard: &Guard,
     policy: &JobPolicy,
     names: impl Iterator<Item = &'a String>,
@@ -76,7 +80,8 @@ pub(crate) fn registry_of(server: &str) -> String {
     }
 }
 
-/// Refuses platforms other than the engine's: an image has its name for everybody, who would then get it for another platform.
+/// Refuses platforms other than the engine's: an image has its name for everybody, who would then get it for another
+/// platform.
 pub(super) fn check_platform(guard: &Guard, platform: &str) -> Judged<()> {
     let arch = guard.engine.arch.as_str();
     let asked = match platform.strip_prefix("linux/").unwrap_or(platform).split('/').next() {
@@ -89,4 +94,67 @@ pub(super) fn check_platform(guard: &Guard, platform: &str) -> Judged<()> {
         return Ok(());
     }
     refuse!(Image, "the platform {platform:?} is not the engine's, which is linux/{arch}")
+}
+
+pub(super) fn list_images(all: bool, digests: bool, filters: &Filters) -> Judged<Decision> {
+    let mut filters = filters.clone();
+    // Applied here: on the engine, the references name other clients' images.
+    let references = filters.take("reference");
+    if references.iter().any(|text| ImageRef::parse(text).is_err() && !text.contains('*')) {
+        return refuse!(Image, "a filter contains an invalid image reference");
+    }
+    let call = EngineCall::new("GET", "/images/json")
+        .flag("all", all)
+        .flag("digests", digests)
+        .query("filters", if filters.0.is_empty() { String::new() } else { filters.write().to_string() });
+    forward(call, Reply::Json(Shape::Images { references }), Effect::None)
+}
+
+pub(super) fn pull_image(
+    guard: &Guard,
+    policy: &JobPolicy,
+    image: &ImageRef,
+    platform: &str,
+    auth: &RegistryAuth,
+) -> Judged<Decision> {
+    policy.may_pull(image)?;
+    check_platform(guard, platform)?;
+    let mut call = pull_call(image, platform);
+    call.credentials = Some(("X-Registry-Auth", auth.to_header()));
+    let references = [(image.to_string(), image.to_string())].into();
+    forward(call, Reply::Lines(LineShape::Progress), Effect::ImagesMade { references, kept: false })
+}
+
+pub(super) fn tag_image(guard: &Guard, policy: &JobPolicy, image: &ImageName, target: &ImageRef) -> Judged<Decision> {
+    let (id, _) = guard.table.image(image)?;
+    if target.tag().is_none() {
+        return refuse!(Image, "{} has no tag", target.familiar());
+    }
+    let reference = target.to_string();
+    check_names_left(guard, policy, [&reference].into_iter())?;
+    let kept_as = policy.engine_image(&reference);
+    let call = tag_call(id, &kept_as);
+    forward(call, Reply::Status, Effect::ImageTagged { reference, id: id.to_owned(), kept_as: Some(kept_as) })
+}
+
+pub(super) fn push_image(guard: &Guard, policy: &JobPolicy, image: &ImageRef, auth: &RegistryAuth) -> Judged<Decision> {
+    policy.may_push(image)?;
+    let (id, _) = guard.table.image(&ImageName::Ref { reference: image.clone(), prefix: None })?;
+    let (name, Some(tag)) = (image.name(), image.tag()) else {
+        return refuse!(Image, "{} cannot be pushed: it has no tag", image.familiar());
+    };
+    let mut push = EngineCall::new("POST", format!("/images/{name}/push")).query("tag", tag);
+    push.credentials = Some(("X-Registry-Auth", auth.to_header()));
+    let untag = EngineCall::new("DELETE", format!("/images/{image}")).flag("noprune", true);
+    let tag = tag_call(id, &image.to_string());
+    Ok(Decision::Push(Box::new(Push { reference: image.to_string(), tag, push, untag })))
+}
+
+pub(super) fn load_images(policy: &JobPolicy, quiet: bool) -> Judged<Decision> {
+    if !policy.load {
+        return refuse!(Build, "{NO_LOAD}");
+    }
+    let call = EngineCall::new("POST", "/images/load").flag("quiet", quiet).images();
+    let effect = Effect::ImagesMade { references: BTreeMap::new(), kept: true };
+    forward(call, Reply::Lines(LineShape::Loaded(BTreeMap::new())), effect)
 }

@@ -3,9 +3,11 @@
 use serde_json::json;
 
 use super::forward;
-use crate::bodies::NetworkCreate;
+use crate::bodies::{Connect, NetworkCreate};
 use crate::decision::{Decision, Effect, EngineCall, Local, Reply, Shape};
+use crate::filters::Filters;
 use crate::guard::Guard;
+use crate::job_create;
 use crate::names::chosen;
 use crate::policy::JobPolicy;
 use crate::refusal::{Judged, refuse};
@@ -45,4 +47,29 @@ pub(super) fn create_network(guard: &Guard, policy: &JobPolicy, network: &Networ
     };
     let call = EngineCall::new("POST", "/networks/create").json(stamped.write());
     forward(call, Reply::Json(Shape::Created), Effect::NetworkCreated { name })
+}
+
+pub(super) fn list_networks(filters: &Filters) -> Judged<Decision> {
+    let mut filters = filters.clone();
+    let shape = Shape::Networks { names: filters.take("name"), ids: filters.take("id") };
+    let filters = if filters.0.is_empty() { String::new() } else { filters.write().to_string() };
+    forward(EngineCall::new("GET", "/networks").query("filters", filters), Reply::Json(shape), Effect::None)
+}
+
+pub(super) fn connect_network(guard: &Guard, policy: &JobPolicy, network: &str, body: &Connect) -> Judged<Decision> {
+    let id = network_of(guard, policy, network)?;
+    let (container, entry) = guard.table.container(&body.container)?;
+    let own = policy.network.as_deref() != Some(id);
+    let endpoint = job_create::endpoint(guard, &body.endpoint, &entry.name, own)?;
+    let call = EngineCall::new("POST", format!("/networks/{id}/connect"))
+        .json(json!({ "Container": container, "EndpointConfig": endpoint.write() }));
+    forward(call, Reply::Status, Effect::None)
+}
+
+pub(super) fn disconnect_network(guard: &Guard, policy: &JobPolicy, network: &str, body: &Connect) -> Judged<Decision> {
+    let id = network_of(guard, policy, network)?;
+    let (container, _) = guard.table.container(&body.container)?;
+    let call = EngineCall::new("POST", format!("/networks/{id}/disconnect"))
+        .json(json!({ "Container": container, "Force": body.force }));
+    forward(call, Reply::Status, Effect::None)
 }

@@ -47,6 +47,11 @@ pub(super) enum Route {
     ImageRemove,
     ImageLoad,
     Build,
+    ContainerPrune,
+    NetworkPrune,
+    VolumePrune,
+    ImagePrune,
+    BuildPrune,
     NetworkList,
     NetworkInspect,
     NetworkCreate,
@@ -139,7 +144,7 @@ pub(super) const ROUTES: &[Row] = &[
     row(Route::Rename, &["POST"], "containers/*/rename", &["name"], Empty),
     row(Route::Update, &["POST"], "containers/*/update", &[], AsJson),
     row(Route::Wait, &["POST"], "containers/*/wait", &["condition"], Empty),
-    row(Route::Attach, &["POST"], "containers/*/attach", &["detachKeys", "logs", "stream", "stdin", "stdout", "stderr"], Empty),
+    row(Route::Attach, &["POST"], "containers/*/attach", &["detachKeys", "logs", "stream", "stdin", "stdout", "stderr", "hijack"], Empty),
     row(Route::Exec, &["POST"], "containers/*/exec", &[], AsJson),
     row(Route::ArchiveInfo, &["HEAD"], "containers/*/archive", &["path"], Empty),
     row(Route::ArchiveGet, &["GET"], "containers/*/archive", &["path"], Empty),
@@ -158,6 +163,11 @@ pub(super) const ROUTES: &[Row] = &[
     row(Route::ImageRemove, &["DELETE"], "images/**", &["force", "noprune"], Empty),
     row(Route::ImageLoad, &["POST"], "images/load", &["quiet"], Tar),
     row(Route::Build, &["POST"], "build", BUILD, Tar),
+    row(Route::ContainerPrune, &["POST"], "containers/prune", &["filters"], Empty),
+    row(Route::NetworkPrune, &["POST"], "networks/prune", &["filters"], Empty),
+    row(Route::VolumePrune, &["POST"], "volumes/prune", &["filters"], Empty),
+    row(Route::ImagePrune, &["POST"], "images/prune", &["filters"], Empty),
+    row(Route::BuildPrune, &["POST"], "build/prune", &["filters", "all", "keep-storage"], Empty),
     row(Route::NetworkList, &["GET"], "networks", &["filters"], Empty),
     row(Route::NetworkCreate, &["POST"], "networks/create", &[], AsJson),
     row(Route::NetworkConnect, &["POST"], "networks/*/connect", &[], AsJson),
@@ -202,13 +212,11 @@ pub(super) fn matches(pattern: &str, segments: &[String]) -> Option<String> {
 
 /// Refuses a request without a route, and suggests another way where there is one.
 pub(super) fn no_route(segments: &[String]) -> Refusal {
-    let last = segments.last().map_or("", String::as_str);
     let reason = match segments[0].as_str() {
         "session" | "grpc" => NO_BUILDKIT.to_owned(),
         "swarm" | "services" | "tasks" | "nodes" | "secrets" | "configs" | "plugins" => {
             format!("{} of the engine are not accessible here", segments[0])
         }
-        _ if last == "prune" => "pruning is not allowed: remove your objects by name".to_owned(),
         _ => "the guard does not allow this request".to_owned(),
     };
     Refusal::new(Rule::Route, reason)

@@ -16,7 +16,8 @@ pub(super) fn text(bytes: &[u8]) -> Judged<String> {
     }
 }
 
-/// Returns the name of an entry, which may be any bytes that a file's name may be. Readers differ in what an empty one means.
+/// Returns the name of an entry, which may be any bytes that a file's name may be. Readers differ in what an empty one
+/// means.
 pub(super) fn named(name: &[u8]) -> Judged<Vec<u8>> {
     match name.is_empty() || name.contains(&0) {
         true => refuse!(Archive, "the archive has an entry without a name, or with a zero byte in it"),

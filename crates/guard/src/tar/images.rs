@@ -1,16 +1,16 @@
 //! Archives of images that a job loads (`docker load`, `docker buildx build --load`), in the format of `docker save`.
 //!
-//! The names in an archive would become names on the engine, which belong to everybody. And an engine that has a layer already takes it
-//! for a layer of the archive without looking at it: an archive could name another's layers and get their files. So the archive is
-//! read on its way, its layers are compared with what its images say of them, and the engine gets files under names of ours, with a
-//! list of images written anew.
+//! The names in an archive would become names on the engine, which belong to everybody. And an engine that has a layer
+//! already takes it for a layer of the archive without looking at it: an archive could name another's layers and get
+//! their files. So the archive is read on its way, its layers are compared with what its images say of them, and the
+//! engine gets files under names of ours, with a list of images written anew.
 
 mod content;
 mod list;
 
-use std::collections::BTreeMap;
+pub use self::list::LoadedNames;
 
-use sha2::Digest as _;
+use std::collections::BTreeMap;
 
 use self::content::{Content, LARGEST_UNPACKED};
 use super::header::{is_header, name_of, octal, pax, plain_text_name};
@@ -73,6 +73,8 @@ enum Purpose {
 struct File {
     /// The SHA-256 of what is in it, unpacked.
     digest: String,
+    /// Why it is no layer that may be loaded.
+    fault: Option<Refusal>,
     kept: Option<Vec<u8>>,
 }
 
@@ -187,11 +189,12 @@ impl ImageReader {
             }
         };
         let counted = content.end()?;
-        self.unpacked = self.unpacked.saturating_add(counted.bytes);
+        self.unpacked = self.unpacked.saturating_add(counted.on_disk());
         if self.unpacked > LARGEST_UNPACKED {
             return refuse!(Limit, "the archive is larger than {} GiB when unpacked", LARGEST_UNPACKED >> 30);
         }
-        self.files.insert(name, File { digest: hex::encode(counted.digest.finalize()), kept });
+        let (digest, fault) = counted.digest();
+        self.files.insert(name, File { digest, fault, kept });
         Ok(())
     }
 }
@@ -212,7 +215,7 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use serde_json::json;
-    use sha2::Sha256;
+    use sha2::{Digest as _, Sha256};
 
     use super::super::written::file;
     use super::list::{LoadedImage, end};
@@ -226,6 +229,11 @@ mod tests {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
+    }
+
+    /// A layer with one file.
+    fn layer_of(content: &[u8]) -> Vec<u8> {
+        archive(&[("file", content)])
     }
 
     /// The description of an image with these layers.
@@ -253,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_files_of_an_image_go_on_and_its_lists_do_not_in_any_pieces() {
-        let (one, two) = (vec![1; 5000], b"two".to_vec());
+        let (one, two) = (layer_of(&[1; 5000]), layer_of(b"two"));
         let (config, packed) = (description(&[&one, &two]), gzip(&two));
         let list = list("c.json", &["app:1"], &["blobs/one", "two/layer.tar"]);
         let whole = archive(&[
@@ -276,7 +284,7 @@ mod tests {
 
     #[test]
     fn an_archive_names_no_layer_that_it_does_not_have() {
-        let layer = b"layer".to_vec();
+        let layer = layer_of(b"layer");
         let (config, foreign) = (description(&[&layer]), description(&[b"another job's"]));
         let of = |config: &[u8], layers: &[&str], content: &[u8]| {
             let list = list("c", &["app:1"], layers);
@@ -303,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_description_that_the_engine_reads_in_another_way_is_refused() {
-        let layer = b"layer".to_vec();
+        let layer = layer_of(b"layer");
         let (own, foreign) = (sha(&layer), sha(b"another job's"));
         let of = |description: String| {
             let list = list("c", &["app:1"], &["l"]);
@@ -324,8 +332,54 @@ mod tests {
     }
 
     #[test]
+    fn a_layer_takes_no_more_on_a_disk_than_its_bytes() {
+        let of = |layer: &[u8]| {
+            let list = list("c", &["app:1"], &["l"]);
+            [layer.to_vec(), gzip(layer)].map(|packed| {
+                let archive = archive(&[("l", &packed), ("c", &description(&[layer])), ("manifest.json", &list)]);
+                read(&archive, 512).map(drop).map_err(|refusal| refusal.reason)
+            })
+        };
+        let kind = |kind, name: &str, content: &[u8]| of_kind(&file(name, content), kind);
+        let pax = |record: &str| kind(b'x', "pax", format!("{} {record}\n", record.len() + 4).as_bytes());
+        let end = [0; 2 * BLOCK];
+        // What layers have: devices, attributes of files, long names, links, and nothing at all.
+        let attribute = pax("SCHILY.xattr.trusted.overlay.opaque=y");
+        let whole = [
+            kind(b'3', "dev/null", b""),
+            attribute,
+            file("a", b"1"),
+            kind(b'L', "l", b"long\0"),
+            file("b", b"1"),
+            kind(b'1', "c", b""),
+            end.to_vec(),
+        ];
+        for layer in [whole.concat(), end.to_vec()] {
+            assert_eq!(of(&layer), [Ok(()), Ok(())]);
+        }
+        for layer in [
+            // Holes that the engine fills.
+            [kind(b'S', "a", b"1"), end.to_vec()].concat(),
+            [pax("GNU.sparse.realsize=99999999999"), file("a", b"1"), end.to_vec()].concat(),
+            // Entries that others read in another way, and what is no layer.
+            [kind(0, "a/", b"1"), end.to_vec()].concat(),
+            [kind(b'7', "a", b"1"), end.to_vec()].concat(),
+            file("a", b"1")[..700].to_vec(),
+            vec![1; 1024],
+            Vec::new(),
+        ] {
+            for refused in of(&layer) {
+                assert!(refused.unwrap_err().starts_with("a layer of the image"), "{layer:?}");
+            }
+        }
+        let mut counted = super::content::Counted::default();
+        counted.write_all(&[file("a", b"1"), file("b", b""), end.to_vec()].concat()).unwrap();
+        assert!(counted.on_disk() > 2 * 4096, "files without bytes take room, too");
+    }
+
+    #[test]
     fn an_image_with_a_label_of_ours_is_refused() {
-        let layer = b"layer".to_vec();
+        let layer = layer_of(b"layer");
         let of = |config: serde_json::Value| {
             let ids = [format!("sha256:{}", sha(&layer))];
             let description = json!({ "rootfs": { "diff_ids": ids }, "config": config }).to_string();
@@ -357,7 +411,7 @@ mod tests {
 
     #[test]
     fn what_is_no_plain_archive_of_images_is_refused() {
-        let layer = b"layer".to_vec();
+        let layer = layer_of(b"layer");
         let config = description(&[&layer]);
         let list = list("c", &["app:1"], &["l"]);
         let files = |more: &[(&str, &[u8])]| {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::world::*;
 
-/// Decodes JSON as Go does into a struct: with keys in any case, the two letters that fold to ASCII, and repeated objects merged.
+/// Decodes JSON as Go does into a struct: with keys in any case, the two letters that fold to ASCII, and repeated
+/// objects merged.
 fn as_docker(value: &Value) -> Value {
     match value {
         Value::Object(entries) => {

@@ -1,5 +1,5 @@
-//! The server's guard: what the executor asks for is let through, and nothing that would make code in the server's process more
-//! than the executor.
+//! The server's guard: what the executor asks for is let through, and nothing that would make code in the server's
+//! process more than the executor.
 
 mod builder;
 mod executor;

@@ -72,6 +72,7 @@ pub(crate) fn ask(guard: &Guard, method: &str, target: &str, body: &str) -> Resu
             build: None,
         }),
         Decision::Answer(answer) => panic!("{method} {target} is answered by the guard: {answer:?}"),
+        Decision::Prune(prune) => panic!("{method} {target} is a prune: {prune:?}"),
     }
 }
 

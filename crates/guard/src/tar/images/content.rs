@@ -5,11 +5,13 @@ use std::io::Write;
 use flate2::write::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 
-use super::super::{BLOCK, is_compressed};
-use crate::refusal::{Judged, refuse};
+use super::super::{BLOCK, TarReader, is_compressed};
+use crate::refusal::{Judged, Refusal, refuse};
 
 /// The most bytes that the files may have together when they are unpacked.
 pub(super) const LARGEST_UNPACKED: u64 = 32 << 30;
+/// What a file takes on a disk besides its bytes: the rest of its last block, and its node.
+const LARGEST_OVERHEAD: u64 = 4096;
 const GZIP: &[u8] = b"\x1f\x8b\x08";
 
 #[derive(Debug)]
@@ -20,17 +22,44 @@ pub(super) enum Content {
     Gzip(Box<MultiGzDecoder<Counted>>),
 }
 
-/// Digests what is unpacked.
-#[derive(Debug, Default)]
+/// Digests what is unpacked, and reads it as a layer.
+#[derive(Debug)]
 pub(super) struct Counted {
-    pub(super) digest: Sha256,
-    pub(super) bytes: u64,
+    digest: Sha256,
+    bytes: u64,
+    layer: TarReader,
+    /// Why it is no layer that may be loaded. Descriptions are none.
+    fault: Option<Refusal>,
+    /// What the reader would forward.
+    read: Vec<u8>,
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self { digest: Sha256::default(), bytes: 0, layer: TarReader::layer(), fault: None, read: Vec::new() }
+    }
+}
+
+impl Counted {
+    pub(super) fn digest(self) -> (String, Option<Refusal>) {
+        let fault = self.fault.or_else(|| self.layer.finish().err());
+        (hex::encode(&self.digest.finalize()), fault)
+    }
+
+    /// Returns the bytes that it takes on a disk, or more.
+    pub(super) fn on_disk(&self) -> u64 {
+        self.bytes.saturating_add(self.layer.entries().saturating_mul(LARGEST_OVERHEAD))
+    }
 }
 
 impl Write for Counted {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.digest.update(bytes);
         self.bytes += bytes.len() as u64;
+        if self.fault.is_none() {
+            self.fault = self.layer.push(bytes, &mut self.read).err();
+            self.read.clear();
+        }
         Ok(bytes.len())
     }
 
@@ -65,8 +94,9 @@ impl Content {
             Self::Gzip(decoder) => decoder.write_all(bytes),
         };
         let unpacked = match self {
-            Self::Gzip(decoder) => decoder.get_ref().bytes,
-            Self::Begins(_) | Self::Plain(_) => 0,
+            Self::Gzip(decoder) => decoder.get_ref().on_disk(),
+            Self::Plain(counted) => counted.on_disk(),
+            Self::Begins(_) => 0,
         };
         match written {
             Ok(()) if unpacked <= LARGEST_UNPACKED => Ok(()),

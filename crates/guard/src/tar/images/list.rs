@@ -9,7 +9,7 @@ use super::super::{BLOCK, header::plain_text_name, written::file};
 use super::{ImageReader, LIST};
 use crate::guard::Guard;
 use crate::image_ref::ImageRef;
-use crate::job::has_names_left;
+use crate::job::check_names_left;
 use crate::json::{self, Json};
 use crate::names::RESERVED;
 use crate::policy::{Policy, is_reserved_label};
@@ -32,6 +32,14 @@ pub struct LoadedImage {
     /// The SHA-256 of its description, which is its id.
     pub(super) digest: String,
     pub(super) names: Vec<ImageRef>,
+}
+
+/// What the images of an archive are called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadedNames {
+    /// The client's names, with the engine's.
+    pub references: BTreeMap<String, String>,
+    pub ids: Vec<String>,
 }
 
 impl ImageReader {
@@ -65,14 +73,17 @@ impl ImageReader {
             return refuse!(Archive, "the archive has no description of its image at {config:?}");
         };
         let description = json::parse(description)?;
-        has_no_label_of_ours(&description)?;
+        check_labels(&description)?;
         let ids = layers_of(description)?;
-        let are_there = layers.len() == ids.len()
+        let layers_match = layers.len() == ids.len()
             && layers.iter().zip(&ids).all(|(layer, id)| {
                 self.files.get(layer).is_some_and(|file| id.strip_prefix("sha256:") == Some(&file.digest))
             });
-        if !are_there {
+        if !layers_match {
             return refuse!(Archive, "the archive does not have the layers that its image {config:?} names");
+        }
+        if let Some(fault) = layers.iter().find_map(|layer| self.files.get(layer)?.fault.clone()) {
+            return Err(Refusal { reason: format!("a layer of the image {config:?}: {}", fault.reason), ..fault });
         }
         let names =
             repo_tags.unwrap_or_default().iter().map(|name| ImageRef::parse(name)).collect::<Judged<Vec<_>>>()?;
@@ -83,10 +94,11 @@ impl ImageReader {
     }
 }
 
-/// Returns the digests of its layers that an image's description names. It is forwarded as it is, so the engine has to read the same.
+/// Returns the digests of its layers that an image's description names. It is forwarded as it is, so the engine has to
+/// read the same.
 fn layers_of(description: Json) -> Judged<Vec<String>> {
-    let rootfs = only(description, "rootfs")?.unwrap_or(Json::Null);
-    let ids = match only(rootfs, "diff_ids")? {
+    let rootfs = take_exact_key(description, "rootfs")?.unwrap_or(Json::Null);
+    let ids = match take_exact_key(rootfs, "diff_ids")? {
         Some(Json::List(ids)) => ids,
         _ => return refuse!(Archive, "the description of an image names no layers"),
     };
@@ -98,9 +110,9 @@ fn layers_of(description: Json) -> Judged<Vec<String>> {
 }
 
 /// Refuses labels that we alone set: what has them is taken for a job's own.
-fn has_no_label_of_ours(description: &Json) -> Judged<()> {
-    let config = only(description.clone(), "config")?.unwrap_or(Json::Null);
-    match only(config, "Labels")? {
+fn check_labels(description: &Json) -> Judged<()> {
+    let config = take_exact_key(description.clone(), "config")?.unwrap_or(Json::Null);
+    match take_exact_key(config, "Labels")? {
         Some(Json::Object(labels)) => match labels.iter().find(|(label, _)| is_reserved_label(label)) {
             Some((label, _)) => refuse!(Label, "an image of the archive has the label {label}, which is reserved"),
             None => Ok(()),
@@ -111,7 +123,7 @@ fn has_no_label_of_ours(description: &Json) -> Judged<()> {
 }
 
 /// Takes the value of a key, of which the object has no other spelling: Docker takes keys in any case for the same.
-fn only(object: Json, key: &str) -> Judged<Option<Json>> {
+fn take_exact_key(object: Json, key: &str) -> Judged<Option<Json>> {
     let Json::Object(entries) = object else { return Ok(None) };
     let same = |name: &str| name.replace('\u{17f}', "s").replace('\u{212a}', "k").eq_ignore_ascii_case(key);
     if let Some((name, _)) = entries.iter().find(|(name, _)| name != key && same(name)) {
@@ -121,14 +133,15 @@ fn only(object: Json, key: &str) -> Judged<Option<Json>> {
 }
 
 impl Guard {
-    /// Returns the end of an archive of images that the client loads, and the client's names for them with the engine's.
+    /// Returns the end of an archive of images that the client loads, and what they are called.
     ///
     /// # Errors
     /// If the client has no names left.
-    pub fn load(&self, images: Vec<LoadedImage>) -> Result<(Vec<u8>, BTreeMap<String, String>), Refusal> {
+    pub fn load(&self, images: Vec<LoadedImage>) -> Result<(Vec<u8>, LoadedNames), Refusal> {
         let Policy::Job(policy) = &self.policy else {
             return refuse!(Server, "the server may not load images");
         };
+        let ids = images.iter().map(|image| format!("sha256:{}", image.digest)).collect();
         let mut references = BTreeMap::new();
         let mut named = Vec::new();
         for image in images {
@@ -142,8 +155,8 @@ impl Guard {
             references.extend(names.into_iter().zip(on_engine.iter().cloned()));
             named.push((image, on_engine));
         }
-        has_names_left(self, policy, references.keys())?;
-        Ok((end(&named), references))
+        check_names_left(self, policy, references.keys())?;
+        Ok((end(&named), LoadedNames { references, ids }))
     }
 }
 

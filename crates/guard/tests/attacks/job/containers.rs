@@ -321,3 +321,19 @@ fn what_jobs_start_keeps_the_engines_lists_short() {
     });
     assert_eq!(made.count(), 8);
 }
+
+#[test]
+fn a_container_keeps_its_share_of_the_budget_whatever_the_order_of_the_engines_answers() {
+    let policy = JOB.replace(r#""build":true"#, r#""build":true,"budget":{"containers":2}"#);
+    let mut guard = job(&policy, 41);
+    let rename = ask(&guard, "POST", "/containers/web/rename?name=other", "").unwrap();
+    let create = ask(&guard, "POST", "/containers/create?name=web", r#"{"Image":"busybox"}"#).unwrap();
+    // The engine has renamed the one before it created the other.
+    guard.settle(&create.effect, true, Some(VICTIM));
+    guard.settle(&rename.effect, true, None);
+    refused(&guard, Rule::Budget, "POST", "/containers/create?name=more", r#"{"Image":"busybox"}"#);
+    for (name, id) in [("other", OWN), ("web", VICTIM)] {
+        let inspect = ask(&guard, "GET", &format!("/containers/{name}/json"), "").unwrap();
+        assert_eq!(inspect.call.path, format!("/containers/{id}/json"));
+    }
+}
