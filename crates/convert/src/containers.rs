@@ -4,17 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_core::ImageRef;
 use longshore_pipeline::tree::{Kind, Node};
 
 use super::{
     DEFAULT_IMAGE, Language,
     draft::{After, Item, Job, Map, Note, Value},
-    foreign::{self, FORM, Lines, Section, boolean, entries, items, text, texts},
+    foreign::{Lines, text, texts},
     gate,
     plugin::SecretNames,
     sequence::{LostStep, Step, choose_image, is_independent, order},
-    shell,
     variables::{self, Known},
     when::{self, When},
 };
@@ -46,11 +44,8 @@ pub(super) struct Containers<'s> {
     /// Whether another pipeline waits for this one.
     pub(super) followed: bool,
     /// The facts that hold for the filters of all steps.
-    pub(super) around: when::Around,
+    pub(super) around: when::PipelineFacts,
 }
-
-const LOST: &str =
-    "it lost a setting, and would do something else without it: nothing runs until that is written by hand";
 
 /// Keys of a step that are not carried over, and why.
 pub(super) const NOT_CARRIED_OVER: &[(&str, &str)] = &[
@@ -77,23 +72,6 @@ pub(super) const NOT_CARRIED_OVER: &[(&str, &str)] = &[
     ("shm_size", "write `resources: { shm: 256MiB }` at the job"),
 ];
 
-/// Keys of a step in the order in which people read them.
-const STEP: &[&str] = &[
-    "name",
-    "image",
-    "if",
-    "env",
-    "shell",
-    "working-directory",
-    "user",
-    "background",
-    "continue-on-error",
-    "run",
-    "with",
-    "entrypoint",
-    "command",
-];
-
 impl<'s> Containers<'s> {
     pub(super) fn new(language: Language, lines: Lines<'s>) -> Self {
         Self {
@@ -111,7 +89,7 @@ impl<'s> Containers<'s> {
             lost: false,
             legacy: false,
             followed: false,
-            around: when::Around::default(),
+            around: when::PipelineFacts::default(),
         }
     }
 
@@ -145,22 +123,27 @@ impl<'s> Containers<'s> {
                     }
                     Ok(step)
                 }
-                Err(note) => {
-                    let own = self.condition_of(node).filter(|_| gates);
-                    let field = |key: &str| super::entry(node, key);
-                    Err(LostStep {
-                        name: field("name")
-                            .and_then(|entry| text(&entry.value))
-                            .or(name.as_deref())
-                            .unwrap_or_default()
-                            .to_owned(),
-                        after: field("depends_on").and_then(|entry| texts(&entry.value)).unwrap_or_default(),
-                        stand_in: own.map(|own| gate::stand_in(&note, None, own.as_deref())),
-                        note,
-                    })
-                }
+                Err(note) => Err(self.lost_step(name.as_deref(), node, note, gates)),
             });
         }
+        Self::add_steps(parts, job, line);
+    }
+
+    /// Returns what is left of a step that could not be converted. If it `gates` others, a step stands in for it.
+    fn lost_step(&self, name: Option<&str>, node: &Node, note: Note, gates: bool) -> LostStep {
+        let own = self.condition_of(node).filter(|_| gates);
+        let field = |key: &str| super::entry(node, key);
+        let named = field("name").and_then(|entry| text(&entry.value)).or(name);
+        LostStep {
+            name: named.unwrap_or_default().to_owned(),
+            after: field("depends_on").and_then(|entry| texts(&entry.value)).unwrap_or_default(),
+            stand_in: own.map(|own| gate::stand_in(&note, None, own.as_deref())),
+            note,
+        }
+    }
+
+    /// Adds the steps to the job in an order that fits, and the image that most of them have.
+    fn add_steps(mut parts: Vec<Result<Step, LostStep>>, job: &mut Job, line: u32) {
         let made = parts.iter().any(|part| match part {
             Ok(step) => step.before.is_some() || step.behind.is_some(),
             Err(lost) => lost.stand_in.is_some(),
@@ -200,173 +183,6 @@ impl<'s> Containers<'s> {
         job.body.set_filled("steps", Value::List(list), line);
     }
 
-    fn step(&mut self, name: Option<&str>, node: &Node) -> Result<Step, Note> {
-        let lines = self.lines;
-        let line = lines.line_of(node.place);
-        let Some(section) = Section::read(node) else {
-            return Err(Note::new(line, name.unwrap_or("a step"), FORM));
-        };
-        self.lost = false;
-        let named = section.take("name").and_then(|entry| text(&entry.value)).or(name);
-        let what = named.unwrap_or("a step").to_owned();
-        let mut body = Map::default();
-        if let Some(name) = named {
-            let shown: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
-            if !shown.trim().is_empty() {
-                body.set("name", Value::text(shown.replace("${{", "$ {{")), line);
-            }
-        }
-        let image = self.image_of(&section, &what, &mut body)?;
-        let mut after = Vec::new();
-        if let Some(entry) = section.take("depends_on") {
-            after = texts(&entry.value).unwrap_or_default();
-        }
-        self.conditions(&section, &mut body);
-        for (theirs, ours) in [("directory", "working-directory"), ("user", "user")] {
-            if let Some(entry) = section.take(theirs) {
-                match text(&entry.value).map(|text| self.fill(text)) {
-                    Some(Ok(value)) => body.set(ours, Value::Text(value), lines.line_of_key(entry)),
-                    _ => body.note(lines.note(entry, FORM)),
-                }
-            }
-        }
-        self.volumes(&section, &mut body);
-        let settings = section.take("settings");
-        let commands = section.take("commands");
-        let runs = commands.is_some();
-        let made = self.environment(&section, &mut body, runs);
-        match (commands, settings) {
-            (Some(entry), settings) => {
-                let Some(commands) = texts(&entry.value) else { return Err(Note::new(line, what, FORM)) };
-                let script = made.into_iter().chain(commands).collect::<Vec<_>>().join("\n");
-                let script = self.script(&script, &mut body, lines.line_of_key(entry));
-                if script.trim().is_empty() {
-                    return Err(Note::new(line, what, "it has no command"));
-                }
-                self.set_script(script, image.as_deref(), lines.line_of_key(entry), &mut body);
-                if let Some(settings) = settings {
-                    body.note(lines.note(settings, "a step with commands gets no settings: write `env`"));
-                }
-            }
-            (None, Some(entry)) => {
-                let with = entries(&entry.value).map(|entries| self.settings(&entries.iter().collect::<Vec<_>>()));
-                match with {
-                    Some(with) => body.set("with", with, lines.line_of_key(entry)),
-                    None => {
-                        self.lost = true;
-                        body.note(lines.note(entry, FORM));
-                    }
-                }
-            }
-            (None, None) => {}
-        }
-        self.program(&section, runs, &mut body);
-        if self.legacy && !runs {
-            let mut settings = section.rest();
-            settings.retain(|entry| foreign::reason(NOT_CARRIED_OVER, &entry.key).is_none());
-            for entry in &settings {
-                section.take(&entry.key);
-            }
-            let with = self.settings(&settings);
-            body.set_filled("with", with, line);
-        }
-        if !runs && image.is_none() {
-            return Err(Note::new(line, what, "it has no commands and no image"));
-        }
-        let mut before = self.step_before();
-        if !runs && self.lost {
-            body.note(Note::new(line, what.as_str(), LOST));
-            body.set("if", Value::text("false"), None);
-            before = None;
-        }
-        if let (Some(before), Some(Value::Text(condition))) = (&mut before, body.get("if")) {
-            before.set("if", Value::text(condition.as_str()), None);
-            before.arrange(&["id", "if", "run"]);
-        }
-        section.note_rest(lines, &mut body, |key| foreign::reason(NOT_CARRIED_OVER, key));
-        body.arrange(STEP);
-        Ok(Step { name: what, image, after, body, runs, before, behind: None })
-    }
-
-    /// Converts the image of a step; `None` if it has none.
-    fn image_of(&self, section: &Section<'_>, what: &str, body: &mut Map) -> Result<Option<String>, Note> {
-        let Some(entry) = section.take("image") else { return Ok(None) };
-        let why = match text(&entry.value).map(|image| self.fill(image)) {
-            Some(Ok(image)) if image.contains("${{") || ImageRef::parse(&image).is_ok() => {
-                body.set("image", Value::text(image.as_str()), self.lines.line_of_key(entry));
-                return Ok(Some(image));
-            }
-            Some(Err(name)) => format!("it has no image whose name is known: {name} is not set here"),
-            _ => "this is not an image's name".to_owned(),
-        };
-        Err(Note::new(self.lines.line_of_key(entry), what, why))
-    }
-
-    /// Converts when a step runs, and what its end means for the others.
-    fn conditions(&mut self, section: &Section<'_>, body: &mut Map) {
-        let lines = self.lines;
-        if let Some(entry) = section.take("when") {
-            let when = when::read(entry, self.language, lines, &self.around);
-            body.notes(when.notes);
-            self.schedule = self.schedule.or(when.schedule);
-            let asks = match when.after.unwrap_or_default() {
-                After::Success => None,
-                After::Failure => Some("failure()".to_owned()),
-                After::Either => Some("success() || failure()".to_owned()),
-            };
-            let parts: Vec<String> = asks.into_iter().chain(when.condition).collect();
-            if let Some(condition) = super::condition::all(&parts) {
-                body.set("if", Value::Text(condition), lines.line_of_key(entry));
-            }
-        }
-        match section.take("failure") {
-            Some(entry) if text(&entry.value) == Some("ignore") => {
-                body.set("continue-on-error", Value::plain(true), lines.line_of_key(entry));
-            }
-            Some(entry) if text(&entry.value) != Some("fail") => body.note(lines.note(entry, FORM)),
-            _ => {}
-        }
-        match section.take("detach") {
-            Some(entry) if boolean(&entry.value) == Some(true) => {
-                body.set("background", Value::plain(true), lines.line_of_key(entry))
-            }
-            Some(entry) if boolean(&entry.value).is_none() => body.note(lines.note(entry, FORM)),
-            _ => {}
-        }
-    }
-
-    /// Adds the script of a step, the shell that it needs, and the variables that it uses.
-    fn set_script(&mut self, script: String, image: Option<&str>, line: u32, body: &mut Map) {
-        self.add_used_variables(&script, body, line);
-        // Scripts ran in the image's `sh`. Bash's own syntax was replaced before, or `sh` is bash in that image.
-        if shell::is_bash(&script) && !image.is_some_and(shell::has_no_bash) {
-            body.remark("bash, because the script uses what only it understands; its image has to have it");
-            body.set("shell", Value::text("bash"), None);
-        }
-        body.set("run", Value::Script(script), line);
-    }
-
-    /// Converts `entrypoint` and `command`, which a step with commands cannot have.
-    fn program(&mut self, section: &Section<'_>, runs: bool, body: &mut Map) {
-        let lines = self.lines;
-        for key in ["entrypoint", "command"] {
-            let Some(entry) = section.take(key) else { continue };
-            match texts(&entry.value) {
-                Some(words) if !runs && !words.is_empty() => {
-                    let words: Result<Vec<String>, String> = words.iter().map(|word| self.fill(word)).collect();
-                    match words {
-                        Ok(words) => body.set(key, Value::texts(words), lines.line_of_key(entry)),
-                        Err(unknown) => {
-                            self.lost = true;
-                            body.note(lines.note(entry, format!("{unknown} is not known here: write the value")));
-                        }
-                    }
-                }
-                _ => body.note(lines.note(entry, "a step with commands has the shell of `shell`")),
-            }
-        }
-    }
-
     /// The filters of a step.
     fn when_of(&self, node: &Node) -> When {
         let Some(entry) = super::entry(node, "when") else { return When::always() };
@@ -385,36 +201,6 @@ impl<'s> Containers<'s> {
     pub(super) fn want(&mut self, name: &str) {
         if let Known::Expression(expression) = variables::known(self.language, name) {
             self.wanted.insert(name.to_owned(), expression);
-        }
-    }
-
-    /// Turns a mounted engine socket into `docker`; other volumes are left out.
-    fn volumes(&mut self, section: &Section<'_>, body: &mut Map) {
-        let Some(entry) = section.peek("volumes") else { return };
-        let socket = items(&entry.value).iter().any(|item| {
-            let path = entries(item).and_then(|entries| entries.iter().find(|entry| entry.key == "path"));
-            let written = path.map_or_else(|| text(item), |path| text(&path.value));
-            written.is_some_and(|written| written.contains("docker.sock"))
-        });
-        if socket {
-            self.docker = true;
-            body.remark("the engine's socket is a guarded one here: `docker: true` at the job");
-            if items(&entry.value).len() == 1 {
-                section.take("volumes");
-            }
-        }
-    }
-
-    /// Adds the variables that a script expects from the source's system.
-    fn add_used_variables(&mut self, script: &str, body: &mut Map, line: u32) {
-        for name in shell::names(script) {
-            match variables::known(self.language, &name) {
-                Known::Expression(expression) => {
-                    self.wanted.insert(name, expression);
-                }
-                Known::Missing => body.note(Note::new(line, format!("${name}"), "Longshore does not set it")),
-                Known::Given | Known::NotSet => {}
-            }
         }
     }
 

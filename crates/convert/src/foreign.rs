@@ -43,6 +43,10 @@ impl<'s> Lines<'s> {
 /// The note on a value whose form the other system would not accept either, or whose meaning is only known elsewhere.
 pub(super) const FORM: &str = "this form of it is not understood; write it by hand";
 
+/// The note on a step that must not run as it is.
+pub(super) const LOST: &str =
+    "it lost a setting, and would do something else without it: nothing runs until that is written by hand";
+
 /// A mapping whose entries are taken one by one.
 #[derive(Debug)]
 pub(super) struct Section<'n> {

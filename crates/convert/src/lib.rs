@@ -15,6 +15,7 @@
 mod artifacts;
 mod changed;
 mod condition;
+mod container_step;
 mod containers;
 mod draft;
 mod drone;

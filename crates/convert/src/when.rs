@@ -29,7 +29,7 @@ pub(super) struct When {
 
 /// The facts that hold for all filters within a pipeline.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Around {
+pub(super) struct PipelineFacts {
     pub(super) paths: Paths,
     pub(super) platform: Platform,
 }
@@ -100,7 +100,7 @@ pub(super) fn note_schedule(line: Option<u32>, head: &mut Map) {
 }
 
 /// Converts the filters of a step, or of one of several jobs, in a pipeline.
-pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>, around: &Around) -> When {
+pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>, around: &PipelineFacts) -> When {
     let alternatives = alternatives(entry, language, lines, &around.platform);
     let mut when = When::default();
     let (mut parts, mut missed) = (Vec::new(), Vec::new());

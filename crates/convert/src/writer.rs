@@ -35,7 +35,7 @@ impl Written {
 /// Writes a draft.
 pub(super) fn write(map: &Map) -> Written {
     let mut writer = Writer { out: Written::default(), line: 1, path: Vec::new() };
-    writer.map(map, 0, true);
+    writer.map(map, 0);
     writer.out
 }
 
@@ -50,17 +50,22 @@ struct Writer {
 }
 
 impl Writer {
-    /// `fresh` says that the first entry begins a line; otherwise a `- ` has begun it.
-    fn map(&mut self, map: &Map, indent: usize, mut fresh: bool) {
-        let blank = indent == 0;
-        for (at, part) in map.parts.iter().enumerate() {
+    fn map(&mut self, map: &Map, indent: usize) {
+        self.parts_of_map(map, 0, indent, true);
+    }
+
+    /// Writes a mapping without the first parts. `fresh` says that the first entry begins a line; otherwise a `- ` has
+    /// begun it.
+    fn parts_of_map(&mut self, map: &Map, skipped: usize, indent: usize, mut fresh: bool) {
+        let is_pipeline = indent == 0;
+        for (at, part) in map.parts.iter().enumerate().skip(skipped) {
             self.path.push(at);
             match part {
                 Part::Note(note) => self.note(note, indent, &mut fresh),
                 Part::Remark(text) => self.comment(text, indent, &mut fresh),
                 Part::Entry(entry) => {
                     if std::mem::replace(&mut fresh, true) {
-                        if blank && at > 0 && matches!(entry.value, Value::Map(_)) && entry.key == "jobs" {
+                        if is_pipeline && at > 0 && matches!(entry.value, Value::Map(_)) && entry.key == "jobs" {
                             self.newline("");
                         }
                         self.out.text.push_str(&" ".repeat(indent));
@@ -82,11 +87,11 @@ impl Writer {
         match &entry.value {
             Value::Map(map) if map.is_empty() => {
                 self.newline(" {}");
-                self.map(map, indent, true);
+                self.map(map, indent);
             }
             Value::Map(map) => {
                 self.newline("");
-                self.map(map, indent + 2, true);
+                self.map(map, indent + 2);
             }
             Value::List(items) => match flow(items) {
                 Some(texts) => {
@@ -133,7 +138,8 @@ impl Writer {
                         Value::Map(map) if map.is_empty() => self.newline(" {}"),
                         Value::Map(map) => {
                             self.out.text.push(' ');
-                            self.rest_of_map(map, comments, indent + 2);
+                            // The comments were written before the dash.
+                            self.parts_of_map(map, comments, indent + 2, false);
                         }
                         Value::List(inner) => match flow(inner) {
                             Some(texts) => {
@@ -151,25 +157,6 @@ impl Writer {
                     }
                     let path = self.path.clone();
                     self.out.areas.push(Area { lines: (begin, self.line - 1), columns: None, path });
-                }
-            }
-            self.path.pop();
-        }
-    }
-
-    /// Writes a mapping after a dash, without the comments that were written before the dash.
-    fn rest_of_map(&mut self, map: &Map, skipped: usize, indent: usize) {
-        let mut fresh = false;
-        for (at, part) in map.parts.iter().enumerate().skip(skipped) {
-            self.path.push(at);
-            match part {
-                Part::Note(note) => self.note(note, indent, &mut fresh),
-                Part::Remark(text) => self.comment(text, indent, &mut fresh),
-                Part::Entry(entry) => {
-                    if std::mem::replace(&mut fresh, true) {
-                        self.out.text.push_str(&" ".repeat(indent));
-                    }
-                    self.entry(entry, indent);
                 }
             }
             self.path.pop();

@@ -2,7 +2,7 @@
 
 use super::super::{
     draft::{Map, Note, Value},
-    foreign::{boolean, text},
+    foreign::{LOST, boolean, text},
 };
 use super::{
     actions::ConvertedAction,
@@ -31,31 +31,55 @@ pub(super) fn login(action: &Settings<'_>, job: &mut Map) -> ConvertedAction {
     ConvertedAction::Step(step)
 }
 
-pub(super) const LOST: &str =
-    "it lost a setting, and would do something else without it: nothing runs until that is written by hand";
-
 pub(super) fn build_push(action: &Settings<'_>, job: &mut Map) -> ConvertedAction {
     job.set("docker", Value::plain(true), action.line);
-    let mut env = Map::default();
-    let mut step = Map::default();
-    step.remark("the image has to have a client of Docker with buildx, and an administrator has to allow the job a builder: `longshore repo docker REPO --branch BRANCH --buildkit`");
-    let mut script = vec!["set --".to_owned()];
-    let mut lost = false;
-    // The settings, and what each line of theirs becomes.
-    for (key, option) in [
-        ("tags", "--tag"),
-        ("labels", "--label"),
-        ("build-args", "--build-arg"),
-        ("file", "--file"),
-        ("target", "--target"),
-        ("platforms", "--platform"),
-        ("build-contexts", "--build-context"),
-    ] {
-        match action.filled(key) {
+    let mut build = Build { action, env: Map::default(), step: Map::default(), script: Vec::new(), lost: false };
+    build.step.remark("the image has to have a client of Docker with buildx, and an administrator has to allow the job a builder: `longshore repo docker REPO --branch BRANCH --buildkit`");
+    build.script.push("set --".to_owned());
+    for (key, option) in OPTIONS {
+        build.add_option(key, option);
+    }
+    for key in FLAGS {
+        build.add_flag(key);
+    }
+    let context = build.context();
+    build.add_command(&context);
+    build.note_rest();
+    ConvertedAction::Step(build.into_step())
+}
+
+/// The settings of `docker/build-push-action` that have a value, and the option that each becomes.
+const OPTIONS: [(&str, &str); 7] = [
+    ("tags", "--tag"),
+    ("labels", "--label"),
+    ("build-args", "--build-arg"),
+    ("file", "--file"),
+    ("target", "--target"),
+    ("platforms", "--platform"),
+    ("build-contexts", "--build-context"),
+];
+
+/// The settings that are `true` or `false`, and options of the same name.
+const FLAGS: [&str; 4] = ["push", "load", "no-cache", "pull"];
+
+/// A build of an image, while it is converted to a script.
+struct Build<'a, 's> {
+    action: &'a Settings<'s>,
+    env: Map,
+    step: Map,
+    script: Vec<String>,
+    /// Whether a setting was lost without which the script would do something else.
+    lost: bool,
+}
+
+impl Build<'_, '_> {
+    /// Adds an option, once for each line of the setting if that is a list.
+    fn add_option(&mut self, key: &str, option: &str) {
+        match self.action.filled(key) {
             Some(Ok(value)) if !value.is_empty() => {
-                let name = format!("BUILD_{}", key.to_uppercase().replace('-', "_"));
+                let name = variable_of(key);
                 let one_line = matches!(key, "file" | "target" | "platforms");
-                script.push(match one_line {
+                self.script.push(match one_line {
                     true => format!("if [ -n \"${name}\" ]; then set -- \"$@\" {option} \"${name}\"; fi"),
                     false => {
                         // Tags may stand in one line.
@@ -65,80 +89,99 @@ pub(super) fn build_push(action: &Settings<'_>, job: &mut Map) -> ConvertedActio
                         )
                     }
                 });
-                env.set(name, Value::Text(value), action.line);
+                self.env.set(name, Value::Text(value), self.action.line);
             }
             Some(Err(note)) => {
-                lost = true;
-                step.note(note);
+                self.lost = true;
+                self.step.note(note);
             }
             _ => {}
         }
     }
-    for key in ["push", "load", "no-cache", "pull"] {
-        let Some(entry) = action.entry(key) else { continue };
-        match (boolean(&entry.value), text(&entry.value).map(|written| action.scope.text(written))) {
-            (Some(true), _) => script.push(format!("set -- \"$@\" --{key}")),
+
+    fn add_flag(&mut self, key: &str) {
+        let Some(entry) = self.action.entry(key) else { return };
+        match (boolean(&entry.value), text(&entry.value).map(|written| self.action.scope.text(written))) {
+            (Some(true), _) => self.script.push(format!("set -- \"$@\" --{key}")),
             (Some(false), _) => {}
             (None, Some(Ok(value))) => {
-                let name = format!("BUILD_{}", key.to_uppercase().replace('-', "_"));
-                script.push(format!("if [ \"${name}\" = true ]; then set -- \"$@\" --{key}; fi"));
-                env.set(name, Value::Text(value), action.line);
+                let name = variable_of(key);
+                self.script.push(format!("if [ \"${name}\" = true ]; then set -- \"$@\" --{key}; fi"));
+                self.env.set(name, Value::Text(value), self.action.line);
             }
             _ => {
-                lost = true;
-                step.note(action.lines.note(entry, "its value is not known here"));
+                self.lost = true;
+                self.step.note(self.action.lines.note(entry, "its value is not known here"));
             }
         }
     }
-    let context = match action.plain("context") {
-        Some(context) => context,
-        None if action.entry("context").is_none() => ".".to_owned(),
-        None => {
-            lost = true;
-            step.note(Note::new(action.line, "context", "its value is not known here"));
-            ".".to_owned()
+
+    /// Returns the folder that the image is built from.
+    fn context(&mut self) -> String {
+        let context = self.action.plain("context");
+        if context.is_none() && self.action.entry("context").is_some() {
+            self.lost = true;
+            self.step.note(Note::new(self.action.line, "context", "its value is not known here"));
         }
-    };
-    // The outputs that later steps may use.
-    let asked = |output: &str| action.lines.source.text.contains(&format!("outputs.{output}"));
-    let built = "/tmp/longshore-built-image";
-    let (digest, id) = (asked("digest"), asked("imageid"));
-    if digest {
-        script.push(format!("set -- \"$@\" --metadata-file {built}.json"));
+        context.unwrap_or_else(|| ".".to_owned())
     }
-    if id {
-        script.push(format!("set -- \"$@\" --iidfile {built}.id"));
-    }
-    script.push(format!("docker buildx build \"$@\" \"{context}\""));
-    if digest {
-        script.push(format!(
-            "echo \"digest=$(sed -n 's/.*\"containerimage.digest\": *\"\\([^\"]*\\)\".*/\\1/p' {built}.json)\" >> \"$LONGSHORE_OUTPUT\""
-        ));
-    }
-    if id {
-        script.push(format!("echo \"imageid=$(cat {built}.id)\" >> \"$LONGSHORE_OUTPUT\""));
-    }
-    for entry in action.entries {
-        match entry.key.as_str() {
-            "tags" | "labels" | "build-args" | "file" | "target" | "platforms" | "build-contexts" | "push" | "load"
-            | "no-cache" | "pull" | "context" => {}
-            "cache-from" | "cache-to" => step.note(action.lines.note(entry, "layers are kept by the engine")),
-            "provenance" | "sbom" | "attests" | "annotations" | "github-token" => {
-                step.note(action.lines.note(entry, "what stands in for the action has nothing like it"));
-            }
-            _ => {
-                lost = true;
-                step.note(action.lines.note(entry, "what stands in for the action has nothing like it"));
-            }
+
+    /// Adds the command, and behind it the outputs that the workflow asks for.
+    fn add_command(&mut self, context: &str) {
+        const BUILT: &str = "/tmp/longshore-built-image";
+        let asked = |output: &str| self.action.lines.source.text.contains(&format!("outputs.{output}"));
+        let (digest, id) = (asked("digest"), asked("imageid"));
+        if digest {
+            self.script.push(format!("set -- \"$@\" --metadata-file {BUILT}.json"));
+        }
+        if id {
+            self.script.push(format!("set -- \"$@\" --iidfile {BUILT}.id"));
+        }
+        self.script.push(format!("docker buildx build \"$@\" \"{context}\""));
+        if digest {
+            self.script.push(format!(
+                "echo \"digest=$(sed -n 's/.*\"containerimage.digest\": *\"\\([^\"]*\\)\".*/\\1/p' {BUILT}.json)\" >> \"$LONGSHORE_OUTPUT\""
+            ));
+        }
+        if id {
+            self.script.push(format!("echo \"imageid=$(cat {BUILT}.id)\" >> \"$LONGSHORE_OUTPUT\""));
         }
     }
-    if lost {
-        step.note(Note::new(action.line, action.name, LOST));
-        step.set("if", Value::text("false"), None);
+
+    /// Notes the settings that are not carried over.
+    fn note_rest(&mut self) {
+        let action = self.action;
+        for entry in action.entries {
+            let key = entry.key.as_str();
+            if key == "context" || FLAGS.contains(&key) || OPTIONS.iter().any(|(known, _)| *known == key) {
+                continue;
+            }
+            let why = match key {
+                "cache-from" | "cache-to" => "layers are kept by the engine",
+                _ => "what stands in for the action has nothing like it",
+            };
+            self.step.note(action.lines.note(entry, why));
+            self.lost |= !matches!(
+                key,
+                "cache-from" | "cache-to" | "provenance" | "sbom" | "attests" | "annotations" | "github-token"
+            );
+        }
     }
-    step.set("run", Value::Script(script.join("\n")), action.line);
-    step.set_filled("env", env, action.line);
-    ConvertedAction::Step(step)
+
+    fn into_step(mut self) -> Map {
+        if self.lost {
+            self.step.note(Note::new(self.action.line, self.action.name, LOST));
+            self.step.set("if", Value::text("false"), None);
+        }
+        self.step.set("run", Value::Script(self.script.join("\n")), self.action.line);
+        self.step.set_filled("env", self.env, self.action.line);
+        self.step
+    }
+}
+
+/// Returns the variable that holds the value of a setting.
+fn variable_of(key: &str) -> String {
+    format!("BUILD_{}", key.to_uppercase().replace('-', "_"))
 }
 
 /// Writes the tags of images as a script: the kinds that most workflows have.

@@ -11,12 +11,12 @@ use super::super::{
     gate,
 };
 use super::{
-    beside::Beside,
+    background_steps::BackgroundSteps,
     concurrency,
     expression::Scope,
     gates::is_credential,
     matrix::{self, Matrix, strategy},
-    parts::{self, container, is_elsewhere, services},
+    parts::{self, container, is_offloaded, services},
     run_defaults,
     setups::{self, Setup},
     step::{Reader, condition, continue_on_error, timeout},
@@ -143,11 +143,11 @@ fn check_machine(
     body: &mut Map,
 ) -> Result<(), String> {
     let elsewhere = |machine: String| Err(format!("it runs on {machine}, and jobs run in containers on Linux"));
-    if machine.iter().any(|word| !word.contains("${{") && is_elsewhere(word)) {
+    if machine.iter().any(|word| !word.contains("${{") && is_offloaded(word)) {
         return elsewhere(machine.join(", "));
     }
     let chosen: Vec<&str> = machine.iter().flat_map(|word| parts::machines_of(word)).collect();
-    match chosen.iter().filter(|label| is_elsewhere(label)).count() {
+    match chosen.iter().filter(|label| is_offloaded(label)).count() {
         0 => {}
         all if all == chosen.len() => return elsewhere(chosen.join(" or ")),
         _ => {
@@ -248,13 +248,13 @@ fn write_steps(
     body: &mut Map,
 ) -> Vec<Item> {
     body.set("checkout", Value::plain(false), None);
-    let (mut written, mut beside) = (Vec::new(), Beside::default());
+    let (mut written, mut background) = (Vec::new(), BackgroundSteps::default());
     for (at, node) in steps.iter().enumerate() {
         let mut reader = Reader {
             scope,
             lines,
             job: body,
-            beside: &mut beside,
+            background: &mut background,
             shell: script.shell.as_deref(),
             directory: script.directory.as_deref(),
             is_root: script.is_root,
@@ -265,7 +265,7 @@ fn write_steps(
         let stands_in = set_up.as_mut().filter(|(of, _)| *of == at).map(|(_, setup)| setup);
         written.extend(reader.step(node, stands_in));
     }
-    written.extend(beside.end());
+    written.extend(background.end());
     if matches!(body.get("checkout"), Some(Value::Plain(word)) if word == "true") {
         // A job has a checkout without this key.
         body.parts.retain(|part| !matches!(part, Part::Entry(entry) if entry.key == "checkout"));

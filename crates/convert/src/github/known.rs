@@ -4,7 +4,7 @@ use longshore_pipeline::tree::Entry;
 
 use super::super::{
     draft::{Map, Note, Part, Value},
-    foreign::{Lines, boolean, text},
+    foreign::{LOST, Lines, boolean, text},
 };
 use super::{actions::ConvertedAction, artifacts, docker, expression::Scope, tools, unknown};
 
@@ -64,7 +64,7 @@ impl Settings<'_> {
         }
         let lost = step.parts.iter().any(|part| matches!(part, Part::Note(_)));
         if lost {
-            step.note(Note::new(self.line, self.name, docker::LOST));
+            step.note(Note::new(self.line, self.name, LOST));
             step.set("if", Value::text("false"), None);
         }
     }

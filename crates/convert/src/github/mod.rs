@@ -4,7 +4,7 @@
 
 mod actions;
 mod artifacts;
-mod beside;
+mod background_steps;
 mod called;
 mod docker;
 mod expression;
@@ -41,7 +41,7 @@ use super::{
 };
 use called::Called;
 use expression::Scope;
-pub(super) use parts::is_elsewhere;
+pub(super) use parts::is_offloaded;
 
 const NOT_CARRIED_OVER: &[(&str, &str)] =
     &[("permissions", "jobs get no token of the forge"), ("run-name", "a build is named by its commit")];

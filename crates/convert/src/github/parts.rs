@@ -11,7 +11,7 @@ use super::super::{
 use super::{expression::Scope, unknown, value};
 
 /// Whether a label of a machine is one of a system that jobs do not run on.
-pub(in super::super) fn is_elsewhere(label: &str) -> bool {
+pub(in super::super) fn is_offloaded(label: &str) -> bool {
     let label = label.to_lowercase();
     label.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| {
         ["windows", "macos", "osx", "freebsd", "openbsd", "netbsd"].iter().any(|other| word.starts_with(other))

@@ -13,7 +13,7 @@ use super::super::{
 };
 use super::{
     actions::{self, ConvertedAction},
-    beside::Beside,
+    background_steps::BackgroundSteps,
     expression::Scope,
     gates::is_credential,
     setups::Setup,
@@ -52,7 +52,7 @@ pub(super) struct Reader<'r, 's> {
     /// How many actions the steps stand in.
     pub(super) depth: usize,
     /// The steps of the job that were started in the background.
-    pub(super) beside: &'r mut Beside,
+    pub(super) background: &'r mut BackgroundSteps,
     /// Whether something waits for all of these steps: another job, or steps after the action.
     pub(super) followed: bool,
 }
@@ -138,7 +138,7 @@ impl Reader<'_, '_> {
         if let Some((condition, line)) = when.filter(|(condition, _)| condition != "true" && !never) {
             step.body.set("if", Value::Text(condition), line);
         }
-        let beside = self.is_beside(section, &mut step.body);
+        let background = self.is_background(section, &mut step.body);
         timeout(section.take("timeout-minutes"), lines, &mut step.body);
         continue_on_error(section.take("continue-on-error"), self.scope, lines, &mut step.body);
         let line = lines.line_of(node.place);
@@ -156,8 +156,8 @@ impl Reader<'_, '_> {
             body.set("if", Value::text("false"), None);
         }
         body.set_filled("env", env, env_line);
-        if let Some(line) = beside {
-            self.put_beside(&mut body, line);
+        if let Some(line) = background {
+            self.put_in_background(&mut body, line);
         }
         body.arrange(ORDER);
         Some(Item::Value(body.into()))
@@ -191,10 +191,10 @@ impl Reader<'_, '_> {
     }
 
     /// Whether a step is in the background.
-    fn is_beside(&self, section: &Section<'_>, body: &mut Map) -> Option<u32> {
+    fn is_background(&self, section: &Section<'_>, body: &mut Map) -> Option<u32> {
         let entry = section.take("background")?;
         match boolean(&entry.value) {
-            Some(beside) => beside.then(|| self.lines.line_of_key(entry)),
+            Some(background) => background.then(|| self.lines.line_of_key(entry)),
             None => {
                 body.note(self.lines.note(entry, FORM));
                 None

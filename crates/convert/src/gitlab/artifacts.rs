@@ -21,28 +21,15 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
     let mut artifact = Map::default();
     let paths = |entry: &Entry| -> Result<Vec<String>, String> {
         let paths = texts(&entry.value).unwrap_or_default();
-        // GitLab's paths are relative to the project. Ours have no `./`, no `/` at the end and no workspace before them.
+        // GitLab's paths are relative to the project. Ours have no `./`, no `/` at the end and no workspace before
+        // them.
         let clean = |path: String| {
             path.trim_start_matches("./").trim_end_matches('/').trim_start_matches("/longshore/workspace/").to_owned()
         };
         paths.iter().map(|path| fill(path).map(clean)).collect()
     };
     if let Some(entry) = section.take("name") {
-        let filled = match text(&entry.value) {
-            Some(name) => fill(name).map_err(|variable| unknown(&variable)),
-            None => Err(FORM.to_owned()),
-        };
-        match filled {
-            // In GitLab, a job takes artifacts by the name of the job that made them; in Longshore, by the artifact's
-            // name. So the name cannot depend on the build.
-            Ok(name) if name.contains("${{") => {
-                artifact.note(
-                    lines.note(entry, "an artifact has one name here, whatever the build: `artifacts` stands in"),
-                );
-            }
-            Ok(name) => artifact.set("name", Value::Text(name.replace(['/', '\\'], "-")), lines.line_of_key(entry)),
-            Err(why) => artifact.note(lines.note(entry, why)),
-        }
+        set_name(entry, fill, lines, &mut artifact);
     }
     let mut has_paths = false;
     if let Some(entry) = section.take("paths") {
@@ -70,17 +57,7 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
         }
     }
     if let Some(entry) = section.take("reports") {
-        let mut reports = Map::default();
-        for report in entries(&entry.value).unwrap_or_default() {
-            match self::report(report, &paths) {
-                Ok((key, paths)) => reports.set(key, Value::texts(paths), lines.line_of_key(report)),
-                // A note about a report belongs to the job, not to its artifact.
-                Err(why) => body.note(lines.note(report, why)),
-            }
-        }
-        if !reports.is_empty() {
-            body.set("reports", reports, lines.line_of_key(entry));
-        }
+        set_reports(entry, &paths, lines, body);
     }
     section.note_rest(lines, &mut artifact, |key| match key {
         "untracked" => Some("write the files into `paths`"),
@@ -94,6 +71,37 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
         body.set("artifacts", Value::List(vec![Item::Value(artifact.into())]), line);
     } else {
         body.parts.extend(artifact.parts.into_iter().filter(|part| !matches!(part, Part::Entry(_))));
+    }
+}
+
+fn set_name(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, artifact: &mut Map) {
+    let filled = match text(&entry.value) {
+        Some(name) => fill(name).map_err(|variable| unknown(&variable)),
+        None => Err(FORM.to_owned()),
+    };
+    match filled {
+        // In GitLab, a job takes artifacts by the name of the job that made them; in Longshore, by the artifact's
+        // name. So the name cannot depend on the build.
+        Ok(name) if name.contains("${{") => {
+            artifact
+                .note(lines.note(entry, "an artifact has one name here, whatever the build: `artifacts` stands in"));
+        }
+        Ok(name) => artifact.set("name", Value::Text(name.replace(['/', '\\'], "-")), lines.line_of_key(entry)),
+        Err(why) => artifact.note(lines.note(entry, why)),
+    }
+}
+
+/// Adds the reports to the job. Notes about them belong to the job too, not to its artifact.
+fn set_reports(entry: &Entry, paths: &dyn Fn(&Entry) -> Result<Vec<String>, String>, lines: Lines<'_>, body: &mut Map) {
+    let mut reports = Map::default();
+    for report in entries(&entry.value).unwrap_or_default() {
+        match self::report(report, paths) {
+            Ok((key, paths)) => reports.set(key, Value::texts(paths), lines.line_of_key(report)),
+            Err(why) => body.note(lines.note(report, why)),
+        }
+    }
+    if !reports.is_empty() {
+        body.set("reports", reports, lines.line_of_key(entry));
     }
 }
 

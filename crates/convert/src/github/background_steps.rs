@@ -13,7 +13,7 @@ use super::step::{ORDER, Reader, condition, continue_on_error, timeout};
 
 /// The steps of a job that were started in the background.
 #[derive(Debug, Default)]
-pub(super) struct Beside {
+pub(super) struct BackgroundSteps {
     /// The IDs of those that nothing has waited for or canceled.
     running: Vec<String>,
     /// How many IDs were made up.
@@ -22,7 +22,7 @@ pub(super) struct Beside {
     canceled: bool,
 }
 
-impl Beside {
+impl BackgroundSteps {
     /// What waits for these steps, and for no other.
     fn wait(&mut self, ids: Vec<String>) -> Value {
         let is_all = !self.canceled && self.running.iter().all(|id| ids.contains(id));
@@ -42,18 +42,18 @@ impl Beside {
 
 impl Reader<'_, '_> {
     /// Puts a step into the background, with an ID by which it can be waited for.
-    pub(super) fn put_beside(&mut self, step: &mut Map, line: u32) {
+    pub(super) fn put_in_background(&mut self, step: &mut Map, line: u32) {
         let id = match step.get("id") {
             Some(Value::Text(id)) => id.clone(),
             _ => {
-                self.beside.named += 1;
-                let id = self.id(&format!("background-{}", self.beside.named));
+                self.background.named += 1;
+                let id = self.id(&format!("background-{}", self.background.named));
                 step.set("id", Value::text(id.as_str()), None);
                 id
             }
         };
         step.set("background", Value::plain(true), line);
-        self.beside.running.push(id);
+        self.background.running.push(id);
     }
 
     /// Converts a step that waits for others; to nothing if none of them is in the background here.
@@ -63,9 +63,9 @@ impl Reader<'_, '_> {
                 Some(named) => named.iter().map(|id| self.id(id)).collect(),
                 None => return vec![Item::Note(self.lines.note(entry, FORM))],
             },
-            _ => self.beside.running.clone(),
+            _ => self.background.running.clone(),
         };
-        let ids: Vec<String> = ids.into_iter().filter(|id| self.beside.running.contains(id)).collect();
+        let ids: Vec<String> = ids.into_iter().filter(|id| self.background.running.contains(id)).collect();
         if ids.is_empty() {
             return Vec::new();
         }
@@ -79,7 +79,7 @@ impl Reader<'_, '_> {
         }
         timeout(section.take("timeout-minutes"), self.lines, &mut step);
         continue_on_error(section.take("continue-on-error"), self.scope, self.lines, &mut step);
-        step.set("wait", self.beside.wait(ids), self.lines.line_of_key(entry));
+        step.set("wait", self.background.wait(ids), self.lines.line_of_key(entry));
         step.arrange(ORDER);
         vec![Item::Value(step.into())]
     }
@@ -87,8 +87,8 @@ impl Reader<'_, '_> {
     /// What is canceled there goes on here until the job's end.
     pub(super) fn cancel(&mut self, entry: &Entry) -> Vec<Item> {
         let ids: Vec<String> = texts(&entry.value).unwrap_or_default().iter().map(|id| self.id(id)).collect();
-        self.beside.canceled |= self.beside.running.iter().any(|id| ids.contains(id));
-        self.beside.running.retain(|id| !ids.contains(id));
+        self.background.canceled |= self.background.running.iter().any(|id| ids.contains(id));
+        self.background.running.retain(|id| !ids.contains(id));
         vec![Item::Note(self.lines.note(entry, "a step in the background ends with its job"))]
     }
 
@@ -98,15 +98,15 @@ impl Reader<'_, '_> {
         if steps.is_empty() {
             return vec![Item::Note(self.lines.note(group, FORM))];
         }
-        let (mut first, mut beside, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut first, mut background, mut ids) = (Vec::new(), Vec::new(), Vec::new());
         for step in steps {
             let mut items = self.step(step, None);
             match items.as_mut_slice() {
                 [Item::Value(Value::Map(step))] if step.get("wait").is_none() => {
-                    self.put_beside(step, self.lines.line_of_key(group));
+                    self.put_in_background(step, self.lines.line_of_key(group));
                     step.arrange(ORDER);
-                    ids.extend(self.beside.running.last().cloned());
-                    beside.append(&mut items);
+                    ids.extend(self.background.running.last().cloned());
+                    background.append(&mut items);
                 }
                 _ => {
                     self.job.remark(BEFORE_THEM);
@@ -114,10 +114,10 @@ impl Reader<'_, '_> {
                 }
             }
         }
-        first.append(&mut beside);
+        first.append(&mut background);
         if !ids.is_empty() {
             let mut step = Map::default();
-            step.set("wait", self.beside.wait(ids), self.lines.line_of_key(group));
+            step.set("wait", self.background.wait(ids), self.lines.line_of_key(group));
             first.push(Item::Value(step.into()));
         }
         first
