@@ -88,13 +88,13 @@ impl ToAgentDecoder {
                 self.skip(at + MARKER_LEN);
                 continue;
             }
-            if self.buffer.len() < head.frame_len {
-                reserve(&mut self.buffer, head.frame_len);
-                return None;
-            }
-            if !checksum_holds(&self.buffer[..head.frame_len]) {
-                self.synchronised = false;
-                return Some(Err(FrameError::Checksum));
+            match is_whole(&mut self.buffer, &head) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    self.synchronised = false;
+                    return Some(Err(error));
+                }
             }
             let payload = take_payload(&mut self.buffer, &head);
             self.scanned = self.scanned.saturating_sub(head.frame_len);
@@ -202,12 +202,8 @@ impl FromAgentDecoder {
             return if start.len() == MAGIC.len() { Err(FrameError::Superseded) } else { Ok(None) };
         }
         let Some(head) = frame::head(&self.buffer, Direction::FromAgent)? else { return Ok(None) };
-        if self.buffer.len() < head.frame_len {
-            reserve(&mut self.buffer, head.frame_len);
+        if !is_whole(&mut self.buffer, &head)? {
             return Ok(None);
-        }
-        if !checksum_holds(&self.buffer[..head.frame_len]) {
-            return Err(FrameError::Checksum);
         }
         if head.session != self.session {
             return Err(FrameError::Session { expected: self.session, found: head.session });
@@ -240,11 +236,16 @@ pub(crate) fn take_payload(buffer: &mut BytesMut, head: &Head) -> bytes::Bytes {
     payload
 }
 
-pub(crate) fn reserve(buffer: &mut BytesMut, frame_len: usize) {
-    // Reserves room for an ordinary frame at once. A plan's megabytes are reserved only as they arrive, so a false
-    // length costs nothing.
-    let wanted = frame_len.min(frame::MAX_PAYLOAD_LEN + HEADER_LEN + TRAILER_LEN);
-    buffer.reserve(wanted.saturating_sub(buffer.len()));
+/// Returns whether the whole frame has arrived, and checks it then. Otherwise reserves room for the rest.
+pub(crate) fn is_whole(buffer: &mut BytesMut, head: &Head) -> Result<bool, FrameError> {
+    if buffer.len() < head.frame_len {
+        // Reserves room for an ordinary frame at once. A plan's megabytes are reserved only as they arrive, so a false
+        // length costs nothing.
+        let wanted = head.frame_len.min(frame::MAX_PAYLOAD_LEN + HEADER_LEN + TRAILER_LEN);
+        buffer.reserve(wanted.saturating_sub(buffer.len()));
+        return Ok(false);
+    }
+    if checksum_holds(&buffer[..head.frame_len]) { Ok(true) } else { Err(FrameError::Checksum) }
 }
 
 fn finder(nonce: [u8; 16]) -> Finder<'static> {

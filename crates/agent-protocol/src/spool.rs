@@ -9,8 +9,8 @@
 
 use bytes::BytesMut;
 
-use crate::decode::{Item, check_sequence, reserve, take_payload};
-use crate::frame::{self, Direction, FrameError, checksum_holds};
+use crate::decode::{Item, check_sequence, is_whole, take_payload};
+use crate::frame::{self, Direction, FrameError};
 use crate::message::FromAgent;
 
 /// Returns the name of the segment that begins with frame `first_seq`.
@@ -72,12 +72,8 @@ impl SpoolReader {
 
     fn read(&mut self) -> Result<Option<Item<FromAgent>>, FrameError> {
         let Some(head) = frame::head(&self.buffer, Direction::FromAgent)? else { return Ok(None) };
-        if self.buffer.len() < head.frame_len {
-            reserve(&mut self.buffer, head.frame_len);
+        if !is_whole(&mut self.buffer, &head)? {
             return Ok(None);
-        }
-        if !checksum_holds(&self.buffer[..head.frame_len]) {
-            return Err(FrameError::Checksum);
         }
         // Acknowledged segments are removed as a whole, so the first one may begin at any number up to the one asked
         // for.
