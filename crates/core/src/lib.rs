@@ -20,6 +20,7 @@ pub mod image_ref;
 pub mod masking;
 pub mod notification;
 pub mod outcome;
+pub mod percent;
 pub mod plan;
 pub mod record;
 pub mod registry;

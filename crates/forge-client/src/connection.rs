@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+pub(crate) use longshore_core::percent::encode as percent_encoded;
 use ring::hmac;
 use url::Url;
 
@@ -155,14 +156,6 @@ fn check_address(text: &str) -> Result<String, InvalidAddress> {
         return Err(NONE);
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
-}
-
-/// Percent-encodes everything but letters, digits and a few signs.
-pub(crate) fn percent_encoded(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes()
-        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Prints findings for people, for programs, and for forges that read SARIF.
 
-use longshore_core::{Diagnostic, Severity};
+use longshore_core::{Diagnostic, Severity, percent};
 use serde_json::{Value, json};
 
 use super::code::Code;
@@ -79,7 +79,7 @@ pub fn sarif(diagnostics: &[Diagnostic]) -> String {
                 "ruleId": found.code,
                 "level": severity(found.severity),
                 "message": { "text": text },
-                "locations": [{ "physicalLocation": { "artifactLocation": { "uri": uri(&found.file) }, "region": region } }],
+                "locations": [{ "physicalLocation": { "artifactLocation": { "uri": percent::encode_path(&found.file) }, "region": region } }],
             });
             if let Some(index) = used.iter().position(|code| code.as_str() == found.code) {
                 result["ruleIndex"] = json!(index);
@@ -109,17 +109,4 @@ const fn severity(severity: Severity) -> &'static str {
         Severity::Error => "error",
         Severity::Warning => "warning",
     }
-}
-
-/// Returns a path as a relative reference, with the characters escaped that a URI cannot hold.
-fn uri(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }

@@ -2,6 +2,7 @@
 
 use std::{io::Write as _, process::ExitCode};
 
+use longshore_core::percent;
 use serde_json::{Value, json};
 
 use super::{
@@ -60,7 +61,7 @@ fn find(client: &Client, job: &str) -> anyhow::Result<Value> {
             let message = format!("`{job}` is not a job: write `repo#number/job`, or a job's ID");
             return Err(Ended::new(2, message).into());
         }
-        return client.get(&format!("/api/v1/jobs/{}", repo::query_value(job)));
+        return client.get(&format!("/api/v1/jobs/{}", percent::encode(job)));
     };
     let (number, name) = rest.split_once('/').map_or((rest, None), |(number, name)| (number, Some(name)));
     let build = build::find(client, &format!("{repo}#{number}"))?;

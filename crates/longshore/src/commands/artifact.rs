@@ -8,12 +8,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use longshore_core::artifact;
+use longshore_core::{artifact, percent};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Ended, build, is_called, print_json, repo,
+    Ended, build, is_called, print_json,
     table::{self, text},
 };
 use crate::{
@@ -114,8 +114,7 @@ fn get_files(client: &Client, artifact: &Value, only: Option<&str>, folder: &Pat
     let mut after = String::new();
     let mut count = 0_u64;
     loop {
-        let page =
-            client.get(&format!("/api/v1/artifacts/{id}/files?limit=200&after={}", repo::query_value(&after)))?;
+        let page = client.get(&format!("/api/v1/artifacts/{id}/files?limit=200&after={}", percent::encode(&after)))?;
         for file in page["items"].as_array().into_iter().flatten() {
             if only.is_none_or(|only| file["path"] == only) {
                 get_file(client, &id, file, folder)?;
@@ -149,7 +148,7 @@ fn get_file(client: &Client, id: &str, file: &Value, folder: &Path) -> anyhow::R
     let mode = if file["executable"] == true { 0o755 } else { 0o644 };
     let half = tempfile::Builder::new().prefix(".longshore-").tempfile_in(parent).with_context(failed)?;
     let mut out = Hashing { file: half.reopen().with_context(failed)?, hash: Sha256::new() };
-    client.copy(&format!("/api/v1/artifacts/{id}/files/{}", repo::query_value(&path).replace("%2F", "/")), &mut out)?;
+    client.copy(&format!("/api/v1/artifacts/{id}/files/{}", percent::encode_path(&path)), &mut out)?;
     if hex::encode(out.hash.finalize()) != text(file, "sha256") {
         return Err(Ended::new(1, format!("{path}: the download is incomplete; try again")).into());
     }

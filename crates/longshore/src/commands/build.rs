@@ -9,15 +9,15 @@ use std::{
 use longshore_core::{
     Timestamp,
     outcome::{human_duration, rough_age},
+    percent,
 };
 use serde_json::{Value, json};
 
 use super::{
     Ended,
     failures::{self, FailedJob},
-    print_json,
-    printer::Printer,
-    repo,
+    job_output::OutputPrinter,
+    print_json, repo,
     table::{self, text},
     tests,
 };
@@ -150,10 +150,10 @@ pub(super) fn find(client: &Client, build: &str) -> anyhow::Result<Value> {
                 format!("`{build}` is not a build: write `repo#number` as in `longshore build list`, or a build's ID");
             return Err(Ended::new(2, message).into());
         }
-        return client.get(&format!("/api/v1/builds/{}", repo::query_value(build)));
+        return client.get(&format!("/api/v1/builds/{}", percent::encode(build)));
     };
     let repo = repo::find(client, repo)?;
-    let path = format!("/api/v1/repos/{}/builds?number={}", text(&repo, "id"), repo::query_value(number));
+    let path = format!("/api/v1/repos/{}/builds?number={}", text(&repo, "id"), percent::encode(number));
     let found = client.get(&path)?;
     let id = found["items"][0]["id"].as_str().ok_or_else(|| {
         Ended::new(1, format!("{} has no build #{number}; see `longshore build list {0}`", text(&repo, "name")))
@@ -285,7 +285,7 @@ fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool, json: 
         return Err(Ended::new(1, format!("build #{} has no job `{name}`; it has: {all}", build["number"])).into());
     }
     let names: Vec<String> = jobs.iter().map(|job| text(job, "name")).collect();
-    let printer = Printer::new(names.iter().map(String::as_str), None);
+    let printer = OutputPrinter::new(names.iter().map(String::as_str), None);
     if !follow {
         for (index, (job, name)) in jobs.iter().zip(&names).enumerate() {
             let path = format!("/api/v1/jobs/{}/log", text(job, "id"));

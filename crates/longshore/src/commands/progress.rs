@@ -9,12 +9,12 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use longshore_core::Status;
 
-use super::printer::{JobLines, Printer};
+use super::job_output::{JobOutput, OutputPrinter};
 
 /// The log of a run and its progress lines.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    printer: Printer,
+    printer: OutputPrinter,
     /// One line for each job; empty in a pipe.
     bars: Vec<ProgressBar>,
     names: Vec<String>,
@@ -35,7 +35,7 @@ impl Progress {
             let bar = |_| multi.add(ProgressBar::new_spinner().with_style(style.clone()));
             names.iter().map(bar).collect()
         });
-        let printer = Printer::new(names.iter().map(String::as_str), multi);
+        let printer = OutputPrinter::new(names.iter().map(String::as_str), multi);
         Self { printer, bars, names, canceled: AtomicBool::new(false), quiet }
     }
 
@@ -77,7 +77,7 @@ impl Progress {
 
 /// A job's log, shown or not.
 #[derive(Debug)]
-pub(crate) struct Lines<'a>(Option<JobLines<'a>>);
+pub(crate) struct Lines<'a>(Option<JobOutput<'a>>);
 
 impl Lines<'_> {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
@@ -85,6 +85,6 @@ impl Lines<'_> {
     }
 
     pub(crate) fn finish(&mut self) -> std::io::Result<()> {
-        self.0.as_mut().map_or(Ok(()), JobLines::finish)
+        self.0.as_mut().map_or(Ok(()), JobOutput::finish)
     }
 }

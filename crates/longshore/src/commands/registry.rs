@@ -2,6 +2,7 @@
 
 use std::{io::Write as _, process::ExitCode};
 
+use longshore_core::percent;
 use serde_json::{Value, json};
 
 use super::{
@@ -18,7 +19,7 @@ pub(crate) fn run(args: Remote<Registry>) -> super::Result {
     let json = args.server.json;
     match args.command {
         Registry::Add { host, username, repo } => {
-            let path = format!("{}/{}", path_of(&client, repo.as_deref())?, repo::query_value(&host));
+            let path = format!("{}/{}", path_of(&client, repo.as_deref())?, percent::encode(&host));
             let password = stdin::read(&format!("the password or token of {username} at {host}"))?;
             let registry = client.put(&path, &json!({ "username": username, "password": password }))?;
             if json {
@@ -46,7 +47,7 @@ pub(crate) fn run(args: Remote<Registry>) -> super::Result {
             }
         }
         Registry::Remove { host, repo } => {
-            let path = format!("{}/{}", path_of(&client, repo.as_deref())?, repo::query_value(&host));
+            let path = format!("{}/{}", path_of(&client, repo.as_deref())?, percent::encode(&host));
             let answer = client.delete(&path)?;
             if json {
                 print_json(&answer)?;

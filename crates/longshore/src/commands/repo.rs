@@ -2,6 +2,7 @@
 
 use std::{io::Write as _, process::ExitCode};
 
+use longshore_core::percent;
 use serde_json::{Value, json};
 
 use super::{
@@ -13,166 +14,145 @@ use crate::{
     client::Client,
 };
 
+/// The path of the list of repositories.
+const PATH: &str = "/api/v1/repos";
+
 pub(crate) fn run(args: Remote<Repo>) -> super::Result {
     let client = args.server.client()?;
+    let json = args.server.json;
     match args.command {
         Repo::Add { name, connection: Some(connection), public, .. } => {
-            let body = json!({ "name": name, "connection": connection, "public": public });
-            let repo = client.post("/api/v1/repos", &body)?;
-            if args.server.json {
-                print_json(&repo)?;
-            } else {
-                let mut out = std::io::stdout().lock();
-                writeln!(out, "Registered {} ({}).", text(&repo, "name"), text(&repo, "id"))?;
-                writeln!(
-                    out,
-                    "It is cloned from {}, and its webhook calls {}.",
-                    text(&repo, "clone_url"),
-                    text(&repo, "hook_url")
-                )?;
-            }
+            let repo = client.post(PATH, &json!({ "name": name, "connection": connection, "public": public }))?;
+            show(&repo, json, print_added_with_connection)?;
         }
         Repo::Add { name, clone_url, connection: None, forge, public } => {
             let body = json!({ "name": name, "clone_url": clone_url, "forge": forge, "public": public });
-            let repo = client.post("/api/v1/repos", &body)?;
-            if args.server.json {
-                print_json(&repo)?;
-            } else {
-                let mut out = std::io::stdout().lock();
-                writeln!(out, "Registered {} ({}).", text(&repo, "name"), text(&repo, "id"))?;
-                writeln!(out, "Webhook URL     {}", text(&repo, "hook_url"))?;
-                writeln!(out, "Webhook secret  {}   (shown only once)", text(&repo, "hook_secret"))?;
-                let next = match text(&repo, "forge").as_str() {
-                    "git" => {
-                        "Call it from the bare repository's `post-receive` hook; the README has the script, under Webhooks."
-                    }
-                    "gitea" | "forgejo" => {
-                        "Add a webhook with them in the forge: content type application/json; the events Push, Create, and \
-                         of pull requests Modification and Synchronized.\nThe forge calls a private address only if \
-                         `ALLOWED_HOST_LIST`, under `[webhook]` in its app.ini, names it."
-                    }
-                    _ => {
-                        "Add a webhook with them in the forge: content type application/json, push and pull request events."
-                    }
-                };
-                writeln!(out, "{next}")?;
-                drop(out);
-                warn_of_unreachable(&repo)?;
-            }
+            show(&client.post(PATH, &body)?, json, print_added)?;
         }
-        Repo::List => {
-            let items = list_all(&client, "/api/v1/repos")?;
-            if args.server.json {
-                print_json(&Value::Array(items))?;
-            } else {
-                let rows: Vec<_> = items
-                    .iter()
-                    .map(|r| [text(r, "name"), text(r, "forge"), text(r, "clone_url"), text(r, "id")])
-                    .collect();
-                table::print(["NAME", "FORGE", "CLONE URL", "ID"], &rows)?;
-            }
-        }
-        Repo::Show { repo } => {
-            let repo = find(&client, &repo)?;
-            if args.server.json {
-                print_json(&repo)?;
-            } else if let Some(fields) = repo.as_object() {
-                let rows: Vec<_> = fields.keys().map(|key| [key.clone(), text(&repo, key)]).collect();
-                table::print(["FIELD", "VALUE"], &rows)?;
-            }
-        }
+        Repo::List => show(&Value::Array(list_all(&client, PATH)?), json, print_list)?,
+        Repo::Show { repo } => show(&find(&client, &repo)?, json, print_fields)?,
         Repo::Connect { repo, connection, name } => {
-            let repo = find(&client, &repo)?;
+            let path = format!("{}/connection", find_path(&client, &repo)?);
             let body = json!({ "connection": connection, "name": name });
-            let connected = client.post(&format!("/api/v1/repos/{}/connection", text(&repo, "id")), &body)?;
-            if args.server.json {
-                print_json(&connected)?;
-            } else {
-                let [name, url] = ["name", "clone_url"].map(|key| text(&connected, key));
-                writeln!(std::io::stdout(), "Connected {name}. It is cloned from {url}, and its webhook is set up.")?;
+            show(&client.post(&path, &body)?, json, print_connected)?;
+        }
+        Repo::Key { repo, remove: true, .. } => {
+            let repo = find(&client, &repo)?;
+            client.delete(&format!("{}/deploy-key", path_of(&repo)))?;
+            if !json {
+                writeln!(std::io::stdout(), "Deleted the deploy key of {}.", text(&repo, "name"))?;
             }
         }
-        Repo::Key { repo, new, remove } => {
+        Repo::Key { repo, new, remove: false } => {
             let repo = find(&client, &repo)?;
-            let path = format!("/api/v1/repos/{}/deploy-key", text(&repo, "id"));
-            if remove {
-                client.delete(&path)?;
-                if !args.server.json {
-                    writeln!(std::io::stdout(), "Deleted the deploy key of {}.", text(&repo, "name"))?;
-                }
-                return Ok(ExitCode::SUCCESS);
-            }
+            let path = format!("{}/deploy-key", path_of(&repo));
             let has_one = repo["deploy_key"].is_string();
             let key = if new || !has_one { client.post(&path, &json!({}))? } else { client.get(&path)? };
-            if args.server.json {
-                print_json(&key)?;
-            } else {
-                print_key(&key)?;
-            }
+            show(&key, json, print_key)?;
         }
         Repo::Change { repo, name, forge, clone_url, default_branch, public } => {
-            let repo = find(&client, &repo)?;
-            let given = json!({
+            let body = json!({
                 "name": name, "forge": forge, "clone_url": clone_url, "default_branch": default_branch, "public": public,
             });
-            let changed = client.patch(&format!("/api/v1/repos/{}", text(&repo, "id")), &given)?;
-            if args.server.json {
-                print_json(&changed)?;
-            } else {
-                let [name, forge, url] = ["name", "forge", "clone_url"].map(|key| text(&changed, key));
-                writeln!(std::io::stdout(), "{name} ({forge}) is cloned from {url}.")?;
-                warn_of_unreachable(&changed)?;
-            }
+            show(&client.patch(&find_path(&client, &repo)?, &body)?, json, print_changed)?;
         }
         Repo::Look { repo } => {
-            let repo = find(&client, &repo)?;
-            let looked = client.post(&format!("/api/v1/repos/{}/look", text(&repo, "id")), &json!({}))?;
-            if args.server.json {
-                print_json(&looked)?;
-            } else {
-                print_found(&looked)?;
-            }
+            let path = format!("{}/look", find_path(&client, &repo)?);
+            show(&client.post(&path, &json!({}))?, json, print_found)?;
         }
         Repo::Docker { repo, branches, buildkit, raw, none: _ } => {
-            let repo = find(&client, &repo)?;
-            let grant = match (raw, branches.is_empty()) {
-                (true, _) => json!("raw"),
-                (false, false) => json!({ "branches": branches, "buildkit": buildkit }),
-                (false, true) => json!(false),
-            };
-            let changed = client.patch(&format!("/api/v1/repos/{}", text(&repo, "id")), &json!({ "docker": grant }))?;
-            let message = match (raw, branches.is_empty()) {
-                (true, _) => "jobs get the Docker access that they ask for, including the host's socket".to_owned(),
-                (false, false) => {
-                    let builder = if buildkit { " and a BuildKit builder of their own" } else { "" };
-                    format!("jobs of {} that ask for it get a guarded Docker API{builder}", branches.join(", "))
-                }
-                (false, true) => "jobs get no Docker".to_owned(),
-            };
-            if args.server.json {
-                print_json(&changed)?;
-            } else {
-                writeln!(std::io::stdout(), "{}: {message}.", text(&changed, "name"))?;
-            }
+            let (grant, message) = docker_grant(&branches, buildkit, raw);
+            let changed = client.patch(&find_path(&client, &repo)?, &json!({ "docker": grant }))?;
+            show(&changed, json, |repo| Ok(writeln!(std::io::stdout(), "{}: {message}.", text(repo, "name"))?))?;
         }
         Repo::Remove { repo, yes } => {
             let repo = find(&client, &repo)?;
+            let name = text(&repo, "name");
             if !yes {
-                stdin::confirm(&format!("Delete {} with its builds and logs?", text(&repo, "name")))?;
+                stdin::confirm(&format!("Delete {name} with its builds and logs?"))?;
             }
-            let answer = client.delete(&format!("/api/v1/repos/{}", text(&repo, "id")))?;
-            if args.server.json {
-                print_json(&answer)?;
-            } else {
-                writeln!(std::io::stdout(), "Deleted {} with its builds and logs.", text(&repo, "name"))?;
-            }
+            let answer = client.delete(&path_of(&repo))?;
+            show(&answer, json, |_| Ok(writeln!(std::io::stdout(), "Deleted {name} with its builds and logs.")?))?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns why a repository cannot be fetched; `None` if it can.
-fn warn_of_unreachable(repo: &Value) -> std::io::Result<()> {
+/// Prints the server's answer: as JSON, or as `print` does for people.
+fn show(answer: &Value, json: bool, print: impl FnOnce(&Value) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    if json { Ok(print_json(answer)?) } else { print(answer) }
+}
+
+fn print_added_with_connection(repo: &Value) -> anyhow::Result<()> {
+    let [name, id, clone_url, hook_url] = ["name", "id", "clone_url", "hook_url"].map(|key| text(repo, key));
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "Registered {name} ({id}).")?;
+    writeln!(out, "It is cloned from {clone_url}, and its webhook calls {hook_url}.")?;
+    Ok(())
+}
+
+fn print_added(repo: &Value) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "Registered {} ({}).", text(repo, "name"), text(repo, "id"))?;
+    writeln!(out, "Webhook URL     {}", text(repo, "hook_url"))?;
+    writeln!(out, "Webhook secret  {}   (shown only once)", text(repo, "hook_secret"))?;
+    let next = match text(repo, "forge").as_str() {
+        "git" => "Call it from the bare repository's `post-receive` hook; the README has the script, under Webhooks.",
+        "gitea" | "forgejo" => {
+            "Add a webhook with them in the forge: content type application/json; the events Push, Create, and \
+             of pull requests Modification and Synchronized.\nThe forge calls a private address only if \
+             `ALLOWED_HOST_LIST`, under `[webhook]` in its app.ini, names it."
+        }
+        _ => "Add a webhook with them in the forge: content type application/json, push and pull request events.",
+    };
+    writeln!(out, "{next}")?;
+    drop(out);
+    Ok(warn_if_unreachable(repo)?)
+}
+
+fn print_list(repos: &Value) -> anyhow::Result<()> {
+    let rows: Vec<_> = repos
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|repo| ["name", "forge", "clone_url", "id"].map(|key| text(repo, key)))
+        .collect();
+    Ok(table::print(["NAME", "FORGE", "CLONE URL", "ID"], &rows)?)
+}
+
+fn print_fields(repo: &Value) -> anyhow::Result<()> {
+    let keys = repo.as_object().into_iter().flat_map(|fields| fields.keys());
+    let rows: Vec<_> = keys.map(|key| [key.clone(), text(repo, key)]).collect();
+    Ok(table::print(["FIELD", "VALUE"], &rows)?)
+}
+
+fn print_connected(repo: &Value) -> anyhow::Result<()> {
+    let [name, url] = ["name", "clone_url"].map(|key| text(repo, key));
+    Ok(writeln!(std::io::stdout(), "Connected {name}. It is cloned from {url}, and its webhook is set up.")?)
+}
+
+fn print_changed(repo: &Value) -> anyhow::Result<()> {
+    let [name, forge, url] = ["name", "forge", "clone_url"].map(|key| text(repo, key));
+    writeln!(std::io::stdout(), "{name} ({forge}) is cloned from {url}.")?;
+    Ok(warn_if_unreachable(repo)?)
+}
+
+/// Returns the Docker access that an administrator grants, as the API takes it, and the sentence that says so.
+fn docker_grant(branches: &[String], buildkit: bool, raw: bool) -> (Value, String) {
+    if raw {
+        let message = "jobs get the Docker access that they ask for, including the host's socket";
+        (json!("raw"), message.to_owned())
+    } else if branches.is_empty() {
+        (json!(false), "jobs get no Docker".to_owned())
+    } else {
+        let builder = if buildkit { " and a BuildKit builder of their own" } else { "" };
+        let message = format!("jobs of {} that ask for it get a guarded Docker API{builder}", branches.join(", "));
+        (json!({ "branches": branches, "buildkit": buildkit }), message)
+    }
+}
+
+/// Warns if the repository cannot be fetched.
+fn warn_if_unreachable(repo: &Value) -> std::io::Result<()> {
     match repo["look_error"].as_str() {
         Some(why) => writeln!(
             std::io::stderr(),
@@ -220,12 +200,22 @@ fn print_found(looked: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Returns the API's path of a repository that was found.
+fn path_of(repo: &Value) -> String {
+    format!("{PATH}/{}", text(repo, "id"))
+}
+
+/// Finds a repository by its id or name, and returns its path.
+fn find_path(client: &Client, repo: &str) -> anyhow::Result<String> {
+    find(client, repo).map(|repo| path_of(&repo))
+}
+
 /// Finds a repository by its id or name.
 pub(crate) fn find(client: &Client, repo: &str) -> anyhow::Result<Value> {
     if looks_like_an_id(repo) {
-        return client.get(&format!("/api/v1/repos/{repo}"));
+        return client.get(&format!("{PATH}/{repo}"));
     }
-    let found = client.get(&format!("/api/v1/repos?name={}", query_value(repo)))?;
+    let found = client.get(&format!("{PATH}?name={}", percent::encode(repo)))?;
     found["items"]
         .get(0)
         .cloned()
@@ -244,18 +234,8 @@ pub(super) fn list_all(client: &Client, path: &str) -> anyhow::Result<Vec<Value>
         let page = client.get(&format!("{path}?limit=100{before}"))?;
         items.extend(page["items"].as_array().cloned().unwrap_or_default());
         match page["next"].as_str() {
-            Some(next) => before = format!("&before={}", query_value(next)),
+            Some(next) => before = format!("&before={}", percent::encode(next)),
             None => return Ok(items),
         }
     }
-}
-
-/// Percent-encodes a value for a query.
-pub(crate) fn query_value(text: &str) -> String {
-    text.bytes()
-        .map(|b| match b {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(b).to_string(),
-            _ => format!("%{b:02X}"),
-        })
-        .collect()
 }

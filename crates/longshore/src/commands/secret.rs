@@ -3,6 +3,7 @@
 use std::{fs, io::Write as _, path::Path, process::ExitCode};
 
 use anyhow::Context as _;
+use longshore_core::percent;
 use serde_json::{Value, json};
 
 use super::{
@@ -27,7 +28,7 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
                 }
                 .into();
             }
-            let path = format!("{}/{}", secrets_path(&client, &repo)?, repo::query_value(&name));
+            let path = format!("{}/{}", secrets_path(&client, &repo)?, percent::encode(&name));
             let secret = client.put(&path, &body)?;
             if args.server.json {
                 print_json(&secret)?;
@@ -61,7 +62,7 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
             }
         }
         Secret::Remove { repo, name } => {
-            let answer = client.delete(&format!("{}/{}", secrets_path(&client, &repo)?, repo::query_value(&name)))?;
+            let answer = client.delete(&format!("{}/{}", secrets_path(&client, &repo)?, percent::encode(&name)))?;
             if args.server.json {
                 print_json(&answer)?;
             } else {

@@ -10,7 +10,7 @@ use indicatif::MultiProgress;
 
 /// Prints whole lines of several jobs. Shared by the threads or tasks that follow the logs.
 #[derive(Debug)]
-pub(crate) struct Printer {
+pub(crate) struct OutputPrinter {
     /// Prevents lines of two jobs from mixing. Progress lines are hidden meanwhile.
     out: Mutex<Option<MultiProgress>>,
     width: usize,
@@ -19,8 +19,8 @@ pub(crate) struct Printer {
 
 /// The output of one job.
 #[derive(Debug)]
-pub(crate) struct JobLines<'a> {
-    printer: &'a Printer,
+pub(crate) struct JobOutput<'a> {
+    printer: &'a OutputPrinter,
     prefix: String,
     partial: Vec<u8>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct JobLines<'a> {
 /// A longer line is printed in parts, to limit memory.
 const LONGEST_PARTIAL: usize = 64 * 1024;
 
-impl Printer {
+impl OutputPrinter {
     /// Creates a printer for jobs with these names, which leaves the progress lines of `progress` intact.
     pub(crate) fn new<'n>(names: impl IntoIterator<Item = &'n str>, progress: Option<MultiProgress>) -> Self {
         let width = names.into_iter().map(|name| name.chars().count()).max().unwrap_or(0);
@@ -37,7 +37,7 @@ impl Printer {
     }
 
     /// Returns the printer for job `index`.
-    pub(crate) fn job(&self, index: usize, name: &str) -> JobLines<'_> {
+    pub(crate) fn job(&self, index: usize, name: &str) -> JobOutput<'_> {
         let width = self.width;
         let name = super::table::one_line(name);
         let prefix = if self.colors {
@@ -45,12 +45,12 @@ impl Printer {
         } else {
             format!("{name:width$} | ")
         };
-        JobLines { printer: self, prefix, partial: Vec::new() }
+        JobOutput { printer: self, prefix, partial: Vec::new() }
     }
 
     /// Returns the printer for lines of no job.
-    pub(crate) fn plain(&self) -> JobLines<'_> {
-        JobLines { printer: self, prefix: String::new(), partial: Vec::new() }
+    pub(crate) fn plain(&self) -> JobOutput<'_> {
+        JobOutput { printer: self, prefix: String::new(), partial: Vec::new() }
     }
 
     fn print(&self, text: &[u8]) -> std::io::Result<()> {
@@ -67,7 +67,7 @@ impl Printer {
     }
 }
 
-impl JobLines<'_> {
+impl JobOutput<'_> {
     /// Prints the whole lines and keeps the rest for the next call.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.partial.extend_from_slice(bytes);
@@ -105,9 +105,9 @@ impl JobLines<'_> {
     }
 }
 
-impl std::io::Write for JobLines<'_> {
+impl std::io::Write for JobOutput<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        JobLines::write(self, bytes)?;
+        JobOutput::write(self, bytes)?;
         Ok(bytes.len())
     }
 
