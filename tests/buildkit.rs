@@ -1,6 +1,6 @@
-//! Builders of jobs on a real engine, with a real BuildKit: `LONGSHORE_TEST_BUILDKIT` names an image of rootless BuildKit that the
-//! engine has, such as `moby/buildkit:rootless`, and `LONGSHORE_TEST_BUILDX` one with a shell, `docker` and its plugin `buildx`. Without
-//! them nothing is built.
+//! Builders of jobs on a real engine, with a real BuildKit: `LONGSHORE_TEST_BUILDKIT` names an image of rootless
+//! BuildKit that the engine has, such as `moby/buildkit:rootless`, and `LONGSHORE_TEST_BUILDX` one with a shell,
+//! `docker` and its plugin `buildx`. Without them nothing is built.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

@@ -1,4 +1,5 @@
-//! The server is killed while caches are saved, flattened and evicted: no job ever begins with half an entry, and nothing is left.
+//! The server is killed while caches are saved, flattened and evicted: no job ever begins with half an entry, and
+//! nothing is left.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

@@ -88,7 +88,8 @@ fn on_a_full_disk_hooks_are_told_to_come_again_and_running_jobs_wait_for_room() 
     world.nothing_is_left();
 }
 
-/// Delivers until the database has no room for one more. Each delivery tells of a branch that was removed, so that nothing is built.
+/// Delivers until the database has no room for one more. Each delivery tells of a branch that was removed, so that
+/// nothing is built.
 fn fill_database(world: &World, disk: &SmallDisk) {
     disk.fill();
     let zeros = "0".repeat(40);

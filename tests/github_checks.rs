@@ -1,4 +1,5 @@
-//! Check runs at GitHub: a server, a real engine and git host, and a GitHub that knows an App and keeps what it is told.
+//! Check runs at GitHub: a server, a real engine and git host, and a GitHub that knows an App and keeps what it is
+//! told.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

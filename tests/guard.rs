@@ -1,4 +1,5 @@
-//! The program as a guard: the executor works behind it, and code with the executor's rights has no more than the executor.
+//! The program as a guard: the executor works behind it, and code with the executor's rights has no more than the
+//! executor.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

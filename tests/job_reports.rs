@@ -1,4 +1,5 @@
-//! Reports of jobs, from the file in the workspace to the build's page: on the real engine, with files as tools write them.
+//! Reports of jobs, from the file in the workspace to the build's page: on the real engine, with files as tools write
+//! them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

@@ -1,4 +1,5 @@
-//! Files of Git LFS: pushed by the real client to a real store, fetched by the server, used by a job whose image has no git-lfs.
+//! Files of Git LFS: pushed by the real client to a real store, fetched by the server, used by a job whose image has no
+//! git-lfs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 

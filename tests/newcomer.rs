@@ -1,5 +1,5 @@
-//! Errors that people meet who set a repository up: a clone address that is wrong, a webhook that is refused, and what can be
-//! changed afterwards.
+//! Errors that people meet who set a repository up: a clone address that is wrong, a webhook that is refused, and what
+//! can be changed afterwards.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

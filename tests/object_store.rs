@@ -263,8 +263,8 @@ fn large_file(data: &Path) -> (BlobId, Vec<u8>) {
     (id, bytes)
 }
 
-/// Starts a process that moves what is in the folder, kills it once so many parts are there, and returns how many are. The
-/// store starts again, because it may still be writing the part that was on its way.
+/// Starts a process that moves what is in the folder, kills it once so many parts are there, and returns how many are.
+/// The store starts again, because it may still be writing the part that was on its way.
 fn kill_after(data: &Path, store: &mut S3Server, id: &BlobId, parts: usize) -> usize {
     let note = data.join("artifacts").join(Blobs::relative_mark_path(id)).with_extension("upload");
     let noted = || {
@@ -303,7 +303,7 @@ fn a_large_file_that_moves_in_parts_goes_on_after_each_kill_and_is_there_whole()
     assert_eq!(store.objects(), std::slice::from_ref(&key));
     assert_eq!(store.object(&key), bytes);
     assert_eq!(store.uploads(), 0);
-    assert!(blobs.is_elsewhere(&id));
+    assert!(blobs.is_offloaded(&id));
     let marks = data.path().join("artifacts").join(Blobs::relative_mark_path(&id));
     assert_eq!(std::fs::read_dir(marks.parent().unwrap()).unwrap().count(), 1, "nothing but the mark");
 }

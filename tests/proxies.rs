@@ -21,7 +21,8 @@ use support::{
 };
 use tls::Tls;
 
-/// Takes CONNECT, with user and password only, and leads to the port on this machine, whatever the host. Prints the hosts.
+/// Takes CONNECT, with user and password only, and leads to the port on this machine, whatever the host. Prints the
+/// hosts.
 const PROXY: &str = r#"
 import base64, socket, sys, threading
 expected = "Basic " + base64.b64encode(sys.argv[1].encode()).decode()

@@ -1,5 +1,5 @@
-//! A server whose guard holds the engine's socket: code in the server's process has no more than the server, and either process
-//! can go without the other.
+//! A server whose guard holds the engine's socket: code in the server's process has no more than the server, and either
+//! process can go without the other.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
@@ -134,7 +134,8 @@ impl Deployed {
             engine::docker(&user.split(' ').collect::<Vec<_>>());
         }
         let mut run = vec!["run".to_owned(), "-d".to_owned(), "--name".to_owned(), deployed.name.clone()];
-        // It reaches a git host of this machine, and nothing else is different from the image: its user and its folders.
+        // It reaches a git host of this machine, and nothing else is different from the image: its user and its
+        // folders.
         let own = match form {
             Form::Plain => format!("-v {socket}"),
             Form::User(user) => format!("-v {socket} --user {user} --group-add {group}"),
@@ -237,7 +238,8 @@ impl Drop for Deployed {
     }
 }
 
-/// What code with the server's rights does: it has its user, its groups, its socket, and no other rights. Prints what succeeds.
+/// What code with the server's rights does: it has its user, its groups, its socket, and no other rights. Prints what
+/// succeeds.
 const ATTACKER: &str = r#"
 import ctypes, http.client, json, os, socket, sys
 instance, victim, guard = sys.argv[1], sys.argv[2], int(sys.argv[3])

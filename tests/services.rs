@@ -1,5 +1,5 @@
-//! Services that projects use, with the clients that they use: PostgreSQL and Redis of Debian, in images that start as the
-//! public ones do, asked by Python and by Node.
+//! Services that projects use, with the clients that they use: PostgreSQL and Redis of Debian, in images that start as
+//! the public ones do, asked by Python and by Node.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

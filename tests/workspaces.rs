@@ -133,8 +133,8 @@ fn takes_files(from: &str, how: &str) -> String {
     format!("needs: [{{ job: {from}, {how} }}], steps: [{{ run: 'cat file' }}]")
 }
 
-/// Runs a pull request of a fork whose job `build` hands something to one that gets a secret: what the job does that `leaves` a text, and
-/// what one does that `takes` it from that job and prints it.
+/// Runs a pull request of a fork whose job `build` hands something to one that gets a secret: what the job does that
+/// `leaves` a text, and what one does that `takes` it from that job and prints it.
 fn hands_nothing_over(leaves: impl Fn(&str) -> String, takes: impl Fn(&str) -> String) {
     let mut world = World::start();
     world.becomes_forgejos();

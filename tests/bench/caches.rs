@@ -1,4 +1,5 @@
-//! A cache of 1 GB in 50,000 files: how much later a job with it starts than one without, and how much later it ends that saves it; beside
+//! A cache of 1 GB in 50,000 files: how much later a job with it starts than one without, and how much later it ends
+//! that saves it; beside
 //! `tar` of the same files. And ten jobs that begin on a workspace of 2 GB.
 
 use std::time::Instant;

@@ -16,8 +16,8 @@ const RUNS: u32 = 20;
 /// Bytes that are copied and sent as a context.
 const MIB: f64 = 128.0;
 
-/// Prints what each took, in nanoseconds. A job's containers are on a network of the job, which costs the engine more than its default
-/// one: `network` has containers run on such a network as well.
+/// Prints what each took, in nanoseconds. A job's containers are on a network of the job, which costs the engine more
+/// than its default one: `network` has containers run on such a network as well.
 fn script(network: bool) -> String {
     let on_network = match network {
         true => format!(

@@ -212,7 +212,8 @@ fn settle(proxy: &Proxy) {
     }
 }
 
-/// Starts a build of one job, and returns the time from claim to the first byte of output. Nothing else is on the engine.
+/// Starts a build of one job, and returns the time from claim to the first byte of output. Nothing else is on the
+/// engine.
 fn claim_to_first_byte(world: &World) -> f64 {
     world.nothing_is_left();
     let build = world.start_build();
@@ -381,7 +382,8 @@ fn idle(figures: &mut Figures) {
     world.nothing_is_left();
     std::thread::sleep(Duration::from_secs(2));
     figures.insert("idle_rss_mb", memory_mb(world.server.pid(), "VmRSS:"));
-    // The rest is pages of the program's file, which the kernel maps around each one that is used and drops when it needs room.
+    // The rest is pages of the program's file, which the kernel maps around each one that is used and drops when it
+    // needs room.
     figures.insert("idle_private_mb", memory_mb(world.server.pid(), "RssAnon:"));
 }
 

@@ -1,5 +1,5 @@
-//! Measures what a job's end takes that reports 100,000 tests: reading the file, storing, comparing with the builds before. And the
-//! pages that show them.
+//! Measures what a job's end takes that reports 100,000 tests: reading the file, storing, comparing with the builds
+//! before. And the pages that show them.
 
 use std::{fmt::Write as _, time::Instant};
 
@@ -54,7 +54,8 @@ pub fn reports(figures: &mut Figures) {
     figures.insert("tests_page_ms_p99", times[times.len() * 99 / 100]);
 }
 
-/// Stores builds that report the same tests, of which every fiftieth fails now and then. Returns the last build and one of its tests.
+/// Stores builds that report the same tests, of which every fiftieth fails now and then. Returns the last build and one
+/// of its tests.
 async fn fill(store: &Store, figures: &mut Figures) -> (longshore_core::BuildId, i64) {
     let new = NewRepo {
         name: "team/app".to_owned(),

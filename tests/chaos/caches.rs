@@ -1,7 +1,8 @@
-//! Many builds with a unique cache each: they succeed, the disk stays below its high mark, and nothing of others is touched.
+//! Many builds with a unique cache each: they succeed, the disk stays below its high mark, and nothing of others is
+//! touched.
 //!
-//! On an engine with a disk of its own (`LONGSHORE_CHAOS_DISK` is a folder on it) the marks keep the room; on one that others use too, the
-//! budget of caches does.
+//! On an engine with a disk of its own (`LONGSHORE_CHAOS_DISK` is a folder on it) the marks keep the room; on one that
+//! others use too, the budget of caches does.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -54,7 +55,8 @@ impl Others {
         Self { name }
     }
 
-    /// Lists all images, volumes and containers that are not of this instance; where others work too, only our own of them.
+    /// Lists all images, volumes and containers that are not of this instance; where others work too, only our own of
+    /// them.
     fn objects(&self, instance: &str, all: bool) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         for (list, format) in [
@@ -165,7 +167,8 @@ fn end(world: &World, build: &Value, verdict: &mut Verdict) {
     }
 }
 
-/// Waits until what is kept is within the budget, and each entry's layer is on the engine and nothing else. Returns their number.
+/// Waits until what is kept is within the budget, and each entry's layer is on the engine and nothing else. Returns
+/// their number.
 fn settle(world: &World, budget: u64) -> u64 {
     until("the caches to be within their budget", || {
         let caches = world.api().get(&format!("/api/v1/repos/{}/caches", world.repo));

@@ -223,8 +223,8 @@ impl Browser {
         assert_eq!(broken, json!([]), "{}: {broken:#}", self.eval("location.pathname"));
     }
 
-    /// Returns the messages of the console, but for those of the machine: Chromium breaks off what it loads when a network
-    /// interface appears, and each container that starts beside a test is one.
+    /// Returns the messages of the console, but for those of the machine: Chromium breaks off what it loads when a
+    /// network interface appears, and each container that starts beside a test is one.
     pub fn complaints(&self) -> Vec<String> {
         let log = self.runtime.block_on(self.client().issue_cmd(BrowserLog)).expect("its log");
         let entries = log.as_array().cloned().unwrap_or_default();

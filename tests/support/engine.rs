@@ -38,9 +38,9 @@ pub fn objects(instance: &str, kinds: &[&str]) -> Vec<String> {
     found
 }
 
-/// Removes everything of an instance, except the agent's volume and image, which all instances of one version share. Requests of a server
-/// that has ended may still be in progress, so nothing may be left twice in a row. Reports what cannot be removed after
-/// a while; `make test` finds it too.
+/// Removes everything of an instance, except the agent's volume and image, which all instances of one version share.
+/// Requests of a server that has ended may still be in progress, so nothing may be left twice in a row. Reports what
+/// cannot be removed after a while; `make test` finds it too.
 pub fn remove_all(instance: &str) {
     let mut quiet = 0;
     for _ in 0..200 {

@@ -1,7 +1,8 @@
 //! A forge on this machine, for tests: it keeps what it is told, and refuses what the real ones refuse.
 //!
-//! One server for each kind, on a port of its own, with tokens, repositories, webhooks and statuses of commits. It can be
-//! down, and can limit requests. Requests that are no call of its API go to a git host, so that repositories can be cloned.
+//! One server for each kind, on a port of its own, with tokens, repositories, webhooks and statuses of commits. It can
+//! be down, and can limit requests. Requests that are no call of its API go to a git host, so that repositories can be
+//! cloned.
 
 #[path = "forge/answers.rs"]
 mod answers;

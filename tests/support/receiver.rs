@@ -88,7 +88,8 @@ impl Receiver {
         self.state().received.iter().filter(|one| one.taken).cloned().collect()
     }
 
-    /// Returns the messages that were taken, each once: a sender that was killed sends the last one again, under the same id.
+    /// Returns the messages that were taken, each once: a sender that was killed sends the last one again, under the
+    /// same id.
     pub fn messages(&self) -> Vec<Received> {
         let mut known = std::collections::HashSet::new();
         self.taken().into_iter().filter(|one| known.insert(one.header("webhook-id").to_owned())).collect()

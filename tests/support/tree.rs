@@ -81,7 +81,8 @@ impl Tree {
     }
 }
 
-/// Returns the processes that look after the caches of an instance's runs. A process that a run has left is there when the run is over.
+/// Returns the processes that look after the caches of an instance's runs. A process that a run has left is there when
+/// the run is over.
 pub fn upkeeps(instance: &str) -> Vec<i32> {
     let is_one = |id: &i32| {
         let words = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();

@@ -293,7 +293,8 @@ impl From<JobResult> for JobEnd {
 pub struct SandboxLeft {
     /// Whether the shared files were, byte for byte, as they were when the agent began, compared after the job's last
     /// process had ended.
-    pub as_it_was: bool,
+    #[serde(rename = "as_it_was")]
+    pub is_restored: bool,
     /// Why not.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use longshore_core::DeniedAddresses;
 
-use crate::fence;
+use crate::denied_addresses;
 
 /// How long a connection that a firewall drops may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -89,7 +89,7 @@ fn connect(address: &str) -> io::Result<()> {
 /// Reports whether an address of a denied network has a route. Sends nothing.
 fn route(denied: &str) -> io::Result<()> {
     let address = match denied.parse::<DeniedAddresses>().map_err(io::Error::other)? {
-        DeniedAddresses::Host => fence::gateways().into_iter().next(),
+        DeniedAddresses::Host => denied_addresses::gateways().into_iter().next(),
         DeniedAddresses::Network(network) => network.hosts().next(),
     };
     let open = address.is_some_and(|address| {

@@ -143,14 +143,14 @@ impl Runtime {
             Some(files) => files.restore(),
         };
         match left {
-            Ok(()) => SandboxLeft { as_it_was: true, reason: String::new() },
+            Ok(()) => SandboxLeft { is_restored: true, reason: String::new() },
             Err(reason) => {
                 if self.shared_files.is_some() {
                     let text = format!("no other job gets this one's sandbox: {reason}");
                     let _ =
                         self.spool.append_message(&FromAgent::Note { step: u16::MAX, time_ms: clock::now_ms(), text });
                 }
-                SandboxLeft { as_it_was: false, reason }
+                SandboxLeft { is_restored: false, reason }
             }
         }
     }

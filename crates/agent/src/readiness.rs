@@ -32,7 +32,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 /// How to find out whether a service is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Question {
+pub(crate) enum ReadinessCheck {
     Command {
         words: Vec<String>,
         limit: Duration,
@@ -46,8 +46,8 @@ pub(crate) enum Question {
     None,
 }
 
-impl Question {
-    /// Chooses the question: the pipeline's own, or what the image says.
+impl ReadinessCheck {
+    /// Chooses the check: the pipeline's own, or what the image says.
     pub(crate) fn choose(own: Option<&Probe>, image: &ImageConfig) -> Self {
         match own {
             Some(Probe::Exec(command)) => {
@@ -72,9 +72,9 @@ impl Question {
     }
 }
 
-/// Where a command that asks runs: as the service does.
+/// What a command that checks runs with: the same as the service.
 #[derive(Debug)]
-pub(crate) struct Surroundings {
+pub(crate) struct CommandContext {
     pub(crate) env: BTreeMap<OsString, OsString>,
     pub(crate) account: Account,
     pub(crate) directory: std::path::PathBuf,
@@ -82,25 +82,25 @@ pub(crate) struct Surroundings {
 
 /// Probes until the service is ready, on a thread of its own.
 pub(crate) fn watch(
-    question: Question,
-    surroundings: Surroundings,
+    check: ReadinessCheck,
+    context: CommandContext,
     children: Arc<Children>,
     mailbox: Mailbox,
 ) -> io::Result<()> {
     thread::Builder::new().name("readiness".to_owned()).spawn(move || {
-        wait(&question, &surroundings, &children, &mailbox);
+        wait(&check, &context, &children, &mailbox);
         mailbox.post(Event::ServiceReady);
     })?;
     Ok(())
 }
 
-fn wait(question: &Question, surroundings: &Surroundings, children: &Children, mailbox: &Mailbox) {
-    match question {
-        Question::None => {}
-        Question::Command { words, limit } => {
+fn wait(check: &ReadinessCheck, context: &CommandContext, children: &Children, mailbox: &Mailbox) {
+    match check {
+        ReadinessCheck::None => {}
+        ReadinessCheck::Command { words, limit } => {
             let mut noted = false;
             loop {
-                match succeeds(words, *limit, surroundings, children) {
+                match succeeds(words, *limit, context, children) {
                     Ok(true) => return,
                     Ok(false) => {}
                     Err(error) if !noted => {
@@ -115,12 +115,12 @@ fn wait(question: &Question, surroundings: &Surroundings, children: &Children, m
                 thread::sleep(PAUSE);
             }
         }
-        Question::Http { port, path } => {
+        ReadinessCheck::Http { port, path } => {
             while !answers(*port, path) {
                 thread::sleep(PAUSE);
             }
         }
-        Question::Ports(ports) => wait_for_ports(ports),
+        ReadinessCheck::Ports(ports) => wait_for_ports(ports),
     }
 }
 
@@ -163,12 +163,12 @@ fn answers(port: u16, path: &str) -> bool {
     ask() == Some(true)
 }
 
-fn succeeds(words: &[String], limit: Duration, surroundings: &Surroundings, children: &Children) -> io::Result<bool> {
+fn succeeds(words: &[String], limit: Duration, context: &CommandContext, children: &Children) -> io::Result<bool> {
     let Some((program, arguments)) = words.split_first() else { return Ok(true) };
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(&surroundings.directory).env_clear().envs(&surroundings.env);
+    command.args(arguments).current_dir(&context.directory).env_clear().envs(&context.env);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    sys::detach_as(&mut command, &surroundings.account, false);
+    sys::detach_as(&mut command, &context.account, false);
     let (child, ended) = children.spawn_beside(&mut command)?;
     Ok(match ended.recv_timeout(limit) {
         Ok(reaped) => reaped.end == sys::End::Exited(0),
@@ -197,16 +197,16 @@ mod tests {
     #[test]
     fn the_pipeline_is_asked_before_the_image_and_a_healthcheck_before_ports() {
         let all = image(Some(&["check"]), &[80]);
-        assert_eq!(Question::choose(Some(&Probe::Tcp(5432)), &all), Question::Ports(vec![5432]));
+        assert_eq!(ReadinessCheck::choose(Some(&Probe::Tcp(5432)), &all), ReadinessCheck::Ports(vec![5432]));
         assert_eq!(
-            Question::choose(None, &all),
-            Question::Command { words: vec!["check".to_owned()], limit: Duration::from_secs(1) }
+            ReadinessCheck::choose(None, &all),
+            ReadinessCheck::Command { words: vec!["check".to_owned()], limit: Duration::from_secs(1) }
         );
-        assert_eq!(Question::choose(None, &image(None, &[80, 443])), Question::Ports(vec![80, 443]));
-        assert_eq!(Question::choose(None, &image(Some(&[]), &[])), Question::None);
+        assert_eq!(ReadinessCheck::choose(None, &image(None, &[80, 443])), ReadinessCheck::Ports(vec![80, 443]));
+        assert_eq!(ReadinessCheck::choose(None, &image(Some(&[]), &[])), ReadinessCheck::None);
         for (target, port, path) in [(":8080/healthz", 8080, "/healthz"), (":80", 80, "/"), (":1/a?b=c", 1, "/a?b=c")] {
-            let question = Question::choose(Some(&Probe::Http(target.to_owned())), &all);
-            assert_eq!(question, Question::Http { port, path: path.to_owned() });
+            let check = ReadinessCheck::choose(Some(&Probe::Http(target.to_owned())), &all);
+            assert_eq!(check, ReadinessCheck::Http { port, path: path.to_owned() });
         }
     }
 

@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::fence;
+use crate::denied_addresses;
 use crate::shared_files::SharedFiles;
 use crate::sys;
 
@@ -84,7 +84,7 @@ fn join_at(address: &Name, who: Joins) -> io::Result<UnixStream> {
 pub(crate) fn run(idle: Option<Duration>, denied: &[DeniedAddresses], allowed: &[SocketAddr]) -> io::Result<ExitCode> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGCHLD])?;
     let listener = UnixListener::bind_addr(&Name::from_abstract_name(NAME)?)?;
-    if let Err(error) = fence::raise(denied, allowed) {
+    if let Err(error) = denied_addresses::deny(denied, allowed) {
         // `longshore doctor` finds out, from inside a job.
         let _ = writeln!(io::stderr(), "longshore sandbox: not every address is out of its jobs' reach: {error}");
     }

@@ -59,14 +59,14 @@ impl Streams {
         self.open.iter().map(|stream| stream.pipe.as_fd())
     }
 
-    /// Returns the place of a step's stream, if it is still open.
+    /// Returns the index of a step's stream, if it is still open.
     pub(crate) fn find(&self, step: u16, stderr: bool) -> Option<usize> {
         self.open.iter().position(|stream| stream.step == step && stream.stderr == stderr)
     }
 
-    /// Reads once from the stream at `place`.
-    pub(crate) fn read(&mut self, place: usize, spool: &Spool) -> Result<ReadOutcome, FrameError> {
-        let Some(stream) = self.open.get_mut(place) else { return Ok(ReadOutcome::Nothing) };
+    /// Reads once from the stream at `index`.
+    pub(crate) fn read(&mut self, index: usize, spool: &Spool) -> Result<ReadOutcome, FrameError> {
+        let Some(stream) = self.open.get_mut(index) else { return Ok(ReadOutcome::Nothing) };
         match rustix::io::read(&stream.pipe, &mut self.buffer[..]) {
             Ok(0) => {}
             Ok(count) => {
@@ -77,13 +77,13 @@ impl Streams {
             Err(Errno::AGAIN | Errno::INTR) => return Ok(ReadOutcome::Nothing),
             Err(_) => {}
         }
-        self.close(place, spool)?;
+        self.close(index, spool)?;
         Ok(ReadOutcome::End)
     }
 
-    /// Closes the stream at `place`, and writes out what its masker held back.
-    pub(crate) fn close(&mut self, place: usize, spool: &Spool) -> Result<(), FrameError> {
-        let mut stream = self.open.swap_remove(place);
+    /// Closes the stream at `index`, and writes out what its masker held back.
+    pub(crate) fn close(&mut self, index: usize, spool: &Spool) -> Result<(), FrameError> {
+        let mut stream = self.open.swap_remove(index);
         let shown = stream.masker.finish();
         append_output(spool, stream.step, stream.stderr, &shown)
     }

@@ -83,8 +83,8 @@ pub(crate) fn detach_as(command: &mut Command, account: &Account, terminal: bool
     }
 }
 
-/// Writes this process's part in the kernel's choice of what to end when memory runs out. Where that is not possible, the
-/// choice stays the kernel's. Makes plain system calls, and allocates nothing.
+/// Writes this process's part in the kernel's choice of what to end when memory runs out. Where that is not possible,
+/// the choice stays the kernel's. Makes plain system calls, and allocates nothing.
 fn prefer_to_end(score: &[u8]) {
     // SAFETY: the path ends with a null byte, `score` is a live slice, and the descriptor is this function's own.
     unsafe {

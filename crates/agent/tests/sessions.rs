@@ -276,7 +276,7 @@ fn an_end_that_a_step_has_written_into_the_spool_is_not_told() {
     agent.begin(vec![step("head -c 7000000 /dev/zero"), gate]);
     agent.until(|message| matches!(message, FromAgent::StepStarted { step: 1, .. }));
     let stored = agent.last_seq;
-    let sandbox = SandboxLeft { as_it_was: true, reason: String::new() };
+    let sandbox = SandboxLeft { is_restored: true, reason: String::new() };
     let end = JobEnd { sandbox, ..JobResult::Success.into() };
     let mut forged = Vec::new();
     encode_from_agent(1, 1, &FromAgent::JobFinished { time_ms: 0, end }, &mut forged).unwrap();
@@ -290,7 +290,7 @@ fn an_end_that_a_step_has_written_into_the_spool_is_not_told() {
     std::fs::write(open, "").unwrap();
     agent.hello(stored);
     let said = agent.until(|message| matches!(message, FromAgent::JobFinished { .. }));
-    assert!(matches!(said.last(), Some(FromAgent::JobFinished { end, .. }) if !end.sandbox.as_it_was));
+    assert!(matches!(said.last(), Some(FromAgent::JobFinished { end, .. }) if !end.sandbox.is_restored));
     agent.say(&ToAgent::Ack { seq: agent.last_seq });
     assert_eq!(agent.wait(), Some(0));
 }

@@ -24,7 +24,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
-use crate::{auth::Caller, error::ApiError, range::Wanted};
+use crate::{auth::Caller, error::ApiError, range::ByteRange};
 
 /// Bytes of a body that are read at once, and how many pieces of a zip wait for the client.
 const PIECE: usize = 256 << 10;
@@ -93,8 +93,8 @@ pub(crate) async fn send_file(store: &Store, file: &ArtifactFile, asked: &Header
     if asked.get(header::IF_NONE_MATCH) == Some(&tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
-    let wanted = Wanted::parse(asked);
-    let (from, to) = match wanted.map(|wanted| wanted.within(file.bytes)) {
+    let range = ByteRange::parse(asked);
+    let (from, to) = match range.map(|range| range.within(file.bytes)) {
         None => (0, file.bytes),
         Some(Some(part)) => part,
         Some(None) => {
@@ -114,7 +114,7 @@ pub(crate) async fn send_file(store: &Store, file: &ArtifactFile, asked: &Header
     });
     let opened = opened.await.map_err(ApiError::internal)?.map_err(unreadable)?;
     let mut response = Body::from_stream(pieces_of(opened, to - from)).into_response();
-    if wanted.is_some() {
+    if range.is_some() {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         let range = format!("bytes {from}-{}/{}", to - 1, file.bytes);
         let range = HeaderValue::from_str(&range).map_err(ApiError::internal)?;
@@ -129,8 +129,8 @@ pub(crate) async fn send_file(store: &Store, file: &ArtifactFile, asked: &Header
     Ok(response)
 }
 
-/// Returns the next bytes of a file, so many. Each piece is read when the client has taken the one before, so that a slow
-/// client holds no thread.
+/// Returns the next bytes of a file, so many. Each piece is read when the client has taken the one before, so that a
+/// slow client holds no thread.
 fn pieces_of(file: BlobFile, bytes: u64) -> impl Stream<Item = io::Result<Bytes>> {
     stream::try_unfold((file, bytes), |(mut file, left)| async move {
         if left == 0 {

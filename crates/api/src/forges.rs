@@ -26,7 +26,7 @@ pub(crate) struct Forges {
 
 /// A connection as somebody asks for it.
 #[derive(Debug)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ConnectionRequest<'a> {
     pub(crate) kind: &'a str,
     pub(crate) url: &'a str,
     /// A token, or the private key of a GitHub App.
@@ -54,22 +54,27 @@ pub(crate) struct Reached {
 
 impl Forges {
     /// Adds a connection, or gives one a new token, after the forge has said whose token it is and what it may do.
-    pub(crate) async fn connect(&self, wanted: Wanted<'_>, by: &str) -> Result<(Connection, bool), ApiError> {
-        let kind: Kind = wanted.kind.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
+    pub(crate) async fn connect(
+        &self,
+        request: ConnectionRequest<'_>,
+        by: &str,
+    ) -> Result<(Connection, bool), ApiError> {
+        let kind: Kind = request.kind.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
         // Its webhooks have to be understood too.
         kind.as_str().parse::<Forge>().map_err(|error| ApiError::bad_request(error.to_string()))?;
-        let token = match wanted.app_id.map(str::trim).filter(|id| !id.is_empty()) {
-            None => Ok(wanted.token.to_owned()),
+        let token = match request.app_id.map(str::trim).filter(|id| !id.is_empty()) {
+            None => Ok(request.token.to_owned()),
             Some(_) if kind != Kind::Github => {
                 return Err(ApiError::bad_request("only GitHub has Apps: leave out `app_id`"));
             }
-            Some(id) => app_token(id, wanted.token),
+            Some(id) => app_token(id, request.token),
         };
         let token = token.map_err(|error| ApiError::bad_request(error.to_string()))?;
-        let client = Client::new(kind, wanted.url, &token).map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let client =
+            Client::new(kind, request.url, &token).map_err(|error| ApiError::bad_request(error.to_string()))?;
         let account = call(&self.http, &client, |api| api.check()).await?;
         let new = NewConnection {
-            name: wanted.name.map(str::to_owned),
+            name: request.name.map(str::to_owned),
             kind: kind.as_str().to_owned(),
             url: client.address().to_owned(),
             clone_login: client.clone_login(&account),

@@ -1,5 +1,5 @@
-//! Reads the audit log of the guard between this server and the engine, newest first. The server may only read it, and only where both
-//! share the folder.
+//! Reads the audit log of the guard between this server and the engine, newest first. The server may only read it, and
+//! only where both share the folder.
 
 use std::{
     collections::VecDeque,

@@ -61,7 +61,7 @@ impl Tests {
 
 /// A place as somebody asks for it.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct NotificationRequest {
     pub(crate) kind: String,
     pub(crate) address: String,
     pub(crate) secret: Option<String>,
@@ -77,11 +77,11 @@ impl Notifier {
     pub(crate) async fn add(
         &self,
         repo: Option<RepoId>,
-        wanted: Wanted,
+        request: NotificationRequest,
         caller: &Caller,
     ) -> Result<(Notification, Option<String>), ApiError> {
-        let kind: Kind = wanted.kind.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
-        let target = Target::new(kind, &wanted.address, wanted.secret.as_deref())
+        let kind: Kind = request.kind.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
+        let target = Target::new(kind, &request.address, request.secret.as_deref())
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
         if kind == Kind::Email && !self.sender.has_mail() {
             return Err(ApiError::unprocessable(SendError::NoMailServer.to_string()));
@@ -91,7 +91,7 @@ impl Notifier {
             return Err(ApiError::unprocessable(SendError::Internal { host: target.shown() }.to_string()));
         }
         let mut events = Vec::new();
-        for word in &wanted.on {
+        for word in &request.on {
             let event: NotificationEvent = word.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
             if !events.contains(&event) {
                 events.push(event);
@@ -101,15 +101,15 @@ impl Notifier {
             return Err(ApiError::bad_request("say what to tell: failure, fixed, approval, anomaly"));
         }
         events.sort_unstable();
-        notification_rules::check(&wanted.branches).map_err(ApiError::bad_request)?;
+        notification_rules::check(&request.branches).map_err(ApiError::bad_request)?;
         let new = NewNotification {
             repo,
             kind: kind.as_str().to_owned(),
-            name: wanted.name.filter(|name| !name.trim().is_empty()).unwrap_or_else(|| kind.as_str().to_owned()),
+            name: request.name.filter(|name| !name.trim().is_empty()).unwrap_or_else(|| kind.as_str().to_owned()),
             shown: target.shown(),
             target: target.to_sealed(),
             events,
-            branches: wanted.branches,
+            branches: request.branches,
             internal,
         };
         let mut tx = self.store.write().await?;

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, header};
 
 /// Which part of an answer the client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum ByteRange {
     /// From an offset to the end.
     From(u64),
     /// From the first to the last byte, both included.
@@ -13,7 +13,7 @@ pub(crate) enum Wanted {
     Last(u64),
 }
 
-impl Wanted {
+impl ByteRange {
     /// Parses the header. `None` if there is no range, or one that is not understood: the answer is then sent whole.
     pub(crate) fn parse(headers: &HeaderMap) -> Option<Self> {
         // Nobody needs `If-Range`: logs have no validator that it could name, and files of artifacts never change.
@@ -52,7 +52,7 @@ mod tests {
 
     fn within(value: &'static str, length: u64) -> Option<Option<(u64, u64)>> {
         let headers = HeaderMap::from_iter([(header::RANGE, HeaderValue::from_static(value))]);
-        Wanted::parse(&headers).map(|wanted| wanted.within(length))
+        ByteRange::parse(&headers).map(|range| range.within(length))
     }
 
     #[test]

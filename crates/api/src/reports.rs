@@ -31,18 +31,18 @@ pub(crate) async fn find_test(store: &Store, caller: &Caller, id: i64) -> Result
     Ok((test, repo))
 }
 
-/// Parses `before` of a list whose places are not numbers.
-pub(crate) fn parse_place<T: std::str::FromStr>(text: Option<&str>) -> Result<Option<T>, ApiError> {
+/// Parses `before` of a list whose cursors are not numbers.
+pub(crate) fn parse_cursor<T: std::str::FromStr>(text: Option<&str>) -> Result<Option<T>, ApiError> {
     let parse =
         |text: &str| text.parse().map_err(|_| ApiError::bad_request("`before` is what the last page gave as `next`"));
     text.map(parse).transpose()
 }
 
-/// A place in the list of annotations.
+/// A position in the list of annotations.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct AnnotationPlace(pub(crate) (i64, i64));
+pub(crate) struct AnnotationCursor(pub(crate) (i64, i64));
 
-impl std::str::FromStr for AnnotationPlace {
+impl std::str::FromStr for AnnotationCursor {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -51,7 +51,7 @@ impl std::str::FromStr for AnnotationPlace {
     }
 }
 
-impl std::fmt::Display for AnnotationPlace {
+impl std::fmt::Display for AnnotationCursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}-{}", self.0.0, self.0.1)
     }

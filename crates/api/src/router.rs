@@ -10,8 +10,8 @@ use longshore_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    audited, config::ApiConfig, error::ApiError, host, layers, openapi::Describe, pages, places, public_url::BasePath,
-    routes, state::AppState,
+    audited, config::ApiConfig, error::ApiError, host, layers, openapi::Describe, pages, public_url::BasePath,
+    request_slots, routes, state::AppState,
 };
 
 /// What the binary gives to [`serve`](crate::serve).
@@ -37,7 +37,7 @@ pub(crate) fn router_until(api: Api, shutdown: CancellationToken) -> Router {
         .fallback(async |State(base): State<BasePath>| ApiError::no_address(&base))
         .method_not_allowed_fallback(async |State(base): State<BasePath>| ApiError::method_not_allowed(&base))
         .layer(middleware::from_fn_with_state(state.clone(), audited::record))
-        .layer(middleware::from_fn_with_state(state.clone(), places::for_costly_reads))
+        .layer(middleware::from_fn_with_state(state.clone(), request_slots::for_costly_reads))
         .layer(middleware::from_fn_with_state(state.clone(), host::check))
         .layer(middleware::from_fn_with_state(state.clone(), pages::html::errors_as_pages))
         .layer(middleware::from_fn_with_state(state.clone(), layers::wrap))
@@ -54,7 +54,7 @@ pub(crate) fn router_until(api: Api, shutdown: CancellationToken) -> Router {
 mod tests {
     use std::collections::BTreeSet;
 
-    use crate::{pages, places::COSTLY_READS, public_url::OWN_NAMES, routes};
+    use crate::{pages, public_url::OWN_NAMES, request_slots::COSTLY_READS, routes};
 
     #[test]
     fn every_costly_read_is_an_address_of_the_server() {

@@ -18,22 +18,37 @@ use crate::{
     config::ApiConfig,
     forges::Forges,
     live::Live,
-    logs::{event_show::EventShow, line_show::LineShow, tail::Tails},
+    logs::{line_events::LineEvents, tail::Tails, text_events::TextEvents},
     notifier::Notifier,
     openapi::Describe,
     pages::site::Site,
-    places::Places,
     public_url::{BasePath, PublicUrl},
     refused_hooks::RefusedHooks,
     request_counts::RequestCounts,
+    request_slots::RequestSlots,
 };
 
 /// All parts. A clone shares them.
 #[derive(Debug, Clone)]
 pub(crate) struct AppState(Arc<Parts>);
 
-#[derive(Debug)]
-struct Parts {
+/// Declares the parts, each of which handlers and extractors get by its type.
+macro_rules! parts {
+    ($($field:ident: $part:ty,)*) => {
+        #[derive(Debug)]
+        struct Parts {
+            $($field: $part,)*
+        }
+
+        $(impl FromRef<AppState> for $part {
+            fn from_ref(state: &AppState) -> Self {
+                state.0.$field.clone()
+            }
+        })*
+    };
+}
+
+parts! {
     store: Store,
     scheduler: Scheduler,
     config: Arc<ApiConfig>,
@@ -51,10 +66,10 @@ struct Parts {
     large_bodies: Arc<LargeBodies>,
     refused_hooks: Arc<RefusedHooks>,
     requests: Arc<RequestCounts>,
-    places: Arc<Places>,
+    slots: Arc<RequestSlots>,
     tickets: Arc<Tickets>,
-    event_tails: Arc<Tails<EventShow>>,
-    line_tails: Arc<Tails<LineShow>>,
+    event_tails: Arc<Tails<TextEvents>>,
+    line_tails: Arc<Tails<LineEvents>>,
 }
 
 impl AppState {
@@ -98,45 +113,10 @@ impl AppState {
             large_bodies: Arc::new(LargeBodies::new()),
             refused_hooks: Arc::default(),
             requests: Arc::default(),
-            places: Arc::default(),
+            slots: Arc::default(),
             tickets: Arc::default(),
             event_tails: Arc::default(),
             line_tails: Arc::default(),
         }))
     }
-}
-
-/// Makes each part a state of its own, found by its type.
-macro_rules! parts {
-    ($($field:ident: $part:ty,)*) => {$(
-        impl FromRef<AppState> for $part {
-            fn from_ref(state: &AppState) -> Self {
-                state.0.$field.clone()
-            }
-        }
-    )*};
-}
-
-parts! {
-    tickets: Arc<Tickets>,
-    store: Store,
-    scheduler: Scheduler,
-    config: Arc<ApiConfig>,
-    public_url: PublicUrl,
-    base: BasePath,
-    authenticator: Authenticator,
-    auditor: Auditor,
-    shutdown: CancellationToken,
-    live: Live,
-    site: Site,
-    forges: Forges,
-    check_reruns: CheckReruns,
-    notifier: Notifier,
-    describe: Describe,
-    large_bodies: Arc<LargeBodies>,
-    refused_hooks: Arc<RefusedHooks>,
-    requests: Arc<RequestCounts>,
-    places: Arc<Places>,
-    event_tails: Arc<Tails<EventShow>>,
-    line_tails: Arc<Tails<LineShow>>,
 }

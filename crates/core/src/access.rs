@@ -159,7 +159,7 @@ pub enum Action {
     ManageConnections,
     /// Change a repository's clone address. There the server may be able to read more than the repository's
     /// administrator.
-    PointRepo,
+    ChangeRepoAddress,
     /// Say which jobs of a repository may have Docker. Through it they may reach more than the repository's
     /// administrator.
     GrantDocker,
@@ -192,7 +192,7 @@ impl Action {
         Self::ManageNotifications,
         Self::AddRepo,
         Self::ManageConnections,
-        Self::PointRepo,
+        Self::ChangeRepoAddress,
         Self::GrantDocker,
         Self::NotifyInside,
         Self::ManageTokens,
@@ -215,7 +215,7 @@ impl Action {
             | Self::ManageNotifications
             | Self::AddRepo
             | Self::ManageConnections
-            | Self::PointRepo
+            | Self::ChangeRepoAddress
             | Self::GrantDocker
             | Self::NotifyInside
             | Self::ManageTokens

@@ -15,7 +15,7 @@ pub fn refused(asked: &[String], allowed: &[String], by_stranger: bool) -> Optio
     Some(match by_stranger {
         true => format!("{}: a pull request from a fork gets none", missing.join(", ")),
         false => format!(
-            "{}: the setting `job_capabilities` (LONGSHORE_JOB_CAPABILITIES) allows no such",
+            "{}: the setting `job_capabilities` (LONGSHORE_JOB_CAPABILITIES) does not allow that",
             missing.join(", ")
         ),
     })

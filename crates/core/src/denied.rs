@@ -24,7 +24,7 @@ impl DeniedAddresses {
     /// Parses a list such as `link-local, host, 10.0.0.0/8, 192.168.1.10`. Empty for none.
     ///
     /// # Errors
-    /// One of its entries is neither a word of these nor an address or network.
+    /// An entry is neither `link-local` nor `host`, nor an address or network.
     pub fn parse_list(list: &str) -> Result<Vec<Self>, DeniedAddressesError> {
         let mut denied = Vec::new();
         for entry in list.split([',', ' ', '\n']).map(str::trim).filter(|entry| !entry.is_empty()) {
@@ -60,7 +60,7 @@ impl fmt::Display for DeniedAddresses {
     }
 }
 
-/// An entry that means nothing.
+/// An entry that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not an address: write a network (`10.0.0.0/8`), an address, `link-local` or `host`")]
 pub struct DeniedAddressesError(String);

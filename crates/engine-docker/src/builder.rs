@@ -1,6 +1,7 @@
 //! The builder of a job with Docker: rootless BuildKit in a container of the pod, which nobody else uses.
 //!
-//! It has no socket and no file of anybody's. What the container may do beyond a job's is `longshore_guard::builder`'s to say.
+//! It has no socket and no file of anybody's. What the container may do beyond a job's is `longshore_guard::builder`'s
+//! to say.
 
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions};

@@ -26,7 +26,7 @@ pub async fn doctor(options: DockerOptions) -> Vec<Finding> {
     let host = options.host.clone();
     let engine = match DockerEngine::connect(options).await {
         Ok(engine) => Arc::new(engine),
-        Err(error) => return vec![Finding::bad("socket", &error), own_container(None).await],
+        Err(error) => return vec![Finding::from_error("socket", &error), own_container(None).await],
     };
     let options = ExecutorOptions { sandboxes_ready: 0, ..ExecutorOptions::default() };
     let executor = Executor::new(Arc::clone(&engine) as Arc<_>, options);
@@ -41,7 +41,7 @@ pub async fn doctor(options: DockerOptions) -> Vec<Finding> {
                 api_version(&engine.docker)
             ),
         ),
-        Err(error) => Finding::bad("api", &error),
+        Err(error) => Finding::from_error("api", &error),
     });
     if engine.is_guarded() {
         findings
@@ -51,11 +51,11 @@ pub async fn doctor(options: DockerOptions) -> Vec<Finding> {
     findings.push(volume(&engine).await);
     findings.push(match engine.network.ready(&engine.docker).await {
         Ok(name) => Finding::good("network", format!("{name} can be made")),
-        Err(error) => Finding::bad("network", &error),
+        Err(error) => Finding::from_error("network", &error),
     });
     match try_whole_way(&engine, &executor).await {
         Ok(trial) => findings.extend(measured(trial)),
-        Err(error) => findings.push(Finding::bad("agent", &error)),
+        Err(error) => findings.push(Finding::from_error("agent", &error)),
     }
     findings.extend(doctor_host::check(&engine, &executor).await);
     // This also removes what an earlier doctor left that was killed or gave up. The jobs of one that is at work run,
@@ -95,40 +95,23 @@ fn measured(trial: Trial) -> Vec<Finding> {
         let message = "a job was held to its memory, processes and processors, its system calls filtered";
         findings.push(Finding::good("confinement", message));
     }
-    findings.extend(trial.gaps.iter().map(|gap| Finding::bad("confinement", gap)));
+    findings.extend(trial.gaps.iter().map(|gap| Finding::from_error("confinement", gap)));
     findings.push(if trial.reachable {
-        Finding {
-            name: "isolation",
-            ok: false,
-            message: "one job's container reached another's over the network".to_owned(),
-            advice: Some(
-                "this engine does not keep the containers of a network apart (Podman ignores enable_icc; Docker needs the host's br_netfilter): run only jobs here that may talk to each other"
-                    .to_owned(),
-            ),
-        }
+        Finding::error("isolation", "one job's container reached another's over the network", "this engine does not keep the containers of a network apart (Podman ignores enable_icc; Docker needs the host's br_netfilter): run only jobs here that may talk to each other")
     } else {
         Finding::good("isolation", "one job's container did not reach another's")
     });
     if !trial.open.is_empty() {
-        findings.push(Finding {
-            name: "addresses",
-            ok: false,
-            message: format!("a job reaches what it may not: {}", trial.open.join(", ")),
-            advice: Some(
-                "this engine does not let Longshore change the routes of a sandbox: deny these addresses in the host's firewall (the chain DOCKER-USER)"
-                    .to_owned(),
-            ),
-        });
+        findings.push(Finding::error("addresses", format!("a job reaches what it may not: {}", trial.open.join(", ")), "this engine does not let Longshore change the routes of a sandbox: deny these addresses in the host's firewall (the chain DOCKER-USER)"));
     }
     findings.push(if trial.left.is_empty() {
         Finding::good("removal", "nothing was left of them")
     } else {
-        Finding {
-            name: "removal",
-            ok: false,
-            message: format!("left on the engine: {}", trial.left.join(", ")),
-            advice: Some("look at the daemon's log; `longshore clean` tries again".to_owned()),
-        }
+        Finding::error(
+            "removal",
+            format!("left on the engine: {}", trial.left.join(", ")),
+            "look at the daemon's log; `longshore clean` tries again",
+        )
     });
     findings
 }
@@ -163,12 +146,11 @@ async fn own_container(engine: Option<&DockerEngine>) -> Finding {
             }
             // A guard shows a server only what is the server's.
             Err(_) if engine.is_guarded() => Finding::good(name, format!("Longshore runs in container {}", &id[..12])),
-            Err(_) => Finding {
+            Err(_) => Finding::error(
                 name,
-                ok: false,
-                message: format!("Longshore runs in container {}, which this engine does not know", &id[..12]),
-                advice: Some("mount the socket of the engine that runs this container".to_owned()),
-            },
+                format!("Longshore runs in container {}, which this engine does not know", &id[..12]),
+                "mount the socket of the engine that runs this container",
+            ),
         },
     }
 }
@@ -184,7 +166,7 @@ async fn volume(engine: &DockerEngine) -> Finding {
     let removed = engine.docker.remove_volume(&name, None::<RemoveVolumeOptions>).await.api("remove a volume");
     match made.map(|_| ()).and(removed) {
         Ok(()) => Finding::good("volume", "volumes can be created and removed"),
-        Err(error) => Finding::bad("volume", &error),
+        Err(error) => Finding::from_error("volume", &error),
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) async fn check(engine: &DockerEngine, executor: &Executor) -> Vec<Fin
     }
     findings.push(match executor.engine_disk().await {
         Ok(room) => disk(room),
-        Err(error) => Finding::bad("engine-disk", &error),
+        Err(error) => Finding::from_error("engine-disk", &error),
     });
     findings.push(match engine.has_overlays().await {
         Ok(true) => Finding::good("caches", "volumes can be layered: caches and workspaces are available at once"),
@@ -47,7 +47,7 @@ pub(crate) async fn check(engine: &DockerEngine, executor: &Executor) -> Vec<Fin
             "volumes cannot be layered on this engine, so caches and workspaces are copied",
             "use an engine that runs as root, with its data folder on ext4, xfs or btrfs and not on another container's file system",
         ),
-        Err(error) => Finding::bad("caches", &error),
+        Err(error) => Finding::from_error("caches", &error),
     });
     findings
 }
@@ -73,12 +73,11 @@ fn settings(info: &SystemInfo, now: SystemTime) -> Vec<Finding> {
     }
     let driver = info.cgroup_driver.as_ref().map(ToString::to_string).unwrap_or_default();
     if driver == "none" {
-        findings.push(Finding {
-            name: "cgroups",
-            ok: false,
-            message: "this engine has no control groups, so jobs have no limits".to_owned(),
-            advice: Some("use cgroup v2, with delegation for a rootless engine".to_owned()),
-        });
+        findings.push(Finding::error(
+            "cgroups",
+            "this engine has no control groups, so jobs have no limits",
+            "use cgroup v2, with delegation for a rootless engine",
+        ));
     }
     if info.live_restore_enabled != Some(true) {
         findings.push(Finding::warning(
@@ -100,12 +99,11 @@ fn settings(info: &SystemInfo, now: SystemTime) -> Vec<Finding> {
         let here = Timestamp::from_millis(i64::try_from(here).unwrap_or(i64::MAX));
         let apart = here.as_millis().abs_diff(there.as_millis());
         findings.push(if apart > CLOCK_MS {
-            Finding {
-                name: "clock",
-                ok: false,
-                message: format!("the engine's clock and this one are {} s apart", apart / 1000),
-                advice: Some("synchronize both hosts with a time server".to_owned()),
-            }
+            Finding::error(
+                "clock",
+                format!("the engine's clock and this one are {} s apart", apart / 1000),
+                "synchronize both hosts with a time server",
+            )
         } else {
             Finding::good("clock", "the engine's clock matches")
         });
@@ -165,7 +163,7 @@ mod tests {
             ..SystemInfo::default()
         };
         assert_eq!(names(&settings(&good, now)), ["clock"]);
-        assert!(settings(&good, now).iter().all(|finding| finding.ok && finding.advice.is_none()));
+        assert!(settings(&good, now).iter().all(|finding| !finding.is_error() && finding.advice.is_none()));
         let bad = SystemInfo {
             security_options: Some(vec!["name=seccomp,profile=default".to_owned(), "name=rootless".to_owned()]),
             live_restore_enabled: Some(false),
@@ -176,7 +174,7 @@ mod tests {
         let found = settings(&bad, now);
         assert_eq!(names(&found), ["rootless", "live-restore", "log-driver", "clock"]);
         assert!(found.iter().all(|finding| finding.advice.is_some()));
-        assert!(!found[3].ok && found[3].message.contains("601 s"), "{found:?}");
+        assert!(found[3].is_error() && found[3].message.contains("601 s"), "{found:?}");
     }
 
     #[test]

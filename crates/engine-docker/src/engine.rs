@@ -29,7 +29,7 @@ use crate::network::{self, Network};
 use crate::options::DockerOptions;
 use crate::overlay::Overlays;
 use crate::quota::Quotas;
-use crate::sandbox::Fence;
+use crate::sandbox::AddressRules;
 use crate::{
     archive, builder, container, containers, guard_log, guarded, guarded_list, images, inventory, link, sandbox, tool,
     volumes,
@@ -222,8 +222,8 @@ impl DockerEngine {
         let DockerOptions { denied, allowed, sandbox_idle, .. } = &self.options;
         let host: &[IpAddr] =
             if denied.contains(&DeniedAddresses::Host) { self.network.gateways(&self.docker).await } else { &[] };
-        let fence = Fence { denied, allowed, host };
-        let body = sandbox::body(&self.instance, sandbox, agent, network, &fence, *sandbox_idle, loopback6);
+        let addresses = AddressRules { denied, allowed, host };
+        let body = sandbox::body(&self.instance, sandbox, agent, network, &addresses, *sandbox_idle, loopback6);
         let options = CreateContainerOptionsBuilder::new().name(sandbox.name.as_str()).build();
         match self.docker.create_container(Some(options), body).await.api("create a container") {
             Ok(created) => containers::created(created.id),

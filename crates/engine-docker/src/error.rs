@@ -194,7 +194,7 @@ mod tests {
     fn an_answer_that_is_none_is_no_engine_that_is_away() {
         let garbage = serde_json::from_str::<u32>("<html>").unwrap_err();
         let error = from_api("inspect a container", ApiError::JsonSerdeError { err: garbage });
-        assert!(matches!(error, EngineError::NotUnderstood { .. }) && !error.is_passing(), "{error:?}");
+        assert!(matches!(error, EngineError::NotUnderstood { .. }) && !error.is_transient(), "{error:?}");
         let error = from_api("inspect a container", ApiError::IOError { err: io::Error::other(TooLong) });
         assert!(matches!(error, EngineError::NotUnderstood { .. }) && error.to_string().contains("64 MiB"), "{error}");
         let refused = ApiError::IOError { err: io::ErrorKind::ConnectionRefused.into() };

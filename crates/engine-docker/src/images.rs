@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_registry_that_is_down_is_told_from_one_that_says_no() {
-        for (why, kind, is_passing) in [
+        for (why, kind, is_transient) in [
             (PullFailure::Unreachable, ErrorKind::PullFailed, true),
             (PullFailure::RateLimited, ErrorKind::PullFailed, true),
             (PullFailure::Failed(Some(503)), ErrorKind::PullFailed, true),
@@ -292,7 +292,7 @@ mod tests {
             (PullFailure::Denied { with_credentials: true }, ErrorKind::ImageMissing, false),
             (PullFailure::Absent, ErrorKind::ImageMissing, false),
         ] {
-            assert_eq!(why.is_passing(), is_passing, "{why:?}");
+            assert_eq!(why.is_transient(), is_transient, "{why:?}");
             assert_eq!(EngineError::PullFailed { image: "i".to_owned(), why }.kind(), kind, "{why:?}");
         }
     }

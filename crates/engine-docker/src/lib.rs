@@ -43,6 +43,6 @@ mod watch;
 pub use confinement::Gap;
 pub use doctor::doctor;
 pub use engine::DockerEngine;
-pub use finding::Finding;
+pub use finding::{Finding, Severity};
 pub use options::DockerOptions;
-pub use watch::{Sighting, watch};
+pub use watch::{Risk, watch};

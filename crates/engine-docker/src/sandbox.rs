@@ -24,17 +24,17 @@ use crate::{inventory, labels};
 const NO_LOOPBACK6: &str = "net.ipv6.conf.lo.disable_ipv6";
 
 /// The rights of a sandbox that denies addresses: to change its own network, and to become nobody.
-const FENCING: [&str; 3] = ["NET_ADMIN", "SETGID", "SETUID"];
+const ROUTING_RIGHTS: [&str; 3] = ["NET_ADMIN", "SETGID", "SETUID"];
 
 /// What the jobs of open sandboxes may not reach.
-pub(crate) struct Fence<'a> {
+pub(crate) struct AddressRules<'a> {
     pub(crate) denied: &'a [DeniedAddresses],
     pub(crate) allowed: &'a [SocketAddr],
     /// The host's addresses that the engine knows, besides the gateway that the sandbox finds by itself.
     pub(crate) host: &'a [IpAddr],
 }
 
-impl Fence<'_> {
+impl AddressRules<'_> {
     fn arguments(&self) -> impl Iterator<Item = String> {
         let host = self.host.iter().filter(|_| self.denied.contains(&DeniedAddresses::Host));
         let denied = self.denied.iter().map(|denied| format!("--deny={denied}"));
@@ -56,7 +56,7 @@ pub(crate) fn body(
     sandbox: &SandboxSpec,
     agent: Delivered,
     network: &NetworkName,
-    fence: &Fence<'_>,
+    addresses: &AddressRules<'_>,
     idle: Option<Duration>,
     loopback6: bool,
 ) -> ContainerCreateBody {
@@ -73,11 +73,11 @@ pub(crate) fn body(
         entrypoint.extend(["--idle".to_owned(), idle.as_secs().max(1).to_string()]);
     }
     // Only an open sandbox has addresses to deny. Its process changes the routing rules, and then gives up all rights.
-    let fenced = sandbox.open && !fence.denied.is_empty();
-    if fenced {
-        entrypoint.extend(fence.arguments());
+    let denies_some = sandbox.open && !addresses.denied.is_empty();
+    if denies_some {
+        entrypoint.extend(addresses.arguments());
     }
-    let (user, rights) = if !fenced { ("65534:65534", None) } else { ("0:0", Some(&FENCING)) };
+    let (user, rights) = if !denies_some { ("65534:65534", None) } else { ("0:0", Some(&ROUTING_RIGHTS)) };
     ContainerCreateBody {
         image: Some(agent.image),
         entrypoint: Some(entrypoint),

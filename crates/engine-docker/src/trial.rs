@@ -143,18 +143,18 @@ async fn ask(
         workspace: Workspace::default(),
     };
     let (updates, mut told) = mpsc::channel(64);
-    let running = executor.run_job(request, Box::new(Heard { said, last_seq: 0 }), updates, cancel);
+    let running = executor.run_job(request, Box::new(TrialJournal { said, last_seq: 0 }), updates, cancel);
     let read = async { while told.recv().await.is_some() {} };
     tokio::join!(running, read).0
 }
 
 /// Records what a job prints, and the notes that say why it did not start.
-struct Heard {
+struct TrialJournal {
     said: watch::Sender<String>,
     last_seq: u64,
 }
 
-impl Journal for Heard {
+impl Journal for TrialJournal {
     fn last_seq(&self) -> u64 {
         self.last_seq
     }

@@ -26,7 +26,7 @@ const OF_THE_HOST: [&str; 11] =
 
 /// A risk that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sighting {
+pub struct Risk {
     /// Stable, for programs: `privileged`, `engine-socket`, `host-mount`, `host-namespace`, `not-ours`, `gap`.
     pub kind: &'static str,
     /// The container's name; empty if it is about none.
@@ -39,7 +39,7 @@ pub struct Sighting {
 ///
 /// # Errors
 /// The engine cannot be reached at first, or a guard answers for it.
-pub async fn watch(host: &str, mut tell: impl FnMut(Sighting) -> bool) -> Result<(), EngineError> {
+pub async fn watch(host: &str, mut tell: impl FnMut(Risk) -> bool) -> Result<(), EngineError> {
     let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let own = own_container(&mountinfo).map(str::to_owned);
     let mut reported: HashSet<String> = own.into_iter().collect();
@@ -62,7 +62,7 @@ pub async fn watch(host: &str, mut tell: impl FnMut(Sighting) -> bool) -> Result
                 "no events for {} s: what started and ended meanwhile was not seen",
                 now().saturating_sub(lost)
             );
-            if !tell(Sighting { kind: "gap", container: String::new(), message }) {
+            if !tell(Risk { kind: "gap", container: String::new(), message }) {
                 return Ok(());
             }
         }
@@ -96,20 +96,20 @@ fn now() -> u64 {
 }
 
 /// Looks at a container. Returns whether more is to be told.
-async fn inspect(docker: &Docker, id: &str, tell: &mut impl FnMut(Sighting) -> bool) -> bool {
+async fn inspect(docker: &Docker, id: &str, tell: &mut impl FnMut(Risk) -> bool) -> bool {
     // One that is gone already was seen by nobody.
     let Ok(found) = docker.inspect_container(id, None).await else { return true };
     judge(&found).into_iter().all(tell)
 }
 
-fn judge(found: &ContainerInspectResponse) -> Vec<Sighting> {
+fn judge(found: &ContainerInspectResponse) -> Vec<Risk> {
     let name = found.name.as_deref().unwrap_or_default().trim_start_matches('/');
     let labels = found.config.as_ref().and_then(|config| config.labels.clone()).unwrap_or_default();
     let kind = labels::kind_of_container(name, &labels);
     let image = found.config.as_ref().and_then(|config| config.image.as_deref()).unwrap_or_default();
     let host = found.host_config.clone().unwrap_or_default();
     let seen =
-        |kind, what: String| Sighting { kind, container: name.to_owned(), message: format!("{name} ({image}) {what}") };
+        |kind, what: String| Risk { kind, container: name.to_owned(), message: format!("{name} ({image}) {what}") };
     let mut sightings = Vec::new();
     if kind.is_none() && labels.contains_key(labels::INSTANCE) {
         let what =

@@ -49,7 +49,7 @@ async fn an_answer_that_never_ends_is_cut_off_at_its_limit() {
     let engine = connected(&dir, "[", Some(&[b' '; 1 << 16])).await;
     let error = engine.list(None).await.unwrap_err();
     assert!(matches!(error, EngineError::NotUnderstood { .. }), "{error:?}");
-    assert!(error.to_string().contains("longer than 64 MiB") && !error.is_passing(), "{error}");
+    assert!(error.to_string().contains("longer than 64 MiB") && !error.is_transient(), "{error}");
 }
 
 #[tokio::test]
@@ -58,6 +58,6 @@ async fn an_answer_in_another_language_is_an_error_and_no_engine_that_is_away() 
         let dir = tempfile::tempdir().unwrap();
         let engine = connected(&dir, body, None).await;
         let error = engine.standing(&ContainerId::new("0123456789ab").unwrap()).await.unwrap_err();
-        assert!(matches!(error, EngineError::NotUnderstood { .. }) && !error.is_passing(), "{body}: {error:?}");
+        assert!(matches!(error, EngineError::NotUnderstood { .. }) && !error.is_transient(), "{body}: {error:?}");
     }
 }

@@ -5,7 +5,7 @@ mod support;
 
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::CreateContainerOptionsBuilder;
-use longshore_engine_docker::{Sighting, watch};
+use longshore_engine_docker::{Risk, watch};
 use support::proxy::Proxy;
 use support::{BUSYBOX, World, docker_host};
 use tokio::sync::mpsc;
@@ -40,7 +40,7 @@ async fn what_could_take_over_the_host_is_told_when_it_starts_and_a_gap_in_the_e
     // Others run tests on this engine, too.
     let ours = random.clone();
     let mut next = async || loop {
-        let sighting: Sighting = seen.recv().await.unwrap();
+        let sighting: Risk = seen.recv().await.unwrap();
         if sighting.container.starts_with(&ours) || sighting.kind == "gap" {
             return (
                 sighting.kind,

@@ -41,8 +41,8 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Returns the image if it can be started without a pull.
     fn image<'a>(&'a self, image: &'a ImageRef) -> Answer<'a, Option<Image>>;
 
-    /// Pulls the image once, with these credentials or without any; success means that the registry gave it to them. Sends
-    /// lines about the progress to `notes`. Stops when it is dropped.
+    /// Pulls the image once, with these credentials or without any; success means that the registry gave it to them.
+    /// Sends lines about the progress to `notes`. Stops when it is dropped.
     fn pull<'a>(
         &'a self,
         image: &'a ImageRef,
@@ -57,7 +57,8 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// standard output once it listens.
     fn create_guard<'a>(&'a self, guard: &'a GuardSpec<'a>) -> Answer<'a, ContainerId>;
 
-    /// Creates the builder of a job with Docker, with the volume of what it builds, without starting it. What it says is for people.
+    /// Creates the builder of a job with Docker, with the volume of what it builds, without starting it. What it says
+    /// is for people.
     fn create_builder<'a>(&'a self, builder: &'a BuilderSpec<'a>) -> Answer<'a, ContainerId>;
 
     /// Lists a part of what a job with Docker has besides its pod's containers and its workspace: guard and builder,
@@ -178,7 +179,8 @@ pub enum VolumeContent<'a> {
     Workspace,
     /// Nothing. It goes with the attempt.
     Passing,
-    /// The files of `lower`, the topmost first. Changes go into `upper`; `work` is the kernel's own. It goes with the attempt.
+    /// The files of `lower`, the topmost first. Changes go into `upper`; `work` is the kernel's own. It goes with the
+    /// attempt.
     Overlay { upper: &'a VolumeName, work: &'a VolumeName, lower: &'a [VolumeName] },
     /// The files of several volumes, the topmost first, read-only.
     Merged { lower: &'a [VolumeName] },
@@ -205,8 +207,8 @@ pub struct Mounted {
     pub fill_from_image: bool,
 }
 
-/// A task for our own program, in a container that has nothing but volumes: at `/longshore/volumes/0`, `/1` and so on, those that it
-/// may only read first.
+/// A task for our own program, in a container that has nothing but volumes: at `/longshore/volumes/0`, `/1` and so on,
+/// those that it may only read first.
 #[derive(Debug, Clone, Copy)]
 pub struct ToolSpec<'a> {
     pub arguments: &'a [&'a str],

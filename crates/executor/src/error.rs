@@ -112,7 +112,7 @@ impl EngineError {
     /// Returns whether the same call may soon have another result: the Docker engine does not respond, is starting or
     /// stopping, or the container is changing state.
     #[must_use]
-    pub const fn is_passing(&self) -> bool {
+    pub const fn is_transient(&self) -> bool {
         self.is_away() || self.is_conflict() || matches!(self, Self::Refused { refusal: Refusal::Failed, .. })
     }
 
@@ -131,7 +131,7 @@ impl EngineError {
             | Self::Refused { .. } => ErrorKind::EngineGone,
             Self::NoRoom(_) => ErrorKind::DiskFull,
             Self::AgentFailed(_) => ErrorKind::AgentFailed,
-            Self::PullFailed { why, .. } if !why.is_no() => ErrorKind::PullFailed,
+            Self::PullFailed { why, .. } if !why.is_refusal() => ErrorKind::PullFailed,
             Self::ImageMissing { .. } | Self::PullFailed { .. } => ErrorKind::ImageMissing,
             Self::ImageNotAllowed { .. } => ErrorKind::ImageNotAllowed,
             Self::Elsewhere { .. } | Self::VolumeGone(_) => ErrorKind::Lost,

@@ -4,12 +4,13 @@
 //! process left running, and cleans up. It names no engine: [`Engine`] is the port that an engine's crate implements.
 //! It does not see the database either: it reports through updates and the journal.
 //!
-//! How a job runs: [`Executor::run_job`] (`run`) starts a container (`placement`, with `sandboxes` and the images of `pulling`)
-//! and follows its agent (`following`: one session in `session`; `log_recorder` writes the agent's messages into the journal,
-//! `artifacts` passes the job's files to their store). `members` starts the containers beside the job's own, `guarding` the
-//! guard of its Docker API and its builder. `lasting` prepares and keeps its caches, and lets one job begin on another's workspace (`accounts`
-//! finds the user of an image, who owns them). `room` holds up starts while the engine's disk is full. `removing` cleans up in
-//! the background. [`Executor::adopt`] (`adoption`) enters in the middle.
+//! How a job runs: [`Executor::run_job`] (`run`) starts a container (`placement`, with `sandboxes` and the images of
+//! `pulling`) and follows its agent (`following`: one session in `session`; `log_recorder` writes the agent's messages
+//! into the journal, `artifacts` passes the job's files to their store). `members` starts the containers beside the
+//! job's own, `guarding` the guard of its Docker API and its builder. `lasting` prepares and keeps its caches, and lets
+//! one job begin on another's workspace (`accounts` finds the user of an image, who owns them). `room` holds up starts
+//! while the engine's disk is full. `removing` cleans up in the background. [`Executor::adopt`] (`adoption`) enters in
+//! the middle.
 
 mod accounts;
 mod adoption;

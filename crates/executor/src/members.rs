@@ -288,7 +288,7 @@ impl Members {
                 EngineError::Stale(_) => {}
                 EngineError::AgentFailed(_) if self.agent.renew().await => {}
                 EngineError::ImageGone(_) => self.images.forget_agreed(self.request.build, &name),
-                error if error.is_passing() => self.pause(PAUSE * tries).await,
+                error if error.is_transient() => self.pause(PAUSE * tries).await,
                 error => return Err(error),
             }
         }

@@ -25,7 +25,7 @@ use crate::names::Nonce;
 use crate::objects::ObjectId;
 use crate::options::PullPolicy;
 use crate::pulling::image_access::ImageAccess;
-use crate::pulling::images::{Images, Known};
+use crate::pulling::images::{ImageState, Images};
 use crate::removing::removal::Removals;
 use crate::request::{JobRequest, JobUpdate, Phase, UsedImage};
 use crate::room::Room;
@@ -174,7 +174,7 @@ impl Placement {
                     self.sandboxes.discard(sandbox);
                     return Err(error);
                 }
-                error if error.is_passing() => tokio::time::sleep(PAUSE * tries).await,
+                error if error.is_transient() => tokio::time::sleep(PAUSE * tries).await,
                 error => {
                     self.sandboxes.give_back(sandbox);
                     return Err(error);
@@ -187,7 +187,7 @@ impl Placement {
         &self,
         request: &JobRequest,
         name: &ImageRef,
-        known: Known,
+        known: ImageState,
         caller: &Caller,
     ) -> Result<Image, EngineError> {
         tokio::select! {
@@ -254,7 +254,8 @@ impl Placement {
         }
     }
 
-    /// Starts the job's builder, if it has one. Its image is the operator's choice, so no rule for the repository's images applies.
+    /// Starts the job's builder, if it has one. Its image is the operator's choice, so no rule for the repository's
+    /// images applies.
     async fn start_builder(
         &self,
         request: &JobRequest,

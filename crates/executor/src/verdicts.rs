@@ -7,7 +7,7 @@ use longshore_core::{ErrorKind, Outcome};
 use crate::engine::End;
 use crate::following::artifacts::Failed;
 use crate::following::clock::Stuck;
-use crate::following::link::Complaint;
+use crate::following::link::StderrText;
 use crate::following::log_recorder::{LogRecorder, journal_outcome};
 use crate::following::session::Followed;
 use crate::following::spool::Unreadable;
@@ -36,7 +36,7 @@ impl Followed<'_> {
         recorder: &mut LogRecorder,
         end: End,
         stuck: Option<Stuck>,
-        complaint: Option<Complaint>,
+        stderr: Option<StderrText>,
     ) -> Outcome {
         let code = end.code;
         if end.out_of_memory {
@@ -51,7 +51,7 @@ impl Followed<'_> {
         if self.cancel.is_cancelled() {
             return Outcome::Canceled;
         }
-        let (kind, message) = match (code, end.message.or(complaint.map(|complaint| complaint.text))) {
+        let (kind, message) = match (code, end.message.or(stderr.map(|stderr| stderr.text))) {
             (137 | 143, None) => (
                 ErrorKind::Lost,
                 "the job's container was killed from outside (docker kill, a restart of the engine); rerun the job"

@@ -29,7 +29,7 @@ where
     let mut wait = Wait::new(patience);
     loop {
         match ask().await {
-            Err(error) if error.is_passing() => {
+            Err(error) if error.is_transient() => {
                 tracing::debug!(%error, "the Docker engine does not respond");
                 wait.pause(recorder, error).await?;
             }

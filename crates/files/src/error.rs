@@ -60,7 +60,7 @@ impl FilesError {
 impl FilesError {
     /// Returns whether the error passes when somebody frees resources: space on the disk, or the process's open files.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::DiskFull(_) => true,
             Self::Io { source, .. } => matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE)),

@@ -23,11 +23,11 @@ use tokio::{sync::OnceCell, task::spawn_blocking};
 pub(crate) use self::tar::write_folder;
 use self::tar::write_tar;
 use super::{
-    Git, GitError, Mirror, TarSource, Wanted,
+    FetchTarget, Git, GitError, Mirror, TarSource,
+    checkout_history::CheckoutHistory,
     command::Streaming,
     git_dir::{GitDir, IndexEntry, configure_submodules},
     hash_files::FileFilter,
-    history::History,
     index_stat, lfs, size,
     submodules::{self, MAX_NESTING, MAX_SUBMODULES},
 };
@@ -102,7 +102,7 @@ impl Checkouts {
     /// # Errors
     /// If git fails or the disk is full.
     pub async fn tar(&self, mirror: &Mirror, checkout: &Checkout<'_>) -> Result<TarSource, GitError> {
-        let history = History::find(mirror.git(), mirror.folder(), checkout.commit, checkout.depth).await?;
+        let history = CheckoutHistory::find(mirror.git(), mirror.folder(), checkout.commit, checkout.depth).await?;
         let key = cache_key(mirror, checkout, &history);
         let slot = self.slot(&key);
         let tar = slot.get_or_try_init(|| prepare(&self.folder, mirror, checkout, &history)).await?.clone();
@@ -142,7 +142,7 @@ impl Checkouts {
 const PREPARE: &str = "prepare-";
 
 /// Returns a hash of everything that the tar's bytes depend on.
-fn cache_key(mirror: &Mirror, checkout: &Checkout<'_>, history: &History) -> String {
+fn cache_key(mirror: &Mirror, checkout: &Checkout<'_>, history: &CheckoutHistory) -> String {
     let mut hash = Sha256::new();
     let git_ref = checkout.git_ref.map_or("", RefName::as_str);
     let (history, submodules) = (
@@ -199,7 +199,7 @@ async fn prepare(
     folder: &Path,
     mirror: &Mirror,
     checkout: &Checkout<'_>,
-    history: &History,
+    history: &CheckoutHistory,
 ) -> Result<TarSource, GitError> {
     let scratch = scratch(folder)?;
     let mut parts = Vec::new();
@@ -232,7 +232,7 @@ async fn add_parts(
     scratch: &Path,
     mirror: &Mirror,
     checkout: &Checkout<'_>,
-    history: &History,
+    history: &CheckoutHistory,
     prefix: Vec<u8>,
     nesting: usize,
     parts: &mut Vec<Part>,
@@ -297,11 +297,11 @@ async fn add_parts(
         let fetched = match checkout.by_stranger {
             // The stranger chooses which of the host's repositories it is.
             true => mirror.fetch_only(&submodule.url, &submodule.commit).await,
-            false => mirror.fetch(&submodule.url, &Wanted::Commit(submodule.commit.clone())).await,
+            false => mirror.fetch(&submodule.url, &FetchTarget::Commit(submodule.commit.clone())).await,
         };
         fetched.map_err(|error| submodules::explained(error, checkout, &submodule.url))?;
         let depth = checkout.depth;
-        let history = History::find(mirror.git(), mirror.folder(), &submodule.commit, depth).await?;
+        let history = CheckoutHistory::find(mirror.git(), mirror.folder(), &submodule.commit, depth).await?;
         let checkout =
             Checkout { commit: &submodule.commit, git_ref: None, origin: &submodule.url, fork: None, ..*checkout };
         let prefix = [prefix.as_slice(), &submodule.path, b"/"].concat();

@@ -9,7 +9,7 @@ use std::{
 
 use longshore_forge::{CommitId, RefName};
 
-use super::{Git, GitError, history::History, submodules::Submodule};
+use super::{Git, GitError, checkout_history::CheckoutHistory, submodules::Submodule};
 
 /// A branch or tag with the object it names: the commit or, for an annotated tag, the tag's own object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub(crate) struct GitDir<'a> {
     pub(crate) commit: &'a CommitId,
     /// The branch of HEAD; `None` leaves it detached.
     pub(crate) branch: Option<&'a RefName>,
-    pub(crate) history: &'a History,
+    pub(crate) history: &'a CheckoutHistory,
     /// The address of `origin`, without credentials.
     pub(crate) origin: Option<&'a str>,
 }

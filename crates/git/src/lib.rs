@@ -13,12 +13,13 @@
 //! of their hooks, filters or configuration ever runs here.
 
 mod checkout;
+mod checkout_history;
 mod command;
 mod commit_files;
 mod error;
+mod fetch_target;
 mod git_dir;
 mod hash_files;
-mod history;
 mod incoming;
 mod index_stat;
 mod lfs;
@@ -32,17 +33,16 @@ mod ssh;
 mod submodules;
 mod tar_source;
 mod tar_writer;
-mod wanted;
 mod worktree;
 
 pub use checkout::{Checkout, Checkouts};
 pub use command::Git;
 pub use commit_files::Changed;
 pub use error::GitError;
+pub use fetch_target::FetchTarget;
 pub use merge::Merged;
 pub use mirror::{CommitFacts, Mirror, Mirrors, RemoteRef};
 pub use pipeline_files::{PipelineFile, link_refused, read_pipeline_files};
 pub use ssh::{NewKey, host_keys, new_key};
 pub use tar_source::TarSource;
-pub use wanted::Wanted;
 pub use worktree::{Worktree, WorktreeFacts};

@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, RwLock};
 
 pub(crate) use self::revisions::{LOG_ONE, parse_facts};
 pub use self::{remote_refs::RemoteRef, revisions::CommitFacts};
-use super::{Git, GitError, Wanted, remains};
+use super::{FetchTarget, Git, GitError, remains};
 
 pub(super) const FETCH: [&str; 6] =
     ["fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"];
@@ -194,39 +194,42 @@ impl Mirror {
         &self.git
     }
 
-    /// Fetches all branches and tags, unless the wanted commit is in the mirror already. Returns the wanted commit. One
+    /// Fetches all branches and tags, unless the commit is in the mirror already. Returns the commit. One
     /// fetch runs at a time.
     ///
     /// # Errors
     /// Distinguished by [`GitError`]: no such repository, no access, not reachable, timed out, refused, and if the
     /// fetch succeeded, [`GitError::UnknownRevision`] for a commit that does not exist and [`GitError::NotOnRef`] for
     /// one that is not where it has to be.
-    pub async fn fetch(&self, url: &CloneUrl, wanted: &Wanted) -> Result<CommitId, GitError> {
+    pub async fn fetch(&self, url: &CloneUrl, target: &FetchTarget) -> Result<CommitId, GitError> {
         let _one = self.fetching.lock().await;
-        let before = self.tips(wanted.held_by()).await?;
-        if let Some(commit) = self.find_present(wanted, &before).await? {
+        let before = self.tips(target.held_by()).await?;
+        if let Some(commit) = self.find_present(target, &before).await? {
             return Ok(commit);
         }
-        match wanted {
-            Wanted::PullRequest { served_at: Some(served_at), .. } => {
+        match target {
+            FetchTarget::PullRequest { served_at: Some(served_at), .. } => {
                 let (fetched, request) =
                     tokio::join!(self.fetch_branches_and_tags(url), self.remote_ref(url, served_at));
                 fetched?;
                 request?.ok_or_else(|| GitError::UnknownRevision { revision: served_at.clone() })?;
             }
-            Wanted::PullRequest { served_at: None, .. } | Wanted::Ref(_) | Wanted::Commit(_) | Wanted::Push { .. } => {
+            FetchTarget::PullRequest { served_at: None, .. }
+            | FetchTarget::Ref(_)
+            | FetchTarget::Commit(_)
+            | FetchTarget::Push { .. } => {
                 self.fetch_branches_and_tags(url).await?;
             }
         }
-        let revision = wanted.revision();
+        let revision = target.revision();
         let commit = match (self.resolve(&revision).await, &revision) {
             // A pull request's commit, or one that is no longer reachable; many forges still serve it by name.
-            (Err(GitError::UnknownRevision { .. }), Revision::Commit(commit)) if wanted.held_by().is_empty() => {
+            (Err(GitError::UnknownRevision { .. }), Revision::Commit(commit)) if target.held_by().is_empty() => {
                 self.fetch_commit(url, commit).await
             }
             (result, _) => result,
         }?;
-        self.check_held(wanted, &commit, before).await?;
+        self.check_held(target, &commit, before).await?;
         Ok(commit)
     }
 
@@ -264,14 +267,18 @@ impl Mirror {
         fetched.map(drop)
     }
 
-    /// Returns the wanted commit if no fetch is needed. `tips` are those of the branches and tags that must have it.
-    async fn find_present(&self, wanted: &Wanted, tips: &[(&RefName, CommitId)]) -> Result<Option<CommitId>, GitError> {
-        let found = match wanted {
-            // The target's newest commit is needed too.
-            Wanted::Ref(_) | Wanted::PullRequest { .. } => return Ok(None),
+    /// Returns the commit if no fetch is needed. `tips` are those of the branches and tags that must have it.
+    async fn find_present(
+        &self,
+        target: &FetchTarget,
+        tips: &[(&RefName, CommitId)],
+    ) -> Result<Option<CommitId>, GitError> {
+        let found = match target {
+            // The newest commit of the branch is needed too.
+            FetchTarget::Ref(_) | FetchTarget::PullRequest { .. } => return Ok(None),
             // A tag on a known commit still has to be fetched.
-            Wanted::Push { after, .. } if !tips.iter().any(|(_, tip)| tip == after) => return Ok(None),
-            Wanted::Push { after: commit, .. } | Wanted::Commit(commit) => {
+            FetchTarget::Push { after, .. } if !tips.iter().any(|(_, tip)| tip == after) => return Ok(None),
+            FetchTarget::Push { after: commit, .. } | FetchTarget::Commit(commit) => {
                 self.resolve(&Revision::Commit(commit.clone())).await
             }
         };

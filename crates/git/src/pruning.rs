@@ -27,8 +27,8 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 const LAST_PRUNED: &str = "pruned";
 
 impl Mirror {
-    /// Returns whether the last maintenance began a minute ago or earlier. If so, the next minute begins, and the caller
-    /// calls [`Self::maintain`]. What is fetched meanwhile stays for a day in any case.
+    /// Returns whether the last maintenance began a minute ago or earlier. If so, the next minute begins, and the
+    /// caller calls [`Self::maintain`]. What is fetched meanwhile stays for a day in any case.
     pub fn is_maintenance_due(&self) -> bool {
         let mut last = self.maintained_at.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = last.is_none_or(|last| last.elapsed() >= MAINTENANCE_INTERVAL);

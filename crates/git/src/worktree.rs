@@ -26,8 +26,8 @@ use tokio::task::spawn_blocking;
 use super::{
     CommitFacts, Git, GitError, TarSource,
     checkout::{now, scratch, write_folder},
+    checkout_history::CheckoutHistory,
     git_dir::GitDir,
-    history::History,
     lfs::{self, Objects, Source},
     mirror::{LOG_ONE, parse_facts},
     tar_writer::TarWriter,
@@ -221,7 +221,8 @@ impl Worktree {
         if let Some((commit, _)) = &repository.head {
             let branch = repository.branch.as_ref();
             let history =
-                History::of_clone(&self.git, &repository.git_dir, (commit, branch), depth, &repository.ends).await?;
+                CheckoutHistory::of_clone(&self.git, &repository.git_dir, (commit, branch), depth, &repository.ends)
+                    .await?;
             let git_dir = GitDir {
                 source: &repository.git_dir,
                 commit,

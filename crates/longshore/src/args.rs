@@ -188,7 +188,8 @@ pub(crate) enum RunEvent {
 }
 
 impl Run {
-    /// Returns the variables for all steps. What stands on the command line wins over files, later files over earlier ones.
+    /// Returns the variables for all steps. What stands on the command line wins over files, later files over earlier
+    /// ones.
     pub(crate) fn variables(&self) -> anyhow::Result<Vec<(String, String)>> {
         Ok([env_file::read_all(&self.env_files)?, self.env.clone()].concat())
     }

@@ -159,7 +159,7 @@ where
     let pauses = ExponentialBuilder::new().with_min_delay(PAUSE).with_max_delay(LONGEST_PAUSE).without_max_times();
     let mut tries = 0;
     ask.retry(pauses)
-        .when(EngineError::is_passing)
+        .when(EngineError::is_transient)
         .notify(|error, _| {
             tries += 1;
             if tries == TOLD {

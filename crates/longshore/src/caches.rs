@@ -19,7 +19,7 @@ use longshore_core::{
 use longshore_executor::{CacheRecords, FoundCache, JobCache, JobCaches, names::VolumeName};
 use longshore_store::{
     Store, StoreError, WriteTx,
-    caches::{self, FoundEntry, Layers, Saving, Use, Wanted},
+    caches::{self, FoundEntry, Layers, RequestedCache, Saving, Use},
     repos::Repo,
 };
 use tokio::sync::{Notify, watch};
@@ -183,11 +183,11 @@ impl Caches {
         paths: &[Vec<CachePath>],
         keys: &[(String, Vec<String>)],
     ) -> Result<Vec<Use>, StoreError> {
-        let wanted: Vec<Wanted> = keys
+        let requested: Vec<RequestedCache> = keys
             .iter()
             .zip(paths)
             .zip(&of.plan.cache)
-            .map(|(((key, fallback), paths), cache)| Wanted {
+            .map(|(((key, fallback), paths), cache)| RequestedCache {
                 key: key.clone(),
                 fallback: fallback.clone(),
                 paths: paths.iter().map(ToString::to_string).collect(),
@@ -195,7 +195,7 @@ impl Caches {
             })
             .collect();
         let mut tx = self.store.write().await?;
-        let uses = caches::begin(&mut tx, repo, (of.job, of.attempt), access, &wanted, Timestamp::now()).await?;
+        let uses = caches::begin(&mut tx, repo, (of.job, of.attempt), access, &requested, Timestamp::now()).await?;
         tx.commit().await?;
         Ok(uses)
     }

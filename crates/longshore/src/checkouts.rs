@@ -10,7 +10,7 @@ use std::{
 use longshore_core::{Event, RepoId, plan, stranger};
 use longshore_executor::{CheckoutSource, CheckoutStream};
 use longshore_forge::{CloneUrl, CommitId, RefName, fork};
-use longshore_git::{Checkout, Checkouts, GitError, Mirror, Mirrors, TarSource, Wanted};
+use longshore_git::{Checkout, Checkouts, FetchTarget, GitError, Mirror, Mirrors, TarSource};
 use longshore_scheduler::Logins;
 use longshore_store::repos::Repo;
 use tokio::sync::OnceCell;
@@ -103,7 +103,7 @@ impl Sources {
                 }
                 // Mirrors are caches. After a restore this one may be empty.
                 let origin = logins.clone_url(repo).await.map_err(|error| failed(&error))?;
-                mirror.fetch(&origin, &Wanted::Commit(commit.clone())).await.map_err(|error| failed(&error))?;
+                mirror.fetch(&origin, &FetchTarget::Commit(commit.clone())).await.map_err(|error| failed(&error))?;
                 mirror.hash_files(&commit, patterns).await.map_err(|error| failed(&error))
             }
         }
@@ -120,7 +120,7 @@ impl Sources {
         }
         // Mirrors are caches. After a restore this one may be empty.
         let origin = logins.clone_url(repo).await.ok()?;
-        mirror.fetch(&origin, &Wanted::Commit(commit.clone())).await.ok()?;
+        mirror.fetch(&origin, &FetchTarget::Commit(commit.clone())).await.ok()?;
         mirror.hash_tree(&commit, globs).await.ok()?
     }
 
@@ -191,7 +191,7 @@ impl MirrorSource {
         };
         // Mirrors are caches. After a restore this one may be empty.
         let fetched = match &self.merge {
-            None => mirror.fetch(&self.origin, &Wanted::Commit(self.commit.clone())).await.map(drop),
+            None => mirror.fetch(&self.origin, &FetchTarget::Commit(self.commit.clone())).await.map(drop),
             Some(merge) => self.merge_again(&mirror, merge).await,
         };
         match fetched {
@@ -205,7 +205,7 @@ impl MirrorSource {
     /// Makes a merged commit again: of the same two commits it is the same.
     async fn merge_again(&self, mirror: &Mirror, merge: &MergeSides) -> Result<(), GitError> {
         for side in [&merge.target, &merge.head] {
-            mirror.fetch(&self.origin, &Wanted::Commit(side.clone())).await?;
+            mirror.fetch(&self.origin, &FetchTarget::Commit(side.clone())).await?;
         }
         mirror.merge(&merge.target, &merge.head, merge.number).await.map(drop)
     }

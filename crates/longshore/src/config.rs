@@ -246,7 +246,8 @@ fn bytes_of(mib: u64) -> u64 {
     }
 }
 
-/// Returns the registries of jobs with Docker. Where an operator says which images jobs may use, none is one of them by itself.
+/// Returns the registries of jobs with Docker. Where an operator says which images jobs may use, none is one of them by
+/// itself.
 fn registries(given: Option<&str>, allows_some_images: bool) -> anyhow::Result<BTreeSet<String>> {
     let Some(given) = given else {
         let all = if allows_some_images { &[][..] } else { DOCKER_REGISTRIES };

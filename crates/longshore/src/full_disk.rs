@@ -23,7 +23,7 @@ where
     let mut waits = false;
     loop {
         match work().await {
-            Err(error) if error.is_passing() && since.elapsed() < patience => {
+            Err(error) if error.is_transient() && since.elapsed() < patience => {
                 if !std::mem::replace(&mut waits, true) {
                     tracing::error!(%job, %error, "a job waits for {what}");
                 }

@@ -69,7 +69,7 @@ fn retry_while_full<T>(
     let mut waits = false;
     loop {
         match work() {
-            Err(error) if error.is_passing() && since.elapsed() < patience => {
+            Err(error) if error.is_transient() && since.elapsed() < patience => {
                 if !waits {
                     waits = true;
                     tracing::error!(%job, %error, "a job waits for disk space for its log");

@@ -4,7 +4,7 @@
 use std::{io, time::Duration};
 
 use longshore_core::BlobId;
-use longshore_files::artifacts::{Blobs, Trouble};
+use longshore_files::artifacts::{Blobs, OffloadProblem};
 use tokio_util::sync::CancellationToken;
 
 /// The pauses after what could not be moved, from the first to the longest.
@@ -18,16 +18,16 @@ pub(crate) async fn run(blobs: Blobs, shutdown: CancellationToken) {
         loop {
             match pass(&blobs).await {
                 Ok(()) => {
-                    if blobs.trouble().is_some() {
+                    if blobs.offload_problem().is_some() {
                         tracing::info!("artifacts are in the object store again");
                     }
-                    blobs.set_trouble(None);
+                    blobs.set_offload_problem(None);
                     pause = PAUSE;
                     blobs.settled().await;
                 }
                 Err((waiting, error)) => {
                     tracing::warn!(%error, waiting, "artifacts stay in the data folder for now");
-                    blobs.set_trouble(Some(Trouble { why: error.to_string(), waiting }));
+                    blobs.set_offload_problem(Some(OffloadProblem { why: error.to_string(), waiting }));
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }

@@ -1,6 +1,6 @@
 //! Reads what a job reported, when it ends: the files of its reports, and the commands in its log. Used by `runner`.
 //!
-//! Nothing here fails a job, or waits for long but for a full disk, which the job's end waits for too: reports that
+//! Nothing here fails a job. It waits for long only while the disk is full, as the end of the job does. Reports that
 //! cannot be read are named on the build, and errors of the store in the server's log.
 
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use longshore_store::{
 
 use crate::{attempt_files::ReportFile, checkouts::Sources, full_disk::retry_while_full};
 
-/// How often the reports of one attempt are begun to be read. A job has to end, whatever its reports do to the server.
+/// How many times reading the reports of one attempt is begun. A job has to end, whatever its reports do to the server.
 const READINGS: u32 = 3;
 /// How long the reports of one attempt are waited for. Their own limits are much lower.
 const LONGEST: Duration = Duration::from_secs(5 * 60);
@@ -96,7 +96,7 @@ async fn read_within(
     match tokio::time::timeout(longest, tokio::task::spawn_blocking(read)).await {
         Ok(Ok(found)) => Ok(found),
         Ok(Err(_)) => Err("reading the reports failed because of a bug in the server; see its log"),
-        Err(_) => Err("reading the reports took too long by a defect of the server, so it was given up"),
+        Err(_) => Err("reading the reports took too long because of a bug in the server, and was given up"),
     }
 }
 

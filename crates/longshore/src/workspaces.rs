@@ -38,9 +38,9 @@ pub(crate) enum PassError {
 enum Remaining {
     Nothing,
     /// Jobs will begin on them.
-    Wanted,
-    /// Something that nobody wants is still there.
-    Unwanted,
+    Needed,
+    /// Something that no job needs is still there.
+    Unneeded,
 }
 
 /// The workspaces of one server's builds, or of one run.
@@ -101,13 +101,13 @@ impl Workspaces {
             loop {
                 let left = self.pass(&executor, &mut before).await.unwrap_or_else(|error| {
                     tracing::warn!(%error, "workspaces that were kept for other jobs are looked at again later");
-                    Remaining::Unwanted
+                    Remaining::Unneeded
                 });
                 tokio::time::sleep(PAUSE).await;
                 tokio::select! {
                     () = self.kept.notified() => {}
-                    () = changed(&mut changes, ChangeKind::Build), if left == Remaining::Wanted => {}
-                    () = tokio::time::sleep(AGAIN), if left == Remaining::Unwanted => {}
+                    () = changed(&mut changes, ChangeKind::Build), if left == Remaining::Needed => {}
+                    () = tokio::time::sleep(AGAIN), if left == Remaining::Unneeded => {}
                 }
             }
         };
@@ -121,7 +121,7 @@ impl Workspaces {
         let there = executor.kept_workspaces().await?;
         let kept = workspaces::kept(&self.store).await?;
         let sizes = caches::volume_sizes(&self.store).await?;
-        let mut left = if there.is_empty() && kept.is_empty() { Remaining::Nothing } else { Remaining::Wanted };
+        let mut left = if there.is_empty() && kept.is_empty() { Remaining::Nothing } else { Remaining::Needed };
         for volume in &there {
             let is_kept = volume.attempt.is_some_and(|of| kept.contains(&(of.job, of.attempt)));
             if is_kept {
@@ -132,7 +132,7 @@ impl Workspaces {
                 caches::forget_sizes(&mut tx, &[volume.name.to_string()]).await?;
                 tx.commit().await?;
             } else {
-                left = Remaining::Unwanted;
+                left = Remaining::Unneeded;
             }
         }
         // Those that somebody has removed from the engine.

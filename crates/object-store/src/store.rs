@@ -252,11 +252,11 @@ impl ObjectStore {
         loop {
             n += 1;
             let answer = request();
-            let is_passing_fault = match &answer {
-                Ok(answer) => is_passing(answer.status()),
+            let is_transient_fault = match &answer {
+                Ok(answer) => is_transient(answer.status()),
                 Err(_) => true,
             };
-            if !is_passing_fault || n == TRIES {
+            if !is_transient_fault || n == TRIES {
                 return answer;
             }
             std::thread::sleep(PAUSE * n);
@@ -281,7 +281,7 @@ impl ObjectStore {
         }
         let words: Vec<&str> = [code, message].into_iter().flatten().collect();
         let why = format!("HTTP {} {}", status.as_u16(), words.join(": ")).trim_end().to_owned();
-        Err(if is_passing(status) { self.away(why) } else { self.refused(why) })
+        Err(if is_transient(status) { self.away(why) } else { self.refused(why) })
     }
 
     pub(crate) fn away(&self, why: String) -> ObjectError {
@@ -293,7 +293,7 @@ impl ObjectStore {
     }
 }
 
-fn is_passing(status: StatusCode) -> bool {
+fn is_transient(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT
 }
 

@@ -8,7 +8,7 @@ use super::{
     code::Code,
     findings::Findings,
     limits,
-    model::{Pipeline, Wanted},
+    model::{OptionalEvent, Pipeline},
     plan::{self, Planned, RepoFacts},
     read,
     source::{Place, Source, SourceFile},
@@ -117,10 +117,10 @@ impl Checked {
     /// Returns warnings about events that start pipelines and that a forge never sends. `sends` says whether it sends
     /// them, `forge` is its name.
     #[must_use]
-    pub fn never_sent(&self, forge: &str, sends: impl Fn(Wanted) -> bool) -> Vec<Diagnostic> {
+    pub fn never_sent(&self, forge: &str, sends: impl Fn(OptionalEvent) -> bool) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         for pipeline in &self.pipelines {
-            for (kind, word) in pipeline.on.wanted() {
+            for (kind, word) in pipeline.on.optional_events() {
                 if !sends(kind) {
                     let message =
                         format!("`{word}` never starts `{}`: {forge} does not send that event", pipeline.name);

@@ -53,7 +53,7 @@ pub use changes::is_path_pattern;
 pub use check::{Checked, check, check_within, unreadable};
 pub use code::Code;
 pub use input::{Input, InputKind};
-pub use model::{Pipeline, Wanted};
+pub use model::{OptionalEvent, Pipeline};
 pub use plan::{NoMatch, Planned, RepoFacts};
 pub use schedule::Schedule;
 pub use schema::json_schema;

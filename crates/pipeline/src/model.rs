@@ -80,7 +80,7 @@ pub(super) struct Triggers {
 
 /// A kind of event that some forges never send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum OptionalEvent {
     PullRequests,
     Labels,
     Drafts,
@@ -91,28 +91,28 @@ pub enum Wanted {
 
 impl Triggers {
     /// Returns the kinds of events, each with its word, without which a part of `on` never starts anything.
-    pub(super) fn wanted(&self) -> Vec<(Wanted, &str)> {
-        let mut wanted = Vec::new();
+    pub(super) fn optional_events(&self) -> Vec<(OptionalEvent, &str)> {
+        let mut events = Vec::new();
         if let Some(on) = &self.pull_request {
             let by_hand_or_time = self.manual.is_some() || !self.schedules.is_empty();
             let nothing_else = self.push.is_none() && !by_hand_or_time && self.release.is_none() && !self.merge_group;
             if nothing_else {
-                wanted.push((Wanted::PullRequests, "pull-request"));
+                events.push((OptionalEvent::PullRequests, "pull-request"));
             }
             for (words, kind) in [
-                (&["labeled", "unlabeled"][..], Wanted::Labels),
-                (&["ready-for-review", "converted-to-draft"], Wanted::Drafts),
+                (&["labeled", "unlabeled"][..], OptionalEvent::Labels),
+                (&["ready-for-review", "converted-to-draft"], OptionalEvent::Drafts),
             ] {
                 let named = on.types.iter().find(|named| words.contains(&named.as_str()));
-                wanted.extend(named.map(|word| (kind, word.as_str())));
+                events.extend(named.map(|word| (kind, word.as_str())));
             }
             if on.types.iter().all(|named| named == "reopened") {
-                wanted.push((Wanted::Reopened, "reopened"));
+                events.push((OptionalEvent::Reopened, "reopened"));
             }
         }
-        wanted.extend(self.release.as_ref().map(|_| (Wanted::Releases, "release")));
-        wanted.extend(self.merge_group.then_some((Wanted::MergeGroups, "merge-group")));
-        wanted
+        events.extend(self.release.as_ref().map(|_| (OptionalEvent::Releases, "release")));
+        events.extend(self.merge_group.then_some((OptionalEvent::MergeGroups, "merge-group")));
+        events
     }
 }
 
@@ -182,7 +182,7 @@ pub(super) struct Job {
     pub(super) continue_on_error: Flag,
     pub(super) steps: Vec<Step>,
     /// The template's inputs; `None` for a job that uses no template.
-    pub(super) with: Option<BTreeMap<String, With>>,
+    pub(super) with: Option<BTreeMap<String, InputValue>>,
     pub(super) fail_fast: bool,
     pub(super) max_parallel: Option<u32>,
     /// Each combination makes one job; without a matrix there is a single empty one.
@@ -231,7 +231,7 @@ impl Job {
 
 /// The value given to a template's input.
 #[derive(Debug, Clone)]
-pub(super) enum With {
+pub(super) enum InputValue {
     Known(Value),
     /// A text that is parsed as the input's type when the build is planned.
     Text(Template, Input),

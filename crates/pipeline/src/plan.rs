@@ -19,7 +19,7 @@ use super::{
     changes,
     code::Code,
     contexts, input, limits,
-    model::{self, At, Combination, Job, Pipeline, With},
+    model::{self, At, Combination, InputValue, Job, Pipeline},
     triggers::starts,
     variables,
 };
@@ -306,12 +306,12 @@ impl PipelinePlanner<'_> {
     }
 }
 
-fn template_inputs(with: &BTreeMap<String, With>, known: &Values, at: &At) -> Result<Value, Unplannable> {
+fn template_inputs(with: &BTreeMap<String, InputValue>, known: &Values, at: &At) -> Result<Value, Unplannable> {
     let mut inputs = BTreeMap::new();
     for (name, value) in with {
         let value = match value {
-            With::Known(value) => value.clone(),
-            With::Text(text, input) => {
+            InputValue::Known(value) => value.clone(),
+            InputValue::Text(text, input) => {
                 let text = text
                     .evaluate(known)
                     .map_err(|error| Unplannable::no_value(at, &format!("`{name}` of `with`"), &error))?;

@@ -66,7 +66,7 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
             (entry.key.clone(), job::Head::read(node, &names))
         })
         .collect();
-    let around = job::Surroundings {
+    let around = job::PipelineContext {
         defaults: defaults.as_ref(),
         env: env.as_ref(),
         names: &names,

@@ -82,7 +82,7 @@ pub(super) fn parse_cron(text: &str) -> Result<Cron, String> {
         return Err(format!("it has {fields} fields, but a schedule has 5: minute, hour, day, month, day of the week"));
     }
     if text.eq_ignore_ascii_case("@reboot") {
-        return Err("nothing boots here".to_owned());
+        return Err("a server has no boot to wait for".to_owned());
     }
     let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
     parser.parse(text).map_err(|error| {

@@ -21,7 +21,7 @@ pub const LONGEST_PATTERN: usize = 255;
 
 /// The job that asks for a secret.
 #[derive(Debug, Clone, Copy)]
-pub struct Asking<'a> {
+pub struct RequestingJob<'a> {
     pub event: &'a Event,
     /// The pipeline's name, and the job's name in its file.
     pub pipeline: &'a str,
@@ -68,9 +68,9 @@ impl<'a> Origin<'a> {
 /// Returns why a job does not get a secret with these rules: which rule, what it admits, and what the job is. `None` if
 /// the job gets the secret.
 #[must_use]
-pub fn withheld(rules: &SecretRules, asking: Asking<'_>) -> Option<String> {
+pub fn withheld(rules: &SecretRules, job: RequestingJob<'_>) -> Option<String> {
     let SecretRules { branches, tags, events, jobs } = rules;
-    let Asking { event, pipeline, job } = asking;
+    let RequestingJob { event, pipeline, job } = job;
     if !events.is_empty() && !events.contains(&event.name) {
         let words: Vec<&str> = events.iter().map(|name| name.as_str()).collect();
         return Some(format!(
@@ -197,7 +197,7 @@ mod tests {
     }
 
     fn why(rules: &SecretRules, event: &Event) -> Option<String> {
-        withheld(rules, Asking { event, pipeline: "ci", job: "deploy" })
+        withheld(rules, RequestingJob { event, pipeline: "ci", job: "deploy" })
     }
 
     #[test]
@@ -306,15 +306,15 @@ mod tests {
         ) {
             branches.dedup();
             let all = rules(&branches, &[], &events, &jobs);
-            let asking = Asking { event: &event, pipeline: "ci", job };
+            let job = RequestingJob { event: &event, pipeline: "ci", job };
             let alone = [
                 SecretRules { branches: all.branches.clone(), ..SecretRules::default() },
                 SecretRules { events: all.events.clone(), ..SecretRules::default() },
                 SecretRules { jobs: all.jobs.clone(), ..SecretRules::default() },
             ];
-            let each = alone.iter().all(|rules| withheld(rules, asking).is_none());
-            prop_assert_eq!(withheld(&all, asking).is_none(), each);
-            prop_assert_eq!(withheld(&SecretRules::default(), asking), None);
+            let each = alone.iter().all(|rules| withheld(rules, job).is_none());
+            prop_assert_eq!(withheld(&all, job).is_none(), each);
+            prop_assert_eq!(withheld(&SecretRules::default(), job), None);
         }
     }
 }

@@ -60,7 +60,7 @@ struct Configuration {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Finding {
+struct SarifResult {
     rule_id: Option<String>,
     rule_index: Option<i64>,
     rule: Option<RuleReference>,
@@ -154,15 +154,15 @@ fn read_run<'a>(run: &Run<'a>, into: &mut Annotations, too_many_rules: &mut bool
     let places: HashMap<&str, usize> =
         rules.iter().enumerate().filter_map(|(at, rule)| Some((rule.id.as_deref()?, at))).collect();
     let Some(results) = run.results else { return Ok(()) };
-    for_each(results, |finding: Finding| {
-        if let Some(annotation) = finding.annotation(tool.as_deref(), &rules, &places) {
+    for_each(results, |result: SarifResult| {
+        if let Some(annotation) = result.annotation(tool.as_deref(), &rules, &places) {
             into.add(annotation);
         }
     })
     .map_err(|error| (results.get(), error))
 }
 
-impl Finding {
+impl SarifResult {
     fn annotation(self, tool: Option<&str>, rules: &[Rule], places: &HashMap<&str, usize>) -> Option<Annotation> {
         let suppressed = self
             .suppressions

@@ -116,7 +116,7 @@ impl From<Outcome> for ReportKind {
 
 /// A request with its record for the audit log.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct AuditedRequest {
     pub(crate) request: Request,
     pub(crate) audited: Option<Pending>,
 }
@@ -147,7 +147,7 @@ pub(crate) struct Dispatcher {
     pub(crate) capacity: usize,
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) reports: mpsc::Receiver<Report>,
-    pub(crate) requests: mpsc::Receiver<Asked>,
+    pub(crate) requests: mpsc::Receiver<AuditedRequest>,
     /// Attempts that were sent to the runner and have not ended.
     pub(crate) running: HashMap<JobId, u32>,
     /// Running jobs that were asked to stop.
@@ -200,7 +200,7 @@ impl Dispatcher {
                         patience.wait("store what jobs report", &error).await;
                     }
                 }
-                Some(Asked { request, audited }) = self.requests.recv() => {
+                Some(AuditedRequest { request, audited }) = self.requests.recv() => {
                     Pending::carry(audited, self.answer(request)).await;
                 }
                 woken = changed.changed() => if woken.is_err() { return },

@@ -3,7 +3,7 @@
 //! Asks git, reads the database and writes nothing but a name that the forge has confirmed (`renames`). `ingest` then
 //! decides in one transaction what is new of it.
 
-mod told_event;
+mod announced_event;
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use longshore_store::{
     repos::Repo,
 };
 
-use self::told_event::{Meaning, ToldEvent};
+use self::announced_event::{AnnouncedEvent, Meaning};
 use crate::{
     moved,
-    prepare::{PassedOver, Planner, Prepared, What},
+    prepare::{EventOutcome, PassedOver, Planner, Prepared},
     renames::{self, Renamed},
     schedules::Schedules,
 };
@@ -175,7 +175,7 @@ async fn judge_event(
     delivery: &PendingDelivery,
     hook: Hook,
 ) -> Result<JudgedEvent, StoreError> {
-    let mut event = match told_event::read(store, planner, repo, delivery, hook).await? {
+    let mut event = match announced_event::read(store, planner, repo, delivery, hook).await? {
         Meaning::MayBuild(event) => *event,
         Meaning::Settled(judged) => return Ok(*judged),
     };
@@ -196,12 +196,12 @@ async fn judge_event(
     {
         prepared = prepare(planner, &moved, &mut event, is_known, last.as_deref()).await;
     }
-    let (Prepared { what, schedules, passed_over }, on_remote) = match prepared {
+    let (Prepared { outcome, schedules, passed_over }, on_remote) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return Ok(judge_failure(event, error, delivery.received_at)),
     };
-    let verdict = match what {
-        What::Build { event, plan, diagnostics } => Verdict::Build(Box::new(NewBuild {
+    let verdict = match outcome {
+        EventOutcome::Build { event, plan, diagnostics } => Verdict::Build(Box::new(NewBuild {
             repo: repo.id,
             event: *event,
             plan,
@@ -210,7 +210,7 @@ async fn judge_event(
             rerun_of: None,
             carried_over: Vec::new(),
         })),
-        What::Nothing(reason) => ignored(reason),
+        EventOutcome::Nothing(reason) => ignored(reason),
     };
     Ok(JudgedEvent { schedules, passed_over, ..event.judged(verdict, on_remote) })
 }
@@ -219,7 +219,7 @@ async fn judge_event(
 async fn prepare(
     planner: &Planner,
     repo: &Repo,
-    event: &mut ToldEvent,
+    event: &mut AnnouncedEvent,
     is_known: bool,
     last: Option<&str>,
 ) -> Result<(Prepared, OnRemote), GitError> {
@@ -245,8 +245,8 @@ async fn prepare(
 }
 
 /// Judges an event whose build git could not prepare.
-fn judge_failure(event: ToldEvent, error: GitError, received_at: Timestamp) -> JudgedEvent {
-    let must_be_held = !event.origin.wanted.held_by().is_empty();
+fn judge_failure(event: AnnouncedEvent, error: GitError, received_at: Timestamp) -> JudgedEvent {
+    let must_be_held = !event.origin.fetch_target.held_by().is_empty();
     let may_come = must_be_held && matches!(error, GitError::UnknownRevision { .. } | GitError::NotOnRef { .. });
     let is_recent = Timestamp::now().since(received_at) < u64::try_from(LAG.as_millis()).unwrap_or(0);
     let reason = error.to_string();

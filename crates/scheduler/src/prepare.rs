@@ -13,7 +13,7 @@ use longshore_core::{
     stranger,
 };
 use longshore_forge::{CloneUrl, CommitId, Forge, Head, PullRequestHook, Revision, Sends};
-use longshore_git::{Changed, GitError, Merged, Mirror, Mirrors, Wanted};
+use longshore_git::{Changed, FetchTarget, GitError, Merged, Mirror, Mirrors};
 use longshore_store::repos::Repo;
 
 use longshore_pipeline as pipeline;
@@ -29,7 +29,7 @@ pub(crate) struct Origin {
     pub(crate) name: EventName,
     /// The full name.
     pub(crate) git_ref: String,
-    pub(crate) wanted: Wanted,
+    pub(crate) fetch_target: FetchTarget,
     pub(crate) before: Option<CommitId>,
     pub(crate) sender: String,
     pub(crate) url: Option<String>,
@@ -46,11 +46,11 @@ pub(crate) struct Origin {
 
 impl Origin {
     /// Creates an origin with only a name, a ref and what is to be fetched.
-    pub(crate) fn new(name: EventName, git_ref: impl Into<String>, wanted: Wanted) -> Self {
+    pub(crate) fn new(name: EventName, git_ref: impl Into<String>, fetch_target: FetchTarget) -> Self {
         Self {
             name,
             git_ref: git_ref.into(),
-            wanted,
+            fetch_target,
             before: None,
             sender: String::new(),
             url: None,
@@ -68,7 +68,7 @@ impl Origin {
 /// The result of [`Planner::prepare`].
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    pub(crate) what: What,
+    pub(crate) outcome: EventOutcome,
     /// The repository's schedules, if the commit is the newest of the default branch and its files could be read.
     pub(crate) schedules: Option<Schedules>,
     /// The reason why the event starts nothing, if it does not.
@@ -91,7 +91,7 @@ impl PassedOver {
 
 /// The outcome of an event.
 #[derive(Debug)]
-pub(crate) enum What {
+pub(crate) enum EventOutcome {
     Build {
         event: Box<Event>,
         plan: BuildPlan,
@@ -127,7 +127,7 @@ impl Planner {
         };
         let branch = branch.as_deref().unwrap_or(MAIN);
         let Ok(git_ref) = format!("refs/heads/{branch}").parse() else { return Ok(Schedules::new()) };
-        let commit = mirror.fetch(&url, &Wanted::Ref(git_ref)).await?;
+        let commit = mirror.fetch(&url, &FetchTarget::Ref(git_ref)).await?;
         Ok(match self.read(&mirror, &commit).await? {
             Read::Files(checked) if !checked.has_errors() => {
                 schedules::schedules_of(&checked.pipelines, branch, Timestamp::now())
@@ -149,7 +149,7 @@ impl Planner {
             return mirror.remote_ref(&url, &request.served_at).await?.ok_or_else(unknown);
         };
         let branch = request.served_at.parse().map_err(|_| unknown())?;
-        let newest = mirror.fetch(&url, &Wanted::Ref(branch)).await?;
+        let newest = mirror.fetch(&url, &FetchTarget::Ref(branch)).await?;
         mirror.expand(digits, &newest).await
     }
 
@@ -232,14 +232,15 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
     let mut checked = match planner.read(&mirror, files_of).await? {
         Read::Files(checked) => checked,
         Read::Unreadable(diagnostics) => {
-            let what = skipped.map_or_else(|| broken(event, diagnostics), What::Nothing);
-            return Ok(Prepared { what, schedules: None, passed_over: None });
+            let outcome = skipped.map_or_else(|| broken(event, diagnostics), EventOutcome::Nothing);
+            return Ok(Prepared { outcome, schedules: None, passed_over: None });
         }
         Read::None => {
             let commit: String = files_of.as_str().chars().take(10).collect();
-            let what =
-                What::Nothing(format!("no pipeline at {commit}: no `.longshore.yml` and no file in `.longshore/`"));
-            return Ok(Prepared { what, schedules: has_current_schedules.then(Schedules::new), passed_over: None });
+            let outcome = EventOutcome::Nothing(format!(
+                "no pipeline at {commit}: no `.longshore.yml` and no file in `.longshore/`"
+            ));
+            return Ok(Prepared { outcome, schedules: has_current_schedules.then(Schedules::new), passed_over: None });
         }
     };
     // Nobody can say what files with errors would have scheduled: the previous schedules stay.
@@ -247,7 +248,7 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
         .then(|| schedules::schedules_of(&checked.pipelines, default_branch_or_main(&event), Timestamp::now()));
     if let Some(reason) = skipped {
         let passed_over = PassedOver::new(&event, skipped_pipelines(repo, &checked, &event, &reason));
-        return Ok(Prepared { what: What::Nothing(reason), schedules, passed_over });
+        return Ok(Prepared { outcome: EventOutcome::Nothing(reason), schedules, passed_over });
     }
     // The commit that the event is about; what is built may be what merging it would give.
     let head = commit;
@@ -255,7 +256,7 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
         && let Some(refusal) = merge(planner, &mirror, (target, &head), &mut event, &mut checked).await?
     {
         let found = checked.not_mergeable(&refusal).into_iter().collect();
-        return Ok(Prepared { what: broken(event, found), schedules, passed_over: None });
+        return Ok(Prepared { outcome: broken(event, found), schedules, passed_over: None });
     }
     let changed = find_changes(&mirror, &checked, &event, &head, before.as_ref(), target.as_ref()).await?;
     let (changed_files, note) = match changed {
@@ -265,14 +266,14 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
     };
     let facts = repo_facts(repo, &event, changed_files);
     let passed_over = PassedOver::new(&event, checked.kept_by_paths(&event, &facts));
-    let mut what = plan(&checked, event, &facts);
-    if let What::Build { diagnostics, .. } = &mut what {
+    let mut outcome = plan(&checked, event, &facts);
+    if let EventOutcome::Build { diagnostics, .. } = &mut outcome {
         diagnostics.extend(note);
         if let Ok(forge) = repo.forge.parse() {
             diagnostics.extend(never_sent(&checked, forge));
         }
     }
-    Ok(Prepared { what, schedules, passed_over })
+    Ok(Prepared { outcome, schedules, passed_over })
 }
 
 /// Fetches the commit that an event is about, and returns the event with what git knows of it.
@@ -285,7 +286,7 @@ async fn fetch(
     let mirror = planner.mirrors.mirror(repo.id).await?;
     let named = origin.default_branch.or_else(|| repo.default_branch.clone());
     let lookup = async { Ok(default_branch_of(&mirror, &url, named).await) };
-    let (commit, default_branch) = tokio::try_join!(mirror.fetch(&url, &origin.wanted), lookup)?;
+    let (commit, default_branch) = tokio::try_join!(mirror.fetch(&url, &origin.fetch_target), lookup)?;
     let facts = mirror.commit_facts(&commit).await?;
     let event = Box::new(Event {
         name: origin.name,
@@ -385,8 +386,8 @@ async fn find_changes(
 }
 
 /// Returns a build that shows what is wrong and has no jobs.
-fn broken(event: Box<Event>, diagnostics: Vec<Diagnostic>) -> What {
-    What::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics }
+fn broken(event: Box<Event>, diagnostics: Vec<Diagnostic>) -> EventOutcome {
+    EventOutcome::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics }
 }
 
 /// Returns whether to build the merge of the pull request with its target. A closed pull request is not merged.
@@ -398,18 +399,18 @@ fn merges(checked: &Checked, event: &Event) -> bool {
 /// Returns warnings about events that start pipelines and that a forge never sends.
 #[must_use]
 pub fn never_sent(checked: &Checked, forge: Forge) -> Vec<Diagnostic> {
-    checked.never_sent(forge.shown(), |wanted| forge.sends(kind(wanted)))
+    checked.never_sent(forge.shown(), |event| forge.sends(kind(event)))
 }
 
 /// Returns the forge's kind of event for the language's.
-const fn kind(wanted: pipeline::Wanted) -> Sends {
-    match wanted {
-        pipeline::Wanted::PullRequests => Sends::PullRequests,
-        pipeline::Wanted::Labels => Sends::Labels,
-        pipeline::Wanted::Drafts => Sends::Drafts,
-        pipeline::Wanted::Reopened => Sends::Reopened,
-        pipeline::Wanted::Releases => Sends::Releases,
-        pipeline::Wanted::MergeGroups => Sends::MergeGroups,
+const fn kind(event: pipeline::OptionalEvent) -> Sends {
+    match event {
+        pipeline::OptionalEvent::PullRequests => Sends::PullRequests,
+        pipeline::OptionalEvent::Labels => Sends::Labels,
+        pipeline::OptionalEvent::Drafts => Sends::Drafts,
+        pipeline::OptionalEvent::Reopened => Sends::Reopened,
+        pipeline::OptionalEvent::Releases => Sends::Releases,
+        pipeline::OptionalEvent::MergeGroups => Sends::MergeGroups,
     }
 }
 
@@ -431,16 +432,16 @@ fn repo_facts(repo: &Repo, event: &Event, changed_files: Option<Vec<String>>) ->
     }
 }
 
-fn plan(checked: &Checked, event: Box<Event>, facts: &RepoFacts) -> What {
+fn plan(checked: &Checked, event: Box<Event>, facts: &RepoFacts) -> EventOutcome {
     let warnings = checked.diagnostics.clone();
     match checked.plan(&event, facts) {
-        Planned::Build(plan) => What::Build { event, plan, diagnostics: warnings },
+        Planned::Build(plan) => EventOutcome::Build { event, plan, diagnostics: warnings },
         Planned::Broken(diagnostics) => broken(event, diagnostics),
         Planned::Nothing(reasons) => {
             let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
-            What::Nothing(reasons.join("; "))
+            EventOutcome::Nothing(reasons.join("; "))
         }
-        Planned::Refused(reason) => What::Nothing(reason),
+        Planned::Refused(reason) => EventOutcome::Nothing(reason),
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use longshore_core::{BuildId, Diagnostic, EventName, JobId, RepoId, Timestamp, access::Actor};
-use longshore_git::Wanted;
+use longshore_git::FetchTarget;
 use longshore_store::{
     Store, StoreError,
     acts::{self, About, Act},
@@ -20,12 +20,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     deploy_key, discovery,
-    dispatcher::{Asked, Dispatcher, Order, Report, Request},
+    dispatcher::{AuditedRequest, Dispatcher, Order, Report, Request},
     ingest,
     look::{self, Looked},
     manual::{self, ManualStart},
     outsiders,
-    prepare::{Origin, Planner, Prepared, What},
+    prepare::{EventOutcome, Origin, Planner, Prepared},
     rerun::{self, Rerun},
     schedules::{self, Schedules},
     start::{self, StartTarget},
@@ -85,7 +85,7 @@ impl RequestError {
 pub struct Scheduler {
     store: Store,
     planner: Planner,
-    requests: mpsc::Sender<Asked>,
+    requests: mpsc::Sender<AuditedRequest>,
 }
 
 impl Scheduler {
@@ -134,11 +134,12 @@ impl Scheduler {
             sender: request.by.name.clone(),
             default_branch,
             inputs: request.inputs,
-            ..Origin::new(EventName::Manual, git_ref.as_str(), Wanted::Commit(commit))
+            ..Origin::new(EventName::Manual, git_ref.as_str(), FetchTarget::Commit(commit))
         };
-        let Prepared { what, schedules, .. } = self.planner.prepare(&repo, origin).await.map_err(start::git_error)?;
-        match what {
-            What::Build { event, plan, diagnostics } => {
+        let Prepared { outcome, schedules, .. } =
+            self.planner.prepare(&repo, origin).await.map_err(start::git_error)?;
+        match outcome {
+            EventOutcome::Build { event, plan, diagnostics } => {
                 let new = NewBuild {
                     repo: repo.id,
                     event: *event,
@@ -150,7 +151,7 @@ impl Scheduler {
                 };
                 self.create(new, schedules, &request.by).await
             }
-            What::Nothing(reason) => Err(RequestError::unusable(reason)),
+            EventOutcome::Nothing(reason) => Err(RequestError::unusable(reason)),
         }
     }
 
@@ -241,7 +242,7 @@ impl Scheduler {
         request: impl FnOnce(oneshot::Sender<Result<(), StoreError>>) -> Request,
     ) -> Result<(), RequestError> {
         let (done, answer) = oneshot::channel();
-        let asked = Asked { request: request(done), audited: Pending::carried() };
+        let asked = AuditedRequest { request: request(done), audited: Pending::carried() };
         self.requests.send(asked).await.map_err(|_| RequestError::ShuttingDown)?;
         Ok(answer.await.map_err(|_| RequestError::ShuttingDown)??)
     }

@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use longshore_core::{DueSchedule, EventName, Timestamp};
-use longshore_git::Wanted;
+use longshore_git::FetchTarget;
 use longshore_store::{
     ChangeKind, Store, StoreError,
     builds::NewBuild,
@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     by_repo::LONGEST_NAP, by_repo::LONGEST_PAUSE, by_repo::RepoTasks, by_repo::TRIES, by_repo::catch_panic,
-    by_repo::pause_after, by_repo::sleep_until, outsiders, prepare::Origin, prepare::Planner, prepare::Prepared,
-    prepare::What,
+    by_repo::pause_after, by_repo::sleep_until, outsiders, prepare::EventOutcome, prepare::Origin, prepare::Planner,
+    prepare::Prepared,
 };
 use longshore_pipeline::{Pipeline, Schedule};
 
@@ -206,10 +206,10 @@ async fn judge(planner: &Planner, repo: &repos::Repo, row: &Row, due_at: Timesta
     };
     let origin = Origin {
         schedule: Some(DueSchedule { cron: row.key.cron.clone(), timezone: row.key.timezone.clone(), due_at }),
-        ..Origin::new(EventName::Schedule, git_ref.as_str().to_owned(), Wanted::Ref(git_ref))
+        ..Origin::new(EventName::Schedule, git_ref.as_str().to_owned(), FetchTarget::Ref(git_ref))
     };
     match planner.prepare(repo, origin).await {
-        Ok(Prepared { what: What::Build { event, plan, diagnostics }, schedules, .. }) => {
+        Ok(Prepared { outcome: EventOutcome::Build { event, plan, diagnostics }, schedules, .. }) => {
             let new = NewBuild {
                 repo: repo.id,
                 event: *event,
@@ -221,7 +221,7 @@ async fn judge(planner: &Planner, repo: &repos::Repo, row: &Row, due_at: Timesta
             };
             (Verdict::Build(Box::new(new)), schedules)
         }
-        Ok(Prepared { what: What::Nothing(reason), schedules, .. }) => (Verdict::Nothing(reason), schedules),
+        Ok(Prepared { outcome: EventOutcome::Nothing(reason), schedules, .. }) => (Verdict::Nothing(reason), schedules),
         Err(error) if error.may_mend() => (Verdict::Again(error.to_string()), None),
         Err(error) => (Verdict::Nothing(error.to_string()), None),
     }

@@ -113,7 +113,7 @@ impl StoreError {
     /// Returns whether the error passes once somebody makes room or lets go: on the disk, or among the process's open
     /// files.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::DiskFull(_) | Self::Busy(_) => true,
             Self::Io { source, .. } => matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE)),

@@ -6,7 +6,7 @@
 //! whole log and then the final status.
 
 use longshore_core::JobId;
-use longshore_files::logs::{Found, LogReader, Outline, Place, Search, Wanted, Window, pack::JobStanding};
+use longshore_files::logs::{Found, LineRange, LogReader, Outline, Place, Search, Window, pack::JobStanding};
 
 use crate::{
     Store, StoreError,
@@ -46,9 +46,9 @@ pub async fn read_attempt(store: &Store, job: JobId, attempt: u32) -> Result<Log
 }
 
 /// Returns a window of the log of an attempt; without `attempt`, of the newest.
-pub async fn window(store: &Store, job: JobId, attempt: Option<u32>, wanted: Wanted) -> Result<Window, StoreError> {
+pub async fn window(store: &Store, job: JobId, attempt: Option<u32>, range: LineRange) -> Result<Window, StoreError> {
     let log = find_attempt(store, job, attempt).await?;
-    Ok(store.logs().window(log.job, log.attempt, log.is_over, wanted).await?)
+    Ok(store.logs().window(log.job, log.attempt, log.is_over, range).await?)
 }
 
 /// Like [`window`], for the outline of the log.

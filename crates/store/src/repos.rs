@@ -8,8 +8,8 @@ use longshore_core::{ConnectionId, RepoId, StatusDetail, Strangers, Timestamp, a
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 pub use self::sealed::HookSecret;
-use self::sealed::address_place;
-pub(crate) use self::sealed::{hook_place, sealed_address, without_credentials};
+use self::sealed::address_binding;
+pub(crate) use self::sealed::{hook_binding, sealed_address, without_credentials};
 use crate::{
     ChangeKind, Page, Store, StoreError, WriteTx,
     deploy_keys::{self, DeployKey},
@@ -133,7 +133,7 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
     .bind(&new.forge)
     .bind(clone_url)
     .bind(clone_url_sealed)
-    .bind(key.seal(&hook_place(id), hook_secret.expose()?.as_bytes())?)
+    .bind(key.seal(&hook_binding(id), hook_secret.expose()?.as_bytes())?)
     .bind(new.public)
     .bind(&new.default_branch)
     .bind(now.as_millis())
@@ -383,16 +383,16 @@ pub(crate) async fn fetch(store: &Store, conn: &mut SqliteConnection, id: RepoId
 /// the same.
 pub(crate) fn from_row(row: &SqliteRow, key: Option<&SecretKey>) -> Result<Repo, StoreError> {
     let id = row::parsed(row, "id")?;
-    let open = |place: String, sealed: &[u8]| String::from_utf8(key?.open(&place, sealed)?).ok();
+    let open = |binding: String, sealed: &[u8]| String::from_utf8(key?.open(&binding, sealed)?).ok();
     let hook_secret = match row.try_get::<Option<Vec<u8>>, _>("hook_secret_sealed")? {
-        Some(sealed) => open(hook_place(id), &sealed),
+        Some(sealed) => open(hook_binding(id), &sealed),
         // A secret of an older version, not sealed yet. An empty one would let everybody in.
         None => Some(row.try_get("hook_secret")?).filter(|secret: &String| !secret.is_empty()),
     };
     let address: String = row.try_get("clone_url")?;
     let (clone_url, credentials_closed) = match row.try_get::<Option<Vec<u8>>, _>("clone_url_sealed")? {
         None => (address, false),
-        Some(sealed) => match open(address_place(id), &sealed) {
+        Some(sealed) => match open(address_binding(id), &sealed) {
             Some(whole) => (whole, false),
             None => (address, true),
         },

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use longshore_core::{CacheAccess, JobId, RepoId, Timestamp};
 use longshore_store::{
     StoreError,
-    caches::{self, FoundEntry, Layers, Saving, Wanted},
+    caches::{self, FoundEntry, Layers, RequestedCache, Saving},
     repos,
 };
 use world::{World, now};
@@ -21,8 +21,8 @@ fn stranger(target: &str) -> CacheAccess {
     CacheAccess::Stranger { target: target.to_owned() }
 }
 
-fn wanted(key: &str, fallback: &[&str]) -> Wanted {
-    Wanted {
+fn wanted(key: &str, fallback: &[&str]) -> RequestedCache {
+    RequestedCache {
         key: key.to_owned(),
         paths: vec!["target".to_owned()],
         fallback: fallback.iter().map(|prefix| (*prefix).to_owned()).collect(),
@@ -35,7 +35,12 @@ fn layers(volumes: &[&str]) -> Layers {
 }
 
 /// Lets a job begin with a cache. Returns the job and what it found.
-async fn begin(world: &World, repo: RepoId, access: &CacheAccess, wanted: Wanted) -> (JobId, Option<FoundEntry>) {
+async fn begin(
+    world: &World,
+    repo: RepoId,
+    access: &CacheAccess,
+    wanted: RequestedCache,
+) -> (JobId, Option<FoundEntry>) {
     let job = JobId::new();
     let mut tx = world.store.write().await.unwrap();
     let uses = caches::begin(&mut tx, repo, (job, 1), access, &[wanted], now()).await.unwrap();
@@ -75,7 +80,7 @@ async fn the_whole_key_comes_first_and_then_the_newest_of_the_first_beginning_th
         let (_, chosen) = begin(&world, repo, &on("main"), wanted(key, fallback)).await;
         assert_eq!(chosen.map(|found| found.key).as_deref(), found, "{key} {fallback:?}");
     }
-    let other = Wanted { paths: vec!["other".to_owned()], ..wanted("a-1", &["a-"]) };
+    let other = RequestedCache { paths: vec!["other".to_owned()], ..wanted("a-1", &["a-"]) };
     assert_eq!(begin(&world, repo, &on("main"), other).await.1, None, "other folders");
     let lookups = caches::lookups(&world.store, repo).await.unwrap();
     assert_eq!((lookups.asked, lookups.found), (12, 3));
@@ -101,7 +106,7 @@ async fn no_repository_reads_anothers_and_a_stranger_reads_only_what_its_target_
     caches::confirm(&mut tx, job, 1, 0).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(of(&stranger("main"), "k-secret").await.as_deref(), Some("k-secret"));
-    let shared = Wanted { shared: Some(layers(&["s"])), ..wanted("k-main", &[]) };
+    let shared = RequestedCache { shared: Some(layers(&["s"])), ..wanted("k-main", &[]) };
     assert!(begin(&world, repo, &on("main"), shared.clone()).await.1.is_some());
     assert_eq!(begin(&world, repo, &stranger("main"), shared).await.1, None);
 }

@@ -5,7 +5,7 @@
 use std::{borrow::Cow, time::Instant};
 
 use longshore_core::{JobId, Outcome, Record, RecordKind, Stream, Timestamp};
-use longshore_files::logs::{Listed, MarkKind, Search, Wanted};
+use longshore_files::logs::{LineRange, Listed, MarkKind, Search};
 use longshore_store::{Store, jobs, logs};
 
 mod world;
@@ -30,8 +30,8 @@ async fn end(store: &Store, job: JobId) {
     tx.commit().await.unwrap();
 }
 
-async fn texts(store: &Store, job: JobId, wanted: Wanted) -> Vec<(u64, String)> {
-    let window = logs::window(store, job, None, wanted).await.unwrap();
+async fn texts(store: &Store, job: JobId, range: LineRange) -> Vec<(u64, String)> {
+    let window = logs::window(store, job, None, range).await.unwrap();
     window.lines.into_iter().map(|line| (line.n, line.text)).collect()
 }
 
@@ -76,14 +76,14 @@ async fn any_window_has_its_lines_live_and_over_with_an_index_and_without() {
     let written = std::fs::read(&index).unwrap();
     let check = async || {
         for from in [1, 2, 777, 12_345, expected.len() as u64 - 3] {
-            let found = texts(store, job, Wanted::From(from, 50)).await;
+            let found = texts(store, job, LineRange::From(from, 50)).await;
             let wanted: Vec<_> = (from..).zip(expected[from as usize - 1..].iter().take(50).cloned()).collect();
             assert!(found == wanted, "from {from}: {found:?}");
         }
-        let tail = texts(store, job, Wanted::Tail(3)).await;
+        let tail = texts(store, job, LineRange::Tail(3)).await;
         assert_eq!(tail.last().unwrap(), &(expected.len() as u64, expected.last().unwrap().clone()));
         assert_eq!(tail.len(), 3);
-        assert!(texts(store, job, Wanted::From(expected.len() as u64 + 1, 5)).await.is_empty());
+        assert!(texts(store, job, LineRange::From(expected.len() as u64 + 1, 5)).await.is_empty());
     };
     check().await;
     end(store, job).await;
@@ -120,10 +120,10 @@ async fn what_has_no_end_yet_is_open_and_ends_with_the_job() {
     let job = running_job(&world).await;
     let mut writer = world.store.logs().open_writer(job, 1).unwrap();
     writer.append(&[record(0, RecordKind::Output(Stream::Stdout), b"one\nhalf")]).unwrap();
-    let window = logs::window(&world.store, job, None, Wanted::From(1, 10)).await.unwrap();
+    let window = logs::window(&world.store, job, None, LineRange::From(1, 10)).await.unwrap();
     assert_eq!((window.total, window.lines.len(), window.open[0].text.as_str()), (1, 1, "half"));
     end(&world.store, job).await;
-    let window = logs::window(&world.store, job, None, Wanted::From(1, 10)).await.unwrap();
+    let window = logs::window(&world.store, job, None, LineRange::From(1, 10)).await.unwrap();
     assert_eq!((window.total, window.lines[1].text.as_str(), window.open.len()), (2, "half", 0));
 }
 
@@ -214,7 +214,7 @@ async fn measure() {
     end(&world.store, job).await;
     for from in [1, 500_000, 999_000] {
         let begin = Instant::now();
-        texts(&world.store, job, Wanted::From(from, 500)).await;
+        texts(&world.store, job, LineRange::From(from, 500)).await;
         eprintln!("500 lines from {from}: {:?}", begin.elapsed());
     }
     for case_sensitive in [true, false] {

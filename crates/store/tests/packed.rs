@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::HashSet, os::unix::fs::FileExt as _, path::P
 use longshore_core::{JobId, Outcome, Record, RecordKind, Stream, Timestamp};
 use longshore_files::{
     logs::{
-        Listed, Search, Wanted,
+        LineRange, Listed, Search,
         pack::{self, Packed},
     },
     restore,
@@ -90,8 +90,8 @@ async fn a_packed_log_is_read_followed_searched_and_windowed_as_it_was() {
         let search = Search { text, case_sensitive: true, listed, limit: 10 };
         (
             journal(&world.store, job, 0).await,
-            logs::window(&world.store, job, None, Wanted::From(40_000, 100)).await.unwrap(),
-            logs::window(&world.store, job, None, Wanted::Tail(5)).await.unwrap(),
+            logs::window(&world.store, job, None, LineRange::From(40_000, 100)).await.unwrap(),
+            logs::window(&world.store, job, None, LineRange::Tail(5)).await.unwrap(),
             logs::outline(&world.store, job, None).await.unwrap(),
             logs::search(&world.store, job, None, search).await.unwrap(),
         )

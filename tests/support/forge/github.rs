@@ -152,8 +152,8 @@ pub(super) fn github(request: &Request, path: &[&str], body: &Value, state: &mut
     }
 }
 
-/// Whether a request brings what GitHub wants of an App: a token that the App signed where it acts for itself, and one of
-/// an installation everywhere else.
+/// Whether a request brings what GitHub wants of an App: a token that the App signed where it acts for itself, and one
+/// of an installation everywhere else.
 pub(super) fn is_app(authorization: &str, path: &str, state: &State) -> bool {
     let (Some(app), Some(token)) = (&state.app, authorization.strip_prefix("Bearer ")) else { return false };
     let for_itself = path.starts_with("/api/v3/app") || path.ends_with("/installation");

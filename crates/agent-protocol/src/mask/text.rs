@@ -12,32 +12,32 @@ pub(super) struct Text<'a> {
 
 impl Text<'_> {
     /// Returns up to `count` bytes before a position, nearest first.
-    fn before(&self, place: usize, count: usize) -> impl Iterator<Item = u8> {
-        let (held, chunk) = match place.checked_sub(self.held.len()) {
+    fn before(&self, position: usize, count: usize) -> impl Iterator<Item = u8> {
+        let (held, chunk) = match position.checked_sub(self.held.len()) {
             Some(of_chunk) => (self.held, &self.chunk[..of_chunk]),
-            None => (&self.held[..place], &self.chunk[..0]),
+            None => (&self.held[..position], &self.chunk[..0]),
         };
         [self.context, held, chunk].into_iter().rev().flat_map(|part| part.iter().rev()).copied().take(count)
     }
 
-    fn at(&self, place: usize) -> Option<u8> {
-        self.held.get(place).or_else(|| self.chunk.get(place.checked_sub(self.held.len())?)).copied()
+    fn at(&self, position: usize) -> Option<u8> {
+        self.held.get(position).or_else(|| self.chunk.get(position.checked_sub(self.held.len())?)).copied()
     }
 
     /// Returns whether enough base64 precedes a line break to attribute it to an encoder.
-    pub(super) fn is_wrapped_at(&self, place: usize) -> bool {
+    pub(super) fn is_wrapped_at(&self, position: usize) -> bool {
         let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
-        self.before(place, WRAPPED).take_while(is_base64).count() == WRAPPED
+        self.before(position, WRAPPED).take_while(is_base64).count() == WRAPPED
     }
 
     /// Returns whether a word can begin at a position.
-    pub(super) fn is_open_before(&self, place: usize) -> bool {
-        if !self.at(place).is_some_and(|byte| byte.is_ascii_alphanumeric()) {
+    pub(super) fn is_open_before(&self, position: usize) -> bool {
+        if !self.at(position).is_some_and(|byte| byte.is_ascii_alphanumeric()) {
             return true;
         }
         let mut before = [0; CONTEXT];
         let mut count = 0;
-        for byte in self.before(place, CONTEXT) {
+        for byte in self.before(position, CONTEXT) {
             before[count] = byte;
             count += 1;
         }
@@ -50,7 +50,7 @@ impl Text<'_> {
 /// terminal's colour.
 fn ends_in_escape(backwards: &[u8]) -> bool {
     let is_hex = |count: usize| backwards.len() > count && backwards[..count].iter().all(u8::is_ascii_hexdigit);
-    let starts = |place: usize, start: &[u8]| backwards.get(place..place + start.len()) == Some(start);
+    let starts = |position: usize, start: &[u8]| backwards.get(position..position + start.len()) == Some(start);
     let letter = |byte: &u8| b"abefnrtv0".contains(byte);
     if backwards.first().is_some_and(letter) && starts(1, b"\\")
         || is_hex(4) && starts(4, b"u\\")

@@ -325,10 +325,10 @@ fn a_long_plan_and_checkout_pass_at_a_bounded_buffer() {
 #[test]
 fn the_end_that_an_agent_of_an_earlier_build_says_leaves_its_sandbox_in_doubt() {
     let end: JobEnd = serde_json::from_str(r#"{"result":{"result":"success"}}"#).unwrap();
-    assert_eq!((end.result, end.sandbox.as_it_was), (JobResult::Success, false));
+    assert_eq!((end.result, end.sandbox.is_restored), (JobResult::Success, false));
     let of_a_later_one = r#"{"result":{"result":"success"},"sandbox":{"as_it_was":true,"checked":3},"more":1}"#;
     let end: JobEnd = serde_json::from_str(of_a_later_one).unwrap();
-    assert!(end.sandbox.as_it_was);
+    assert!(end.sandbox.is_restored);
 }
 
 #[test]

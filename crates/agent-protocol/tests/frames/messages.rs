@@ -121,7 +121,7 @@ pub(crate) fn from_agent() -> impl Strategy<Value = FromAgent> {
         1 => (any::<i64>(), ".{0,30}").prop_map(|(time_ms, message)| FromAgent::JobFinished {
             time_ms,
             end: JobEnd {
-                sandbox: SandboxLeft { as_it_was: time_ms % 2 == 0, reason: message.clone() },
+                sandbox: SandboxLeft { is_restored: time_ms % 2 == 0, reason: message.clone() },
                 many_files: (time_ms % 3 != 0).then_some(time_ms % 5 == 0),
                 ..JobResult::Error { kind: AgentError::DiskFull, message }.into()
             },

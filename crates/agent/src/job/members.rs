@@ -47,14 +47,14 @@ pub(super) struct Members {
     buffer: Vec<u8>,
 }
 
-/// When to ask again for a container that has not joined. The time between doubles.
+/// The growing pauses after which a container that has not joined is requested again.
 #[derive(Debug)]
-pub(super) struct Asks {
+pub(super) struct RequestBackoff {
     pub(super) next: Instant,
     pause: Duration,
 }
 
-impl Asks {
+impl RequestBackoff {
     pub(super) fn new() -> Self {
         Self { next: Instant::now() + ASKING, pause: ASKING }
     }
@@ -80,7 +80,7 @@ pub(super) struct MemberTry {
     /// The limit of the try, which counts from the plan's arrival.
     limit: Option<Duration>,
     grace: Duration,
-    asks: Asks,
+    backoff: RequestBackoff,
     image: String,
     end: Option<MemberEnd>,
     /// When to stop waiting for the end of a step that was told to end.
@@ -250,7 +250,7 @@ impl Job {
             plan: Some(Box::new(plan)),
             limit,
             grace,
-            asks: Asks::new(),
+            backoff: RequestBackoff::new(),
             image,
             end: None,
             give_up: None,
@@ -280,7 +280,7 @@ impl Job {
             limit = running.limit.map(|limit| Instant::now() + limit);
             self.members.start(self.runtime.options.nonce, running.member, *plan);
         }
-        if running.end.is_none() && running.plan.is_some() && running.asks.is_due() {
+        if running.end.is_none() && running.plan.is_some() && running.backoff.is_due() {
             // It cannot be too long: it has been sent before.
             let _ = self.request_container(running.member, running.image.clone());
         }
@@ -291,7 +291,7 @@ impl Job {
     /// does not pass.
     pub(super) fn member_wakes_at(&self, running: &MemberTry, limit: Option<Instant>) -> Option<Instant> {
         let limit = limit.filter(|_| self.members.are_heard());
-        let ask = running.plan.is_some().then_some(running.asks.next);
+        let ask = running.plan.is_some().then_some(running.backoff.next);
         [limit, ask].into_iter().flatten().min()
     }
 

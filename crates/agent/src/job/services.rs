@@ -10,9 +10,9 @@ use longshore_agent_protocol::{FromAgent, JobResult, MemberId};
 use longshore_core::outcome::human_duration;
 use longshore_core::template::Template;
 
-use super::members::{Asks, NO_LIMIT};
+use super::members::{NO_LIMIT, RequestBackoff};
 use super::{AgentError, Job, JobError, StepScope};
-use crate::readiness::{self, Question, Surroundings};
+use crate::readiness::{self, CommandContext, ReadinessCheck};
 use crate::step::PreparedStep;
 use crate::values::Values;
 use crate::verdict::{millis, skipped_result, step_finished};
@@ -35,7 +35,7 @@ pub(super) struct Service {
     patience: Duration,
     /// When its plan was sent.
     started: Option<Instant>,
-    asks: Asks,
+    backoff: RequestBackoff,
     /// Its agent has reported that it is ready.
     pub(super) is_ready: bool,
     /// The log says so.
@@ -91,7 +91,7 @@ impl Job {
                 plan: Some(Box::new(plan)),
                 patience: service.ready.as_ref().map_or(READY, |ready| Duration::from_millis(ready.timeout_ms)),
                 started: None,
-                asks: Asks::new(),
+                backoff: RequestBackoff::new(),
                 is_ready: false,
                 ready_is_noted: false,
                 is_over: false,
@@ -120,7 +120,7 @@ impl Job {
             return None;
         }
         let services = &self.members.services;
-        let asks = services.iter().filter(|service| service.plan.is_some()).map(|service| service.asks.next);
+        let asks = services.iter().filter(|service| service.plan.is_some()).map(|service| service.backoff.next);
         let deadlines = services.iter().filter_map(Service::deadline).filter(|_| self.members.are_heard());
         deadlines.chain(asks).min()
     }
@@ -156,7 +156,7 @@ impl Job {
             self.send(&FromAgent::ServiceReady { time_ms: crate::clock::now_ms(), step: Some(step) })?;
         } else if let Some(reason) = members.pod.failure(member) {
             failed = Some(format!("the service `{}` could not start: {reason}", service.name));
-        } else if service.plan.is_some() && !members.ending && service.asks.is_due() {
+        } else if service.plan.is_some() && !members.ending && service.backoff.is_due() {
             if !self.checkout_is_open() {
                 self.request_container(member, String::new())?;
             }
@@ -256,14 +256,14 @@ impl Job {
         else {
             return Ok(());
         };
-        let question = Question::choose(ready.as_ref().map(|ready| &ready.probe), &membership.image);
-        let surroundings = Surroundings {
+        let check = ReadinessCheck::choose(ready.as_ref().map(|ready| &ready.probe), &membership.image);
+        let context = CommandContext {
             env: scope.launcher.environment(prepared, None),
             account: prepared.account.clone(),
             directory: scope.launcher.workspace.clone(),
         };
         let children = std::sync::Arc::clone(&self.runtime.children);
-        readiness::watch(question, surroundings, children, self.runtime.mailbox.clone())
+        readiness::watch(check, context, children, self.runtime.mailbox.clone())
             .map_err(|error| JobError::new(AgentError::Internal, format!("no thread for the probe: {error}")))
     }
 

@@ -25,8 +25,8 @@ use crate::{
 /// How many bytes of one job's newest events are kept.
 const KEPT: usize = 256 << 10;
 
-/// How a follower shows a log: it knows a place in the log, and writes what comes next.
-pub(crate) trait Show: Clone + PartialEq + Send + 'static {
+/// How a follower gets a log, as server-sent events. Knows the place in the log, and writes what comes next.
+pub(crate) trait EventFormat: Clone + PartialEq + Send + 'static {
     /// Returns the batch as events. Afterwards the place is behind the batch.
     fn write(&mut self, batch: &Batch) -> Result<String, ApiError>;
     /// Returns what to write when the job is over and everything has been written.
@@ -116,7 +116,7 @@ pub(crate) struct Follower<S> {
     job: JobId,
     tail: Arc<Tail<S>>,
     log: LogReader,
-    show: S,
+    format: S,
 }
 
 /// The next piece that a follower sends.
@@ -128,10 +128,10 @@ pub(crate) enum Next {
     Stop,
 }
 
-impl<S: Show> Follower<S> {
-    /// Follows from the place of `log`, which must be that of `show`.
-    pub(crate) fn new(live: Live, reader: Reader, tails: &Tails<S>, job: JobId, log: LogReader, show: S) -> Self {
-        Self { tail: tails.tail(log.log()), live, reader, job, log, show }
+impl<S: EventFormat> Follower<S> {
+    /// Follows from the place of `log`, which must be that of `format`.
+    pub(crate) fn new(live: Live, reader: Reader, tails: &Tails<S>, job: JobId, log: LogReader, format: S) -> Self {
+        Self { tail: tails.tail(log.log()), live, reader, job, log, format }
     }
 
     /// Returns the events up to the job's end.
@@ -174,9 +174,9 @@ impl<S: Show> Follower<S> {
     /// Returns the next piece: one that another follower has read, or one read now for all.
     async fn next_piece(&mut self) -> Result<Option<Bytes>, ApiError> {
         let mut kept = self.tail.kept.lock().await;
-        if let Some(piece) = kept.piece_at(self.log.offset(), &self.show) {
+        if let Some(piece) = kept.piece_at(self.log.offset(), &self.format) {
             self.log.seek(piece.to);
-            self.show.clone_from(&piece.after);
+            self.format.clone_from(&piece.after);
             return Ok(Some(piece.text.clone()));
         }
         let from = self.log.offset();
@@ -184,12 +184,12 @@ impl<S: Show> Follower<S> {
         let kept = (from >= kept.end()).then_some(&mut kept);
         match kept {
             Some(kept) => {
-                let before = self.show.clone();
-                let Some((to, text)) = read_piece(&mut self.log, &mut self.show).await? else { return Ok(None) };
-                kept.push(Piece { from, to, text: text.clone(), before, after: self.show.clone() });
+                let before = self.format.clone();
+                let Some((to, text)) = read_piece(&mut self.log, &mut self.format).await? else { return Ok(None) };
+                kept.push(Piece { from, to, text: text.clone(), before, after: self.format.clone() });
                 Ok(Some(text))
             }
-            None => Ok(read_piece(&mut self.log, &mut self.show).await?.map(|(_, text)| text)),
+            None => Ok(read_piece(&mut self.log, &mut self.format).await?.map(|(_, text)| text)),
         }
     }
 
@@ -199,13 +199,13 @@ impl<S: Show> Follower<S> {
         if !job.status.is_final() || job.log_of() != self.log.log() {
             return Ok(Next::Stop);
         }
-        Ok(Next::Last(self.show.end(self.log.offset(), job.status)?.into()))
+        Ok(Next::Last(self.format.end(self.log.offset(), job.status)?.into()))
     }
 }
 
-async fn read_piece<S: Show>(log: &mut LogReader, show: &mut S) -> Result<Option<(u64, Bytes)>, ApiError> {
+async fn read_piece<S: EventFormat>(log: &mut LogReader, format: &mut S) -> Result<Option<(u64, Bytes)>, ApiError> {
     let Some(batch) = log.try_next().await.map_err(StoreError::from)? else { return Ok(None) };
-    let mut text = show.write(&batch)?;
+    let mut text = format.write(&batch)?;
     if text.is_empty() {
         // A batch without events is a sign of life, too.
         sse::COMMENT.clone_into(&mut text);

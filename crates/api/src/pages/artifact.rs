@@ -117,7 +117,7 @@ pub(crate) async fn show(
     let title = format!("{} · {} #{}", artifact.name, repo.name, build.number);
     let page = artifact.page.as_deref().map(encoded);
     let files = files.into_iter().map(FileRow::from).collect();
-    let trouble = site.store.blobs().trouble().map(|trouble| trouble.why);
+    let trouble = site.store.blobs().offload_problem().map(|trouble| trouble.why);
     let (head, artifact) = (head.titled(title), artifact.into());
     Ok(Html(ArtifactPage { head, artifact, page, repo, build, job, files, next, trouble }))
 }

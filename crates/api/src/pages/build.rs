@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::{
     artifact_list::{self, ArtifactRow},
-    diagnostic::Finding,
+    diagnostic::DiagnosticView,
     head::{Head, Place},
     html::Html,
     pauses::Pauses,
@@ -27,7 +27,7 @@ use super::{
     summary::{self, Summary},
     tail::{self, FirstError, Tail, is_failure},
     timeline::Timeline,
-    visitor::{MayDo, Visitor},
+    visitor::{AllowedActions, Visitor},
     waiting::{self, Room},
 };
 use crate::{
@@ -54,7 +54,7 @@ const SUMMARY: usize = 3 << 10;
 /// How many jobs name their first error in the box of a failed build.
 const FIRST_ERRORS: usize = 8;
 /// How many errors, and how many warnings, of the pipeline are shown.
-const FINDINGS: usize = 20;
+const MOST_DIAGNOSTICS: usize = 20;
 
 #[derive(Template)]
 #[template(path = "build.html")]
@@ -67,8 +67,8 @@ pub(crate) struct BuildPage {
     /// The build that this one reruns; without a number if it was deleted.
     earlier: Option<(BuildId, Option<u64>)>,
     standing: Standing,
-    errors: Vec<Finding>,
-    warnings: Vec<Finding>,
+    errors: Vec<DiagnosticView>,
+    warnings: Vec<DiagnosticView>,
     more_errors: usize,
     more_warnings: usize,
     timeline: Timeline,
@@ -85,7 +85,7 @@ pub(crate) struct BuildPage {
     /// Whether one approval answers for several jobs.
     approves_all: bool,
     canceling: bool,
-    may: MayDo,
+    may: AllowedActions,
     csrf: String,
 }
 
@@ -125,7 +125,7 @@ pub(crate) async fn show(
     let mut head = Head::new(&site, &visitor, Place::Elsewhere, "");
     let (build, repo) = find_build(&site.store, &visitor.caller, id).await?;
     // A public repository can be seen by everybody, and acted on only by those with rights.
-    let may = MayDo::with(&visitor.caller, Object::Repo { id: repo.id, public: false });
+    let may = AllowedActions::with(&visitor.caller, Object::Repo { id: repo.id, public: false });
     let mut build = view_build(&site.store, build, RepoRef::from(&repo)).await?;
     build.late_statuses = late_statuses(&site.store, &visitor.caller, object_of(&repo), id).await?;
     build.late_notifications = late_notices(&site.store, &visitor.caller, object_of(&repo), id).await?;
@@ -171,8 +171,8 @@ pub(crate) async fn show(
     let jobs = on_page
         .map(|job| Row { word: note(&job, &standing, &unfinished, room), tail: tails.remove(&job.id), job })
         .collect();
-    let (mut errors, mut warnings): (Vec<Finding>, Vec<Finding>) =
-        build.diagnostics.iter().map(Finding::from).partition(Finding::is_error);
+    let (mut errors, mut warnings): (Vec<DiagnosticView>, Vec<DiagnosticView>) =
+        build.diagnostics.iter().map(DiagnosticView::from).partition(DiagnosticView::is_error);
     let (more_errors, more_warnings) = (truncate(&mut errors), truncate(&mut warnings));
     let url = build.url.clone().filter(|url| url.starts_with("https://") || url.starts_with("http://"));
     Ok(Html(BuildPage {
@@ -261,9 +261,9 @@ fn stopped_at(job: &JobView) -> String {
 }
 
 /// Cuts the list to what a page can take. Returns how many were cut.
-fn truncate(findings: &mut Vec<Finding>) -> usize {
-    let more = findings.len().saturating_sub(FINDINGS);
-    findings.truncate(FINDINGS);
+fn truncate(diagnostics: &mut Vec<DiagnosticView>) -> usize {
+    let more = diagnostics.len().saturating_sub(MOST_DIAGNOSTICS);
+    diagnostics.truncate(MOST_DIAGNOSTICS);
     more
 }
 

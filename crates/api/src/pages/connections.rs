@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     error::ApiError,
-    forges::{AllReached, Forges, Reached, Wanted},
+    forges::{AllReached, ConnectionRequest, Forges, Reached},
     params::Path,
 };
 
@@ -92,8 +92,8 @@ pub(crate) async fn add(
     let name = Some(form.name.trim()).filter(|name| !name.is_empty());
     let app_id = Some(form.app_id.trim()).filter(|id| !id.is_empty());
     let token = if app_id.is_some() { &form.key } else { &form.token };
-    let wanted = Wanted { kind: &form.kind, url: &form.url, token, app_id, name };
-    match forges.connect(wanted, visitor.caller.name()).await {
+    let request = ConnectionRequest { kind: &form.kind, url: &form.url, token, app_id, name };
+    match forges.connect(request, visitor.caller.name()).await {
         Ok((connection, _)) => Ok(see_other(&format!("/connections/{}", connection.id))),
         Err(error) => {
             let Refused { status, why } = refused(error)?;

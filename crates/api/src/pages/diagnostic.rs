@@ -8,7 +8,7 @@ const BEFORE: usize = 80;
 const WIDTH: usize = 160;
 
 #[derive(Debug)]
-pub(super) struct Finding {
+pub(super) struct DiagnosticView {
     pub(super) severity: Severity,
     pub(super) code: String,
     pub(super) message: String,
@@ -28,7 +28,7 @@ pub(super) struct Excerpt {
     pub(super) after: String,
 }
 
-impl From<&Diagnostic> for Finding {
+impl From<&Diagnostic> for DiagnosticView {
     fn from(diagnostic: &Diagnostic) -> Self {
         let Diagnostic { code, severity, file, span, message, help, source } = diagnostic;
         Self {
@@ -42,7 +42,7 @@ impl From<&Diagnostic> for Finding {
     }
 }
 
-impl Finding {
+impl DiagnosticView {
     pub(super) fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }

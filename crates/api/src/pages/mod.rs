@@ -107,7 +107,7 @@ pages! {
     "/builds/{build}/tests" get reports::tests::show;
     "/builds/{build}/coverage" get reports::coverage::show;
     "/builds/{build}/annotations" get reports::annotations::show;
-    "/tests/{test}" get reports::history::show;
+    "/tests/{test}" get reports::test_history::show;
     "/queue" get queue::show;
     "/settings" get settings::show;
     "/audit" get audit::show;

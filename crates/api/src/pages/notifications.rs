@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     error::ApiError,
-    notifier::{Notifier, Wanted},
+    notifier::{NotificationRequest, Notifier},
     params::{Path, PathPair},
 };
 
@@ -122,9 +122,9 @@ impl NewForm {
         }
     }
 
-    fn wanted(&self) -> Wanted {
+    fn request(&self) -> NotificationRequest {
         let events = NotificationEvent::ALL.into_iter().filter(|event| self.has(*event));
-        Wanted {
+        NotificationRequest {
             kind: self.kind.clone(),
             address: self.address.clone(),
             secret: Some(self.secret.clone()).filter(|secret| !secret.is_empty()),
@@ -218,7 +218,7 @@ async fn added(
     form: NewForm,
 ) -> Result<Response, ApiError> {
     allowed(notifier, visitor, repo).await?;
-    match notifier.add(repo, form.wanted(), &visitor.caller).await {
+    match notifier.add(repo, form.request(), &visitor.caller).await {
         Ok((_, None)) => Ok(see_other(&address(repo))),
         Ok((added, Some(key))) => {
             let page =

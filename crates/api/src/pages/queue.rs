@@ -8,7 +8,7 @@ use longshore_core::{
     Status,
     access::{Action, Object, Visible},
 };
-use longshore_files::artifacts::Trouble;
+use longshore_files::artifacts::OffloadProblem;
 use longshore_store::{
     counts::{self, Counts},
     engine_room::{self, EngineDisk, Eviction},
@@ -43,7 +43,7 @@ pub(crate) struct Queue {
     disk: Option<(u64, u64)>,
     engine_disk: Option<EngineDisk>,
     /// Where artifacts are, if not in the data folder, and what is wrong with it.
-    object_store: Option<(String, Option<Trouble>)>,
+    object_store: Option<(String, Option<OffloadProblem>)>,
     /// The objects that were removed to make room on the engine's disk, the newest first.
     removed: Vec<Eviction>,
     /// Whether figures of every repository are shown.
@@ -100,7 +100,7 @@ pub(crate) async fn show(
             .store
             .blobs()
             .object_store()
-            .map(|store| (store.place().to_owned(), site.store.blobs().trouble()))
+            .map(|store| (store.place().to_owned(), site.store.blobs().offload_problem()))
             .filter(|_| of_all),
         removed: if of_all { engine_room::removals(&site.store, REMOVED).await? } else { Vec::new() },
         of_all,

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use longshore_core::{JobId, Status};
 use longshore_files::logs::{
-    LogLine, MAX_LINES, Mark, MarkKind, Outline, Wanted,
+    LineRange, LogLine, MAX_LINES, Mark, MarkKind, Outline,
     ansi::{Piece, pieces},
 };
 use longshore_store::logs;
@@ -118,8 +118,8 @@ async fn last_lines(site: &Site, job: &JobView, failing: &Failing<'_>, within: u
     if count == 0 {
         return Ok(Vec::new());
     }
-    let wanted = Wanted::From(failing.last + 1 - count, count);
-    let mut lines = logs::window(&site.store, job.id, None, wanted).await?.lines;
+    let range = LineRange::From(failing.last + 1 - count, count);
+    let mut lines = logs::window(&site.store, job.id, None, range).await?.lines;
     lines.retain(|line| failing.is_its(line.step));
     Ok(lines)
 }

@@ -24,13 +24,13 @@ pub(crate) struct Visitor {
 
 /// Which buttons the pages of a build and a job show.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct MayDo {
+pub(crate) struct AllowedActions {
     pub(crate) cancel: bool,
     pub(crate) rerun: bool,
     pub(crate) approve: bool,
 }
 
-impl MayDo {
+impl AllowedActions {
     pub(crate) fn with(caller: &Caller, object: Object) -> Self {
         let may = |action| caller.may(action, object);
         Self { cancel: may(Action::Cancel), rerun: may(Action::Rerun), approve: may(Action::Approve) }

@@ -1,5 +1,5 @@
-//! `POST /hooks/apps/{connection}`: the webhook of a GitHub App, by which people ask for reruns at GitHub. Pushes and pull
-//! requests come by the repositories' own webhooks.
+//! `POST /hooks/apps/{connection}`: the webhook of a GitHub App, by which people ask for reruns at GitHub. Pushes and
+//! pull requests come by the repositories' own webhooks.
 //!
 //! Only a hash of the body is kept, of a request of which something came: the rerun is made before the answer, and what
 //! could not be made can be asked for again, there or by sending the delivery once more. A caller without a valid signature does not learn which connections exist.

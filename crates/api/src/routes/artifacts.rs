@@ -21,7 +21,7 @@ use crate::{
     error::{ApiError, ErrorBody},
     lookup::{find_build, find_job},
     params::{Path, PathPair, Query, page_limit},
-    places::{Costly, Places},
+    request_slots::{Costly, RequestSlots},
     views::Page,
 };
 
@@ -70,14 +70,14 @@ pub(crate) async fn of_build(
 )]
 pub(crate) async fn by_name(
     State(store): State<Store>,
-    State(places): State<Arc<Places>>,
+    State(slots): State<Arc<RequestSlots>>,
     caller: Caller,
     PathPair(id, name): PathPair<JobId, String>,
 ) -> Result<Response, ApiError> {
     let job = find_job(&store, &caller, id).await?;
     let all = artifacts::of_job(&store, job.id).await?;
     let found = all.into_iter().find(|artifact| artifact.name == name);
-    zip_of(&store, &places, &caller, &found.ok_or_else(|| ApiError::no_such("artifact"))?).await
+    zip_of(&store, &slots, &caller, &found.ok_or_else(|| ApiError::no_such("artifact"))?).await
 }
 
 /// All files of an artifact, as a zip
@@ -92,25 +92,25 @@ pub(crate) async fn by_name(
 )]
 pub(crate) async fn zip(
     State(store): State<Store>,
-    State(places): State<Arc<Places>>,
+    State(slots): State<Arc<RequestSlots>>,
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
     let id: Option<ArtifactId> = name.strip_suffix(".zip").and_then(|id| id.parse().ok());
     let id = id.ok_or_else(|| ApiError::not_found("the address of an artifact is its id with `.zip` behind it"))?;
     let artifact = find_artifact(&store, &caller, id).await?;
-    zip_of(&store, &places, &caller, &artifact).await
+    zip_of(&store, &slots, &caller, &artifact).await
 }
 
 async fn zip_of(
     store: &Store,
-    places: &Places,
+    slots: &RequestSlots,
     caller: &Caller,
     artifact: &artifacts::Artifact,
 ) -> Result<Response, ApiError> {
-    let place = places.take(caller, Costly::Zip)?;
+    let slot = slots.take(caller, Costly::Zip)?;
     let zip = send_zip(store, artifact).await?;
-    Ok(zip.map(|body| axum::body::Body::from_stream(place.held_while(body.into_data_stream()))))
+    Ok(zip.map(|body| axum::body::Body::from_stream(slot.held_while(body.into_data_stream()))))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -1,5 +1,5 @@
-//! `/cc.xml`: how every repository stands, for desktop tools that show it beside the clock (CCMenu, BuildNotify, and others
-//! that read CruiseControl's format).
+//! `/cc.xml`: how every repository stands, for desktop tools that show it beside the clock (CCMenu, BuildNotify, and
+//! others that read CruiseControl's format).
 
 use std::fmt::Write as _;
 

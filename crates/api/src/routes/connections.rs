@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use crate::{
     auth::Caller,
     error::{ApiError, ErrorBody},
-    forges::{AllReached, Forges, Reached, Wanted},
+    forges::{AllReached, ConnectionRequest, Forges, Reached},
     json_request::JsonRequest,
     params::Path,
     views::Page,
@@ -128,14 +128,14 @@ pub(crate) async fn add(
     request: JsonRequest,
 ) -> Result<(StatusCode, Json<ConnectionView>), ApiError> {
     let (caller, new): (_, AddConnection) = request.parse(Action::ManageConnections, Object::Server).await?;
-    let wanted = Wanted {
+    let request = ConnectionRequest {
         kind: &new.kind,
         url: &new.url,
         token: &new.token,
         app_id: new.app_id.as_deref(),
         name: new.name.as_deref(),
     };
-    let (connection, is_new) = forges.connect(wanted, caller.name()).await?;
+    let (connection, is_new) = forges.connect(request, caller.name()).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(connection.into())))
 }

@@ -22,7 +22,7 @@ use crate::{
     live::{Live, Reader},
     lookup::find_build,
     params::{Path, Query},
-    places::{Costly, Place, Places},
+    request_slots::{Costly, RequestSlot, RequestSlots},
     sse::{self, ResumeQuery},
     views::StepView,
 };
@@ -43,14 +43,14 @@ const REMEMBERED_JOBS: usize = 1000;
 )]
 pub(crate) async fn all(
     State(live): State<Live>,
-    State(places): State<Arc<Places>>,
+    State(slots): State<Arc<RequestSlots>>,
     caller: Caller,
     Query(query): Query<ResumeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let after = parse_cursor(query.last_id(&headers))?;
-    let place = places.take(&caller, Costly::Stream)?;
-    Ok(Watcher::new(live, Reader::new(caller, &headers), None, after).into_response(place))
+    let slot = slots.take(&caller, Costly::Stream)?;
+    Ok(Watcher::new(live, Reader::new(caller, &headers), None, after).into_response(slot))
 }
 
 /// Streams the changes of a build
@@ -70,7 +70,7 @@ pub(crate) async fn all(
 )]
 pub(crate) async fn of_build(
     State(live): State<Live>,
-    State(places): State<Arc<Places>>,
+    State(slots): State<Arc<RequestSlots>>,
     caller: Caller,
     Path(id): Path<BuildId>,
     Query(query): Query<ResumeQuery>,
@@ -78,7 +78,7 @@ pub(crate) async fn of_build(
 ) -> Result<Response, ApiError> {
     let (build, _) = find_build(&live.store, &caller, id).await?;
     let after = parse_cursor(query.last_id(&headers))?;
-    let place = places.take(&caller, Costly::Stream)?;
+    let slot = slots.take(&caller, Costly::Stream)?;
     let snapshot = after.is_none();
     // The cursor is taken before the build is read: a change in between is sent twice rather than never.
     let mut watcher = Watcher::new(live, Reader::new(caller, &headers), Some(id), after);
@@ -86,7 +86,7 @@ pub(crate) async fn of_build(
         watcher.write_jobs(id).await?;
         watcher.write_build(&build)?;
     }
-    Ok(watcher.into_response(place))
+    Ok(watcher.into_response(slot))
 }
 
 fn parse_cursor(id: Option<String>) -> Result<Option<u64>, ApiError> {
@@ -157,8 +157,8 @@ impl Watcher {
         Self { live, reader, build, feed, cursor, sent: HashMap::new(), out }
     }
 
-    fn into_response(self, place: Place) -> Response {
-        sse::response(place.held_while(stream::unfold(self, |mut watcher| async {
+    fn into_response(self, slot: RequestSlot) -> Response {
+        sse::response(slot.held_while(stream::unfold(self, |mut watcher| async {
             // A failed read has been logged. The reader reconnects and resumes where it was.
             let going_on = watcher.fill().await.unwrap_or(false);
             going_on.then(|| (std::mem::take(&mut watcher.out), watcher))

@@ -1,5 +1,5 @@
-//! Reports whether the server is alive, and whether it can do its work now. Neither answer reveals anything that needs a
-//! token.
+//! Reports whether the server is alive, and whether it can do its work now. Neither answer reveals anything that needs
+//! a token.
 
 use std::{fmt::Write as _, sync::Arc};
 

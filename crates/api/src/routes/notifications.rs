@@ -17,7 +17,7 @@ use crate::{
     auth::Caller,
     error::{ApiError, ErrorBody},
     json_request::JsonRequest,
-    notifier::{Notifier, Wanted},
+    notifier::{NotificationRequest, Notifier},
     params::{Path, PathPair},
     views::Page,
 };
@@ -92,10 +92,10 @@ pub(crate) struct AddNotification {
 }
 
 impl AddNotification {
-    fn into_wanted(self) -> Wanted {
+    fn into_request(self) -> NotificationRequest {
         let Self { kind, address, secret, name, on, branches } = self;
         let all = || NotificationEvent::ALL.map(|event| event.as_str().to_owned()).to_vec();
-        Wanted { kind, address, secret, name, on: on.unwrap_or_else(all), branches }
+        NotificationRequest { kind, address, secret, name, on: on.unwrap_or_else(all), branches }
     }
 }
 
@@ -262,7 +262,7 @@ async fn added(
     new: AddNotification,
     caller: &Caller,
 ) -> Result<(StatusCode, Json<NotificationView>), ApiError> {
-    let (added, key) = notifier.add(repo, new.into_wanted(), caller).await?;
+    let (added, key) = notifier.add(repo, new.into_request(), caller).await?;
     let standing = Standing { told_at: None, waiting: 0, problem: None };
     Ok((StatusCode::CREATED, Json(NotificationView::new(added, standing, key))))
 }

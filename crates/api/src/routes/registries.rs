@@ -1,4 +1,5 @@
-//! Sets, lists and removes credentials for registries of images: the server's and those of repositories. No answer contains a password.
+//! Sets, lists and removes credentials for registries of images: the server's and those of repositories. No answer
+//! contains a password.
 
 use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{

@@ -12,7 +12,7 @@ use crate::{
     error::{ApiError, ErrorBody},
     params::{self, Path, Query, page_limit, parse_before},
     report_views::{AnnotationView, CoverageView, TestHistoryView, TestsView},
-    reports::{AnnotationPlace, BuildReports, find_build_reports, find_test, parse_place},
+    reports::{AnnotationCursor, BuildReports, find_build_reports, find_test, parse_cursor},
     views::{Page, PageQuery},
 };
 
@@ -43,7 +43,7 @@ pub(crate) async fn tests(
     Query(query): Query<TestsQuery>,
 ) -> Result<Json<TestsView>, ApiError> {
     let BuildReports { runs, .. } = find_build_reports(&store, &caller, id).await?;
-    let after = parse_place(query.before.as_deref())?;
+    let after = parse_cursor(query.before.as_deref())?;
     let page = tests::list(&store, &runs, query.status, after, page_limit(query.limit)?).await?;
     Ok(Json(TestsView::new(&runs, page)))
 }
@@ -98,8 +98,8 @@ pub(crate) async fn annotations(
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<AnnotationView>>, ApiError> {
     let BuildReports { runs, .. } = find_build_reports(&store, &caller, id).await?;
-    let after = parse_place::<AnnotationPlace>(query.before.as_deref())?.map(|place| place.0);
+    let after = parse_cursor::<AnnotationCursor>(query.before.as_deref())?.map(|cursor| cursor.0);
     let (items, next) = annotations::list(&store, &runs, after, page_limit(query.limit)?).await?;
     let items = items.into_iter().map(AnnotationView::from).collect();
-    Ok(Json(Page::with_next(items, next.map(|next| AnnotationPlace(next).to_string()))))
+    Ok(Json(Page::with_next(items, next.map(|next| AnnotationCursor(next).to_string()))))
 }

@@ -316,14 +316,14 @@ pub(crate) async fn patch(
     let Path(id) = id?;
     caller.repo_to(&store, Action::ChangeRepo, id).await?;
     if let Some(url) = &patch.clone_url {
-        caller.require(Action::PointRepo, Object::Server)?;
+        caller.require(Action::ChangeRepoAddress, Object::Server)?;
         check_clone_url(url)?;
     }
     if patch.name.is_some() || patch.forge.is_some() {
-        caller.require(Action::PointRepo, Object::Server)?;
+        caller.require(Action::ChangeRepoAddress, Object::Server)?;
     }
     if let Some(submodules) = &patch.submodules {
-        caller.require(Action::PointRepo, Object::Server)?;
+        caller.require(Action::ChangeRepoAddress, Object::Server)?;
         check_submodules(submodules)?;
     }
     if let Some(grant) = &patch.docker {
@@ -332,7 +332,7 @@ pub(crate) async fn patch(
     }
     let default_branch = patch.default_branch.map(|branch| Some(branch).filter(|branch| !branch.is_empty()));
     check_branch(default_branch.as_ref().and_then(Option::as_deref))?;
-    let points_elsewhere = patch.clone_url.is_some();
+    let has_new_address = patch.clone_url.is_some();
     let patch = RepoPatch {
         name: patch.name,
         forge: patch.forge.as_deref().map(parse_forge).transpose()?.map(|forge| forge.as_str().to_owned()),
@@ -349,7 +349,7 @@ pub(crate) async fn patch(
     };
     let mut repo = apply_patch(&store, id, &patch).await?;
     tracing::info!(repo = %id, by = caller.name(), "a repository was changed");
-    if points_elsewhere {
+    if has_new_address {
         repo = try_to_reach(&store, &scheduler, repo).await?;
     }
     view(&store, &public_url, repo).await.map(Json)

@@ -29,12 +29,12 @@ mod logs;
 mod notifications;
 mod openapi;
 mod pages;
-mod places;
 #[path = "../../../../tests/support/receiver.rs"]
 #[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "others use the rest")]
 mod receiver;
 mod registries;
 mod reports;
+mod request_slots;
 mod secrets;
 mod server;
 mod sign_in;

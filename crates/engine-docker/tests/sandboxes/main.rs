@@ -308,9 +308,9 @@ async fn the_doctor_finds_a_healthy_engine_healthy_and_a_missing_one_missing() {
     let world = World::new().await;
     let options = world.options(support::docker_host());
     let findings = doctor(options.docker()).await;
-    assert!(findings.len() >= 6 && findings.iter().all(|finding| finding.ok), "{findings:#?}");
+    assert!(findings.len() >= 6 && findings.iter().all(|finding| !finding.is_error()), "{findings:#?}");
     let findings = doctor(DockerOptions::new("unix:///nowhere/docker.sock", world.instance.clone())).await;
-    assert!(!findings[0].ok && findings[0].message.contains("/nowhere/docker.sock"), "{findings:#?}");
+    assert!(findings[0].is_error() && findings[0].message.contains("/nowhere/docker.sock"), "{findings:#?}");
     world.end().await;
 }
 
@@ -339,7 +339,7 @@ async fn doctors_at_the_same_time_find_what_each_finds_alone() {
     };
     let (outcome, found) = tokio::join!(Box::pin(running), Box::pin(looks));
     for findings in found {
-        assert!(findings.len() >= 12 && findings.iter().all(|finding| finding.ok), "{findings:#?}");
+        assert!(findings.len() >= 12 && findings.iter().all(|finding| !finding.is_error()), "{findings:#?}");
     }
     assert_eq!(outcome, Outcome::Canceled, "a job that runs is nobody's leftover");
     world.end().await;

@@ -156,11 +156,12 @@ impl ArtifactReceiver {
 /// The messages to the agent about its files, in one session.
 pub(crate) struct ArtifactWords<'a> {
     receiver: Option<&'a ArtifactReceiver>,
-    said: Said,
+    sent: Sent,
     taken: Option<watch::Receiver<Taken>>,
 }
 
-enum Said {
+/// What was last sent to the agent about its files.
+enum Sent {
     Nothing,
     Asked(oneshot::Receiver<Position>),
     Window(u64),
@@ -174,7 +175,7 @@ impl<'a> ArtifactWords<'a> {
             receiver.allowed.store(0, Ordering::Relaxed);
             receiver.arrived.store(0, Ordering::Relaxed);
         }
-        Self { receiver, said: Said::Nothing, taken: receiver.map(|receiver| receiver.taken.clone()) }
+        Self { receiver, sent: Sent::Nothing, taken: receiver.map(|receiver| receiver.taken.clone()) }
     }
 
     /// Returns the next message for the agent, or why the files cannot be stored. May be dropped and called again.
@@ -183,34 +184,34 @@ impl<'a> ArtifactWords<'a> {
             return std::future::pending().await;
         };
         loop {
-            match &mut self.said {
-                Said::Nothing => {
+            match &mut self.sent {
+                Sent::Nothing => {
                     let (answer, asked) = oneshot::channel();
                     match receiver.items.reserve().await {
                         Ok(permit) => permit.send(Item::Session(answer)),
                         Err(_) => return Err(failure(taken).await),
                     }
-                    self.said = Said::Asked(asked);
+                    self.sent = Sent::Asked(asked);
                 }
-                Said::Asked(asked) => {
+                Sent::Asked(asked) => {
                     let Ok(Position { file, offset, complete }) = asked.await else {
                         return Err(failure(taken).await);
                     };
                     if complete {
-                        self.said = Said::Stored;
+                        self.sent = Sent::Stored;
                         return Ok(ToAgent::ArtifactsStored);
                     }
                     receiver.allowed.store(WINDOW, Ordering::Relaxed);
-                    self.said = Said::Window(WINDOW);
+                    self.sent = Sent::Window(WINDOW);
                     return Ok(ToAgent::TakeArtifacts(ArtifactWindow { file, offset, limit: WINDOW }));
                 }
-                Said::Window(limit) => {
+                Sent::Window(limit) => {
                     let now = taken.borrow_and_update().clone();
                     if let Some(failed) = now.failed {
                         return Err(failed);
                     }
                     if now.complete {
-                        self.said = Said::Stored;
+                        self.sent = Sent::Stored;
                         return Ok(ToAgent::ArtifactsStored);
                     }
                     let wider = now.cost + WINDOW;
@@ -223,7 +224,7 @@ impl<'a> ArtifactWords<'a> {
                         return Err(failure(taken).await);
                     }
                 }
-                Said::Stored => return std::future::pending().await,
+                Sent::Stored => return std::future::pending().await,
             }
         }
     }

@@ -29,7 +29,7 @@ pub(crate) enum Stuck {
 
 /// What the agent has done in this session.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Seen {
+pub(crate) struct AgentActivity {
     /// Set once Ready has arrived.
     pub(crate) ready: Option<Ready>,
     /// Number of steps that began or ended.
@@ -60,7 +60,7 @@ pub(crate) struct Timed<'a> {
 }
 
 /// Returns when the agent has missed one of the deadlines that it should keep by itself.
-pub(crate) async fn watch_clock(job: &Timed<'_>, mut seen: watch::Receiver<Seen>, deadline: Instant) -> Stuck {
+pub(crate) async fn watch_clock(job: &Timed<'_>, mut seen: watch::Receiver<AgentActivity>, deadline: Instant) -> Stuck {
     // A borrow locks the value, so it ends before anything is awaited.
     let answered = async { seen.wait_for(|seen| seen.ready.is_some()).await.map(drop) };
     if tokio::time::timeout(job.agent_patience, answered).await.is_err() {
@@ -88,7 +88,7 @@ pub(crate) async fn watch_clock(job: &Timed<'_>, mut seen: watch::Receiver<Seen>
 
 /// Returns once the job's time is over, and that for handing over files too. An agent that waits for us (`is_behind`)
 /// is not silent.
-async fn over_time(seen: &mut watch::Receiver<Seen>, deadline: Instant, is_behind: impl Fn() -> bool) {
+async fn over_time(seen: &mut watch::Receiver<AgentActivity>, deadline: Instant, is_behind: impl Fn() -> bool) {
     tokio::time::sleep_until(deadline).await;
     let mut used = Duration::ZERO;
     while seen.borrow_and_update().hands_over && used < HANDING_OVER {
@@ -112,7 +112,11 @@ async fn over_time(seen: &mut watch::Receiver<Seen>, deadline: Instant, is_behin
 /// Waits until `wanted` is true; gives up if nothing has arrived for `patience`. The awaited message may be behind a
 /// spool full of output, and the spool may wait for a full disk of ours, so the time in which we do not read does not
 /// count.
-async fn progressed(seen: &mut watch::Receiver<Seen>, patience: Duration, wanted: impl Fn(&Seen) -> bool) -> bool {
+async fn progressed(
+    seen: &mut watch::Receiver<AgentActivity>,
+    patience: Duration,
+    wanted: impl Fn(&AgentActivity) -> bool,
+) -> bool {
     loop {
         let now = *seen.borrow_and_update();
         if wanted(&now) {
@@ -133,7 +137,7 @@ mod tests {
 
     /// Returns how long after its deadline an agent is over time that says something every `pause`.
     async fn time_of_handing_over(pause: Duration, is_behind: bool, most: Duration) -> Option<Duration> {
-        let (see, mut seen) = watch::channel(Seen { hands_over: true, ..Seen::default() });
+        let (see, mut seen) = watch::channel(AgentActivity { hands_over: true, ..AgentActivity::default() });
         let talking = async {
             loop {
                 tokio::time::sleep(pause).await;
@@ -160,7 +164,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_agent_that_hands_nothing_over_has_its_jobs_time_and_no_more() {
-        let (_see, mut seen) = watch::channel(Seen::default());
+        let (_see, mut seen) = watch::channel(AgentActivity::default());
         let began = Instant::now();
         over_time(&mut seen, began + SILENCE, || false).await;
         assert_eq!(began.elapsed(), SILENCE);
@@ -169,7 +173,7 @@ mod tests {
     #[tokio::test]
     async fn an_agent_that_still_says_what_waits_in_its_spool_is_not_silent() {
         let patience = Duration::from_secs(1);
-        let (see, mut seen) = watch::channel(Seen::default());
+        let (see, mut seen) = watch::channel(AgentActivity::default());
         let talking = async {
             for _ in 0..6 {
                 tokio::time::sleep(patience / 4).await;
@@ -185,7 +189,7 @@ mod tests {
     async fn an_agent_that_has_spoken_is_not_silent_though_the_clock_ran_out_meanwhile() {
         let patience = Duration::from_millis(1);
         for _ in 0..20 {
-            let (see, mut seen) = watch::channel(Seen::default());
+            let (see, mut seen) = watch::channel(AgentActivity::default());
             let mut waiting = std::pin::pin!(progressed(&mut seen, patience, |seen| seen.steps > 0));
             tokio::select! {
                 biased;
@@ -200,7 +204,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_time_in_which_an_agent_is_not_read_from_is_not_its_own() {
-        let (see, mut seen) = watch::channel(Seen { paused: true, ..Seen::default() });
+        let (see, mut seen) = watch::channel(AgentActivity { paused: true, ..AgentActivity::default() });
         let mut waiting = std::pin::pin!(progressed(&mut seen, Duration::ZERO, |seen| seen.steps > 0));
         tokio::select! {
             biased;

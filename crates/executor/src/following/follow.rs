@@ -14,9 +14,9 @@ use crate::engine::{End, Engine, Removal, Standing};
 use crate::error::EngineError;
 use crate::following::checkout::{CheckoutSender, Opening};
 use crate::following::clock::{ALWAYS_LIMIT, SLACK, Stuck};
-use crate::following::link::{Complaint, Link, LinkReader, LinkWriter};
+use crate::following::link::{Link, LinkReader, LinkWriter, StderrText};
 use crate::following::log_recorder::{LogRecorder, journal_outcome};
-use crate::following::session::{Ending, Followed, Session, announce, next_number, run_session, send};
+use crate::following::session::{Followed, Session, SessionEnd, announce, next_number, run_session, send};
 use crate::following::spool::{self, Unreadable};
 use crate::names::ContainerId;
 use crate::objects::{DockerPart, ObjectId};
@@ -92,8 +92,8 @@ enum ContainerState {
     Vanished,
 }
 
-/// The state of an agent that is followed.
-struct Course {
+/// What is known of an agent that is followed.
+struct AgentState {
     /// The last session's number.
     session: u32,
     /// No session with the agent was ever opened.
@@ -104,7 +104,7 @@ struct Course {
     /// Sessions in a row that brought nothing.
     without_progress: u32,
     /// What the engine last said about the end of a link.
-    complaint: Option<Complaint>,
+    stderr: Option<StderrText>,
     /// The agent has never answered.
     silent: bool,
     /// The reason why we killed the container. Its volume holds what its agent reported before, possibly including the
@@ -125,13 +125,13 @@ impl Follower<'_> {
         let mut checkout = CheckoutSender::new(self.job.request.checkout.clone(), checkout);
         let limits =
             Duration::from_millis(self.job.request.timeout_ms()) + ALWAYS_LIMIT + self.job.request.limits.grace * 2;
-        let mut course = Course {
+        let mut agent = AgentState {
             session,
             fresh,
             may_start_over,
             deadline: Instant::now() + limits + SLACK,
             without_progress: 0,
-            complaint: None,
+            stderr: None,
             silent: true,
             stuck: None,
             kills: 0,
@@ -140,13 +140,13 @@ impl Follower<'_> {
         };
         loop {
             let next = match link.take() {
-                Some(link) => self.one_session(recorder, link, &mut checkout, &mut course).await,
+                Some(link) => self.one_session(recorder, link, &mut checkout, &mut agent).await,
                 None => match self.container_state(&mut recorder).await {
                     Ok(ContainerState::Running(reader, writer)) => {
-                        self.one_session(recorder, (reader, writer), &mut checkout, &mut course).await
+                        self.one_session(recorder, (reader, writer), &mut checkout, &mut agent).await
                     }
-                    Ok(ContainerState::Ended(end)) => self.after_container(recorder, end, &mut course).await,
-                    Ok(ContainerState::Vanished) if course.may_start_over && recorder.last_seq() == 0 => {
+                    Ok(ContainerState::Ended(end)) => self.after_container(recorder, end, &mut agent).await,
+                    Ok(ContainerState::Vanished) if agent.may_start_over && recorder.last_seq() == 0 => {
                         Next::Break(FollowEnd::Untouched(recorder))
                     }
                     Ok(ContainerState::Vanished) => {
@@ -165,26 +165,26 @@ impl Follower<'_> {
     }
 
     /// Reads the spool of a container that has ended, and decides what its end means.
-    async fn after_container(&self, mut recorder: LogRecorder, end: End, course: &mut Course) -> Next {
+    async fn after_container(&self, mut recorder: LogRecorder, end: End, agent: &mut AgentState) -> Next {
         let read = match self.end_others().await {
             Ok(()) => spool::read(self.engine, &self.job.pod.container, &mut recorder).await,
             Err(error) => Err(Unreadable::Passing(error)),
         };
-        if course.may_start_over && recorder.last_seq() == 0 && nothing_was_reported(&read, &end) {
+        if agent.may_start_over && recorder.last_seq() == 0 && nothing_was_reported(&read, &end) {
             return Next::Break(FollowEnd::Untouched(recorder));
         }
-        if course.silent && recorder.last_seq() == 0 && end.code == i64::from(UNFIT_SANDBOX) {
+        if agent.silent && recorder.last_seq() == 0 && end.code == i64::from(UNFIT_SANDBOX) {
             return Next::Break(FollowEnd::Unfit(recorder));
         }
         recorder.send_updates(self.job.updates).await;
-        let crashed = course.silent
+        let crashed = agent.silent
             && recorder.last_seq() == 0
             && nothing_was_reported(&read, &end)
-            && is_no_program(&end, course.complaint.as_ref());
+            && is_no_program(&end, agent.stderr.as_ref());
         let read = match read {
             Err(Unreadable::Passing(error)) if end.removal != Removal::Failed => {
                 tracing::debug!(%error, "the spool did not come whole");
-                let wait = course.reading.get_or_insert_with(|| Wait::new(self.patience));
+                let wait = agent.reading.get_or_insert_with(|| Wait::new(self.patience));
                 return match wait.pause(&mut recorder, error).await {
                     Ok(()) => Next::Continue(recorder),
                     Err(error) => Next::Break(self.finish(recorder, error.outcome(), None).await),
@@ -194,7 +194,7 @@ impl Follower<'_> {
         };
         let outcome = match self.reported(&recorder).or_else(|| self.job.unreadable(read)) {
             Some(outcome) => outcome,
-            None => self.job.outcome_of_end(&mut recorder, end, course.stuck, course.complaint.take()),
+            None => self.job.outcome_of_end(&mut recorder, end, agent.stuck, agent.stderr.take()),
         };
         if crashed {
             return Next::Break(FollowEnd::Crashed(recorder, outcome));
@@ -208,86 +208,86 @@ impl Follower<'_> {
         mut recorder: LogRecorder,
         (mut reader, mut writer): (LinkReader, LinkWriter),
         checkout: &mut CheckoutSender,
-        course: &mut Course,
+        agent: &mut AgentState,
     ) -> Next {
-        course.session = next_number(course.session);
-        announce(&self.job, course.session).await;
-        let this = Session { number: course.session, nonce: rand::random(), fresh: course.fresh };
+        agent.session = next_number(agent.session);
+        announce(&self.job, agent.session).await;
+        let this = Session { number: agent.session, nonce: rand::random(), fresh: agent.fresh };
         let (before, begun) = (recorder.last_seq(), Instant::now());
         let (ending, answered) =
-            run_session(&self.job, &mut recorder, this, &mut reader, &mut writer, checkout, course.deadline).await;
-        course.fresh = false;
+            run_session(&self.job, &mut recorder, this, &mut reader, &mut writer, checkout, agent.deadline).await;
+        agent.fresh = false;
         // An agent that has answered may have its plan by now.
-        course.may_start_over &= !answered;
-        course.silent &= !answered;
-        course.without_progress = if recorder.last_seq() > before || lasted(answered, begun.elapsed()) {
+        agent.may_start_over &= !answered;
+        agent.silent &= !answered;
+        agent.without_progress = if recorder.last_seq() > before || lasted(answered, begun.elapsed()) {
             0
         } else {
-            course.without_progress + 1
+            agent.without_progress + 1
         };
         let outcome = match ending {
-            Ending::Finished(result) => {
+            SessionEnd::Finished(result) => {
                 // Flush first: after the acknowledgement, the agent may forget everything and end.
                 let seq = recorder.last_seq();
                 let ack = ToAgent::Ack { seq };
                 let acknowledged = send(&mut writer, this, &ack);
                 let _ = tokio::time::timeout(LAST_ACK, acknowledged).await;
-                let reader = recorder.sandbox_is_as_it_was().then_some(reader);
+                let reader = recorder.sandbox_is_restored().then_some(reader);
                 let outcome = self.job.request.outcome_of(result, self.job.cancel.is_cancelled());
                 return Next::Break(self.finish(recorder, outcome, reader).await);
             }
-            Ending::Superseded => {
+            SessionEnd::Superseded => {
                 let message = "another Longshore server has taken over this job".to_owned();
                 let outcome = Outcome::Error { kind: ErrorKind::Lost, message };
                 return Next::Break(FollowEnd::TakenOver(recorder.end(outcome).await));
             }
-            Ending::Disconnected | Ending::Rejected => {
-                course.complaint = reader.complaint().or(course.complaint.take());
-                if course.without_progress < WITHOUT_PROGRESS {
-                    tokio::time::sleep(PAUSE * course.without_progress).await;
+            SessionEnd::Disconnected | SessionEnd::Rejected => {
+                agent.stderr = reader.stderr().or(agent.stderr.take());
+                if agent.without_progress < WITHOUT_PROGRESS {
+                    tokio::time::sleep(PAUSE * agent.without_progress).await;
                     return Next::Continue(recorder);
                 }
                 let message = "the connection to the agent was lost; rerun the job".to_owned();
                 Outcome::Error { kind: ErrorKind::Lost, message }
             }
             // Its session numbers may be far ahead, because a restored database knows only older ones.
-            Ending::Stuck(Stuck::NoAnswer) if !this.fresh && course.silent && course.jumps < JUMPS => {
-                course.jumps += 1;
-                course.session = course.session.saturating_add(JUMP);
+            SessionEnd::Stuck(Stuck::NoAnswer) if !this.fresh && agent.silent && agent.jumps < JUMPS => {
+                agent.jumps += 1;
+                agent.session = agent.session.saturating_add(JUMP);
                 return Next::Continue(recorder);
             }
-            Ending::Stuck(why) => match self.kill_stuck(&mut recorder, why, course).await {
+            SessionEnd::Stuck(why) => match self.kill_stuck(&mut recorder, why, agent).await {
                 Some(outcome) => outcome,
                 None => return Next::Continue(recorder),
             },
-            Ending::OtherCheckout => {
+            SessionEnd::OtherCheckout => {
                 // Without its checkout, an agent begins nothing; but it may have reported its end.
                 if recorder.flush().await.is_ok() && recorder.last_seq() == 0 {
                     return Next::Break(FollowEnd::Untouched(recorder));
                 }
                 checkout_failed("it was made anew in the middle")
             }
-            Ending::Checkout(error) => checkout_failed(error),
-            Ending::Garbage(reason) => {
+            SessionEnd::Checkout(error) => checkout_failed(error),
+            SessionEnd::Garbage(reason) => {
                 Outcome::Error { kind: ErrorKind::Lost, message: format!("the agent sent invalid data ({reason})") }
             }
-            Ending::Version(version) => other_version(version),
-            Ending::Artifacts(failed) => artifacts_failed(failed),
-            Ending::Journal(error) => journal_outcome(&error),
+            SessionEnd::Version(version) => other_version(version),
+            SessionEnd::Artifacts(failed) => artifacts_failed(failed),
+            SessionEnd::Journal(error) => journal_outcome(&error),
         };
         Next::Break(self.finish(recorder, outcome, None).await)
     }
 
     /// Kills the container of an agent that misbehaved. Returns the outcome if that does not help or the journal fails.
-    async fn kill_stuck(&self, recorder: &mut LogRecorder, why: Stuck, course: &mut Course) -> Option<Outcome> {
-        let why = *course.stuck.get_or_insert(why);
+    async fn kill_stuck(&self, recorder: &mut LogRecorder, why: Stuck, agent: &mut AgentState) -> Option<Outcome> {
+        let why = *agent.stuck.get_or_insert(why);
         self.kill().await;
         // Write what was read first; the rest is on the volume, if the container has ended now.
         match recorder.flush().await {
-            Ok(()) if course.kills < WITHOUT_PROGRESS => {
+            Ok(()) if agent.kills < WITHOUT_PROGRESS => {
                 recorder.send_updates(self.job.updates).await;
-                tokio::time::sleep(PAUSE * course.kills).await;
-                course.kills += 1;
+                tokio::time::sleep(PAUSE * agent.kills).await;
+                agent.kills += 1;
                 None
             }
             Ok(()) => Some(self.job.outcome_of_stuck(recorder, why)),
@@ -328,8 +328,9 @@ impl Follower<'_> {
         })
     }
 
-    /// Ends the job's other containers before the spool of its own is read: for that, the engine mounts the volumes of the ended
-    /// container once more, on its host. Who was handed a descriptor of a folder in it could swap a path there for a link meanwhile.
+    /// Ends the job's other containers before the spool of its own is read: for that, the engine mounts the volumes of
+    /// the ended container once more, on its host. Who was handed a descriptor of a folder in it could swap a path
+    /// there for a link meanwhile.
     async fn end_others(&self) -> Result<(), EngineError> {
         let attempt = self.job.request.attempt_id();
         if let Some(members) = self.job.members {
@@ -378,8 +379,8 @@ fn lasted(answered: bool, length: Duration) -> bool {
 }
 
 /// Returns whether the container ended like one whose program is incomplete.
-fn is_no_program(end: &End, complaint: Option<&Complaint>) -> bool {
-    end.cannot_run || complaint.is_some_and(|complaint| complaint.cannot_run) || CRASHES.contains(&end.code)
+fn is_no_program(end: &End, stderr: Option<&StderrText>) -> bool {
+    end.cannot_run || stderr.is_some_and(|stderr| stderr.cannot_run) || CRASHES.contains(&end.code)
 }
 
 /// Returns whether the agent never reported anything. It creates its spool first of all, and reports a step there

@@ -60,7 +60,7 @@ pub(crate) struct LinkWriter {
 
 /// The text that arrived on standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Complaint {
+pub(crate) struct StderrText {
     pub(crate) text: String,
     /// It comes from the engine: the program cannot be run.
     pub(crate) cannot_run: bool,
@@ -92,10 +92,10 @@ impl LinkReader {
     }
 
     /// Returns what arrived on standard error, if anything did.
-    pub(crate) fn complaint(&self) -> Option<Complaint> {
+    pub(crate) fn stderr(&self) -> Option<StderrText> {
         let text = String::from_utf8_lossy(&self.stderr);
         let text = text.trim();
-        (!text.is_empty()).then(|| Complaint { text: text.to_owned(), cannot_run: self.cannot_run })
+        (!text.is_empty()).then(|| StderrText { text: text.to_owned(), cannot_run: self.cannot_run })
     }
 }
 

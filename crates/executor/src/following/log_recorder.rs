@@ -75,7 +75,7 @@ struct Effects {
     /// The attempt's end, as an earlier process found it.
     ended: Option<Outcome>,
     /// The job's end says that other jobs may use its sandbox.
-    sandbox_as_it_was: bool,
+    sandbox_restored: bool,
     /// What the job's end says about the number of files in its workspace.
     many_files: Option<bool>,
 }
@@ -86,7 +86,7 @@ impl Effects {
         self.updates.extend(later.updates);
         self.finished = later.finished.or(self.finished.take());
         self.ended = later.ended.or(self.ended.take());
-        self.sandbox_as_it_was |= later.sandbox_as_it_was;
+        self.sandbox_restored |= later.sandbox_restored;
         self.many_files = later.many_files.or(self.many_files);
     }
 }
@@ -126,8 +126,8 @@ impl LogRecorder {
     }
 
     /// Returns whether the job's agent has reported that it leaves its sandbox as it found it.
-    pub(crate) const fn sandbox_is_as_it_was(&self) -> bool {
-        self.written.sandbox_as_it_was
+    pub(crate) const fn sandbox_is_restored(&self) -> bool {
+        self.written.sandbox_restored
     }
 
     /// Returns whether the workspace may have more files than the engine deletes in a moment.
@@ -255,7 +255,7 @@ impl LogRecorder {
             FromAgent::JobFinished { time_ms, end } => {
                 self.push(seq, at(time_ms), Record::NO_STEP, RecordKind::JobFinished, json(&end));
                 let JobEnd { result, outputs, sandbox, many_files, .. } = end;
-                self.pending.effects.sandbox_as_it_was = sandbox.as_it_was;
+                self.pending.effects.sandbox_restored = sandbox.is_restored;
                 self.pending.effects.many_files = many_files;
                 if !outputs.is_empty() {
                     self.pending.effects.updates.push_back(JobUpdate::Outputs(outputs));

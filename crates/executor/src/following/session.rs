@@ -2,7 +2,7 @@
 //! messages.
 //!
 //! Reading, writing and watching the clock are three futures of one task. The first one that ends drops the others,
-//! wherever they are. `follow` decides what an [`Ending`] means for the job.
+//! wherever they are. `follow` decides what a [`SessionEnd`] means for the job.
 
 use std::io;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::engine::Pod;
 use crate::following::agent::AgentHealth;
 use crate::following::artifacts::{ArtifactReceiver, ArtifactWords, Failed, Piece};
 use crate::following::checkout::{CheckoutError, CheckoutSender};
-use crate::following::clock::{Ready, Seen, Stuck, Timed, watch_clock};
+use crate::following::clock::{AgentActivity, Ready, Stuck, Timed, watch_clock};
 use crate::following::link::{LinkReader, LinkWriter};
 use crate::following::log_recorder::LogRecorder;
 use crate::guarding::guards::GuardWords;
@@ -28,7 +28,7 @@ use crate::members::Members;
 use crate::request::{JobRequest, JobUpdate, Phase};
 
 /// How a session ended.
-pub(crate) enum Ending {
+pub(crate) enum SessionEnd {
     Finished(JobResult),
     /// The stream ended; the container may or may not run on.
     Disconnected,
@@ -87,7 +87,7 @@ pub(crate) async fn run_session(
     writer: &mut LinkWriter,
     checkout: &mut CheckoutSender,
     deadline: Instant,
-) -> (Ending, bool) {
+) -> (SessionEnd, bool) {
     let last_seq = recorder.last_seq();
     if recorder.step_began() {
         checkout.finish();
@@ -99,13 +99,13 @@ pub(crate) async fn run_session(
         grace: job.request.limits.grace,
     };
     let (acked, acks) = watch::channel(last_seq);
-    let (see, seen) = watch::channel(Seen::default());
+    let (see, seen) = watch::channel(AgentActivity::default());
     // Messages are read before the clock: this process may have been suspended for a while while the agent was not.
     let ending = tokio::select! {
         biased;
         ending = read(job, recorder, session, last_seq, reader, &acked, &see) => ending,
         ending = write(job, session, last_seq, writer, checkout, acks, seen.clone()) => ending,
-        stuck = watch_clock(&timed, seen, deadline) => Ending::Stuck(stuck),
+        stuck = watch_clock(&timed, seen, deadline) => SessionEnd::Stuck(stuck),
     };
     let answered = see.borrow().ready.is_some();
     (ending, answered)
@@ -118,8 +118,8 @@ async fn read(
     last_seq: u64,
     reader: &mut LinkReader,
     acked: &watch::Sender<u64>,
-    see: &watch::Sender<Seen>,
-) -> Ending {
+    see: &watch::Sender<AgentActivity>,
+) -> SessionEnd {
     let mut decoder = FromAgentDecoder::new(session.number, session.nonce, last_seq);
     loop {
         tokio::select! {
@@ -127,37 +127,37 @@ async fn read(
                 Ok(()) => {
                     see.send_if_modified(|seen| std::mem::replace(&mut seen.paused, recorder.is_full()) != seen.paused);
                     if let Some(result) = acknowledge(job, recorder, acked).await {
-                        return Ending::Finished(result);
+                        return SessionEnd::Finished(result);
                     }
                 }
-                Err(error) => return Ending::Journal(error),
+                Err(error) => return SessionEnd::Journal(error),
             },
             note = next_note(job), if !recorder.is_full() => {
                 recorder.note(&note);
                 recorder.start();
             }
             bytes = reader.next(), if !recorder.is_full() => {
-                let Some(bytes) = bytes else { return flush_then(job, recorder, acked, Ending::Disconnected).await };
+                let Some(bytes) = bytes else { return flush_then(job, recorder, acked, SessionEnd::Disconnected).await };
                 decoder.push(&bytes);
                 while let Some(item) = decoder.next() {
                     let item = match item {
                         Ok(item) => item,
                         Err(longshore_agent_protocol::FrameError::Superseded) => {
-                            return flush_then(job, recorder, acked, Ending::Superseded).await;
+                            return flush_then(job, recorder, acked, SessionEnd::Superseded).await;
                         }
                         Err(error) => {
-                            return flush_then(job, recorder, acked, Ending::Garbage(error.to_string())).await;
+                            return flush_then(job, recorder, acked, SessionEnd::Garbage(error.to_string())).await;
                         }
                     };
                     match handle(job, recorder, item.seq, item.message, see) {
                         Ok(()) => {}
-                        Err(ending @ Ending::Version(_)) => return ending,
+                        Err(ending @ SessionEnd::Version(_)) => return ending,
                         Err(ending) => return flush_then(job, recorder, acked, ending).await,
                     }
                 }
                 recorder.start();
                 if recorder.is_over_limit() {
-                    return Ending::Stuck(Stuck::LogTooLong);
+                    return SessionEnd::Stuck(Stuck::LogTooLong);
                 }
                 // Any message shows that the agent lives.
                 see.send_modify(|seen| seen.paused = recorder.is_full());
@@ -172,24 +172,24 @@ fn handle(
     recorder: &mut LogRecorder,
     seq: u64,
     message: FromAgent,
-    see: &watch::Sender<Seen>,
-) -> Result<(), Ending> {
+    see: &watch::Sender<AgentActivity>,
+) -> Result<(), SessionEnd> {
     let message = match Arrived::from(message) {
         Arrived::Files(piece) => {
             see.send_if_modified(|seen| !std::mem::replace(&mut seen.hands_over, true));
             let received = job.artifacts.map_or(Err("it sends files".to_owned()), |files| files.receive(piece));
-            return received.map_err(Ending::Garbage);
+            return received.map_err(SessionEnd::Garbage);
         }
         Arrived::Other(message) => message,
     };
     match &message {
-        FromAgent::Ready { version, .. } if *version != VERSION => return Err(Ending::Version(*version)),
+        FromAgent::Ready { version, .. } if *version != VERSION => return Err(SessionEnd::Version(*version)),
         &FromAgent::Ready { planned, checkout_received, checkout_whole, .. } => {
             job.agent.runs();
             let ready = Ready { planned, checkout_received, checkout_whole };
             see.send_modify(|seen| seen.ready = Some(ready));
         }
-        FromAgent::Lost => return Err(Ending::Rejected),
+        FromAgent::Lost => return Err(SessionEnd::Rejected),
         FromAgent::StepStarted { step, .. } | FromAgent::StepFinished { step, .. }
             if *step >= Record::FIRST_SERVICE => {}
         FromAgent::StepStarted { .. } | FromAgent::StepFinished { .. } | FromAgent::JobFinished { .. } => {
@@ -243,11 +243,11 @@ async fn flush_then(
     job: &Followed<'_>,
     recorder: &mut LogRecorder,
     acked: &watch::Sender<u64>,
-    ending: Ending,
-) -> Ending {
+    ending: SessionEnd,
+) -> SessionEnd {
     match recorder.flush().await {
-        Ok(()) => acknowledge(job, recorder, acked).await.map_or(ending, Ending::Finished),
-        Err(error) => Ending::Journal(error),
+        Ok(()) => acknowledge(job, recorder, acked).await.map_or(ending, SessionEnd::Finished),
+        Err(error) => SessionEnd::Journal(error),
     }
 }
 
@@ -260,8 +260,8 @@ async fn write(
     writer: &mut LinkWriter,
     checkout: &mut CheckoutSender,
     mut acks: watch::Receiver<u64>,
-    mut seen: watch::Receiver<Seen>,
-) -> Ending {
+    mut seen: watch::Receiver<AgentActivity>,
+) -> SessionEnd {
     if let Err(ending) = open(job, session, last_seq, writer, checkout, &mut seen).await {
         return ending;
     }
@@ -291,12 +291,12 @@ async fn write(
             }
             word = words.next() => match word {
                 Ok(word) => send(writer, session, &word).await,
-                Err(failed) => return Ending::Artifacts(failed),
+                Err(failed) => return SessionEnd::Artifacts(failed),
             },
             message = checkout.next() => match message {
                 Ok(message) => send(writer, session, &message).await,
-                Err(CheckoutError::Source(error)) => return Ending::Checkout(error),
-                Err(CheckoutError::Other) => return Ending::OtherCheckout,
+                Err(CheckoutError::Source(error)) => return SessionEnd::Checkout(error),
+                Err(CheckoutError::Other) => return SessionEnd::OtherCheckout,
             },
         };
         if sent.is_err() {
@@ -312,8 +312,8 @@ async fn open(
     last_seq: u64,
     writer: &mut LinkWriter,
     checkout: &mut CheckoutSender,
-    seen: &mut watch::Receiver<Seen>,
-) -> Result<(), Ending> {
+    seen: &mut watch::Receiver<AgentActivity>,
+) -> Result<(), SessionEnd> {
     let mut frames = Vec::new();
     encode_marker(job.pod.nonce.0, &mut frames);
     let hello = ToAgent::Hello { version: VERSION, last_seq, nonce: session.nonce };
@@ -323,7 +323,7 @@ async fn open(
         planned = planned.and_then(|()| encode_to_agent(session.number, &plan, &mut frames));
     }
     if let Err(error) = planned {
-        return Err(Ending::Checkout(io::Error::other(error)));
+        return Err(SessionEnd::Checkout(io::Error::other(error)));
     }
     // An earlier session may have left half a frame on the same link; the marker ends it.
     writer.buffer.clear();

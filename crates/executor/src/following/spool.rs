@@ -96,7 +96,7 @@ async fn record_all(
 fn unreadable(error: EngineError) -> Unreadable {
     if error.is_not_found() {
         Unreadable::NoSpool(error.to_string())
-    } else if error.is_passing() || error.holds_starts() {
+    } else if error.is_transient() || error.holds_starts() {
         Unreadable::Passing(error)
     } else {
         Unreadable::Spool(error.to_string())

@@ -1,5 +1,5 @@
-//! Starts builders: containers in which jobs with Docker have their own BuildKit. A builder is started before the job's container, and
-//! goes with it. Nothing that it builds is seen by another job.
+//! Starts builders: containers in which jobs with Docker have their own BuildKit. A builder is started before the job's
+//! container, and goes with it. Nothing that it builds is seen by another job.
 
 use std::time::Duration;
 

@@ -18,7 +18,8 @@ const GUARDED: [(&str, &str); 4] = [
     ("TESTCONTAINERS_RYUK_DISABLED", "true"),
 ];
 
-/// The further variables of a job with a builder: for `buildctl`, and for `docker buildx`, for which the agent writes a folder.
+/// The further variables of a job with a builder: for `buildctl`, and for `docker buildx`, for which the agent writes a
+/// folder.
 const BUILT: [(&str, &str); 3] =
     [("BUILDKIT_HOST", BUILDER_ADDRESS), ("BUILDX_BUILDER", BUILDER), ("BUILDX_CONFIG", BUILDX_FOLDER)];
 

@@ -31,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 type Pulled = (ImageRef, Option<RegistryCredentials>);
 
 /// The state of an image before anything is pulled.
-pub(crate) enum Known {
+pub(crate) enum ImageState {
     /// The image that the build's jobs share.
     Agreed(Image),
     /// The image that the engine has under that name, if any.
@@ -40,7 +40,7 @@ pub(crate) enum Known {
     Guarded(ImageId),
 }
 
-impl Known {
+impl ImageState {
     /// Returns whether the image is used without a pull.
     pub(crate) const fn is_enough(&self, policy: PullPolicy) -> bool {
         match (self, policy) {
@@ -99,14 +99,14 @@ impl Images {
         build: BuildId,
         access: &ImageAccess,
         image: &ImageRef,
-    ) -> Result<Known, EngineError> {
+    ) -> Result<ImageState, EngineError> {
         access.check(image)?;
         if let Some(agreed) = self.agreed(build, image) {
-            return Ok(Known::Agreed(agreed));
+            return Ok(ImageState::Agreed(agreed));
         }
         Ok(match self.engine.image(image).await? {
-            Some(local) if !self.may_use(access, image, &local) => Known::Guarded(local.id),
-            local => Known::Local(local),
+            Some(local) if !self.may_use(access, image, &local) => ImageState::Guarded(local.id),
+            local => ImageState::Local(local),
         })
     }
 
@@ -127,15 +127,15 @@ impl Images {
         build: BuildId,
         access: &ImageAccess,
         image: &ImageRef,
-        known: Known,
+        known: ImageState,
         policy: PullPolicy,
         notes: &mpsc::Sender<String>,
     ) -> Result<Image, EngineError> {
         // What the engine had under that name before anything was pulled.
         let before = match &known {
-            Known::Agreed(agreed) => return Ok(agreed.clone()),
-            Known::Local(local) => local.as_ref().map(|local| local.id.clone()),
-            Known::Guarded(local) => Some(local.clone()),
+            ImageState::Agreed(agreed) => return Ok(agreed.clone()),
+            ImageState::Local(local) => local.as_ref().map(|local| local.id.clone()),
+            ImageState::Guarded(local) => Some(local.clone()),
         };
         let found = self.resolve_tag(access, image, known, policy, notes).await?;
         self.note_used(image, &found, before.as_ref() != Some(&found.id));
@@ -178,7 +178,7 @@ impl Images {
         build: BuildId,
         access: &ImageAccess,
         image: &ImageRef,
-        known: Known,
+        known: ImageState,
         policy: PullPolicy,
     ) -> Result<(), EngineError> {
         // The job that gets the image has nothing to say about its pull.
@@ -201,30 +201,29 @@ impl Images {
         &self,
         access: &ImageAccess,
         image: &ImageRef,
-        known: Known,
+        known: ImageState,
         policy: PullPolicy,
         notes: &mpsc::Sender<String>,
     ) -> Result<Image, EngineError> {
         let missing = |reason: &str| EngineError::ImageMissing { image: image.to_string(), reason: reason.to_owned() };
         match (policy, known) {
-            (_, Known::Agreed(found)) | (PullPolicy::Missing | PullPolicy::Never, Known::Local(Some(found))) => {
-                Ok(found)
-            }
-            (PullPolicy::Never, Known::Local(None)) => {
+            (_, ImageState::Agreed(found))
+            | (PullPolicy::Missing | PullPolicy::Never, ImageState::Local(Some(found))) => Ok(found),
+            (PullPolicy::Never, ImageState::Local(None)) => {
                 Err(missing("it is not on this host, and pulling is turned off"))
             }
-            (PullPolicy::Never, Known::Guarded(_)) => {
+            (PullPolicy::Never, ImageState::Guarded(_)) => {
                 Err(missing("its registry must confirm that this job may use the image, and pulling is turned off"))
             }
-            (PullPolicy::Missing | PullPolicy::Always, Known::Local(None) | Known::Guarded(_)) => {
+            (PullPolicy::Missing | PullPolicy::Always, ImageState::Local(None) | ImageState::Guarded(_)) => {
                 self.pull(access, image, notes, self.pull_patience).await?;
                 self.pulled(access, image).await
             }
             // If the engine has the image, a registry that is down is not waited for.
-            (PullPolicy::Always, Known::Local(Some(found))) => {
+            (PullPolicy::Always, ImageState::Local(Some(found))) => {
                 match self.pull(access, image, notes, Duration::ZERO).await {
                     Ok(()) => self.pulled(access, image).await,
-                    Err(EngineError::PullFailed { why, .. }) if !why.is_no() => {
+                    Err(EngineError::PullFailed { why, .. }) if !why.is_refusal() => {
                         let _ = notes.send(format!("using the local {image}: {why}")).await;
                         Ok(found)
                     }
@@ -283,7 +282,7 @@ impl Images {
         let pauses = ExponentialBuilder::new().with_min_delay(PAUSE).with_max_delay(LONGEST_PAUSE).without_max_times();
         for pause in pauses.build() {
             match self.pull_once(image, credentials, notes).await {
-                Err(EngineError::PullFailed { why, .. }) if why.is_passing() && Instant::now() + pause < give_up => {
+                Err(EngineError::PullFailed { why, .. }) if why.is_transient() && Instant::now() + pause < give_up => {
                     let seconds = pause.as_secs();
                     let note = format!("pulling {image} failed: {why}; retrying in {seconds} s");
                     let _ = notes.send(note).await;

@@ -34,7 +34,7 @@ pub enum PullFailure {
 impl PullFailure {
     /// Returns whether another try may soon have another result.
     #[must_use]
-    pub const fn is_passing(self) -> bool {
+    pub const fn is_transient(self) -> bool {
         match self {
             Self::Unreachable | Self::TimedOut | Self::RateLimited => true,
             // A registry that starts or is overloaded answers with these.
@@ -54,7 +54,7 @@ impl PullFailure {
 
     /// Returns whether the registry answered that the job does not get this image.
     #[must_use]
-    pub const fn is_no(self) -> bool {
+    pub const fn is_refusal(self) -> bool {
         match self {
             Self::Denied { .. } | Self::Absent | Self::OtherPlatform | Self::BadName => true,
             Self::Unreachable

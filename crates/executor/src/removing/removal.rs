@@ -259,8 +259,8 @@ impl Removals {
         }
     }
 
-    /// Removes everything that a job with Docker has besides its pod, no matter who made it, until nothing is left. What
-    /// cannot be listed keeps nothing else.
+    /// Removes everything that a job with Docker has besides its pod, no matter who made it, until nothing is left.
+    /// What cannot be listed keeps nothing else.
     pub(crate) async fn guarded(&self, attempt: AttemptId, patience: Duration) {
         let mut is_reported = false;
         let mut left = Vec::new();
@@ -276,7 +276,8 @@ impl Removals {
                         tracing::warn!(?attempt, %part, %error, "what is left of a job's Docker is not known");
                         left.push(format!("{part} that cannot be listed ({error})"));
                         is_unknown = true;
-                        // The next sweep finds them by the job's networks. For images alone none stays, since an engine has few.
+                        // The next sweep finds them by the job's networks. For images alone none stays, since an engine
+                        // has few.
                         keeps_networks |= part != DockerPart::Images;
                         continue;
                     }

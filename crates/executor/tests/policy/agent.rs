@@ -236,7 +236,7 @@ impl Task {
         };
         self.say(FromAgent::StepFinished { step: 0, time_ms: 0, result: step });
         self.over = Some(self.next_seq);
-        let sandbox = SandboxLeft { as_it_was: true, reason: String::new() };
+        let sandbox = SandboxLeft { is_restored: true, reason: String::new() };
         let many_files = Some(self.script == Script::LeavesManyFiles);
         self.say(FromAgent::JobFinished { time_ms: 0, end: JobEnd { sandbox, many_files, ..result.into() } });
     }

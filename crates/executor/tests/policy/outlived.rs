@@ -61,7 +61,8 @@ fn one_of_each() -> Vec<ObjectId> {
     ]
 }
 
-/// Runs the cleanup of a job with Docker of which this part cannot be listed, and returns what is left and what is told.
+/// Runs the cleanup of a job with Docker of which this part cannot be listed, and returns what is left and what is
+/// told.
 async fn left_without(part: DockerPart, error: EngineError) -> (Vec<String>, String) {
     let world = World::new();
     let told = Arc::new(Reported::default());

@@ -4,7 +4,7 @@
 //! of the database, which the store knows, or the list of an attempt that still arrives, which is known here. While a
 //! blob is being removed, nothing can begin to name it.
 //!
-//! With an object store, a blob is moved there once the database names it (`elsewhere.rs`).
+//! With an object store, a blob is moved there once the database names it (`offloading.rs`).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,8 +22,8 @@ use tokio::sync::Notify;
 use zeekstd::Decoder;
 
 use super::{
-    elsewhere::{Elsewhere, Trouble},
     incoming::{ReceivedFiles, attempt_of, list_path, read_list},
+    offloading::{BlobBucket, OffloadProblem},
 };
 use crate::folder;
 
@@ -42,9 +42,9 @@ pub(super) struct Inner {
     named: Mutex<Named>,
     /// Notified when a removal or a move has ended.
     removed: Condvar,
-    pub(super) elsewhere: OnceLock<Elsewhere>,
+    pub(super) bucket: OnceLock<BlobBucket>,
     /// Why blobs that should be in the object store are not.
-    pub(super) trouble: Mutex<Option<Trouble>>,
+    pub(super) offload_problem: Mutex<Option<OffloadProblem>>,
     /// Notified when the database names what an attempt has left.
     pub(super) settled: Notify,
 }
@@ -67,8 +67,8 @@ impl Blobs {
             patience: Mutex::new(Duration::ZERO),
             named: Mutex::default(),
             removed: Condvar::new(),
-            elsewhere: OnceLock::new(),
-            trouble: Mutex::default(),
+            bucket: OnceLock::new(),
+            offload_problem: Mutex::default(),
             settled: Notify::new(),
         };
         let blobs = Self { inner: Arc::new(inner) };
@@ -126,7 +126,7 @@ impl Blobs {
     pub fn open(&self, id: &BlobId) -> io::Result<Option<BlobFile>> {
         match File::open(self.path(id)) {
             Ok(file) => BlobFile::new(*id, Source::File(file)).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => match self.open_elsewhere(id)? {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match self.open_offloaded(id)? {
                 Some(reader) => BlobFile::new(*id, Source::Object(Box::new(reader))).map(Some),
                 None => Ok(None),
             },
@@ -244,7 +244,7 @@ impl Removal {
             named = self.blobs.inner.removed.wait(named).unwrap_or_else(PoisonError::into_inner);
         }
         drop(named);
-        let moved = self.blobs.remove_elsewhere(&self.id)?;
+        let moved = self.blobs.remove_offloaded(&self.id)?;
         let path = self.blobs.path(&self.id);
         let bytes = fs::metadata(&path).map_or(0, |found| found.len());
         match fs::remove_file(&path) {

@@ -7,15 +7,15 @@
 //! which blobs are in an object store.
 
 mod blobs;
-mod elsewhere;
 mod incoming;
+mod offloading;
 mod patient;
 mod pieces;
 mod zip;
 
 pub use blobs::{BlobFile, Blobs, Removal};
-pub use elsewhere::Trouble;
 pub use incoming::{Incoming, IncomingLimits, ReceivedFile, ReceivedFiles};
 pub use longshore_object_store::{ObjectError, ObjectStore};
+pub use offloading::OffloadProblem;
 pub use pieces::Pieces;
 pub use zip::ZipWriter;

@@ -42,7 +42,7 @@ pub use marks::MarkKind;
 pub use reader::{Batch, LogReader};
 pub use render::{LogEvent, LogEvents, Renderer, StepHead};
 pub use survey::{Survey, survey};
-pub use window::{Found, Listed, LogLine, MAX_LINES, Outline, Place, Search, Wanted, Window};
+pub use window::{Found, LineRange, Listed, LogLine, MAX_LINES, Outline, Place, Search, Window};
 pub use writer::LogWriter;
 
 /// The folder of log files, with their current writers and followers.

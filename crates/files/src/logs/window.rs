@@ -65,7 +65,7 @@ fn number(step: u16) -> Option<u32> {
 
 /// Which lines to return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum LineRange {
     /// The first number, and how many lines.
     From(u64, u64),
     /// How many of the last lines.
@@ -134,8 +134,8 @@ pub struct Place {
 /// ended then.
 impl Logs {
     /// Returns a window of lines.
-    pub async fn window(&self, job: JobId, attempt: u32, over: bool, wanted: Wanted) -> Result<Window, FilesError> {
-        self.blocking(job, attempt, over, move |log| log.window(wanted)).await
+    pub async fn window(&self, job: JobId, attempt: u32, over: bool, range: LineRange) -> Result<Window, FilesError> {
+        self.blocking(job, attempt, over, move |log| log.window(range)).await
     }
 
     /// Returns the log's outline: the borders of steps, and the marked lines.
@@ -230,12 +230,12 @@ impl Log {
         Ok((cut, all_marks, all_borders))
     }
 
-    fn window(&self, wanted: Wanted) -> io::Result<Window> {
+    fn window(&self, range: LineRange) -> io::Result<Window> {
         let (end, ..) = self.state_at_end()?;
         let total = end.ended();
-        let (from, count) = match wanted {
-            Wanted::From(from, count) => (from.max(1), count.min(MAX_LINES)),
-            Wanted::Tail(count) => {
+        let (from, count) = match range {
+            LineRange::From(from, count) => (from.max(1), count.min(MAX_LINES)),
+            LineRange::Tail(count) => {
                 let count = count.min(MAX_LINES);
                 (total.saturating_sub(count) + 1, count)
             }

@@ -78,17 +78,17 @@ pub(super) struct Remote {
 }
 
 /// A file and the object that it refers to.
-pub(super) type Wanted = (String, Pointer);
+pub(super) type LfsFile = (String, Pointer);
 
 impl Remote {
     /// Receives objects into `objects`, and returns those that the store does not have, each with what it says about
     /// that. `stop` is set once nobody waits for them any more.
     pub(super) fn fetch(
         &self,
-        wanted: &[Wanted],
+        wanted: &[LfsFile],
         objects: &Objects,
         stop: &AtomicBool,
-    ) -> Result<Vec<(Wanted, String)>, GitError> {
+    ) -> Result<Vec<(LfsFile, String)>, GitError> {
         let mut lacked = Vec::new();
         for some in wanted.chunks(MAX_BATCH) {
             let pointers: Vec<Pointer> = some.iter().map(|(_, pointer)| pointer.clone()).collect();
@@ -99,7 +99,7 @@ impl Remote {
                 Offer::Download { .. } => None,
             });
             lacked.extend(missing);
-            let queue: Mutex<VecDeque<(&Wanted, Offer)>> = Mutex::new(some.iter().zip(offers).collect());
+            let queue: Mutex<VecDeque<(&LfsFile, Offer)>> = Mutex::new(some.iter().zip(offers).collect());
             let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let failed: Mutex<Option<GitError>> = Mutex::default();
             std::thread::scope(|scope| {
@@ -245,11 +245,11 @@ impl Remote {
         loop {
             n += 1;
             let answer = request();
-            let is_passing = match &answer {
+            let is_transient = match &answer {
                 Ok(answer) => answer.status().as_u16() == 429 || answer.status().is_server_error(),
                 Err(_) => true,
             };
-            if !is_passing || n == TRIES || stop.load(Ordering::Relaxed) {
+            if !is_transient || n == TRIES || stop.load(Ordering::Relaxed) {
                 return answer.map_err(|error| self.unreachable(&error));
             }
             std::thread::sleep(PAUSE * n);

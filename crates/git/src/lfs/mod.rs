@@ -29,7 +29,7 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use self::http::{Remote, Wanted};
+use self::http::{LfsFile, Remote};
 pub(crate) use self::{find::in_commit, find::in_folder, http::LfsHttp, objects::Objects};
 use super::{Checkout, Git, GitError, Mirror, git_dir::IndexEntry, size, ssh, submodules};
 
@@ -166,7 +166,7 @@ impl Source<'_> {
         fork: Option<(&CloneUrl, &Objects)>,
     ) -> Result<bool, GitError> {
         check_limits(pointers, self.taken, self.by_stranger)?;
-        let mut wanted: Vec<Wanted> = pointers
+        let mut wanted: Vec<LfsFile> = pointers
             .iter()
             .map(|(path, pointer)| (String::from_utf8_lossy(path).into_owned(), pointer.clone()))
             .collect();
@@ -189,7 +189,7 @@ impl Source<'_> {
         let address = remote.address.clone();
         let lacked = receive(remote, missing, objects).await?;
         let Some((first, said)) = lacked.first().cloned() else { return Ok(true) };
-        let missing = |(path, pointer): Wanted, address: String| GitError::LfsMissing {
+        let missing = |(path, pointer): LfsFile, address: String| GitError::LfsMissing {
             path,
             oid: pointer.oid().to_owned(),
             address,
@@ -257,7 +257,7 @@ impl Source<'_> {
 }
 
 /// Receives objects, and returns those that the store does not have, each with what it says about that.
-async fn receive(remote: Remote, missing: Vec<Wanted>, objects: &Objects) -> Result<Vec<(Wanted, String)>, GitError> {
+async fn receive(remote: Remote, missing: Vec<LfsFile>, objects: &Objects) -> Result<Vec<(LfsFile, String)>, GitError> {
     let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
     let (is_stopped, objects) = (Arc::clone(&stop.0), objects.clone());
     let received = spawn_blocking(move || remote.fetch(&missing, &objects, &is_stopped)).await;

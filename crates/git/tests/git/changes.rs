@@ -1,7 +1,7 @@
 //! The files that a push or a pull request changes, compared with where it started.
 
 use longshore_forge::{CommitId, Revision};
-use longshore_git::{Changed, GitError, Wanted};
+use longshore_git::{Changed, FetchTarget, GitError};
 
 use crate::mirror::{branch, on, world};
 
@@ -94,7 +94,7 @@ async fn a_pull_request_is_fetched_from_its_own_ref_and_compared_with_what_it_ha
     repository.git(&["checkout", "-q", "main"]);
     repository.git(&["branch", "-D", "topic"]);
     repository.write("docs/meanwhile", "1").commit("meanwhile");
-    let wanted = Wanted::PullRequest {
+    let wanted = FetchTarget::PullRequest {
         served_at: Some(format!("refs/pull/{}/head", 7)),
         head: head.clone(),
         held_by: Vec::new(),
@@ -107,7 +107,7 @@ async fn a_pull_request_is_fetched_from_its_own_ref_and_compared_with_what_it_ha
     // Pushed over meanwhile: the delivered commit is built all the same.
     repository.git(&["update-ref", "refs/pull/7/head", target.as_str()]);
     assert_eq!(world.fetch(&wanted).await.unwrap(), head);
-    let gone = Wanted::PullRequest {
+    let gone = FetchTarget::PullRequest {
         served_at: Some(format!("refs/pull/{}/head", 7)),
         head: "1".repeat(40).parse().unwrap(),
         held_by: Vec::new(),
@@ -118,7 +118,7 @@ async fn a_pull_request_is_fetched_from_its_own_ref_and_compared_with_what_it_ha
 #[tokio::test]
 async fn a_pull_request_whose_ref_is_gone_says_so_and_brings_nothing() {
     let world = world().await;
-    let wanted = Wanted::PullRequest {
+    let wanted = FetchTarget::PullRequest {
         served_at: Some(format!("refs/pull/{}/head", 9)),
         head: world.head(),
         held_by: Vec::new(),

@@ -9,7 +9,7 @@ use std::{
 
 use crate::support::{GitHost, Options, Repository, git};
 use longshore_forge::{CloneUrl, CommitId, RefName};
-use longshore_git::{Checkout, Checkouts, Git, Mirror, TarSource, Wanted};
+use longshore_git::{Checkout, Checkouts, FetchTarget, Git, Mirror, TarSource};
 use tokio::io::AsyncReadExt as _;
 
 /// Unpacks with the system's tar, as another user.
@@ -65,7 +65,7 @@ pub(crate) async fn world(fill: impl FnOnce(&Repository)) -> World {
     let host = GitHost::start(&folder.path().join("host"), Options::default());
     let url: CloneUrl = format!("http://robot:s3cr3t-w0rd@{}/app/.git", host.address).parse().unwrap();
     let mirror = Mirror::open_or_create(Git::default(), &folder.path().join("mirror.git")).await.unwrap();
-    mirror.fetch(&url, &Wanted::Ref("refs/heads/main".parse().unwrap())).await.unwrap();
+    mirror.fetch(&url, &FetchTarget::Ref("refs/heads/main".parse().unwrap())).await.unwrap();
     let checkouts = Checkouts::open(folder.path().join("checkouts"), 1 << 30).unwrap();
     World { folder, repository, _host: host, mirror, checkouts, url }
 }
@@ -105,7 +105,7 @@ impl World {
     /// Unpacks the newest commit with its submodules, or returns the error.
     pub(crate) async fn with_submodules(&self, by_stranger: bool) -> Result<PathBuf, String> {
         let commit = self.head().parse().unwrap();
-        self.mirror.fetch(&self.url, &Wanted::Commit(self.head().parse().unwrap())).await.unwrap();
+        self.mirror.fetch(&self.url, &FetchTarget::Commit(self.head().parse().unwrap())).await.unwrap();
         let checkout = Checkout { submodules: true, by_stranger, ..plain(&commit, &self.url) };
         let tar = self.checkouts.tar(&self.mirror, &checkout).await.map_err(|error| error.to_string())?;
         let place = self.path(&format!("submodules-{commit}-{by_stranger}"));
@@ -160,7 +160,7 @@ async fn a_checkout_is_byte_for_byte_what_git_clone_makes() {
     let world = world(unusual).await;
     world.repository.git(&["tag", "light"]);
     world.repository.git(&["tag", "-a", "v1", "-m", "one"]);
-    world.mirror.fetch(&world.url, &Wanted::Ref("refs/tags/v1".parse().unwrap())).await.unwrap();
+    world.mirror.fetch(&world.url, &FetchTarget::Ref("refs/tags/v1".parse().unwrap())).await.unwrap();
     let (ours, theirs) = (world.path("ours"), world.path("theirs"));
     unpack(&world.tar(&world.head(), Some("refs/heads/main")).await, &ours).await;
     git(
@@ -234,7 +234,7 @@ async fn a_tree_with_files_behind_a_link_is_refused() {
     let top = mktree(&format!("120000 blob {blob}\tdir\n040000 tree {sub}\tdir\n"));
     let commit = repository.git(&["commit-tree", &top, "-m", "evil"]);
     repository.git(&["update-ref", "refs/heads/evil", &commit]);
-    world.mirror.fetch(&world.url, &Wanted::Ref("refs/heads/evil".parse().unwrap())).await.unwrap();
+    world.mirror.fetch(&world.url, &FetchTarget::Ref("refs/heads/evil".parse().unwrap())).await.unwrap();
     let commit: CommitId = commit.parse().unwrap();
     let checkout = plain(&commit, &world.url);
     match world.checkouts.tar(&world.mirror, &checkout).await {
@@ -278,7 +278,7 @@ async fn a_new_tag_on_a_commit_is_in_its_next_checkout() {
     let world = world(|_| ()).await;
     world.tar(&world.head(), Some("refs/heads/main")).await;
     world.repository.git(&["tag", "v2"]);
-    world.mirror.fetch(&world.url, &Wanted::Ref("refs/tags/v2".parse().unwrap())).await.unwrap();
+    world.mirror.fetch(&world.url, &FetchTarget::Ref("refs/tags/v2".parse().unwrap())).await.unwrap();
     let ours = world.path("ours");
     unpack(&world.tar(&world.head(), Some("refs/heads/main")).await, &ours).await;
     assert_eq!(git(&ours, &["describe", "--tags"]), "v2");

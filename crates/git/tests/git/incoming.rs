@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use longshore_forge::{CommitId, Revision};
-use longshore_git::{Git, GitError, Mirror, Wanted};
+use longshore_git::{FetchTarget, Git, GitError, Mirror};
 
 use crate::mirror::{World, on, world};
 
@@ -31,7 +31,7 @@ fn size(folder: &Path) -> u64 {
 }
 
 /// Creates a commit of this many bytes that is only on `refs/pull/<number>/head`.
-fn asked_for(world: &World, number: u64, bytes: usize) -> Wanted {
+fn asked_for(world: &World, number: u64, bytes: usize) -> FetchTarget {
     let repository = &world.repository;
     repository.git(&["checkout", "-q", "-b", "asked"]);
     repository.write("large", noise(number, bytes));
@@ -39,7 +39,7 @@ fn asked_for(world: &World, number: u64, bytes: usize) -> Wanted {
     repository.git(&["update-ref", &format!("refs/pull/{number}/head"), &head]);
     repository.git(&["checkout", "-q", "main"]);
     repository.git(&["branch", "-q", "-D", "asked"]);
-    Wanted::PullRequest {
+    FetchTarget::PullRequest {
         served_at: Some(format!("refs/pull/{number}/head")),
         head: head.parse().unwrap(),
         held_by: Vec::new(),
@@ -59,15 +59,15 @@ async fn a_pull_request_that_brings_too_much_is_cut_off_while_it_comes_and_leave
     assert!(error.to_string().contains("more than 262144 packed bytes"), "{error}");
     assert_eq!(size(mirror.folder()), before);
     // The same commit requested by its name alone, as a job's checkout does.
-    let Wanted::PullRequest { head, .. } = wanted else { unreachable!() };
-    let error = mirror.fetch(&world.url, &Wanted::Commit(head.clone())).await.unwrap_err();
+    let FetchTarget::PullRequest { head, .. } = wanted else { unreachable!() };
+    let error = mirror.fetch(&world.url, &FetchTarget::Commit(head.clone())).await.unwrap_err();
     assert!(matches!(error, GitError::TooMuch { .. }), "{error:?}");
     let error = mirror.fetch_only(&world.url, &head).await.unwrap_err();
     assert!(matches!(error, GitError::TooMuch { .. }), "{error:?}");
     assert_eq!(size(mirror.folder()), before);
 
     // A branch's commit is the repository's own, and commits within the limits are accepted.
-    assert_eq!(world.fetch(&Wanted::Commit(head.clone())).await.unwrap(), head);
+    assert_eq!(world.fetch(&FetchTarget::Commit(head.clone())).await.unwrap(), head);
     world.repository.git(&["update-ref", "refs/heads/large", head.as_str()]);
     assert_eq!(mirror.fetch(&world.url, &on("large")).await.unwrap(), head);
 }
@@ -105,7 +105,7 @@ async fn an_object_that_would_take_the_servers_memory_is_refused() {
     world.repository.git(&["update-ref", "refs/pull/7/head", &head]);
     let before = size(world.mirror.folder());
     let error = world
-        .fetch(&Wanted::PullRequest {
+        .fetch(&FetchTarget::PullRequest {
             served_at: Some(format!("refs/pull/{}/head", 7)),
             head: head.parse().unwrap(),
             held_by: Vec::new(),

@@ -3,7 +3,7 @@
 use crate::support::{GitHost, Options, Repository};
 use longshore_core::RepoId;
 use longshore_forge::{CloneUrl, CommitId, RefName, Revision};
-use longshore_git::{Git, GitError, Mirror, Mirrors, Wanted};
+use longshore_git::{FetchTarget, Git, GitError, Mirror, Mirrors};
 
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
@@ -31,12 +31,12 @@ pub(crate) fn branch(name: &str) -> RefName {
     format!("refs/heads/{name}").parse().unwrap()
 }
 
-pub(crate) fn on(name: &str) -> Wanted {
-    Wanted::Ref(branch(name))
+pub(crate) fn on(name: &str) -> FetchTarget {
+    FetchTarget::Ref(branch(name))
 }
 
 impl World {
-    pub(crate) async fn fetch(&self, wanted: &Wanted) -> Result<CommitId, GitError> {
+    pub(crate) async fn fetch(&self, wanted: &FetchTarget) -> Result<CommitId, GitError> {
         self.mirror.fetch(&self.url, wanted).await
     }
 
@@ -61,16 +61,16 @@ async fn a_fetch_brings_branches_and_tags_and_tells_the_commit() {
 #[tokio::test]
 async fn a_delivery_is_answered_from_the_mirror_when_its_commit_is_here() {
     let world = world().await;
-    let push = Wanted::Push { git_ref: branch("main"), after: world.head() };
+    let push = FetchTarget::Push { git_ref: branch("main"), after: world.head() };
     world.fetch(&push).await.unwrap();
     let asked = world.host.requests.lock().unwrap().len();
     assert_eq!(world.fetch(&push).await.unwrap(), world.head());
-    assert_eq!(world.fetch(&Wanted::Commit(world.head())).await.unwrap(), world.head());
+    assert_eq!(world.fetch(&FetchTarget::Commit(world.head())).await.unwrap(), world.head());
     assert_eq!(world.host.requests.lock().unwrap().len(), asked);
     // A tag on that commit is new.
     world.repository.git(&["tag", "-a", "v1", "-m", "one"]);
     let object = world.repository.git(&["rev-parse", "refs/tags/v1"]).parse().unwrap();
-    let push = Wanted::Push { git_ref: "refs/tags/v1".parse().unwrap(), after: object };
+    let push = FetchTarget::Push { git_ref: "refs/tags/v1".parse().unwrap(), after: object };
     assert_eq!(world.fetch(&push).await.unwrap(), world.head());
 }
 
@@ -83,7 +83,7 @@ async fn a_branch_that_was_deleted_is_not_built_any_more_and_its_commits_still_a
     world.repository.git(&["checkout", "--quiet", "main"]);
     world.repository.git(&["branch", "--quiet", "-D", "gone"]);
     assert!(matches!(world.fetch(&on("gone")).await, Err(GitError::UnknownRevision { .. })));
-    assert_eq!(world.fetch(&Wanted::Commit(commit.clone())).await.unwrap(), commit);
+    assert_eq!(world.fetch(&FetchTarget::Commit(commit.clone())).await.unwrap(), commit);
 }
 
 #[tokio::test]
@@ -93,8 +93,8 @@ async fn a_commit_that_was_pushed_away_is_still_built_or_named_as_gone() {
     world.fetch(&on("main")).await.unwrap();
     world.repository.git(&["commit", "-q", "--amend", "-m", "other"]);
     assert_eq!(world.fetch(&on("main")).await.unwrap(), world.head());
-    assert_eq!(world.fetch(&Wanted::Commit(first.clone())).await.unwrap(), first);
-    let gone = Wanted::Push { git_ref: branch("main"), after: "1".repeat(40).parse().unwrap() };
+    assert_eq!(world.fetch(&FetchTarget::Commit(first.clone())).await.unwrap(), first);
+    let gone = FetchTarget::Push { git_ref: branch("main"), after: "1".repeat(40).parse().unwrap() };
     assert!(matches!(world.fetch(&gone).await, Err(GitError::UnknownRevision { .. })));
     assert!(matches!(world.fetch(&on("nowhere")).await, Err(GitError::UnknownRevision { .. })));
 }

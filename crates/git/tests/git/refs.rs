@@ -1,7 +1,7 @@
 //! Names of branches, tags and commits: each stands for exactly what the git host has under it.
 
 use longshore_forge::{CommitId, RefName};
-use longshore_git::{GitError, Wanted};
+use longshore_git::{FetchTarget, GitError};
 
 use crate::mirror::{branch, on, world};
 
@@ -9,7 +9,8 @@ use crate::mirror::{branch, on, world};
 async fn a_push_is_of_a_commit_that_its_branch_or_tag_has_or_had_and_of_no_other_that_the_host_serves() {
     let world = world().await;
     let first = world.head();
-    let push = |name: &str, after: &CommitId| Wanted::Push { git_ref: name.parse().unwrap(), after: after.clone() };
+    let push =
+        |name: &str, after: &CommitId| FetchTarget::Push { git_ref: name.parse().unwrap(), after: after.clone() };
     let main = "refs/heads/main";
     // As on forges: a fork's commit, which anybody may name.
     world.repository.git(&["checkout", "-q", "--detach"]);
@@ -17,7 +18,7 @@ async fn a_push_is_of_a_commit_that_its_branch_or_tag_has_or_had_and_of_no_other
     world.repository.git(&["update-ref", "refs/pull/7/head", of_fork.as_str()]);
     world.repository.git(&["checkout", "-q", "main"]);
     assert!(matches!(world.fetch(&push(main, &of_fork)).await, Err(GitError::UnknownRevision { .. })));
-    let request = Wanted::PullRequest {
+    let request = FetchTarget::PullRequest {
         served_at: Some("refs/pull/7/head".to_owned()),
         head: of_fork.clone(),
         held_by: Vec::new(),
@@ -28,7 +29,7 @@ async fn a_push_is_of_a_commit_that_its_branch_or_tag_has_or_had_and_of_no_other
         assert!(error.to_string().contains(&format!("{of_fork} is not on {name}")), "{error}");
     }
     // A pull request of the repository's own, too.
-    let own = Wanted::PullRequest {
+    let own = FetchTarget::PullRequest {
         served_at: Some("refs/pull/7/head".to_owned()),
         head: of_fork.clone(),
         held_by: vec![branch("topic"), branch("main")],
@@ -83,7 +84,7 @@ async fn a_branch_that_is_called_as_a_tag_is_or_as_a_full_name_is_not_taken_for_
     for name in ["refs/tags/v9", "refs/heads/x", "tags/v9", "refs/pull/7/head"] {
         world.repository.git(&["update-ref", &format!("refs/heads/{name}"), "HEAD"]);
     }
-    let wanted = |name: &str| Wanted::Ref(name.parse().unwrap());
+    let wanted = |name: &str| FetchTarget::Ref(name.parse().unwrap());
     for name in ["refs/tags/v9", "refs/heads/x"] {
         let error = world.fetch(&wanted(name)).await.unwrap_err();
         assert!(matches!(error, GitError::UnknownRevision { .. }), "{name}: {error:?}");
@@ -92,9 +93,9 @@ async fn a_branch_that_is_called_as_a_tag_is_or_as_a_full_name_is_not_taken_for_
         assert_eq!(world.fetch(&wanted(&inside)).await.unwrap(), head);
         assert_eq!(world.mirror.remote_ref(&world.url, &inside).await.unwrap(), Some(head.clone()));
     }
-    let push = Wanted::Push { git_ref: "refs/tags/v9".parse().unwrap(), after: head.clone() };
+    let push = FetchTarget::Push { git_ref: "refs/tags/v9".parse().unwrap(), after: head.clone() };
     assert!(matches!(world.fetch(&push).await, Err(GitError::NotOnRef { .. })), "the commit is on `main`");
-    let request = Wanted::PullRequest {
+    let request = FetchTarget::PullRequest {
         served_at: Some(format!("refs/pull/{}/head", 7)),
         head: head.clone(),
         held_by: Vec::new(),
@@ -112,7 +113,7 @@ async fn a_branch_that_is_called_as_a_commit_is_does_not_stand_for_it() {
     let first = world.head();
     let second: CommitId = world.repository.commit("second").parse().unwrap();
     world.repository.git(&["update-ref", &format!("refs/heads/{first}"), second.as_str()]);
-    assert_eq!(world.fetch(&Wanted::Commit(first.clone())).await.unwrap(), first);
+    assert_eq!(world.fetch(&FetchTarget::Commit(first.clone())).await.unwrap(), first);
     assert!(world.mirror.is_on(&first, &second).await.unwrap());
     assert!(!world.mirror.is_on(&second, &first).await.unwrap());
 }
@@ -125,9 +126,9 @@ async fn a_tag_on_a_tree_is_said_to_be_no_commit() {
     for (name, kind) in [("refs/tags/tree", "a tree"), ("refs/tags/blob", "a blob")] {
         let git_ref: RefName = name.parse().unwrap();
         let after = world.repository.git(&["rev-parse", name]).parse().unwrap();
-        let error = world.fetch(&Wanted::Ref(git_ref.clone())).await.unwrap_err();
+        let error = world.fetch(&FetchTarget::Ref(git_ref.clone())).await.unwrap_err();
         assert!(error.to_string().contains(&format!("{name} names {kind}, not a commit")), "{error}");
-        let error = world.fetch(&Wanted::Push { git_ref, after }).await.unwrap_err();
+        let error = world.fetch(&FetchTarget::Push { git_ref, after }).await.unwrap_err();
         assert!(error.to_string().contains(&format!("names {kind}, not a commit")), "{error}");
     }
 }

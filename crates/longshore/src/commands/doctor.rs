@@ -3,7 +3,7 @@
 use std::{io::Write as _, path::Path, process::ExitCode};
 
 use longshore_core::Timestamp;
-use longshore_engine_docker::{DockerOptions, Finding, Sighting, doctor, watch};
+use longshore_engine_docker::{DockerOptions, Finding, Risk, Severity, doctor, watch};
 use longshore_executor::names::Instance;
 use longshore_object_store::ObjectStore;
 use serde_json::json;
@@ -23,30 +23,34 @@ pub(crate) fn run(args: Doctor) -> super::Result {
     let mut findings = super::runtime()?.block_on(doctor(options));
     let is_guarded = findings.iter().any(|finding| finding.name == "guard");
     if !is_guarded && let Some((message, advice)) = rights::check(&docker_host) {
-        findings.push(Finding { name: "socket-rights", ok: true, message, advice });
+        findings.push(match advice {
+            Some(advice) => Finding::warning("socket-rights", message, advice),
+            None => Finding::good("socket-rights", message),
+        });
     }
     findings.push(check_git());
     findings.extend(check_disk(&config.data));
     findings.extend(config.object_store.as_ref().map(check_object_store));
-    let healthy = findings.iter().all(|finding| finding.ok);
+    let healthy = !findings.iter().any(Finding::is_error);
     if args.json {
         let rows: Vec<_> = findings
             .iter()
-            .map(|Finding { name, ok, message, advice }| {
-                json!({ "name": name, "ok": ok, "message": message, "help": advice })
+            .map(|finding| {
+                let Finding { name, message, advice, .. } = finding;
+                json!({ "name": name, "ok": !finding.is_error(), "message": message, "help": advice })
             })
             .collect();
         super::print_json(&json!(rows))?;
     } else {
         let mut out = std::io::stdout().lock();
-        for Finding { name, ok, message, advice } in &findings {
+        for Finding { name, severity, message, advice } in &findings {
             writeln!(
                 out,
                 "{} {name:<14} {message}",
-                match (ok, advice) {
-                    (false, _) => "FAIL",
-                    (true, Some(_)) => "warn",
-                    (true, None) => "ok  ",
+                match severity {
+                    Severity::Error => "FAIL",
+                    Severity::Warning => "warn",
+                    Severity::Good => "ok  ",
                 }
             )?;
             if let Some(advice) = advice {
@@ -59,7 +63,7 @@ pub(crate) fn run(args: Doctor) -> super::Result {
 
 /// Prints each observation as it is made.
 fn print_sightings(docker_host: &str, json: bool) -> super::Result {
-    let print = |Sighting { kind, container, message }: Sighting| {
+    let print = |Risk { kind, container, message }: Risk| {
         let line = match json {
             true => {
                 json!({ "at": Timestamp::now(), "kind": kind, "container": container, "message": message }).to_string()
@@ -79,14 +83,8 @@ fn check_git() -> Finding {
     let mut git = std::process::Command::new("git");
     let version = git.arg("--version").env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").output();
     match version {
-        Ok(output) if output.status.success() => {
-            let message = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            Finding { name: "git", ok: true, message, advice: None }
-        }
-        Ok(_) | Err(_) => {
-            let advice = "install git (Longshore's own image has it)".to_owned();
-            Finding { name: "git", ok: false, message: "cannot run git".to_owned(), advice: Some(advice) }
-        }
+        Ok(output) if output.status.success() => Finding::good("git", String::from_utf8_lossy(&output.stdout).trim()),
+        Ok(_) | Err(_) => Finding::error("git", "cannot run git", "install git (Longshore's own image has it)"),
     }
 }
 
@@ -97,21 +95,22 @@ fn check_disk(data: &Path) -> Option<Finding> {
     let stat = rustix::fs::statvfs(data).ok()?;
     let free = stat.f_bavail * stat.f_frsize;
     let message = format!("{} MiB free in {}", free >> 20, data.display());
-    let advice = (free < MIN_FREE).then(|| "free some space: logs, mirrors and checkouts are kept there".to_owned());
-    Some(Finding { name: "disk", ok: free >= MIN_FREE, message, advice })
+    Some(if free < MIN_FREE {
+        Finding::error("disk", message, "free some space: logs, mirrors and checkouts are kept there")
+    } else {
+        Finding::good("disk", message)
+    })
 }
 
 /// Checks that the object store works by writing, reading and removing an object.
 fn check_object_store(store: &ObjectStore) -> Finding {
     let name = "object-store";
     match store.check() {
-        Ok(()) => {
-            let message = format!("{} can store, read and remove objects", store.place());
-            Finding { name, ok: true, message, advice: None }
-        }
-        Err(error) => {
-            let advice = "check LONGSHORE_S3_ENDPOINT, _BUCKET, _REGION, _PATH_STYLE and the keys; the bucket must exist, and the key must be allowed to put, get and delete objects and to abort multipart uploads";
-            Finding { name, ok: false, message: error.to_string(), advice: Some(advice.to_owned()) }
-        }
+        Ok(()) => Finding::good(name, format!("{} can store, read and remove objects", store.place())),
+        Err(error) => Finding::error(
+            name,
+            error.to_string(),
+            "check LONGSHORE_S3_ENDPOINT, _BUCKET, _REGION, _PATH_STYLE and the keys; the bucket must exist, and the key must be allowed to put, get and delete objects and to abort multipart uploads",
+        ),
     }
 }

@@ -11,7 +11,7 @@ mod records;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -22,7 +22,7 @@ use longshore_core::{BuildId, BuildPlan, Event, JobId, Timestamp, capability::GR
 use longshore_engine_docker::{DockerEngine, DockerOptions};
 use longshore_executor::{Executor, ExecutorOptions, Limits, names::Instance};
 use longshore_git::{Git, Mirrors};
-use longshore_scheduler::{Logins, Pace, Planner, Scheduler};
+use longshore_scheduler::{Logins, Order, Pace, Planner, Report, Scheduler};
 use longshore_store::{
     Store,
     builds::{self, NewBuild},
@@ -105,20 +105,7 @@ async fn run_tree(args: Run) -> super::Result {
     let tasks = TaskTracker::new();
     let (order, orders) = mpsc::channel(256);
     let (reports_in, reports) = mpsc::channel(1024);
-    let capacity =
-        args.capacity.or_else(|| std::thread::available_parallelism().ok()).map_or(1, std::num::NonZero::get);
-    let mirrors = Arc::new(Mirrors::new(Git::default(), folder.path().join("mirrors")));
-    let logins = Logins { store: store.clone(), http: longshore_forge_client::Http::default() };
-    let planner = Planner { mirrors, most_jobs: args.limits.max_jobs, logins };
-    let scheduler = Scheduler::start(
-        store.clone(),
-        planner,
-        Pace { capacity, look_every: None },
-        order,
-        reports,
-        &tasks,
-        &shutdown,
-    );
+    let scheduler = start_scheduler(&args, &store, folder.path(), order, reports, &tasks, &shutdown);
     let caches = match uses_caches {
         true => caches::open(&args, &name).await,
         false => None,
@@ -130,26 +117,7 @@ async fn run_tree(args: Run) -> super::Result {
         executor: executor.clone(),
         store: store.clone(),
         sources: Sources::Worktree(files),
-        job_defaults: Arc::new(JobDefaults {
-            job_env,
-            env: args.variables()?,
-            secrets: args.all_secrets()?,
-            scope: Some(own_scope()),
-            registries: Some(registries),
-            // It is the user's own engine.
-            limits: Limits {
-                capabilities: GRANTABLE.iter().map(|&name| name.to_owned()).collect(),
-                ..Limits::default()
-            },
-            docker: DockerSettings {
-                registries: DOCKER_REGISTRIES.iter().map(|&host| host.to_owned()).collect(),
-                local_images: true,
-                image_bytes: Some(u64::MAX),
-                builder: None,
-                grant: Some(DockerGrant::Raw),
-            },
-            ..JobDefaults::default()
-        }),
+        job_defaults: Arc::new(job_defaults(&args, job_env, registries)?),
         caches: caches.clone(),
         workspaces: workspaces.clone(),
         reports: reports_in,
@@ -194,6 +162,50 @@ async fn run_tree(args: Run) -> super::Result {
         Followed::Over(code) => Ok(code),
         Followed::Quit => Ok(ExitCode::from(QUIT)),
     }
+}
+
+/// Starts the scheduler of the run, whose mirrors lie in the run's folder.
+fn start_scheduler(
+    args: &Run,
+    store: &Store,
+    folder: &Path,
+    orders: mpsc::Sender<Order>,
+    reports: mpsc::Receiver<Report>,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> Scheduler {
+    let available = || std::thread::available_parallelism().ok();
+    let capacity = args.capacity.or_else(available).map_or(1, std::num::NonZero::get);
+    let mirrors = Arc::new(Mirrors::new(Git::default(), folder.join("mirrors")));
+    let logins = Logins { store: store.clone(), http: longshore_forge_client::Http::default() };
+    let planner = Planner { mirrors, most_jobs: args.limits.max_jobs, logins };
+    let pace = Pace { capacity, look_every: None };
+    Scheduler::start(store.clone(), planner, pace, orders, reports, tasks, shutdown)
+}
+
+/// Returns what all jobs of the run get. It is the user's own engine: jobs get the capabilities that they ask for, and
+/// its socket.
+fn job_defaults(
+    args: &Run,
+    job_env: JobEnv,
+    registries: BTreeMap<RegistryHost, RegistryCredentials>,
+) -> anyhow::Result<JobDefaults> {
+    Ok(JobDefaults {
+        job_env,
+        env: args.variables()?,
+        secrets: args.all_secrets()?,
+        scope: Some(own_scope()),
+        registries: Some(registries),
+        limits: Limits { capabilities: GRANTABLE.iter().map(|&name| name.to_owned()).collect(), ..Limits::default() },
+        docker: DockerSettings {
+            registries: DOCKER_REGISTRIES.iter().map(|&host| host.to_owned()).collect(),
+            local_images: true,
+            image_bytes: Some(u64::MAX),
+            builder: None,
+            grant: Some(DockerGrant::Raw),
+        },
+        ..JobDefaults::default()
+    })
 }
 
 /// The exit code of a run that was quit by a second Ctrl-C.

@@ -11,7 +11,7 @@ use longshore_core::{
     expression::{Context as _, Value, Values},
     rules::needs::needs_context,
 };
-use longshore_pipeline::secret_rules::{self, Asking};
+use longshore_pipeline::secret_rules::{self, RequestingJob};
 use longshore_store::{Store, builds::Build, jobs, repos::Repo, secrets};
 
 /// A job's secrets.
@@ -121,11 +121,11 @@ async fn withheld(
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let asking = Asking { event: &build.event, pipeline: &plan.pipeline, job: &plan.job };
+    let job = RequestingJob { event: &build.event, pipeline: &plan.pipeline, job: &plan.job };
     let all = secrets::list(store, repo.id).await?;
     let named = all.iter().filter(|secret| names.contains(&secret.name));
     let withheld = named.filter_map(|secret| {
-        let why = secret_rules::withheld(&secret.rules, asking)?;
+        let why = secret_rules::withheld(&secret.rules, job)?;
         Some(format!("the secret `{}` is withheld: {why}", secret.name))
     });
     Ok(withheld.collect())

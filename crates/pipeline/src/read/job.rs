@@ -9,7 +9,7 @@ use super::super::{
     fields::{Fields, mapping},
     findings::Findings,
     input as inputs, keys, limits,
-    model::{Combination, Job, Need, With},
+    model::{Combination, InputValue, Job, Need},
     scalar::check_name,
     scope::{MatrixNames, Names, Position, Taint, need_type},
     source::Place,
@@ -24,7 +24,7 @@ use super::{
 
 /// The pipeline around a job. `None` for a part that is wrong itself.
 #[derive(Debug)]
-pub(super) struct Surroundings<'a> {
+pub(super) struct PipelineContext<'a> {
     pub(super) defaults: Option<&'a Defaults>,
     pub(super) env: Option<&'a Env>,
     pub(super) names: &'a Names,
@@ -34,7 +34,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) exclusive: bool,
 }
 
-impl Surroundings<'_> {
+impl PipelineContext<'_> {
     /// Checks that texts of `defaults` mean the same in a job from a template. A template has its own `inputs`, so they
     /// must not refer to the pipeline's.
     fn defaults_fit<'t>(
@@ -106,7 +106,7 @@ impl Head {
 pub(super) fn read(
     entry: &Entry,
     expanded: Option<&Expanded>,
-    around: &Surroundings<'_>,
+    around: &PipelineContext<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<Job> {
     let named = check_name(&entry.key, entry.key_place, "a job's name", findings);
@@ -120,7 +120,7 @@ pub(super) fn read(
 fn read_expanded(
     entry: &Entry,
     expanded: &Expanded,
-    around: &Surroundings<'_>,
+    around: &PipelineContext<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<Job> {
     let fields = Fields::read(&expanded.node, &keys::JOB, findings)?;
@@ -222,7 +222,7 @@ fn template_inputs(
     expanded: &Expanded,
     names: &mut Names,
     findings: &mut Findings<'_>,
-) -> Option<Option<BTreeMap<String, With>>> {
+) -> Option<Option<BTreeMap<String, InputValue>>> {
     let Some(template) = &expanded.template else { return Some(None) };
     let own = entry_of(&entry.value, "with").map(|entry| &*entry.value);
     let mut tainted = Vec::new();
@@ -237,7 +237,7 @@ fn default_image(
     fields: &Fields<'_>,
     entry: &Entry,
     expanded: &Expanded,
-    around: &Surroundings<'_>,
+    around: &PipelineContext<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<(Template, Place)> {
     if let Some(image) = &around.defaults?.image {
@@ -292,7 +292,7 @@ fn steps(
     fields: &Fields<'_>,
     job: &Entry,
     names: &mut Names,
-    around: &Surroundings<'_>,
+    around: &PipelineContext<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<Vec<step::Read>> {
     let Some(entry) = fields.entry("steps") else {

@@ -9,7 +9,7 @@ use super::super::{
     fields::mapping,
     findings::Findings,
     input::{Input, InputKind},
-    model::With,
+    model::InputValue,
     scope::{Names, Position, Taint},
     suggest::{did_you_mean, listed},
     text,
@@ -26,7 +26,7 @@ pub(super) fn read(
     names: &Names,
     tainted: &mut Vec<(String, Taint)>,
     findings: &mut Findings<'_>,
-) -> Option<BTreeMap<String, With>> {
+) -> Option<BTreeMap<String, InputValue>> {
     let entries = match given {
         Some(node) => mapping(node, "`with`", findings)?,
         None => &[],
@@ -52,18 +52,18 @@ pub(super) fn read(
                     {
                         tainted.push((input.name.clone(), taint));
                     }
-                    template.map(|template| With::Text(template, input.clone()))
+                    template.map(|template| InputValue::Text(template, input.clone()))
                 }
-                _ => input::value(&entry.value, &format!("`{}`", input.name), input, findings).map(With::Known),
+                _ => input::value(&entry.value, &format!("`{}`", input.name), input, findings).map(InputValue::Known),
             },
-            (None, Some(default)) => Some(With::Known(default.clone())),
+            (None, Some(default)) => Some(InputValue::Known(default.clone())),
             (None, None) if input.required => {
                 let message = format!("the template requires the input `{}`", input.name);
                 let place = given.map_or(job.key_place, |node| node.place);
                 findings.error(Code::BadInput, place, message, format!("write `with: {{ {}: ... }}`", input.name));
                 None
             }
-            (None, None) => Some(With::Known(Value::Null)),
+            (None, None) => Some(InputValue::Known(Value::Null)),
         };
         match value {
             Some(value) => {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 
 use super::NAME;
 use super::step::Step;
-use super::values::{Condition, Count, Duration, Env, Flag, OneOrMany, OneOrMore, Text};
+use super::values::{Condition, Count, Duration, Env, Flag, OneOrMany, Text};
 
 /// A job: one container on one workspace. Its steps are written here, or come from a template.
 #[derive(JsonSchema)]
@@ -175,9 +175,9 @@ pub(super) struct ServiceOptions {
     /// Environment variables of the service.
     env: Option<Env>,
     /// Replaces the image's entrypoint.
-    entrypoint: Option<OneOrMore>,
+    entrypoint: Option<OneOrMany<Text>>,
     /// Replaces the image's command.
-    command: Option<OneOrMore>,
+    command: Option<OneOrMany<Text>>,
     /// Who it runs as: a name or a number of the image.
     user: Option<Text>,
     /// What its container may use.
@@ -206,11 +206,11 @@ pub(super) struct Ready {
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Cache {
     /// One path or several: `~/.cargo/registry`.
-    path: OneOrMore,
+    path: OneOrMany<Text>,
     /// The key of the cache: `cargo-${{ hash-files('Cargo.lock') }}`.
     key: Text,
     /// Prefixes of other keys that are good enough.
-    fallback: Option<OneOrMore>,
+    fallback: Option<OneOrMany<Text>>,
     /// After which results of the job it is saved; by default `success`.
     save: Option<CacheSave>,
     /// `shared`: one folder that all jobs write into, for tools that lock by themselves.
@@ -316,7 +316,7 @@ pub(super) struct Artifact {
     /// The artifact's name; by default `artifacts`.
     name: Option<Text>,
     /// Globs, relative to the workspace.
-    paths: OneOrMore,
+    paths: OneOrMany<Text>,
     /// How long it is kept: `30d`, `2w`, `12h`.
     expire_in: Option<String>,
     /// The result of the job after which it is kept; by default `success`.
@@ -337,11 +337,11 @@ pub(super) enum ArtifactWhen {
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Reports {
     /// Results of tests: JUnit's XML.
-    junit: Option<OneOrMore>,
+    junit: Option<OneOrMany<Text>>,
     /// Coverage: Cobertura's XML, or lcov.
-    coverage: Option<OneOrMore>,
+    coverage: Option<OneOrMany<Text>>,
     /// Findings of tools: SARIF.
-    sarif: Option<OneOrMore>,
+    sarif: Option<OneOrMany<Text>>,
 }
 
 /// A capability that a job may ask for.

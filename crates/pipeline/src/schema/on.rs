@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 
 use super::NAME;
-use super::values::{OneOrMany, OneOrMore, Text};
+use super::values::{OneOrMany, Text};
 
 /// An event, several events, or events with filters.
 #[derive(JsonSchema)]
@@ -78,13 +78,13 @@ pub(super) struct MergeGroup {}
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Push {
     /// Globs: `main`, `release/**`; `!wip/**` excludes. The last glob that matches decides.
-    branches: Option<OneOrMore>,
+    branches: Option<OneOrMany<Text>>,
     /// Globs, as in `branches`.
-    tags: Option<OneOrMore>,
+    tags: Option<OneOrMany<Text>>,
     /// Globs; at least one changed file has to match. Does not apply to tags, which change no files.
-    paths: Option<OneOrMore>,
+    paths: Option<OneOrMany<Text>>,
     /// Globs; at least one changed file has to match none of them.
-    paths_ignore: Option<OneOrMore>,
+    paths_ignore: Option<OneOrMany<Text>>,
 }
 
 /// Filters for pull requests.
@@ -92,15 +92,15 @@ pub(super) struct Push {
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct PullRequest {
     /// Globs for the target branch.
-    branches: Option<OneOrMore>,
+    branches: Option<OneOrMany<Text>>,
     /// Actions of the pull request; by default `opened`, `synchronize` and `reopened`.
     types: Option<OneOrMany<PullRequestType>>,
     /// The commit to build: the pull request's newest one (`head`, the default), or the merge result (`merge`).
     build: Option<PullRequestBuild>,
     /// Globs; at least one changed file has to match.
-    paths: Option<OneOrMore>,
+    paths: Option<OneOrMany<Text>>,
     /// Globs; at least one changed file has to match none of them.
-    paths_ignore: Option<OneOrMore>,
+    paths_ignore: Option<OneOrMany<Text>>,
 }
 
 /// Actions of a pull request.
@@ -162,7 +162,7 @@ pub(super) struct Input {
     /// The value if none is given.
     default: Option<Text>,
     /// The options of a choice.
-    options: Option<OneOrMore>,
+    options: Option<OneOrMany<Text>>,
     /// A text that explains the input.
     description: Option<Text>,
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::job::{Pull, Retry};
-use super::values::{Condition, Duration, Env, Flag, OneOrMore, Text, Wait};
+use super::values::{Condition, Duration, Env, Flag, OneOrMany, Text, Wait};
 
 /// One script, or one container on the same workspace.
 #[derive(JsonSchema)]
@@ -40,9 +40,9 @@ pub(super) struct Step {
     /// Settings of a plugin, which gets them as `PLUGIN_*`.
     with: Option<BTreeMap<String, Value>>,
     /// Replaces the image's entrypoint.
-    entrypoint: Option<OneOrMore>,
+    entrypoint: Option<OneOrMany<Text>>,
     /// Replaces the image's command.
-    command: Option<OneOrMore>,
+    command: Option<OneOrMany<Text>>,
     /// The user it runs as.
     user: Option<Text>,
     /// Whether it has a terminal.

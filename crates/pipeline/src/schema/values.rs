@@ -9,14 +9,6 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" }))]
 pub(super) struct Env(BTreeMap<String, Option<Text>>);
 
-/// A text, or a list of texts.
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-pub(super) enum OneOrMore {
-    One(Text),
-    More(Vec<Text>),
-}
-
 /// One value, or a list.
 #[derive(JsonSchema)]
 #[schemars(untagged)]

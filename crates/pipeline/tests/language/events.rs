@@ -2,7 +2,7 @@
 
 use longshore_core::{Event, EventName, Severity, event::Release};
 use longshore_pipeline as pipeline;
-use longshore_pipeline::{Planned, SourceFile, TemplateFiles, Wanted};
+use longshore_pipeline::{OptionalEvent, Planned, SourceFile, TemplateFiles};
 
 use super::{by_hand, facts, job, pull_request, push, sound};
 
@@ -69,21 +69,27 @@ fn what_merging_would_give_is_built_where_all_pipelines_say_so() {
 
 #[test]
 fn a_filter_that_a_forge_never_fulfils_is_a_warning() {
-    let words = |on: &str, missing: &[Wanted]| {
+    let words = |on: &str, missing: &[OptionalEvent]| {
         let checked = sound(&format!("on: {on}\njobs: {{ a: {{ image: x, steps: [{{ run: a }}] }} }}"));
         let found = checked.never_sent("This forge", |kind| !missing.contains(&kind));
         assert!(found.iter().all(|found| found.code == "LS062" && found.severity == Severity::Warning));
         found.iter().map(|found| found.message.split('`').nth(1).unwrap().to_owned()).collect::<Vec<_>>()
     };
-    let all =
-        [Wanted::PullRequests, Wanted::Labels, Wanted::Drafts, Wanted::Reopened, Wanted::Releases, Wanted::MergeGroups];
+    let all = [
+        OptionalEvent::PullRequests,
+        OptionalEvent::Labels,
+        OptionalEvent::Drafts,
+        OptionalEvent::Reopened,
+        OptionalEvent::Releases,
+        OptionalEvent::MergeGroups,
+    ];
     assert_eq!(words("[release, merge-group]", &all), ["release", "merge-group"]);
     assert_eq!(words("pull-request", &all), ["pull-request"]);
     // Pushes start it.
     assert_eq!(words("[push, pull-request]", &all), Vec::<String>::new());
     let labeled = "{ push: , pull-request: { types: [opened, unlabeled, ready-for-review] } }";
-    assert_eq!(words(labeled, &[Wanted::Labels]), ["unlabeled"]);
-    assert_eq!(words(labeled, &[Wanted::Drafts]), ["ready-for-review"]);
-    assert_eq!(words("{ push: , pull-request: { types: [reopened] } }", &[Wanted::Reopened]), ["reopened"]);
-    assert_eq!(words(labeled, &[Wanted::Releases]), Vec::<String>::new());
+    assert_eq!(words(labeled, &[OptionalEvent::Labels]), ["unlabeled"]);
+    assert_eq!(words(labeled, &[OptionalEvent::Drafts]), ["ready-for-review"]);
+    assert_eq!(words("{ push: , pull-request: { types: [reopened] } }", &[OptionalEvent::Reopened]), ["reopened"]);
+    assert_eq!(words(labeled, &[OptionalEvent::Releases]), Vec::<String>::new());
 }

@@ -154,7 +154,7 @@ pub async fn set(
     .bind(&connection.kind)
     .bind(&connection.url)
     .bind(&connection.account)
-    .bind(key.seal(&place(&connection), new.token.as_bytes())?)
+    .bind(key.seal(&binding(&connection), new.token.as_bytes())?)
     .bind(connection.created_at.as_millis())
     .bind(now.as_millis())
     .bind(by)
@@ -264,7 +264,7 @@ pub async fn open(store: &Store, id: ConnectionId) -> Result<Option<(Connection,
     let connection = from_row(&row)?;
     let key = secret_key::of_database(store, &mut conn).await?;
     let token = key
-        .and_then(|key| key.open(&place(&connection), row.try_get("sealed").ok()?))
+        .and_then(|key| key.open(&binding(&connection), row.try_get("sealed").ok()?))
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .ok_or_else(|| {
             StoreError::Corrupt(format!("the token of the connection `{}` does not open", connection.name))
@@ -346,8 +346,8 @@ fn check_name(name: &str) -> Result<(), StoreError> {
     )))
 }
 
-/// Names the place that a token is sealed for: it does not open for another address.
-fn place(connection: &Connection) -> String {
+/// Returns what a token is bound to when it is sealed: it does not open for another address.
+fn binding(connection: &Connection) -> String {
     format!("connection {} {} {}", connection.id, connection.kind, connection.url)
 }
 

@@ -45,7 +45,7 @@ impl std::fmt::Debug for DeployKey {
 pub async fn set(tx: &mut WriteTx, repo: RepoId, new: &DeployKey) -> Result<(), StoreError> {
     secret_key::forget_if_lost(tx).await?;
     let key = secret_key::of_database_or_new(tx).await?;
-    let sealed = key.seal(&place(repo), new.expose()?.as_bytes())?;
+    let sealed = key.seal(&binding(repo), new.expose()?.as_bytes())?;
     write(tx, repo, Some(sealed), Some(&new.public), Some(&new.host_keys)).await
 }
 
@@ -77,8 +77,8 @@ async fn write(
     Ok(())
 }
 
-/// Names the place that a key is sealed for. No secret's name contains a dash.
-fn place(repo: RepoId) -> String {
+/// Returns what a key is bound to when it is sealed. No secret's name contains a dash.
+fn binding(repo: RepoId) -> String {
     format!("{repo}/deploy-key")
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn from_row(
     key: Option<&SecretKey>,
 ) -> Result<Option<DeployKey>, StoreError> {
     let Some(sealed) = row.try_get::<Option<Vec<u8>>, _>("deploy_key_sealed")? else { return Ok(None) };
-    let private = key.and_then(|key| String::from_utf8(key.open(&place(repo), &sealed)?).ok());
+    let private = key.and_then(|key| String::from_utf8(key.open(&binding(repo), &sealed)?).ok());
     let (public, host_keys): (Option<String>, Option<String>) =
         (row.try_get("deploy_key_public")?, row.try_get("host_keys")?);
     Ok(Some(DeployKey { public: public.unwrap_or_default(), host_keys: host_keys.unwrap_or_default(), private }))

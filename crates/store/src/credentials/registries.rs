@@ -60,7 +60,7 @@ pub async fn set(
         }
     }
     let key = secret_key::of_database_or_new(tx).await?;
-    let sealed = key.seal(&place(&owner, host, credentials.username()), credentials.expose().as_bytes())?;
+    let sealed = key.seal(&binding(&owner, host, credentials.username()), credentials.expose().as_bytes())?;
     let created_at = before.map_or(now, Timestamp::from_millis);
     sqlx::query(
         "INSERT INTO registries (repo, host, username, sealed, created_at, updated_at, updated_by)
@@ -138,7 +138,7 @@ pub async fn open(store: &Store, repo: RepoId) -> Result<BTreeMap<RegistryHost, 
             let (owner, username): (&str, String) = (row.try_get("owner")?, row.try_get("username")?);
             let host: RegistryHost = row::parsed(row, "host")?;
             let password = key
-                .open(&place(owner, &host, &username), row.try_get("sealed")?)
+                .open(&binding(owner, &host, &username), row.try_get("sealed")?)
                 .and_then(|bytes| String::from_utf8(bytes).ok())
                 .and_then(|password| RegistryCredentials::new(username, password).ok());
             let credentials = password.ok_or_else(|| {
@@ -169,8 +169,8 @@ fn owner(repo: Option<RepoId>) -> String {
     repo.map(|repo| repo.to_string()).unwrap_or_default()
 }
 
-/// Returns what a sealed password is bound to. No secret's place has spaces.
-fn place(owner: &str, host: &RegistryHost, username: &str) -> String {
+/// Returns what a sealed password is bound to. No other binding has spaces.
+fn binding(owner: &str, host: &RegistryHost, username: &str) -> String {
     format!("registry {owner} {host} {username}")
 }
 

@@ -43,7 +43,7 @@ async fn seal_rows(store: &Store) -> Result<u64, StoreError> {
         let key = secret_key::of_database_or_new(&mut tx).await?;
         if has_hook {
             sqlx::query("UPDATE repos SET hook_secret = '', hook_secret_sealed = ? WHERE id = ?")
-                .bind(key.seal(&repos::hook_place(id), hook_secret.as_bytes())?)
+                .bind(key.seal(&repos::hook_binding(id), hook_secret.as_bytes())?)
                 .bind(id.to_string())
                 .execute(tx.conn())
                 .await?;

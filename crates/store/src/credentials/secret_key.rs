@@ -51,19 +51,19 @@ impl SecretKey {
         Self(rand::random())
     }
 
-    /// Seals a value for this place only.
-    pub(crate) fn seal(&self, place: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+    /// Seals a value that opens only with the same binding.
+    pub(crate) fn seal(&self, binding: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
         let nonce: [u8; NONCE_LEN] = rand::random();
-        let payload = Payload { msg: value, aad: place.as_bytes() };
+        let payload = Payload { msg: value, aad: binding.as_bytes() };
         let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload);
         let sealed = sealed.map_err(|_| StoreError::Invalid("the value cannot be sealed".to_owned()))?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
 
-    /// Opens a value that was sealed for this place with this key. `None` for anything else.
-    pub(crate) fn open(&self, place: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+    /// Opens a value that was sealed with this binding and this key. `None` for anything else.
+    pub(crate) fn open(&self, binding: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
-        self.cipher().decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: place.as_bytes() }).ok()
+        self.cipher().decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: binding.as_bytes() }).ok()
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {

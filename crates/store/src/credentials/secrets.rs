@@ -105,7 +105,7 @@ pub async fn set(
     .await?;
     let sealed = match (&patch.value, &known) {
         (Some(value), _) => {
-            secret_key::of_database_or_new(tx).await?.seal(&place(repo, name), value.expose().as_bytes())?
+            secret_key::of_database_or_new(tx).await?.seal(&binding(repo, name), value.expose().as_bytes())?
         }
         (None, Some(row)) => row.try_get("sealed")?,
         (None, None) => {
@@ -191,7 +191,7 @@ pub async fn open(
             .fetch_optional(&mut *conn)
             .await?;
         let Some(sealed) = sealed else { continue };
-        let value = key.open(&place(repo, name), &sealed).and_then(|bytes| String::from_utf8(bytes).ok());
+        let value = key.open(&binding(repo, name), &sealed).and_then(|bytes| String::from_utf8(bytes).ok());
         let value = value.ok_or_else(|| StoreError::Corrupt(format!("the secret `{name}` cannot be decrypted")))?;
         opened.insert(name.clone(), SecretValue(value));
     }
@@ -204,8 +204,8 @@ pub async fn check_key(store: &Store) -> Result<(), StoreError> {
     secret_key::of_database(store, &mut *store.readers().acquire().await?).await.map(drop)
 }
 
-/// Names the place that a value is sealed for.
-fn place(repo: RepoId, name: &SecretName) -> String {
+/// Returns what a value is bound to when it is sealed.
+fn binding(repo: RepoId, name: &SecretName) -> String {
     format!("{repo}/{name}")
 }
 

@@ -1,9 +1,9 @@
 //! Decides which installation a data folder belongs to. A copy of a folder is another installation: it must never
 //! touch the original's containers and volumes.
 //!
-//! The database knows the instance's id, and a backup, a snapshot or `cp -a` copies the database too. So each
-//! folder has a mark, a small file beside its lock that backups leave out. The database recognizes it by its inode
-//! number, its birth time and, until the machine restarts, its file system. If the mark is not the one that the database knows, the
+//! The database knows the instance's id, and a backup, a snapshot or `cp -a` copies the database too. So each folder
+//! has a mark, a small file beside its lock that backups leave out. The database recognizes it by its inode number, its
+//! birth time and, until the machine restarts, its file system. If the mark is not the one that the database knows, the
 //! folder is a copy and gets an instance id of its own, unless [`longshore_files::restore::take_over`] has declared
 //! that it continues in the original's place.
 

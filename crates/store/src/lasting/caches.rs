@@ -16,8 +16,8 @@ use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 pub use self::{
     sizes::{forget_sizes, set_sizes, volume_sizes},
     uses::{
-        Lookups, Saving, Use, Wanted, begin, confirm, end, end_all_but, end_before, lookups, lost, save, set_owner,
-        uses,
+        Lookups, RequestedCache, Saving, Use, begin, confirm, end, end_all_but, end_before, lookups, lost, save,
+        set_owner, uses,
     },
 };
 use self::{

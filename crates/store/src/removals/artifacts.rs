@@ -176,11 +176,11 @@ pub(crate) async fn carry_out(store: &Store) -> Result<(), StoreError> {
             return Ok(());
         };
         for blob in noted {
-            if failed.is_some() && store.blobs().is_elsewhere(&blob) {
+            if failed.is_some() && store.blobs().is_offloaded(&blob) {
                 continue;
             }
             if let Err(error) = remove_noted(store, blob).await {
-                if !store.blobs().is_elsewhere(&blob) {
+                if !store.blobs().is_offloaded(&blob) {
                     return Err(error);
                 }
                 failed = Some(error);

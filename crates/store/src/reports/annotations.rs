@@ -9,8 +9,8 @@ use crate::{Store, StoreError, page, tests::JobRun};
 /// An annotation of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobAnnotation {
-    /// The place in lists: `after` for the next page.
-    pub place: (i64, i64),
+    /// `after` for the next page.
+    pub cursor: (i64, i64),
     pub job: JobId,
     pub job_name: String,
     pub annotation: Annotation,
@@ -41,7 +41,7 @@ pub async fn list(
             .await?;
         for row in &rows {
             items.push(JobAnnotation {
-                place: (run.run, row.try_get("position")?),
+                cursor: (run.run, row.try_get("position")?),
                 job: run.job,
                 job_name: run.job_name.clone(),
                 annotation: from_row(row)?,
@@ -53,7 +53,7 @@ pub async fn list(
     }
     let more = items.len() > limit as usize;
     items.truncate(limit as usize);
-    let next = if more { items.last().map(|item| item.place) } else { None };
+    let next = if more { items.last().map(|item| item.cursor) } else { None };
     Ok((items, next))
 }
 

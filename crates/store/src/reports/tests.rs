@@ -81,8 +81,8 @@ pub fn sum(runs: &[JobRun]) -> Counts {
 /// The result of one test in one job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestResult {
-    /// The place in lists: `after` for the next page.
-    pub place: Place,
+    /// `after` for the next page.
+    pub cursor: TestCursor,
     /// The test, in all builds.
     pub test: i64,
     pub job: JobId,
@@ -102,21 +102,21 @@ pub struct TestResult {
     pub flaky: bool,
 }
 
-/// A place in the list of a build's tests: failures first, then passed, then skipped ones.
+/// A position in the list of a build's tests: failures first, then passed, then skipped ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct TestCursor {
     status: i64,
     run: i64,
     test: i64,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for TestCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}-{}", self.status, self.run, self.test)
     }
 }
 
-impl std::str::FromStr for Place {
+impl std::str::FromStr for TestCursor {
     type Err = std::num::ParseIntError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -130,7 +130,7 @@ impl std::str::FromStr for Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestPage {
     pub items: Vec<TestResult>,
-    pub next: Option<Place>,
+    pub next: Option<TestCursor>,
 }
 
 /// Returns the reports of a build's jobs, in the order of the jobs. Jobs without any are not in it.
@@ -159,12 +159,12 @@ pub async fn list(
     store: &Store,
     runs: &[JobRun],
     status: Option<TestStatus>,
-    after: Option<Place>,
+    after: Option<TestCursor>,
     limit: u32,
 ) -> Result<TestPage, StoreError> {
     let limit = page::clamp(limit);
     let mut items = Vec::new();
-    // Runs in the order of their ids, which places go by.
+    // Runs in the order of their ids, which cursors follow.
     let mut runs: Vec<&JobRun> = runs.iter().collect();
     runs.sort_unstable_by_key(|run| run.run);
     'all: for wanted in TestStatus::ALL {
@@ -206,7 +206,7 @@ pub async fn list(
     }
     let more = items.len() > limit as usize;
     items.truncate(limit as usize);
-    let next = if more { items.last().map(|item| item.place) } else { None };
+    let next = if more { items.last().map(|item| item.cursor) } else { None };
     Ok(TestPage { items, next })
 }
 
@@ -360,7 +360,7 @@ fn run_from_row(row: &SqliteRow) -> Result<JobRun, StoreError> {
 fn result_from_row(row: &SqliteRow, run: &JobRun) -> Result<TestResult, StoreError> {
     let (status, test) = (row.try_get("status")?, row.try_get("test")?);
     Ok(TestResult {
-        place: Place { status, run: run.run, test },
+        cursor: TestCursor { status, run: run.run, test },
         test,
         job: run.job,
         job_name: run.job_name.clone(),

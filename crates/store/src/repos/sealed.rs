@@ -35,13 +35,13 @@ impl fmt::Debug for HookSecret {
     }
 }
 
-/// Names the place that a repository's hook secret is sealed for. No secret's name contains a dash.
-pub(crate) fn hook_place(id: RepoId) -> String {
+/// Returns what a repository's hook secret is bound to when it is sealed. No secret's name contains a dash.
+pub(crate) fn hook_binding(id: RepoId) -> String {
     format!("{id}/hook-secret")
 }
 
-/// Names the place that a repository's clone address is sealed for.
-pub(super) fn address_place(id: RepoId) -> String {
+/// Returns what a repository's clone address is bound to when it is sealed.
+pub(super) fn address_binding(id: RepoId) -> String {
     format!("{id}/clone-url")
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn sealed_address(
     address: &str,
 ) -> Result<(String, Option<Vec<u8>>), StoreError> {
     let open = without_credentials(address);
-    let sealed = if open == address { None } else { Some(key.seal(&address_place(id), address.as_bytes())?) };
+    let sealed = if open == address { None } else { Some(key.seal(&address_binding(id), address.as_bytes())?) };
     Ok((open, sealed))
 }
 

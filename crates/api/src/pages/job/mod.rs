@@ -13,7 +13,7 @@ use std::{collections::HashMap, fmt::Display, sync::Arc};
 use askama::Template;
 use axum::extract::State;
 use longshore_core::{JobId, Record, Status, rules::needs::short_name};
-use longshore_files::logs::{Border, Found, Listed, LogLine, Outline, Search, StepHead, Wanted};
+use longshore_files::logs::{Border, Found, LineRange, Listed, LogLine, Outline, Search, StepHead};
 use longshore_store::{
     Store, acts, artifacts,
     builds::{self, Build},
@@ -32,7 +32,7 @@ use super::{
     site::Site,
     summary::{self, Summary},
     tail::{Failing, find_failing, first_error, is_failure},
-    visitor::{MayDo, Visitor},
+    visitor::{AllowedActions, Visitor},
     waiting::{self, Room},
 };
 use crate::{
@@ -41,7 +41,7 @@ use crate::{
     error::ApiError,
     lookup::find_job,
     params::{Path, Query},
-    places::{Costly, Places},
+    request_slots::{Costly, RequestSlots},
     views::{JobView, StepView},
 };
 use attempts::AttemptRow;
@@ -85,7 +85,7 @@ pub(crate) struct JobPage {
     artifacts: Vec<ArtifactRow>,
     more_artifacts: usize,
     log: LogPart,
-    may: MayDo,
+    may: AllowedActions,
     /// The build is over, so the job can be run once more.
     build_is_over: bool,
     csrf: String,
@@ -155,7 +155,7 @@ pub(crate) struct LogQuery {
 
 pub(crate) async fn show(
     State(site): State<Site>,
-    State(places): State<Arc<Places>>,
+    State(slots): State<Arc<RequestSlots>>,
     State(config): State<Arc<ApiConfig>>,
     visitor: Visitor,
     Path(id): Path<JobId>,
@@ -200,7 +200,7 @@ pub(crate) async fn show(
     let bytes = bytes.saturating_sub(summaries.iter().map(Summary::bytes).sum()).max(LEAST);
     let kept = artifacts::of_job(&site.store, id).await?;
     let (artifacts, more_artifacts) = artifact_list::rows(kept, |_| None);
-    let _place = query.q.as_ref().map(|_| places.take(&visitor.caller, Costly::Search)).transpose()?;
+    let _slot = query.q.as_ref().map(|_| slots.take(&visitor.caller, Costly::Search)).transpose()?;
     let log = load_window(&site, &job, &outline, query, attempt, bytes).await?;
     head.more_scripts.push(&ASSETS.log_script);
     if !build.status.is_final() {
@@ -215,7 +215,7 @@ pub(crate) async fn show(
         job,
         build_is_over: build.status.is_final(),
         build,
-        may: MayDo::with(&visitor.caller, object_of(&repo)),
+        may: AllowedActions::with(&visitor.caller, object_of(&repo)),
         repo_name: repo.name,
         attempts,
         steps,
@@ -291,10 +291,10 @@ async fn load_window(
         (None, None) => open_at,
     };
     let wanted = match end {
-        Some(end) => Wanted::From(end.saturating_sub(LINES - 1).max(1), end.min(LINES)),
+        Some(end) => LineRange::From(end.saturating_sub(LINES - 1).max(1), end.min(LINES)),
         None => {
             let around_error = error.map(|error| error.n.saturating_sub(BEFORE_ERROR).max(1));
-            Wanted::From(query.from.or(around_error).unwrap_or(1), LINES)
+            LineRange::From(query.from.or(around_error).unwrap_or(1), LINES)
         }
     };
     let found = logs::window(&site.store, job.id, query.attempt, wanted).await?;

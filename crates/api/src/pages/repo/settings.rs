@@ -58,9 +58,9 @@ pub(crate) struct Settings {
     secrets: Vec<Secret>,
     form: SettingsForm,
     /// Whether the visitor may change its name, its forge and its clone address.
-    points: bool,
+    may_change_address: bool,
     /// Whether the visitor may say which jobs have Docker.
-    grants_docker: bool,
+    may_grant_docker: bool,
     /// The secret form as sent, without its value, which is shown to nobody, not even to its sender.
     pub(super) secret: SecretForm,
     /// The secret that was just set, with notes on what logs do not mask of its value.
@@ -147,7 +147,7 @@ pub(super) async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<S
         Some(id) => connections::get(&site.store, id).await?.map(|one| one.name),
         None => None,
     };
-    let grants_docker = visitor.caller.require(Action::GrantDocker, Object::Server).is_ok();
+    let may_grant_docker = visitor.caller.require(Action::GrantDocker, Object::Server).is_ok();
     Ok(Settings {
         head: head.titled(format!("Settings of {}", repo.name)),
         hook_url: format!("{}/hooks/{id}", site.public_url),
@@ -158,8 +158,8 @@ pub(super) async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<S
         secrets: secrets::list(&site.store, id).await?,
         repo: Frame::new(visitor, &repo, Tab::Settings),
         form,
-        points: visitor.caller.require(Action::PointRepo, Object::Server).is_ok(),
-        grants_docker,
+        may_change_address: visitor.caller.require(Action::ChangeRepoAddress, Object::Server).is_ok(),
+        may_grant_docker,
         secret: SecretForm::default(),
         unmasked: None,
         refused: None,
@@ -259,11 +259,11 @@ async fn save(
     let name = given(&form.name).filter(|name| *name != repo.name);
     let forge = given(&form.forge).filter(|forge| *forge != repo.forge);
     if name.is_some() || forge.is_some() {
-        visitor.caller.require(Action::PointRepo, Object::Server)?;
+        visitor.caller.require(Action::ChangeRepoAddress, Object::Server)?;
     }
     let (clone_url, default_branch) = (given(&form.clone_url), given(&form.default_branch));
     if let Some(url) = &clone_url {
-        visitor.caller.require(Action::PointRepo, Object::Server)?;
+        visitor.caller.require(Action::ChangeRepoAddress, Object::Server)?;
         check_clone_url(url)?;
     }
     check_branch(default_branch.as_deref())?;
@@ -272,7 +272,7 @@ async fn save(
     };
     let submodules = form.submodules.as_deref().map(words).filter(|named| *named != repo.submodules);
     if let Some(named) = &submodules {
-        visitor.caller.require(Action::PointRepo, Object::Server)?;
+        visitor.caller.require(Action::ChangeRepoAddress, Object::Server)?;
         check_submodules(named)?;
     }
     let docker = form.docker()?;
@@ -280,7 +280,7 @@ async fn save(
         visitor.caller.require(Action::GrantDocker, Object::Server)?;
         check_docker(grant)?;
     }
-    let points_elsewhere = clone_url.is_some();
+    let has_new_address = clone_url.is_some();
     let patch = RepoPatch {
         name,
         forge: forge.as_deref().map(parse_forge).transpose()?.map(|forge| forge.as_str().to_owned()),
@@ -296,7 +296,7 @@ async fn save(
         renew_hook_secret: false,
     };
     let repo = apply_patch(&site.store, repo.id, &patch).await?;
-    if points_elsewhere {
+    if has_new_address {
         // Its pages say whether it can be fetched.
         try_to_reach(&site.store, scheduler, repo).await?;
     }

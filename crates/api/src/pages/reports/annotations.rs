@@ -15,7 +15,7 @@ use crate::{
         visitor::Visitor,
     },
     params::{Path, Query},
-    reports::{AnnotationPlace, BuildReports, find_build_reports, parse_place},
+    reports::{AnnotationCursor, BuildReports, find_build_reports, parse_cursor},
     views::RepoRef,
 };
 
@@ -31,7 +31,7 @@ pub(crate) struct AnnotationsPage {
     number: u64,
     items: Vec<JobAnnotation>,
     several_jobs: bool,
-    next: Option<AnnotationPlace>,
+    next: Option<AnnotationCursor>,
     first_page: bool,
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn show(
 ) -> Result<Html<AnnotationsPage>, ApiError> {
     let head = Head::new(&site, &visitor, Place::Elsewhere, "");
     let BuildReports { build, repo, runs } = find_build_reports(&site.store, &visitor.caller, id).await?;
-    let after: Option<AnnotationPlace> = parse_place(query.before.as_deref())?;
+    let after: Option<AnnotationCursor> = parse_cursor(query.before.as_deref())?;
     let (items, next) = annotations::list(&site.store, &runs, after.map(|after| after.0), LISTED).await?;
     Ok(Html(AnnotationsPage {
         head: head.titled(format!("Annotations: {} #{}", repo.name, build.number)),
@@ -58,7 +58,7 @@ pub(crate) async fn show(
         number: build.number,
         several_jobs: runs.len() > 1,
         items,
-        next: next.map(AnnotationPlace),
+        next: next.map(AnnotationCursor),
         first_page: after.is_none(),
     }))
 }

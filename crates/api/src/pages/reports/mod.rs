@@ -2,8 +2,8 @@
 
 pub(crate) mod annotations;
 pub(crate) mod coverage;
-pub(crate) mod history;
 pub(super) mod section;
+pub(crate) mod test_history;
 pub(crate) mod tests;
 
 use longshore_store::{coverage::FileCoverage, tests::TestResult};

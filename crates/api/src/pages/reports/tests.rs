@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use longshore_core::BuildId;
 use longshore_reports::TestStatus;
-use longshore_store::tests::{self, Counts, Place as TestPlace};
+use longshore_store::tests::{self, Counts, TestCursor};
 use serde::Deserialize;
 
 use super::{OUTPUT, Row};
@@ -18,7 +18,7 @@ use crate::{
         visitor::Visitor,
     },
     params::{self, Path, Query},
-    reports::{BuildReports, find_build_reports, parse_place},
+    reports::{BuildReports, find_build_reports, parse_cursor},
     views::RepoRef,
 };
 
@@ -37,7 +37,7 @@ pub(crate) struct TestsPage {
     several_jobs: bool,
     status: Option<TestStatus>,
     rows: Vec<Row>,
-    next: Option<TestPlace>,
+    next: Option<TestCursor>,
     first_page: bool,
 }
 
@@ -76,7 +76,7 @@ pub(crate) async fn show(
 ) -> Result<Html<TestsPage>, ApiError> {
     let head = Head::new(&site, &visitor, Place::Elsewhere, "");
     let BuildReports { build, repo, runs } = find_build_reports(&site.store, &visitor.caller, id).await?;
-    let after = parse_place(query.before.as_deref())?;
+    let after = parse_cursor(query.before.as_deref())?;
     let page = tests::list(&site.store, &runs, query.status, after, LISTED).await?;
     let mut bytes = OUTPUTS;
     Ok(Html(TestsPage {

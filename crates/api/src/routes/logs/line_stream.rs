@@ -13,12 +13,12 @@ use crate::{
     live::{Live, Reader},
     logs::{
         ids::{self, Resumed},
-        line_show::LineShow,
+        line_events::LineEvents,
         tail::{Follower, Tails},
     },
     lookup::find_job,
     params::{Path, Query},
-    places::{Costly, Places},
+    request_slots::{Costly, RequestSlots},
     sse::{self, ResumeQuery},
 };
 
@@ -41,15 +41,15 @@ use crate::{
 )]
 pub(crate) async fn follow(
     State(live): State<Live>,
-    State(tails): State<Arc<Tails<LineShow>>>,
-    State(places): State<Arc<Places>>,
+    State(tails): State<Arc<Tails<LineEvents>>>,
+    State(slots): State<Arc<RequestSlots>>,
     caller: Caller,
     Path(id): Path<JobId>,
     Query(query): Query<ResumeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     find_job(&live.store, &caller, id).await?;
-    let place = places.take(&caller, Costly::Stream)?;
+    let slot = slots.take(&caller, Costly::Stream)?;
     let last_id = query.last_id(&headers);
     let mut log = logs::follow(&live.store, id, 0).await?;
     let (_, attempt) = log.log();
@@ -57,8 +57,8 @@ pub(crate) async fn follow(
     let Resumed { place: seen, mut first } = ids::resume(last_id.as_deref(), attempt)?.ok_or_else(no_id)?;
     let from = logs::place_of(&live.store, id, attempt, seen.parse().map_err(|_| no_id())?).await?;
     log.seek(from.offset);
-    let mut show = LineShow { attempt, cut: from.cut };
-    first.push_str(&show.event(from.lines, Vec::new())?);
-    let follower = Follower::new(live, Reader::new(caller, &headers), &tails, id, log, show);
-    Ok(sse::response(place.held_while(sse::with_first(first, follower.events()))))
+    let mut format = LineEvents { attempt, cut: from.cut };
+    first.push_str(&format.event(from.lines, Vec::new())?);
+    let follower = Follower::new(live, Reader::new(caller, &headers), &tails, id, log, format);
+    Ok(sse::response(slot.held_while(sse::with_first(first, follower.events()))))
 }

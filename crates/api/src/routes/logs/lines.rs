@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use longshore_core::{JobId, Timestamp};
-use longshore_files::logs::{Listed, MAX_LINES, MAX_MARKS, Search, Wanted};
+use longshore_files::logs::{LineRange, Listed, MAX_LINES, MAX_MARKS, Search};
 use longshore_store::{Store, logs};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -15,7 +15,7 @@ use crate::{
     logs::line_view::LineView,
     lookup::find_job,
     params::{Path, Query},
-    places::{Costly, Places},
+    request_slots::{Costly, RequestSlots},
 };
 
 /// Lines of a window if the query does not say.
@@ -66,12 +66,12 @@ pub(crate) async fn window(
     Query(query): Query<WindowQuery>,
 ) -> Result<Json<WindowView>, ApiError> {
     find_job(&store, &caller, id).await?;
-    let wanted = match (query.tail, query.from, query.count) {
-        (Some(tail), None, None) => Wanted::Tail(tail.min(MAX_LINES)),
+    let range = match (query.tail, query.from, query.count) {
+        (Some(tail), None, None) => LineRange::Tail(tail.min(MAX_LINES)),
         (Some(_), ..) => return Err(ApiError::bad_request("use either `tail` or `from` and `count`")),
-        (None, from, count) => Wanted::From(from.unwrap_or(1).max(1), count.unwrap_or(USUAL_LINES).min(MAX_LINES)),
+        (None, from, count) => LineRange::From(from.unwrap_or(1).max(1), count.unwrap_or(USUAL_LINES).min(MAX_LINES)),
     };
-    let window = logs::window(&store, id, query.attempt, wanted).await?;
+    let window = logs::window(&store, id, query.attempt, range).await?;
     Ok(Json(WindowView {
         first: window.lines.first().map_or(window.total + 1, |line| line.n),
         total: window.total,
@@ -188,7 +188,7 @@ pub(crate) struct FoundView {
 )]
 pub(crate) async fn search(
     State(store): State<Store>,
-    State(places): State<Arc<Places>>,
+    State(slots): State<Arc<RequestSlots>>,
     caller: Caller,
     Path(id): Path<JobId>,
     Query(query): Query<SearchQuery>,
@@ -203,7 +203,7 @@ pub(crate) async fn search(
         (None, skip) => Listed::Skip(skip.unwrap_or(0)),
     };
     let limit = query.limit.unwrap_or(MAX_FOUND).min(MAX_FOUND);
-    let _place = places.take(&caller, Costly::Search)?;
+    let _slot = slots.take(&caller, Costly::Search)?;
     let search = Search { text: query.q, case_sensitive: query.case_sensitive, listed, limit };
     let found = logs::search(&store, id, query.attempt, search).await?;
     let next = found.skipped + found.lines.len() as u64;

@@ -15,13 +15,13 @@ use crate::{
     error::{ApiError, ErrorBody},
     live::{Live, Reader},
     logs::{
-        event_show::EventShow,
         ids::{self, Resumed},
         tail::{Follower, Tails},
+        text_events::TextEvents,
     },
     lookup::find_job,
     params::{Path, Query},
-    places::{Costly, Places},
+    request_slots::{Costly, RequestSlots},
     sse::{self, ResumeQuery},
 };
 
@@ -43,15 +43,15 @@ use crate::{
 )]
 pub(crate) async fn follow(
     State(live): State<Live>,
-    State(tails): State<Arc<Tails<EventShow>>>,
-    State(places): State<Arc<Places>>,
+    State(tails): State<Arc<Tails<TextEvents>>>,
+    State(slots): State<Arc<RequestSlots>>,
     caller: Caller,
     Path(id): Path<JobId>,
     Query(query): Query<ResumeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     find_job(&live.store, &caller, id).await?;
-    let place = places.take(&caller, Costly::Stream)?;
+    let slot = slots.take(&caller, Costly::Stream)?;
     let plan = jobs::plan(&live.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
     let last_id = query.last_id(&headers);
     let mut log = logs::follow(&live.store, id, 0).await?;
@@ -60,7 +60,7 @@ pub(crate) async fn follow(
     let Resumed { place: seen, first } = ids::resume(last_id.as_deref(), attempt)?.ok_or_else(no_id)?;
     let (events, from) = LogEvents::resume(StepHead::from_plan(&plan), seen).ok_or_else(no_id)?;
     log.seek(from);
-    let show = EventShow { attempt, events };
-    let follower = Follower::new(live, Reader::new(caller, &headers), &tails, id, log, show);
-    Ok(sse::response(place.held_while(sse::with_first(first, follower.events()))))
+    let format = TextEvents { attempt, events };
+    let follower = Follower::new(live, Reader::new(caller, &headers), &tails, id, log, format);
+    Ok(sse::response(slot.held_while(sse::with_first(first, follower.events()))))
 }

@@ -25,8 +25,8 @@ use crate::{
     error::{ApiError, ErrorBody},
     lookup::find_job,
     params::{Path, Query},
-    places::{Costly, Places},
-    range::Wanted,
+    range::ByteRange,
+    request_slots::{Costly, RequestSlots},
 };
 
 /// How a log is shown.
@@ -82,7 +82,7 @@ pub(crate) struct LogQuery {
 )]
 pub(crate) async fn read(
     State(store): State<Store>,
-    State(places): State<Arc<Places>>,
+    State(slots): State<Arc<RequestSlots>>,
     caller: Caller,
     Path(id): Path<JobId>,
     Query(query): Query<LogQuery>,
@@ -101,21 +101,21 @@ pub(crate) async fn read(
     };
 
     let offset = query.offset.unwrap_or(0);
-    let wanted = Wanted::parse(&headers);
+    let range = ByteRange::parse(&headers);
     // Everything before the first byte asked for is read too, which may be the whole log.
-    let place = match offset > 0 || wanted.is_some() {
-        true => Some(places.take(&caller, Costly::Range)?),
+    let slot = match offset > 0 || range.is_some() {
+        true => Some(slots.take(&caller, Costly::Range)?),
         false => None,
     };
-    let response = match wanted {
+    let response = match range {
         None => Body::from_stream(source.bytes(offset, None).await?).into_response(),
-        Some(wanted) => {
+        Some(range) => {
             let length = source.length().await?.saturating_sub(offset);
-            ranged(&source, offset, length, wanted).await?
+            ranged(&source, offset, length, range).await?
         }
     };
-    let mut response = match place {
-        Some(place) => response.map(|body| Body::from_stream(place.held_while(body.into_data_stream()))),
+    let mut response = match slot {
+        Some(slot) => response.map(|body| Body::from_stream(slot.held_while(body.into_data_stream()))),
         None => response,
     };
     let headers = response.headers_mut();
@@ -126,8 +126,8 @@ pub(crate) async fn read(
     Ok(response)
 }
 
-async fn ranged(source: &Source, offset: u64, length: u64, wanted: Wanted) -> Result<Response, ApiError> {
-    let Some((from, to)) = wanted.within(length) else {
+async fn ranged(source: &Source, offset: u64, length: u64, range: ByteRange) -> Result<Response, ApiError> {
+    let Some((from, to)) = range.within(length) else {
         let mut response = ApiError::range_not_satisfiable(length).into_response();
         response.headers_mut().insert(header::CONTENT_RANGE, content_range(&format!("bytes */{length}"))?);
         return Ok(response);

@@ -83,7 +83,7 @@ impl Scene {
             clone_login: String::new(),
         };
         let (connection, _) = connections::set(&mut tx, &new, "x", now).await.unwrap();
-        let wanted = caches::Wanted {
+        let wanted = caches::RequestedCache {
             key: "k".to_owned(),
             paths: vec!["target".to_owned()],
             fallback: Vec::new(),

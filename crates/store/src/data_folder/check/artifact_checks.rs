@@ -57,7 +57,7 @@ fn problem(blobs: &Blobs, blob: &BlobId, bytes: u64, depth: Depth) -> io::Result
         io::ErrorKind::InvalidData => Ok(Some((Kind::FileDamaged, format!("it cannot be unpacked: {error}")))),
         _ => Err(error),
     };
-    if blobs.is_elsewhere(blob) && blobs.object_store().is_none() {
+    if blobs.is_offloaded(blob) && blobs.object_store().is_none() {
         return Ok(Some((Kind::FileElsewhere, "it is in an object store that the settings do not name".to_owned())));
     }
     let mut file = match blobs.open(blob) {

@@ -13,7 +13,7 @@ use crate::{Store, StoreError, WriteTx, row};
 
 /// A cache that a job wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct RequestedCache {
     pub key: String,
     pub paths: Vec<String>,
     /// Beginnings of other keys that will do.
@@ -53,7 +53,7 @@ pub async fn begin(
     repo: RepoId,
     (job, attempt): (JobId, u32),
     access: &CacheAccess,
-    wanted: &[Wanted],
+    requests: &[RequestedCache],
     now: Timestamp,
 ) -> Result<Vec<Use>, StoreError> {
     let before = uses_of(tx.conn(), job, attempt).await?;
@@ -64,8 +64,8 @@ pub async fn begin(
         CacheAccess::Trusted { branch } => branch.clone(),
         CacheAccess::Stranger { .. } => None,
     };
-    let mut uses = Vec::with_capacity(wanted.len());
-    for (position, one) in (0_u16..).zip(wanted) {
+    let mut uses = Vec::with_capacity(requests.len());
+    for (position, one) in (0_u16..).zip(requests) {
         let found = match (&one.shared, access) {
             (Some(layers), CacheAccess::Trusted { .. }) => Some(shared(tx.conn(), repo, one, layers, now).await?),
             (Some(_), CacheAccess::Stranger { .. }) => None,
@@ -109,15 +109,15 @@ pub async fn begin(
 async fn choose(
     conn: &mut SqliteConnection,
     repo: RepoId,
-    wanted: &Wanted,
+    request: &RequestedCache,
     access: &CacheAccess,
 ) -> Result<Option<FoundEntry>, StoreError> {
     let target = match access {
         CacheAccess::Trusted { .. } => None,
         CacheAccess::Stranger { target } => Some(target.as_str()),
     };
-    let exact = std::iter::once((wanted.key.as_str(), true));
-    for (key, whole) in exact.chain(wanted.fallback.iter().map(|prefix| (prefix.as_str(), false))) {
+    let exact = std::iter::once((request.key.as_str(), true));
+    for (key, whole) in exact.chain(request.fallback.iter().map(|prefix| (prefix.as_str(), false))) {
         let row = sqlx::query(
             "SELECT id, key, layers, owner FROM caches
              WHERE repo = ?1 AND paths = ?2 AND shared = 0
@@ -126,7 +126,7 @@ async fn choose(
              ORDER BY created_at DESC, id DESC LIMIT 1",
         )
         .bind(repo.to_string())
-        .bind(row::to_json(&wanted.paths)?)
+        .bind(row::to_json(&request.paths)?)
         .bind(key)
         .bind(whole)
         .bind(target)
@@ -143,7 +143,7 @@ async fn choose(
 async fn shared(
     conn: &mut SqliteConnection,
     repo: RepoId,
-    wanted: &Wanted,
+    request: &RequestedCache,
     layers: &Layers,
     now: Timestamp,
 ) -> Result<FoundEntry, StoreError> {
@@ -153,8 +153,8 @@ async fn shared(
     )
     .bind(CacheId::new().to_string())
     .bind(repo.to_string())
-    .bind(&wanted.key)
-    .bind(row::to_json(&wanted.paths)?)
+    .bind(&request.key)
+    .bind(row::to_json(&request.paths)?)
     .bind(row::to_json(layers)?)
     .bind(now.as_millis())
     .bind(now.as_millis())
@@ -164,8 +164,8 @@ async fn shared(
         "SELECT id, key, layers, owner FROM caches WHERE repo = ? AND paths = ? AND shared = 1 AND key = ?",
     )
     .bind(repo.to_string())
-    .bind(row::to_json(&wanted.paths)?)
-    .bind(&wanted.key)
+    .bind(row::to_json(&request.paths)?)
+    .bind(&request.key)
     .fetch_one(&mut *conn)
     .await?;
     found(conn, &row).await

@@ -1,15 +1,15 @@
-//! Shows a log as events of lines (`GET /api/v1/jobs/{job}/log/lines/stream`).
+//! Formats a log as server-sent events of numbered lines (`GET /api/v1/jobs/{job}/log/lines/stream`).
 
 use longshore_core::{RecordKind, Status, Timestamp};
 use longshore_files::logs::{Batch, LineCut, LogLine};
 use serde::Serialize;
 
-use super::{ids, line_view::LineView, tail::Show};
+use super::{ids, line_view::LineView, tail::EventFormat};
 use crate::{error::ApiError, sse};
 
-/// Shows records as lines, in order.
+/// Cuts the records into numbered lines, in order.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct LineShow {
+pub(crate) struct LineEvents {
     pub(crate) attempt: u32,
     pub(crate) cut: LineCut,
 }
@@ -41,7 +41,7 @@ struct End {
     total: u64,
 }
 
-impl LineShow {
+impl LineEvents {
     pub(crate) fn event(&mut self, lines: Vec<LogLine>, steps: Vec<StepBorder>) -> Result<String, ApiError> {
         let mut out = String::new();
         let lines = lines.into_iter().map(LineView::from).collect();
@@ -57,7 +57,7 @@ impl LineShow {
     }
 }
 
-impl Show for LineShow {
+impl EventFormat for LineEvents {
     fn write(&mut self, batch: &Batch) -> Result<String, ApiError> {
         let (mut lines, mut steps) = (Vec::new(), Vec::new());
         for (_, record) in batch.records() {

@@ -28,14 +28,14 @@ use crate::folder;
 
 /// The object store, and the instance that puts blobs into it.
 #[derive(Debug)]
-pub(super) struct Elsewhere {
+pub(super) struct BlobBucket {
     store: ObjectStore,
     instance: String,
 }
 
 /// Why blobs that should be in the object store are not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct OffloadProblem {
     pub why: String,
     /// How many wait in the folder.
     pub waiting: usize,
@@ -70,13 +70,13 @@ impl Begun {
 impl Blobs {
     /// Has blobs moved into this store, by this instance, and read from there. Set once.
     pub fn use_object_store(&self, store: ObjectStore, instance: &str) {
-        let _ = self.inner.elsewhere.set(Elsewhere { store, instance: instance.to_owned() });
+        let _ = self.inner.bucket.set(BlobBucket { store, instance: instance.to_owned() });
     }
 
     /// Returns the object store, for people.
     #[must_use]
     pub fn object_store(&self) -> Option<&ObjectStore> {
-        self.inner.elsewhere.get().map(|elsewhere| &elsewhere.store)
+        self.inner.bucket.get().map(|bucket| &bucket.store)
     }
 
     /// Returns the path of the mark of a blob from the folder of artifacts on.
@@ -92,7 +92,7 @@ impl Blobs {
 
     /// Returns whether a blob is in the object store and not in the folder. Blocks.
     #[must_use]
-    pub fn is_elsewhere(&self, id: &BlobId) -> bool {
+    pub fn is_offloaded(&self, id: &BlobId) -> bool {
         !self.path(id).exists() && self.mark_path(id).exists()
     }
 
@@ -114,7 +114,7 @@ impl Blobs {
     /// Moves a blob into the object store. Returns `false` if it is not its time: it still arrives, or is being
     /// removed, or is gone. Blocks.
     pub fn move_out(&self, id: &BlobId) -> io::Result<bool> {
-        let Some(elsewhere) = self.inner.elsewhere.get() else { return Ok(false) };
+        let Some(bucket) = self.inner.bucket.get() else { return Ok(false) };
         let Some(_moving) = self.begin_move(*id) else { return Ok(false) };
         let path = self.path(id);
         let file = match File::open(&path) {
@@ -122,16 +122,16 @@ impl Blobs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        let mark = Mark { key: elsewhere.key(id), bytes: file.metadata()?.len() };
+        let mark = Mark { key: bucket.key(id), bytes: file.metadata()?.len() };
         // The same bytes may have come before. What the mark says is looked at, since somebody may have emptied the
         // bucket.
         let is_there =
-            self.mark(id)?.is_some_and(|known| known == mark) && elsewhere.store.size(&mark.key)? == Some(mark.bytes);
+            self.mark(id)?.is_some_and(|known| known == mark) && bucket.store.size(&mark.key)? == Some(mark.bytes);
         if !is_there {
-            if elsewhere.store.takes_in_parts(mark.bytes) {
-                self.put_in_parts(elsewhere, id, &mark, &file)?;
+            if bucket.store.takes_in_parts(mark.bytes) {
+                self.put_in_parts(bucket, id, &mark, &file)?;
             } else {
-                elsewhere.store.put_file(&mark.key, &file)?;
+                bucket.store.put_file(&mark.key, &file)?;
             }
             self.write_mark(id, &mark)?;
         }
@@ -141,7 +141,7 @@ impl Blobs {
     }
 
     /// Puts a file in parts, and goes on with an upload of it that broke off.
-    fn put_in_parts(&self, elsewhere: &Elsewhere, id: &BlobId, mark: &Mark, file: &File) -> io::Result<()> {
+    fn put_in_parts(&self, bucket: &BlobBucket, id: &BlobId, mark: &Mark, file: &File) -> io::Result<()> {
         let modified = file.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
         let begun = |upload: &Upload| Begun {
             mark: mark.clone(),
@@ -152,21 +152,21 @@ impl Blobs {
         };
         let mut before = self.begun(id)?;
         if let Some(other) = before.take_if(|before| *before != begun(&before.upload())) {
-            elsewhere.abandon(&other)?;
+            bucket.abandon(&other)?;
         }
         let is_whole = |begun: &Begun| begun.part_bytes * begun.etags.len() as u64 >= mark.bytes;
-        if before.as_ref().is_some_and(is_whole) && elsewhere.store.size(&mark.key)? == Some(mark.bytes) {
+        if before.as_ref().is_some_and(is_whole) && bucket.store.size(&mark.key)? == Some(mark.bytes) {
             return Ok(());
         }
         loop {
             let goes_on = before.is_some();
             let mut upload = match before.take() {
                 Some(before) => before.upload(),
-                None => elsewhere.store.begin_upload(&mark.key)?,
+                None => bucket.store.begin_upload(&mark.key)?,
             };
             let note = |upload: &Upload| self.write_json(&self.upload_path(id), &begun(upload));
             note(&upload)?;
-            match elsewhere.store.put_parts(&mark.key, file, &mut upload, note) {
+            match bucket.store.put_parts(&mark.key, file, &mut upload, note) {
                 Err(ObjectError::Missing { .. }) if goes_on => {}
                 put => return put.map_err(io::Error::from),
             }
@@ -216,8 +216,8 @@ impl Blobs {
         }
     }
 
-    fn elsewhere(&self) -> io::Result<&Elsewhere> {
-        self.inner.elsewhere.get().ok_or_else(|| {
+    fn bucket(&self) -> io::Result<&BlobBucket> {
+        self.inner.bucket.get().ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::Unsupported,
                 "the file is in an object store that the settings do not name: set LONGSHORE_S3_ENDPOINT and what belongs to it as they were",
@@ -226,40 +226,40 @@ impl Blobs {
     }
 
     /// Opens a blob that is in the object store.
-    pub(super) fn open_elsewhere(&self, id: &BlobId) -> io::Result<Option<ObjectReader>> {
+    pub(super) fn open_offloaded(&self, id: &BlobId) -> io::Result<Option<ObjectReader>> {
         let Some(mark) = self.mark(id)? else { return Ok(None) };
-        Ok(Some(ObjectReader::open(self.elsewhere()?.store.clone(), mark.key, mark.bytes)?))
+        Ok(Some(ObjectReader::open(self.bucket()?.store.clone(), mark.key, mark.bytes)?))
     }
 
     /// Removes a blob from the object store, if this instance put it there. Returns how many bytes that freed.
-    pub(super) fn remove_elsewhere(&self, id: &BlobId) -> io::Result<u64> {
+    pub(super) fn remove_offloaded(&self, id: &BlobId) -> io::Result<u64> {
         if let Some(begun) = self.begun(id)? {
-            self.elsewhere()?.abandon(&begun)?;
+            self.bucket()?.abandon(&begun)?;
             self.forget_upload(id)?;
         }
         let Some(mark) = self.mark(id)? else { return Ok(0) };
-        let elsewhere = self.elsewhere()?;
-        let is_own = mark.key == elsewhere.key(id);
+        let bucket = self.bucket()?;
+        let is_own = mark.key == bucket.key(id);
         if is_own {
-            elsewhere.store.delete(&mark.key)?;
+            bucket.store.delete(&mark.key)?;
         }
         fs::remove_file(self.mark_path(id))?;
         Ok(if is_own { mark.bytes } else { 0 })
     }
 
     /// Notes why blobs that should be in the object store are not, for people.
-    pub fn set_trouble(&self, trouble: Option<Trouble>) {
-        *self.inner.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    pub fn set_offload_problem(&self, problem: Option<OffloadProblem>) {
+        *self.inner.offload_problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 
     /// Returns why blobs that should be in the object store are not.
     #[must_use]
-    pub fn trouble(&self) -> Option<Trouble> {
-        self.inner.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn offload_problem(&self) -> Option<OffloadProblem> {
+        self.inner.offload_problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl Elsewhere {
+impl BlobBucket {
     /// Makes the store forget an upload. A store that refuses keeps the parts, and holds up nothing.
     fn abandon(&self, begun: &Begun) -> io::Result<()> {
         match self.store.abandon_upload(&begun.mark.key, &begun.upload()) {

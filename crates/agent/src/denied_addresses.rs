@@ -25,7 +25,7 @@ const FIRST_PRIORITY: u32 = 1000;
 
 /// Adds the rules; `allowed` are ports that stay open at denied addresses. Adds as many as it can, and returns the
 /// first error.
-pub(crate) fn raise(denied: &[DeniedAddresses], allowed: &[SocketAddr]) -> io::Result<()> {
+pub(crate) fn deny(denied: &[DeniedAddresses], allowed: &[SocketAddr]) -> io::Result<()> {
     if denied.is_empty() {
         return Ok(());
     }

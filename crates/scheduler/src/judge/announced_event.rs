@@ -8,7 +8,7 @@ use longshore_forge::{
     CommitId, Hook, PullRequestHook, PullRequestState, PushHook, RefName, ReleaseHook, pull_request_key, push_key,
     release_key,
 };
-use longshore_git::Wanted;
+use longshore_git::FetchTarget;
 use longshore_store::{
     Store, StoreError,
     announcements::{self, Announcement, OnRemote},
@@ -20,7 +20,7 @@ use super::{Closed, JudgedEvent, Verdict, failed, ignored};
 use crate::prepare::{Origin, Planner};
 
 /// An event that may ask for a build.
-pub(super) struct ToldEvent {
+pub(super) struct AnnouncedEvent {
     /// What it is about, for people.
     pub(super) subject: String,
     pub(super) origin: Origin,
@@ -34,7 +34,7 @@ pub(super) struct ToldEvent {
     pub(super) note: Option<String>,
 }
 
-impl ToldEvent {
+impl AnnouncedEvent {
     /// Returns the event with a verdict, and with what the remote says about what it announces.
     pub(super) fn judged(self, verdict: Verdict, on_remote: OnRemote) -> JudgedEvent {
         let state = self.state.and_then(|state| serde_json::to_string(&state).ok());
@@ -50,7 +50,7 @@ impl ToldEvent {
         };
         let target = &request.target_branch;
         let (Some(closed), Ok(branch)) = (&self.closed, format!("refs/heads/{target}").parse()) else { return false };
-        self.origin.wanted = Wanted::Ref(branch);
+        self.origin.fetch_target = FetchTarget::Ref(branch);
         self.note = Some(format!(
             "built the newest commit of `{target}`, because the pull request's own is gone with its branch"
         ));
@@ -65,7 +65,7 @@ impl ToldEvent {
 
 /// The meaning of a hook.
 pub(super) enum Meaning {
-    MayBuild(Box<ToldEvent>),
+    MayBuild(Box<AnnouncedEvent>),
     /// Nothing more has to be found out.
     Settled(Box<JudgedEvent>),
 }
@@ -101,7 +101,7 @@ pub(super) async fn read(
 fn of_push(repo: &Repo, delivery: &PendingDelivery, push: PushHook) -> Meaning {
     let before = push.before.as_ref().map(|before| before.as_str().to_owned());
     let (git_ref, at) = (push.git_ref.as_str().to_owned(), push.after.as_str().to_owned());
-    Meaning::MayBuild(Box::new(ToldEvent {
+    Meaning::MayBuild(Box::new(AnnouncedEvent {
         subject: format!("`{}`", short(&push.git_ref)),
         announcement: Announcement { before, ..announcement(repo, delivery, push_key(&push), git_ref, at) },
         commit: Some(push.after.clone()),
@@ -155,7 +155,7 @@ async fn of_pull_request(
     request.state.target = Some(request.target.as_str().to_owned());
     // A pull request that goes into another branch and comes back from there has changed.
     let at = format!("{told} {} {}", if is_closed { "closed" } else { "open" }, request.target);
-    let mut event = ToldEvent {
+    let mut event = AnnouncedEvent {
         subject,
         announcement: announcement(repo, delivery, pull_request_key(&request, &told), git_ref, at),
         closed: Closed::from_hook(&request, &told),
@@ -173,7 +173,7 @@ async fn of_pull_request(
 fn of_release(repo: &Repo, delivery: &PendingDelivery, release: ReleaseHook) -> Meaning {
     let at = format!("{} {}", release.action, release.changed_at);
     let git_ref = format!("release {}", release.tag);
-    Meaning::MayBuild(Box::new(ToldEvent {
+    Meaning::MayBuild(Box::new(AnnouncedEvent {
         subject: format!("release `{}`", short(&release.tag)),
         announcement: announcement(repo, delivery, release_key(&release), git_ref, at),
         origin: release_origin(release),
@@ -216,7 +216,7 @@ fn push_origin(hook: PushHook) -> Origin {
         url: hook.url,
         default_branch: hook.default_branch,
         skip: hook.skip,
-        ..Origin::new(hook.event, git_ref, Wanted::Push { git_ref: hook.git_ref, after: hook.after })
+        ..Origin::new(hook.event, git_ref, FetchTarget::Push { git_ref: hook.git_ref, after: hook.after })
     }
 }
 
@@ -226,7 +226,7 @@ fn release_origin(hook: ReleaseHook) -> Origin {
         url: hook.url,
         default_branch: hook.default_branch,
         release: Some(Release { action: hook.action, name: hook.name, prerelease: hook.prerelease }),
-        ..Origin::new(EventName::Release, hook.tag.as_str().to_owned(), Wanted::Ref(hook.tag))
+        ..Origin::new(EventName::Release, hook.tag.as_str().to_owned(), FetchTarget::Ref(hook.tag))
     }
 }
 
@@ -241,12 +241,12 @@ fn pull_request_origin(hook: PullRequestHook, head: Option<&CommitId>, is_own_ag
         true => Vec::new(),
         false => vec![hook.source.clone(), hook.target.clone()],
     };
-    let wanted = match head {
+    let fetch_target = match head {
         Some(head) => {
             let served_at = is_served.then_some(hook.served_at);
-            Wanted::PullRequest { served_at, head: head.clone(), held_by }
+            FetchTarget::PullRequest { served_at, head: head.clone(), held_by }
         }
-        None => Wanted::Ref(hook.target.clone()),
+        None => FetchTarget::Ref(hook.target.clone()),
     };
     Origin {
         sender: hook.sender,
@@ -267,6 +267,6 @@ fn pull_request_origin(hook: PullRequestHook, head: Option<&CommitId>, is_own_ag
             gone: None,
             from: hook.from,
         }),
-        ..Origin::new(EventName::PullRequest, git_ref, wanted)
+        ..Origin::new(EventName::PullRequest, git_ref, fetch_target)
     }
 }

@@ -23,8 +23,8 @@ use crate::{
 const LISTED: u32 = 50;
 
 #[derive(Template)]
-#[template(path = "reports/history.html")]
-pub(crate) struct HistoryPage {
+#[template(path = "reports/test_history.html")]
+pub(crate) struct TestHistoryPage {
     head: Head,
     repo: RepoRef,
     test: Test,
@@ -36,7 +36,7 @@ pub(crate) struct HistoryPage {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct HistoryQuery {
+pub(crate) struct TestHistoryQuery {
     before: Option<String>,
 }
 
@@ -44,13 +44,13 @@ pub(crate) async fn show(
     State(site): State<Site>,
     visitor: Visitor,
     Path(id): Path<i64>,
-    Query(query): Query<HistoryQuery>,
-) -> Result<Html<HistoryPage>, ApiError> {
+    Query(query): Query<TestHistoryQuery>,
+) -> Result<Html<TestHistoryPage>, ApiError> {
     let head = Head::new(&site, &visitor, Place::Elsewhere, "");
     let (test, repo) = find_test(&site.store, &visitor.caller, id).await?;
     let before = params::parse_before(query.before.as_deref())?;
     let page = tests::history(&site.store, id, before, LISTED).await?;
-    Ok(Html(HistoryPage {
+    Ok(Html(TestHistoryPage {
         is_flaky: test.is_flaky(head.now),
         head: head.titled(format!("{} in {}", show::cut(&test.name, 80), repo.name)),
         repo: RepoRef::from(&repo),

@@ -1,4 +1,4 @@
-//! Determines the history of a checkout from its `depth`.
+//! Determines which commits, branches and tags a checkout has, from its `depth`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,7 +11,7 @@ use super::{Git, GitError, git_dir::NamedRef};
 
 /// The commits of a checkout, with their refs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct History {
+pub(crate) struct CheckoutHistory {
     /// Commits whose parents are left out: git's `shallow`.
     pub(crate) ends: Vec<String>,
     /// All branches with the whole history; otherwise empty, apart from the branch that is checked out.
@@ -20,7 +20,7 @@ pub(crate) struct History {
     pub(crate) tags: Vec<NamedRef>,
 }
 
-impl History {
+impl CheckoutHistory {
     /// Finds `depth` generations of `commit`, counting itself as the first; 0 for all.
     pub(crate) async fn find(git: &Git, source: &Path, commit: &CommitId, depth: u32) -> Result<Self, GitError> {
         Ok(match depth {

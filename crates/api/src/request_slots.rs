@@ -1,6 +1,6 @@
 //! Limits how many costly requests are answered at once for callers who have not signed in: searches of logs, ranges of
 //! logs, zips of artifacts, live streams, and reads that go through much of the database. Callers who have signed in
-//! never wait for a place and are not counted.
+//! never wait for a slot and are not counted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ const STREAMS: usize = 256;
 
 /// Reads of [`COSTLY_READS`] at once. The database has a few connections more for everybody else.
 const READS: usize = 2;
-/// How long such a read waits for its place.
+/// How long such a read waits for its slot.
 const READ_WAITS: Duration = Duration::from_secs(5);
 
 /// The addresses whose answers go through many rows: of all repositories, of all builds of a branch, or of what the
@@ -47,9 +47,9 @@ pub(crate) const COSTLY_READS: [&str; 11] = [
     "/tests/{test}",
 ];
 
-/// The middleware: has a costly read of a caller who has not signed in wait for its place.
+/// The middleware: has a costly read of a caller who has not signed in wait for its slot.
 pub(crate) async fn for_costly_reads(
-    State(places): State<Arc<Places>>,
+    State(slots): State<Arc<RequestSlots>>,
     State(authenticator): State<Authenticator>,
     path: Option<MatchedPath>,
     request: Request,
@@ -58,20 +58,20 @@ pub(crate) async fn for_costly_reads(
     if !path.is_some_and(|path| COSTLY_READS.contains(&path.as_str())) {
         return next.run(request).await;
     }
-    let place = match authenticator.identify(request.headers()).await {
-        Ok(caller) => places.wait_to_read(&caller).await,
+    let slot = match authenticator.identify(request.headers()).await {
+        Ok(caller) => slots.wait_to_read(&caller).await,
         // The handler says what is wrong with the token.
-        Err(_) => Ok(Place(None)),
+        Err(_) => Ok(RequestSlot(None)),
     };
-    match place {
-        Ok(_place) => next.run(request).await,
+    match slot {
+        Ok(_slot) => next.run(request).await,
         Err(error) => error.into_response(),
     }
 }
 
-/// The places shared by all callers who have not signed in.
+/// The slots shared by all callers who have not signed in.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct RequestSlots {
     searches: Arc<Semaphore>,
     ranges: Arc<Semaphore>,
     zips: Arc<Semaphore>,
@@ -81,12 +81,12 @@ pub(crate) struct Places {
 
 /// Held while the request is answered. Empty for a caller who has signed in.
 #[derive(Debug)]
-pub(crate) struct Place(
+pub(crate) struct RequestSlot(
     #[expect(dead_code, reason = "it is given back when it is dropped")] Option<OwnedSemaphorePermit>,
 );
 
-impl Place {
-    /// Holds the place until the stream has been sent, or its reader is gone.
+impl RequestSlot {
+    /// Holds the slot until the stream has been sent, or its reader is gone.
     pub(crate) fn held_while<S: Stream>(self, stream: S) -> impl Stream<Item = S::Item> + use<S> {
         stream.inspect(move |_| {
             let _held = &self;
@@ -103,46 +103,46 @@ pub(crate) enum Costly {
     Stream,
 }
 
-impl Default for Places {
+impl Default for RequestSlots {
     fn default() -> Self {
-        let places = |at_once| Arc::new(Semaphore::new(at_once));
+        let slots = |at_once| Arc::new(Semaphore::new(at_once));
         Self {
-            searches: places(SEARCHES),
-            ranges: places(RANGES),
-            zips: places(ZIPS),
-            streams: places(STREAMS),
-            reads: places(READS),
+            searches: slots(SEARCHES),
+            ranges: slots(RANGES),
+            zips: slots(ZIPS),
+            streams: slots(STREAMS),
+            reads: slots(READS),
         }
     }
 }
 
-impl Places {
-    /// Takes a place for this caller. Fails at once if all places are taken.
-    pub(crate) fn take(&self, caller: &Caller, costly: Costly) -> Result<Place, ApiError> {
+impl RequestSlots {
+    /// Takes a slot for this caller. Fails at once if all slots are taken.
+    pub(crate) fn take(&self, caller: &Caller, costly: Costly) -> Result<RequestSlot, ApiError> {
         if !caller.is_anonymous() {
-            return Ok(Place(None));
+            return Ok(RequestSlot(None));
         }
-        let (places, most, what) = match costly {
+        let (slots, most, what) = match costly {
             Costly::Search => (&self.searches, SEARCHES, "searches of logs"),
             Costly::Range => (&self.ranges, RANGES, "ranges of logs"),
             Costly::Zip => (&self.zips, ZIPS, "zips of artifacts"),
             Costly::Stream => (&self.streams, STREAMS, "live streams"),
         };
-        match Arc::clone(places).try_acquire_owned() {
-            Ok(place) => Ok(Place(Some(place))),
+        match Arc::clone(slots).try_acquire_owned() {
+            Ok(slot) => Ok(RequestSlot(Some(slot))),
             Err(_) => Err(ApiError::too_many(format!(
                 "too many {what}: visitors who are not signed in can have {most} at once; sign in, or try again shortly"
             ))),
         }
     }
 
-    /// Takes a place for a costly read of this caller, as soon as there is one. Fails if that takes too long.
-    async fn wait_to_read(&self, caller: &Caller) -> Result<Place, ApiError> {
+    /// Takes a slot for a costly read of this caller, as soon as there is one. Fails if that takes too long.
+    async fn wait_to_read(&self, caller: &Caller) -> Result<RequestSlot, ApiError> {
         if !caller.is_anonymous() {
-            return Ok(Place(None));
+            return Ok(RequestSlot(None));
         }
         match tokio::time::timeout(READ_WAITS, Arc::clone(&self.reads).acquire_owned()).await {
-            Ok(Ok(place)) => Ok(Place(Some(place))),
+            Ok(Ok(slot)) => Ok(RequestSlot(Some(slot))),
             Ok(Err(_)) | Err(_) => Err(ApiError::too_many(format!(
                 "too many visitors who are not signed in read what is costly: {READS} are answered at once; sign in, or try again shortly"
             ))),
@@ -164,13 +164,13 @@ mod tests {
 
     #[derive(Clone)]
     struct Parts {
-        places: Arc<Places>,
+        slots: Arc<RequestSlots>,
         authenticator: Authenticator,
     }
 
-    impl FromRef<Parts> for Arc<Places> {
+    impl FromRef<Parts> for Arc<RequestSlots> {
         fn from_ref(parts: &Parts) -> Self {
-            parts.places.clone()
+            parts.slots.clone()
         }
     }
 
@@ -186,7 +186,7 @@ mod tests {
         let store = Store::open(folder.path()).await.unwrap();
         let hash = Sha256::digest("admin").into();
         let authenticator = Authenticator::new(store, Some(hash), &"http://localhost".parse().unwrap());
-        let parts = Parts { places: Arc::default(), authenticator };
+        let parts = Parts { slots: Arc::default(), authenticator };
         let router = Router::new()
             .route("/cc.xml", get(async || {}))
             .route("/api/v1/builds", get(async || {}))
@@ -201,7 +201,7 @@ mod tests {
         };
         let mut held = Vec::new();
         for _ in 0..READS {
-            held.push(parts.places.wait_to_read(&Caller::nobody()).await.unwrap());
+            held.push(parts.slots.wait_to_read(&Caller::nobody()).await.unwrap());
         }
         let mut waits = pin!(ask("/cc.xml", None));
         tokio::select! {
@@ -216,9 +216,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_costly_read_that_gets_no_place_says_so() {
-        let places = Places::default();
-        let held = [places.wait_to_read(&Caller::nobody()).await, places.wait_to_read(&Caller::nobody()).await];
-        let refused = places.wait_to_read(&Caller::nobody()).await.unwrap_err().into_response();
+        let slots = RequestSlots::default();
+        let held = [slots.wait_to_read(&Caller::nobody()).await, slots.wait_to_read(&Caller::nobody()).await];
+        let refused = slots.wait_to_read(&Caller::nobody()).await.unwrap_err().into_response();
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         drop(held);
     }

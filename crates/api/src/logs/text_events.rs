@@ -1,19 +1,19 @@
-//! Shows a log as events of text (`GET /api/v1/jobs/{job}/log/stream`): records of one step and stream, joined as far
-//! as they fit.
+//! Formats a log as server-sent events of text (`GET /api/v1/jobs/{job}/log/stream`): records of one step and stream,
+//! joined as far as they fit.
 
 use longshore_core::{Status, Timestamp};
 use longshore_files::logs::{Batch, LogEvent, LogEvents};
 use serde::Serialize;
 
-use super::{ids, tail::Show};
+use super::{ids, tail::EventFormat};
 use crate::{error::ApiError, sse};
 
 /// Joins records of one step and stream up to this many bytes of text; a longer record is an event of its own.
 const EVENT_LEN: usize = 64 << 10;
 
-/// Shows records as events.
+/// Joins records of one step and stream to events.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct EventShow {
+pub(crate) struct TextEvents {
     pub(crate) attempt: u32,
     pub(crate) events: LogEvents,
 }
@@ -23,7 +23,7 @@ struct End {
     status: Status,
 }
 
-impl Show for EventShow {
+impl EventFormat for TextEvents {
     /// Returns the batch as events, with neighbouring records of one step and stream joined.
     fn write(&mut self, batch: &Batch) -> Result<String, ApiError> {
         let mut out = String::new();

@@ -1,14 +1,14 @@
-//! The purpose of a fetch, and whether the commit is where it has to be: a webhook may tell of any commit, and a forge
+//! What a fetch is for, and whether the commit is where it has to be: a webhook may tell of any commit, and a forge
 //! serves the commits of every fork.
 
 use longshore_forge::{CommitId, RefName, Revision};
 
 use super::{GitError, Mirror};
 
-/// The purpose of a fetch.
+/// What a fetch has to bring.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
-    /// The current target of the branch or tag.
+pub enum FetchTarget {
+    /// The commit that the branch or tag points to now.
     Ref(RefName),
     /// A commit, wherever it is reachable from.
     Commit(CommitId),
@@ -20,7 +20,7 @@ pub enum Wanted {
     PullRequest { served_at: Option<String>, head: CommitId, held_by: Vec<RefName> },
 }
 
-impl Wanted {
+impl FetchTarget {
     pub(crate) fn revision(&self) -> Revision {
         match self {
             Self::Ref(name) => Revision::Ref(name.clone()),
@@ -56,17 +56,17 @@ impl Mirror {
     /// `before` the last fetch. Anybody may have sent the webhook, and a forge serves the commits of every fork.
     pub(crate) async fn check_held(
         &self,
-        wanted: &Wanted,
+        target: &FetchTarget,
         commit: &CommitId,
         before: Vec<(&RefName, CommitId)>,
     ) -> Result<(), GitError> {
-        let names = wanted.held_by();
+        let names = target.held_by();
         if names.is_empty() {
             return Ok(());
         }
         for (name, tip) in self.tips(names).await?.into_iter().chain(before) {
             let is_held = match name.branch() {
-                _ if tip == *commit || wanted.revision() == Revision::Commit(tip.clone()) => true,
+                _ if tip == *commit || target.revision() == Revision::Commit(tip.clone()) => true,
                 Some(_) => self.is_on(commit, &tip).await?,
                 None => match self.resolve(&Revision::Commit(tip)).await {
                     Ok(tagged) => tagged == *commit,
