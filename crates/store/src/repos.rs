@@ -269,7 +269,7 @@ async fn renew_hook_secret(tx: &mut WriteTx, id: RepoId) -> Result<(), StoreErro
                 former_hook_secret_sealed = iif(connection IS NULL, NULL, hook_secret_sealed)
          WHERE id = ?",
     )
-    .bind(key.seal(&hook_place(id), secret.expose()?.as_bytes())?)
+    .bind(key.seal(&hook_binding(id), secret.expose()?.as_bytes())?)
     .bind(id.to_string())
     .execute(tx.conn())
     .await?;
@@ -407,7 +407,7 @@ pub(crate) fn from_row(row: &SqliteRow, key: Option<&SecretKey>) -> Result<Repo,
         hook_secret: HookSecret(hook_secret),
         former_hook_secret: row
             .try_get::<Option<Vec<u8>>, _>("former_hook_secret_sealed")?
-            .map(|sealed| HookSecret(open(hook_place(id), &sealed))),
+            .map(|sealed| HookSecret(open(hook_binding(id), &sealed))),
         public: row.try_get("public")?,
         default_branch: row.try_get("default_branch")?,
         strangers: row::parsed(row, "strangers")?,

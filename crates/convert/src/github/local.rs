@@ -73,7 +73,7 @@ impl Reader<'_, '_> {
             scope: &scope,
             lines,
             job: &mut *self.job,
-            beside: &mut *self.beside,
+            background: &mut *self.background,
             shell: None,
             directory: None,
             is_root: self.is_root,

@@ -18,7 +18,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use longshore_core::{BuildId, BuildPlan, Event, JobId, Timestamp, capability::GRANTABLE, docker::DockerGrant};
+use longshore_core::{
+    BuildId, BuildPlan, Event, JobId, RegistryCredentials, RegistryHost, Timestamp, capability::GRANTABLE,
+    docker::DockerGrant,
+};
 use longshore_engine_docker::{DockerEngine, DockerOptions};
 use longshore_executor::{Executor, ExecutorOptions, Limits, names::Instance};
 use longshore_git::{Git, Mirrors};
