@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 const MAX_LEN: usize = 2048;
+const NOT_LITERAL: &str =
+    "contains `.` or `..` as a part of its path, a backslash, or one of `.`, `/`, `\\` and `%` in percent-encoded form";
 
 /// Why a clone address is refused. Never contains the address itself, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -203,6 +205,9 @@ impl FromStr for CloneUrl {
         if path.len() < 2 || !path.starts_with('/') {
             return malformed("names no repository");
         }
+        if !is_literal(path) {
+            return malformed(NOT_LITERAL);
+        }
         let Some(userinfo) = userinfo else {
             return Ok(Self { address: text.to_owned(), credentials: None, ssh: None });
         };
@@ -236,6 +241,9 @@ fn short_ssh(text: &str) -> Result<CloneUrl, InvalidCloneUrl> {
         Some(((user, &rest[..end]), &rest[end + 1..]))
     });
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if parts.is_some_and(|(_, path)| !is_literal(path)) {
+        return Err(InvalidCloneUrl::Malformed(NOT_LITERAL));
+    }
     match parts {
         Some(((user, host), path))
             if !user.is_empty()
@@ -256,6 +264,14 @@ fn short_ssh(text: &str) -> Result<CloneUrl, InvalidCloneUrl> {
 fn is_host(host: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
     !host.is_empty() && !host.starts_with(['-', ':']) && host.chars().all(allowed)
+}
+
+/// Returns whether everybody who reads the path takes it for the same one. Clients and hosts resolve `..` before they
+/// look at a path, and decode what is escaped; some take `\` for `/`.
+fn is_literal(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    !path.split(['/', '?', '#']).any(|segment| matches!(segment, "." | ".."))
+        && !["\\", "%2e", "%2f", "%5c", "%25"].iter().any(|read_differently| lower.contains(read_differently))
 }
 
 /// Returns whether a host is an IPv6 address in brackets.
@@ -320,6 +336,7 @@ mod tests {
             "git@h:a/b.git",
             "http://[::1]:80/a",
             "git@[fd00::2]:a/b.git",
+            "git@h:/srv/a..b/.c/%20.git",
         ] {
             assert_eq!(good.parse::<CloneUrl>().unwrap().address(), good);
         }
@@ -345,6 +362,18 @@ mod tests {
             ("http://a%0ab:c@h/a", "percent"),
             ("http://a%zz@h/a", "percent"),
             ("http://h/a\nb", "control"),
+            ("http://h/a/../b", "`..`"),
+            ("http://h/..", "`..`"),
+            ("http://h/a/..?b", "`..`"),
+            ("http://h/a/./b", "`..`"),
+            ("http://h/a/%2E./b", "`..`"),
+            ("http://h/a/%252e%252e/b", "`..`"),
+            ("http://h/a%2f..%2Fb", "`..`"),
+            ("http://h/a/..\\b", "`..`"),
+            ("http://me:x@h/a/../b", "`..`"),
+            ("ssh://git@h/a/../b", "`..`"),
+            ("git@h:a/../b", "`..`"),
+            ("git@h:..", "`..`"),
         ] {
             let error = bad.parse::<CloneUrl>().unwrap_err().to_string();
             assert!(error.contains(word), "{bad}: {error}");

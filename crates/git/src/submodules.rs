@@ -245,6 +245,24 @@ mod tests {
     }
 
     #[test]
+    fn no_path_that_leads_out_of_a_trusted_owner_counts_as_its() {
+        let https: CloneUrl = "https://me:s3cret-word@forge.example/team/app.git".parse().unwrap();
+        let ssh: CloneUrl = "ssh://git@forge.example/team/app.git".parse().unwrap();
+        let trusted = ["team/*".to_owned()];
+        for origin in [https, ssh] {
+            let host = origin.address().strip_suffix("/team/app.git").unwrap();
+            for path in
+                ["team/../other/private", "team/%2e%2e/other/private", "team/..%2fother/private", "team/..\\other"]
+            {
+                let why = resolve_address(&origin, false, &trusted, &format!("{host}/{path}.git")).unwrap_err();
+                assert!(why.contains("percent-encoded"), "{path}: {why}");
+            }
+            let relative = resolve_address(&origin, false, &trusted, "../x/../../other/private.git").unwrap_err();
+            assert!(relative.contains("`..`"), "{relative}");
+        }
+    }
+
+    #[test]
     fn credentials_go_to_the_repositories_that_an_administrator_named_and_to_no_others() {
         let https: CloneUrl = "https://me:s3cret-word@forge.example/team/app.git".parse().unwrap();
         let ssh: CloneUrl = "git@forge.example:team/app.git".parse().unwrap();

@@ -46,6 +46,7 @@ async fn a_submodule_that_is_elsewhere_or_nowhere_is_refused_by_name() {
         ("https://elsewhere.invalid/a", "elsewhere.invalid"),
         ("ext::sh", "`ext`"),
         ("../../../../a", "leads out"),
+        ("../x/../../other/.git", "`..`"),
         ("../../nothing/.git", "nothing"),
     ] {
         let world = world(|_| {}).await;
