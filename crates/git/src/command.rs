@@ -15,7 +15,10 @@ use std::{
 use tokio::process::Command;
 use ureq::tls::TlsConfig;
 
-pub(crate) use self::invocation::{GitOutput, Invocation, Streaming};
+pub(crate) use self::{
+    invocation::{GitOutput, Invocation, Streaming},
+    output::output_within,
+};
 use super::lfs::LfsHttp;
 
 /// Variables passed on from our own environment; all others are dropped.

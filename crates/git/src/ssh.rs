@@ -17,7 +17,7 @@ use ring::{
 use rustix::fs::{MemfdFlags, Mode, fchmod, memfd_create};
 use tokio::{process::Command, time::timeout};
 
-use super::GitError;
+use super::{GitError, command::output_within};
 
 const KIND: &str = "ssh-ed25519";
 /// How long a host may take to show its keys.
@@ -106,27 +106,27 @@ pub async fn host_keys(url: &CloneUrl) -> Result<String, GitError> {
         Some(_) | None => (url.host(), "22"),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let scan = Command::new("ssh-keyscan")
-        .args(["-T", "10", "-p", port, "--", host])
+    let mut scan = Command::new("ssh-keyscan");
+    scan.args(["-T", "10", "-p", port, "--", host])
         .env_clear()
         .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
         .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let scanned = timeout(SCAN_LIMIT, scan).await.map_err(|_| unreachable("no answer"))?;
-    let output = scanned.map_err(|error| match error.kind() {
+        .kill_on_drop(true);
+    let scanned =
+        timeout(SCAN_LIMIT, output_within(&mut scan, MAX_HOST_KEYS)).await.map_err(|_| unreachable("no answer"))?;
+    let (_, shown, _) = scanned.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => unreachable("it is not installed: install OpenSSH's client"),
         _ => unreachable(&error.to_string()),
     })?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = String::from_utf8_lossy(&shown);
     let is_key =
         |line: &&str| !line.starts_with('#') && line.split(' ').count() == 3 && !line.contains(char::is_control);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(is_key).collect();
     let keys: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
     match keys.len() {
+        _ if shown.len() > MAX_HOST_KEYS => Err(unreachable("the host shows too many keys")),
         0 => Err(unreachable("the host shows no key")),
-        1..=MAX_HOST_KEYS => Ok(keys),
-        _ => Err(unreachable("the host shows too many keys")),
+        _ => Ok(keys),
     }
 }
 
@@ -138,27 +138,31 @@ pub(crate) async fn ask_for_lfs(url: &CloneUrl) -> Result<SshAnswer, GitError> {
     let files = url.ssh_login().map(SshFiles::new).transpose().map_err(GitError::io("giving ssh its key"))?;
     let ssh = files.as_ref().map_or_else(|| PLAIN.to_owned(), SshFiles::command);
     let port = asked.port.map(|port| ["-p".to_owned(), port]);
-    let ask = Command::new("sh")
-        .args(["-c", &format!("exec {ssh} \"$@\""), "sh"])
+    let mut ask = Command::new("sh");
+    ask.args(["-c", &format!("exec {ssh} \"$@\""), "sh"])
         .args(port.into_iter().flatten())
         .args(["--", &asked.login, &asked.command])
         .env_clear()
         .envs(["PATH", "SSH_AUTH_SOCK"].iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
         .envs([("HOME", "/nonexistent"), ("LC_ALL", "C"), ("SSH_ASKPASS", "false")])
         .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let asked = timeout(ASK_LIMIT, ask).await.map_err(|_| failed("ssh does not answer".to_owned()))?;
-    let output = asked.map_err(GitError::io("starting ssh"))?;
+        .kill_on_drop(true);
+    let asked = timeout(ASK_LIMIT, output_within(&mut ask, MAX_LFS_ANSWER))
+        .await
+        .map_err(|_| failed("ssh does not answer".to_owned()))?;
+    let (status, answer, complaint) = asked.map_err(GitError::io("talking with ssh"))?;
     drop(files);
-    if output.status.success() && output.stdout.len() <= MAX_LFS_ANSWER {
-        return SshAnswer::read(&output.stdout).map_err(failed);
+    if answer.len() > MAX_LFS_ANSWER {
+        return Err(failed("its ssh answers without end".to_owned()));
+    }
+    if status.success() {
+        return SshAnswer::read(&answer).map_err(failed);
     }
     let complaint: Vec<String> =
-        String::from_utf8_lossy(&output.stderr).lines().map(|line| line.trim().to_owned()).collect();
+        String::from_utf8_lossy(&complaint).lines().map(|line| line.trim().to_owned()).collect();
     let complaint = longshore_forge::lfs::message(&complaint.join("; "));
     // 255 is ssh's own; every other code is from the host's program.
-    match output.status.code() {
+    match status.code() {
         Some(255) => Err(GitError::from_remote(url, complaint)),
         _ => Err(failed(format!("its ssh does not know `git-lfs-authenticate` for this repository ({complaint})"))),
     }

@@ -1,14 +1,29 @@
 //! Reads what git prints: its output within limits, and its errors as one line without credentials.
 
-use std::io;
+use std::{
+    io,
+    process::{ExitStatus, Stdio},
+};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    process::Command,
+};
 
 /// The most output kept. A list of all files of a very large repository is about this long.
 const MAX_OUTPUT: u64 = 256 << 20;
 
 /// The most characters kept of git's error output.
 const MAX_MESSAGE: usize = 2000;
+
+/// Runs a program to its end. Returns at most one byte more than `most` of its output, and the end of its error output,
+/// whatever it prints. One that prints more than that finds nobody who reads it.
+pub(crate) async fn output_within(command: &mut Command, most: usize) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr) = tokio::try_join!(read_stdout(stdout, Some(most as u64 + 1)), read_tail(stderr))?;
+    Ok((child.wait().await?, stdout, stderr))
+}
 
 pub(super) async fn read_stdout(
     stream: Option<impl AsyncRead + Unpin>,
@@ -69,6 +84,18 @@ pub(super) fn without_user_info(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_program_that_prints_without_end_is_read_to_the_limit_and_ends() {
+        for script in ["exec cat /dev/zero", "head -c 200000000 /dev/zero >&2; exec cat /dev/zero"] {
+            let (status, stdout, stderr) =
+                output_within(Command::new("sh").args(["-c", script]).kill_on_drop(true), 1000).await.unwrap();
+            assert!(!status.success() && stdout.len() == 1001, "{status}, {}", stdout.len());
+            assert!(stderr.len() <= 8 * MAX_MESSAGE && stderr.capacity() <= 64 * MAX_MESSAGE, "{}", stderr.capacity());
+        }
+        let (status, stdout, _) = output_within(Command::new("echo").arg("short"), 1000).await.unwrap();
+        assert_eq!((status.success(), &stdout[..]), (true, &b"short\n"[..]));
+    }
 
     #[test]
     fn no_message_shows_who_an_address_is_asked_as() {
