@@ -6,7 +6,6 @@
 
 use std::{
     collections::VecDeque,
-    fmt,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -19,17 +18,16 @@ use longshore_forge::{
     lfs::{self, MAX_BATCH, MEDIA_TYPE, Offer, Pointer},
 };
 use ureq::{
-    Agent, Body,
+    Body,
     http::{Request, Response, header},
-    tls::TlsConfig,
 };
 
-use super::objects::{NotReceived, Objects};
+use super::{
+    client::{Client, LeadsHere},
+    objects::{NotReceived, Objects},
+};
 use crate::GitError;
 
-const CONNECT: Duration = Duration::from_secs(20);
-/// How long a store may send nothing.
-const SILENCE: Duration = Duration::from_secs(60);
 /// The longest answer to a question for a hundred objects.
 const MAX_ANSWER: u64 = 4 << 20;
 const MAX_REDIRECTS: u32 = 5;
@@ -39,36 +37,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Objects that are received at once.
 const AT_ONCE: usize = 4;
 
-/// The HTTP client for LFS. Clones share their connections.
-#[derive(Clone)]
-pub(crate) struct LfsHttp(Agent);
-
-impl LfsHttp {
-    /// Trusts these authorities and uses the proxies of the environment.
-    pub(crate) fn new(tls: TlsConfig) -> Self {
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(SILENCE))
-            .timeout_per_read(Some(SILENCE))
-            .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Self(config.into())
-    }
-}
-
-impl fmt::Debug for LfsHttp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LfsHttp(..)")
-    }
-}
-
 /// A repository's store.
 #[derive(Debug)]
 pub(super) struct Remote {
-    pub(super) http: LfsHttp,
+    pub(super) client: Client,
     pub(super) address: String,
     /// For questions at the address.
     pub(super) headers: Vec<(String, String)>,
@@ -131,7 +103,7 @@ impl Remote {
             for (name, value) in &self.headers {
                 request = request.header(name, value);
             }
-            request.body(question.as_str()).map_err(ureq::Error::from).and_then(|request| self.http.0.run(request))
+            request.body(question.as_str()).map_err(ureq::Error::from).and_then(|request| self.client.run(request))
         })?;
         let status = answer.status().as_u16();
         let read = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
@@ -216,7 +188,7 @@ impl Remote {
                 if let (Some(own), false) = (self.url.authorization(&place), brings_its_own) {
                     request = request.header(header::AUTHORIZATION, own);
                 }
-                request.body(()).map_err(ureq::Error::from).and_then(|request| self.http.0.run(request))
+                request.body(()).map_err(ureq::Error::from).and_then(|request| self.client.run(request))
             })?;
             if !matches!(response.status().as_u16(), 301..=303 | 307 | 308) {
                 return Ok(response);
@@ -247,6 +219,7 @@ impl Remote {
             let answer = request();
             let is_transient = match &answer {
                 Ok(answer) => answer.status().as_u16() == 429 || answer.status().is_server_error(),
+                Err(ureq::Error::Other(cause)) => !cause.is::<LeadsHere>(),
                 Err(_) => true,
             };
             if !is_transient || n == TRIES || stop.load(Ordering::Relaxed) {

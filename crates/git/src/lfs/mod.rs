@@ -5,6 +5,7 @@
 //! request, so the store that it names must be on the repository's own host, and gets credentials as submodules do
 //! ([`crate::submodules`]).
 
+mod client;
 mod find;
 mod http;
 mod objects;
@@ -30,7 +31,7 @@ use tokio::{
 };
 
 use self::http::{LfsFile, Remote};
-pub(crate) use self::{find::in_commit, find::in_folder, http::LfsHttp, objects::Objects};
+pub(crate) use self::{client::LfsHttp, find::in_commit, find::in_folder, objects::Objects};
 use super::{Checkout, Git, GitError, Mirror, git_dir::IndexEntry, size, ssh, submodules};
 
 /// The most files of a checkout that Git LFS has.
@@ -195,7 +196,7 @@ impl Source<'_> {
             address,
         };
         let Some((url, of_fork)) = fork else { return Err(missing(first, format!("{address}{said}"))) };
-        let beside = self.anybodys(url)?;
+        let beside = self.anybodys(url).await?;
         let fork_address = beside.address.clone();
         let lacked = lacked.into_iter().map(|(wanted, _)| wanted).collect();
         match receive(beside, lacked, of_fork).await {
@@ -209,11 +210,11 @@ impl Source<'_> {
     }
 
     /// Returns a store as anybody may ask it.
-    fn anybodys(&self, url: &CloneUrl) -> Result<Remote, GitError> {
+    async fn anybodys(&self, url: &CloneUrl) -> Result<Remote, GitError> {
         let address = lfs::address_of(url).filter(|_| !url.has_credentials());
         let refused = || GitError::Lfs { address: url.address().to_owned(), detail: "it takes a login".to_owned() };
         Ok(Remote {
-            http: self.git.lfs().clone(),
+            client: self.git.lfs().of(url).await,
             address: address.ok_or_else(refused)?,
             headers: Vec::new(),
             url: url.clone(),
@@ -243,7 +244,8 @@ impl Source<'_> {
             }
         };
         let git_ref = self.git_ref.map(str::to_owned);
-        Ok(Remote { http: self.git.lfs().clone(), address, headers, url, git_ref })
+        let client = self.git.lfs().of(origin).await;
+        Ok(Remote { client, address, headers, url, git_ref })
     }
 
     /// Returns the address in `.lfsconfig`.

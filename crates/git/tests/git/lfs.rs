@@ -207,6 +207,21 @@ async fn credentials_follow_to_no_other_host() {
 }
 
 #[tokio::test]
+async fn a_store_cannot_send_the_server_to_its_clouds_metadata() {
+    let metadata = "http://169.254.169.254/computeMetadata";
+    for by_redirect in [false, true] {
+        let store = Store::start(Box::new(move |asked| match (asked.path.ends_with("/batch"), by_redirect) {
+            (true, false) => offers(asked, metadata),
+            (true, true) => offers(asked, &format!("http://{}/o", asked.host)),
+            (false, _) => (307, vec![("Location".to_owned(), metadata.to_owned())], vec![]),
+        }));
+        let world = World::new(&store, &[("a.bin", &pointer(b"wanted"))]).await;
+        let error = world.unpacked(true, false).await.unwrap_err().to_string();
+        assert!(error.contains("leads to the server's own host"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_commit_cannot_send_the_server_or_its_credentials_elsewhere() {
     let wanted = b"mine".to_vec();
     let elsewhere = Store::start(honest(vec![wanted.clone()]));
