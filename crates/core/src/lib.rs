@@ -31,6 +31,7 @@ pub mod secret;
 pub mod status;
 pub mod stranger;
 pub mod template;
+pub mod terminal;
 pub mod timestamp;
 
 pub use artifact::{ArtifactFile, ArtifactKind, BlobId};
