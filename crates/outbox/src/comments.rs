@@ -3,10 +3,7 @@
 //! A pull request has one call under way at a time. Before a comment is made for the first time that is noted: after a
 //! kill in between, it is looked for among the account's own comments, so that there are never two.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::time::Duration;
 
 use longshore_core::{ConnectionId, Status, Timestamp};
 use longshore_forge_client::{CallError, Connection, Http};
@@ -20,14 +17,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     failures,
-    forge_calls::{self, LOOKED_AT, PATIENCE},
+    forge_calls::{self, PATIENCE},
     pause,
+    turns::Turns,
 };
 
 /// The first line of each of our comments. Forges do not show it.
 const MARK: &str = "<!-- longshore -->";
-/// Calls that are under way at once.
+/// Calls that are under way at once. A connection has one: forges limit who writes much at once.
 const AT_ONCE: usize = 4;
+const AT_ONCE_OF_ONE: usize = 1;
 
 /// The writer of comments.
 #[derive(Debug, Clone)]
@@ -42,11 +41,11 @@ impl Comments {
     /// Runs until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut writing: JoinSet<Key> = JoinSet::new();
-        let mut under_way: HashMap<Key, ConnectionId> = HashMap::new();
+        let mut turns: Turns<Key, ConnectionId> = Turns::new(AT_ONCE, AT_ONCE_OF_ONE);
         loop {
             // Taken before the rows are read, so that no change between is missed.
             let changed = self.store.comments_changed();
-            let wake_at = match self.start_due(&mut writing, &mut under_way).await {
+            let wake_at = match self.start_due(&mut writing, &mut turns).await {
                 Ok(wake_at) => wake_at,
                 Err(error) => {
                     tracing::error!(%error, "cannot read which comments are to be written");
@@ -56,14 +55,12 @@ impl Comments {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 Some(ended) = writing.join_next() => match ended {
-                    Ok(key) => {
-                        under_way.remove(&key);
-                    }
+                    Ok(key) => turns.ended(&key),
                     Err(error) => {
                         // Which one it was is not known: all others end before anything starts again.
                         tracing::error!(%error, "a comment broke off");
                         writing.shutdown().await;
-                        under_way.clear();
+                        turns.all_ended();
                     }
                 },
                 () = changed => {}
@@ -72,27 +69,16 @@ impl Comments {
         }
     }
 
-    /// Starts what is due. Returns when something else will be. A connection has one call under way: forges limit who
-    /// writes much at once.
+    /// Starts what is due. Returns when something else will be.
     async fn start_due(
         &self,
         writing: &mut JoinSet<Key>,
-        under_way: &mut HashMap<Key, ConnectionId>,
+        turns: &mut Turns<Key, ConnectionId>,
     ) -> Result<Option<Timestamp>, StoreError> {
         let now = Timestamp::now();
-        let mut busy: HashSet<ConnectionId> = under_way.values().copied().collect();
-        let except: Vec<ConnectionId> = busy.iter().copied().collect();
-        for due in pull_request_comments::due(&self.store, &except, LOOKED_AT).await? {
-            if pause::is_to_come(due.try_at, now, PATIENCE) {
-                return Ok(Some(due.try_at));
-            }
-            if under_way.len() >= AT_ONCE {
-                break;
-            }
-            if !busy.insert(due.connection) {
-                continue;
-            }
-            under_way.insert(due.key, due.connection);
+        let mut waiting = pull_request_comments::due(&self.store, &turns.busy(), 1).await?;
+        let next = pause::keep_due(&mut waiting, |due| due.try_at, now, PATIENCE);
+        while let Some(due) = turns.take(&mut waiting, |due| (due.key, due.connection)) {
             let this = self.clone();
             writing.spawn(async move {
                 if let Err(error) = this.write(due).await {
@@ -103,7 +89,7 @@ impl Comments {
                 due.key
             });
         }
-        Ok(None)
+        Ok(next)
     }
 
     /// Writes one comment, and notes what became of it.

@@ -8,8 +8,6 @@ use longshore_store::{Store, StoreError, connections};
 
 use crate::pause;
 
-/// The most owed rows that are read at once.
-pub(crate) const LOOKED_AT: u32 = 256;
 /// How long a forge may be away before what it was to be told is given up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// The most tries of a call that the forge refuses. It may know the commit a moment later.

@@ -12,6 +12,7 @@ mod forge_calls;
 mod notices;
 mod pause;
 mod statuses;
+mod turns;
 
 pub use comments::Comments;
 pub use notices::Notices;

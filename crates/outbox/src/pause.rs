@@ -20,6 +20,17 @@ pub(crate) fn is_to_come(try_at: Timestamp, now: Timestamp, longest: Duration) -
     try_at > now && try_at.since(now) <= u64::try_from(longest.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Keeps what is due, and returns when the next of the others will be.
+pub(crate) fn keep_due<T>(
+    waiting: &mut Vec<T>,
+    try_at: impl Fn(&T) -> Timestamp,
+    now: Timestamp,
+    longest: Duration,
+) -> Option<Timestamp> {
+    let to_come = waiting.extract_if(.., |one| is_to_come(try_at(one), now, longest));
+    to_come.map(|one| try_at(&one)).min()
+}
+
 /// Sleeps until that time, but a minute at most. Without a time it sleeps for ever.
 pub(crate) async fn sleep_until(wake_at: Option<Timestamp>) {
     match wake_at {

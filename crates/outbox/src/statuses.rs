@@ -6,10 +6,7 @@
 //! and states that were replaced before they were sent are skipped. A forge that is down or limits requests holds up
 //! only its own connection, which is asked less and less often.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use longshore_core::{ConnectionId, Timestamp};
 use longshore_forge_client::{CallError, CheckRun, Connection, Http, Report};
@@ -22,13 +19,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     check_content,
-    forge_calls::{self, LOOKED_AT, PATIENCE},
+    forge_calls::{self, PATIENCE},
     pause,
+    turns::Turns,
 };
 
 /// Reports that are under way at once, in all and of one connection.
 const AT_ONCE: usize = 16;
 const AT_ONCE_OF_ONE: usize = 4;
+/// Contexts of a connection that are looked at: those that are under way may be among them.
+const LOOKED_AT: u32 = 8;
 
 /// The reporter of statuses.
 #[derive(Debug, Clone)]
@@ -58,13 +58,13 @@ impl Statuses {
     /// Runs until `shutdown`. A report that is under way then is made once more at the next start.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut reports: JoinSet<Ended> = JoinSet::new();
-        let mut under_way: HashMap<Key, ConnectionId> = HashMap::new();
+        let mut turns: Turns<Key, ConnectionId> = Turns::new(AT_ONCE, AT_ONCE_OF_ONE);
         let mut rests: HashMap<ConnectionId, Rest> = HashMap::new();
         let began = Timestamp::now();
         loop {
             // Taken before the rows are read, so that no change between is missed.
             let changed = self.store.owed_changed();
-            let wake_at = match self.start_due(&mut reports, &mut under_way, &rests, began).await {
+            let wake_at = match self.start_due(&mut reports, &mut turns, &rests, began).await {
                 Ok(wake_at) => wake_at,
                 Err(error) => {
                     tracing::error!(%error, "cannot read which statuses forges are owed");
@@ -75,14 +75,14 @@ impl Statuses {
                 () = shutdown.cancelled() => return,
                 Some(ended) = reports.join_next() => match ended {
                     Ok(Ended { due, trouble }) => {
-                        under_way.remove(&due.key);
+                        turns.ended(&due.key);
                         rest(&mut rests, due.connection, trouble);
                     }
                     Err(error) => {
                         // Which one it was is not known: all others end before anything starts again.
                         tracing::error!(%error, "a report broke off");
                         reports.shutdown().await;
-                        under_way.clear();
+                        turns.all_ended();
                     }
                 },
                 () = changed => {}
@@ -95,31 +95,18 @@ impl Statuses {
     async fn start_due(
         &self,
         reports: &mut JoinSet<Ended>,
-        under_way: &mut HashMap<Key, ConnectionId>,
+        turns: &mut Turns<Key, ConnectionId>,
         rests: &HashMap<ConnectionId, Rest>,
         began: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
         let now = Timestamp::now();
-        let is_busy = |under_way: &HashMap<Key, ConnectionId>, id: ConnectionId| {
-            under_way.values().filter(|other| **other == id).count() >= AT_ONCE_OF_ONE
-        };
         let resting = rests.iter().filter(|(_, rest)| rest.until > now);
-        let mut wake_at = resting.clone().map(|(_, rest)| rest.until).min();
-        let mut passed_over: Vec<ConnectionId> = resting.map(|(id, _)| *id).collect();
-        let busy: HashSet<ConnectionId> = under_way.values().copied().filter(|id| is_busy(under_way, *id)).collect();
-        passed_over.extend(busy);
-        for due in commit_statuses::due(&self.store, &passed_over, LOOKED_AT).await? {
-            if pause::is_to_come(due.try_at, now, PATIENCE) {
-                wake_at = Some(wake_at.map_or(due.try_at, |at| at.min(due.try_at)));
-                break;
-            }
-            if under_way.len() >= AT_ONCE {
-                break;
-            }
-            if under_way.contains_key(&due.key) || is_busy(under_way, due.connection) {
-                continue;
-            }
-            under_way.insert(due.key.clone(), due.connection);
+        let rested = resting.clone().map(|(_, rest)| rest.until).min();
+        let mut passed_over = turns.busy();
+        passed_over.extend(resting.map(|(id, _)| *id));
+        let mut waiting = commit_statuses::due(&self.store, &passed_over, LOOKED_AT).await?;
+        let next = pause::keep_due(&mut waiting, |due| due.try_at, now, PATIENCE);
+        while let Some(due) = turns.take(&mut waiting, |due| (due.key.clone(), due.connection)) {
             let this = self.clone();
             reports.spawn(async move {
                 let trouble = this.report(&due, began).await.unwrap_or_else(|error| {
@@ -130,7 +117,7 @@ impl Statuses {
                 Ended { due, trouble }
             });
         }
-        Ok(wake_at)
+        Ok(rested.into_iter().chain(next).min())
     }
 
     /// Reports the newest state of a context to the forge. Returns the error if the connection has to rest.

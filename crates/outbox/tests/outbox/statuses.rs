@@ -1,13 +1,16 @@
 //! Statuses of commits.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
-use longshore_core::{Outcome, Timestamp, commit_status::CommitState};
-use longshore_store::commit_statuses;
+use longshore_core::{Event, EventName, Outcome, Timestamp, commit_status::CommitState};
+use longshore_store::{commit_statuses, connections};
 
 use crate::{
     forge::{Kind, TOKEN},
-    world::{World, claim, end, failure},
+    world::{World, claim, connect, create_build, create_repo, end, failure, job},
 };
 
 const STEP: &str = "Unit tests";
@@ -74,6 +77,31 @@ async fn a_forge_that_is_down_or_wants_a_pause_gets_the_newest_state_alone_and_h
     assert_eq!(arrived, ["success"]);
     assert!(state.refused.iter().any(|refused| refused.contains("503")), "{:?}", state.refused);
     assert!(state.refused.iter().any(|refused| refused.contains("403")), "{:?}", state.refused);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_forge_that_is_owed_much_holds_up_no_other() {
+    let world = World::new(Kind::Github).await;
+    // It takes connections, and never answers.
+    let slow = TcpListener::bind("127.0.0.1:0").unwrap();
+    let slow = format!("http://{}", slow.local_addr().unwrap());
+    let repo = create_repo(&world.store, "github", &slow, "other/app").await;
+    let connection = connect(&world.store, Kind::Github, &slow, TOKEN).await;
+    let mut tx = world.store.write().await.unwrap();
+    connections::attach(&mut tx, repo, connection, "42").await.unwrap();
+    tx.commit().await.unwrap();
+    let pipelines: Vec<_> = (0..300).map(|n| job(&format!("p{n}"), STEP)).collect();
+    let event = Event::new(EventName::Push, "refs/heads/main", commit(2));
+    create_build(&world.store, repo, event, pipelines).await;
+    world.push(&commit(1), STEP).await;
+    let (start, began) = (Instant::now(), Timestamp::now());
+    let _reporter = world.report();
+    while world.forge.state().statuses.is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(120), "the other forge was told nothing");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let owed = commit_statuses::due(&world.store, &[], 300).await.unwrap();
+    assert!(owed.iter().all(|due| due.try_at <= began), "it waited until slow calls had failed: {owed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,18 +67,7 @@ impl World {
 
     /// Connects the forge, or gives its connection another token.
     pub(crate) async fn connect(&self, token: &str) -> ConnectionId {
-        let new = NewConnection {
-            name: None,
-            kind: self.kind.word().to_owned(),
-            url: self.forge.url(),
-            account: forge::ACCOUNT.to_owned(),
-            token: token.to_owned(),
-            clone_login: String::new(),
-        };
-        let mut tx = self.store.write().await.unwrap();
-        let (connection, _) = connections::set(&mut tx, &new, "x", Timestamp::now()).await.unwrap();
-        tx.commit().await.unwrap();
-        connection.id
+        connect(&self.store, self.kind, &self.forge.url(), token).await
     }
 
     /// Starts the reporter of statuses. Dropping what it returns ends the reporter as a kill does: whatever it is about
@@ -125,6 +114,22 @@ pub(crate) fn job(pipeline: &str, step: &str) -> JobPlan {
     }
 }
 
+/// Connects the forge at this address, or gives its connection another token.
+pub(crate) async fn connect(store: &Store, kind: Kind, url: &str, token: &str) -> ConnectionId {
+    let new = NewConnection {
+        name: None,
+        kind: kind.word().to_owned(),
+        url: url.to_owned(),
+        account: forge::ACCOUNT.to_owned(),
+        token: token.to_owned(),
+        clone_login: String::new(),
+    };
+    let mut tx = store.write().await.unwrap();
+    let (connection, _) = connections::set(&mut tx, &new, "x", Timestamp::now()).await.unwrap();
+    tx.commit().await.unwrap();
+    connection.id
+}
+
 /// Creates a repository of a forge at this address.
 pub(crate) async fn create_repo(store: &Store, forge: &str, url: &str, name: &str) -> RepoId {
     let new = NewRepo {
@@ -148,11 +153,23 @@ pub(crate) async fn add_webhook(
     events: &[NotificationEvent],
     branches: &[&str],
 ) {
-    let target = Target::new(notification::Kind::Webhook, &receiver.url("/hook"), None).unwrap();
+    add_webhook_at(store, "ours", &receiver.url("/hook"), repo, events, branches).await;
+}
+
+/// Adds a webhook at this address.
+pub(crate) async fn add_webhook_at(
+    store: &Store,
+    name: &str,
+    url: &str,
+    repo: Option<RepoId>,
+    events: &[NotificationEvent],
+    branches: &[&str],
+) {
+    let target = Target::new(notification::Kind::Webhook, url, None).unwrap();
     let new = NewNotification {
         repo,
         kind: "webhook".to_owned(),
-        name: "ours".to_owned(),
+        name: name.to_owned(),
         shown: target.shown(),
         target: target.to_sealed(),
         events: events.to_vec(),

@@ -259,12 +259,15 @@ fn ref_name(event: &Event) -> Option<String> {
     }
 }
 
-/// Returns what forges have to be told, the longest due first, but nothing of these connections.
-pub async fn due(store: &Store, but_for: &[ConnectionId], limit: u32) -> Result<Vec<Due>, StoreError> {
+/// Returns what forges have to be told, the longest due first: so much of each connection, but nothing of these.
+pub async fn due(store: &Store, but_for: &[ConnectionId], of_each: u32) -> Result<Vec<Due>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT s.repo, s.commit_id, s.context, s.try_at, r.connection FROM commit_statuses AS s JOIN repos AS r ON r.id = s.repo
-         WHERE s.told <> s.wanted AND s.given_up = 0 AND r.connection IS NOT NULL AND r.forge_id IS NOT NULL
-           AND r.statuses <> 'none'",
+        "SELECT * FROM (
+            SELECT s.repo, s.commit_id, s.context, s.try_at, r.connection,
+                   row_number() OVER (PARTITION BY r.connection ORDER BY s.try_at) AS place
+            FROM commit_statuses AS s JOIN repos AS r ON r.id = s.repo
+            WHERE s.told <> s.wanted AND s.given_up = 0 AND r.connection IS NOT NULL AND r.forge_id IS NOT NULL
+              AND r.statuses <> 'none'",
     );
     if !but_for.is_empty() {
         query.push(" AND r.connection NOT IN (");
@@ -274,7 +277,7 @@ pub async fn due(store: &Store, but_for: &[ConnectionId], limit: u32) -> Result<
         }
         query.push(")");
     }
-    query.push(" ORDER BY s.try_at LIMIT ").push_bind(limit);
+    query.push(") WHERE place <= ").push_bind(of_each).push(" ORDER BY try_at");
     let read = |found: &SqliteRow| {
         Ok(Due {
             key: Key {

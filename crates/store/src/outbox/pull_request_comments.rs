@@ -101,11 +101,16 @@ pub(crate) async fn note_end(
     Ok(())
 }
 
-/// Returns the comments that have to be written, the longest overdue first, except those of some connections.
-pub async fn due(store: &Store, except: &[ConnectionId], limit: u32) -> Result<Vec<Due>, StoreError> {
+/// Returns the comments that have to be written, the longest overdue first: so many of each connection, but none of
+/// some.
+pub async fn due(store: &Store, except: &[ConnectionId], of_each: u32) -> Result<Vec<Due>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT c.repo, c.pull_request, c.try_at, r.connection FROM pull_request_comments AS c JOIN repos AS r ON r.id = c.repo
-         WHERE c.told <> c.wanted AND c.given_up = 0 AND r.connection IS NOT NULL AND r.forge_id IS NOT NULL AND r.comments = 1",
+        "SELECT * FROM (
+            SELECT c.repo, c.pull_request, c.try_at, r.connection,
+                   row_number() OVER (PARTITION BY r.connection ORDER BY c.try_at) AS place
+            FROM pull_request_comments AS c JOIN repos AS r ON r.id = c.repo
+            WHERE c.told <> c.wanted AND c.given_up = 0 AND r.connection IS NOT NULL AND r.forge_id IS NOT NULL
+              AND r.comments = 1",
     );
     if !except.is_empty() {
         query.push(" AND r.connection NOT IN (");
@@ -115,7 +120,7 @@ pub async fn due(store: &Store, except: &[ConnectionId], limit: u32) -> Result<V
         }
         query.push(")");
     }
-    query.push(" ORDER BY c.try_at LIMIT ").push_bind(limit);
+    query.push(") WHERE place <= ").push_bind(of_each).push(" ORDER BY try_at");
     let read = |found: &SqliteRow| {
         Ok(Due {
             key: Key { repo: row::parsed(found, "repo")?, pull_request: row::unsigned(found, "pull_request")? },
