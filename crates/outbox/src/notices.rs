@@ -5,9 +5,9 @@
 //! approved meanwhile), or not about the branches of its place, is dropped; an anomaly is told whatever the branch.
 //! After a kill, what was sent and not noted is sent once more, under the same id.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
-use longshore_core::{BuildId, NotificationEvent, NotificationId, Status, Timestamp};
+use longshore_core::{BuildId, NotificationEvent, NotificationId, RepoId, Status, Timestamp};
 use longshore_notification::{AnomalyLine, JobLine, Kind, Message, SendError, Sender, Subject, Target};
 use longshore_pipeline::notification_rules;
 use longshore_store::{
@@ -20,12 +20,13 @@ use longshore_store::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::pause;
+use crate::{pause, turns::Turns};
 
-/// Messages that are under way at once.
+/// Messages that are under way at once, in all and to the places of one repository. Those of the server count as one's.
 const AT_ONCE: usize = 8;
-/// Places that are looked at before somebody has to wait.
-const LOOKED_AT: u32 = 256;
+const AT_ONCE_OF_ONE: usize = 2;
+/// Messages of one that are looked at: a place may have two that are next.
+const LOOKED_AT: u32 = 4;
 /// How long a place may be away before a message is given up: it is no news any more.
 const PATIENCE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 /// Tries of a message that its place refuses.
@@ -44,11 +45,11 @@ impl Notices {
     /// Runs until `shutdown`. A message that is under way then is sent once more at the next start.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut sending: JoinSet<NotificationId> = JoinSet::new();
-        let mut under_way: HashSet<NotificationId> = HashSet::new();
+        let mut turns: Turns<NotificationId, Option<RepoId>> = Turns::new(AT_ONCE, AT_ONCE_OF_ONE);
         loop {
             // Taken before the rows are read, so that no change between is missed.
             let changed = self.store.notices_changed();
-            let wake_at = match self.start_due(&mut sending, &mut under_way).await {
+            let wake_at = match self.start_due(&mut sending, &mut turns).await {
                 Ok(wake_at) => wake_at,
                 Err(error) => {
                     tracing::error!(%error, "cannot read what people are to be told");
@@ -58,14 +59,12 @@ impl Notices {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 Some(ended) = sending.join_next() => match ended {
-                    Ok(notification) => {
-                        under_way.remove(&notification);
-                    }
+                    Ok(notification) => turns.ended(&notification),
                     Err(error) => {
                         // Which one it was is not known: all others end before anything starts again.
                         tracing::error!(%error, "a message broke off");
                         sending.shutdown().await;
-                        under_way.clear();
+                        turns.all_ended();
                     }
                 },
                 () = changed => {}
@@ -78,20 +77,12 @@ impl Notices {
     async fn start_due(
         &self,
         sending: &mut JoinSet<NotificationId>,
-        under_way: &mut HashSet<NotificationId>,
+        turns: &mut Turns<NotificationId, Option<RepoId>>,
     ) -> Result<Option<Timestamp>, StoreError> {
         let now = Timestamp::now();
-        let busy: Vec<NotificationId> = under_way.iter().copied().collect();
-        for due in notices::due(&self.store, &busy, LOOKED_AT).await? {
-            if pause::is_to_come(due.try_at, now, PATIENCE) {
-                return Ok(Some(due.try_at));
-            }
-            if under_way.len() >= AT_ONCE {
-                break;
-            }
-            if !under_way.insert(due.notification) {
-                continue;
-            }
+        let mut waiting = notices::due(&self.store, &turns.under_way(), LOOKED_AT).await?;
+        let next = pause::keep_due(&mut waiting, |due| due.try_at, now, PATIENCE);
+        while let Some(due) = turns.take(&mut waiting, |due| (due.notification, due.repo)) {
             let this = self.clone();
             sending.spawn(async move {
                 if let Err(error) = this.deliver(due).await {
@@ -102,7 +93,7 @@ impl Notices {
                 due.notification
             });
         }
-        Ok(None)
+        Ok(next)
     }
 
     /// Sends one message, and notes what became of it.

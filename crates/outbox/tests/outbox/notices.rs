@@ -1,6 +1,9 @@
 //! Messages about builds.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
 use longshore_core::{
     BuildPlan, Diagnostic, Event, EventName, JobPlan, NotificationEvent, Outcome, RepoId, Severity, Timestamp,
@@ -18,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     killable::Killable,
     receiver::{self, Receiver},
-    world::{add_webhook, claim, create_build, create_repo, end, failure, job},
+    world::{add_webhook, add_webhook_at, claim, create_build, create_repo, end, failure, job},
 };
 
 /// A repository, its store, and a receiver of its webhook.
@@ -276,6 +279,32 @@ async fn a_stranger_makes_no_noise_whatever_they_push() {
     end(&world.store, &claimed, failure(7, "run")).await;
     world.all_is_told().await;
     assert_eq!(world.heard().len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_places_of_one_repository_hold_up_those_of_no_other() {
+    let world = World::without_webhook().await;
+    // It takes connections, and never answers.
+    let slow = TcpListener::bind("127.0.0.1:0").unwrap();
+    for n in 0..20 {
+        let url = format!("http://{}/{n}", slow.local_addr().unwrap());
+        let (name, failures) = (format!("slow {n}"), [NotificationEvent::Failure]);
+        add_webhook_at(&world.store, &name, &url, Some(world.repo), &failures, &[]).await;
+    }
+    world.ends("main", &[("ci", Some(false))]).await;
+    let repo = create_repo(&world.store, "git", "https://forge.example", "team/other").await;
+    add_webhook(&world.store, &world.receiver, Some(repo), &NotificationEvent::ALL, &[]).await;
+    let other = World { repo, ..world };
+    let failed = other.ends("main", &[("ci", Some(false))]).await;
+    let (start, began) = (Instant::now(), Timestamp::now());
+    let _sending = other.send_notices();
+    while other.heard().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(120), "the other repository's place was told nothing");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(other.heard(), [is("failure", failed)]);
+    let owed = notices::due(&other.store, &[], 50).await.unwrap();
+    assert!(owed.iter().all(|due| due.try_at <= began), "it waited until slow ones were given up: {owed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,6 +28,8 @@ const LOOKED_BACK: i64 = 50;
 pub struct Due {
     pub id: NoticeId,
     pub notification: NotificationId,
+    /// Whose place it is: a repository's, or the server's.
+    pub repo: Option<RepoId>,
     pub try_at: Timestamp,
 }
 
@@ -322,27 +324,31 @@ pub(crate) fn job_of_context(found: &SqliteRow) -> Result<JobOfContext, StoreErr
 }
 
 /// Returns the next message to each place, and of those that were overtaken there the one that is due next; the longest
-/// due first, but none to these places.
-pub async fn due(store: &Store, but_for: &[NotificationId], limit: u32) -> Result<Vec<Due>, StoreError> {
+/// due first: so many of each repository's places, but none to these.
+pub async fn due(store: &Store, but_for: &[NotificationId], of_each: u32) -> Result<Vec<Due>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT id, notification, try_at FROM notices WHERE seq IN
-            (SELECT min(seq) FROM notices WHERE told_at IS NULL AND given_up = 0 AND overtaken = 0 GROUP BY notification
-             UNION ALL SELECT seq FROM
-                (SELECT seq, min(try_at) FROM notices WHERE told_at IS NULL AND given_up = 0 AND overtaken = 1 GROUP BY notification))",
+        "SELECT * FROM (
+            SELECT m.id, m.notification, n.repo, m.try_at, m.seq,
+                   row_number() OVER (PARTITION BY n.repo ORDER BY m.try_at, m.seq) AS place
+            FROM notices AS m JOIN notifications AS n ON n.id = m.notification WHERE m.seq IN
+                (SELECT min(seq) FROM notices WHERE told_at IS NULL AND given_up = 0 AND overtaken = 0 GROUP BY notification
+                 UNION ALL SELECT seq FROM
+                    (SELECT seq, min(try_at) FROM notices WHERE told_at IS NULL AND given_up = 0 AND overtaken = 1 GROUP BY notification))",
     );
     if !but_for.is_empty() {
-        query.push(" AND notification NOT IN (");
+        query.push(" AND m.notification NOT IN (");
         let mut list = query.separated(", ");
         for id in but_for {
             list.push_bind(id.to_string());
         }
         query.push(")");
     }
-    query.push(" ORDER BY try_at, seq LIMIT ").push_bind(limit);
+    query.push(") WHERE place <= ").push_bind(of_each).push(" ORDER BY try_at, seq");
     let read = |found: &SqliteRow| {
         Ok(Due {
             id: row::parsed(found, "id")?,
             notification: row::parsed(found, "notification")?,
+            repo: row::parsed_opt(found, "repo")?,
             try_at: row::time(found, "try_at")?,
         })
     };
