@@ -159,6 +159,10 @@ impl Journal for TrialJournal {
         self.last_seq
     }
 
+    fn bytes(&self) -> u64 {
+        0
+    }
+
     fn milestones(&self) -> Vec<Record<'static>> {
         Vec::new()
     }

@@ -197,6 +197,10 @@ impl Journal for Hung {
         self.journal.last_seq()
     }
 
+    fn bytes(&self) -> u64 {
+        self.journal.bytes()
+    }
+
     fn milestones(&self) -> Vec<Record<'static>> {
         self.journal.milestones()
     }

@@ -9,5 +9,6 @@ pub(crate) mod follow;
 pub(crate) mod journal;
 pub(crate) mod link;
 pub(crate) mod log_recorder;
+pub(crate) mod planned;
 pub(crate) mod session;
 pub(crate) mod spool;

@@ -16,6 +16,7 @@ use crate::following::artifacts::ArtifactReceiver;
 use crate::following::follow::{FollowEnd, Follower, JobLeft, Start};
 use crate::following::journal::Journal;
 use crate::following::log_recorder::{LogRecorder, journal_failed};
+use crate::following::planned::Planned;
 use crate::following::session::Followed;
 use crate::guarding::guards::GuardWords;
 use crate::lasting::caches::Caches;
@@ -264,8 +265,9 @@ impl Executor {
 
 /// Opens the journal with the job's masks in front of it. If the masks cannot be made, closes it with an outcome.
 pub(crate) async fn open_recorder(request: &JobRequest, journal: Box<dyn Journal>) -> Result<LogRecorder, Outcome> {
+    let recorder = |patterns| LogRecorder::new(journal, patterns, request.limits.log, Planned::new(&request.plan));
     match request.patterns() {
-        Ok(patterns) => Ok(LogRecorder::new(journal, patterns, request.limits.log)),
-        Err(error) => Err(LogRecorder::new(journal, None, request.limits.log).end(error.outcome()).await),
+        Ok(patterns) => Ok(recorder(patterns)),
+        Err(error) => Err(recorder(None).end(error.outcome()).await),
     }
 }

@@ -49,6 +49,10 @@ impl Journal for StoreJournal {
         self.writer.last_seq()
     }
 
+    fn bytes(&self) -> u64 {
+        self.writer.len()
+    }
+
     fn milestones(&self) -> Vec<Record<'static>> {
         self.writer.milestones().to_vec()
     }

@@ -12,6 +12,9 @@ pub trait Journal: Send {
     /// it.
     fn last_seq(&self) -> u64;
 
+    /// Returns the bytes of the records in the journal.
+    fn bytes(&self) -> u64;
+
     /// Returns the records of an earlier process about the beginnings and ends of steps and the end of the job: all
     /// records but output, in order. If the job's end is among them, the job is over, regardless of its container.
     fn milestones(&self) -> Vec<Record<'static>>;

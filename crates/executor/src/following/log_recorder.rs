@@ -12,19 +12,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use longshore_agent_protocol::mask::{Patterns, masked};
 use longshore_agent_protocol::{ContainerRequest, FromAgent, JobEnd, JobResult};
-use longshore_core::record::RecordKind;
+use longshore_core::record::{HEADER_LEN, RecordKind};
 use longshore_core::{ErrorKind, Outcome, Record, Stream, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::error::EngineError;
 use crate::following::journal::Journal;
+use crate::following::planned::{Planned, Unplanned};
 use crate::request::JobUpdate;
 
 /// Reading stops when this many bytes wait to be written. The batch being written is no larger.
 const FULL_BYTES: usize = 4 << 20;
 /// Reading stops when this many records wait to be written.
 const FULL_RECORDS: usize = 16 << 10;
+/// Limit for the name of an image in a record. No image has a longer one.
+const IMAGE_NAME: usize = 1 << 10;
 
 /// Turns messages into records and writes them.
 pub(crate) struct LogRecorder {
@@ -35,8 +38,9 @@ pub(crate) struct LogRecorder {
     /// The job's secrets. They are masked here again, so that they do not reach the log even if the agent is
     /// compromised.
     patterns: Option<Arc<Patterns>>,
-    /// How many bytes the job may still print.
+    /// How many bytes the log may still grow by.
     left: u64,
+    planned: Planned,
     /// A step has begun, so the agent has the whole checkout.
     step_began: bool,
     /// The effects of what is on disk.
@@ -92,18 +96,30 @@ impl Effects {
 }
 
 impl LogRecorder {
-    /// Makes a recorder. The job may print `limit` more bytes.
-    pub(crate) fn new(journal: Box<dyn Journal>, patterns: Option<Arc<Patterns>>, limit: u64) -> Self {
+    /// Makes a recorder. The journal may have `limit` bytes, those of an earlier process included.
+    pub(crate) fn new(
+        journal: Box<dyn Journal>,
+        patterns: Option<Arc<Patterns>>,
+        limit: u64,
+        mut planned: Planned,
+    ) -> Self {
         let is_of_step =
             |record: &Record<'_>| record.step < Record::FIRST_SERVICE || record.kind == RecordKind::JobFinished;
-        let step_began = journal.milestones().iter().any(is_of_step);
+        let milestones = journal.milestones();
+        let step_began = milestones.iter().any(is_of_step);
+        for record in &milestones {
+            // What is in the journal stays there; it only counts.
+            let _ = planned.count(record.kind, record.step);
+        }
         let written = Effects { seq: journal.last_seq(), ..Effects::default() };
+        let left = limit.saturating_sub(journal.bytes());
         Self {
             journal: Some(journal),
             writing: None,
             pending: Batch::default(),
             patterns,
-            left: limit,
+            left,
+            planned,
             step_began,
             written,
             requested: BTreeMap::new(),
@@ -194,7 +210,7 @@ impl LogRecorder {
         self.pending.bytes >= FULL_BYTES || self.pending.entries.len() >= FULL_RECORDS
     }
 
-    /// Returns whether the job has printed more than its limit. Further output is dropped.
+    /// Returns whether the log has reached its limit. Further output is dropped.
     pub(crate) const fn is_over_limit(&self) -> bool {
         self.left == 0
     }
@@ -207,12 +223,14 @@ impl LogRecorder {
     pub(crate) fn note(&mut self, text: &str) {
         let mut line = text.to_owned();
         line.push('\n');
-        self.push(0, Timestamp::now(), Record::NO_STEP, RecordKind::Output(Stream::System), line.into());
+        let line = self.masked(line.into());
+        self.add(0, Timestamp::now(), Record::NO_STEP, RecordKind::Output(Stream::System), line);
     }
 
     /// Adds a numbered message of the agent. Messages that only concern the session, and those about files, make no
-    /// record.
-    pub(crate) fn record(&mut self, seq: u64, message: FromAgent) {
+    /// record. An agent whose message has no place in the plan is not to be read further.
+    pub(crate) fn record(&mut self, seq: u64, message: FromAgent) -> Result<(), Unplanned> {
+        self.planned.admit(&message)?;
         let at = Timestamp::from_millis;
         match message {
             FromAgent::Ready { .. }
@@ -220,40 +238,37 @@ impl LogRecorder {
             | FromAgent::ArtifactFile(_)
             | FromAgent::ArtifactData(_)
             | FromAgent::ArtifactFileEnd { .. }
-            | FromAgent::ArtifactsEnd { .. } => return,
+            | FromAgent::ArtifactsEnd { .. } => return Ok(()),
             FromAgent::Output { step, stderr, time_ms, data } => {
                 let stream = if stderr { Stream::Stderr } else { Stream::Stdout };
-                // Output that is cut off keeps its number, so the records have no gap.
-                let kept = data.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-                self.left -= kept as u64;
-                let data = data.slice(..kept);
-                self.push(seq, at(time_ms), step, RecordKind::Output(stream), data);
+                self.print(seq, at(time_ms), step, stream, data);
             }
             FromAgent::Note { step, time_ms, mut text } => {
                 if !text.ends_with('\n') {
                     text.push('\n');
                 }
-                self.push(seq, at(time_ms), step, RecordKind::Output(Stream::System), text.into());
+                self.print(seq, at(time_ms), step, Stream::System, text.into());
             }
             FromAgent::StepStarted { step, time_ms } => {
                 self.step_began |= step < Record::FIRST_SERVICE;
-                self.push(seq, at(time_ms), step, RecordKind::StepStarted, Bytes::new());
+                self.add(seq, at(time_ms), step, RecordKind::StepStarted, Bytes::new());
                 self.pending.effects.updates.push_back(JobUpdate::StepStarted { step, time: at(time_ms) });
             }
             FromAgent::StepFinished { step, time_ms, result } => {
-                self.push(seq, at(time_ms), step, RecordKind::StepFinished, json(&result));
+                self.add(seq, at(time_ms), step, RecordKind::StepFinished, json(&result));
                 self.pending.effects.updates.push_back(JobUpdate::StepFinished { step, time: at(time_ms), result });
             }
-            FromAgent::RunContainer { step, time_ms, container } => {
-                self.push(seq, at(time_ms), step, RecordKind::RunContainer, json(&container));
+            FromAgent::RunContainer { step, time_ms, mut container } => {
+                container.image.truncate(container.image.floor_char_boundary(IMAGE_NAME));
+                self.add(seq, at(time_ms), step, RecordKind::RunContainer, json(&container));
             }
             FromAgent::ServiceReady { time_ms, step } => {
-                self.push(seq, at(time_ms), step.unwrap_or(Record::NO_STEP), RecordKind::ServiceReady, Bytes::new());
+                self.add(seq, at(time_ms), step.unwrap_or(Record::NO_STEP), RecordKind::ServiceReady, Bytes::new());
                 let ready = step.map(|step| JobUpdate::ServiceReady { step, time: at(time_ms) });
                 self.pending.effects.updates.extend(ready);
             }
             FromAgent::JobFinished { time_ms, end } => {
-                self.push(seq, at(time_ms), Record::NO_STEP, RecordKind::JobFinished, json(&end));
+                self.add(seq, at(time_ms), Record::NO_STEP, RecordKind::JobFinished, json(&end));
                 let JobEnd { result, outputs, sandbox, many_files, .. } = end;
                 self.pending.effects.sandbox_restored = sandbox.is_restored;
                 self.pending.effects.many_files = many_files;
@@ -263,15 +278,31 @@ impl LogRecorder {
                 self.pending.effects.finished = Some(result);
             }
         }
-        self.pending.effects.seq = seq;
+        Ok(())
     }
 
-    fn push(&mut self, seq: u64, time: Timestamp, step: u16, kind: RecordKind, data: Bytes) {
-        let data = match (&self.patterns, kind) {
-            (Some(patterns), RecordKind::Output(_)) => masked(patterns, &data).map_or(data, Bytes::from),
-            _ => data,
-        };
-        self.pending.bytes += data.len() + longshore_core::record::HEADER_LEN;
+    /// Adds what the job prints, up to the limit of its log. What is cut off makes no record, however many messages it was.
+    fn print(&mut self, seq: u64, time: Timestamp, step: u16, stream: Stream, data: Bytes) {
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX).saturating_sub(HEADER_LEN);
+        let data = if room == 0 { data } else { self.masked(data) };
+        // Lines of ours and of the agent stay whole.
+        let kept = if data.len() > room && stream == Stream::System { 0 } else { data.len().min(room) };
+        if kept > 0 {
+            self.add(seq, time, step, RecordKind::Output(stream), data.slice(..kept));
+        }
+        if kept < data.len() {
+            self.left = 0;
+        }
+    }
+
+    fn masked(&self, data: Bytes) -> Bytes {
+        self.patterns.as_ref().and_then(|patterns| masked(patterns, &data)).map_or(data, Bytes::from)
+    }
+
+    fn add(&mut self, seq: u64, time: Timestamp, step: u16, kind: RecordKind, data: Bytes) {
+        self.left = self.left.saturating_sub((HEADER_LEN + data.len()) as u64);
+        self.pending.bytes += HEADER_LEN + data.len();
+        self.pending.effects.seq = self.pending.effects.seq.max(seq);
         self.pending.entries.push(Entry { seq, time, step, kind, data });
     }
 
@@ -338,7 +369,7 @@ impl LogRecorder {
                 self.note(&format!("error: {message}"));
             }
             if self.written.finished.is_none() {
-                self.push(0, Timestamp::now(), Record::NO_STEP, RecordKind::AttemptEnded, json(&outcome));
+                self.add(0, Timestamp::now(), Record::NO_STEP, RecordKind::AttemptEnded, json(&outcome));
             }
         }
         match self.close().await {
@@ -380,6 +411,10 @@ mod tests {
             0
         }
 
+        fn bytes(&self) -> u64 {
+            0
+        }
+
         fn milestones(&self) -> Vec<Record<'static>> {
             Vec::new()
         }
@@ -391,43 +426,53 @@ mod tests {
         }
     }
 
+    fn planned() -> Planned {
+        let step = longshore_core::StepPlan::default();
+        Planned::new(&longshore_core::JobPlan { steps: vec![step; 3], ..Default::default() })
+    }
+
     #[tokio::test]
     async fn a_secret_that_the_agent_let_through_does_not_reach_the_log() {
         let kept = Arc::default();
-        let mut recorder =
-            LogRecorder::new(Box::new(Kept(Arc::clone(&kept))), Patterns::new(&["s3cret-value"]).unwrap(), 1 << 20);
+        let patterns = Patterns::new(&["s3cret-value"]).unwrap();
+        let mut recorder = LogRecorder::new(Box::new(Kept(Arc::clone(&kept))), patterns, 1 << 20, planned());
         let output = |data: &'static [u8]| FromAgent::Output { step: 0, stderr: false, time_ms: 0, data: data.into() };
-        recorder.record(1, output(b"a s3cret-value b\n"));
-        recorder.record(2, output(b"nothing\n"));
-        recorder.record(3, FromAgent::Note { step: 0, time_ms: 0, text: "of s3cret-value".into() });
+        recorder.record(1, output(b"a s3cret-value b\n")).unwrap();
+        recorder.record(2, output(b"nothing\n")).unwrap();
+        recorder.record(3, FromAgent::Note { step: 0, time_ms: 0, text: "of s3cret-value".into() }).unwrap();
         recorder.close().await.unwrap();
         assert_eq!(String::from_utf8_lossy(&kept.lock().unwrap()), "a *** b\nnothing\nof ***\n");
     }
 
     #[tokio::test]
-    async fn what_a_job_prints_over_its_limit_is_not_kept_and_all_else_is() {
+    async fn what_a_job_prints_over_its_limit_is_not_kept_and_what_becomes_of_it_is() {
         let kept = Arc::default();
-        let mut recorder = LogRecorder::new(Box::new(Kept(Arc::clone(&kept))), None, 5);
+        let limit = 2 * HEADER_LEN as u64 + 5;
+        let mut recorder = LogRecorder::new(Box::new(Kept(Arc::clone(&kept))), None, limit, planned());
         let output = |data: &'static [u8]| FromAgent::Output { step: 0, stderr: false, time_ms: 0, data: data.into() };
-        recorder.record(1, output(b"abc"));
+        recorder.record(1, output(b"abc")).unwrap();
         assert!(!recorder.is_over_limit());
-        recorder.record(2, output(b"defg"));
-        recorder.record(3, output(b"hij"));
+        recorder.record(2, output(b"defg")).unwrap();
         assert!(recorder.is_over_limit());
-        recorder.record(4, FromAgent::Note { step: 0, time_ms: 0, text: "!".into() });
+        for seq in 3..1000 {
+            recorder.record(seq, output(b"hij")).unwrap();
+        }
+        recorder.record(1000, FromAgent::Note { step: 0, time_ms: 0, text: "!".into() }).unwrap();
+        assert_eq!(recorder.pending.entries.len(), 2);
+        recorder.record(1001, FromAgent::JobFinished { time_ms: 0, end: JobResult::Success.into() }).unwrap();
         recorder.flush().await.unwrap();
-        assert_eq!(recorder.last_seq(), 4);
-        assert_eq!(String::from_utf8_lossy(&kept.lock().unwrap()), "abcde!\n");
+        assert_eq!((recorder.last_seq(), recorder.finished()), (1001, Some(&JobResult::Success)));
+        assert_eq!(String::from_utf8_lossy(&kept.lock().unwrap()), r#"abcde{"result":{"result":"success"},"sandbox":{"as_it_was":false}}"#);
     }
 
     #[tokio::test]
     async fn what_is_on_disk_is_told_though_a_telling_was_dropped_in_the_middle() {
-        let mut recorder = LogRecorder::new(Box::new(Kept(Arc::default())), None, 1 << 20);
+        let mut recorder = LogRecorder::new(Box::new(Kept(Arc::default())), None, 1 << 20, planned());
         for step in 0..3 {
-            recorder.record(u64::from(step) + 1, FromAgent::StepStarted { step, time_ms: 0 });
+            recorder.record(u64::from(step) + 1, FromAgent::StepStarted { step, time_ms: 0 }).unwrap();
         }
         let end = JobResult::Success.into();
-        recorder.record(4, FromAgent::JobFinished { time_ms: 0, end });
+        recorder.record(4, FromAgent::JobFinished { time_ms: 0, end }).unwrap();
         assert_eq!(recorder.finished(), None, "not on disk yet");
         recorder.flush().await.unwrap();
         let (updates, mut heard) = mpsc::channel(1);

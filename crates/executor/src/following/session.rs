@@ -208,8 +208,7 @@ fn handle(
         | FromAgent::ArtifactFileEnd { .. }
         | FromAgent::ArtifactsEnd { .. } => {}
     }
-    recorder.record(seq, message);
-    Ok(())
+    recorder.record(seq, message).map_err(|error| Ending::Garbage(error.to_string()))
 }
 
 /// A message, by its receiver.

@@ -78,7 +78,8 @@ async fn record_all(
                         spool.push(&bytes);
                         while let Some(item) = spool.next() {
                             let item = item.map_err(|error| Unreadable::Spool(error.to_string()))?;
-                            recorder.record(item.seq, item.message);
+                            let recorded = recorder.record(item.seq, item.message);
+                            recorded.map_err(|error| Unreadable::Spool(error.to_string()))?;
                         }
                         recorder.start();
                     }

@@ -90,7 +90,12 @@ impl Agent {
     /// Reports that the turn of a step with its own image has come.
     pub fn ask(&self, step: u16, attempt: u32) {
         let container = ContainerRequest { attempt, image: "tool".to_owned() };
-        let _ = self.inputs.send(Input::Say(FromAgent::RunContainer { step, time_ms: 0, container }));
+        self.say(FromAgent::RunContainer { step, time_ms: 0, container });
+    }
+
+    /// Reports something as if it were in its spool.
+    pub fn say(&self, message: FromAgent) {
+        let _ = self.inputs.send(Input::Say(message));
     }
 
     /// The containers of which it was told that they cannot be started.

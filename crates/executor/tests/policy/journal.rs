@@ -32,6 +32,10 @@ impl Journal for Opened {
         self.journal.inner.lock().unwrap().last_seq
     }
 
+    fn bytes(&self) -> u64 {
+        self.journal.inner.lock().unwrap().bytes.len() as u64
+    }
+
     fn milestones(&self) -> Vec<Record<'static>> {
         let mut all = Vec::new();
         self.journal.each(|record| {

@@ -18,5 +18,6 @@ mod removals;
 mod retries;
 mod room;
 mod sandboxes;
+mod spools;
 mod workspaces;
 mod world;

@@ -132,6 +132,10 @@ impl Journal for Unwritable {
         0
     }
 
+    fn bytes(&self) -> u64 {
+        0
+    }
+
     fn milestones(&self) -> Vec<Record<'static>> {
         Vec::new()
     }

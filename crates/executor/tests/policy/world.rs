@@ -109,15 +109,42 @@ pub async fn adopt(
     journal: &MemoryJournal,
     cancel: CancellationToken,
 ) -> Outcome {
+    adopt_until(executor, request, journal, cancel).await.0
+}
+
+/// Adopts, and returns the updates too.
+pub async fn adopt_and_hear(
+    executor: &Executor,
+    request: &JobRequest,
+    journal: &MemoryJournal,
+) -> (Outcome, Vec<JobUpdate>) {
+    adopt_until(executor, request, journal, CancellationToken::new()).await
+}
+
+async fn adopt_until(
+    executor: &Executor,
+    request: &JobRequest,
+    journal: &MemoryJournal,
+    cancel: CancellationToken,
+) -> (Outcome, Vec<JobUpdate>) {
     let (updates, mut told) = mpsc::channel::<JobUpdate>(64);
     let request = AdoptRequest { job: request.clone(), session: 0, began: false };
     let adopting = executor.adopt(request, journal.open(), updates, cancel);
-    let read = async { while told.recv().await.is_some() {} };
-    ends(async { tokio::join!(adopting, read).0 }).await
+    let read = async {
+        let mut heard = Vec::new();
+        while let Some(update) = told.recv().await {
+            // Its receiver says that it is stored.
+            if !matches!(update, JobUpdate::StartsOver(_)) {
+                heard.push(update);
+            }
+        }
+        heard
+    };
+    ends(async { tokio::join!(adopting, read) }).await
 }
 
 /// Fails the test if a job takes longer than an hour of the tests' clock.
-async fn ends(job: impl Future<Output = Outcome>) -> Outcome {
+async fn ends<T>(job: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(3600), job).await.expect("the job ends within an hour")
 }
 
