@@ -21,7 +21,7 @@ pub use frame::{FrameError, encode_from_agent, encode_marker, encode_output, enc
 pub use message::{
     CacheSpec, ContainerFailure, ContainerRequest, FromAgent, JobEnd, JobResult, JobSpec, StepResult, StepSpec, ToAgent,
 };
-pub use pod::{ImageConfig, MemberId};
+pub use pod::{ImageConfig, MemberId, PodSecret};
 pub use spool::SpoolReader;
 
 /// Version of the protocol. An agent refuses another version with a message that names both.

@@ -10,7 +10,7 @@ use longshore_core::template::Template;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{AnnouncedFile, ArtifactLimits, ArtifactSpec, ArtifactWindow};
-use crate::pod::MemberId;
+use crate::pod::{MemberId, PodSecret};
 
 /// Everything an agent needs to run a job to its end, even if the runner never returns.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -53,6 +53,9 @@ pub struct JobSpec {
     /// Certificates, as PEM, that the container's programs trust besides those that its image trusts. Empty for none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub authorities: String,
+    /// What the keys of the pod's members derive from. Without it, the job's nonce takes its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_secret: Option<PodSecret>,
     /// The receiver is a member of a pod, and this is its purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<MemberPurpose>,

@@ -61,25 +61,38 @@ impl FromStr for MemberId {
     }
 }
 
-/// Returns the key with which a member's agent authenticates itself and its session. It is a hash of the job's nonce,
-/// so that no member can derive the key of another one.
-#[must_use]
-pub fn member_key(nonce: [u8; 16], member: MemberId) -> [u8; 16] {
-    derive(nonce, &member.to_string())
+/// What the keys of a pod's members derive from. Runner and conductor know it, and no command line, since each process of a
+/// container can read that of its agent.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PodSecret(pub [u8; 16]);
+
+impl PodSecret {
+    /// Returns the key with which a member's agent authenticates itself and its session. It is a hash, so that no member
+    /// can derive the key of another one.
+    #[must_use]
+    pub fn member_key(self, member: MemberId) -> [u8; 16] {
+        self.derive(&member.to_string())
+    }
+
+    /// Returns the name of the conductor's abstract socket in the pod's network namespace.
+    #[must_use]
+    pub fn conductor_address(self) -> String {
+        let name: String = self.derive("conductor").iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("longshore-pod-{name}")
+    }
+
+    fn derive(self, purpose: &str) -> [u8; 16] {
+        let digest = Sha256::new().chain_update(self.0).chain_update(purpose).finalize();
+        let mut key = [0; 16];
+        key.copy_from_slice(&digest[..16]);
+        key
+    }
 }
 
-/// Returns the name of the conductor's abstract socket in the pod's network namespace.
-#[must_use]
-pub fn conductor_address(nonce: [u8; 16]) -> String {
-    let name: String = derive(nonce, "conductor").iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("longshore-pod-{name}")
-}
-
-fn derive(nonce: [u8; 16], purpose: &str) -> [u8; 16] {
-    let digest = Sha256::new().chain_update(nonce).chain_update(purpose).finalize();
-    let mut key = [0; 16];
-    key.copy_from_slice(&digest[..16]);
-    key
+impl fmt::Debug for PodSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PodSecret(..)")
+    }
 }
 
 /// What an image says about its containers, as a member's agent needs it. It travels on the member's command line.
@@ -130,9 +143,9 @@ mod tests {
     #[test]
     fn every_member_has_a_key_of_its_own() {
         let keys = [MemberId::Service(0), MemberId::Service(1), MemberId::Step(0, 1), MemberId::Step(0, 2)]
-            .map(|member| member_key([7; 16], member));
+            .map(|member| PodSecret([7; 16]).member_key(member));
         let distinct: std::collections::HashSet<_> = keys.iter().chain([&[7; 16]]).collect();
         assert_eq!(distinct.len(), 5);
-        assert_ne!(member_key([8; 16], MemberId::Service(0)), keys[0]);
+        assert_ne!(PodSecret([8; 16]).member_key(MemberId::Service(0)), keys[0]);
     }
 }

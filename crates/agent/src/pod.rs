@@ -12,7 +12,7 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::thread;
 use std::time::Duration;
 
-use longshore_agent_protocol::pod::{conductor_address, member_key};
+use longshore_agent_protocol::pod::PodSecret;
 use longshore_agent_protocol::{
     FromAgent, FromAgentDecoder, JobSpec, MemberId, ToAgent, VERSION, encode_marker, encode_to_agent,
 };
@@ -50,6 +50,7 @@ pub(crate) fn join(address: &str, key: [u8; 16]) -> io::Result<UnixStream> {
 /// The members of a job's pod.
 #[derive(Debug, Default)]
 pub(crate) struct Pod {
+    secret: PodSecret,
     /// Members that have joined and wait for their plans.
     joined: HashMap<MemberId, UnixStream>,
     links: Vec<Link>,
@@ -69,10 +70,11 @@ struct Link {
 
 impl Pod {
     /// Begins to listen for the members of the pod.
-    pub(crate) fn listen(nonce: [u8; 16], members: Vec<MemberId>, mailbox: Mailbox) -> io::Result<()> {
-        let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(conductor_address(nonce))?)?;
+    pub(crate) fn listen(&mut self, secret: PodSecret, members: Vec<MemberId>, mailbox: Mailbox) -> io::Result<()> {
+        self.secret = secret;
+        let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(secret.conductor_address())?)?;
         let keys: HashMap<[u8; 16], MemberId> =
-            members.into_iter().map(|member| (member_key(nonce, member), member)).collect();
+            members.into_iter().map(|member| (secret.member_key(member), member)).collect();
         thread::Builder::new().name("members".to_owned()).spawn(move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else {
@@ -116,9 +118,9 @@ impl Pod {
     }
 
     /// Sends the plan to a member that has joined. If that fails, the member counts as gone.
-    pub(crate) fn start(&mut self, nonce: [u8; 16], member: MemberId, plan: JobSpec) {
+    pub(crate) fn start(&mut self, member: MemberId, plan: JobSpec) {
         let Some(stream) = self.joined.remove(&member) else { return };
-        let key = member_key(nonce, member);
+        let key = self.secret.member_key(member);
         let mut bytes = Vec::new();
         encode_marker(key, &mut bytes);
         let hello = ToAgent::Hello { version: VERSION, last_seq: 0, nonce: key };

@@ -46,6 +46,7 @@ pub(crate) fn body(
 ) -> ContainerCreateBody {
     let mut job_labels = labels::of_attempt(instance, Kind::Job, pod.build, pod.attempt);
     job_labels.insert(labels::USER.to_owned(), pod.image.config.user.clone());
+    job_labels.insert(labels::POD.to_owned(), hex::encode(pod.secret.0));
     let arguments = ["--marker".to_owned(), hex::encode(pod.nonce.0)];
     let workspace = volume(instance, pod.build, pod.attempt, pod.limits, quotas);
     let own = [agent_image::mount(instance, agent), workspace].into_iter();

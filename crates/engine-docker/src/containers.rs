@@ -4,7 +4,9 @@ use bollard::Docker;
 use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum};
 use bollard::query_parameters::KillContainerOptionsBuilder;
 use longshore_core::Timestamp;
-use longshore_executor::engine::{End, FoundMember, FoundPod, MemberId, MemberStanding, Pod, Removal, Standing};
+use longshore_executor::engine::{
+    End, FoundMember, FoundPod, MemberId, MemberStanding, Pod, PodSecret, Removal, Standing,
+};
 use longshore_executor::names::{ContainerId, ContainerName, Instance, Nonce};
 use longshore_executor::{AttemptId, EngineError, Refusal};
 
@@ -122,13 +124,20 @@ fn pod(inspected: ContainerInspectResponse, attempt: AttemptId) -> Option<Pod> {
     let config = inspected.config?;
     let mut nonce = [0; 16];
     hex::decode_to_slice(config.entrypoint?.last()?, &mut nonce).ok()?;
+    let mut labels = config.labels.unwrap_or_default();
+    // A container of an earlier build has none.
+    let mut secret = nonce;
+    if let Some(text) = labels.remove(labels::POD) {
+        hex::decode_to_slice(text, &mut secret).ok()?;
+    }
     let network = inspected.host_config?.network_mode?;
     Some(Pod {
         container: ContainerId::new(inspected.id?).ok()?,
         volume: attempt.volume_name(),
         sandbox: ContainerId::new(network.strip_prefix(JOINED)?).ok()?,
         nonce: Nonce(nonce),
-        user: config.labels?.remove(labels::USER).unwrap_or_default(),
+        secret: PodSecret(secret),
+        user: labels.remove(labels::USER).unwrap_or_default(),
     })
 }
 
@@ -178,6 +187,32 @@ pub(crate) async fn kill(docker: &Docker, id: &ContainerId) -> Result<(), Engine
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_secret_of_a_pod_is_in_a_label_and_an_earlier_builds_is_its_nonce() {
+        let attempt = AttemptId { job: longshore_core::JobId(7), attempt: 1 };
+        let found = |labels: &[(&str, String)]| {
+            let labels = labels.iter().map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
+            let config = bollard::models::ContainerConfig {
+                entrypoint: Some(vec!["--marker".to_owned(), hex::encode([1; 16])]),
+                labels: Some(labels),
+                ..Default::default()
+            };
+            let host_config =
+                bollard::models::HostConfig { network_mode: Some(format!("{JOINED}ab")), ..Default::default() };
+            let id = Some("cd".to_owned());
+            let inspected = ContainerInspectResponse {
+                id,
+                config: Some(config),
+                host_config: Some(host_config),
+                ..ContainerInspectResponse::default()
+            };
+            pod(inspected, attempt).map(|pod| (pod.nonce.0, pod.secret.0))
+        };
+        assert_eq!(found(&[(labels::POD, hex::encode([2; 16]))]), Some(([1; 16], [2; 16])));
+        assert_eq!(found(&[]), Some(([1; 16], [1; 16])));
+        assert_eq!(found(&[(labels::POD, "no secret".to_owned())]), None);
+    }
 
     #[test]
     fn a_state_that_says_nothing_is_an_error_and_no_end() {

@@ -105,6 +105,7 @@ impl DockerEngine {
             volume: pod.attempt.volume_name(),
             sandbox: pod.sandbox.clone(),
             nonce: pod.nonce,
+            secret: pod.secret,
             user: pod.image.config.user.clone(),
         })
     }

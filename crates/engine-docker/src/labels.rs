@@ -18,6 +18,8 @@ pub const ATTEMPT: &str = "longshore.attempt";
 pub const MEMBER: &str = "longshore.member";
 /// The image's USER, on a job's container, whose own user is root.
 pub const USER: &str = "longshore.user";
+/// What the keys of a pod's members derive from, on a job's container. Its processes cannot read its labels.
+pub const POD: &str = "longshore.pod";
 /// Hash of the executable in an agent image or volume, or of the one that a sandbox runs.
 pub const AGENT: &str = "longshore.agent";
 /// Hash of the scope that a sandbox has served since its start.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bollard::query_parameters::UploadToContainerOptionsBuilder;
 use longshore_core::plan::{Probe, Retry, RetryOn, WORKSPACE};
 use longshore_core::{ErrorKind, Outcome, StepPlan, StepStatus};
+use longshore_executor::engine::{MemberId, PodSecret};
 use longshore_executor::{JobRequest, JobUpdate};
 use support::images::{BUSYBOX, TOOL};
 use support::{World, adopt, eventually, job, run_and_die, service, shell_service, step};
@@ -224,6 +225,29 @@ async fn a_step_with_an_image_of_its_own_fails_is_tried_again_runs_out_of_time_a
     assert!(notes.contains("exited with code 4; retrying (attempt 2 of 2)"), "{notes}");
     assert!(notes.contains("the image has no `/bin/sh`"), "{notes}");
     assert!(notes.contains("the step's container could not start: "), "{notes}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_process_of_a_job_can_take_the_place_of_a_step_with_an_image_of_its_own() {
+    let world = World::new().await;
+    // What every process of a container can read: the command line of its agent, and the sockets of its network.
+    let look = "tr '\\0' ' ' </proc/1/cmdline; echo; grep -o 'longshore-pod-[0-9a-f]*' /proc/net/unix | head -n 1";
+    let mut request = job(&[look]);
+    request.plan.steps.push(own(BUSYBOX, Some("tr '\\0' ' ' </proc/1/cmdline")));
+    let ran = world.run(request).await;
+    assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
+    let marker = |text: &str| {
+        let digits = text.split_once("--marker ").unwrap().1.split_whitespace().next().unwrap().to_owned();
+        let mut nonce = [0; 16];
+        hex::decode_to_slice(digits, &mut nonce).unwrap();
+        nonce
+    };
+    let (of_job, of_step) = (ran.journal.step_text(0), ran.journal.step_text(1));
+    let derived = PodSecret(marker(&of_job));
+    assert!(of_job.contains("longshore-pod-"), "{of_job}");
+    assert!(!of_job.contains(&derived.conductor_address()), "{of_job}");
+    assert_ne!(marker(&of_step), derived.member_key(MemberId::Step(1, 1)));
     world.end().await;
 }
 

@@ -13,8 +13,7 @@ use std::fmt;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-pub(crate) use longshore_agent_protocol::pod;
-pub use longshore_agent_protocol::pod::{Healthcheck, ImageConfig, MemberId};
+pub use longshore_agent_protocol::pod::{Healthcheck, ImageConfig, MemberId, PodSecret};
 use longshore_core::{BuildId, ImageRef, RegistryCredentials, Timestamp};
 use tokio::sync::mpsc;
 
@@ -274,6 +273,8 @@ pub struct PodSpec<'a> {
     /// The sandbox whose network namespace it joins.
     pub sandbox: &'a ContainerId,
     pub nonce: Nonce,
+    /// What the keys of the containers beside it derive from. Kept where the container's processes cannot read it.
+    pub secret: PodSecret,
     pub limits: &'a Limits,
     pub docker: DockerSocket,
     pub mounts: &'a [Mounted],
@@ -288,8 +289,8 @@ pub struct MemberSpec<'a> {
     pub image: &'a Image,
     /// The sandbox whose network namespace it joins.
     pub sandbox: &'a ContainerId,
-    /// The nonce of the job's container. The member's key and its conductor's address derive from it.
-    pub nonce: Nonce,
+    /// What its key and its conductor's address derive from.
+    pub secret: PodSecret,
     pub limits: &'a Limits,
     pub docker: DockerSocket,
     pub mounts: &'a [Mounted],
@@ -299,13 +300,13 @@ impl MemberSpec<'_> {
     /// Returns the key that its agent proves itself with.
     #[must_use]
     pub fn key(&self) -> [u8; 16] {
-        pod::member_key(self.nonce.0, self.member)
+        self.secret.member_key(self.member)
     }
 
     /// Returns where its agent finds the job's agent.
     #[must_use]
     pub fn conductor(&self) -> String {
-        pod::conductor_address(self.nonce.0)
+        self.secret.conductor_address()
     }
 }
 
@@ -334,6 +335,8 @@ pub struct Pod {
     pub sandbox: ContainerId,
     /// Opens sessions with the container's agent.
     pub nonce: Nonce,
+    /// What the keys of the containers beside it derive from.
+    pub secret: PodSecret,
     /// The image's USER. The agent gets it with its plan.
     pub user: String,
 }

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounts::Accounts;
 use crate::attempt::AttemptId;
-use crate::engine::{DockerSocket, Engine, Image, MemberSpec, MemberStanding, Pod, pod};
+use crate::engine::{DockerSocket, Engine, Image, MemberSpec, MemberStanding, Pod};
 use crate::error::EngineError;
 use crate::following::agent::AgentHealth;
 use crate::lasting::caches::Caches;
@@ -324,7 +324,7 @@ impl Members {
     async fn resume(&self, member: MemberId) -> Result<Existing, EngineError> {
         let attempt = self.attempt();
         let Some(found) = self.engine.find_member(attempt, member).await? else { return Ok(Existing::None) };
-        if found.key != pod::member_key(self.pod.nonce.0, member) {
+        if found.key != self.pod.secret.member_key(member) {
             // It belongs to another run of the attempt, by a process that this database does not know.
             let name = ObjectId::NamedContainer(attempt.member_name(member));
             self.removals.now(&name, self.patience).await;
@@ -369,7 +369,7 @@ impl Members {
             member,
             image,
             sandbox: &self.pod.sandbox,
-            nonce: self.pod.nonce,
+            secret: self.pod.secret,
             limits: &limits,
             docker: match member {
                 MemberId::Service(_) => DockerSocket::None,

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
-use crate::engine::{BuilderSpec, Engine, GuardSpec, Image, Mounted, Pod, PodSpec};
+use crate::engine::{BuilderSpec, Engine, GuardSpec, Image, Mounted, Pod, PodSecret, PodSpec};
 use crate::error::EngineError;
 use crate::following::agent::AgentHealth;
 use crate::following::link::{Link, LinkReader, LinkWriter};
@@ -240,6 +240,7 @@ impl Placement {
             image,
             sandbox: &sandbox.id,
             nonce: Nonce::random(),
+            secret: PodSecret(rand::random()),
             limits: &request.limits,
             docker: request.docker_socket(),
             mounts: &mounts,

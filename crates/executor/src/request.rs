@@ -208,6 +208,7 @@ impl JobRequest {
             on_workspace: !self.workspace.base.is_empty(),
             caches: self.caches.wanted.iter().flat_map(JobCache::specs).collect(),
             authorities: self.operator.authorities.clone(),
+            pod_secret: None,
             member: None,
             artifacts: self.artifact_specs(),
             artifact_limits: (self.artifacts.is_some() && self.leaves_files()).then_some(self.limits.artifacts),

@@ -310,6 +310,7 @@ fn a_long_plan_and_checkout_pass_at_a_bounded_buffer() {
         services: vec![],
         path: vec![],
         authorities: String::new(),
+        pod_secret: None,
         member: None,
         artifacts: Vec::new(),
         artifact_limits: None,

@@ -29,6 +29,7 @@ fn spec() -> impl Strategy<Value = JobSpec> {
     (".{0,40}", any::<u64>(), vec(".{0,20}", 0..3)).prop_map(|(run, timeout_ms, masks)| JobSpec {
         caches: Vec::new(),
         on_workspace: false,
+        pod_secret: None,
         env: BTreeMap::from([("A".to_owned(), run.as_str().into())]),
         known: BTreeMap::from([("secrets".to_owned(), Value::map([("A", run.as_str())]))]),
         secret_files: BTreeMap::from([("A".to_owned(), run.clone())]),

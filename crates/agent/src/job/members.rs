@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use longshore_agent_protocol::message::{
     AgentError, JobEnd, JobResult, JobSpec, MemberPurpose, ProgramSpec, StepResult, StepSpec, StepStatus,
 };
-use longshore_agent_protocol::{ContainerRequest, FromAgent, MemberId};
+use longshore_agent_protocol::{ContainerRequest, FromAgent, MemberId, PodSecret};
 use longshore_core::template::Template;
 
 use super::services::Service;
@@ -102,9 +102,9 @@ impl Members {
     }
 
     /// Sends a member its plan.
-    pub(super) fn start(&mut self, nonce: [u8; 16], member: MemberId, plan: JobSpec) {
+    pub(super) fn start(&mut self, member: MemberId, plan: JobSpec) {
         self.unfinished.insert(member);
-        self.pod.start(nonce, member, plan);
+        self.pod.start(member, plan);
     }
 
     /// Takes note of whether members are read now, and returns whether that has begun again. Time in which they are not
@@ -167,7 +167,9 @@ impl Job {
             shared.add_hosts(&names).map_err(failed)?;
         }
         self.prepare_services(spec)?;
-        Pod::listen(self.runtime.options.nonce, members, self.runtime.mailbox.clone()).map_err(failed)
+        // A runner of an earlier build sends none.
+        let secret = spec.pod_secret.unwrap_or(PodSecret(self.runtime.options.nonce));
+        self.members.pod.listen(secret, members, self.runtime.mailbox.clone()).map_err(failed)
     }
 
     /// Reads what a member reports, and passes its output on under the number that it has in the job.
@@ -278,7 +280,7 @@ impl Job {
             && let Some(plan) = running.plan.take()
         {
             limit = running.limit.map(|limit| Instant::now() + limit);
-            self.members.start(self.runtime.options.nonce, running.member, *plan);
+            self.members.start(running.member, *plan);
         }
         if running.end.is_none() && running.plan.is_some() && running.backoff.is_due() {
             // It cannot be too long: it has been sent before.

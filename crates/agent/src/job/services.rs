@@ -134,7 +134,6 @@ impl Job {
     }
 
     fn advance_service(&mut self, at: usize) -> Result<(), JobError> {
-        let nonce = self.runtime.options.nonce;
         let members = &mut self.members;
         let heard = members.are_heard();
         let Some(service) = members.services.get_mut(at).filter(|service| !service.is_over) else { return Ok(()) };
@@ -144,7 +143,7 @@ impl Job {
             && let Some(plan) = service.plan.take()
         {
             service.started = Some(Instant::now());
-            members.start(nonce, member, *plan);
+            members.start(member, *plan);
         }
         let Some(service) = members.services.get_mut(at) else { return Ok(()) };
         let mut failed = None;

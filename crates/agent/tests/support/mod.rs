@@ -118,6 +118,7 @@ impl Agent {
             services: vec![],
             path: vec![],
             authorities: String::new(),
+            pod_secret: None,
             member: None,
             artifacts: vec![],
             artifact_limits: None,

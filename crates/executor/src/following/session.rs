@@ -316,7 +316,9 @@ async fn open(
     let mut frames = Vec::new();
     encode_marker(job.pod.nonce.0, &mut frames);
     let hello = ToAgent::Hello { version: VERSION, last_seq, nonce: session.nonce };
-    let plan = ToAgent::Plan(Box::new(job.request.spec(&job.pod.user)));
+    let mut spec = job.request.spec(&job.pod.user);
+    spec.pod_secret = job.request.has_members().then_some(job.pod.secret);
+    let plan = ToAgent::Plan(Box::new(spec));
     let mut planned = encode_to_agent(session.number, &hello, &mut frames);
     if session.fresh {
         planned = planned.and_then(|()| encode_to_agent(session.number, &plan, &mut frames));

@@ -103,6 +103,7 @@ impl Engine for MemoryEngine {
                 volume: spec.attempt.volume_name(),
                 sandbox: spec.sandbox.clone(),
                 nonce: spec.nonce,
+                secret: spec.secret,
                 user: spec.image.config.user.clone(),
             };
             for mount in spec.mounts {
