@@ -1,8 +1,9 @@
-//! Puts addresses out of the reach of a sandbox's jobs, with routing rules in its network namespace.
+//! Puts addresses out of the reach of a sandbox's jobs, with routing rules and a packet filter in its network namespace.
 //!
-//! The rules need the right to change the namespace's network, which no container of a job has: a job cannot take them
-//! away. They refuse at once ("permission denied"), so nothing waits for an answer. Port 53 stays open, because some
-//! networks have their name servers at such an address.
+//! Both need the right to change the namespace's network, which no container of a job has: a job cannot take them
+//! away. The rules refuse at once ("permission denied"), so nothing waits for an answer. The filter drops what the rules
+//! do not hold: packets of sockets that name their interface. Port 53 stays open, because some networks have their name
+//! servers at such an address.
 
 use std::fs;
 use std::io;
@@ -18,12 +19,14 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr as Kernel};
 
+use crate::filter::{self, whole};
+
 /// The port of name servers.
 const DNS: u16 = 53;
 /// Before the main table's rule (32766), after the one for the namespace's own addresses (0).
 const FIRST_PRIORITY: u32 = 1000;
 
-/// Adds the rules; `allowed` are ports that stay open at denied addresses. Adds as many as it can, and returns the
+/// Adds the rules and the filter; `allowed` are ports that stay open at denied addresses. Adds as many as it can, and returns the
 /// first error.
 pub(crate) fn deny(denied: &[DeniedAddresses], allowed: &[SocketAddr]) -> io::Result<()> {
     if denied.is_empty() {
@@ -36,12 +39,15 @@ pub(crate) fn deny(denied: &[DeniedAddresses], allowed: &[SocketAddr]) -> io::Re
         DeniedAddresses::Network(network) => vec![(network.network(), network.prefix_len())],
         DeniedAddresses::Host => gateways().into_iter().map(|gateway| (gateway, whole(gateway))).collect(),
     });
+    let networks: Vec<(IpAddr, u8)> = networks.collect();
+    let filtered = filter::install(&networks, DNS, allowed);
     let open = allowed.iter().map(|allowed| port(allowed.ip(), whole(allowed.ip()), allowed.port()));
     let rules = open.chain(
         networks
-            .flat_map(|(address, length)| [port(address, length, DNS), rule(address, length, RuleAction::Prohibit)]),
+            .iter()
+            .flat_map(|&(address, length)| [port(address, length, DNS), rule(address, length, RuleAction::Prohibit)]),
     );
-    let mut first_error = None;
+    let mut first_error = filtered.err();
     for (priority, mut rule) in (FIRST_PRIORITY..).zip(rules) {
         rule.attributes.push(RuleAttribute::Priority(priority));
         if let Err(error) = add(&socket, rule) {
@@ -83,10 +89,6 @@ fn add(socket: &Socket, rule: RuleMessage) -> io::Result<()> {
         NetlinkPayload::Error(error) => error.code.map_or(Ok(()), |_| Err(error.to_io())),
         _ => Err(io::Error::other("the kernel gave no answer that is known")),
     }
-}
-
-const fn whole(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
 }
 
 /// Returns the addresses that packets to other networks are sent to: the host's own, on its bridge.

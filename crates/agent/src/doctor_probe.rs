@@ -11,10 +11,13 @@ use std::time::Duration;
 
 use longshore_core::DeniedAddresses;
 
-use crate::denied_addresses;
+use crate::{denied_addresses, sys};
 
 /// How long a connection that a firewall drops may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The port of a service that discards what it gets.
+const DISCARD: u16 = 9;
 
 /// Answers the script's questions in order.
 pub(crate) fn run(script: &Path) -> io::Result<()> {
@@ -86,7 +89,8 @@ fn connect(address: &str) -> io::Result<()> {
     }
 }
 
-/// Reports whether an address of a denied network has a route. Sends nothing.
+/// Reports whether packets to an address of a denied network leave the namespace, by its routes or from a socket that
+/// names its interface, which no route holds. Such a packet is empty and goes to the port that discards.
 fn route(denied: &str) -> io::Result<()> {
     let address = match denied.parse::<DeniedAddresses>().map_err(io::Error::other)? {
         DeniedAddresses::Host => denied_addresses::gateways().into_iter().next(),
@@ -94,7 +98,19 @@ fn route(denied: &str) -> io::Result<()> {
     };
     let open = address.is_some_and(|address| {
         let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        UdpSocket::bind((any, 0)).and_then(|socket| socket.connect((address, 80))).is_ok()
+        let bound = |interface: Option<&str>| {
+            let socket = UdpSocket::bind((any, 0))?;
+            interface.map_or(Ok(()), |interface| sys::bind_to_device(&socket, interface))?;
+            socket.connect((address, DISCARD))?;
+            socket.send(&[]).map(drop)
+        };
+        bound(None).is_ok() || interfaces().iter().any(|interface| bound(Some(interface.as_str())).is_ok())
     });
     print_line(&format!("route {denied} {}", if open { "open" } else { "denied" }))
+}
+
+/// Returns the names of the namespace's interfaces.
+fn interfaces() -> Vec<String> {
+    let listed = fs::read_to_string("/proc/net/dev").unwrap_or_default();
+    listed.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim().to_owned()).collect()
 }

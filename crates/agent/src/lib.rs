@@ -31,6 +31,7 @@ mod doctor_probe;
 mod ending;
 mod file_count;
 mod files;
+mod filter;
 mod globs;
 mod hash_files;
 mod intake;

@@ -1,15 +1,16 @@
-//! System calls without a safe wrapper: `wait4`, changing the user between fork and exec, the agent's own ids, and
+//! System calls without a safe wrapper: `wait4`, SO_BINDTODEVICE, changing the user between fork and exec, the agent's own ids, and
 //! descriptors by number.
 //!
 //! All unsafe code of this crate is here. Called by `reaper`, `step` and at the start.
 
 #![expect(
     unsafe_code,
-    reason = "wait4, pre_exec, setresuid, kill of everyone and descriptors by number have no safe form"
+    reason = "wait4, setsockopt, pre_exec, setresuid, kill of everyone and descriptors by number have no safe form"
 )]
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -55,6 +56,22 @@ pub(crate) fn reap_one() -> Option<Reaped> {
         let peak_memory_bytes = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
         return Some(Reaped { pid, end, cpu_ms, peak_memory_bytes });
     }
+}
+
+/// Lets a socket send by this interface only.
+pub(crate) fn bind_to_device(socket: &impl AsRawFd, interface: &str) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(interface.len()).map_err(io::Error::other)?;
+    // SAFETY: the pointer is to that many live bytes, and the descriptor is open.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            interface.as_ptr().cast(),
+            length,
+        )
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Makes `command` run in its own session (and so process group) as `account`, with the terminal on its standard input

@@ -102,7 +102,12 @@ fn measured(trial: Trial) -> Vec<Finding> {
         Finding::good("isolation", "one job's container did not reach another's")
     });
     if !trial.open.is_empty() {
-        findings.push(Finding::error("addresses", format!("a job reaches what it may not: {}", trial.open.join(", ")), "this engine does not let Longshore change the routes of a sandbox: deny these addresses in the host's firewall (the chain DOCKER-USER)"));
+        findings.push(Finding::error(
+            "addresses",
+            format!("a job reaches what it may not: {}", trial.open.join(", ")),
+            "this engine does not let Longshore change the routes of a sandbox, or its kernel has no packet filter (nf_tables): \
+             deny these addresses in the host's firewall (the chain DOCKER-USER)",
+        ));
     }
     findings.push(if trial.left.is_empty() {
         Finding::good("removal", "nothing was left of them")

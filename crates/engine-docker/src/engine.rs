@@ -1,7 +1,6 @@
 //! A connection to a Docker engine. Implements the port by handing each call to the module for it.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bollard::Docker;
@@ -221,9 +220,10 @@ impl DockerEngine {
         };
         let loopback6 = !self.without_loopback6.load(Ordering::Relaxed);
         let DockerOptions { denied, allowed, sandbox_idle, .. } = &self.options;
-        let host: &[IpAddr] =
-            if denied.contains(&DeniedAddresses::Host) { self.network.gateways(&self.docker).await } else { &[] };
-        let addresses = AddressRules { denied, allowed, host };
+        // Networks come and go: each sandbox denies those that there are when it is made.
+        let is_host_denied = denied.contains(&DeniedAddresses::Host);
+        let host = if is_host_denied { network::gateways(&self.docker).await? } else { Vec::new() };
+        let addresses = AddressRules { denied, allowed, host: &host };
         let body = sandbox::body(&self.instance, sandbox, agent, network, &addresses, *sandbox_idle, loopback6);
         let options = CreateContainerOptionsBuilder::new().name(sandbox.name.as_str()).build();
         match self.docker.create_container(Some(options), body).await.api("create a container") {

@@ -11,7 +11,7 @@ use longshore_core::BuildId;
 use longshore_executor::names::{Instance, NetworkName};
 use longshore_executor::objects::Kind;
 use longshore_executor::{AttemptId, EngineError};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::Mutex;
 
 use crate::error::ApiResult as _;
 use crate::labels;
@@ -24,7 +24,6 @@ pub(crate) struct Network {
     subnets: Vec<IpNet>,
     name: NetworkName,
     known: Mutex<bool>,
-    gateways: OnceCell<Vec<IpAddr>>,
 }
 
 impl Network {
@@ -34,7 +33,6 @@ impl Network {
             subnets: options.subnets.clone(),
             name: options.instance.network_name(),
             known: Mutex::new(false),
-            gateways: OnceCell::new(),
         }
     }
 
@@ -57,20 +55,6 @@ impl Network {
         *self.known.lock().await = false;
     }
 
-    /// Returns the host's addresses on the networks that the engine had at the first call. Empty if the engine does not
-    /// list them.
-    pub(crate) async fn gateways(&self, docker: &Docker) -> &[IpAddr] {
-        let list = async || {
-            let networks = docker.list_networks(None::<ListNetworksOptions>).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "the engine does not list its networks: jobs may reach the host's addresses on them");
-                Vec::new()
-            });
-            let configs = networks.into_iter().filter_map(|network| network.ipam?.config).flatten();
-            configs.filter_map(|config| config.gateway?.parse().ok()).collect()
-        };
-        self.gateways.get_or_init(list).await
-    }
-
     async fn create(&self, docker: &Docker) -> Result<(), EngineError> {
         let request = NetworkCreateRequest {
             name: self.name.to_string(),
@@ -84,6 +68,13 @@ impl Network {
         };
         create(docker, request).await
     }
+}
+
+/// Returns the host's addresses on the networks that the engine has now.
+pub(crate) async fn gateways(docker: &Docker) -> Result<Vec<IpAddr>, EngineError> {
+    let networks = docker.list_networks(None::<ListNetworksOptions>).await.api("list networks")?;
+    let configs = networks.into_iter().filter_map(|network| network.ipam?.config).flatten();
+    Ok(configs.filter_map(|config| config.gateway?.parse().ok()).collect())
 }
 
 /// Creates the network of one job, unless an earlier try did. Its containers reach each other, and no other network's.

@@ -8,11 +8,13 @@ use std::net::TcpListener;
 use std::thread;
 
 use longshore_core::plan::{Network, Probe};
-use longshore_core::{DeniedAddresses, JobPlan, Outcome};
+use longshore_core::{DeniedAddresses, JobPlan, Outcome, StepPlan};
 use support::{World, job};
 
 /// The kernel's immediate error for a denied address.
 const DENIED: &str = "permission denied";
+/// The agent's own program, which answers what `longshore doctor` asks.
+const PROGRAM: &str = "/.longshore/longshore";
 
 /// Listens on every address of this host, and accepts whoever comes.
 fn listen_on_the_host() -> u16 {
@@ -42,16 +44,20 @@ async fn a_job_does_not_reach_denied_addresses_and_cannot_undo_that() {
         World::with(|options| options.denied = DeniedAddresses::parse_list(DeniedAddresses::DEFAULT).unwrap()).await;
     let undo = "ip rule flush 2>&- || true; ip rule add pref 1 lookup main 2>&- || true; ip rule | grep -c prohibit";
     let metadata = "nc -w 5 169.254.169.254 80 </dev/null 2>&1 || true";
-    let ran = world.run(job(&[undo, &ask_the_host(port), metadata])).await;
+    let mut request = job(&[undo, &ask_the_host(port), metadata]);
+    // A socket may name its interface, which no routing rule holds.
+    let probe = support::step("probe", "route host\nroute link-local");
+    request.plan.steps.push(StepPlan { shell: format!("{PROGRAM} probe"), ..probe });
+    let ran = world.run(request).await;
     assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
     let said = ran.journal.stdout_text();
     let lines: Vec<&str> = said.lines().collect();
     // The denied routes: link-local addresses, the gateway, and the engine's other networks.
     assert!(lines[0].parse::<u32>().unwrap() >= 2, "{said}");
-    for line in &lines[1..] {
+    for line in &lines[1..3] {
         assert!(line.to_lowercase().contains(DENIED), "{said}");
     }
-    assert_eq!(lines.len(), 3, "{said}");
+    assert_eq!(lines[3..], ["route host denied", "route link-local denied"], "{said}");
     world.end().await;
 }
 
