@@ -1,6 +1,6 @@
 //! Describes the containers of a pod to the engine: its mounts, its limits, and what it may not do.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;
 
 use bollard::models::{
@@ -118,6 +118,7 @@ impl Common<'_> {
     fn body(mut self, quotas: &Quotas, has_secrets: bool) -> ContainerCreateBody {
         labels::override_images(&mut self.labels, &self.image.labels);
         let limits = self.limits;
+        self.mounts.extend(image_volumes(&self.image.volumes, &self.mounts, limits, quotas));
         let memory = limits.memory.unwrap_or_else(default_memory);
         let memory = i64::try_from(memory).ok().filter(|bytes| *bytes > 0);
         let program = [PROGRAM, "agent", "--in-sandbox"].map(str::to_owned);
@@ -200,6 +201,38 @@ fn mounted(one: &Mounted) -> Mount {
     }
 }
 
+/// Returns the mounts of an image's own volumes with the job's limit. Without one, or where the engine cannot limit volumes, it
+/// makes them by itself. What is mounted there already stays.
+fn image_volumes(paths: &[String], mounts: &[Mount], limits: &Limits, quotas: &Quotas) -> Vec<Mount> {
+    let Some(size) = sized(limits, quotas) else { return Vec::new() };
+    let taken = mounts.iter().filter_map(|mount| mount.target.as_deref()).chain([SECRETS]).filter_map(normal);
+    let mut taken: BTreeSet<String> = taken.collect();
+    let own = paths.iter().filter_map(|path| normal(path)).filter(|path| taken.insert(path.clone()));
+    let mount = |path| Mount {
+        typ: Some(MountType::VOLUME),
+        target: Some(path),
+        volume_options: Some(MountVolumeOptions {
+            driver_config: Some(size.clone()),
+            ..MountVolumeOptions::default()
+        }),
+        ..Mount::default()
+    };
+    own.map(mount).collect()
+}
+
+/// Returns a path as the engine takes it: absolute, without `.`, `..` and slashes that mean nothing. `None` for the root.
+fn normal(path: &str) -> Option<String> {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    (!parts.is_empty()).then(|| format!("/{}", parts.join("/")))
+}
+
 fn ulimit(ulimit: &Ulimit) -> ResourcesUlimits {
     // They fit: a ulimit is parsed within these numbers.
     let number = |value: u64| i64::try_from(value).ok();
@@ -230,4 +263,29 @@ pub(crate) fn default_memory() -> u64 {
             .and_then(|rest| rest.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
         kib.unwrap_or(0).saturating_mul(1024) / 10 * 9
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::Fault;
+
+    #[test]
+    fn an_images_volumes_have_the_jobs_limit_unless_something_is_mounted_there() {
+        let limits = Limits { disk: Some(1 << 30), ..Limits::default() };
+        let paths = ["/data", "/data/", "cache", "/work/../data", WORKSPACE, SECRETS, "/"].map(str::to_owned);
+        let workspace = Mount { target: Some(format!("{WORKSPACE}/")), ..Mount::default() };
+        let mounts = std::slice::from_ref(&workspace);
+        let made = image_volumes(&paths, mounts, &limits, &Quotas::default());
+        let seen: Vec<_> = made.iter().map(|mount| (mount.target.as_deref().unwrap(), mount.source.as_deref())).collect();
+        assert_eq!(seen, [("/data", None), ("/cache", None)]);
+        for mount in &made {
+            let config = mount.volume_options.as_ref().and_then(|options| options.driver_config.as_ref()).unwrap();
+            assert_eq!(config.options.as_ref().unwrap()["size"], (1u64 << 30).to_string());
+        }
+        let unlimited = Quotas::default();
+        assert!(unlimited.refused(Fault::NoVolumeQuota));
+        assert!(image_volumes(&paths, mounts, &limits, &unlimited).is_empty());
+        assert!(image_volumes(&paths, mounts, &Limits::default(), &Quotas::default()).is_empty());
+    }
 }

@@ -25,10 +25,15 @@ const PROBE: i64 = 30_000;
 /// The name of Docker Hub in credentials.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
-/// Returns the image if the engine has it.
+/// Limit for what each container of an image takes in the engine's lists, as JSON. All who read a list read all of it.
+const MOST_LISTED: usize = 64 << 10;
+/// Limit for the volumes of an image.
+const MOST_VOLUMES: usize = 16;
+
+/// Returns the image if the engine has it. Every image of a job, a service or a step passes here.
 pub(crate) async fn find(docker: &Docker, image: &ImageRef) -> Result<Option<Image>, EngineError> {
     const WHAT: &str = "inspect an image";
-    let inspected = match docker.inspect_image(image.as_str()).await.api(WHAT) {
+    let inspected = match docker.inspect_image(&with_tag(image.as_str())).await.api(WHAT) {
         Ok(inspected) => inspected,
         Err(error) if error.is_not_found() => return Ok(None),
         Err(EngineError::Refused { refusal: Refusal::Invalid, message, .. }) => {
@@ -38,16 +43,41 @@ pub(crate) async fn find(docker: &Docker, image: &ImageRef) -> Result<Option<Ima
     };
     let id = inspected.id.ok_or_else(|| not_understood(WHAT, "it has no id"))?;
     let config = inspected.config.unwrap_or_default();
+    check_size(image, &config)?;
     let home = config.env.iter().flatten().find_map(|variable| variable.strip_prefix("HOME=")).map(str::to_owned);
     Ok(Some(Image {
         home,
         bytes: inspected.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
         id: ImageId::new(id).map_err(misnamed(WHAT))?,
         labels: labels::like_ours(config.labels.iter().flat_map(|labels| labels.keys())),
+        volumes: config.volumes.clone().unwrap_or_default(),
         config: image_config(config),
         digest: digest(image, &inspected.repo_digests.unwrap_or_default()),
         architecture: inspected.architecture.unwrap_or_default(),
     }))
+}
+
+/// Refuses an image whose containers would make the engine's lists too long for those who read them.
+fn check_size(image: &ImageRef, config: &bollard::models::ImageConfig) -> Result<(), EngineError> {
+    let refused = |reason| Err(EngineError::ImageNotAllowed { image: image.to_string(), reason });
+    if config.volumes.iter().flatten().count() > MOST_VOLUMES {
+        return refused(format!("it has more than {MOST_VOLUMES} volumes"));
+    }
+    let listed = (
+        (&config.labels, &config.cmd, &config.entrypoint, &config.exposed_ports),
+        (&config.volumes, &config.healthcheck, &config.user, &config.working_dir),
+    );
+    // Plain text and numbers.
+    let json = serde_json::to_string(&listed).unwrap_or_default();
+    // The engine writes these as `\u003c`.
+    let escaped = json.chars().filter(|c| matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}')).count();
+    if json.len() + 5 * escaped > MOST_LISTED {
+        return refused(format!(
+            "its labels, command, entrypoint, ports, volumes and health check take more than {} KiB",
+            MOST_LISTED >> 10
+        ));
+    }
+    Ok(())
 }
 
 /// Returns the digest that the image's own repository gives it, or else another repository.
@@ -224,6 +254,29 @@ mod tests {
         assert_eq!(with_tag("localhost:5000/a/b"), "localhost:5000/a/b:latest");
         assert_eq!(with_tag("a/b:1"), "a/b:1");
         assert_eq!(with_tag("a/b@sha256:00"), "a/b@sha256:00");
+    }
+
+    #[test]
+    fn an_image_that_makes_the_engines_lists_long_is_refused() {
+        let image = ImageRef::parse("a").unwrap();
+        let label = |text: String| bollard::models::ImageConfig {
+            labels: Some(HashMap::from([("label".to_owned(), text)])),
+            ..Default::default()
+        };
+        assert!(check_size(&image, &label("x".repeat(60 << 10))).is_ok());
+        for config in [
+            label("x".repeat(64 << 10)),
+            label("<".repeat(12 << 10)),
+            label("\u{1}".repeat(12 << 10)),
+            bollard::models::ImageConfig { cmd: Some(vec!["x".repeat(70 << 10)]), ..Default::default() },
+            bollard::models::ImageConfig {
+                volumes: Some((0..17).map(|at| format!("/{at}")).collect()),
+                ..Default::default()
+            },
+        ] {
+            let refused = check_size(&image, &config);
+            assert!(matches!(refused, Err(EngineError::ImageNotAllowed { .. })), "{refused:?}");
+        }
     }
 
     #[test]

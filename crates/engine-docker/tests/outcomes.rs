@@ -250,6 +250,21 @@ async fn a_job_that_fills_its_agents_spool_with_files_of_its_own_ends_all_the_sa
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_beginning_of_an_images_id_names_no_image() {
+    let world = World::new().await;
+    let id = world.docker.inspect_image(BUSYBOX).await.unwrap().id.unwrap();
+    let mut request = job(&["echo it runs"]);
+    // The engine itself finds the image by that.
+    let beginning = &id["sha256:".len()..][..12];
+    assert_eq!(world.docker.inspect_image(beginning).await.unwrap().id.unwrap(), id);
+    request.plan.image = beginning.into();
+    request.pull = longshore_executor::PullPolicy::Never;
+    let ran = world.run(request).await;
+    assert!(matches!(ran.outcome, Outcome::Error { kind: ErrorKind::ImageMissing, .. }), "{:?}", ran.outcome);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_prints_more_than_a_log_may_have_is_ended_and_what_fits_is_kept() {
     let world = World::new().await;
     let mut request = job(&["i=0; while true; do i=$((i+1)); echo line $i; done"]);

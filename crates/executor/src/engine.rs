@@ -154,6 +154,8 @@ pub struct Image {
     pub labels: Vec<String>,
     /// HOME, if it sets it.
     pub home: Option<String>,
+    /// The folders that each of its containers has a new volume for (VOLUME).
+    pub volumes: Vec<String>,
     /// Its size on the engine's disk, with layers that other images have too.
     pub bytes: u64,
 }

@@ -116,6 +116,8 @@ fn judge_mount(guard: &Guard, policy: &ServerPolicy, mount: &mut Mount, fills: b
             mount.source = Source::Socket(guard.host.socket()?.to_owned());
             return Ok(None);
         }
+        // A new one that goes with the container, as the engine makes for each volume of the image, with a limit at most.
+        Source::Anonymous if mount.labels.is_empty() => return Ok(None),
         Source::Volume { .. } | Source::Anonymous | Source::Path(_) | Source::Socket(_) | Source::Tmpfs { .. } => {
             return refuse!(Server, "a container of the server may mount only the server's volumes");
         }

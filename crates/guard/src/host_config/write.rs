@@ -114,15 +114,15 @@ fn write_mount(mount: &Mount) -> Judged<Value> {
     let mut options = Out::default();
     options.flag("NoCopy", mount.no_copy);
     options.text_map("Labels", &mount.labels);
+    if let Some(size) = &mount.volume_size {
+        options.put("DriverConfig", json!({ "Name": "local", "Options": { "size": size } }));
+    }
     match &mount.source {
         Source::Path(path) => return refuse!(HostPath, "the path {path} of the host may not be mounted"),
         Source::Volume { name, subpath } => {
             out.put("Type", "volume");
             out.put("Source", name.as_str());
             options.text("Subpath", subpath);
-            if let Some(size) = &mount.volume_size {
-                options.put("DriverConfig", json!({ "Name": "local", "Options": { "size": size } }));
-            }
             out.put("VolumeOptions", options.value());
         }
         Source::Socket(path) => {

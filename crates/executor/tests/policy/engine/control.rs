@@ -57,6 +57,7 @@ impl MemoryEngine {
             architecture: String::new(),
             labels: Vec::new(),
             home: None,
+            volumes: Vec::new(),
             bytes: 0,
         };
         self.state().images.insert(name.to_owned(), image);

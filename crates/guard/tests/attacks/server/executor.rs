@@ -17,6 +17,12 @@ fn what_the_executor_asks_for_is_let_through() {
     );
     assert_eq!((&body["User"], &body["Cmd"], &body["OpenStdin"]), (&json!("0"), &json!([]), &json!(true)));
     assert_eq!(body["HostConfig"]["Tmpfs"], json!({"/longshore/secrets":"rw,noexec,nosuid,nodev,size=32m,mode=0711"}));
+    // An image's own volume goes with its container, and has the job's limit.
+    let own = r#"{"Type":"volume","Target":"/data","VolumeOptions":{"DriverConfig":{"Name":"local","Options":{"size":"1000"}}}}"#;
+    let with_own = job("").replacen("\"Mounts\":[", &format!("\"Mounts\":[{own},"), 1);
+    let made_with_own = ask(&guard, "POST", "/v1.41/containers/create?name=longshore-abc-1", &with_own).unwrap();
+    let mount = &json(&made_with_own.call)["HostConfig"]["Mounts"][0];
+    assert_eq!((&mount["Source"], &mount["VolumeOptions"]["DriverConfig"]["Options"]["size"]), (&json!(null), &json!("1000")));
     let labels = "filters=%7B%22label%22%3A%5B%22longshore.instance%3Dabc123%22%5D%7D";
     for (method, target, body) in [
         ("GET", "/info".to_owned(), ""),
