@@ -1,7 +1,7 @@
 //! Drops a namespace's packets to denied addresses, with a chain of nf_tables.
 //!
 //! Routing rules refuse at once, and hold no socket that names its interface (SO_BINDTODEVICE, which needs no right): where no route
-//! is found for such a socket, Linux takes the address for a neighbour. A packet filter sees the packet itself. `fence` calls this.
+//! is found for such a socket, Linux takes the address for a neighbour. A packet filter sees the packet itself. `denied_addresses` calls this.
 //!
 //! The messages are written by hand, because they are five: `linux/netfilter/nf_tables.h` has their numbers. Attributes are in
 //! network order, headers in the host's.

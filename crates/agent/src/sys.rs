@@ -63,13 +63,7 @@ pub(crate) fn bind_to_device(socket: &impl AsRawFd, interface: &str) -> io::Resu
     let length = libc::socklen_t::try_from(interface.len()).map_err(io::Error::other)?;
     // SAFETY: the pointer is to that many live bytes, and the descriptor is open.
     let set = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_BINDTODEVICE,
-            interface.as_ptr().cast(),
-            length,
-        )
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_BINDTODEVICE, interface.as_ptr().cast(), length)
     };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -211,10 +211,7 @@ fn image_volumes(paths: &[String], mounts: &[Mount], limits: &Limits, quotas: &Q
     let mount = |path| Mount {
         typ: Some(MountType::VOLUME),
         target: Some(path),
-        volume_options: Some(MountVolumeOptions {
-            driver_config: Some(size.clone()),
-            ..MountVolumeOptions::default()
-        }),
+        volume_options: Some(MountVolumeOptions { driver_config: Some(size.clone()), ..MountVolumeOptions::default() }),
         ..Mount::default()
     };
     own.map(mount).collect()
@@ -277,7 +274,8 @@ mod tests {
         let workspace = Mount { target: Some(format!("{WORKSPACE}/")), ..Mount::default() };
         let mounts = std::slice::from_ref(&workspace);
         let made = image_volumes(&paths, mounts, &limits, &Quotas::default());
-        let seen: Vec<_> = made.iter().map(|mount| (mount.target.as_deref().unwrap(), mount.source.as_deref())).collect();
+        let seen: Vec<_> =
+            made.iter().map(|mount| (mount.target.as_deref().unwrap(), mount.source.as_deref())).collect();
         assert_eq!(seen, [("/data", None), ("/cache", None)]);
         for mount in &made {
             let config = mount.volume_options.as_ref().and_then(|options| options.driver_config.as_ref()).unwrap();

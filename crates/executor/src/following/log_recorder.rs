@@ -462,7 +462,10 @@ mod tests {
         recorder.record(1001, FromAgent::JobFinished { time_ms: 0, end: JobResult::Success.into() }).unwrap();
         recorder.flush().await.unwrap();
         assert_eq!((recorder.last_seq(), recorder.finished()), (1001, Some(&JobResult::Success)));
-        assert_eq!(String::from_utf8_lossy(&kept.lock().unwrap()), r#"abcde{"result":{"result":"success"},"sandbox":{"as_it_was":false}}"#);
+        assert_eq!(
+            String::from_utf8_lossy(&kept.lock().unwrap()),
+            r#"abcde{"result":{"result":"success"},"sandbox":{"as_it_was":false}}"#
+        );
     }
 
     #[tokio::test]

@@ -208,7 +208,7 @@ fn handle(
         | FromAgent::ArtifactFileEnd { .. }
         | FromAgent::ArtifactsEnd { .. } => {}
     }
-    recorder.record(seq, message).map_err(|error| Ending::Garbage(error.to_string()))
+    recorder.record(seq, message).map_err(|error| SessionEnd::Garbage(error.to_string()))
 }
 
 /// A message, by its receiver.

@@ -22,7 +22,10 @@ fn what_the_executor_asks_for_is_let_through() {
     let with_own = job("").replacen("\"Mounts\":[", &format!("\"Mounts\":[{own},"), 1);
     let made_with_own = ask(&guard, "POST", "/v1.41/containers/create?name=longshore-abc-1", &with_own).unwrap();
     let mount = &json(&made_with_own.call)["HostConfig"]["Mounts"][0];
-    assert_eq!((&mount["Source"], &mount["VolumeOptions"]["DriverConfig"]["Options"]["size"]), (&json!(null), &json!("1000")));
+    assert_eq!(
+        (&mount["Source"], &mount["VolumeOptions"]["DriverConfig"]["Options"]["size"]),
+        (&json!(null), &json!("1000"))
+    );
     let labels = "filters=%7B%22label%22%3A%5B%22longshore.instance%3Dabc123%22%5D%7D";
     for (method, target, body) in [
         ("GET", "/info".to_owned(), ""),
