@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_secret_of_a_pod_is_in_a_label_and_an_earlier_builds_is_its_nonce() {
-        let attempt = AttemptId { job: longshore_core::JobId(7), attempt: 1 };
+        let attempt = AttemptId { job: longshore_core::JobId::new(), attempt: 1 };
         let found = |labels: &[(&str, String)]| {
             let labels = labels.iter().map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
             let config = bollard::models::ContainerConfig {
