@@ -161,6 +161,7 @@ fn every_example_that_this_version_can_run_is_green_on_the_engine() {
         "go",
         "node",
         "outputs",
+        "parts",
         "python",
         "retries",
         "rust",
