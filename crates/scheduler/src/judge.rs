@@ -149,22 +149,27 @@ pub(crate) async fn judge(
 }
 
 /// Checks that a delivery is about this repository: an organisation's webhook reports all of its repositories. Returns
-/// the forge's id of the repository if that is new, or why the delivery is refused.
+/// the forge's id of the repository if that is new, or why the delivery is refused. Whoever sees this repository reads
+/// that, and the other one may be private: its name is in the server's log alone.
 fn whose(repo: &Repo, told: &ForgeRepository) -> Result<Option<String>, String> {
+    let other = || tracing::warn!(repo = repo.name, other = told.shown(), id = ?told.id, "a delivery is for another repository");
     match (&repo.forge_id, &told.id) {
         // Renames and transfers change the name and not the id.
         (Some(known), Some(id)) if known == id => Ok(None),
-        (Some(known), Some(id)) => Err(format!(
-            "refused: the delivery is for `{}` (repository {id} on the forge), but this is repository {known}: register \
-             that repository separately, with its own webhook",
-            told.shown()
-        )),
+        (Some(known), Some(_)) => {
+            other();
+            Err(format!(
+                "refused: the delivery is for another repository than number {known} on the forge, which this is: register \
+                 that one separately, with its own webhook. The server's log has its name"
+            ))
+        }
         (None, _) | (Some(_), None) if told.is_at(&repo.clone_url) => Ok(told.id.clone()),
-        (None, _) | (Some(_), None) => Err(format!(
-            "refused: the delivery is for `{}`, which does not match the clone URL: correct the clone URL in the settings, \
-             or register that repository separately, with its own webhook",
-            told.shown()
-        )),
+        (None, _) | (Some(_), None) => {
+            other();
+            Err("refused: the delivery is for a repository that does not match the clone URL: correct the clone URL in the \
+                 settings, or register that repository separately, with its own webhook. The server's log has its name"
+                .to_owned())
+        }
     }
 }
 

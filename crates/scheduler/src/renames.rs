@@ -45,15 +45,18 @@ pub(crate) async fn follow(
     match id_at_forge(store, http, &connection, name).await? {
         Ok(id) if id == *forge_id => {}
         Err(error) if error.may_pass() || matches!(error, CallError::BadToken { .. }) => {
-            return Ok(Renamed::Unanswered(format!("the forge has to confirm the new name `{name}`: {error}")));
+            tracing::warn!(repo = repo.name, name, %error, "the forge cannot be asked for the new name of a repository");
+            return Ok(Renamed::Unanswered(format!("the forge has to confirm the repository's new name: {error}")));
         }
-        // One text for all, which tells nobody whether there is such a repository.
+        // One text for all, which tells nobody whether there is such a repository. Whoever sees this one reads it, so
+        // the names are in the server's log alone.
         Ok(_) | Err(_) => {
+            let connection = &connection.name;
+            tracing::warn!(repo = repo.name, name, connection, "the forge does not confirm a repository's new name");
             return Ok(Renamed::Refused(format!(
-                "refused: the delivery calls the repository `{name}`, and the forge does not say through the connection \
-                 `{}` that this is repository {forge_id}: if it has that name now, let the connection's account read it \
-                 and deliver this again",
-                connection.name
+                "refused: the delivery gives the repository a new name, and the forge does not say through the connection \
+                 that this is repository {forge_id}: if it has that name now, let the connection's account read it and \
+                 deliver this again. The server's log has the names"
             )));
         }
     }

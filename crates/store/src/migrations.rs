@@ -59,6 +59,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     200 "strangers_statuses" "0200_strangers_statuses.sql"
     201 "bodies" "0201_bodies.sql"
     202 "former_hook_secrets" "0202_former_hook_secrets.sql"
+    210 "neutral_refusals" "0210_neutral_refusals.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -157,17 +157,13 @@ async fn a_delivery_about_another_repository_is_refused_and_the_forges_id_surviv
     // The clone address ends in `app/.git`: a mirror's.
     let refused = told(8, "eve/other").await;
     assert_eq!((refused.status, refused.builds.len()), (DeliveryStatus::Ignored, 0));
-    assert!(
-        refused.reason.as_ref().unwrap().contains("for `eve/other`, which does not match the clone URL"),
-        "{refused:?}"
-    );
+    let reason = refused.reason.as_ref().unwrap();
+    assert!(reason.contains("a repository that does not match the clone URL") && !reason.contains("eve"), "{reason}");
     assert_eq!(told(7, "team/app").await.builds.len(), 1);
     assert_eq!(told(7, "team2/renamed").await.builds.len(), 1);
     let refused = told(8, "team/app").await;
-    assert!(
-        refused.reason.as_ref().unwrap().contains("(repository 8 on the forge), but this is repository 7"),
-        "{refused:?}"
-    );
+    let reason = refused.reason.as_ref().unwrap();
+    assert!(reason.contains("another repository than number 7") && !reason.contains('8'), "{reason}");
     // Without a body that names it, nothing is known to be wrong.
     let commit = world.repository.commit("next");
     assert_eq!(world.process("push", "id:plain", &push(MAIN, NONE, &commit, 9)).await.builds.len(), 1);

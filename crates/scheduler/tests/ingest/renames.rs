@@ -81,9 +81,8 @@ async fn a_delivery_does_not_point_a_repository_to_another_one_that_the_connecti
             assert_eq!((delivery.status, delivery.builds.len()), (DeliveryStatus::Ignored, 0), "{delivery:?}");
             let reason = delivery.reason.unwrap();
             assert!(
-                reason.starts_with(&format!(
-                    "refused: the delivery calls the repository `{name}`, and the forge does not say"
-                )),
+                reason.starts_with("refused: the delivery gives the repository a new name, and the forge does not say")
+                    && !reason.contains(name),
                 "{reason}"
             );
         }
@@ -120,7 +119,10 @@ async fn a_rename_waits_for_a_forge_that_is_down_and_changes_nothing_until_then(
         let delivery = deliveries::get(store, id).await.unwrap().unwrap();
         if delivery.attempts > 0 && !went_up {
             assert_eq!(connected.address().await, "team/app.git");
-            assert!(delivery.reason.as_ref().unwrap().contains("has to confirm the new name"), "{delivery:?}");
+            assert!(
+                delivery.reason.as_ref().unwrap().contains("has to confirm the repository's new name"),
+                "{delivery:?}"
+            );
             connected.forge.state().down = false;
             went_up = true;
         }
