@@ -253,7 +253,7 @@ impl Work<'_> {
             let from = from.as_ref().filter(|_| git_ref.branch().is_some()).map(CommitId::as_str);
             announcements::forget_ref(self.tx, self.repo.id, git_ref.as_str(), from).await?;
         }
-        if let (Some(passed_over), Novelty::New) = (passed_over, novelty) {
+        if let (Some(passed_over), Novelty::New | Novelty::Again) = (passed_over, novelty) {
             let PassedOver { event, pipelines } = passed_over;
             commit_statuses::note_skipped(self.tx, self.repo.id, &event, &pipelines, self.now).await?;
         }
