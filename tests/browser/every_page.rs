@@ -71,9 +71,9 @@ fn pages_fit_a_phone_in_either_scheme_and_break_no_rule_of_axe() {
                 }
                 browser.assert_fits();
                 browser.assert_accessible();
-                browser.picture(&format!("{name}-{scheme}-{width}"));
                 browser.eval("document.querySelectorAll('main details').forEach((part) => { part.open = true; })");
                 browser.assert_fits();
+                browser.whole_picture(&format!("{name}-{scheme}-{width}"), width, height);
             }
         }
     }
@@ -107,7 +107,7 @@ pub(crate) fn looks_well(browser: &Browser, name: &str) {
             browser.size(width, height);
             browser.assert_fits();
             browser.assert_accessible();
-            browser.picture(&format!("{name}-{scheme}-{width}"));
+            browser.whole_picture(&format!("{name}-{scheme}-{width}"), width, height);
         }
     }
 }

@@ -183,6 +183,14 @@ impl Browser {
         self.eval("performance.memory.usedJSHeapSize").as_f64().expect("a number")
     }
 
+    /// Saves a screenshot of the whole page, as far down as it goes, in a window of this size.
+    pub fn whole_picture(&self, name: &str, width: u32, height: u32) {
+        let length = self.eval("document.documentElement.scrollHeight").as_u64().expect("a length");
+        self.size(width, u32::try_from(length).unwrap_or(height).clamp(height, 5000));
+        self.picture(name);
+        self.size(width, height);
+    }
+
     /// Saves a screenshot.
     pub fn picture(&self, name: &str) -> PathBuf {
         let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/screenshots"));

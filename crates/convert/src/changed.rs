@@ -4,8 +4,8 @@ use super::condition;
 
 /// Patterns in one call.
 const PATTERNS: usize = 32;
-/// Patterns of one filter; GitLab takes 50.
-const MOST: usize = 128;
+/// Patterns of one filter, as at GitLab.
+const MOST: usize = 50;
 
 /// Returns the condition that one of the changed files fits one of these patterns; the error is one that no file of
 /// `changed()` fits as it fitted there. Patterns are as `changed()` has them.

@@ -56,5 +56,5 @@ async fn an_unknown_address_is_a_json_404() {
     }
     let for_people = page(&world, "/nothing").await;
     assert_eq!(for_people.status, 404);
-    assert!(for_people.text().contains("<p>There is nothing at this address.</p>"), "{}", for_people.text());
+    assert!(for_people.text().contains("<p><bdi>There is nothing at this address.</bdi></p>"), "{}", for_people.text());
 }

@@ -191,7 +191,7 @@ async fn a_repositorys_page_says_when_its_schedules_are_due_and_what_they_became
     schedules::fired(&mut tx, &rows[0], due, Some(next), &Fired::Build(build.id)).await.unwrap();
     tx.commit().await.unwrap();
     let text = page(&world, &path).await.text().to_owned();
-    assert!(text.contains(&format!("<td><a href=\"/builds/{}\">#1</a>", build.id)), "{text}");
+    assert!(text.contains(&format!("<td data-label=\"last\"><a href=\"/builds/{}\">#1</a>", build.id)), "{text}");
     assert!(text.contains(">2026-01-03 02:00:00 UTC</time>"), "{text}");
     assert!(text.contains("<span class=\"tag\">schedule</span> <bdi>main</bdi>"), "{text}");
     let text = page(&world, &format!("/builds/{}", build.id)).await.text().to_owned();

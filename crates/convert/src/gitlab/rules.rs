@@ -100,6 +100,10 @@ fn choose(condition: &str, value: &str, otherwise: &str) -> Option<String> {
     if condition == "true" {
         return Some(value.to_owned());
     }
+    // Only an `if` asks which files have changed.
+    if condition.contains("changed(") {
+        return None;
+    }
     let wrapped = |part: &str| if part.contains("||") { format!("({part})") } else { part.to_owned() };
     // The empty text counts as false, so it can only stand on the right.
     match (value, otherwise) {

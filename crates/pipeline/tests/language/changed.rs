@@ -9,6 +9,7 @@ use longshore_pipeline::RepoFacts;
 use super::{built, facts, pull_request, push, sound, started_by};
 
 /// Whether a job with this `if` runs, and the step with the same `if` in it.
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 fn asks(condition: &str, event: &Event, changed: Option<&[&str]>) -> bool {
     let text = format!(
         "on: {{ push: , pull-request: , schedule: {{ cron: '@daily' }}, manual: }}\n\
