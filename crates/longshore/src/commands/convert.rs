@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context as _;
 use longshore_convert as convert;
 use longshore_convert::{ConvertError, Converted, Language, Note};
+use longshore_core::terminal::{harmless, harmless_lines};
 use longshore_pipeline::{SourceFile, report};
 
 use super::Ended;
@@ -42,7 +43,7 @@ pub(crate) fn run(args: &Convert) -> super::Result {
         Some(path) => write_new(path, &converted.text, args.force)?,
         None => std::io::stdout().write_all(converted.text.as_bytes())?,
     }
-    writeln!(std::io::stderr(), "{}: {}", source.path, summary(&converted, language))?;
+    writeln!(std::io::stderr(), "{}: {}", harmless(&source.path), summary(&converted, language))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -68,14 +69,14 @@ fn folder(args: &Convert) -> super::Result {
     }
     let mut sound = true;
     for one in &made {
-        let from = one.sources.join(", ");
+        let from = harmless(&one.sources.join(", "));
         match &one.result {
             Ok(converted) => {
                 match &args.output {
                     Some(folder) => write_new(&folder.join(&one.file), &converted.text, args.force)?,
                     None => write!(std::io::stdout(), "# .longshore/{}\n{}\n", one.file, converted.text)?,
                 }
-                writeln!(std::io::stderr(), "{from}: {}: {}", one.file, summary(converted, language))?;
+                writeln!(std::io::stderr(), "{from}: {}: {}", harmless(&one.file), summary(converted, language))?;
             }
             Err(error) => {
                 sound = false;
@@ -83,7 +84,7 @@ fn folder(args: &Convert) -> super::Result {
                     ConvertError::Unreadable(diagnostics) => {
                         write!(std::io::stderr(), "{}", report::human(diagnostics))?;
                     }
-                    error => writeln!(std::io::stderr(), "{from}: {error}")?,
+                    error => writeln!(std::io::stderr(), "{from}: {}", harmless_lines(&error.to_string()))?,
                 }
             }
         }

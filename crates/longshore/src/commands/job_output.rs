@@ -7,6 +7,7 @@ use std::{
 };
 
 use indicatif::MultiProgress;
+use longshore_core::terminal::is_direction;
 
 /// Prints whole lines of several jobs. Shared by the threads or tasks that follow the logs.
 #[derive(Debug)]
@@ -147,7 +148,7 @@ fn make_safe(text: &str) -> String {
                     }
                 }
             }
-            c if c.is_control() || super::table::is_direction(c) => out.push('\u{fffd}'),
+            c if c.is_control() || is_direction(c) => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }

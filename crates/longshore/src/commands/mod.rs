@@ -2,6 +2,8 @@
 
 use std::{io::Write as _, process::ExitCode};
 
+use longshore_core::terminal::harmless_lines;
+
 mod admin;
 pub(crate) mod approve;
 pub(crate) mod artifact;
@@ -62,8 +64,13 @@ pub(crate) fn exit_code_of(error: &anyhow::Error) -> u8 {
 /// Prints an error with its causes.
 pub(crate) fn print_error(error: &anyhow::Error) {
     if !is_closed_pipe(error) {
-        let _ = writeln!(std::io::stderr(), "longshore: {error:#}");
+        let _ = print_note(&format!("{error:#}"));
     }
+}
+
+/// Prints what people have to know besides the output. It may quote files, forges and the server.
+pub(crate) fn print_note(note: &str) -> std::io::Result<()> {
+    writeln!(std::io::stderr(), "longshore: {}", harmless_lines(note))
 }
 
 /// Returns whether the reader of the output has closed it (`longshore build list | head`), which is not an error.

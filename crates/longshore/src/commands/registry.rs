@@ -6,7 +6,7 @@ use longshore_core::percent;
 use serde_json::{Value, json};
 
 use super::{
-    print_json, repo, stdin,
+    print_json, print_note, repo, stdin,
     table::{self, text},
 };
 use crate::{
@@ -29,7 +29,7 @@ pub(crate) fn run(args: Remote<Registry>) -> super::Result {
                 let host = text(&registry, "host");
                 writeln!(std::io::stdout(), "Jobs of {whose} now pull images from {host} as {username}.")?;
                 for note in registry["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-                    writeln!(std::io::stderr(), "longshore: note: {note}")?;
+                    print_note(&format!("note: {note}"))?;
                 }
             }
         }

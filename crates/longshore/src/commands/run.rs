@@ -10,7 +10,6 @@ mod records;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -45,7 +44,7 @@ use self::{
     plan::{PlannedRun, plan_worktree},
     records::{Record, RunObjects},
 };
-use super::Ended;
+use super::{Ended, print_note};
 use crate::{
     args::Run,
     authorities::Authorities,
@@ -94,7 +93,7 @@ async fn run_tree(args: Run) -> super::Result {
     let job_env = job_env(&args)?;
     let (registries, notes) = docker_login::credentials(&plan).await;
     for note in notes {
-        writeln!(std::io::stderr(), "longshore: {note}")?;
+        print_note(&note)?;
     }
     let engine = engine.map_err(|error| Ended::new(3, error.to_string()))?;
     let executor = Executor::new(Arc::new(engine), options);
@@ -232,7 +231,7 @@ fn job_env(args: &Run) -> anyhow::Result<JobEnv> {
         Err(error) => notes.push(format!("jobs get no proxies of the Docker client: {error:#}")),
     }
     for note in notes {
-        writeln!(std::io::stderr(), "longshore: {note}")?;
+        print_note(&note)?;
     }
     let authorities = match &args.ca_file {
         Some(file) => Authorities::read(Some(file)).map_err(|error| Ended::new(2, format!("{error:#}")))?,

@@ -7,7 +7,7 @@ use longshore_core::percent;
 use serde_json::{Value, json};
 
 use super::{
-    Ended, print_json, repo, stdin,
+    Ended, print_json, print_note, repo, stdin,
     table::{self, text},
 };
 use crate::{
@@ -40,7 +40,7 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
                     writeln!(out, "Available only to: {rules}")?;
                 }
                 for note in secret["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-                    writeln!(std::io::stderr(), "longshore: note: {note}")?;
+                    print_note(&format!("note: {note}"))?;
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use longshore_core::{Status, Timestamp};
+use longshore_core::{Status, Timestamp, terminal::harmless};
 use longshore_files::logs::ansi::{Piece, pieces};
 
 /// The narrowest last column of a table on a terminal.
@@ -111,12 +111,7 @@ pub(crate) fn one_line(text: &str) -> String {
         Piece::Text(text) => Some(text),
         Piece::Style(_) | Piece::Other => None,
     });
-    visible.flat_map(str::chars).map(|c| if c.is_control() || is_direction(c) { '\u{fffd}' } else { c }).collect()
-}
-
-/// Returns whether a character changes the direction of text, which can make a line look like another.
-pub(super) const fn is_direction(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    harmless(&visible.collect::<String>()).replace('\t', "\u{fffd}")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! does not get to, because it is killed say, the next one does.
 
 use std::{
-    io::{self, Write as _},
+    io,
     os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Child, Command, ExitCode, Stdio},
@@ -26,6 +26,7 @@ use crate::{
     args::{CacheUpkeep, Run},
     cache_upkeep::{Upkeep, end_old_uses, unmeasured},
     caches::Caches,
+    commands::print_note,
 };
 
 /// The most bytes that the caches of all runs of a user take on one engine.
@@ -51,7 +52,7 @@ pub(super) async fn open(args: &Run, instance: &Instance) -> Option<Caches> {
     match opened.await {
         Ok(caches) => Some(caches),
         Err(error) => {
-            let _ = writeln!(io::stderr(), "longshore: caches are not saved: {error:#}");
+            let _ = print_note(&format!("caches are not saved: {error:#}"));
             None
         }
     }
@@ -67,7 +68,7 @@ pub(super) async fn leave(docker_host: &str, instance: &Instance, caches: &Cache
         Err(error) => Ok(Err(error)),
     };
     if let Err(error) = waited.map_err(io::Error::other).flatten() {
-        let _ = writeln!(io::stderr(), "longshore: caches are not cleaned up; the next run tries again: {error}");
+        let _ = print_note(&format!("caches are not cleaned up; the next run tries again: {error}"));
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
         failures::{self, FailedJob},
         print_json,
         progress::Progress,
+        table::one_line,
         tests,
     },
 };
@@ -266,11 +267,11 @@ async fn print_end(store: &Store, build: BuildId, status: Status, jobs: &[Job], 
 fn print_summary(status: Status, jobs: &[Job], tests: &[String]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out)?;
-    let names = shown_names(jobs);
+    let names: Vec<String> = shown_names(jobs).iter().map(|name| one_line(name)).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     for (job, name) in jobs.iter().zip(names) {
         let time = job.claimed_at.zip(job.finished_at).map(|(start, end)| human_duration(end.since(start)));
-        let reason = job.reason.as_deref().unwrap_or_default();
+        let reason = one_line(job.reason.as_deref().unwrap_or_default());
         writeln!(out, "{:<10} {name:width$}  {:>8}  {reason}", job.status.word(), time.unwrap_or_default())?;
     }
     for line in tests {

@@ -15,7 +15,7 @@ use super::caches::cache_dir;
 use crate::{
     args::{Run, RunEvent},
     authorities::Authorities,
-    commands::{Ended, is_called, lint},
+    commands::{Ended, is_called, lint, print_note},
 };
 
 /// The plan of a run.
@@ -79,7 +79,7 @@ pub(super) async fn plan_worktree(args: &Run) -> anyhow::Result<PlannedRun> {
     let (files, notes) =
         worktree.tars(&depths, lfs.as_deref()).await.map_err(|error| Ended::new(3, error.to_string()))?;
     for note in notes {
-        writeln!(std::io::stderr(), "longshore: {note}")?;
+        print_note(&note)?;
     }
     Ok(PlannedRun { event, plan, files })
 }
@@ -99,7 +99,7 @@ async fn simulate(args: &Run, worktree: &Worktree, facts: &WorktreeFacts) -> any
         RunEvent::Tag => {
             let tag = worktree.tag().await.map_err(|error| Ended::new(2, error.to_string()))?;
             if tag.is_none() {
-                writeln!(std::io::stderr(), "longshore: no tag points at this commit: the event's tag is {NO_TAG}")?;
+                print_note(&format!("no tag points at this commit: the event's tag is {NO_TAG}"))?;
             }
             (EventName::Tag, format!("refs/tags/{}", tag.as_deref().unwrap_or(NO_TAG)), None)
         }
@@ -205,6 +205,6 @@ fn approve_or_leave_out(mut plan: BuildPlan, approve: bool) -> anyhow::Result<Bu
     if plan.jobs.is_empty() {
         return Err(Ended::new(2, format!("all remaining jobs are {message}")).into());
     }
-    writeln!(std::io::stderr(), "longshore: skipped, with the jobs that need them: {message}")?;
+    print_note(&format!("skipped, with the jobs that need them: {message}"))?;
     Ok(plan)
 }
