@@ -14,13 +14,15 @@ use super::visitor::Visitor;
 use crate::{
     audited,
     auth::Authenticator,
-    body::{self, LargeBodies},
+    body::{self, LargeBodies, Sender},
     error::ApiError,
     public_url::{BasePath, PublicUrl},
 };
 
 /// The longest form: a secret's value, with room for its percent signs.
 const FORM_LIMIT: usize = 256 << 10;
+/// The longest form of somebody who is not signed in: too short to wait for a turn, or to take one.
+const OPEN_FORM_LIMIT: usize = 16 << 10;
 
 /// A form and its sender.
 #[derive(Debug)]
@@ -59,7 +61,7 @@ where
                 return Err(error);
             }
         };
-        let bytes = form_bytes(&parts.headers, body, &Arc::from_ref(state)).await?;
+        let bytes = form_bytes(&parts.headers, body, FORM_LIMIT, &Arc::from_ref(state)).await?;
         if let Some(session) = &visitor.signed_in {
             let Csrf { csrf } = parse_form(&bytes)?;
             if !session.has_token(&csrf) {
@@ -90,7 +92,7 @@ where
             body::discard(body);
             return Err(ApiError::forbidden("this form was submitted from another site"));
         }
-        let bytes = form_bytes(&parts.headers, body, &Arc::from_ref(state)).await?;
+        let bytes = form_bytes(&parts.headers, body, OPEN_FORM_LIMIT, &Arc::from_ref(state)).await?;
         Ok(Self(parse_form(&bytes)?))
     }
 }
@@ -111,6 +113,7 @@ fn is_from_this_site(headers: &HeaderMap, ours: &str) -> bool {
 async fn form_bytes(
     headers: &HeaderMap,
     body: axum::body::Body,
+    limit: usize,
     large_bodies: &LargeBodies,
 ) -> Result<bytes::Bytes, ApiError> {
     let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
@@ -118,7 +121,7 @@ async fn form_bytes(
         body::discard(body);
         return Err(ApiError::bad_request("a form has to be application/x-www-form-urlencoded"));
     }
-    let bytes = body::read(body, FORM_LIMIT, large_bodies).await?;
+    let bytes = body::read(body, limit, large_bodies, &Sender::Known).await?;
     audited::note_form(&bytes);
     Ok(bytes)
 }

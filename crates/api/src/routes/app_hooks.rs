@@ -18,7 +18,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    body::{LargeBodies, discard, read},
+    body::{LargeBodies, Sender, discard, read},
     check_reruns::CheckReruns,
     error::{ApiError, ErrorBody},
     forges::Forges,
@@ -66,11 +66,13 @@ pub(crate) async fn receive(
         discard(body);
         return Err(refused());
     }
-    let body = read(body, BODY_LIMIT, &large_bodies).await?;
     let secret = match id {
         Ok(Path(id)) => forges.app_hook_secret(id).await?.map(|secret| (id, secret)),
         Err(_) => None,
     };
+    // Connections that there are not share one share.
+    let share = secret.as_ref().map(|(id, _)| id.to_string()).unwrap_or_default();
+    let body = read(body, BODY_LIMIT, &large_bodies, &Sender::Anybody(share)).await?;
     let (id, secret) = secret.ok_or_else(refused)?;
     // Hashing 25 MiB takes longer than a handler may block its thread.
     let asked = tokio::task::spawn_blocking(move || {

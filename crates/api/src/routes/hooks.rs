@@ -22,7 +22,7 @@ use serde::{Serialize, de::IgnoredAny};
 use utoipa::ToSchema;
 
 use crate::{
-    body::{LargeBodies, discard, read},
+    body::{LargeBodies, Sender, discard, read},
     error::{ApiError, ErrorBody},
     params::Path,
     refused_hooks::{RefusedHooks, explain, is_form},
@@ -97,8 +97,8 @@ async fn accept(
         discard(body);
         return Err(ApiError::unauthorized(explain(&error, forge, &headers)));
     }
-    let body = read(body, BODY_LIMIT, large_bodies).await?;
     let id = repo.id;
+    let body = read(body, BODY_LIMIT, large_bodies, &Sender::Anybody(id.to_string())).await?;
     // Hashing 25 MiB takes longer than a handler may block its thread.
     let delivery = tokio::task::spawn_blocking(move || {
         let verify = |secret: &HookSecret| {
