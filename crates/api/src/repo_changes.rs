@@ -68,6 +68,13 @@ pub(crate) fn without_credentials(clone_url: &str) -> String {
     clone_url.parse::<CloneUrl>().map_or_else(|_| String::new(), |url| url.address().to_owned())
 }
 
+/// Returns why a repository cannot be fetched. The reason may name hosts, so only those read it who may change the
+/// repository.
+pub(crate) fn shown_look_error(repo: &Repo, may_change: bool) -> Option<String> {
+    let why = repo.look_error.clone()?;
+    Some(if may_change { why } else { "its administrators see the reason".to_owned() })
+}
+
 pub(crate) fn check_clone_url(text: &str) -> Result<(), ApiError> {
     text.parse::<CloneUrl>().map(drop).map_err(|error| ApiError::bad_request(error.to_string()))
 }

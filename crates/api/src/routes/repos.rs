@@ -25,7 +25,7 @@ use crate::{
     public_url::PublicUrl,
     repo_changes::{
         apply_patch, check_branch, check_clone_url, check_docker, check_submodules, parse_forge, parse_statuses,
-        parse_strangers, try_to_reach, without_credentials,
+        parse_strangers, shown_look_error, try_to_reach, without_credentials,
     },
     views::Page,
 };
@@ -52,7 +52,7 @@ pub(crate) struct RepoView {
     strangers: Strangers,
     /// Whether newer commits of a pull request cancel builds of its older ones.
     cancel_older: bool,
-    /// The connection that it belongs to
+    /// The connection that it belongs to; only for those who may change the repository
     #[schema(value_type = Option<String>, format = "uuid")]
     connection: Option<ConnectionId>,
     /// The forge's own id of the repository, as soon as a connection or a webhook has told it; deliveries about any other are refused.
@@ -63,14 +63,15 @@ pub(crate) struct RepoView {
     /// Whether a comment on a pull request says what failed
     comments: bool,
     /// The repositories on the same host that the clone address's credentials are used for when they are submodules: `owner/name`, or
-    /// `owner/*`
+    /// `owner/*`. Only for those who may change the repository, and empty for others
     submodules: Vec<String>,
     /// When its branches and tags were last looked at for pushes that no webhook reported.
     #[schema(value_type = Option<String>, format = DateTime)]
     looked_at: Option<Timestamp>,
-    /// Why that was not possible since. Right after the repository was registered: why it cannot be fetched.
+    /// Why that was not possible since. Right after the repository was registered: why it cannot be fetched. Only those who may change
+    /// the repository read the reason
     look_error: Option<String>,
-    /// The newest call of its webhook, if that was refused. Only where one repository is asked for
+    /// The newest call of its webhook, if that was refused. Only where one repository is asked for, by somebody who may change it
     #[serde(skip_serializing_if = "Option::is_none")]
     refused_hook: Option<RefusedHookView>,
     /// Which jobs may have Docker: `false` for none, `{"branches": [...]}` for those of these branches (a guarded API; with
@@ -94,8 +95,11 @@ pub(crate) struct RefusedHookView {
     calls: u64,
 }
 
-/// Returns a repository with what is known of its webhook.
-async fn view(store: &Store, public_url: &PublicUrl, repo: Repo) -> Result<RepoView, ApiError> {
+/// Returns a repository as the caller may see it, with what is known of its webhook.
+async fn view(store: &Store, public_url: &PublicUrl, caller: &Caller, repo: Repo) -> Result<RepoView, ApiError> {
+    if !caller.may(Action::ChangeRepo, object_of(&repo)) {
+        return Ok(RepoView::for_reader(public_url, repo));
+    }
     let refused = refused_hooks::since_accepted(store, repo.id).await?.into_iter().next();
     let refused_hook = refused.map(|RefusedHook { at, reason, calls }| RefusedHookView { at, reason, calls });
     Ok(RepoView { refused_hook, ..RepoView::new(public_url, repo) })
@@ -126,6 +130,12 @@ impl RepoView {
             deploy_key: repo.deploy_key.map(|key| key.public),
             created_at: repo.created_at,
         }
+    }
+
+    /// Without what names other repositories, connections or hosts.
+    fn for_reader(public_url: &PublicUrl, repo: Repo) -> Self {
+        let look_error = shown_look_error(&repo, false);
+        Self { connection: None, submodules: Vec::new(), look_error, ..Self::new(public_url, repo) }
     }
 
     /// With the hook secret, unless a connection has given it to the forge: then nobody has to know it.
@@ -166,13 +176,16 @@ pub(crate) async fn list(
         let repo = repos::by_name(&store, name).await?;
         let repo = repo.filter(|repo| caller.may(Action::See, object_of(repo)));
         let shown = match repo {
-            Some(repo) => Some(view(&store, &public_url, repo).await?),
+            Some(repo) => Some(view(&store, &public_url, &caller, repo).await?),
             None => None,
         };
         return Ok(Json(Page::single(shown)));
     }
     let page = repos::list(&store, &caller.visible(), before, limit).await?;
-    Ok(Json(Page::from_page(page, |repo| RepoView::new(&public_url, repo))))
+    Ok(Json(Page::from_page(page, |repo| match caller.may(Action::ChangeRepo, object_of(&repo)) {
+        true => RepoView::new(&public_url, repo),
+        false => RepoView::for_reader(&public_url, repo),
+    })))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -259,7 +272,7 @@ pub(crate) async fn get(
     Path(id): Path<RepoId>,
 ) -> Result<Json<RepoView>, ApiError> {
     let repo = caller.repo(&store, id).await?;
-    view(&store, &public_url, repo).await.map(Json)
+    view(&store, &public_url, &caller, repo).await.map(Json)
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -352,7 +365,7 @@ pub(crate) async fn patch(
     if has_new_address {
         repo = try_to_reach(&store, &scheduler, repo).await?;
     }
-    view(&store, &public_url, repo).await.map(Json)
+    view(&store, &public_url, &caller, repo).await.map(Json)
 }
 
 /// Removes a repository with its deliveries, builds and logs, and the webhook that a connection set up for it

@@ -1,6 +1,12 @@
 //! Tokens, and what callers without one see.
 
-use longshore_store::tokens::Scope;
+use longshore_core::Timestamp;
+use longshore_store::{
+    looks,
+    refused_hooks::{self, RefusedHook},
+    repos::{self, RepoPatch},
+    tokens::Scope,
+};
 use serde_json::json;
 
 use crate::world::{ADMIN, World};
@@ -42,6 +48,32 @@ async fn a_public_repository_is_read_without_a_token_and_a_private_one_is_nowher
     let page = anyone("/".to_owned()).await;
     assert!(page.text().contains(">open<") && !page.text().contains(">hidden<"));
     assert!(world.get("/").await.text().contains(">hidden<"));
+}
+
+#[tokio::test]
+async fn who_only_reads_a_repository_reads_nothing_of_other_repositories_connections_and_hosts() {
+    let world = World::new().await;
+    let repo = world.repo("open", "git", true).await;
+    let mut tx = world.store.write().await.unwrap();
+    let patch = RepoPatch { submodules: Some(vec!["team/top-secret".to_owned()]), ..RepoPatch::default() };
+    repos::patch(&mut tx, repo.id, &patch).await.unwrap();
+    looks::failed(&mut tx, repo.id, "internal.example cannot be reached").await.unwrap();
+    let refused = RefusedHook { at: Timestamp::now(), reason: "of internal.example".to_owned(), calls: 1 };
+    refused_hooks::note(&mut tx, repo.id, &refused).await.unwrap();
+    tx.commit().await.unwrap();
+    let read = world.token(Scope::Read).await;
+    let api = [format!("/api/v1/repos/{}", repo.id), "/api/v1/repos".to_owned(), "/api/v1/repos?name=open".to_owned()];
+    let pages = ["", "/deliveries"].map(|page| format!("/repos/{}{page}", repo.id));
+    for path in api.iter().chain(&pages) {
+        for token in [None, Some(read.as_str())] {
+            let text = world.call("GET", path, token, "").await.text();
+            assert!(!text.contains("internal.example") && !text.contains("top-secret"), "{path}: {text}");
+            assert!(text.contains("its administrators see the reason"), "{path}: {text}");
+        }
+        assert!(world.get(path).await.text().contains("internal.example"), "{path}");
+    }
+    let own = world.get(&api[0]).await.json();
+    assert_eq!((&own["submodules"], &own["refused_hook"]["calls"]), (&json!(["team/top-secret"]), &json!(1)));
 }
 
 #[tokio::test]

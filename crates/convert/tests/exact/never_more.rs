@@ -152,7 +152,8 @@ fn filters_by_file_on_steps_and_jobs_start_nothing_that_they_did_not() {
     ];
     assert_eq!(conditions, expected, "{text}");
     // A variable's value cannot ask which files have changed.
-    let variable = "a: { image: alpine, script: ['echo $V'], rules: [{ changes: [a], variables: { V: x } }, { when: always }] }\n";
+    let variable =
+        "a: { image: alpine, script: ['echo $V'], rules: [{ changes: [a], variables: { V: x } }, { when: always }] }\n";
     assert_eq!(left_out(GitLab, variable), [(1, "V".to_owned())]);
     assert_eq!(left_out(GitLab, gitlab).len(), 3, "{:?}", left_out(GitLab, gitlab));
 }

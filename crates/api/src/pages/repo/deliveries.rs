@@ -45,7 +45,7 @@ pub(crate) struct Deliveries {
     looked_at: Option<Timestamp>,
     /// The result of a check that was just asked for.
     looked: Option<String>,
-    /// The calls of the webhook that were refused since one was accepted, by reason.
+    /// The calls of the webhook that were refused since one was accepted, by reason, for those who may change that.
     refused_hooks: Vec<RefusedHook>,
     /// Whether the forge calls a private address only where its settings list it.
     lists_hosts: bool,
@@ -87,15 +87,18 @@ pub(crate) async fn show(
         let more = delivery.builds.len().saturating_sub(BUILDS);
         rows.push(Row { delivery, builds: became, more });
     }
+    let frame = Frame::new(&visitor, &repo, Tab::Deliveries);
+    let refused_hooks =
+        if frame.may_change { refused_hooks::since_accepted(&site.store, id).await? } else { Vec::new() };
     Ok(Html(Deliveries {
         head: head.titled(format!("Deliveries of {}", repo.name)),
-        repo: Frame::new(&visitor, &repo, Tab::Deliveries),
         lists_hosts: matches!(repo.forge.as_str(), "gitea" | "forgejo"),
+        repo: frame,
         rows,
         next: page.next,
         first_page: before.is_none(),
         looked_at: repo.looked_at,
-        refused_hooks: refused_hooks::since_accepted(&site.store, id).await?,
+        refused_hooks,
         looked: query.found.map(|found| say_found(found, query.left_out.unwrap_or(0))),
     }))
 }

@@ -3,7 +3,12 @@
 use longshore_core::{RepoId, access::Action};
 use longshore_store::{Store, repos::Repo};
 
-use crate::{auth::object_of, error::ApiError, pages::visitor::Visitor, repo_changes::without_credentials};
+use crate::{
+    auth::object_of,
+    error::ApiError,
+    pages::visitor::Visitor,
+    repo_changes::{shown_look_error, without_credentials},
+};
 
 /// The frame that the pages of one repository share.
 #[derive(Debug)]
@@ -32,16 +37,17 @@ pub(crate) enum Tab {
 
 impl Frame {
     pub(super) fn new(visitor: &Visitor, repo: &Repo, tab: Tab) -> Self {
+        let may_change = visitor.caller.may(Action::ChangeRepo, object_of(repo));
         Self {
             id: repo.id,
             name: repo.name.clone(),
             public: repo.public,
             clone_url: without_credentials(&repo.clone_url),
-            look_error: repo.look_error.clone(),
+            look_error: shown_look_error(repo, may_change),
             tab,
             may_start: visitor.caller.may(Action::Start, object_of(repo)),
             may_redeliver: visitor.caller.may(Action::Redeliver, object_of(repo)),
-            may_change: visitor.caller.may(Action::ChangeRepo, object_of(repo)),
+            may_change,
             csrf: visitor.csrf(),
         }
     }
