@@ -66,7 +66,8 @@ async fn who_only_reads_a_repository_reads_nothing_of_other_repositories_connect
     let pages = ["", "/deliveries"].map(|page| format!("/repos/{}{page}", repo.id));
     for path in api.iter().chain(&pages) {
         for token in [None, Some(read.as_str())] {
-            let text = world.call("GET", path, token, "").await.text();
+            let answer = world.call("GET", path, token, "").await;
+            let text = answer.text();
             assert!(!text.contains("internal.example") && !text.contains("top-secret"), "{path}: {text}");
             assert!(text.contains("its administrators see the reason"), "{path}: {text}");
         }
