@@ -228,10 +228,18 @@ impl LogRecorder {
     }
 
     /// Adds a numbered message of the agent. Messages that only concern the session, and those about files, make no
-    /// record. An agent whose message has no place in the plan is not to be read further.
+    /// record. An agent whose message has no place in the plan is not to be read further, unless it asks for a container.
     pub(crate) fn record(&mut self, seq: u64, message: FromAgent) -> Result<(), Unplanned> {
-        self.planned.admit(&message)?;
         let at = Timestamp::from_millis;
+        match (self.planned.admit(&message), &message) {
+            // Any process of the job may ask for one. It gets none, and the job goes on.
+            (Err(Unplanned), FromAgent::RunContainer { time_ms, .. }) => {
+                let nothing = RecordKind::Output(Stream::System);
+                self.add(seq, at(*time_ms), Record::NO_STEP, nothing, Bytes::new());
+                return Ok(());
+            }
+            (admitted, _) => admitted?,
+        }
         match message {
             FromAgent::Ready { .. }
             | FromAgent::Lost

@@ -143,7 +143,7 @@ settings! {
     /// IPC_LOCK, MKNOD, NET_RAW, SETFCAP, SYS_CHROOT, SYS_NICE. Those of pull requests from forks get none.
     job_capabilities: String ["NAME,..."] computed("none", "SYS_CHROOT, NET_RAW");
 
-    /// Maximum size of a job's log, in MiB; the job is stopped beyond it. 0 is no limit.
+    /// Maximum size of a job's log, in MiB, with 27 bytes for each of its records; the job is stopped beyond it. 0 is no limit.
     job_log_mib: u64 ["MIB"] default(1024);
 
     /// Maximum size of a file in an artifact, in MiB. A larger one is not kept, and its job ends as an error.

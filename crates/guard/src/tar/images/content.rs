@@ -18,7 +18,7 @@ const GZIP: &[u8] = b"\x1f\x8b\x08";
 pub(super) enum Content {
     /// The first bytes, too few to show whether it is compressed.
     Begins(Vec<u8>),
-    Plain(Counted),
+    Plain(Box<Counted>),
     Gzip(Box<MultiGzDecoder<Counted>>),
 }
 
@@ -43,7 +43,7 @@ impl Default for Counted {
 impl Counted {
     pub(super) fn digest(self) -> (String, Option<Refusal>) {
         let fault = self.fault.or_else(|| self.layer.finish().err());
-        (hex::encode(&self.digest.finalize()), fault)
+        (hex::encode(self.digest.finalize()), fault)
     }
 
     /// Returns the bytes that it takes on a disk, or more.
@@ -82,7 +82,7 @@ impl Content {
         } else if is_compressed(&start) {
             return refuse!(MediaType, "a layer is compressed in another way than with gzip");
         } else {
-            Self::Plain(Counted::default())
+            Self::Plain(Box::default())
         };
         self.write(&start)
     }
@@ -108,7 +108,7 @@ impl Content {
     pub(super) fn end(self) -> Judged<Counted> {
         match self {
             Self::Begins(_) => Ok(Counted::default()),
-            Self::Plain(counted) => Ok(counted),
+            Self::Plain(counted) => Ok(*counted),
             Self::Gzip(decoder) => match decoder.finish() {
                 Ok(counted) => Ok(counted),
                 Err(_) => refuse!(Archive, "a layer cannot be unpacked"),
