@@ -44,7 +44,7 @@ pub(crate) fn unpack(
     let mut unpacking =
         Unpacking { workspace, owner, known: HashSet::new(), links: HashSet::new(), buffer: vec![0; 128 << 10] };
     let mut archive = Archive::new(&mut stream);
-    // The files of other jobs follow the commit's, as a tar behind a tar.
+    // The files of other jobs follow in a second archive, concatenated to the commit's.
     archive.set_ignore_zeros(true);
     for entry in archive.entries().map_err(CheckoutError::Archive)? {
         unpacking.unpack_entry(&mut entry.map_err(CheckoutError::Archive)?)?;
@@ -78,7 +78,8 @@ impl Unpacking<'_> {
             return Err(CheckoutError::Outside { path: ".".to_owned() });
         }
         self.make_directory(relative.parent().unwrap_or(Path::new("")))?;
-        // A cache that is mounted here may have a folder of that name.
+        // A cache that is mounted here may have a directory of that name, left by an earlier job. It goes; one that this
+        // archive made is never replaced.
         if !self.known.contains(&relative) && fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
             fs::remove_dir_all(&path).map_err(failed)?;
         }
@@ -125,7 +126,7 @@ impl Unpacking<'_> {
         if let Some((uid, gid)) = self.owner {
             std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
         }
-        // Git's index identifies files by their times.
+        // Git's index compares modification times: with any other the file would look modified.
         file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(modified))
     }
 
@@ -144,7 +145,7 @@ impl Unpacking<'_> {
             }
             found => {
                 if found.is_ok() {
-                    // The folder of a cache that is mounted here.
+                    // A file or link that an earlier job left in a cache mounted here is in the way.
                     fs::remove_file(&path).map_err(failed)?;
                 }
                 fs::DirBuilder::new().mode(0o755).create(&path).map_err(failed)?;
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cache_has_left_gives_way_to_the_commits_files() {
+    fn the_commits_files_replace_what_a_cache_left() {
         let folder = tempfile::tempdir().unwrap();
         let (outside, workspace) = (folder.path().join("outside"), folder.path().join("workspace"));
         fs::create_dir_all(&outside).unwrap();

@@ -19,7 +19,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr as Kernel};
 
-use crate::filter::{self, whole};
+use crate::filter;
 
 /// The port of name servers.
 const DNS: u16 = 53;
@@ -55,6 +55,10 @@ pub(crate) fn deny(denied: &[DeniedAddresses], allowed: &[SocketAddr]) -> io::Re
         }
     }
     first_error.map_or(Ok(()), Err)
+}
+
+const fn whole(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
 }
 
 /// Returns a rule that leaves a port open.

@@ -1,13 +1,15 @@
-//! Drops a namespace's packets to denied addresses, with a chain of nf_tables.
+//! Drops a namespace's packets to denied IPv4 addresses, with a chain of nf_tables.
 //!
-//! Routing rules refuse at once, and hold no socket that names its interface (SO_BINDTODEVICE, which needs no right): where no route
-//! is found for such a socket, Linux takes the address for a neighbour. A packet filter sees the packet itself. `denied_addresses` calls this.
+//! Routing rules refuse at once, and hold no socket that names its interface (SO_BINDTODEVICE, which needs no right):
+//! where no route is found for such a socket, Linux takes an IPv4 address for a neighbour. A packet filter sees the
+//! packet itself. IPv6 has no such exception, so its rules hold; a filter would also drop what a host answers to those
+//! who look for its link-local address. `denied_addresses` calls this.
 //!
-//! The messages are written by hand, because they are five: `linux/netfilter/nf_tables.h` has their numbers. Attributes are in
-//! network order, headers in the host's.
+//! The messages are written by hand, because they are five: `linux/netfilter/nf_tables.h` has their numbers. Attributes
+//! are in network order, headers in the host's.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
 use netlink_sys::{Socket, SocketAddr as Kernel};
@@ -21,8 +23,8 @@ const BATCH_END: u16 = 0x11;
 const NEW_TABLE: u16 = NF_TABLES << 8;
 const NEW_CHAIN: u16 = (NF_TABLES << 8) | 3;
 const NEW_RULE: u16 = (NF_TABLES << 8) | 6;
-/// `NFPROTO_INET`: IPv4 and IPv6.
-const INET: u8 = 1;
+/// `NFPROTO_IPV4`.
+const IPV4: u8 = 2;
 /// `NLA_F_NESTED`.
 const NESTED: u16 = 0x8000;
 /// `NLMSG_ERROR`, which also acknowledges.
@@ -35,33 +37,40 @@ const CHAIN: &str = "denied";
 const OUTPUT: u32 = 3;
 const DROP: u32 = 0;
 const ACCEPT: u32 = 1;
-/// Keys of `meta`: the packet's family, and the protocol that it carries.
-const FAMILY: u32 = 15;
+/// The key of `meta` for the protocol that a packet carries.
 const PROTOCOL: u32 = 16;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 /// Bases of `payload`.
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
+/// Where the receiver's address is in IPv4.
+const RECEIVER_AT: u32 = 16;
 /// Where the port of the receiver is in TCP and UDP.
 const PORT_AT: u32 = 2;
 
-/// Drops what goes to `denied`, except to `port` of any address and to `allowed`.
+/// Drops what goes to `denied`, except to `port` of any address and to `allowed`. Leaves IPv6 as it is.
 pub(crate) fn install(denied: &[(IpAddr, u8)], port: u16, allowed: &[SocketAddr]) -> io::Result<()> {
+    let of_ipv4 = |&(address, length): &(IpAddr, u8)| match address {
+        IpAddr::V4(address) => Some((address, length)),
+        IpAddr::V6(_) => None,
+    };
+    let denied: Vec<(Ipv4Addr, u8)> = denied.iter().filter_map(of_ipv4).collect();
+    let Some((&last, others)) = denied.split_last() else { return Ok(()) };
     let mut batch = Batch::default();
     batch.message(BATCH_BEGIN, 0, 0, &[]);
-    batch.message(NEW_TABLE, NLM_F_CREATE, INET, &text(1, TABLE));
+    batch.message(NEW_TABLE, NLM_F_CREATE, IPV4, &text(1, TABLE));
     let hook = [number(1, OUTPUT), number(2, 0)].concat();
     let chain = [text(1, TABLE), text(3, CHAIN), nested(4, &hook), number(5, ACCEPT), text(7, "filter")].concat();
-    batch.message(NEW_CHAIN, NLM_F_CREATE, INET, &chain);
+    batch.message(NEW_CHAIN, NLM_F_CREATE, IPV4, &chain);
     for allowed in allowed {
+        let SocketAddr::V4(allowed) = allowed else { continue };
         for protocol in [TCP, UDP] {
-            batch.rule(0, &[to(allowed.ip(), whole(allowed.ip())), to_port(protocol, allowed.port()), verdict(ACCEPT)]);
+            batch.rule(0, &[to(*allowed.ip(), 32), to_port(protocol, allowed.port()), verdict(ACCEPT)]);
         }
     }
     batch.rule(0, &[to_port(TCP, port), verdict(ACCEPT)]);
     batch.rule(0, &[to_port(UDP, port), verdict(ACCEPT)]);
-    let Some((&last, others)) = denied.split_last() else { return Ok(()) };
     for &(address, length) in others {
         batch.rule(0, &[to(address, length), verdict(DROP)]);
     }
@@ -69,10 +78,6 @@ pub(crate) fn install(denied: &[(IpAddr, u8)], port: u16, allowed: &[SocketAddr]
     let last = batch.seq;
     batch.message(BATCH_END, 0, 0, &[]);
     batch.send(last)
-}
-
-pub(crate) const fn whole(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
 }
 
 /// Messages that the kernel takes all or none of.
@@ -101,7 +106,7 @@ impl Batch {
 
     fn rule(&mut self, flags: u16, expressions: &[Vec<u8>]) {
         let rule = [text(1, TABLE), text(2, CHAIN), nested(4, &expressions.concat())].concat();
-        self.message(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND | flags, INET, &rule);
+        self.message(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND | flags, IPV4, &rule);
     }
 
     /// Sends them, and reads the kernel's answers up to that of message `last`. An error answers any of them. All answers are
@@ -198,16 +203,12 @@ fn verdict(code: u32) -> Vec<u8> {
 }
 
 /// Goes on if the packet goes to the network.
-fn to(address: IpAddr, length: u8) -> Vec<u8> {
-    let (family, at, bytes) = match address {
-        IpAddr::V4(address) => (2, 16, address.octets().to_vec()),
-        IpAddr::V6(address) => (10, 24, address.octets().to_vec()),
-    };
-    let mut expressions = [meta(FAMILY), is(&[family]), payload(NETWORK_HEADER, at, bytes.len() as u32)].concat();
-    if length < whole(address) {
-        expressions.extend(masked(&mask(length, bytes.len())));
+fn to(address: Ipv4Addr, length: u8) -> Vec<u8> {
+    let mut expressions = payload(NETWORK_HEADER, RECEIVER_AT, 4);
+    if length < 32 {
+        expressions.extend(masked(&mask(length, 4)));
     }
-    expressions.extend(is(&bytes));
+    expressions.extend(is(&address.octets()));
     expressions
 }
 

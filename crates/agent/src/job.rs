@@ -25,6 +25,7 @@ use longshore_agent_protocol::message::{
     AgentError, JobEnd, JobResult, JobSpec, SandboxLeft, StepResult, StepSpec, StepStatus,
 };
 use longshore_agent_protocol::{FrameError, FromAgent};
+use longshore_core::Record;
 use longshore_core::expression::runs;
 use longshore_core::plan::ArtifactWhen;
 use longshore_core::template::Template;
@@ -147,8 +148,11 @@ impl Runtime {
             Err(reason) => {
                 if self.shared_files.is_some() {
                     let text = format!("no other job gets this one's sandbox: {reason}");
-                    let _ =
-                        self.spool.append_message(&FromAgent::Note { step: u16::MAX, time_ms: clock::now_ms(), text });
+                    let _ = self.spool.append_message(&FromAgent::Note {
+                        step: Record::NO_STEP,
+                        time_ms: clock::now_ms(),
+                        text,
+                    });
                 }
                 SandboxLeft { is_restored: false, reason }
             }

@@ -20,9 +20,9 @@ use longshore_agent_protocol::{
 use crate::wake::{Event, Mailbox};
 
 /// How long a connection may take to send its key.
-const GREETING: Duration = Duration::from_secs(1);
+const KEY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a member may take to read what it is sent. Its agent always reads.
-const WRITING: Duration = Duration::from_secs(5);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A member has one session only: it ends together with its conductor.
 const SESSION: u32 = 1;
 /// The most bytes read from a member at once.
@@ -89,14 +89,14 @@ impl Pod {
         Ok(())
     }
 
-    /// Takes a member that has joined. A second one of the same name is turned away.
+    /// Adds a member that has joined, unless one with this id has joined before or is gone.
     pub(crate) fn add(&mut self, member: MemberId, stream: UnixStream) {
         if !self.links.iter().any(|link| link.member == member) && !self.gone.contains(&member) {
             self.joined.entry(member).or_insert(stream);
         }
     }
 
-    /// Records that a member cannot be started. A member that has joined reports its own end.
+    /// Records that a member cannot be started. Does nothing if it has joined: it then reports its own end.
     pub(crate) fn fail(&mut self, member: MemberId, message: String) {
         if !self.has_joined(member) && !self.links.iter().any(|link| link.member == member) {
             self.failed.insert(member, message);
@@ -127,7 +127,7 @@ impl Pod {
         let encoded = encode_to_agent(SESSION, &hello, &mut bytes)
             .and_then(|()| encode_to_agent(SESSION, &ToAgent::Plan(Box::new(plan)), &mut bytes));
         let sent = encoded.map_err(io::Error::other).and_then(|()| {
-            stream.set_write_timeout(Some(WRITING))?;
+            stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
             (&stream).write_all(&bytes)
         });
         match sent {
@@ -136,14 +136,14 @@ impl Pod {
         }
     }
 
-    /// Tells a member to end its step: TERM, grace period, KILL.
+    /// Tells a member to stop its process: TERM, grace period, KILL.
     pub(crate) fn cancel(&mut self, member: MemberId) {
         if let Some(link) = self.links.iter().find(|link| link.member == member) {
             let _ = link.send(&ToAgent::Cancel);
         }
     }
 
-    /// Ends the session with a member, which ends all its processes.
+    /// Closes the link to a member, whose agent then ends all its processes.
     pub(crate) fn dismiss(&mut self, member: MemberId) {
         self.joined.remove(&member);
         self.links.retain(|link| link.member != member);
@@ -206,7 +206,7 @@ impl Link {
 /// Reads a connection's key, and returns the member that the key belongs to. Every other connection is closed.
 fn greet(mut stream: UnixStream, keys: &HashMap<[u8; 16], MemberId>) -> Option<(MemberId, UnixStream)> {
     let mut key = [0; 16];
-    stream.set_read_timeout(Some(GREETING)).ok()?;
+    stream.set_read_timeout(Some(KEY_TIMEOUT)).ok()?;
     stream.read_exact(&mut key).ok()?;
     stream.set_read_timeout(None).ok()?;
     Some((*keys.get(&key)?, stream))
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_member_that_has_joined_is_not_failed_by_what_the_runner_believes() {
+    fn a_member_that_has_joined_cannot_be_marked_failed_by_the_runner() {
         let mut pod = Pod::default();
         let (joined, absent) = (MemberId::Service(0), MemberId::Service(1));
         pod.add(joined, UnixStream::pair().unwrap().0);

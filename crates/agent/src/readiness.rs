@@ -24,9 +24,9 @@ use crate::wake::{Event, Mailbox};
 const PAUSE: Duration = Duration::from_millis(250);
 const SHORT_PAUSE: Duration = Duration::from_millis(25);
 /// How long a connection may take. It is local.
-const CONNECTING: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a command or an answer may take.
-const ANSWERING: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A service that listens on some of its image's ports is ready once it has opened no other for this long.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -51,7 +51,7 @@ impl ReadinessCheck {
     pub(crate) fn choose(own: Option<&Probe>, image: &ImageConfig) -> Self {
         match own {
             Some(Probe::Exec(command)) => {
-                Self::Command { words: ["sh", "-c", command].map(str::to_owned).to_vec(), limit: ANSWERING }
+                Self::Command { words: ["sh", "-c", command].map(str::to_owned).to_vec(), limit: ANSWER_TIMEOUT }
             }
             Some(Probe::Tcp(port)) => Self::Ports(vec![*port]),
             Some(Probe::Http(target)) => {
@@ -72,7 +72,7 @@ impl ReadinessCheck {
     }
 }
 
-/// What a command that checks runs with: the same as the service.
+/// The environment, user and directory of a check command, which are the service's own.
 #[derive(Debug)]
 pub(crate) struct CommandContext {
     pub(crate) env: BTreeMap<OsString, OsString>,
@@ -80,7 +80,7 @@ pub(crate) struct CommandContext {
     pub(crate) directory: std::path::PathBuf,
 }
 
-/// Probes until the service is ready, on a thread of its own.
+/// Probes until the service is ready, on a thread of its own. The caller applies the time limit.
 pub(crate) fn watch(
     check: ReadinessCheck,
     context: CommandContext,
@@ -139,10 +139,10 @@ fn wait_for_ports(ports: &[u16]) {
 }
 
 fn connect(port: u16) -> Option<TcpStream> {
-    // The address that the service's name has.
+    // The address that the service's host name resolves to.
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-    let stream = TcpStream::connect_timeout(&address, CONNECTING).ok()?;
-    // Where nobody listens, a connection from a port to itself is possible.
+    let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).ok()?;
+    // If nothing listens, TCP can connect a local port to itself.
     (stream.local_addr().ok() != stream.peer_addr().ok()).then_some(stream)
 }
 
@@ -150,8 +150,8 @@ fn connect(port: u16) -> Option<TcpStream> {
 fn answers(port: u16, path: &str) -> bool {
     let ask = || {
         let mut stream = connect(port)?;
-        stream.set_read_timeout(Some(ANSWERING)).ok()?;
-        stream.set_write_timeout(Some(ANSWERING)).ok()?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).ok()?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT)).ok()?;
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\nAccept: */*\r\n\r\n");
         stream.write_all(request.as_bytes()).ok()?;
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_answer_of_success_is_one() {
+    fn only_2xx_and_3xx_answers_count_as_ready() {
         for (answer, ready) in [
             ("HTTP/1.1 200 OK", true),
             ("HTTP/1.0 302 Found", true),

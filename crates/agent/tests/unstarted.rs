@@ -139,7 +139,7 @@ fn secret_files_that_are_not_on_memory_are_said_to_be() {
     let log = agent.finish();
     agent.wait();
     assert_eq!(log.stdout(0), "text");
-    assert!(log.notes[0].contains("secret files lie on the engine's disk"), "{:?}", log.notes);
+    assert!(log.notes[0].contains("secret files are on the engine's disk"), "{:?}", log.notes);
 }
 
 fn is_root() -> bool {

@@ -1,7 +1,7 @@
-//! Gitea and Forgejo, whose APIs are the same in what is called here.
+//! Gitea and Forgejo, whose APIs are identical for the calls made here.
 //!
-//! Statuses and webhooks are addressed by `owner/name`, which changes: each call asks for the current name by the
-//! repository's number first, since another repository may have the old name by now.
+//! Statuses and webhooks are addressed by `owner/name`, which changes: each of these calls first looks up the current name by the
+//! repository's id, since another repository may have the old name by now.
 
 use longshore_core::commit_status::CommitState;
 use serde::Deserialize;
@@ -14,8 +14,9 @@ use crate::{
     pages::read_all,
 };
 
-/// A name that no repository has. A write there is refused for the lack of a right, or not found.
-const NOWHERE: &str = "longshore-asks-for-its-rights";
+/// A repository that does not exist. Posting to it shows whether the token may write: a missing permission is refused
+/// before the repository is looked up.
+const PROBE_REPO: &str = "longshore-asks-for-its-rights";
 
 #[derive(Debug)]
 pub(crate) struct Gitea {
@@ -54,7 +55,7 @@ impl Gitea {
     }
 
     /// Returns the current name of a repository.
-    fn name_of(&self, repo: &str) -> Result<String, CallError> {
+    fn current_name(&self, repo: &str) -> Result<String, CallError> {
         let answer = self.endpoint.get(&format!("/repositories/{repo}"));
         let answer = answer.map_err(|error| name_repo(&self.endpoint, error, &format!("number {repo}")))?;
         Ok(answer.read::<Repo>().ok_or_else(|| self.endpoint.not_understood())?.full_name)
@@ -66,7 +67,7 @@ impl ForgeApi for Gitea {
         let user = self.endpoint.get("/user").map_err(|error| self.name_right(error, "user: read"))?;
         let user: User = user.read().ok_or_else(|| self.endpoint.not_understood())?;
         // A token's scopes are checked before the repository is looked up.
-        let path = format!("/repos/{}/{NOWHERE}/hooks", user.login);
+        let path = format!("/repos/{}/{PROBE_REPO}/hooks", user.login);
         match self.endpoint.post(&path, &json!({})) {
             Ok(_) | Err(CallError::NotFound { .. } | CallError::Refused { .. }) => {}
             Err(error) => return Err(self.name_right(error, "repository: read and write")),
@@ -86,10 +87,10 @@ impl ForgeApi for Gitea {
     }
 
     fn set_hook(&self, repo: &str, hook: NewHook<'_>) -> Result<String, CallError> {
-        let path = format!("/repos/{}/hooks", self.name_of(repo)?);
+        let path = format!("/repos/{}/hooks", self.current_name(repo)?);
         let hooks: Vec<Hook> = read_all(&self.endpoint, &path, "limit")?;
-        // Without `active` the hook never fires. The event `pull_request` covers new commits and labels too, and a
-        // branch that is renamed on its page is told of by `create` alone.
+        // Without `active` the hook never fires. The event `pull_request` covers new commits and labels too, and
+        // renaming a branch in the web UI sends only a `create` event.
         let body = json!({
             "type": self.hook_type,
             "active": true,
@@ -105,14 +106,14 @@ impl ForgeApi for Gitea {
     }
 
     fn remove_hook(&self, repo: &str, hook: &str) -> Result<(), CallError> {
-        match self.name_of(repo) {
+        match self.current_name(repo) {
             Ok(name) => ignore_not_found(self.endpoint.delete(&format!("/repos/{name}/hooks/{hook}"))),
             Err(error) => ignore_not_found::<()>(Err(error)),
         }
     }
 
     fn report(&self, repo: &str, report: &Report) -> Result<(), CallError> {
-        let name = self.name_of(repo)?;
+        let name = self.current_name(repo)?;
         let body = json!({
             "state": state(report.state),
             "context": report.context,
@@ -121,7 +122,7 @@ impl ForgeApi for Gitea {
         });
         match self.endpoint.post(&format!("/repos/{name}/statuses/{}", report.commit), &body) {
             Ok(_) => Ok(()),
-            // This is its answer for a commit that it does not have; another try changes nothing.
+            // Gitea answers this for an unknown commit, as a server error; retrying would not help.
             Err(CallError::Unavailable { message, .. }) if message.contains("object does not exist") => {
                 Err(self.endpoint.not_found(format!("commit {}", report.commit)))
             }
@@ -130,7 +131,7 @@ impl ForgeApi for Gitea {
     }
 
     fn comment(&self, repo: &str, number: u64, comment: Option<&str>, body: &str) -> Result<String, CallError> {
-        let issues = format!("/repos/{}/issues", self.name_of(repo)?);
+        let issues = format!("/repos/{}/issues", self.current_name(repo)?);
         let body = json!({ "body": body });
         let written = match comment {
             Some(id) => self.endpoint.patch(&format!("{issues}/comments/{id}"), &body),
@@ -141,8 +142,8 @@ impl ForgeApi for Gitea {
     }
 
     fn find_comment(&self, repo: &str, number: u64, account: &str, begin: &str) -> Result<Option<String>, CallError> {
-        // It lists all comments at once.
-        let answer = self.endpoint.get(&format!("/repos/{}/issues/{number}/comments", self.name_of(repo)?));
+        // This endpoint is not paginated.
+        let answer = self.endpoint.get(&format!("/repos/{}/issues/{number}/comments", self.current_name(repo)?));
         let answer = answer.map_err(|error| self.name_right(error, "issue: read and write"))?;
         let all: Vec<Comment> = answer.read().ok_or_else(|| self.endpoint.not_understood())?;
         Ok(Comment::first(&all, account, begin))

@@ -267,10 +267,10 @@ fn is_host(host: &str) -> bool {
 }
 
 /// Returns whether everybody who reads the path takes it for the same one. Clients and hosts resolve `..` before they
-/// look at a path, and decode what is escaped; some take `\` for `/`.
+/// look at a path, and decode what is escaped; some take `\` for `/`, or leave out what follows a `;`.
 fn is_literal(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
-    !path.split(['/', '?', '#']).any(|segment| matches!(segment, "." | ".."))
+    !path.split(['/', '?', '#']).any(|segment| matches!(segment.split(';').next(), Some("." | "..")))
         && !["\\", "%2e", "%2f", "%5c", "%25"].iter().any(|read_differently| lower.contains(read_differently))
 }
 
@@ -363,6 +363,7 @@ mod tests {
             ("http://a%zz@h/a", "percent"),
             ("http://h/a\nb", "control"),
             ("http://h/a/../b", "`..`"),
+            ("http://h/a/..;/b", "`..`"),
             ("http://h/..", "`..`"),
             ("http://h/a/..?b", "`..`"),
             ("http://h/a/./b", "`..`"),

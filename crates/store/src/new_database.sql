@@ -498,7 +498,7 @@ CREATE TABLE commit_statuses (
     -- Why it could not be reported yet.
     problem     TEXT,
     -- The forge will not take it, however often it is asked.
-    given_up    INTEGER NOT NULL DEFAULT 0 CHECK (given_up IN (0, 1)), check_run TEXT, check_build TEXT, as_status INTEGER NOT NULL DEFAULT 0 CHECK (as_status IN (0, 1)), stranger INTEGER NOT NULL DEFAULT 0 CHECK (stranger IN (0, 1)),
+    given_up    INTEGER NOT NULL DEFAULT 0 CHECK (given_up IN (0, 1)), check_run TEXT, check_build TEXT, as_status INTEGER NOT NULL DEFAULT 0 CHECK (as_status IN (0, 1)), stranger INTEGER NOT NULL DEFAULT 0 CHECK (stranger IN (0, 1, 2)),
     PRIMARY KEY (repo, commit_id, context)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX commit_statuses_owed ON commit_statuses (try_at) WHERE told <> wanted AND given_up = 0;

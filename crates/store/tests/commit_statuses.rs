@@ -321,17 +321,57 @@ async fn no_build_of_a_stranger_takes_the_place_of_what_had_nothing_to_do() {
     let own = new_build(&repo, &[("a", &[])]);
     let mut strange = own.clone();
     strange.event = of_stranger(&own.event);
-    world.create(&strange).await;
-    let mut tx = world.store.write().await.unwrap();
     let pipelines = [("ci".to_owned(), "nothing to do".to_owned())];
-    commit_statuses::note_skipped(&mut tx, repo.id, &own.event, &pipelines, now()).await.unwrap();
-    tx.commit().await.unwrap();
+    let skip = async || {
+        let mut tx = world.store.write().await.unwrap();
+        commit_statuses::note_skipped(&mut tx, repo.id, &own.event, &pipelines, now()).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    skip().await;
     assert_eq!(only(&world.store).await.1, CommitState::Skipped);
     tell_all(&world.store).await;
     world.create(&strange).await;
     assert!(owed(&world.store).await.is_empty());
     world.create(&own).await;
     assert_eq!(only(&world.store).await.1, CommitState::Pending);
+}
+
+#[tokio::test]
+async fn what_had_nothing_to_do_takes_no_place_of_a_strangers_build() {
+    let world = World::new().await;
+    let repo = connected(&world).await;
+    let own = new_build(&repo, &[("a", &[])]);
+    let mut strange = own.clone();
+    strange.event = of_stranger(&own.event);
+    world.create(&strange).await;
+    let pipelines = [("ci".to_owned(), "nothing to do".to_owned())];
+    let mut tx = world.store.write().await.unwrap();
+    commit_statuses::note_skipped(&mut tx, repo.id, &own.event, &pipelines, now()).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(only(&world.store).await.1, CommitState::Pending);
+}
+
+#[tokio::test]
+async fn a_strangers_pull_request_into_a_branch_of_their_choice_takes_no_place_of_one_into_the_default_branch() {
+    let world = World::new().await;
+    let repo = connected(&world).await;
+    let build_for = |target: &str| {
+        let mut build = new_build(&repo, &[("a", &[])]);
+        build.event = of_stranger(&build.event);
+        build.event.default_branch = Some("main".to_owned());
+        build.event.pull_request = Some(PullRequest { fork: true, ..PullRequest::opened(5, "topic", target) });
+        build
+    };
+    world.create(&build_for("lax")).await;
+    end(&world.store, claim(&world.store).await, Outcome::Success).await;
+    tell_all(&world.store).await;
+    world.create(&build_for("main")).await;
+    end(&world.store, claim(&world.store).await, failure()).await;
+    assert_eq!(only(&world.store).await.1, CommitState::Failure);
+    tell_all(&world.store).await;
+    world.create(&build_for("lax")).await;
+    end(&world.store, claim(&world.store).await, Outcome::Success).await;
+    assert!(owed(&world.store).await.is_empty());
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use longshore_agent_protocol::artifact::MESSAGE_COST;
 use longshore_agent_protocol::message::{AgentError, JobEnd, JobResult, JobSpec};
 use longshore_agent_protocol::{ArtifactWindow, FromAgent};
+use longshore_core::Record;
 use longshore_core::artifact::{self, ArtifactKind};
 use longshore_core::plan::ArtifactWhen;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -120,7 +121,7 @@ impl Job {
 
     fn note_of_artifacts(&self, text: String) {
         // If the note cannot be written, the job's end reports the same.
-        let _ = self.note(u16::MAX, text);
+        let _ = self.note(Record::NO_STEP, text);
     }
 
     fn give_up_artifacts(&self, end: &mut JobEnd, why: String) {

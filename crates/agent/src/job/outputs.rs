@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use longshore_agent_protocol::mask::masked;
 use longshore_agent_protocol::message::{AgentError, JobSpec, StepResult};
+use longshore_core::Record;
 
 use super::{Job, JobError, evaluate_all};
 use crate::values::Values;
@@ -43,7 +44,7 @@ impl Job {
     }
 
     pub(super) fn job_outputs(&self, spec: &JobSpec, values: &Values) -> Result<BTreeMap<String, String>, JobError> {
-        let outputs = self.without_secrets(u16::MAX, evaluate_all("outputs", &spec.outputs, values)?)?;
+        let outputs = self.without_secrets(Record::NO_STEP, evaluate_all("outputs", &spec.outputs, values)?)?;
         let length: usize = outputs.iter().map(|(name, value)| name.len() + value.len()).sum();
         if length as u64 > MAX_JOB_OUTPUTS {
             let limit = MAX_JOB_OUTPUTS >> 10;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use longshore_agent_protocol::message::{JobSpec, MemberPurpose, ProgramSpec, ServiceSpec, StepSpec, StepStatus};
 use longshore_agent_protocol::{FromAgent, JobResult, MemberId};
+use longshore_core::Record;
 use longshore_core::outcome::human_duration;
 use longshore_core::template::Template;
 
@@ -208,7 +209,7 @@ impl Job {
         if std::mem::replace(&mut self.members.broken, true) {
             return Ok(());
         }
-        self.note(u16::MAX, message.clone())?;
+        self.note(Record::NO_STEP, message.clone())?;
         if self.failure.is_none() {
             self.failure = Some(JobResult::Error { kind: AgentError::ServiceFailed, message });
         }

@@ -8,6 +8,7 @@ use std::sync::mpsc::Receiver;
 
 use longshore_agent_protocol::ImageConfig;
 use longshore_agent_protocol::message::{AgentError, JobSpec, MemberPurpose};
+use longshore_core::Record;
 use longshore_core::docker::BUILDX_FOLDER;
 use rustix::io::Errno;
 
@@ -40,7 +41,7 @@ impl Job {
         if let (Some(image), Some(purpose)) = (image, &spec.member) {
             let workspace = match purpose {
                 MemberPurpose::Step => PathBuf::from(&spec.workspace),
-                // A service works where its image's maker put it.
+                // A service runs in its image's WORKDIR.
                 MemberPurpose::Service { .. } => Path::new("/").join(&image.directory),
             };
             return Ok(StepLauncher::new(account, workspace, scripts, image, authorities));
@@ -57,13 +58,16 @@ impl Job {
             && caches::take_over(&workspace, &account)
                 .map_err(|error| not_made("cannot change the owner of the workspace to the job's user", &error))?
         {
-            self.note(u16::MAX, "the workspace belonged to another user; its owner is now this job's user".to_owned())?;
+            self.note(
+                Record::NO_STEP,
+                "the workspace belonged to another user; its owner is now this job's user".to_owned(),
+            )?;
         }
         let changed = caches::prepare(&spec.caches, &account, &workspace)
             .map_err(|error| not_made("cannot change the owner of the caches to the job's user", &error))?;
         for path in changed {
             self.note(
-                u16::MAX,
+                Record::NO_STEP,
                 format!("cache {path}: its files belonged to another user; their owner is now this job's user"),
             )?;
         }
@@ -83,8 +87,8 @@ impl Job {
         if !is_on_memory(&folder) {
             folder.clone_from(&launcher.scripts);
             self.note(
-                u16::MAX,
-                "the job's secret files lie on the engine's disk until the job ends: this engine gave no memory for them".to_owned(),
+                Record::NO_STEP,
+                "the job's secret files are on the engine's disk until the job ends, because this engine provides no tmpfs for them".to_owned(),
             )?;
         }
         let mut variables = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The limits of jobs of forks' pull requests, which never exceed those of other jobs.
+//! Limits for jobs of pull requests from forks, which never exceed those of other jobs.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! People of whom something was approved in a repository. A merge makes nobody known: a forge calls every pull request
-//! merged whose commits are in the branch, whoever wrote them. `core::stranger` decides who is a stranger at all.
+//! Known contributors of a repository: the authors of pull requests for which something was approved there. A merge does
+//! not count, because forges mark a pull request as merged once its commits are in the branch, whoever wrote them. `core::stranger` decides who is a stranger at all.
 
 use longshore_core::{BuildId, Event, RepoId, Timestamp, stranger};
 use sqlx::SqliteConnection;

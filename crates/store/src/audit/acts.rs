@@ -49,10 +49,7 @@ impl FromStr for Act {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|act| act.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is nothing that is done"))
+        Self::ALL.into_iter().find(|act| act.as_str() == text).ok_or_else(|| format!("unknown action: `{text}`"))
     }
 }
 

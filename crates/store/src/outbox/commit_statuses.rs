@@ -75,6 +75,14 @@ const KEPT_MS: i64 = 90 * 24 * 60 * 60 * 1000;
 /// What stands in the place of a stranger's pipeline that had nothing to do.
 const LEFT_OUT: &str = "had nothing to do, which counts for a fork's pull request into the default branch only";
 
+fn strangeness(event: &Event) -> u8 {
+    match (stranger::brings(event), stranger::may_leave_out(event)) {
+        (false, _) => 0,
+        (true, true) => 1,
+        (true, false) => 2,
+    }
+}
+
 /// Where the contexts of a build belong.
 struct Place {
     repo: RepoId,
@@ -83,8 +91,9 @@ struct Place {
     seq: i64,
     commit: String,
     ref_name: Option<String>,
-    /// Whether a stranger brought the commit.
-    stranger: bool,
+    /// Who brought the commit: 0 nobody strange, 1 a stranger's pull request into the default branch, 2 one into another
+    /// branch, which the stranger has chosen.
+    stranger: u8,
     /// Whether what has nothing to do counts as done.
     may_leave_out: bool,
 }
@@ -98,7 +107,7 @@ impl Place {
             seq: row.try_get("seq")?,
             commit: event.commit_at_forge().to_owned(),
             ref_name: ref_name(event),
-            stranger: stranger::brings(event),
+            stranger: strangeness(event),
             may_leave_out: stranger::may_leave_out(event),
         })
     }
@@ -197,7 +206,7 @@ pub async fn note_skipped(
         seq: -1,
         commit: event.commit_at_forge().to_owned(),
         ref_name: ref_name(event),
-        stranger: stranger::brings(event),
+        stranger: strangeness(event),
         may_leave_out: stranger::may_leave_out(event),
     };
     for (pipeline, reason) in pipelines {
@@ -213,7 +222,7 @@ pub async fn note_skipped(
 
 /// Writes a state, unless the context shows it or belongs to a newer build. What the repository's own events say counts
 /// more than what a stranger's do, whichever is newer: anybody may open a pull request with a commit that is here
-/// already. A status that is owed already keeps its turn.
+/// already. What had nothing to do takes no place of a build. A status that is owed already keeps its turn.
 async fn write(tx: &mut WriteTx, place: &Place, status: &CommitStatus, now: Timestamp) -> Result<(), StoreError> {
     let (state, text) = match status.state {
         CommitState::Skipped if !place.may_leave_out => (CommitState::Pending, LEFT_OUT),
@@ -232,7 +241,8 @@ async fn write(tx: &mut WriteTx, place: &Place, status: &CommitStatus, now: Time
          WHERE (build IS NOT excluded.build OR state <> excluded.state OR description <> excluded.description)
            AND CASE WHEN stranger = excluded.stranger
                     THEN coalesce((SELECT seq FROM builds WHERE builds.id = commit_statuses.build), -1) <= ?9
-                    ELSE excluded.stranger < stranger END",
+                    ELSE excluded.stranger < stranger
+                         AND (excluded.build IS NOT NULL OR commit_statuses.build IS NULL) END",
     )
     .bind(place.repo.to_string())
     .bind(&place.commit)

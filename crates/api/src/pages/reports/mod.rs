@@ -1,4 +1,4 @@
-//! The reports of a build's jobs: their part of the build's page, and pages of their own for all of it.
+//! The reports of a build's jobs: a section on the build's page, and separate pages that show them in full.
 
 pub(crate) mod annotations;
 pub(crate) mod coverage;
@@ -11,7 +11,7 @@ use longshore_store::{coverage::FileCoverage, tests::TestResult};
 use super::{escape::escaped_len, show::fitting};
 
 /// Bytes of a failure's output on a page of tests.
-const OUTPUT: usize = 3 << 10;
+const MAX_OUTPUT_BYTES: usize = 3 << 10;
 
 /// A test as a row of a list.
 #[derive(Debug)]
@@ -24,27 +24,27 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// `bytes` is what the outputs of the page may still take; it is lowered by what this one takes.
-    fn new(mut test: TestResult, most: usize, bytes: &mut usize) -> Self {
+    /// `budget` is how many bytes of output the page still has room for. It is reduced by what this row uses.
+    fn new(mut test: TestResult, max_len: usize, budget: &mut usize) -> Self {
         let whole = test.output.take().unwrap_or_default();
-        let shown = fitting(&whole, most.min(*bytes));
-        *bytes = bytes.saturating_sub(shown.chars().map(escaped_len).sum());
+        let shown = fitting(&whole, max_len.min(*budget));
+        *budget = budget.saturating_sub(shown.chars().map(escaped_len).sum());
         let is_cut = shown.len() < whole.len();
         Self { output: (!shown.is_empty()).then(|| shown.to_owned()), is_cut, test }
     }
 
-    /// Returns the class that gives a status its shape and colour.
+    /// Returns the CSS class of the status.
     pub(crate) fn status(&self) -> &'static str {
         self.test.status.as_str()
     }
 }
 
-/// Returns what fits into a list of a suite's or a test's name.
+/// Cuts the name of a suite or test to what a list has room for.
 pub(crate) fn name(name: &str) -> &str {
     fitting(name, 160)
 }
 
-/// Returns the first line of a message, as much as fits into a list.
+/// Returns the first line of a message, cut to what a list has room for.
 pub(crate) fn line(message: &str) -> &str {
     fitting(message.trim().lines().next().unwrap_or_default(), 240)
 }

@@ -21,7 +21,7 @@ const ANNOTATIONS: u32 = 5;
 const REMARKS: usize = 3;
 /// Bytes that the outputs of all failures take, and of one.
 const OUTPUTS: usize = 4 << 10;
-const OUTPUT: usize = 1_500;
+const MAX_OUTPUT_BYTES: usize = 1_500;
 
 /// The reports of a build's jobs.
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ impl Section {
         Ok(Self {
             counts: tests::sum(&runs),
             base: runs.iter().filter_map(|run| run.base).max(),
-            failures: failures.into_iter().map(|test| Row::new(test, OUTPUT, &mut bytes)).collect(),
+            failures: failures.into_iter().map(|test| Row::new(test, MAX_OUTPUT_BYTES, &mut bytes)).collect(),
             slowest: tests::slowest(store, &runs, SLOWEST).await?,
             flaky: tests::flaky(store, &runs, FLAKY).await?,
             several_jobs: runs.len() > 1,

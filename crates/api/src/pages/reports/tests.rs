@@ -7,7 +7,7 @@ use longshore_reports::TestStatus;
 use longshore_store::tests::{self, Counts, TestCursor};
 use serde::Deserialize;
 
-use super::{OUTPUT, Row};
+use super::{MAX_OUTPUT_BYTES, Row};
 use crate::{
     error::ApiError,
     pages::{
@@ -87,7 +87,7 @@ pub(crate) async fn show(
         counts: tests::sum(&runs),
         several_jobs: runs.len() > 1,
         status: query.status,
-        rows: page.items.into_iter().map(|test| Row::new(test, OUTPUT, &mut bytes)).collect(),
+        rows: page.items.into_iter().map(|test| Row::new(test, MAX_OUTPUT_BYTES, &mut bytes)).collect(),
         next: page.next,
         first_page: after.is_none(),
     }))
