@@ -108,8 +108,8 @@ impl Proxy {
         let id = created["Actor"]["ID"].as_str().unwrap_or_default();
         let limit = async || {
             let status = self.engine.send(&call, None, false).await?.status();
-            // One that has ended needs no limit.
-            match status.is_success() || !self.is_running(id).await {
+            // One that has ended needs no limit. One that has not started does.
+            match status.is_success() || self.has_ended(id).await {
                 true => Ok(true),
                 false => Err(format!("the engine answers {status}")),
             }

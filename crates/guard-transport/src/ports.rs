@@ -144,6 +144,13 @@ impl Proxy {
         }
     }
 
+    /// Whether a container is over: not one that is created and yet to start. One that cannot be asked about is not.
+    pub(crate) async fn has_ended(&self, id: &str) -> bool {
+        let ended =
+            |container: Value| matches!(container["State"]["Status"].as_str(), Some("exited" | "dead" | "removing"));
+        self.container(id).await.is_ok_and(|container| container.is_none_or(ended))
+    }
+
     async fn accept(self: Arc<Self>, listener: TcpListener, id: &str, port: u16) {
         loop {
             let Ok(place) = Arc::clone(&self.publisher.connections).acquire_owned().await else { return };
