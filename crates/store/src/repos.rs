@@ -255,15 +255,18 @@ async fn change_forge(tx: &mut WriteTx, id: RepoId, forge: &str) -> Result<(), S
 }
 
 /// Makes a new secret for a repository's webhook. If the forge has to be given it, the one of before counts until it has
-/// it (`connections::set_hook`). Where it never confirmed the last one, nothing of before counts any more.
+/// it (`connections::set_hook`), and one that it never confirmed is given to it once more.
 async fn renew_hook_secret(tx: &mut WriteTx, id: RepoId) -> Result<(), StoreError> {
+    let repo = get_now(tx, id).await?.ok_or(StoreError::NotFound("repository"))?;
+    if repo.connection.is_some() && repo.former_hook_secret.is_some() && repo.hook_secret.expose().is_ok() {
+        return Ok(());
+    }
     let secret = HookSecret::random();
     secret_key::forget_if_lost(tx).await?;
     let key = secret_key::of_database_or_new(tx).await?;
     sqlx::query(
         "UPDATE repos SET hook_secret = '', hook_secret_sealed = ?,
-                former_hook_secret_sealed =
-                    iif(connection IS NULL OR former_hook_secret_sealed IS NOT NULL, NULL, hook_secret_sealed)
+                former_hook_secret_sealed = iif(connection IS NULL, NULL, hook_secret_sealed)
          WHERE id = ?",
     )
     .bind(key.seal(&hook_binding(id), secret.expose()?.as_bytes())?)
