@@ -86,11 +86,27 @@ pub fn brings(event: &Event) -> bool {
     event.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork)
 }
 
-/// Returns whether a pipeline that has nothing to do for an event counts as done. A stranger chooses the branch to merge
-/// into, and with it whose filters say so: of those, the default branch's alone count.
-#[must_use]
-pub fn may_leave_out(event: &Event) -> bool {
-    !brings(event) || event.branch().is_some_and(|target| event.default_branch.as_deref() == Some(target))
+/// Who brings an event's commit, those first whose results count more for it. The numbers are in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BroughtBy {
+    /// The repository's own people, or nobody.
+    Own = 0,
+    /// A stranger, to merge it into the default branch.
+    StrangerIntoDefault = 1,
+    /// A stranger, to merge it into another branch. The stranger chooses it, and with it whose rules count.
+    StrangerIntoOther = 2,
+}
+
+impl BroughtBy {
+    #[must_use]
+    pub fn of(event: &Event) -> Self {
+        let into_default = || event.branch().is_some_and(|target| event.default_branch.as_deref() == Some(target));
+        match brings(event) {
+            false => Self::Own,
+            true if into_default() => Self::StrangerIntoDefault,
+            true => Self::StrangerIntoOther,
+        }
+    }
 }
 
 /// Returns the number of a stranger's pull request; `None` for all other events.

@@ -10,7 +10,7 @@ use longshore_core::{
     BuildId, ConnectionId, Diagnostic, Event, RepoId, Severity, StatusDetail, Timestamp,
     commit_status::{CommitState, CommitStatus, JobOfContext, description, file_context, of_build, pipeline_context},
     rules::build::HAS_ERRORS,
-    stranger,
+    stranger::BroughtBy,
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
@@ -75,14 +75,6 @@ const KEPT_MS: i64 = 90 * 24 * 60 * 60 * 1000;
 /// What stands in the place of a stranger's pipeline that had nothing to do.
 const LEFT_OUT: &str = "had nothing to do, which counts for a fork's pull request into the default branch only";
 
-fn strangeness(event: &Event) -> u8 {
-    match (stranger::brings(event), stranger::may_leave_out(event)) {
-        (false, _) => 0,
-        (true, true) => 1,
-        (true, false) => 2,
-    }
-}
-
 /// Where the contexts of a build belong.
 struct Place {
     repo: RepoId,
@@ -91,25 +83,29 @@ struct Place {
     seq: i64,
     commit: String,
     ref_name: Option<String>,
-    /// Who brought the commit: 0 nobody strange, 1 a stranger's pull request into the default branch, 2 one into another
-    /// branch, which the stranger has chosen.
-    stranger: u8,
-    /// Whether what has nothing to do counts as done.
-    may_leave_out: bool,
+    brought_by: BroughtBy,
+    /// Whether something of the build was approved.
+    approved: bool,
 }
 
 impl Place {
-    /// Reads a row with `repo` and `seq` of a build.
-    fn of_build(build: BuildId, event: &Event, row: &SqliteRow) -> Result<Self, StoreError> {
-        Ok(Self {
-            repo: row::parsed(row, "repo")?,
-            build: Some(build),
-            seq: row.try_get("seq")?,
+    /// Where those of a commit belong for which nothing is built.
+    fn without_build(repo: RepoId, event: &Event) -> Self {
+        Self {
+            repo,
+            build: None,
+            seq: -1,
             commit: event.commit_at_forge().to_owned(),
             ref_name: ref_name(event),
-            stranger: strangeness(event),
-            may_leave_out: stranger::may_leave_out(event),
-        })
+            brought_by: BroughtBy::of(event),
+            approved: false,
+        }
+    }
+
+    /// Reads a row with `repo` and `seq` of a build.
+    fn of_build(build: BuildId, event: &Event, row: &SqliteRow) -> Result<Self, StoreError> {
+        let place = Self::without_build(row::parsed(row, "repo")?, event);
+        Ok(Self { build: Some(build), seq: row.try_get("seq")?, ..place })
     }
 }
 
@@ -133,7 +129,7 @@ pub(crate) async fn note_build(
     let detail: StatusDetail = row::parsed(&found, "statuses")?;
     let event: Event = row::json(&found, "event_json")?;
     let mut place = Place::of_build(build, &event, &found)?;
-    place.may_leave_out |= found.try_get::<bool, _>("approved")?;
+    place.approved = found.try_get("approved")?;
     for status in of_build(detail, jobs) {
         write(tx, &place, &status, now).await?;
     }
@@ -200,15 +196,7 @@ pub async fn note_skipped(
     if !reports {
         return Ok(());
     }
-    let place = Place {
-        repo,
-        build: None,
-        seq: -1,
-        commit: event.commit_at_forge().to_owned(),
-        ref_name: ref_name(event),
-        stranger: strangeness(event),
-        may_leave_out: stranger::may_leave_out(event),
-    };
+    let place = Place::without_build(repo, event);
     for (pipeline, reason) in pipelines {
         let status = CommitStatus {
             context: pipeline_context(pipeline),
@@ -224,8 +212,10 @@ pub async fn note_skipped(
 /// more than what a stranger's do, whichever is newer: anybody may open a pull request with a commit that is here
 /// already. What had nothing to do takes no place of a build. A status that is owed already keeps its turn.
 async fn write(tx: &mut WriteTx, place: &Place, status: &CommitStatus, now: Timestamp) -> Result<(), StoreError> {
+    // A pipeline that has nothing to do counts as done by rules that no stranger has chosen, or once somebody approved.
+    let may_leave_out = place.brought_by < BroughtBy::StrangerIntoOther || place.approved;
     let (state, text) = match status.state {
-        CommitState::Skipped if !place.may_leave_out => (CommitState::Pending, LEFT_OUT),
+        CommitState::Skipped if !may_leave_out => (CommitState::Pending, LEFT_OUT),
         state => (state, status.description.as_str()),
     };
     let done = sqlx::query(
@@ -253,7 +243,7 @@ async fn write(tx: &mut WriteTx, place: &Place, status: &CommitStatus, now: Time
     .bind(&place.ref_name)
     .bind(now.as_millis())
     .bind(place.seq)
-    .bind(place.stranger)
+    .bind(place.brought_by as i64)
     .execute(tx.conn())
     .await?;
     if done.rows_affected() > 0 {
