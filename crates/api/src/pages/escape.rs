@@ -7,6 +7,7 @@
 use std::fmt;
 
 use askama::filters::Escaper;
+use longshore_core::terminal::is_direction;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Escape;
@@ -37,8 +38,7 @@ fn replacement(c: char) -> Option<&'static str> {
         '"' => Some("&quot;"),
         '\'' => Some("&#39;"),
         '\n' | '\t' => None,
-        '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => Some("\u{fffd}"),
-        c if c.is_control() => Some("\u{fffd}"),
+        c if c.is_control() || is_direction(c) => Some("\u{fffd}"),
         _ => None,
     }
 }
