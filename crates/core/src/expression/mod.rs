@@ -20,13 +20,15 @@ mod function;
 mod lexer;
 mod parser;
 pub mod script;
+mod types;
 mod value;
 
 pub use ast::{Binary, Expression, Node, NodeKind, Refers};
-pub use check::{Carried, Checked, Problem, ProblemKind, Scope, Type, check};
+pub use check::{Carried, Checked, Problem, ProblemKind, Scope, check};
 pub use evaluate::{CHANGED, Context, EvalError, Progress, Values, changed_key, evaluate, runs};
 pub use function::{FUNCTIONS, Function};
 pub use parser::ParseError;
+pub use types::Type;
 pub use value::Value;
 
 /// The contexts of the language.
