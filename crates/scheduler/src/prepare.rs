@@ -12,7 +12,7 @@ use longshore_core::{
     event::{Merge, PullRequest, Release},
     stranger,
 };
-use longshore_forge::{CloneUrl, CommitId, Forge, Head, PullRequestHook, Revision, Sends};
+use longshore_forge::{CloneUrl, CommitId, Head, PullRequestHook, Revision};
 use longshore_git::{Changed, FetchTarget, GitError, Merged, Mirror, Mirrors};
 use longshore_store::repos::Repo;
 
@@ -21,7 +21,7 @@ use longshore_pipeline::{Checked, Planned, RepoFacts, SourceFile, TemplateFiles}
 
 pub(crate) use self::default_branch::{MAIN, default_branch_of};
 use self::default_branch::{default_branch_head, default_branch_or_main, is_newest_of_default_branch, newest};
-use crate::{logins::Logins, schedules, schedules::Schedules, skip};
+use crate::{logins::Logins, never_sent::never_sent, schedules, schedules::Schedules, skip};
 
 /// An event, as it is known before git is asked.
 #[derive(Debug, Clone)]
@@ -394,24 +394,6 @@ fn broken(event: Box<Event>, diagnostics: Vec<Diagnostic>) -> EventOutcome {
 fn merges(checked: &Checked, event: &Event) -> bool {
     let open = event.pull_request.as_ref().is_some_and(|pull_request| pull_request.action != PullRequest::CLOSED);
     open && !checked.has_errors() && checked.merges_pull_requests()
-}
-
-/// Returns warnings about events that start pipelines and that a forge never sends.
-#[must_use]
-pub fn never_sent(checked: &Checked, forge: Forge) -> Vec<Diagnostic> {
-    checked.never_sent(forge.shown(), |event| forge.sends(kind(event)))
-}
-
-/// Returns the forge's kind of event for the language's.
-const fn kind(event: pipeline::OptionalEvent) -> Sends {
-    match event {
-        pipeline::OptionalEvent::PullRequests => Sends::PullRequests,
-        pipeline::OptionalEvent::Labels => Sends::Labels,
-        pipeline::OptionalEvent::Drafts => Sends::Drafts,
-        pipeline::OptionalEvent::Reopened => Sends::Reopened,
-        pipeline::OptionalEvent::Releases => Sends::Releases,
-        pipeline::OptionalEvent::MergeGroups => Sends::MergeGroups,
-    }
 }
 
 /// The pipeline files of a commit.
