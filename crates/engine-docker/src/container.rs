@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn an_images_volumes_have_the_jobs_limit_unless_something_is_mounted_there() {
         let limits = Limits { disk: Some(1 << 30), ..Limits::default() };
-        let paths = ["/data", "/data/", "cache", "/work/../data", WORKSPACE, SECRETS, "/"].map(str::to_owned);
+        let paths = ["/data", "/data/", "cache", "/app/../data", WORKSPACE, SECRETS, "/"].map(str::to_owned);
         let workspace = Mount { target: Some(format!("{WORKSPACE}/")), ..Mount::default() };
         let mounts = std::slice::from_ref(&workspace);
         let made = image_volumes(&paths, mounts, &limits, &Quotas::default());
