@@ -3,7 +3,8 @@
 
 run-tests.py AT_ONCE ARGUMENT...: the arguments are those of `cargo test` that choose the tests: `--lib --test NAME`. The
 output of each program is printed when it has ended. One that takes longer than LIMIT is ended, and fails: a test that
-hangs must not take the results of all others with it.
+hangs must not take the results of all others with it. How the outputs of what failed end is
+printed once more at the end, since a log of this length is rarely read whole.
 """
 import concurrent.futures
 import json
@@ -15,6 +16,7 @@ import time
 
 LIMIT = 900  # seconds, several times what the slowest program takes
 SLOWEST = 10
+LAST_LINES = 40  # of a program that failed
 
 
 def compiled(arguments):
@@ -56,7 +58,7 @@ def main():
     programs = compiled(arguments)
     # Those of the whole program are the largest, and take the longest.
     largest_first = sorted(programs, key=os.path.getsize, reverse=True)
-    failed, times = [], []
+    failed, times = {}, []
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
         running = {pool.submit(run, program, programs[program]): program for program in largest_first}
         for done in concurrent.futures.as_completed(running):
@@ -64,13 +66,15 @@ def main():
             passed, output, seconds = done.result()
             times.append((seconds, name))
             if not passed:
-                failed.append(name)
+                failed[name] = output.splitlines()[-LAST_LINES:]
             sys.stdout.buffer.write(f"     Running {name} ({running[done]})\n".encode() + output)
             sys.stdout.flush()
     slowest = ", ".join(f"{name} {seconds:.0f} s" for seconds, name in sorted(times, reverse=True)[:SLOWEST])
     print(f"the slowest of {len(times)} programs: {slowest}")
-    if failed:
-        print(f"error: failed: {', '.join(failed)}")
+    for name, lines in failed.items():
+        print(f"--- {name} failed:")
+        print(b"\n".join(lines).decode(errors="replace"))
+        print("---")
     sys.exit(bool(failed))
 
 

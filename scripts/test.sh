@@ -178,6 +178,8 @@ lints=
 grep -v '^ *\(Compiling\|Checking\|Documenting\|Downloaded\) ' "$lints_log" || true
 
 step "Done"
+# The outputs are long: what failed is said once more where it is looked for first.
+sed -n '/^--- .* failed:$/,/^---$/p' "$first_log" "$second_log"
 awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
   END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$first_log" "$second_log"
 exit $status
