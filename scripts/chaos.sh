@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Chaos: builds of known output while the server is killed and the engine restarts, on a second engine that may be.
-# KILLS, POD_KILLS, HOOK_RESTARTS, ENGINE_RESTARTS, ENGINE_LOSSES, ENGINE_FULL and CACHES say how many, SEED which schedule. Figures: target/chaos-*.json.
+# KILLS, POD_KILLS, HOOK_RESTARTS, ENGINE_RESTARTS, ENGINE_LOSSES, ENGINE_FULL, CACHES and DOCKER_JOBS say how many, SEED
+# which schedule. Figures: target/chaos-*.json.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck disable=SC2034 # read by step
-steps=11
+steps=12
 seed=${SEED:-1}
 
 step "Setting up"
@@ -17,7 +18,7 @@ if ! scripts/second-engine.sh running; then
 fi
 engine=$(scripts/second-engine.sh start)
 export LONGSHORE_TEST_DOCKER_HOST=$engine LONGSHORE_CHAOS_RESTART="$root/scripts/second-engine.sh restart"
-DOCKER_HOST=$engine scripts/images.sh busybox
+DOCKER_HOST=$engine scripts/images.sh busybox docker
 
 step "Compiling"
 quietly chaos-build cargo test --locked --workspace --test chaos --no-run
@@ -36,6 +37,8 @@ step "Recovery of 50 running jobs"
 play recovery --count 50
 step "${ENGINE_LOSSES:-5} restarts of the engine that take its containers with them"
 play engine-losses --count "${ENGINE_LOSSES:-5}"
+step "${DOCKER_JOBS:-100} jobs with Docker at once, while server, engine and guards are killed"
+play docker --count "${DOCKER_JOBS:-100}"
 if [ "$started" = yes ]; then
   step "${ENGINE_FULL:-5} times no room on the engine's disk"
   scripts/second-engine.sh stop

@@ -40,12 +40,12 @@ const BUDGET: u64 = 12;
 const UNFINISHED: usize = 6;
 
 /// Objects of somebody else on the engine.
-struct Others {
+pub struct Others {
     name: String,
 }
 
 impl Others {
-    fn make() -> Self {
+    pub fn make() -> Self {
         let name = format!("longshore-chaos-others-{:08x}", rand::random::<u32>());
         docker(&["volume", "create", &name]);
         docker(&["tag", engine::BUSYBOX, &format!("{name}:1")]);
@@ -57,7 +57,7 @@ impl Others {
 
     /// Lists all images, volumes and containers that are not of this instance; where others work too, only our own of
     /// them.
-    fn objects(&self, instance: &str, all: bool) -> BTreeSet<String> {
+    pub fn objects(&self, instance: &str, all: bool) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         for (list, format) in [
             (&["images"][..], "{{.Repository}}:{{.Tag}}"),

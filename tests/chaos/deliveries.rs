@@ -73,3 +73,15 @@ pub fn insist<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// Polls until what is removed in the background is as it should be. Returns how it was last.
+pub fn settled<T>(mut ask: impl FnMut() -> T, is_settled: impl Fn(&T) -> bool) -> T {
+    let begun = Instant::now();
+    loop {
+        let answer = ask();
+        if is_settled(&answer) || begun.elapsed() > PATIENCE {
+            return answer;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

@@ -14,6 +14,7 @@ use std::{
 use crate::{
     caches::caches,
     deliveries::{Client, insist},
+    docker::docker_jobs,
     faults::{Fault, fault},
     follower::{Seen, follow},
     generator::{Program, Shape, program},
@@ -28,8 +29,18 @@ use crate::{
     verdict::{Accepted, Verdict},
 };
 
-pub const NAMES: [&str; 9] =
-    ["kills", "pods", "soak", "hooks", "engine-restarts", "engine-losses", "engine-full", "recovery", "caches"];
+pub const NAMES: [&str; 10] = [
+    "kills",
+    "pods",
+    "soak",
+    "hooks",
+    "engine-restarts",
+    "engine-losses",
+    "engine-full",
+    "recovery",
+    "caches",
+    "docker",
+];
 
 /// The number of different pipelines of a scenario, each on its own branch.
 const PROGRAMS: u64 = 10;
@@ -49,6 +60,7 @@ pub fn play(scenario: &str, seed: u64, count: u64) -> Verdict {
         "engine-full" => engine_full(seed, count),
         "recovery" => recovery(count),
         "caches" => caches(count),
+        "docker" => docker_jobs(seed, count),
         _ => unreachable!("one of NAMES"),
     }
 }
@@ -357,7 +369,7 @@ fn tried_again(seed: u64, count: u64, figure: &'static str, mut fault: impl FnMu
 }
 
 /// Runs the command that restarts the engine under test. Its argument says whether containers survive the restart.
-fn restart_engine(live_restore: &str) {
+pub fn restart_engine(live_restore: &str) {
     let restart = std::env::var("LONGSHORE_CHAOS_RESTART").expect("the command that restarts the engine under test");
     let status = Command::new("sh").args(["-c", &restart]).env("LIVE_RESTORE", live_restore).status().expect("sh runs");
     assert!(status.success(), "{restart}: {status}");

@@ -10,7 +10,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 
 use crate::{
-    deliveries::insist,
+    deliveries::{insist, settled},
     generator::Program,
     scenarios::Stage,
     support::{
@@ -77,12 +77,8 @@ pub fn soak(seed: u64, count: u64) -> Verdict {
     verdict.wrong = wrong;
     verdict.of_engine(&stage.server.instance);
     let sandboxes = || engine::objects(&stage.server.instance, &["sandbox"]).len() as u64;
-    // They are removed in the background.
     let begun = Instant::now();
-    while sandboxes() > SANDBOXES && begun.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    let left = sandboxes();
+    let left = settled(sandboxes, |left| *left <= SANDBOXES);
     if left > SANDBOXES {
         verdict.wrong.push(format!("{left} sandboxes are left, {SANDBOXES} at most were expected"));
     }

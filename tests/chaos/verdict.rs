@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::{
-    deliveries::{Client, insist},
+    deliveries::{Client, insist, settled},
     generator::{Expected, Program},
     support::engine,
 };
@@ -126,14 +126,10 @@ impl Verdict {
 
     /// Checks that nothing of any job is on the engine, once background removals are done.
     pub fn of_engine(&mut self, instance: &str) {
-        let mut left = Vec::new();
-        for _ in 0..300 {
-            left = engine::objects(instance, &["job", "service", "step", "guard", "inner", "volume"]);
-            if left.is_empty() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        }
+        let left = settled(
+            || engine::objects(instance, &["job", "service", "step", "guard", "inner", "volume"]),
+            Vec::is_empty,
+        );
         self.add("objects_left", left.len() as u64);
         if !left.is_empty() {
             self.wrong.push(format!("left on the engine: {left:?}"));

@@ -1,0 +1,113 @@
+//! Jobs with Docker, all at once: they succeed although the server is killed, its engine restarts and guards of other
+//! jobs are killed; nothing of them is left, and nothing of others is touched.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use serde_json::{Value, json};
+
+use crate::{
+    caches::Others,
+    deliveries::{Client, insist, settled},
+    scenarios::restart_engine,
+    support::{
+        api::{is_final, text},
+        engine::{self, BUSYBOX, docker},
+        server::Server,
+        world::World,
+    },
+    verdict::Verdict,
+};
+
+/// An image with Docker's client, made by `scripts/images.sh`.
+const CLIENTS: &str = "longshore-test/docker:latest";
+/// One guard is killed for so many jobs.
+const JOBS_OF_A_KILL: u64 = 20;
+
+/// Runs `count` jobs with Docker at once.
+pub fn docker_jobs(seed: u64, count: u64) -> Verdict {
+    let capacity = count.to_string();
+    let settings = [("LONGSHORE_CAPACITY", capacity.as_str()), ("LONGSHORE_LOOK_MINUTES", "0")];
+    let mut world = World::of(Server::start_with(engine::docker_host(), &settings));
+    let (status, repo) =
+        world.api().patch(&format!("/api/v1/repos/{}", world.repo), &json!({ "docker": { "branches": ["main"] } }));
+    assert_eq!(status, 200, "{repo}");
+    let others = Others::make();
+    let before = others.objects(&world.server.instance, false);
+    let mut verdict = Verdict::default();
+    let client = Client::new(&world.server.url());
+    let commit = world.git.push(&pipeline(count));
+    let build = insist("the build", || {
+        let builds = client.json(&format!("/api/v1/repos/{}/builds", world.repo));
+        builds["items"].as_array()?.iter().find(|build| build["commit"] == commit).map(|build| text(build, "id"))
+    });
+    let path = format!("/api/v1/builds/{build}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut without_guard = BTreeSet::new();
+    let ended = loop {
+        std::thread::sleep(Duration::from_millis(random.random_range(1000..6000)));
+        let state = client.json(&path);
+        if is_final(&state) {
+            break state;
+        }
+        match random.random_range(0..4) {
+            0 if (without_guard.len() as u64) < count / JOBS_OF_A_KILL => {
+                without_guard.extend(kill_a_guard(&world.server.instance, &mut random));
+            }
+            1 if std::env::var_os("LONGSHORE_CHAOS_RESTART").is_some() => {
+                verdict.add("engine_restarts", 1);
+                restart_engine("yes");
+            }
+            _ => {
+                verdict.add("kills", 1);
+                world.server.kill();
+                world.server.launch();
+            }
+        }
+    };
+    verdict.add("guards_killed", without_guard.len() as u64);
+    for job in ended["jobs"].as_array().into_iter().flatten() {
+        verdict.add("jobs", 1);
+        if job["status"] != "success" && !without_guard.contains(&text(job, "id")) {
+            verdict.wrong("outcomes_wrong", job.to_string());
+        }
+    }
+    let own = || networks(&world.server.instance);
+    let left = settled(own, Vec::is_empty);
+    if !left.is_empty() {
+        verdict.wrong("networks_left", format!("networks are left: {left:?}"));
+    }
+    if others.objects(&world.server.instance, false) != before {
+        verdict.wrong("others_touched", format!("{before:?} were there before"));
+    }
+    verdict.of_engine(&world.server.instance);
+    verdict
+}
+
+/// Kills the guard of one of the jobs. Returns the job, if there was one.
+fn kill_a_guard(instance: &str, random: &mut StdRng) -> Option<String> {
+    let label = format!("label=longshore.instance={instance}");
+    let format = "{{.ID}} {{.Label \"longshore.job\"}}";
+    let guards = docker(&["ps", "--filter", &label, "--filter", "label=longshore.kind=guard", "--format", format]);
+    let (id, job) = guards.choose(random)?.split_once(' ')?;
+    docker(&["kill", id]);
+    Some(job.to_owned())
+}
+
+/// The networks of jobs. The network of the instance stays.
+fn networks(instance: &str) -> Vec<String> {
+    let label = format!("label=longshore.instance={instance}");
+    docker(&["network", "ls", "-q", "--filter", &label, "--filter", "label=longshore.job"])
+}
+
+fn pipeline(count: u64) -> String {
+    let job = |at| {
+        format!(
+            "  job-{at}:\n    image: {CLIENTS}\n    docker: true\n    checkout: false\n    steps:\n      - run: |\n          \
+             set -e\n          docker network create inner\n          docker volume create kept\n          \
+             docker run -d --name background --network inner -v kept:/kept {BUSYBOX} sleep 1000\n          \
+             test \"$(docker run --rm {BUSYBOX} echo {at})\" = {at}\n          sleep 5\n          docker exec background true\n"
+        )
+    };
+    format!("jobs:\n{}", (0..count).map(job).collect::<String>())
+}
