@@ -273,15 +273,20 @@ impl Upkeep {
         Ok(gone)
     }
 
-    /// Copies entries of many layers into single volumes. The next sweep removes the layers, once nobody uses them.
+    /// Copies the layers of one entry that has many into a single volume, which stands for them in every entry. The next
+    /// sweep removes the layers, once nobody uses them, and the next pass goes on with the next entry.
     async fn flatten(&self) -> Result<(), UpkeepError> {
-        for entry in caches::by_last_use(self.caches.store()).await? {
-            let Some(deep) = entry.layers.iter().position(|layers| layers.len() > LAYERS) else { continue };
-            let Some(layers) =
-                entry.layers[deep].iter().map(|name| VolumeName::new(name.as_str()).ok()).collect::<Option<Vec<_>>>()
-            else {
-                continue;
-            };
+        let too_many = |entry: Entry| {
+            let names = entry.layers.iter().filter(|layers| layers.len() > LAYERS).min_by_key(|layers| layers.len())?;
+            Some((names.clone(), entry))
+        };
+        let entries = caches::by_last_use(self.caches.store()).await?;
+        let mut deep: Vec<(Vec<String>, Entry)> = entries.into_iter().filter_map(too_many).collect();
+        // Those with more have mostly the same ones below.
+        deep.sort_by_key(|(names, _)| names.len());
+        for (names, entry) in deep {
+            let volumes = names.iter().map(|name| VolumeName::new(name.as_str()).ok());
+            let Some(layers) = volumes.collect::<Option<Vec<_>>>() else { continue };
             let begun = Instant::now();
             let flat = match self.executor.flatten_layers(&layers).await {
                 Ok(flat) => flat,
@@ -293,17 +298,15 @@ impl Upkeep {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let mut after = entry.layers.clone();
-            after[deep] = vec![flat.to_string()];
             let mut tx = self.caches.store().write().await?;
-            let done = caches::flatten(&mut tx, entry.id, &entry.layers, &after).await?;
+            let changed = caches::flatten(&mut tx, &names, flat.as_str()).await?;
             tx.commit().await?;
-            tracing::debug!(key = entry.key, done, ms = begun.elapsed().as_millis(), "flattened a cache");
-            // Measures and sweeps, and goes on with the next.
-            self.caches.changed.notify_one();
-            if !done {
+            tracing::debug!(key = entry.key, changed, ms = begun.elapsed().as_millis(), "flattened a cache");
+            if changed == 0 {
                 self.executor.remove_volume(&flat).await;
             }
+            self.caches.changed.notify_one();
+            return Ok(());
         }
         Ok(())
     }

@@ -182,10 +182,33 @@ async fn sizes_are_those_of_all_layers_and_flattening_changes_only_what_it_copie
     assert_eq!(bytes().await, Some(123));
     let entry = caches::list(&world.store, repo).await.unwrap().remove(0);
     let mut tx = world.store.write().await.unwrap();
-    assert!(caches::flatten(&mut tx, entry.id, &entry.layers, &layers(&["flat"])).await.unwrap());
-    assert!(!caches::flatten(&mut tx, entry.id, &entry.layers, &layers(&["again"])).await.unwrap());
+    assert_eq!(caches::flatten(&mut tx, &entry.layers[0], "flat").await.unwrap(), 1);
+    assert_eq!(caches::flatten(&mut tx, &entry.layers[0], "again").await.unwrap(), 0);
     tx.commit().await.unwrap();
     assert_eq!(caches::list(&world.store, repo).await.unwrap()[0].layers, layers(&["flat"]));
+}
+
+#[tokio::test]
+async fn layers_that_entries_have_in_common_are_flattened_once_for_all_of_them() {
+    let world = World::new().await;
+    let repo = world.repo("app").await.id;
+    let entries: [(&str, &[&str]); 4] = [
+        ("whole", &["c", "b", "a"]),
+        ("above", &["d", "c", "b", "a"]),
+        ("other", &["e", "b", "a"]),
+        ("top", &["c", "b"]),
+    ];
+    for (number, (key, volumes)) in entries.into_iter().enumerate() {
+        let (job, _) = begin(&world, repo, &on("main"), wanted(key, &[])).await;
+        save(&world, job, volumes, i64::try_from(number).unwrap() + 1).await;
+    }
+    let mut tx = world.store.write().await.unwrap();
+    assert_eq!(caches::flatten(&mut tx, &layers(&["c", "b", "a"])[0], "flat").await.unwrap(), 2);
+    tx.commit().await.unwrap();
+    for (key, volumes) in [("whole", &["flat"][..]), ("above", &["d", "flat"][..]), entries[2], entries[3]] {
+        let all = caches::list(&world.store, repo).await.unwrap();
+        assert_eq!(all.iter().find(|entry| entry.key == key).unwrap().layers, layers(volumes), "{key}");
+    }
 }
 
 #[tokio::test]

@@ -154,14 +154,27 @@ pub async fn remove_unused(tx: &mut WriteTx, cache: CacheId) -> Result<bool, Sto
     Ok(true)
 }
 
-/// Puts one volume in the place of the layers of one path, which have the same files. Returns `false` if the entry is
-/// gone or has other layers by now.
-pub async fn flatten(tx: &mut WriteTx, cache: CacheId, before: &Layers, after: &Layers) -> Result<bool, StoreError> {
-    let done = sqlx::query("UPDATE caches SET layers = ? WHERE id = ? AND layers = ?")
-        .bind(row::to_json(after)?)
-        .bind(cache.to_string())
-        .bind(row::to_json(before)?)
-        .execute(tx.conn())
-        .await?;
-    Ok(done.rows_affected() > 0)
+/// Puts one volume in the place of these layers, which have the same files, in every entry that ends with them. Returns
+/// how many entries that changed.
+pub async fn flatten(tx: &mut WriteTx, layers: &[String], flat: &str) -> Result<usize, StoreError> {
+    let Some(lowest) = layers.last() else { return Ok(0) };
+    let rows = sqlx::query("SELECT id, layers FROM caches WHERE instr(layers, ?) > 0").bind(lowest);
+    let mut changed = 0;
+    for row in rows.fetch_all(tx.conn()).await? {
+        let before = row::json::<Layers>(&row, "layers")?;
+        let mut after = before.clone();
+        for of_path in after.iter_mut().filter(|of_path| of_path.ends_with(layers)) {
+            of_path.truncate(of_path.len() - layers.len());
+            of_path.push(flat.to_owned());
+        }
+        if after != before {
+            changed += 1;
+            sqlx::query("UPDATE caches SET layers = ? WHERE id = ?")
+                .bind(row::to_json(&after)?)
+                .bind(row.try_get::<String, _>("id")?)
+                .execute(tx.conn())
+                .await?;
+        }
+    }
+    Ok(changed)
 }
