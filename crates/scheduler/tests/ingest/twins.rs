@@ -93,6 +93,35 @@ async fn a_branch_that_comes_back_to_a_commit_is_built_again_and_a_body_that_is_
 }
 
 #[tokio::test]
+async fn a_body_without_a_time_that_is_sent_again_builds_only_what_its_branch_has_come_back_to_and_that_once() {
+    let world = World::new("gitlab", PIPELINE).await;
+    let topic = "refs/heads/topic";
+    let a = world.repository.git(&["rev-parse", "HEAD"]);
+    let b = world.repository.commit("b");
+    world.scheduler.look(world.repo.id).await.unwrap();
+    let bodies = [push(topic, NONE, &a, 0), push(topic, &a, &b, 0), push(topic, &b, &a, 0)];
+    let mut number = 0;
+    let mut tell = async |body: usize| {
+        number += 1;
+        let delivery = world.process("Push Hook", &format!("id:{number}"), &bodies[body]).await;
+        (delivery.builds.len(), delivery.reason.unwrap_or_default())
+    };
+    for (body, at) in [(0, &a), (1, &b)] {
+        world.repository.git(&["update-ref", topic, at]);
+        assert_eq!(tell(body).await.0, 1);
+    }
+    assert_eq!(tell(0).await.0, 0, "the branch has moved on");
+    // It goes back, and nothing tells of it. It may have been deleted and created there.
+    world.repository.git(&["update-ref", topic, &a]);
+    assert_eq!(tell(0).await.0, 1);
+    assert_eq!(tell(0).await.0, 0);
+    assert_eq!(world.scheduler.look(world.repo.id).await.unwrap().found, []);
+    let (built, reason) = tell(2).await;
+    assert!(built == 0 && reason.contains("build #3"), "{reason}");
+    assert_eq!(world.builds().await, 3);
+}
+
+#[tokio::test]
 async fn a_tag_that_was_deleted_and_pushed_again_is_built_again() {
     for (forge, event, times) in [("forgejo", "push", [1, 2, 3]), ("gitlab", "Tag Push Hook", [0; 3])] {
         let world = World::new(forge, PIPELINE).await;
