@@ -172,6 +172,8 @@ struct PullRequest {
     title: Option<String>,
     html_url: Option<String>,
     user: Option<User>,
+    #[serde(default, deserialize_with = "read::lenient")]
+    state: Option<String>,
     merged: Option<bool>,
     draft: Option<bool>,
     #[serde(default, deserialize_with = "read::lenient")]
@@ -289,6 +291,9 @@ pub(crate) fn pull_request(
         from,
         former: former.filter(|_| !on_a_branch).and_then(Result::ok),
         author: request.user.as_ref().and_then(User::person),
+        // GitHub's word, and that of Gitea and Forgejo.
+        retargeted: !event.changes["base"].is_null() || !event.changes["ref"].is_null(),
+        is_closed: action == longshore_core::event::PullRequest::CLOSED || request.state.as_deref() == Some("closed"),
         merged: request.merged.unwrap_or(false),
         state: PullRequestState { labels, draft, ..PullRequestState::default() },
         changed_at: request.updated_at.map(|at| text::one_line(&at.to_string())).unwrap_or_default(),

@@ -1,12 +1,12 @@
 //! The content of deliveries in Longshore's words, whatever the forge's are.
 
 use longshore_core::{
-    EventName, Person,
+    EventName, Person, Timestamp,
     event::{Fork, PullRequest},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{CommitId, Forge, ForgeRepository, InvalidRevision, RefName};
+use crate::{CommitId, Forge, ForgeRepository, InvalidRevision, RefName, read};
 
 /// What a delivery says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +99,10 @@ pub struct PullRequestHook {
     pub former: Option<RefName>,
     /// The author of the pull request; `None` if the forge no longer knows them.
     pub author: Option<Person>,
+    /// Whether the forge says that it goes into another branch now.
+    pub retargeted: bool,
+    /// Whether it is closed: other things may happen to it then, too.
+    pub is_closed: bool,
     /// For a closed pull request: whether it was merged.
     pub merged: bool,
     /// The fields that this delivery has and the next one may lack.
@@ -127,6 +131,9 @@ pub struct PullRequestState {
     /// The branch to merge into. `None` before it is written down.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// When it last changed, by the forge's clock. `None` if the forge does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Timestamp>,
 }
 
 impl PullRequestHook {
@@ -134,6 +141,12 @@ impl PullRequestHook {
     pub const UPDATED: &str = "updated";
     /// The action of forges that only say that labels were added or removed.
     pub const LABELS_CHANGED: &str = "labels-changed";
+
+    /// Returns the time of the change, if the forge tells it.
+    #[must_use]
+    pub fn changed_at(&self) -> Option<Timestamp> {
+        read::time(&self.changed_at)
+    }
 
     /// Finds out what happened if the forge does not say it: compares with the last delivery, if there was one, and the
     /// commit that it named. A new target is like a new commit, whatever the forge calls it: other pipelines decide about
@@ -156,11 +169,12 @@ impl PullRequestHook {
         };
         let is_built_anyway = matches!(action, "opened" | "synchronize" | "reopened" | PullRequest::CLOSED);
         let is_retargeted = !is_built_anyway
-            && before.is_some_and(|before| match &before.target {
-                Some(target) => target != self.target.as_str(),
+            && match before.map(|before| &before.target) {
+                Some(Some(target)) => target != self.target.as_str(),
                 // Written down by a version that did not look at it.
-                None => action == "edited",
-            });
+                Some(None) => action == "edited",
+                None => self.retargeted,
+            };
         self.action = if is_retargeted { "synchronize" } else { action }.to_owned();
     }
 }

@@ -1,6 +1,6 @@
 //! Reads the parts that bodies of all forges have, forgivingly: what does not matter may be missing or of another type.
 
-use longshore_core::Person;
+use longshore_core::{Person, Timestamp};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use crate::{CommitId, Forge, RefName, hook::PayloadError, text};
@@ -30,6 +30,17 @@ pub(crate) fn person(id: Option<i64>, name: Option<&str>) -> Option<Person> {
     let name = name.map(text::one_line).unwrap_or_default();
     let person = Person { id: id.and_then(|id| u64::try_from(id).ok()), account: None, name };
     person.key().is_some().then_some(person)
+}
+
+/// Reads a time as forges write it: as RFC 3339 (with its quotes, as a value of JSON) or, as GitLab does in webhooks,
+/// with spaces between date, time and zone.
+pub(crate) fn time(text: &str) -> Option<Timestamp> {
+    let text = text.trim_matches('"');
+    let spaced = || {
+        let [date, time, zone] = text.split(' ').collect::<Vec<_>>()[..] else { return None };
+        format!("{date}T{time}{}", if zone == "UTC" { "Z" } else { zone }).parse().ok()
+    };
+    text.parse().ok().or_else(spaced)
 }
 
 /// Returns the address of a page, if it is one.
@@ -81,6 +92,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_time_is_read_as_each_forge_writes_it() {
+        let expected = Timestamp::from_millis(1_793_527_200_000);
+        for text in [
+            "2026-11-01T10:00:00Z",
+            "\"2026-11-01T10:00:00Z\"",
+            "2026-11-01T12:00:00+02:00",
+            "2026-11-01T10:00:00.000017+00:00",
+            "2026-11-01 10:00:00 UTC",
+            "2026-11-01 12:00:00 +0200",
+        ] {
+            assert_eq!(time(text), Some(expected), "{text}");
+        }
+        for text in ["", "4", "yesterday", "2026-11-01", "2026-11-01 10:00:00", "2026-11-01 10:00:00 UTC UTC"] {
+            assert_eq!(time(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn a_push_option_asks_for_no_build_in_a_list_and_in_gitlabs_tree() {

@@ -247,7 +247,6 @@ impl Work<'_> {
         };
         let canceled = self.close(closed.as_ref(), novelty).await?;
         let verdict = without_repeats(verdict, novelty);
-        let recorded = announced.as_ref().map(|(announcement, _)| announcement);
         if let Some((git_ref, from)) = deleted {
             // For an annotated tag, a forge may name the tag's own object, or its commit.
             let from = from.as_ref().filter(|_| git_ref.branch().is_some()).map(CommitId::as_str);
@@ -260,8 +259,8 @@ impl Work<'_> {
         match verdict {
             Verdict::Build(new) => {
                 let build = outsiders::create(self.tx, *new, self.now).await?;
-                if let Some(announcement) = recorded {
-                    announcements::record(self.tx, announcement, novelty, Some(build.number)).await?;
+                if let Some((announcement, on_remote)) = &announced {
+                    announcements::record(self.tx, announcement, *on_remote, novelty, Some(build.number)).await?;
                 }
                 tracing::info!(repo = self.repo.name, number = build.number, commit = build.event.commit, "new build");
                 let notes: Vec<String> = canceled.into_iter().chain(note).collect();
@@ -270,10 +269,10 @@ impl Work<'_> {
             }
             Verdict::End(mut end) => {
                 // An event that could not be fetched or understood is processed again when it is announced again.
-                if let (Some(announcement), DeliveryEnd::Ignored { .. }) = (recorded, &end)
+                if let (Some((announcement, on_remote)), DeliveryEnd::Ignored { .. }) = (&announced, &end)
                     && !matches!(novelty, Novelty::Duplicate { .. })
                 {
-                    announcements::record(self.tx, announcement, novelty, None).await?;
+                    announcements::record(self.tx, announcement, *on_remote, novelty, None).await?;
                 }
                 if let (DeliveryEnd::Ignored { reason }, Some(canceled)) = (&mut end, canceled) {
                     *reason = format!("{canceled}; {reason}");
@@ -288,7 +287,7 @@ impl Work<'_> {
 
     /// Stops the builds of a pull request that was closed. Returns what was stopped, for people.
     async fn close(&mut self, closed: Option<&Closed>, novelty: Novelty) -> Result<Option<String>, StoreError> {
-        let Some(Closed { number, .. }) = closed else { return Ok(None) };
+        let Some(Closed { number, .. }) = closed.filter(|closed| closed.stays) else { return Ok(None) };
         // Only at the first attempt: until the next one, the pull request may have been opened again.
         let canceled = match novelty {
             Novelty::New | Novelty::Again | Novelty::Late { .. } if self.delivery.attempts == 0 => {

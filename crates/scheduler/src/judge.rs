@@ -28,6 +28,8 @@ use crate::{
 
 /// How long a missing commit is fetched again: some forges announce a push before their git host has it.
 const LAG: Duration = Duration::from_secs(5);
+/// Why an older event of a pull request than the last one is not built.
+const OVERTAKEN: &str = "arrived late: the pull request has changed since; redeliver it to build it anyway";
 
 /// The verdict on a delivery.
 pub(crate) struct Judged {
@@ -69,6 +71,8 @@ pub(crate) struct Closed {
     pub(crate) number: u64,
     /// Its newest commit, as far as it is known.
     head: String,
+    /// Whether it is closed still, as far as that is known.
+    pub(crate) stays: bool,
 }
 
 impl From<Verdict> for JudgedEvent {
@@ -94,8 +98,8 @@ impl From<Verdict> for Judged {
 }
 
 impl Closed {
-    fn from_hook(hook: &PullRequestHook, head: &str) -> Option<Self> {
-        (hook.action == PullRequest::CLOSED).then(|| Self { number: hook.number, head: head.to_owned() })
+    fn from_hook(hook: &PullRequestHook, head: &str, stays: bool) -> Option<Self> {
+        (hook.action == PullRequest::CLOSED).then(|| Self { number: hook.number, head: head.to_owned(), stays })
     }
 }
 
@@ -195,6 +199,11 @@ async fn judge_event(
         let verdict = ignored(duplicate_reason(what(event.origin.name), build));
         return Ok(event.judged(verdict, OnRemote::default()));
     }
+    match is_overtaken(planner, repo, &event, last.as_deref()).await {
+        Ok(false) => event.announcement.is_older &= !event.announcement.is_out_of_order(last.as_deref()),
+        Ok(true) => return Ok(JudgedEvent { subject: event.subject, ..ignored(OVERTAKEN).into() }),
+        Err(error) => return Ok(judge_failure(event, error, delivery.received_at)),
+    }
     let mut prepared = prepare(planner, repo, &mut event, is_known, last.as_deref()).await;
     if let Err(GitError::Redirect { .. }) = &prepared
         && let Some(moved) = moved::follow(store, &planner.logins.http, repo).await?
@@ -220,6 +229,24 @@ async fn judge_event(
     Ok(JudgedEvent { schedules, passed_over, ..event.judged(verdict, on_remote) })
 }
 
+/// Returns whether an event is older than the last one of its pull request, and tells of what it is no more. A commit
+/// that the remote has there now is newer than the last one, whatever the forge's times say: no push is lost.
+async fn is_overtaken(
+    planner: &Planner,
+    repo: &Repo,
+    event: &AnnouncedEvent,
+    last: Option<&str>,
+) -> Result<bool, GitError> {
+    if !event.announcement.is_older || !event.announcement.is_out_of_order(last) {
+        return Ok(false);
+    }
+    let last_head = last.and_then(|last| last.split(' ').next());
+    match event.commit.as_ref().filter(|commit| last_head != Some(commit.as_str())) {
+        Some(commit) => Ok(!planner.is_at(repo, &event.served_at, commit).await?),
+        None => Ok(true),
+    }
+}
+
 /// Fetches and plans, and asks the remote about what is announced.
 async fn prepare(
     planner: &Planner,
@@ -237,7 +264,7 @@ async fn prepare(
     let announcement = &event.announcement;
     // Each matters only in the case that it is asked in.
     let is_there = match &event.commit {
-        Some(commit) if is_known => planner.is_at(repo, &announcement.git_ref, commit).await?,
+        Some(commit) if is_known || announcement.by_hand => planner.is_at(repo, &event.served_at, commit).await?,
         Some(_) | None => false,
     };
     let moved_on = match (&event.commit, last) {

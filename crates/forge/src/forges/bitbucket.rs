@@ -218,6 +218,8 @@ struct PullRequest {
     title: Option<String>,
     author: Option<Account>,
     draft: Option<bool>,
+    #[serde(default, deserialize_with = "read::lenient")]
+    state: Option<String>,
     source: Option<MergeSide>,
     destination: Option<MergeSide>,
     updated_on: Option<String>,
@@ -285,6 +287,9 @@ fn pull_request(
         from,
         former: None,
         author: request.author.as_ref().and_then(Account::person),
+        retargeted: false,
+        is_closed: action == longshore_core::event::PullRequest::CLOSED
+            || matches!(request.state.as_deref(), Some("MERGED" | "DECLINED" | "SUPERSEDED")),
         merged,
         state: PullRequestState { labels: None, draft: request.draft, ..PullRequestState::default() },
         changed_at: request.updated_on.as_deref().map(text::one_line).unwrap_or_default(),

@@ -208,6 +208,8 @@ struct MergeRequest {
     iid: Option<u64>,
     title: Option<String>,
     action: Option<String>,
+    #[serde(default, deserialize_with = "read::lenient")]
+    state: Option<String>,
     source_branch: Option<String>,
     target_branch: Option<String>,
     source_project_id: Option<i64>,
@@ -289,6 +291,9 @@ fn merge_request(event: &str, body: &[u8], default_branch: Option<String>) -> Re
         from,
         former: None,
         author: read::person(request.author_id, name.and_then(|user| user.username.as_deref())),
+        retargeted: !changes["target_branch"].is_null(),
+        is_closed: action == longshore_core::event::PullRequest::CLOSED
+            || matches!(request.state.as_deref(), Some("closed" | "merged")),
         merged,
         state: PullRequestState {
             labels,

@@ -1,5 +1,7 @@
 //! Events that may ask for a build, as deliveries tell of them.
 
+use std::time::Duration;
+
 use longshore_core::{
     EventName,
     event::{PullRequest, Release},
@@ -16,8 +18,14 @@ use longshore_store::{
     repos::Repo,
 };
 
-use super::{Closed, JudgedEvent, Verdict, failed, ignored};
+use super::{Closed, JudgedEvent, OVERTAKEN, Verdict, failed, ignored};
 use crate::prepare::{Origin, Planner};
+
+/// A forge's time that is further ahead of our clock is none.
+const AHEAD: Duration = Duration::from_hours(24);
+
+/// How the place of a closed pull request is written down, between its commit and its target.
+const CLOSED: &str = "closed";
 
 /// An event that may ask for a build.
 pub(super) struct AnnouncedEvent {
@@ -27,6 +35,8 @@ pub(super) struct AnnouncedEvent {
     pub(super) announcement: Announcement,
     /// The commit that its ref has according to the delivery.
     pub(super) commit: Option<CommitId>,
+    /// The ref under which the remote has that commit.
+    pub(super) served_at: String,
     pub(super) closed: Option<Closed>,
     /// What is to be remembered of a pull request.
     state: Option<PullRequestState>,
@@ -103,8 +113,9 @@ fn of_push(repo: &Repo, delivery: &PendingDelivery, push: PushHook) -> Meaning {
     let (git_ref, at) = (push.git_ref.as_str().to_owned(), push.after.as_str().to_owned());
     Meaning::MayBuild(Box::new(AnnouncedEvent {
         subject: format!("`{}`", short(&push.git_ref)),
-        announcement: Announcement { before, ..announcement(repo, delivery, push_key(&push), git_ref, at) },
+        announcement: Announcement { before, ..announcement(repo, delivery, push_key(&push), git_ref.clone(), at) },
         commit: Some(push.after.clone()),
+        served_at: git_ref,
         origin: push_origin(push),
         closed: None,
         state: None,
@@ -124,6 +135,13 @@ async fn of_pull_request(
     let git_ref = request_ref(&request);
     let last = announcements::last(store, repo.id, &git_ref).await?;
     let last_head = last.as_ref().and_then(|last| last.at.split(' ').next());
+    let before: Option<PullRequestState> =
+        last.as_ref().and_then(|last| serde_json::from_str(last.state.as_deref()?).ok());
+    let last_changed_at = before.as_ref().and_then(|before| before.changed_at);
+    let changed_at = request.changed_at().filter(|at| *at <= delivery.received_at + AHEAD);
+    let is_older = changed_at.is_some_and(|at| last_changed_at.is_some_and(|last| at < last));
+    // It may have been opened again since.
+    let stays = !is_older || last.as_ref().is_some_and(|last| last.at.split(' ').nth(1) == Some(CLOSED));
     let (told, head) = match planner.head_of(repo, &request).await {
         Ok(head) => (head.to_string(), Some(head)),
         // Its branch may have been deleted with it.
@@ -134,17 +152,16 @@ async fn of_pull_request(
         Err(error) => {
             let verdict = match error.may_mend() {
                 true => Verdict::Again(error.to_string()),
+                false if is_older && !delivery.by_hand => ignored(OVERTAKEN),
                 false if request.fork => {
                     ignored("the forge does not serve the commits of forks, so their pull requests cannot be built")
                 }
                 false => failed(error.to_string()),
             };
-            let closed = Closed::from_hook(&request, "");
+            let closed = Closed::from_hook(&request, "", stays);
             return Ok(Meaning::Settled(Box::new(JudgedEvent { closed, subject, ..verdict.into() })));
         }
     };
-    let before: Option<PullRequestState> =
-        last.as_ref().and_then(|last| serde_json::from_str(last.state.as_deref()?).ok());
     request.tell_apart(before.as_ref(), last_head, &told);
     let is_own_again =
         last_head == Some(told.as_str()) && before.as_ref().is_some_and(|before| before.own == Some(true));
@@ -153,13 +170,18 @@ async fn of_pull_request(
     }
     request.state.own = Some(!request.fork);
     request.state.target = Some(request.target.as_str().to_owned());
+    request.state.changed_at = changed_at;
     // A pull request that goes into another branch and comes back from there has changed.
-    let at = format!("{told} {} {}", if is_closed { "closed" } else { "open" }, request.target);
+    let at = format!("{told} {} {}", if request.is_closed { CLOSED } else { "open" }, request.target);
     let mut event = AnnouncedEvent {
         subject,
-        announcement: announcement(repo, delivery, pull_request_key(&request, &told), git_ref, at),
-        closed: Closed::from_hook(&request, &told),
+        announcement: Announcement {
+            is_older,
+            ..announcement(repo, delivery, pull_request_key(&request, &told), git_ref, at)
+        },
+        closed: Closed::from_hook(&request, &told, stays),
         state: Some(request.state.clone()),
+        served_at: request.served_at.clone(),
         origin: pull_request_origin(request, head.as_ref(), is_own_again),
         commit: head,
         note: None,
@@ -173,11 +195,13 @@ async fn of_pull_request(
 fn of_release(repo: &Repo, delivery: &PendingDelivery, release: ReleaseHook) -> Meaning {
     let at = format!("{} {}", release.action, release.changed_at);
     let git_ref = format!("release {}", release.tag);
+    let served_at = release.tag.as_str().to_owned();
     Meaning::MayBuild(Box::new(AnnouncedEvent {
         subject: format!("release `{}`", short(&release.tag)),
         announcement: announcement(repo, delivery, release_key(&release), git_ref, at),
         origin: release_origin(release),
         commit: None,
+        served_at,
         closed: None,
         state: None,
         note: None,
@@ -192,7 +216,7 @@ fn of_deletion(git_ref: RefName, from: Option<CommitId>) -> Meaning {
 
 /// Returns what an event announces: `at` is where the delivery says that the ref is.
 fn announcement(repo: &Repo, delivery: &PendingDelivery, key: String, git_ref: String, at: String) -> Announcement {
-    Announcement { repo: repo.id, key, git_ref, at, before: None, by_hand: delivery.by_hand, state: None }
+    Announcement { repo: repo.id, key, git_ref, at, before: None, by_hand: delivery.by_hand, is_older: false, state: None }
 }
 
 /// Returns the short name of a branch or tag.

@@ -9,6 +9,7 @@ mod cost;
 mod forge;
 mod forged;
 mod forges;
+mod late;
 mod missed;
 mod passed_over;
 mod renames;
@@ -166,10 +167,15 @@ pub(crate) fn push(git_ref: &str, before: &str, after: &str, time: u32) -> Value
 
 pub(crate) const NONE: &str = "0000000000000000000000000000000000000000";
 
+/// A time of the forge's clock.
+pub(crate) fn at(time: u32) -> String {
+    format!("2000-01-01T00:00:{time:02}Z")
+}
+
 /// Something that happened to pull request 7, from a fork into `main`.
 pub(crate) fn pull_request(action: &str, head: &str, time: u32) -> Value {
     json!({ "action": action, "number": 7, "sender": { "login": "eve" }, "repository": { "default_branch": "main" },
-            "pull_request": { "title": "t", "updated_at": time,
+            "pull_request": { "title": "t", "updated_at": at(time),
                 "head": { "ref": "topic", "sha": head, "repo": { "id": 2 } }, "base": { "ref": "main", "repo": { "id": 1 } } } })
 }
 

@@ -22,6 +22,8 @@ pub struct Announcement {
     pub before: Option<String>,
     /// A person has asked for it.
     pub by_hand: bool,
+    /// The forge says that it happened before what was last announced.
+    pub is_older: bool,
     /// The other fields of the delivery about a pull request, as JSON.
     pub state: Option<String>,
 }
@@ -83,7 +85,7 @@ impl Announcement {
     /// Returns whether the ref was announced to be elsewhere and then to have come back from there.
     #[must_use]
     pub fn has_come_back(&self, last: Option<&str>) -> bool {
-        match (last, self.before.as_deref()) {
+        !self.is_older && match (last, self.before.as_deref()) {
             (Some(last), Some(before)) => last == before && last != self.at,
             (Some(last), None) => last != self.at,
             // The ref was deleted, and is new again.
@@ -130,6 +132,7 @@ pub async fn novelty(tx: &mut WriteTx, announcement: &Announcement, remote: OnRe
 pub async fn record(
     tx: &mut WriteTx,
     announcement: &Announcement,
+    remote: OnRemote,
     novelty: Novelty,
     build: Option<u64>,
 ) -> Result<(), StoreError> {
@@ -147,14 +150,17 @@ pub async fn record(
         // Neither says where the ref is.
         Novelty::Duplicate { .. } | Novelty::Late { .. } => Ok(()),
         Novelty::New | Novelty::Again => {
+            // What a person asks for may have been long ago.
+            let is_newest = !announcement.is_older && (!announcement.by_hand || remote.is_there);
             sqlx::query(
                 "INSERT INTO told_refs (repo, git_ref, at, state) VALUES (?, ?, ?, ?)
-                 ON CONFLICT DO UPDATE SET at = excluded.at, state = excluded.state",
+                 ON CONFLICT DO UPDATE SET at = excluded.at, state = excluded.state WHERE ?",
             )
             .bind(&repo)
             .bind(&announcement.git_ref)
             .bind(&announcement.at)
             .bind(&announcement.state)
+            .bind(is_newest)
             .execute(tx.conn())
             .await?;
             Ok(())
