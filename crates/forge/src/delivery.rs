@@ -4,7 +4,11 @@ use http::HeaderMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{Forge, Hook, PullRequestHook, PushHook, ReleaseHook, payload};
+use crate::{
+    Forge, Hook, PullRequestHook, PushHook, ReleaseHook,
+    hook::{DeliveryContents, PayloadError},
+    payload,
+};
 
 /// The longest delivery id that is kept unhashed; forges send UUIDs.
 const MAX_ID_LEN: usize = 128;
@@ -74,11 +78,24 @@ pub struct BodyKey {
 /// nothing under that name has another key than under its own.
 #[must_use]
 pub fn body_key(forge: Forge, event: &str, body: &[u8]) -> BodyKey {
+    parse_with_key(forge, event, body).1
+}
+
+/// Like [`payload::parse_event`], with the [`body_key`].
+pub fn parse_with_key(
+    forge: Forge,
+    event: &str,
+    body: &[u8],
+) -> (Result<DeliveryContents, PayloadError>, BodyKey) {
     let asks = |hook: &Hook| !matches!(hook, Hook::Ping | Hook::Ignored { .. });
-    match payload::parse_event(forge, event, body).is_ok_and(|told| told.hooks.iter().any(asks)) {
-        true => BodyKey { key: hashed("body", &[body]), is_unique: forge.webhooks().tells_time(event) },
-        false => BodyKey { key: hashed("body for nothing", &[body]), is_unique: true },
-    }
+    let told = payload::parse_event(forge, event, body);
+    let key = match &told {
+        Ok(told) if told.hooks.iter().any(asks) => {
+            BodyKey { key: hashed("body", &[body]), is_unique: forge.webhooks().tells_time(event) }
+        }
+        Ok(_) | Err(_) => BodyKey { key: hashed("body for nothing", &[body]), is_unique: true },
+    };
+    (told, key)
 }
 
 /// Like [`body_key`], for a body that asks for a rerun: only an App is told of those.

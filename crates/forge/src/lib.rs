@@ -21,7 +21,7 @@ pub mod text;
 mod webhooks;
 
 pub use clone_url::{CloneUrl, InvalidCloneUrl, SshLogin};
-pub use delivery::{BodyKey, body_key, delivery_key, pull_request_key, push_key, release_key};
+pub use delivery::{BodyKey, body_key, delivery_key, parse_with_key, pull_request_key, push_key, release_key};
 pub use forge::{Forge, NotAForge, sender_of};
 pub use hook::{DeliveryContents, Head, Hook, PayloadError, PullRequestHook, PullRequestState, PushHook, ReleaseHook};
 pub use repository::ForgeRepository;

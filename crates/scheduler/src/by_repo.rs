@@ -17,6 +17,9 @@ pub(crate) const LONGEST_NAP: Duration = Duration::from_secs(60);
 /// How long a repository is left alone after its work has panicked.
 const PAUSE_AFTER_A_PANIC: Duration = Duration::from_secs(60);
 
+/// What people read of work that panicked.
+pub(crate) const BROKE_OFF: &str = "internal error; see the server's log";
+
 /// Returns how long to wait after `tries` failed attempts before this one: 2 s, 4 s, 8 s, up to ten minutes.
 pub(crate) fn pause_after(tries: u32) -> Duration {
     Duration::from_secs(2 << tries.min(9)).min(LONGEST_PAUSE)
@@ -38,7 +41,7 @@ pub(crate) async fn sleep_until(wake_at: Option<Timestamp>) {
 pub(crate) async fn catch_panic<T>(work: impl Future<Output = T>) -> Result<T, String> {
     // The work shares the store, where an open transaction is rolled back, and the mirrors, where git's lock is
     // released with its holder.
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|_| "internal error; see the server's log".to_owned())
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|_| BROKE_OFF.to_owned())
 }
 
 /// The repositories whose work is under way.

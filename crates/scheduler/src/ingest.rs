@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use longshore_core::{RepoId, Timestamp};
-use longshore_forge::{CommitId, Forge, body_key};
+use longshore_forge::{CommitId, DeliveryContents, Forge, parse_with_key};
 use longshore_store::{
     Store, StoreError, WriteTx,
     announcements::{self, Novelty},
@@ -20,8 +20,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    by_repo::{RepoTasks, TRIES, catch_panic, pause_after, sleep_until},
-    judge::{Closed, Judged, JudgedEvent, Verdict, duplicate_reason, judge, what},
+    by_repo::{BROKE_OFF, RepoTasks, TRIES, catch_panic, pause_after, sleep_until},
+    judge::{Closed, Judged, JudgedEvent, Verdict, duplicate_reason, failed, judge, what},
     outsiders,
     prepare::{PassedOver, Planner},
 };
@@ -82,20 +82,20 @@ async fn process(
     store: &Store,
     planner: &Planner,
     hurried: &mpsc::Sender<RepoId>,
-    delivery: PendingDelivery,
+    mut delivery: PendingDelivery,
 ) -> Result<(), StoreError> {
     let Some(repo) = repos::get(store, delivery.repo).await? else { return Ok(()) };
-    let body = match repo.forge.parse::<Forge>() {
-        Ok(forge) if !delivery.found => Some(body_key(forge, &delivery.event, &delivery.body)),
-        Ok(_) | Err(_) => None,
-    };
-    let body = body.filter(|body| body.is_unique).map(|body| body.key);
+    let Parsed { contents, body } = parse(&repo, &mut delivery).await;
     if let Some(body) = body.as_ref().filter(|_| !delivery.by_hand)
         && let Some(build) = announcements::find_body(store, repo.id, body).await?
     {
         return end_replay(store, &repo, &delivery, build).await;
     }
-    let Judged { forge_id, events } = match catch_panic(judge(store, planner, &repo, &delivery)).await {
+    let judged = match contents {
+        Ok(contents) => catch_panic(judge(store, planner, &repo, &delivery, contents)).await,
+        Err(verdict) => Ok(Ok(verdict.into())),
+    };
+    let Judged { forge_id, events } = match judged {
         Ok(judged) => judged?,
         Err(reason) => Verdict::Again(reason).into(),
     };
@@ -150,6 +150,32 @@ async fn process(
         }
     });
     Ok(())
+}
+
+/// A delivery's body, once it is parsed.
+struct Parsed {
+    /// What it says, or what to do about one that cannot be understood.
+    contents: Result<DeliveryContents, Verdict>,
+    /// Its key, if no two events have this body.
+    body: Option<String>,
+}
+
+/// Parses a delivery's body, which may be so long that nobody else should wait for it, and drops it.
+async fn parse(repo: &Repo, delivery: &mut PendingDelivery) -> Parsed {
+    // A push that was found by a check is written down like a plain remote's.
+    let forge = match if delivery.found { Ok(Forge::Git) } else { repo.forge.parse() } {
+        Ok(forge) => forge,
+        Err(error) => return Parsed { contents: Err(failed(format!("{error}"))), body: None },
+    };
+    let (event, body) = (delivery.event.clone(), std::mem::take(&mut delivery.body));
+    let parsed = tokio::task::spawn_blocking(move || parse_with_key(forge, &event, &body)).await;
+    match parsed {
+        Ok((contents, key)) => Parsed {
+            contents: contents.map_err(|error| failed(error.to_string())),
+            body: Some(key.key).filter(|_| key.is_unique && !delivery.found),
+        },
+        Err(_) => Parsed { contents: Err(Verdict::Again(BROKE_OFF.to_owned())), body: None },
+    }
 }
 
 /// Ends a delivery whose body was processed before, whatever became of it. Git is not asked.

@@ -8,7 +8,7 @@ mod announced_event;
 use std::time::Duration;
 
 use longshore_core::{EventName, Timestamp, event::PullRequest};
-use longshore_forge::{CommitId, DeliveryContents, Forge, ForgeRepository, Hook, PullRequestHook, RefName, payload};
+use longshore_forge::{CommitId, DeliveryContents, ForgeRepository, Hook, PullRequestHook, RefName};
 use longshore_git::GitError;
 use longshore_store::{
     Store, StoreError,
@@ -107,7 +107,7 @@ fn ignored(reason: impl Into<String>) -> Verdict {
     Verdict::End(DeliveryEnd::Ignored { reason: reason.into() })
 }
 
-fn failed(reason: impl Into<String>) -> Verdict {
+pub(crate) fn failed(reason: impl Into<String>) -> Verdict {
     Verdict::End(DeliveryEnd::Failed { reason: reason.into() })
 }
 
@@ -117,17 +117,9 @@ pub(crate) async fn judge(
     planner: &Planner,
     repo: &Repo,
     delivery: &PendingDelivery,
+    contents: DeliveryContents,
 ) -> Result<Judged, StoreError> {
-    let forge: Forge = match repo.forge.parse() {
-        Ok(forge) => forge,
-        Err(error) => return Ok(failed(format!("{error}")).into()),
-    };
-    // A push that was found by a check is written down like a plain remote's.
-    let forge = if delivery.found { Forge::Git } else { forge };
-    let DeliveryContents { repository, hooks } = match payload::parse_event(forge, &delivery.event, &delivery.body) {
-        Ok(told) => told,
-        Err(error) => return Ok(failed(error.to_string()).into()),
-    };
+    let DeliveryContents { repository, hooks } = contents;
     let forge_id = match repository.as_ref().map(|told| whose(repo, told)).transpose() {
         Ok(forge_id) => forge_id.flatten(),
         Err(reason) => return Ok(ignored(reason).into()),
