@@ -1,134 +1,21 @@
 //! Reads request bodies: up to a limit, within a time, and only a few large ones at once.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
-};
+mod turns;
+
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody as _};
 use http_body_util::BodyExt as _;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::timeout;
 
+use self::turns::{LONG, PACE, Pace, Size, Turn};
+pub(crate) use self::turns::{LargeBodies, Sender};
 use crate::error::ApiError;
 
-/// A body longer than `LONG` waits for a turn of the long ones, one longer than `LARGE` for one of the large ones.
-const LONG: usize = 64 << 10;
-const LARGE: usize = 1 << 20;
-/// How many of these bodies are in memory at once, of those whose right is proven and as many of all others.
-const AT_ONCE: [usize; 2] = [64, 4];
-/// How many of deliveries to one repository.
-const AT_ONCE_TO_ONE: [usize; 2] = [16, 1];
 /// How much of a refused body is read and thrown away. A sender that reads only after it has sent everything then still
 /// sees the answer.
 const DISCARD_LIMIT: usize = 64 << 20;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How fast a body must arrive. A slow sender must not hold memory for ever, nor a turn that others wait for.
-#[derive(Debug, Clone, Copy)]
-struct Pace {
-    /// The time by which the whole body has arrived.
-    whole: Duration,
-    /// After this time, a body that holds a turn must have arrived at `bytes_per_second` on average since it got the
-    /// turn.
-    grace: Duration,
-    bytes_per_second: u64,
-}
-
-const PACE: Pace = Pace { whole: Duration::from_secs(60), grace: Duration::from_secs(3), bytes_per_second: 256 << 10 };
-
-/// Who sends a body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Sender {
-    /// Somebody whose right to send it is proven.
-    Known,
-    /// Anybody: only the whole body shows whether the signature is right. It is a delivery to this repository, or to this
-    /// connection.
-    Anybody(String),
-}
-
-/// Limits how many long and large bodies are in memory at once. Those of anybody take turns of their own, and only a
-/// share of them for each repository: they keep neither those who are signed in nor other repositories waiting.
-#[derive(Debug)]
-pub(crate) struct LargeBodies {
-    known: Turns,
-    anybody: Turns,
-    shares: Mutex<HashMap<String, Weak<Turns>>>,
-}
-
-/// Turns for long and for large bodies.
-#[derive(Debug)]
-struct Turns([Arc<Semaphore>; 2]);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Size {
-    Long = 0,
-    Large = 1,
-}
-
-/// One of these turns, and how many bytes had arrived when it was got.
-#[derive(Debug)]
-struct Turn {
-    size: Size,
-    _places: Vec<OwnedSemaphorePermit>,
-    since: Instant,
-    had: usize,
-}
-
-impl Size {
-    /// Returns which turn a body of this length needs, `None` if it needs none.
-    fn of(length: usize) -> Option<Self> {
-        if length > LARGE { Some(Self::Large) } else { (length > LONG).then_some(Self::Long) }
-    }
-}
-
-impl Turns {
-    fn new(at_once: [usize; 2]) -> Self {
-        Self(at_once.map(|places| Arc::new(Semaphore::new(places))))
-    }
-
-    async fn place(&self, size: Size) -> Result<OwnedSemaphorePermit, ApiError> {
-        Arc::clone(&self.0[size as usize]).acquire_owned().await.map_err(ApiError::internal)
-    }
-}
-
-impl LargeBodies {
-    pub(crate) fn new() -> Self {
-        Self { known: Turns::new(AT_ONCE), anybody: Turns::new(AT_ONCE), shares: Mutex::default() }
-    }
-
-    /// Returns the share of a repository, which lasts while somebody holds it.
-    fn share(&self, of: &str) -> Arc<Turns> {
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(share) = shares.get(of).and_then(Weak::upgrade) {
-            return share;
-        }
-        shares.retain(|_, share| share.strong_count() > 0);
-        let share = Arc::new(Turns::new(AT_ONCE_TO_ONE));
-        shares.insert(of.to_owned(), Arc::downgrade(&share));
-        share
-    }
-
-    /// Waits for a turn. Who waits for the share of a repository keeps nobody else waiting.
-    async fn turn(&self, share: Option<&Turns>, size: Size, had: usize) -> Result<Turn, ApiError> {
-        let places = match share {
-            None => vec![self.known.place(size).await?],
-            Some(share) => vec![share.place(size).await?, self.anybody.place(size).await?],
-        };
-        Ok(Turn { size, _places: places, since: Instant::now(), had })
-    }
-}
-
-impl Turn {
-    /// Returns the time at which more than `length` bytes must have arrived.
-    fn ends(&self, length: usize, pace: Pace) -> Instant {
-        let came = (length - self.had) as u64;
-        self.since + pace.grace + Duration::from_millis(came * 1000 / pace.bytes_per_second)
-    }
-}
 
 /// Returns the whole body if it is no longer than `limit`. A body that announces more is not read at all.
 pub(crate) async fn read(body: Body, limit: usize, large: &LargeBodies, sender: &Sender) -> Result<Bytes, ApiError> {
@@ -157,12 +44,7 @@ async fn read_at(
         loop {
             let frame = match &turn {
                 None => body.frame().await,
-                Some(turn) => timeout_at(turn.ends(bytes.len(), pace), body.frame()).await.map_err(|_| {
-                    ApiError::too_slow(format!(
-                        "the request body arrived slower than {} KiB/s",
-                        pace.bytes_per_second >> 10
-                    ))
-                })?,
+                Some(turn) => turn.wait_for(body.frame(), bytes.len(), pace).await?,
             };
             let Some(frame) = frame else { return Ok(()) };
             let frame = frame.map_err(|_| ApiError::bad_request("the request body ended early"))?;
@@ -174,7 +56,11 @@ async fn read_at(
             if let Some(size) = Size::of(length)
                 && turn.as_ref().is_none_or(|turn| turn.size != size)
             {
-                turn = Some(large.turn(share.as_deref(), size, length).await?);
+                let next = large.turn(share.as_deref(), size, length, pace);
+                turn = Some(match &turn {
+                    Some(turn) => turn.while_held(next).await??,
+                    None => next.await?,
+                });
             }
             bytes.extend_from_slice(&data);
         }
@@ -217,7 +103,10 @@ mod tests {
         stream,
     };
 
-    use super::*;
+    use super::{
+        turns::{AT_ONCE, AT_ONCE_TO_ONE, LARGE},
+        *,
+    };
 
     const IMPATIENT: Pace = Pace { grace: Duration::from_millis(10), ..PACE };
     const LIMIT: usize = 25 << 20;
@@ -250,8 +139,8 @@ mod tests {
     #[tokio::test]
     async fn a_short_body_waits_for_nobody() {
         let large = LargeBodies::new();
-        for semaphore in large.known.0.iter().chain(&large.anybody.0) {
-            semaphore.forget_permits(64);
+        for places in large.known.0.iter().chain(&large.anybody.0) {
+            places.free.forget_permits(64);
         }
         for sender in [Sender::Known, Sender::Anybody("a".to_owned())] {
             assert_eq!(read(Body::from(vec![0; LONG]), LIMIT, &large, &sender).await.unwrap().len(), LONG);
@@ -276,11 +165,53 @@ mod tests {
         assert_eq!(large.shares.lock().unwrap().len(), 1, "nothing is kept of whom nobody sends to");
     }
 
+    /// Sends a body slowly, but quickly enough for a turn that nobody waits for.
+    fn slow(length: usize, bytes_per_second: usize) -> Body {
+        let sent = move |sent: usize| async move {
+            if sent > 0 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            let next = if sent == 0 { LARGE + 1 } else { bytes_per_second.min(length - sent) };
+            (next > 0).then(|| (Ok::<_, Infallible>(vec![0; next]), sent + next))
+        };
+        Body::from_stream(stream::unfold(0, sent))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_slowly_in_many_names_keeps_nobody_waiting_for_long() {
+        let to = |name: &str| Sender::Anybody(name.to_owned());
+        for (names, waits) in [
+            (["a", "b", "c", "d"].map(to).to_vec(), to("e")),
+            (vec![to("a")], to("a")),
+            (vec![Sender::Known; AT_ONCE[1]], Sender::Known),
+        ] {
+            let large = LargeBodies::new();
+            // The first one is the slowest.
+            let slow = names.iter().enumerate().map(|(number, name)| {
+                let pace = (300 + 50 * number) << 10;
+                read(slow(LARGE * 20, pace), LIMIT, &large, name)
+            });
+            let quick = async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let since = tokio::time::Instant::now();
+                let read = read(Body::from(vec![0; LARGE * 2]), LIMIT, &large, &waits).await;
+                (read.map(|body| body.len()), since.elapsed())
+            };
+            let (slow, (quick, took)) = join(join_all(slow), quick).await;
+            assert_eq!(quick.unwrap(), LARGE * 2, "{names:?}");
+            // Forges give up after 10 seconds.
+            assert!(took < PACE.grace * 2, "{names:?}: {took:?}");
+            let refused = slow[0].as_ref().unwrap_err();
+            assert_eq!(refused.status(), StatusCode::REQUEST_TIMEOUT);
+            assert!(refused.message().contains("slower than others"), "{}", refused.message());
+        }
+    }
+
     #[tokio::test]
     async fn a_turn_lasts_as_long_as_enough_comes() {
         let large = LargeBodies::new();
-        let turn = large.turn(None, Size::Large, LARGE).await.unwrap();
-        let since = turn.since;
+        let turn = large.turn(None, Size::Large, LARGE, PACE).await.unwrap();
+        let since = turn.since();
         assert_eq!(turn.ends(LARGE, PACE) - since, Duration::from_secs(3));
         assert_eq!(turn.ends(LARGE * 2, PACE) - since, Duration::from_secs(7));
     }

@@ -1,0 +1,236 @@
+//! Turns of long and large bodies: only so many are in memory at once.
+//!
+//! A turn that nobody waits for lasts as long as its body arrives at a bearable pace. One that others wait for lasts
+//! for `Pace::grace`, and after that until it is the slowest: whoever sends slowly to many repositories at once, or with
+//! many tokens, keeps nobody waiting for longer.
+
+use std::{
+    collections::HashMap,
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::ApiError;
+
+/// A body longer than `LONG` waits for a turn of the long ones, one longer than `LARGE` for one of the large ones.
+pub(super) const LONG: usize = 64 << 10;
+pub(super) const LARGE: usize = 1 << 20;
+/// How many of these bodies are in memory at once, of those whose right is proven and as many of all others.
+pub(super) const AT_ONCE: [usize; 2] = [64, 4];
+/// How many of deliveries to one repository.
+pub(super) const AT_ONCE_TO_ONE: [usize; 2] = [16, 1];
+
+/// How fast a body must arrive. A slow sender must not hold memory for ever, nor a turn that others wait for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// The time by which the whole body has arrived.
+    pub(super) whole: Duration,
+    /// After this time, a body that holds a turn must have arrived at `bytes_per_second` on average since it got the
+    /// turn, and faster than others if somebody has waited for it as long.
+    pub(super) grace: Duration,
+    pub(super) bytes_per_second: u64,
+}
+
+pub(super) const PACE: Pace =
+    Pace { whole: Duration::from_secs(60), grace: Duration::from_secs(3), bytes_per_second: 256 << 10 };
+
+/// Who sends a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// Somebody whose right to send it is proven.
+    Known,
+    /// Anybody: only the whole body shows whether the signature is right. It is a delivery to this repository, or to this
+    /// connection.
+    Anybody(String),
+}
+
+/// Limits how many long and large bodies are in memory at once. Those of anybody take turns of their own, and only a
+/// share of them for each repository: they keep neither those who are signed in nor other repositories waiting.
+#[derive(Debug)]
+pub(crate) struct LargeBodies {
+    pub(super) known: Turns,
+    pub(super) anybody: Turns,
+    pub(super) shares: Mutex<HashMap<String, Weak<Turns>>>,
+}
+
+/// Turns for long and for large bodies.
+#[derive(Debug)]
+pub(super) struct Turns(pub(super) [Places; 2]);
+
+/// Turns of one size.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub(super) free: Arc<Semaphore>,
+    held: Mutex<Vec<Weak<Holder>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Size {
+    Long = 0,
+    Large = 1,
+}
+
+/// One of these turns.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) size: Size,
+    holder: Arc<Holder>,
+    _places: Vec<OwnedSemaphorePermit>,
+}
+
+/// The body that has a turn.
+#[derive(Debug)]
+struct Holder {
+    since: Instant,
+    /// How many bytes have arrived since then, after how many.
+    came: AtomicUsize,
+    had: usize,
+    /// Somebody else gets its turn.
+    ended: CancellationToken,
+}
+
+impl Size {
+    /// Returns which turn a body of this length needs, `None` if it needs none.
+    pub(super) fn of(length: usize) -> Option<Self> {
+        if length > LARGE { Some(Self::Large) } else { (length > LONG).then_some(Self::Long) }
+    }
+}
+
+impl Holder {
+    fn bytes_per_second(&self) -> u128 {
+        self.came.load(Ordering::Relaxed) as u128 * 1000 / self.since.elapsed().as_millis().max(1)
+    }
+}
+
+impl Places {
+    fn new(at_once: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(at_once)), held: Mutex::default() }
+    }
+
+    /// Waits for a place, and takes one from the slowest each time that it has waited for so long.
+    async fn wait(&self, grace: Duration) -> Result<OwnedSemaphorePermit, ApiError> {
+        let mut free = pin!(Arc::clone(&self.free).acquire_owned());
+        loop {
+            match timeout(grace, &mut free).await {
+                Ok(place) => return place.map_err(ApiError::internal),
+                Err(_) => self.end_slowest(grace),
+            }
+        }
+    }
+
+    fn end_slowest(&self, grace: Duration) {
+        let held: Vec<_> = self.held().iter().filter_map(Weak::upgrade).collect();
+        let had_time = held.iter().filter(|held| held.since.elapsed() >= grace && !held.ended.is_cancelled());
+        if let Some(slowest) = had_time.min_by_key(|held| held.bytes_per_second()) {
+            slowest.ended.cancel();
+        }
+    }
+
+    fn note(&self, holder: &Arc<Holder>) {
+        let mut held = self.held();
+        held.retain(|held| held.strong_count() > 0);
+        held.push(Arc::downgrade(holder));
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<Weak<Holder>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turns {
+    fn new(at_once: [usize; 2]) -> Self {
+        Self(at_once.map(Places::new))
+    }
+}
+
+impl LargeBodies {
+    pub(crate) fn new() -> Self {
+        Self { known: Turns::new(AT_ONCE), anybody: Turns::new(AT_ONCE), shares: Mutex::default() }
+    }
+
+    /// Returns the share of a repository, which lasts while somebody holds it.
+    pub(super) fn share(&self, of: &str) -> Arc<Turns> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(of).and_then(Weak::upgrade) {
+            return share;
+        }
+        shares.retain(|_, share| share.strong_count() > 0);
+        let share = Arc::new(Turns::new(AT_ONCE_TO_ONE));
+        shares.insert(of.to_owned(), Arc::downgrade(&share));
+        share
+    }
+
+    /// Waits for a turn of a body of which `had` bytes have arrived. Who waits for the share of a repository keeps nobody
+    /// else waiting.
+    pub(super) async fn turn(
+        &self,
+        share: Option<&Turns>,
+        size: Size,
+        had: usize,
+        pace: Pace,
+    ) -> Result<Turn, ApiError> {
+        let all = match share {
+            None => vec![&self.known],
+            Some(share) => vec![share, &self.anybody],
+        };
+        let mut places = Vec::with_capacity(all.len());
+        for turns in &all {
+            places.push(turns.0[size as usize].wait(pace.grace).await?);
+        }
+        let (came, ended) = (AtomicUsize::new(0), CancellationToken::new());
+        let holder = Arc::new(Holder { since: Instant::now(), came, had, ended });
+        for turns in all {
+            turns.0[size as usize].note(&holder);
+        }
+        Ok(Turn { size, holder, _places: places })
+    }
+}
+
+impl Turn {
+    /// Returns the time at which more than `length` bytes must have arrived.
+    pub(super) fn ends(&self, length: usize, pace: Pace) -> Instant {
+        let came = (length - self.holder.had) as u64;
+        self.holder.since + pace.grace + Duration::from_millis(came * 1000 / pace.bytes_per_second)
+    }
+
+    /// Waits for more of a body of which `length` bytes have arrived, for as long as it may take.
+    pub(super) async fn wait_for<T>(
+        &self,
+        more: impl Future<Output = T>,
+        length: usize,
+        pace: Pace,
+    ) -> Result<T, ApiError> {
+        self.holder.came.store(length - self.holder.had, Ordering::Relaxed);
+        let too_slow = || {
+            ApiError::too_slow(format!("the request body arrived slower than {} KiB/s", pace.bytes_per_second >> 10))
+        };
+        let more = timeout_at(self.ends(length, pace), more);
+        self.while_held(more).await?.map_err(|_| too_slow())
+    }
+
+    /// Waits for something until somebody else gets the turn.
+    pub(super) async fn while_held<T>(&self, wanted: impl Future<Output = T>) -> Result<T, ApiError> {
+        tokio::select! {
+            biased;
+            () = self.holder.ended.cancelled() => {
+                Err(ApiError::too_slow("the request body arrived slower than others, while still others waited"))
+            }
+            got = wanted => Ok(got),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn since(&self) -> Instant {
+        self.holder.since
+    }
+}
