@@ -52,6 +52,9 @@ pub fn action(method: &str, path: &str) -> Option<String> {
         ("PATCH", "/repos/{repo}") | ("POST", "/repos/{repo}/settings") => "repo.change",
         ("DELETE", "/repos/{repo}") | ("POST", "/repos/{repo}/remove") => "repo.remove",
         ("POST", "/repos/{repo}/hook-secret") => "repo.renew-hook-secret",
+        ("DELETE", "/repos/{repo}/hook-secret/former") | ("POST", "/repos/{repo}/hook-secret/former/reject") => {
+            "repo.reject-former-hook-secret"
+        }
         ("POST", "/repos/{repo}/connection") => "repo.connect",
         ("POST", "/repos/{repo}/look") => "repo.look",
         ("POST", "/repos/{repo}/deploy-key") => "deploy-key.create",

@@ -74,6 +74,11 @@ impl ApiError {
         if self.status == StatusCode::NOT_FOUND { Self::no_such(what) } else { self }
     }
 
+    /// Adds what follows from the error.
+    pub(crate) fn with_note(self, note: &str) -> Self {
+        Self { message: format!("{}. {note}", self.message), ..self }
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }

@@ -285,8 +285,13 @@ impl Forges {
     pub(crate) async fn renew_hook(&self, repo: &Repo) -> Result<bool, ApiError> {
         let (Some(id), Some(forge_id)) = (repo.connection, &repo.forge_id) else { return Ok(false) };
         let (_, client) = self.open(id).await?;
-        self.set_up_hook(&client, forge_id, repo).await?;
-        Ok(true)
+        match self.set_up_hook(&client, forge_id, repo).await {
+            Ok(_) => Ok(true),
+            Err(error) => Err(error.with_note(
+                "The forge has not taken the new webhook secret, so the former one still works: create a new secret to try \
+                 again, or reject the former one in the repository's settings",
+            )),
+        }
     }
 
     /// Removes a repository from the store; what the forge has is no longer reachable then.

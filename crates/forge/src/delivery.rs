@@ -82,11 +82,7 @@ pub fn body_key(forge: Forge, event: &str, body: &[u8]) -> BodyKey {
 }
 
 /// Like [`payload::parse_event`], with the [`body_key`].
-pub fn parse_with_key(
-    forge: Forge,
-    event: &str,
-    body: &[u8],
-) -> (Result<DeliveryContents, PayloadError>, BodyKey) {
+pub fn parse_with_key(forge: Forge, event: &str, body: &[u8]) -> (Result<DeliveryContents, PayloadError>, BodyKey) {
     let asks = |hook: &Hook| !matches!(hook, Hook::Ping | Hook::Ignored { .. });
     let told = payload::parse_event(forge, event, body);
     let key = match &told {

@@ -97,6 +97,7 @@ pages! {
     "/repos/{repo}/deploy-key" post repo::deploy_key::create;
     "/repos/{repo}/deploy-key/remove" post repo::deploy_key::remove;
     "/repos/{repo}/hook-secret" post repo::settings::renew_hook_secret;
+    "/repos/{repo}/hook-secret/former/reject" post repo::settings::reject_former_hook_secret;
     "/repos/{repo}/secrets" post repo::secrets::set;
     "/repos/{repo}/secrets/remove" post repo::secrets::remove;
     "/repos/{repo}/remove" post repo::settings::remove;

@@ -14,6 +14,7 @@ mod deliveries;
 mod deploy_keys;
 mod events;
 mod health;
+mod hook_secrets;
 mod hooks;
 mod job_actions;
 mod logs;
@@ -67,7 +68,8 @@ pub(crate) fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(app_hooks::receive))
         .routes(routes!(repos::list, repos::create))
         .routes(routes!(repos::get, repos::patch, repos::delete))
-        .routes(routes!(repos::renew_hook_secret))
+        .routes(routes!(hook_secrets::renew))
+        .routes(routes!(hook_secrets::reject_former))
         .routes(routes!(secrets::list))
         .routes(routes!(secrets::put, secrets::delete))
         .routes(routes!(registries::list_of_repo))

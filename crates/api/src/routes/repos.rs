@@ -44,6 +44,10 @@ pub(crate) struct RepoView {
     /// Present only in the response that creates it, and not if a connection has given it to the forge.
     #[serde(skip_serializing_if = "Option::is_none")]
     hook_secret: Option<String>,
+    /// Whether the webhook's former secret works, too, because the forge has not taken the new one yet. Only for those who may change
+    /// the repository
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    former_hook_secret_works: bool,
     /// Whether everyone can see the builds and logs.
     public: bool,
     default_branch: Option<String>,
@@ -114,6 +118,7 @@ impl RepoView {
             forge: repo.forge,
             clone_url: without_credentials(&repo.clone_url),
             hook_secret: None,
+            former_hook_secret_works: repo.former_hook_secret.is_some(),
             public: repo.public,
             default_branch: repo.default_branch,
             strangers: repo.strangers,
@@ -135,11 +140,12 @@ impl RepoView {
     /// Without what names other repositories, connections or hosts.
     fn for_reader(public_url: &PublicUrl, repo: Repo) -> Self {
         let look_error = shown_look_error(&repo, false);
-        Self { connection: None, submodules: Vec::new(), look_error, ..Self::new(public_url, repo) }
+        let hidden = Self::new(public_url, repo);
+        Self { connection: None, former_hook_secret_works: false, submodules: Vec::new(), look_error, ..hidden }
     }
 
     /// With the hook secret, unless a connection has given it to the forge: then nobody has to know it.
-    fn with_secret(public_url: &PublicUrl, repo: Repo) -> Result<Self, ApiError> {
+    pub(super) fn with_secret(public_url: &PublicUrl, repo: Repo) -> Result<Self, ApiError> {
         let hook_secret = match repo.connection {
             None => Some(repo.hook_secret.expose()?.to_owned()),
             Some(_) => None,
@@ -389,26 +395,4 @@ pub(crate) async fn delete(
     forges.remove_repo(&repo).await?;
     tracing::info!(repo = %id, by = caller.name(), "a repository was removed");
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Creates a new hook secret; the old one stops working immediately. If a connection set up the webhook, the forge gets the new one, and the old one works until it has it
-#[utoipa::path(
-    post, path = "/api/v1/repos/{repo}/hook-secret", tag = "repositories", security(("token" = ["admin"])),
-    params(("repo" = String, Path, description = "The repository's ID")),
-    responses((status = 200, description = "The repository with its hook secret, which is shown only once, and not if a connection has given it to the forge", body = RepoView), (status = 404, body = ErrorBody)),
-)]
-pub(crate) async fn renew_hook_secret(
-    State(store): State<Store>,
-    State(public_url): State<PublicUrl>,
-    State(forges): State<Forges>,
-    caller: Caller,
-    id: Result<Path<RepoId>, ApiError>,
-) -> Result<Json<RepoView>, ApiError> {
-    caller.require(Action::ChangeRepo, Object::SomeRepo)?;
-    let Path(id) = id?;
-    caller.repo_to(&store, Action::ChangeRepo, id).await?;
-    let repo = apply_patch(&store, id, &RepoPatch { renew_hook_secret: true, ..RepoPatch::default() }).await?;
-    forges.renew_hook(&repo).await?;
-    tracing::info!(repo = %id, by = caller.name(), "a hook secret was renewed");
-    Ok(Json(RepoView::with_secret(&public_url, repo)?))
 }

@@ -154,6 +154,7 @@ fn needs(method: &str, path: &str) -> Needs {
             "POST",
             "/repos/{repo}/settings"
             | "/repos/{repo}/hook-secret"
+            | "/repos/{repo}/hook-secret/former/reject"
             | "/repos/{repo}/deploy-key"
             | "/repos/{repo}/deploy-key/remove"
             | "/repos/{repo}/secrets"
@@ -161,6 +162,7 @@ fn needs(method: &str, path: &str) -> Needs {
             | "/repos/{repo}/remove"
             | "/api/v1/repos/{repo}/hook-secret",
         ) => With(Admin),
+        ("DELETE", "/api/v1/repos/{repo}/hook-secret/former") => With(Admin),
         ("DELETE", "/api/v1/repos/{repo}/caches/{cache}") => With(Build),
         ("PATCH" | "DELETE", "/api/v1/repos/{repo}") => With(Admin),
         ("GET" | "POST" | "DELETE", "/api/v1/repos/{repo}/deploy-key") => With(Admin),

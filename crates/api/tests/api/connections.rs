@@ -152,6 +152,37 @@ async fn a_webhooks_secret_works_until_the_forge_has_the_new_one() {
 }
 
 #[tokio::test]
+async fn a_former_webhook_secret_that_leaked_is_rejected_though_the_forge_refuses_the_new_one() {
+    let (world, forge) = (World::new().await, Forge::start(Kind::Gitea));
+    connect(&world, &forge, TOKEN).await;
+    let (_, made) = register(&world, "team/app").await;
+    let id = made["id"].as_str().unwrap();
+    let (path, works) = (format!("/api/v1/repos/{id}"), "former_hook_secret_works");
+    let secret_at_forge = || forge.state().hooks[0].body["config"]["secret"].as_str().unwrap().to_owned();
+    let delivered = async |secret: &str| {
+        let body = br#"{"ref":"refs/heads/gone","before":"","after":"0000000000000000000000000000000000000000"}"#;
+        let signature = sign(longshore_forge::Forge::Gitea, body, secret.as_bytes());
+        let headers = [("x-gitea-event", "push"), ("x-gitea-signature", signature.as_str())];
+        crate::client::send(world.addr, "POST", &format!("/hooks/{id}"), &headers, body.to_vec()).await.status
+    };
+    let old = secret_at_forge();
+    forge.state().repos[0].admin = false;
+    let refused = world.post(&format!("{path}/hook-secret"), json!({})).await;
+    assert!(refused.text().contains("so the former one still works"), "{}", refused.text());
+    assert_eq!((world.get(&path).await.json()[works].clone(), delivered(&old).await), (json!(true), 202));
+    let former = format!("{path}/hook-secret/former");
+    for status in [204, 404] {
+        assert_eq!(world.call("DELETE", &former, Some(ADMIN), "").await.status, status);
+    }
+    assert_eq!((world.get(&path).await.json()[works].clone(), delivered(&old).await), (Value::Null, 401));
+    // What the forge tells now is refused, which the repository shows, until the forge takes the new one.
+    assert!(world.get(&path).await.json()["refused_hook"]["reason"].is_string());
+    forge.state().repos[0].admin = true;
+    assert_eq!(world.post(&format!("{path}/hook-secret"), json!({})).await.status, 200);
+    assert_eq!((delivered(&secret_at_forge()).await, delivered(&old).await), (202, 401));
+}
+
+#[tokio::test]
 async fn what_cannot_be_set_up_whole_is_not_registered() {
     let (world, forge) = (World::new().await, Forge::start(Kind::Gitea));
     connect(&world, &forge, TOKEN).await;

@@ -216,7 +216,16 @@ fn of_deletion(git_ref: RefName, from: Option<CommitId>) -> Meaning {
 
 /// Returns what an event announces: `at` is where the delivery says that the ref is.
 fn announcement(repo: &Repo, delivery: &PendingDelivery, key: String, git_ref: String, at: String) -> Announcement {
-    Announcement { repo: repo.id, key, git_ref, at, before: None, by_hand: delivery.by_hand, is_older: false, state: None }
+    Announcement {
+        repo: repo.id,
+        key,
+        git_ref,
+        at,
+        before: None,
+        by_hand: delivery.by_hand,
+        is_older: false,
+        state: None,
+    }
 }
 
 /// Returns the short name of a branch or tag.

@@ -85,12 +85,13 @@ impl Announcement {
     /// Returns whether the ref was announced to be elsewhere and then to have come back from there.
     #[must_use]
     pub fn has_come_back(&self, last: Option<&str>) -> bool {
-        !self.is_older && match (last, self.before.as_deref()) {
-            (Some(last), Some(before)) => last == before && last != self.at,
-            (Some(last), None) => last != self.at,
-            // The ref was deleted, and is new again.
-            (None, before) => before.is_none(),
-        }
+        !self.is_older
+            && match (last, self.before.as_deref()) {
+                (Some(last), Some(before)) => last == before && last != self.at,
+                (Some(last), None) => last != self.at,
+                // The ref was deleted, and is new again.
+                (None, before) => before.is_none(),
+            }
     }
 
     /// Returns whether something else than what came before was last announced of the ref, so that the remote has to be

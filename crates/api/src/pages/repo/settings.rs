@@ -49,6 +49,8 @@ pub(crate) struct Settings {
     head: Head,
     repo: Frame,
     hook_url: String,
+    /// Whether the webhook's former secret works, too, because the forge has not taken the new one yet.
+    former_secret_works: bool,
     /// The connection that it belongs to.
     connected: Option<String>,
     /// The connections that it may be attached to, by their names; `None` if that is not for the visitor to do.
@@ -151,6 +153,7 @@ pub(super) async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<S
     Ok(Settings {
         head: head.titled(format!("Settings of {}", repo.name)),
         hook_url: format!("{}/hooks/{id}", site.public_url),
+        former_secret_works: repo.former_hook_secret.is_some(),
         connected,
         connections,
         connect: ConnectForm::default(),
@@ -348,6 +351,19 @@ pub(crate) async fn renew_hook_secret(
     }
     tracing::info!(repo = %id, by = visitor.caller.name(), "a hook secret was renewed");
     webhook_page(&site, &visitor, &repo, false)
+}
+
+pub(crate) async fn reject_former_hook_secret(
+    State(site): State<Site>,
+    Path(id): Path<RepoId>,
+    Post { visitor, .. }: Post<NoFields>,
+) -> Result<Response, ApiError> {
+    visitor.caller.repo_to(&site.store, Action::ChangeRepo, id).await?;
+    let mut tx = site.store.write().await?;
+    connections::reject_former_hook_secret(&mut tx, id).await?;
+    tx.commit().await?;
+    tracing::info!(repo = %id, by = visitor.caller.name(), "a former hook secret is rejected");
+    Ok(see_other(&format!("/repos/{id}/settings")))
 }
 
 #[derive(Debug, Deserialize)]
