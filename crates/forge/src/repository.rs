@@ -18,18 +18,19 @@ impl ForgeRepository {
     }
 
     /// Returns whether its name or one of its addresses leads to the same place as a clone address. The host may
-    /// differ: a forge is often reached by an inner name. A clone address whose path is shorter than `owner/name`, such
-    /// as a mirror's, has to end in the repository's name.
+    /// differ: a forge is often reached by an inner name, and below a path (`https://example.org/git/`) or not. A clone
+    /// address whose path is shorter than `owner/name`, such as a mirror's, has to be the end of the repository's name.
+    /// Any other one has to end in the whole name: groups may be called as others are, one in another.
     #[must_use]
     pub fn is_at(&self, clone_url: &str) -> bool {
         let ours = path_of(clone_url);
-        let of_name = self.full_name.as_deref().map(parts);
-        let of_addresses = self.addresses.iter().map(|address| path_of(address));
-        of_addresses.chain(of_name).any(|theirs| {
-            // Below a path (`https://example.org/git/`), one of the two is longer.
-            let compared = ours.len().min(theirs.len());
-            compared > 0 && ours.iter().rev().take(compared).eq(theirs.iter().rev().take(compared))
-        })
+        if ours.is_empty() {
+            return false;
+        }
+        let of_name = self.full_name.as_deref().map(parts).filter(|theirs| !theirs.is_empty());
+        let may_be_longer = of_name.is_none() || ours.len() == 1;
+        let of_addresses = self.addresses.iter().map(|address| path_of(address)).filter(|theirs| !theirs.is_empty());
+        of_addresses.chain(of_name).any(|theirs| ours.ends_with(&theirs) || may_be_longer && theirs.ends_with(&ours))
     }
 
     /// Returns its name for people.
@@ -81,6 +82,13 @@ mod tests {
         ] {
             assert_eq!(announced.is_at(clone_url), same, "{clone_url}");
         }
+        // Somebody else's group may have a group called as ours is.
+        let nested = ForgeRepository {
+            id: Some("8".to_owned()),
+            full_name: Some("eve/team/app".to_owned()),
+            addresses: vec!["https://forge.example/eve/team/app.git".to_owned()],
+        };
+        assert!(!nested.is_at("https://forge.example/team/app.git") && nested.is_at("https://f/eve/team/app"));
         let group = ForgeRepository { id: None, full_name: Some("a/b/c".to_owned()), addresses: Vec::new() };
         assert!(group.is_at("https://gitlab.example/a/b/c.git") && !group.is_at("https://gitlab.example/a/x/c.git"));
         assert_eq!((announced.shown(), group.shown()), ("Team/App", "a/b/c"));
