@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::call::{Build, Call, Size};
+use crate::bodies::keys;
+use crate::call::{Attach, Build, Call, Logs, Size};
 use crate::container::LONGEST_STOP;
 use crate::filters::Filters;
 use crate::image_ref::ImageRef;
@@ -146,6 +147,54 @@ impl Query {
 
     pub(crate) fn filters(&self, known: &[&str]) -> Judged<Filters> {
         Filters::read(self.get("filters").unwrap_or_default(), known)
+    }
+
+    pub(crate) fn events(&self) -> Judged<Call> {
+        let known = ["type", "event", "label", "container", "network", "volume", "image", "daemon", "scope"];
+        Ok(Call::Events { since: self.time("since")?, until: self.time("until")?, filters: self.filters(&known)? })
+    }
+
+    pub(crate) fn container_list(&self) -> Judged<Call> {
+        let known = ["label", "status", "name", "id", "exited", "health", "ancestor", "network", "volume"];
+        Ok(Call::ContainerList {
+            all: self.flag("all")?,
+            limit: self.number("limit")?.filter(|limit| *limit > 0),
+            size: self.flag("size")?,
+            filters: self.filters(&known)?,
+        })
+    }
+
+    pub(crate) fn logs(&self) -> Judged<Logs> {
+        Ok(Logs {
+            follow: self.flag("follow")?,
+            stdout: self.flag("stdout")?,
+            stderr: self.flag("stderr")?,
+            timestamps: self.flag("timestamps")?,
+            details: self.flag("details")?,
+            since: self.time("since")?,
+            until: self.time("until")?,
+            tail: self.time("tail")?,
+        })
+    }
+
+    pub(crate) fn attach(&self) -> Judged<Attach> {
+        Ok(Attach {
+            detach_keys: keys(self.text("detachKeys"))?,
+            logs: self.flag("logs")?,
+            stream: self.flag("stream")?,
+            stdin: self.flag("stdin")?,
+            stdout: self.flag("stdout")?,
+            stderr: self.flag("stderr")?,
+        })
+    }
+
+    pub(crate) fn image_list(&self) -> Judged<Call> {
+        let mut filters = self.filters(&["reference", "label", "dangling"])?;
+        // An old form of the filter by name, which one client still sends.
+        if let Some(reference) = self.get("filter").filter(|text| !text.is_empty()) {
+            filters.0.entry("reference".to_owned()).or_default().push(reference.to_owned());
+        }
+        Ok(Call::ImageList { all: self.flag("all")?, digests: self.flag("digests")?, filters })
     }
 
     pub(crate) fn image_create(&self, auth: RegistryAuth) -> Judged<Call> {

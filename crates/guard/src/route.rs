@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use self::table::{ROUTES, Route, lists, matches, no_route};
 use crate::bodies::{Connect, ExecCreate, ExecStart, NetworkCreate, Update, VolumeCreate, keys};
-use crate::call::{Attach, Call, ContainerAction, Logs};
+use crate::call::{Call, ContainerAction};
 use crate::container::{ContainerCreate, signal};
 use crate::image_ref::ImageName;
 use crate::prune::Prunable;
@@ -135,45 +135,16 @@ impl Head {
             Route::Version => Ok(Call::Version),
             Route::Info => Ok(Call::Info),
             Route::Auth => Ok(Call::Auth(RegistryAuth::body(body)?)),
-            Route::Events => Ok(Call::Events {
-                since: q.time("since")?,
-                until: q.time("until")?,
-                filters: q.filters(&[
-                    "type",
-                    "event",
-                    "label",
-                    "container",
-                    "network",
-                    "volume",
-                    "image",
-                    "daemon",
-                    "scope",
-                ])?,
-            }),
+            Route::Events => q.events(),
             Route::ContainerCreate => Ok(Call::ContainerCreate {
                 name: q.text("name"),
                 platform: q.platform()?,
                 body: Box::new(ContainerCreate::read(body)?),
             }),
-            Route::ContainerList => Ok(Call::ContainerList {
-                all: q.flag("all")?,
-                limit: q.number("limit")?.filter(|limit| *limit > 0),
-                size: q.flag("size")?,
-                filters: q
-                    .filters(&["label", "status", "name", "id", "exited", "health", "ancestor", "network", "volume"])?,
-            }),
+            Route::ContainerList => q.container_list(),
             Route::Inspect => action(ContainerAction::Inspect { size: q.flag("size")? }),
             Route::Top => action(ContainerAction::Top { ps_args: q.ps_args()? }),
-            Route::Logs => action(ContainerAction::Logs(Logs {
-                follow: q.flag("follow")?,
-                stdout: q.flag("stdout")?,
-                stderr: q.flag("stderr")?,
-                timestamps: q.flag("timestamps")?,
-                details: q.flag("details")?,
-                since: q.time("since")?,
-                until: q.time("until")?,
-                tail: q.time("tail")?,
-            })),
+            Route::Logs => action(ContainerAction::Logs(q.logs()?)),
             Route::Stats => action(ContainerAction::Stats {
                 stream: q.get("stream").is_none() || q.flag("stream")?,
                 one_shot: q.flag("one-shot")?,
@@ -192,14 +163,7 @@ impl Head {
             Route::Rename => action(ContainerAction::Rename { name: q.text("name") }),
             Route::Update => action(ContainerAction::Update(Update::read(body)?)),
             Route::Wait => action(ContainerAction::Wait { condition: q.condition()? }),
-            Route::Attach => action(ContainerAction::Attach(Attach {
-                detach_keys: keys(q.text("detachKeys"))?,
-                logs: q.flag("logs")?,
-                stream: q.flag("stream")?,
-                stdin: q.flag("stdin")?,
-                stdout: q.flag("stdout")?,
-                stderr: q.flag("stderr")?,
-            })),
+            Route::Attach => action(ContainerAction::Attach(q.attach()?)),
             Route::Remove if q.flag("link")? => refuse!(Link, "removing links between containers is not allowed"),
             Route::Remove => action(ContainerAction::Remove { volumes: q.flag("v")?, force: q.flag("force")? }),
             Route::ArchiveInfo => action(ContainerAction::ArchiveInfo { path: q.path()? }),
@@ -213,14 +177,7 @@ impl Head {
             Route::ExecStart => Ok(Call::ExecStart { exec: object, body: ExecStart::read(body)? }),
             Route::ExecResize => Ok(Call::ExecResize { exec: object, size: q.size()? }),
             Route::ExecInspect => Ok(Call::ExecInspect { exec: object }),
-            Route::ImageList => {
-                let mut filters = q.filters(&["reference", "label", "dangling"])?;
-                // An old form of the filter by name, which one client still sends.
-                if let Some(reference) = q.get("filter").filter(|text| !text.is_empty()) {
-                    filters.0.entry("reference".to_owned()).or_default().push(reference.to_owned());
-                }
-                Ok(Call::ImageList { all: q.flag("all")?, digests: q.flag("digests")?, filters })
-            }
+            Route::ImageList => q.image_list(),
             Route::ImageInspect => Ok(Call::ImageInspect { image: ImageName::parse(&object)? }),
             Route::ImageHistory => Ok(Call::ImageHistory { image: ImageName::parse(&object)? }),
             Route::ImageDigest => Ok(Call::ImageDigest { image: reference(&object, "")?, auth }),
