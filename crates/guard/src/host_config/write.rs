@@ -14,12 +14,39 @@ use crate::refusal::{Judged, refuse};
 impl HostConfig {
     pub(crate) fn write(&self) -> Judged<Value> {
         let mut out = Out::default();
+        self.write_volumes(&mut out)?;
+        self.write_network(&mut out)?;
+        self.write_rights(&mut out);
+        self.write_limits(&mut out);
+        if self.restarts > 0 {
+            out.put("RestartPolicy", json!({ "Name": "on-failure", "MaximumRetryCount": self.restarts }));
+        }
+        out.flag("AutoRemove", self.auto_remove);
+        if let Some(init) = self.init {
+            out.put("Init", init);
+        }
+        out.put(
+            "LogConfig",
+            match self.log {
+                LogDriver::File => json!({ "Type": "json-file", "Config": { "max-size": "10m", "max-file": "2" } }),
+                LogDriver::None => json!({ "Type": "none" }),
+            },
+        );
+        Ok(out.value())
+    }
+
+    fn write_volumes(&self, out: &mut Out) -> Judged<()> {
         let mounts = self.mounts.iter().map(write_mount).collect::<Judged<Vec<_>>>()?;
         if !mounts.is_empty() {
             out.put("Mounts", mounts);
         }
         out.text_map("Tmpfs", &self.tmpfs);
         out.texts("VolumesFrom", &self.volumes_from);
+        out.flag("ReadonlyRootfs", self.read_only);
+        Ok(())
+    }
+
+    fn write_network(&self, out: &mut Out) -> Judged<()> {
         out.put(
             "NetworkMode",
             match &self.network {
@@ -40,6 +67,15 @@ impl HostConfig {
             }
             out.put("PortBindings", json!(ports));
         }
+        out.texts("Dns", &self.dns);
+        out.texts("DnsOptions", &self.dns_options);
+        out.texts("DnsSearch", &self.dns_search);
+        out.texts("ExtraHosts", &self.extra_hosts);
+        Ok(())
+    }
+
+    /// Writes what separates the container from others and from the host.
+    fn write_rights(&self, out: &mut Out) {
         match &self.ipc {
             // Written, because an engine may be configured with another default.
             Sharing::Own => out.put("IpcMode", "private"),
@@ -50,6 +86,7 @@ impl HostConfig {
         if let Sharing::Container(id) = &self.pid {
             out.put("PidMode", format!("container:{id}"));
         }
+        out.put("Privileged", false);
         out.texts("CapAdd", &self.cap_add);
         out.texts("CapDrop", &self.cap_drop);
         if self.is_builder {
@@ -57,6 +94,10 @@ impl HostConfig {
         } else if self.no_new_privileges {
             out.put("SecurityOpt", json!(["no-new-privileges"]));
         }
+        out.text_map("Sysctls", &self.sysctls);
+    }
+
+    fn write_limits(&self, out: &mut Out) {
         for (key, value) in [
             ("Memory", self.memory),
             ("MemorySwap", self.memory_swap),
@@ -78,32 +119,10 @@ impl HostConfig {
                 limits.map(|l| json!({ "Name": l.name, "Soft": l.soft, "Hard": l.hard })).collect::<Vec<_>>(),
             );
         }
-        out.text_map("Sysctls", &self.sysctls);
-        if self.restarts > 0 {
-            out.put("RestartPolicy", json!({ "Name": "on-failure", "MaximumRetryCount": self.restarts }));
-        }
-        out.flag("AutoRemove", self.auto_remove);
-        if let Some(init) = self.init {
-            out.put("Init", init);
-        }
-        out.flag("ReadonlyRootfs", self.read_only);
-        out.texts("Dns", &self.dns);
-        out.texts("DnsOptions", &self.dns_options);
-        out.texts("DnsSearch", &self.dns_search);
-        out.texts("ExtraHosts", &self.extra_hosts);
-        out.put(
-            "LogConfig",
-            match self.log {
-                LogDriver::File => json!({ "Type": "json-file", "Config": { "max-size": "10m", "max-file": "2" } }),
-                LogDriver::None => json!({ "Type": "none" }),
-            },
-        );
         if let Some(size) = &self.disk {
             out.put("StorageOpt", json!({ "size": size }));
         }
         out.text("CgroupParent", &self.cgroup_parent);
-        out.put("Privileged", false);
-        Ok(out.value())
     }
 }
 
