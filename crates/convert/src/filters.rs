@@ -107,18 +107,8 @@ fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>, pl
     if let Some(entry) = section.take("event") {
         events(entry, &mut found, lines);
     }
-    let tags_have_no_branch =
-        language == Language::Woodpecker && (found.events.is_empty() || found.events.contains(&"tag"));
     if let Some(entry) = section.take("branch") {
-        let only_tags = found.events == ["tag"] && language == Language::Woodpecker;
-        let mut of_branch = Vec::new();
-        let patterns = constraint(entry, "event.branch", language, lines, &mut found, &mut of_branch);
-        found.branches = patterns;
-        if let Some(condition) = condition::all(&of_branch).filter(|_| !only_tags) {
-            let alternatives =
-                if tags_have_no_branch { vec!["event.name == 'tag'".to_owned(), condition] } else { vec![condition] };
-            found.conditions.extend(condition::any(&alternatives));
-        }
+        branch(entry, language, lines, &mut found);
     }
     if let Some(entry) = section.take("tag") {
         let mut of_tag = Vec::new();
@@ -137,16 +127,7 @@ fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>, pl
         paths(entry, &mut found, lines);
     }
     if let Some(entry) = section.take("status") {
-        let (include, exclude) = lists(entry);
-        let has = |word: &str| match include.is_empty() {
-            true => !exclude.is_empty() && !exclude.iter().any(|found| found == word),
-            false => include.iter().any(|found| found == word),
-        };
-        found.after = Some(match (has("success"), has("failure")) {
-            (true, true) => After::Either,
-            (false, true) => After::Failure,
-            _ => After::Success,
-        });
+        found.after = Some(outcome(entry));
     }
     if let Some(entry) = section.take("cron") {
         cron(entry, language, lines, &mut found);
@@ -170,15 +151,7 @@ fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>, pl
         found.simple = false;
     }
     if let Some(entry) = section.take("evaluate") {
-        found.simple = false;
-        match text(&entry.value).and_then(|text| translate_expression(text, language)) {
-            Some(condition) => found.conditions.push(condition),
-            None => {
-                let why = "this expression could not be translated: nothing runs until `if` says the same";
-                found.notes.push(lines.note(entry, why));
-                found.withhold("false");
-            }
-        }
+        evaluate(entry, language, lines, &mut found);
     }
     for entry in section.rest() {
         let why = reason(REASONS, &entry.key).unwrap_or("this filter is not known: nothing runs until `if` says when");
@@ -186,6 +159,45 @@ fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>, pl
         found.withhold("false");
     }
     found
+}
+
+fn branch(entry: &Entry, language: Language, lines: Lines<'_>, found: &mut Alternative) {
+    let is_woodpecker = language == Language::Woodpecker;
+    let only_tags = found.events == ["tag"] && is_woodpecker;
+    let tags_have_no_branch = is_woodpecker && (found.events.is_empty() || found.events.contains(&"tag"));
+    let mut conditions = Vec::new();
+    found.branches = constraint(entry, "event.branch", language, lines, found, &mut conditions);
+    if let Some(condition) = condition::all(&conditions).filter(|_| !only_tags) {
+        let of_tags = tags_have_no_branch.then(|| "event.name == 'tag'".to_owned());
+        let alternatives: Vec<String> = of_tags.into_iter().chain([condition]).collect();
+        found.conditions.extend(condition::any(&alternatives));
+    }
+}
+
+/// Reads `status`: after which outcomes of the steps before it runs.
+fn outcome(entry: &Entry) -> After {
+    let (include, exclude) = lists(entry);
+    let has = |word: &str| match include.is_empty() {
+        true => !exclude.is_empty() && !exclude.iter().any(|found| found == word),
+        false => include.iter().any(|found| found == word),
+    };
+    match (has("success"), has("failure")) {
+        (true, true) => After::Either,
+        (false, true) => After::Failure,
+        _ => After::Success,
+    }
+}
+
+fn evaluate(entry: &Entry, language: Language, lines: Lines<'_>, found: &mut Alternative) {
+    found.simple = false;
+    match text(&entry.value).and_then(|text| translate_expression(text, language)) {
+        Some(condition) => found.conditions.push(condition),
+        None => {
+            let why = "this expression could not be translated: nothing runs until `if` says the same";
+            found.notes.push(lines.note(entry, why));
+            found.withhold("false");
+        }
+    }
 }
 
 /// Converts the names of schedules. Here, schedules have no names: their `cron` identifies them.

@@ -65,15 +65,7 @@ pub(super) fn job(
         }
     }
     if let Some(entry) = section.take("depends_on").filter(|entry| !items(&entry.value).is_empty()) {
-        for need in texts(&entry.value).unwrap_or_default() {
-            match others.and_then(|others| others.iter().find(|(theirs, _)| *theirs == need)) {
-                Some((_, ours)) => job.needs.push(ours.clone()),
-                None => {
-                    job.body.note(Note::new(lines.line_of_key(entry), format!("depends_on: {need}"), OTHER_FILES));
-                    job.withhold();
-                }
-            }
-        }
+        needs(entry, others.unwrap_or_default(), lines, &mut job);
     }
     for key in ["labels", "platform"] {
         if let Some(entry) = section.take(key)
@@ -105,6 +97,19 @@ pub(super) fn job(
     draft.jobs.push(job);
     *secrets = containers.secret_names;
     Ok(())
+}
+
+/// Converts `depends_on`. `others` are the workflows that become jobs of the same pipeline.
+fn needs(entry: &Entry, others: &[(String, String)], lines: Lines<'_>, job: &mut Job) {
+    for need in texts(&entry.value).unwrap_or_default() {
+        match others.iter().find(|(theirs, _)| *theirs == need) {
+            Some((_, ours)) => job.needs.push(ours.clone()),
+            None => {
+                job.body.note(Note::new(lines.line_of_key(entry), format!("depends_on: {need}"), OTHER_FILES));
+                job.withhold();
+            }
+        }
+    }
 }
 
 const OTHER_FILES: &str = "it waits for workflows of other files, and pipelines of several files run at the same time: nothing \

@@ -174,47 +174,15 @@ pub(super) fn download(action: &Settings<'_>) -> ConvertedAction {
     if !is_plain(&to) {
         return lost("where they go is not known here");
     }
-    let before: Vec<&Upload> =
-        action.scope.uploads.iter().filter(|upload| action.scope.before.contains(&upload.job)).collect();
-    let merge = action.is_true("merge-multiple");
-    let mut chosen: Vec<(&Upload, String)> = Vec::new();
-    let by_id = action.entry("artifact-ids");
-    match (action.filled("name"), action.filled("pattern")) {
-        _ if by_id.is_some() => {
-            let asked = by_id.and_then(|entry| text(&entry.value)).map(inner).unwrap_or_default();
-            let is_it = |upload: &&&Upload| {
-                let output = upload.output.as_ref().filter(|_| !upload.name.contains("${{"));
-                output.is_some_and(|output| asked == format!("needs.{}.outputs.{output}", upload.job))
-            };
-            chosen.extend(before.iter().filter(is_it).map(|upload| (*upload, upload.name.clone())));
-        }
-        (Some(Ok(name)), _) if !name.is_empty() => {
-            let name = cleaned_name(&name);
-            if name.contains("${{") {
-                return lost("which one it is says the matrix");
-            }
-            chosen
-                .extend(before.iter().filter(|upload| fits(&upload.name, &name)).map(|upload| (*upload, name.clone())));
-        }
-        (Some(Err(_)), _) | (_, Some(Err(_))) => return lost("which ones they are is not known here"),
-        (_, pattern) => {
-            let pattern = pattern.and_then(Result::ok).unwrap_or_else(|| "*".to_owned());
-            if before.iter().any(|upload| upload.name.contains("${{")) {
-                return lost("the names of the artifacts say the matrix");
-            }
-            let parts: Vec<&str> = pattern.split('*').collect();
-            chosen.extend(
-                before
-                    .iter()
-                    .filter(|upload| follows(&upload.name, &parts))
-                    .map(|upload| (*upload, upload.name.clone())),
-            );
-        }
-    }
+    let chosen = match chosen_uploads(action) {
+        Ok(chosen) => chosen,
+        Err(why) => return lost(why),
+    };
     if chosen.is_empty() {
         return lost("no job that this one waits for uploads it");
     }
-    let into_folders = action.filled("name").is_none() && by_id.is_none() && !merge;
+    let into_folders =
+        action.filled("name").is_none() && action.entry("artifact-ids").is_none() && !action.is_true("merge-multiple");
     let mut commands = Vec::new();
     for (upload, name) in &chosen {
         let to = match (into_folders, to.as_str()) {
@@ -238,6 +206,39 @@ pub(super) fn download(action: &Settings<'_>) -> ConvertedAction {
     let mut step = super::known::step(&commands.join("\n"), action.line);
     step.remark("the files are where the job that made them left them: this step copies them to where they were put");
     ConvertedAction::Step(step)
+}
+
+/// Returns the artifacts that a download asks for, and the name of each. The error says why they are not known.
+fn chosen_uploads<'a>(action: &Settings<'a>) -> Result<Vec<(&'a Upload, String)>, &'static str> {
+    let scope = action.scope;
+    let before = scope.uploads.iter().filter(|upload| scope.before.contains(&upload.job));
+    if let Some(by_id) = action.entry("artifact-ids") {
+        let asked = text(&by_id.value).map(inner).unwrap_or_default();
+        let is_it = |upload: &&Upload| {
+            let output = upload.output.as_ref().filter(|_| !upload.name.contains("${{"));
+            output.is_some_and(|output| asked == format!("needs.{}.outputs.{output}", upload.job))
+        };
+        return Ok(before.filter(is_it).map(|upload| (upload, upload.name.clone())).collect());
+    }
+    match (action.filled("name"), action.filled("pattern")) {
+        (Some(Ok(name)), _) if !name.is_empty() => {
+            let name = cleaned_name(&name);
+            if name.contains("${{") {
+                return Err("which one it is says the matrix");
+            }
+            Ok(before.filter(|upload| fits(&upload.name, &name)).map(|upload| (upload, name.clone())).collect())
+        }
+        (Some(Err(_)), _) | (_, Some(Err(_))) => Err("which ones they are is not known here"),
+        (_, pattern) => {
+            if before.clone().any(|upload| upload.name.contains("${{")) {
+                return Err("the names of the artifacts say the matrix");
+            }
+            let pattern = pattern.and_then(Result::ok).unwrap_or_else(|| "*".to_owned());
+            let parts: Vec<&str> = pattern.split('*').collect();
+            let matching = before.filter(|upload| follows(&upload.name, &parts));
+            Ok(matching.map(|upload| (upload, upload.name.clone())).collect())
+        }
+    }
 }
 
 /// Whether a name may become a part of a script within double quotes.

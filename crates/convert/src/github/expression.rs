@@ -184,23 +184,7 @@ impl Scope {
         match context.to_ascii_lowercase().as_str() {
             "true" | "false" | "null" if rest.is_empty() => Ok(context.to_ascii_lowercase()),
             _ if rest.iter().any(|part| part == "*") => Err(whole),
-            "github" => match below.as_str() {
-                "workflow" => Ok(quote(&self.workflow)),
-                "action_path" if self.folder.is_some() => {
-                    Ok(quote(&format!("/longshore/workspace/{}", self.folder.as_deref().unwrap_or_default())))
-                }
-                "job" => Ok(quote(&self.job)),
-                "run_id" | "run_number" | "run_attempt" if self.of_group => Ok("event.sha".to_owned()),
-                _ => match below.strip_prefix("event.inputs.") {
-                    Some(input) if !self.inputs.contains(input) => Ok("''".to_owned()),
-                    Some(input) => Ok(format!("inputs.{input}")),
-                    None => PATHS
-                        .iter()
-                        .find(|(theirs, _)| *theirs == below)
-                        .map(|(_, ours)| (*ours).to_owned())
-                        .ok_or(whole),
-                },
-            },
+            "github" => self.github(&below).ok_or(whole),
             "runner" => match below.as_str() {
                 "os" => Ok("'Linux'".to_owned()),
                 "arch" => Ok("'X64'".to_owned()),
@@ -236,21 +220,7 @@ impl Scope {
             "steps" if matches!(rest, [id, outputs, hit] if self.caches.contains(id) && outputs == "outputs" && hit == "cache-hit") => {
                 Ok("''".to_owned())
             }
-            "steps" => {
-                if let [id, outputs, name] = rest
-                    && outputs == "outputs"
-                    && let Some(known) = self.outputs.borrow().get(&(id.clone(), name.clone()))
-                {
-                    return Ok(if known.contains(' ') { format!("({known})") } else { known.clone() });
-                }
-                match (&self.prefix, rest) {
-                    (Some(prefix), [id, behind @ ..]) => {
-                        Ok(format!("steps.{prefix}-{}", [&[id.clone()][..], behind].concat().join(".")))
-                    }
-                    (None, [_, ..]) => Ok(whole),
-                    (_, []) => Err(whole),
-                }
-            }
+            "steps" => self.of_step(rest).ok_or(whole),
             "matrix" if !rest.is_empty() && self.axes.as_ref().is_some_and(|axes| !axes.contains(&rest.join("_"))) => {
                 Ok("''".to_owned())
             }
@@ -261,6 +231,36 @@ impl Scope {
             "matrix" | "needs" | "inputs" | "env" if !rest.is_empty() => Ok(whole),
             _ => Err(whole),
         }
+    }
+
+    /// Translates a path below `github`.
+    fn github(&self, below: &str) -> Option<String> {
+        match below {
+            "workflow" => Some(quote(&self.workflow)),
+            "action_path" if self.folder.is_some() => {
+                Some(quote(&format!("/longshore/workspace/{}", self.folder.as_deref().unwrap_or_default())))
+            }
+            "job" => Some(quote(&self.job)),
+            "run_id" | "run_number" | "run_attempt" if self.of_group => Some("event.sha".to_owned()),
+            _ => match below.strip_prefix("event.inputs.") {
+                Some(input) if !self.inputs.contains(input) => Some("''".to_owned()),
+                Some(input) => Some(format!("inputs.{input}")),
+                None => PATHS.iter().find(|(theirs, _)| *theirs == below).map(|(_, ours)| (*ours).to_owned()),
+            },
+        }
+    }
+
+    /// Translates a path below `steps`.
+    fn of_step(&self, path: &[String]) -> Option<String> {
+        if let [id, outputs, name] = path
+            && outputs == "outputs"
+            && let Some(known) = self.outputs.borrow().get(&(id.clone(), name.clone()))
+        {
+            return Some(if known.contains(' ') { format!("({known})") } else { known.clone() });
+        }
+        let (id, behind) = path.split_first()?;
+        let id = self.prefix.as_ref().map_or_else(|| id.clone(), |prefix| format!("{prefix}-{id}"));
+        Some(["steps".to_owned(), id].iter().chain(behind).map(String::as_str).collect::<Vec<_>>().join("."))
     }
 
     /// Translates a text with expressions in it.

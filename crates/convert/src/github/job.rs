@@ -50,13 +50,7 @@ pub(super) fn read(
     let Some((steps_line, steps)) = steps else {
         return Err(left_out("it has no steps".to_owned()));
     };
-    let mut body = Map::default();
-    if name != entry.key {
-        body.remark(format!("it was called `{}`", entry.key));
-    }
-    if let Some(shown) = section.take("name").and_then(|entry| text(&entry.value)) {
-        body.remark(shown.replace(['\n', '\r'], " "));
-    }
+    let mut body = named_there(entry, &name, &section);
     let mut job = Job { name, line, ..Job::default() };
     let runs_on = section.take("runs-on");
     let machine = runs_on.map(|entry| texts(&entry.value).unwrap_or_default()).unwrap_or_default();
@@ -71,30 +65,15 @@ pub(super) fn read(
     };
     let setup = find_setup(steps, scope, lines);
     let machines = axes_of(&machine.join(" "));
-    let mut matrix = Matrix::default();
-    if let Some(entry) = section.take("strategy") {
-        let axis = setup.as_ref().and_then(|(_, setup)| setup.axis.as_ref());
-        let version = axis.map(|(axis, tool)| (axis.as_str(), *tool));
-        matrix = strategy(entry, &machines, version, lines, &mut body);
-        if matrix.elsewhere {
-            let mut notes = left_out("none of its combinations runs in a container on Linux".to_owned());
-            notes.extend(super::notes_of(&body));
-            return Err(notes);
-        }
-        if matrix.lost {
-            job.withhold();
-        }
+    let tool = setup.as_ref().map(|(_, setup)| setup);
+    let matrix = read_matrix(section.take("strategy"), &machines, tool, lines, &mut body)
+        .map_err(|why| left_out(why).into_iter().chain(super::notes_of(&body)).collect::<Vec<_>>())?;
+    if matrix.lost {
+        job.withhold();
     }
     let axes = (!matrix.lost).then(|| keys_of(&body));
     let mut scope = Scope { axes, ..scope.clone() };
-    let mut of_job = Map::default();
-    for Variable { name, value, line } in env {
-        of_job.set(name.as_str(), Value::text(value.as_str()), *line);
-    }
-    let env_line = section.take("env").map(|entry| {
-        variables(entry, &mut scope, lines, &mut of_job);
-        lines.line_of_key(entry)
-    });
+    let (mut of_job, env_line) = read_env(section.take("env"), env, &mut scope, lines);
     let scope = &scope;
     let mut script = Script::default();
     let mut set_up = None;
@@ -114,14 +93,9 @@ pub(super) fn read(
         script.read_defaults(entry, lines, &mut body);
     }
     let written = write_steps(steps, &script, set_up, scope, lines, &mut body);
-    if !written.iter().any(|item| matches!(item, Item::Value(step) if !gate::is_stand_in(step))) {
-        let mut notes = left_out("none of its steps could be carried over".to_owned());
-        notes.extend(written.into_iter().filter_map(|item| match item {
-            Item::Note(note) => Some(note),
-            Item::Value(_) => None,
-        }));
-        return Err(notes);
-    }
+    let written = with_a_step(written).map_err(|notes| {
+        left_out("none of its steps could be carried over".to_owned()).into_iter().chain(notes).collect::<Vec<_>>()
+    })?;
     body.set("steps", Value::List(written), steps_line);
     if let Some(entry) = section.take("outputs") {
         body.set_filled("outputs", outputs(entry, scope, lines), lines.line_of_key(entry));
@@ -165,6 +139,35 @@ fn find_setup(steps: &[Rc<Node>], scope: &Scope, lines: Lines<'_>) -> Option<(us
         let with = super::super::entry(step, "with");
         Some((at, setups::read(uses, with, scope, lines)?))
     })
+}
+
+/// Begins the body of a job with remarks on the names that it had.
+fn named_there(entry: &Entry, name: &str, section: &Section<'_>) -> Map {
+    let mut body = Map::default();
+    if name != entry.key {
+        body.remark(format!("it was called `{}`", entry.key));
+    }
+    if let Some(shown) = section.take("name").and_then(|entry| text(&entry.value)) {
+        body.remark(shown.replace(['\n', '\r'], " "));
+    }
+    body
+}
+
+/// Reads the matrix of a job. The error says why there is no job.
+fn read_matrix(
+    strategy_entry: Option<&Entry>,
+    machines: &[String],
+    setup: Option<&Setup>,
+    lines: Lines<'_>,
+    body: &mut Map,
+) -> Result<Matrix, String> {
+    let Some(entry) = strategy_entry else { return Ok(Matrix::default()) };
+    let version = setup.and_then(|setup| setup.axis.as_ref()).map(|(axis, tool)| (axis.as_str(), *tool));
+    let matrix = strategy(entry, machines, version, lines, body);
+    if matrix.elsewhere {
+        return Err("none of its combinations runs in a container on Linux".to_owned());
+    }
+    Ok(matrix)
 }
 
 /// Converts what a job waits for: other jobs, its condition, and somebody who agrees.
@@ -273,20 +276,38 @@ fn write_steps(
     written
 }
 
-/// Reads the variables of a job into `of_job`. `scope` learns which of them are lost.
-fn variables(entry: &Entry, scope: &mut Scope, lines: Lines<'_>, of_job: &mut Map) {
-    for variable in entries(&entry.value).unwrap_or_default() {
+/// Reads the variables of a job behind those `of_workflow`. Returns them with the line of `env`. `scope` learns which of
+/// them are lost.
+fn read_env(env: Option<&Entry>, of_workflow: &[Variable], scope: &mut Scope, lines: Lines<'_>) -> (Map, Option<u32>) {
+    let mut variables = Map::default();
+    for Variable { name, value, line } in of_workflow {
+        variables.set(name.as_str(), Value::text(value.as_str()), *line);
+    }
+    for variable in env.and_then(|entry| entries(&entry.value)).unwrap_or_default() {
         match value(variable, scope) {
             Ok(value) => {
                 scope.lost.remove(&variable.key);
-                of_job.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable));
+                variables.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable));
             }
             Err(why) => {
-                of_job.note(lines.note(variable, why));
+                variables.note(lines.note(variable, why));
                 scope.lost.extend((!is_credential(variable)).then(|| variable.key.clone()));
             }
         }
     }
+    (variables, env.map(|entry| lines.line_of_key(entry)))
+}
+
+/// Returns what the steps became if there is a step among it, and else its notes.
+fn with_a_step(written: Vec<Item>) -> Result<Vec<Item>, Vec<Note>> {
+    if written.iter().any(|item| matches!(item, Item::Value(step) if !gate::is_stand_in(step))) {
+        return Ok(written);
+    }
+    let notes = written.into_iter().filter_map(|item| match item {
+        Item::Note(note) => Some(note),
+        Item::Value(_) => None,
+    });
+    Err(notes.collect())
 }
 
 /// Chooses the image of a job that runs on a machine: that of the action that sets its tool up, or the default. Returns

@@ -1,6 +1,6 @@
 //! Converts `on` of a workflow.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, rc::Rc};
 
 use longshore_pipeline::tree::{Entry, Node};
 
@@ -69,66 +69,12 @@ fn one(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &m
             }
             on.set("push", push, line);
         }
-        "pull_request" | "pull_request_target" => {
-            let mut request = Map::default();
-            if event == "pull_request_target" {
-                on.remark(
-                    "pull requests from forks never get secrets, whatever the event is called; what is checked out is the \
-                     pull request, and not its target as there",
-                );
-            }
-            if let Some(section) = section {
-                if let Some(entry) = section.take("types") {
-                    types(entry, REQUESTS, lines, &mut request);
-                    if request.get("types").is_none() {
-                        on.notes(super::notes_of(&request));
-                        return;
-                    }
-                }
-                filters(&section, ("pull-request", &["branches"]), lines, &mut request, &mut found.conditions);
-            }
-            match on.get("pull-request") {
-                None => on.set("pull-request", request, line),
-                Some(other) if *other == Value::Map(request) => {}
-                Some(_) => on.note(Note::new(
-                    line,
-                    event,
-                    "there is one event for pull requests here, which has other filters",
-                )),
-            }
-        }
+        "pull_request" | "pull_request_target" => pull_request(event, section, line, lines, on, &mut found.conditions),
         "schedule" => {
-            let mut list = Vec::new();
-            for item in node.and_then(foreign::list).unwrap_or_default() {
-                let Some(section) = Section::read(item) else { continue };
-                let mut schedule = Map::default();
-                for key in ["cron", "timezone"] {
-                    if let Some(entry) = section.take(key) {
-                        match text(&entry.value) {
-                            Some(text) => schedule.set(key, Value::text(text.trim()), lines.line_of_key(entry)),
-                            None => schedule.note(lines.note(entry, FORM)),
-                        }
-                    }
-                }
-                section.note_rest(lines, &mut schedule, |_| None);
-                list.push(Item::Value(schedule.into()));
-            }
-            on.set_filled("schedule", Value::List(list), line);
+            let items = node.and_then(foreign::list).unwrap_or_default();
+            on.set_filled("schedule", Value::List(schedules(items, lines)), line);
         }
-        "release" => {
-            let mut release = Map::default();
-            match section.as_ref().and_then(|section| section.take("types")) {
-                Some(entry) => {
-                    types(entry, RELEASES, lines, &mut release);
-                    if release.get("types").is_none() {
-                        on.notes(super::notes_of(&release));
-                        return;
-                    }
-                }
-                None => release.set("types", Value::texts(RELEASES.iter().copied()), None),
-            }
-            on.set("release", release, line);
-        }
+        "release" => release(section, line, lines, on),
         "merge_group" => match section.as_ref().and_then(|section| section.take("branches")) {
             Some(branches) => on.note(lines.note(branches, "`merge-group` has no filters: nothing of it starts this")),
             None => on.set("merge-group", Map::default(), line),
@@ -149,6 +95,73 @@ fn one(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &m
             on.note(Note::new(line, event, why));
         }
     }
+}
+
+fn pull_request(
+    event: &str,
+    section: Option<Section<'_>>,
+    line: u32,
+    lines: Lines<'_>,
+    on: &mut Map,
+    conditions: &mut Vec<String>,
+) {
+    let mut request = Map::default();
+    if event == "pull_request_target" {
+        on.remark(
+            "pull requests from forks never get secrets, whatever the event is called; what is checked out is the pull \
+             request, and not its target as there",
+        );
+    }
+    if let Some(section) = section {
+        if let Some(entry) = section.take("types") {
+            types(entry, REQUESTS, lines, &mut request);
+            if request.get("types").is_none() {
+                on.notes(super::notes_of(&request));
+                return;
+            }
+        }
+        filters(&section, ("pull-request", &["branches"]), lines, &mut request, conditions);
+    }
+    match on.get("pull-request") {
+        None => on.set("pull-request", request, line),
+        Some(other) if *other == Value::Map(request) => {}
+        Some(_) => {
+            on.note(Note::new(line, event, "there is one event for pull requests here, which has other filters"));
+        }
+    }
+}
+
+fn schedules(items: &[Rc<Node>], lines: Lines<'_>) -> Vec<Item> {
+    let mut list = Vec::new();
+    for section in items.iter().filter_map(|item| Section::read(item)) {
+        let mut schedule = Map::default();
+        for key in ["cron", "timezone"] {
+            if let Some(entry) = section.take(key) {
+                match text(&entry.value) {
+                    Some(text) => schedule.set(key, Value::text(text.trim()), lines.line_of_key(entry)),
+                    None => schedule.note(lines.note(entry, FORM)),
+                }
+            }
+        }
+        section.note_rest(lines, &mut schedule, |_| None);
+        list.push(Item::Value(schedule.into()));
+    }
+    list
+}
+
+fn release(section: Option<Section<'_>>, line: u32, lines: Lines<'_>, on: &mut Map) {
+    let mut release = Map::default();
+    match section.as_ref().and_then(|section| section.take("types")) {
+        Some(entry) => {
+            types(entry, RELEASES, lines, &mut release);
+            if release.get("types").is_none() {
+                on.notes(super::notes_of(&release));
+                return;
+            }
+        }
+        None => release.set("types", Value::texts(RELEASES.iter().copied()), None),
+    }
+    on.set("release", release, line);
 }
 
 /// Reads the filters of an event. `conditions` receives what globs cannot say.

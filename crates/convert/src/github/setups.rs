@@ -255,39 +255,40 @@ fn rust<'e>(
     match in_image {
         Some(image) => {
             setup.image = image;
-            let mut commands = Vec::new();
-            if !components.is_empty() {
-                commands.push(format!("rustup component add {}", components.join(" ")));
-            }
-            if !targets.is_empty() {
-                commands.push(format!(
-                    "rustup target add {}",
-                    targets.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(" ")
-                ));
-            }
-            if !commands.is_empty() {
-                setup.steps.push(run(&commands.join("\n"), line));
-            }
+            setup.steps.extend(rustup_additions(&components, &targets, line));
         }
-        None => {
-            let mut command = format!("rustup toolchain install \"{toolchain}\" --profile minimal");
-            components.iter().for_each(|component| command.push_str(&format!(" -c {}", quoted(component))));
-            targets.iter().for_each(|target| command.push_str(&format!(" -t {}", quoted(target))));
-            let mut step = run(&format!("{command} && rustup default \"{toolchain}\""), line);
-            // Texts by others come by the environment.
-            let of_matrix = toolchain.matches("${{").count() == toolchain.matches("${{ matrix.").count();
-            if !of_matrix {
-                let mut env = Map::default();
-                env.set("TOOLCHAIN", Value::text(toolchain.as_str()), line);
-                step = run(
-                    &format!("{command} && rustup default \"{toolchain}\"").replace(&toolchain, "$TOOLCHAIN"),
-                    line,
-                );
-                step.set("env", env, line);
-            }
-            setup.steps.push(step);
-        }
+        None => setup.steps.push(rustup_installation(&toolchain, &components, &targets, line)),
     }
+}
+
+/// The step that adds components and targets to the toolchain of the image.
+fn rustup_additions(components: &[String], targets: &[String], line: u32) -> Option<Map> {
+    let mut commands = Vec::new();
+    if !components.is_empty() {
+        commands.push(format!("rustup component add {}", components.join(" ")));
+    }
+    if !targets.is_empty() {
+        let targets: Vec<String> = targets.iter().map(|target| quoted(target)).collect();
+        commands.push(format!("rustup target add {}", targets.join(" ")));
+    }
+    (!commands.is_empty()).then(|| run(&commands.join("\n"), line))
+}
+
+/// The step that installs a toolchain that no image has.
+fn rustup_installation(toolchain: &str, components: &[String], targets: &[String], line: u32) -> Map {
+    let mut command = format!("rustup toolchain install \"{toolchain}\" --profile minimal");
+    components.iter().for_each(|component| command.push_str(&format!(" -c {}", quoted(component))));
+    targets.iter().for_each(|target| command.push_str(&format!(" -t {}", quoted(target))));
+    let script = format!("{command} && rustup default \"{toolchain}\"");
+    if toolchain.matches("${{").count() == toolchain.matches("${{ matrix.").count() {
+        return run(&script, line);
+    }
+    // Texts by others come by the environment.
+    let mut step = run(&script.replace(toolchain, "$TOOLCHAIN"), line);
+    let mut env = Map::default();
+    env.set("TOOLCHAIN", Value::text(toolchain), line);
+    step.set("env", env, line);
+    step
 }
 
 fn quoted(word: &str) -> String {

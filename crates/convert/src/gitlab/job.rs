@@ -1,6 +1,6 @@
 //! Converts one job of GitLab CI.
 
-use std::rc::Rc;
+use std::{collections::BTreeSet, rc::Rc};
 
 use longshore_core::ImageRef;
 use longshore_pipeline::tree::{Entry, Node};
@@ -86,14 +86,7 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
         .and_then(|entry| text(&entry.value))
         .unwrap_or("test")
         .to_owned();
-    // The job's own name is known in texts, and set only where a script uses it.
-    let mut named = written.clone();
-    for (name, value) in [("CI_JOB_NAME", &entry.key), ("CI_JOB_NAME_SLUG", &job.name), ("CI_JOB_STAGE", &stage)] {
-        if find(&written, name).is_none() {
-            let value = value.replace('$', "$$").replace("{{", "{ {");
-            named.push(Variable { name: name.to_owned(), value, line });
-        }
-    }
+    let named = with_own_names(&written, entry, &job, &stage);
     let filler = |text: &str| fill(text, &named, &axes);
 
     if let Some(entry) = take("tags") {
@@ -107,30 +100,16 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     let is_optional = conditions(&section, &mut runs, &mut job, &mut body, file);
     limits_and_files(&take, &filler, lines, &mut body);
     if let Some(entry) = section.take("resource_group") {
-        match text(&entry.value).map(filler) {
-            Some(Ok(group)) if !group.contains("${{") => drop(file.groups.insert(group)),
-            _ => body.note(lines.note(entry, "write `concurrency` at the pipeline")),
-        }
+        add_group(entry, &filler, lines, &mut file.groups, &mut body);
     }
     checkout(&written, &mut body);
     add_rule_variables(&runs, &filler, &written, &axes, &mut env);
     let bash = !matches!(body.get("image"), Some(Value::Text(image)) if shell::has_no_bash(image));
     let scripts = Scripts::read(&take, entry, lines, &mut body)?;
-    let both = scripts.text();
     let from_line = lines.line_of_key(scripts.from);
-    let of_rules = runs.variables.iter().map(|variable| variable.name.as_str());
-    let set = written
-        .iter()
-        .map(|variable| variable.name.as_str())
-        .chain(axes.iter().map(String::as_str))
-        .chain(of_rules)
-        .collect();
-    add_used_variables(&both, &set, file, &mut env, &mut body, from_line);
-    for (name, value) in [("CI_JOB_NAME", &entry.key), ("CI_JOB_STAGE", &stage)] {
-        if shell::names(&both).contains(name) && env.get(name).is_none() {
-            env.set(name, Value::text(value.replace("${{", "$ {{")), None);
-        }
-    }
+    let script = scripts.text();
+    add_used_variables(&script, &names_of(&written, &axes, &runs), file, &mut env, &mut body, from_line);
+    set_own_names(&script, entry, &stage, &mut env);
     body.set("steps", scripts.steps(bash, lines), from_line);
     body.set_filled("env", env, variables_line);
 
@@ -214,6 +193,35 @@ impl JobVariables {
         }
         Self { written, env, line }
     }
+}
+
+/// Returns the variables of a job with the names that GitLab gives it. They are known in texts, and set only where a
+/// script uses them.
+fn with_own_names(written: &[Variable], entry: &Entry, job: &Job, stage: &str) -> Vec<Variable> {
+    let own = [("CI_JOB_NAME", entry.key.as_str()), ("CI_JOB_NAME_SLUG", &job.name), ("CI_JOB_STAGE", stage)];
+    let mut named = written.to_vec();
+    for (name, value) in own.into_iter().filter(|(name, _)| find(written, name).is_none()) {
+        let value = value.replace('$', "$$").replace("{{", "{ {");
+        named.push(Variable { name: name.to_owned(), value, line: job.line });
+    }
+    named
+}
+
+/// Sets the job's names in `env` if its script uses them.
+fn set_own_names(script: &str, entry: &Entry, stage: &str, env: &mut Map) {
+    let used = shell::names(script);
+    for (name, value) in [("CI_JOB_NAME", entry.key.as_str()), ("CI_JOB_STAGE", stage)] {
+        if used.contains(name) && env.get(name).is_none() {
+            env.set(name, Value::text(value.replace("${{", "$ {{")), None);
+        }
+    }
+}
+
+/// Returns the names of all variables that are set in a job.
+fn names_of<'v>(written: &'v [Variable], axes: &'v [String], runs: &'v rules::Runs) -> BTreeSet<&'v str> {
+    let written = written.iter().map(|variable| variable.name.as_str());
+    let of_rules = runs.variables.iter().map(|variable| variable.name.as_str());
+    written.chain(of_rules).chain(axes.iter().map(String::as_str)).collect()
 }
 
 /// Adds the variables that rules set to `env`. `written` has the values that they have without the rules.
@@ -363,6 +371,14 @@ fn image_of(entry: Option<&Entry>, fill: Fill<'_>, lines: foreign::Lines<'_>, bo
             "docker" | "kubernetes" => Some("write `user` at the steps"),
             _ => None,
         });
+    }
+}
+
+/// Converts `resource_group`: it becomes the pipeline's.
+fn add_group(entry: &Entry, fill: Fill<'_>, lines: foreign::Lines<'_>, groups: &mut BTreeSet<String>, body: &mut Map) {
+    match text(&entry.value).map(fill) {
+        Some(Ok(group)) if !group.contains("${{") => drop(groups.insert(group)),
+        _ => body.note(lines.note(entry, "write `concurrency` at the pipeline")),
     }
 }
 

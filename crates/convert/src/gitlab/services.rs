@@ -56,47 +56,52 @@ pub(super) fn services(
         let host = foreign::name(named).to_lowercase().replace('_', "-");
         let mut service = Map::default();
         service.set("image", Value::Text(image.clone()), at);
-        let mut variables = Map::default();
-        // In GitLab, a service has every variable of its job; the variables that an image knows begin with the image's
-        // name.
-        let stem = bare.rsplit('/').next().unwrap_or(bare).to_uppercase();
-        let stem = stem.split(['-', '_']).next().unwrap_or(&stem);
-        let stems: &[&str] = match stem {
-            "POSTGRES" | "POSTGIS" => &["POSTGRES_", "PG"],
-            "MARIADB" | "MYSQL" | "PERCONA" => &["MYSQL_", "MARIADB_"],
-            other => &[other],
-        };
-        for (name, value) in env.iter().filter(|(name, _)| stems.iter().any(|stem| name.starts_with(stem))) {
-            variables.set(name.as_str(), value.clone(), None);
-        }
+        let mut variables = variables_for(bare, env);
         if let Some(section) = &section {
-            for key in ["entrypoint", "command"] {
-                if let Some(entry) = section.take(key) {
-                    service.set_filled(
-                        key,
-                        Value::texts(texts(&entry.value).unwrap_or_default()),
-                        lines.line_of_key(entry),
-                    );
-                }
-            }
-            if let Some(entry) = section.take("variables") {
-                for variable in entries(&entry.value).unwrap_or_default() {
-                    match foreign::text_or_empty(&variable.value).ok_or_else(|| FORM.to_owned()).and_then(fill) {
-                        Ok(value) => {
-                            variables.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable))
-                        }
-                        Err(name) => variables.note(lines.note(variable, unknown(&name))),
-                    }
-                }
-            }
-            section.note_rest(lines, &mut service, |key| match key {
-                "pull_policy" => Some("an image is pulled where it is not there yet"),
-                _ => None,
-            });
+            settings(section, fill, lines, &mut service, &mut variables);
         }
         service.set_filled("env", variables, None);
         ports.add(&host, &image, &[], at, &mut services);
         services.set(host, service, at);
     }
     services
+}
+
+/// Returns the variables of the job that a service gets. In GitLab, it has every one; those that an image knows begin
+/// with the image's name.
+fn variables_for(image: &str, env: &[(String, Value)]) -> Map {
+    let stem = image.rsplit('/').next().unwrap_or(image).to_uppercase();
+    let stem = stem.split(['-', '_']).next().unwrap_or(&stem);
+    let stems: &[&str] = match stem {
+        "POSTGRES" | "POSTGIS" => &["POSTGRES_", "PG"],
+        "MARIADB" | "MYSQL" | "PERCONA" => &["MYSQL_", "MARIADB_"],
+        other => &[other],
+    };
+    let mut variables = Map::default();
+    for (name, value) in env.iter().filter(|(name, _)| stems.iter().any(|stem| name.starts_with(stem))) {
+        variables.set(name.as_str(), value.clone(), None);
+    }
+    variables
+}
+
+/// Converts the keys beside a service's name. Its own variables are added to `variables`.
+fn settings(section: &Section<'_>, fill: Fill<'_>, lines: Lines<'_>, service: &mut Map, variables: &mut Map) {
+    for key in ["entrypoint", "command"] {
+        if let Some(entry) = section.take(key) {
+            let words = texts(&entry.value).unwrap_or_default();
+            service.set_filled(key, Value::texts(words), lines.line_of_key(entry));
+        }
+    }
+    if let Some(entry) = section.take("variables") {
+        for variable in entries(&entry.value).unwrap_or_default() {
+            match foreign::text_or_empty(&variable.value).ok_or_else(|| FORM.to_owned()).and_then(fill) {
+                Ok(value) => variables.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable)),
+                Err(name) => variables.note(lines.note(variable, unknown(&name))),
+            }
+        }
+    }
+    section.note_rest(lines, service, |key| match key {
+        "pull_policy" => Some("an image is pulled where it is not there yet"),
+        _ => None,
+    });
 }
