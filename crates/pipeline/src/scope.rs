@@ -22,6 +22,9 @@ pub(super) use self::{
     taint::{Taint, WORKSPACE, is_written_by_outsiders, variable},
 };
 
+/// Why a value is absent that is known only when jobs run.
+const LATE: &str = "this must be known when the build is created: use `event`, `repo`, `matrix` or `inputs`";
+
 /// Names of contexts in other systems, and what they are called here.
 pub(super) const FOREIGN: &[(&str, &str)] = &[
     ("github.ref_name", "event.branch"),
@@ -278,8 +281,8 @@ impl Names {
 
     fn build_scope(&self, position: Position, foreign: bool) -> Scope {
         use Position::{
-            Argument, CacheKey, Job, JobArgument, JobEnv, JobIf, JobImage, Outputs, Pipeline, Planned, PlannedImage,
-            PlannedScript, Script, StepEnv, StepIf, StepImage,
+            Argument, CacheKey, JobIf, Outputs, Pipeline, Planned, PlannedImage, PlannedScript, Script, StepEnv,
+            StepIf, StepImage,
         };
         let mut scope = Scope {
             condition: matches!(position, JobIf | StepIf),
@@ -294,7 +297,6 @@ impl Names {
                 scope.absent.insert(name, why.to_owned());
             }
         };
-        let late = "this must be known when the build is created: use `event`, `repo`, `matrix` or `inputs`";
         let planned = matches!(position, Pipeline | Planned | PlannedScript | PlannedImage);
         let in_steps = matches!(position, Script | Argument | StepImage | StepEnv | StepIf | Outputs);
         add("event", Ok(event()));
@@ -320,52 +322,58 @@ impl Names {
         add(
             "build",
             if planned {
-                Err(late)
+                Err(LATE)
             } else {
                 Ok(Type::record([("number", Type::Number), ("id", Type::Text), ("url", Type::Text)]))
             },
         );
-        add("needs", if planned { Err(late) } else { Ok(self.needs.clone().map_or(Type::Any, Type::Record)) });
-        add(
-            "env",
-            match (&self.env, in_steps) {
-                // Steps and the image add variables, so every name is allowed.
-                (_, true) => Ok(Type::Map(Box::new(Type::Text))),
-                _ if position == JobIf => Err(
-                    "a job's `if` is evaluated before there is an environment: use the values that the variables are made of",
-                ),
-                (Some(env), false) if planned => {
-                    let known = env.iter().filter(|(name, _)| !self.late.contains(*name));
-                    Ok(Type::record(known.map(|(name, ty)| (name.as_str(), ty.clone()))))
-                }
-                (Some(env), false) => Ok(Type::Record(env.clone())),
-                (None, false) => Ok(Type::Any),
-            },
-        );
-        add(
-            "secrets",
-            match position {
-                JobEnv | StepEnv => Ok(self.secrets.clone().map_or(Type::Any, Type::Record)),
-                Job | JobImage | JobArgument | CacheKey | Script | Argument | StepImage | Outputs | JobIf | StepIf => {
-                    Err(
-                        "a secret can be used only in `env` (or a plugin's `with`); listed in the job's `secrets`, it is a variable already",
-                    )
-                }
-                Pipeline | Planned | PlannedScript | PlannedImage => {
-                    Err("secrets are listed by the jobs that use them: write `secrets: [NAME]` in the job")
-                }
-            },
-        );
+        add("needs", if planned { Err(LATE) } else { Ok(self.needs.clone().map_or(Type::Any, Type::Record)) });
+        add("env", self.env_type(position, in_steps, planned));
+        add("secrets", self.secrets_type(position));
         add(
             "steps",
             if in_steps {
                 Ok(Type::Record(self.steps.clone()))
             } else if planned {
-                Err(late)
+                Err(LATE)
             } else {
                 Err("`steps` is available only in steps and `outputs`; in other jobs use `needs.<job>.outputs.<name>`")
             },
         );
         scope
+    }
+
+    /// Returns what `env` has, or why it is not available.
+    fn env_type(&self, position: Position, in_steps: bool, planned: bool) -> Result<Type, &'static str> {
+        match (&self.env, in_steps) {
+            // Steps and the image add variables, so every name is allowed.
+            (_, true) => Ok(Type::Map(Box::new(Type::Text))),
+            _ if position == Position::JobIf => Err(
+                "a job's `if` is evaluated before there is an environment: use the values that the variables are made of",
+            ),
+            (Some(env), false) if planned => {
+                let known = env.iter().filter(|(name, _)| !self.late.contains(*name));
+                Ok(Type::record(known.map(|(name, ty)| (name.as_str(), ty.clone()))))
+            }
+            (Some(env), false) => Ok(Type::Record(env.clone())),
+            (None, false) => Ok(Type::Any),
+        }
+    }
+
+    /// Returns what `secrets` has, or why it is not available.
+    fn secrets_type(&self, position: Position) -> Result<Type, &'static str> {
+        use Position::{
+            Argument, CacheKey, Job, JobArgument, JobEnv, JobIf, JobImage, Outputs, Pipeline, Planned, PlannedImage,
+            PlannedScript, Script, StepEnv, StepIf, StepImage,
+        };
+        match position {
+            JobEnv | StepEnv => Ok(self.secrets.clone().map_or(Type::Any, Type::Record)),
+            Job | JobImage | JobArgument | CacheKey | Script | Argument | StepImage | Outputs | JobIf | StepIf => Err(
+                "a secret can be used only in `env` (or a plugin's `with`); listed in the job's `secrets`, it is a variable already",
+            ),
+            Pipeline | Planned | PlannedScript | PlannedImage => {
+                Err("secrets are listed by the jobs that use them: write `secrets: [NAME]` in the job")
+            }
+        }
     }
 }

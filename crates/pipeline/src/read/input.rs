@@ -11,7 +11,7 @@ use super::super::{
     scalar::{boolean, check_name, filled, items, text},
     tree::{Entry, Kind, Node},
 };
-use super::{on::word, valid_or_absent};
+use super::on::word;
 
 /// Limit for the inputs of one pipeline or template.
 const INPUTS: usize = 50;
@@ -47,8 +47,8 @@ fn one(entry: &Entry, findings: &mut Findings<'_>) -> Option<Input> {
         None => Some(false),
     };
     let description =
-        valid_or_absent(fields.get("description").map(|node| text(node, "`description`", findings).map(str::to_owned)));
-    let options = valid_or_absent(fields.get("options").map(|node| options(node, findings)));
+        fields.read_optional("description", |node| text(node, "`description`", findings).map(str::to_owned));
+    let options = fields.read_optional("options", |node| options(node, findings));
     let kind = match fields.get("type") {
         Some(node) => word(node, "`type`", &["string", "number", "boolean", "choice"], findings),
         None if fields.get("options").is_some() => Some("choice".to_owned()),

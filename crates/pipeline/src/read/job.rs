@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use longshore_core::{JobPlan, Template, plan::Reports};
+use longshore_core::{
+    JobPlan, Template,
+    plan::{Reports, SecretUse},
+};
 
 use super::super::{
     code::Code,
@@ -140,13 +143,7 @@ fn read_expanded(
     let workspace_of = fields.read_or("needs", None, |node| needs::workspace(node, findings));
     around.add_jobs(&entry.key, needs.as_deref(), &mut names);
     let with = template_inputs(entry, expanded, &mut names, findings);
-    let secrets = fields.read_or("secrets", Vec::new(), |node| settings::secrets(node, findings));
-    for (secret, _) in secrets.iter().flatten() {
-        names.add_secret(&secret.name, (!secret.by_name).then_some(secret.variable.as_str()));
-    }
-    if secrets.is_none() {
-        names.allow_any_secret();
-    }
+    let secrets = secrets(&fields, &mut names, findings);
     let env = fields.read_or("env", Env::default(), |node| env::read(node, Position::JobEnv, &names, findings));
     names.add_env(env.as_ref());
 
@@ -162,23 +159,14 @@ fn read_expanded(
         return None;
     }
     let reports = fields.read_or("reports", Reports::default(), |node| keep::reports(node, &names, findings));
-    let of_steps =
-        around.defaults.into_iter().flat_map(|defaults| defaults.shell.iter().chain(&defaults.working_directory));
-    let defaults_fit = around.defaults_fit(of_steps, expanded, entry, findings);
-    let steps = steps(&fields, entry, &mut names, around, findings).filter(|_| defaults_fit);
+    let steps = steps(&fields, entry, expanded, &mut names, around, findings);
     let outputs = fields.read_or("outputs", BTreeMap::new(), |node| outputs(node, &names, findings));
 
     if broken_matrix {
         return None;
     }
     let (env, steps, defaults, secrets) = (env?, steps?, around.defaults?, secrets?);
-    if !has_room(&env, around.env, &steps, combinations) {
-        findings.error(
-            Code::TooMuchText,
-            entry.key_place,
-            format!("the scripts and variables of this job are larger than {} KiB", limits::JOB_BYTES / 1024),
-            "move long scripts into files in the repository".to_owned(),
-        );
+    if !has_room(&env, around.env, &steps, combinations, entry.key_place, findings) {
         return None;
     }
     let (image, image_place) = image?;
@@ -232,6 +220,18 @@ fn template_inputs(
     with.map(Some)
 }
 
+/// Reads the secrets of a job, with their places. `names` learns them.
+fn secrets(fields: &Fields<'_>, names: &mut Names, findings: &mut Findings<'_>) -> Option<Vec<(SecretUse, Place)>> {
+    let secrets = fields.read_or("secrets", Vec::new(), |node| settings::secrets(node, findings));
+    for (secret, _) in secrets.iter().flatten() {
+        names.add_secret(&secret.name, (!secret.by_name).then_some(secret.variable.as_str()));
+    }
+    if secrets.is_none() {
+        names.allow_any_secret();
+    }
+    secrets
+}
+
 /// Returns the image of a job that does not name one.
 fn default_image(
     fields: &Fields<'_>,
@@ -255,13 +255,29 @@ fn default_image(
     None
 }
 
-/// Returns whether the scripts and variables of a job are within the limit, for each combination of its matrix.
-fn has_room(env: &Env, of_pipeline: Option<&Env>, steps: &[step::Read], combinations: &[Combination]) -> bool {
+/// Checks that the scripts and variables of a job are within the limit, for each combination of its matrix.
+fn has_room(
+    env: &Env,
+    of_pipeline: Option<&Env>,
+    steps: &[step::Read],
+    combinations: &[Combination],
+    place: Place,
+    findings: &mut Findings<'_>,
+) -> bool {
     let longest_value = combinations.iter().flat_map(|c| &c.values).map(|(_, value)| value.len()).max().unwrap_or(0);
     let size = env::size(env, longest_value)
         + of_pipeline.map_or(0, |env| env::size(env, 0))
         + steps.iter().map(|step| step.size(longest_value)).sum::<usize>();
-    size <= limits::JOB_BYTES
+    if size <= limits::JOB_BYTES {
+        return true;
+    }
+    findings.error(
+        Code::TooMuchText,
+        place,
+        format!("the scripts and variables of this job are larger than {} KiB", limits::JOB_BYTES / 1024),
+        "move long scripts into files in the repository".to_owned(),
+    );
+    false
 }
 
 pub(super) fn entry_of<'n>(node: &'n Node, key: &str) -> Option<&'n Entry> {
@@ -291,10 +307,14 @@ fn outputs(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<BT
 fn steps(
     fields: &Fields<'_>,
     job: &Entry,
+    expanded: &Expanded,
     names: &mut Names,
     around: &PipelineContext<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<Vec<step::Read>> {
+    let of_defaults =
+        around.defaults.into_iter().flat_map(|defaults| defaults.shell.iter().chain(&defaults.working_directory));
+    let defaults_fit = around.defaults_fit(of_defaults, expanded, job, findings);
     let Some(entry) = fields.entry("steps") else {
         if !fields.is_misnamed("steps", &keys::JOB) {
             let place: Place = job.key_place;
@@ -337,5 +357,5 @@ fn steps(
     let read: Vec<Option<step::Read>> =
         items.iter().map(|item| step::read(item, names, around.defaults, findings)).collect();
     let waits_fit = waits::check(items, findings);
-    read.into_iter().collect::<Option<_>>().filter(|_| waits_fit)
+    read.into_iter().collect::<Option<_>>().filter(|_| defaults_fit && waits_fit)
 }

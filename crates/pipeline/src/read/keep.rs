@@ -17,7 +17,7 @@ use super::super::{
     size, text,
     tree::{Kind, Node},
 };
-use super::{job::entry_of, on::word, step::one_line, valid_or_absent};
+use super::{job::entry_of, on::word, step::one_line};
 
 /// The name of an artifact that has none of its own.
 const DEFAULT_NAME: &str = "artifacts";
@@ -72,15 +72,15 @@ fn one_cache(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Opt
             .collect(),
         None => Some(Vec::new()),
     };
-    let save = valid_or_absent(fields.get("save").map(|node| {
+    let save = fields.read_optional("save", |node| {
         let word = word(node, "`save`", &["success", "always", "never"], findings)?;
         Some(match word.as_str() {
             "always" => CacheSave::Always,
             "never" => CacheSave::Never,
             _ => CacheSave::Success,
         })
-    }));
-    let mode = valid_or_absent(fields.get("mode").map(|node| word(node, "`mode`", &["shared"], findings)));
+    });
+    let mode = fields.read_optional("mode", |node| word(node, "`mode`", &["shared"], findings));
     let (save, mode) = (save?, mode?);
     if let (Some(_), true, Some(node)) = (&mode, save.is_some() || fields.get("fallback").is_some(), fields.get("mode"))
     {
@@ -154,7 +154,7 @@ fn artifact(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Opti
             None
         }
     };
-    let expire = valid_or_absent(fields.get("expire-in").map(|node| {
+    let expire = fields.read_optional("expire-in", |node| {
         let text = filled(node, "`expire-in`", findings)?;
         match size::days(text) {
             Ok(ms) => Some(ms),
@@ -163,7 +163,7 @@ fn artifact(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Opti
                 None
             }
         }
-    }));
+    });
     let when = match fields.get("when") {
         Some(node) => {
             word(node, "`when`", &["success", "failure", "always"], findings).map(|word| match word.as_str() {

@@ -283,7 +283,7 @@ fn one_schedule(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Schedule
             found
         }),
     };
-    let branch = valid_or_absent(fields.get("branch").map(|node| {
+    let branch = fields.read_optional("branch", |node| {
         let name = filled(node, "`branch`", findings)?;
         if name.contains(['*', '?', '[', ' ', '\n']) || name.contains("${{") {
             let help = "name one branch, or remove it to use the default branch";
@@ -291,7 +291,7 @@ fn one_schedule(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Schedule
             return None;
         }
         Some(name.to_owned())
-    }));
+    });
     let ((written, cron), (zone, timezone), branch) = (cron?, timezone?, branch?);
     Some(Schedule { written, cron, zone, timezone, branch })
 }

@@ -11,7 +11,7 @@ use super::super::{
     scope::{Names, Position},
     tree::{Entry, Kind, Node},
 };
-use super::{env, image, settings, step::texts, valid_or_absent};
+use super::{env, image, settings, step::texts};
 
 /// Limit for the services of one job.
 const SERVICES: usize = 20;
@@ -60,15 +60,15 @@ fn one(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<Serv
             None
         }
     };
-    let pull = valid_or_absent(fields.get("pull").map(|node| settings::pull(node, findings)));
+    let pull = fields.read_optional("pull", |node| settings::pull(node, findings));
     let env = match fields.get("env") {
         Some(node) => env::read(node, Position::JobEnv, names, findings),
         None => Some(env::Env::new()),
     };
     let entrypoint = texts(fields.get("entrypoint"), "`entrypoint`", Position::JobArgument, names, findings);
     let command = texts(fields.get("command"), "`command`", Position::JobArgument, names, findings);
-    let ready = valid_or_absent(fields.get("ready").map(|node| ready(node, findings)));
-    let user = valid_or_absent(fields.get("user").map(|node| user(node, findings)));
+    let ready = fields.read_optional("ready", |node| ready(node, findings));
+    let user = fields.read_optional("user", |node| user(node, findings));
     let resources = match fields.get("resources") {
         Some(node) => settings::resources(node, findings),
         None => Some(Resources::default()),
@@ -114,7 +114,7 @@ fn host(entry: &Entry, findings: &mut Findings<'_>) -> bool {
 fn ready(node: &Node, findings: &mut Findings<'_>) -> Option<Ready> {
     const HELP: &str = "write `ready: { exec: pg_isready }`, `{ tcp: 5432 }` or `{ http: ':8080/healthz' }`";
     let fields = Fields::read(node, &keys::READY, findings)?;
-    let timeout = valid_or_absent(fields.get("timeout").map(|node| duration(node, "`timeout`", findings)));
+    let timeout = fields.read_optional("timeout", |node| duration(node, "`timeout`", findings));
     let asked: Vec<&Entry> = ["exec", "tcp", "http"].iter().filter_map(|key| fields.entry(key)).collect();
     let [entry] = asked.as_slice() else {
         match asked.get(1) {

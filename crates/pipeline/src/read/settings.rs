@@ -163,12 +163,11 @@ pub(super) fn checkout(node: &Node, findings: &mut Findings<'_>) -> Option<Optio
 
 pub(super) fn resources(node: &Node, findings: &mut Findings<'_>) -> Option<Resources> {
     let fields = Fields::read(node, &keys::RESOURCES, findings)?;
-    let cpu = valid_or_absent(fields.get("cpu").map(|node| sized(node, "`cpu`", size::cpu_millis, findings)));
-    let memory = valid_or_absent(fields.get("memory").map(|node| sized(node, "`memory`", size::bytes, findings)));
-    let pids = valid_or_absent(
-        fields.get("pids").map(|node| number(node, "`pids`", 1, 4_000_000, "write a number of processes", findings)),
-    );
-    let shm = valid_or_absent(fields.get("shm").map(|node| sized(node, "`shm`", size::bytes, findings)));
+    let cpu = fields.read_optional("cpu", |node| sized(node, "`cpu`", size::cpu_millis, findings));
+    let memory = fields.read_optional("memory", |node| sized(node, "`memory`", size::bytes, findings));
+    let pids = fields
+        .read_optional("pids", |node| number(node, "`pids`", 1, 4_000_000, "write a number of processes", findings));
+    let shm = fields.read_optional("shm", |node| sized(node, "`shm`", size::bytes, findings));
     Some(Resources { cpu_millis: cpu?, memory_bytes: memory?, pids: pids?, shm_bytes: shm? })
 }
 

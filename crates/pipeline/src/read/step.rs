@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use longshore_core::{StepPlan, Template, plan::Wait, template::Part};
+use longshore_core::{
+    StepPlan, Template,
+    plan::{PullPolicy, Wait},
+    template::Part,
+};
 
 use super::super::{
     code::Code,
@@ -15,7 +19,7 @@ use super::super::{
     text::{self, Flag},
     tree::{Entry, Kind, Node},
 };
-use super::{Defaults, env, env::Env, image, settings, valid_or_absent};
+use super::{Defaults, env, env::Env, image, settings};
 
 /// A step as read, with the size of its parts.
 #[derive(Debug)]
@@ -93,52 +97,34 @@ fn read_fields(
         _ => outer,
     };
     let together = keys_together(fields, findings);
-    let run = match fields.get("run") {
-        Some(node) => valid_or_absent(Some(
-            filled(node, "`run`", findings)
-                .and_then(|text| text::read(text, node.place, Position::Script, names, findings)),
-        )),
-        None if fields.get("image").is_some() || fields.get("wait").is_some() => Some(None),
-        None => {
-            missing_run(node, fields, findings);
-            None
-        }
-    };
-    let image =
-        valid_or_absent(fields.get("image").map(|node| image::read(node, Position::StepImage, names, &[], findings)));
-    let pull = valid_or_absent(fields.get("pull").map(|node| settings::pull(node, findings)));
-    let with = match fields.get("with") {
-        Some(node) => with(node, names, findings),
-        None => Some(BTreeMap::new()),
-    };
-    let entrypoint = texts(fields.get("entrypoint"), "`entrypoint`", Position::Argument, names, findings);
-    let command = texts(fields.get("command"), "`command`", Position::Argument, names, findings);
+    let run = script(node, fields, names, findings);
+    let container = OwnContainer::read(fields, names, findings);
     let mut line = |key: &str, position: Position| {
-        valid_or_absent(fields.get(key).map(|node| one_line(node, &format!("`{key}`"), position, names, findings)))
+        fields.read_optional(key, |node| one_line(node, &format!("`{key}`"), position, names, findings))
     };
     let name = line("name", Position::Planned);
     let working_directory = line("working-directory", Position::Argument);
     let user = line("user", Position::Planned);
-    let shell = valid_or_absent(fields.get("shell").map(|node| shell(node, names, findings)));
+    let shell = fields.read_optional("shell", |node| shell(node, names, findings));
     let mut flag = |key: &str| match fields.get(key) {
         Some(node) => boolean(node, &format!("`{key}`"), findings),
         None => Some(false),
     };
     let (tty, background) = (flag("tty"), flag("background"));
-    let wait = valid_or_absent(fields.get("wait").map(|node| wait(node, findings)));
+    let wait = fields.read_optional("wait", |node| wait(node, findings));
     let continue_on_error = match fields.get("continue-on-error") {
         Some(node) => text::flag(node, "`continue-on-error`", names, findings),
         None => Some(Flag::Is(false)),
     };
-    let timeout = valid_or_absent(fields.get("timeout").map(|node| duration(node, "`timeout`", findings)));
-    let retry = valid_or_absent(fields.get("retry").map(|node| settings::retry(node, true, findings)));
-    let condition =
-        valid_or_absent(fields.get("if").map(|node| text::condition(node, Position::StepIf, names, findings)));
+    let timeout = fields.read_optional("timeout", |node| duration(node, "`timeout`", findings));
+    let retry = fields.read_optional("retry", |node| settings::retry(node, true, findings));
+    let condition = fields.read_optional("if", |node| text::condition(node, Position::StepIf, names, findings));
 
     let (env, defaults) = (env?, defaults?);
     if !together {
         return None;
     }
+    let OwnContainer { image, pull, with, entrypoint, command } = container?;
     let env_size = env::size(&env, super::matrix::VALUE_CHARS);
     let draft = StepPlan {
         run: run?,
@@ -147,11 +133,11 @@ fn read_fields(
         condition: condition?.filter(|condition| condition.source() != "success()"),
         timeout_ms: timeout?,
         retry: retry?,
-        image: image?,
-        pull: pull?,
-        with: with?,
-        entrypoint: entrypoint?,
-        command: command?,
+        image,
+        pull,
+        with,
+        entrypoint,
+        command,
         tty: tty?,
         background: background?,
         wait: wait?,
@@ -165,6 +151,38 @@ fn read_fields(
         continue_on_error: continue_on_error?,
     };
     Some(Read { step, env_size })
+}
+
+/// The settings of a step that runs in a container of its own.
+struct OwnContainer {
+    image: Option<Template>,
+    pull: Option<PullPolicy>,
+    with: BTreeMap<String, Template>,
+    entrypoint: Vec<Template>,
+    command: Vec<Template>,
+}
+
+impl OwnContainer {
+    fn read(fields: &Fields<'_>, names: &Names, findings: &mut Findings<'_>) -> Option<Self> {
+        let image = fields.read_optional("image", |node| image::read(node, Position::StepImage, names, &[], findings));
+        let pull = fields.read_optional("pull", |node| settings::pull(node, findings));
+        let with = fields.read_or("with", BTreeMap::new(), |node| with(node, names, findings));
+        let entrypoint = texts(fields.get("entrypoint"), "`entrypoint`", Position::Argument, names, findings);
+        let command = texts(fields.get("command"), "`command`", Position::Argument, names, findings);
+        Some(Self { image: image?, pull: pull?, with: with?, entrypoint: entrypoint?, command: command? })
+    }
+}
+
+/// Reads `run`, which only a step with an `image` or a `wait` does not need.
+#[expect(clippy::option_option, reason = "a step may have no script, or a wrong one")]
+fn script(node: &Node, fields: &Fields<'_>, names: &Names, findings: &mut Findings<'_>) -> Option<Option<Template>> {
+    if fields.get("run").is_none() && fields.get("image").is_none() && fields.get("wait").is_none() {
+        missing_run(node, fields, findings);
+        return None;
+    }
+    fields.read_optional("run", |node| {
+        text::read(filled(node, "`run`", findings)?, node.place, Position::Script, names, findings)
+    })
 }
 
 /// Reads `shell`. It has to be known when the build is planned, and no text from an outsider may be part of it.
