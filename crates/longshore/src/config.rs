@@ -147,17 +147,17 @@ impl Merged {
 }
 
 impl Settings {
+    /// Reads the file of the settings, if there is one.
+    fn of_file(file: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = file else { return Ok(Self::default()) };
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the settings in {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("in {}", path.display()))
+    }
+
     /// Merges flags, environment, file and defaults, in this order of precedence.
     pub(crate) fn resolve(self, file: Option<&Path>) -> anyhow::Result<Config> {
-        let file = match file {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read the settings in {}", path.display()))?;
-                toml::from_str::<Self>(&text).with_context(|| format!("in {}", path.display()))?
-            }
-            None => Self::default(),
-        };
-        let given = self.over(file);
+        let given = self.over(Self::of_file(file)?);
         check_log(&given.log)?;
         anyhow::ensure!(given.max_jobs > 0, "max_jobs is 0: every build would be refused; give 1 or more");
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -171,14 +171,7 @@ impl Settings {
         let audit_syslog = unless_empty(given.audit_syslog)
             .map(|text| text.parse::<Syslog>().map_err(|why| anyhow::anyhow!("audit_syslog: {why}")))
             .transpose()?;
-        let mail = match unless_empty(given.smtp_url) {
-            Some(smtp) => {
-                let own = authorities.as_ref().map(Authorities::own).unwrap_or_default();
-                let from = unless_empty(given.smtp_from);
-                Some(Mail::new(&smtp, from.as_deref(), url.host(), own)?)
-            }
-            None => None,
-        };
+        let mail = mail(given.smtp_url, given.smtp_from, &url, authorities.as_ref())?;
         let object_store = given.s3.object_store(authorities.as_ref())?;
         let mut warnings = Vec::new();
         if given.berths.is_some() {
@@ -236,6 +229,18 @@ impl Settings {
             listen: given.listen,
         })
     }
+}
+
+fn mail(
+    smtp_url: Option<String>,
+    smtp_from: Option<String>,
+    url: &PublicUrl,
+    authorities: Option<&Authorities>,
+) -> anyhow::Result<Option<Mail>> {
+    let Some(smtp) = unless_empty(smtp_url) else { return Ok(None) };
+    let own = authorities.map(Authorities::own).unwrap_or_default();
+    let from = unless_empty(smtp_from);
+    Ok(Some(Mail::new(&smtp, from.as_deref(), url.host(), own)?))
 }
 
 /// Returns a limit in bytes. 0 is none.

@@ -11,7 +11,6 @@ mod records;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    process::ExitCode,
     sync::Arc,
     time::Duration,
 };
@@ -79,11 +78,7 @@ async fn run_tree(args: Run) -> super::Result {
     let instance = std::env::var("LONGSHORE_INSTANCE").unwrap_or_else(|_| INSTANCE.to_owned());
     let instance = Instance::new(instance).map_err(|error| Ended::new(2, format!("LONGSHORE_INSTANCE: {error}")))?;
     let name = instance.clone();
-    let docker = DockerOptions {
-        sandbox_idle: Some(SANDBOX_IDLE),
-        runtime_dir: Some(runs_dir()),
-        ..DockerOptions::new(args.engine.docker_host.clone(), instance)
-    };
+    let docker = docker_options(&args, instance);
     let options = ExecutorOptions { sandboxes_ready: 0, runtime_dir: Some(runs_dir()), ..ExecutorOptions::default() };
     // Connects to the engine and plans the working tree at the same time.
     let (engine, planned) = tokio::join!(DockerEngine::connect(docker), plan_worktree(&args));
@@ -98,11 +93,7 @@ async fn run_tree(args: Run) -> super::Result {
     let engine = engine.map_err(|error| Ended::new(3, error.to_string()))?;
     let executor = Executor::new(Arc::new(engine), options);
 
-    let folder = tempfile::Builder::new()
-        .prefix(records::FOLDER)
-        .tempdir()
-        .context("cannot create a temporary folder for the run")?;
-    let store = Store::open_ephemeral(folder.path()).await.map_err(|error| Ended::new(3, error.to_string()))?;
+    let (folder, store) = open_store().await?;
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
     let (order, orders) = mpsc::channel(256);
@@ -143,9 +134,11 @@ async fn run_tree(args: Run) -> super::Result {
     shutdown.cancel();
     tasks.close();
     tasks.wait().await;
-    if matches!(followed, Ok(Followed::Quit)) {
-        return Err(quit(&executor, &made.jobs).await.into());
-    }
+    let ended = match followed {
+        Ok(Followed::Quit) => return Err(quit(&executor, &made.jobs).await.into()),
+        Ok(Followed::Over(code)) => Ok(code),
+        Err(error) => Err(error),
+    };
     let mut nothing_is_left = executor.settled_or_deleting(DELETING).await;
     if hands_on_workspaces {
         workspaces.remove_later(&executor, build, ABANDONED).await?;
@@ -160,9 +153,24 @@ async fn run_tree(args: Run) -> super::Result {
     if let (true, Ok(record)) = (nothing_is_left, record) {
         record.remove();
     }
-    match followed? {
-        Followed::Over(code) => Ok(code),
-        Followed::Quit => Ok(ExitCode::from(QUIT)),
+    ended
+}
+
+/// Opens the store of a run, in a folder that is removed when it is dropped.
+async fn open_store() -> anyhow::Result<(tempfile::TempDir, Store)> {
+    let folder = tempfile::Builder::new()
+        .prefix(records::FOLDER)
+        .tempdir()
+        .context("cannot create a temporary folder for the run")?;
+    let store = Store::open_ephemeral(folder.path()).await.map_err(|error| Ended::new(3, error.to_string()))?;
+    Ok((folder, store))
+}
+
+fn docker_options(args: &Run, instance: Instance) -> DockerOptions {
+    DockerOptions {
+        sandbox_idle: Some(SANDBOX_IDLE),
+        runtime_dir: Some(runs_dir()),
+        ..DockerOptions::new(args.engine.docker_host.clone(), instance)
     }
 }
 

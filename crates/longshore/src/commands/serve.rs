@@ -175,33 +175,8 @@ async fn serve(config: Config, unguarded: Option<String>, guard: Option<PathBuf>
     let listener = TcpListener::bind(&config.listen)
         .await
         .map_err(|error| Ended::new(1, format!("cannot listen on {}: {error}", config.listen)))?;
-    let api = Api {
-        store: store.clone(),
-        scheduler,
-        config: ApiConfig {
-            public_url: config.url.clone(),
-            more_hosts: config.hosts.clone(),
-            admin_token_hash: Some(Sha256::digest(admin_token.as_bytes()).into()),
-            capacity: config.capacity,
-            version: env!("CARGO_PKG_VERSION"),
-            started_at: Timestamp::now(),
-            engine: EngineProbe::new(socket_check(&config.docker_host)),
-            forges,
-            guard_log: guard_log::FILE.into(),
-            notifications,
-        },
-    };
-    let mut tx = store.write().await?;
-    sessions::set_admin_token(&mut tx, &admin_token).await?;
-    tx.commit().await?;
-    if let Some(link) = first_link(&store, &config.url).await? {
-        let mut err = std::io::stderr().lock();
-        writeln!(err, "To sign in, open this link in a browser (works once, within ten minutes):\n\n    {link}\n")?;
-        writeln!(err, "`longshore token sign-in` prints a new link. {}\n", describe_admin_token(&config))?;
-    }
-    own_server::announce(&config.data, listener.local_addr()?, config.url.as_str())?;
-    let instance = store.instance();
-    tracing::info!(listen = config.listen, url = config.url.as_str(), capacity = config.capacity, instance, "ready");
+    let api = Api { store: store.clone(), scheduler, config: api_config(&config, &admin_token, forges, notifications) };
+    announce(&config, &store, &admin_token, &listener).await?;
     let served = tasks.spawn(longshore_api::serve(listener, api, shutdown.clone()));
 
     let refused = tokio::select! {
@@ -222,6 +197,42 @@ async fn serve(config: Config, unguarded: Option<String>, guard: Option<PathBuf>
         Some(error) => Err(Ended::new(1, error.to_string()).into()),
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+fn api_config(
+    config: &Config,
+    admin_token: &str,
+    forges: longshore_forge_client::Http,
+    notifications: longshore_notification::Sender,
+) -> ApiConfig {
+    ApiConfig {
+        public_url: config.url.clone(),
+        more_hosts: config.hosts.clone(),
+        admin_token_hash: Some(Sha256::digest(admin_token.as_bytes()).into()),
+        capacity: config.capacity,
+        version: env!("CARGO_PKG_VERSION"),
+        started_at: Timestamp::now(),
+        engine: EngineProbe::new(socket_check(&config.docker_host)),
+        forges,
+        guard_log: guard_log::FILE.into(),
+        notifications,
+    }
+}
+
+/// Lets commands on this machine find the server, and prints a link to sign in if nobody has signed in yet.
+async fn announce(config: &Config, store: &Store, admin_token: &str, listener: &TcpListener) -> anyhow::Result<()> {
+    let mut tx = store.write().await?;
+    sessions::set_admin_token(&mut tx, admin_token).await?;
+    tx.commit().await?;
+    if let Some(link) = first_link(store, &config.url).await? {
+        let mut err = std::io::stderr().lock();
+        writeln!(err, "To sign in, open this link in a browser (works once, within ten minutes):\n\n    {link}\n")?;
+        writeln!(err, "`longshore token sign-in` prints a new link. {}\n", describe_admin_token(config))?;
+    }
+    own_server::announce(&config.data, listener.local_addr()?, config.url.as_str())?;
+    let instance = store.instance();
+    tracing::info!(listen = config.listen, url = config.url.as_str(), capacity = config.capacity, instance, "ready");
+    Ok(())
 }
 
 /// Opens the data folder, and tells the store what the settings say about it.
