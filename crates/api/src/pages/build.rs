@@ -1,16 +1,19 @@
 //! `/builds/{build}`: is it green, and if not, which line says why?
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use askama::Template;
 use axum::{extract::State, response::Response};
 use longshore_core::{
-    BuildId, Status,
+    BuildId, JobId, Status,
     access::{Action, Object},
     rules::needs::short_name,
 };
 use longshore_scheduler::Scheduler;
-use longshore_store::{artifacts, builds};
+use longshore_store::{Store, artifacts, builds};
 use serde::Deserialize;
 
 use super::{
@@ -123,12 +126,7 @@ pub(crate) async fn show(
     Query(query): Query<BuildQuery>,
 ) -> Result<Html<BuildPage>, ApiError> {
     let mut head = Head::new(&site, &visitor, Place::Elsewhere, "");
-    let (build, repo) = find_build(&site.store, &visitor.caller, id).await?;
-    // A public repository can be seen by everybody, and acted on only by those with rights.
-    let may = AllowedActions::with(&visitor.caller, Object::Repo { id: repo.id, public: false });
-    let mut build = view_build(&site.store, build, RepoRef::from(&repo)).await?;
-    build.late_statuses = late_statuses(&site.store, &visitor.caller, object_of(&repo), id).await?;
-    build.late_notifications = late_notices(&site.store, &visitor.caller, object_of(&repo), id).await?;
+    let (mut build, may) = load(&site, &visitor, id).await?;
     if !build.status.is_final() {
         head = head.follows_build(id, None);
     }
@@ -151,26 +149,12 @@ pub(crate) async fn show(
     let kept = artifacts::of_build(&site.store, id).await?;
     let name_of = |one: &artifacts::Artifact| listed.iter().find(|job| job.id == one.job).map(|job| job.name.clone());
     let (artifacts, more_artifacts) = artifact_list::rows(kept, name_of);
-    let earlier = match build.rerun_of {
-        Some(id) => Some((id, builds::get(&site.store, id).await?.map(|earlier| earlier.number))),
-        None => None,
-    };
     let has_failed = listed.iter().any(tail::has_failed);
     first_errors.truncate(FIRST_ERRORS);
-    let asking = listed.iter().filter(|job| job.asks.is_some()).count();
-    let of_fork = build.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork);
-    let approves_all = asking > 1 || (asking == 1 && of_fork && listed.len() > 1);
+    let approves_all = approves_all(&build, &listed);
     let room = Room { engine_is_away: config.engine.trouble().is_some(), capacity: config.capacity };
-    let unfinished: HashSet<String> =
-        listed.iter().filter(|job| !job.status.is_final()).map(|job| job.key.clone()).collect();
-    if listed.len() > JOBS {
-        listed.sort_by_key(|job| (!tail::has_failed(job), job.asks.is_none()));
-    }
     let jobs_pages = JobsPages::new(id, query.page.unwrap_or(1), listed.len());
-    let on_page = listed.drain(jobs_pages.first - 1..jobs_pages.last);
-    let jobs = on_page
-        .map(|job| Row { word: note(&job, &standing, &unfinished, room), tail: tails.remove(&job.id), job })
-        .collect();
+    let jobs = rows(listed, &jobs_pages, &mut tails, &standing, room);
     let (mut errors, mut warnings): (Vec<DiagnosticView>, Vec<DiagnosticView>) =
         build.diagnostics.iter().map(DiagnosticView::from).partition(DiagnosticView::is_error);
     let (more_errors, more_warnings) = (truncate(&mut errors), truncate(&mut warnings));
@@ -179,7 +163,7 @@ pub(crate) async fn show(
         head: head.titled(title).status(standing.status),
         commit_url: url.clone().filter(|_| build.pull_request.is_none()),
         url,
-        earlier,
+        earlier: earlier(&site.store, build.rerun_of).await?,
         standing,
         errors,
         warnings,
@@ -201,6 +185,48 @@ pub(crate) async fn show(
         csrf: visitor.csrf(),
         build,
     }))
+}
+
+/// Loads the build without what only the page needs, and what the visitor may do with it.
+async fn load(site: &Site, visitor: &Visitor, id: BuildId) -> Result<(BuildView, AllowedActions), ApiError> {
+    let (build, repo) = find_build(&site.store, &visitor.caller, id).await?;
+    // A public repository can be seen by everybody, and acted on only by those with rights.
+    let may = AllowedActions::with(&visitor.caller, Object::Repo { id: repo.id, public: false });
+    let mut build = view_build(&site.store, build, RepoRef::from(&repo)).await?;
+    build.late_statuses = late_statuses(&site.store, &visitor.caller, object_of(&repo), id).await?;
+    build.late_notifications = late_notices(&site.store, &visitor.caller, object_of(&repo), id).await?;
+    Ok((build, may))
+}
+
+/// Returns the build that this one reruns, with its number if it still exists.
+async fn earlier(store: &Store, rerun_of: Option<BuildId>) -> Result<Option<(BuildId, Option<u64>)>, ApiError> {
+    let Some(id) = rerun_of else { return Ok(None) };
+    Ok(Some((id, builds::get(store, id).await?.map(|earlier| earlier.number))))
+}
+
+/// Whether one approval answers for several jobs.
+fn approves_all(build: &BuildView, jobs: &[JobView]) -> bool {
+    let asking = jobs.iter().filter(|job| job.asks.is_some()).count();
+    let of_fork = build.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork);
+    asking > 1 || (asking == 1 && of_fork && jobs.len() > 1)
+}
+
+/// Returns the jobs that a page lists.
+fn rows(
+    mut jobs: Vec<JobView>,
+    pages: &JobsPages,
+    tails: &mut HashMap<JobId, Tail>,
+    standing: &Standing,
+    room: Room,
+) -> Vec<Row> {
+    let unfinished: HashSet<String> =
+        jobs.iter().filter(|job| !job.status.is_final()).map(|job| job.key.clone()).collect();
+    if !pages.is_all() {
+        jobs.sort_by_key(|job| (!tail::has_failed(job), job.asks.is_none()));
+    }
+    jobs.drain(pages.first - 1..pages.last)
+        .map(|job| Row { word: note(&job, standing, &unfinished, room), tail: tails.remove(&job.id), job })
+        .collect()
 }
 
 impl JobsPages {
