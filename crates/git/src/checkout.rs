@@ -29,7 +29,7 @@ use super::{
     git_dir::{GitDir, IndexEntry, configure_submodules},
     hash_files::FileFilter,
     index_stat, lfs, size,
-    submodules::{self, MAX_NESTING, MAX_SUBMODULES},
+    submodules::{self, MAX_NESTING, MAX_SUBMODULES, Submodule},
 };
 
 /// The most cached checkouts. Each holds a file open.
@@ -293,21 +293,32 @@ async fn add_parts(
         if nesting >= MAX_NESTING {
             return refused(format!("they lie in each other more than {MAX_NESTING} deep"));
         }
-        let mirror = mirror.submodule(&submodule.url).await?;
-        let fetched = match checkout.by_stranger {
-            // The stranger chooses which of the host's repositories it is.
-            true => mirror.fetch_only(&submodule.url, &submodule.commit).await,
-            false => mirror.fetch(&submodule.url, &FetchTarget::Commit(submodule.commit.clone())).await,
-        };
-        fetched.map_err(|error| submodules::explained(error, checkout, &submodule.url))?;
-        let depth = checkout.depth;
-        let history = CheckoutHistory::find(mirror.git(), mirror.folder(), &submodule.commit, depth).await?;
-        let checkout =
-            Checkout { commit: &submodule.commit, git_ref: None, origin: &submodule.url, fork: None, ..*checkout };
-        let prefix = [prefix.as_slice(), &submodule.path, b"/"].concat();
-        Box::pin(add_parts(scratch, &mirror, &checkout, &history, prefix, nesting + 1, parts)).await?;
+        add_submodule(scratch, mirror, checkout, &submodule, (&prefix, nesting + 1), parts).await?;
     }
     Ok(())
+}
+
+/// Adds a submodule of `checkout`, with its own submodules.
+async fn add_submodule(
+    scratch: &Path,
+    mirror: &Mirror,
+    checkout: &Checkout<'_>,
+    submodule: &Submodule,
+    (prefix, nesting): (&[u8], usize),
+    parts: &mut Vec<Part>,
+) -> Result<(), GitError> {
+    let mirror = mirror.submodule(&submodule.url).await?;
+    let fetched = match checkout.by_stranger {
+        // The stranger chooses which of the host's repositories it is.
+        true => mirror.fetch_only(&submodule.url, &submodule.commit).await,
+        false => mirror.fetch(&submodule.url, &FetchTarget::Commit(submodule.commit.clone())).await,
+    };
+    fetched.map_err(|error| submodules::explained(error, checkout, &submodule.url))?;
+    let history = CheckoutHistory::find(mirror.git(), mirror.folder(), &submodule.commit, checkout.depth).await?;
+    let checkout =
+        Checkout { commit: &submodule.commit, git_ref: None, origin: &submodule.url, fork: None, ..*checkout };
+    let prefix = [prefix, &submodule.path, b"/"].concat();
+    Box::pin(add_parts(scratch, &mirror, &checkout, &history, prefix, nesting, parts)).await
 }
 
 /// Divides the files of a commit into those that the globs of `reuse` name, and the others. A submodule is one thing,
