@@ -1,6 +1,6 @@
-//! A real Gitea or Forgejo: connected, registered, pushed to, with pull requests from a fork, approvals, statuses, comments,
-//! renamed, given to another owner, and away in the middle of it. `LONGSHORE_TEST_GITEA` names a folder with its program,
-//! `gitea` or `forgejo`, and its source, `source`, whose templates it reads; without it nothing is tested.
+//! A real Gitea or Forgejo: connected, registered, pushed to, with pull requests from a fork, approvals, statuses,
+//! comments, renamed, given to another owner, and away in the middle of it. `LONGSHORE_TEST_GITEA` names a folder with
+//! its program, `gitea` or `forgejo`, and its source, `source`, whose templates it reads; without it nothing is tested.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

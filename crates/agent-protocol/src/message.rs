@@ -266,8 +266,8 @@ pub struct JobEnd {
     /// Agents of earlier builds do not send this: they did not check.
     #[serde(default)]
     pub sandbox: SandboxLeft,
-    /// Whether the workspace has more files than an engine deletes in a moment, caches in it not counted. `None` if nobody
-    /// has counted them.
+    /// Whether the workspace has more files than an engine deletes in a moment, caches in it not counted. `None` if
+    /// nobody has counted them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub many_files: Option<bool>,
     /// From a member whose purpose is a step: the variables that it passes on.

@@ -61,14 +61,14 @@ impl FromStr for MemberId {
     }
 }
 
-/// What the keys of a pod's members derive from. Runner and conductor know it, and no command line, since each process of a
-/// container can read that of its agent.
+/// What the keys of a pod's members derive from. Runner and conductor know it, and no command line, since each process
+/// of a container can read that of its agent.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PodSecret(pub [u8; 16]);
 
 impl PodSecret {
-    /// Returns the key with which a member's agent authenticates itself and its session. It is a hash, so that no member
-    /// can derive the key of another one.
+    /// Returns the key with which a member's agent authenticates itself and its session. It is a hash, so that no
+    /// member can derive the key of another one.
     #[must_use]
     pub fn member_key(self, member: MemberId) -> [u8; 16] {
         self.derive(&member.to_string())

@@ -1,9 +1,10 @@
-//! Puts addresses out of the reach of a sandbox's jobs, with routing rules and a packet filter in its network namespace.
+//! Puts addresses out of the reach of a sandbox's jobs, with routing rules and a packet filter in its network
+//! namespace.
 //!
 //! Both need the right to change the namespace's network, which no container of a job has: a job cannot take them
-//! away. The rules refuse at once ("permission denied"), so nothing waits for an answer. The filter drops what the rules
-//! do not hold: packets of sockets that name their interface. Port 53 stays open, because some networks have their name
-//! servers at such an address.
+//! away. The rules refuse at once ("permission denied"), so nothing waits for an answer. The filter drops what the
+//! rules do not hold: packets of sockets that name their interface. Port 53 stays open, because some networks have
+//! their name servers at such an address.
 
 use std::fs;
 use std::io;
@@ -26,8 +27,8 @@ const DNS: u16 = 53;
 /// Before the main table's rule (32766), after the one for the namespace's own addresses (0).
 const FIRST_PRIORITY: u32 = 1000;
 
-/// Adds the rules and the filter; `allowed` are ports that stay open at denied addresses. Adds as many as it can, and returns the
-/// first error.
+/// Adds the rules and the filter; `allowed` are ports that stay open at denied addresses. Adds as many as it can, and
+/// returns the first error.
 pub(crate) fn deny(denied: &[DeniedAddresses], allowed: &[SocketAddr]) -> io::Result<()> {
     if denied.is_empty() {
         return Ok(());

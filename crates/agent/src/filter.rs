@@ -109,8 +109,8 @@ impl Batch {
         self.message(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND | flags, IPV4, &rule);
     }
 
-    /// Sends them, and reads the kernel's answers up to that of message `last`. An error answers any of them. All answers are
-    /// there when the messages are sent, so nothing waits for one.
+    /// Sends them, and reads the kernel's answers up to that of message `last`. An error answers any of them. All
+    /// answers are there when the messages are sent, so nothing waits for one.
     fn send(self, last: u32) -> io::Result<()> {
         let mut socket = Socket::new(NETFILTER)?;
         socket.bind_auto()?;

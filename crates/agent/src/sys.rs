@@ -1,5 +1,5 @@
-//! System calls without a safe wrapper: `wait4`, SO_BINDTODEVICE, changing the user between fork and exec, the agent's own ids, and
-//! descriptors by number.
+//! System calls without a safe wrapper: `wait4`, SO_BINDTODEVICE, changing the user between fork and exec, the agent's
+//! own ids, and descriptors by number.
 //!
 //! All unsafe code of this crate is here. Called by `reaper`, `step` and at the start.
 

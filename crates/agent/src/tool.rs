@@ -93,7 +93,8 @@ impl Copier {
     }
 }
 
-/// Copies what is written of a file. Its holes stay holes, so that a copy takes no more of the disk than what was measured.
+/// Copies what is written of a file. Its holes stay holes, so that a copy takes no more of the disk than what was
+/// measured.
 fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     let (source, mut target) = (fs::File::open(from)?, fs::File::create(to)?);
     let length = source.metadata()?.len();
@@ -140,8 +141,8 @@ fn copy_attributes(path: &Path, metadata: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes everything in a volume, and nothing that a link leads to. Folders are moved to the top before they are emptied,
-/// so that no depth is too much.
+/// Removes everything in a volume, and nothing that a link leads to. Folders are moved to the top before they are
+/// emptied, so that no depth is too much.
 fn empty(volume: &Path) -> io::Result<()> {
     let mut folders = vec![volume.to_owned()];
     let mut moved = 0;
@@ -186,8 +187,8 @@ fn size_line(folder: &Path) -> String {
     }
 }
 
-/// Returns the bytes on the disk of everything in a folder, an empty file's inode included. Files with several names count
-/// once, and what a job removes meanwhile not at all.
+/// Returns the bytes on the disk of everything in a folder, an empty file's inode included. Files with several names
+/// count once, and what a job removes meanwhile not at all.
 fn measure(folder: &Path) -> io::Result<u64> {
     fs::symlink_metadata(folder)?;
     let mut bytes = 0;

@@ -60,8 +60,8 @@ impl CheckReruns {
         made
     }
 
-    /// Takes a request, once: GitHub's signature does not say when it was made, so that anybody who has it could send it
-    /// again and again.
+    /// Takes a request, once: GitHub's signature does not say when it was made, so that anybody who has it could send
+    /// it again and again.
     async fn take(&self, repo: RepoId, key: &str) -> Result<(), ApiError> {
         if announcements::find_body(&self.store, repo, key).await?.is_some() {
             return Err(ApiError::conflict(

@@ -58,8 +58,8 @@ impl Alternative {
         condition::all(&parts).unwrap_or_else(|| "true".to_owned())
     }
 
-    /// The condition that the changed files fit; the error says what cannot be said. Woodpecker asks whether one of them
-    /// is included, and whether one of them, it may be another, is not excluded.
+    /// The condition that the changed files fit; the error says what cannot be said. Woodpecker asks whether one of
+    /// them is included, and whether one of them, it may be another, is not excluded.
     pub(super) fn changed(&self) -> Result<String, String> {
         let glob = |path: &str| changed::glob(path, Stars::Part);
         let (excluded, included): (Vec<&String>, _) = self.paths.iter().partition(|path| path.starts_with('!'));

@@ -201,8 +201,8 @@ fn mounted(one: &Mounted) -> Mount {
     }
 }
 
-/// Returns the mounts of an image's own volumes with the job's limit. Without one, or where the engine cannot limit volumes, it
-/// makes them by itself. What is mounted there already stays.
+/// Returns the mounts of an image's own volumes with the job's limit. Without one, or where the engine cannot limit
+/// volumes, it makes them by itself. What is mounted there already stays.
 fn image_volumes(paths: &[String], mounts: &[Mount], limits: &Limits, quotas: &Quotas) -> Vec<Mount> {
     let Some(size) = sized(limits, quotas) else { return Vec::new() };
     let taken = mounts.iter().filter_map(|mount| mount.target.as_deref()).chain([SECRETS]).filter_map(normal);
@@ -217,7 +217,8 @@ fn image_volumes(paths: &[String], mounts: &[Mount], limits: &Limits, quotas: &Q
     own.map(mount).collect()
 }
 
-/// Returns a path as the engine takes it: absolute, without `.`, `..` and slashes that mean nothing. `None` for the root.
+/// Returns a path as the engine takes it: absolute, without `.`, `..` and slashes that mean nothing. `None` for the
+/// root.
 fn normal(path: &str) -> Option<String> {
     let mut parts = Vec::new();
     for part in path.split('/') {

@@ -1,7 +1,7 @@
 //! Gitea and Forgejo, whose APIs are identical for the calls made here.
 //!
-//! Statuses and webhooks are addressed by `owner/name`, which changes: each of these calls first looks up the current name by the
-//! repository's id, since another repository may have the old name by now.
+//! Statuses and webhooks are addressed by `owner/name`, which changes: each of these calls first looks up the current
+//! name by the repository's id, since another repository may have the old name by now.
 
 use longshore_core::commit_status::CommitState;
 use serde::Deserialize;

@@ -273,8 +273,8 @@ impl Upkeep {
         Ok(gone)
     }
 
-    /// Copies the layers of one entry that has many into a single volume, which stands for them in every entry. The next
-    /// sweep removes the layers, once nobody uses them, and the next pass goes on with the next entry.
+    /// Copies the layers of one entry that has many into a single volume, which stands for them in every entry. The
+    /// next sweep removes the layers, once nobody uses them, and the next pass goes on with the next entry.
     async fn flatten(&self) -> Result<(), UpkeepError> {
         let too_many = |entry: Entry| {
             let names = entry.layers.iter().filter(|layers| layers.len() > LAYERS).min_by_key(|layers| layers.len())?;

@@ -11,7 +11,8 @@ use longshore_store::{
     workspaces::{self, Lasting as LastingWorkspace},
 };
 
-/// A volume of so many bytes, or of an unknown number, may have files enough to keep the engine from starting jobs while it deletes them.
+/// A volume of so many bytes, or of an unknown number, may have files enough to keep the engine from starting jobs
+/// while it deletes them.
 const LARGE: u64 = 8 << 20;
 
 /// Something that is kept for later jobs.

@@ -33,8 +33,8 @@ impl<Item: Eq + Hash, Owner: Copy + Eq + Hash> Turns<Item, Owner> {
         self.under_way.keys().copied().collect()
     }
 
-    /// Takes what is to be started next, and counts it as under way: of who has the least under way, and of those of who
-    /// had their last turn the longest ago, what comes first.
+    /// Takes what is to be started next, and counts it as under way: of who has the least under way, and of those of
+    /// who had their last turn the longest ago, what comes first.
     pub(crate) fn take<Waiting>(
         &mut self,
         waiting: &mut Vec<Waiting>,

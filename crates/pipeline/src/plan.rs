@@ -35,8 +35,8 @@ pub struct RepoFacts {
     pub forge: String,
     pub default_branch: Option<String>,
     /// Paths of the files that the event changed, from the repository's root. `None` if they are not known; then every
-    /// path filter lets the event pass, and `changed()` is true. Needed if [`Checked::asks_for_changes`](super::Checked::asks_for_changes) says
-    /// so.
+    /// path filter lets the event pass, and `changed()` is true. Needed if
+    /// [`Checked::asks_for_changes`](super::Checked::asks_for_changes) says so.
     pub changed_files: Option<Vec<String>>,
 }
 

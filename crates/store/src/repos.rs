@@ -254,8 +254,8 @@ async fn change_forge(tx: &mut WriteTx, id: RepoId, forge: &str) -> Result<(), S
     Ok(())
 }
 
-/// Makes a new secret for a repository's webhook. If the forge has to be given it, the one of before counts until it has
-/// it (`connections::set_hook`), and one that it never confirmed is given to it once more.
+/// Makes a new secret for a repository's webhook. If the forge has to be given it, the one of before counts until it
+/// has it (`connections::set_hook`), and one that it never confirmed is given to it once more.
 async fn renew_hook_secret(tx: &mut WriteTx, id: RepoId) -> Result<(), StoreError> {
     let repo = get_now(tx, id).await?.ok_or(StoreError::NotFound("repository"))?;
     if repo.connection.is_some() && repo.former_hook_secret.is_some() && repo.hook_secret.expose().is_ok() {

@@ -1,8 +1,8 @@
 //! Turns of long and large bodies: only so many are in memory at once.
 //!
 //! A turn that nobody waits for lasts as long as its body arrives at a bearable pace. One that others wait for lasts
-//! for `Pace::grace`, and after that until it is the slowest: whoever sends slowly to many repositories at once, or with
-//! many tokens, keeps nobody waiting for longer.
+//! for `Pace::grace`, and after that until it is the slowest: whoever sends slowly to many repositories at once, or
+//! with many tokens, keeps nobody waiting for longer.
 
 use std::{
     collections::HashMap,
@@ -49,8 +49,8 @@ pub(super) const PACE: Pace =
 pub(crate) enum Sender {
     /// Somebody whose right to send it is proven.
     Known,
-    /// Anybody: only the whole body shows whether the signature is right. It is a delivery to this repository, or to this
-    /// connection.
+    /// Anybody: only the whole body shows whether the signature is right. It is a delivery to this repository, or to
+    /// this connection.
     Anybody(String),
 }
 
@@ -170,8 +170,8 @@ impl LargeBodies {
         share
     }
 
-    /// Waits for a turn of a body of which `had` bytes have arrived. Who waits for the share of a repository keeps nobody
-    /// else waiting.
+    /// Waits for a turn of a body of which `had` bytes have arrived. Who waits for the share of a repository keeps
+    /// nobody else waiting.
     pub(super) async fn turn(
         &self,
         share: Option<&Turns>,

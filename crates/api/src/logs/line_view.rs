@@ -17,7 +17,8 @@ pub(crate) struct LineView {
     /// When the line was started.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) time: Timestamp,
-    /// The line without its line feed, with colors. Of progress bars the last state; of `::error file=a.c::broken` the message.
+    /// The line without its line feed, with colors. Of progress bars the last state; of `::error file=a.c::broken` the
+    /// message.
     pub(crate) text: String,
     /// `error`, `warning`, `notice`, `group`, `end-group`.
     #[schema(value_type = Option<String>)]

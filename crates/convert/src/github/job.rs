@@ -276,8 +276,8 @@ fn write_steps(
     written
 }
 
-/// Reads the variables of a job behind those `of_workflow`. Returns them with the line of `env`. `scope` learns which of
-/// them are lost.
+/// Reads the variables of a job behind those `of_workflow`. Returns them with the line of `env`. `scope` learns which
+/// of them are lost.
 fn read_env(env: Option<&Entry>, of_workflow: &[Variable], scope: &mut Scope, lines: Lines<'_>) -> (Map, Option<u32>) {
     let mut variables = Map::default();
     for Variable { name, value, line } in of_workflow {

@@ -68,8 +68,8 @@ impl Context for Values {
     }
 }
 
-/// The name under which a plan keeps what `changed()` was when it was made: a mapping of [`changed_key`] to booleans. No
-/// expression can refer to it.
+/// The name under which a plan keeps what `changed()` was when it was made: a mapping of [`changed_key`] to booleans.
+/// No expression can refer to it.
 pub const CHANGED: &str = "changed";
 
 /// Returns the key of a call of `changed()` in [`CHANGED`].

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! The scheduler checks and evaluates expressions when it plans, the server when a job's needs have ended, and the
-//! agent between steps. Nothing here reads a file, a clock or an environment; the context computes `hash-files`, and what
-//! `changed` is was decided when the build was planned.
-//! Nothing panics, whatever the source: lengths, depths and the sizes of values are limited.
+//! agent between steps. Nothing here reads a file, a clock or an environment; the context computes `hash-files`, and
+//! what `changed` is was decided when the build was planned. Nothing panics, whatever the source: lengths, depths and
+//! the sizes of values are limited.
 //!
 //! Differences from GitHub: comparison of texts is case-sensitive, values of different kinds are never equal, `<`,
 //! `<=`, `>` and `>=` take only numbers, and an unknown name is an error when the file is read.

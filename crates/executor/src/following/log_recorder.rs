@@ -228,7 +228,8 @@ impl LogRecorder {
     }
 
     /// Adds a numbered message of the agent. Messages that only concern the session, and those about files, make no
-    /// record. An agent whose message has no place in the plan is not to be read further, unless it asks for a container.
+    /// record. An agent whose message has no place in the plan is not to be read further, unless it asks for a
+    /// container.
     pub(crate) fn record(&mut self, seq: u64, message: FromAgent) -> Result<(), Unplanned> {
         let at = Timestamp::from_millis;
         match (self.planned.admit(&message), &message) {
@@ -289,7 +290,8 @@ impl LogRecorder {
         Ok(())
     }
 
-    /// Adds what the job prints, up to the limit of its log. What is cut off makes no record, however many messages it was.
+    /// Adds what the job prints, up to the limit of its log. What is cut off makes no record, however many messages it
+    /// was.
     fn print(&mut self, seq: u64, time: Timestamp, step: u16, stream: Stream, data: Bytes) {
         let room = usize::try_from(self.left).unwrap_or(usize::MAX).saturating_sub(HEADER_LEN);
         let data = if room == 0 { data } else { self.masked(data) };

@@ -1,7 +1,8 @@
-//! What a job's plan lets its agent report: the steps and services that there are, and how often each begins, is ready and ends.
+//! What a job's plan lets its agent report: the steps and services that there are, and how often each begins, is ready
+//! and ends.
 //!
-//! A spool is the job's own statement, because root of the job can write into it. Without these limits it could hold millions of
-//! beginnings, each of which becomes a record, an update and a change of the database.
+//! A spool is the job's own statement, because root of the job can write into it. Without these limits it could hold
+//! millions of beginnings, each of which becomes a record, an update and a change of the database.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,8 @@ use longshore_core::Record;
 use longshore_core::plan::JobPlan;
 use longshore_core::record::RecordKind;
 
-/// How often the container of one try may be asked for. Each time the conductor waits twice as long, from ten seconds on.
+/// How often the container of one try may be asked for. Each time the conductor waits twice as long, from ten seconds
+/// on.
 const REQUESTS: u32 = 32;
 
 /// A report that the plan has no place for.

@@ -1,4 +1,5 @@
-//! A spool is the job's own statement: however long it is, no more of it becomes records and updates than plan and log limit have.
+//! A spool is the job's own statement: however long it is, no more of it becomes records and updates than plan and log
+//! limit have.
 
 use longshore_agent_protocol::{FromAgent, JobResult};
 use longshore_core::record::RecordKind;

@@ -16,8 +16,9 @@ fn read(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
     parse(&text).map_err(|(line, why)| Ended::new(2, format!("{}, line {line}: {why}", file.display())).into())
 }
 
-/// Parses `KEY=VALUE` lines: `export` before the name, comments with `#`, values in `'...'` as they are, in `"..."` with `\n`,
-/// `\t`, `\"`, `\$` and `\\`, both over several lines. Nothing is replaced in values. The error has its line.
+/// Parses `KEY=VALUE` lines: `export` before the name, comments with `#`, values in `'...'` as they are, in `"..."`
+/// with `\n`, `\t`, `\"`, `\$` and `\\`, both over several lines. Nothing is replaced in values. The error has its
+/// line.
 fn parse(text: &str) -> Result<Vec<(String, String)>, (usize, String)> {
     let text = text.replace("\r\n", "\n");
     let mut found = Vec::new();

@@ -11,7 +11,8 @@ pub(crate) struct Lint {
     /// Output format
     #[arg(long, default_value = "human")]
     pub(crate) format: LintFormat,
-    /// Also warn of events that this forge never sends: github, gitea, forgejo, gitlab, bitbucket, gogs, or git for a plain remote
+    /// Also warn of events that this forge never sends: github, gitea, forgejo, gitlab, bitbucket, gogs, or git for a
+    /// plain remote
     #[arg(long, value_name = "FORGE")]
     pub(crate) forge: Option<longshore_forge::Forge>,
     #[command(flatten)]

@@ -37,8 +37,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Returns the client for the server. A server on this machine's data folder is reached where it listens, and a command
-    /// without a token is its administrator's.
+    /// Returns the client for the server. A server on this machine's data folder is reached where it listens, and a
+    /// command without a token is its administrator's.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         let given = self.url.as_ref().and_then(|url| url.0.as_deref());
         let token = self.token.clone().filter(|token| !token.is_empty());

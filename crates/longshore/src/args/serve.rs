@@ -24,7 +24,8 @@ pub(crate) struct Serve {
 /// The settings are the server's: what it checks is what the server would use.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Doctor {
-    /// Check nothing; tell of containers that could take over the host, those that run and those that start, until Ctrl-C
+    /// Check nothing; tell of containers that could take over the host, those that run and those that start, until
+    /// Ctrl-C
     #[arg(long)]
     pub(crate) watch: bool,
     /// A TOML file with settings

@@ -31,12 +31,12 @@ settings! {
     /// The Docker engine's socket.
     docker_host: String ["URL"] default(crate::DEFAULT_DOCKER_HOST.to_owned());
 
-    /// Whether a process of its own, the guard, stands between the server and that socket: `on`, `off`, or `auto`, which is on where the
-    /// two can be two users: in Longshore's image, started as root.
+    /// Whether a process of its own, the guard, stands between the server and that socket: `on`, `off`, or `auto`,
+    /// which is on where the two can be two users: in Longshore's image, started as root.
     guard: String ["WHEN"] default("auto".to_owned());
 
-    /// Whether the guard gives the engine's own socket to jobs that say `docker: raw` and are granted it. Without a guard they have it
-    /// anyway.
+    /// Whether the guard gives the engine's own socket to jobs that say `docker: raw` and are granted it. Without a
+    /// guard they have it anyway.
     guard_raw: bool ["BOOL"] default(false);
 
     /// The address that people and forges use; it stands in webhook addresses. It may have a path, such as
@@ -44,20 +44,21 @@ settings! {
     url: String ["URL"] computed("`http://localhost` and the port of `listen`", "https://ci.example.org");
 
     /// Authorities of your own, as PEM: git hosts with certificates of theirs are trusted besides those that the system
-    /// trusts. Jobs get those of this file, not of `SSL_CERT_FILE`, as a file that their programs trust. The command line
-    /// takes it too, for a server behind such a certificate.
+    /// trusts. Jobs get those of this file, not of `SSL_CERT_FILE`, as a file that their programs trust. The command
+    /// line takes it too, for a server behind such a certificate.
     ca_file: PathBuf ["FILE"] computed("what `SSL_CERT_FILE` names, if it is set", "/etc/longshore/ca.pem");
 
-    /// The mail server that notifications are sent by: `smtps://USER:PASSWORD@HOST` (TLS), `smtp+starttls://USER:PASSWORD@HOST`, or
-    /// `smtp://HOST` without TLS and password. Reserved signs in user and password are percent-encoded.
+    /// The mail server that notifications are sent by: `smtps://USER:PASSWORD@HOST` (TLS),
+    /// `smtp+starttls://USER:PASSWORD@HOST`, or `smtp://HOST` without TLS and password. Reserved signs in user and
+    /// password are percent-encoded.
     #[arg(hide_env_values = true)]
     smtp_url: String ["URL"] computed("none: no e-mail is sent", "smtps://ci:password@mail.example.org");
 
     /// The mailbox that e-mail is from.
     smtp_from: String ["MAILBOX"] computed("`longshore@` and the host of `url`", "Longshore <ci@example.org>");
 
-    /// Where the audit log is sent to besides the data folder: `udp://HOST:PORT`, or `unix:///dev/log`; a message of RFC 5424 for
-    /// each record.
+    /// Where the audit log is sent to besides the data folder: `udp://HOST:PORT`, or `unix:///dev/log`; a message of
+    /// RFC 5424 for each record.
     audit_syslog: String ["ADDRESS"] computed("none: it is not sent", "udp://log.example.org:514");
 
     /// Other names that people reach the server by, such as `ci.lan, longshore.internal`. Pages and the API answer only
@@ -79,27 +80,30 @@ settings! {
     /// Maximum number of concurrent jobs.
     capacity: usize ["N"] computed("the number of cores", 4);
 
-    /// The images that jobs, services and steps may use: globs of their names, such as `debian:*, registry.example/team/**`, where a
-    /// leading `!` excludes. A registry at an address of the engine's own host (`localhost`, 169.254.169.254) has to be named here, as
-    /// in `**, localhost:5000/**`.
+    /// The images that jobs, services and steps may use: globs of their names, such as
+    /// `debian:*, registry.example/team/**`, where a leading `!` excludes. A registry at an address of the engine's own
+    /// host (`localhost`, 169.254.169.254) has to be named here, as in `**, localhost:5000/**`.
     images_allow: String ["GLOB,..."] computed("every image whose registry is not at an address of this host", "debian:*, registry.example/team/**");
 
-    /// Registries that jobs with `docker: true` pull images from and push to, besides those that they have credentials for. Where
-    /// `images_allow` is set, only those named here.
+    /// Registries that jobs with `docker: true` pull images from and push to, besides those that they have credentials
+    /// for. Where `images_allow` is set, only those named here.
     docker_registries: String ["HOST,..."] computed("Docker Hub, ghcr.io, quay.io, gcr.io, registry.k8s.io, mcr.microsoft.com, public.ecr.aws, registry.gitlab.com", "docker.io, registry.example.org");
 
-    /// What the images may take that a job with `docker: true` builds and pulls, in MiB; it gets no more beyond. 0 is no limit.
+    /// What the images may take that a job with `docker: true` builds and pulls, in MiB; it gets no more beyond. 0 is
+    /// no limit.
     docker_images_max_mib: u64 ["MIB"] default(20480);
 
-    /// The image of the builder that a job with `docker: true` has of its own where that is allowed (`longshore repo docker NAME
-    /// --buildkit`): rootless BuildKit, such as `moby/buildkit:rootless`. Empty: no job has a builder, and BuildKit is refused.
+    /// The image of the builder that a job with `docker: true` has of its own where that is allowed
+    /// (`longshore repo docker NAME --buildkit`): rootless BuildKit, such as `moby/buildkit:rootless`. Empty: no job
+    /// has a builder, and BuildKit is refused.
     buildkit_image: String ["IMAGE"] computed("none: BuildKit is refused", "moby/buildkit:rootless");
 
     /// Maximum number of jobs in a build.
     max_jobs: usize ["N"] default(longshore_pipeline::limits::JOBS);
 
-    /// Minutes between two checks of each repository for pushes that no webhook reported, starting when the server starts. 0
-    /// turns the checks off, except by hand: `longshore repo look`, or the button on a repository's deliveries page.
+    /// Minutes between two checks of each repository for pushes that no webhook reported, starting when the server
+    /// starts. 0 turns the checks off, except by hand: `longshore repo look`, or the button on a repository's
+    /// deliveries page.
     look_minutes: u32 ["N"] default(60);
 
     /// When to pull images, unless a pipeline sets `pull`: `if-missing`, `always` or `never`.
@@ -124,7 +128,8 @@ settings! {
     /// existing network keeps the one that it has.
     network_subnet: String ["SUBNET,..."] computed("one from the engine's address pools", "10.88.0.0/20");
 
-    /// Memory limit of each container of a job (its own, its services', those of steps with an image), in MiB; 32 or more.
+    /// Memory limit of each container of a job (its own, its services', those of steps with an image), in MiB; 32 or
+    /// more.
     job_memory_mib: u64 ["MIB"] computed("nine tenths of the host's memory", 4096);
 
     /// Variables for every container of every job, `NAME=value`, one per line. They replace those of the image, and the
@@ -135,15 +140,17 @@ settings! {
     /// Maximum number of processes in each container of a job; 32 or more.
     job_pids: u64 ["N"] default(4096);
 
-    /// Limits of each process in a job's containers, as `docker run --ulimit` takes them: `nofile` (open files), `core`,
-    /// `memlock`, `msgqueue`, `rtprio`, `sigpending`, `stack`, each NAME=SOFT or NAME=SOFT:HARD.
+    /// Limits of each process in a job's containers, as `docker run --ulimit` takes them: `nofile` (open files),
+    /// `core`, `memlock`, `msgqueue`, `rtprio`, `sigpending`, `stack`, each NAME=SOFT or NAME=SOFT:HARD.
     job_ulimits: String ["NAME=SOFT:HARD,..."] computed("the engine's", "nofile=1024:65536, core=0");
 
-    /// Capabilities of the kernel that jobs may ask for with `capabilities`, beyond those that every job has: some of AUDIT_WRITE,
-    /// IPC_LOCK, MKNOD, NET_RAW, SETFCAP, SYS_CHROOT, SYS_NICE. Those of pull requests from forks get none.
+    /// Capabilities of the kernel that jobs may ask for with `capabilities`, beyond those that every job has: some of
+    /// AUDIT_WRITE, IPC_LOCK, MKNOD, NET_RAW, SETFCAP, SYS_CHROOT, SYS_NICE. Those of pull requests from forks get
+    /// none.
     job_capabilities: String ["NAME,..."] computed("none", "SYS_CHROOT, NET_RAW");
 
-    /// Maximum size of a job's log, in MiB, with 27 bytes for each of its records; the job is stopped beyond it. 0 is no limit.
+    /// Maximum size of a job's log, in MiB, with 27 bytes for each of its records; the job is stopped beyond it. 0 is
+    /// no limit.
     job_log_mib: u64 ["MIB"] default(1024);
 
     /// Maximum size of a file in an artifact, in MiB. A larger one is not kept, and its job ends as an error.
@@ -182,14 +189,15 @@ settings! {
     /// Number of builds to keep in each repository, and as many of pull requests from forks. 0 is no limit.
     max_builds_per_repo: u64 ["N"] default(0);
 
-    /// Total size of all logs, in MiB: the repository with the most loses its oldest builds first, and its forks are counted by
-    /// themselves. 0 is no limit.
+    /// Total size of all logs, in MiB: the repository with the most loses its oldest builds first, and its forks are
+    /// counted by themselves. 0 is no limit.
     max_log_mib: u64 ["MIB"] default(0);
 
     /// Days to keep artifacts whose pipeline has no `expire-in`; never longer than their build. 0 is no limit.
     max_artifact_age_days: u32 ["N"] default(30);
 
-    /// Size limit for all artifacts of a repository in MiB, before compression. Those of pull requests from forks are deleted first, then the oldest. 0 is no limit.
+    /// Size limit for all artifacts of a repository in MiB, before compression. Those of pull requests from forks are
+    /// deleted first, then the oldest. 0 is no limit.
     max_artifact_mib_per_repo: u64 ["MIB"] default(20480);
 
     /// Days to keep processed webhook deliveries. 0 is no limit.
@@ -215,8 +223,8 @@ settings! {
     /// Maximum number of processes of such a job.
     job_pids: u64 ["N"] default(1024);
 
-    /// What such a job's container, its workspace and each of its caches may take of the disk, in MiB, where the engine's storage can
-    /// limit that (overlay2 on xfs with project quotas, btrfs, zfs). 0 is no limit.
+    /// What such a job's container, its workspace and each of its caches may take of the disk, in MiB, where the
+    /// engine's storage can limit that (overlay2 on xfs with project quotas, btrfs, zfs). 0 is no limit.
     job_disk_mib: u64 ["MIB"] default(10240);
 
     /// Timeout of such a job in minutes, whatever its pipeline says. 0 is no limit.
@@ -233,8 +241,8 @@ settings! {
     /// What jobs keep for the next ones (`cache` in pipelines), on the engine's disk.
     CacheSettings => MergedCaches, "cache":
 
-    /// What the caches of all repositories together may take, in MiB, with the workspaces that are kept for other jobs. Those that were used longest ago go, and none that a running
-    /// job uses. 0 is no limit.
+    /// What the caches of all repositories together may take, in MiB, with the workspaces that are kept for other jobs.
+    /// Those that were used longest ago go, and none that a running job uses. 0 is no limit.
     max_mib: u64 ["MIB"] default(20480);
 }
 
@@ -242,7 +250,8 @@ settings! {
     /// Room on the engine's disk.
     DiskSettings => MergedDisk, "disk":
 
-    /// Once this many percent of the engine's disk are taken, of its bytes or of its inodes, jobs that should start wait, and caches, workspaces and images that this server pulled go, those that were used longest ago first.
+    /// Once this many percent of the engine's disk are taken, of its bytes or of its inodes, jobs that should start
+    /// wait, and caches, workspaces and images that this server pulled go, those that were used longest ago first.
     /// Nothing of others is removed, and nothing that is in use. 0 turns it off.
     high: u64 ["PERCENT"] default(90);
 
@@ -274,7 +283,7 @@ settings! {
     #[arg(hide_env_values = true)]
     secret_key: String ["KEY"] computed("none", "wJalrXUtnFEMI");
 
-    /// Whether the bucket stands in the path of an address (`https://host/bucket`), as most stores of one's own want it, and not in front of the
-    /// host (`https://bucket.host`).
+    /// Whether the bucket stands in the path of an address (`https://host/bucket`), as most stores of one's own want
+    /// it, and not in front of the host (`https://bucket.host`).
     path_style: bool ["BOOL"] default(true);
 }

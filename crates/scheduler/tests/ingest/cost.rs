@@ -23,8 +23,8 @@ fn logging_git(folder: &Path) -> (Git, PathBuf) {
     (Git::default().with_program(&program), log)
 }
 
-/// Returns the starts of git that somebody waits for. Those of looking after the mirror come from the push before, or in
-/// the background.
+/// Returns the starts of git that somebody waits for. Those of looking after the mirror come from the push before, or
+/// in the background.
 fn waited_for(log: &Path) -> Vec<String> {
     let background = ["for-each-ref", "update-ref", "gc", "cat-file --batch-check"];
     let started = std::fs::read_to_string(log).unwrap();

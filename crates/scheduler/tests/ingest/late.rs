@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::{NONE, PIPELINE, World, at, pull_request, push};
 
-/// What pull request 7 of the branch `topic` went through: `opened`, `edited`, `closed` or `reopened`, the branch that it
-/// goes into from then on, and when.
+/// What pull request 7 of the branch `topic` went through: `opened`, `edited`, `closed` or `reopened`, the branch that
+/// it goes into from then on, and when.
 type Happened = (&'static str, &'static str, u32);
 
 /// Returns the event's name and body as the forge tells of it.

@@ -1,5 +1,6 @@
-//! Known contributors of a repository: the authors of pull requests for which something was approved there. A merge does
-//! not count, because forges mark a pull request as merged once its commits are in the branch, whoever wrote them. `core::stranger` decides who is a stranger at all.
+//! Known contributors of a repository: the authors of pull requests for which something was approved there. A merge
+//! does not count, because forges mark a pull request as merged once its commits are in the branch, whoever wrote them.
+//! `core::stranger` decides who is a stranger at all.
 
 use longshore_core::{BuildId, Event, RepoId, Timestamp, stranger};
 use sqlx::SqliteConnection;

@@ -65,9 +65,9 @@ pub(crate) enum Connection {
 pub(crate) struct NewNotification {
     /// email, slack, discord, matrix, mattermost, teams or webhook
     pub(crate) kind: String,
-    /// Mailboxes (a@example.org,b@example.org), a webhook's URL, or a Matrix room (`https://matrix.example/!id:example`).
-    /// Read from standard input if not given, so that other users of this machine do not see it. For Matrix, the access token is
-    /// read from there
+    /// Mailboxes (a@example.org,b@example.org), a webhook's URL, or a Matrix room
+    /// (`https://matrix.example/!id:example`). Read from standard input if not given, so that other users of this
+    /// machine do not see it. For Matrix, the access token is read from there
     #[arg(required_if_eq("kind", "matrix"))]
     pub(crate) address: Option<String>,
     /// A name to recognize it by; the kind if not given
