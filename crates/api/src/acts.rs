@@ -5,7 +5,7 @@ use longshore_core::{
     access::{Actor, Via},
 };
 use longshore_store::{
-    acts::{Act, Done},
+    acts::{Act, ActKind},
     builds::Build,
 };
 use serde::Serialize;
@@ -54,9 +54,9 @@ pub(crate) struct RerunView {
 }
 
 /// Returns who started the build. If no act was recorded, the build's event says it.
-pub(crate) fn started_by(build: &Build, acts: &[Done]) -> ByView {
-    let done = acts.iter().find(|done| done.build == build.id && done.act == Act::Started);
-    let by = done.map(|done| done.by.clone()).unwrap_or_else(|| {
+pub(crate) fn started_by(build: &Build, acts: &[Act]) -> ByView {
+    let act = acts.iter().find(|act| act.build == build.id && act.kind == ActKind::Started);
+    let by = act.map(|act| act.by.clone()).unwrap_or_else(|| {
         let sender = build.event.sender.clone();
         let (name, via) = match build.event.name {
             // Reruns were not always recorded with their actor.
@@ -73,22 +73,22 @@ pub(crate) fn started_by(build: &Build, acts: &[Done]) -> ByView {
 }
 
 /// Returns who canceled the whole build.
-pub(crate) fn canceled_by(build: BuildId, acts: &[Done]) -> Option<ByView> {
-    let done = acts.iter().find(|done| done.build == build && done.job.is_none() && done.act == Act::Canceled)?;
-    Some(ByView::new(done.by.clone(), done.at))
+pub(crate) fn canceled_by(build: BuildId, acts: &[Act]) -> Option<ByView> {
+    let act = acts.iter().find(|act| act.build == build && act.job.is_none() && act.kind == ActKind::Canceled)?;
+    Some(ByView::new(act.by.clone(), act.at))
 }
 
-pub(crate) fn reruns(build: BuildId, acts: &[Done]) -> Vec<RerunView> {
-    let reruns = acts.iter().filter(|done| done.build == build && done.act == Act::Rerun);
-    let view = |done: &Done| {
-        let (id, number) = done.made?;
-        Some(RerunView { id, number, by: ByView::new(done.by.clone(), done.at) })
+pub(crate) fn reruns(build: BuildId, acts: &[Act]) -> Vec<RerunView> {
+    let reruns = acts.iter().filter(|act| act.build == build && act.kind == ActKind::Rerun);
+    let view = |act: &Act| {
+        let (id, number) = act.made?;
+        Some(RerunView { id, number, by: ByView::new(act.by.clone(), act.at) })
     };
     reruns.filter_map(view).collect()
 }
 
 /// Returns who did that to this job alone.
-pub(crate) fn job_act(job: JobId, act: Act, acts: &[Done]) -> Option<ByView> {
-    let done = acts.iter().find(|done| done.job == Some(job) && done.act == act)?;
-    Some(ByView::new(done.by.clone(), done.at))
+pub(crate) fn job_act(job: JobId, kind: ActKind, acts: &[Act]) -> Option<ByView> {
+    let act = acts.iter().find(|act| act.job == Some(job) && act.kind == kind)?;
+    Some(ByView::new(act.by.clone(), act.at))
 }

@@ -15,7 +15,7 @@ use longshore_core::{
 };
 use longshore_store::{
     Store, StoreError, WriteTx,
-    acts::{self, About, Act},
+    acts::{self, ActKind, ActTarget},
     artifacts::{self, NewArtifact},
     audit::Pending,
     builds,
@@ -312,7 +312,7 @@ impl Dispatcher {
         let applied = builds::cancel(&mut tx, build, now).await?;
         // A cancel of a build that is over or was asked to stop before is not an act.
         if !applied.is_empty() {
-            acts::record(&mut tx, Act::Canceled, About::build(build), by, now).await?;
+            acts::record(&mut tx, ActKind::Canceled, ActTarget::build(build), by, now).await?;
         }
         tx.commit().await?;
         for applied in applied {
@@ -325,7 +325,7 @@ impl Dispatcher {
         let (mut tx, now) = (self.store.write().await?, Timestamp::now());
         let applied = jobs::apply(&mut tx, job, &JobEvent::CancelRequested, now).await?;
         if let Applied::Changed { build, .. } = applied {
-            acts::record(&mut tx, Act::Canceled, About::job(build, job), by, now).await?;
+            acts::record(&mut tx, ActKind::Canceled, ActTarget::job(build, job), by, now).await?;
         }
         tx.commit().await?;
         self.pass_on_cancel(applied).await;

@@ -9,7 +9,7 @@ use longshore_core::{BuildId, Diagnostic, EventName, JobId, RepoId, Timestamp, a
 use longshore_git::FetchTarget;
 use longshore_store::{
     Store, StoreError,
-    acts::{self, About, Act},
+    acts::{self, ActKind, ActTarget},
     audit::Pending,
     builds::NewBuild,
     deploy_keys::DeployKey,
@@ -228,10 +228,10 @@ impl Scheduler {
         }
         let rerun_of = new.rerun_of;
         let build = outsiders::create(&mut tx, new, now).await?;
-        acts::record(&mut tx, Act::Started, About::build(build.id), by, now).await?;
+        acts::record(&mut tx, ActKind::Started, ActTarget::build(build.id), by, now).await?;
         if let Some(first) = rerun_of {
-            let about = About { made: Some(build.id), ..About::build(first) };
-            acts::record(&mut tx, Act::Rerun, about, by, now).await?;
+            let target = ActTarget { made: Some(build.id), ..ActTarget::build(first) };
+            acts::record(&mut tx, ActKind::Rerun, target, by, now).await?;
         }
         tx.commit().await?;
         Ok(build.id)

@@ -4,7 +4,7 @@ use longshore_core::{
     BuildId, DeliveryId, Diagnostic, DueSchedule, EventName, Status, Timestamp,
     event::{PullRequest, Release},
 };
-use longshore_store::{acts::Done, builds::Build, jobs::Job};
+use longshore_store::{acts::Act, builds::Build, jobs::Job};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -75,7 +75,7 @@ pub(crate) struct BuildView {
 }
 
 impl BuildView {
-    pub(crate) fn new(build: Build, repo: RepoRef, jobs: Vec<Job>, acts: &[Done]) -> Self {
+    pub(crate) fn new(build: Build, repo: RepoRef, jobs: Vec<Job>, acts: &[Act]) -> Self {
         let (started_by, canceled_by) = (acts::started_by(&build, acts), acts::canceled_by(build.id, acts));
         let event = build.event;
         Self {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use longshore_core::{BuildId, JobId, Record, Status, Timestamp, docker::Docker};
 use longshore_store::{
-    acts::{Act, Done},
+    acts::{Act, ActKind},
     attempts::Attempt,
     jobs::{Job, UsedImage},
     steps::Step,
@@ -89,14 +89,14 @@ impl JobView {
     }
 
     /// `acts` may be those of the whole build.
-    pub(crate) fn new(job: Job, acts: &[Done]) -> Self {
+    pub(crate) fn new(job: Job, acts: &[Act]) -> Self {
         let is_service = |step: &Step| step.position >= Record::FIRST_SERVICE;
         let (services, steps): (Vec<_>, Vec<_>) = job.steps.into_iter().partition(is_service);
         let [services, steps] = [services, steps].map(|steps| steps.into_iter().map(StepView::from).collect());
         Self {
-            approved_by: acts::job_act(job.id, Act::Approved, acts),
-            declined_by: acts::job_act(job.id, Act::Declined, acts),
-            canceled_by: acts::job_act(job.id, Act::Canceled, acts),
+            approved_by: acts::job_act(job.id, ActKind::Approved, acts),
+            declined_by: acts::job_act(job.id, ActKind::Declined, acts),
+            canceled_by: acts::job_act(job.id, ActKind::Canceled, acts),
             id: job.id,
             build: job.build,
             name: job.name,

@@ -87,8 +87,8 @@ async fn a_rerun_that_is_asked_for_at_github_runs_what_failed_once_and_says_who_
     let jobs = longshore_store::jobs::of_build(&app.world.store, again).await.unwrap();
     let statuses: Vec<Status> = jobs.iter().map(|job| job.status).collect();
     assert_eq!(statuses, [Status::Success, Status::Queued]);
-    let done = acts::of_builds(&app.world.store, &[first]).await.unwrap();
-    assert!(done.iter().any(|done| done.by.name == "ada" && done.made.is_some_and(|(id, _)| id == again)), "{done:?}");
+    let acts = acts::of_builds(&app.world.store, &[first]).await.unwrap();
+    assert!(acts.iter().any(|act| act.by.name == "ada" && act.made.is_some_and(|(id, _)| id == again)), "{acts:?}");
     // Once more while that runs is not once more.
     let (status, answer) = app.asks("check_run", "ada", app.check(first)).await;
     assert_eq!(status, 409, "{answer}");

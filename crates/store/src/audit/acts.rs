@@ -13,9 +13,9 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{Store, StoreError, WriteTx, audit::Pending, row};
 
-/// An action.
+/// What a person did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Act {
+pub enum ActKind {
     Started,
     Canceled,
     Rerun,
@@ -23,10 +23,10 @@ pub enum Act {
     Declined,
 }
 
-impl Act {
+impl ActKind {
     const ALL: [Self; 5] = [Self::Started, Self::Canceled, Self::Rerun, Self::Approved, Self::Declined];
 
-    /// Returns the act's word in the database.
+    /// Returns the word in the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -39,43 +39,43 @@ impl Act {
     }
 }
 
-impl fmt::Display for Act {
+impl fmt::Display for ActKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-impl FromStr for Act {
+impl FromStr for ActKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|act| act.as_str() == text).ok_or_else(|| format!("unknown action: `{text}`"))
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| format!("unknown action: `{text}`"))
     }
 }
 
 /// One act of a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Done {
+pub struct Act {
     pub build: BuildId,
     /// The job, if the act was about one job alone.
     pub job: Option<JobId>,
-    pub act: Act,
+    pub kind: ActKind,
     pub by: Actor,
     pub at: Timestamp,
     /// The build that a rerun made, and its number if that build still exists.
     pub made: Option<(BuildId, Option<u64>)>,
 }
 
-/// The object of an act.
+/// What an act was done to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct About {
+pub struct ActTarget {
     pub build: BuildId,
     pub job: Option<JobId>,
     /// The build that a rerun made.
     pub made: Option<BuildId>,
 }
 
-impl About {
+impl ActTarget {
     #[must_use]
     pub fn build(build: BuildId) -> Self {
         Self { build, job: None, made: None }
@@ -87,27 +87,33 @@ impl About {
     }
 }
 
-/// Writes down who did what.
-pub async fn record(tx: &mut WriteTx, act: Act, about: About, by: &Actor, now: Timestamp) -> Result<(), StoreError> {
+/// Records who did what.
+pub async fn record(
+    tx: &mut WriteTx,
+    kind: ActKind,
+    target: ActTarget,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     Pending::describe_carried(|record| {
-        record.build.get_or_insert(about.build);
+        record.build.get_or_insert(target.build);
     });
     sqlx::query("INSERT INTO acts (build, job, act, at, name, via, token, made) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
-        .bind(about.build.to_string())
-        .bind(about.job.map(|id| id.to_string()))
-        .bind(act.as_str())
+        .bind(target.build.to_string())
+        .bind(target.job.map(|id| id.to_string()))
+        .bind(kind.as_str())
         .bind(now.as_millis())
         .bind(&by.name)
         .bind(by.via.as_str())
         .bind(by.token.map(|id| id.to_string()))
-        .bind(about.made.map(|id| id.to_string()))
+        .bind(target.made.map(|id| id.to_string()))
         .execute(tx.conn())
         .await?;
     Ok(())
 }
 
 /// Returns what people did with these builds and their jobs, oldest first.
-pub async fn of_builds(store: &Store, builds: &[BuildId]) -> Result<Vec<Done>, StoreError> {
+pub async fn of_builds(store: &Store, builds: &[BuildId]) -> Result<Vec<Act>, StoreError> {
     if builds.is_empty() {
         return Ok(Vec::new());
     }
@@ -123,13 +129,13 @@ pub async fn of_builds(store: &Store, builds: &[BuildId]) -> Result<Vec<Done>, S
     query.build().fetch_all(store.readers()).await?.iter().map(from_row).collect()
 }
 
-fn from_row(row: &SqliteRow) -> Result<Done, StoreError> {
+fn from_row(row: &SqliteRow) -> Result<Act, StoreError> {
     let made: Option<BuildId> = row::parsed_opt(row, "made")?;
     let number: Option<i64> = row.try_get("made_number")?;
-    Ok(Done {
+    Ok(Act {
         build: row::parsed(row, "build")?,
         job: row::parsed_opt(row, "job")?,
-        act: row::parsed(row, "act")?,
+        kind: row::parsed(row, "act")?,
         by: Actor {
             name: row.try_get("name")?,
             via: row::parsed::<Via>(row, "via")?,

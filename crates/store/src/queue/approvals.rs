@@ -4,7 +4,7 @@ use longshore_core::{BuildId, JobId, Timestamp, access::Actor, rules::QueueEvent
 
 use crate::{
     StoreError, WriteTx,
-    acts::{self, About, Act},
+    acts::{self, ActKind, ActTarget},
     people,
     transition::{Effects, handle},
 };
@@ -26,7 +26,7 @@ pub async fn approve_build(tx: &mut WriteTx, build: BuildId, by: &Actor, now: Ti
 pub async fn decline(tx: &mut WriteTx, job: JobId, by: &Actor, now: Timestamp) -> Result<(), StoreError> {
     let effects = handle(tx, QueueEvent::Declined { job, by: by.name.clone() }, now).await?;
     for declined in effects.moves.iter().filter(|declined| declined.job == job) {
-        acts::record(tx, Act::Declined, About::job(declined.build, job), by, now).await?;
+        acts::record(tx, ActKind::Declined, ActTarget::job(declined.build, job), by, now).await?;
     }
     Ok(())
 }
@@ -40,7 +40,7 @@ async fn record_approvals(
 ) -> Result<usize, StoreError> {
     let mut builds: Vec<BuildId> = Vec::new();
     for (build, job) in &effects.approved {
-        acts::record(tx, Act::Approved, About::job(*build, *job), by, now).await?;
+        acts::record(tx, ActKind::Approved, ActTarget::job(*build, *job), by, now).await?;
         sqlx::query("UPDATE jobs SET approved_by = ?, approved_at = ? WHERE id = ?")
             .bind(&by.name)
             .bind(now.as_millis())

@@ -8,7 +8,7 @@ use longshore_core::{
 };
 use longshore_notification::{Kind as NotificationKind, Target};
 use longshore_store::{
-    acts::{self, About, Act},
+    acts::{self, ActKind, ActTarget},
     artifacts, caches,
     connections::{self, NewConnection},
     deploy_keys::{self, DeployKey},
@@ -92,7 +92,7 @@ impl Scene {
         let trusted = CacheAccess::Trusted { branch: Some("main".to_owned()) };
         caches::begin(&mut tx, repo.id, (job, 1), &trusted, &[wanted], now).await.unwrap();
         caches::save(&mut tx, (job, 1), 0, &vec![vec!["layer".to_owned()]], now).await.unwrap();
-        acts::record(&mut tx, Act::Started, About::build(build.id), &by, now).await.unwrap();
+        acts::record(&mut tx, ActKind::Started, ActTarget::build(build.id), &by, now).await.unwrap();
         tx.commit().await.unwrap();
         let cache = caches::list(&world.store, repo.id).await.unwrap()[0].id;
         let ids =
