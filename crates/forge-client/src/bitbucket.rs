@@ -11,9 +11,9 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
+    Account, CallError, ForgeApi, Http, NewHook, NewStatus, RemoteRepo,
     connection::percent_encoded,
-    github::{ignore_not_found, name_repo},
+    github::{ignore_not_found, with_repo_name},
     http::Endpoint,
 };
 
@@ -163,7 +163,8 @@ impl ForgeApi for Bitbucket {
     }
 
     fn repo(&self, name: &str) -> Result<RemoteRepo, CallError> {
-        let answer = self.0.get(&format!("/repositories/{name}")).map_err(|error| name_repo(&self.0, error, name))?;
+        let answer =
+            self.0.get(&format!("/repositories/{name}")).map_err(|error| with_repo_name(&self.0, error, name))?;
         answer.read::<Repo>().map(RemoteRepo::from).ok_or_else(|| self.0.not_understood())
     }
 
@@ -191,18 +192,18 @@ impl ForgeApi for Bitbucket {
         ignore_not_found(self.0.delete(&format!("{}/hooks/{}", path_of(repo), percent_encoded(hook))))
     }
 
-    fn report(&self, repo: &str, report: &Report) -> Result<(), CallError> {
+    fn set_status(&self, repo: &str, status: &NewStatus) -> Result<(), CallError> {
         let mut body = json!({
-            "key": key(&report.context),
-            "state": state(report.state),
-            "name": report.context,
-            "url": report.target_url,
-            "description": report.description,
+            "key": key(&status.context),
+            "state": state(status.state),
+            "name": status.context,
+            "url": status.target_url,
+            "description": status.description,
         });
-        if let Some(name) = &report.ref_name {
+        if let Some(name) = &status.ref_name {
             body["refname"] = name.as_str().into();
         }
-        self.0.post(&format!("{}/commit/{}/statuses/build", path_of(repo), report.commit), &body).map(drop)
+        self.0.post(&format!("{}/commit/{}/statuses/build", path_of(repo), status.commit), &body).map(drop)
     }
 
     fn comment(&self, repo: &str, number: u64, comment: Option<&str>, body: &str) -> Result<String, CallError> {

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
-    github::{Comment, Hook, Permissions, User, ignore_not_found, name_repo},
+    Account, CallError, ForgeApi, Http, NewHook, NewStatus, RemoteRepo,
+    github::{Comment, Hook, Permissions, User, ignore_not_found, with_repo_name},
     http::Endpoint,
     pages::read_all,
 };
@@ -57,20 +57,20 @@ impl Gitea {
     /// Returns the current name of a repository.
     fn current_name(&self, repo: &str) -> Result<String, CallError> {
         let answer = self.endpoint.get(&format!("/repositories/{repo}"));
-        let answer = answer.map_err(|error| name_repo(&self.endpoint, error, &format!("number {repo}")))?;
+        let answer = answer.map_err(|error| with_repo_name(&self.endpoint, error, &format!("number {repo}")))?;
         Ok(answer.read::<Repo>().ok_or_else(|| self.endpoint.not_understood())?.full_name)
     }
 }
 
 impl ForgeApi for Gitea {
     fn check(&self) -> Result<Account, CallError> {
-        let user = self.endpoint.get("/user").map_err(|error| self.name_right(error, "user: read"))?;
+        let user = self.endpoint.get("/user").map_err(|error| self.with_permission(error, "user: read"))?;
         let user: User = user.read().ok_or_else(|| self.endpoint.not_understood())?;
         // A token's scopes are checked before the repository is looked up.
         let path = format!("/repos/{}/{PROBE_REPO}/hooks", user.login);
         match self.endpoint.post(&path, &json!({})) {
             Ok(_) | Err(CallError::NotFound { .. } | CallError::Refused { .. }) => {}
-            Err(error) => return Err(self.name_right(error, "repository: read and write")),
+            Err(error) => return Err(self.with_permission(error, "repository: read and write")),
         }
         Ok(Account { login: user.login })
     }
@@ -81,8 +81,10 @@ impl ForgeApi for Gitea {
     }
 
     fn repo(&self, name: &str) -> Result<RemoteRepo, CallError> {
-        let answer =
-            self.endpoint.get(&format!("/repos/{name}")).map_err(|error| name_repo(&self.endpoint, error, name))?;
+        let answer = self
+            .endpoint
+            .get(&format!("/repos/{name}"))
+            .map_err(|error| with_repo_name(&self.endpoint, error, name))?;
         answer.read::<Repo>().map(RemoteRepo::from).ok_or_else(|| self.endpoint.not_understood())
     }
 
@@ -112,19 +114,19 @@ impl ForgeApi for Gitea {
         }
     }
 
-    fn report(&self, repo: &str, report: &Report) -> Result<(), CallError> {
+    fn set_status(&self, repo: &str, status: &NewStatus) -> Result<(), CallError> {
         let name = self.current_name(repo)?;
         let body = json!({
-            "state": state(report.state),
-            "context": report.context,
-            "description": report.description,
-            "target_url": report.target_url,
+            "state": state(status.state),
+            "context": status.context,
+            "description": status.description,
+            "target_url": status.target_url,
         });
-        match self.endpoint.post(&format!("/repos/{name}/statuses/{}", report.commit), &body) {
+        match self.endpoint.post(&format!("/repos/{name}/statuses/{}", status.commit), &body) {
             Ok(_) => Ok(()),
             // Gitea answers this for an unknown commit, as a server error; retrying would not help.
             Err(CallError::Unavailable { message, .. }) if message.contains("object does not exist") => {
-                Err(self.endpoint.not_found(format!("commit {}", report.commit)))
+                Err(self.endpoint.not_found(format!("commit {}", status.commit)))
             }
             Err(error) => Err(error),
         }
@@ -137,21 +139,21 @@ impl ForgeApi for Gitea {
             Some(id) => self.endpoint.patch(&format!("{issues}/comments/{id}"), &body),
             None => self.endpoint.post(&format!("{issues}/{number}/comments"), &body),
         };
-        let written = written.map_err(|error| self.name_right(error, "issue: read and write"))?;
+        let written = written.map_err(|error| self.with_permission(error, "issue: read and write"))?;
         written.read::<Comment>().map(|comment| comment.id.to_string()).ok_or_else(|| self.endpoint.not_understood())
     }
 
     fn find_comment(&self, repo: &str, number: u64, account: &str, begin: &str) -> Result<Option<String>, CallError> {
         // This endpoint is not paginated.
         let answer = self.endpoint.get(&format!("/repos/{}/issues/{number}/comments", self.current_name(repo)?));
-        let answer = answer.map_err(|error| self.name_right(error, "issue: read and write"))?;
+        let answer = answer.map_err(|error| self.with_permission(error, "issue: read and write"))?;
         let all: Vec<Comment> = answer.read().ok_or_else(|| self.endpoint.not_understood())?;
         Ok(Comment::first(&all, account, begin))
     }
 }
 
 impl Gitea {
-    fn name_right(&self, error: CallError, right: &str) -> CallError {
+    fn with_permission(&self, error: CallError, right: &str) -> CallError {
         match error {
             CallError::MissingRight { needs, .. } => {
                 self.endpoint.missing_right(format!("it needs the permission `{right}` ({needs})"))

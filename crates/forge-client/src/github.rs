@@ -7,7 +7,7 @@ use longshore_core::commit_status::CommitState;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report, http::Endpoint, pages::read_all};
+use crate::{Account, CallError, ForgeApi, Http, NewHook, NewStatus, RemoteRepo, http::Endpoint, pages::read_all};
 
 #[derive(Debug)]
 pub(crate) struct Github(pub(crate) Endpoint);
@@ -114,7 +114,7 @@ impl ForgeApi for Github {
     }
 
     fn repo(&self, name: &str) -> Result<RemoteRepo, CallError> {
-        let answer = self.0.get(&format!("/repos/{name}")).map_err(|error| name_repo(&self.0, error, name))?;
+        let answer = self.0.get(&format!("/repos/{name}")).map_err(|error| with_repo_name(&self.0, error, name))?;
         answer.read::<Repo>().map(RemoteRepo::from).ok_or_else(|| self.0.not_understood())
     }
 
@@ -146,16 +146,16 @@ impl ForgeApi for Github {
         ignore_not_found(self.0.delete(&format!("/repositories/{repo}/hooks/{hook}")))
     }
 
-    fn report(&self, repo: &str, report: &Report) -> Result<(), CallError> {
+    fn set_status(&self, repo: &str, status: &NewStatus) -> Result<(), CallError> {
         let mut body = json!({
-            "state": state(report.state),
-            "context": report.context,
-            "description": report.description,
+            "state": state(status.state),
+            "context": status.context,
+            "description": status.description,
         });
-        if !report.target_url.is_empty() {
-            body["target_url"] = report.target_url.as_str().into();
+        if !status.target_url.is_empty() {
+            body["target_url"] = status.target_url.as_str().into();
         }
-        self.0.post(&format!("/repositories/{repo}/statuses/{}", report.commit), &body).map(drop)
+        self.0.post(&format!("/repositories/{repo}/statuses/{}", status.commit), &body).map(drop)
     }
 
     fn comment(&self, repo: &str, number: u64, comment: Option<&str>, body: &str) -> Result<String, CallError> {
@@ -193,7 +193,7 @@ pub(crate) fn ignore_not_found<T>(result: Result<T, CallError>) -> Result<(), Ca
 }
 
 /// Names the repository in a `NotFound` error.
-pub(crate) fn name_repo(endpoint: &Endpoint, error: CallError, repo: &str) -> CallError {
+pub(crate) fn with_repo_name(endpoint: &Endpoint, error: CallError, repo: &str) -> CallError {
     match error {
         CallError::NotFound { .. } => endpoint.not_found(format!("repository `{repo}`")),
         error => error,

@@ -23,7 +23,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Account, CallError, CheckRun, ForgeApi, Http, NewHook, RemoteRepo, Report,
+    Account, CallError, CheckRun, ForgeApi, Http, NewHook, NewStatus, RemoteRepo,
     connection::{InvalidAddress, percent_encoded},
     github::{Github, root_of},
     http::Endpoint,
@@ -363,8 +363,8 @@ impl ForgeApi for GithubApp {
         }
     }
 
-    fn report(&self, repo: &str, report: &Report) -> Result<(), CallError> {
-        self.of_repo(repo, |github| github.report(repo, report))
+    fn set_status(&self, repo: &str, status: &NewStatus) -> Result<(), CallError> {
+        self.of_repo(repo, |github| github.set_status(repo, status))
     }
 
     fn show_check_run(&self, repo: &str, check: &CheckRun) -> Result<Option<String>, CallError> {

@@ -5,9 +5,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
+    Account, CallError, ForgeApi, Http, NewHook, NewStatus, RemoteRepo,
     connection::percent_encoded,
-    github::{ignore_not_found, name_repo},
+    github::{ignore_not_found, with_repo_name},
     http::Endpoint,
     pages::read_all,
 };
@@ -116,7 +116,7 @@ impl ForgeApi for Gitlab {
 
     fn repo(&self, name: &str) -> Result<RemoteRepo, CallError> {
         let answer = self.0.get(&format!("/projects/{}", percent_encoded(name)));
-        let answer = answer.map_err(|error| name_repo(&self.0, error, name))?;
+        let answer = answer.map_err(|error| with_repo_name(&self.0, error, name))?;
         answer.read::<Project>().map(RemoteRepo::from).ok_or_else(|| self.0.not_understood())
     }
 
@@ -143,20 +143,20 @@ impl ForgeApi for Gitlab {
         ignore_not_found(self.0.delete(&format!("/projects/{repo}/hooks/{hook}")))
     }
 
-    fn report(&self, repo: &str, report: &Report) -> Result<(), CallError> {
+    fn set_status(&self, repo: &str, status: &NewStatus) -> Result<(), CallError> {
         let mut body = json!({
-            "state": state(report.state),
-            "name": report.context,
-            "description": report.description,
+            "state": state(status.state),
+            "name": status.context,
+            "description": status.description,
         });
-        if !report.target_url.is_empty() {
-            body["target_url"] = report.target_url.as_str().into();
+        if !status.target_url.is_empty() {
+            body["target_url"] = status.target_url.as_str().into();
         }
         // Without it GitLab takes any ref with that commit, and shows the state in that one's pipeline.
-        if let Some(name) = &report.ref_name {
+        if let Some(name) = &status.ref_name {
             body["ref"] = name.as_str().into();
         }
-        match self.0.post(&format!("/projects/{repo}/statuses/{}", report.commit), &body) {
+        match self.0.post(&format!("/projects/{repo}/statuses/{}", status.commit), &body) {
             Ok(_) => Ok(()),
             // The context is in that state, or past it.
             Err(CallError::Refused { status: 400, message, .. }) if message.contains("Cannot transition") => Ok(()),

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
-    github::{Comment, Hook, Permissions, ignore_not_found, name_repo},
+    Account, CallError, ForgeApi, Http, NewHook, NewStatus, RemoteRepo,
+    github::{Comment, Hook, Permissions, ignore_not_found, with_repo_name},
     http::Endpoint,
 };
 
@@ -53,7 +53,7 @@ impl ForgeApi for Gogs {
     }
 
     fn repo(&self, name: &str) -> Result<RemoteRepo, CallError> {
-        let answer = self.0.get(&format!("/repos/{name}")).map_err(|error| name_repo(&self.0, error, name))?;
+        let answer = self.0.get(&format!("/repos/{name}")).map_err(|error| with_repo_name(&self.0, error, name))?;
         answer.read::<Repo>().map(RemoteRepo::from).ok_or_else(|| self.0.not_understood())
     }
 
@@ -77,7 +77,7 @@ impl ForgeApi for Gogs {
         ignore_not_found(self.0.delete(&format!("/repos/{repo}/hooks/{hook}")))
     }
 
-    fn report(&self, _: &str, _: &Report) -> Result<(), CallError> {
+    fn set_status(&self, _: &str, _: &NewStatus) -> Result<(), CallError> {
         Err(CallError::NotSupported("Gogs has no commit statuses"))
     }
 

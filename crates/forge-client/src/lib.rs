@@ -58,9 +58,9 @@ pub struct NewHook<'a> {
     pub secret: &'a str,
 }
 
-/// The state of a commit's context, as it is to be shown at the forge.
+/// The status of a commit to set, in one context.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct NewStatus {
     pub commit: String,
     pub context: String,
     pub state: CommitState,
@@ -117,13 +117,13 @@ pub trait ForgeApi {
     ///
     /// # Errors
     /// [`CallError::may_pass`] says whether another try may succeed.
-    fn report(&self, repo: &str, report: &Report) -> Result<(), CallError>;
+    fn set_status(&self, repo: &str, status: &NewStatus) -> Result<(), CallError>;
 
     /// Shows the state of a commit's context as a check run. Returns its id at the forge; nothing where the connection
-    /// can make none, and [`report`](Self::report) shows it.
+    /// can make none, and [`set_status`](Self::set_status) shows it.
     ///
     /// # Errors
-    /// As [`report`](Self::report).
+    /// As [`set_status`](Self::set_status).
     fn show_check_run(&self, _repo: &str, _check: &CheckRun) -> Result<Option<String>, CallError> {
         Ok(None)
     }

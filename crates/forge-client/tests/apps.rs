@@ -8,7 +8,7 @@ mod forge;
 
 use forge::{APP_ID, Forge, Kind};
 use longshore_core::commit_status::CommitState;
-use longshore_forge_client::{CallError, Connection, Http, Kind as ForgeKind, NewHook, Report, app_token};
+use longshore_forge_client::{CallError, Connection, Http, Kind as ForgeKind, NewHook, NewStatus, app_token};
 
 struct World {
     forge: Forge,
@@ -23,8 +23,8 @@ fn world() -> World {
     World { forge, connection, _folder: folder }
 }
 
-fn report(state: CommitState) -> Report {
-    Report {
+fn status(state: CommitState) -> NewStatus {
+    NewStatus {
         commit: "1f0c2d3e4a5b6c7d8e9f00112233445566778899".to_owned(),
         context: "longshore/ci".to_owned(),
         state,
@@ -45,8 +45,8 @@ fn an_app_finds_hooks_and_reports_to_a_repository_with_one_token() {
     let repo = api.repo("team/app").unwrap();
     assert!(repo.admin && repo.id == "41");
     let hook = api.set_hook(&repo.id, NewHook { url: "https://ci.example/hooks/1", secret: "x" }).unwrap();
-    api.report(&repo.id, &report(CommitState::Running)).unwrap();
-    api.report(&repo.id, &report(CommitState::Success)).unwrap();
+    api.set_status(&repo.id, &status(CommitState::Running)).unwrap();
+    api.set_status(&repo.id, &status(CommitState::Success)).unwrap();
     let comment = api.comment(&repo.id, 7, None, "<!-- longshore -->\nx").unwrap();
     assert_eq!(api.comment(&repo.id, 7, Some(&comment), "y").unwrap(), comment);
     api.remove_hook(&repo.id, &hook).unwrap();
@@ -65,16 +65,16 @@ fn a_token_is_made_anew_shortly_before_it_expires_and_when_it_is_taken_away() {
     let api = world.connection.api(&http);
     let minted = || world.forge.state().app.as_ref().unwrap().minted;
     world.forge.state().app.as_mut().unwrap().seconds = 300;
-    api.report("41", &report(CommitState::Running)).unwrap();
+    api.set_status("41", &status(CommitState::Running)).unwrap();
     // Five minutes are too few to rely on.
     world.forge.state().app.as_mut().unwrap().seconds = 3600;
-    api.report("41", &report(CommitState::Success)).unwrap();
+    api.set_status("41", &status(CommitState::Success)).unwrap();
     assert_eq!(minted(), 2);
     world.forge.state().app.as_mut().unwrap().tokens.clear();
-    api.report("41", &report(CommitState::Running)).unwrap();
+    api.set_status("41", &status(CommitState::Running)).unwrap();
     assert_eq!(minted(), 3);
     // Clones share what is known.
-    world.connection.api(&http.clone()).report("41", &report(CommitState::Success)).unwrap();
+    world.connection.api(&http.clone()).set_status("41", &status(CommitState::Success)).unwrap();
     assert_eq!(minted(), 3);
 }
 

@@ -8,7 +8,7 @@ mod forge;
 
 use forge::{ACCOUNT, Forge, Kind, TOKEN};
 use longshore_core::commit_status::CommitState;
-use longshore_forge_client::{CallError, Connection, ForgeApi, Http, NewHook, Report};
+use longshore_forge_client::{CallError, Connection, ForgeApi, Http, NewHook, NewStatus};
 
 const COMMIT: &str = "1f0c2d3e4a5b6c7d8e9f00112233445566778899";
 
@@ -21,8 +21,8 @@ fn with_token(forge: &Forge, token: &str) -> Box<dyn ForgeApi> {
     Connection::new(kind, &forge.url(), token).unwrap().api(&Http::default())
 }
 
-fn report(state: CommitState) -> Report {
-    Report {
+fn status(state: CommitState) -> NewStatus {
+    NewStatus {
         commit: COMMIT.to_owned(),
         context: "longshore/ci".to_owned(),
         state,
@@ -54,18 +54,18 @@ fn a_repository_is_found_hooked_reported_to_and_let_go() {
         }
 
         for state in CommitState::ALL {
-            api.report(&repo.id, &report(state)).unwrap_or_else(|error| panic!("{kind:?} {state}: {error}"));
+            api.set_status(&repo.id, &status(state)).unwrap_or_else(|error| panic!("{kind:?} {state}: {error}"));
         }
         // Twice the same is no error.
-        api.report(&repo.id, &report(CommitState::Running)).unwrap();
-        api.report(&repo.id, &report(CommitState::Running)).unwrap();
-        api.report(&repo.id, &report(CommitState::Skipped)).unwrap();
+        api.set_status(&repo.id, &status(CommitState::Running)).unwrap();
+        api.set_status(&repo.id, &status(CommitState::Running)).unwrap();
+        api.set_status(&repo.id, &status(CommitState::Skipped)).unwrap();
         let shown = forge.shown(COMMIT);
         let (state, description) = &shown["longshore/ci"];
         let success = if kind == Kind::Bitbucket { "SUCCESSFUL" } else { "success" };
         assert_eq!(
             (state.as_str(), description.as_str()),
-            (success, report(CommitState::Success).description.as_str())
+            (success, status(CommitState::Success).description.as_str())
         );
         assert!(forge.state().statuses.iter().all(|one| one.target_url == "https://ci.example/builds/1"), "{kind:?}");
 
@@ -130,13 +130,13 @@ fn a_forge_that_is_down_or_busy_is_one_to_ask_again() {
         let api = api(&forge);
         let id = api.repo("team/app").unwrap().id;
         forge.state().down = true;
-        let down = api.report(&id, &report(CommitState::Running)).unwrap_err();
+        let down = api.set_status(&id, &status(CommitState::Running)).unwrap_err();
         assert!(matches!(down, CallError::Unavailable { .. }) && down.may_pass(), "{kind:?}: {down:?}");
         forge.state().down = false;
         forge.state().limited = 1;
-        let limited = api.report(&id, &report(CommitState::Running)).unwrap_err();
+        let limited = api.set_status(&id, &status(CommitState::Running)).unwrap_err();
         assert_eq!(limited.wait().map(|wait| wait.as_secs()), Some(1), "{kind:?}: {limited:?}");
-        api.report(&id, &report(CommitState::Running)).unwrap();
+        api.set_status(&id, &status(CommitState::Running)).unwrap();
     }
     let nobody = Connection::new(longshore_forge_client::Kind::Gitea, "http://127.0.0.1:1", TOKEN).unwrap();
     let error = nobody.api(&Http::default()).check().unwrap_err();
@@ -150,9 +150,9 @@ fn a_renamed_repository_is_found_by_its_number_and_one_that_took_its_name_gets_n
         let api = api(&forge);
         let id = api.repo("team/app").unwrap().id;
         forge.rename(41, "other/name");
-        api.report(&id, &report(CommitState::Running)).unwrap();
+        api.set_status(&id, &status(CommitState::Running)).unwrap();
         forge.rename(42, "team/app");
-        api.report(&id, &report(CommitState::Success)).unwrap();
+        api.set_status(&id, &status(CommitState::Success)).unwrap();
         let repos: Vec<u64> = forge.state().statuses.iter().map(|one| one.repo).collect();
         assert_eq!(repos, [41, 41], "{kind:?}");
     }
@@ -164,7 +164,7 @@ fn a_commit_that_the_forge_does_not_have_is_not_tried_for_days() {
         let forge = Forge::start(kind);
         forge.state().commits = vec!["0".repeat(40)];
         let api = api(&forge);
-        let error = api.report(&api.repo("team/app").unwrap().id, &report(CommitState::Running)).unwrap_err();
+        let error = api.set_status(&api.repo("team/app").unwrap().id, &status(CommitState::Running)).unwrap_err();
         assert!(!error.may_pass(), "{kind:?}: {error:?}");
     }
 }

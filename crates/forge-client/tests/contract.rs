@@ -17,7 +17,7 @@ use std::{
 use forge::{APP_ID, Forge, Kind, TOKEN};
 use longshore_core::commit_status::CommitState;
 use longshore_forge_client::{
-    CheckAnnotation, CheckRun, Connection, ForgeApi, Grade, Http, Kind as ForgeKind, NewHook, Report, app_token,
+    CheckAnnotation, CheckRun, Connection, ForgeApi, Grade, Http, Kind as ForgeKind, NewHook, NewStatus, app_token,
 };
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ fn call_everything(api: &dyn ForgeApi, forge: &Forge) {
     let made = api.set_hook(&repo, hook).unwrap();
     for state in CommitState::ALL {
         for target_url in ["https://ci.example/builds/1", ""] {
-            let report = Report {
+            let status = NewStatus {
                 commit: COMMIT.to_owned(),
                 context: "longshore/ci".to_owned(),
                 state,
@@ -46,7 +46,7 @@ fn call_everything(api: &dyn ForgeApi, forge: &Forge) {
                 target_url: target_url.to_owned(),
                 ref_name: Some("main".to_owned()),
             };
-            api.report(&repo, &report).unwrap();
+            api.set_status(&repo, &status).unwrap();
         }
     }
     let comment = api.comment(&repo, 7, None, "<!-- longshore -->\nx").unwrap();

@@ -9,7 +9,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use longshore_core::{ConnectionId, Timestamp};
-use longshore_forge_client::{CallError, CheckRun, Connection, Http, Report};
+use longshore_forge_client::{CallError, CheckRun, Connection, Http, NewStatus};
 use longshore_store::{
     Store, StoreError,
     commit_statuses::{self, Due, Key, Owed, Shown},
@@ -109,7 +109,7 @@ impl Statuses {
         while let Some(due) = turns.take(&mut waiting, |due| (due.key.clone(), due.connection)) {
             let this = self.clone();
             reports.spawn(async move {
-                let trouble = this.report(&due, began).await.unwrap_or_else(|error| {
+                let trouble = this.send(&due, began).await.unwrap_or_else(|error| {
                     tracing::error!(%error, context = due.key.context, "a status could not be reported");
                     let detail = "the server has trouble of its own".to_owned();
                     Some(CallError::Unreachable { host: String::new(), detail })
@@ -121,7 +121,7 @@ impl Statuses {
     }
 
     /// Reports the newest state of a context to the forge. Returns the error if the connection has to rest.
-    async fn report(&self, due: &Due, began: Timestamp) -> Result<Option<CallError>, StoreError> {
+    async fn send(&self, due: &Due, began: Timestamp) -> Result<Option<CallError>, StoreError> {
         let key = &due.key;
         let Some(owed) = commit_statuses::owed(&self.store, key).await? else { return Ok(None) };
         let result = match forge_calls::open(&self.store, owed.connection).await {
@@ -169,7 +169,7 @@ impl Statuses {
             }
             false => None,
         };
-        let report = Report {
+        let status = NewStatus {
             commit: key.commit.clone(),
             context: key.context.clone(),
             state: owed.state,
@@ -185,7 +185,7 @@ impl Statuses {
             {
                 return Ok(Shown::CheckRun { id, build });
             }
-            api.report(&forge_id, &report).map(|()| Shown::Status)
+            api.set_status(&forge_id, &status).map(|()| Shown::Status)
         });
         Ok(asked.await)
     }
