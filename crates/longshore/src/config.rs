@@ -32,7 +32,7 @@ pub(crate) use self::{
     checks::{capabilities, subnets},
     listing::commented_defaults,
     settings::{S3Settings, Settings},
-    strangers::ForStrangers,
+    strangers::StrangerLimits,
 };
 use self::{
     checks::{check_log, check_memory, check_pids, globs, job_env, labels, list, ulimits},
@@ -79,7 +79,7 @@ pub(crate) struct Config {
     pub(crate) subnets: Vec<IpNet>,
     /// The limits of every job.
     pub(crate) limits: Limits,
-    pub(crate) strangers: ForStrangers,
+    pub(crate) strangers: StrangerLimits,
     pub(crate) log: String,
     pub(crate) log_json: bool,
     pub(crate) retention: Retention,

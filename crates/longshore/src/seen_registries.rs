@@ -17,7 +17,7 @@ pub(crate) fn of_plan(plan: &JobPlan) -> Vec<String> {
 
 /// Notes the registries of a job. Registries that are new to its repository are recorded.
 pub(crate) async fn note(store: &Store, job: &Job, registries: &[String]) -> Result<(), StoreError> {
-    if repo_registries::knows(store, job.repo, registries).await? {
+    if repo_registries::has_used(store, job.repo, registries).await? {
         return Ok(());
     }
     let (mut tx, now) = (store.write().await?, Timestamp::now());

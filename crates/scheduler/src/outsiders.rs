@@ -17,7 +17,7 @@ use longshore_store::{
 pub(crate) async fn create(tx: &mut WriteTx, mut new: NewBuild, now: Timestamp) -> Result<Build, StoreError> {
     if stranger::brings(&new.event) {
         let repo = repos::get_now(tx, new.repo).await?.ok_or(StoreError::NotFound("repository"))?;
-        let known = people::knows_now(tx, new.repo, &new.event).await?;
+        let known = people::is_known_within(tx, new.repo, &new.event).await?;
         restrain(&mut new.plan, &new.event, repo.strangers, known);
     }
     builds::create(tx, &new, now).await

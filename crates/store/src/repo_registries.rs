@@ -5,7 +5,7 @@ use longshore_core::{BuildId, RepoId};
 use crate::{Store, StoreError, WriteTx};
 
 /// Returns whether a repository has had images of all of these registries.
-pub async fn knows(store: &Store, repo: RepoId, registries: &[String]) -> Result<bool, StoreError> {
+pub async fn has_used(store: &Store, repo: RepoId, registries: &[String]) -> Result<bool, StoreError> {
     let known: Vec<String> = sqlx::query_scalar("SELECT registry FROM repo_registries WHERE repo = ?")
         .bind(repo.to_string())
         .fetch_all(store.readers())

@@ -241,11 +241,11 @@ async fn a_registry_is_new_to_a_repository_if_its_first_build_did_not_use_it() {
         let mut tx = world.store.write().await.unwrap();
         let new = repo_registries::note(&mut tx, repo.id, build, &registries).await.unwrap();
         tx.commit().await.unwrap();
-        assert!(repo_registries::knows(&world.store, repo.id, &registries).await.unwrap());
+        assert!(repo_registries::has_used(&world.store, repo.id, &registries).await.unwrap());
         new
     };
     let hub = ["docker.io".to_owned()];
-    assert!(!repo_registries::knows(&world.store, app.id, &hub).await.unwrap());
+    assert!(!repo_registries::has_used(&world.store, app.id, &hub).await.unwrap());
     assert_eq!(note(&app, builds[0], &["docker.io"]).await, [""; 0]);
     assert_eq!(note(&app, builds[0], &["ghcr.io", "docker.io"]).await, [""; 0], "of the first build, too");
     assert_eq!(note(&app, builds[1], &["docker.io", "quay.io"]).await, ["quay.io"]);

@@ -153,7 +153,7 @@ async fn one_yes_to_a_build_answers_for_all_jobs_that_ask_about_its_commit_and_f
 #[tokio::test]
 async fn whose_build_was_approved_is_known_here_and_nowhere_else() {
     let scene = Scene::new().await;
-    let knows = async |repo: RepoId, event: &Event| people::knows(&scene.world.store, repo, event).await.unwrap();
+    let knows = async |repo: RepoId, event: &Event| people::is_known(&scene.world.store, repo, event).await.unwrap();
     let (event, other) = (of_fork(7, '1'), scene.world.repo("other").await);
     let build = scene.build(event.clone(), vec![asks("a", &[])]).await;
     assert!(!knows(scene.repo.id, &event).await);

@@ -11,7 +11,7 @@ use super::{
 
 /// The limits of strangers' jobs.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ForStrangers {
+pub(crate) struct StrangerLimits {
     /// How many run at once.
     pub(crate) capacity: usize,
     pub(crate) limits: Limits,
@@ -19,7 +19,7 @@ pub(crate) struct ForStrangers {
 
 impl MergedStrangers {
     /// Returns these limits, each restricted to the limit of all jobs.
-    pub(super) fn within(&self, capacity: usize, all: &Limits) -> anyhow::Result<ForStrangers> {
+    pub(super) fn within(&self, capacity: usize, all: &Limits) -> anyhow::Result<StrangerLimits> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let some = |given: u64| Some(given).filter(|given| *given > 0);
         let mib = |given: u64| some(given).map(|mib| mib.saturating_mul(1 << 20));
@@ -48,6 +48,6 @@ impl MergedStrangers {
             ..all.clone()
         };
         let capacity = self.capacity.unwrap_or_else(|| capacity.div_ceil(2)).min(capacity);
-        Ok(ForStrangers { capacity, limits })
+        Ok(StrangerLimits { capacity, limits })
     }
 }

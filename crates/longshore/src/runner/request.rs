@@ -207,7 +207,7 @@ impl Runner {
         if origin.approved || !stranger::brings(event) {
             return Ok(());
         }
-        let known = people::knows(&self.store, origin.repo.id, event).await;
+        let known = people::is_known(&self.store, origin.repo.id, event).await;
         let known = known.map_err(|error| internal(&error.to_string()))?;
         match stranger::question(origin.repo.strangers, known, event, plan) {
             None => Ok(()),

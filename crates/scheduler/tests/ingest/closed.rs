@@ -52,7 +52,7 @@ async fn a_merge_makes_nobody_known() {
     let opened = world.build(&world.process("pull_request", "id:1", &told("opened", 1)).await).await;
     world.process("pull_request", "id:2", &told("closed", 2)).await;
     assert!(stranger::author(&opened.event).is_some());
-    assert!(!people::knows(&world.store, world.repo.id, &opened.event).await.unwrap());
+    assert!(!people::is_known(&world.store, world.repo.id, &opened.event).await.unwrap());
 }
 
 #[tokio::test]

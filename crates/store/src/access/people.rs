@@ -8,16 +8,16 @@ use sqlx::SqliteConnection;
 use crate::{Store, StoreError, WriteTx, builds};
 
 /// Returns whether the author of a stranger's pull request had something approved in this repository before.
-pub async fn knows(store: &Store, repo: RepoId, event: &Event) -> Result<bool, StoreError> {
-    fetch_knows(&mut *store.readers().acquire().await?, repo, event).await
+pub async fn is_known(store: &Store, repo: RepoId, event: &Event) -> Result<bool, StoreError> {
+    fetch_is_known(&mut *store.readers().acquire().await?, repo, event).await
 }
 
-/// Like [`knows`], within a transaction.
-pub async fn knows_now(tx: &mut WriteTx, repo: RepoId, event: &Event) -> Result<bool, StoreError> {
-    fetch_knows(tx.conn(), repo, event).await
+/// Like [`is_known`], within a transaction.
+pub async fn is_known_within(tx: &mut WriteTx, repo: RepoId, event: &Event) -> Result<bool, StoreError> {
+    fetch_is_known(tx.conn(), repo, event).await
 }
 
-async fn fetch_knows(conn: &mut SqliteConnection, repo: RepoId, event: &Event) -> Result<bool, StoreError> {
+async fn fetch_is_known(conn: &mut SqliteConnection, repo: RepoId, event: &Event) -> Result<bool, StoreError> {
     let Some(person) = stranger::author(event) else { return Ok(false) };
     let known = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM known_people WHERE repo = ? AND person = ?)")
         .bind(repo.to_string())
@@ -28,7 +28,7 @@ async fn fetch_knows(conn: &mut SqliteConnection, repo: RepoId, event: &Event) -
 }
 
 /// Remembers a build's author as known, because something of the build was approved.
-pub(crate) async fn approved(tx: &mut WriteTx, build: BuildId, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) async fn remember_author(tx: &mut WriteTx, build: BuildId, now: Timestamp) -> Result<(), StoreError> {
     let build = builds::fetch(tx.conn(), build).await?.ok_or(StoreError::NotFound("build"))?;
     match stranger::author(&build.event) {
         Some(person) => remember(tx, build.repo, &person, now).await,

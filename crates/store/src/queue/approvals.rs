@@ -52,7 +52,7 @@ async fn record_approvals(
         }
     }
     for build in builds {
-        people::approved(tx, build, now).await?;
+        people::remember_author(tx, build, now).await?;
     }
     Ok(effects.approved.len())
 }
