@@ -1,6 +1,6 @@
 //! Jobs that wait for approval: what the question is, and what an approval or a refusal changes.
 
-use super::{Change, Decision, JobFacts, QueueEvent, Refused, Snapshot, ends, needs::Readiness, state::JobEvent};
+use super::{Change, Decision, JobFacts, QueueEvent, Refused, Snapshot, ends, needs::Eligibility, state::JobEvent};
 use crate::Status;
 
 /// The start of the reason of a job that waits for approval. The question follows.
@@ -67,7 +67,7 @@ fn approve(decision: &mut Decision, job: &JobFacts, ready: bool) {
 
 /// Returns whether a job waits for approval and for nothing else.
 fn is_asked(job: &JobFacts, snapshot: &Snapshot) -> bool {
-    job.plan.question().is_some() && job.readiness(snapshot) == Readiness::Runs
+    job.plan.question().is_some() && job.eligibility(snapshot) == Eligibility::Runs
 }
 
 fn check_asked(job: &JobFacts, snapshot: &Snapshot, verb: &str) -> Result<(), Refused> {

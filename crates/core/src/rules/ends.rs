@@ -3,7 +3,7 @@
 
 use super::{
     Change, Decision, JobFacts, QueueEvent, Snapshot, approvals,
-    needs::Readiness,
+    needs::Eligibility,
     state::{JobEvent, tries_again},
 };
 use crate::{ErrorKind, Outcome, Status};
@@ -41,11 +41,11 @@ pub(super) fn attempt_ended(snapshot: &Snapshot, attempt: u32, outcome: &Outcome
 pub(super) fn needs_changed(snapshot: &Snapshot) -> Decision {
     let mut decision = Decision::default();
     for job in snapshot.jobs.iter().filter(|job| job.status == Status::Blocked && !job.ready) {
-        let event = match job.readiness(snapshot) {
-            Readiness::Waits => continue,
-            Readiness::Skipped(reason) => JobEvent::DoesNotRun { reason },
-            Readiness::Broken(message) => JobEvent::Ended(Outcome::Error { kind: ErrorKind::Expression, message }),
-            Readiness::Runs => match approvals::waits_for(job) {
+        let event = match job.eligibility(snapshot) {
+            Eligibility::Waits => continue,
+            Eligibility::Skipped(reason) => JobEvent::DoesNotRun { reason },
+            Eligibility::Broken(message) => JobEvent::Ended(Outcome::Error { kind: ErrorKind::Expression, message }),
+            Eligibility::Runs => match approvals::waits_for(job) {
                 Some(reason) => JobEvent::Waits { reason },
                 None => {
                     decision.changes.push(Change::Ready(job.id));

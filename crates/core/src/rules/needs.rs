@@ -30,7 +30,7 @@ impl NeedEnd {
 
 /// Whether a job's needs let it run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
+pub enum Eligibility {
     /// Some are not finished.
     Waits,
     Runs,
@@ -44,7 +44,7 @@ pub enum Readiness {
 /// [`BuildGraph::needs_of`](super::graph::BuildGraph::needs_of) returns them: a failure is seen through jobs that it
 /// has skipped. `known` are contexts beyond the plan's and `needs`: `build`.
 #[must_use]
-pub fn readiness(plan: &JobPlan, needs: &[NeedEnd], known: &BTreeMap<String, Value>) -> Readiness {
+pub fn eligibility(plan: &JobPlan, needs: &[NeedEnd], known: &BTreeMap<String, Value>) -> Eligibility {
     let optional = |end: &NeedEnd| plan.needs.iter().any(|need| need.key == end.key && need.optional);
     let required = || needs.iter().filter(|end| !optional(end));
     let own = |end: &&NeedEnd| plan.needs.iter().any(|need| need.key == end.key);
@@ -54,14 +54,14 @@ pub fn readiness(plan: &JobPlan, needs: &[NeedEnd], known: &BTreeMap<String, Val
         && !asks
     {
         // No other need can change this, so the job does not wait for them.
-        return Readiness::Skipped(format!(
+        return Eligibility::Skipped(format!(
             "needs `{}`, which {}",
             short_name(&plan.pipeline, &end.key),
             fate(end.status)
         ));
     }
     if needs.iter().any(|end| !end.status.is_final()) {
-        return Readiness::Waits;
+        return Eligibility::Waits;
     }
     let any = |wanted: &[Status]| required().any(|end| wanted.contains(&end.counts_as()));
     let values = Values {
@@ -75,15 +75,15 @@ pub fn readiness(plan: &JobPlan, needs: &[NeedEnd], known: &BTreeMap<String, Val
         },
     };
     match runs(plan.condition.as_ref(), &values) {
-        Ok(true) => Readiness::Runs,
+        Ok(true) => Eligibility::Runs,
         Ok(false) => {
             let source = plan.condition.as_ref().map_or("success()", |condition| condition.source().trim());
             let because = spoiled
                 .map(|end| format!(": `{}` {}", short_name(&plan.pipeline, &end.key), fate(end.status)))
                 .unwrap_or_default();
-            Readiness::Skipped(format!("`if: {source}` was false{because}"))
+            Eligibility::Skipped(format!("`if: {source}` was false{because}"))
         }
-        Err(error) => Readiness::Broken(format!("the job's `if`: {error}")),
+        Err(error) => Eligibility::Broken(format!("the job's `if`: {error}")),
     }
 }
 
@@ -184,53 +184,53 @@ mod tests {
         NeedEnd { key: format!("ci/{job}"), status, outputs, continue_on_error: false }
     }
 
-    fn of(condition: Option<&str>, needs: &[(&str, Status)]) -> Readiness {
+    fn of(condition: Option<&str>, needs: &[(&str, Status)]) -> Eligibility {
         let plan = job(condition, &needs.iter().map(|(job, _)| (*job, false)).collect::<Vec<_>>());
         let ends: Vec<_> = needs.iter().map(|(job, status)| end(job, *status)).collect();
-        readiness(&plan, &ends, &BTreeMap::new())
+        eligibility(&plan, &ends, &BTreeMap::new())
     }
 
     /// Returns a chain of jobs, the nearest first: only the first is needed by the job itself.
-    fn behind(condition: &str, chain: &[(&str, Status)]) -> Readiness {
+    fn behind(condition: &str, chain: &[(&str, Status)]) -> Eligibility {
         let plan = job(Some(condition), &[(chain[0].0, false)]);
         let ends: Vec<_> = chain.iter().map(|(job, status)| end(job, *status)).collect();
-        readiness(&plan, &ends, &BTreeMap::new())
+        eligibility(&plan, &ends, &BTreeMap::new())
     }
 
     #[test]
     fn a_failure_is_seen_through_the_jobs_that_it_has_skipped() {
         let chain = |last| [("deploy", Status::Skipped), ("package", Status::Skipped), ("test", last)];
         for failed in [Status::Failure, Status::Error, Status::TimedOut] {
-            assert_eq!(behind("failure()", &chain(failed)), Readiness::Runs);
+            assert_eq!(behind("failure()", &chain(failed)), Eligibility::Runs);
         }
-        assert_eq!(behind("cancelled()", &chain(Status::Canceled)), Readiness::Runs);
-        assert_eq!(behind("always()", &chain(Status::Failure)), Readiness::Runs);
-        assert_eq!(behind("failure()", &chain(Status::Running)), Readiness::Waits);
-        assert_eq!(behind("always()", &chain(Status::Running)), Readiness::Waits);
+        assert_eq!(behind("cancelled()", &chain(Status::Canceled)), Eligibility::Runs);
+        assert_eq!(behind("always()", &chain(Status::Failure)), Eligibility::Runs);
+        assert_eq!(behind("failure()", &chain(Status::Running)), Eligibility::Waits);
+        assert_eq!(behind("always()", &chain(Status::Running)), Eligibility::Waits);
         let reason = skipped(behind("failure()", &chain(Status::Success)));
         assert_eq!(reason, "`if: failure()` was false: `deploy` was skipped");
         let passed_over = NeedEnd { continue_on_error: true, ..end("test", Status::Failure) };
         let plan = job(Some("failure()"), &[("deploy", false)]);
         let ends = [end("deploy", Status::Skipped), passed_over];
-        assert!(matches!(readiness(&plan, &ends, &BTreeMap::new()), Readiness::Skipped(_)));
+        assert!(matches!(eligibility(&plan, &ends, &BTreeMap::new()), Eligibility::Skipped(_)));
         // A job without such an `if` gets the reason of the job that it needs, and waits for no other.
-        assert_eq!(behind("true", &[("test", Status::Running), ("x", Status::Failure)]), Readiness::Waits);
+        assert_eq!(behind("true", &[("test", Status::Running), ("x", Status::Failure)]), Eligibility::Waits);
         let reason = skipped(behind("true", &chain(Status::Running)));
         assert_eq!(reason, "needs `deploy`, which was skipped");
     }
 
-    fn skipped(readiness: Readiness) -> String {
-        match readiness {
-            Readiness::Skipped(reason) => reason,
+    fn skipped(eligibility: Eligibility) -> String {
+        match eligibility {
+            Eligibility::Skipped(reason) => reason,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn a_job_waits_for_all_its_needs_and_runs_when_they_have_succeeded() {
-        assert_eq!(of(None, &[]), Readiness::Runs);
-        assert_eq!(of(None, &[("a", Status::Success), ("b", Status::Running)]), Readiness::Waits);
-        assert_eq!(of(None, &[("a", Status::Success), ("b", Status::Success)]), Readiness::Runs);
+        assert_eq!(of(None, &[]), Eligibility::Runs);
+        assert_eq!(of(None, &[("a", Status::Success), ("b", Status::Running)]), Eligibility::Waits);
+        assert_eq!(of(None, &[("a", Status::Success), ("b", Status::Success)]), Eligibility::Runs);
     }
 
     #[test]
@@ -244,38 +244,38 @@ mod tests {
     #[test]
     fn a_condition_that_asks_how_it_went_is_asked_when_all_is_over() {
         let both = |second| [("a", Status::Failure), ("b", second)];
-        assert_eq!(of(Some("always()"), &both(Status::Running)), Readiness::Waits);
-        assert_eq!(of(Some("always()"), &both(Status::Success)), Readiness::Runs);
-        assert_eq!(of(Some("failure()"), &both(Status::Success)), Readiness::Runs);
-        assert_eq!(of(Some("!cancelled()"), &both(Status::Success)), Readiness::Runs);
+        assert_eq!(of(Some("always()"), &both(Status::Running)), Eligibility::Waits);
+        assert_eq!(of(Some("always()"), &both(Status::Success)), Eligibility::Runs);
+        assert_eq!(of(Some("failure()"), &both(Status::Success)), Eligibility::Runs);
+        assert_eq!(of(Some("!cancelled()"), &both(Status::Success)), Eligibility::Runs);
         let reason = skipped(of(Some("success() && true"), &both(Status::Success)));
         assert_eq!(reason, "`if: success() && true` was false: `a` failed");
         let reason = skipped(of(Some("failure()"), &[("a", Status::Success)]));
         assert_eq!(reason, "`if: failure()` was false");
-        assert_eq!(of(Some("needs.a.result == 'failure' && always()"), &both(Status::Success)), Readiness::Runs);
+        assert_eq!(of(Some("needs.a.result == 'failure' && always()"), &both(Status::Success)), Eligibility::Runs);
     }
 
     #[test]
     fn outputs_decide_and_optional_needs_do_not() {
-        assert_eq!(of(Some("needs.a.outputs.version == '2'"), &[("a", Status::Success)]), Readiness::Runs);
+        assert_eq!(of(Some("needs.a.outputs.version == '2'"), &[("a", Status::Success)]), Eligibility::Runs);
         let plan = job(None, &[("a", true), ("b", false)]);
         let ends = |a, b| [end("a", a), end("b", b)];
         let none = BTreeMap::new();
-        assert_eq!(readiness(&plan, &ends(Status::Failure, Status::Success), &none), Readiness::Runs);
-        assert_eq!(readiness(&plan, &ends(Status::Running, Status::Success), &none), Readiness::Waits);
-        assert!(matches!(readiness(&plan, &ends(Status::Success, Status::Failure), &none), Readiness::Skipped(_)));
+        assert_eq!(eligibility(&plan, &ends(Status::Failure, Status::Success), &none), Eligibility::Runs);
+        assert_eq!(eligibility(&plan, &ends(Status::Running, Status::Success), &none), Eligibility::Waits);
+        assert!(matches!(eligibility(&plan, &ends(Status::Success, Status::Failure), &none), Eligibility::Skipped(_)));
     }
 
     #[test]
     fn a_failure_that_is_to_be_passed_over_counts_as_a_success() {
         let plan = job(None, &[("a", false)]);
         let ends = [NeedEnd { continue_on_error: true, ..end("a", Status::Failure) }];
-        assert_eq!(readiness(&plan, &ends, &BTreeMap::new()), Readiness::Runs);
+        assert_eq!(eligibility(&plan, &ends, &BTreeMap::new()), Eligibility::Runs);
     }
 
     #[test]
     fn a_condition_without_a_value_is_broken_and_says_why() {
         let broken = of(Some("from-json(needs.a.outputs.none)"), &[("a", Status::Success)]);
-        assert!(matches!(broken, Readiness::Broken(reason) if reason.contains("from-json")));
+        assert!(matches!(broken, Eligibility::Broken(reason) if reason.contains("from-json")));
     }
 }

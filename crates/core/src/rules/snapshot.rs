@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{
     graph::BuildGraph,
-    needs::{Readiness, build_context, readiness},
+    needs::{Eligibility, build_context, eligibility},
     queue::{Queue, Slots},
 };
 use crate::{BuildId, JobId, JobPlan, RepoId, Status};
@@ -74,12 +74,12 @@ pub struct JobFacts {
 
 impl JobFacts {
     /// Returns whether the job may run, by its needs and its `if`. A job that is not in the snapshot's graph waits.
-    pub(super) fn readiness(&self, snapshot: &Snapshot) -> Readiness {
+    pub(super) fn eligibility(&self, snapshot: &Snapshot) -> Eligibility {
         let known =
             BTreeMap::from([("build".to_owned(), build_context(self.build, self.number, &snapshot.server.url))]);
         match snapshot.graph.needs_of(self.id) {
-            Some(needs) => readiness(&self.plan, &needs, &known),
-            None => Readiness::Waits,
+            Some(needs) => eligibility(&self.plan, &needs, &known),
+            None => Eligibility::Waits,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use longshore_core::{
     BuildId, DueSchedule, Event, EventName, JobPlan, NeedEnd, Status, Template, Timestamp,
     expression::{Context, Progress, Value, evaluate},
-    rules::needs::{Readiness, build_context, needs_context, readiness},
+    rules::needs::{Eligibility, build_context, eligibility, needs_context},
 };
 use longshore_pipeline::{Planned, RepoFacts};
 
@@ -239,8 +239,8 @@ fn what_lint_takes_at_a_place_is_there_at_that_place() {
                 }
                 "if" => {
                     let known = BTreeMap::from([("build".to_owned(), build())]);
-                    match readiness(&plan, &ends(), &known) {
-                        Readiness::Runs => "true".to_owned(),
+                    match eligibility(&plan, &ends(), &known) {
+                        Eligibility::Runs => "true".to_owned(),
                         other => panic!("{member} at {place}: {other:?}"),
                     }
                 }
