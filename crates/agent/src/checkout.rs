@@ -30,7 +30,7 @@ pub(crate) enum CheckoutError {
     Outside { path: String },
     #[error("{path} is neither a file, a directory nor a link")]
     Unsupported { path: String },
-    #[error("{path} cannot be made: {source}")]
+    #[error("could not create {path}: {source}")]
     Make { path: String, source: io::Error },
 }
 

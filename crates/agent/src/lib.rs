@@ -135,7 +135,7 @@ const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Why an agent or a sandbox cannot start.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    #[error("{path} cannot be made: {source}")]
+    #[error("could not create {path}: {source}")]
     Folder { path: String, source: io::Error },
     #[error("{path} holds the spool of a job that has run: a job's container is never started twice")]
     SecondStart { path: String },

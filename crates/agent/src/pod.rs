@@ -159,18 +159,18 @@ impl Pod {
         self.links.len()
     }
 
-    /// Reads once from the link at `place`, which is readable. Passes on what its member reports.
+    /// Reads once from the link at `index`, which is readable. Passes on what its member reports.
     pub(crate) fn read<E>(
         &mut self,
-        place: usize,
+        index: usize,
         buffer: &mut Vec<u8>,
         mut pass_on: impl FnMut(MemberId, FromAgent) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Some(link) = self.links.get_mut(place) else { return Ok(()) };
+        let Some(link) = self.links.get_mut(index) else { return Ok(()) };
         buffer.resize(CHUNK, 0);
         let member = link.member;
         let mut last_seq = 0;
-        let sound = match (&link.stream).read(buffer) {
+        let usable = match (&link.stream).read(buffer) {
             Ok(0) => false,
             Ok(count) => {
                 link.decoder.push(&buffer[..count]);
@@ -188,7 +188,7 @@ impl Pod {
             Err(error) => error.kind() == io::ErrorKind::Interrupted,
         };
         let acknowledged = last_seq == 0 || link.send(&ToAgent::Ack { seq: last_seq }).is_ok();
-        if !(sound && acknowledged) {
+        if !(usable && acknowledged) {
             self.dismiss(member);
         }
         Ok(())

@@ -263,7 +263,7 @@ impl Executor {
     }
 }
 
-/// Opens the journal with the job's masks in front of it. If the masks cannot be made, closes it with an outcome.
+/// Opens the journal with the job's masks in front of it. If the masks cannot be compiled, closes it with an outcome.
 pub(crate) async fn open_recorder(request: &JobRequest, journal: Box<dyn Journal>) -> Result<LogRecorder, Outcome> {
     let recorder = |patterns| LogRecorder::new(journal, patterns, request.limits.log, Planned::new(&request.plan));
     match request.patterns() {

@@ -32,11 +32,11 @@ impl Job {
         let account = account::lookup(user, &self.runtime.options.etc)
             .map_err(|message| JobError::new(AgentError::ImageUnusable, message))?;
         let authorities = Authorities::write(&spec.authorities, &self.runtime.options)
-            .map_err(|error| not_made("the operator's certificate authorities cannot be written", &error))?;
+            .map_err(|error| setup_error("could not write the operator's certificate authorities", &error))?;
         crate::docker::offer(&self.runtime.options.root, Path::new("/var"))
-            .map_err(|error| not_made("/var/run/docker.sock cannot be made", &error))?;
+            .map_err(|error| setup_error("could not create /var/run/docker.sock", &error))?;
         crate::buildx::offer(&spec.env, Path::new(BUILDX_FOLDER))
-            .map_err(|error| not_made("the folder of `docker buildx` cannot be made", &error))?;
+            .map_err(|error| setup_error("could not create the folder of `docker buildx`", &error))?;
         let scripts = self.runtime.options.root.join("tmp");
         if let (Some(image), Some(purpose)) = (image, &spec.member) {
             let workspace = match purpose {
@@ -53,10 +53,10 @@ impl Job {
             }
             Ok(())
         });
-        made.map_err(|error| not_made(&format!("the workspace {} cannot be made", workspace.display()), &error))?;
+        made.map_err(|error| setup_error(&format!("could not create the workspace {}", workspace.display()), &error))?;
         if spec.on_workspace
             && caches::take_over(&workspace, &account)
-                .map_err(|error| not_made("cannot change the owner of the workspace to the job's user", &error))?
+                .map_err(|error| setup_error("could not change the owner of the workspace to the job's user", &error))?
         {
             self.note(
                 Record::NO_STEP,
@@ -64,7 +64,7 @@ impl Job {
             )?;
         }
         let changed = caches::prepare(&spec.caches, &account, &workspace)
-            .map_err(|error| not_made("cannot change the owner of the caches to the job's user", &error))?;
+            .map_err(|error| setup_error("could not change the owner of the caches to the job's user", &error))?;
         for path in changed {
             self.note(
                 Record::NO_STEP,
@@ -84,7 +84,7 @@ impl Job {
             return Ok(BTreeMap::new());
         }
         let mut folder = self.runtime.options.root.join(SECRETS);
-        if !is_on_memory(&folder) {
+        if !is_in_memory(&folder) {
             folder.clone_from(&launcher.scripts);
             self.note(
                 Record::NO_STEP,
@@ -95,7 +95,7 @@ impl Job {
         for (at, (variable, value)) in spec.secret_files.iter().enumerate() {
             let path = folder.join(format!("secret-{at}"));
             private_file(&path, value.as_bytes(), &launcher.account).map_err(|error| {
-                let message = format!("the secret `{variable}` cannot be written to its file: {error}");
+                let message = format!("could not write the secret `{variable}` to its file: {error}");
                 JobError::new(AgentError::Internal, message)
             })?;
             variables.insert(variable.clone(), path.display().to_string());
@@ -113,10 +113,9 @@ impl Job {
             let result = checkout::unpack(chunks, &workspace, owner).map_err(|error| error.to_string());
             mailbox.post(Event::CheckedOut(result));
         };
-        std::thread::Builder::new()
-            .name("checkout".to_owned())
-            .spawn(unpacking)
-            .map_err(|error| JobError::new(AgentError::Internal, format!("no thread for the checkout: {error}")))?;
+        std::thread::Builder::new().name("checkout".to_owned()).spawn(unpacking).map_err(|error| {
+            JobError::new(AgentError::Internal, format!("could not start a thread for the checkout: {error}"))
+        })?;
         while self.checked_out.is_none() && self.stop.is_none() {
             self.turn(None)?;
         }
@@ -129,16 +128,16 @@ impl Job {
     }
 }
 
-/// Returns the error that ends a job whose files or folders cannot be made.
-fn not_made(what: &str, error: &io::Error) -> JobError {
+/// Returns the error that ends a job whose files or folders could not be created.
+fn setup_error(what: &str, error: &io::Error) -> JobError {
     let is_full = error.raw_os_error() == Some(Errno::NOSPC.raw_os_error());
     JobError::new(if is_full { AgentError::DiskFull } else { AgentError::Internal }, format!("{what}: {error}"))
 }
 
 /// Returns whether files in this folder never reach a disk.
-fn is_on_memory(folder: &Path) -> bool {
+fn is_in_memory(folder: &Path) -> bool {
     // TMPFS_MAGIC and RAMFS_MAGIC of the kernel's magic.h.
-    const ON_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+    const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
     rustix::fs::statfs(folder)
-        .is_ok_and(|found| u64::try_from(found.f_type).is_ok_and(|kind| ON_MEMORY.contains(&kind)))
+        .is_ok_and(|found| u64::try_from(found.f_type).is_ok_and(|kind| IN_MEMORY.contains(&kind)))
 }

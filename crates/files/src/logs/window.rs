@@ -191,7 +191,7 @@ impl Log {
         if over && len - index.last().offset > 4 * STRIDE {
             match rebuild(&path, &file, len) {
                 Ok(whole) => index = whole,
-                Err(error) => tracing::warn!(path = %path.display(), %error, "a log's index cannot be made again"),
+                Err(error) => tracing::warn!(path = %path.display(), %error, "could not rebuild a log's index"),
             }
         }
         Ok(Self { file: Some(file), len, over, index })

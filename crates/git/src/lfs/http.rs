@@ -140,7 +140,7 @@ impl Remote {
     ) -> Result<(), GitError> {
         let failed = |detail: String| GitError::Lfs {
             address: self.address.clone(),
-            detail: format!("the object of `{path}` cannot be taken: {}", self.url.redact(&detail)),
+            detail: format!("could not download the object of `{path}`: {}", self.url.redact(&detail)),
         };
         let mut tries = 0;
         loop {
