@@ -110,7 +110,7 @@ pub(crate) fn run(runtime: Runtime) {
         Ok(end) => end,
         Err(JobError { kind, message }) => JobResult::Error { kind, message }.into(),
     };
-    // After an error the services still run. Errors of their end cannot be reported any more.
+    // After an error the services still run. It is too late to report that they do not end.
     let _ = job.end_services();
     job.end_processes(Duration::from_millis(spec.grace_ms).min(LEFTOVER_GRACE));
     job.hand_over_artifacts(&spec, &mut end);
@@ -124,12 +124,12 @@ pub(crate) fn run(runtime: Runtime) {
 /// reports the result. `members_left`: containers of the pod may still have some.
 fn send_job_finished(runtime: &Runtime, members_left: bool, end: impl Into<JobEnd>) {
     let sandbox = runtime.restore_sandbox(members_left);
-    let say = |end: JobEnd| {
+    let send = |end: JobEnd| {
         let end = JobEnd { sandbox: sandbox.clone(), ..end };
         runtime.spool.append_message(&FromAgent::JobFinished { time_ms: clock::now_ms(), end })
     };
-    if let Err(error) = say(end.into()) {
-        let _ = say(JobResult::Error { kind: AgentError::Internal, message: error.to_string() }.into());
+    if let Err(error) = send(end.into()) {
+        let _ = send(JobResult::Error { kind: AgentError::Internal, message: error.to_string() }.into());
     }
 }
 
@@ -171,7 +171,7 @@ struct Job {
     stop: Option<Stop>,
     /// When `always()` steps must be done, once the job is stopped.
     always_deadline: Option<Instant>,
-    /// Set once the remaining processes are being ended; a full disk is then no error any more.
+    /// Set once the remaining processes are being ended. From then on a full disk is no error.
     ends_processes: bool,
     patterns: Option<Arc<Patterns>>,
     /// Folders that steps have put before PATH.
@@ -191,7 +191,7 @@ struct Job {
     passed_path: Vec<String>,
     /// The variables with the paths of secret files.
     secret_variables: BTreeMap<String, String>,
-    /// What the job leaves, and after which results.
+    /// The artifacts that the job hands over, and after which results.
     wanted: Vec<(ArtifactWhen, ArtifactRequest)>,
 }
 
@@ -200,7 +200,7 @@ struct Job {
 struct StepScope<'a> {
     spec: &'a JobSpec,
     launcher: StepLauncher,
-    /// Their current values.
+    /// The values that their expressions refer to, as they are now.
     values: Values,
 }
 

@@ -4,19 +4,19 @@ use longshore_core::NotificationEvent;
 
 use crate::text::one_line;
 
-/// Characters of a commit's title, and of what a job says.
+/// The most characters of a commit's title, of a reason, of a name and of an anomaly.
 const TITLE: usize = 200;
 const REASON: usize = 300;
 const NAME: usize = 100;
 const ANOMALY: usize = 600;
-/// Jobs that are named.
+/// How many jobs a message names.
 const JOBS: usize = 5;
 
 /// What a message is about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Subject {
     Event(NotificationEvent),
-    /// Somebody tries a new place.
+    /// Nothing: somebody tries whether messages arrive.
     #[default]
     Test,
 }
@@ -50,7 +50,7 @@ impl Subject {
 pub struct JobLine {
     pub name: String,
     pub pipeline: String,
-    /// The status's word.
+    /// The status, as the API's word.
     pub status: String,
     pub reason: String,
     pub url: String,
@@ -59,7 +59,7 @@ pub struct JobLine {
 /// An anomaly of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnomalyLine {
-    /// The word of its kind.
+    /// Its kind, as the API's word.
     pub kind: String,
     pub message: String,
     /// The number of the record that showed it.
@@ -68,7 +68,7 @@ pub struct AnomalyLine {
     pub job: Option<String>,
 }
 
-/// A message about a build or an anomaly. Its texts are as others wrote them.
+/// A message about a build or an anomaly. Its texts are as others wrote them, neither cut nor escaped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
     pub subject: Subject,
@@ -82,7 +82,7 @@ pub struct Message {
     /// The build's status, as the API's word, and its reason.
     pub status: String,
     pub reason: String,
-    /// The event's word in the API.
+    /// The event, as the API's word.
     pub event: String,
     pub git_ref: String,
     pub branch: Option<String>,
@@ -122,7 +122,7 @@ impl Message {
         (name, happened)
     }
 
-    /// Returns the further lines, each of one line.
+    /// Returns the lines below the headline.
     pub(crate) fn details(&self) -> Vec<String> {
         if self.subject == Subject::Test {
             return Vec::new();

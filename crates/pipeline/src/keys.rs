@@ -3,7 +3,7 @@
 /// The keys of one kind of mapping.
 #[derive(Debug)]
 pub(super) struct Keys {
-    /// The owner of these keys, in the words of a message.
+    /// What has these keys, as messages call it.
     pub(super) subject: &'static str,
     pub(super) known: &'static [&'static str],
     /// Keys that other CI systems use here, and what to write instead.

@@ -25,9 +25,9 @@ use super::{
 };
 use crate::{config::ApiConfig, error::ApiError};
 
-/// Jobs in each list.
+/// How many jobs each list shows.
 const LISTED: u32 = 60;
-/// Removals that are shown.
+/// How many removals are shown.
 const REMOVED: u32 = 20;
 
 #[derive(Template)]
@@ -46,14 +46,16 @@ pub(crate) struct Queue {
     object_store: Option<(String, Option<OffloadProblem>)>,
     /// The objects that were removed to make room on the engine's disk, the newest first.
     removed: Vec<Eviction>,
-    /// Whether figures of every repository are shown.
-    of_all: bool,
+    /// Whether the visitor sees figures of the whole server.
+    sees_figures: bool,
 }
 
-/// Some of the jobs of one kind, and how many there are.
+/// The jobs that run, or those that wait.
 struct Jobs {
     listed: Vec<QueuedJob>,
+    /// Whether the visitor may see more than are listed.
     more: bool,
+    /// How many there are, or how many are listed if the visitor may not know.
     all: u64,
 }
 
@@ -80,11 +82,11 @@ pub(crate) async fn show(
     visitor: Visitor,
 ) -> Result<Html<Queue>, ApiError> {
     let head = Head::new(&site, &visitor, Place::Queue, "Queue").follows("build job", None);
-    let of_all = visitor.caller.may(Action::SeeFigures, Object::Server);
-    let counts = if of_all { Some(counts::get(&site.store).await?) } else { None };
+    let sees_figures = visitor.caller.may(Action::SeeFigures, Object::Server);
+    let counts = if sees_figures { Some(counts::get(&site.store).await?) } else { None };
     let visible = visitor.caller.visible();
     let mut running = list_jobs(&site, &visible, &[Status::Running, Status::Canceling], counts.as_ref()).await?;
-    // A job that starts is added at the end, and moves no other.
+    // By their start, so that a job that starts is added at the end and moves no other.
     running.listed.sort_by_key(|job| job.claimed_at);
     let waiting = list_jobs(&site, &visible, &[Status::Queued, Status::Blocked], counts.as_ref()).await?;
     let head = head.titled(format!("Queue: {} running, {} waiting", running.all, waiting.all));
@@ -93,17 +95,17 @@ pub(crate) async fn show(
         running,
         waiting,
         capacity: config.capacity,
-        trouble: config.engine.trouble().filter(|_| of_all),
-        disk: site.store.disk().filter(|_| of_all),
-        engine_disk: if of_all { engine_room::disk(&site.store).await? } else { None },
+        trouble: config.engine.trouble().filter(|_| sees_figures),
+        disk: site.store.disk().filter(|_| sees_figures),
+        engine_disk: if sees_figures { engine_room::disk(&site.store).await? } else { None },
         object_store: site
             .store
             .blobs()
             .object_store()
             .map(|store| (store.place().to_owned(), site.store.blobs().offload_problem()))
-            .filter(|_| of_all),
-        removed: if of_all { engine_room::removals(&site.store, REMOVED).await? } else { Vec::new() },
-        of_all,
+            .filter(|_| sees_figures),
+        removed: if sees_figures { engine_room::removals(&site.store, REMOVED).await? } else { Vec::new() },
+        sees_figures,
     }))
 }
 

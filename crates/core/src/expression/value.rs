@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// A value. Its JSON is the same value in JSON.
+/// The value of an expression. It is serialized as the same value in JSON.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(from = "serde_json::Value", into = "serde_json::Value")]
 pub enum Value {
@@ -51,7 +51,7 @@ impl Value {
         }
     }
 
-    /// Converts the value to JSON in one line.
+    /// Converts the value to JSON, without line breaks.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::Value::from(self.clone()).to_string()
@@ -66,7 +66,7 @@ impl Value {
         }
     }
 
-    /// Describes the kind of the value in messages.
+    /// Returns what messages call this kind of value.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -138,7 +138,7 @@ impl From<Value> for serde_json::Value {
     }
 }
 
-/// Converts a number without a fraction, if every JSON parser reads it as the same number.
+/// Converts a number without a fraction to an integer, if every JSON parser reads that as the same number.
 #[expect(clippy::cast_possible_truncation, reason = "the bounds are checked")]
 fn whole(number: f64) -> Option<i64> {
     const SAFE: f64 = 9_007_199_254_740_992.0;

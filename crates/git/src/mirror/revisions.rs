@@ -5,10 +5,10 @@ use longshore_forge::{CommitId, RefName, Revision, text};
 use super::Mirror;
 use crate::{GitError, command::GitOutput};
 
-/// The most bytes read of a commit's message, author and address; more than is kept.
+/// The most bytes of a commit's message, author and address that are read. Less is kept of them.
 const MAX_FACTS: u64 = 256 << 10;
 
-/// A commit's data for people; invalid UTF-8 is replaced.
+/// What people see of a commit. Invalid UTF-8 is replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitFacts {
     pub message: String,
@@ -63,7 +63,7 @@ impl Mirror {
         Ok(only_line(&found).and_then(|line| line.parse().ok()))
     }
 
-    /// Returns the commit on a branch whose name begins with these digits. The branch has to be fetched.
+    /// Returns the commit on a branch whose ID begins with these digits. The branch has to be fetched.
     ///
     /// # Errors
     /// [`GitError::UnknownRevision`] if there is none, or more than one.
@@ -78,7 +78,7 @@ impl Mirror {
         let found = ["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{digits}^{{commit}}")];
         let found = self.git.in_repository(&self.folder).args(found).run("resolving a short commit", &[]).await?;
         let commit: CommitId = only_line(&found).and_then(|line| line.parse().ok()).ok_or_else(unknown)?;
-        // A branch may be called like the digits.
+        // The digits may be the name of a branch.
         if !commit.as_str().starts_with(digits) || !self.is_on(&commit, branch).await? {
             return Err(unknown());
         }
@@ -100,7 +100,7 @@ impl Mirror {
         }
     }
 
-    /// Returns message and author of a commit, cut to a length for people.
+    /// Returns the message and the author of a commit, each cut to what people see of it.
     ///
     /// # Errors
     /// If the commit is not in the mirror.

@@ -104,7 +104,7 @@ macro_rules! settings {
             $(#[arg($($arg:tt)*)])?
             $key:ident: $type:ty [$value_name:literal] $kind:ident $default:tt;
         )+
-        $(tables { $($below:ident: $given_below:ident => $merged_below:ident),+ $(,)? })?
+        $(tables { $($nested:ident: $given_nested:ident => $merged_nested:ident),+ $(,)? })?
     ) => {
         #[derive(Debug, Default, Clone, clap::Args, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -124,14 +124,14 @@ macro_rules! settings {
             $($(
                 #[command(flatten)]
                 #[serde(default)]
-                pub(super) $below: $given_below,
+                pub(super) $nested: $given_nested,
             )+)?
         }
 
         /// The merged settings.
         pub(super) struct $merged {
             $(pub(super) $key: settings!(@type $kind $type),)+
-            $($(pub(super) $below: $merged_below,)+)?
+            $($(pub(super) $nested: $merged_nested,)+)?
         }
 
         impl $given {
@@ -139,7 +139,7 @@ macro_rules! settings {
             pub(super) fn over(self, file: Self) -> $merged {
                 $merged {
                     $($key: settings!(@merge self.$key.or(file.$key), $kind $default),)+
-                    $($($below: self.$below.over(file.$below),)+)?
+                    $($($nested: self.$nested.over(file.$nested),)+)?
                 }
             }
 

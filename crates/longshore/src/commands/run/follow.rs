@@ -35,7 +35,7 @@ const OUTPUT_CLOSED: u8 = 1;
 /// How following a run ended.
 pub(super) enum Followed {
     Over(ExitCode),
-    /// The user does not wait for the cancelled jobs' ends.
+    /// The user does not wait until the canceled jobs have ended.
     Quit,
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn follow(
             printed = printing.join_next(), if failed.is_none() => match printed {
                 None => break,
                 Some(printed) => if let Err(error) = printed? {
-                    // Nobody reads the rest: jobs that nobody follows would run on.
+                    // Nobody reads the rest, and jobs that nobody follows would run on.
                     printing.abort_all();
                     cancel().await?;
                     failed = Some(error);
@@ -116,7 +116,7 @@ pub(super) async fn follow(
     })))
 }
 
-/// Waits until the reader of the output has closed it; for ever if it is a file.
+/// Waits until the reader of the output has closed it: forever if it is a file.
 async fn output_closes() {
     #[expect(deprecated, reason = "standard output is open as long as this process runs")]
     let watched = AsyncFd::with_interest(std::io::stdout(), Interest::ERROR);
@@ -148,7 +148,7 @@ async fn over(store: &Store, build: BuildId) -> Result<(), StoreError> {
     }
 }
 
-/// Returns the names of jobs for people: with their pipelines' names if there are several pipelines.
+/// Returns the names of jobs as people see them: with their pipelines' names if there are several pipelines.
 fn shown_names(jobs: &[Job]) -> Vec<String> {
     let several = jobs.iter().any(|job| job.pipeline != jobs[0].pipeline);
     jobs.iter().map(|job| if several { job.key.clone() } else { job.name.clone() }).collect()
