@@ -97,7 +97,7 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not-found", message)
     }
 
-    /// The message of an address that is no route's.
+    /// The message for an address without a route.
     pub(crate) const NOT_FOUND: &str = "not found";
 
     pub(crate) fn no_address(base: &BasePath) -> Self {
@@ -117,7 +117,7 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "conflict", message)
     }
 
-    /// Something outside of this server says no, for good.
+    /// Returns the error for something outside of this server that refuses, and will refuse again.
     pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unusable", message)
     }
@@ -160,7 +160,7 @@ impl ApiError {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", message)
     }
 
-    /// Something that this server needs is away now.
+    /// Returns the error for something that this server needs and that is not available now.
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     }

@@ -12,9 +12,9 @@ use longshore_core::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Bytes that one step reads.
-const STEP: u64 = 256 << 10;
-/// Bytes that one request reads at most: the next page goes on from there.
+/// How many bytes are read at once.
+const PART: u64 = 256 << 10;
+/// The most bytes that one request reads. The next page continues from there.
 const MOST: u64 = 64 << 20;
 
 /// A request to the engine, as its guard recorded it.
@@ -145,15 +145,16 @@ impl Backwards {
                 return Ok(Some(line));
             }
             if self.left > 0 {
-                self.step()?;
-            } else if !self.older()? {
+                self.read_part()?;
+            } else if !self.open_older()? {
                 return Ok(None);
             }
         }
     }
 
-    fn step(&mut self) -> io::Result<()> {
-        let length = self.left.min(STEP);
+    /// Reads the part of the file before the one that was read last, and divides it into lines.
+    fn read_part(&mut self) -> io::Result<()> {
+        let length = self.left.min(PART);
         self.left -= length;
         self.file.seek(SeekFrom::Start(self.left))?;
         let mut bytes = Vec::new();
@@ -177,8 +178,8 @@ impl Backwards {
         Ok(())
     }
 
-    /// Goes on with the file before.
-    fn older(&mut self) -> io::Result<bool> {
+    /// Opens the next older file. Returns whether there is one.
+    fn open_older(&mut self) -> io::Result<bool> {
         self.number += 1;
         let mut name = self.log.as_os_str().to_owned();
         name.push(format!(".{}", self.number));
@@ -208,8 +209,8 @@ mod tests {
     fn all_records_of_all_files_are_listed_page_by_page() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("guard.jsonl");
-        // More than one step reads.
-        let many = STEP / line(1, "allowed").len() as u64 * 2;
+        // More than one part.
+        let many = PART / line(1, "allowed").len() as u64 * 2;
         let lines_of = |numbers: std::ops::RangeInclusive<u64>| {
             numbers.map(|n| line(n, if n % 100 == 0 { "denied" } else { "allowed" })).collect::<String>()
         };

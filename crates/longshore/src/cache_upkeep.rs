@@ -42,7 +42,7 @@ pub(crate) enum UpkeepError {
     Engine(#[from] EngineError),
 }
 
-/// When a shared cache was used last, as its size was measured.
+/// When a shared cache had been used last at the time its size was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct LastUse {
     used_at: Timestamp,
@@ -51,8 +51,8 @@ struct LastUse {
 }
 
 impl LastUse {
-    /// Returns whether a job may have written since it was measured. While jobs go on to write, that is asked seldom:
-    /// there may be a million files.
+    /// Returns whether the cache has to be measured again, because a job may have written since. While jobs keep using
+    /// it, that is rare: it may have a million files.
     fn may_have_grown(self, before: Self) -> bool {
         let was_used = !before.is_over || before.used_at != self.used_at;
         was_used && (self.is_over || self.measured.saturating_duration_since(before.measured) >= WHILE_USED)
@@ -95,14 +95,14 @@ impl Upkeep {
         shutdown.run_until_cancelled(work).await;
     }
 
-    /// Ends what attempts used that do not run any more, since an earlier process could not.
+    /// Ends the uses of attempts that no longer run, which a process that was killed has left behind.
     pub(crate) async fn end_uses(store: &Store, running: &BTreeSet<(JobId, u32)>) -> Result<(), StoreError> {
         let mut tx = store.write().await?;
         caches::end_all_but(&mut tx, running).await?;
         tx.commit().await.map(drop)
     }
 
-    /// Does everything, for a process that does nothing else.
+    /// Makes passes until there is nothing left to do, for a process that does nothing else.
     pub(crate) async fn until_done(&self) -> Result<(), UpkeepError> {
         loop {
             self.pass().await?;
@@ -113,14 +113,14 @@ impl Upkeep {
         }
     }
 
-    /// Does everything once.
+    /// Makes one pass.
     pub(crate) async fn pass(&self) -> Result<(), UpkeepError> {
         self.executor.remove_ended_tools(ABANDONED).await?;
         self.caches.record_ended().await?;
         self.sweep().await?;
         // A full disk has no room for the container that measures, and needs the caches to shrink.
         let unmeasured = self.measure().await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "no cache can be measured now: the sizes that are known count");
+            tracing::warn!(%error, "could not measure caches; those of unknown size do not count");
             BTreeSet::new()
         });
         self.shrink(&unmeasured).await?;
@@ -177,7 +177,7 @@ impl Upkeep {
             match size {
                 Ok(bytes) => measured.push((volume, bytes)),
                 Err(why) => {
-                    tracing::warn!(volume, why, "a volume cannot be measured, so what is in it is let go");
+                    tracing::warn!(volume, why, "could not measure a volume; the cache in it is removed");
                     unmeasured.insert(volume);
                 }
             }
@@ -247,7 +247,7 @@ impl Upkeep {
         let wanted: BTreeSet<String> =
             workspaces.iter().map(ToString::to_string).filter(|volume| !lasting.contains(volume)).collect();
         let total = |kept: &[Lasting]| {
-            // One that several entries have counts once.
+            // A volume that several entries have counts once.
             let volumes: BTreeSet<String> =
                 kept.iter().flat_map(Lasting::volumes).chain(wanted.iter().cloned()).collect();
             volumes.iter().filter_map(|volume| sizes.get(volume)).sum::<u64>()

@@ -95,6 +95,7 @@ pub struct Refusal {
 /// A mapping or list that has begun and not ended.
 struct Open {
     start: Place,
+    /// 0 if it has none.
     anchor: usize,
     tag: Option<String>,
     weight: Weight,
@@ -103,7 +104,11 @@ struct Open {
 
 enum Inside {
     List(Vec<Rc<Node>>),
-    Map { entries: Vec<Entry>, key: Option<(String, Place, bool)> },
+    /// `key` waits for its value; the flag says that it is a merge, `<<`.
+    Map {
+        entries: Vec<Entry>,
+        key: Option<(String, Place, bool)>,
+    },
 }
 
 struct Builder {

@@ -183,7 +183,7 @@ pub async fn get_now(tx: &mut WriteTx, id: RepoId) -> Result<Option<Repo>, Store
 /// Returns a repository by its name.
 pub async fn by_name(store: &Store, name: &str) -> Result<Option<Repo>, StoreError> {
     let row = sqlx::query("SELECT * FROM repos WHERE name = ?").bind(name);
-    let key = secret_key::at_hand(store)?;
+    let key = secret_key::current(store)?;
     row.fetch_optional(store.readers()).await?.map(|row| from_row(&row, key.as_ref())).transpose()
 }
 
@@ -195,7 +195,7 @@ pub async fn list(store: &Store, visible: &Visible, before: Option<i64>, limit: 
     push_visible(&mut query, visible);
     query.push(" ORDER BY seq DESC LIMIT ").push_bind(limit + 1);
     let rows = query.build().fetch_all(store.readers()).await?;
-    let key = secret_key::at_hand(store)?;
+    let key = secret_key::current(store)?;
     let repos = rows.iter().map(|row| from_row(row, key.as_ref())).collect::<Result<_, _>>()?;
     Ok(Page::from_rows(repos, limit, |repo: &Repo| repo.seq))
 }
@@ -321,7 +321,7 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
     .await?
     .ok_or(StoreError::NotFound("repository"))?;
     note_change(tx, id);
-    from_row(&row, secret_key::at_hand(tx.store())?.as_ref())
+    from_row(&row, secret_key::current(tx.store())?.as_ref())
 }
 
 /// Stores the forge's own id of a repository that has none yet.
@@ -375,7 +375,7 @@ pub(crate) fn note_change(tx: &mut WriteTx, id: RepoId) {
 
 pub(crate) async fn fetch(store: &Store, conn: &mut SqliteConnection, id: RepoId) -> Result<Option<Repo>, StoreError> {
     let row = sqlx::query("SELECT * FROM repos WHERE id = ?").bind(id.to_string()).fetch_optional(conn).await?;
-    let key = secret_key::at_hand(store)?;
+    let key = secret_key::current(store)?;
     row.map(|row| from_row(&row, key.as_ref())).transpose()
 }
 

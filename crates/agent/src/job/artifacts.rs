@@ -30,7 +30,7 @@ const CHUNK: usize = 128 << 10;
 enum HandoverEnd {
     Stored,
     Canceled,
-    /// Nobody took them in time.
+    /// No runner stored them in time.
     TimeOver,
 }
 
@@ -193,9 +193,9 @@ struct Sending<'a> {
     at: usize,
     /// Bytes of it that were sent.
     offset: u64,
-    /// It was announced, in this session or an earlier one.
+    /// Whether it was announced, in this session or an earlier one.
     announced: bool,
-    /// `None` before it is opened, and if it cannot be.
+    /// `None` until it is opened, and if that fails.
     open: Option<File>,
     ended: bool,
     /// A file that was just left out.

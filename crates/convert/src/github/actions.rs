@@ -13,9 +13,9 @@ use super::{
     reports, setups, tools,
 };
 
-/// The conversion of an action.
+/// What became of a step that uses an action.
 pub(super) enum ConvertedAction {
-    /// A part of the job.
+    /// It is a part of the job now, and no step.
     Done,
     /// Keys of a step.
     Step(Map),
@@ -133,7 +133,7 @@ fn checkout(settings: &[Entry], scope: &Scope, line: u32, lines: Lines<'_>, job:
                 Err(what) => {
                     return ConvertedAction::LeftOut(lines.note(
                         setting,
-                        format!("{}; what the build is of is not checked out for it", super::unknown(&what)),
+                        format!("{}; the build's own commit does not stand in for it", super::unknown(&what)),
                     ));
                 }
             },

@@ -57,7 +57,7 @@ pub async fn of_repos(
         query.push(" AND instr(lower(name), ").push_bind(holding.to_lowercase()).push(") > 0");
     }
     query.push(" ORDER BY name LIMIT ").push_bind(limit);
-    let key = secret_key::at_hand(store)?;
+    let key = secret_key::current(store)?;
     let mut conn = store.readers().acquire().await?;
     let mut found = Vec::new();
     for row in &query.build().fetch_all(&mut *conn).await? {

@@ -85,7 +85,7 @@ impl SecretKey {
     fn generate(path: &Path) -> Result<Self, StoreError> {
         let key = Self::random();
         write_private(path, &hex::encode(key.0)).map_err(|error| StoreError::io(path, error))?;
-        tracing::info!(path = %path.display(), "made the key that seals secrets; without it they cannot be read: keep a copy");
+        tracing::info!(path = %path.display(), "generated the key that seals secrets; without it they cannot be read: keep a copy");
         Ok(key)
     }
 }
@@ -141,7 +141,7 @@ pub(crate) async fn of_database_or_new(tx: &mut WriteTx) -> Result<SecretKey, St
 
 /// Returns the current key, even if the database was written with another one. Values that it does not open stay
 /// sealed.
-pub(crate) fn at_hand(store: &Store) -> Result<Option<SecretKey>, StoreError> {
+pub(crate) fn current(store: &Store) -> Result<Option<SecretKey>, StoreError> {
     match store.given_secret_key() {
         Some(key) => Ok(Some(key)),
         None => match SecretKey::read(&store.data_dir().join(KEY_FILE)) {

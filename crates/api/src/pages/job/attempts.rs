@@ -9,7 +9,7 @@ use crate::{
     views::{AttemptView, JobView, StepView},
 };
 
-/// A row of the list.
+/// An attempt in the list.
 #[derive(Debug)]
 pub(super) struct AttemptRow {
     pub(super) number: u32,
@@ -25,13 +25,13 @@ pub(super) fn list(job: &JobView) -> Vec<AttemptRow> {
     let mut rows: Vec<AttemptRow> = job
         .attempts
         .iter()
-        .map(|over| AttemptRow {
-            number: over.attempt,
-            status: over.status,
-            reason: over.reason.clone(),
-            from: over.claimed_at,
-            to: Some(over.finished_at),
-            address: attempt_address(job.id, earlier(job, over.attempt)),
+        .map(|ended| AttemptRow {
+            number: ended.attempt,
+            status: ended.status,
+            reason: ended.reason.clone(),
+            from: ended.claimed_at,
+            to: Some(ended.finished_at),
+            address: attempt_address(job.id, earlier(job, ended.attempt)),
         })
         .collect();
     if rows.last().is_some_and(|last| last.number < job.attempt) {
@@ -63,7 +63,7 @@ fn attempt_address(job: JobId, earlier: Option<u32>) -> String {
 /// Returns the job as an earlier attempt left it. Only its log tells what became of its steps.
 pub(super) fn as_left_by(mut job: JobView, attempt: u32, outline: &Outline) -> Result<JobView, ApiError> {
     let at =
-        job.attempts.iter().position(|over| over.attempt == attempt).ok_or_else(|| ApiError::no_such("attempt"))?;
+        job.attempts.iter().position(|ended| ended.attempt == attempt).ok_or_else(|| ApiError::no_such("attempt"))?;
     let AttemptView { status, reason, exit_code, claimed_at, started_at, finished_at, .. } = job.attempts.remove(at);
     let of_step = |step: StepView| {
         let border = |begins: bool| {
