@@ -142,7 +142,7 @@ pub(crate) async fn record(State(auditor): State<Auditor>, request: Request, nex
         }
     }
     if let Err(error) = write(&auditor.store, Entry { decision, reason, ..entry }).await {
-        tracing::error!(%error, "the audit log has no record of a request");
+        tracing::error!(%error, "could not record a request in the audit log");
     }
     response
 }

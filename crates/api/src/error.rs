@@ -167,7 +167,7 @@ impl ApiError {
 
     /// Returns the error for a fault of the server. Logs the cause and leaves it out of the answer.
     pub(crate) fn internal(cause: impl fmt::Display) -> Self {
-        tracing::error!(%cause, "a request failed through a fault of ours");
+        tracing::error!(%cause, "a request failed because of an internal error");
         let message = "internal error; see the server's log";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }

@@ -177,7 +177,10 @@ fn network(name: String, labels: &HashMap<String, String>) -> Option<NetworkObje
 /// Returns the name if it is valid. An object with an invalid name is not ours, even if its labels say so, and is left
 /// alone.
 fn checked<T>(name: Result<T, NotAName>) -> Option<T> {
-    name.inspect_err(|error| tracing::warn!(%error, "passed over in a list")).ok()
+    name.inspect_err(
+        |error| tracing::warn!(%error, "an object of the engine has a name that is not Longshore's; it is left alone"),
+    )
+    .ok()
 }
 
 fn text(labels: &HashMap<String, String>, key: &str) -> String {

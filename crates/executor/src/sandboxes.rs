@@ -196,7 +196,7 @@ impl Sandboxes {
                     }
                     Err(error) => {
                         // The next job gets the same error, and its log shows it.
-                        tracing::warn!(%error, "no sandbox could be made ready");
+                        tracing::warn!(%error, "could not prepare a sandbox");
                         break;
                     }
                 }

@@ -8,7 +8,7 @@ pub enum CallError {
     /// The forge does not answer, or not in time.
     #[error("{host} cannot be reached: {detail}")]
     Unreachable { host: String, detail: String },
-    /// The forge has trouble of its own.
+    /// The forge has an internal problem.
     #[error("{host} answered {status}: {message}")]
     Unavailable { host: String, status: u16, message: String },
     /// Too many requests.

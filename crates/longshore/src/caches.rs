@@ -119,7 +119,7 @@ impl Caches {
             }
         };
         let chosen = chosen.unwrap_or_else(|error: StoreError| {
-            tracing::error!(job = %of.job, %error, "a job goes on without the records of its caches");
+            tracing::error!(job = %of.job, %error, "could not use the records of a job's caches; it runs without them");
             Vec::new()
         });
         let wanted = of.plan.cache.iter().zip(paths).zip(chosen).map(|((cache, paths), one)| JobCache {

@@ -122,21 +122,21 @@ impl Disk {
     /// Works until `shutdown`.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
         if let Err(error) = self.forget().await {
-            tracing::warn!(%error, "what was measured before is shown until it is measured again");
+            tracing::warn!(%error, "could not discard the last measurement of the engine's disk");
         }
         let mut changes = self.store.changes();
         let work = async {
             let mut measured: Option<Measured> = None;
             loop {
                 if let Err(error) = self.note_images().await {
-                    tracing::warn!(%error, "which images were pulled is not recorded");
+                    tracing::warn!(%error, "could not record which images were pulled");
                 }
                 let lasting = self.lasting_bytes().await;
                 if self.marks.high > 0 && measured.is_none_or(|last| last.is_due(Instant::now(), lasting)) {
                     measured = match self.pass().await {
                         Ok(disk) => Some(Measured::of(disk, self.marks.high, self.lasting_bytes().await)),
                         Err(error) => {
-                            tracing::warn!(%error, "the engine's disk is looked at again later");
+                            tracing::warn!(%error, "could not check the engine's disk; it is tried again later");
                             let full = measured.is_some_and(|last| last.full);
                             Some(Measured { at: Instant::now(), full, near: false, left: u64::MAX, lasting })
                         }

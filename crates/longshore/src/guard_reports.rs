@@ -21,7 +21,7 @@ impl GuardReports for KeptReports {
     fn report(&self, attempt: AttemptId, log: GuardLog) -> BoxFuture<'_, ()> {
         async move {
             if let Err(error) = self.keep(attempt, log).await {
-                tracing::error!(?attempt, %error, "the audit log does not say what a job asked of its Docker API");
+                tracing::error!(?attempt, %error, "could not record what a job asked of its Docker API");
             }
         }
         .boxed()
@@ -60,7 +60,7 @@ impl KeptReports {
             tx.commit().await
         };
         if let Err(error) = written.await {
-            tracing::error!(?attempt, action, %error, "the audit log does not say what became of a job's Docker API");
+            tracing::error!(?attempt, action, %error, "could not record what became of a job's Docker API");
         }
     }
 

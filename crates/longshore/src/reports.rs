@@ -56,7 +56,7 @@ async fn try_store(
     let readings = retry_while_full(job, waits_for, Duration::MAX, begin).await?;
     let found = read_within(READINGS.checked_sub(readings), LONGEST, move || read(&files, &commands, &blobs)).await;
     let found = found.unwrap_or_else(|why| {
-        tracing::error!(%job, readings, why, "what the job reported is not read");
+        tracing::error!(%job, readings, why, "could not read the job's reports");
         JobReports { remarks: vec![Remark { file: String::new(), text: why.to_owned() }], ..JobReports::default() }
     });
     if found.is_empty() {

@@ -61,7 +61,7 @@ impl ReuseLookup<'_> {
             Ok(Some(reused)) => Lookup::Reuse(Box::new(reused)),
             Ok(None) => Lookup::Run(Some(hash)),
             Err(error) => {
-                tracing::warn!(job = %self.job, %error, "an earlier success is not looked for: the job runs");
+                tracing::warn!(job = %self.job, %error, "could not look for an earlier success; the job runs");
                 Lookup::Run(Some(hash))
             }
         }

@@ -100,7 +100,7 @@ impl Workspaces {
             let mut before = KeptWorkspaces::default();
             loop {
                 let left = self.pass(&executor, &mut before).await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "workspaces that were kept for other jobs are looked at again later");
+                    tracing::warn!(%error, "could not clean up workspaces that are kept for other jobs; it is tried again later");
                     Remaining::Unneeded
                 });
                 tokio::time::sleep(PAUSE).await;

@@ -13,7 +13,7 @@ pub enum SendError {
         "{host} is at an address of the server's own network: only an administrator of the server may add a notification there"
     )]
     Internal { host: String },
-    /// The other side has trouble of its own.
+    /// The service has an internal problem.
     #[error("{host} answers {status}: {message}")]
     Unavailable { host: String, status: u16, message: String },
     /// Too many messages.

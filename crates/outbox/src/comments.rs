@@ -48,7 +48,7 @@ impl Comments {
             let wake_at = match self.start_due(&mut writing, &mut turns).await {
                 Ok(wake_at) => wake_at,
                 Err(error) => {
-                    tracing::error!(%error, "cannot read which comments are to be written");
+                    tracing::error!(%error, "could not read which comments are due");
                     Some(Timestamp::now() + Duration::from_secs(1))
                 }
             };
@@ -58,7 +58,7 @@ impl Comments {
                     Ok(key) => turns.ended(&key),
                     Err(error) => {
                         // Which one it was is not known: all others end before anything starts again.
-                        tracing::error!(%error, "a comment broke off");
+                        tracing::error!(%error, "the task of a comment failed");
                         writing.shutdown().await;
                         turns.all_ended();
                     }
@@ -120,7 +120,7 @@ impl Comments {
                 // Somebody has removed the comment: the next try makes another one.
                 let gone = was_there && matches!(error, CallError::NotFound { .. });
                 let try_at = forge_calls::next_try(&error, owed.attempts, owed.owed_since, now);
-                tracing::warn!(repo = %key.repo, pull_request = key.pull_request, %error, ?try_at, "a comment was not taken by the forge");
+                tracing::warn!(repo = %key.repo, pull_request = key.pull_request, %error, ?try_at, "the forge did not accept a comment");
                 pull_request_comments::failed(&mut tx, key, owed.wanted, &error.to_string(), try_at, gone).await?;
             }
         }

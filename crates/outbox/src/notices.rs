@@ -52,7 +52,7 @@ impl Notices {
             let wake_at = match self.start_due(&mut sending, &mut turns).await {
                 Ok(wake_at) => wake_at,
                 Err(error) => {
-                    tracing::error!(%error, "cannot read what people are to be told");
+                    tracing::error!(%error, "could not read which notifications are due");
                     Some(Timestamp::now() + Duration::from_secs(1))
                 }
             };
@@ -62,7 +62,7 @@ impl Notices {
                     Ok(notification) => turns.ended(&notification),
                     Err(error) => {
                         // Which one it was is not known: all others end before anything starts again.
-                        tracing::error!(%error, "a message broke off");
+                        tracing::error!(%error, "the task of a message failed");
                         sending.shutdown().await;
                         turns.all_ended();
                     }
@@ -126,7 +126,7 @@ impl Notices {
             Ok(()) => notices::mark_sent(&mut tx, owed.id, Timestamp::now()).await?,
             Err(error) => {
                 let try_at = next_try(&error, &owed, now);
-                tracing::warn!(notification = name, topic = ?owed.topic, %error, ?try_at, "a message did not arrive");
+                tracing::warn!(notification = name, topic = ?owed.topic, %error, ?try_at, "a message could not be delivered");
                 let overtaken = lets_others_pass(&error, &owed);
                 notices::failed(&mut tx, owed.id, &error.to_string(), try_at, overtaken).await?;
             }

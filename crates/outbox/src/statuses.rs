@@ -67,7 +67,7 @@ impl Statuses {
             let wake_at = match self.start_due(&mut reports, &mut turns, &rests, began).await {
                 Ok(wake_at) => wake_at,
                 Err(error) => {
-                    tracing::error!(%error, "cannot read which statuses forges are owed");
+                    tracing::error!(%error, "could not read which statuses are due");
                     Some(Timestamp::now() + Duration::from_secs(1))
                 }
             };
@@ -80,7 +80,7 @@ impl Statuses {
                     }
                     Err(error) => {
                         // Which one it was is not known: all others end before anything starts again.
-                        tracing::error!(%error, "a report broke off");
+                        tracing::error!(%error, "the task of a status failed");
                         reports.shutdown().await;
                         turns.all_ended();
                     }
@@ -110,8 +110,8 @@ impl Statuses {
             let this = self.clone();
             reports.spawn(async move {
                 let trouble = this.send(&due, began).await.unwrap_or_else(|error| {
-                    tracing::error!(%error, context = due.key.context, "a status could not be reported");
-                    let detail = "the server has trouble of its own".to_owned();
+                    tracing::error!(%error, context = due.key.context, "could not send a status");
+                    let detail = "internal error of the server".to_owned();
                     Some(CallError::Unreachable { host: String::new(), detail })
                 });
                 Ended { due, trouble }
@@ -140,7 +140,7 @@ impl Statuses {
             Err(error) => {
                 let try_at = forge_calls::next_try(error, owed.attempts, owed.owed_since, now);
                 let (commit, context) = (&key.commit, &key.context);
-                tracing::warn!(repo = %key.repo, commit, context, %error, ?try_at, "a status was not taken by the forge");
+                tracing::warn!(repo = %key.repo, commit, context, %error, ?try_at, "the forge did not accept a status");
                 commit_statuses::failed(&mut tx, key, owed.wanted, &error.to_string(), try_at).await?;
             }
         }

@@ -39,7 +39,7 @@ pub enum StoreError {
     #[error("{}: {source}", .path.display())]
     Io { path: PathBuf, source: io::Error },
     /// A row that does not parse: another program wrote to the database, or it is damaged.
-    #[error("the database holds what Longshore did not write: {0}")]
+    #[error("the database contains something that Longshore did not write: {0}")]
     Corrupt(String),
     #[error(
         "the database was made by a newer Longshore (schema {found}, this one knows {known}): run that one or a later one, or restore a backup from before the update into an empty folder"

@@ -190,7 +190,7 @@ pub(crate) async fn create_token(
     visitor.caller.require(Action::ManageTokens, Object::Server)?;
     match make_token(&site, &form).await {
         Ok(new) => {
-            tracing::info!(token = %new.token.id, name = new.token.name, by = visitor.caller.name(), "a token was made");
+            tracing::info!(token = %new.token.id, name = new.token.name, by = visitor.caller.name(), "a token was created");
             let made = Some((new.token.name, new.secret));
             Ok(Html(AccessPage { made, ..page(&site, &visitor).await? }).into_response())
         }

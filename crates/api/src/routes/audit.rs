@@ -270,7 +270,7 @@ pub(crate) async fn export(
     });
     let lines = lines.inspect(|part| {
         if let Err(error) = part {
-            tracing::error!(%error, "an export of the audit log broke off");
+            tracing::error!(%error, "an export of the audit log failed");
         }
     });
     let headers = [

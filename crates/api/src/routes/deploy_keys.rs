@@ -55,7 +55,7 @@ pub(crate) async fn create(
     let Path(id) = id?;
     caller.repo_to(&store, Action::ChangeRepo, id).await?;
     let key = scheduler.make_deploy_key(id).await?;
-    tracing::info!(repo = %id, by = caller.name(), "a deploy key was made");
+    tracing::info!(repo = %id, by = caller.name(), "a deploy key was created");
     Ok((StatusCode::CREATED, Json(key.into())))
 }
 

@@ -111,7 +111,7 @@ pub(crate) async fn create(
     let mut tx = store.write().await?;
     let created = tokens::create(&mut tx, &new, now).await?;
     tx.commit().await?;
-    tracing::info!(token = %created.token.id, name = created.token.name, by = caller.name(), "a token was made");
+    tracing::info!(token = %created.token.id, name = created.token.name, by = caller.name(), "a token was created");
     let view = TokenView { token: Some(created.secret), ..created.token.into() };
     Ok((StatusCode::CREATED, Json(view)))
 }

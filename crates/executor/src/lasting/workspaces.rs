@@ -110,7 +110,7 @@ impl<'a> AttemptWorkspace<'a> {
             let mut killed = false;
             while self.engine.standing(&container).await? == Standing::Running {
                 if begun.elapsed() >= PATIENCE {
-                    tracing::warn!(%container, "a container of a job whose workspace another begins on cannot be killed");
+                    tracing::warn!(%container, "could not kill a container of a job whose workspace another job begins on");
                     break;
                 }
                 if !killed && begun.elapsed() >= last_breath {

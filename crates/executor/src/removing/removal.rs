@@ -211,7 +211,7 @@ impl Removals {
             Ok(()) => true,
             Err(error) if error.is_not_found() => true,
             Err(error) => {
-                tracing::warn!(%object, %error, "left on the engine");
+                tracing::warn!(%object, %error, "could not remove an object from the engine");
                 false
             }
         }
@@ -255,7 +255,7 @@ impl Removals {
                 reports.report(attempt, log).await;
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!(?attempt, %error, "what a job asked of its Docker API is not known"),
+            Err(error) => tracing::warn!(?attempt, %error, "could not read what a job asked of its Docker API"),
         }
     }
 
@@ -273,7 +273,7 @@ impl Removals {
                 let found = match ask_while_away(within, || self.engine.list_guarded(attempt, part)).await {
                     Ok(found) => found,
                     Err(error) => {
-                        tracing::warn!(?attempt, %part, %error, "what is left of a job's Docker is not known");
+                        tracing::warn!(?attempt, %part, %error, "could not list what is left of a job's Docker objects");
                         left.push(format!("{part} that cannot be listed ({error})"));
                         is_unknown = true;
                         // The next sweep finds them by the job's networks. For images alone none stays, since an engine
@@ -300,7 +300,7 @@ impl Removals {
                 tokio::time::sleep(LONGEST_PAUSE).await;
             }
         }
-        tracing::warn!(?attempt, ?left, "something of a job's Docker is left on the engine");
+        tracing::warn!(?attempt, ?left, "some of a job's Docker objects are left on the engine");
         if let Some(reports) = self.guard_reports.get() {
             reports.outlived(attempt, left).await;
         }

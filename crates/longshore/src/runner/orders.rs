@@ -92,7 +92,7 @@ impl Tasks {
             self.cancels.remove(&job);
         }
         if let Some(error) = broken {
-            tracing::error!(%job, %error, "a job's task broke off");
+            tracing::error!(%job, %error, "a job's task failed");
             runner.executor.abandon(AttemptId { job, attempt });
             let outcome = internal("internal error; see the server's log");
             let runner = runner.clone();

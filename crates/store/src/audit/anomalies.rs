@@ -118,7 +118,7 @@ async fn judge_for_ever(store: &Store) {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "the audit log cannot be looked at for what stands out; it is tried again");
+                tracing::warn!(%error, "could not search the audit log for anomalies; it is tried again");
                 tokio::time::sleep(PAUSE).await;
             }
         }

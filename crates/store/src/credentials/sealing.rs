@@ -68,7 +68,7 @@ async fn seal_rows(store: &Store) -> Result<u64, StoreError> {
 
 /// Rewrites the database, so that neither its free pages nor the write-ahead log contain old values.
 async fn scrub(store: &Store) -> Result<(), StoreError> {
-    tracing::info!("writes the database anew, once: what is sealed now stood in it as it is");
+    tracing::info!("rewriting the database once: values that are sealed now were in it unencrypted");
     let turn = store.inner.queue.lock().await;
     let mut conn = store.writer().acquire().await?;
     sqlx::query("VACUUM").execute(&mut *conn).await?;

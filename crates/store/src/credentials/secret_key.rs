@@ -163,7 +163,7 @@ pub(crate) async fn forget_if_lost(tx: &mut WriteTx) -> Result<(), StoreError> {
     match of_database(&store, tx.conn()).await {
         Ok(_) => Ok(()),
         Err(StoreError::SecretKey(error)) => {
-            tracing::warn!(error, "another key of secrets may follow the one that is lost");
+            tracing::warn!(error, "the lost key of secrets may be replaced by another one");
             settings::remove(tx, CHECK).await
         }
         Err(error) => Err(error),

@@ -147,7 +147,7 @@ pub(crate) async fn redeliver(
     let mut tx = site.store.write().await?;
     let (repo, new) = deliveries::redeliver(&mut tx, id, Timestamp::now()).await?;
     tx.commit().await?;
-    tracing::info!(delivery = %id, %new, by = visitor.caller.name(), "a delivery was taken in once more");
+    tracing::info!(delivery = %id, %new, by = visitor.caller.name(), "a delivery was repeated");
     Ok(see_other(&format!("/repos/{repo}/deliveries")))
 }
 

@@ -25,7 +25,7 @@ pub(crate) async fn create(
     if let Err(error) = scheduler.make_deploy_key(id).await {
         return refused_page(&site, &visitor, id, Form::DeployKey, error.into()).await;
     }
-    tracing::info!(repo = %id, by = visitor.caller.name(), "a deploy key was made");
+    tracing::info!(repo = %id, by = visitor.caller.name(), "a deploy key was created");
     Ok(see_other(&format!("/repos/{id}/settings")))
 }
 
