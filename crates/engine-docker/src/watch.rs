@@ -34,12 +34,12 @@ pub struct Risk {
     pub message: String,
 }
 
-/// Reports containers that run now, and then those that start, until `tell` returns `false`. Waits for an engine that
+/// Reports containers that run now, and then those that start, until `report` returns `false`. Waits for an engine that
 /// goes away.
 ///
 /// # Errors
 /// The engine cannot be reached at first, or a guard answers for it.
-pub async fn watch(host: &str, mut tell: impl FnMut(Risk) -> bool) -> Result<(), EngineError> {
+pub async fn watch(host: &str, mut report: impl FnMut(Risk) -> bool) -> Result<(), EngineError> {
     let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let own = own_container(&mountinfo).map(str::to_owned);
     let mut reported: HashSet<String> = own.into_iter().collect();
@@ -62,7 +62,7 @@ pub async fn watch(host: &str, mut tell: impl FnMut(Risk) -> bool) -> Result<(),
                 "no events for {} s: what started and ended meanwhile was not seen",
                 now().saturating_sub(lost)
             );
-            if !tell(Risk { kind: "gap", container: String::new(), message }) {
+            if !report(Risk { kind: "gap", container: String::new(), message }) {
                 return Ok(());
             }
         }
@@ -76,14 +76,14 @@ pub async fn watch(host: &str, mut tell: impl FnMut(Risk) -> bool) -> Result<(),
         let running = ListContainersOptionsBuilder::new().build();
         let running = docker.list_containers(Some(running)).await.api("list containers").unwrap_or_default();
         for id in running.into_iter().filter_map(|container| container.id) {
-            if reported.insert(id.clone()) && !inspect(&docker, &id, &mut tell).await {
+            if reported.insert(id.clone()) && !inspect(&docker, &id, &mut report).await {
                 return Ok(());
             }
         }
         while let Some(Ok(event)) = events.next().await {
             let Some(id) = event.actor.and_then(|actor| actor.id) else { continue };
-            // A container that starts again is what it was.
-            if reported.insert(id.clone()) && !inspect(&docker, &id, &mut tell).await {
+            // A container that is started again was reported before.
+            if reported.insert(id.clone()) && !inspect(&docker, &id, &mut report).await {
                 return Ok(());
             }
         }
@@ -95,11 +95,11 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Looks at a container. Returns whether more is to be told.
-async fn inspect(docker: &Docker, id: &str, tell: &mut impl FnMut(Risk) -> bool) -> bool {
-    // One that is gone already was seen by nobody.
+/// Reports the risks of a container. Returns whether to go on.
+async fn inspect(docker: &Docker, id: &str, report: &mut impl FnMut(Risk) -> bool) -> bool {
+    // It may be gone already.
     let Ok(found) = docker.inspect_container(id, None).await else { return true };
-    judge(&found).into_iter().all(tell)
+    judge(&found).into_iter().all(report)
 }
 
 fn judge(found: &ContainerInspectResponse) -> Vec<Risk> {
@@ -108,20 +108,20 @@ fn judge(found: &ContainerInspectResponse) -> Vec<Risk> {
     let kind = labels::kind_of_container(name, &labels);
     let image = found.config.as_ref().and_then(|config| config.image.as_deref()).unwrap_or_default();
     let host = found.host_config.clone().unwrap_or_default();
-    let seen =
+    let risk =
         |kind, what: String| Risk { kind, container: name.to_owned(), message: format!("{name} ({image}) {what}") };
-    let mut sightings = Vec::new();
+    let mut risks = Vec::new();
     if kind.is_none() && labels.contains_key(labels::INSTANCE) {
         let what =
             "has Longshore's label, and is not one that a server has made: its image may have been made from a job"
                 .to_owned();
-        sightings.push(seen("not-ours", what));
+        risks.push(risk("not-ours", what));
     }
     if host.privileged == Some(true) {
-        sightings.push(seen("privileged", "is privileged: it is root on the host".to_owned()));
+        risks.push(risk("privileged", "is privileged: it is root on the host".to_owned()));
     }
     for space in namespaces(&host) {
-        sightings.push(seen("host-namespace", format!("shares the host's {space}")));
+        risks.push(risk("host-namespace", format!("shares the host's {space}")));
     }
     let mounts = found.mounts.as_deref().unwrap_or_default();
     for mount in mounts.iter().filter(|mount| mount.typ.as_deref() == Some("bind")) {
@@ -129,14 +129,14 @@ fn judge(found: &ContainerInspectResponse) -> Vec<Risk> {
         if is_engine_socket(source) {
             // The guard of a job is made for that.
             if kind != Some(Kind::Guard) {
-                sightings
-                    .push(seen("engine-socket", format!("has the engine's socket ({source}): it is root on the host")));
+                risks
+                    .push(risk("engine-socket", format!("has the engine's socket ({source}): it is root on the host")));
             }
         } else if is_of_the_host(source) {
-            sightings.push(seen("host-mount", format!("has {source} of the host{}", written(mount))));
+            risks.push(risk("host-mount", format!("has {source} of the host{}", access(mount))));
         }
     }
-    sightings
+    risks
 }
 
 fn namespaces(host: &HostConfig) -> Vec<&'static str> {
@@ -152,12 +152,12 @@ fn is_engine_socket(source: &str) -> bool {
 fn is_of_the_host(source: &str) -> bool {
     let below =
         |folder: &&str| source.strip_prefix(*folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    // Which time it is and who its servers are, containers are told so every day.
+    // Containers commonly get these: they say the time zone, the name servers and the names of hosts.
     const HARMLESS: [&str; 4] = ["/etc/localtime", "/etc/timezone", "/etc/resolv.conf", "/etc/hosts"];
     source == "/" || (OF_THE_HOST.iter().any(below) && !HARMLESS.contains(&source))
 }
 
-fn written(mount: &MountPoint) -> &'static str {
+fn access(mount: &MountPoint) -> &'static str {
     if mount.rw == Some(false) { ", read-only" } else { "" }
 }
 
@@ -166,16 +166,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_privileged_container_is_told() {
+    fn a_privileged_container_is_reported() {
         let found = |privileged| ContainerInspectResponse {
             name: Some("/theirs".to_owned()),
             host_config: Some(HostConfig { privileged: Some(privileged), ..HostConfig::default() }),
             ..ContainerInspectResponse::default()
         };
         assert!(judge(&found(false)).is_empty());
-        let sightings = judge(&found(true));
+        let risks = judge(&found(true));
         assert_eq!(
-            sightings.iter().map(|sighting| (sighting.kind, &*sighting.container)).collect::<Vec<_>>(),
+            risks.iter().map(|risk| (risk.kind, &*risk.container)).collect::<Vec<_>>(),
             [("privileged", "theirs")]
         );
     }

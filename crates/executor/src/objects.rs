@@ -83,7 +83,7 @@ pub struct VolumeObject {
 pub struct NetworkObject {
     pub name: NetworkName,
     pub instance: String,
-    /// The job whose own it is.
+    /// The attempt that has it for itself; `None` if it is the instance's.
     pub attempt: Option<AttemptId>,
 }
 
@@ -95,8 +95,8 @@ pub struct Objects {
     pub networks: Vec<NetworkObject>,
 }
 
-/// A part of what a job with Docker has besides its pod. Each is listed by itself: what a job has made so that one list
-/// is too long to be read keeps nothing else on the engine.
+/// A part of what a job with Docker has besides its pod. Each is listed by itself, so that a job that makes one list too
+/// long to be read keeps nothing else on the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DockerPart {
     /// Guard and builder, which are found by their names.
@@ -129,7 +129,7 @@ impl std::fmt::Display for DockerPart {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentObject {
     pub id: ObjectId,
-    /// It is the version of this process.
+    /// Whether it is of the same version as this process.
     pub current: bool,
 }
 

@@ -206,7 +206,7 @@ impl WriteTx {
 
     /// Forgets, after the commit, what has arrived of an attempt, and removes what nothing names then.
     pub(crate) fn forget_attempt_after_commit(&mut self, job: JobId, attempt: u32) {
-        if self.store.blobs().knows(job, attempt) {
+        if self.store.blobs().may_have(job, attempt) {
             self.forgotten.push((job, attempt));
             self.removes_blobs = true;
         }

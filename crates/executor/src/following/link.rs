@@ -1,4 +1,4 @@
-//! A link: a duplex stream of bytes between us and an agent, independent of what carries it.
+//! A link: a duplex stream of bytes between the executor and an agent, independent of what carries it.
 
 use std::fmt;
 use std::io;
@@ -62,7 +62,7 @@ pub(crate) struct LinkWriter {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StderrText {
     pub(crate) text: String,
-    /// It comes from the engine: the program cannot be run.
+    /// Whether it comes from the engine, which could not run the program.
     pub(crate) cannot_run: bool,
 }
 

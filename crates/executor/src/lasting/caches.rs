@@ -5,7 +5,7 @@
 //! volume. Saving is keeping the job's own volume, as a new layer over the entry that it began with. Which entry is
 //! saved where, and who reads it, is decided by the implementation of [`CacheRecords`](crate::CacheRecords).
 //!
-//! Everything can be done again: the names of an attempt's volumes follow from the attempt, and which of them there are
+//! Every step can be repeated: the names of an attempt's volumes follow from the attempt, and which of them there are
 //! says what was mounted.
 
 use std::collections::BTreeSet;

@@ -185,9 +185,9 @@ impl Blobs {
         self.named().by_attempts.values().any(|blobs| blobs.contains(id))
     }
 
-    /// Returns whether something of the attempt may be in the folder.
+    /// Returns whether files of the attempt may have arrived.
     #[must_use]
-    pub fn knows(&self, job: JobId, attempt: u32) -> bool {
+    pub fn may_have(&self, job: JobId, attempt: u32) -> bool {
         self.named().by_attempts.contains_key(&(job, attempt))
     }
 
@@ -302,13 +302,13 @@ impl Seek for Source {
 
 /// A blob opened for reading, at any offset. A file stays readable if the blob is removed meanwhile.
 ///
-/// Whoever reads it from its beginning gets an error in place of its end if the bytes are not those of its SHA-256:
-/// others may write to the object store.
+/// A reader that starts at its beginning gets an error in place of its end if the bytes do not have its SHA-256: others
+/// may write to the object store.
 pub struct BlobFile {
     decoder: Box<Decoder<'static, Source>>,
     bytes: u64,
     id: BlobId,
-    /// What was read so far; `None` once it was compared, or if something else than the whole is read.
+    /// The hash and the length of what was read so far; `None` once they were compared, or if not the whole is read.
     whole: Option<(Sha256, u64)>,
 }
 
@@ -332,17 +332,17 @@ impl BlobFile {
         self.bytes
     }
 
-    /// Notes what was read, and compares the whole when its last byte was.
-    fn note(&mut self, read: &[u8]) -> io::Result<()> {
+    /// Hashes what was read, and compares the hash once the last byte was read.
+    fn check(&mut self, read: &[u8]) -> io::Result<()> {
         let Some((hash, count)) = &mut self.whole else { return Ok(()) };
         hash.update(read);
         *count += read.len() as u64;
         if *count < self.bytes && !read.is_empty() {
             return Ok(());
         }
-        let is = BlobId::new(hash.clone().finalize().into());
-        if is != self.id {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("its SHA-256 is {is}")));
+        let actual = BlobId::new(hash.clone().finalize().into());
+        if actual != self.id {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("its SHA-256 is {actual}")));
         }
         self.whole = None;
         Ok(())
@@ -355,7 +355,7 @@ impl Read for BlobFile {
             return Ok(0);
         }
         let read = if self.bytes == 0 { 0 } else { self.decoder.read(buffer)? };
-        self.note(&buffer[..read])?;
+        self.check(&buffer[..read])?;
         Ok(read)
     }
 }

@@ -1,8 +1,8 @@
-//! Writes a zip as a stream: nothing is sought and nothing is kept but a few bytes per file.
+//! Writes a zip as a stream: without seeking, and with only a few bytes per file in memory.
 //!
-//! Sizes and sums stand behind each file's data and in the directory at the end, as the format allows (PKWARE's
-//! APPNOTE.TXT, 4.3.9). Files of 4 GiB and more, and archives of more than 65,535 files, use the format's 64-bit
-//! fields.
+//! Sizes and checksums follow each file's data, in a data descriptor (PKWARE's APPNOTE.TXT, 4.3.9), and are in the
+//! central directory at the end. Files of 4 GiB and more, and archives of more than 65,535 files, use the
+//! format's 64-bit fields.
 
 use std::io::{self, Read, Write};
 
@@ -39,18 +39,18 @@ impl<W: Write> ZipWriter<W> {
         let name_length = u16::try_from(path.len()).map_err(io::Error::other)?;
         let is_large = bytes >= LARGE;
         let begins = self.out.written;
-        let mut head = Vec::new();
-        put(&mut head, &[&0x0403_4b50_u32.to_le_bytes()]);
-        put16(&mut head, &[NEEDS, FLAGS, DEFLATED, 0, DATE]);
+        let mut local_header = Vec::new();
+        put32(&mut local_header, &[0x0403_4b50]);
+        put16(&mut local_header, &[NEEDS, FLAGS, DEFLATED, 0, DATE]);
         let later = if is_large { ELSEWHERE } else { 0 };
-        put32(&mut head, &[0, later, later]);
-        put16(&mut head, &[name_length, if is_large { 20 } else { 0 }]);
-        put(&mut head, &[path.as_bytes()]);
+        put32(&mut local_header, &[0, later, later]);
+        put16(&mut local_header, &[name_length, if is_large { 20 } else { 0 }]);
+        put(&mut local_header, &[path.as_bytes()]);
         if is_large {
-            put16(&mut head, &[1, 16]);
-            put64(&mut head, &[0, 0]);
+            put16(&mut local_header, &[1, 16]);
+            put64(&mut local_header, &[0, 0]);
         }
-        self.out.write_all(&head)?;
+        self.out.write_all(&local_header)?;
 
         let before = self.out.written;
         let mut packer = DeflateEncoder::new(&mut self.out, Compression::fast());
@@ -66,44 +66,44 @@ impl<W: Write> ZipWriter<W> {
         }
         packer.finish()?;
         if read != bytes {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a file is not as long as it was"));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the length of a file has changed"));
         }
-        let (packed, sum) = (self.out.written - before, sum.finalize());
-        let mut tail = Vec::new();
-        put32(&mut tail, &[0x0807_4b50, sum]);
+        let (packed, checksum) = (self.out.written - before, sum.finalize());
+        let mut descriptor = Vec::new();
+        put32(&mut descriptor, &[0x0807_4b50, checksum]);
         if is_large {
-            put64(&mut tail, &[packed, bytes]);
+            put64(&mut descriptor, &[packed, bytes]);
         } else {
-            put32(&mut tail, &[small(packed), small(bytes)]);
+            put32(&mut descriptor, &[small(packed), small(bytes)]);
         }
-        self.out.write_all(&tail)?;
+        self.out.write_all(&descriptor)?;
 
-        let mut more = Vec::new();
+        let mut extra = Vec::new();
         if is_large {
-            put64(&mut more, &[bytes, packed]);
+            put64(&mut extra, &[bytes, packed]);
         }
         if begins >= u64::from(ELSEWHERE) {
-            put64(&mut more, &[begins]);
+            put64(&mut extra, &[begins]);
         }
-        let more_length = if more.is_empty() { 0 } else { more.len() as u16 + 4 };
+        let extra_length = if extra.is_empty() { 0 } else { extra.len() as u16 + 4 };
         let entry = &mut self.directory;
         put32(entry, &[0x0201_4b50]);
         put16(entry, &[MADE_BY, NEEDS, FLAGS, DEFLATED, 0, DATE]);
         let sizes = if is_large { [ELSEWHERE; 2] } else { [small(packed), small(bytes)] };
-        put32(entry, &[sum, sizes[0], sizes[1]]);
-        put16(entry, &[name_length, more_length, 0, 0, 0]);
+        put32(entry, &[checksum, sizes[0], sizes[1]]);
+        put16(entry, &[name_length, extra_length, 0, 0, 0]);
         let mode: u32 = if executable { 0o100_755 } else { 0o100_644 };
         put32(entry, &[mode << 16, small(begins)]);
         put(entry, &[path.as_bytes()]);
-        if !more.is_empty() {
-            put16(entry, &[1, more.len() as u16]);
-            put(entry, &[&more]);
+        if !extra.is_empty() {
+            put16(entry, &[1, extra.len() as u16]);
+            put(entry, &[&extra]);
         }
         self.files += 1;
         Ok(())
     }
 
-    /// Writes the directory. Returns what the zip was written to.
+    /// Writes the central directory. Returns what the zip was written to.
     pub fn finish(mut self) -> io::Result<W> {
         let (begins, length) = (self.out.written, self.directory.len() as u64);
         self.out.write_all(&self.directory)?;

@@ -24,7 +24,7 @@ pub struct BaseCoverage {
 }
 
 impl BuildCoverage {
-    /// Returns hundredths of a percent of lines more, or less, than in the branch before.
+    /// Returns how many hundredths of a percent of the lines are covered more, or less, than in the branch before.
     #[must_use]
     pub fn change(&self) -> Option<i64> {
         let points = |share: Share| i64::try_from(share.basis_points()?).ok();
@@ -66,7 +66,7 @@ pub async fn of_build(store: &Store, runs: &[JobRun]) -> Result<Option<BuildCove
 
 /// Returns the lines and branches of some runs together.
 async fn total(store: &Store, ids: &str) -> Result<(Share, Share), StoreError> {
-    // The sums of one run are written down; only several have to be put together.
+    // The sums of a single run are stored. Those of several are computed from their files.
     let row = sqlx::query(
         "SELECT count(*) AS runs, max(lines_covered) AS lines_covered, max(lines_total) AS lines_total,
                 max(branches_covered) AS branches_covered, max(branches_total) AS branches_total
@@ -126,6 +126,7 @@ pub async fn files(
 /// Returns the files whose coverage changed most, losses first.
 pub async fn changed(store: &Store, runs: &[JobRun], limit: u32) -> Result<Vec<FileCoverage>, StoreError> {
     let mut items = Vec::new();
+    // `change <> 0` lets SQLite use the index of the files that changed.
     for run in runs.iter().filter(|run| run.has_coverage) {
         let rows = sqlx::query(
             "SELECT * FROM (SELECT * FROM coverage_files WHERE run = ?1 AND change < 0 AND change <> 0 ORDER BY change LIMIT ?2)
