@@ -28,7 +28,7 @@ use crate::{
         (status = 502, description = "The forge cannot be reached: the former secret works, too", body = ErrorBody),
     ),
 )]
-pub(crate) async fn renew(
+pub(crate) async fn renew_hook_secret(
     State(store): State<Store>,
     State(public_url): State<PublicUrl>,
     State(forges): State<Forges>,
@@ -50,9 +50,9 @@ pub(crate) async fn renew(
 #[utoipa::path(
     delete, path = "/api/v1/repos/{repo}/hook-secret/former", tag = "repositories", security(("token" = ["admin"])),
     params(("repo" = String, Path, description = "The repository's ID")),
-    responses((status = 204), (status = 404, description = "There is no such repository, or no former secret that works", body = ErrorBody)),
+    responses((status = 204), (status = 404, body = ErrorBody)),
 )]
-pub(crate) async fn reject_former(
+pub(crate) async fn reject_former_hook_secret(
     State(store): State<Store>,
     caller: Caller,
     id: Result<Path<RepoId>, ApiError>,
@@ -61,9 +61,7 @@ pub(crate) async fn reject_former(
     let Path(id) = id?;
     caller.repo_to(&store, Action::ChangeRepo, id).await?;
     let mut tx = store.write().await?;
-    if !connections::reject_former_hook_secret(&mut tx, id).await? {
-        return Err(ApiError::no_such("former hook secret"));
-    }
+    connections::reject_former_hook_secret(&mut tx, id).await?;
     tx.commit().await?;
     tracing::info!(repo = %id, by = caller.name(), "a former hook secret is rejected");
     Ok(StatusCode::NO_CONTENT)

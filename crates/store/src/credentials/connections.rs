@@ -323,16 +323,15 @@ pub async fn set_hook(tx: &mut WriteTx, repo: RepoId, hook: &str) -> Result<(), 
     Ok(())
 }
 
-/// Rejects the webhook's secret of before, although the forge has not confirmed the new one. Returns whether there was
-/// one.
-pub async fn reject_former_hook_secret(tx: &mut WriteTx, repo: RepoId) -> Result<bool, StoreError> {
+/// Rejects the webhook's secret of before, if there is one, although the forge has not confirmed the new one.
+pub async fn reject_former_hook_secret(tx: &mut WriteTx, repo: RepoId) -> Result<(), StoreError> {
     let update =
         "UPDATE repos SET former_hook_secret_sealed = NULL WHERE id = ? AND former_hook_secret_sealed IS NOT NULL";
     let done = sqlx::query(update).bind(repo.to_string()).execute(tx.conn()).await?;
     if done.rows_affected() > 0 {
         changed(tx, repo);
     }
-    Ok(done.rows_affected() > 0)
+    Ok(())
 }
 
 /// Returns the repositories of a connection by the forge's numbers.
