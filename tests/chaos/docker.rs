@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     caches::Others,
