@@ -255,7 +255,7 @@ async fn connections_that_are_cut_cost_no_byte() {
     let world = World::with(|options| options.docker_host = proxy.host()).await;
     let (request, journal) = (job(&[COUNT]), MemoryJournal::default());
     let (sender, mut receiver) = mpsc::channel(64);
-    let running = std::pin::pin!(world.engine.run_job(request, journal.open(), sender, CancellationToken::new()));
+    let running = world.engine.run_job(request, journal.open(), sender, CancellationToken::new());
     let cutting = async {
         for at in ["10\n", "40\n", "70\n", "100\n", "150\n"] {
             eventually("the job is under way", async || journal.stdout_text().contains(at)).await;
@@ -265,16 +265,15 @@ async fn connections_that_are_cut_cost_no_byte() {
             proxy.refuse(false);
         }
     };
+    // A job that ends early shows how.
+    let ended = async {
+        match future::select(std::pin::pin!(running), std::pin::pin!(cutting)).await {
+            Either::Left((outcome, _)) => outcome,
+            Either::Right(((), running)) => running.await,
+        }
+    };
     let drained = async { while receiver.recv().await.is_some() {} };
-    let (outcome, ()) = tokio::join!(
-        async {
-            match future::select(running, std::pin::pin!(cutting)).await {
-                Either::Left((outcome, _)) => outcome,
-                Either::Right(((), running)) => running.await,
-            }
-        },
-        drained
-    );
+    let (outcome, ()) = tokio::join!(ended, drained);
     assert!(matches!(outcome, Outcome::Failure { exit_code: 7, .. }), "{outcome:?}");
     assert_eq!(journal.stdout_text(), counted());
     world.end().await;
