@@ -8,7 +8,7 @@ use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
 use longshore_guard::audit::Entry;
-use longshore_guard::{Context, DockerfileError, ImageReader, LoadedNames, Rule, TarReader};
+use longshore_guard::{Context, DockerfileError, Gunzip, ImageReader, LoadedNames, Rule, TarReader};
 
 use crate::body::{self, Body, BoxError, LARGEST_ARCHIVE, Sender};
 use crate::handle::{Failure, allowed, learn, refusal};
@@ -176,22 +176,24 @@ async fn send_context(
     mut incoming: Incoming,
     sender: &Sender,
 ) -> Result<(), Failure> {
-    let mut reader = TarReader::context(context.build.dockerfile_name());
+    let broken = || Failure::engine("the engine stopped reading the context");
+    let (mut reader, mut gunzip) = (TarReader::context(context.build.dockerfile_name()), Gunzip::default());
     while let Some(frame) = incoming.frame().await {
-        let frame = frame.map_err(|_| refusal(Rule::Archive, "the context is cut off"))?;
-        let mut out = Vec::new();
-        reader.push(&frame.into_data().unwrap_or_default(), &mut out)?;
-        if !out.is_empty() && !sender.send(out).await {
-            return Err(Failure::engine("the engine stopped reading the context"));
+        let bytes = data(frame)?;
+        for piece in bytes.chunks(gunzip.piece()) {
+            let mut out = Vec::new();
+            reader.push(&gunzip.unpack(piece)?, &mut out)?;
+            if !out.is_empty() && !sender.send(out).await {
+                return Err(broken());
+            }
         }
     }
+    let mut last = Vec::new();
+    reader.push(&gunzip.finish()?, &mut last)?;
     let dockerfile = reader.dockerfile()?;
     let written = write_dockerfile(proxy, context, &dockerfile).await?;
-    let end = reader.end(&context.written_as, &written);
-    match sender.send(end).await {
-        true => Ok(()),
-        false => Err(Failure::engine("the engine stopped reading the context")),
-    }
+    last.extend(reader.end(&context.written_as, &written));
+    if sender.send(last).await { Ok(()) } else { Err(broken()) }
 }
 
 /// Pulls a base image of a build, as the builder would.

@@ -31,8 +31,9 @@ impl ExecCreate {
         f.never("Privileged", Rule::Privileged)?;
         // Some clients send these. The path names the container, and the start of the exec says whether it is attached
         // to.
-        f.dropped("Container");
-        f.dropped("Detach");
+        for key in ["Container", "containerId", "Detach"] {
+            f.dropped(key);
+        }
         let exec = Self {
             attach: [f.flag("AttachStdin")?, f.flag("AttachStdout")?, f.flag("AttachStderr")?],
             tty: f.flag("Tty")?,
@@ -104,8 +105,9 @@ impl ExecStart {
     pub(crate) fn read(body: &[u8]) -> Judged<Self> {
         let mut fields = Fields::body(json::parse(body)?)?;
         let start = Self { detach: fields.flag("Detach")?, tty: fields.flag("Tty")?, console: console(&mut fields)? };
-        // dockerode sends these here, too; they were decided when the exec was created.
-        for key in ["stdin", "hijack"] {
+        // dockerode sends the first two here, too; they were decided when the exec was created. The third is about
+        // bollard's own memory.
+        for key in ["stdin", "hijack", "OutputCapacity"] {
             fields.dropped(key);
         }
         fields.finish()?;
@@ -221,11 +223,13 @@ pub(crate) struct Connect {
 impl Connect {
     pub(crate) fn read(body: &[u8]) -> Judged<Self> {
         let mut fields = Fields::body(json::parse(body)?)?;
-        let connect = Self {
-            container: fields.text("Container")?,
-            endpoint: fields.object("EndpointConfig")?.map(Endpoint::read).transpose()?.unwrap_or_default(),
-            force: fields.flag("Force")?,
-        };
+        let endpoint = fields.object("EndpointConfig")?.map(Endpoint::read).transpose()?.unwrap_or_default();
+        // docker-java writes it twice.
+        let again = fields.object("containerConfig")?.map(Endpoint::read).transpose()?;
+        if again.is_some_and(|again| again != endpoint) {
+            return refuse!(Network, "containerConfig differs from EndpointConfig");
+        }
+        let connect = Self { container: fields.text("Container")?, endpoint, force: fields.flag("Force")? };
         fields.finish()?;
         Ok(connect)
     }
@@ -367,6 +371,7 @@ impl Update {
             "CpuPercent",
             "IOMaximumIOps",
             "IOMaximumBandwidth",
+            "Init",
         ] {
             f.never(key, Rule::Cgroup)?;
         }

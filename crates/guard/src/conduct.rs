@@ -37,7 +37,7 @@ pub struct Conduct {
     pub refusals: u64,
     /// The first of them.
     pub refused: Vec<Refused>,
-    /// Requests for what is not there, or is somebody else's.
+    /// Requests for what is not there, or is somebody else's, or newer than the engine.
     pub not_there: u64,
     /// Ids and reserved names that were asked for and never were the client's.
     pub probes: BTreeSet<String>,
@@ -55,8 +55,10 @@ impl Conduct {
     /// Notes a refusal. Returns the reason if the client is refused everything from now on: `most` refusals within a
     /// minute are an attack, or a script that would go on for ever.
     pub(crate) fn note(&mut self, refusal: &Refusal, call: &str, at_ms: u64, most: usize) -> Option<&str> {
+        let asks_only = call.starts_with("GET ") || call.starts_with("HEAD ");
         match refusal.rule {
-            Rule::Foreign => {
+            // Clients ask for a newer version of the API first, and go on with an older one.
+            rule if rule == Rule::Foreign || (rule == Rule::Version && asks_only) => {
                 self.not_there += 1;
                 return None;
             }
@@ -76,7 +78,6 @@ impl Conduct {
             }
         }
         // Whoever waits for room asks again, and tools ask for routes that they can do without.
-        let asks_only = call.starts_with("GET ") || call.starts_with("HEAD ");
         if self.frozen.is_some() || refusal.rule == Rule::Budget || (asks_only && refusal.rule != Rule::Probe) {
             return None;
         }
@@ -128,10 +129,11 @@ mod tests {
         for at in 0..100 {
             assert_eq!(conduct.note(&refusal(Rule::Privileged), CREATE, at * 3000, 30), None, "{at}");
             assert_eq!(conduct.note(&refusal(Rule::Foreign), "DELETE containers/*", at * 3000, 30), None);
+            assert_eq!(conduct.note(&refusal(Rule::Version), "GET /v1.44/_ping", at * 3000, 30), None);
             assert_eq!(conduct.note(&refusal(Rule::Budget), CREATE, at * 3000, 30), None);
             assert_eq!(conduct.note(&refusal(Rule::Route), "GET system/df", at * 3000, 30), None);
         }
-        assert_eq!((conduct.refusals, conduct.not_there, conduct.refused.len()), (300, 100, MOST_REFUSED));
+        assert_eq!((conduct.refusals, conduct.not_there, conduct.refused.len()), (300, 200, MOST_REFUSED));
         let mut conduct = Conduct::default();
         let mut frozen =
             (0..30).filter_map(|at| conduct.note(&refusal(Rule::Privileged), CREATE, at * 10, 30).map(str::to_owned));

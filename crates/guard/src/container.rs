@@ -10,7 +10,7 @@ use crate::json::{self, Json};
 use crate::mounts::{Mount, Source};
 use crate::names::{is_clean_path, is_host_name, normal_path};
 use crate::out::Out;
-use crate::refusal::{Judged, Rule, refuse};
+use crate::refusal::{Judged, Refusal, Rule, refuse};
 
 /// The longest timeout of a stop, in seconds.
 pub(crate) const LONGEST_STOP: i64 = 60;
@@ -62,8 +62,9 @@ impl ContainerCreate {
     pub(crate) fn read(body: &[u8]) -> Judged<Self> {
         let mut fields = Fields::body(json::parse(body)?)?;
         let f = &mut fields;
+        let image = f.text("Image")?;
         let host = match f.object("HostConfig")? {
-            Some(host) => HostConfig::read(host)?,
+            Some(host) => HostConfig::read(host).map_err(|refusal| explained(refusal, &image))?,
             None => HostConfig::default(),
         };
         let networks = match f.object("NetworkingConfig")? {
@@ -81,6 +82,9 @@ impl ContainerCreate {
         f.never("OnBuild", Rule::Build)?;
         f.never("MacAddress", Rule::Network)?;
         f.never("Runtime", Rule::Runtime)?;
+        // Engines read these in HostConfig alone, for many years. Clients that still have them here leave them empty.
+        f.never("VolumesFrom", Rule::Volume)?;
+        f.never("PortSpecs", Rule::Publish)?;
         f.never("Shell", Rule::Body)?;
         let mut create = Self {
             hostname: f.text("Hostname")?,
@@ -95,7 +99,7 @@ impl ContainerCreate {
             cmd: f.command("Cmd")?,
             entrypoint: f.command("Entrypoint")?,
             healthcheck: f.object("Healthcheck")?.map(healthcheck).transpose()?,
-            image: f.text("Image")?,
+            image,
             working_dir: f.text("WorkingDir")?,
             network_disabled: f.flag("NetworkDisabled")?,
             labels: f.text_map("Labels")?,
@@ -261,6 +265,15 @@ impl Endpoint {
         }
         out.value()
     }
+}
+
+/// Says what to do instead about testcontainers' reaper, which is privileged with some of its clients.
+fn explained(refusal: Refusal, image: &str) -> Refusal {
+    if !image.contains("testcontainers/ryuk") {
+        return refusal;
+    }
+    let instead = "what this container would remove goes with the job: set TESTCONTAINERS_RYUK_DISABLED=true, as it is in jobs unless they change it";
+    Refusal::new(refusal.rule, format!("{}; {instead}", refusal.reason))
 }
 
 /// Checks a signal, given as a name or a number.

@@ -30,6 +30,7 @@ mod facts;
 mod fields;
 mod filters;
 mod guard;
+mod gunzip;
 mod host_config;
 mod image_bytes;
 mod image_ref;
@@ -63,6 +64,7 @@ pub use decision::{Context, Decision, Effect, EngineBody, EngineCall, Forward, L
 pub use dockerfile::DockerfileError;
 pub use facts::{EngineFacts, Host};
 pub use guard::Guard;
+pub use gunzip::Gunzip;
 pub use image_ref::ImageRef;
 pub use own_container::{own_container, path_on_host};
 pub use policy::{Budget, JobPolicy, Place, Policy, SCOPE_LABEL, ServerPolicy, Socket};

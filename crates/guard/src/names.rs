@@ -23,7 +23,9 @@ pub(crate) fn chosen(kind: &str, name: &str) -> Judged<String> {
             "{name:?} is not a valid name for a {kind}: use at most {LONGEST_NAME} letters, digits, '_', '.' and '-'"
         );
     }
-    if looks_like_id(name) {
+    // The engine has every name with a prefix of ours. Some clients name their networks by a few hexadecimal digits.
+    let is_taken_for_id = if kind == "network" { is_full_id(name) } else { looks_like_id(name) };
+    if is_taken_for_id {
         return refuse!(
             Name,
             "the name {name} for a {kind} looks like an id: choose one with a letter from g to z in it"
@@ -83,5 +85,7 @@ mod tests {
         for name in ["db", "a1b2c3_web_1", "project_db_1", "cafe", "x.y-z"] {
             assert_eq!(chosen("container", name).unwrap(), name);
         }
+        assert_eq!(chosen("network", "0123456789ab").unwrap(), "0123456789ab");
+        assert!(chosen("network", &"a".repeat(64)).is_err());
     }
 }

@@ -119,6 +119,19 @@ impl Query {
         refuse!(Syntax, "{text:?} is not a platform")
     }
 
+    /// Whether a parameter has no value, in the spellings that clients use.
+    fn is_unset(&self, key: &str) -> bool {
+        matches!(self.get(key).unwrap_or_default(), "" | "null" | "[]" | "{}" | "default")
+    }
+
+    /// Checks that a request about an image is about the one of the engine's platform: the guard knows no other.
+    pub(crate) fn check_platform_unset(&self) -> Judged<()> {
+        match ["platform", "platforms"].into_iter().find(|key| !self.is_unset(key)) {
+            Some(key) => refuse!(Image, "{key} may not be set for an image that is on the engine"),
+            None => Ok(()),
+        }
+    }
+
     /// Reads the arguments of `ps`, which runs on the host. They may only choose columns.
     pub(crate) fn ps_args(&self) -> Judged<String> {
         let text = self.text("ps_args");
@@ -213,7 +226,8 @@ impl Query {
             let changes = changes.map(str::to_owned).collect();
             return Ok(Call::ImageImport { changes });
         }
-        for key in ["repo", "message", "changes"] {
+        // `authconfig` is dropped: the credentials are in their header as well.
+        for key in ["repo", "message", "changes", "registry"] {
             if self.get(key).is_some_and(|value| !value.is_empty()) {
                 return refuse!(Image, "{key} may not be set for a pull");
             }
@@ -241,8 +255,7 @@ impl Query {
             "ulimits",
             "isolation",
         ] {
-            let value = self.get(key).unwrap_or_default();
-            if !matches!(value, "" | "null" | "[]" | "{}" | "default") {
+            if !self.is_unset(key) {
                 return refuse!(Build, "{key} may not be set for a build");
             }
         }

@@ -50,6 +50,8 @@ impl RegistryAuth {
                 read.insert(key, text);
             }
         }
+        // docker-java sends what Docker's command line keeps in the same file.
+        fields.dropped("stackOrchestrator");
         fields.finish()?;
         Ok(Self { fields: read })
     }
@@ -58,12 +60,11 @@ impl RegistryAuth {
         Self::read(Fields::body(json::parse(body)?)?)
     }
 
-    /// Reads `X-Registry-Auth`.
+    /// Reads `X-Registry-Auth`. Clients without credentials leave it out, empty or null.
     pub(crate) fn header(text: &str) -> Judged<Self> {
-        let bytes = decode_header(text)?;
-        match bytes.is_empty() {
-            true => Ok(Self::default()),
-            false => Self::body(&bytes),
+        match decode_header(text)?.as_slice() {
+            b"" | b"null" => Ok(Self::default()),
+            bytes => Self::body(bytes),
         }
     }
 
@@ -118,8 +119,10 @@ mod tests {
             assert!(!format!("{auth:?}").contains("p?>"));
             assert_eq!(RegistryAuth::header(&auth.to_header()).unwrap(), auth);
         }
-        assert_eq!(RegistryAuth::header("e30=").unwrap(), RegistryAuth::default());
-        for text in ["!", "bnVsbA==", "eyJVc2VybmFtZSI6ICJ4In0="] {
+        for none in ["e30=", "bnVsbA==", ""] {
+            assert_eq!(RegistryAuth::header(none).unwrap(), RegistryAuth::default());
+        }
+        for text in ["!", "MQ==", "eyJVc2VybmFtZSI6ICJ4In0="] {
             assert!(RegistryAuth::header(text).is_err(), "{text}");
         }
     }

@@ -130,6 +130,9 @@ impl Head {
         let Self { route, object, query: q, auth, registries } = self;
         let action = |action| Ok(Call::Container { container: object.clone(), action });
         let prune = |kind, known| Ok(Call::Prune { kind, filters: q.filters(known)? });
+        if matches!(route, Route::ImageInspect | Route::ImageHistory | Route::ImagePush | Route::ImageRemove) {
+            q.check_platform_unset()?;
+        }
         match route {
             Route::Ping => Ok(Call::Ping),
             Route::Version => Ok(Call::Version),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::conduct::Conduct;
 use crate::dockerfile::growth::Base;
 use crate::image_ref::{ImageName, ImageRef};
-use crate::names::{RESERVED, is_full_id};
+use crate::names::{RESERVED, is_full_id, looks_like_id};
 use crate::refusal::{Judged, Refusal, Rule};
 
 /// The digits of an id that clients show.
@@ -238,6 +238,9 @@ impl Table {
 
     pub(crate) fn add_network(&mut self, id: String, name: String) {
         self.know(&id);
+        if looks_like_id(&name) {
+            self.know(&name);
+        }
         self.networks.insert(id, name);
     }
 

@@ -7,7 +7,7 @@ mod images;
 mod written;
 
 use self::{
-    header::{decimal, is_header, may_be_set, name_of, named, pax, plain_name, size_of, text, with_size},
+    header::{decimal, is_header, may_be_set, name_of, named, pax, plain_name, size_of, text, with_kind, with_size},
     written::file,
 };
 pub use self::{
@@ -176,6 +176,12 @@ impl TarReader {
         let Some(mut size) = size_of(&header[124..136]) else {
             return refuse!(Archive, "the size of an entry of the archive is not a number");
         };
+        // Files had no mark once. Some readers take one for a folder, depending on its name. In a layer, no mark can be
+        // added: its digest counts.
+        let name = self.next_name.clone().unwrap_or_else(|| name_of(&header));
+        if header[156] == 0 && size > 0 && self.purpose != Purpose::Layer && !name.ends_with(b"/") {
+            header = with_kind(header, b'0');
+        }
         if let Some(next) = self.next_size.take() {
             if header[156] != b'0' {
                 return refuse!(Archive, "the archive has a size for an entry that is no file");
@@ -188,7 +194,6 @@ impl TarReader {
         let size = match kind {
             b'x' | b'g' | b'L' | b'K' => size,
             b'0' => size,
-            // Some readers take one for a folder, depending on a name that they read in different ways.
             0 if size > 0 => return refuse!(Archive, "the archive has a file of a kind that is not written any more"),
             0 => 0,
             b'1' | b'2' | b'5' | b'6' => 0,
@@ -213,7 +218,7 @@ impl TarReader {
             b'L' => Some(Captured::LongName),
             b'g' | b'K' => None,
             _ => {
-                let name = self.next_name.take().unwrap_or_else(|| name_of(&header));
+                self.next_name = None;
                 self.meaning(&name, is_file)?
             }
         };

@@ -1,5 +1,7 @@
 //! Builds with the classic builder.
 
+use std::process::Command;
+
 use crate::world::{BUSYBOX, World, engine};
 
 fn context(world: &World, dockerfile: &str) -> String {
@@ -21,7 +23,7 @@ async fn images_are_built_and_are_the_jobs_alone() {
     let out = world.ok(&["run", "--rm", "app:1"]);
     assert_eq!(out, "built\nin the context.\n..\nDockerfile\ndata", "nothing of the guard's is in the image");
     assert_eq!(world.ok(&["run", "--rm", "alpine", "cat", "/second"]), "built");
-    let on_engine = std::process::Command::new("docker").args(["image", "inspect", "app:1"]).output().unwrap();
+    let on_engine = Command::new("docker").args(["image", "inspect", "app:1"]).output().unwrap();
     assert!(!on_engine.status.success(), "the engine's own name is free");
     // Builds from the image that was just built, without a name.
     let dir = context(&world, "FROM app:1\nENV A=b\n");
@@ -29,6 +31,43 @@ async fn images_are_built_and_are_the_jobs_alone() {
     assert!(id.starts_with("sha256:"), "{id}");
     assert_eq!(world.ok(&["run", "--rm", &id, "sh", "-c", "echo $A"]), "b");
     world.ok(&["rmi", "app:1"]);
+    world.end().await;
+}
+
+/// The folder as a tar, compressed by this program.
+fn packed(dir: &str, program: &str) -> Vec<u8> {
+    let packed = Command::new("sh").args(["-c", &format!("tar c -C {dir} . | {program}")]).output().unwrap();
+    assert!(packed.status.success(), "{program}: {}", String::from_utf8_lossy(&packed.stderr));
+    packed.stdout
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compressed_context_is_read_like_a_plain_one() {
+    let world = World::new(false).await;
+    let dir = context(&world, &format!("FROM {BUSYBOX}\nCOPY data /data\n"));
+    let id = world.ok_with_input(&["build", "-q", "-"], &packed(&dir, "gzip"));
+    assert_eq!(world.ok(&["run", "--rm", id.trim(), "cat", "/data"]), "in the context");
+    // What is in it is judged, and nothing is unpacked that the guard does not read.
+    let is_denied = |entry: &serde_json::Value, why: &str| {
+        entry["decision"] == "denied" && entry["reason"].as_str().is_some_and(|reason| reason.contains(why))
+    };
+    let secret = packed(&context(&world, "FROM longshore-test/nobodys:1\n"), "gzip");
+    let dir = context(&world, &format!("FROM {BUSYBOX}\n"));
+    let whole = packed(&dir, "gzip");
+    for (bytes, why) in [
+        (secret, "longshore-test/nobodys:1"),
+        (packed(&dir, "gzip | gzip"), "compressed"),
+        ([&b"BZh9"[..], &[0; 1024]].concat(), "compressed"),
+        (whole[..whole.len() - 4].to_vec(), "cut off"),
+    ] {
+        let output = world.docker_with_input(&["build", "-q", "-"], &bytes);
+        assert!(!output.status.success(), "{why}");
+        assert!(
+            world.audit().iter().any(|entry| is_denied(entry, why)),
+            "{why}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
     world.end().await;
 }
 

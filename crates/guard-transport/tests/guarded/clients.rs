@@ -104,6 +104,10 @@ async fn containers_of_a_job_find_each_other_by_name() {
         );
         assert_eq!(world.ok(&["run", "--rm", "--network", network, BUSYBOX, "sh", "-c", &get]), "served", "{name}");
     }
+    // Whoever looks for published ports at the gateway goes on to `localhost`.
+    for network in ["bridge", "own"] {
+        assert_eq!(world.ok(&["network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", network]), "");
+    }
     world.ok(&["network", "connect", "own", "other"]);
     let networks =
         world.ok(&["inspect", "-f", "{{range $name, $end := .NetworkSettings.Networks}}{{$name}} {{end}}", "other"]);

@@ -143,7 +143,7 @@ impl World {
         assert!(refused, "docker {args:?}: {text}: {entries:?}");
     }
 
-    pub(crate) fn ok_with_input(&self, args: &[&str], input: &[u8]) -> String {
+    pub(crate) fn docker_with_input(&self, args: &[&str], input: &[u8]) -> Output {
         let mut child = self
             .command("docker")
             .args(args)
@@ -152,8 +152,13 @@ impl World {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(input).unwrap();
-        let output = child.wait_with_output().unwrap();
+        // A client that is refused does not read all of it.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap()
+    }
+
+    pub(crate) fn ok_with_input(&self, args: &[&str], input: &[u8]) -> String {
+        let output = self.docker_with_input(args, input);
         assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }

@@ -44,6 +44,12 @@ fn shown(guard: &Guard, mut network: Map<String, Value>) -> Map<String, Value> {
     let id = text_of(&network, "Id").unwrap_or_default();
     let name = network_name(guard, id).unwrap_or_default().to_owned();
     network.insert("Name".to_owned(), json!(name));
+    // The host has that address, where nothing of the job answers. Clients that look for published ports there use
+    // `localhost` without it.
+    let configs = network.get_mut("IPAM").and_then(|ipam| ipam.get_mut("Config")).and_then(Value::as_array_mut);
+    for config in configs.into_iter().flatten().filter_map(Value::as_object_mut) {
+        config.remove("Gateway");
+    }
     without_labels(guard, network.get_mut("Labels"));
     if let Some(Value::Object(containers)) = network.get_mut("Containers") {
         containers.retain(|id, _| guard.table.containers.contains_key(id));

@@ -154,20 +154,20 @@ pub(super) const ROUTES: &[Row] = &[
     row(Route::ExecResize, &["POST"], "exec/*/resize", &["h", "w"], Empty),
     row(Route::ExecInspect, &["GET"], "exec/*/json", &[], Empty),
     row(Route::ImageList, &["GET"], "images/json", &["all", "filters", "digests", "shared-size", "manifests", "only_ids", "filter"], Empty),
-    row(Route::ImageCreate, &["POST"], "images/create", &["fromImage", "tag", "platform", "fromSrc", "changes", "repo", "message"], Empty),
-    row(Route::ImageInspect, &["GET"], "images/**/json", &[], Empty),
-    row(Route::ImageHistory, &["GET"], "images/**/history", &[], Empty),
+    row(Route::ImageCreate, &["POST"], "images/create", &["fromImage", "tag", "platform", "fromSrc", "changes", "repo", "message", "registry", "authconfig"], Empty),
+    row(Route::ImageInspect, &["GET"], "images/**/json", &["manifests", "platform"], Empty),
+    row(Route::ImageHistory, &["GET"], "images/**/history", &["platform"], Empty),
     row(Route::ImageDigest, &["GET"], "distribution/**/json", &[], Empty),
     row(Route::ImageTag, &["POST"], "images/**/tag", &["repo", "tag", "force"], Empty),
-    row(Route::ImagePush, &["POST"], "images/**/push", &["tag"], Empty),
-    row(Route::ImageRemove, &["DELETE"], "images/**", &["force", "noprune"], Empty),
+    row(Route::ImagePush, &["POST"], "images/**/push", &["tag", "platform"], Empty),
+    row(Route::ImageRemove, &["DELETE"], "images/**", &["force", "noprune", "platforms"], Empty),
     row(Route::ImageLoad, &["POST"], "images/load", &["quiet"], Tar),
     row(Route::Build, &["POST"], "build", BUILD, Tar),
     row(Route::ContainerPrune, &["POST"], "containers/prune", &["filters"], Empty),
     row(Route::NetworkPrune, &["POST"], "networks/prune", &["filters"], Empty),
     row(Route::VolumePrune, &["POST"], "volumes/prune", &["filters"], Empty),
     row(Route::ImagePrune, &["POST"], "images/prune", &["filters"], Empty),
-    row(Route::BuildPrune, &["POST"], "build/prune", &["filters", "all", "keep-storage"], Empty),
+    row(Route::BuildPrune, &["POST"], "build/prune", &["filters", "all", "keep-storage", "reserved-space", "max-used-space", "min-free-space"], Empty),
     row(Route::NetworkList, &["GET"], "networks", &["filters"], Empty),
     row(Route::NetworkCreate, &["POST"], "networks/create", &[], AsJson),
     row(Route::NetworkConnect, &["POST"], "networks/*/connect", &[], AsJson),
@@ -187,7 +187,8 @@ impl Route {
     }
 }
 
-/// Matches a path with a pattern. Returns the object: what the stars stand for.
+/// Matches a path with a pattern. Returns the object: what the stars stand for. Only two stars stand for a part with
+/// slashes of its own.
 pub(super) fn matches(pattern: &str, segments: &[String]) -> Option<String> {
     let parts: Vec<&str> = pattern.split('/').collect();
     if let Some(at) = parts.iter().position(|part| *part == "**") {
@@ -202,7 +203,7 @@ pub(super) fn matches(pattern: &str, segments: &[String]) -> Option<String> {
     let mut object = String::new();
     for (part, segment) in parts.iter().zip(segments) {
         match *part {
-            "*" => object = segment.clone(),
+            "*" if !segment.contains('/') => object = segment.clone(),
             word if word == segment => {}
             _ => return None,
         }

@@ -80,6 +80,16 @@ pub(super) fn plain_text_name(name: &[u8]) -> Judged<String> {
 pub(super) fn with_size(mut header: Vec<u8>, size: u64) -> Vec<u8> {
     header[124..128].copy_from_slice(&[0x80, 0, 0, 0]);
     header[128..136].copy_from_slice(&size.to_be_bytes());
+    summed(header)
+}
+
+/// Returns the header as one of an entry of this kind.
+pub(super) fn with_kind(mut header: Vec<u8>, kind: u8) -> Vec<u8> {
+    header[156] = kind;
+    summed(header)
+}
+
+fn summed(mut header: Vec<u8>) -> Vec<u8> {
     let sum = format!("{:06o}\0 ", sum_of(&header));
     header[148..156].copy_from_slice(sum.as_bytes());
     header

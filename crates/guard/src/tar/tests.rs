@@ -51,7 +51,7 @@ fn files_for_a_container_are_no_devices_and_have_no_attributes_that_root_in_it_m
         [pax("mtime=10"), as_kind(b'g', file("pax", b"14 comment=ab\n")), file("a", b"1")].concat(),
         [as_kind(b'L', file("l", b"a/\0")), pax("path=bb"), file("a", b"1")].concat(),
         [as_kind(b'L', file("l", b"\0")), file("a", b"1")].concat(),
-        as_kind(0, file("a", b"1")),
+        [pax("path=a/"), as_kind(0, file("a", b"1"))].concat(),
         // About an entry that the guard appends.
         [file("a", b"1"), pax("mtime=10")].concat(),
         [file("a", b"1"), as_kind(b'K', file("l", b"abc\0"))].concat(),
@@ -74,6 +74,9 @@ fn files_for_a_container_are_no_devices_and_have_no_attributes_that_root_in_it_m
     ]
     .concat();
     assert_eq!(files(&tar).unwrap(), tar, "and goes on as it is");
+    let end = [0; 1024];
+    let unmarked = [&as_kind(0, file("a", b"1"))[..], &end].concat();
+    assert_eq!(files(&unmarked).unwrap(), [&file("a", b"1")[..], &end].concat(), "and without a mark as a file");
     let (mut large, content) = (file("a", b""), file("b", b"1"));
     large[124..136].copy_from_slice(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0]);
     let large = as_kind(b'0', large);
