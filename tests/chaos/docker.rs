@@ -45,10 +45,15 @@ pub fn docker_jobs(seed: u64, count: u64) -> Verdict {
     let mut random = StdRng::seed_from_u64(seed);
     let mut without_guard = BTreeSet::new();
     let ended = loop {
-        std::thread::sleep(Duration::from_millis(random.random_range(1000..6000)));
+        std::thread::sleep(Duration::from_millis(random.random_range(1000..12_000)));
         let state = client.json(&path);
         if is_final(&state) {
             break state;
+        }
+        // Starts that are cut short leave nothing to the next ones.
+        let sandboxes = of_jobs(&world.server.instance, &["ps", "--filter", "label=longshore.kind=sandbox"]).len();
+        if sandboxes as u64 > count {
+            verdict.wrong("sandboxes_too_many", format!("{sandboxes} sandboxes of {count} jobs"));
         }
         match random.random_range(0..4) {
             0 if (without_guard.len() as u64) < count / JOBS_OF_A_KILL => {
@@ -72,10 +77,11 @@ pub fn docker_jobs(seed: u64, count: u64) -> Verdict {
             verdict.wrong("outcomes_wrong", job.to_string());
         }
     }
-    let own = || networks(&world.server.instance);
-    let left = settled(own, Vec::is_empty);
-    if !left.is_empty() {
-        verdict.wrong("networks_left", format!("networks are left: {left:?}"));
+    for list in [&["network", "ls"][..], &["ps", "--all", "--filter", "label=longshore.kind=sandbox"]] {
+        let left = settled(|| of_jobs(&world.server.instance, list), Vec::is_empty);
+        if !left.is_empty() {
+            verdict.wrong("objects_of_jobs_left", format!("{list:?}: {left:?}"));
+        }
     }
     if others.objects(&world.server.instance, false) != before {
         verdict.wrong("others_touched", format!("{before:?} were there before"));
@@ -94,10 +100,10 @@ fn kill_a_guard(instance: &str, random: &mut StdRng) -> Option<String> {
     Some(job.to_owned())
 }
 
-/// The networks of jobs. The network of the instance stays.
-fn networks(instance: &str) -> Vec<String> {
+/// Lists what belongs to single jobs. The network of the instance and the pool of sandboxes stay.
+fn of_jobs(instance: &str, list: &[&str]) -> Vec<String> {
     let label = format!("label=longshore.instance={instance}");
-    docker(&["network", "ls", "-q", "--filter", &label, "--filter", "label=longshore.job"])
+    docker(&[list, &["-q", "--filter", &label, "--filter", "label=longshore.job"]].concat())
 }
 
 fn pipeline(count: u64) -> String {

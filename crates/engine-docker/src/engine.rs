@@ -253,9 +253,8 @@ impl DockerEngine {
                 EngineError::Stale(Box::new(error))
             }
             Fault::AgentBroken => EngineError::AgentFailed(engine_text(&error).to_owned()),
-            Fault::SandboxGone | Fault::NoContainerQuota | Fault::NoVolumeQuota | Fault::NameTaken | Fault::Other => {
-                error
-            }
+            Fault::NameTaken => EngineError::NameTaken(error.to_string()),
+            Fault::SandboxGone | Fault::NoContainerQuota | Fault::NoVolumeQuota | Fault::Other => error,
         }
     }
 

@@ -3,7 +3,7 @@
 use longshore_agent_protocol::MemberId;
 use longshore_core::JobId;
 
-use crate::names::{ContainerName, NetworkName, VolumeName};
+use crate::names::{ContainerName, Instance, NetworkName, VolumeName};
 
 /// One attempt of one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +24,12 @@ impl AttemptId {
     #[must_use]
     pub fn member_name(&self, member: MemberId) -> ContainerName {
         ContainerName::made(format!("{}-{member}", self.container_name()))
+    }
+
+    /// Returns the name of the sandbox that serves a job with Docker alone.
+    #[must_use]
+    pub fn sandbox_name(&self, instance: &Instance) -> ContainerName {
+        ContainerName::made(format!("longshore-sandbox-{instance}-{}-{}", self.job.short(), self.attempt))
     }
 
     /// Returns the name of the container with the guard of the job's Docker API.

@@ -12,8 +12,8 @@ use crate::names::{ContainerId, ContainerName};
 use crate::objects::ObjectId;
 use crate::removing::removal::Removals;
 
-/// Creates a container beside a job's. One of its name that an earlier try left is removed before.
-async fn create_replacing<F>(
+/// Creates a container of a job. One of its name that an earlier try left is removed before.
+pub(crate) async fn create_replacing<F>(
     removals: &Removals,
     name: ContainerName,
     patience: Duration,

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use longshore_core::BuildId;
 use longshore_core::plan::Network;
@@ -18,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::attempt::AttemptId;
 use crate::engine::{Engine, SandboxSpec};
 use crate::error::EngineError;
+use crate::guarding::create_replacing;
 use crate::names::ContainerId;
 use crate::objects::ObjectId;
 use crate::options::ExecutorOptions;
@@ -68,6 +70,8 @@ pub(crate) struct Sandboxes {
     /// Limit for the sandboxes in the pool.
     limit: usize,
     runtime_dir: Option<PathBuf>,
+    /// How long a removal is tried.
+    patience: Duration,
     pool: Mutex<Pool>,
 }
 
@@ -98,6 +102,7 @@ impl Sandboxes {
             ready: options.sandboxes_ready,
             limit: options.sandbox_limit,
             runtime_dir: options.runtime_dir.clone(),
+            patience: options.patience,
             pool: Mutex::default(),
         }
     }
@@ -265,12 +270,17 @@ impl Sandboxes {
         open: bool,
         owner: Option<(BuildId, AttemptId)>,
     ) -> Result<(ContainerId, Option<FileLock>), EngineError> {
-        let name = self.engine.instance().sandbox_name();
+        let name = match owner {
+            Some((_, attempt)) => attempt.sandbox_name(self.engine.instance()),
+            None => self.engine.instance().sandbox_name(),
+        };
         let spec = SandboxSpec { name, scope: scope.map(str::to_owned), open, owner };
-        let id = match self.engine.create_sandbox(&spec).await {
+        let create = || self.engine.create_sandbox(&spec);
+        let id = match create_replacing(&self.removals, spec.name.clone(), self.patience, create).await {
             Ok(id) => id,
             Err(error) => {
-                if error.is_away() {
+                // The next try of an attempt replaces its own.
+                if error.is_away() && owner.is_none() {
                     self.removals.later(ObjectId::NamedContainer(spec.name));
                 }
                 return Err(error);
