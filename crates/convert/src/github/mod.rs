@@ -13,6 +13,7 @@ mod idioms;
 mod job;
 mod known;
 mod local;
+mod machine;
 mod matrix;
 mod on;
 mod parts;
