@@ -1,5 +1,5 @@
-//! The operator's certificate authorities, for the programs of this container: as files, and as the variables in which
-//! programs look for such files.
+//! Makes the operator's certificate authorities known to the programs of this container: writes them to files, and sets
+//! the environment variables by which programs find such files.
 //!
 //! Most of these variables replace the authorities that a program would trust otherwise, so they name a bundle of the
 //! image's authorities and the operator's. Java has no such variable.
@@ -27,10 +27,10 @@ const IMAGE_BUNDLES: [&str; 7] = [
     "ssl/cert.pem",
     "ssl/certs/ca-bundle.crt",
 ];
-/// No image's bundle is longer. Usual ones have about 200 KiB.
+/// How much of an image's bundle is read. Usual ones have about 200 KiB.
 const MAX_BUNDLE: u64 = 8 << 20;
-/// Variables that name the bundle. After each stand the variables that its programs look at next: where the image or
-/// the pipeline has set one of those, this one would hide it, and is not set.
+/// Variables that name the bundle. Each is followed by the variables that its programs look at next: where the image or
+/// the pipeline has set one of those, this one would override it, and so is not set.
 const BUNDLE_VARIABLES: [(&str, &[&str]); 8] = [
     // OpenSSL, Go, Python, Ruby, PHP, programs in Rust.
     ("SSL_CERT_FILE", &[]),
@@ -46,7 +46,7 @@ const BUNDLE_VARIABLES: [(&str, &[&str]); 8] = [
 /// Variables that name the operator's authorities alone. Node and Deno add them to their own.
 const OWN_VARIABLES: [&str; 3] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT", "LONGSHORE_CA_FILE"];
 
-/// The files. Empty if the operator has no authorities.
+/// The files that were written; none if the operator has no authorities.
 #[derive(Debug, Default)]
 pub(crate) struct Authorities {
     files: Option<Files>,
@@ -56,13 +56,13 @@ pub(crate) struct Authorities {
 struct Files {
     /// The image's authorities and the operator's.
     bundle: PathBuf,
-    /// The operator's.
+    /// The operator's alone.
     own: PathBuf,
 }
 
 impl Authorities {
-    /// Writes the files, for all users of the container. An image without a bundle gets the operator's authorities
-    /// only.
+    /// Writes the files, readable by all users of the container. If the image has no bundle, ours has the operator's
+    /// authorities alone.
     pub(crate) fn write(own: &str, options: &AgentOptions) -> io::Result<Self> {
         if own.is_empty() {
             return Ok(Self::default());
@@ -85,7 +85,7 @@ impl Authorities {
         Ok(Self { files: Some(files) })
     }
 
-    /// Adds the variables that name the files, except where the image or the pipeline has decided.
+    /// Adds the variables that name the files, except where the image or the pipeline has set its own.
     pub(crate) fn add_to(&self, env: &mut BTreeMap<OsString, OsString>) {
         let Some(Files { bundle, own }) = &self.files else { return };
         let is_set = |name: &str| env.contains_key(OsStr::new(name));

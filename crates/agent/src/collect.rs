@@ -1,8 +1,8 @@
-//! Finds the files that a job leaves: those in the workspace that the globs of its artifacts and reports take.
+//! Finds the files that a job leaves: those in the workspace that match the globs of its artifacts and reports.
 //!
 //! No process of the job runs any more, but a container that hangs, or somebody's `docker exec`, may still change
-//! files. So no folder is entered and no file is opened through a link that leads out of the workspace, whatever stood
-//! there a moment before; and nothing but regular files is opened. An artifact is taken whole or not at all: one that
+//! files. So no folder is entered and no file is opened through a link that leads out of the workspace, even if the
+//! link was put there a moment ago; and only regular files are read. An artifact is taken whole or not at all: one that
 //! exceeds a limit is refused, with the reason. `job` calls this and then reads the files.
 
 use std::collections::BTreeSet;
@@ -20,9 +20,9 @@ use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 
 use crate::globs::Trees;
 
-/// The most files and folders that are looked at.
+/// At most this many files and folders are looked at.
 const MAX_VISITED: usize = 2_000_000;
-/// How many files of a kind are named in the log.
+/// How many of an artifact's left-out files are named in the log.
 const NAMED: usize = 10;
 
 /// An artifact, with all expressions evaluated.
@@ -36,7 +36,7 @@ pub(crate) struct ArtifactRequest {
 }
 
 impl ArtifactRequest {
-    /// Returns the artifact's name in a sentence.
+    /// Returns how messages name the artifact.
     fn shown(&self) -> String {
         match self.kind {
             ArtifactKind::Files => format!("artifact `{}`", self.name),
@@ -51,7 +51,7 @@ pub(crate) struct Collected {
     pub(crate) files: Vec<CollectedFile>,
     /// For the log.
     pub(crate) notes: Vec<String>,
-    /// Why an artifact for people and later jobs is not kept.
+    /// Why the first artifact that was refused is not saved. Refused reports are only noted.
     pub(crate) refused: Option<String>,
 }
 
@@ -97,12 +97,12 @@ impl CollectedFile {
     }
 }
 
-/// The workspace's folder. Everything is opened from there.
+/// The workspace's folder, open. All paths are relative to it.
 #[derive(Debug)]
 pub(crate) struct Workspace(OwnedFd);
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-// A pipe without a writer does not hold up an open, and a terminal does not become ours.
+// NONBLOCK: opening a pipe without a writer does not hang. NOCTTY: a terminal does not become our controlling terminal.
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 impl Workspace {
@@ -110,7 +110,7 @@ impl Workspace {
         Ok(Self(rustix::fs::openat(CWD, path, FOLDER, Mode::empty())?))
     }
 
-    /// Opens a folder, through no link.
+    /// Opens a folder without following any link.
     fn open_folder(&self, path: &Path) -> io::Result<OwnedFd> {
         let mut folder = rustix::fs::openat(&self.0, ".", FOLDER, Mode::empty())?;
         for part in path {
@@ -156,7 +156,7 @@ struct Selection<'a> {
     files: Vec<CollectedFile>,
     bytes: u64,
     refused: Option<String>,
-    /// Paths that are left out, by reason.
+    /// Some of the paths that are left out, each with the reason, and sorted by it.
     left_out: BTreeSet<(&'static str, String)>,
     left_out_count: usize,
 }
@@ -356,7 +356,7 @@ impl Collecting<'_> {
     }
 }
 
-/// Shows bytes in MiB, or in whole bytes if they are few.
+/// Shows a size in MiB, or in bytes if it is less than one.
 fn mib(bytes: u64) -> String {
     if bytes < 1 << 20 { format!("{bytes} bytes") } else { format!("{} MiB", bytes.div_ceil(1 << 20)) }
 }

@@ -1,7 +1,7 @@
 //! Finds out why a step's program did not start and who is at fault, from the kernel's error and the files involved.
 //!
 //! One error of the kernel covers several causes: "no such file" also means that a program's loader is missing. `step`
-//! calls this when a program could not be run. It knows no job.
+//! calls this when a program could not be run. It knows nothing of jobs.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -16,9 +16,9 @@ use rustix::io::Errno;
 use crate::account::Account;
 use crate::files::{self, MAX_VARIABLE};
 
-/// Bytes of a program read to identify it.
+/// How many bytes of a program are read to identify it.
 const HEAD: u64 = 64 << 10;
-/// The most interpreters followed; an interpreter may have one itself.
+/// How many interpreters are followed: an interpreter may need one itself.
 const INTERPRETERS: usize = 4;
 /// The exit code of a step that did not start, as in shells.
 pub(crate) const NOT_STARTED: i32 = 126;
@@ -84,7 +84,7 @@ pub(crate) enum Fault {
     Commands,
     /// The image or Longshore: the job cannot run as planned.
     Ours(AgentError),
-    /// Longshore, but the next try may succeed.
+    /// Longshore, but the next attempt may succeed.
     Transient(AgentError),
 }
 
@@ -131,7 +131,7 @@ pub(crate) struct ProgramToRun<'a> {
 }
 
 impl ProgramToRun<'_> {
-    /// Returns why it did not start.
+    /// Returns why the program did not start.
     pub(crate) fn explain(&self, error: io::Error) -> StartError {
         let program = self.program.display().to_string();
         let of_workspace = self.program.starts_with(self.workspace);
@@ -159,7 +159,8 @@ impl ProgramToRun<'_> {
         }
     }
 
-    /// Returns which part of the environment is too long; `None` if there is none.
+    /// Returns what is too long in the environment: the longest variable if it exceeds the limit for one, else all of
+    /// them together. `None` if there are no variables.
     fn too_long(&self) -> Option<StartError> {
         let length = |(name, value): &(&OsString, &OsString)| name.len() + value.len() + 2;
         let shown = |name: &OsStr| name.to_string_lossy().chars().take(64).collect::<String>();
@@ -188,7 +189,8 @@ pub(crate) fn no_directory(directory: &Path, workspace: &Path) -> StartError {
     }
 }
 
-/// Returns whether the program is made for another machine. Only a try shows whether this one can run it anyway.
+/// Returns whether the program is built for another architecture. Only running it shows whether this machine can
+/// emulate that.
 pub(crate) fn is_foreign(program: &Path) -> bool {
     matches!(inspect(program), Inspection::Foreign { .. })
 }
@@ -206,7 +208,7 @@ fn own_architecture() -> String {
     .to_owned()
 }
 
-/// The kind of a program, by its file.
+/// What a program's file says about it.
 #[derive(Debug, PartialEq, Eq)]
 enum Inspection {
     Runnable,
@@ -290,7 +292,7 @@ impl<'a> Elf<'a> {
         .to_owned()
     }
 
-    /// Returns the program's loader, or `None` if it is static.
+    /// Returns the program's loader, or `None` if the program is linked statically.
     fn loader(&self) -> Option<&'a [u8]> {
         const INTERPRETER: usize = 3;
         let (table, size, count) = if self.wide {

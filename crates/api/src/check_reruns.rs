@@ -1,6 +1,5 @@
-//! Reruns that people ask for at GitHub, beside a check run or for all of a commit. People who may write to the
-//! repository there may ask for them, which GitHub is asked. Jobs that somebody has to approve here wait for that
-//! again.
+//! Reruns requested on GitHub, for one check run or for all checks of a commit. Whoever requests one needs write access
+//! to the repository there, which is checked with GitHub. Jobs that need approval here wait for it again.
 
 use std::sync::Arc;
 
@@ -16,12 +15,12 @@ use tokio::sync::Mutex;
 
 use crate::{error::ApiError, forges::Forges};
 
-/// The maker of such reruns.
+/// Starts the reruns that are requested on GitHub.
 #[derive(Debug, Clone)]
 pub(crate) struct CheckReruns {
     store: Store,
     scheduler: Scheduler,
-    /// Held while a build is made: for several checks of one build, GitHub asks several times at once.
+    /// Held while a build is created: a rerun of several checks of one build comes as several requests at once.
     turn: Arc<Mutex<()>>,
 }
 
@@ -30,8 +29,8 @@ impl CheckReruns {
         Self { store, scheduler, turn: Arc::default() }
     }
 
-    /// Makes the builds that somebody asks for. A rerun that is under way is not made twice, and a request that is
-    /// delivered again makes none.
+    /// Creates the requested builds. A build whose rerun is still under way gets no second one, and a request that is
+    /// delivered again is refused.
     pub(crate) async fn make(
         &self,
         forges: &Forges,
@@ -49,7 +48,7 @@ impl CheckReruns {
         }
         let by = Actor { name: longshore_forge::text::one_line(&asked.sender), via: Via::Event, token: None };
         let _turn = self.turn.lock().await;
-        // Written down first: a kill in between leaves a rerun that somebody has to ask for again, and none too many.
+        // Recorded first: after a crash in between, the rerun has to be requested again, but is never made twice.
         self.take(repo, &asked.key).await?;
         let made = self.rerun_all(repo, asked.what, &by).await;
         if made.is_err() {
@@ -60,8 +59,8 @@ impl CheckReruns {
         made
     }
 
-    /// Takes a request, once: GitHub's signature does not say when it was made, so that anybody who has it could send
-    /// it again and again.
+    /// Accepts a request only once. GitHub's signature does not cover the time, so anybody who got hold of a request
+    /// could otherwise replay it forever.
     async fn take(&self, repo: RepoId, key: &str) -> Result<(), ApiError> {
         if announcements::find_body(&self.store, repo, key).await?.is_some() {
             return Err(ApiError::conflict(
@@ -97,7 +96,8 @@ impl CheckReruns {
         }
     }
 
-    /// Reruns the check run's job; without one, the jobs of its build that did not succeed, or all if all succeeded.
+    /// Reruns the job of the check run. If it stands for no job, reruns the jobs of its build that did not succeed, or
+    /// all of them if all succeeded.
     async fn rerun_check(&self, repo: RepoId, build: BuildId, name: &str, by: &Actor) -> Result<BuildId, ApiError> {
         let jobs = jobs::of_build(&self.store, build).await?;
         if let Some(job) = jobs.iter().find(|job| job_context(&job.pipeline, &job.name) == name) {

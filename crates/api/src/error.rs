@@ -1,7 +1,7 @@
 //! The error of every handler, answered as `{"error": {"code", "message", "details"}}`.
 //!
-//! An error of the caller says what to do. An error of the server says only that it happened: its cause is logged here,
-//! once, and never sent.
+//! An error that the caller made says what to do about it. An error of the server says only that it happened: its cause
+//! is logged here, once, and never sent.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ pub struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
-    /// The address of the API's description, for a program that asked for an address or a method that does not exist.
+    /// Where the API is described; set if the request's address or method does not exist.
     see: Option<String>,
     details: Option<Value>,
 }
@@ -69,12 +69,12 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not-found", format!("{what} not found"))
     }
 
-    /// Names another noun if this error is "not found".
+    /// Replaces the noun of a "not found" error. Leaves other errors as they are.
     pub(crate) fn with_noun(self, what: &str) -> Self {
         if self.status == StatusCode::NOT_FOUND { Self::no_such(what) } else { self }
     }
 
-    /// Adds what follows from the error.
+    /// Adds a sentence to the message.
     pub(crate) fn with_note(self, note: &str) -> Self {
         Self { message: format!("{}. {note}", self.message), ..self }
     }
@@ -83,12 +83,12 @@ impl ApiError {
         self.status
     }
 
-    /// Returns whether the caller can do something about it.
+    /// Returns whether the caller can do something about the error.
     pub(crate) fn is_about_the_request(&self) -> bool {
         self.status.is_client_error()
     }
 
-    /// For people.
+    /// Returns the message, which is written for people.
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
@@ -117,17 +117,17 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "conflict", message)
     }
 
-    /// Returns the error for something outside of this server that refuses, and will refuse again.
+    /// Returns the error for something outside this server that refused, and would refuse again.
     pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unusable", message)
     }
 
-    /// Returns the error for a forge that cannot be reached now.
+    /// Returns the error for a forge that cannot be reached at the moment.
     pub(crate) fn forge(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, "forge", message)
     }
 
-    /// Returns the error for a mailbox, a chat or a webhook that cannot be reached now.
+    /// Returns the error for a mailbox, a chat or a webhook that cannot be reached at the moment.
     pub(crate) fn unreached(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, "unreached", message)
     }
@@ -160,7 +160,7 @@ impl ApiError {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", message)
     }
 
-    /// Returns the error for something that this server needs and that is not available now.
+    /// Returns the error for something that this server needs and that is not available at the moment.
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     }
@@ -234,8 +234,8 @@ impl From<RequestError> for ApiError {
                 details: (!diagnostics.is_empty()).then(|| serde_json::json!({ "diagnostics": diagnostics })),
                 ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unusable", message)
             },
-            // The scheduler writes this message for people: it names the host's answer and nothing of the server's
-            // inside.
+            // The scheduler writes this message for people: it quotes the host's answer and reveals nothing of the
+            // server's internals.
             RequestError::GitHost(message) => Self::new(StatusCode::BAD_GATEWAY, "git-host", message),
             RequestError::ShuttingDown => Self::unavailable("the server is shutting down; try again shortly"),
             RequestError::Store(error) => error.into(),

@@ -1,5 +1,5 @@
-//! Reads the audit log of the guard between this server and the engine, newest first. The server may only read it, and
-//! only where both share the folder.
+//! Reads the audit log of the guard between this server and the engine, newest first. The server only reads it, and
+//! can do so only where both share the folder.
 
 use std::{
     collections::VecDeque,
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 /// How many bytes are read at once.
 const PART: u64 = 256 << 10;
-/// The most bytes that one request reads. The next page continues from there.
+/// How many bytes one request reads at most. The next page continues from there.
 const MOST: u64 = 64 << 20;
 
 /// A request to the engine, as its guard recorded it.
@@ -75,7 +75,7 @@ impl From<Line> for GuardRecordView {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct GuardFilter {
     pub(crate) decision: Option<String>,
-    /// In lower case; all of them stand in a record.
+    /// In lower case. A record must contain all of them.
     pub(crate) words: Vec<String>,
     pub(crate) before: Option<u64>,
 }
@@ -83,7 +83,7 @@ pub(crate) struct GuardFilter {
 /// Lists records, newest first, and returns where the next page begins.
 ///
 /// # Errors
-/// The log cannot be read: there is none here, or this server may not.
+/// The log cannot be read: there is none here, or this server is not allowed to read it.
 pub(crate) fn list(log: &Path, filter: &GuardFilter, limit: usize) -> io::Result<(Vec<GuardRecordView>, Option<u64>)> {
     let (mut found, mut read) = (Vec::new(), 0);
     let mut lines = Backwards::open(log)?;
@@ -113,20 +113,20 @@ fn matching(text: &str, filter: &GuardFilter) -> Option<Line> {
             return None;
         }
     }
-    // A line that is being written is whole in a moment.
+    // A line that is still being written does not parse; the next request will find it complete.
     let line: Line = serde_json::from_str(text).ok()?;
     filter.decision.as_ref().is_none_or(|decision| line.entry.decision == *decision).then_some(line)
 }
 
-/// The lines of a log, last one first, through all of its files.
+/// The lines of a log, last one first, across all of its files.
 struct Backwards {
     log: PathBuf,
-    /// The number of the file that is read: 0 is the newest.
+    /// The number of the file that is being read: 0 is the newest.
     number: u32,
     file: File,
-    /// The length of the part of the file that is not read yet.
+    /// How many bytes at the start of the file are not read yet.
     left: u64,
-    /// Whole lines, in their order.
+    /// Complete lines, oldest first. They are taken from the back.
     lines: VecDeque<String>,
     /// The end of a line whose beginning is not read yet.
     rest: Vec<u8>,
@@ -152,7 +152,7 @@ impl Backwards {
         }
     }
 
-    /// Reads the part of the file before the one that was read last, and divides it into lines.
+    /// Reads the next part, towards the start of the file, and splits it into lines.
     fn read_part(&mut self) -> io::Result<()> {
         let length = self.left.min(PART);
         self.left -= length;
@@ -160,7 +160,7 @@ impl Backwards {
         let mut bytes = Vec::new();
         (&self.file).take(length).read_to_end(&mut bytes)?;
         bytes.append(&mut self.rest);
-        // The text before the first end of a line may be a part of a longer line.
+        // What stands before the first newline may be only the end of a line.
         let whole = match bytes.iter().position(|byte| *byte == b'\n') {
             _ if self.left == 0 => bytes,
             Some(end) => {

@@ -1,12 +1,12 @@
 //! Checks that a request is for one of this server's names.
 //!
-//! A page of another site may point its own name at this server's address, and then read with its visitor's browser
-//! what only that browser reaches (DNS rebinding). So a request must name one of ours: the host of the public address,
-//! a further configured name, or a name that nobody outside can point here: an IP address, `localhost`, a name without
-//! a dot.
+//! Another site can point its own name at this server's address. Its pages then read, in a visitor's browser, what only
+//! that browser can reach (DNS rebinding). So a request must name this server: by the host of the public address, by a
+//! further configured name, or by a name that no outsider can point here, which is an IP address, `localhost` or a name
+//! without a dot.
 //!
-//! Addresses that reveal nothing without a signature or a token answer to any name: forges and probes may know the
-//! server by another name than people do.
+//! Paths that reveal nothing without a signature or a token are served under any name, since forges and probes may know
+//! the server by a different name than people do.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -19,7 +19,7 @@ use axum::{
 
 use crate::{config::ApiConfig, error::ApiError};
 
-/// The middleware: refuses a request for another host.
+/// Middleware that refuses requests for other hosts.
 pub(crate) async fn check(State(config): State<Arc<ApiConfig>>, request: Request, next: Next) -> Response {
     if let Some(name) = foreign_name(&config, &request) {
         return ApiError::misdirected(format!(
@@ -32,7 +32,7 @@ pub(crate) async fn check(State(config): State<Arc<ApiConfig>>, request: Request
     next.run(request).await
 }
 
-/// Returns the name that the request asks for if it is not one of this server's.
+/// Returns the host that the request names, if it is not one of this server's.
 fn foreign_name(config: &ApiConfig, request: &Request) -> Option<String> {
     let path = request.uri().path();
     if matches!(path, "/healthz" | "/readyz" | "/metrics") || path.starts_with("/hooks/") {

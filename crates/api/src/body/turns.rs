@@ -1,8 +1,8 @@
-//! Turns of long and large bodies: only so many are in memory at once.
+//! Limits how many long and large request bodies are in memory at once: each of them needs a turn.
 //!
-//! A turn that nobody waits for lasts as long as its body arrives at a bearable pace. One that others wait for lasts
-//! for `Pace::grace`, and after that until it is the slowest: whoever sends slowly to many repositories at once, or
-//! with many tokens, keeps nobody waiting for longer.
+//! A turn that nobody waits for lasts as long as its body arrives fast enough. One that others wait for lasts at least
+//! for `Pace::grace`, and after that until its body is the slowest. So somebody who sends slowly to many repositories
+//! at once, or with many tokens, keeps nobody waiting for longer than that.
 
 use std::{
     collections::HashMap,
@@ -22,21 +22,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
 
-/// A body longer than `LONG` waits for a turn of the long ones, one longer than `LARGE` for one of the large ones.
+/// A body longer than `LONG` needs one of the turns for long bodies, one longer than `LARGE` one of those for large
+/// ones.
 pub(super) const LONG: usize = 64 << 10;
 pub(super) const LARGE: usize = 1 << 20;
-/// How many of these bodies are in memory at once, of those whose right is proven and as many of all others.
+/// How many long and how many large bodies are in memory at once: so many from senders who have proven their right to
+/// send, and as many again from everybody else.
 pub(super) const AT_ONCE: [usize; 2] = [64, 4];
-/// How many of deliveries to one repository.
+/// The same for deliveries to one repository.
 pub(super) const AT_ONCE_TO_ONE: [usize; 2] = [16, 1];
 
-/// How fast a body must arrive. A slow sender must not hold memory for ever, nor a turn that others wait for.
+/// How fast a body must arrive. A slow sender must hold neither memory forever nor a turn that others wait for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
-    /// The time by which the whole body has arrived.
+    /// How long the whole body may take.
     pub(super) whole: Duration,
     /// After this time, a body that holds a turn must have arrived at `bytes_per_second` on average since it got the
-    /// turn, and faster than others if somebody has waited for it as long.
+    /// turn. Whenever somebody has waited this long for a turn, the slowest such body loses its own.
     pub(super) grace: Duration,
     pub(super) bytes_per_second: u64,
 }
@@ -49,13 +51,14 @@ pub(super) const PACE: Pace =
 pub(crate) enum Sender {
     /// Somebody whose right to send it is proven.
     Known,
-    /// Anybody: only the whole body shows whether the signature is right. It is a delivery to this repository, or to
-    /// this connection.
+    /// Somebody unknown: the signature can only be checked against the whole body. Has the repository or the connection
+    /// that the delivery is for.
     Anybody(String),
 }
 
-/// Limits how many long and large bodies are in memory at once. Those of anybody take turns of their own, and only a
-/// share of them for each repository: they keep neither those who are signed in nor other repositories waiting.
+/// Limits how many long and large bodies are in memory at once. Those of unknown senders have turns of their own, of
+/// which each repository gets only a share. So they keep neither people who are signed in nor other repositories
+/// waiting.
 #[derive(Debug)]
 pub(crate) struct LargeBodies {
     pub(super) known: Turns,
@@ -67,7 +70,7 @@ pub(crate) struct LargeBodies {
 #[derive(Debug)]
 pub(super) struct Turns(pub(super) [Places; 2]);
 
-/// Turns of one size.
+/// The turns for bodies of one size.
 #[derive(Debug)]
 pub(super) struct Places {
     pub(super) free: Arc<Semaphore>,
@@ -80,7 +83,7 @@ pub(super) enum Size {
     Large = 1,
 }
 
-/// One of these turns.
+/// The turn that a body has. Ends when it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
     pub(super) size: Size,
@@ -92,10 +95,11 @@ pub(super) struct Turn {
 #[derive(Debug)]
 struct Holder {
     since: Instant,
-    /// How many bytes have arrived since then, after how many.
+    /// How many bytes have arrived since then.
     came: AtomicUsize,
+    /// How many had arrived before.
     had: usize,
-    /// Somebody else gets its turn.
+    /// Cancelled once the turn goes to somebody else.
     ended: CancellationToken,
 }
 
@@ -117,7 +121,7 @@ impl Places {
         Self { free: Arc::new(Semaphore::new(at_once)), held: Mutex::default() }
     }
 
-    /// Waits for a place, and takes one from the slowest each time that it has waited for so long.
+    /// Waits for a place. Each time that `grace` has passed, ends the turn of the slowest body.
     async fn wait(&self, grace: Duration) -> Result<OwnedSemaphorePermit, ApiError> {
         let mut free = pin!(Arc::clone(&self.free).acquire_owned());
         loop {
@@ -158,7 +162,7 @@ impl LargeBodies {
         Self { known: Turns::new(AT_ONCE), anybody: Turns::new(AT_ONCE), shares: Mutex::default() }
     }
 
-    /// Returns the share of a repository, which lasts while somebody holds it.
+    /// Returns a repository's share of the turns, which exists as long as somebody holds it.
     pub(super) fn share(&self, of: &str) -> Arc<Turns> {
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(share) = shares.get(of).and_then(Weak::upgrade) {
@@ -170,8 +174,8 @@ impl LargeBodies {
         share
     }
 
-    /// Waits for a turn of a body of which `had` bytes have arrived. Who waits for the share of a repository keeps
-    /// nobody else waiting.
+    /// Waits for a turn for a body of which `had` bytes have arrived. A place in the repository's share comes first, so
+    /// that whoever waits for it takes up no place that others need.
     pub(super) async fn turn(
         &self,
         share: Option<&Turns>,
@@ -197,13 +201,13 @@ impl LargeBodies {
 }
 
 impl Turn {
-    /// Returns the time at which more than `length` bytes must have arrived.
+    /// Returns the time by which more than `length` bytes must have arrived.
     pub(super) fn ends(&self, length: usize, pace: Pace) -> Instant {
         let came = (length - self.holder.had) as u64;
         self.holder.since + pace.grace + Duration::from_millis(came * 1000 / pace.bytes_per_second)
     }
 
-    /// Waits for more of a body of which `length` bytes have arrived, for as long as it may take.
+    /// Waits for more of a body of which `length` bytes have arrived, for as long as the pace allows.
     pub(super) async fn wait_for<T>(
         &self,
         more: impl Future<Output = T>,
@@ -218,7 +222,7 @@ impl Turn {
         self.while_held(more).await?.map_err(|_| too_slow())
     }
 
-    /// Waits for something until somebody else gets the turn.
+    /// Waits for something, but no longer than the turn lasts.
     pub(super) async fn while_held<T>(&self, wanted: impl Future<Output = T>) -> Result<T, ApiError> {
         tokio::select! {
             biased;

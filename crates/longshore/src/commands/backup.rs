@@ -1,4 +1,4 @@
-//! `longshore backup`: writes a data folder into one tar, while its server runs.
+//! `longshore backup`: writes a data folder to one tar file, whether or not its server is running.
 //!
 //! A file gets its final name only when it is complete and synced. Messages go to standard error, so that `-` writes
 //! only the tar to standard output.

@@ -15,10 +15,10 @@ use super::super::{
 };
 use super::job::{Head, entry_of};
 
-/// All artifacts of a job.
+/// What a pipeline writes for all artifacts of a job.
 const ALL: &str = "*";
 
-/// Returns the needs of a job as written, with their places, without entries that are not names.
+/// Returns the jobs that `needs` names, as written and with their places. Skips entries that name no job.
 pub(super) fn listed(job: &Node) -> Vec<(&str, Place)> {
     entry_of(job, "needs")
         .map_or_else(Vec::new, |entry| items(&entry.value).iter().filter_map(|item| name(item)).collect())
@@ -32,7 +32,7 @@ fn name(item: &Node) -> Option<(&str, Place)> {
     }
 }
 
-/// Returns the needed jobs.
+/// Reads `needs` and reports what is wrong in it. `None` after an error.
 pub(super) fn check(node: &Rc<Node>, heads: &HashMap<String, Head>, findings: &mut Findings<'_>) -> Option<Vec<Need>> {
     let list = items(node);
     if list.len() > findings.most_jobs() {
@@ -66,7 +66,8 @@ pub(super) fn check(node: &Rc<Node>, heads: &HashMap<String, Head>, findings: &m
     valid.then_some(needs)
 }
 
-/// Returns the job whose workspace this one begins on, if an entry says so. The outer `None` is an error.
+/// Returns the job whose workspace this job starts from, if an entry has `workspace: true`. The outer `None` means that
+/// an entry is invalid.
 pub(super) fn workspace(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Option<String>> {
     let mut found: Option<String> = None;
     for item in items(node) {
