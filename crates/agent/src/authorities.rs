@@ -29,6 +29,7 @@ const IMAGE_BUNDLES: [&str; 7] = [
 ];
 /// How much of an image's bundle is read. Usual ones have about 200 KiB.
 const MAX_BUNDLE: u64 = 8 << 20;
+const CERTIFICATE_END: &[u8] = b"-----END CERTIFICATE-----";
 /// Variables that name the bundle. Each is followed by the variables that its programs look at next: where the image or
 /// the pipeline has set one of those, this one would override it, and so is not set.
 const BUNDLE_VARIABLES: [(&str, &[&str]); 8] = [
@@ -103,7 +104,13 @@ impl Authorities {
 /// Reads the bundle of the image's authorities. Empty if it has none.
 fn read_image_bundle(etc: &Path) -> Vec<u8> {
     let read = |place| read_regular(&etc.join(place), OFlags::empty(), MAX_BUNDLE).ok();
-    IMAGE_BUNDLES.iter().filter_map(read).find(|bundle| !bundle.is_empty()).unwrap_or_default()
+    let mut bundle = IMAGE_BUNDLES.iter().filter_map(read).find(|bundle| !bundle.is_empty()).unwrap_or_default();
+    // The last certificate of a longer one is cut.
+    if bundle.len() as u64 == MAX_BUNDLE {
+        let end = bundle.windows(CERTIFICATE_END.len()).rposition(|part| part == CERTIFICATE_END);
+        bundle.truncate(end.map_or(0, |end| end + CERTIFICATE_END.len()));
+    }
+    bundle
 }
 
 #[cfg(test)]
@@ -118,6 +125,18 @@ mod tests {
 
     fn env(set: &[(&str, &str)]) -> BTreeMap<OsString, OsString> {
         set.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
+    }
+
+    #[test]
+    fn of_a_bundle_that_is_longer_than_what_is_read_the_certificates_are_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("etc").join(IMAGE_BUNDLES[0]);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, OWN.repeat(usize::try_from(MAX_BUNDLE).unwrap() / OWN.len() + 2)).unwrap();
+        let authorities = Authorities::write(OWN, &options(folder.path())).unwrap();
+        let bundle = fs::read_to_string(authorities.files.unwrap().bundle).unwrap();
+        assert!(bundle.len() as u64 <= MAX_BUNDLE + OWN.len() as u64);
+        assert_eq!(bundle.replace(OWN, ""), "");
     }
 
     #[test]

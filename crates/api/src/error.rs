@@ -133,7 +133,8 @@ impl ApiError {
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
-        let message = format!("the request body is larger than the limit of {} MiB ({limit} bytes)", limit >> 20);
+        let shown = if limit < 1 << 20 { format!("{} KiB", limit >> 10) } else { format!("{} MiB", limit >> 20) };
+        let message = format!("the request body is larger than the limit of {shown} ({limit} bytes)");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
     }
 
