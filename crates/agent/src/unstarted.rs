@@ -49,11 +49,11 @@ pub(crate) enum StartError {
     )]
     NoLoader { program: String, loader: String, of_workspace: bool },
     #[error(
-        "the variable `{name}` has {length} bytes with its name, and the kernel hands a program at most 128 KiB in one: write it to a file instead"
+        "the variable `{name}` has {length} bytes including its name, and the kernel passes a program at most 128 KiB in one variable: write it to a file instead"
     )]
     LongVariable { name: String, length: usize },
     #[error(
-        "the step's variables have {} KiB together, more than the kernel hands to a program; the longest are {longest}: write them to files instead",
+        "the step's variables have {} KiB together, more than the kernel passes to a program; the longest are {longest}: write them to files instead",
         .length >> 10
     )]
     LongEnvironment { length: usize, longest: String },

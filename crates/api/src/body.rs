@@ -203,7 +203,7 @@ mod tests {
             assert!(took < PACE.grace * 2, "{names:?}: {took:?}");
             let refused = slow[0].as_ref().unwrap_err();
             assert_eq!(refused.status(), StatusCode::REQUEST_TIMEOUT);
-            assert!(refused.message().contains("slower than others"), "{}", refused.message());
+            assert!(refused.message().contains("more slowly than others"), "{}", refused.message());
         }
     }
 

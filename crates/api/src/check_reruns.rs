@@ -42,7 +42,7 @@ impl CheckReruns {
         let (forge_id, repo) = found.ok_or_else(|| ApiError::no_such("repository"))?;
         if !forges.may_write(connection, forge_id, asked.sender.clone()).await? {
             return Err(ApiError::forbidden(format!(
-                "{} may not write to the repository at GitHub, and so not rerun its builds",
+                "{} has no write access to the repository on GitHub, and so cannot rerun its builds",
                 longshore_forge::text::one_line(&asked.sender)
             )));
         }

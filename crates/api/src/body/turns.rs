@@ -216,7 +216,7 @@ impl Turn {
     ) -> Result<T, ApiError> {
         self.holder.came.store(length - self.holder.had, Ordering::Relaxed);
         let too_slow = || {
-            ApiError::too_slow(format!("the request body arrived slower than {} KiB/s", pace.bytes_per_second >> 10))
+            ApiError::too_slow(format!("the request body arrived more slowly than {} KiB/s", pace.bytes_per_second >> 10))
         };
         let more = timeout_at(self.ends(length, pace), more);
         self.while_held(more).await?.map_err(|_| too_slow())
@@ -227,7 +227,7 @@ impl Turn {
         tokio::select! {
             biased;
             () = self.holder.ended.cancelled() => {
-                Err(ApiError::too_slow("the request body arrived slower than others, while still others waited"))
+                Err(ApiError::too_slow("the request body arrived more slowly than others, and more requests were waiting"))
             }
             got = wanted => Ok(got),
         }
