@@ -207,6 +207,21 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_behind_many_slow_senders_does_not_wait_for_each_of_them() {
+        let (large, to) = (LargeBodies::new(), Sender::Anybody("a".to_owned()));
+        let slow = (0..10).map(|_| read(slow(LARGE * 20, 300 << 10), LIMIT, &large, &to));
+        let quick = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            // Forges give up after 10 seconds.
+            let forges = Pace { whole: Duration::from_secs(10), ..PACE };
+            read_at(forges, Body::from(vec![0; LARGE * 2]), LIMIT, &large, &to).await
+        };
+        let (slow, quick) = join(join_all(slow), quick).await;
+        assert_eq!(quick.unwrap().len(), LARGE * 2);
+        assert!(slow.iter().all(Result::is_err));
+    }
+
     #[tokio::test]
     async fn a_turn_lasts_as_long_as_enough_comes() {
         let large = LargeBodies::new();

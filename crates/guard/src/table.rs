@@ -47,6 +47,8 @@ pub struct Table {
     pub(crate) listed: BTreeMap<String, usize>,
     /// The starts of all ids that are or were the client's.
     known: BTreeSet<String>,
+    /// Names of networks that are or were the client's and look like ids.
+    known_names: BTreeSet<String>,
     pub(crate) conduct: Conduct,
     /// Whether the client is watched for ids of others. A server asks for what its guard has not seen yet.
     #[serde(skip)]
@@ -174,7 +176,9 @@ impl Table {
     fn absent(&self, kind: &str, reference: &str) -> Refusal {
         let id = reference.strip_prefix("sha256:").unwrap_or(reference);
         let digits = id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let is_own_name = kind == "network" && self.known_names.contains(reference);
         let is_foreign_id = digits
+            && !is_own_name
             && self.known.len() < MOST_KNOWN
             && id.get(..SHORT_ID).is_some_and(|start| !self.known.contains(start));
         let is_reserved = kind != "image" && reference.trim_start_matches('/').starts_with(RESERVED);
@@ -238,8 +242,8 @@ impl Table {
 
     pub(crate) fn add_network(&mut self, id: String, name: String) {
         self.know(&id);
-        if looks_like_id(&name) {
-            self.know(&name);
+        if looks_like_id(&name) && self.known_names.len() < MOST_KNOWN {
+            self.known_names.insert(name.clone());
         }
         self.networks.insert(id, name);
     }
@@ -356,4 +360,23 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
 pub(crate) fn full_id(text: &str) -> Option<String> {
     let digits = text.strip_prefix("sha256:").unwrap_or(text);
     is_full_id(digits).then(|| digits.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_network_makes_nobody_elses_id_known() {
+        let (own, other) = ("a".repeat(64), "0123456789ab".repeat(5) + "0123");
+        let mut table = Table { is_watched: true, ..Table::default() };
+        table.add_network(own.clone(), other[..SHORT_ID].to_owned());
+        assert_eq!(table.network(&other[..SHORT_ID]).unwrap(), own);
+        table.networks.clear();
+        assert_eq!(table.network(&other[..SHORT_ID]).unwrap_err().rule, Rule::Foreign, "it was the client's");
+        for reference in [&other[..SHORT_ID], &other] {
+            assert_eq!(table.container(reference).unwrap_err().rule, Rule::Probe, "{reference}");
+        }
+        assert_eq!(table.network(&other).unwrap_err().rule, Rule::Probe);
+    }
 }

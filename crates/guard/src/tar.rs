@@ -178,7 +178,11 @@ impl TarReader {
         };
         // Files had no mark once. Some readers take one for a folder, depending on its name. In a layer, no mark can be
         // added: its digest counts.
-        let name = self.next_name.clone().unwrap_or_else(|| name_of(&header));
+        let name = match header[156] {
+            // These describe the next entry.
+            b'x' | b'g' | b'L' | b'K' => Vec::new(),
+            _ => self.next_name.take().unwrap_or_else(|| name_of(&header)),
+        };
         if header[156] == 0 && size > 0 && self.purpose != Purpose::Layer && !name.ends_with(b"/") {
             header = with_kind(header, b'0');
         }
@@ -217,10 +221,7 @@ impl TarReader {
             b'x' => Some(Captured::Pax),
             b'L' => Some(Captured::LongName),
             b'g' | b'K' => None,
-            _ => {
-                self.next_name = None;
-                self.meaning(&name, is_file)?
-            }
+            _ => self.meaning(&name, is_file)?,
         };
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         if (meaning.is_some() || matches!(kind, b'g' | b'K')) && size > LONGEST_CAPTURED {

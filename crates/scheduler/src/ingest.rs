@@ -102,7 +102,9 @@ async fn process(
     let may_come = events.iter().any(|event| event.may_come);
     let now = Timestamp::now();
     let mut tx = store.write().await?;
-    if let Some(forge_id) = &forge_id {
+    // Only what the registered repository has tells whose number this is: names may be alike.
+    let is_built = events.iter().any(|event| matches!(event.verdict, Verdict::Build(_)));
+    if let Some(forge_id) = forge_id.as_ref().filter(|_| is_built) {
         repos::learn_forge_id(&mut tx, repo.id, forge_id).await?;
     }
     let mut work = Work { tx: &mut tx, repo: &repo, delivery: &delivery, now };

@@ -2,7 +2,8 @@
 //!
 //! A turn that nobody waits for lasts as long as its body arrives fast enough. One that others wait for lasts at least
 //! for `Pace::grace`, and after that until its body is the slowest. So somebody who sends slowly to many repositories
-//! at once, or with many tokens, keeps nobody waiting for longer than that.
+//! at once, or with many tokens, keeps nobody waiting for longer than that. The more of them wait, the shorter that time
+//! is for those who are slow.
 
 use std::{
     collections::HashMap,
@@ -46,6 +47,11 @@ pub(super) struct Pace {
 pub(super) const PACE: Pace =
     Pace { whole: Duration::from_secs(60), grace: Duration::from_secs(3), bytes_per_second: 256 << 10 };
 
+/// The least time for which a body keeps a turn, however many wait.
+const SHORTEST: Duration = Duration::from_millis(300);
+/// A body that arrives at so many bytes a second keeps its turn for the whole grace.
+const QUICK: u128 = 1 << 20;
+
 /// Who sends a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sender {
@@ -75,6 +81,8 @@ pub(super) struct Turns(pub(super) [Places; 2]);
 pub(super) struct Places {
     pub(super) free: Arc<Semaphore>,
     held: Mutex<Vec<Weak<Holder>>>,
+    /// How many wait for a place.
+    waiting: AtomicUsize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,25 +124,53 @@ impl Holder {
     }
 }
 
+/// Counts one of those who wait until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Places {
     fn new(at_once: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(at_once)), held: Mutex::default() }
+        Self { free: Arc::new(Semaphore::new(at_once)), held: Mutex::default(), waiting: AtomicUsize::new(0) }
     }
 
-    /// Waits for a place. Each time that `grace` has passed, ends the turn of the slowest body.
+    /// Waits for a place. Each time that `grace` has passed, divided among those who wait, ends the turn of the slowest
+    /// body.
     async fn wait(&self, grace: Duration) -> Result<OwnedSemaphorePermit, ApiError> {
         let mut free = pin!(Arc::clone(&self.free).acquire_owned());
+        let _waiting = Waiting::begin(&self.waiting);
         loop {
-            match timeout(grace, &mut free).await {
+            let share = self.share_of(grace);
+            match timeout(share, &mut free).await {
                 Ok(place) => return place.map_err(ApiError::internal),
-                Err(_) => self.end_slowest(grace),
+                Err(_) => self.end_slowest(share, grace),
             }
         }
     }
 
-    fn end_slowest(&self, grace: Duration) {
+    /// Returns how long a slow body keeps a turn, so that whoever comes last waits for about `grace` altogether.
+    fn share_of(&self, grace: Duration) -> Duration {
+        let waiting = u32::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX).max(1);
+        (grace / waiting).max(SHORTEST.min(grace))
+    }
+
+    fn end_slowest(&self, share: Duration, grace: Duration) {
         let held: Vec<_> = self.held().iter().filter_map(Weak::upgrade).collect();
-        let had_time = held.iter().filter(|held| held.since.elapsed() >= grace && !held.ended.is_cancelled());
+        let had_time = held.iter().filter(|held| {
+            let time = if held.bytes_per_second() < QUICK { share } else { grace };
+            held.since.elapsed() >= time && !held.ended.is_cancelled()
+        });
         if let Some(slowest) = had_time.min_by_key(|held| held.bytes_per_second()) {
             slowest.ended.cancel();
         }
@@ -216,7 +252,10 @@ impl Turn {
     ) -> Result<T, ApiError> {
         self.holder.came.store(length - self.holder.had, Ordering::Relaxed);
         let too_slow = || {
-            ApiError::too_slow(format!("the request body arrived more slowly than {} KiB/s", pace.bytes_per_second >> 10))
+            ApiError::too_slow(format!(
+                "the request body arrived more slowly than {} KiB/s",
+                pace.bytes_per_second >> 10
+            ))
         };
         let more = timeout_at(self.ends(length, pace), more);
         self.while_held(more).await?.map_err(|_| too_slow())

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::refusal::{Judged, refuse};
 
-/// Whether a block is the header of an entry: it has the format's mark, and its sum is right.
+/// Whether a block is the header of an entry: it has the format's mark, and its sum is right. Readers of the headers that
+/// the program star wrote, which have a mark at their end, too, see a shorter prefix of the name than all others.
 pub(super) fn is_header(block: &[u8]) -> bool {
-    block.get(257..262) == Some(b"ustar") && octal(&block[148..156]) == Some(sum_of(block))
+    block.get(257..262) == Some(b"ustar")
+        && block.get(508..512) != Some(b"tar\0")
+        && octal(&block[148..156]) == Some(sum_of(block))
 }
 
 pub(super) fn text(bytes: &[u8]) -> Judged<String> {

@@ -41,7 +41,8 @@ pub(crate) fn run(args: args::Backup) -> super::Result {
 
 async fn to_file(data: &Path, secrets: bool, path: &Path) -> anyhow::Result<Backup> {
     if path.exists() {
-        let message = format!("{} already exists: name another file, or a folder in which to create one", path.display());
+        let message =
+            format!("{} already exists: name another file, or a folder in which to create one", path.display());
         return Err(Ended::new(1, message).into());
     }
     let mut partial = path.as_os_str().to_owned();
