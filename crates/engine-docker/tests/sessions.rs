@@ -268,7 +268,10 @@ async fn connections_that_are_cut_cost_no_byte() {
     // A job that ends early shows how.
     let ended = async {
         match future::select(std::pin::pin!(running), std::pin::pin!(cutting)).await {
-            Either::Left((outcome, _)) => outcome,
+            Either::Left((outcome, _)) => {
+                proxy.refuse(false);
+                outcome
+            }
             Either::Right(((), running)) => running.await,
         }
     };
