@@ -73,7 +73,8 @@ def main():
     print(f"the slowest of {len(times)} programs: {slowest}")
     for name, lines in failed.items():
         print(f"--- {name} failed:")
-        print(b"\n".join(lines).decode(errors="replace"))
+        # Indented, so that no result is counted twice.
+        print("\n".join("  " + line.decode(errors="replace") for line in lines))
         print("---")
     sys.exit(bool(failed))
 

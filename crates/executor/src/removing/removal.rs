@@ -35,6 +35,9 @@ const BESIDE: usize = 4;
 const ASKED: Duration = Duration::from_secs(1);
 /// How often what is left of a job's Docker is looked for and removed.
 const ROUNDS: usize = 6;
+/// How often, and after which pauses, that is done once more in the background when those rounds were not enough.
+const LATE_ROUNDS: usize = 60;
+const LATE: Duration = Duration::from_secs(60);
 /// How long an engine is waited for that gives one list of what is left of a job's Docker and not the next.
 const LISTED_WITHIN: Duration = Duration::from_secs(60);
 /// The engine's own removals seldom take longer; after that, the next sweep removes the object.
@@ -48,6 +51,13 @@ const LONGEST_AWAY: Duration = Duration::from_secs(60);
 /// In the background, an engine that is away is waited for without limit, because its containers would otherwise run
 /// on.
 pub(crate) const FOR_EVER: Duration = Duration::MAX;
+
+/// What was found of a job's Docker.
+struct Round {
+    left: Vec<String>,
+    /// Some of it could not be listed.
+    is_unknown: bool,
+}
 
 /// Owns the removals in progress.
 pub(crate) struct Removals {
@@ -261,49 +271,74 @@ impl Removals {
 
     /// Removes everything that a job with Docker has besides its pod, no matter who made it, until nothing is left.
     /// What cannot be listed keeps nothing else.
-    pub(crate) async fn guarded(&self, attempt: AttemptId, patience: Duration) {
+    pub(crate) async fn guarded(self: &Arc<Self>, attempt: AttemptId, patience: Duration) {
         let mut is_reported = false;
-        let mut left = Vec::new();
-        for round in 0..=ROUNDS {
-            left.clear();
-            let (mut is_unknown, mut keeps_networks) = (false, false);
-            for part in DockerPart::ALL {
-                // The first waits for an engine that is away. One that answers there and not here may never do so.
-                let within = if part == DockerPart::Guard { patience } else { patience.min(LISTED_WITHIN) };
-                let found = match ask_while_away(within, || self.engine.list_guarded(attempt, part)).await {
-                    Ok(found) => found,
-                    Err(error) => {
-                        tracing::warn!(?attempt, %part, %error, "could not list what is left of a job's Docker objects");
-                        left.push(format!("{part} that cannot be listed ({error})"));
-                        is_unknown = true;
-                        // The next sweep finds them by the job's networks. For images alone none stays, since an engine
-                        // has few.
-                        keeps_networks |= part != DockerPart::Images;
-                        continue;
-                    }
-                };
-                left.extend(found.iter().map(ToString::to_string));
-                if part == DockerPart::Guard && !found.is_empty() && !is_reported {
-                    is_reported = true;
-                    self.report_guard(attempt, patience.min(LISTED_WITHIN)).await;
-                }
-                let is_kept = round == ROUNDS || (part == DockerPart::Networks && keeps_networks);
-                for some in found.chunks(BESIDE).filter(|_| !is_kept) {
-                    let removals = some.iter().map(|object| self.now(object, patience));
-                    futures_util::future::join_all(removals).await;
-                }
-            }
+        for _ in 0..ROUNDS {
+            let Round { left, is_unknown } = self.round(attempt, patience, true, &mut is_reported).await;
             if left.is_empty() {
                 return;
             }
-            if is_unknown && round < ROUNDS {
+            if is_unknown {
                 tokio::time::sleep(LONGEST_PAUSE).await;
             }
+        }
+        let Round { left, .. } = self.round(attempt, patience, false, &mut is_reported).await;
+        if left.is_empty() {
+            return;
         }
         tracing::warn!(?attempt, ?left, "some of a job's Docker objects are left on the engine");
         if let Some(reports) = self.guard_reports.get() {
             reports.outlived(attempt, left).await;
         }
+        self.go_on_with(attempt);
+    }
+
+    /// Goes on in the background with what is left of a job's Docker: an engine under load may let go of it minutes
+    /// later. Nobody waits for that, and what this process does not come to, the next sweep does.
+    fn go_on_with(self: &Arc<Self>, attempt: AttemptId) {
+        let removals = Arc::clone(self);
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(async move {
+            for _ in 0..LATE_ROUNDS {
+                tokio::time::sleep(LATE).await;
+                if removals.round(attempt, LISTED_WITHIN, true, &mut true).await.left.is_empty() {
+                    tracing::info!(?attempt, "the rest of a job's Docker objects is removed");
+                    return;
+                }
+            }
+        }));
+    }
+
+    /// Looks once for what is left, and removes it if it `removes`.
+    async fn round(&self, attempt: AttemptId, patience: Duration, removes: bool, is_reported: &mut bool) -> Round {
+        let mut left = Vec::new();
+        let (mut is_unknown, mut keeps_networks) = (false, false);
+        for part in DockerPart::ALL {
+            // The first waits for an engine that is away. One that answers there and not here may never do so.
+            let within = if part == DockerPart::Guard { patience } else { patience.min(LISTED_WITHIN) };
+            let found = match ask_while_away(within, || self.engine.list_guarded(attempt, part)).await {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::warn!(?attempt, %part, %error, "could not list what is left of a job's Docker objects");
+                    left.push(format!("{part} that cannot be listed ({error})"));
+                    is_unknown = true;
+                    // The next sweep finds them by the job's networks. For images alone none stays, since an engine
+                    // has few.
+                    keeps_networks |= part != DockerPart::Images;
+                    continue;
+                }
+            };
+            left.extend(found.iter().map(ToString::to_string));
+            if part == DockerPart::Guard && !found.is_empty() && !*is_reported {
+                *is_reported = true;
+                self.report_guard(attempt, patience.min(LISTED_WITHIN)).await;
+            }
+            let is_kept = !removes || (part == DockerPart::Networks && keeps_networks);
+            for some in found.chunks(BESIDE).filter(|_| !is_kept) {
+                let removals = some.iter().map(|object| self.now(object, patience));
+                futures_util::future::join_all(removals).await;
+            }
+        }
+        Round { left, is_unknown }
     }
 
     /// Waits until all queued removals are done or, after `patience`, until only files are left, which the engine goes

@@ -105,3 +105,16 @@ async fn a_list_that_can_be_read_again_is_not_told() {
     assert_eq!(*told.0.lock().unwrap(), []);
     world.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_removed_for_a_while_goes_once_the_engine_lets_go_of_it() {
+    let world = World::new();
+    world.engine.make_with_docker(one_of_each());
+    world.engine.unlistable(Some((DockerPart::Volumes, refused(Refusal::Failed))));
+    world.executor.abandon(job().attempt_id());
+    world.executor.settled().await;
+    assert_eq!(world.engine.of_docker(), ["volume data", "network own"]);
+    world.engine.unlistable(None);
+    until("the rest is gone", || world.engine.of_docker().is_empty()).await;
+    world.end().await;
+}
