@@ -76,9 +76,12 @@ pub(crate) fn kind_of_container(name: &str, labels: &HashMap<String, String>) ->
         Kind::Guard => attempt(labels).is_some_and(|attempt| attempt.guard_name().as_str() == name),
         Kind::Builder => attempt(labels).is_some_and(|attempt| attempt.builder_name().as_str() == name),
         Kind::Inner => attempt(labels).is_some_and(|attempt| is_inner_name(name, instance, attempt)),
-        Kind::Sandbox => [Kind::Sandbox.as_str(), BERTH]
-            .iter()
-            .any(|word| name.strip_prefix(&format!("longshore-{word}-{instance}-")).is_some_and(is_random)),
+        Kind::Sandbox => {
+            let is_pooled = [Kind::Sandbox.as_str(), BERTH]
+                .iter()
+                .any(|word| name.strip_prefix(&format!("longshore-{word}-{instance}-")).is_some_and(is_random));
+            is_pooled || attempt(labels).is_some_and(|attempt| attempt.sandbox_name(instance).as_str() == name)
+        }
         Kind::Agent => labels
             .get(AGENT)
             .is_some_and(|hash| name.strip_prefix(&format!("longshore-agent-{hash}-")).is_some_and(is_random)),

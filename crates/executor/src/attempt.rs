@@ -1,9 +1,11 @@
 //! Identifies an attempt of a job, and derives names from it.
 
+use std::fmt::Display;
+
 use longshore_agent_protocol::MemberId;
 use longshore_core::JobId;
 
-use crate::names::{ContainerName, Instance, NetworkName, VolumeName};
+use crate::names::{ContainerName, NetworkName, VolumeName};
 
 /// One attempt of one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +30,7 @@ impl AttemptId {
 
     /// Returns the name of the sandbox that serves a job with Docker alone.
     #[must_use]
-    pub fn sandbox_name(&self, instance: &Instance) -> ContainerName {
+    pub fn sandbox_name(&self, instance: impl Display) -> ContainerName {
         ContainerName::made(format!("longshore-sandbox-{instance}-{}-{}", self.job.short(), self.attempt))
     }
 
