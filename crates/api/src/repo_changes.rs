@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use longshore_core::{
-    RepoId, StatusDetail, Strangers, commit_status::NotAStatusDetail, docker::DockerGrant, stranger::NotStrangers,
+    RepoId, StatusDetail, Strangers, access::Action, commit_status::NotAStatusDetail, docker::DockerGrant,
+    stranger::NotStrangers,
 };
 use longshore_forge::{CloneUrl, Forge, NotAForge, RefName};
 use longshore_scheduler::{RequestError, Scheduler};
 use longshore_store::{
-    Store,
+    Store, connections, deploy_keys,
     repos::{self, Repo, RepoPatch},
 };
 
-use crate::error::ApiError;
+use crate::{auth::Caller, error::ApiError};
 
 /// The most repositories of submodules that are named, each a repository or all of an owner.
 const MAX_SUBMODULES: usize = 200;
@@ -45,6 +46,26 @@ pub(crate) async fn apply_patch(store: &Store, id: RepoId, patch: &RepoPatch) ->
     let repo = repos::patch(&mut tx, id, patch).await?;
     tx.commit().await?;
     Ok(repo)
+}
+
+/// Rejects the former webhook secret, although the forge has not confirmed the new one.
+pub(crate) async fn reject_former_hook_secret(store: &Store, caller: &Caller, id: RepoId) -> Result<(), ApiError> {
+    caller.repo_to(store, Action::ChangeRepo, id).await?;
+    let mut tx = store.write().await?;
+    connections::reject_former_hook_secret(&mut tx, id).await?;
+    tx.commit().await?;
+    tracing::info!(repo = %id, by = caller.name(), "a former hook secret is rejected");
+    Ok(())
+}
+
+/// Removes a repository's deploy key. It is then fetched with the server's own keys.
+pub(crate) async fn remove_deploy_key(store: &Store, caller: &Caller, id: RepoId) -> Result<(), ApiError> {
+    caller.repo_to(store, Action::ChangeRepo, id).await?;
+    let mut tx = store.write().await?;
+    deploy_keys::remove(&mut tx, id).await?;
+    tx.commit().await?;
+    tracing::info!(repo = %id, by = caller.name(), "a deploy key was removed");
+    Ok(())
 }
 
 /// Parses which pull requests of forks wait for approval: `none`, `first-time` or `all`.

@@ -6,13 +6,14 @@ use longshore_core::{
     access::{Action, Object},
 };
 use longshore_scheduler::Scheduler;
-use longshore_store::{Store, deploy_keys};
+use longshore_store::Store;
 
 use crate::{
     auth::Caller,
     deploy_key_view::DeployKeyView,
     error::{ApiError, ErrorBody},
     params::Path,
+    repo_changes,
 };
 
 /// Returns the public half of a repository's deploy key, and the host keys that are pinned with it
@@ -72,10 +73,6 @@ pub(crate) async fn delete(
 ) -> Result<StatusCode, ApiError> {
     caller.require(Action::ChangeRepo, Object::SomeRepo)?;
     let Path(id) = id?;
-    caller.repo_to(&store, Action::ChangeRepo, id).await?;
-    let mut tx = store.write().await?;
-    deploy_keys::remove(&mut tx, id).await?;
-    tx.commit().await?;
-    tracing::info!(repo = %id, by = caller.name(), "a deploy key was removed");
+    repo_changes::remove_deploy_key(&store, &caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

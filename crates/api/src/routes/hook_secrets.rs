@@ -5,7 +5,7 @@ use longshore_core::{
     RepoId,
     access::{Action, Object},
 };
-use longshore_store::{Store, connections, repos::RepoPatch};
+use longshore_store::{Store, repos::RepoPatch};
 
 use super::repos::RepoView;
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     forges::Forges,
     params::Path,
     public_url::PublicUrl,
-    repo_changes::apply_patch,
+    repo_changes::{self, apply_patch},
 };
 
 /// Creates a new hook secret; the old one stops working immediately. If a connection set up the webhook, the forge gets the new one, and the old one works until it has it
@@ -59,10 +59,6 @@ pub(crate) async fn reject_former_hook_secret(
 ) -> Result<StatusCode, ApiError> {
     caller.require(Action::ChangeRepo, Object::SomeRepo)?;
     let Path(id) = id?;
-    caller.repo_to(&store, Action::ChangeRepo, id).await?;
-    let mut tx = store.write().await?;
-    connections::reject_former_hook_secret(&mut tx, id).await?;
-    tx.commit().await?;
-    tracing::info!(repo = %id, by = caller.name(), "a former hook secret is rejected");
+    repo_changes::reject_former_hook_secret(&store, &caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

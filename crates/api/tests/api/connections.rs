@@ -117,6 +117,19 @@ async fn a_repository_comes_with_clone_address_branch_number_and_webhook_and_goe
     assert!(forge.state().hooks.is_empty());
 }
 
+/// Returns the secret of the first webhook at the forge.
+fn secret_at(forge: &Forge) -> String {
+    forge.state().hooks[0].body["config"]["secret"].as_str().unwrap().to_owned()
+}
+
+/// Delivers a push to a repository, signed with this secret. Returns the answer's status.
+async fn deliver(world: &World, repo: &str, secret: &str) -> u16 {
+    let body = br#"{"ref":"refs/heads/gone","before":"","after":"0000000000000000000000000000000000000000"}"#;
+    let signature = sign(longshore_forge::Forge::Gitea, body, secret.as_bytes());
+    let headers = [("x-gitea-event", "push"), ("x-gitea-signature", signature.as_str())];
+    crate::client::send(world.addr, "POST", &format!("/hooks/{repo}"), &headers, body.to_vec()).await.status
+}
+
 #[tokio::test]
 async fn a_webhooks_secret_works_until_the_forge_has_the_new_one() {
     let (world, forge) = (World::new().await, Forge::start(Kind::Gitea));
@@ -124,13 +137,8 @@ async fn a_webhooks_secret_works_until_the_forge_has_the_new_one() {
     let (_, made) = register(&world, "team/app").await;
     let id = made["id"].as_str().unwrap();
     let path = format!("/api/v1/repos/{id}/hook-secret");
-    let secret_at_forge = || forge.state().hooks[0].body["config"]["secret"].as_str().unwrap().to_owned();
-    let delivered = async |secret: &str| {
-        let body = br#"{"ref":"refs/heads/gone","before":"","after":"0000000000000000000000000000000000000000"}"#;
-        let signature = sign(longshore_forge::Forge::Gitea, body, secret.as_bytes());
-        let headers = [("x-gitea-event", "push"), ("x-gitea-signature", signature.as_str())];
-        crate::client::send(world.addr, "POST", &format!("/hooks/{id}"), &headers, body.to_vec()).await.status
-    };
+    let secret_at_forge = || secret_at(&forge);
+    let delivered = async |secret: &str| deliver(&world, id, secret).await;
     let old = secret_at_forge();
     for _ in 0..2 {
         forge.state().down = true;
@@ -158,13 +166,8 @@ async fn a_former_webhook_secret_that_leaked_is_rejected_though_the_forge_refuse
     let (_, made) = register(&world, "team/app").await;
     let id = made["id"].as_str().unwrap();
     let (path, works) = (format!("/api/v1/repos/{id}"), "former_hook_secret_works");
-    let secret_at_forge = || forge.state().hooks[0].body["config"]["secret"].as_str().unwrap().to_owned();
-    let delivered = async |secret: &str| {
-        let body = br#"{"ref":"refs/heads/gone","before":"","after":"0000000000000000000000000000000000000000"}"#;
-        let signature = sign(longshore_forge::Forge::Gitea, body, secret.as_bytes());
-        let headers = [("x-gitea-event", "push"), ("x-gitea-signature", signature.as_str())];
-        crate::client::send(world.addr, "POST", &format!("/hooks/{id}"), &headers, body.to_vec()).await.status
-    };
+    let secret_at_forge = || secret_at(&forge);
+    let delivered = async |secret: &str| deliver(&world, id, secret).await;
     let old = secret_at_forge();
     let scopes = std::mem::replace(&mut forge.state().scopes, vec!["read:user", "read:repository"]);
     let refused = world.post(&format!("{path}/hook-secret"), json!({})).await;

@@ -3,7 +3,6 @@
 use axum::{extract::State, response::Response};
 use longshore_core::{RepoId, access::Action};
 use longshore_scheduler::Scheduler;
-use longshore_store::deploy_keys;
 
 use super::settings::{Form, refused_page};
 use crate::{
@@ -13,6 +12,7 @@ use crate::{
         site::Site,
     },
     params::Path,
+    repo_changes,
 };
 
 pub(crate) async fn create(
@@ -34,10 +34,6 @@ pub(crate) async fn remove(
     Path(id): Path<RepoId>,
     Post { visitor, .. }: Post<NoFields>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.repo_to(&site.store, Action::ChangeRepo, id).await?;
-    let mut tx = site.store.write().await?;
-    deploy_keys::remove(&mut tx, id).await?;
-    tx.commit().await?;
-    tracing::info!(repo = %id, by = visitor.caller.name(), "a deploy key was removed");
+    repo_changes::remove_deploy_key(&site.store, &visitor.caller, id).await?;
     Ok(see_other(&format!("/repos/{id}/settings")))
 }

@@ -38,7 +38,7 @@ use crate::{
     },
     params::Path,
     repo_changes::{
-        apply_patch, check_branch, check_clone_url, check_docker, check_submodules, parse_forge, parse_statuses,
+        self, apply_patch, check_branch, check_clone_url, check_docker, check_submodules, parse_forge, parse_statuses,
         parse_strangers, try_to_reach,
     },
 };
@@ -358,11 +358,7 @@ pub(crate) async fn reject_former_hook_secret(
     Path(id): Path<RepoId>,
     Post { visitor, .. }: Post<NoFields>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.repo_to(&site.store, Action::ChangeRepo, id).await?;
-    let mut tx = site.store.write().await?;
-    connections::reject_former_hook_secret(&mut tx, id).await?;
-    tx.commit().await?;
-    tracing::info!(repo = %id, by = visitor.caller.name(), "a former hook secret is rejected");
+    repo_changes::reject_former_hook_secret(&site.store, &visitor.caller, id).await?;
     Ok(see_other(&format!("/repos/{id}/settings")))
 }
 
