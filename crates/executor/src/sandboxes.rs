@@ -19,7 +19,6 @@ use tokio_util::task::TaskTracker;
 use crate::attempt::AttemptId;
 use crate::engine::{Engine, SandboxSpec};
 use crate::error::EngineError;
-use crate::guarding::create_replacing;
 use crate::names::ContainerId;
 use crate::objects::ObjectId;
 use crate::options::ExecutorOptions;
@@ -276,7 +275,7 @@ impl Sandboxes {
         };
         let spec = SandboxSpec { name, scope: scope.map(str::to_owned), open, owner };
         let create = || self.engine.create_sandbox(&spec);
-        let id = match create_replacing(&self.removals, spec.name.clone(), self.patience, create).await {
+        let id = match self.removals.create_replacing(spec.name.clone(), self.patience, create).await {
             Ok(id) => id,
             Err(error) => {
                 // The next try of an attempt replaces its own.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use super::create_replacing;
 use crate::engine::{BuilderSpec, Engine};
 use crate::error::EngineError;
 use crate::following::link::FromLink;
@@ -26,7 +25,7 @@ pub(crate) async fn start_builder(
     patience: Duration,
 ) -> Result<(), EngineError> {
     let container =
-        create_replacing(removals, spec.attempt.builder_name(), patience, || engine.create_builder(spec)).await?;
+        removals.create_replacing(spec.attempt.builder_name(), patience, || engine.create_builder(spec)).await?;
     let mut link = engine.start(&container).await?;
     let mut said = Vec::new();
     let listens = async {

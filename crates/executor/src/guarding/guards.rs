@@ -9,7 +9,6 @@ use futures_util::StreamExt as _;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::create_replacing;
 use crate::attempt::AttemptId;
 use crate::engine::{Engine, GuardSpec};
 use crate::error::EngineError;
@@ -35,7 +34,7 @@ pub(crate) async fn start_guard(
     patience: Duration,
 ) -> Result<Link, EngineError> {
     let container =
-        create_replacing(removals, spec.attempt.guard_name(), patience, || engine.create_guard(spec)).await?;
+        removals.create_replacing(spec.attempt.guard_name(), patience, || engine.create_guard(spec)).await?;
     let mut link = engine.start(&container).await?;
     let mut output = Vec::new();
     let listens = async {

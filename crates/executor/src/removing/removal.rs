@@ -16,7 +16,7 @@ use crate::attempt::AttemptId;
 use crate::engine::{Engine, Pod, ToolSpec};
 use crate::error::EngineError;
 use crate::guarding::guard_log::GuardReports;
-use crate::names::{ContainerId, VolumeName};
+use crate::names::{ContainerId, ContainerName, VolumeName};
 use crate::objects::{DockerPart, ObjectId};
 use crate::starts::Starts;
 
@@ -224,6 +224,25 @@ impl Removals {
                 tracing::warn!(%object, %error, "could not remove an object from the engine");
                 false
             }
+        }
+    }
+
+    /// Creates a container of a job. One of its name that an earlier try left is removed before.
+    pub(crate) async fn create_replacing<F>(
+        &self,
+        name: ContainerName,
+        patience: Duration,
+        create: impl Fn() -> F,
+    ) -> Result<ContainerId, EngineError>
+    where
+        F: Future<Output = Result<ContainerId, EngineError>>,
+    {
+        match create().await {
+            Err(EngineError::NameTaken(_)) => {
+                self.now(&ObjectId::NamedContainer(name), patience).await;
+                create().await
+            }
+            created => created,
         }
     }
 
