@@ -58,7 +58,7 @@ def main():
     programs = compiled(arguments)
     # Those of the whole program are the largest, and take the longest.
     largest_first = sorted(programs, key=os.path.getsize, reverse=True)
-    failed, times = {}, []
+    failed, times = [], []
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
         running = {pool.submit(run, program, programs[program]): program for program in largest_first}
         for done in concurrent.futures.as_completed(running):
@@ -66,12 +66,12 @@ def main():
             passed, output, seconds = done.result()
             times.append((seconds, name))
             if not passed:
-                failed[name] = output.splitlines()[-LAST_LINES:]
+                failed.append((name, output.splitlines()[-LAST_LINES:]))
             sys.stdout.buffer.write(f"     Running {name} ({running[done]})\n".encode() + output)
             sys.stdout.flush()
     slowest = ", ".join(f"{name} {seconds:.0f} s" for seconds, name in sorted(times, reverse=True)[:SLOWEST])
     print(f"the slowest of {len(times)} programs: {slowest}")
-    for name, lines in failed.items():
+    for name, lines in failed:
         print(f"--- {name} failed:")
         # Indented, so that no result is counted twice.
         print("\n".join("  " + line.decode(errors="replace") for line in lines))

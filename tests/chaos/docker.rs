@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     caches::Others,
-    deliveries::{Client, insist, settled},
+    deliveries::settled,
     scenarios::restart_engine,
     support::{
         api::{is_final, text},
@@ -35,18 +35,13 @@ pub fn docker_jobs(seed: u64, count: u64) -> Verdict {
     let others = Others::make();
     let before = others.objects(&world.server.instance, false);
     let mut verdict = Verdict::default();
-    let client = Client::new(&world.server.url());
-    let commit = world.git.push(&pipeline(count));
-    let build = insist("the build", || {
-        let builds = client.json(&format!("/api/v1/repos/{}/builds", world.repo));
-        builds["items"].as_array()?.iter().find(|build| build["commit"] == commit).map(|build| text(build, "id"))
-    });
-    let path = format!("/api/v1/builds/{build}");
+    let build = world.build_of(&world.git.push(&pipeline(count)));
+    let path = format!("/api/v1/builds/{}", text(&build, "id"));
     let mut random = StdRng::seed_from_u64(seed);
     let mut without_guard = BTreeSet::new();
     let ended = loop {
         std::thread::sleep(Duration::from_millis(random.random_range(1000..12_000)));
-        let state = client.json(&path);
+        let state = world.api().get(&path);
         if is_final(&state) {
             break state;
         }
