@@ -6,12 +6,12 @@
 
 mod support;
 
-use std::{io::Write as _, path::PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use support::{
     api::text,
-    engine, server, until,
+    engine, executable, server, until,
     world::{World, job, one_step},
 };
 
@@ -190,8 +190,7 @@ fn an_upgrade_in_the_middle_of_a_job_goes_on_with_its_old_agent() {
     // Different bytes make it another version, with another agent.
     let folder = tempfile::tempdir().unwrap();
     let upgraded = folder.path().join("longshore");
-    std::fs::copy(server::program(), &upgraded).unwrap();
-    std::fs::OpenOptions::new().append(true).open(&upgraded).unwrap().write_all(b"a later version").unwrap();
+    executable::write(&upgraded, &[&std::fs::read(server::program()).unwrap(), &b"a later version"[..]].concat());
     world.server.program = upgraded;
     world.server.launch();
     engine::docker(&["exec", &container(&world), "touch", "/longshore/workspace/go"]);

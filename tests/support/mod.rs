@@ -13,6 +13,7 @@ pub mod api;
 pub mod browser;
 pub mod engine;
 pub mod events;
+pub mod executable;
 pub mod forge;
 pub mod forge_world;
 pub mod git_host;

@@ -4,9 +4,9 @@
 
 #[path = "support/elf.rs"]
 mod elf;
+#[path = "../../../tests/support/executable.rs"]
+mod executable;
 mod support;
-
-use std::os::unix::fs::PermissionsExt as _;
 
 use elf::elf;
 use longshore_agent_protocol::StepSpec;
@@ -22,8 +22,7 @@ fn failed(step: u16) -> Option<JobResult> {
 fn run_by(program: &[u8]) -> Log {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shell");
-    std::fs::write(&path, program).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    executable::write(&path, program);
     let retry = Some(Retry { max: 2, on: vec![RetryOn::Failure, RetryOn::Error] });
     run(vec![StepSpec { shell: path.display().to_string(), retry, ..step("echo never") }, always("echo still")])
 }

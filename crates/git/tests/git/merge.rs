@@ -2,7 +2,6 @@
 
 use std::{
     fmt::Write as _,
-    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -10,6 +9,8 @@ use std::{
 
 use longshore_forge::CommitId;
 use longshore_git::{Git, Merged, Mirror};
+
+use crate::support::executable;
 
 const BRANCHES: [&str; 3] = ["base", "target", "head"];
 
@@ -67,8 +68,7 @@ async fn renames_are_found_in_a_merge_up_to_a_number_that_takes_no_time() {
 async fn a_merge_that_takes_too_long_is_given_up_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("git");
-    std::fs::write(&program, "#!/bin/sh\ncase $1 in merge-tree) exec sleep 600;; esac\nexec git \"$@\"\n").unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    executable::write(&program, b"#!/bin/sh\ncase $1 in merge-tree) exec sleep 600;; esac\nexec git \"$@\"\n");
     let limit = Duration::from_secs(1);
     let merged = merge(Git::default().with_program(program).with_merge_timeout(limit), 1).await;
     assert_eq!(merged, Merged::TooLong(limit));

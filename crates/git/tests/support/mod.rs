@@ -1,5 +1,7 @@
 //! A real git host on loopback: `git http-backend` behind a small HTTP server, with optional basic authentication.
 
+#[path = "../../../../tests/support/executable.rs"]
+pub(crate) mod executable;
 pub(crate) mod tls;
 
 use std::{

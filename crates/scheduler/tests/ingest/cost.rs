@@ -1,11 +1,10 @@
 //! How often git is started between a push and its build: each start costs milliseconds that somebody waits.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use longshore_git::Git;
 
-use crate::{NONE, PIPELINE, World, push};
+use crate::{NONE, PIPELINE, World, push, support::executable};
 
 /// The most starts of git, not counting those that git itself makes.
 const MOST: usize = 9;
@@ -18,8 +17,7 @@ fn logging_git(folder: &Path) -> (Git, PathBuf) {
         .find(|program| program.exists())
         .unwrap();
     let script = format!("#!/bin/sh\necho \"$*\" >> '{}'\nexec '{}' \"$@\"\n", log.display(), real.display());
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    executable::write(&program, script.as_bytes());
     (Git::default().with_program(&program), log)
 }
 

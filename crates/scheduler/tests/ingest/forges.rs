@@ -10,7 +10,7 @@ use longshore_store::{
 };
 use serde_json::{Value, json};
 
-use crate::{NONE, PIPELINE, World, push};
+use crate::{NONE, PIPELINE, World, push, support::executable};
 
 const MAIN: &str = "refs/heads/main";
 
@@ -166,8 +166,7 @@ async fn what_merging_would_give_is_built_and_what_cannot_be_merged_says_so() {
 async fn a_pull_request_that_git_does_not_merge_in_time_fails_once_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("git");
-    std::fs::write(&program, "#!/bin/sh\ncase $1 in merge-tree) exec sleep 600;; esac\nexec git \"$@\"\n").unwrap();
-    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    executable::write(&program, b"#!/bin/sh\ncase $1 in merge-tree) exec sleep 600;; esac\nexec git \"$@\"\n");
     let git = Git::default().with_program(program).with_merge_timeout(Duration::from_secs(1));
     let pipeline = "on: { pull-request: { build: merge } }\njobs: { one: { image: a, steps: [{ run: b }] } }\n";
     let world = World::with_git("github", pipeline, git).await;
