@@ -43,7 +43,7 @@ impl Fault {
             || shared_file_is_gone(&text)
         {
             Self::SandboxGone
-        } else if text.contains("network") && text.contains("not found") {
+        } else if text.contains("network") && (text.contains("not found") || text.contains("is ambiguous")) {
             Self::NetworkGone
         } else if about_agent
             && (text.contains("no such file or directory")
@@ -104,6 +104,7 @@ mod tests {
             ),
             (400, "quota size requested but no quota support".to_owned(), Fault::NoVolumeQuota),
             (404, "network longshore-x not found".to_owned(), Fault::NetworkGone),
+            (400, "2 matches found based on name: network longshore-x is ambiguous".to_owned(), Fault::NetworkGone),
             (
                 400,
                 format!("{oci}: exec: \"{PROGRAM}\": stat {PROGRAM}: no such file or directory: unknown"),

@@ -36,7 +36,11 @@ mod tests {
         let name = format!("longshore-guard-{}-db", scopes[0]);
         assert!(is_inner_name(&name, "one", attempt(1)));
         assert!(!is_inner_name(&name, "one", attempt(2)) && !is_inner_name(&name, "other", attempt(1)));
-        assert!(attempt(1).network_name().as_str() < PREFIX, "the job's own network sorts first");
+        let (name, again) = (attempt(1).new_network_name(), attempt(1).new_network_name());
+        assert!(name.as_str() < PREFIX, "the job's own network sorts first");
+        assert_ne!(name, again, "each try has its own");
+        assert!(attempt(1).is_network_name(name.as_str()) && !attempt(11).is_network_name(name.as_str()));
+        assert!(!attempt(1).is_network_name(attempt(11).new_network_name().as_str()));
         let policy = format!(r#"{{"job":{{"scope":"{}"}}}}"#, scopes[0]);
         assert!(Policy::parse(&policy).is_ok(), "a guard takes it");
     }

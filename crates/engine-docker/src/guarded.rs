@@ -156,7 +156,8 @@ async fn policy(
     let network = inspected
         .network_settings
         .and_then(|settings| settings.networks)
-        .and_then(|mut networks| networks.remove(spec.attempt.network_name().as_str()))
+        .and_then(|networks| networks.into_iter().find(|(name, _)| spec.attempt.is_network_name(name)))
+        .map(|(_, network)| network)
         .ok_or_else(|| not_understood(INSPECT, "the job's sandbox is not on its network"))?;
     let labels = labels::of_attempt(instance, Kind::Inner, spec.build, spec.attempt);
     let registries: Vec<String> = spec.docker.registries.iter().cloned().collect();

@@ -81,7 +81,7 @@ async fn networks(docker: &Docker, instance: &Instance, attempt: AttemptId) -> R
         .into_iter()
         .filter_map(|network| {
             let name = network.name?;
-            let is_own = name == attempt.network_name().as_str();
+            let is_own = attempt.is_network_name(&name);
             let is_ours = is_own || is_inner_name(&name, instance.as_str(), attempt);
             // The id, since two may have one name.
             let id = NetworkName::new(network.id?).ok().filter(|_| is_ours)?;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use bollard::Docker;
-use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
-use bollard::query_parameters::ListNetworksOptions;
+use bollard::models::{Ipam, IpamConfig, Network as Listed, NetworkCreateRequest};
+use bollard::query_parameters::{ListNetworksOptions, ListNetworksOptionsBuilder};
 use ipnet::IpNet;
 use longshore_core::BuildId;
 use longshore_executor::names::{Instance, NetworkName};
@@ -13,7 +13,8 @@ use longshore_executor::objects::Kind;
 use longshore_executor::{AttemptId, EngineError};
 use tokio::sync::Mutex;
 
-use crate::error::ApiResult as _;
+use crate::error::{ApiResult as _, misnamed};
+use crate::fault::Fault;
 use crate::labels;
 use crate::options::DockerOptions;
 
@@ -42,7 +43,11 @@ impl Network {
         if !*known {
             match docker.inspect_network(self.name.as_str(), None).await.api("inspect a network") {
                 Ok(_) => {}
-                Err(error) if error.is_not_found() => self.create(docker).await?,
+                Err(error) if error.is_not_found() => {
+                    self.create(docker).await?;
+                    self.keep_one(docker).await?;
+                }
+                Err(error) if is_ambiguous(&error) => self.keep_one(docker).await?,
                 Err(error) => return Err(error),
             }
             *known = true;
@@ -68,6 +73,22 @@ impl Network {
         };
         create(docker, request).await
     }
+
+    /// Removes all but the oldest network of the name. Engines before 25 create two when two processes ask at once, and
+    /// then use neither, so that only the oldest can have containers.
+    async fn keep_one(&self, docker: &Docker) -> Result<(), EngineError> {
+        let of_instance = labels::filter(&[(labels::INSTANCE, self.instance.as_str())]);
+        let mut found = list(docker, &of_instance).await?;
+        found.retain(|network| network.name.as_deref() == Some(self.name.as_str()));
+        found.sort_by(|one, other| (&one.created, &one.id).cmp(&(&other.created, &other.id)));
+        for id in found.into_iter().skip(1).filter_map(|network| network.id) {
+            match docker.remove_network(&id).await.api("remove a network") {
+                Err(error) if !error.is_not_found() => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Returns the host's addresses on the networks that the engine has now.
@@ -84,12 +105,12 @@ pub(crate) async fn create_own(
     build: BuildId,
     attempt: AttemptId,
 ) -> Result<NetworkName, EngineError> {
-    let name = attempt.network_name();
-    match docker.inspect_network(name.as_str(), None).await.api("inspect a network") {
-        Ok(_) => return Ok(name),
-        Err(error) if error.is_not_found() => {}
-        Err(error) => return Err(error),
+    let earlier = list(docker, &labels::filter_attempt(instance, attempt)).await?;
+    let earlier = earlier.into_iter().filter_map(|network| network.name).filter(|name| attempt.is_network_name(name));
+    if let Some(name) = earlier.min() {
+        return NetworkName::new(name).map_err(misnamed("list networks"));
     }
+    let name = attempt.new_network_name();
     let request = NetworkCreateRequest {
         name: name.to_string(),
         driver: Some("bridge".to_owned()),
@@ -107,6 +128,16 @@ async fn create(docker: &Docker, request: NetworkCreateRequest) -> Result<(), En
         Err(error) if error.is_conflict() => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+async fn list(docker: &Docker, filters: &HashMap<String, Vec<String>>) -> Result<Vec<Listed>, EngineError> {
+    let options = ListNetworksOptionsBuilder::new().filters(filters).build();
+    docker.list_networks(Some(options)).await.api("list networks")
+}
+
+/// Returns whether the engine has two networks of the name.
+fn is_ambiguous(error: &EngineError) -> bool {
+    Fault::of(error) == Fault::NetworkGone
 }
 
 fn config(subnet: &IpNet) -> IpamConfig {

@@ -58,11 +58,23 @@ impl AttemptId {
         VolumeName::made(format!("longshore-docker-{}-{}", self.job.short(), self.attempt))
     }
 
-    /// Returns the name of the network of a job with Docker. It sorts before the names that the guard gives, so that
-    /// engines keep the way to the world on it when the sandbox joins others.
+    /// Returns a new name for the network of a job with Docker. An engine may still create the one that a killed server
+    /// asked for, and it cannot use two networks of one name. The name sorts before those that the guard gives, so that
+    /// engines keep the way to the world on this network when the sandbox joins others.
     #[must_use]
-    pub fn network_name(&self) -> NetworkName {
-        NetworkName::made(format!("longshore-docker-{}-{}", self.job.short(), self.attempt))
+    pub fn new_network_name(&self) -> NetworkName {
+        NetworkName::made(format!("{}-{:012x}", self.network_prefix(), rand::random::<u64>() >> 16))
+    }
+
+    /// Returns whether a name is one that [`new_network_name`](Self::new_network_name) gives.
+    #[must_use]
+    pub fn is_network_name(&self, name: &str) -> bool {
+        // Earlier versions gave the prefix alone.
+        name.strip_prefix(&self.network_prefix()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+
+    fn network_prefix(&self) -> String {
+        format!("longshore-docker-{}-{}", self.job.short(), self.attempt)
     }
 
     /// Returns the name of the volume with the workspace.

@@ -3,7 +3,7 @@
 //! Objects are found by their labels and names, and removed by their ids, because an image may carry the same labels. A
 //! list is only a hint: the engine refuses to remove what is in use by then, and it stays.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use longshore_core::{JobId, Timestamp};
@@ -12,8 +12,8 @@ use crate::attempt::AttemptId;
 use crate::engine::Standing;
 use crate::error::EngineError;
 use crate::executor::Executor;
-use crate::names::{ContainerId, Instance, VolumeName};
-use crate::objects::{ContainerObject, Kind, ObjectId, Objects, VolumeObject};
+use crate::names::{ContainerId, Instance, NetworkName, VolumeName};
+use crate::objects::{ContainerObject, Kind, NetworkObject, ObjectId, Objects, VolumeObject};
 use crate::removing::removal::FOR_EVER;
 
 /// Objects that belong to nobody any more.
@@ -21,8 +21,8 @@ use crate::removing::removal::FOR_EVER;
 pub struct Orphans {
     containers: Vec<ContainerObject>,
     volumes: Vec<VolumeObject>,
-    /// Jobs with Docker, of which there may be more than these.
-    guarded: BTreeSet<AttemptId>,
+    /// Jobs with Docker, of which there may be more than their networks.
+    guarded: BTreeMap<AttemptId, NetworkName>,
     /// Volumes that outlive their attempts, and are not removed with what is left of these.
     lasting: BTreeSet<VolumeName>,
 }
@@ -39,7 +39,7 @@ impl Orphans {
         let left = |attempt: &Option<AttemptId>| attempt.is_some_and(|attempt| jobs.contains(&attempt.job));
         self.containers.retain(|container| !left(&container.attempt));
         self.volumes.retain(|volume| !left(&volume.attempt));
-        self.guarded.retain(|attempt| !jobs.contains(&attempt.job));
+        self.guarded.retain(|attempt, _| !jobs.contains(&attempt.job));
     }
 }
 
@@ -124,8 +124,8 @@ impl Executor {
         let lasting = found.volumes.iter().filter(is_lasting).map(|volume| volume.name.clone()).collect();
         found.volumes.retain(|volume| volume.kind == Some(Kind::Volume) && !kept(&volume.attempt));
         // The network of a job with Docker is removed last.
-        let guarded =
-            found.networks.iter().filter_map(|network| network.attempt).filter(|of| !keep.contains(of)).collect();
+        let mut guarded = guarded(found.networks);
+        guarded.retain(|attempt, _| !keep.contains(attempt));
         Ok(Orphans { containers: found.containers, volumes: found.volumes, guarded, lasting })
     }
 
@@ -141,9 +141,9 @@ impl Executor {
                 volumes.extend(of_attempt.filter(|name| !orphans.lasting.contains(name)));
             }
         }
-        for attempt in orphans.guarded {
+        for (attempt, network) in orphans.guarded {
             self.removals.guarded(attempt, FOR_EVER).await;
-            removed.networks.push(attempt.network_name().to_string());
+            removed.networks.push(network.to_string());
         }
         for volume in volumes {
             let name = volume.to_string();
@@ -167,8 +167,8 @@ impl Executor {
         found
             .volumes
             .retain(|volume| matches!(volume.kind, Some(Kind::Volume | Kind::Workspace)) && theirs(&volume.attempt));
-        let guarded = found.networks.iter().filter_map(|network| network.attempt);
-        let guarded = guarded.filter(|attempt| jobs.contains(&attempt.job)).collect();
+        let mut guarded = guarded(found.networks);
+        guarded.retain(|attempt, _| jobs.contains(&attempt.job));
         let orphans =
             Orphans { containers: found.containers, volumes: found.volumes, guarded, lasting: BTreeSet::new() };
         Ok(self.remove_orphans(orphans).await)
@@ -289,4 +289,9 @@ pub(crate) fn is_within(time: Duration, then: Timestamp) -> bool {
 /// Returns the sandboxes whose namespace a container has joined.
 fn joined_sandboxes(found: &Objects) -> HashSet<ContainerId> {
     found.containers.iter().filter_map(|container| container.joined.clone()).collect()
+}
+
+/// Returns the jobs with Docker that networks were created for.
+fn guarded(networks: Vec<NetworkObject>) -> BTreeMap<AttemptId, NetworkName> {
+    networks.into_iter().filter_map(|network| Some((network.attempt?, network.name))).collect()
 }
