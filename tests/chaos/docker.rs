@@ -1,7 +1,7 @@
 //! Jobs with Docker, all at once: they succeed although the server is killed, its engine restarts and guards of other
 //! jobs are killed; nothing of them is left, and nothing of others is touched.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, process::Command, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use serde_json::json;
@@ -91,8 +91,10 @@ fn kill_a_guard(instance: &str, random: &mut StdRng) -> Option<String> {
     let format = "{{.ID}} {{.Label \"longshore.job\"}}";
     let guards = docker(&["ps", "--filter", &label, "--filter", "label=longshore.kind=guard", "--format", format]);
     let (id, job) = guards.choose(random)?.split_once(' ')?;
-    docker(&["kill", id]);
-    Some(job.to_owned())
+    // It may have ended since it was listed: then its job has ended too.
+    let killed =
+        Command::new("docker").args(["--host", &engine::docker_host(), "kill", id]).output().expect("docker runs");
+    killed.status.success().then(|| job.to_owned())
 }
 
 /// Lists what belongs to single jobs. The network of the instance and the pool of sandboxes stay.

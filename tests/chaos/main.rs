@@ -63,6 +63,7 @@ fn main() -> ExitCode {
             Play { scenario: "soak".to_owned(), seed: 7, count: 20 },
             Play { scenario: "hooks".to_owned(), seed: 7, count: 3 },
             Play { scenario: "caches".to_owned(), seed: 7, count: 16 },
+            Play { scenario: "docker".to_owned(), seed: 7, count: 3 },
         ],
     };
     let mut failed = false;
