@@ -105,11 +105,11 @@ fn of_jobs(instance: &str, list: &[&str]) -> Vec<String> {
 
 fn pipeline(count: u64) -> String {
     let job = |at: u64| {
-        // None makes a network: an engine has address ranges for about thirty, and each of these jobs has one already.
+        // An engine's own address pools are enough for about thirty networks, and each of these jobs has two.
         format!(
             "  job-{at}:\n    image: {CLIENTS}\n    docker: true\n    checkout: false\n    steps:\n      - run: |\n          \
-             set -e\n          docker volume create kept\n          \
-             docker run -d --name background -v kept:/kept {BUSYBOX} sleep 1000\n          \
+             set -e\n          docker volume create kept\n          docker network create between\n          \
+             docker run -d --name background --network between -v kept:/kept {BUSYBOX} sleep 1000\n          \
              test \"$(docker run --rm {BUSYBOX} echo {at})\" = {at}\n          sleep 5\n          docker exec background true\n"
         )
     };

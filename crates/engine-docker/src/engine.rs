@@ -150,7 +150,7 @@ impl DockerEngine {
     async fn create_guard_container(&self, guard: &GuardSpec<'_>) -> Result<ContainerId, EngineError> {
         let agent = self.agent.ready(&self.docker).await?;
         let socket = self.socket_on_host().await?;
-        match guarded::create(&self.docker, &self.instance, guard, &agent, socket).await {
+        match guarded::create(&self.docker, &self.options, guard, &agent, socket).await {
             Ok(container) => Ok(container),
             Err(error) => Err(self.fault_of_guard(error).await),
         }
@@ -174,6 +174,7 @@ impl DockerEngine {
             | Fault::AgentMissing
             | Fault::AgentBroken
             | Fault::NetworkGone
+            | Fault::SubnetTaken
             | Fault::NoContainerQuota
             | Fault::NoVolumeQuota
             | Fault::NameTaken
@@ -204,7 +205,9 @@ impl DockerEngine {
             fault @ (Fault::NoContainerQuota | Fault::NoVolumeQuota) if self.quotas.refused(fault) => {
                 EngineError::Stale(Box::new(error))
             }
-            Fault::NoContainerQuota | Fault::NoVolumeQuota | Fault::NetworkGone | Fault::Other => error,
+            Fault::NoContainerQuota | Fault::NoVolumeQuota | Fault::NetworkGone | Fault::SubnetTaken | Fault::Other => {
+                error
+            }
         }
     }
 
@@ -213,7 +216,7 @@ impl DockerEngine {
         let own;
         let network = match sandbox.owner {
             Some((build, attempt)) => {
-                own = network::create_own(&self.docker, &self.instance, build, attempt).await?;
+                own = network::create_own(&self.docker, &self.options, build, attempt).await?;
                 &own
             }
             None => self.network.ready(&self.docker).await?,
@@ -222,7 +225,7 @@ impl DockerEngine {
         let DockerOptions { denied, allowed, sandbox_idle, .. } = &self.options;
         // Networks come and go: each sandbox denies those that there are when it is made.
         let is_host_denied = denied.contains(&DeniedAddresses::Host);
-        let host = if is_host_denied { network::gateways(&self.docker).await? } else { Vec::new() };
+        let host = if is_host_denied { network::host_addresses(&self.docker).await? } else { Vec::new() };
         let addresses = AddressRules { denied, allowed, host: &host };
         let body = sandbox::body(&self.instance, sandbox, agent, network, &addresses, *sandbox_idle, loopback6);
         let options = CreateContainerOptionsBuilder::new().name(sandbox.name.as_str()).build();
@@ -254,7 +257,9 @@ impl DockerEngine {
             }
             Fault::AgentBroken => EngineError::AgentFailed(engine_text(&error).to_owned()),
             Fault::NameTaken => EngineError::NameTaken(error.to_string()),
-            Fault::SandboxGone | Fault::NoContainerQuota | Fault::NoVolumeQuota | Fault::Other => error,
+            Fault::SandboxGone | Fault::SubnetTaken | Fault::NoContainerQuota | Fault::NoVolumeQuota | Fault::Other => {
+                error
+            }
         }
     }
 

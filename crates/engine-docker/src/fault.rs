@@ -16,6 +16,8 @@ pub(crate) enum Fault {
     AgentBroken,
     ImageGone,
     NetworkGone,
+    /// Another network has addresses of this one's subnet.
+    SubnetTaken,
     /// The engine's storage cannot limit the disk space of a container.
     NoContainerQuota,
     /// The engine's storage cannot limit the disk space of a volume.
@@ -43,6 +45,8 @@ impl Fault {
             || shared_file_is_gone(&text)
         {
             Self::SandboxGone
+        } else if text.contains("pool overlaps") {
+            Self::SubnetTaken
         } else if text.contains("network") && (text.contains("not found") || text.contains("is ambiguous")) {
             Self::NetworkGone
         } else if about_agent
@@ -103,6 +107,7 @@ mod tests {
                 Fault::NoContainerQuota,
             ),
             (400, "quota size requested but no quota support".to_owned(), Fault::NoVolumeQuota),
+            (403, "Pool overlaps with other one on this address space".to_owned(), Fault::SubnetTaken),
             (404, "network longshore-x not found".to_owned(), Fault::NetworkGone),
             (400, "2 matches found based on name: network longshore-x is ambiguous".to_owned(), Fault::NetworkGone),
             (

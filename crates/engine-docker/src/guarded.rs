@@ -24,6 +24,7 @@ use crate::agent_image::Delivered;
 use crate::container::{JOINED, default_memory};
 use crate::error::{ApiResult as _, not_understood};
 use crate::guard_names::scope;
+use crate::options::DockerOptions;
 use crate::paths::{DOCKER_SOCKET, GUARD_FOLDER, GUARD_SOCKET};
 use crate::podman::is_podman;
 use crate::{containers, labels};
@@ -67,7 +68,7 @@ pub(crate) fn raw_mount(on_host: &str) -> Mount {
 /// Creates the guard's container, and before it the volume with its socket.
 pub(crate) async fn create(
     docker: &Docker,
-    instance: &Instance,
+    options: &DockerOptions,
     spec: &GuardSpec<'_>,
     agent: &Delivered,
     engine_socket: &str,
@@ -76,6 +77,7 @@ pub(crate) async fn create(
         let reason = "this engine is Podman, whose API does not mean the same as Docker's everywhere: a job with `docker: true` needs Docker's engine";
         return Err(EngineError::Unsupported(reason.to_owned()));
     }
+    let instance = &options.instance;
     let mut volume_labels = labels::of_attempt(instance, Kind::Volume, spec.build, spec.attempt);
     let volume = VolumeCreateRequest {
         name: Some(spec.attempt.socket_volume_name().to_string()),
@@ -83,7 +85,7 @@ pub(crate) async fn create(
         ..VolumeCreateRequest::default()
     };
     let volume = docker.create_volume(volume).await.api("create a volume")?;
-    let policy = policy(docker, instance, spec, &volume.mountpoint).await?;
+    let policy = policy(docker, options, spec, &volume.mountpoint).await?;
     let entrypoint =
         job_guard::entrypoint(&policy).map_err(|error| not_understood("create a guard", error.to_string()))?;
     let body = body(instance, spec, agent, engine_socket, entrypoint);
@@ -147,7 +149,7 @@ fn body(
 
 async fn policy(
     docker: &Docker,
-    instance: &Instance,
+    options: &DockerOptions,
     spec: &GuardSpec<'_>,
     socket_folder: &str,
 ) -> Result<JobPolicy, EngineError> {
@@ -159,7 +161,11 @@ async fn policy(
         .and_then(|networks| networks.into_iter().find(|(name, _)| spec.attempt.is_network_name(name)))
         .map(|(_, network)| network)
         .ok_or_else(|| not_understood(INSPECT, "the job's sandbox is not on its network"))?;
+    let instance = &options.instance;
     let labels = labels::of_attempt(instance, Kind::Inner, spec.build, spec.attempt);
+    let own = network.gateway.as_deref().and_then(|gateway| gateway.parse().ok());
+    let subnets = own.zip(options.docker_subnet).map(|(own, range)| range.of_job(own)).unwrap_or_default();
+    let subnets = subnets.iter().map(ToString::to_string).collect();
     let registries: Vec<String> = spec.docker.registries.iter().cloned().collect();
     Ok(JobPolicy {
         scope: scope(instance, spec.attempt),
@@ -170,6 +176,7 @@ async fn policy(
             paths: vec![DOCKER_SOCKET.to_owned(), "/run/docker.sock".to_owned(), GUARD_SOCKET.to_owned()],
             host: format!("{socket_folder}/{}", GUARD_SOCKET.rsplit('/').next().unwrap_or_default()),
         }),
+        subnets,
         labels: labels.into_iter().collect(),
         places: vec![Place {
             path: WORKSPACE.to_owned(),

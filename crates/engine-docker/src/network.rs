@@ -18,6 +18,9 @@ use crate::fault::Fault;
 use crate::labels;
 use crate::options::DockerOptions;
 
+/// The most subnets that are tried for a job's network, beside jobs that start at the same moment.
+const TRIES: usize = 16;
+
 /// Knows whether the network exists, and creates it.
 #[derive(Debug)]
 pub(crate) struct Network {
@@ -92,33 +95,58 @@ impl Network {
 }
 
 /// Returns the host's addresses on the networks that the engine has now.
-pub(crate) async fn gateways(docker: &Docker) -> Result<Vec<IpAddr>, EngineError> {
+pub(crate) async fn host_addresses(docker: &Docker) -> Result<Vec<IpAddr>, EngineError> {
+    // Engines do not list the gateway of a subnet that somebody chose. It is the first address.
+    let gateway = |config: IpamConfig| {
+        let listed = config.gateway.as_deref().and_then(|gateway| gateway.parse().ok());
+        listed.or_else(|| subnet_of(&config)?.hosts().next())
+    };
+    Ok(configs(docker).await?.filter_map(gateway).collect())
+}
+
+/// Returns the addresses of the networks that the engine has now.
+async fn configs(docker: &Docker) -> Result<impl Iterator<Item = IpamConfig>, EngineError> {
     let networks = docker.list_networks(None::<ListNetworksOptions>).await.api("list networks")?;
-    let configs = networks.into_iter().filter_map(|network| network.ipam?.config).flatten();
-    Ok(configs.filter_map(|config| config.gateway?.parse().ok()).collect())
+    Ok(networks.into_iter().filter_map(|network| network.ipam?.config).flatten())
+}
+
+fn subnet_of(config: &IpamConfig) -> Option<IpNet> {
+    config.subnet.as_deref()?.parse().ok()
 }
 
 /// Creates the network of one job, unless an earlier try did. Its containers reach each other, and no other network's.
 pub(crate) async fn create_own(
     docker: &Docker,
-    instance: &Instance,
+    options: &DockerOptions,
     build: BuildId,
     attempt: AttemptId,
 ) -> Result<NetworkName, EngineError> {
+    let DockerOptions { instance, docker_subnet, .. } = options;
     let earlier = list(docker, &labels::filter_attempt(instance, attempt)).await?;
     let earlier = earlier.into_iter().filter_map(|network| network.name).filter(|name| attempt.is_network_name(name));
     if let Some(name) = earlier.min() {
         return NetworkName::new(name).map_err(misnamed("list networks"));
     }
     let name = attempt.new_network_name();
-    let request = NetworkCreateRequest {
+    let request = |subnet: Option<IpNet>| NetworkCreateRequest {
         name: name.to_string(),
         driver: Some("bridge".to_owned()),
+        ipam: subnet.map(|subnet| Ipam { config: Some(vec![config(&subnet)]), ..Ipam::default() }),
         labels: Some(labels::of_attempt(instance, Kind::Network, build, attempt)),
         ..NetworkCreateRequest::default()
     };
-    create(docker, request).await?;
-    Ok(name)
+    if let Some(range) = docker_subnet {
+        for _ in 0..TRIES {
+            let taken: Vec<IpNet> = configs(docker).await?.filter_map(|config| subnet_of(&config)).collect();
+            let Some(subnet) = range.of_new_job(&taken, rand::random()) else { break };
+            match create(docker, request(Some(subnet.into()))).await {
+                // Another job was given it meanwhile.
+                Err(error) if Fault::of(&error) == Fault::SubnetTaken => {}
+                created => return created.map(|()| name),
+            }
+        }
+    }
+    create(docker, request(None)).await.map(|()| name)
 }
 
 async fn create(docker: &Docker, request: NetworkCreateRequest) -> Result<(), EngineError> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use longshore_core::DeniedAddresses;
 use longshore_executor::names::Instance;
+use longshore_guard::JobSubnets;
 
 /// The options of a [`DockerEngine`](crate::DockerEngine).
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct DockerOptions {
     /// The network's own subnets (`10.88.0.0/20`), instead of one from the engine's address pools. A subnet of IPv6
     /// gives its containers addresses of both kinds.
     pub subnets: Vec<IpNet>,
+    /// The range of the networks of jobs with Docker; `None` leaves their subnets to the engine.
+    pub docker_subnet: Option<JobSubnets>,
     /// The addresses that jobs may not reach.
     pub denied: Vec<DeniedAddresses>,
     /// Ports at denied addresses that jobs may reach anyway, such as a proxy's.
@@ -42,6 +45,7 @@ impl DockerOptions {
             sandbox_idle: None,
             runtime_dir: None,
             subnets: Vec::new(),
+            docker_subnet: JobSubnets::DEFAULT.parse().ok(),
             denied: Vec::new(),
             allowed: Vec::new(),
         }

@@ -32,6 +32,7 @@ impl Quotas {
             | Fault::AgentBroken
             | Fault::ImageGone
             | Fault::NetworkGone
+            | Fault::SubnetTaken
             | Fault::NameTaken
             | Fault::Other => return false,
         };

@@ -28,7 +28,7 @@ pub(crate) fn rewrite(guard: &Guard, shape: &Shape, answer: Value) -> Result<Val
         Shape::Info => Ok(engine::info(guard, &answer)),
         Shape::ServerInfo => Ok(engine::server_info(&answer)),
         Shape::ServersOwn => Ok(servers_own(guard, answer)),
-        Shape::Gateways => networks::gateways(answer),
+        Shape::Addresses => networks::addresses(answer),
         Shape::Unlabelled => Ok(images::unlabelled(answer)),
         Shape::Container => containers::container(guard, answer),
         Shape::Containers { names, ids, ancestors, networks, volumes, limit } => {

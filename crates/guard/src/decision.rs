@@ -148,8 +148,8 @@ pub enum Shape {
     Container,
     /// A list of containers, volumes or networks, reduced to the server's own.
     ServersOwn,
-    /// The gateways of all networks, and nothing else about the networks.
-    Gateways,
+    /// The subnets and gateways of all networks, and nothing else about the networks.
+    Addresses,
     /// An image, or a list of images, without the values of labels that others set.
     Unlabelled,
     Containers {
@@ -229,6 +229,7 @@ pub enum Effect {
     },
     NetworkCreated {
         name: String,
+        subnet: Option<String>,
     },
     NetworkRemoved {
         id: String,

@@ -86,6 +86,7 @@ pub(crate) fn judge(guard: &Guard, server: &ServerPolicy, body: &mut ContainerCr
     let is_of_job = policy.scope == scope(instance, job, attempt)
         && policy.sandbox.as_ref() == Some(sandbox)
         && is_own(server, &policy.labels)
+        && policy.subnets.iter().all(|subnet| server.has_job_subnet(subnet))
         && policy.capabilities.is_empty()
         && policy.cgroup_parent.is_none();
     if !is_of_job || *body != form(body) {

@@ -52,6 +52,7 @@ mod route;
 mod server;
 mod server_create;
 mod server_own;
+mod subnets;
 mod table;
 mod tar;
 mod target;
@@ -71,6 +72,7 @@ pub use policy::{Budget, JobPolicy, Place, Policy, SCOPE_LABEL, ServerPolicy, So
 pub use prune::Prune;
 pub use refusal::{NO_BUILDKIT, Refusal, Rule, printable};
 pub use route::{BodyKind, Head, Headers, Request};
+pub use subnets::JobSubnets;
 pub use table::{Port, Ports, Table};
 pub use tar::{ImageReader, LoadedNames, TarReader, program_start};
 pub use target::{NEWEST_API, OLDEST_API, OLDEST_ENGINE};

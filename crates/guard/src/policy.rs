@@ -9,6 +9,7 @@ use crate::image_ref::ImageRef;
 use crate::listed::text_length;
 use crate::names::{is_clean_path, normal_path};
 use crate::refusal::{Judged, Refusal, Rule, refuse};
+use crate::subnets::JobSubnets;
 
 /// The policy of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +111,9 @@ pub struct JobPolicy {
     /// The guard's own socket, for containers that use Docker themselves.
     #[serde(default)]
     pub socket: Option<Socket>,
+    /// The subnets of the networks that the job makes, one each. Without a free one, the engine chooses.
+    #[serde(default)]
+    pub subnets: Vec<String>,
     /// Labels that everything gets that the job creates, besides the scope.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -154,6 +158,9 @@ pub struct ServerPolicy {
     /// The subnets that the server's network may have.
     #[serde(default)]
     pub subnets: Vec<String>,
+    /// The range of the networks of jobs with Docker. Empty: they have no subnets of the server's choice.
+    #[serde(default)]
+    pub docker_subnet: String,
     /// Whether a job may have the engine's own socket (`docker: raw`).
     #[serde(default)]
     pub raw: bool,
@@ -169,6 +176,11 @@ pub struct ServerPolicy {
 const DOCTOR: &str = "doctor";
 
 impl ServerPolicy {
+    /// Returns whether a network of a job with Docker may have this subnet.
+    pub(crate) fn has_job_subnet(&self, subnet: &str) -> bool {
+        self.docker_subnet.parse::<JobSubnets>().is_ok_and(|range| range.has(subnet))
+    }
+
     /// Returns the instances whose objects the server may use.
     pub(crate) fn instances(&self) -> Vec<String> {
         self.instance.iter().cloned().chain([DOCTOR.to_owned()]).collect()

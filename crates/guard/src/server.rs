@@ -66,9 +66,9 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, call: &Call) -> Judged
         Call::ImageImport { changes } => import_agent(guard, changes),
         Call::ImageTag { image: ImageName::Id(id), target } if is_agent(target) => tag_agent(guard, id, target),
         Call::ImageRemove { image, force: false } => remove_image(guard, image),
-        // The server asks for the host's own addresses, which jobs may not reach.
+        // The server asks for the host's own addresses, which jobs may not reach, and for subnets that are free.
         Call::NetworkList { filters } if filters.0.is_empty() => {
-            forward(EngineCall::new("GET", "/networks"), Reply::Json(Shape::Gateways), Effect::None)
+            forward(EngineCall::new("GET", "/networks"), Reply::Json(Shape::Addresses), Effect::None)
         }
         Call::NetworkList { filters } => {
             let call = EngineCall::new("GET", "/networks").query("filters", labels(filters)?);
@@ -178,10 +178,15 @@ fn judge_network(policy: &ServerPolicy, network: &NetworkCreate) -> Judged<()> {
     if network.options != options {
         return refuse!(Server, "a network of the server may not have these options");
     }
-    match network.subnets.iter().find(|subnet| !is_instances || !policy.subnets.contains(subnet)) {
+    let setting = if is_instances { "LONGSHORE_NETWORK_SUBNET" } else { "LONGSHORE_DOCKER_SUBNET" };
+    let is_known = |subnet: &String| match is_instances {
+        true => policy.subnets.contains(subnet),
+        false => policy.has_job_subnet(subnet),
+    };
+    match network.subnets.iter().find(|subnet| !is_known(subnet)) {
         Some(subnet) => refuse!(
             Server,
-            "the guard does not know the subnet {subnet}: start it with the same LONGSHORE_NETWORK_SUBNET as the server"
+            "the guard does not know the subnet {subnet}: start it with the same {setting} as the server"
         ),
         None => Ok(()),
     }

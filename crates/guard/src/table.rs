@@ -27,6 +27,8 @@ pub struct Table {
     pub(crate) ended_execs: BTreeSet<String>,
     /// Ids of networks, and their names.
     pub(crate) networks: BTreeMap<String, String>,
+    /// Subnets that the client's networks were given, and the ids of these.
+    pub(crate) subnets: BTreeMap<String, String>,
     /// Names of volumes, as the client knows them.
     pub(crate) volumes: BTreeSet<String>,
     /// Images by the client's full references.

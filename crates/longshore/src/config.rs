@@ -23,13 +23,14 @@ use ipnet::IpNet;
 use longshore_api::PublicUrl;
 use longshore_core::{DeniedAddresses, ImageRef, RegistryHost};
 use longshore_executor::{ArtifactLimits, Limits, PullPolicy};
+use longshore_guard::JobSubnets;
 use longshore_notification::Mail;
 use longshore_object_store::ObjectStore;
 use longshore_pipeline::image_rules::ImageRules;
 use longshore_store::{retention::Retention, secrets::SecretKey};
 
 pub(crate) use self::{
-    checks::{capabilities, subnets},
+    checks::{capabilities, docker_subnet, subnets},
     listing::commented_defaults,
     settings::{S3Settings, Settings},
     strangers::StrangerLimits,
@@ -77,6 +78,8 @@ pub(crate) struct Config {
     pub(crate) denied: Vec<DeniedAddresses>,
     /// The subnets of the jobs' network.
     pub(crate) subnets: Vec<IpNet>,
+    /// The range of the networks of jobs with Docker.
+    pub(crate) docker_subnet: Option<JobSubnets>,
     /// The limits of every job.
     pub(crate) limits: Limits,
     pub(crate) strangers: StrangerLimits,
@@ -215,6 +218,7 @@ impl Settings {
             denied: DeniedAddresses::parse_list(&given.denied_addresses)
                 .map_err(|why| anyhow::anyhow!("the setting denied_addresses: {why}"))?,
             subnets: subnets(given.network_subnet.as_deref().unwrap_or_default())?,
+            docker_subnet: docker_subnet(&given.docker_subnet)?,
             strangers: given.strangers.within(capacity, &limits)?,
             limits,
             log: given.log,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use longshore_executor::names::Instance;
-use longshore_guard::{Policy, ServerPolicy};
+use longshore_guard::{JobSubnets, Policy, ServerPolicy};
 use longshore_guard_transport::{Options, Proxy};
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,11 @@ pub struct Guard {
 impl Guard {
     /// Stands before the engine. `program` is what the executor brings there as the agent.
     pub async fn start(engine: &str, instance: &Instance, program: PathBuf) -> Self {
-        let policy = ServerPolicy { instance: Some(instance.to_string()), ..ServerPolicy::default() };
+        let policy = ServerPolicy {
+            instance: Some(instance.to_string()),
+            docker_subnet: JobSubnets::DEFAULT.to_owned(),
+            ..ServerPolicy::default()
+        };
         let engine = engine.strip_prefix("unix://").unwrap();
         let options = Options { program, ..Options::new(engine, Policy::Server(policy)) };
         let proxy = Proxy::connect(options).await.unwrap();

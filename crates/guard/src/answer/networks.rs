@@ -29,14 +29,14 @@ pub(super) fn networks(guard: &Guard, names: &[String], ids: &[String], answer: 
     Ok(Value::Array(kept))
 }
 
-/// Reduces a list of networks to their gateways.
-pub(super) fn gateways(answer: Value) -> Result<Value, String> {
-    let gateways = |network: &Value| {
+/// Reduces a list of networks to their addresses.
+pub(super) fn addresses(answer: Value) -> Result<Value, String> {
+    let addresses = |network: &Value| {
         let configs = network["IPAM"]["Config"].as_array().into_iter().flatten();
-        configs.map(|config| pick(config, &["Gateway"])).collect::<Vec<_>>()
+        configs.map(|config| pick(config, &["Gateway", "Subnet"])).collect::<Vec<_>>()
     };
     let networks = list(answer)?;
-    Ok(networks.iter().map(|network| json!({ "IPAM": { "Config": gateways(network) } })).collect())
+    Ok(networks.iter().map(|network| json!({ "IPAM": { "Config": addresses(network) } })).collect())
 }
 
 fn shown(guard: &Guard, mut network: Map<String, Value>) -> Map<String, Value> {

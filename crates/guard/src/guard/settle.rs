@@ -34,7 +34,8 @@ impl Guard {
             (Effect::ExecCreated { container }, Some(id)) => {
                 table.add_exec(id, container.clone());
             }
-            (Effect::NetworkCreated { name }, Some(id)) => {
+            (Effect::NetworkCreated { name, subnet }, Some(id)) => {
+                table.subnets.extend(subnet.clone().map(|subnet| (subnet, id.clone())));
                 table.add_network(id, name.clone());
             }
             (Effect::ContainerCreated { .. } | Effect::ExecCreated { .. } | Effect::NetworkCreated { .. }, None) => {}

@@ -40,13 +40,17 @@ pub(super) fn create_network(guard: &Guard, policy: &JobPolicy, network: &Networ
     if network.ipv6 {
         return refuse!(Network, "networks with IPv6 are not allowed here");
     }
+    let is_taken =
+        |subnet: &str| guard.table.subnets.get(subnet).is_some_and(|id| guard.table.networks.contains_key(id));
+    let subnet = policy.subnets.iter().find(|subnet| !is_taken(subnet)).cloned();
     let stamped = NetworkCreate {
         name: policy.engine_name(&name),
         labels: policy.stamp(network.labels.clone(), &name)?,
+        subnets: subnet.iter().cloned().collect(),
         ..network.clone()
     };
     let call = EngineCall::new("POST", "/networks/create").json(stamped.write());
-    forward(call, Reply::Json(Shape::Created), Effect::NetworkCreated { name })
+    forward(call, Reply::Json(Shape::Created), Effect::NetworkCreated { name, subnet })
 }
 
 pub(super) fn list_networks(filters: &Filters) -> Judged<Decision> {

@@ -32,6 +32,14 @@ pub(crate) struct Guard {
         hide_default_value = true
     )]
     pub(crate) subnets: String,
+    /// With --server: the range of the networks of jobs with Docker
+    #[arg(
+        long,
+        env = "LONGSHORE_DOCKER_SUBNET",
+        value_name = "SUBNET",
+        default_value = longshore_guard::JobSubnets::DEFAULT
+    )]
+    pub(crate) docker_subnet: String,
     /// With --server: the capabilities that its jobs may have beyond those of every job
     #[arg(
         long,

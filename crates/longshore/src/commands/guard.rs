@@ -79,9 +79,18 @@ pub(crate) fn run(args: Guard) -> super::Result {
 fn policy(args: &Guard) -> anyhow::Result<Policy> {
     if args.policy.server {
         let subnets = config::subnets(&args.subnets)?.iter().map(ToString::to_string).collect();
+        let docker_subnet =
+            config::docker_subnet(&args.docker_subnet)?.map(|range| range.to_string()).unwrap_or_default();
         let capabilities = config::capabilities(&args.capabilities)?;
         let builder = Some(args.buildkit_image.clone()).filter(|image| !image.is_empty());
-        return Ok(Policy::Server(ServerPolicy { instance: None, subnets, raw: args.raw, builder, capabilities }));
+        return Ok(Policy::Server(ServerPolicy {
+            instance: None,
+            subnets,
+            docker_subnet,
+            raw: args.raw,
+            builder,
+            capabilities,
+        }));
     }
     let (text, origin) =
         args.policy.read().map_err(|error| Ended::new(1, format!("cannot read the policy: {error}")))?;

@@ -113,6 +113,8 @@ fn guarded(config: &Config, file: Option<PathBuf>) -> anyhow::Result<Guarded> {
         let subnets = config.subnets.iter().map(ToString::to_string).collect::<Vec<_>>();
         words.extend(["--subnets".to_owned(), subnets.join(",")]);
     }
+    let docker_subnet = config.docker_subnet.map(|range| range.to_string()).unwrap_or_default();
+    words.extend(["--docker-subnet".to_owned(), docker_subnet]);
     let supervised = |separation: Option<Separation>, folder| {
         Guarded::By(Box::new(Supervised { socket: socket.clone(), separation, folder, guard: words.clone() }))
     };
@@ -273,6 +275,7 @@ fn docker_options(config: &Config, store: &Store, proxies: &BTreeMap<String, Str
     let instance = Instance::new(store.instance()).map_err(|error| Ended::new(1, error.to_string()))?;
     Ok(DockerOptions {
         subnets: config.subnets.clone(),
+        docker_subnet: config.docker_subnet,
         denied: config.denied.clone(),
         allowed: proxies::listening_at(proxies.iter().chain(&config.job_env)),
         ..DockerOptions::new(config.docker_host.clone(), instance)

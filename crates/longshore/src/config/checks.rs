@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use ipnet::IpNet;
 use longshore_core::capability::GRANTABLE;
 use longshore_executor::Ulimit;
+use longshore_guard::JobSubnets;
 
 /// The least memory of a job, in MiB. With less, its container does not reach the first step.
 const LEAST_MEMORY_MIB: u64 = 32;
@@ -61,6 +62,12 @@ pub(crate) fn subnets(given: &str) -> anyhow::Result<Vec<IpNet>> {
         "network_subnet has several subnets of one kind: give one for IPv4, and optionally one for IPv6"
     );
     Ok(subnets)
+}
+
+/// Parses the range of the networks of jobs with Docker.
+pub(crate) fn docker_subnet(given: &str) -> anyhow::Result<Option<JobSubnets>> {
+    let range = Some(given.trim()).filter(|given| !given.is_empty()).map(str::parse).transpose();
+    range.map_err(|why| anyhow::anyhow!("docker_subnet: {why}"))
 }
 
 /// Parses the limits of a job's processes. Two limits with one name are an error.

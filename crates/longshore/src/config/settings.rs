@@ -128,6 +128,11 @@ settings! {
     /// existing network keeps the one that it has.
     network_subnet: String ["SUBNET,..."] computed("one from the engine's address pools", "10.88.0.0/20");
 
+    /// The range of the networks of jobs with Docker. Each such job has 256 addresses of it: one network of its own, and
+    /// seven for networks that it makes. Empty, or used up: the engine's address pools, which are enough for about thirty
+    /// networks.
+    docker_subnet: String ["SUBNET"] default(longshore_guard::JobSubnets::DEFAULT.to_owned());
+
     /// Memory limit of each container of a job (its own, its services', those of steps with an image), in MiB; 32 or
     /// more.
     job_memory_mib: u64 ["MIB"] computed("nine tenths of the host's memory", 4096);

@@ -1,6 +1,6 @@
 //! Networks: only the job's own, and none that reaches the host's.
 
-use longshore_guard::{Decision, Local, Rule};
+use longshore_guard::{Decision, Guard, Local, Rule};
 use serde_json::json;
 
 use super::CREATE;
@@ -148,4 +148,30 @@ fn networks_that_reach_the_hosts_are_not_made() {
     .unwrap();
     assert_eq!(json(&connected.call), json!({"Container": OWN, "EndpointConfig": {"Aliases": ["w", "web"]}}));
     assert_eq!(ask(&guard, "GET", "/networks/bridge", "").unwrap().call.path, format!("/networks/{NET}"));
+}
+
+#[test]
+fn networks_of_a_job_have_its_subnets_and_give_them_back() {
+    let policy =
+        JOB.replacen(r#""scope":"job1","#, r#""scope":"job1","subnets":["198.18.0.32/27","198.18.0.64/27"],"#, 1);
+    // It has made a network already.
+    let mut guard = job(&policy, 41);
+    let create = |guard: &Guard| ask(guard, "POST", "/networks/create", r#"{"Name":"n"}"#).unwrap();
+    let second = create(&guard);
+    assert_eq!(json(&second.call)["IPAM"]["Config"], json!([{"Subnet":"198.18.0.64/27"}]));
+    guard.settle(&second.effect, true, Some(VICTIM));
+    let other = r#"{"Name":"other"}"#;
+    let third = ask(&guard, "POST", "/networks/create", other).unwrap();
+    assert_eq!(json(&third.call)["IPAM"], json!(null), "the engine chooses");
+    let removed = ask(&guard, "DELETE", "/networks/own-net", "").unwrap();
+    guard.settle(&removed.effect, true, None);
+    let again = ask(&guard, "POST", "/networks/create", other).unwrap();
+    assert_eq!(json(&again.call)["IPAM"]["Config"], json!([{"Subnet":"198.18.0.32/27"}]));
+    refused(
+        &guard,
+        Rule::Network,
+        "POST",
+        "/networks/create",
+        r#"{"Name":"m","IPAM":{"Config":[{"Subnet":"198.18.0.32/27"}]}}"#,
+    );
 }

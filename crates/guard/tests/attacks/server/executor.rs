@@ -69,6 +69,23 @@ fn what_the_executor_asks_for_is_let_through() {
 }
 
 #[test]
+fn the_network_of_a_job_with_docker_has_addresses_of_the_range_for_these() {
+    let network = |subnet: &str| {
+        format!(
+            r#"{{"Name":"longshore-docker-abc-1-00ff","Driver":"bridge","Labels":{LABELS},"IPAM":{{"Config":[{{"Subnet":"{subnet}"}}]}}}}"#
+        )
+    };
+    let guard = with(r#"{"server":{"instance":"abc123","docker_subnet":"198.18.0.0/15"}}"#);
+    let made = ask(&guard, "POST", "/networks/create", &network("198.19.7.0/27")).unwrap();
+    assert_eq!(json(&made.call)["IPAM"], json!({"Config":[{"Subnet":"198.19.7.0/27"}]}));
+    for subnet in ["198.18.0.0/15", "198.20.0.0/27", "169.254.169.0/27", "192.168.1.0/27", "198.18.0.1/27"] {
+        let refusal = ask(&guard, "POST", "/networks/create", &network(subnet)).unwrap_err();
+        assert!(refusal.reason.contains("the same LONGSHORE_DOCKER_SUBNET as the server"), "{subnet}: {refusal}");
+    }
+    refused(&server(), Rule::Server, "POST", "/networks/create", &network("198.19.7.0/27"));
+}
+
+#[test]
 fn code_in_the_servers_process_is_no_more_than_the_executor() {
     let guard = server();
     for (rule, name, body) in [

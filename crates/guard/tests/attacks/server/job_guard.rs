@@ -28,6 +28,7 @@ fn job_policy() -> JobPolicy {
         }],
         build: true,
         load: false,
+        subnets: vec!["198.18.0.32/27".into()],
         ..*policy
     }
 }
@@ -60,7 +61,7 @@ fn ask_job_guard(
 
 #[test]
 fn a_jobs_guard_gets_the_engines_socket_in_one_form_only() {
-    let guard = server();
+    let guard = with(r#"{"server":{"instance":"abc123","docker_subnet":"198.18.0.0/15"}}"#);
     let made = ask_job_guard(&guard, &job_policy(), |_| {}).unwrap();
     // The path on the host is the guard's own word, not the server's.
     assert_eq!(
@@ -113,6 +114,8 @@ fn a_jobs_guard_gets_the_engines_socket_in_one_form_only() {
         ("another instance", |policy| drop(policy.labels.insert("longshore.instance".into(), "other".into()))),
         ("others' labels", |policy| drop(policy.labels.insert("com.example".into(), "x".into()))),
         ("rights", |policy| policy.capabilities.push("SYS_ADMIN".into())),
+        ("others' addresses", |policy| policy.subnets.push("10.0.0.0/27".into())),
+        ("more addresses than one network's", |policy| policy.subnets.push("198.18.0.0/24".into())),
         ("a group", |policy| policy.cgroup_parent = Some("/".into())),
         ("a path as its socket", |policy| policy.socket.as_mut().unwrap().host = "/".into()),
         ("another's volume", |policy| policy.places[0].volume = "other-data".into()),
