@@ -50,10 +50,15 @@ fn networks(instance: &str) -> Vec<String> {
     engine::docker(&["network", "ls", "-q", "--filter", &filter, "--filter", "label=longshore.job"])
 }
 
+/// What names the first try of a job in what is made through its guard.
+fn scope(instance: &str, job: &str) -> String {
+    use sha2::Digest as _;
+    hex::encode(&sha2::Sha256::digest(format!("{instance} {job} 1"))[..12])
+}
+
 /// Images that the guard of a job has named, and layers of its builds, on the engine.
 fn images(instance: &str, job: &str) -> Vec<String> {
-    use sha2::Digest as _;
-    let scope = hex::encode(&sha2::Sha256::digest(format!("{instance} {job} 1"))[..12]);
+    let scope = scope(instance, job);
     let mut all = engine::docker(&["images", "-q", &format!("longshore-guard/{scope}")]);
     all.extend(engine::docker(&["images", "-q", "--filter", &format!("label=longshore.guard.scope={scope}")]));
     all
@@ -172,6 +177,33 @@ fn a_job_uses_docker_as_on_the_host() {
     assert_eq!(job(&build, "one")["docker"], true);
     nothing_inner_is_left(&world);
     assert_eq!(images(&world.server.instance, &text(job(&build, "one"), "id")), [""; 0], "no image of it either");
+}
+
+#[test]
+fn an_image_that_is_finished_after_its_jobs_cleanup_goes_and_that_of_another_server_stays() {
+    let mut world = granted();
+    let build = world.run(&with_docker("true", "docker ps"));
+    assert_eq!(build["status"], "success", "{}", log_of(&world, &build));
+    let ended = text(job(&build, "one"), "id");
+    nothing_inner_is_left(&world);
+    // As the engine leaves them when it goes on with a build: a name of the job's guard, and a layer without any.
+    let leave = |instance: &str| {
+        let scope = scope(instance, &ended);
+        engine::docker(&["tag", BUSYBOX, &format!("longshore-guard/{scope}:late")]);
+        let container = engine::docker(&["create", BUSYBOX]);
+        engine::docker(&["commit", "-c", &format!("LABEL longshore.guard.scope={scope}"), &container[0]]);
+        engine::docker(&["rm", &container[0]]);
+    };
+    let (own, other) = (world.server.instance.clone(), format!("other-{}", world.server.instance));
+    leave(&own);
+    leave(&other);
+    assert_eq!((images(&own, &ended).len(), images(&other, &ended).len()), (2, 2));
+    world.server.stop();
+    world.server.launch();
+    until("what is late is gone", || images(&own, &ended).is_empty().then_some(()));
+    let kept = images(&other, &ended);
+    assert_eq!(kept.len(), 2, "another server may still need it");
+    engine::docker(&["rmi", &format!("longshore-guard/{}:late", scope(&other, &ended)), &kept[1]]);
 }
 
 #[test]

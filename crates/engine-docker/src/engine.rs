@@ -15,7 +15,7 @@ use longshore_executor::engine::{
     PodSpec, SandboxSpec, SpoolPiece, Standing, ToolSpec, VolumeSpec,
 };
 use longshore_executor::names::{ContainerId, Instance};
-use longshore_executor::objects::{AgentObject, DockerPart, ObjectId, Objects, VolumeObject};
+use longshore_executor::objects::{AgentObject, DockerPart, MadeImage, ObjectId, Objects, VolumeObject};
 use longshore_executor::{AttemptId, EngineError, GuardLog, Link};
 use tokio::sync::{OnceCell, mpsc};
 
@@ -30,8 +30,8 @@ use crate::overlay::Overlays;
 use crate::quota::Quotas;
 use crate::sandbox::AddressRules;
 use crate::{
-    archive, builder, container, containers, guard_log, guarded, guarded_list, images, inventory, link, sandbox, tool,
-    volumes,
+    archive, builder, container, containers, guard_log, guard_names, guarded, guarded_list, images, inventory, link,
+    sandbox, tool, volumes,
 };
 
 /// A Docker engine, and what we keep on it.
@@ -330,6 +330,14 @@ impl Engine for DockerEngine {
 
     fn list_guarded(&self, attempt: AttemptId, part: DockerPart) -> Answer<'_, Vec<ObjectId>> {
         guarded_list::list(&self.docker, &self.instance, attempt, part).boxed()
+    }
+
+    fn list_made_images(&self) -> Answer<'_, Vec<MadeImage>> {
+        guarded_list::made_images(&self.docker).boxed()
+    }
+
+    fn scope_of(&self, attempt: AttemptId) -> String {
+        guard_names::scope(&self.instance, attempt)
     }
 
     fn read_guard_log(&self, attempt: AttemptId) -> Answer<'_, Option<GuardLog>> {

@@ -1,13 +1,14 @@
 //! Everything that a job with Docker has besides its pod's containers and its workspace, part by part.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bollard::Docker;
+use bollard::models::ImageSummary;
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
 };
 use longshore_executor::names::{ImageId, Instance, NetworkName, VolumeName};
-use longshore_executor::objects::{DockerPart, Kind, ObjectId};
+use longshore_executor::objects::{DockerPart, Kind, MadeImage, ObjectId};
 use longshore_executor::{AttemptId, EngineError};
 use longshore_guard::SCOPE_LABEL;
 
@@ -94,22 +95,61 @@ async fn networks(docker: &Docker, instance: &Instance, attempt: AttemptId) -> R
 
 /// Returns the images that a job has made: those that its guard has named, and layers of builds, which have no name.
 async fn images(docker: &Docker, scope: &str) -> Result<Vec<ObjectId>, EngineError> {
-    let repository = format!("{PREFIX}/{scope}");
-    let start = format!("{repository}:");
-    let mut found = Vec::new();
-    for filter in [("reference", repository), ("label", format!("{SCOPE_LABEL}={scope}"))] {
-        let filters = HashMap::from([(filter.0.to_owned(), vec![filter.1])]);
+    let mut made = list_made(docker, format!("{PREFIX}/{scope}"), format!("{SCOPE_LABEL}={scope}")).await?;
+    made.retain(|image| image.scope == scope);
+    Ok(made.into_iter().map(|image| ObjectId::Image(image.id)).collect())
+}
+
+/// Returns the images that all jobs have made.
+pub(crate) async fn made_images(docker: &Docker) -> Result<Vec<MadeImage>, EngineError> {
+    list_made(docker, format!("{PREFIX}/*"), SCOPE_LABEL.to_owned()).await
+}
+
+async fn list_made(docker: &Docker, reference: String, label: String) -> Result<Vec<MadeImage>, EngineError> {
+    let mut found = BTreeMap::new();
+    for (key, value) in [("reference", reference), ("label", label)] {
+        let filters = HashMap::from([(key.to_owned(), vec![value])]);
         let options = ListImagesOptionsBuilder::new().filters(&filters).build();
-        let listed = docker.list_images(Some(options)).await.api("list images")?;
-        for image in listed {
-            let is_named = image.repo_tags.iter().any(|tag| tag != "<none>:<none>");
-            found.extend(image.repo_tags.into_iter().filter(|name| name.starts_with(&start)));
-            if !is_named {
-                found.push(image.id);
-            }
+        for image in docker.list_images(Some(options)).await.api("list images")? {
+            found.extend(made(image));
         }
     }
-    found.sort_unstable();
-    found.dedup();
-    Ok(found.into_iter().filter_map(|name| ImageId::new(name).ok().map(ObjectId::Image)).collect())
+    Ok(found.into_iter().filter_map(|(id, scope)| Some(MadeImage { id: ImageId::new(id).ok()?, scope })).collect())
+}
+
+/// Returns the names that guards have given to an image, or its id if it has no name at all, each with the job's scope.
+/// What a registry has is nobody's own, whatever its labels say.
+fn made(image: ImageSummary) -> Vec<(String, String)> {
+    let is_name = |name: &&String| !name.starts_with("<none>");
+    let names: Vec<String> = image.repo_tags.iter().filter(is_name).cloned().collect();
+    if names.is_empty() && image.repo_digests.iter().filter(is_name).count() == 0 {
+        let scope = image.labels.get(SCOPE_LABEL).cloned();
+        return scope.map(|scope| (image.id, scope)).into_iter().collect();
+    }
+    let scope = |name: &str| name.strip_prefix(PREFIX)?.strip_prefix('/')?.split(':').next().map(str::to_owned);
+    names.into_iter().filter_map(|name| scope(&name).map(|scope| (name, scope))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_of_a_registry_is_nobodys_own_whatever_its_labels_say() {
+        let image = |names: &[&str], digests: &[&str]| ImageSummary {
+            id: "sha256:1".to_owned(),
+            repo_tags: names.iter().map(|name| (*name).to_owned()).collect(),
+            repo_digests: digests.iter().map(|digest| (*digest).to_owned()).collect(),
+            labels: HashMap::from([(SCOPE_LABEL.to_owned(), "job1".to_owned())]),
+            ..ImageSummary::default()
+        };
+        let of = |names: &[&str], digests: &[&str]| made(image(names, digests));
+        let layer = vec![("sha256:1".to_owned(), "job1".to_owned())];
+        assert_eq!(of(&["<none>:<none>"], &["<none>@<none>"]), layer);
+        assert_eq!(of(&[], &[]), layer);
+        assert_eq!(of(&["<none>:<none>"], &["ghcr.io/us/app@sha256:2"]), Vec::new());
+        assert_eq!(of(&["ghcr.io/us/app:1"], &["<none>@<none>"]), Vec::new());
+        let named = of(&["ghcr.io/us/app:1", "longshore-guard/job2:3"], &[]);
+        assert_eq!(named, [("longshore-guard/job2:3".to_owned(), "job2".to_owned())]);
+    }
 }

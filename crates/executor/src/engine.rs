@@ -23,7 +23,7 @@ use crate::following::link::Link;
 use crate::guarding::docker::GuardedDocker;
 use crate::guarding::guard_log::GuardLog;
 use crate::names::{ContainerId, ContainerName, ImageId, Instance, Nonce, VolumeName};
-use crate::objects::{AgentObject, DockerPart, Kind, ObjectId, Objects, VolumeObject};
+use crate::objects::{AgentObject, DockerPart, Kind, MadeImage, ObjectId, Objects, VolumeObject};
 use crate::options::Limits;
 
 /// The result of a call.
@@ -64,6 +64,12 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// everything that was made through the guard, the job's own sandbox and network. In the order in which it can be
     /// removed; an empty list says that nothing of it is left.
     fn list_guarded(&self, attempt: AttemptId, part: DockerPart) -> Answer<'_, Vec<ObjectId>>;
+
+    /// Lists the images that jobs have made through their guards, those of other instances too.
+    fn list_made_images(&self) -> Answer<'_, Vec<MadeImage>>;
+
+    /// Names an attempt of this instance in what is made through its guard.
+    fn scope_of(&self, attempt: AttemptId) -> String;
 
     /// Reads what the guard of an attempt has recorded, whether it runs or has ended. `None` if there is no guard.
     fn read_guard_log(&self, attempt: AttemptId) -> Answer<'_, Option<GuardLog>>;

@@ -125,6 +125,14 @@ impl std::fmt::Display for DockerPart {
     }
 }
 
+/// An image that a job has made through its guard, or a layer of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeImage {
+    pub id: ImageId,
+    /// Names the job's attempt and its instance, as [`Engine::scope_of`](crate::engine::Engine::scope_of) does.
+    pub scope: String,
+}
+
 /// A copy of our program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentObject {

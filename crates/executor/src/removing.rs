@@ -2,4 +2,5 @@
 
 pub(crate) mod cleaning;
 pub(crate) mod cleanup;
+mod late_images;
 pub(crate) mod removal;

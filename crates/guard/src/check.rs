@@ -3,7 +3,9 @@
 
 use serde_json::Value;
 
+use crate::job_guard::PROGRAM;
 use crate::refusal::{Judged, Refusal, Rule, refuse};
+use crate::server_own::AGENT;
 
 /// The label with the instance that an object belongs to. Volumes and networks get no labels of images; a container
 /// counts as the server's only if its name, too, is one that only a server can choose.
@@ -17,6 +19,9 @@ pub enum Check {
     Volume { name: String, instances: Vec<String>, place: Option<String> },
     /// This network belongs to one of these instances.
     Network { reference: String, instances: Vec<String> },
+    /// This container does not run, or runs a job's guard, so that nothing in it changes its paths while the engine
+    /// reads files of it.
+    Still { container: String },
     /// Nobody is on this network but the sandbox.
     Unused { network: String, sandbox: Option<String> },
     /// This image came from a registry, or was made in a job.
@@ -30,6 +35,7 @@ impl Check {
         match self {
             Self::Volume { name, .. } => format!("/volumes/{name}"),
             Self::Network { reference, .. } => format!("/networks/{reference}"),
+            Self::Still { container } => format!("/containers/{container}/json"),
             Self::Unused { network, .. } => format!("/networks/{network}"),
             Self::Replaceable { image } => format!("/images/{image}/json"),
         }
@@ -51,6 +57,15 @@ impl Check {
             (Self::Network { reference, instances }, Some(network)) if !is_of(instances, network) => {
                 Err(Refusal::new(Rule::Foreign, format!("network {reference} not found")))
             }
+            (Self::Still { .. }, Some(found)) => {
+                let config = &found["Config"];
+                let is_ours = config["Image"].as_str().is_some_and(|image| image.starts_with(&format!("{AGENT}:")));
+                let is_guard = is_ours && config["Entrypoint"][0] == PROGRAM && config["Entrypoint"][1] == "guard";
+                if is_guard || found["State"]["Running"] == false {
+                    return Ok(());
+                }
+                refuse!(Server, "the server may read files of containers that do not run, and of jobs' guards")
+            }
             (Self::Unused { network, sandbox }, Some(found)) => {
                 let mut others = found["Containers"].as_object().into_iter().flat_map(serde_json::Map::keys);
                 match others.any(|container| Some(container) != sandbox.as_ref()) {
@@ -65,7 +80,14 @@ impl Check {
                 }
                 refuse!(Server, "{image} was made on this engine and is in no registry: the server does not remove it")
             }
-            (Self::Volume { .. } | Self::Network { .. } | Self::Unused { .. } | Self::Replaceable { .. }, _) => Ok(()),
+            (
+                Self::Volume { .. }
+                | Self::Network { .. }
+                | Self::Still { .. }
+                | Self::Unused { .. }
+                | Self::Replaceable { .. },
+                _,
+            ) => Ok(()),
         }
     }
 }

@@ -142,7 +142,10 @@ fn judge_container(guard: &Guard, reference: &str, action: &ContainerAction) -> 
         ContainerAction::Start { .. } | ContainerAction::Kill { .. } => forward(call, Reply::Status, Effect::None),
         ContainerAction::Wait { .. } => forward(call, Reply::Stream, Effect::None),
         ContainerAction::Attach(_) => forward(call, Reply::Hijack, Effect::None),
-        ContainerAction::ArchiveGet { .. } => forward(call, Reply::Files, Effect::None),
+        ContainerAction::ArchiveGet { .. } => {
+            let still = Check::Still { container: id.to_owned() };
+            forward_if(vec![still], call, Reply::Files, Effect::None)
+        }
         ContainerAction::Remove { .. } => forward(call, Reply::Status, Effect::ContainerRemoved { id: id.to_owned() }),
         ContainerAction::Inspect { .. }
         | ContainerAction::Top { .. }

@@ -24,6 +24,7 @@ use crate::{
     checkouts::Sources,
     disk::{Disk, Marks},
     guard_reports::KeptReports,
+    late_images,
     runner::{JobDefaults, Runner},
     workspaces::Workspaces,
 };
@@ -102,6 +103,7 @@ impl Boot {
             }
         }));
         let Self { store, sources, job_defaults, reports, cache_budget, disk, .. } = self;
+        self.tasks.spawn(late_images::run(executor.clone(), store.clone(), shutdown.clone()));
         let caches = Caches::new(store.clone(), None, job_defaults.disk_patience);
         let upkeep = Upkeep::new(executor.clone(), caches.clone(), true, cache_budget);
         self.tasks.spawn(upkeep.run(shutdown.clone()));

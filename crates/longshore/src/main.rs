@@ -24,6 +24,7 @@ mod guard_reports;
 mod job_env;
 mod journal;
 mod lasting;
+mod late_images;
 mod offload;
 mod own_server;
 mod proxies;

@@ -61,11 +61,13 @@ pub(super) fn removed(reference: Option<&str>, answer: Value) -> Result<Value, S
     Ok(Value::Array(removed.collect()))
 }
 
-/// Clears the values of labels that look like ours: they could name other instances.
+/// Clears the values of labels that look like ours: they could name other instances. A job's scope is a digest, and
+/// names none.
 pub(super) fn unlabelled(mut answer: Value) -> Value {
     let clear = |labels: Option<&mut Value>| {
         if let Some(Value::Object(labels)) = labels {
-            let ours = labels.iter_mut().filter(|(name, _)| name.starts_with("longshore."));
+            let ours =
+                labels.iter_mut().filter(|(name, _)| name.starts_with("longshore.") && *name != crate::SCOPE_LABEL);
             ours.for_each(|(_, value)| *value = json!(""));
         }
     };

@@ -22,7 +22,7 @@ pub(super) fn list_images(filters: &Filters) -> Judged<Decision> {
     };
     let scope = format!("{}=", crate::SCOPE_LABEL);
     let is_known = one("reference").is_some_and(|name| name == AGENT || name.starts_with(MADE_IN_JOBS))
-        || one("label").is_some_and(|label| label.starts_with(&scope));
+        || one("label").is_some_and(|label| label == crate::SCOPE_LABEL || label.starts_with(&scope));
     if !is_known {
         return refuse!(Server, "the server may list only the agent's images and those that jobs have made");
     }

@@ -158,6 +158,18 @@ pub async fn running(store: &Store) -> Result<Vec<RunningJob>, StoreError> {
     Ok(running)
 }
 
+/// Returns every attempt of a job that is over.
+pub async fn attempts_over(store: &Store) -> Result<Vec<(JobId, u32)>, StoreError> {
+    let query = sqlx::query("SELECT id, attempt, finished_at IS NOT NULL AS is_over FROM jobs WHERE attempt > 0");
+    let mut over = Vec::new();
+    for row in &query.fetch_all(store.readers()).await? {
+        let (id, last): (JobId, u32) = (row::parsed(row, "id")?, row.try_get("attempt")?);
+        let last = if row.try_get("is_over")? { last } else { last - 1 };
+        over.extend((1..=last).map(|attempt| (id, attempt)));
+    }
+    Ok(over)
+}
+
 /// Returns whether [`claim_next`] would claim a job. Does not wait for the writer.
 pub async fn any_to_claim(store: &Store) -> Result<bool, StoreError> {
     let queue = queue::load(&mut *store.readers().acquire().await?).await?;

@@ -14,7 +14,9 @@ use longshore_executor::engine::{
     Pod, PodSpec, Removal, SandboxSpec, SpoolPiece, Standing, ToolSpec, VolumeContent, VolumeSpec,
 };
 use longshore_executor::names::{ContainerId, Instance};
-use longshore_executor::objects::{AgentObject, ContainerObject, DockerPart, Kind, ObjectId, Objects, VolumeObject};
+use longshore_executor::objects::{
+    AgentObject, ContainerObject, DockerPart, Kind, MadeImage, ObjectId, Objects, VolumeObject,
+};
 use longshore_executor::{AttemptId, EngineError, GuardLog, Link, Refusal};
 use tokio::sync::mpsc;
 
@@ -80,6 +82,14 @@ impl Engine for MemoryEngine {
             Some(_) | None => Ok(state.of_docker.iter().filter(|object| part_of(object) == part).cloned().collect()),
         };
         future::ready(answer).boxed()
+    }
+
+    fn list_made_images(&self) -> Answer<'_, Vec<MadeImage>> {
+        future::ready(Ok(Vec::new())).boxed()
+    }
+
+    fn scope_of(&self, attempt: AttemptId) -> String {
+        format!("{attempt:?}")
     }
 
     fn read_guard_log(&self, _: AttemptId) -> Answer<'_, Option<GuardLog>> {

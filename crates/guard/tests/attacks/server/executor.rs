@@ -219,3 +219,24 @@ fn a_job_has_the_capabilities_that_the_guard_was_told_of_and_no_others() {
     refused(&guard, Rule::Server, "POST", path, &with_rights(r#""SYS_CHROOT","NET_RAW""#));
     refused(&server(), Rule::Server, "POST", path, &with_rights(r#""SYS_CHROOT""#));
 }
+
+#[test]
+fn files_are_read_of_containers_in_which_nobody_changes_paths_meanwhile() {
+    let guard = server();
+    let read = ask(&guard, "GET", &format!("/containers/{OWN}/archive?path=/longshore/spool"), "").unwrap();
+    let [check] = &read.checks[..] else { panic!("{:?}", read.checks) };
+    let container = |running: bool, image: &str, entrypoint: &str| {
+        let entrypoint = ["/.longshore/longshore", entrypoint];
+        json!({ "State": { "Running": running }, "Config": { "Image": image, "Entrypoint": entrypoint } })
+    };
+    for (found, is_read) in [
+        (container(false, "node:22", "agent"), true),
+        (container(true, "longshore-agent:0123456789ab", "guard"), true),
+        (container(true, "longshore-agent:0123456789ab", "agent"), false),
+        (container(true, "node:22", "guard"), false),
+        (json!({}), false),
+    ] {
+        assert_eq!(check.judge(Some(&found)).is_ok(), is_read, "{found}");
+    }
+    assert!(check.judge(None).is_ok(), "the engine says that it is gone");
+}
