@@ -197,10 +197,16 @@ fn an_image_that_is_finished_after_its_jobs_cleanup_goes_and_that_of_another_ser
     let (own, other) = (world.server.instance.clone(), format!("other-{}", world.server.instance));
     leave(&own);
     leave(&other);
-    assert_eq!((images(&own, &ended).len(), images(&other, &ended).len()), (2, 2));
+    // As a guard leaves it that is killed while it pushes an image, under a name that others may use.
+    let pushed = format!("127.0.0.1:9/team/{own}:1");
+    let digest = hex::encode(&<sha2::Sha256 as sha2::Digest>::digest(&pushed)[..16]);
+    engine::docker(&["tag", BUSYBOX, &pushed]);
+    engine::docker(&["tag", BUSYBOX, &format!("longshore-guard/{}:push-{digest}", scope(&own, &ended))]);
+    assert_eq!((images(&own, &ended).len(), images(&other, &ended).len()), (3, 2));
     world.server.stop();
     world.server.launch();
     until("what is late is gone", || images(&own, &ended).is_empty().then_some(()));
+    assert_eq!(engine::docker(&["images", "-q", &pushed]), [""; 0], "nor the name of a push");
     let kept = images(&other, &ended);
     assert_eq!(kept.len(), 2, "another server may still need it");
     engine::docker(&["rmi", &format!("longshore-guard/{}:late", scope(&other, &ended)), &kept[1]]);

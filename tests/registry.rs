@@ -104,6 +104,24 @@ fn a_registry_that_limits_the_rate_is_asked_again_and_the_log_says_why() {
 }
 
 #[test]
+fn an_image_that_the_engine_has_because_another_job_pushes_it_is_asked_of_the_registry() {
+    let (world, registry) = (world(), Registry::start());
+    let image = registry.image("pushed");
+    let digest = hex::encode(&<sha2::Sha256 as sha2::Digest>::digest(&image)[..16]);
+    let mark = format!("longshore-guard/pusher:push-{digest}");
+    engine::docker(&["tag", engine::BUSYBOX, &image]);
+    engine::docker(&["tag", engine::BUSYBOX, &mark]);
+    let job = one_step("echo it runs").replace(engine::BUSYBOX, &image);
+    let pushed = world.run(&job);
+    engine::docker(&["rmi", &mark]);
+    let made_here = world.run(&job);
+    engine::docker(&["rmi", &image]);
+    assert!(reason(&pushed).contains(&image), "{pushed}");
+    assert_eq!(made_here["status"], "success", "{made_here}");
+    world.nothing_is_left();
+}
+
+#[test]
 fn an_image_that_no_registry_has_is_an_error_of_ours_at_once_that_says_what_to_do() {
     let (world, registry) = (world(), Registry::start());
     let image = registry.image("not-here");

@@ -10,7 +10,7 @@ use bollard::query_parameters::{
 use longshore_executor::names::{ImageId, Instance, NetworkName, VolumeName};
 use longshore_executor::objects::{DockerPart, Kind, MadeImage, ObjectId};
 use longshore_executor::{AttemptId, EngineError};
-use longshore_guard::SCOPE_LABEL;
+use longshore_guard::{SCOPE_LABEL, is_push_mark, push_mark};
 
 use crate::error::ApiResult as _;
 use crate::guard_names::{PREFIX, is_inner_name, scope};
@@ -111,10 +111,30 @@ async fn list_made(docker: &Docker, reference: String, label: String) -> Result<
         let filters = HashMap::from([(key.to_owned(), vec![value])]);
         let options = ListImagesOptionsBuilder::new().filters(&filters).build();
         for image in docker.list_images(Some(options)).await.api("list images")? {
-            found.extend(made(image));
+            for (name, scope) in made(image) {
+                let pushed = if is_push_mark(&name) { pushed(docker, &name).await? } else { Vec::new() };
+                // The mark goes once the name has gone.
+                if pushed.is_empty() {
+                    found.insert(name, scope);
+                } else {
+                    found.extend(pushed.into_iter().map(|name| (name, scope.clone())));
+                }
+            }
         }
     }
     Ok(found.into_iter().filter_map(|(id, scope)| Some(MadeImage { id: ImageId::new(id).ok()?, scope })).collect())
+}
+
+/// Returns the names that a marked image has for a push whose guard was killed.
+async fn pushed(docker: &Docker, mark: &str) -> Result<Vec<String>, EngineError> {
+    match docker.inspect_image(mark).await.api("inspect an image") {
+        Ok(image) => {
+            let names = image.repo_tags.unwrap_or_default().into_iter();
+            Ok(names.filter(|name| push_mark(name, [mark]).is_some()).collect())
+        }
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns the names that guards have given to an image, or its id if it has no name at all, each with the job's scope.

@@ -12,6 +12,7 @@ use longshore_core::{ImageRef, RegistryCredentials, RegistryHost};
 use longshore_executor::engine::{Healthcheck, Image, ImageConfig};
 use longshore_executor::names::ImageId;
 use longshore_executor::{EngineError, PullFailure, Refusal};
+use longshore_guard::push_mark;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -41,6 +42,10 @@ pub(crate) async fn find(docker: &Docker, image: &ImageRef) -> Result<Option<Ima
         }
         Err(error) => return Err(error),
     };
+    // Others do not start what a job pushes, under a name that the registry may not let it push.
+    if push_mark(&with_tag(image.as_str()), inspected.repo_tags.iter().flatten().map(String::as_str)).is_some() {
+        return Ok(None);
+    }
     let id = inspected.id.ok_or_else(|| not_understood(WHAT, "it has no id"))?;
     let config = inspected.config.unwrap_or_default();
     check_size(image, &config)?;

@@ -93,6 +93,17 @@ impl Engine {
         request.body(body).map_err(|error| error.to_string())
     }
 
+    /// Sends a call whose answer says nothing but whether it is done. What is to be removed may be gone.
+    pub(crate) async fn done(&self, call: &EngineCall) -> Result<(), String> {
+        let answer = self.send(call, None, false).await?;
+        let status = answer.status();
+        let text = body::read_answer(answer.into_body()).await?;
+        if status.is_success() || (call.method == "DELETE" && status == hyper::StatusCode::NOT_FOUND) {
+            return Ok(());
+        }
+        Err(format!("{}: the engine answers {status}: {}", call.path, String::from_utf8_lossy(&text)))
+    }
+
     /// Requests JSON. `None` if there is no such object.
     pub(crate) async fn get(&self, path: &str) -> Result<Option<Value>, String> {
         let call = EngineCall { method: "GET", path: path.to_owned(), body: EngineBody::Empty, credentials: None };

@@ -11,15 +11,15 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode};
 use longshore_guard::audit::{Entry, Outcome};
 use longshore_guard::{
-    BodyKind, Decision, Effect, EngineBody, Forward, Head, Headers, LineShape, Local, NO_BUILDKIT, Prune, Push,
-    Refusal, Reply, Rule, printable,
+    BodyKind, Decision, Effect, EngineBody, Forward, Head, Headers, LineShape, Local, NO_BUILDKIT, Prune, Refusal,
+    Reply, Rule, printable,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
 use crate::building::Building;
 use crate::proxy::Proxy;
-use crate::{build, building, host, reply};
+use crate::{build, building, host, push, reply};
 
 /// Why a request got no answer of the engine.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Failure {
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     route: String,
-    object: String,
+    pub(crate) object: String,
 }
 
 /// Answers a request, and records the request and the decision in the audit log.
@@ -189,7 +189,7 @@ async fn answer(
     };
     let response = match decision {
         Decision::Answer(local) => local_answer(proxy, local),
-        Decision::Push(push) => push_image(proxy, *push, trace).await?,
+        Decision::Push(push) => push::push(proxy, *push, trace, &stop).await?,
         Decision::Prune(what) => prune(proxy, &what, trace, stop).await?,
         Decision::Forward(forward) if forward.call.body == EngineBody::Images => {
             load(proxy, *forward, incoming, trace, stop).await?
@@ -400,36 +400,4 @@ async fn prune(
     }
     trace.object = gone.join(" ");
     Ok(message(200, &what.answer(&gone).to_string()))
-}
-
-async fn push_image(proxy: &Arc<Proxy>, push: Push, trace: &mut Trace) -> Result<Response<Body>, Failure> {
-    push.push.path.clone_into(&mut trace.object);
-    // During a push, the image has its name on the engine: only one push at a time.
-    let pushing = proxy.pushing.lock().await;
-    let before = proxy.engine.get(&format!("/images/{}/json", push.reference)).await.map_err(Failure::Engine)?;
-    let tagged = proxy.engine.send(&push.tag, None, false).await.map_err(Failure::Engine)?;
-    if !tagged.status().is_success() {
-        return Err(Failure::engine("the image could not be tagged for the push"));
-    }
-    let answered = proxy.engine.send(&push.push, None, false).await;
-    // The output, a line a layer, is read whole, because the name has to stay until the push is over.
-    let answer = match answered {
-        Ok(answered) => {
-            let status = answered.status();
-            body::read_answer(answered.into_body()).await.map(|bytes| (status, bytes))
-        }
-        Err(reason) => Err(reason),
-    };
-    let before = before.as_ref().and_then(|image| image.get("Id")?.as_str());
-    let restore = before.and_then(|id| proxy.guard().restore_name(&push.reference, id));
-    let restored = proxy.engine.send(restore.as_ref().unwrap_or(&push.untag), None, false).await;
-    if let Err(reason) = restored {
-        tracing::error!(reason, "the name of a pushed image could not be removed from the engine");
-    }
-    drop(pushing);
-    let (status, bytes) = answer.map_err(Failure::Engine)?;
-    let mut response = Response::new(body::full(bytes));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
 }

@@ -17,6 +17,7 @@ mod lines;
 mod measured;
 mod ports;
 mod proxy;
+mod push;
 mod removal;
 mod reply;
 mod still;

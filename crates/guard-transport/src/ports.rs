@@ -241,13 +241,7 @@ impl Proxy {
     async fn attach(&self, network: &str, verb: &str, body: Value) -> Result<(), String> {
         let path = format!("/networks/{network}/{verb}");
         let call = EngineCall { method: "POST", path, body: EngineBody::Json(body), credentials: None };
-        let answer = self.engine.send(&call, None, false).await?;
-        let status = answer.status();
-        let text = crate::body::read_answer(answer.into_body()).await?;
-        match status.is_success() {
-            true => Ok(()),
-            false => Err(format!("the engine answers {status}: {}", String::from_utf8_lossy(&text))),
-        }
+        self.engine.done(&call).await
     }
 }
 

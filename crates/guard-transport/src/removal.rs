@@ -1,8 +1,9 @@
 //! Removes all objects of a client from the engine.
 
-use longshore_guard::{EngineBody, EngineCall};
+use longshore_guard::{EngineBody, EngineCall, is_push_mark, push_mark};
+use serde_json::Value;
 
-use crate::{Error, Proxy, body};
+use crate::{Error, Proxy};
 
 /// The number of rounds. A request that was under way in the first round may have created something.
 const ROUNDS: usize = 5;
@@ -60,10 +61,15 @@ impl Proxy {
         let repository = repository.replace('/', "%2F");
         let path = format!("/images/json?filters=%7B%22reference%22%3A%5B%22{repository}%22%5D%7D");
         let images = self.engine.get(&path).await?.unwrap_or_default();
-        let names = images.as_array().into_iter().flatten().filter_map(|image| image.get("RepoTags")?.as_array());
-        // An image keeps its other names.
-        let own = names.flatten().filter_map(|name| name.as_str()).filter(|name| name.starts_with(&start));
-        calls.extend(own.map(|name| delete(format!("/images/{name}"))));
+        // An image keeps its other names, but for one that it has for a push.
+        for name in images.as_array().into_iter().flatten().flat_map(names).filter(|name| name.starts_with(&start)) {
+            if is_push_mark(name) {
+                let marked = self.engine.get(&format!("/images/{name}/json")).await?.unwrap_or_default();
+                let pushed = names(&marked).filter(|pushed| push_mark(pushed, [name]).is_some());
+                calls.extend(pushed.map(|pushed| delete(format!("/images/{pushed}"))));
+            }
+            calls.push(delete(format!("/images/{name}")));
+        }
         for id in self.list_by_label("/images/json?", &label, "Id").await? {
             calls.push(delete(format!("/images/{id}")));
         }
@@ -75,15 +81,12 @@ impl Proxy {
             // A sandbox that is gone is connected to no network.
             let _ = self.leave(network).await;
         }
-        let answer = self.engine.send(call, None, false).await?;
-        let status = answer.status();
-        let text = body::read_answer(answer.into_body()).await?;
-        // An object that is gone, or being removed, needs no removal.
-        if status.is_success() || matches!(status.as_u16(), 404) {
-            return Ok(());
-        }
-        Err(format!("{}: {status} {}", call.path, String::from_utf8_lossy(&text)))
+        self.engine.done(call).await
     }
+}
+
+fn names(image: &Value) -> impl Iterator<Item = &str> {
+    image["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
 fn delete(path: String) -> EngineCall {

@@ -178,11 +178,5 @@ async fn go_on(proxy: &Proxy, turn: &Turn, container: &str) {
 async fn call(proxy: &Proxy, container: &str, verb: &str) -> Result<(), String> {
     let path = format!("/containers/{container}/{verb}");
     let call = EngineCall { method: "POST", path, body: EngineBody::Empty, credentials: None };
-    let answer = proxy.engine.send(&call, None, false).await?;
-    let status = answer.status();
-    let text = crate::body::read_answer(answer.into_body()).await?;
-    match status.is_success() {
-        true => Ok(()),
-        false => Err(format!("{status} {}", String::from_utf8_lossy(&text))),
-    }
+    proxy.engine.done(&call).await
 }

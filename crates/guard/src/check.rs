@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::job_guard::PROGRAM;
+use crate::pushing::has_only_for_a_push;
 use crate::refusal::{Judged, Refusal, Rule, refuse};
 use crate::server_own::AGENT;
 
@@ -75,7 +76,8 @@ impl Check {
             }
             (Self::Replaceable { image }, Some(found)) => {
                 let from_registry = found["RepoDigests"].as_array().is_some_and(|digests| !digests.is_empty());
-                if from_registry || found["Config"]["Labels"][crate::SCOPE_LABEL].is_string() {
+                let of_job = found["Config"]["Labels"][crate::SCOPE_LABEL].is_string();
+                if from_registry || of_job || has_only_for_a_push(image, found) {
                     return Ok(());
                 }
                 refuse!(Server, "{image} was made on this engine and is in no registry: the server does not remove it")

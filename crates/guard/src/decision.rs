@@ -17,7 +17,7 @@ use crate::target::encode;
 pub enum Decision {
     Answer(Local),
     Forward(Box<Forward>),
-    /// Tags an image with the name that it is pushed under, pushes it, and removes the tag again.
+    /// Marks an image, tags it with the name that it is pushed under, pushes it, and removes both names again.
     Push(Box<Push>),
     /// Removes what the client does not use any more.
     Prune(Prune),
@@ -52,11 +52,16 @@ pub struct Context {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Push {
+    /// The id of the image.
+    pub image: String,
     /// The name that the image has on the engine during the push. Afterwards the name means what it meant before.
     pub reference: String,
+    /// Give the image its mark and the name, take the name, and take the mark.
+    pub mark: EngineCall,
     pub tag: EngineCall,
     pub push: EngineCall,
     pub untag: EngineCall,
+    pub unmark: EngineCall,
 }
 
 /// A request to the engine, written from our own types.

@@ -11,7 +11,7 @@ use crate::decision::{Decision, Effect, EngineCall, Shape};
 use crate::dockerfile::{DockerfileError, growth};
 use crate::facts::{EngineFacts, Host};
 use crate::image_ref::{ImageName, ImageRef};
-use crate::job::{check_names_left, pull_call, registry_of, tag_call};
+use crate::job::{check_names_left, pull_call, registry_of};
 use crate::policy::{JobPolicy, Policy};
 use crate::refusal::{Judged, Refusal, refuse};
 use crate::route::Request;
@@ -234,12 +234,6 @@ impl Guard {
             table.images.values().filter_map(|image| image.kept_as.as_ref()).chain(table.left.keys()).collect();
         let images = kept.into_iter().map(|name| EngineCall::new("DELETE", format!("/images/{name}")));
         containers.chain(networks).chain(volumes).chain(images).collect()
-    }
-
-    /// Returns the call that restores a name to the image that had it before a push used it.
-    #[must_use]
-    pub fn restore_name(&self, reference: &str, id: &str) -> Option<EngineCall> {
-        full_id(id).map(|id| tag_call(&id, reference))
     }
 
     /// Returns the label by which the client's objects are found on the engine, also if the table was lost.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::image_ref::ImageRef;
 use crate::listed::text_length;
 use crate::names::{is_clean_path, normal_path};
+use crate::pushing;
 use crate::refusal::{Judged, Refusal, Rule, refuse};
 use crate::subnets::JobSubnets;
 
@@ -257,6 +258,8 @@ impl Policy {
 
 /// The label with the scope.
 pub const SCOPE_LABEL: &str = "longshore.guard.scope";
+/// The start of the names of images that jobs have made.
+pub(crate) const MADE_IN_JOBS: &str = "longshore-guard/";
 /// The label with the name that the client chose.
 pub(crate) const NAME_LABEL: &str = "longshore.guard.name";
 /// The prefix of labels that clients may not set.
@@ -315,14 +318,12 @@ impl JobPolicy {
     /// Returns the engine's name for an image that the client has named `reference`. It cannot collide with anybody
     /// else's names.
     pub(crate) fn engine_image(&self, reference: &str) -> String {
-        use sha2::{Digest as _, Sha256};
-        let digest = hex::encode(&Sha256::digest(reference.as_bytes())[..16]);
-        format!("{}:{digest}", self.image_repository())
+        format!("{}:{}", self.image_repository(), pushing::digest(reference))
     }
 
     /// Returns the repository of the images that the client has made.
     pub(crate) fn image_repository(&self) -> String {
-        format!("{}-guard/{}", crate::names::RESERVED, self.scope)
+        format!("{MADE_IN_JOBS}{}", self.scope)
     }
 
     /// Whether the image with this name on the engine may be used without a pull.

@@ -15,7 +15,11 @@ pub(crate) async fn run(executor: Executor, store: Store, shutdown: Cancellation
         loop {
             match remove(&executor, &store).await {
                 Ok(removed) if removed.is_empty() => {}
-                Ok(removed) => tracing::info!(?removed, "removed images that the engine finished after their jobs"),
+                Ok(removed) => {
+                    tracing::info!(?removed, "removed images that the engine finished after their jobs");
+                    // A mark of a push goes once the pushed name has gone.
+                    continue;
+                }
                 Err(error) => tracing::warn!(%error, "images of ended jobs may be left on the engine"),
             }
             tokio::time::sleep(PAUSE).await;

@@ -12,5 +12,6 @@ mod front_of_server;
 mod loads;
 mod newer;
 mod ports;
+mod pushes;
 mod wire;
 mod world;

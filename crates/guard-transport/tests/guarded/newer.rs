@@ -13,7 +13,7 @@ async fn clients_of_any_age_work_on_an_engine_that_speaks_only_its_newer_apis() 
     let newest: u32 = newest.strip_prefix("1.").unwrap().parse().unwrap();
     // 20.10, whose only one is 1.41, stands for an engine that just fits.
     let oldest = newest.min(44);
-    let world = World::before(true, &json!({}), Some(oldest)).await;
+    let world = World::having(true, &json!({}), Some(oldest)).await;
     let mut old = UnixStream::connect(&world.front.socket).unwrap();
     let head = format!("GET /v1.{}/info HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n", oldest - 1);
     old.write_all(head.as_bytes()).unwrap();

@@ -55,11 +55,11 @@ impl World {
 
     /// The same, with this budget.
     pub(crate) async fn with(networked: bool, budget: &serde_json::Value) -> Self {
-        Self::before(networked, budget, None).await
+        Self::having(networked, &serde_json::json!({ "budget": budget }), None).await
     }
 
-    /// The same, on an engine that speaks no API before `1.oldest`.
-    pub(crate) async fn before(networked: bool, budget: &serde_json::Value, oldest: Option<u32>) -> Self {
+    /// The same, with `more` in its policy, on an engine that speaks no API before `1.oldest`.
+    pub(crate) async fn having(networked: bool, more: &serde_json::Value, oldest: Option<u32>) -> Self {
         let scope = format!("t{}", hex::encode(rand::random::<[u8; 5]>()));
         let dir = tempfile::tempdir().unwrap();
         let front = Front::start(dir.path(), engine_socket(), oldest);
@@ -70,7 +70,7 @@ impl World {
             let name = format!("longshore-test-sandbox-{scope}");
             engine(&["run", "-d", "--name", &name, "--network", network, BUSYBOX, "sleep", "600"])
         });
-        let policy = serde_json::json!({ "job": {
+        let mut policy = serde_json::json!({ "job": {
             "scope": scope,
             "network": network,
             "sandbox": sandbox,
@@ -80,8 +80,8 @@ impl World {
             "registries": ["registry.invalid"],
             "build": true,
             "load": true,
-            "budget": budget,
         }});
+        policy["job"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let options = Options {
             state: Some(dir.path().join("table.json")),
             audit: Some(dir.path().join("audit.jsonl")),

@@ -11,6 +11,7 @@ use crate::host_config::NetworkMode;
 use crate::image_ref::{ImageName, ImageRef};
 use crate::names::is_full_id;
 use crate::policy::Policy;
+use crate::pushing::has_only_for_a_push;
 use crate::route::Request;
 use crate::table::{Container, Image, full_id};
 use crate::{server, server_own};
@@ -146,6 +147,9 @@ impl Guard {
     pub fn learn_answer(&mut self, reference: &str, image: &Value) {
         let Policy::Job(policy) = &self.policy else { return };
         let Ok(parsed) = ImageRef::parse(reference) else { return };
+        if has_only_for_a_push(reference, image) {
+            return;
+        }
         let is_local = image.get("RepoDigests").and_then(Value::as_array).is_none_or(Vec::is_empty);
         let may_use = policy.may_use(&parsed) || (is_local && policy.may_look_up(&parsed));
         if may_use {

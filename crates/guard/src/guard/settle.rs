@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::Guard;
 use crate::decision::Effect;
 use crate::policy::Policy;
+use crate::pushing::has_only_for_a_push;
 use crate::table::{Image, full_id};
 
 impl Guard {
@@ -87,6 +88,10 @@ impl Guard {
 
     /// Records an image that a pull or a build has made, as the engine describes it.
     pub fn settle_image(&mut self, reference: &str, engine_reference: &str, kept: bool, image: &Value) {
+        // Another job has begun to push one since the pull.
+        if !kept && has_only_for_a_push(engine_reference, image) {
+            return;
+        }
         if let Some(id) = self.learn_content(image, kept) {
             if !kept {
                 self.count_pulled(&id, image);

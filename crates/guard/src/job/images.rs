@@ -10,6 +10,7 @@ use crate::filters::Filters;
 use crate::guard::Guard;
 use crate::image_ref::{ImageName, ImageRef};
 use crate::policy::JobPolicy;
+use crate::pushing;
 use crate::refusal::{Judged, NO_LOAD, refuse};
 use crate::registry_auth::RegistryAuth;
 
@@ -145,9 +146,18 @@ pub(super) fn push_image(guard: &Guard, policy: &JobPolicy, image: &ImageRef, au
     };
     let mut push = EngineCall::new("POST", format!("/images/{name}/push")).query("tag", tag);
     push.credentials = Some(("X-Registry-Auth", auth.to_header()));
-    let untag = EngineCall::new("DELETE", format!("/images/{image}")).flag("noprune", true);
-    let tag = tag_call(id, &image.to_string());
-    Ok(Decision::Push(Box::new(Push { reference: image.to_string(), tag, push, untag })))
+    let mark = pushing::mark(&policy.image_repository(), image);
+    let remove = |name: &str| EngineCall::new("DELETE", format!("/images/{name}")).flag("noprune", true);
+    let reference = image.to_string();
+    Ok(Decision::Push(Box::new(Push {
+        image: id.to_owned(),
+        mark: tag_call(id, &mark),
+        tag: tag_call(id, &reference),
+        push,
+        untag: remove(&reference),
+        unmark: remove(&mark),
+        reference,
+    })))
 }
 
 pub(super) fn load_images(policy: &JobPolicy, quiet: bool) -> Judged<Decision> {

@@ -7,13 +7,10 @@ use crate::filters::Filters;
 use crate::guard::Guard;
 use crate::image_ref::{ImageName, ImageRef};
 use crate::job::forward;
-use crate::policy::is_reserved;
+use crate::policy::{MADE_IN_JOBS, is_reserved};
 use crate::refusal::{Judged, refuse};
 use crate::registry_auth::RegistryAuth;
 use crate::server_own::AGENT;
-
-/// The repository of the images that jobs have made.
-const MADE_IN_JOBS: &str = "longshore-guard/";
 
 pub(super) fn list_images(filters: &Filters) -> Judged<Decision> {
     let one = |key: &str| match filters.0.get(key).map(Vec::as_slice) {

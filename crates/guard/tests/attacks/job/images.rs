@@ -1,6 +1,6 @@
 //! Images: pulls, tags, pushes and builds.
 
-use longshore_guard::{Decision, Local, Reply, Rule};
+use longshore_guard::{BeforePush, Decision, Local, Reply, Rule};
 use serde_json::json;
 
 use crate::world::*;
@@ -92,6 +92,35 @@ fn no_push_gives_the_engine_an_image_by_the_name_of_one_that_others_start() {
         refused(&guard, Rule::Registry, "POST", &format!("/images/{name}/push?tag=rootless"), "");
     }
     assert!(ask(&guard, "POST", "/images/moby/buildkit-fork/push?tag=rootless", "").is_ok());
+}
+
+#[test]
+fn an_image_that_is_there_for_a_push_alone_is_nobody_elses() {
+    let mut guard = job(&JOB.replace(r#""build":true"#, r#""build":true,"local_images":true"#), 41);
+    let tagged = ask(&guard, "POST", "/images/busybox/tag?repo=ghcr.io%2Fus%2Fapp&tag=1", "").unwrap();
+    guard.settle(&tagged.effect, true, None);
+    let Ok(Decision::Push(push)) = decide(&guard, "POST", "/images/ghcr.io/us/app/push?tag=1", "") else { panic!() };
+    let (_, tag) = push.mark.path.rsplit_once("&tag=").unwrap();
+    let image = |names: &[&str]| json!({ "Id": format!("sha256:{VICTIM}"), "RepoTags": names, "RepoDigests": [] });
+    let marked = image(&["ghcr.io/us/app:1", &format!("longshore-guard/job1:{tag}")]);
+    let mut other = job(&JOB.replace("job1", "job2").replace(r#""build":true"#, r#""local_images":true"#), 41);
+    let name = "ghcr.io/us/app:1";
+    other.learn_answer(name, &marked);
+    other.settle_image(name, name, false, &marked);
+    assert!(!other.knows_image(name));
+    // Another name of the same image is not there for the push.
+    other.learn_answer("ghcr.io/us/app:2", &marked);
+    other.learn_answer(name, &image(&[name]));
+    assert!(other.knows_image(name) && other.knows_image("ghcr.io/us/app:2"));
+
+    assert_eq!(push.before(None), Ok(BeforePush::Other { restore: None }));
+    assert_eq!(push.before(Some(&marked)), Ok(BeforePush::Other { restore: None }), "of a guard that was killed");
+    assert_eq!(push.before(Some(&json!({ "Id": format!("sha256:{IMAGE}") }))), Ok(BeforePush::TheImage));
+    assert_eq!(push.before(Some(&image(&[name]))).unwrap_err().rule, Rule::Image, "it is in no registry");
+    let mut pulled = image(&[name]);
+    pulled["RepoDigests"] = json!([format!("ghcr.io/us/app@sha256:{VICTIM}")]);
+    let Ok(BeforePush::Other { restore: Some(restore) }) = push.before(Some(&pulled)) else { panic!() };
+    assert_eq!(restore.path, format!("/images/sha256:{VICTIM}/tag?repo=ghcr.io%2Fus%2Fapp&tag=1"));
 }
 
 #[test]
