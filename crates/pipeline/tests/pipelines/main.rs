@@ -159,6 +159,22 @@ fn every_invalid_example_has_its_diagnostics() {
     }
 }
 
+/// Whoever copies a pipeline out of a document has one that works.
+#[test]
+fn every_whole_pipeline_in_a_document_lints() {
+    let mut found = 0;
+    for document in ["README.md", "docs/pipeline.md"] {
+        let document = std::fs::read_to_string(examples().join("..").join(document)).unwrap();
+        let blocks = document.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        // What uses a template is shown together with it, as two files.
+        for block in blocks.filter(|block| block.contains("jobs:\n") && !block.contains("use: ./")) {
+            assert_eq!(report::human(&check(&text(block)).diagnostics), "", "{block}");
+            found += 1;
+        }
+    }
+    assert!(found >= 6, "only {found} pipelines");
+}
+
 /// Without an example, nobody would have seen where the finding points.
 #[test]
 fn every_code_that_a_single_file_can_have_is_shown_by_an_example_or_a_test_here() {
