@@ -30,6 +30,22 @@ async fn a_repository_that_cannot_be_registered_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn the_webhooks_page_names_the_events_as_the_forge_does() {
+    let world = World::new().await;
+    let cookie = sign_in(&world, Scope::Admin).await;
+    let (_, csrf) = signed_in(&world, "/repos/new", &cookie).await;
+    for (forge, event, others) in [
+        ("gitea", "<b>Pull Request Synchronized</b>", "Modification"),
+        ("forgejo", "<b>Synchronized</b>", "Pull Request Synchronized"),
+    ] {
+        let form =
+            format!("csrf={csrf}&name=team%2F{forge}&clone_url=https%3A%2F%2Fforge.example%2Fr.git&forge={forge}");
+        let page = send_form(&world, "/repos/new", &cookie, form).await;
+        assert!(page.text().contains(event) && !page.text().contains(others), "{forge}: {}", page.text());
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_in_a_repositorys_settings_stands_beside_what_was_typed() {
     let world = World::new().await;
     let repo = world.repo("o/r", "git", false).await;

@@ -96,18 +96,29 @@ fn print_added(repo: &Value) -> anyhow::Result<()> {
     writeln!(out, "Registered {} ({}).", text(repo, "name"), text(repo, "id"))?;
     writeln!(out, "Webhook URL     {}", text(repo, "hook_url"))?;
     writeln!(out, "Webhook secret  {}   (shown only once)", text(repo, "hook_secret"))?;
-    let next = match text(repo, "forge").as_str() {
-        "git" => "Call it from the bare repository's `post-receive` hook; the README has the script, under Webhooks.",
-        "gitea" | "forgejo" => {
-            "Add a webhook with them in the forge: content type application/json; the events Push, Create, and \
-             of pull requests Modification and Synchronized.\nThe forge calls a private address only if \
-             `ALLOWED_HOST_LIST`, under `[webhook]` in its app.ini, names it."
-        }
-        _ => "Add a webhook with them in the forge: content type application/json, push and pull request events.",
-    };
-    writeln!(out, "{next}")?;
+    writeln!(out, "{}", next_step(&text(repo, "forge")))?;
     drop(out);
     Ok(warn_if_unreachable(repo)?)
+}
+
+/// Returns what remains to be done at the forge, with the names that its own page uses.
+fn next_step(forge: &str) -> String {
+    let events = match forge {
+        "git" => {
+            return "Call it from the bare repository's `post-receive` hook; the README has the script, under Webhooks."
+                .to_owned();
+        }
+        "gitea" => "the events Push, Create, Pull Request and Pull Request Synchronized",
+        "forgejo" => "the events Push and Create, and of pull requests Modification and Synchronized",
+        _ => "push and pull request events",
+    };
+    let mut next = format!("Add a webhook with them in the forge: content type application/json, {events}.");
+    if matches!(forge, "gitea" | "forgejo") {
+        next.push_str(
+            "\nThe forge calls a private address only if `ALLOWED_HOST_LIST`, under `[webhook]` in its app.ini, names it.",
+        );
+    }
+    next
 }
 
 fn print_list(repos: &Value) -> anyhow::Result<()> {
@@ -237,5 +248,17 @@ pub(super) fn list_all(client: &Client, path: &str) -> anyhow::Result<Vec<Value>
             Some(next) => before = format!("&before={}", percent::encode(next)),
             None => return Ok(items),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_step;
+
+    #[test]
+    fn the_events_of_a_webhook_have_the_names_that_the_forge_gives_them() {
+        assert!(next_step("gitea").contains("Pull Request and Pull Request Synchronized"));
+        assert!(next_step("forgejo").contains("of pull requests Modification and Synchronized"));
+        assert!(next_step("git").contains("post-receive"));
     }
 }
