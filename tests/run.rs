@@ -73,7 +73,14 @@ fn lint_gives_json_with_the_place_of_each_finding_and_exits_with_1() {
         (unknown["file"].as_str(), unknown["line"].as_u64(), unknown["column"].as_u64()),
         (Some(".longshore.yml"), Some(4), Some(5))
     );
-    assert_eq!(Tree::new(&one_step("true")).exit_code(&["lint"]), Some(0));
+}
+
+#[test]
+fn lint_says_how_many_pipelines_it_found_without_problems() {
+    let output = Tree::new(&one_step("true")).longshore(&["lint"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(out(&output), "");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "1 pipeline: no problems\n");
 }
 
 /// Returns the code, the file and the message of each finding of `lint --format json`.

@@ -16,10 +16,11 @@ use crate::args::{Lint, LintFormat};
 
 pub(crate) fn run(args: Lint) -> super::Result {
     let paths = if args.paths.is_empty() { vec![".".into()] } else { args.paths };
-    let mut diagnostics = Vec::new();
+    let (mut diagnostics, mut pipelines) = (Vec::new(), 0);
     // Each path is checked on its own: the pipelines of one working tree belong together, those of two do not.
     for path in &paths {
         let checked = check(path, args.limits.max_jobs)?;
+        pipelines += checked.pipelines.len();
         let never_sent = args.forge.map(|forge| longshore_scheduler::never_sent(&checked, forge));
         diagnostics.extend(checked.diagnostics);
         diagnostics.extend(never_sent.into_iter().flatten());
@@ -30,6 +31,10 @@ pub(crate) fn run(args: Lint) -> super::Result {
         LintFormat::Sarif => report::sarif(&diagnostics),
     };
     std::io::stdout().write_all(text.as_bytes())?;
+    if diagnostics.is_empty() && matches!(args.format, LintFormat::Human) {
+        let found = if pipelines == 1 { "1 pipeline".to_owned() } else { format!("{pipelines} pipelines") };
+        writeln!(std::io::stderr(), "{found}: no problems")?;
+    }
     let broken = diagnostics.iter().any(|d| d.severity == Severity::Error);
     Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
