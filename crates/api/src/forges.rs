@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use longshore_core::{ConnectionId, RepoId, Timestamp};
-use longshore_forge::Forge;
+use longshore_forge::{CloneUrl, Forge};
 use longshore_forge_client::{CallError, Connection as Client, ForgeApi, Http, Kind, NewHook, RemoteRepo, app_token};
 use longshore_store::{
     Store,
@@ -185,7 +185,15 @@ impl Forges {
         let name = match (name, connection.path_of(&address)) {
             (Some(name), _) => name,
             (None, Some(path)) => path.trim_end_matches('/').trim_end_matches(".git"),
-            (None, None) => &repo.name,
+            (None, None) if host_of(&address) == host_of(&connection.url) => &repo.name,
+            // Another forge may have another repository of that name.
+            (None, None) => {
+                return Err(ApiError::unprocessable(format!(
+                    "{} is cloned from {address}, which is not on {}: if it is a repository of that forge all the same, say its name \
+                     there (`--name`)",
+                    repo.name, connection.url
+                )));
+            }
         };
         repos::check_name(name)?;
         let remote = self.administered(&connection, &client, name).await?;
@@ -241,11 +249,22 @@ impl Forges {
         }
         if let Some(by_hand) = repos::by_name(&self.store, &remote.name).await?.filter(|repo| repo.connection.is_none())
         {
-            return Err(ApiError::conflict(format!(
-                "{} is already registered, without a connection: connect it on its settings page, or with \
-                 `longshore repo connect {} {}`",
-                by_hand.name, by_hand.name, connection.name
-            )));
+            let name = &by_hand.name;
+            let address = without_credentials(&by_hand.clone_url);
+            return Err(ApiError::conflict(if host_of(&address) == host_of(&connection.url) {
+                format!(
+                    "{name} is already registered, without a connection: connect it on its settings page, or with \
+                     `longshore repo connect {name} {}`",
+                    connection.name
+                )
+            } else {
+                format!(
+                    "{name} is already registered, and cloned from {address}: if it is another repository, rename it with \
+                     `longshore repo change {name} --name NAME`; if it is the same one, connect it with \
+                     `longshore repo connect {name} {} --name {name}`",
+                    connection.name
+                )
+            }));
         }
         let account = longshore_forge_client::Account { login: connection.account.clone() };
         let address = client.clone_address(&remote.name);
@@ -333,6 +352,14 @@ impl Forges {
         let client = Client::new(kind, &connection.url, &token).map_err(ApiError::internal)?;
         Ok((connection, client))
     }
+}
+
+/// Returns the host of an address, without its port.
+fn host_of(address: &str) -> Option<String> {
+    let url: CloneUrl = format!("{}/x", address.trim_end_matches('/')).parse().ok()?;
+    let host = url.host();
+    let name = if host.starts_with('[') { host.split_inclusive(']').next() } else { host.split(':').next() };
+    name.map(str::to_ascii_lowercase)
 }
 
 async fn call<T: Send + 'static>(

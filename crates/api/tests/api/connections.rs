@@ -308,7 +308,8 @@ async fn a_repository_that_was_registered_by_hand_is_attached_with_webhook_and_t
 
     // Elsewhere the token is not sent; the name says which repository it is.
     let mirror = add("mirror", "https://mirror.example/x.git").await;
-    assert_eq!(attach(&mirror, json!({ "connection": "gitea" })).await.0, 422, "no repository is called `mirror`");
+    let (status, why) = attach(&mirror, json!({ "connection": "gitea" })).await;
+    assert!(status == 422 && why.to_string().contains("is cloned from https://mirror.example/x.git"), "{why}");
     let (status, taken) = attach(&mirror, json!({ "connection": "gitea", "name": "team/app" })).await;
     assert!(status == 409 && taken.to_string().contains("already registered"), "{taken}");
     assert_eq!(of_store(&mirror).await.connection, None);
@@ -326,7 +327,7 @@ async fn a_repository_that_cannot_be_attached_whole_stays_as_it_was() {
         let answer = world.post(&format!("/api/v1/repos/{}/connection", repo.id), body).await;
         (answer.status, answer.text().to_owned())
     };
-    let body = json!({ "connection": "gitea" });
+    let body = json!({ "connection": "gitea", "name": "team/app" });
     for (body, expected) in [
         (json!({ "connection": "nowhere" }), 400),
         (json!({ "connection": "gitea", "name": "../x" }), 400),
@@ -352,7 +353,7 @@ async fn the_settings_page_attaches_a_repository_and_says_why_not() {
     connect(&world, &forge, TOKEN).await;
     let repo = world.repo("team/app", "git", false).await;
     let (status, why) = register(&world, "team/app").await;
-    assert!(status == 409 && why.to_string().contains("`longshore repo connect team/app gitea`"), "{why}");
+    assert!(status == 409 && why.to_string().contains("`longshore repo change team/app --name NAME`"), "{why}");
     let cookie = sign_in(&world, Scope::Admin).await;
     let settings = format!("/repos/{}/settings", repo.id);
     let (_, csrf) = signed_in(&world, &settings, &cookie).await;
@@ -365,7 +366,24 @@ async fn the_settings_page_attaches_a_repository_and_says_why_not() {
     for shown in ["Not connected: ", "value=\"team/nothing\"", "<option selected>gitea</option>"] {
         assert!(refused.text().contains(shown), "{shown}: {}", refused.text());
     }
-    assert_eq!(send("").await.status, 303);
+    // A repository of that name at this forge may be another one.
+    let elsewhere = send("").await;
+    assert!(elsewhere.status == 422 && elsewhere.text().contains("is cloned from https://forge.example/r.git"));
+    assert_eq!(repos::get(&world.store, repo.id).await.unwrap().unwrap().connection, None);
+    assert_eq!(send("team%2Fapp").await.status, 303);
     let (shown, _) = signed_in(&world, &settings, &cookie).await;
     assert!(shown.text().contains("Connected through <bdi>gitea</bdi>"), "{}", shown.text());
+}
+
+#[tokio::test]
+async fn what_is_cloned_over_ssh_from_the_forges_host_is_found_by_its_name() {
+    let (world, forge) = (World::new().await, Forge::start(Kind::Gitea));
+    connect(&world, &forge, TOKEN).await;
+    let repo = world.repo("team/app", "gitea", false).await;
+    let here = json!({ "clone_url": "git@127.0.0.1:team/app.git" });
+    let path = format!("/api/v1/repos/{}", repo.id);
+    assert_eq!(world.call("PATCH", &path, Some(ADMIN), here.to_string()).await.status, 200);
+    let (status, why) = register(&world, "team/app").await;
+    assert!(status == 409 && why.to_string().contains("`longshore repo connect team/app gitea`"), "{why}");
+    assert_eq!(world.post(&format!("{path}/connection"), json!({ "connection": "gitea" })).await.status, 200);
 }
