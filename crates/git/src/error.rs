@@ -203,9 +203,11 @@ impl GitError {
             "unexpected disconnect",
             "Could not read from remote repository",
         ]) {
-            // In a container that is nobody else.
             let hint = if is_own_machine(url.host()) {
+                // In a container that is nobody else.
                 "; this host is the machine or container that Longshore runs in"
+            } else if has(&["Could not resolve"]) {
+                "; a container does not know the names of its host's /etc/hosts: start it with `--add-host NAME:ADDRESS`"
             } else {
                 ""
             };
@@ -253,6 +255,13 @@ mod tests {
             "{}",
             message("https://forge.example/a/b.git")
         );
+    }
+
+    #[test]
+    fn a_name_that_does_not_resolve_may_be_one_that_only_the_host_knows() {
+        let url = "https://git.lan/a/b.git".parse().unwrap();
+        let error = GitError::from_remote(&url, "fatal: unable to access: Could not resolve host: git.lan".to_owned());
+        assert!(error.to_string().contains("`--add-host NAME:ADDRESS`") && error.may_mend(), "{error}");
     }
 
     #[test]
