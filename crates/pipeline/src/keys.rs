@@ -344,6 +344,7 @@ pub(super) const ALL: &[&Keys] = &[
     &PUSH,
     &PULL_REQUEST,
     &RELEASE,
+    &MERGE_GROUP,
     &SCHEDULE,
     &MANUAL,
     &INPUT,
@@ -362,4 +363,5 @@ pub(super) const ALL: &[&Keys] = &[
     &ARTIFACT,
     &REPORTS,
     &STEP,
+    &TEMPLATE,
 ];

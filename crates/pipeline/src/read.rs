@@ -84,7 +84,7 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
         .zip(&expanded)
         .map(|(entry, expanded)| {
             let node = expanded.as_ref().map_or(&entry.value, |expanded| &expanded.node);
-            graph::Needs { job: &entry.key, needs: needs::listed(node) }
+            graph::Needs { job: &entry.key, needs: needs::needed_names(node) }
         })
         .collect();
     graph::check(&needs, findings);

@@ -109,8 +109,10 @@ mod tests {
         let mut in_schema: BTreeSet<BTreeSet<String>> =
             schema["$defs"].as_object().unwrap().values().map(&properties).filter(|keys| !keys.is_empty()).collect();
         in_schema.insert(properties(&schema));
+        // The schema describes pipeline files; template files have none.
         let in_readers: BTreeSet<BTreeSet<String>> = keys::ALL
             .iter()
+            .filter(|keys| keys.subject != keys::TEMPLATE.subject)
             .map(|keys| keys.known.iter().map(|key| (*key).to_owned()).collect::<BTreeSet<_>>())
             .filter(|keys| !keys.is_empty())
             .collect();

@@ -139,8 +139,8 @@ fn read_expanded(
         None => MatrixNames::None,
     });
 
-    let needs = fields.read_or("needs", Vec::new(), |node| needs::check(node, around.heads, findings));
-    let workspace_of = fields.read_or("needs", None, |node| needs::workspace(node, findings));
+    let needs = fields.read_or("needs", Vec::new(), |node| needs::read(node, around.heads, findings));
+    let workspace_of = fields.read_or("needs", None, |node| needs::workspace_job(node, findings));
     around.add_jobs(&entry.key, needs.as_deref(), &mut names);
     let with = template_inputs(entry, expanded, &mut names, findings);
     let secrets = secrets(&fields, &mut names, findings);

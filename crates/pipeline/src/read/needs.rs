@@ -16,24 +16,24 @@ use super::super::{
 use super::job::{Head, entry_of};
 
 /// What a pipeline writes for all artifacts of a job.
-const ALL: &str = "*";
+const ALL_ARTIFACTS: &str = "*";
 
 /// Returns the jobs that `needs` names, as written and with their places. Skips entries that name no job.
-pub(super) fn listed(job: &Node) -> Vec<(&str, Place)> {
+pub(super) fn needed_names(job: &Node) -> Vec<(&str, Place)> {
     entry_of(job, "needs")
-        .map_or_else(Vec::new, |entry| items(&entry.value).iter().filter_map(|item| name(item)).collect())
+        .map_or_else(Vec::new, |entry| items(&entry.value).iter().filter_map(|item| job_name(item)).collect())
 }
 
-fn name(item: &Node) -> Option<(&str, Place)> {
+fn job_name(item: &Node) -> Option<(&str, Place)> {
     match &item.kind {
         Kind::Scalar(scalar) if !scalar.is_null() => Some((scalar.text.as_str(), item.place)),
-        Kind::Map(_) => name(&entry_of(item, "job")?.value),
+        Kind::Map(_) => job_name(&entry_of(item, "job")?.value),
         Kind::Scalar(_) | Kind::List(_) => None,
     }
 }
 
-/// Reads `needs` and reports what is wrong in it. `None` after an error.
-pub(super) fn check(node: &Rc<Node>, heads: &HashMap<String, Head>, findings: &mut Findings<'_>) -> Option<Vec<Need>> {
+/// Reads `needs`. `None` after an error.
+pub(super) fn read(node: &Rc<Node>, heads: &HashMap<String, Head>, findings: &mut Findings<'_>) -> Option<Vec<Need>> {
     let list = items(node);
     if list.len() > findings.most_jobs() {
         let message = format!("a job can need at most {} jobs", findings.most_jobs());
@@ -52,7 +52,7 @@ pub(super) fn check(node: &Rc<Node>, heads: &HashMap<String, Head>, findings: &m
     let mut valid = true;
     let mut needs: Vec<Need> = Vec::new();
     for item in list {
-        let Some((need, place)) = one(item, heads, findings) else {
+        let Some((need, place)) = read_need(item, heads, findings) else {
             valid = false;
             continue;
         };
@@ -68,21 +68,22 @@ pub(super) fn check(node: &Rc<Node>, heads: &HashMap<String, Head>, findings: &m
 
 /// Returns the job whose workspace this job starts from, if an entry has `workspace: true`. The outer `None` means that
 /// an entry is invalid.
-pub(super) fn workspace(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Option<String>> {
+pub(super) fn workspace_job(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Option<String>> {
     let mut found: Option<String> = None;
     for item in items(node) {
         let Some(entry) = entry_of(item, "workspace") else { continue };
         if !boolean(&entry.value, "`workspace`", findings)? {
             continue;
         }
-        let (job, _) = name(item)?;
+        let (job, _) = job_name(item)?;
         if let Some(other) = found.replace(job.to_owned()) {
-            let message = format!("a job cannot start on the workspaces of both `{other}` and `{job}`");
+            let message =
+                format!("a job can start on the workspace of one other job, and this one names `{other}` and `{job}`");
             findings.error(
                 Code::NotTogether,
                 entry.key_place,
                 message,
-                "write `workspace: true` for one of them".to_owned(),
+                "write `workspace: true` for only one of them".to_owned(),
             );
             return None;
         }
@@ -90,7 +91,7 @@ pub(super) fn workspace(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<
     Some(found)
 }
 
-fn one(item: &Node, heads: &HashMap<String, Head>, findings: &mut Findings<'_>) -> Option<(Need, Place)> {
+fn read_need(item: &Node, heads: &HashMap<String, Head>, findings: &mut Findings<'_>) -> Option<(Need, Place)> {
     if !matches!(item.kind, Kind::Map(_)) {
         let job = filled(item, "an entry of `needs`", findings)?.to_owned();
         return Some((Need { job, optional: false, artifacts: Vec::new() }, item.place));
@@ -112,14 +113,14 @@ fn one(item: &Node, heads: &HashMap<String, Head>, findings: &mut Findings<'_>) 
     };
     let (job, place) = job?;
     let artifacts = match fields.get("artifacts") {
-        Some(node) => artifacts(node, &job, heads, findings),
+        Some(node) => read_artifacts(node, &job, heads, findings),
         None => Some(Vec::new()),
     };
     Some((Need { job, optional: optional?, artifacts: artifacts? }, place))
 }
 
 /// Reads the names of a needed job's artifacts.
-fn artifacts(
+fn read_artifacts(
     node: &Rc<Node>,
     job: &str,
     heads: &HashMap<String, Head>,
@@ -131,7 +132,7 @@ fn artifacts(
         let known = heads.get(job).and_then(|head| head.artifacts.as_ref());
         let wrong = match known {
             Some(known) if known.is_empty() => Some((format!("the job `{job}` has no artifacts"), None)),
-            Some(known) if name != ALL && !known.contains(&name) => {
+            Some(known) if name != ALL_ARTIFACTS && !known.contains(&name) => {
                 Some((format!("the job `{job}` has no artifact `{name}`"), Some(known)))
             }
             Some(_) | None => None,
