@@ -82,7 +82,7 @@ impl From<ArtifactFile> for ArtifactFileView {
 /// Returns the artifact if the caller may see it.
 pub(crate) async fn find_artifact(store: &Store, caller: &Caller, id: ArtifactId) -> Result<Artifact, ApiError> {
     caller.require(Action::See, Object::SomeRepo)?;
-    let (artifact, repo) = artifacts::get(store, id).await?.ok_or_else(|| ApiError::no_such("artifact"))?;
+    let (artifact, repo) = artifacts::get(store, id).await?.ok_or_else(|| ApiError::not_found("artifact"))?;
     caller.repo(store, repo).await.map_err(|error| error.with_noun("artifact"))?;
     Ok(artifact)
 }

@@ -100,7 +100,7 @@ impl Caller {
     pub(crate) fn require(&self, action: Action, object: Object) -> Result<(), ApiError> {
         match may(self.who(), action, object) {
             Verdict::Yes => Ok(()),
-            Verdict::Hidden => Err(ApiError::no_such("repository")),
+            Verdict::Hidden => Err(ApiError::not_found("repository")),
             Verdict::NeedsToken => Err(ApiError::unauthorized(format!(
                 "authentication required: send `Authorization: Bearer <token>` with a token that has the scope `{}`",
                 action.scope()
@@ -118,7 +118,7 @@ impl Caller {
     /// Returns the repository if the caller may do that with it.
     pub(crate) async fn repo_to(&self, store: &Store, action: Action, id: RepoId) -> Result<Repo, ApiError> {
         self.require(action, Object::SomeRepo)?;
-        let repo = repos::get(store, id).await?.ok_or_else(|| ApiError::no_such("repository"))?;
+        let repo = repos::get(store, id).await?.ok_or_else(|| ApiError::not_found("repository"))?;
         self.require(action, object_of(&repo))?;
         Ok(repo)
     }

@@ -8,7 +8,7 @@ use longshore_core::{
     access::{Actor, Via},
     commit_status::job_context,
 };
-use longshore_forge::checks::{Rerun, RerunAsked};
+use longshore_forge::checks::{Rerun, RerunRequest};
 use longshore_scheduler::Scheduler;
 use longshore_store::{Store, announcements, builds, commit_statuses, connections, jobs};
 use tokio::sync::Mutex;
@@ -20,51 +20,51 @@ use crate::{error::ApiError, forges::Forges};
 pub(crate) struct CheckReruns {
     store: Store,
     scheduler: Scheduler,
-    /// Held while a build is created: a rerun of several checks of one build comes as several requests at once.
-    turn: Arc<Mutex<()>>,
+    /// Held while a build is created: GitHub sends a rerun of several checks of one build as several requests at once.
+    one_at_a_time: Arc<Mutex<()>>,
 }
 
 impl CheckReruns {
     pub(crate) fn new(store: Store, scheduler: Scheduler) -> Self {
-        Self { store, scheduler, turn: Arc::default() }
+        Self { store, scheduler, one_at_a_time: Arc::default() }
     }
 
-    /// Creates the requested builds. A build whose rerun is still under way gets no second one, and a request that is
-    /// delivered again is refused.
-    pub(crate) async fn make(
+    /// Creates the requested builds. Refuses a second rerun of a build while the first one is not finished, and a request
+    /// that was delivered before.
+    pub(crate) async fn start(
         &self,
         forges: &Forges,
         connection: ConnectionId,
-        asked: RerunAsked,
+        request: RerunRequest,
     ) -> Result<Vec<BuildId>, ApiError> {
         let registered = connections::registered(&self.store, connection).await?;
-        let found = registered.into_iter().find(|(forge_id, _)| *forge_id == asked.repository);
-        let (forge_id, repo) = found.ok_or_else(|| ApiError::no_such("repository"))?;
-        if !forges.may_write(connection, forge_id, asked.sender.clone()).await? {
+        let found = registered.into_iter().find(|(forge_id, _)| *forge_id == request.repository);
+        let (forge_id, repo) = found.ok_or_else(|| ApiError::not_found("repository"))?;
+        if !forges.may_write(connection, forge_id, request.sender.clone()).await? {
             return Err(ApiError::forbidden(format!(
                 "{} has no write access to the repository on GitHub, and so cannot rerun its builds",
-                longshore_forge::text::one_line(&asked.sender)
+                longshore_forge::text::one_line(&request.sender)
             )));
         }
-        let by = Actor { name: longshore_forge::text::one_line(&asked.sender), via: Via::Event, token: None };
-        let _turn = self.turn.lock().await;
-        // Recorded first: after a crash in between, the rerun has to be requested again, but is never made twice.
-        self.take(repo, &asked.key).await?;
-        let made = self.rerun_all(repo, asked.what, &by).await;
-        if made.is_err() {
+        let by = Actor { name: longshore_forge::text::one_line(&request.sender), via: Via::Event, token: None };
+        let _guard = self.one_at_a_time.lock().await;
+        // Recorded first: after a crash in between, the rerun has to be requested again, but no build is created twice.
+        self.accept_once(repo, &request.key).await?;
+        let created = self.rerun_all(repo, request.what, &by).await;
+        if created.is_err() {
             let mut tx = self.store.write().await?;
-            announcements::forget_body(&mut tx, repo, &asked.key).await?;
+            announcements::forget_body(&mut tx, repo, &request.key).await?;
             tx.commit().await?;
         }
-        made
+        created
     }
 
     /// Accepts a request only once. GitHub's signature does not cover the time, so anybody who got hold of a request
     /// could otherwise replay it forever.
-    async fn take(&self, repo: RepoId, key: &str) -> Result<(), ApiError> {
+    async fn accept_once(&self, repo: RepoId, key: &str) -> Result<(), ApiError> {
         if announcements::find_body(&self.store, repo, key).await?.is_some() {
             return Err(ApiError::conflict(
-                "the same request was delivered before: rerun the newest build, or ask here",
+                "this request was delivered before and its rerun was created: to rerun again, use the newest build",
             ));
         }
         let mut tx = self.store.write().await?;
@@ -76,22 +76,22 @@ impl CheckReruns {
     async fn rerun_all(&self, repo: RepoId, what: Rerun, by: &Actor) -> Result<Vec<BuildId>, ApiError> {
         match what {
             Rerun::Check { name, external_id } => {
-                let build = external_id.parse().map_err(|_| ApiError::no_such("build"))?;
+                let build = external_id.parse().map_err(|_| ApiError::not_found("build"))?;
                 Ok(vec![self.rerun_check(repo, build, &name, by).await?])
             }
             Rerun::Commit(commit) => {
-                let mut made = Vec::new();
+                let mut created = Vec::new();
                 let mut refused = Ok(());
                 for build in commit_statuses::builds_of_commit(&self.store, repo, commit.as_str()).await? {
                     match self.rerun(repo, build, false, by).await {
-                        Ok(build) => made.push(build),
+                        Ok(build) => created.push(build),
                         Err(error) => refused = Err(error),
                     }
                 }
-                if made.is_empty() {
+                if created.is_empty() {
                     refused?;
                 }
-                Ok(made)
+                Ok(created)
             }
         }
     }
@@ -101,7 +101,7 @@ impl CheckReruns {
     async fn rerun_check(&self, repo: RepoId, build: BuildId, name: &str, by: &Actor) -> Result<BuildId, ApiError> {
         let jobs = jobs::of_build(&self.store, build).await?;
         if let Some(job) = jobs.iter().find(|job| job_context(&job.pipeline, &job.name) == name) {
-            self.check(repo, build).await?;
+            self.ensure_rerunnable(repo, build).await?;
             return Ok(self.scheduler.rerun_job(job.id, by).await?);
         }
         let failed_only = jobs.iter().any(|job| job.status != Status::Success);
@@ -109,16 +109,18 @@ impl CheckReruns {
     }
 
     async fn rerun(&self, repo: RepoId, build: BuildId, failed_only: bool, by: &Actor) -> Result<BuildId, ApiError> {
-        self.check(repo, build).await?;
+        self.ensure_rerunnable(repo, build).await?;
         Ok(self.scheduler.rerun_build(build, failed_only, by).await?)
     }
 
-    /// Checks that a build belongs to this repository and has no rerun under way.
-    async fn check(&self, repo: RepoId, build: BuildId) -> Result<(), ApiError> {
+    /// Checks that a build belongs to this repository and is not being rerun.
+    async fn ensure_rerunnable(&self, repo: RepoId, build: BuildId) -> Result<(), ApiError> {
         let found = builds::get(&self.store, build).await?.filter(|found| found.repo == repo);
-        let found = found.ok_or_else(|| ApiError::no_such("build"))?;
+        let found = found.ok_or_else(|| ApiError::not_found("build"))?;
         match builds::open_rerun(&self.store, build).await? {
-            Some(number) => Err(ApiError::conflict(format!("build #{number} reruns build #{} already", found.number))),
+            Some(number) => {
+                Err(ApiError::conflict(format!("build #{} is already being rerun as build #{number}", found.number)))
+            }
             None => Ok(()),
         }
     }

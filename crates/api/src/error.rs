@@ -65,13 +65,13 @@ impl ApiError {
     }
 
     /// Returns the error for something that does not exist, or that the caller may not see. `what` is a noun.
-    pub(crate) fn no_such(what: impl fmt::Display) -> Self {
+    pub(crate) fn not_found(what: impl fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", format!("{what} not found"))
     }
 
     /// Replaces the noun of a "not found" error. Leaves other errors as they are.
     pub(crate) fn with_noun(self, what: &str) -> Self {
-        if self.status == StatusCode::NOT_FOUND { Self::no_such(what) } else { self }
+        if self.status == StatusCode::NOT_FOUND { Self::not_found(what) } else { self }
     }
 
     /// Adds a sentence to the message.
@@ -93,15 +93,15 @@ impl ApiError {
         &self.message
     }
 
-    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+    pub(crate) fn not_found_message(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", message)
     }
 
     /// The message for an address without a route.
-    pub(crate) const NOT_FOUND: &str = "not found";
+    pub(crate) const ROUTE_NOT_FOUND: &str = "not found";
 
-    pub(crate) fn no_address(base: &BasePath) -> Self {
-        Self::not_found(Self::NOT_FOUND).with_description(base)
+    pub(crate) fn route_not_found(base: &BasePath) -> Self {
+        Self::not_found_message(Self::ROUTE_NOT_FOUND).with_description(base)
     }
 
     pub(crate) fn method_not_allowed(base: &BasePath) -> Self {
@@ -199,7 +199,7 @@ impl IntoResponse for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::NotFound(what) => Self::no_such(what),
+            StoreError::NotFound(what) => Self::not_found(what),
             StoreError::Conflict(message) => Self::conflict(message),
             StoreError::Invalid(message) => Self::bad_request(message),
             StoreError::DiskFull(cause) => {
@@ -229,7 +229,7 @@ impl From<StoreError> for ApiError {
 impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
         match error {
-            RequestError::NotFound(message) => Self::not_found(message),
+            RequestError::NotFound(message) => Self::not_found_message(message),
             RequestError::Conflict(message) => Self::conflict(message),
             RequestError::Unusable { message, diagnostics } => Self {
                 details: (!diagnostics.is_empty()).then(|| serde_json::json!({ "diagnostics": diagnostics })),

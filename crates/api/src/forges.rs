@@ -214,7 +214,7 @@ impl Forges {
         connections::set_hook(&mut tx, repo.id, &hook).await?;
         connections::lend_login(&mut tx, &connection, repo.id, &address, &client.clone_login(&account)).await?;
         tx.commit().await?;
-        repos::get(&self.store, repo.id).await?.ok_or_else(|| ApiError::no_such("repository"))
+        repos::get(&self.store, repo.id).await?.ok_or_else(|| ApiError::not_found("repository"))
     }
 
     /// Returns a repository of the forge that the connection's account administers.
@@ -288,7 +288,7 @@ impl Forges {
         let mut tx = self.store.write().await?;
         connections::set_hook(&mut tx, repo.id, &hook).await?;
         tx.commit().await?;
-        repos::get(&self.store, repo.id).await?.ok_or_else(|| ApiError::no_such("repository"))
+        repos::get(&self.store, repo.id).await?.ok_or_else(|| ApiError::not_found("repository"))
     }
 
     /// Makes the webhook of a repository at the forge, in place of the present one. Returns its id.
@@ -347,7 +347,7 @@ impl Forges {
 
     async fn open(&self, id: ConnectionId) -> Result<(Connection, Client), ApiError> {
         let found = connections::open(&self.store, id).await?;
-        let (connection, token) = found.ok_or_else(|| ApiError::no_such("connection"))?;
+        let (connection, token) = found.ok_or_else(|| ApiError::not_found("connection"))?;
         let kind: Kind = connection.kind.parse().map_err(ApiError::internal)?;
         let client = Client::new(kind, &connection.url, &token).map_err(ApiError::internal)?;
         Ok((connection, client))

@@ -12,10 +12,10 @@ use longshore_core::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How many bytes are read at once.
-const PART: u64 = 256 << 10;
+/// How many bytes are read at a time.
+const CHUNK_BYTES: u64 = 256 << 10;
 /// How many bytes one request reads at most. The next page continues from there.
-const MOST: u64 = 64 << 20;
+const MAX_BYTES_PER_PAGE: u64 = 64 << 20;
 
 /// A request to the engine, as its guard recorded it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -86,14 +86,15 @@ pub(crate) struct GuardFilter {
 /// The log cannot be read: there is none here, or this server is not allowed to read it.
 pub(crate) fn list(log: &Path, filter: &GuardFilter, limit: usize) -> io::Result<(Vec<GuardRecordView>, Option<u64>)> {
     let (mut found, mut read) = (Vec::new(), 0);
-    let mut lines = Backwards::open(log)?;
+    let mut lines = LinesFromEnd::open(log)?;
     while let Some(text) = lines.next()? {
         read += text.len() as u64;
-        let Some(number) = number(&text).filter(|number| filter.before.is_none_or(|before| *number < before)) else {
+        let Some(number) = line_number(&text).filter(|number| filter.before.is_none_or(|before| *number < before))
+        else {
             continue;
         };
-        let line = matching(&text, filter);
-        if read > MOST || (found.len() == limit && line.is_some()) {
+        let line = parse_if_matching(&text, filter);
+        if read > MAX_BYTES_PER_PAGE || (found.len() == limit && line.is_some()) {
             return Ok((found, Some(number + 1)));
         }
         found.extend(line.map(GuardRecordView::from));
@@ -102,11 +103,11 @@ pub(crate) fn list(log: &Path, filter: &GuardFilter, limit: usize) -> io::Result
 }
 
 /// Returns a line's number without reading the rest of it.
-fn number(text: &str) -> Option<u64> {
+fn line_number(text: &str) -> Option<u64> {
     text.strip_prefix("{\"number\":")?.split_once(',')?.0.parse().ok()
 }
 
-fn matching(text: &str, filter: &GuardFilter) -> Option<Line> {
+fn parse_if_matching(text: &str, filter: &GuardFilter) -> Option<Line> {
     if !filter.words.is_empty() {
         let lower = text.to_ascii_lowercase();
         if !filter.words.iter().all(|word| lower.contains(word.as_str())) {
@@ -118,8 +119,8 @@ fn matching(text: &str, filter: &GuardFilter) -> Option<Line> {
     filter.decision.as_ref().is_none_or(|decision| line.entry.decision == *decision).then_some(line)
 }
 
-/// The lines of a log, last one first, across all of its files.
-struct Backwards {
+/// The lines of a log, the last one first, across all of its files.
+struct LinesFromEnd {
     log: PathBuf,
     /// The number of the file that is being read: 0 is the newest.
     number: u32,
@@ -132,7 +133,7 @@ struct Backwards {
     rest: Vec<u8>,
 }
 
-impl Backwards {
+impl LinesFromEnd {
     fn open(log: &Path) -> io::Result<Self> {
         let file = File::open(log)?;
         let left = file.metadata()?.len();
@@ -145,16 +146,16 @@ impl Backwards {
                 return Ok(Some(line));
             }
             if self.left > 0 {
-                self.read_part()?;
+                self.read_chunk()?;
             } else if !self.open_older()? {
                 return Ok(None);
             }
         }
     }
 
-    /// Reads the next part, towards the start of the file, and splits it into lines.
-    fn read_part(&mut self) -> io::Result<()> {
-        let length = self.left.min(PART);
+    /// Reads the next chunk, towards the start of the file, and splits it into lines.
+    fn read_chunk(&mut self) -> io::Result<()> {
+        let length = self.left.min(CHUNK_BYTES);
         self.left -= length;
         self.file.seek(SeekFrom::Start(self.left))?;
         let mut bytes = Vec::new();
@@ -209,8 +210,8 @@ mod tests {
     fn all_records_of_all_files_are_listed_page_by_page() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("guard.jsonl");
-        // More than one part.
-        let many = PART / line(1, "allowed").len() as u64 * 2;
+        // More than one chunk.
+        let many = CHUNK_BYTES / line(1, "allowed").len() as u64 * 2;
         let lines_of = |numbers: std::ops::RangeInclusive<u64>| {
             numbers.map(|n| line(n, if n % 100 == 0 { "denied" } else { "allowed" })).collect::<String>()
         };

@@ -67,7 +67,7 @@ impl JsonRequest {
             discard(body);
             return Err(ApiError::unsupported_media_type());
         }
-        let bytes = read(body, LIMIT, &large_bodies, &Sender::Known).await?;
+        let bytes = read(body, LIMIT, &large_bodies, &Sender::Verified).await?;
         let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
         audited::note_json(&bytes);
         match serde_json::from_slice(&bytes) {

@@ -26,7 +26,7 @@ pub(crate) async fn find_build_to(
     id: BuildId,
 ) -> Result<(Build, Repo), ApiError> {
     caller.require(action, Object::SomeRepo)?;
-    let build = builds::get(store, id).await?.ok_or_else(|| ApiError::no_such("build"))?;
+    let build = builds::get(store, id).await?.ok_or_else(|| ApiError::not_found("build"))?;
     let repo = caller.repo_to(store, action, build.repo).await.map_err(|error| error.with_noun("build"))?;
     Ok((build, repo))
 }
@@ -39,7 +39,7 @@ pub(crate) async fn find_job(store: &Store, caller: &Caller, id: JobId) -> Resul
 /// Returns the job if the caller may do that with it.
 pub(crate) async fn find_job_to(store: &Store, caller: &Caller, action: Action, id: JobId) -> Result<Job, ApiError> {
     caller.require(action, Object::SomeRepo)?;
-    let job = jobs::get(store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
+    let job = jobs::get(store, id).await?.ok_or_else(|| ApiError::not_found("job"))?;
     caller.repo_to(store, action, job.repo).await.map_err(|error| error.with_noun("job"))?;
     Ok(job)
 }

@@ -122,7 +122,7 @@ impl Notifier {
     /// Sends a message that tries a place, and waits for its end.
     pub(crate) async fn test(&self, repo: Option<RepoId>, id: NotificationId) -> Result<(), ApiError> {
         let opened = notifications::open(&self.store, id).await?.filter(|(found, _)| found.repo == repo);
-        let (found, sealed) = opened.ok_or_else(|| ApiError::no_such("notification"))?;
+        let (found, sealed) = opened.ok_or_else(|| ApiError::not_found("notification"))?;
         self.tests.note(id, Instant::now())?;
         let target = found.kind.parse::<Kind>().ok().and_then(|kind| Target::from_sealed(kind, &sealed));
         let target = target.ok_or_else(|| ApiError::internal("the address of a notification is damaged"))?;

@@ -29,8 +29,8 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let AxumPath(text) = AxumPath::<String>::from_request_parts(parts, state)
             .await
-            .map_err(|error| ApiError::not_found(error.body_text()))?;
-        text.parse().map(Self).map_err(|error: T::Err| ApiError::not_found(error.to_string()))
+            .map_err(|error| ApiError::not_found_message(error.body_text()))?;
+        text.parse().map(Self).map_err(|error: T::Err| ApiError::not_found_message(error.to_string()))
     }
 }
 
@@ -49,10 +49,10 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let AxumPath((first, second)) = AxumPath::<(String, String)>::from_request_parts(parts, state)
             .await
-            .map_err(|error| ApiError::not_found(error.body_text()))?;
+            .map_err(|error| ApiError::not_found_message(error.body_text()))?;
         Ok(Self(
-            first.parse().map_err(|error: A::Err| ApiError::not_found(error.to_string()))?,
-            second.parse().map_err(|error: B::Err| ApiError::not_found(error.to_string()))?,
+            first.parse().map_err(|error: A::Err| ApiError::not_found_message(error.to_string()))?,
+            second.parse().map_err(|error: B::Err| ApiError::not_found_message(error.to_string()))?,
         ))
     }
 }
@@ -73,11 +73,11 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let AxumPath((first, second, third)) = AxumPath::<(String, String, String)>::from_request_parts(parts, state)
             .await
-            .map_err(|error| ApiError::not_found(error.body_text()))?;
+            .map_err(|error| ApiError::not_found_message(error.body_text()))?;
         Ok(Self(
-            first.parse().map_err(|error: A::Err| ApiError::not_found(error.to_string()))?,
-            second.parse().map_err(|error: B::Err| ApiError::not_found(error.to_string()))?,
-            third.parse().map_err(|error: C::Err| ApiError::not_found(error.to_string()))?,
+            first.parse().map_err(|error: A::Err| ApiError::not_found_message(error.to_string()))?,
+            second.parse().map_err(|error: B::Err| ApiError::not_found_message(error.to_string()))?,
+            third.parse().map_err(|error: C::Err| ApiError::not_found_message(error.to_string()))?,
         ))
     }
 }

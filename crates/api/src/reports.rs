@@ -26,7 +26,7 @@ pub(crate) async fn find_build_reports(store: &Store, caller: &Caller, id: Build
 
 /// Returns a test of a repository that the caller may see.
 pub(crate) async fn find_test(store: &Store, caller: &Caller, id: i64) -> Result<(Test, Repo), ApiError> {
-    let test = tests::get(store, id).await?.ok_or_else(|| ApiError::no_such("test"))?;
+    let test = tests::get(store, id).await?.ok_or_else(|| ApiError::not_found("test"))?;
     let repo = caller.repo(store, test.repo).await.map_err(|error| error.with_noun("test"))?;
     Ok((test, repo))
 }

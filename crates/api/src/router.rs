@@ -34,7 +34,7 @@ pub(crate) fn router_until(api: Api, shutdown: CancellationToken) -> Router {
     let (router, _) = routes::all().split_for_parts();
     let router = router
         .merge(pages::routes())
-        .fallback(async |State(base): State<BasePath>| ApiError::no_address(&base))
+        .fallback(async |State(base): State<BasePath>| ApiError::route_not_found(&base))
         .method_not_allowed_fallback(async |State(base): State<BasePath>| ApiError::method_not_allowed(&base))
         .layer(middleware::from_fn_with_state(state.clone(), audited::record))
         .layer(middleware::from_fn_with_state(state.clone(), request_slots::for_costly_reads))

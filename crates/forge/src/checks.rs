@@ -1,19 +1,19 @@
-//! GitHub's webhooks about check runs: somebody wants one of them, or all of a commit, to run again.
+//! GitHub's webhooks about check runs: requests to run one of them, or all of a commit, again.
 //! <https://docs.github.com/en/webhooks/webhook-events-and-payloads#check_run>
 
 use serde::Deserialize;
 
 use crate::{CommitId, Forge, delivery::rerun_key, hook::PayloadError, read};
 
-/// A rerun that somebody asks for at GitHub.
+/// A rerun that somebody requests on GitHub.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RerunAsked {
+pub struct RerunRequest {
     /// GitHub's number of the repository.
     pub repository: String,
-    /// The login of who asks.
+    /// The login of the person who requests it.
     pub sender: String,
     pub what: Rerun,
-    /// The key of the body that asks.
+    /// Identifies the body of the request.
     pub key: String,
 }
 
@@ -60,7 +60,7 @@ struct CheckSuite {
 ///
 /// # Errors
 /// If the body does not have the event's shape.
-pub fn parse(event: &str, body: &[u8]) -> Result<Option<RerunAsked>, PayloadError> {
+pub fn parse(event: &str, body: &[u8]) -> Result<Option<RerunRequest>, PayloadError> {
     if !matches!(event, "check_run" | "check_suite") {
         return Ok(None);
     }
@@ -79,7 +79,7 @@ pub fn parse(event: &str, body: &[u8]) -> Result<Option<RerunAsked>, PayloadErro
         ("check_run", None, _) => return Err(PayloadError::Lacks { field: "check_run" }),
         (_, _, _) => return Err(PayloadError::Lacks { field: "check_suite" }),
     };
-    Ok(Some(RerunAsked { repository, sender, what, key }))
+    Ok(Some(RerunRequest { repository, sender, what, key }))
 }
 
 #[cfg(test)]

@@ -23,15 +23,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
 
-/// A body longer than `LONG` needs one of the turns for long bodies, one longer than `LARGE` one of those for large
-/// ones.
-pub(super) const LONG: usize = 64 << 10;
-pub(super) const LARGE: usize = 1 << 20;
-/// How many long and how many large bodies are in memory at once: so many from senders who have proven their right to
-/// send, and as many again from everybody else.
-pub(super) const AT_ONCE: [usize; 2] = [64, 4];
-/// The same for deliveries to one repository.
-pub(super) const AT_ONCE_TO_ONE: [usize; 2] = [16, 1];
+/// A body of more bytes is long: it needs one of the turns for long bodies.
+pub(super) const LONG_BYTES: usize = 64 << 10;
+/// A body of more bytes is large: it needs one of the turns for large bodies.
+pub(super) const LARGE_BYTES: usize = 1 << 20;
+/// How many long and how many large bodies of verified senders are in memory at once. Unverified senders have as many
+/// turns of their own.
+pub(super) const TURNS: [usize; 2] = [64, 4];
+/// How many of the turns of unverified senders one repository can have.
+pub(super) const TURNS_PER_REPOSITORY: [usize; 2] = [16, 1];
 
 /// How fast a body must arrive. A slow sender must hold neither memory forever nor a turn that others wait for.
 #[derive(Debug, Clone, Copy)]
@@ -48,40 +48,39 @@ pub(super) const PACE: Pace =
     Pace { whole: Duration::from_secs(60), grace: Duration::from_secs(3), bytes_per_second: 256 << 10 };
 
 /// The least time for which a body keeps a turn, however many wait.
-const SHORTEST: Duration = Duration::from_millis(300);
-/// A body that arrives at so many bytes a second keeps its turn for the whole grace.
-const QUICK: u128 = 1 << 20;
+const MIN_TURN: Duration = Duration::from_millis(300);
+/// A body that arrives at this rate keeps its turn for the whole grace.
+const FAST_BYTES_PER_SECOND: u128 = 1 << 20;
 
 /// Who sends a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sender {
-    /// Somebody whose right to send it is proven.
-    Known,
-    /// Somebody unknown: the signature can only be checked against the whole body. Has the repository or the connection
-    /// that the delivery is for.
-    Anybody(String),
+    /// The request proves who sends it.
+    Verified,
+    /// The sender is unknown, since a signature can only be checked against the whole body. Has the repository or the
+    /// connection that the delivery is for.
+    Unverified(String),
 }
 
-/// Limits how many long and large bodies are in memory at once. Those of unknown senders have turns of their own, of
-/// which each repository gets only a share. So they keep neither people who are signed in nor other repositories
-/// waiting.
+/// Limits how many long and large bodies are in memory at once. Unverified senders have turns of their own, of which
+/// each repository gets only a share. So they delay neither people who are signed in nor other repositories.
 #[derive(Debug)]
 pub(crate) struct LargeBodies {
-    pub(super) known: Turns,
-    pub(super) anybody: Turns,
+    pub(super) verified: Turns,
+    pub(super) unverified: Turns,
     pub(super) shares: Mutex<HashMap<String, Weak<Turns>>>,
 }
 
 /// Turns for long and for large bodies.
 #[derive(Debug)]
-pub(super) struct Turns(pub(super) [Places; 2]);
+pub(super) struct Turns(pub(super) [Slots; 2]);
 
 /// The turns for bodies of one size.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct Slots {
     pub(super) free: Arc<Semaphore>,
     held: Mutex<Vec<Weak<Holder>>>,
-    /// How many wait for a place.
+    /// How many bodies wait for a slot.
     waiting: AtomicUsize,
 }
 
@@ -96,7 +95,7 @@ pub(super) enum Size {
 pub(super) struct Turn {
     pub(super) size: Size,
     holder: Arc<Holder>,
-    _places: Vec<OwnedSemaphorePermit>,
+    _slots: Vec<OwnedSemaphorePermit>,
 }
 
 /// The body that has a turn.
@@ -104,27 +103,27 @@ pub(super) struct Turn {
 struct Holder {
     since: Instant,
     /// How many bytes have arrived since then.
-    came: AtomicUsize,
-    /// How many had arrived before.
-    had: usize,
-    /// Cancelled once the turn goes to somebody else.
+    arrived: AtomicUsize,
+    /// How many bytes had arrived before.
+    arrived_before: usize,
+    /// Cancelled when the turn is given to another body.
     ended: CancellationToken,
 }
 
 impl Size {
     /// Returns which turn a body of this length needs, `None` if it needs none.
     pub(super) fn of(length: usize) -> Option<Self> {
-        if length > LARGE { Some(Self::Large) } else { (length > LONG).then_some(Self::Long) }
+        if length > LARGE_BYTES { Some(Self::Large) } else { (length > LONG_BYTES).then_some(Self::Long) }
     }
 }
 
 impl Holder {
     fn bytes_per_second(&self) -> u128 {
-        self.came.load(Ordering::Relaxed) as u128 * 1000 / self.since.elapsed().as_millis().max(1)
+        self.arrived.load(Ordering::Relaxed) as u128 * 1000 / self.since.elapsed().as_millis().max(1)
     }
 }
 
-/// Counts one of those who wait until it is dropped.
+/// Counts one waiting body until it is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -140,62 +139,62 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Places {
+impl Slots {
     fn new(at_once: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(at_once)), held: Mutex::default(), waiting: AtomicUsize::new(0) }
     }
 
-    /// Waits for a place. Each time that `grace` has passed, divided among those who wait, ends the turn of the slowest
-    /// body.
+    /// Waits for a slot. Each time that `grace`, divided by the number of waiting bodies, has passed, ends the turn of
+    /// the slowest body.
     async fn wait(&self, grace: Duration) -> Result<OwnedSemaphorePermit, ApiError> {
         let mut free = pin!(Arc::clone(&self.free).acquire_owned());
         let _waiting = Waiting::begin(&self.waiting);
         loop {
             let share = self.share_of(grace);
             match timeout(share, &mut free).await {
-                Ok(place) => return place.map_err(ApiError::internal),
+                Ok(slot) => return slot.map_err(ApiError::internal),
                 Err(_) => self.end_slowest(share, grace),
             }
         }
     }
 
-    /// Returns how long a slow body keeps a turn, so that whoever comes last waits for about `grace` altogether.
+    /// Returns how long a slow body keeps a turn, so that the last waiting body waits for about `grace` in all.
     fn share_of(&self, grace: Duration) -> Duration {
         let waiting = u32::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX).max(1);
-        (grace / waiting).max(SHORTEST.min(grace))
+        (grace / waiting).max(MIN_TURN.min(grace))
     }
 
     fn end_slowest(&self, share: Duration, grace: Duration) {
-        let held: Vec<_> = self.held().iter().filter_map(Weak::upgrade).collect();
-        let had_time = held.iter().filter(|held| {
-            let time = if held.bytes_per_second() < QUICK { share } else { grace };
+        let held: Vec<_> = self.holders().iter().filter_map(Weak::upgrade).collect();
+        let removable = held.iter().filter(|held| {
+            let time = if held.bytes_per_second() < FAST_BYTES_PER_SECOND { share } else { grace };
             held.since.elapsed() >= time && !held.ended.is_cancelled()
         });
-        if let Some(slowest) = had_time.min_by_key(|held| held.bytes_per_second()) {
+        if let Some(slowest) = removable.min_by_key(|held| held.bytes_per_second()) {
             slowest.ended.cancel();
         }
     }
 
-    fn note(&self, holder: &Arc<Holder>) {
-        let mut held = self.held();
+    fn add_holder(&self, holder: &Arc<Holder>) {
+        let mut held = self.holders();
         held.retain(|held| held.strong_count() > 0);
         held.push(Arc::downgrade(holder));
     }
 
-    fn held(&self) -> MutexGuard<'_, Vec<Weak<Holder>>> {
+    fn holders(&self) -> MutexGuard<'_, Vec<Weak<Holder>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Turns {
     fn new(at_once: [usize; 2]) -> Self {
-        Self(at_once.map(Places::new))
+        Self(at_once.map(Slots::new))
     }
 }
 
 impl LargeBodies {
     pub(crate) fn new() -> Self {
-        Self { known: Turns::new(AT_ONCE), anybody: Turns::new(AT_ONCE), shares: Mutex::default() }
+        Self { verified: Turns::new(TURNS), unverified: Turns::new(TURNS), shares: Mutex::default() }
     }
 
     /// Returns a repository's share of the turns, which exists as long as somebody holds it.
@@ -205,42 +204,42 @@ impl LargeBodies {
             return share;
         }
         shares.retain(|_, share| share.strong_count() > 0);
-        let share = Arc::new(Turns::new(AT_ONCE_TO_ONE));
+        let share = Arc::new(Turns::new(TURNS_PER_REPOSITORY));
         shares.insert(of.to_owned(), Arc::downgrade(&share));
         share
     }
 
-    /// Waits for a turn for a body of which `had` bytes have arrived. A place in the repository's share comes first, so
-    /// that whoever waits for it takes up no place that others need.
+    /// Waits for a turn for a body of which `arrived_before` bytes have arrived. Takes a slot of the repository's share first, so
+    /// that a body that waits for that one occupies none that others need.
     pub(super) async fn turn(
         &self,
         share: Option<&Turns>,
         size: Size,
-        had: usize,
+        arrived_before: usize,
         pace: Pace,
     ) -> Result<Turn, ApiError> {
         let all = match share {
-            None => vec![&self.known],
-            Some(share) => vec![share, &self.anybody],
+            None => vec![&self.verified],
+            Some(share) => vec![share, &self.unverified],
         };
-        let mut places = Vec::with_capacity(all.len());
+        let mut slots = Vec::with_capacity(all.len());
         for turns in &all {
-            places.push(turns.0[size as usize].wait(pace.grace).await?);
+            slots.push(turns.0[size as usize].wait(pace.grace).await?);
         }
-        let (came, ended) = (AtomicUsize::new(0), CancellationToken::new());
-        let holder = Arc::new(Holder { since: Instant::now(), came, had, ended });
+        let (arrived, ended) = (AtomicUsize::new(0), CancellationToken::new());
+        let holder = Arc::new(Holder { since: Instant::now(), arrived, arrived_before, ended });
         for turns in all {
-            turns.0[size as usize].note(&holder);
+            turns.0[size as usize].add_holder(&holder);
         }
-        Ok(Turn { size, holder, _places: places })
+        Ok(Turn { size, holder, _slots: slots })
     }
 }
 
 impl Turn {
     /// Returns the time by which more than `length` bytes must have arrived.
     pub(super) fn ends(&self, length: usize, pace: Pace) -> Instant {
-        let came = (length - self.holder.had) as u64;
-        self.holder.since + pace.grace + Duration::from_millis(came * 1000 / pace.bytes_per_second)
+        let arrived = (length - self.holder.arrived_before) as u64;
+        self.holder.since + pace.grace + Duration::from_millis(arrived * 1000 / pace.bytes_per_second)
     }
 
     /// Waits for more of a body of which `length` bytes have arrived, for as long as the pace allows.
@@ -250,7 +249,7 @@ impl Turn {
         length: usize,
         pace: Pace,
     ) -> Result<T, ApiError> {
-        self.holder.came.store(length - self.holder.had, Ordering::Relaxed);
+        self.holder.arrived.store(length - self.holder.arrived_before, Ordering::Relaxed);
         let too_slow = || {
             ApiError::too_slow(format!(
                 "the request body arrived more slowly than {} KiB/s",

@@ -142,7 +142,7 @@ pub(crate) async fn end_session(
     let sessions = sessions::list(&site.store, Timestamp::now()).await?;
     let found = sessions.iter().any(|session| session.id == id && may_end(&visitor, session));
     if !found {
-        return Err(ApiError::no_such("session"));
+        return Err(ApiError::not_found("session"));
     }
     let mut tx = site.store.write().await?;
     sessions::end(&mut tx, id).await?;

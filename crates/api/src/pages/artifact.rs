@@ -106,7 +106,7 @@ pub(crate) async fn show(
 ) -> Result<Html<ArtifactPage>, ApiError> {
     let head = Head::new(&site, &visitor, Place::Elsewhere, "");
     let artifact = find_artifact(&site.store, &visitor.caller, id).await?;
-    let gone = || ApiError::no_such("artifact");
+    let gone = || ApiError::not_found("artifact");
     let job = jobs::get(&site.store, artifact.job).await?.ok_or_else(gone)?;
     let build = builds::get(&site.store, job.build).await?.ok_or_else(gone)?;
     let repo = repos::get(&site.store, job.repo).await?.ok_or_else(gone)?;
@@ -143,7 +143,7 @@ pub(crate) async fn view(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     if !tickets.opens(&ticket, id, Timestamp::now()) {
-        return Err(ApiError::not_found("this link has expired: open the page again"));
+        return Err(ApiError::not_found_message("this link has expired: open the page again"));
     }
     let mut response = send_file(&site.store, &find_page(&site, id, &path).await?, &headers).await?;
     let headers = response.headers_mut();
@@ -160,5 +160,5 @@ async fn find_page(site: &Site, id: ArtifactId, path: &str) -> Result<ArtifactFi
         return Ok(file);
     }
     let index = format!("{}/index.html", path.trim_end_matches('/'));
-    artifacts::file(&site.store, id, &index).await?.ok_or_else(|| ApiError::no_such("file"))
+    artifacts::file(&site.store, id, &index).await?.ok_or_else(|| ApiError::not_found("file"))
 }

@@ -94,7 +94,7 @@ impl Assets {
 /// `GET /assets/{file}`.
 pub(super) async fn serve(Path(file): Path<String>, headers: HeaderMap) -> Result<Response, ApiError> {
     let asset = ASSETS.all().find(|asset| asset.address.strip_prefix("/assets/") == Some(&file));
-    let asset = asset.ok_or_else(|| ApiError::no_such("asset"))?;
+    let asset = asset.ok_or_else(|| ApiError::not_found("asset"))?;
     let accepts = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let gzip = !asset.gzipped.is_empty() && accepts.split(',').any(|coding| coding.trim().starts_with("gzip"));
     let body = if gzip { asset.gzipped.clone() } else { asset.plain.clone() };

@@ -154,7 +154,7 @@ async fn repos_page(
     mut why: Option<String>,
 ) -> Result<ReposPage, ApiError> {
     visitor.caller.require(Action::ManageConnections, Object::Server)?;
-    let connection = connections::get(&site.store, id).await?.ok_or_else(|| ApiError::no_such("connection"))?;
+    let connection = connections::get(&site.store, id).await?.ok_or_else(|| ApiError::not_found("connection"))?;
     let head = Head::new(site, visitor, Place::Settings, format!("Repositories on {}", connection.name));
     let AllReached { mut repos, suspended_by } = match forges.reached_by(id).await {
         Ok(reached) => reached,

@@ -131,7 +131,7 @@ pub(crate) async fn build_by_place(
     visitor: Visitor,
     Path(seq): Path<String>,
 ) -> Result<Response, ApiError> {
-    let nothing = || ApiError::no_such("build");
+    let nothing = || ApiError::not_found("build");
     let seq = seq.parse().map_err(|_| nothing())?;
     let build = overview::build_by_seq(&site.store, seq).await?.ok_or_else(nothing)?;
     visitor.caller.repo(&site.store, build.repo).await.map_err(|error| error.with_noun("build"))?;

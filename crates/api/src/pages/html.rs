@@ -77,7 +77,7 @@ pub(crate) async fn errors_as_pages(
     // The message tells programs to send a token. For a visitor of a page, the session has ended or there was none.
     let message = match status {
         StatusCode::UNAUTHORIZED => "Sign in and try again.".to_owned(),
-        StatusCode::NOT_FOUND if message == ApiError::NOT_FOUND => "There is nothing at this address.".to_owned(),
+        StatusCode::NOT_FOUND if message == ApiError::ROUTE_NOT_FOUND => "There is nothing at this address.".to_owned(),
         _ => message,
     };
     let heading = match status {

@@ -121,7 +121,7 @@ async fn form_bytes(
         body::discard(body);
         return Err(ApiError::bad_request("a form has to be application/x-www-form-urlencoded"));
     }
-    let bytes = body::read(body, limit, large_bodies, &Sender::Known).await?;
+    let bytes = body::read(body, limit, large_bodies, &Sender::Verified).await?;
     audited::note_form(&bytes);
     Ok(bytes)
 }

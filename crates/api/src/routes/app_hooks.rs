@@ -72,7 +72,7 @@ pub(crate) async fn receive(
     };
     // Connections that there are not share one share.
     let share = secret.as_ref().map(|(id, _)| id.to_string()).unwrap_or_default();
-    let body = read(body, BODY_LIMIT, &large_bodies, &Sender::Anybody(share)).await?;
+    let body = read(body, BODY_LIMIT, &large_bodies, &Sender::Unverified(share)).await?;
     let (id, secret) = secret.ok_or_else(refused)?;
     // Hashing 25 MiB takes longer than a handler may block its thread.
     let asked = tokio::task::spawn_blocking(move || {
@@ -81,7 +81,7 @@ pub(crate) async fn receive(
         checks::parse(event, &body).map_err(|error| ApiError::bad_request(error.to_string()))
     });
     let builds = match asked.await.map_err(ApiError::internal)?? {
-        Some(asked) => reruns.make(&forges, id, asked).await?,
+        Some(request) => reruns.start(&forges, id, request).await?,
         None => Vec::new(),
     };
     Ok((StatusCode::ACCEPTED, Json(AskedBody { builds })))

@@ -77,7 +77,7 @@ pub(crate) async fn by_name(
     let job = find_job(&store, &caller, id).await?;
     let all = artifacts::of_job(&store, job.id).await?;
     let found = all.into_iter().find(|artifact| artifact.name == name);
-    zip_of(&store, &slots, &caller, &found.ok_or_else(|| ApiError::no_such("artifact"))?).await
+    zip_of(&store, &slots, &caller, &found.ok_or_else(|| ApiError::not_found("artifact"))?).await
 }
 
 /// All files of an artifact, as a zip
@@ -97,7 +97,8 @@ pub(crate) async fn zip(
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
     let id: Option<ArtifactId> = name.strip_suffix(".zip").and_then(|id| id.parse().ok());
-    let id = id.ok_or_else(|| ApiError::not_found("the address of an artifact is its id with `.zip` behind it"))?;
+    let id =
+        id.ok_or_else(|| ApiError::not_found_message("the address of an artifact is its id with `.zip` behind it"))?;
     let artifact = find_artifact(&store, &caller, id).await?;
     zip_of(&store, &slots, &caller, &artifact).await
 }
@@ -176,7 +177,7 @@ pub(crate) async fn file(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let artifact = find_artifact(&store, &caller, id).await?;
-    let file = artifacts::file(&store, artifact.id, &path).await?.ok_or_else(|| ApiError::no_such("file"))?;
+    let file = artifacts::file(&store, artifact.id, &path).await?.ok_or_else(|| ApiError::not_found("file"))?;
     let mut response = send_file(&store, &file, &headers).await?;
     if response.status().is_success() && !is_shown(content_type(&path)) {
         let name = path.rsplit('/').next().unwrap_or(&path);

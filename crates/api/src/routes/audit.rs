@@ -189,7 +189,7 @@ pub(crate) async fn guard_records(
     let shown = log.display().to_string();
     let read = tokio::task::spawn_blocking(move || guard_log::list(&log, &filter, limit as usize));
     read.await.map_err(ApiError::internal)?.map_err(|error| {
-        ApiError::not_found(format!(
+        ApiError::not_found_message(format!(
             "The guard log `{shown}` cannot be read: {error}. There is one only where a guard runs beside the server, in the same container or with that folder shared"
         ))
     })

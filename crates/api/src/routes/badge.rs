@@ -39,7 +39,7 @@ pub(crate) async fn show(
     Query(query): Query<BadgeQuery>,
 ) -> Result<Response, ApiError> {
     let id = file.strip_suffix(".svg").and_then(|id| id.parse::<RepoId>().ok());
-    let id = id.ok_or_else(|| ApiError::no_such("badge"))?;
+    let id = id.ok_or_else(|| ApiError::not_found("badge"))?;
     let repo = caller.repo(&store, id).await.map_err(|error| error.with_noun("badge"))?;
     let pipeline = query.pipeline.as_deref();
     let newest = async |branch: Option<&str>| builds::latest_finished(&store, id, branch, pipeline).await;

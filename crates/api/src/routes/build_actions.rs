@@ -57,7 +57,7 @@ pub(crate) async fn start(
     let repo = caller.repo_to(&store, Action::Start, id).await?;
     let request = StartRequest { git_ref: new.git_ref, commit: new.commit, inputs: new.inputs, by: caller.actor() };
     let id = scheduler.start_build(id, request).await?;
-    let build = builds::get(&store, id).await?.ok_or_else(|| ApiError::no_such("build"))?;
+    let build = builds::get(&store, id).await?.ok_or_else(|| ApiError::not_found("build"))?;
     Ok((StatusCode::CREATED, Json(view_build(&store, build, RepoRef::from(&repo)).await?)))
 }
 

@@ -153,7 +153,7 @@ pub(crate) async fn get(
 ) -> Result<Json<ConnectionView>, ApiError> {
     caller.require(Action::ManageConnections, Object::Server)?;
     let Path(id) = id?;
-    let found = connections::get(&store, id).await?.ok_or_else(|| ApiError::no_such("connection"))?;
+    let found = connections::get(&store, id).await?.ok_or_else(|| ApiError::not_found("connection"))?;
     Ok(Json(found.into()))
 }
 

@@ -81,6 +81,6 @@ pub(crate) async fn get(
 ) -> Result<axum::Json<DeliveryView>, ApiError> {
     match deliveries::get(&store, id).await? {
         Some(delivery) if caller.may_see(&store, delivery.repo).await? => Ok(axum::Json(delivery.into())),
-        Some(_) | None => Err(ApiError::no_such("delivery")),
+        Some(_) | None => Err(ApiError::not_found("delivery")),
     }
 }

@@ -30,7 +30,7 @@ pub(crate) async fn get(
     caller.require(Action::ChangeRepo, Object::SomeRepo)?;
     let Path(id) = id?;
     let repo = caller.repo_to(&store, Action::ChangeRepo, id).await?;
-    let key = repo.deploy_key.ok_or_else(|| ApiError::no_such("deploy key"))?;
+    let key = repo.deploy_key.ok_or_else(|| ApiError::not_found("deploy key"))?;
     Ok(Json(key.into()))
 }
 

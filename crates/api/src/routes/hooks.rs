@@ -98,7 +98,7 @@ async fn accept(
         return Err(ApiError::unauthorized(explain(&error, forge, &headers)));
     }
     let id = repo.id;
-    let body = read(body, BODY_LIMIT, large_bodies, &Sender::Anybody(id.to_string())).await?;
+    let body = read(body, BODY_LIMIT, large_bodies, &Sender::Unverified(id.to_string())).await?;
     // Hashing 25 MiB takes longer than a handler may block its thread.
     let delivery = tokio::task::spawn_blocking(move || {
         let verify = |secret: &HookSecret| {
@@ -126,7 +126,7 @@ async fn accept(
 
 async fn find_repo(store: &Store, id: Result<Path<RepoId>, ApiError>) -> Result<Repo, ApiError> {
     let Path(id) = id?;
-    repos::get(store, id).await?.ok_or_else(|| ApiError::no_such("repository"))
+    repos::get(store, id).await?.ok_or_else(|| ApiError::not_found("repository"))
 }
 
 /// Checks only that the body is JSON. Nothing is kept, and the depth is limited.

@@ -63,7 +63,7 @@ fn attempt_address(job: JobId, earlier: Option<u32>) -> String {
 /// Returns the job as an earlier attempt left it. Only its log tells what became of its steps.
 pub(super) fn as_left_by(mut job: JobView, attempt: u32, outline: &Outline) -> Result<JobView, ApiError> {
     let at =
-        job.attempts.iter().position(|ended| ended.attempt == attempt).ok_or_else(|| ApiError::no_such("attempt"))?;
+        job.attempts.iter().position(|ended| ended.attempt == attempt).ok_or_else(|| ApiError::not_found("attempt"))?;
     let AttemptView { status, reason, exit_code, claimed_at, started_at, finished_at, .. } = job.attempts.remove(at);
     let of_step = |step: StepView| {
         let border = |begins: bool| {

@@ -163,9 +163,9 @@ pub(crate) async fn show(
 ) -> Result<Html<JobPage>, ApiError> {
     let mut head = Head::new(&site, &visitor, Place::Elsewhere, "");
     let job = find_job(&site.store, &visitor.caller, id).await?;
-    let build = builds::get(&site.store, job.build).await?.ok_or_else(|| ApiError::no_such("job"))?;
-    let repo = repos::get(&site.store, job.repo).await?.ok_or_else(|| ApiError::no_such("job"))?;
-    let plan = jobs::plan(&site.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
+    let build = builds::get(&site.store, job.build).await?.ok_or_else(|| ApiError::not_found("job"))?;
+    let repo = repos::get(&site.store, job.repo).await?.ok_or_else(|| ApiError::not_found("job"))?;
+    let plan = jobs::plan(&site.store, id).await?.ok_or_else(|| ApiError::not_found("job"))?;
     let outline = logs::outline(&site.store, id, query.attempt).await?;
     let scripts: HashMap<u32, String> =
         StepHead::from_plan(&plan).into_iter().map(|head| (u32::from(head.number) + 1, head.run)).collect();

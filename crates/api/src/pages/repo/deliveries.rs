@@ -141,7 +141,7 @@ pub(crate) async fn redeliver(
     Post { visitor, .. }: Post<NoFields>,
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Action::Redeliver, Object::SomeRepo)?;
-    let delivery = deliveries::get(&site.store, id).await?.ok_or_else(|| ApiError::no_such("delivery"))?;
+    let delivery = deliveries::get(&site.store, id).await?.ok_or_else(|| ApiError::not_found("delivery"))?;
     let found = visitor.caller.repo_to(&site.store, Action::Redeliver, delivery.repo).await;
     found.map_err(|error| error.with_noun("delivery"))?;
     let mut tx = site.store.write().await?;

@@ -90,7 +90,7 @@ pub(crate) async fn read(
 ) -> Result<Response, ApiError> {
     let job = find_job(&store, &caller, id).await?;
     let step = query.step.as_deref().map(|wanted| step_position(&job, wanted)).transpose()?;
-    let plan = jobs::plan(&store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
+    let plan = jobs::plan(&store, id).await?.ok_or_else(|| ApiError::not_found("job"))?;
     let source = Source {
         store,
         job: id,
@@ -151,7 +151,7 @@ fn step_position(job: &Job, wanted: &str) -> Result<u16, ApiError> {
         job.steps.iter().find(|step| step.position == position)
     };
     let by_name = || job.steps.iter().find(|step| step.name == wanted);
-    by_number().or_else(by_name).map(|step| step.position).ok_or_else(|| ApiError::no_such("step"))
+    by_number().or_else(by_name).map(|step| step.position).ok_or_else(|| ApiError::not_found("step"))
 }
 
 /// A log in one format.
