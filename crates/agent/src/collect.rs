@@ -20,10 +20,10 @@ use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 
 use crate::globs::Trees;
 
-/// At most this many files and folders are looked at.
+/// The most files and folders that are looked at.
 const MAX_VISITED: usize = 2_000_000;
 /// How many of an artifact's left-out files are named in the log.
-const NAMED: usize = 10;
+const MAX_NAMED: usize = 10;
 
 /// An artifact, with all expressions evaluated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,20 +138,21 @@ impl Workspace {
 }
 
 /// Collects the files of all these artifacts in one pass.
-pub(crate) fn collect(workspace: &Workspace, wanted: &[ArtifactRequest], limits: &ArtifactLimits) -> Collected {
+pub(crate) fn collect(workspace: &Workspace, requests: &[ArtifactRequest], limits: &ArtifactLimits) -> Collected {
     let mut collecting = Collecting { limits, selections: Vec::new(), visited: 0, collected: Collected::default() };
-    for one in wanted {
-        match Trees::new(one.paths.iter().map(String::as_str)) {
-            Ok(trees) => collecting.selections.push(Selection::new(one, trees)),
-            Err(error) => collecting.refuse(one, &format!("invalid paths: {error}")),
+    for request in requests {
+        match Trees::new(request.paths.iter().map(String::as_str)) {
+            Ok(trees) => collecting.selections.push(Selection::new(request, trees)),
+            Err(error) => collecting.refuse(request, &format!("invalid paths: {error}")),
         }
     }
     collecting.walk(workspace);
     collecting.finish()
 }
 
+/// The files that were selected for one artifact.
 struct Selection<'a> {
-    wanted: &'a ArtifactRequest,
+    request: &'a ArtifactRequest,
     trees: Trees,
     files: Vec<CollectedFile>,
     bytes: u64,
@@ -162,8 +163,16 @@ struct Selection<'a> {
 }
 
 impl<'a> Selection<'a> {
-    const fn new(wanted: &'a ArtifactRequest, trees: Trees) -> Self {
-        Self { wanted, trees, files: Vec::new(), bytes: 0, refused: None, left_out: BTreeSet::new(), left_out_count: 0 }
+    const fn new(request: &'a ArtifactRequest, trees: Trees) -> Self {
+        Self {
+            request,
+            trees,
+            files: Vec::new(),
+            bytes: 0,
+            refused: None,
+            left_out: BTreeSet::new(),
+            left_out_count: 0,
+        }
     }
 
     fn may_take_below(&self, folder: &Path) -> bool {
@@ -172,7 +181,7 @@ impl<'a> Selection<'a> {
 
     fn leave_out(&mut self, path: &Path, why: &'static str) {
         self.left_out_count += 1;
-        if self.left_out.len() < NAMED {
+        if self.left_out.len() < MAX_NAMED {
             let shown: String = path.to_string_lossy().chars().take(200).collect();
             self.left_out.insert((why, shown.escape_debug().to_string()));
         }
@@ -184,17 +193,17 @@ impl<'a> Selection<'a> {
     }
 
     fn take(&mut self, path: &Path, found: &Metadata, limits: &ArtifactLimits) {
-        let bad = match path.to_str() {
+        let fault = match path.to_str() {
             None => Some("its name is not UTF-8"),
             Some(path) => artifact::path_fault(path),
         };
-        if let Some(why) = bad {
+        if let Some(why) = fault {
             return self.leave_out(path, why);
         }
         let path = path.to_string_lossy().into_owned();
         if found.len() > limits.file_bytes {
             let message = format!(
-                "`{path}` has {}, and the limit for a file is {} (the server's `artifacts_file_mib`)",
+                "`{path}` has {}, more than the limit of {} for a file (the server's `artifacts_file_mib`)",
                 mib(found.len()),
                 mib(limits.file_bytes)
             );
@@ -202,14 +211,14 @@ impl<'a> Selection<'a> {
         }
         if self.files.len() >= limits.files as usize {
             return self.refuse(format!(
-                "it has more than {} files, which is the limit for a job (the server's `artifacts_files`)",
+                "it has more files than the limit of {} for a job (the server's `artifacts_files`)",
                 limits.files
             ));
         }
         self.bytes += found.len();
         let announced = AnnouncedFile {
-            artifact: self.wanted.place,
-            name: self.wanted.name.clone(),
+            artifact: self.request.place,
+            name: self.request.name.clone(),
             path,
             bytes: found.len(),
             executable: found.mode() & 0o100 != 0,
@@ -218,6 +227,7 @@ impl<'a> Selection<'a> {
     }
 }
 
+/// The state of the one walk through the workspace.
 struct Collecting<'a> {
     limits: &'a ArtifactLimits,
     selections: Vec<Selection<'a>>,
@@ -233,13 +243,13 @@ impl Collecting<'_> {
                 self.leave_out(&path, "the folder cannot be read");
             }
             if self.visited > MAX_VISITED {
-                for one in self.selections.iter_mut().filter(|one| one.refused.is_none()) {
-                    one.refuse(format!(
-                        "its paths match too broadly: more than {MAX_VISITED} files were searched; name the folders to search"
+                for selection in self.selections.iter_mut().filter(|selection| selection.refused.is_none()) {
+                    selection.refuse(format!(
+                        "finding its paths takes a search of more than {MAX_VISITED} files: name the folders that contain them"
                     ));
                 }
             }
-            if self.selections.iter().all(|one| one.refused.is_some()) {
+            if self.selections.iter().all(|selection| selection.refused.is_some()) {
                 return;
             }
         }
@@ -247,8 +257,8 @@ impl Collecting<'_> {
 
     /// Leaves a folder out of every artifact that may have something in it.
     fn leave_out(&mut self, folder: &Path, why: &'static str) {
-        for one in self.selections.iter_mut().filter(|one| one.may_take_below(folder)) {
-            one.leave_out(folder, why);
+        for selection in self.selections.iter_mut().filter(|selection| selection.may_take_below(folder)) {
+            selection.leave_out(folder, why);
         }
     }
 
@@ -276,13 +286,16 @@ impl Collecting<'_> {
             if kind == FileType::Directory {
                 if below.as_os_str().len() > artifact::MAX_PATH {
                     self.leave_out(&below, "its path is too long");
-                } else if self.selections.iter().any(|one| one.may_take_below(&below)) {
+                } else if self.selections.iter().any(|selection| selection.may_take_below(&below)) {
                     folders.push(below);
                 }
                 continue;
             }
             let limits = *self.limits;
-            let takers = self.selections.iter_mut().filter(|one| one.refused.is_none() && one.trees.take(&below));
+            let takers = self
+                .selections
+                .iter_mut()
+                .filter(|selection| selection.refused.is_none() && selection.trees.take(&below));
             let mut takers = takers.peekable();
             if takers.peek().is_none() {
                 continue;
@@ -296,19 +309,19 @@ impl Collecting<'_> {
                 }
                 _ => Err("it is neither a file nor a folder"),
             };
-            for one in takers {
+            for selection in takers {
                 match &found {
-                    Ok(found) => one.take(&below, found, &limits),
-                    Err(why) => one.leave_out(&below, why),
+                    Ok(found) => selection.take(&below, found, &limits),
+                    Err(why) => selection.leave_out(&below, why),
                 }
             }
         }
         Ok(())
     }
 
-    fn refuse(&mut self, wanted: &ArtifactRequest, why: &str) {
-        let message = format!("{} was not saved: {why}", wanted.shown());
-        if wanted.kind == ArtifactKind::Files {
+    fn refuse(&mut self, request: &ArtifactRequest, why: &str) {
+        let message = format!("{} not saved: {why}", request.shown());
+        if request.kind == ArtifactKind::Files {
             self.collected.refused.get_or_insert_with(|| message.clone());
         }
         self.collected.notes.push(message);
@@ -317,40 +330,49 @@ impl Collecting<'_> {
     fn finish(mut self) -> Collected {
         let mut bytes = 0;
         let mut files = 0;
-        for mut one in std::mem::take(&mut self.selections) {
-            if one.left_out_count > 0 {
-                let named: Vec<String> = one.left_out.iter().map(|(why, path)| format!("`{path}` ({why})")).collect();
-                let more = match one.left_out_count - named.len() {
+        for mut selection in std::mem::take(&mut self.selections) {
+            if selection.left_out_count > 0 {
+                let named: Vec<String> =
+                    selection.left_out.iter().map(|(why, path)| format!("`{path}` ({why})")).collect();
+                let more = match selection.left_out_count - named.len() {
                     0 => String::new(),
                     more => format!(", and {more} more"),
                 };
-                self.collected.notes.push(format!("{}: left out {}{more}", one.wanted.shown(), named.join(", ")));
+                self.collected.notes.push(format!(
+                    "{}: left out {}{more}",
+                    selection.request.shown(),
+                    named.join(", ")
+                ));
             }
-            if one.refused.is_none() && bytes + one.bytes > self.limits.job_bytes {
-                one.refused = Some(format!(
-                    "the job's artifacts exceed {}, the limit for a job (the server's `artifacts_job_mib`)",
+            if selection.refused.is_none() && bytes + selection.bytes > self.limits.job_bytes {
+                selection.refused = Some(format!(
+                    "with it, the job's artifacts have more than the limit of {} (the server's `artifacts_job_mib`)",
                     mib(self.limits.job_bytes)
                 ));
             }
-            if one.refused.is_none() && files + one.files.len() > self.limits.files as usize {
-                one.refused = Some(format!(
-                    "the job's artifacts exceed {} files, the limit for a job (the server's `artifacts_files`)",
+            if selection.refused.is_none() && files + selection.files.len() > self.limits.files as usize {
+                selection.refused = Some(format!(
+                    "with it, the job's artifacts have more than the limit of {} files (the server's `artifacts_files`)",
                     self.limits.files
                 ));
             }
-            if let Some(why) = &one.refused {
-                self.refuse(one.wanted, why);
+            if let Some(why) = &selection.refused {
+                self.refuse(selection.request, why);
                 continue;
             }
-            if one.files.is_empty() {
-                let globs: Vec<String> = one.wanted.paths.iter().map(|path| format!("`{path}`")).collect();
-                self.collected.notes.push(format!("{}: no files match {}", one.wanted.shown(), globs.join(", ")));
+            if selection.files.is_empty() {
+                let globs: Vec<String> = selection.request.paths.iter().map(|path| format!("`{path}`")).collect();
+                self.collected.notes.push(format!(
+                    "{}: no files match {}",
+                    selection.request.shown(),
+                    globs.join(", ")
+                ));
                 continue;
             }
-            bytes += one.bytes;
-            files += one.files.len();
-            one.files.sort_by(|a, b| a.announced.path.cmp(&b.announced.path));
-            self.collected.files.append(&mut one.files);
+            bytes += selection.bytes;
+            files += selection.files.len();
+            selection.files.sort_by(|a, b| a.announced.path.cmp(&b.announced.path));
+            self.collected.files.append(&mut selection.files);
         }
         self.collected
     }

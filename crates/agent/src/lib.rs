@@ -19,8 +19,8 @@
 
 mod account;
 mod artifact_queue;
-mod authorities;
 mod buildx;
+mod ca_certificates;
 mod caches;
 mod checkout;
 mod clock;
@@ -45,12 +45,12 @@ mod sandbox;
 mod sender;
 mod shared_files;
 mod spool;
+mod start_error;
 mod step;
 mod streams;
 mod sys;
 mod terminal;
 mod tool;
-mod unstarted;
 mod values;
 mod verdict;
 mod wake;

@@ -15,10 +15,10 @@ use longshore_agent_protocol::ImageConfig;
 use rustix::fs::OFlags;
 
 use crate::account::{self, Account};
-use crate::authorities::Authorities;
+use crate::ca_certificates::CaCertificates;
 use crate::files::StepFiles;
 use crate::reaper::Children;
-use crate::unstarted::{ProgramToRun, StartError, is_foreign, no_directory};
+use crate::start_error::{ProgramToRun, StartError, is_foreign, no_directory};
 use crate::{sys, terminal};
 
 /// The PATH that the engine gives a container whose image sets none.
@@ -76,7 +76,7 @@ pub(crate) struct StepLauncher {
     /// What the image says about its containers. Only members of a pod know it.
     config: ImageConfig,
     /// The operator's certificate authorities.
-    authorities: Authorities,
+    ca_certificates: CaCertificates,
 }
 
 impl StepLauncher {
@@ -85,9 +85,9 @@ impl StepLauncher {
         workspace: PathBuf,
         scripts: PathBuf,
         config: ImageConfig,
-        authorities: Authorities,
+        ca_certificates: CaCertificates,
     ) -> Self {
-        Self { account, workspace, scripts, image: std::env::vars_os().collect(), config, authorities }
+        Self { account, workspace, scripts, image: std::env::vars_os().collect(), config, ca_certificates }
     }
 
     /// Returns the environment of a step: the image's, with the account's HOME and USER, then the job's and the step's
@@ -117,7 +117,7 @@ impl StepLauncher {
             }
             env.insert("PATH".into(), path);
         }
-        self.authorities.add_to(&mut env);
+        self.ca_certificates.add_to(&mut env);
         let Some(files) = files else { return env };
         env.extend(files.variables());
         // Git refuses to work in another user's folder unless told otherwise.

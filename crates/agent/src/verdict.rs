@@ -6,8 +6,8 @@ use std::time::Duration;
 use longshore_agent_protocol::message::{FromAgent, JobResult, StepResult, StepSpec, StepStatus};
 
 use crate::clock;
+use crate::start_error::NOT_STARTED;
 use crate::sys::{End, Reaped};
-use crate::unstarted::NOT_STARTED;
 
 /// Returns the result of a step whose process ended; `why` is set if the agent ended it.
 pub(crate) fn step_result(reaped: &Reaped, why: Option<StepStatus>, wall_ms: u64) -> StepResult {

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::{Job, JobError, SECRETS};
 use crate::account;
-use crate::authorities::Authorities;
+use crate::ca_certificates::CaCertificates;
 use crate::caches;
 use crate::checkout::{self, Chunk};
 use crate::files::private_file;
@@ -31,7 +31,7 @@ impl Job {
         };
         let account = account::lookup(user, &self.runtime.options.etc)
             .map_err(|message| JobError::new(AgentError::ImageUnusable, message))?;
-        let authorities = Authorities::write(&spec.authorities, &self.runtime.options)
+        let ca_certificates = CaCertificates::write(&spec.authorities, &self.runtime.options)
             .map_err(|error| setup_error("could not write the operator's certificate authorities", &error))?;
         crate::docker::offer(&self.runtime.options.root, Path::new("/var"))
             .map_err(|error| setup_error("could not create /var/run/docker.sock", &error))?;
@@ -44,7 +44,7 @@ impl Job {
                 // A service runs in its image's WORKDIR.
                 MemberPurpose::Service { .. } => Path::new("/").join(&image.directory),
             };
-            return Ok(StepLauncher::new(account, workspace, scripts, image, authorities));
+            return Ok(StepLauncher::new(account, workspace, scripts, image, ca_certificates));
         }
         let workspace = PathBuf::from(&spec.workspace);
         let made = fs::create_dir_all(&workspace).and_then(|()| {
@@ -71,7 +71,7 @@ impl Job {
                 format!("cache {path}: its files belonged to another user; their owner is now this job's user"),
             )?;
         }
-        Ok(StepLauncher::new(account, workspace, scripts, ImageConfig::default(), authorities))
+        Ok(StepLauncher::new(account, workspace, scripts, ImageConfig::default(), ca_certificates))
     }
 
     /// Writes the secrets that are files, for the steps' user only. Returns the variables with their paths.

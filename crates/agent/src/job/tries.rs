@@ -11,9 +11,9 @@ use super::{Job, JobError, StepScope, Stop, time_after};
 use crate::ending::Ending;
 use crate::files::{MAX_VARIABLE, StepFiles, WrittenValues};
 use crate::memory;
+use crate::start_error::{Fault, NOT_STARTED, StartError};
 use crate::step::PreparedStep;
 use crate::sys::Reaped;
-use crate::unstarted::{Fault, NOT_STARTED, StartError};
 use crate::verdict::{millis, skipped_result, step_finished, step_result};
 
 /// A running try.
@@ -119,7 +119,7 @@ impl Job {
                 self.finish_step(number, started, result, WrittenValues::default(), scope)?;
                 return match error.fault() {
                     Fault::Transient(kind) => Err(JobError::new(kind, error.to_string())),
-                    Fault::Commands | Fault::Ours(_) => Ok(None),
+                    Fault::Commands | Fault::Job(_) => Ok(None),
                 };
             }
             attempt += 1;
@@ -162,7 +162,7 @@ impl Job {
                 Ok(StepResult { status: StepStatus::Failure, exit_code: Some(NOT_STARTED), ..unstarted })
             }
             Fault::Transient(_) => Ok(unstarted),
-            Fault::Ours(kind) => {
+            Fault::Job(kind) => {
                 self.send(&step_finished(number, unstarted))?;
                 Err(JobError::new(kind, text))
             }

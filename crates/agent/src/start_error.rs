@@ -17,9 +17,9 @@ use crate::account::Account;
 use crate::files::{self, MAX_VARIABLE};
 
 /// How many bytes of a program are read to identify it.
-const HEAD: u64 = 64 << 10;
+const MAX_HEADER: u64 = 64 << 10;
 /// How many interpreters are followed: an interpreter may need one itself.
-const INTERPRETERS: usize = 4;
+const MAX_INTERPRETERS: usize = 4;
 /// The exit code of a step that did not start, as in shells.
 pub(crate) const NOT_STARTED: i32 = 126;
 
@@ -80,10 +80,10 @@ pub(crate) enum StartError {
 /// Who is at fault when a step does not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The pipeline or a command: the step has failed.
+    /// The pipeline or a command: the step fails.
     Commands,
-    /// The image or Longshore: the job cannot run as planned.
-    Ours(AgentError),
+    /// The image or Longshore: the whole job ends with this error.
+    Job(AgentError),
     /// Longshore, but the next attempt may succeed.
     Transient(AgentError),
 }
@@ -92,7 +92,7 @@ impl StartError {
     pub(crate) fn fault(&self) -> Fault {
         match self {
             Self::NoShell { .. } | Self::NoProgram | Self::ProgramMissing { .. } => {
-                Fault::Ours(AgentError::ImageUnusable)
+                Fault::Job(AgentError::ImageUnusable)
             }
             Self::NotExecutable { of_workspace, .. }
             | Self::Foreign { of_workspace, .. }
@@ -101,13 +101,13 @@ impl StartError {
                 if *of_workspace {
                     Fault::Commands
                 } else {
-                    Fault::Ours(AgentError::ImageUnusable)
+                    Fault::Job(AgentError::ImageUnusable)
                 }
             }
             Self::Script { source, .. } if source.raw_os_error() == Some(Errno::NOSPC.raw_os_error()) => {
-                Fault::Ours(AgentError::DiskFull)
+                Fault::Job(AgentError::DiskFull)
             }
-            Self::Script { .. } => Fault::Ours(AgentError::Internal),
+            Self::Script { .. } => Fault::Job(AgentError::Internal),
             Self::Terminal(_) | Self::Spawn(_) => Fault::Transient(AgentError::Internal),
             Self::LongVariable { .. }
             | Self::LongEnvironment { .. }
@@ -219,9 +219,11 @@ enum Inspection {
 
 fn inspect(program: &Path) -> Inspection {
     let mut program = program.to_owned();
-    for _ in 0..INTERPRETERS {
-        let Ok(head) = files::read_regular(&program, OFlags::empty(), HEAD) else { return Inspection::Runnable };
-        let loader = if let Some(line) = head.strip_prefix(b"#!") {
+    for _ in 0..MAX_INTERPRETERS {
+        let Ok(header) = files::read_regular(&program, OFlags::empty(), MAX_HEADER) else {
+            return Inspection::Runnable;
+        };
+        let loader = if let Some(line) = header.strip_prefix(b"#!") {
             let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
             let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
             match words.next() {
@@ -229,7 +231,7 @@ fn inspect(program: &Path) -> Inspection {
                 None => return Inspection::NotAProgram,
             }
         } else {
-            let Some(elf) = Elf::parse(&head) else { return Inspection::NotAProgram };
+            let Some(elf) = Elf::parse(&header) else { return Inspection::NotAProgram };
             if elf.machine() != own_architecture() {
                 return Inspection::Foreign { theirs: elf.machine() };
             }
@@ -253,8 +255,8 @@ fn path_from_bytes(bytes: &[u8]) -> PathBuf {
 /// The header of an ELF file.
 struct Elf<'a> {
     bytes: &'a [u8],
-    wide: bool,
-    little: bool,
+    is_64_bit: bool,
+    is_little_endian: bool,
 }
 
 impl<'a> Elf<'a> {
@@ -262,20 +264,20 @@ impl<'a> Elf<'a> {
         if !bytes.starts_with(b"\x7fELF") || bytes.len() < 20 {
             return None;
         }
-        Some(Self { bytes, wide: bytes[4] == 2, little: bytes[5] != 2 })
+        Some(Self { bytes, is_64_bit: bytes[4] == 2, is_little_endian: bytes[5] != 2 })
     }
 
     /// Reads `length` bytes as a number; returns 0 beyond the end.
     fn number(&self, at: usize, length: usize) -> usize {
         let Some(bytes) = at.checked_add(length).and_then(|end| self.bytes.get(at..end)) else { return 0 };
         let add = |sum: u64, byte: &u8| (sum << 8) | u64::from(*byte);
-        let sum = if self.little { bytes.iter().rev().fold(0, add) } else { bytes.iter().fold(0, add) };
+        let sum = if self.is_little_endian { bytes.iter().rev().fold(0, add) } else { bytes.iter().fold(0, add) };
         usize::try_from(sum).unwrap_or(usize::MAX)
     }
 
     /// Returns the architecture, as images name it.
     fn machine(&self) -> String {
-        match (self.number(18, 2), self.little) {
+        match (self.number(18, 2), self.is_little_endian) {
             (3, _) => "386",
             (8, true) => "mipsle",
             (8, false) => "mips",
@@ -295,7 +297,7 @@ impl<'a> Elf<'a> {
     /// Returns the program's loader, or `None` if the program is linked statically.
     fn loader(&self) -> Option<&'a [u8]> {
         const INTERPRETER: usize = 3;
-        let (table, size, count) = if self.wide {
+        let (table, size, count) = if self.is_64_bit {
             (self.number(32, 8), self.number(54, 2), self.number(56, 2))
         } else {
             (self.number(28, 4), self.number(42, 2), self.number(44, 2))
@@ -303,7 +305,7 @@ impl<'a> Elf<'a> {
         let header = (0..count)
             .map(|at| table.saturating_add(at * size))
             .find(|header| self.number(*header, 4) == INTERPRETER)?;
-        let (at, length) = if self.wide {
+        let (at, length) = if self.is_64_bit {
             (self.number(header.checked_add(8)?, 8), self.number(header.checked_add(32)?, 8))
         } else {
             (self.number(header.checked_add(4)?, 4), self.number(header.checked_add(16)?, 4))
