@@ -1,24 +1,25 @@
-//! The log of a job's guard, with the job's requests to its Docker API: read and reported before the guard is removed.
+//! A summary of the log of a job's guard, which has all requests of the job to its Docker API. It is read and reported
+//! before the guard is removed.
 
 use futures_util::future::BoxFuture;
 
 use crate::attempt::AttemptId;
 
-/// A guard's log, in short.
+/// A summary of a guard's log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GuardLog {
     pub requests: u64,
     /// Requests that were refused, without those for objects that do not exist.
     pub refusals: u64,
-    /// The first of them.
+    /// The first of the refused requests.
     pub refused: Vec<RefusedCall>,
     /// Requests for objects that do not exist, or belong to others.
     pub not_there: u64,
-    /// Ids of others that it tried, if it did so more often than by accident.
+    /// Ids of others' objects that the job tried, if it did so too often for an accident.
     pub probes: Vec<String>,
-    /// The registries that it has pulled images from.
+    /// The registries from which the job has pulled images.
     pub registries: Vec<String>,
-    /// Why everything was refused in the end, if it was.
+    /// Why the guard refused everything in the end, if it did.
     pub frozen: Option<String>,
     /// The hash of the log's last line.
     pub hash: String,
@@ -33,13 +34,13 @@ pub struct RefusedCall {
     pub reason: String,
 }
 
-/// Keeps what guards have recorded. A log may be told again after a kill.
+/// Records what guards report. After a crash, a log may be reported again.
 pub trait GuardReports: Send + Sync {
     fn report(&self, attempt: AttemptId, log: GuardLog) -> BoxFuture<'_, ()>;
 
-    /// A guard refuses its job everything from now on. Told at once, and the log says it once more.
+    /// Called at once when a guard begins to refuse its job everything. The log contains it too.
     fn frozen(&self, attempt: AttemptId, reason: String) -> BoxFuture<'_, ()>;
 
-    /// Something of a job is still on the engine, although everything was done to remove it.
+    /// Called when objects of a job remain on the engine although their removal was tried repeatedly.
     fn outlived(&self, attempt: AttemptId, objects: Vec<String>) -> BoxFuture<'_, ()>;
 }
