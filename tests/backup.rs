@@ -55,7 +55,7 @@ fn running() -> (World, String, String) {
 fn restored(world: &World, args: &[&str]) -> TempDir {
     let backup = longshore(world.server.data.path(), &["backup", "-"]);
     assert!(backup.status.success(), "{}", String::from_utf8_lossy(&backup.stderr));
-    assert!(String::from_utf8_lossy(&backup.stderr).contains("1 jobs running"));
+    assert!(String::from_utf8_lossy(&backup.stderr).contains(", 1 running job\n"));
     let (folder, file) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
     std::fs::write(file.path(), &backup.stdout).unwrap();
     let into_its_own = longshore(world.server.data.path(), &["restore", file.path().to_str().unwrap()]);

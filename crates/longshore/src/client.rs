@@ -10,7 +10,7 @@ use longshore_core::authority;
 use serde_json::Value;
 use ureq::tls::TlsConfig;
 
-use crate::{authorities::Authorities, commands::Ended};
+use crate::{ca_certificates::CaCertificates, commands::ExitError};
 
 /// A client of one server, with one token.
 #[derive(Debug, Clone)]
@@ -53,9 +53,9 @@ impl Client {
         token: Option<String>,
         ca_file: Option<&Path>,
     ) -> anyhow::Result<Self> {
-        let in_use = |error: anyhow::Error| Ended::new(2, format!("{error:#}"));
-        let tls = match Authorities::read(ca_file).map_err(in_use)? {
-            Some(authorities) => authorities.tls().map_err(in_use)?,
+        let in_use = |error: anyhow::Error| ExitError::new(2, format!("{error:#}"));
+        let tls = match CaCertificates::read(ca_file).map_err(in_use)? {
+            Some(ca_certificates) => ca_certificates.tls().map_err(in_use)?,
             None => TlsConfig::default(),
         };
         let config = ureq::Agent::config_builder()
@@ -167,7 +167,7 @@ impl Client {
             Some(why) => why.to_owned(),
             None => format!("{error}. Is the server running, and is --url (LONGSHORE_URL) correct?"),
         };
-        Ended::new(2, format!("no response from {}: {why}", self.url)).into()
+        ExitError::new(2, format!("no response from {}: {why}", self.url)).into()
     }
 
     fn answer(&self, response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<Value> {
@@ -185,7 +185,7 @@ impl Client {
             (401, None) => " Pass a token with --token or LONGSHORE_TOKEN.",
             _ => "",
         };
-        Err(Ended::new(1, format!("{message}{hint}")).into())
+        Err(ExitError::new(1, format!("{message}{hint}")).into())
     }
 }
 

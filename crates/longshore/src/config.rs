@@ -40,7 +40,7 @@ use self::{
     settings::{Merged, MergedRetention},
 };
 use crate::{
-    authorities::Authorities,
+    ca_certificates::CaCertificates,
     disk::Marks,
     runner::{DOCKER_REGISTRIES, DockerSettings},
     syslog::Syslog,
@@ -55,7 +55,7 @@ pub(crate) struct Config {
     pub(crate) guard: WhenGuarded,
     pub(crate) guard_raw: bool,
     pub(crate) url: PublicUrl,
-    pub(crate) authorities: Option<Authorities>,
+    pub(crate) ca_certificates: Option<CaCertificates>,
     pub(crate) hosts: Vec<String>,
     /// The mail server for notifications.
     pub(crate) mail: Option<Mail>,
@@ -170,12 +170,13 @@ impl Settings {
         let port = given.listen.rsplit(':').next().unwrap_or("8080");
         let url = unless_empty(given.url).unwrap_or_else(|| format!("http://localhost:{port}"));
         let url: PublicUrl = url.parse().map_err(|why| anyhow::anyhow!("url is {why}"))?;
-        let authorities = Authorities::read(given.ca_file.as_deref().filter(|file| !file.as_os_str().is_empty()))?;
+        let ca_certificates =
+            CaCertificates::read(given.ca_file.as_deref().filter(|file| !file.as_os_str().is_empty()))?;
         let audit_syslog = unless_empty(given.audit_syslog)
             .map(|text| text.parse::<Syslog>().map_err(|why| anyhow::anyhow!("audit_syslog: {why}")))
             .transpose()?;
-        let mail = mail(given.smtp_url, given.smtp_from, &url, authorities.as_ref())?;
-        let object_store = given.s3.object_store(authorities.as_ref())?;
+        let mail = mail(given.smtp_url, given.smtp_from, &url, ca_certificates.as_ref())?;
+        let object_store = given.s3.object_store(ca_certificates.as_ref())?;
         let mut warnings = Vec::new();
         if given.berths.is_some() {
             warnings.push(
@@ -198,7 +199,7 @@ impl Settings {
             guard: WhenGuarded::parse(&given.guard)?,
             guard_raw: given.guard_raw,
             url,
-            authorities,
+            ca_certificates,
             mail,
             hosts: list(given.hosts.as_deref().unwrap_or_default()),
             admin_token: unless_empty(given.admin_token),
@@ -239,10 +240,10 @@ fn mail(
     smtp_url: Option<String>,
     smtp_from: Option<String>,
     url: &PublicUrl,
-    authorities: Option<&Authorities>,
+    ca_certificates: Option<&CaCertificates>,
 ) -> anyhow::Result<Option<Mail>> {
     let Some(smtp) = unless_empty(smtp_url) else { return Ok(None) };
-    let own = authorities.map(Authorities::own).unwrap_or_default();
+    let own = ca_certificates.map(CaCertificates::own).unwrap_or_default();
     let from = unless_empty(smtp_from);
     Ok(Some(Mail::new(&smtp, from.as_deref(), url.host(), own)?))
 }

@@ -8,8 +8,8 @@ use clap::Parser as _;
 
 mod args;
 mod attempt_files;
-mod authorities;
 mod boot;
+mod ca_certificates;
 mod cache_upkeep;
 mod caches;
 mod checkouts;
@@ -19,7 +19,7 @@ mod config;
 mod disk;
 mod docker_login;
 mod full_disk;
-mod guard_log;
+mod guard_files;
 mod guard_reports;
 mod job_env;
 mod journal;

@@ -18,7 +18,7 @@ use std::{
 use longshore_guard::own_container;
 use rustix::thread::{CapabilitySet, capabilities};
 
-use crate::{config::Config, guard_log};
+use crate::{config::Config, guard_files};
 
 /// The user of the guard. Nobody is called so, and nothing is his but the guard's socket.
 const GUARD: u32 = 8081;
@@ -108,7 +108,7 @@ pub(crate) fn separate(config: &Config, socket: &Path, files: &[PathBuf]) -> Res
     let has_log = match log_folder(guard, server) {
         Ok(()) => true,
         Err(error) => {
-            tracing::warn!("the guard keeps no audit log: there is no folder for {}: {error}", guard_log::FILE);
+            tracing::warn!("the guard keeps no audit log: there is no folder for {}: {error}", guard_files::AUDIT_LOG);
             false
         }
     };
@@ -185,7 +185,7 @@ fn folder(guard: User, server: User) -> Result<PathBuf, String> {
 /// Makes the folder of the guard's log: the guard writes there, and the server's group reads.
 fn log_folder(guard: User, server: User) -> io::Result<()> {
     const MODE: u32 = 0o2750;
-    let file = Path::new(guard_log::FILE);
+    let file = Path::new(guard_files::AUDIT_LOG);
     let folder = file.parent().unwrap_or(file);
     fs::create_dir_all(folder)?;
     let there = fs::symlink_metadata(folder)?;

@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    guard_log,
+    guard_files,
     separation::{Separation, User},
 };
 
@@ -120,7 +120,7 @@ impl Supervised {
         // Nobody else gets to its folder.
         words.extend(["--mode", "666"].map(OsString::from));
         if self.separation.as_ref().is_some_and(|separation| separation.has_log) {
-            words.extend(["--audit", guard_log::FILE].map(OsString::from));
+            words.extend(["--audit", guard_files::AUDIT_LOG].map(OsString::from));
         }
         if is_new {
             words.extend(["--instance".into(), instance.into_os_string()]);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::commands::Ended;
+use crate::commands::ExitError;
 
 /// Reads the files, one after the other.
 pub(super) fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
@@ -13,7 +13,7 @@ pub(super) fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<(String, String)
 
 fn read(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    parse(&text).map_err(|(line, why)| Ended::new(2, format!("{}, line {line}: {why}", file.display())).into())
+    parse(&text).map_err(|(line, why)| ExitError::new(2, format!("{}, line {line}: {why}", file.display())).into())
 }
 
 /// Parses `KEY=VALUE` lines: `export` before the name, comments with `#`, values in `'...'` as they are, in `"..."`

@@ -6,7 +6,7 @@ use longshore_core::percent;
 use serde_json::{Value, json};
 
 use super::{
-    Ended, build, print_json, repo,
+    ExitError, build, print_json, repo,
     table::{self, text},
 };
 use crate::{args::Approval, client::Client};
@@ -51,7 +51,7 @@ pub(crate) fn run(args: Approval, answer: Answer) -> super::Result {
 pub(super) fn job_of<'b>(build: &'b Value, name: &str) -> anyhow::Result<&'b Value> {
     let mut jobs = build["jobs"].as_array().into_iter().flatten();
     jobs.find(|job| text(job, "key") == name || text(job, "name") == name)
-        .ok_or_else(|| Ended::new(1, format!("build #{} has no job `{name}`", build["number"])).into())
+        .ok_or_else(|| ExitError::new(1, format!("build #{} has no job `{name}`", build["number"])).into())
 }
 
 /// Finds a job by its id or by `repo#number/job`; `repo#number` means the one job that is awaiting approval.
@@ -59,7 +59,7 @@ fn find(client: &Client, job: &str) -> anyhow::Result<Value> {
     let Some((repo, rest)) = job.split_once('#') else {
         if !repo::looks_like_an_id(job) {
             let message = format!("`{job}` is not a job: write `repo#number/job`, or a job's ID");
-            return Err(Ended::new(2, message).into());
+            return Err(ExitError::new(2, message).into());
         }
         return client.get(&format!("/api/v1/jobs/{}", percent::encode(job)));
     };
@@ -71,11 +71,12 @@ fn find(client: &Client, job: &str) -> anyhow::Result<Value> {
         .collect();
     match (asked.as_slice(), name) {
         ([job], _) => Ok((*job).clone()),
-        ([], Some(name)) => Err(Ended::new(1, format!("build #{number} has no job `{name}`")).into()),
-        ([], None) => Err(Ended::new(1, format!("no job of build #{number} is awaiting approval")).into()),
+        ([], Some(name)) => Err(ExitError::new(1, format!("build #{number} has no job `{name}`")).into()),
+        ([], None) => Err(ExitError::new(1, format!("no job of build #{number} is awaiting approval")).into()),
         (several, _) => {
             let keys = several.iter().map(|job| format!("{repo}#{number}/{}", text(job, "key"))).collect::<Vec<_>>();
-            Err(Ended::new(2, format!("several jobs are awaiting approval: name one of {}", keys.join(", "))).into())
+            Err(ExitError::new(2, format!("several jobs are awaiting approval: name one of {}", keys.join(", ")))
+                .into())
         }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Ended, build, is_called, print_json,
+    ExitError, build, is_called, print_json,
     table::{self, text},
 };
 use crate::{
@@ -84,12 +84,12 @@ fn find(client: &Client, build: &Value, name: &str, job: Option<&str>) -> anyhow
             } else {
                 format!("it has {}", names.join(", "))
             };
-            Err(Ended::new(1, format!("build #{} has no artifact `{name}`: {has}", build["number"])).into())
+            Err(ExitError::new(1, format!("build #{} has no artifact `{name}`: {has}", build["number"])).into())
         }
         several => {
             let jobs: Vec<String> = several.iter().map(|artifact| format!("`{}`", job_name(build, artifact))).collect();
             let message = format!("several jobs have an artifact `{name}`: choose one with --job: {}", jobs.join(", "));
-            Err(Ended::new(2, message).into())
+            Err(ExitError::new(2, message).into())
         }
     }
 }
@@ -128,10 +128,9 @@ fn get_files(client: &Client, artifact: &Value, only: Option<&str>, folder: &Pat
     }
     if count == 0 {
         let message = format!("no file `{}` in the artifact `{}`", only.unwrap_or_default(), text(artifact, "name"));
-        return Err(Ended::new(1, message).into());
+        return Err(ExitError::new(1, message).into());
     }
-    let noun = if count == 1 { "file" } else { "files" };
-    writeln!(io::stdout(), "{count} {noun} in {}", folder.display())?;
+    writeln!(io::stdout(), "{} in {}", super::count(count, "file"), folder.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -139,7 +138,7 @@ fn get_files(client: &Client, artifact: &Value, only: Option<&str>, folder: &Pat
 fn get_file(client: &Client, id: &str, file: &Value, folder: &Path) -> anyhow::Result<()> {
     let path = text(file, "path");
     if let Some(why) = artifact::path_fault(&path) {
-        return Err(Ended::new(1, format!("the server sent a path that cannot be written: {path:?}: {why}")).into());
+        return Err(ExitError::new(1, format!("the server sent a path that cannot be written: {path:?}: {why}")).into());
     }
     let target = folder.join(&path);
     let failed = || format!("{} cannot be written", target.display());
@@ -150,7 +149,7 @@ fn get_file(client: &Client, id: &str, file: &Value, folder: &Path) -> anyhow::R
     let mut out = Hashing { file: half.reopen().with_context(failed)?, hash: Sha256::new() };
     client.copy(&format!("/api/v1/artifacts/{id}/files/{}", percent::encode_path(&path)), &mut out)?;
     if hex::encode(out.hash.finalize()) != text(file, "sha256") {
-        return Err(Ended::new(1, format!("{path}: the download is incomplete; try again")).into());
+        return Err(ExitError::new(1, format!("{path}: the download is incomplete; try again")).into());
     }
     fs::set_permissions(half.path(), std::os::unix::fs::PermissionsExt::from_mode(mode)).with_context(failed)?;
     half.persist(&target).with_context(failed)?;

@@ -13,13 +13,13 @@ use longshore_guard_transport::audit_files;
 use serde_json::Value;
 
 use super::{
-    Ended, print_json, repo,
+    ExitError, print_json, repo,
     table::{self, text},
 };
 use crate::{
     args::{Audit, AuditList},
     client::Client,
-    guard_log,
+    guard_files,
 };
 
 pub(crate) fn run(args: Audit) -> super::Result {
@@ -80,11 +80,11 @@ fn address(client: &Client, args: &AuditList) -> anyhow::Result<String> {
 /// Verifies the log in a data folder, and the one of the guard beside the server.
 fn verify_server(data: &Path) -> anyhow::Result<()> {
     let verified = super::runtime()?.block_on(longshore_store::audit::verify(data));
-    let verified = verified.map_err(|error| Ended::new(1, error.to_string()))?;
+    let verified = verified.map_err(|error| ExitError::new(1, error.to_string()))?;
     print_result("server: ok", &verified.from, &verified.to)?;
-    let files: Vec<PathBuf> = audit_files(Path::new(guard_log::FILE));
+    let files: Vec<PathBuf> = audit_files(Path::new(guard_files::AUDIT_LOG));
     if files.is_empty() {
-        writeln!(io::stdout(), "guard: no log at {}", guard_log::FILE)?;
+        writeln!(io::stdout(), "guard: no log at {}", guard_files::AUDIT_LOG)?;
         return Ok(());
     }
     verify_files("guard: ok", &files)
@@ -94,9 +94,9 @@ fn verify_server(data: &Path) -> anyhow::Result<()> {
 fn verify_files(ok: &str, files: &[PathBuf]) -> anyhow::Result<()> {
     let mut whole: Option<(Chain, Chain)> = None;
     for file in files {
-        let read = |error: io::Error| Ended::new(2, format!("{} cannot be read: {error}", file.display()));
+        let read = |error: io::Error| ExitError::new(2, format!("{} cannot be read: {error}", file.display()));
         let log = fs::read_to_string(file).map_err(read)?;
-        let broken = |broken: longshore_audit::Broken| Ended::new(1, format!("{}: {broken}", file.display()));
+        let broken = |broken: longshore_audit::Broken| ExitError::new(1, format!("{}: {broken}", file.display()));
         let (from, to) = match (whole, log.lines().next()) {
             (Some(whole), _) => whole,
             (None, Some(first)) => {

@@ -17,7 +17,7 @@ use longshore_store::{
 };
 use serde_json::json;
 
-use super::Ended;
+use super::ExitError;
 use crate::args;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -27,28 +27,28 @@ pub(crate) fn run(args: args::Backup) -> super::Result {
     let runtime = super::runtime()?;
     let (backup, path) = if args.target == Path::new("-") {
         if std::io::stdout().is_terminal() {
-            return Err(Ended::new(2, "standard output is a terminal: use `longshore backup - > FILE`").into());
+            return Err(ExitError::new(2, "standard output is a terminal: use `longshore backup - > FILE`").into());
         }
         let out = BufWriter::with_capacity(1 << 20, std::io::stdout());
         (runtime.block_on(backup::write(&data, !args.without_secrets, VERSION, out)).map_err(failed)?, None)
     } else {
-        let path = if args.target.is_dir() { args.target.join(name()) } else { args.target };
-        (runtime.block_on(to_file(&data, !args.without_secrets, &path))?, Some(path))
+        let path = if args.target.is_dir() { args.target.join(file_name()) } else { args.target };
+        (runtime.block_on(write_to_file(&data, !args.without_secrets, &path))?, Some(path))
     };
     print_summary(&backup, path.as_deref(), args.data.json)?;
     Ok(if backup.warnings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn to_file(data: &Path, secrets: bool, path: &Path) -> anyhow::Result<Backup> {
+async fn write_to_file(data: &Path, secrets: bool, path: &Path) -> anyhow::Result<Backup> {
     if path.exists() {
         let message =
             format!("{} already exists: name another file, or a folder in which to create one", path.display());
-        return Err(Ended::new(1, message).into());
+        return Err(ExitError::new(1, message).into());
     }
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
-    let at = |error: std::io::Error| Ended::new(1, format!("{}: {error}", partial.display()));
+    let at = |error: std::io::Error| ExitError::new(1, format!("{}: {error}", partial.display()));
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial).map_err(at)?;
     let written = match file.try_clone() {
         Ok(out) => backup::write(data, secrets, VERSION, BufWriter::with_capacity(1 << 20, out)).await.map_err(failed),
@@ -66,12 +66,12 @@ async fn to_file(data: &Path, secrets: bool, path: &Path) -> anyhow::Result<Back
     Ok(kept?)
 }
 
-fn failed(error: StoreError) -> Ended {
-    Ended::new(1, error.to_string())
+fn failed(error: StoreError) -> ExitError {
+    ExitError::new(1, error.to_string())
 }
 
-/// Returns a file name with the current time.
-fn name() -> String {
+/// Returns the name of a new backup: it contains the current time.
+fn file_name() -> String {
     let now = longshore_core::Timestamp::now().to_string();
     let time: String = now.chars().filter(char::is_ascii_digit).take(14).collect();
     format!("longshore-{time}.tar")
@@ -91,18 +91,19 @@ fn print_summary(backup: &Backup, path: Option<&Path>, as_json: bool) -> anyhow:
         writeln!(err, "warning: {warning}")?;
     }
     let place = path.map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
-    let (files, mib) = (manifest.files, manifest.bytes.div_ceil(1 << 20));
-    writeln!(err, "{place}: {files} files, {mib} MiB, {} jobs running", manifest.running_jobs)?;
+    let (files, jobs) = (super::count(manifest.files, "file"), super::count(manifest.running_jobs, "running job"));
+    writeln!(err, "{place}: {files}, {} MiB, {jobs}", manifest.bytes.div_ceil(1 << 20))?;
     if manifest.secrets {
         writeln!(
             err,
-            "It contains the encryption key, tokens and webhook secrets: protect it as you protect those (`--without-secrets` leaves \
-             out the key and the admin token)."
+            "The backup contains the encryption key, tokens and webhook secrets, so keep it as safe as those. To leave out the \
+             key and the admin token, use `--without-secrets`."
         )?;
     } else {
         writeln!(
             err,
-            "The encryption key (secrets.key) is not in it: without a copy of the key, secrets have to be set again."
+            "The backup does not contain the encryption key (secrets.key). Without a copy of it, all secrets have to be set again \
+             after a restore."
         )?;
     }
     Ok(())

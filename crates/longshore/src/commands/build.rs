@@ -14,7 +14,7 @@ use longshore_core::{
 use serde_json::{Value, json};
 
 use super::{
-    Ended,
+    ExitError,
     failures::{self, FailedJob},
     job_output::OutputPrinter,
     print_json, repo,
@@ -93,7 +93,7 @@ pub(crate) fn run(args: Remote<Build>) -> super::Result {
 fn refuse_json_of_following(both: bool) -> anyhow::Result<()> {
     if both {
         let message = "`--follow` cannot be combined with `--json`: read the build's log after it has finished";
-        return Err(Ended::new(2, message).into());
+        return Err(ExitError::new(2, message).into());
     }
     Ok(())
 }
@@ -148,7 +148,7 @@ pub(super) fn find(client: &Client, build: &str) -> anyhow::Result<Value> {
         if !repo::looks_like_an_id(build) {
             let message =
                 format!("`{build}` is not a build: write `repo#number` as in `longshore build list`, or a build's ID");
-            return Err(Ended::new(2, message).into());
+            return Err(ExitError::new(2, message).into());
         }
         return client.get(&format!("/api/v1/builds/{}", percent::encode(build)));
     };
@@ -156,7 +156,7 @@ pub(super) fn find(client: &Client, build: &str) -> anyhow::Result<Value> {
     let path = format!("/api/v1/repos/{}/builds?number={}", text(&repo, "id"), percent::encode(number));
     let found = client.get(&path)?;
     let id = found["items"][0]["id"].as_str().ok_or_else(|| {
-        Ended::new(1, format!("{} has no build #{number}; see `longshore build list {0}`", text(&repo, "name")))
+        ExitError::new(1, format!("{} has no build #{number}; see `longshore build list {0}`", text(&repo, "name")))
     })?;
     client.get(&format!("/api/v1/builds/{id}"))
 }
@@ -282,7 +282,7 @@ fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool, json: 
     let jobs: Vec<&Value> = all.iter().copied().filter(|job| job["name"].as_str().is_some_and(wanted)).collect();
     if let (true, Some(name)) = (jobs.is_empty(), only) {
         let all = all.iter().map(|job| text(job, "name")).collect::<Vec<_>>().join(", ");
-        return Err(Ended::new(1, format!("build #{} has no job `{name}`; it has: {all}", build["number"])).into());
+        return Err(ExitError::new(1, format!("build #{} has no job `{name}`; it has: {all}", build["number"])).into());
     }
     let names: Vec<String> = jobs.iter().map(|job| text(job, "name")).collect();
     let printer = OutputPrinter::new(names.iter().map(String::as_str), None);

@@ -6,7 +6,7 @@ use longshore_core::outcome::human_bytes;
 use serde_json::Value;
 
 use super::{
-    Ended, print_json, repo,
+    ExitError, print_json, repo,
     table::{self, text},
 };
 use crate::{
@@ -41,7 +41,7 @@ pub(crate) fn run(args: Remote<Cache>) -> super::Result {
             if chosen.is_empty() && !all {
                 let name = cache.unwrap_or_default();
                 let message = format!("{repo} has no cache `{name}`; see `longshore cache list {repo}`");
-                return Err(Ended::new(1, message).into());
+                return Err(ExitError::new(1, message).into());
             }
             for entry in &chosen {
                 client.delete(&format!("{path}/{}", text(entry, "id")))?;

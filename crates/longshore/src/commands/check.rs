@@ -5,15 +5,15 @@ use std::{io::Write as _, process::ExitCode};
 use longshore_store::check::{Depth, Report, Severity};
 use serde_json::json;
 
-use super::Ended;
+use super::{ExitError, count};
 use crate::args;
 
 pub(crate) fn run(args: args::Check) -> super::Result {
     let depth = if args.quick { Depth::Quick } else { Depth::Full };
-    let object_store = args.s3.object_store().map_err(|error| Ended::new(2, format!("{error:#}")))?;
+    let object_store = args.s3.object_store().map_err(|error| ExitError::new(2, format!("{error:#}")))?;
     let checked = longshore_store::check::run_with(&args.data.dir, depth, object_store);
     let checked = super::runtime()?.block_on(checked);
-    let report = checked.map_err(|error| Ended::new(1, error.to_string()))?;
+    let report = checked.map_err(|error| ExitError::new(1, error.to_string()))?;
     if args.data.json {
         super::print_json(&json!({ "ok": report.is_whole(), "report": report }))?;
     } else {
@@ -37,11 +37,9 @@ fn print_report(report: &Report) -> anyhow::Result<()> {
         let counts: Vec<String> = report.counts.iter().map(|(code, count)| format!("{count} {code}")).collect();
         writeln!(out, "and more; total: {}", counts.join(", "))?;
     }
-    let (builds, jobs, logs) = (report.builds, report.jobs, report.logs);
-    let mib = report.log_bytes.div_ceil(1 << 20);
-    writeln!(out, "{builds} builds, {jobs} jobs, {logs} logs of finished jobs ({mib} MiB)")?;
-    let mib = report.file_bytes.div_ceil(1 << 20);
-    writeln!(out, "{} files of artifacts ({mib} MiB)", report.files)?;
+    let (builds, jobs, logs) = (count(report.builds, "build"), count(report.jobs, "job"), count(report.logs, "log"));
+    writeln!(out, "{builds}, {jobs}, {logs} of finished jobs ({} MiB)", report.log_bytes.div_ceil(1 << 20))?;
+    writeln!(out, "{} ({} MiB)", count(report.files, "artifact file"), report.file_bytes.div_ceil(1 << 20))?;
     writeln!(out, "{}", if report.is_whole() { "ok: nothing is lost or damaged" } else { "NOT OK" })?;
     Ok(())
 }

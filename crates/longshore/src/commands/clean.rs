@@ -6,7 +6,7 @@ use longshore_engine_docker::{DockerEngine, DockerOptions};
 use longshore_executor::{CleanScope, Executor, ExecutorOptions, names::Instance};
 use serde_json::json;
 
-use super::Ended;
+use super::ExitError;
 use crate::args::Engine;
 
 /// A job that ended this long ago was read by its server, or its server is gone.
@@ -14,16 +14,16 @@ const READ_BY_NOW: Duration = Duration::from_secs(60 * 60);
 
 pub(crate) fn run(args: Engine) -> super::Result {
     super::runtime()?.block_on(async {
-        let instance = Instance::new("clean").map_err(|error| Ended::new(1, error.to_string()))?;
+        let instance = Instance::new("clean").map_err(|error| ExitError::new(1, error.to_string()))?;
         let engine = DockerEngine::connect(DockerOptions::new(args.docker_host, instance))
             .await
-            .map_err(|error| Ended::new(1, error.to_string()))?;
+            .map_err(|error| ExitError::new(1, error.to_string()))?;
         let options = ExecutorOptions { sandboxes_ready: 0, ..ExecutorOptions::default() };
         let executor = Executor::new(Arc::new(engine), options);
         let removed = executor
             .clean(&CleanScope::Idle { jobs_older_than: READ_BY_NOW })
             .await
-            .map_err(|error| Ended::new(1, error.to_string()))?;
+            .map_err(|error| ExitError::new(1, error.to_string()))?;
         executor.shutdown(true).await;
         let kinds = [
             ("container", &removed.containers),

@@ -5,7 +5,7 @@ use std::{io::Write as _, process::ExitCode};
 use serde_json::{Value, json};
 
 use super::{
-    Ended, print_json, stdin,
+    ExitError, print_json, stdin,
     table::{self, text},
 };
 use crate::{
@@ -85,5 +85,5 @@ fn find(client: &Client, word: &str) -> anyhow::Result<String> {
         }
     }
     let message = format!("no connection `{word}`, or more than one; see `longshore connection list`");
-    Err(Ended::new(1, message).into())
+    Err(ExitError::new(1, message).into())
 }

@@ -13,7 +13,7 @@ use longshore_convert::{ConvertError, Converted, Language, Note};
 use longshore_core::terminal::{harmless, harmless_lines};
 use longshore_pipeline::{SourceFile, report};
 
-use super::Ended;
+use super::ExitError;
 use crate::args::{Convert, ConvertFrom};
 
 pub(crate) fn run(args: &Convert) -> super::Result {
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Convert) -> super::Result {
         None => convert::guess(&source).ok_or_else(|| {
             let message =
                 "cannot tell which CI system this file is for: pass --from woodpecker, gitlab, github or drone";
-            Ended::new(2, format!("{}: {message}", source.path))
+            ExitError::new(2, format!("{}: {message}", source.path))
         })?,
     };
     let path = args.output.as_ref().map_or_else(|| ".longshore.yml".to_owned(), |path| path.display().to_string());
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Convert) -> super::Result {
             write!(std::io::stderr(), "{}", report::human(&diagnostics))?;
             return Ok(ExitCode::FAILURE);
         }
-        Err(error) => return Err(Ended::new(1, format!("{}: {error}", source.path)).into()),
+        Err(error) => return Err(ExitError::new(1, format!("{}: {error}", source.path)).into()),
     };
     match &args.output {
         Some(path) => write_new(path, &converted.text, args.force)?,
@@ -130,13 +130,13 @@ fn sources(args: &Convert) -> anyhow::Result<(Language, Vec<SourceFile>)> {
     }
     let Some((first, _)) = found.first() else {
         return Err(
-            Ended::new(2, format!("{}: no pipeline file of another CI system found", args.file.display())).into()
+            ExitError::new(2, format!("{}: no pipeline file of another CI system found", args.file.display())).into()
         );
     };
     let first = *first;
     if let Some((other, _)) = found.iter().find(|(of, _)| *of != first) {
         let message = format!("it has files of {} and {}: choose one with --from", first.as_str(), other.as_str());
-        return Err(Ended::new(2, format!("{}: {message}", args.file.display())).into());
+        return Err(ExitError::new(2, format!("{}: {message}", args.file.display())).into());
     }
     Ok((first, found.into_iter().map(|(_, file)| file).collect()))
 }
@@ -172,7 +172,7 @@ fn read(path: &Path) -> anyhow::Result<SourceFile> {
         return Ok(SourceFile::from_bytes("-", bytes));
     }
     let bytes =
-        std::fs::read(path).map_err(|error| Ended::new(2, format!("cannot read {}: {error}", path.display())))?;
+        std::fs::read(path).map_err(|error| ExitError::new(2, format!("cannot read {}: {error}", path.display())))?;
     Ok(SourceFile::from_bytes(path.display().to_string(), bytes))
 }
 
@@ -187,7 +187,7 @@ fn write_new(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
     }
     let mut file = options.open(path).map_err(|error| {
         let help = if error.kind() == std::io::ErrorKind::AlreadyExists { "; --force overwrites it" } else { "" };
-        Ended::new(2, format!("cannot write {}: {error}{help}", path.display()))
+        ExitError::new(2, format!("cannot write {}: {error}{help}", path.display()))
     })?;
     file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -13,7 +13,7 @@ use crate::args::Doctor;
 
 pub(crate) fn run(args: Doctor) -> super::Result {
     let config = args.settings.resolve(args.config.as_deref())?;
-    let instance = Instance::new("doctor").map_err(|error| super::Ended::new(1, error.to_string()))?;
+    let instance = Instance::new("doctor").map_err(|error| super::ExitError::new(1, error.to_string()))?;
     // Ignores the configured subnets: a running server's network may already use them.
     let docker_host = config.docker_host.clone();
     if args.watch {
@@ -74,7 +74,7 @@ fn print_sightings(docker_host: &str, json: bool) -> super::Result {
         writeln!(std::io::stdout(), "{line}").is_ok()
     };
     let watched = super::runtime()?.block_on(watch(docker_host, print));
-    watched.map_err(|error| super::Ended::new(1, error.to_string()))?;
+    watched.map_err(|error| super::ExitError::new(1, error.to_string()))?;
     Ok(ExitCode::SUCCESS)
 }
 

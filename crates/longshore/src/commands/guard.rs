@@ -11,8 +11,8 @@ use rustix::{
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::Ended;
-use crate::{args::Guard, config, guard_log, supervisor, system_calls};
+use super::ExitError;
+use crate::{args::Guard, config, guard_files, supervisor, system_calls};
 
 /// The pause before an engine that is away is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -44,12 +44,12 @@ pub(crate) fn run(args: Guard) -> super::Result {
         let Guard { state, audit, instance, .. } = args;
         let options = Options { state, audit, instance, ..Options::new(args.socket, policy) };
         let proxy = tokio::select! {
-            connected = connect(options, waits.then(|| guard_log::trouble(&args.listen))) => connected.map_err(|error| Ended::new(1, error.to_string()))?,
+            connected = connect(options, waits.then(|| guard_files::trouble_file(&args.listen))) => connected.map_err(|error| ExitError::new(1, error.to_string()))?,
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
         };
         let listener =
-            Proxy::listen(&args.listen, args.mode).await.map_err(|error| Ended::new(1, error.to_string()))?;
+            Proxy::listen(&args.listen, args.mode).await.map_err(|error| ExitError::new(1, error.to_string()))?;
         // The process that started the guard waits for this.
         writeln!(std::io::stdout(), "listening on {}", args.listen.display())?;
         let stop = CancellationToken::new();
@@ -68,7 +68,7 @@ pub(crate) fn run(args: Guard) -> super::Result {
         stop.cancel();
         serving.await?;
         if args.remove_on_exit {
-            proxy.remove_all().await.map_err(|error| Ended::new(1, error.to_string()))?;
+            proxy.remove_all().await.map_err(|error| ExitError::new(1, error.to_string()))?;
         }
         // A client that finds the socket would wait for an answer.
         let _ = std::fs::remove_file(&args.listen);
@@ -93,8 +93,8 @@ fn policy(args: &Guard) -> anyhow::Result<Policy> {
         }));
     }
     let (text, origin) =
-        args.policy.read().map_err(|error| Ended::new(1, format!("cannot read the policy: {error}")))?;
-    Ok(Policy::parse(&text).map_err(|error| Ended::new(1, format!("{origin} is not a guard policy: {error}")))?)
+        args.policy.read().map_err(|error| ExitError::new(1, format!("cannot read the policy: {error}")))?;
+    Ok(Policy::parse(&text).map_err(|error| ExitError::new(1, format!("{origin} is not a guard policy: {error}")))?)
 }
 
 /// Connects to the engine. A server waits for its guard as it waits for an engine, and so the guard waits too.

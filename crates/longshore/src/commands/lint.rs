@@ -11,7 +11,7 @@ use longshore_git::{GitError, link_refused, read_pipeline_files};
 use longshore_pipeline as pipeline;
 use longshore_pipeline::{Checked, SourceFile, TemplateFiles, report};
 
-use super::Ended;
+use super::ExitError;
 use crate::args::{Lint, LintFormat};
 
 pub(crate) fn run(args: Lint) -> super::Result {
@@ -57,16 +57,16 @@ pub(crate) fn check(path: &Path, most_jobs: usize) -> anyhow::Result<Checked> {
             return Ok(checked);
         }
         Err(GitError::Io { source, .. }) => {
-            return Err(Ended::new(2, format!("cannot read {}: {source}", path.display())).into());
+            return Err(ExitError::new(2, format!("cannot read {}: {source}", path.display())).into());
         }
-        Err(error) => return Err(Ended::new(2, error.to_string()).into()),
+        Err(error) => return Err(ExitError::new(2, error.to_string()).into()),
     };
     if files.is_empty() {
         let help = match top_with_pipeline(path) {
             Some(top) => format!("the repository's top has one, name that folder: {}", top.display()),
             None => "write a .longshore.yml, or files in .longshore/".to_owned(),
         };
-        return Err(Ended::new(2, format!("no pipeline in {}: {help}", path.display())).into());
+        return Err(ExitError::new(2, format!("no pipeline in {}: {help}", path.display())).into());
     }
     // The path of a template is relative to the repository's root.
     let root = if path.is_dir() { path.to_owned() } else { root_of(path) };

@@ -41,12 +41,12 @@ pub(crate) type Result = anyhow::Result<ExitCode>;
 /// An error with its own exit code.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub(crate) struct Ended {
+pub(crate) struct ExitError {
     code: u8,
     message: String,
 }
 
-impl Ended {
+impl ExitError {
     pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
@@ -58,7 +58,7 @@ pub(crate) fn exit_code_of(error: &anyhow::Error) -> u8 {
     if is_closed_pipe(error) {
         return 0;
     }
-    error.downcast_ref::<Ended>().map_or(2, |ended| ended.code)
+    error.downcast_ref::<ExitError>().map_or(2, |error| error.code)
 }
 
 /// Prints an error with its causes.
@@ -82,6 +82,11 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 pub(crate) fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{value:#}")?;
     Ok(())
+}
+
+/// Returns a number with its noun: `1 job`, `2 jobs`.
+fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Creates the runtime for commands that need one.

@@ -6,7 +6,7 @@ use std::{io::Write as _, process::ExitCode};
 use serde_json::{Value, json};
 
 use super::{
-    Ended, print_json, repo, stdin,
+    ExitError, print_json, repo, stdin,
     table::{self, text},
 };
 use crate::{
@@ -118,5 +118,5 @@ fn find(client: &Client, path: &str, word: &str) -> anyhow::Result<String> {
     let message = format!(
         "no notification `{word}` here, or more than one; `longshore notification list` shows them with their ids"
     );
-    Err(Ended::new(1, message).into())
+    Err(ExitError::new(1, message).into())
 }

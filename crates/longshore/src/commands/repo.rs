@@ -6,7 +6,7 @@ use longshore_core::percent;
 use serde_json::{Value, json};
 
 use super::{
-    Ended, print_json, stdin,
+    ExitError, print_json, stdin,
     table::{self, text},
 };
 use crate::{
@@ -230,7 +230,7 @@ pub(crate) fn find(client: &Client, repo: &str) -> anyhow::Result<Value> {
     found["items"]
         .get(0)
         .cloned()
-        .ok_or_else(|| Ended::new(1, format!("repository `{repo}` not found; see `longshore repo list`")).into())
+        .ok_or_else(|| ExitError::new(1, format!("repository `{repo}` not found; see `longshore repo list`")).into())
 }
 
 pub(crate) fn looks_like_an_id(text: &str) -> bool {

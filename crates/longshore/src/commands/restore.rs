@@ -5,10 +5,10 @@ use std::{fs::File, io::Write as _, path::Path, process::ExitCode};
 use longshore_files::{FilesError, restore};
 use serde_json::json;
 
-use super::Ended;
+use super::ExitError;
 use crate::args;
 
-const TAKES_OVER: &str = "a server on it replaces the one that the data come from, which must stay stopped. Jobs that were running there continue if they are still on the engine, and end as `error` otherwise.";
+const TAKES_OVER: &str = "a server on this folder replaces the one that was backed up, which must not be started again. Jobs that were running there continue if they are still on the engine, and end as `error` otherwise.";
 
 pub(crate) fn run(args: args::Restore) -> super::Result {
     let data = args.data.dir;
@@ -25,7 +25,7 @@ pub(crate) fn run(args: args::Restore) -> super::Result {
     let restored = if source == Path::new("-") {
         restore::read(&data, std::io::stdin().lock(), newest)
     } else {
-        let file = File::open(&source).map_err(|error| Ended::new(1, format!("{}: {error}", source.display())))?;
+        let file = File::open(&source).map_err(|error| ExitError::new(1, format!("{}: {error}", source.display())))?;
         restore::read(&data, file, newest)
     };
     let manifest = restored.map_err(failed)?;
@@ -38,27 +38,33 @@ pub(crate) fn run(args: args::Restore) -> super::Result {
     }
     let mut out = std::io::stdout().lock();
     let at = manifest.created_at;
-    writeln!(out, "{}: restored as of {at}; {} files, all checksums match", data.display(), manifest.files)?;
+    writeln!(
+        out,
+        "{}: restored as of {at}; {}, all checksums match",
+        data.display(),
+        super::count(manifest.files, "file")
+    )?;
     if args.take_over {
         writeln!(out, "{TAKES_OVER}")?;
     } else {
         writeln!(
             out,
-            "A server on it is a new one beside that of the backup: the {} jobs that were running stay with the old one and end as\n\
-             `error` here. If the old server is gone, `longshore restore --take-over` before the first start continues them.",
+            "A server on this folder is a new one, independent of the server that was backed up. Jobs that were running ({}) stay\n\
+             with the old server, and end as `error` here. If the old server is gone, run `longshore restore --take-over` before\n\
+             the first start to continue them.",
             manifest.running_jobs
         )?;
     }
-    writeln!(out, "Mirrors of repositories are fetched again when they are needed.")?;
+    writeln!(out, "Repositories are fetched again when they are needed.")?;
     if !manifest.secrets {
         writeln!(
             out,
-            "The encryption key is not in this backup: put secrets.key into the folder, or set LONGSHORE_SECRET_KEY."
+            "The backup does not contain the encryption key: put secrets.key into the folder, or set LONGSHORE_SECRET_KEY."
         )?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn failed(error: FilesError) -> Ended {
-    Ended::new(1, error.to_string())
+fn failed(error: FilesError) -> ExitError {
+    ExitError::new(1, error.to_string())
 }

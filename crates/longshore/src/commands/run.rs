@@ -43,10 +43,10 @@ use self::{
     plan::{PlannedRun, plan_worktree},
     records::{Record, RunObjects},
 };
-use super::{Ended, print_note};
+use super::{ExitError, print_note};
 use crate::{
     args::Run,
-    authorities::Authorities,
+    ca_certificates::CaCertificates,
     caches::Caches,
     checkouts::Sources,
     docker_login,
@@ -76,7 +76,8 @@ pub(crate) fn run(args: Run) -> super::Result {
 
 async fn run_tree(args: Run) -> super::Result {
     let instance = std::env::var("LONGSHORE_INSTANCE").unwrap_or_else(|_| INSTANCE.to_owned());
-    let instance = Instance::new(instance).map_err(|error| Ended::new(2, format!("LONGSHORE_INSTANCE: {error}")))?;
+    let instance =
+        Instance::new(instance).map_err(|error| ExitError::new(2, format!("LONGSHORE_INSTANCE: {error}")))?;
     let name = instance.clone();
     let docker = docker_options(&args, instance);
     let options = ExecutorOptions { sandboxes_ready: 0, runtime_dir: Some(runs_dir()), ..ExecutorOptions::default() };
@@ -90,7 +91,7 @@ async fn run_tree(args: Run) -> super::Result {
     for note in notes {
         print_note(&note)?;
     }
-    let engine = engine.map_err(|error| Ended::new(3, error.to_string()))?;
+    let engine = engine.map_err(|error| ExitError::new(3, error.to_string()))?;
     let executor = Executor::new(Arc::new(engine), options);
 
     let (folder, store) = open_store().await?;
@@ -118,7 +119,7 @@ async fn run_tree(args: Run) -> super::Result {
     tasks.spawn(runner.run(orders, shutdown.clone()));
 
     let mut interrupts = Interrupts::new()?;
-    let build = create(&store, event, plan).await.map_err(|error| Ended::new(3, format!("{error:#}")))?;
+    let build = create(&store, event, plan).await.map_err(|error| ExitError::new(3, format!("{error:#}")))?;
     let made = RunObjects {
         docker_host: args.engine.docker_host.clone(),
         instance: name.to_string(),
@@ -162,7 +163,7 @@ async fn open_store() -> anyhow::Result<(tempfile::TempDir, Store)> {
         .prefix(records::FOLDER)
         .tempdir()
         .context("cannot create a temporary folder for the run")?;
-    let store = Store::open_ephemeral(folder.path()).await.map_err(|error| Ended::new(3, error.to_string()))?;
+    let store = Store::open_ephemeral(folder.path()).await.map_err(|error| ExitError::new(3, error.to_string()))?;
     Ok((folder, store))
 }
 
@@ -222,15 +223,15 @@ fn job_defaults(
 const QUIT: u8 = 130;
 
 /// Removes what runs, as far as that goes quickly.
-async fn quit(executor: &Executor, jobs: &BTreeSet<JobId>) -> Ended {
+async fn quit(executor: &Executor, jobs: &BTreeSet<JobId>) -> ExitError {
     let removed = tokio::time::timeout(QUITTING, executor.remove_jobs(jobs)).await;
     match removed {
-        Ok(Ok(_)) => Ended::new(QUIT, "quit"),
-        Ok(Err(_)) | Err(_) => Ended::new(QUIT, "quit; the next run removes what is left"),
+        Ok(Ok(_)) => ExitError::new(QUIT, "quit"),
+        Ok(Err(_)) | Err(_) => ExitError::new(QUIT, "quit; the next run removes what is left"),
     }
 }
 
-/// Returns what jobs need of this machine's proxies and authorities. The proxies that the Docker client gives its
+/// Returns what jobs need of this machine's proxies and certificate authorities. The proxies that the Docker client gives its
 /// containers win.
 fn job_env(args: &Run) -> anyhow::Result<JobEnv> {
     let (mut proxies, mut notes) = proxies::of_environment();
@@ -241,12 +242,13 @@ fn job_env(args: &Run) -> anyhow::Result<JobEnv> {
     for note in notes {
         print_note(&note)?;
     }
-    let authorities = match &args.ca_file {
-        Some(file) => Authorities::read(Some(file)).map_err(|error| Ended::new(2, format!("{error:#}")))?,
+    let ca_certificates = match &args.ca_file {
+        Some(file) => CaCertificates::read(Some(file)).map_err(|error| ExitError::new(2, format!("{error:#}")))?,
         None => None,
     };
-    let authorities = authorities.map(|authorities| authorities.for_jobs().to_owned()).unwrap_or_default();
-    Ok(JobEnv::new(proxies, BTreeMap::new(), authorities))
+    let ca_certificates =
+        ca_certificates.map(|ca_certificates| ca_certificates.for_jobs().to_owned()).unwrap_or_default();
+    Ok(JobEnv::new(proxies, BTreeMap::new(), ca_certificates))
 }
 
 /// Returns the folder where all runs of this user find and lock sandboxes.

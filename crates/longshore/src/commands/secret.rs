@@ -7,7 +7,7 @@ use longshore_core::percent;
 use serde_json::{Value, json};
 
 use super::{
-    Ended, print_json, print_note, repo, stdin,
+    ExitError, print_json, print_note, repo, stdin,
     table::{self, text},
 };
 use crate::{
@@ -103,5 +103,5 @@ fn secrets_path(client: &Client, repo: &str) -> anyhow::Result<String> {
 fn read_file(path: &Path) -> anyhow::Result<String> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     String::from_utf8(bytes)
-        .map_err(|_| Ended::new(2, format!("{} is not UTF-8 text: store it as base64", path.display())).into())
+        .map_err(|_| ExitError::new(2, format!("{} is not UTF-8 text: store it as base64", path.display())).into())
 }

@@ -29,7 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use super::{
-    Ended,
+    ExitError,
     admin::{admin_token, describe_admin_token, first_link},
 };
 use crate::{
@@ -37,7 +37,7 @@ use crate::{
     boot::Boot,
     checkouts::Sources,
     config::{Config, WhenGuarded, commented_defaults},
-    guard_log,
+    guard_files,
     job_env::JobEnv,
     own_server, proxies,
     runner::JobDefaults,
@@ -176,7 +176,7 @@ async fn serve(config: Config, unguarded: Option<String>, guard: Option<PathBuf>
 
     let listener = TcpListener::bind(&config.listen)
         .await
-        .map_err(|error| Ended::new(1, format!("cannot listen on {}: {error}", config.listen)))?;
+        .map_err(|error| ExitError::new(1, format!("cannot listen on {}: {error}", config.listen)))?;
     let api = Api { store: store.clone(), scheduler, config: api_config(&config, &admin_token, forges, notifications) };
     announce(&config, &store, &admin_token, &listener).await?;
     let served = tasks.spawn(longshore_api::serve(listener, api, shutdown.clone()));
@@ -196,7 +196,7 @@ async fn serve(config: Config, unguarded: Option<String>, guard: Option<PathBuf>
     })
     .await;
     match refused {
-        Some(error) => Err(Ended::new(1, error.to_string()).into()),
+        Some(error) => Err(ExitError::new(1, error.to_string()).into()),
         None => Ok(ExitCode::SUCCESS),
     }
 }
@@ -216,7 +216,7 @@ fn api_config(
         started_at: Timestamp::now(),
         engine: EngineProbe::new(socket_check(&config.docker_host)),
         forges,
-        guard_log: guard_log::FILE.into(),
+        guard_log: guard_files::AUDIT_LOG.into(),
         notifications,
     }
 }
@@ -239,7 +239,7 @@ async fn announce(config: &Config, store: &Store, admin_token: &str, listener: &
 
 /// Opens the data folder, and tells the store what the settings say about it.
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
-    let store = Store::open(&config.data).await.map_err(|error| Ended::new(1, error.to_string()))?;
+    let store = Store::open(&config.data).await.map_err(|error| ExitError::new(1, error.to_string()))?;
     // The folder's lock is this server's from here on, and nobody listens yet.
     own_server::retract(&config.data);
     if let Some(other) = store.copy_of() {
@@ -272,7 +272,7 @@ async fn prepare_secrets(store: &Store) {
 }
 
 fn docker_options(config: &Config, store: &Store, proxies: &BTreeMap<String, String>) -> anyhow::Result<DockerOptions> {
-    let instance = Instance::new(store.instance()).map_err(|error| Ended::new(1, error.to_string()))?;
+    let instance = Instance::new(store.instance()).map_err(|error| ExitError::new(1, error.to_string()))?;
     Ok(DockerOptions {
         subnets: config.subnets.clone(),
         docker_subnet: config.docker_subnet,
@@ -299,7 +299,7 @@ struct Clients {
 
 impl Clients {
     fn new(config: &Config) -> anyhow::Result<Self> {
-        let Some(authorities) = &config.authorities else {
+        let Some(ca_certificates) = &config.ca_certificates else {
             let tls = ureq::tls::TlsConfig::default();
             return Ok(Self {
                 git: Git::default(),
@@ -308,17 +308,17 @@ impl Clients {
             });
         };
         Ok(Self {
-            git: Git::default().with_ca_file(authorities.write(&config.data)?).with_tls(authorities.tls()?),
-            forges: longshore_forge_client::Http::new(authorities.tls()?),
-            notifications: longshore_notification::Sender::new(authorities.tls()?, config.mail.clone()),
+            git: Git::default().with_ca_file(ca_certificates.write(&config.data)?).with_tls(ca_certificates.tls()?),
+            forges: longshore_forge_client::Http::new(ca_certificates.tls()?),
+            notifications: longshore_notification::Sender::new(ca_certificates.tls()?, config.mail.clone()),
         })
     }
 }
 
 fn job_defaults(config: &Config, proxies: BTreeMap<String, String>) -> JobDefaults {
-    let authorities = config.authorities.as_ref().map(|authorities| authorities.for_jobs().to_owned());
+    let for_jobs = config.ca_certificates.as_ref().map(|certificates| certificates.for_jobs().to_owned());
     JobDefaults {
-        job_env: JobEnv::new(proxies, config.job_env.clone(), authorities.unwrap_or_default()),
+        job_env: JobEnv::new(proxies, config.job_env.clone(), for_jobs.unwrap_or_default()),
         limits: config.limits.clone(),
         limits_of_strangers: config.strangers.limits.clone(),
         pull: config.pull,
@@ -400,7 +400,7 @@ fn socket_check(docker_host: &str) -> impl Fn() -> Option<String> + Send + Sync 
     move || match std::os::unix::net::UnixStream::connect(&path) {
         Ok(_) => None,
         Err(error) => {
-            let of_guard = std::fs::read_to_string(guard_log::trouble(path.as_ref()));
+            let of_guard = std::fs::read_to_string(guard_files::trouble_file(path.as_ref()));
             Some(of_guard.unwrap_or_else(|_| format!("no response at {path}: {error}")))
         }
     }

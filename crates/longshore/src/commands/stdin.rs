@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Read as _, Write as _};
 
 use anyhow::Context as _;
 
-use super::Ended;
+use super::ExitError;
 
 /// Reads standard input, without the one newline that `echo` puts at its end. `what` is what a person at a terminal is
 /// asked for.
@@ -21,7 +21,7 @@ pub(super) fn read(what: &str) -> anyhow::Result<String> {
         // `docker exec` connects nothing to it unless it is told to.
         let message =
             format!("standard input is empty: pass {what} there, as in `< FILE`; `docker exec` needs `-i` for it");
-        return Err(Ended::new(2, message).into());
+        return Err(ExitError::new(2, message).into());
     }
     Ok(trimmed.to_owned())
 }
@@ -30,13 +30,13 @@ pub(super) fn read(what: &str) -> anyhow::Result<String> {
 pub(super) fn confirm(question: &str) -> anyhow::Result<()> {
     let input = std::io::stdin();
     if !input.is_terminal() {
-        return Err(Ended::new(2, format!("{question} Pass --yes to confirm")).into());
+        return Err(ExitError::new(2, format!("{question} Pass --yes to confirm")).into());
     }
     write!(std::io::stderr(), "{question} [y/N] ")?;
     let mut answer = String::new();
     input.read_line(&mut answer)?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => Err(Ended::new(1, "not deleted").into()),
+        _ => Err(ExitError::new(1, "not deleted").into()),
     }
 }

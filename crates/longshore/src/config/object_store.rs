@@ -7,11 +7,11 @@ use super::{
     settings::{MergedS3, S3Settings},
     unless_empty,
 };
-use crate::authorities::Authorities;
+use crate::ca_certificates::CaCertificates;
 
 impl MergedS3 {
     /// Returns the object store, if the settings name one.
-    pub(super) fn object_store(self, authorities: Option<&Authorities>) -> anyhow::Result<Option<ObjectStore>> {
+    pub(super) fn object_store(self, ca_certificates: Option<&CaCertificates>) -> anyhow::Result<Option<ObjectStore>> {
         let Some(endpoint) = unless_empty(self.endpoint) else {
             let others = [("bucket", self.bucket), ("access_key", self.access_key), ("secret_key", self.secret_key)];
             let given = others.into_iter().find(|(_, given)| unless_empty(given.clone()).is_some());
@@ -34,8 +34,8 @@ impl MergedS3 {
             secret_key: named("secret_key", self.secret_key)?,
             path_style: self.path_style,
         };
-        let tls = match authorities {
-            Some(authorities) => authorities.tls()?,
+        let tls = match ca_certificates {
+            Some(ca_certificates) => ca_certificates.tls()?,
             None => TlsConfig::default(),
         };
         ObjectStore::new(&settings, tls).map(Some).map_err(|why| anyhow::anyhow!("s3: {why}"))
@@ -46,7 +46,7 @@ impl S3Settings {
     /// Returns the object store that the command line and the environment name.
     pub(crate) fn object_store(self) -> anyhow::Result<Option<ObjectStore>> {
         let file = std::env::var_os("LONGSHORE_CA_FILE").filter(|file| !file.is_empty());
-        let authorities = Authorities::read(file.as_deref().map(std::path::Path::new))?;
-        self.over(Self::default()).object_store(authorities.as_ref())
+        let ca_certificates = CaCertificates::read(file.as_deref().map(std::path::Path::new))?;
+        self.over(Self::default()).object_store(ca_certificates.as_ref())
     }
 }

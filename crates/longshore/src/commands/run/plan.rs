@@ -14,8 +14,8 @@ use longshore_pipeline::{Checked, Planned, RepoFacts, report};
 use super::caches::cache_dir;
 use crate::{
     args::{Run, RunEvent},
-    authorities::Authorities,
-    commands::{Ended, is_called, lint, print_note},
+    ca_certificates::CaCertificates,
+    commands::{ExitError, is_called, lint, print_note},
 };
 
 /// The plan of a run.
@@ -29,23 +29,25 @@ pub(super) struct PlannedRun {
 /// Plans the working tree.
 pub(super) async fn plan_worktree(args: &Run) -> anyhow::Result<PlannedRun> {
     if !args.dir.is_dir() {
-        return Err(Ended::new(2, format!("{} is not a folder", args.dir.display())).into());
+        return Err(ExitError::new(2, format!("{} is not a folder", args.dir.display())).into());
     }
     let checked = lint::check(&args.dir, args.limits.max_jobs)?;
     if !checked.diagnostics.is_empty() {
         std::io::stderr().write_all(report::human(&checked.diagnostics).as_bytes())?;
     }
     if checked.diagnostics.iter().any(|d| d.severity == Severity::Error) {
-        return Err(Ended::new(2, "the pipeline has errors").into());
+        return Err(ExitError::new(2, "the pipeline has errors").into());
     }
     let git = match &args.ca_file {
-        Some(file) => match Authorities::read(Some(file)).map_err(|error| Ended::new(2, format!("{error:#}")))? {
-            Some(authorities) => Git::default().with_tls(authorities.tls()?),
-            None => Git::default(),
-        },
+        Some(file) => {
+            match CaCertificates::read(Some(file)).map_err(|error| ExitError::new(2, format!("{error:#}")))? {
+                Some(ca_certificates) => Git::default().with_tls(ca_certificates.tls()?),
+                None => Git::default(),
+            }
+        }
         None => Git::default(),
     };
-    let worktree = Worktree::open(&git, &args.dir).await.map_err(|e| Ended::new(2, e.to_string()))?;
+    let worktree = Worktree::open(&git, &args.dir).await.map_err(|e| ExitError::new(2, e.to_string()))?;
     let facts = worktree.facts();
     let event = simulate(args, &worktree, &facts).await?;
     let repo = RepoFacts {
@@ -64,20 +66,20 @@ pub(super) async fn plan_worktree(args: &Run) -> anyhow::Result<PlannedRun> {
         }
         Planned::Broken(diagnostics) => {
             std::io::stderr().write_all(report::human(&diagnostics).as_bytes())?;
-            return Err(Ended::new(2, "the pipeline has errors").into());
+            return Err(ExitError::new(2, "the pipeline has errors").into());
         }
         Planned::Nothing(reasons) => {
             let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
-            return Err(Ended::new(2, format!("no pipeline runs for this event: {}", reasons.join("; "))).into());
+            return Err(ExitError::new(2, format!("no pipeline runs for this event: {}", reasons.join("; "))).into());
         }
-        Planned::Refused(reason) => return Err(Ended::new(2, reason).into()),
+        Planned::Refused(reason) => return Err(ExitError::new(2, reason).into()),
     };
     let depths: BTreeSet<u32> = plan.jobs.iter().filter_map(|job| Some(job.checkout.as_ref()?.depth)).collect();
     let depths = if depths.is_empty() { BTreeSet::from([1]) } else { depths };
     let wants_lfs = plan.jobs.iter().any(|job| job.checkout.as_ref().is_some_and(|checkout| checkout.lfs));
     let lfs = wants_lfs.then(|| cache_dir().unwrap_or_else(std::env::temp_dir).join("lfs"));
     let (files, notes) =
-        worktree.tars(&depths, lfs.as_deref()).await.map_err(|error| Ended::new(3, error.to_string()))?;
+        worktree.tars(&depths, lfs.as_deref()).await.map_err(|error| ExitError::new(3, error.to_string()))?;
     for note in notes {
         print_note(&note)?;
     }
@@ -92,12 +94,12 @@ const NO_BRANCH: &str = "main";
 /// Returns the event that the user simulates.
 async fn simulate(args: &Run, worktree: &Worktree, facts: &WorktreeFacts) -> anyhow::Result<Event> {
     if args.base.is_some() && args.event != RunEvent::PullRequest {
-        return Err(Ended::new(2, "`--base` is a pull request's: write `--event pull-request` with it").into());
+        return Err(ExitError::new(2, "`--base` is a pull request's: write `--event pull-request` with it").into());
     }
     let branch = facts.git_ref.strip_prefix("refs/heads/");
     let (name, git_ref, pull_request) = match args.event {
         RunEvent::Tag => {
-            let tag = worktree.tag().await.map_err(|error| Ended::new(2, error.to_string()))?;
+            let tag = worktree.tag().await.map_err(|error| ExitError::new(2, error.to_string()))?;
             if tag.is_none() {
                 print_note(&format!("no tag points at this commit: the event's tag is {NO_TAG}"))?;
             }
@@ -150,7 +152,7 @@ fn choose(mut plan: BuildPlan, pipeline: Option<&str>, names: &[String]) -> anyh
         plan.jobs.retain(|job| job.pipeline == name);
         if plan.jobs.is_empty() {
             let all = all.into_iter().collect::<Vec<_>>().join(", ");
-            return Err(Ended::new(2, format!("no pipeline `{name}` for this event; available: {all}")).into());
+            return Err(ExitError::new(2, format!("no pipeline `{name}` for this event; available: {all}")).into());
         }
     }
     if names.is_empty() {
@@ -164,7 +166,7 @@ fn choose(mut plan: BuildPlan, pipeline: Option<&str>, names: &[String]) -> anyh
             let several = plan.jobs.iter().any(|job| job.pipeline != plan.jobs[0].pipeline);
             let shown = plan.jobs.iter().map(|job| if several { job.key.as_str() } else { job.name.as_str() });
             let all = shown.collect::<Vec<_>>().join(", ");
-            return Err(Ended::new(2, format!("no job `{name}`; available: {all}")).into());
+            return Err(ExitError::new(2, format!("no job `{name}`; available: {all}")).into());
         }
         wanted.extend(called);
     }
@@ -203,7 +205,7 @@ fn approve_or_leave_out(mut plan: BuildPlan, approve: bool) -> anyhow::Result<Bu
     plan.jobs.retain(|job| !left_out.contains(&job.key));
     let message = format!("awaiting approval: {}; run them with `--approve`", asking.join(", "));
     if plan.jobs.is_empty() {
-        return Err(Ended::new(2, format!("all remaining jobs are {message}")).into());
+        return Err(ExitError::new(2, format!("all remaining jobs are {message}")).into());
     }
     print_note(&format!("skipped, with the jobs that need them: {message}"))?;
     Ok(plan)

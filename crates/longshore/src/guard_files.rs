@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 
 /// The audit log. Older files stand beside it, as `guard.jsonl.1` and so on.
-pub(crate) const FILE: &str = "/var/log/longshore/guard.jsonl";
+pub(crate) const AUDIT_LOG: &str = "/var/log/longshore/guard.jsonl";
 
 /// Returns the file that says why the guard does not listen on its socket yet.
-pub(crate) fn trouble(socket: &Path) -> PathBuf {
+pub(crate) fn trouble_file(socket: &Path) -> PathBuf {
     socket.with_extension("trouble")
 }

@@ -1,33 +1,33 @@
-//! The trusted certificate authorities: the system's and, with `LONGSHORE_CA_FILE`, the user's own. Jobs trust the
-//! latter too.
+//! The certificates of the trusted authorities (CAs): the system's and, with `LONGSHORE_CA_FILE`, the operator's. Jobs
+//! trust the latter too.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
-/// The system's authorities: on Debian and Alpine, on Red Hat, and on others.
+/// Where systems keep their CAs: on Debian and Alpine, on Red Hat, and on others.
 const SYSTEM_BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 /// The name of the bundle in the data folder.
 const BUNDLE: &str = "authorities.pem";
 
-/// The most bytes of authorities for jobs. They are sent to every job.
+/// The most bytes of certificates for jobs. They are sent to every job.
 const MAX_FOR_JOBS: usize = 1 << 20;
 
-/// The user's own authorities together with the system's.
+/// The operator's CAs together with the system's.
 #[derive(Debug, Clone)]
-pub(crate) struct Authorities {
+pub(crate) struct CaCertificates {
     /// Both, as PEM.
     all: Vec<u8>,
-    /// The user's own, as they stand in their file.
+    /// The operator's file, unchanged.
     own: Vec<u8>,
     /// The certificates of `LONGSHORE_CA_FILE`, and nothing else of the file. Empty without that setting.
     for_jobs: String,
 }
 
-impl Authorities {
-    /// Reads the user's authorities from `file`, or else from the file that `SSL_CERT_FILE` names. `None` if neither is
+impl CaCertificates {
+    /// Reads the operator's CAs from `file`, or else from the file that `SSL_CERT_FILE` names. `None` if neither is
     /// given.
     pub(crate) fn read(file: Option<&Path>) -> anyhow::Result<Option<Self>> {
         let from_environment = std::env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty()).map(PathBuf::from);
@@ -60,7 +60,7 @@ impl Authorities {
         Ok(Some(Self { all, own, for_jobs }))
     }
 
-    /// Returns the user's own authorities, as PEM.
+    /// Returns the operator's CAs, as PEM.
     pub(crate) fn own(&self) -> &[u8] {
         &self.own
     }
