@@ -38,8 +38,8 @@ pub fn delivery_key(forge: Forge, headers: &HeaderMap, body: &[u8]) -> String {
     }
 }
 
-/// Returns the key of a push's content: the same however often the ref is told to be at the commit, under whatever id,
-/// and wherever it is said to have been before.
+/// Returns the key of a push's content: it depends on the ref and its commit, and neither on the delivery's id nor on
+/// where the ref was before.
 #[must_use]
 pub fn push_key(push: &PushHook) -> String {
     let parts = [push.event.as_str(), push.git_ref.as_str(), push.after.as_str()];
@@ -74,8 +74,8 @@ pub struct BodyKey {
     pub is_unique: bool,
 }
 
-/// Returns the key of a body that was delivered as that event. The event's name is in no signature: a body that asks for
-/// nothing under that name has another key than under its own.
+/// Returns the key of a body that was delivered as that event. The event's name is in no signature: a body that asks
+/// for nothing under that name has another key than under its own.
 #[must_use]
 pub fn body_key(forge: Forge, event: &str, body: &[u8]) -> BodyKey {
     parse_with_key(forge, event, body).1
@@ -94,7 +94,7 @@ pub fn parse_with_key(forge: Forge, event: &str, body: &[u8]) -> (Result<Deliver
     (told, key)
 }
 
-/// Like [`body_key`], for a body that asks for a rerun: only an App is told of those.
+/// Like [`body_key`], for a body that requests a rerun: only Apps receive those.
 pub(crate) fn rerun_key(body: &[u8]) -> String {
     hashed("rerun", &[body])
 }

@@ -94,8 +94,8 @@ pub struct PullRequestHook {
     pub fork: bool,
     /// Which fork that is, if the forge says.
     pub from: Option<Fork>,
-    /// The branch of this repository that it says it was of, if that is none any more: it was deleted, or there never
-    /// was one.
+    /// The branch of this repository that it claims to come from, if there is none of that name: it was deleted, or
+    /// never existed.
     pub former: Option<RefName>,
     /// The author of the pull request; `None` if the forge no longer knows them.
     pub author: Option<Person>,
@@ -107,7 +107,7 @@ pub struct PullRequestHook {
     pub merged: bool,
     /// The fields that this delivery has and the next one may lack.
     pub state: PullRequestState,
-    /// When it changed, in the forge's words: tells two changes of the same kind from one that is told twice.
+    /// When it changed, in the forge's words: distinguishes two changes of the same kind from one that is sent twice.
     pub changed_at: String,
     /// The forge's name of the person who acted; empty if unknown.
     pub sender: String,
@@ -149,8 +149,8 @@ impl PullRequestHook {
     }
 
     /// Finds out what happened if the forge does not say it: compares with the last delivery, if there was one, and the
-    /// commit that it named. A new target is like a new commit, whatever the forge calls it: other pipelines decide about
-    /// what was built for the former target.
+    /// commit that it named. A new target is like a new commit, whatever the forge calls it: other pipelines decide
+    /// about what was built for the former target.
     pub fn tell_apart(&mut self, before: Option<&PullRequestState>, last_head: Option<&str>, head: &str) {
         let action = match self.action.as_str() {
             Self::UPDATED if last_head.is_none_or(|last| last != head) => "synchronize",

@@ -5,11 +5,11 @@
 
 pub mod checks;
 mod clone_url;
-mod common;
 mod delivery;
 mod forge;
 mod forges;
 pub mod fork;
+mod github_bodies;
 mod hook;
 pub mod lfs;
 pub mod payload;

@@ -6,9 +6,8 @@ use longshore_core::{EventName, Person};
 use serde::Deserialize;
 
 use crate::{
-    CommitId, Forge, ForgeRepository, PullRequestHook, RefName,
-    common::ignored,
-    fork,
+    CommitId, Forge, ForgeRepository, PullRequestHook, RefName, fork,
+    github_bodies::ignored,
     hook::{DeliveryContents, Head, Hook, PayloadError, PullRequestState, PushHook},
     read, text,
     webhooks::{Sends, Webhooks},

@@ -1,9 +1,9 @@
-//! Gitea and its fork Forgejo, whose payloads are the same under other headers. Drafts are told by their titles, and of
-//! labels only that they changed.
+//! Gitea and its fork Forgejo, whose payloads are the same under other headers. Drafts are recognized by
+//! their titles, and of labels only the fact that they changed is known.
 
 use crate::{
     Forge, PullRequestHook,
-    common::{self, ignored},
+    github_bodies::{self, ignored},
     hook::{DeliveryContents, PayloadError},
     webhooks::{Sends, Webhooks},
 };
@@ -44,18 +44,18 @@ impl Webhooks for Gitea {
 
 pub(super) fn parse(forge: Forge, event: &str, body: &[u8]) -> Result<DeliveryContents, PayloadError> {
     let hook = match event {
-        "push" => common::push(forge, body)?,
-        "ping" => common::ping(forge, body)?,
-        "create" => common::create(forge, body)?,
+        "push" => github_bodies::push(forge, body)?,
+        "ping" => github_bodies::ping(forge, body)?,
+        "create" => github_bodies::create(forge, body)?,
         "delete" => ignored(event, "a branch or tag was deleted: nothing to build"),
         // The event's header has more words for a pull request since other events of it exist.
         "pull_request" | "pull_request_sync" | "pull_request_label" => {
-            common::pull_request(forge, body, &ACTIONS, &DRAFT_TITLES)?
+            github_bodies::pull_request(forge, body, &ACTIONS, &DRAFT_TITLES)?
         }
-        "release" => common::release(forge, body, &[("updated", "edited")])?,
+        "release" => github_bodies::release(forge, body, &[("updated", "edited")])?,
         _ => ignored(event, "only `push`, `create`, `pull_request` and `release` events start builds"),
     };
-    Ok(common::about(body, hook))
+    Ok(github_bodies::about(body, hook))
 }
 
 pub(super) fn sends(kind: Sends) -> bool {

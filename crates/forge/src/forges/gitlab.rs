@@ -9,9 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    Forge, ForgeRepository, RefName,
-    common::{about, ignored},
-    fork,
+    Forge, ForgeRepository, RefName, fork,
+    github_bodies::{about, ignored},
     hook::{DeliveryContents, Head, Hook, PayloadError, PullRequestHook, PullRequestState, PushHook, ReleaseHook},
     read,
     signature::{self, SignatureError},
@@ -86,7 +85,7 @@ impl Webhooks for Gitlab {
         false
     }
 
-    // A branch that goes back and forth, and a tag that is pushed once more, are told in the same words.
+    // A branch that goes back and forth, and a tag that is pushed once more, are reported in the same words.
     fn tells_time(&self, event: &str) -> bool {
         !matches!(event, "Push Hook" | "Tag Push Hook")
     }
@@ -276,7 +275,7 @@ fn merge_request(event: &str, body: &[u8], default_branch: Option<String>) -> Re
     let same = request.source_project_id.is_some() && request.source_project_id == request.target_project_id;
     let names = |side: Option<Side>| side?.path_with_namespace;
     let from = if same { None } else { fork::of_names(names(request.source), names(request.target)) };
-    // Only who acts is told by name.
+    // Only the acting user is given by name.
     let name = event_body.user.as_ref().filter(|user| user.id.is_some() && user.id == request.author_id);
     let labels = event_body.labels.map(|labels| labels.iter().map(|label| text::one_line(&label.title)).collect());
     Ok(Hook::PullRequest(Box::new(PullRequestHook {

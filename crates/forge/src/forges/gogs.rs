@@ -3,7 +3,7 @@
 
 use crate::{
     Forge, PullRequestHook,
-    common::{self, ignored},
+    github_bodies::{self, ignored},
     hook::{DeliveryContents, PayloadError},
     webhooks::{Sends, Webhooks},
 };
@@ -33,15 +33,15 @@ impl Webhooks for Gogs {
     fn parse(&self, event: &str, body: &[u8]) -> Result<DeliveryContents, PayloadError> {
         let forge = Forge::Gogs;
         let hook = match event {
-            "push" => common::push(forge, body)?,
-            "ping" => common::ping(forge, body)?,
-            "pull_request" => common::pull_request(forge, body, &ACTIONS, &[])?,
-            "release" => common::release(forge, body, &[])?,
+            "push" => github_bodies::push(forge, body)?,
+            "ping" => github_bodies::ping(forge, body)?,
+            "pull_request" => github_bodies::pull_request(forge, body, &ACTIONS, &[])?,
+            "release" => github_bodies::release(forge, body, &[])?,
             "create" => ignored(event, "new branches and tags also arrive as `push`, which starts the build"),
             "delete" => ignored(event, "a branch or tag was deleted: nothing to build"),
             _ => ignored(event, "only `push`, `pull_request` and `release` events start builds"),
         };
-        Ok(common::about(body, hook))
+        Ok(github_bodies::about(body, hook))
     }
 
     fn sends(&self, kind: Sends) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::{
     Forge,
-    common::{self, ignored},
+    github_bodies::{self, ignored},
     hook::{DeliveryContents, PayloadError},
     webhooks::{Sends, Webhooks},
 };
@@ -32,12 +32,12 @@ impl Webhooks for Plain {
 
     fn parse(&self, event: &str, body: &[u8]) -> Result<DeliveryContents, PayloadError> {
         let hook = match event {
-            "push" => common::push(Forge::Git, body)?,
-            "ping" => common::ping(Forge::Git, body)?,
+            "push" => github_bodies::push(Forge::Git, body)?,
+            "ping" => github_bodies::ping(Forge::Git, body)?,
             "pull_request" => ignored(event, "a plain git remote has no pull requests"),
             _ => ignored(event, "a plain git remote only sends pushes"),
         };
-        Ok(common::about(body, hook))
+        Ok(github_bodies::about(body, hook))
     }
 
     fn sends(&self, kind: Sends) -> bool {

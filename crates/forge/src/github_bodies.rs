@@ -249,28 +249,16 @@ pub(crate) fn pull_request(
         head.label.as_deref().filter(|_| of_this_repository).map(|label| format!("refs/heads/{label}").parse());
     let on_a_branch = head.branch.as_deref().is_some_and(|name| !name.starts_with("refs/"));
     let title = request.title.as_deref().map(text::one_line).unwrap_or_default();
-    let is_draft = |title: &str| {
-        draft_titles
-            .iter()
-            .any(|prefix| title.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)))
-    };
     let draft = match (request.draft, draft_titles.is_empty()) {
         (Some(draft), _) => Some(draft),
-        (None, false) => Some(is_draft(&title)),
+        (None, false) => Some(begins_with_any(&title, draft_titles)),
         (None, true) => None,
     };
-    let mut word = words
-        .iter()
-        .find(|(theirs, _)| *theirs == action)
-        .map_or_else(|| text::one_line(&action).replace('_', "-"), |(_, ours)| (*ours).to_owned());
-    // A draft that becomes ready is a title that changes, where drafts are told by their title.
-    if let (true, Some(former)) = (word == "edited", event.changes["title"]["from"].as_str()) {
-        match (is_draft(former), is_draft(&title)) {
-            (true, false) => word = "ready-for-review".to_owned(),
-            (false, true) => word = "converted-to-draft".to_owned(),
-            (true, true) | (false, false) => {}
-        }
-    }
+    let former_title = event.changes["title"]["from"].as_str();
+    let action_word = match (action_word(&action, words), former_title) {
+        (edited, Some(former)) if edited == "edited" => edited_title(former, &title, draft_titles).to_owned(),
+        (word, _) => word,
+    };
     let head = match head.sha {
         Some(sha) => Head::Commit(sha.parse()?),
         None if is_gogs => Head::Newest,
@@ -281,7 +269,7 @@ pub(crate) fn pull_request(
     let labels = given.map(|labels| labels.iter().map(|label| text::one_line(&label.name)).collect());
     Ok(Hook::PullRequest(Box::new(PullRequestHook {
         number,
-        action: word,
+        action: action_word,
         title,
         head,
         served_at: format!("refs/pull/{number}/head"),
@@ -301,6 +289,27 @@ pub(crate) fn pull_request(
         url: read::page(request.html_url),
         default_branch: event.repository.and_then(|repository| read::branch(repository.default_branch)),
     })))
+}
+
+fn begins_with_any(title: &str, prefixes: &[&str]) -> bool {
+    prefixes.iter().any(|prefix| title.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)))
+}
+
+/// Returns Longshore's word for a forge's action.
+fn action_word(action: &str, words: &[(&str, &str)]) -> String {
+    words
+        .iter()
+        .find(|(theirs, _)| *theirs == action)
+        .map_or_else(|| text::one_line(action).replace('_', "-"), |(_, ours)| (*ours).to_owned())
+}
+
+/// Returns the action that a change of a title means: some forges tell drafts by their titles.
+fn edited_title(former: &str, title: &str, draft_titles: &[&str]) -> &'static str {
+    match (begins_with_any(former, draft_titles), begins_with_any(title, draft_titles)) {
+        (true, false) => "ready-for-review",
+        (false, true) => "converted-to-draft",
+        (true, true) | (false, false) => "edited",
+    }
 }
 
 /// A release's event.
