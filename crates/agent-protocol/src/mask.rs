@@ -7,7 +7,7 @@
 //! replaced by `***`, even across chunk borders. Bytes are held back only while they may begin a match. Matches that
 //! overlap or touch become one `***`. This module knows nothing of steps or frames.
 //!
-//! Encoders break long base64 into lines. So a match may continue after a line break that follows [`WRAPPED`]
+//! Encoders break long base64 into lines. So a match may continue after a line break that follows [`MIN_WRAPPED_LINE`]
 //! characters of base64 without a gap, whatever the line's length, its line ending and the next line's indentation.
 //! Each line's part of the match becomes a `***`, and the line breaks stay. Only there does a second state of the same
 //! automaton run, which skips the line break.
@@ -27,9 +27,9 @@ use self::text::Text;
 
 const REPLACEMENT: &[u8] = b"***";
 /// A line break is skipped after this many characters of base64.
-const WRAPPED: usize = 16;
+const MIN_WRAPPED_LINE: usize = 16;
 /// Bytes before a match that decide whether a word begins there; a terminal's escape code may be among them.
-const CONTEXT: usize = 24;
+const CONTEXT_BYTES: usize = 24;
 
 /// Masks a complete text. Returns `None` if it contains no secret.
 #[must_use]
@@ -47,7 +47,7 @@ pub struct Masker {
     state: StateID,
     /// Bytes that may begin a match.
     held: Vec<u8>,
-    /// The last bytes before `held`, unmasked, at most [`CONTEXT`].
+    /// The last bytes before `held`, unmasked, at most [`CONTEXT_BYTES`].
     context: Vec<u8>,
     /// Ranges of `held` to mask, disjoint and in order.
     masked: Vec<(usize, usize)>,
@@ -307,13 +307,13 @@ impl Masker {
 
     /// Keeps the last released bytes, unmasked.
     fn remember(&mut self, bytes: &[u8]) {
-        if bytes.len() < CONTEXT {
-            let over = (self.context.len() + bytes.len()).saturating_sub(CONTEXT);
+        if bytes.len() < CONTEXT_BYTES {
+            let over = (self.context.len() + bytes.len()).saturating_sub(CONTEXT_BYTES);
             self.context.drain(..over);
         } else {
             self.context.clear();
         }
-        self.context.extend_from_slice(&bytes[bytes.len().saturating_sub(CONTEXT)..]);
+        self.context.extend_from_slice(&bytes[bytes.len().saturating_sub(CONTEXT_BYTES)..]);
     }
 
     /// Shifts all positions after `count` bytes were released.

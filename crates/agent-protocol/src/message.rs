@@ -245,7 +245,7 @@ pub enum FromAgent {
     ArtifactFileEnd {
         whole: bool,
     },
-    /// All of the job's files have been sent: so many, those that were left out included.
+    /// All of the job's files have been sent. The number includes those that were left out.
     ArtifactsEnd {
         files: u32,
     },

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use longshore_agent_protocol::ArtifactWindow;
 
 /// The most bytes that wait in the queue.
-const ROOM: usize = 1 << 20;
+const MAX_QUEUED_BYTES: usize = 1 << 20;
 
 /// How far the runner is with the artifacts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl ArtifactQueue {
 
     /// Returns whether another frame may wait.
     pub(crate) const fn has_room(&self) -> bool {
-        self.bytes < ROOM
+        self.bytes < MAX_QUEUED_BYTES
     }
 
     /// Appends a frame of this session; drops one of an older session.

@@ -1,8 +1,8 @@
-//! Makes the programs of this container trust the operator's certificate authorities (CAs): writes their certificates to
-//! files, and sets the environment variables that name such files.
+//! Makes the programs of this container trust the operator's certificate authorities (CAs): writes their certificates
+//! to files, and sets the environment variables that name such files.
 //!
-//! Most of these variables replace the CAs that a program would trust otherwise, so they name a bundle of the image's CAs
-//! and the operator's. Java has no such variable.
+//! Most of these variables replace the CAs that a program would trust otherwise, so they name a bundle of the image's
+//! CAs and the operator's. Java has no such variable.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

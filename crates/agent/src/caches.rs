@@ -41,7 +41,7 @@ pub(crate) fn prepare(caches: &[CacheSpec], account: &Account, workspace: &Path)
         let mut folder = base.to_owned();
         for part in place.strip_prefix(base).unwrap_or(Path::new("")) {
             folder.push(part);
-            give(&folder, account)?;
+            give_to(&folder, account)?;
         }
         if cache.owner.is_some_and(|owner| owner != account.uid) {
             give_all(&place, account)?;
@@ -66,7 +66,7 @@ pub(crate) fn take_over(workspace: &Path, account: &Account) -> io::Result<bool>
 }
 
 /// Gives a folder to the account if it belongs to root.
-fn give(folder: &Path, account: &Account) -> io::Result<()> {
+fn give_to(folder: &Path, account: &Account) -> io::Result<()> {
     let found = fs::symlink_metadata(folder)?;
     if found.is_dir() && found.uid() == 0 {
         lchown(folder, Some(account.uid), Some(account.gid))?;

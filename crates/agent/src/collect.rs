@@ -101,20 +101,20 @@ impl CollectedFile {
 #[derive(Debug)]
 pub(crate) struct Workspace(OwnedFd);
 
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const OPEN_FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 // NONBLOCK: opening a pipe without a writer does not hang. NOCTTY: a terminal does not become our controlling terminal.
-const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+const OPEN_FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 impl Workspace {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self(rustix::fs::openat(CWD, path, FOLDER, Mode::empty())?))
+        Ok(Self(rustix::fs::openat(CWD, path, OPEN_FOLDER, Mode::empty())?))
     }
 
     /// Opens a folder without following any link.
     fn open_folder(&self, path: &Path) -> io::Result<OwnedFd> {
-        let mut folder = rustix::fs::openat(&self.0, ".", FOLDER, Mode::empty())?;
+        let mut folder = rustix::fs::openat(&self.0, ".", OPEN_FOLDER, Mode::empty())?;
         for part in path {
-            folder = rustix::fs::openat(&folder, part, FOLDER | OFlags::NOFOLLOW, Mode::empty())?;
+            folder = rustix::fs::openat(&folder, part, OPEN_FOLDER | OFlags::NOFOLLOW, Mode::empty())?;
         }
         Ok(folder)
     }
@@ -124,11 +124,11 @@ impl Workspace {
         let name = path.file_name().unwrap_or(OsStr::new(""));
         let opened = self
             .open_folder(path.parent().unwrap_or(Path::new("")))
-            .and_then(|folder| Ok(rustix::fs::openat(&folder, name, FILE | OFlags::NOFOLLOW, Mode::empty())?));
+            .and_then(|folder| Ok(rustix::fs::openat(&folder, name, OPEN_FILE | OFlags::NOFOLLOW, Mode::empty())?));
         let file = match opened {
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
                 let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-                rustix::fs::openat2(&self.0, path, FILE, Mode::empty(), inside)?
+                rustix::fs::openat2(&self.0, path, OPEN_FILE, Mode::empty(), inside)?
             }
             opened => opened?,
         };

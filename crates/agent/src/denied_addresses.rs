@@ -23,7 +23,7 @@ use netlink_sys::{Socket, SocketAddr as Kernel};
 use crate::filter;
 
 /// The port of name servers.
-const DNS: u16 = 53;
+const DNS_PORT: u16 = 53;
 /// Before the main table's rule (32766), after the one for the namespace's own addresses (0).
 const FIRST_PRIORITY: u32 = 1000;
 
@@ -41,13 +41,12 @@ pub(crate) fn deny(denied: &[DeniedAddresses], allowed: &[SocketAddr]) -> io::Re
         DeniedAddresses::Host => gateways().into_iter().map(|gateway| (gateway, whole(gateway))).collect(),
     });
     let networks: Vec<(IpAddr, u8)> = networks.collect();
-    let filtered = filter::install(&networks, DNS, allowed);
+    let filtered = filter::install(&networks, DNS_PORT, allowed);
     let open = allowed.iter().map(|allowed| port(allowed.ip(), whole(allowed.ip()), allowed.port()));
-    let rules = open.chain(
-        networks
-            .iter()
-            .flat_map(|&(address, length)| [port(address, length, DNS), rule(address, length, RuleAction::Prohibit)]),
-    );
+    let rules =
+        open.chain(networks.iter().flat_map(|&(address, length)| {
+            [port(address, length, DNS_PORT), rule(address, length, RuleAction::Prohibit)]
+        }));
     let mut first_error = filtered.err();
     for (priority, mut rule) in (FIRST_PRIORITY..).zip(rules) {
         rule.attributes.push(RuleAttribute::Priority(priority));

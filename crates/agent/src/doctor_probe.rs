@@ -14,10 +14,10 @@ use longshore_core::DeniedAddresses;
 use crate::{denied_addresses, sys};
 
 /// How long a connection that a firewall drops may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The port of a service that discards what it gets.
-const DISCARD: u16 = 9;
+const DISCARD_PORT: u16 = 9;
 
 /// Answers the script's questions in order.
 pub(crate) fn run(script: &Path) -> io::Result<()> {
@@ -83,7 +83,7 @@ fn own_address() -> io::Result<IpAddr> {
 
 fn connect(address: &str) -> io::Result<()> {
     let address: SocketAddr = address.parse().map_err(io::Error::other)?;
-    match TcpStream::connect_timeout(&address, PATIENCE) {
+    match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
         Ok(_) => print_line("reached"),
         Err(error) => print_line(&format!("unreachable {error}")),
     }
@@ -101,7 +101,7 @@ fn route(denied: &str) -> io::Result<()> {
         let bound = |interface: Option<&str>| {
             let socket = UdpSocket::bind((any, 0))?;
             interface.map_or(Ok(()), |interface| sys::bind_to_device(&socket, interface))?;
-            socket.connect((address, DISCARD))?;
+            socket.connect((address, DISCARD_PORT))?;
             socket.send(&[]).map(drop)
         };
         bound(None).is_ok() || interfaces().iter().any(|interface| bound(Some(interface.as_str())).is_ok())

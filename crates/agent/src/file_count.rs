@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use longshore_agent_protocol::message::CacheSpec;
 use longshore_core::CachePath;
 
-/// The engine deletes so many in about a tenth of a second.
-const MANY: usize = 20_000;
-/// The longest that the job's end waits for the count. Who counts this long has many to count.
-const LONGEST: Duration = Duration::from_millis(100);
+/// The engine deletes this many files in about a tenth of a second.
+const MANY_FILES: usize = 20_000;
+/// How long the job's end waits for the count. A count that takes longer is one of many files.
+const MAX_COUNT_TIME: Duration = Duration::from_millis(100);
 
 /// Returns whether the workspace has very many files, without those of its caches, which have volumes of their own. No
 /// link is followed.
@@ -23,7 +23,7 @@ pub(crate) fn is_large(workspace: &Path, caches: &[CacheSpec]) -> bool {
         .filter(|cache| CachePath::parse(&cache.path).is_ok_and(|path| path.is_in_workspace()))
         .map(|cache| workspace.join(&cache.path).components().collect())
         .collect();
-    has_more_than(MANY, workspace, &mounted, Instant::now() + LONGEST)
+    has_more_than(MANY_FILES, workspace, &mounted, Instant::now() + MAX_COUNT_TIME)
 }
 
 fn has_more_than(limit: usize, folder: &Path, except: &HashSet<PathBuf>, until: Instant) -> bool {

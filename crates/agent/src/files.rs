@@ -197,7 +197,7 @@ fn parse_pairs(text: &str, file: &str) -> Result<BTreeMap<String, String>, Strin
             && !name.starts_with(|c: char| c.is_ascii_digit())
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
         if !fine {
-            return Err(wrong("begins with no name of letters, digits, `_` and `-`"));
+            return Err(wrong("does not begin with a name of letters, digits, `_` and `-`"));
         }
         if value.contains('\0') {
             return Err(wrong("contains a NUL byte"));

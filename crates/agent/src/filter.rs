@@ -14,8 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
 use netlink_sys::{Socket, SocketAddr as Kernel};
 
-/// `NETLINK_NETFILTER`.
-const NETFILTER: isize = 12;
+const NETLINK_NETFILTER: isize = 12;
 /// `NFNL_SUBSYS_NFTABLES`: the upper byte of its messages' types.
 const NF_TABLES: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
@@ -25,20 +24,19 @@ const NEW_CHAIN: u16 = (NF_TABLES << 8) | 3;
 const NEW_RULE: u16 = (NF_TABLES << 8) | 6;
 /// `NFPROTO_IPV4`.
 const IPV4: u8 = 2;
-/// `NLA_F_NESTED`.
-const NESTED: u16 = 0x8000;
-/// `NLMSG_ERROR`, which also acknowledges.
-const ANSWER: u16 = 2;
-const HEADER: usize = 16;
+const NLA_F_NESTED: u16 = 0x8000;
+/// Also the type of an acknowledgement.
+const NLMSG_ERROR: u16 = 2;
+const MESSAGE_HEADER_BYTES: usize = 16;
 
 const TABLE: &str = "longshore";
 const CHAIN: &str = "denied";
 /// The hook of packets that leave the namespace's own sockets.
-const OUTPUT: u32 = 3;
-const DROP: u32 = 0;
-const ACCEPT: u32 = 1;
+const OUTPUT_HOOK: u32 = 3;
+const DROP_VERDICT: u32 = 0;
+const ACCEPT_VERDICT: u32 = 1;
 /// The key of `meta` for the protocol that a packet carries.
-const PROTOCOL: u32 = 16;
+const PROTOCOL_META_KEY: u32 = 16;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 /// Bases of `payload`.
@@ -60,21 +58,22 @@ pub(crate) fn install(denied: &[(IpAddr, u8)], port: u16, allowed: &[SocketAddr]
     let mut batch = Batch::default();
     batch.message(BATCH_BEGIN, 0, 0, &[]);
     batch.message(NEW_TABLE, NLM_F_CREATE, IPV4, &text(1, TABLE));
-    let hook = [number(1, OUTPUT), number(2, 0)].concat();
-    let chain = [text(1, TABLE), text(3, CHAIN), nested(4, &hook), number(5, ACCEPT), text(7, "filter")].concat();
+    let hook = [number(1, OUTPUT_HOOK), number(2, 0)].concat();
+    let chain =
+        [text(1, TABLE), text(3, CHAIN), nested(4, &hook), number(5, ACCEPT_VERDICT), text(7, "filter")].concat();
     batch.message(NEW_CHAIN, NLM_F_CREATE, IPV4, &chain);
     for allowed in allowed {
         let SocketAddr::V4(allowed) = allowed else { continue };
         for protocol in [TCP, UDP] {
-            batch.rule(0, &[to(*allowed.ip(), 32), to_port(protocol, allowed.port()), verdict(ACCEPT)]);
+            batch.rule(0, &[to(*allowed.ip(), 32), to_port(protocol, allowed.port()), verdict(ACCEPT_VERDICT)]);
         }
     }
-    batch.rule(0, &[to_port(TCP, port), verdict(ACCEPT)]);
-    batch.rule(0, &[to_port(UDP, port), verdict(ACCEPT)]);
+    batch.rule(0, &[to_port(TCP, port), verdict(ACCEPT_VERDICT)]);
+    batch.rule(0, &[to_port(UDP, port), verdict(ACCEPT_VERDICT)]);
     for &(address, length) in others {
-        batch.rule(0, &[to(address, length), verdict(DROP)]);
+        batch.rule(0, &[to(address, length), verdict(DROP_VERDICT)]);
     }
-    batch.rule(NLM_F_ACK, &[to(last.0, last.1), verdict(DROP)]);
+    batch.rule(NLM_F_ACK, &[to(last.0, last.1), verdict(DROP_VERDICT)]);
     let last = batch.seq;
     batch.message(BATCH_END, 0, 0, &[]);
     batch.send(last)
@@ -93,7 +92,7 @@ impl Batch {
         self.seq += 1;
         // nfgenmsg: the beginning and the end of a batch name the subsystem, others nothing.
         let resource = if kind >> 8 == 0 { NF_TABLES } else { 0 };
-        let length = (HEADER + 4 + attributes.len()) as u32;
+        let length = (MESSAGE_HEADER_BYTES + 4 + attributes.len()) as u32;
         self.bytes.extend(length.to_ne_bytes());
         self.bytes.extend(kind.to_ne_bytes());
         self.bytes.extend((NLM_F_REQUEST | flags).to_ne_bytes());
@@ -112,7 +111,7 @@ impl Batch {
     /// Sends them, and reads the kernel's answers up to that of message `last`. An error answers any of them. All
     /// answers are there when the messages are sent, so nothing waits for one.
     fn send(self, last: u32) -> io::Result<()> {
-        let mut socket = Socket::new(NETFILTER)?;
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
         socket.bind_auto()?;
         socket.connect(&Kernel::new(0, 0))?;
         socket.set_non_blocking(true)?;
@@ -148,8 +147,8 @@ impl Answer {
         let word = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
         let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
         let length = (word(0)? as usize).next_multiple_of(4);
-        let code = word(HEADER)?.cast_signed();
-        (kind == ANSWER && length > HEADER).then_some(Self { length, seq: word(8)?, code })
+        let code = word(MESSAGE_HEADER_BYTES)?.cast_signed();
+        (kind == NLMSG_ERROR && length > MESSAGE_HEADER_BYTES).then_some(Self { length, seq: word(8)?, code })
     }
 }
 
@@ -163,7 +162,7 @@ fn attribute(kind: u16, data: &[u8]) -> Vec<u8> {
 }
 
 fn nested(kind: u16, attributes: &[u8]) -> Vec<u8> {
-    attribute(kind | NESTED, attributes)
+    attribute(kind | NLA_F_NESTED, attributes)
 }
 
 fn number(kind: u16, number: u32) -> Vec<u8> {
@@ -219,7 +218,7 @@ fn mask(length: u8, bytes: usize) -> Vec<u8> {
 
 fn to_port(protocol: u8, port: u16) -> Vec<u8> {
     let port_of = payload(TRANSPORT_HEADER, PORT_AT, 2);
-    [meta(PROTOCOL), is(&[protocol]), port_of, is(&port.to_be_bytes())].concat()
+    [meta(PROTOCOL_META_KEY), is(&[protocol]), port_of, is(&port.to_be_bytes())].concat()
 }
 
 #[cfg(test)]
@@ -238,7 +237,7 @@ mod tests {
     fn an_answer_is_read_and_half_a_one_is_not() {
         let mut bytes = Vec::new();
         bytes.extend(36_u32.to_ne_bytes());
-        bytes.extend(ANSWER.to_ne_bytes());
+        bytes.extend(NLMSG_ERROR.to_ne_bytes());
         bytes.extend(0_u16.to_ne_bytes());
         bytes.extend(7_u32.to_ne_bytes());
         bytes.extend(0_u32.to_ne_bytes());

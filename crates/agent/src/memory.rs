@@ -13,11 +13,11 @@ use std::time::Duration;
 use crate::processes;
 
 /// cgroup v2, then v1, as seen from inside a container.
-const COUNTERS: [&str; 2] = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
+const OOM_KILL_FILES: [&str; 2] = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
 
 /// Returns the counter; `None` if it cannot be read.
 pub(crate) fn oom_kills() -> Option<u64> {
-    COUNTERS.iter().find_map(|path| parse(&fs::read_to_string(path).ok()?))
+    OOM_KILL_FILES.iter().find_map(|path| parse(&fs::read_to_string(path).ok()?))
 }
 
 /// Returns whether the counter rose; `false` if unknown.
@@ -38,7 +38,7 @@ pub(crate) fn score_of_children() -> i32 {
 
 /// The files of a memory control group: its limit, its use, and its statistics with the entry for what the kernel can
 /// reclaim. Version 2, then 1.
-const GROUPS: [[&str; 4]; 2] = [
+const CGROUP_FILES: [[&str; 4]; 2] = [
     ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat", "inactive_file "],
     [
         "/sys/fs/cgroup/memory/memory.limit_in_bytes",
@@ -50,9 +50,9 @@ const GROUPS: [[&str; 4]; 2] = [
 /// A limit above this means no limit: version 1 writes a huge number.
 const NO_LIMIT: u64 = 1 << 50;
 /// How fast processes can fill memory, in bytes per millisecond: decides when to look again.
-const PER_MS: u64 = 4 << 20;
-const SHORTEST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(1);
+const FILLED_BYTES_PER_MS: u64 = 4 << 20;
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+const MAX_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A process that had more memory than the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Watch {
     /// Starts to watch. Without a limit there is nothing to watch.
     pub(crate) fn start() -> io::Result<Self> {
         let biggest = Arc::new(Mutex::new(None));
-        let group = GROUPS.into_iter().find_map(|files| Some((files, number(files[0])?)));
+        let group = CGROUP_FILES.into_iter().find_map(|files| Some((files, number(files[0])?)));
         let limited = group.filter(|(_, limit)| *limit < NO_LIMIT);
         if let Some((files, limit)) = limited {
             let seen = Arc::clone(&biggest);
@@ -116,7 +116,7 @@ fn watch([_, used, statistics, reclaimable]: [&str; 4], limit: u64, biggest: &Mu
             }
         }
         was_short = is_short;
-        thread::sleep(Duration::from_millis(left / PER_MS).clamp(SHORTEST, LONGEST));
+        thread::sleep(Duration::from_millis(left / FILLED_BYTES_PER_MS).clamp(MIN_INTERVAL, MAX_INTERVAL));
     }
 }
 

@@ -26,7 +26,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A member has one session only: it ends together with its conductor.
 const SESSION: u32 = 1;
 /// The most bytes read from a member at once.
-const CHUNK: usize = 256 << 10;
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// Connects a member's agent to its conductor, which may not listen yet.
 pub(crate) fn join(address: &str, key: [u8; 16]) -> io::Result<UnixStream> {
@@ -167,7 +167,7 @@ impl Pod {
         mut pass_on: impl FnMut(MemberId, FromAgent) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(link) = self.links.get_mut(index) else { return Ok(()) };
-        buffer.resize(CHUNK, 0);
+        buffer.resize(CHUNK_BYTES, 0);
         let member = link.member;
         let mut last_seq = 0;
         let usable = match (&link.stream).read(buffer) {

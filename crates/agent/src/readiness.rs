@@ -21,14 +21,14 @@ use crate::sys;
 use crate::wake::{Event, Mailbox};
 
 /// Pause between two probes. A probe that only opens a connection costs little and is repeated sooner.
-const PAUSE: Duration = Duration::from_millis(250);
+const PROBE_INTERVAL: Duration = Duration::from_millis(250);
 const SHORT_PAUSE: Duration = Duration::from_millis(25);
 /// How long a connection may take. It is local.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a command or an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A service that listens on some of its image's ports is ready once it has opened no other for this long.
-const SETTLED: Duration = Duration::from_secs(2);
+const SETTLE_TIME: Duration = Duration::from_secs(2);
 
 /// How to find out whether a service is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,12 +112,12 @@ fn wait(check: &ReadinessCheck, context: &CommandContext, children: &Children, m
                     }
                     Err(_) => {}
                 }
-                thread::sleep(PAUSE);
+                thread::sleep(PROBE_INTERVAL);
             }
         }
         ReadinessCheck::Http { port, path } => {
             while !answers(*port, path) {
-                thread::sleep(PAUSE);
+                thread::sleep(PROBE_INTERVAL);
             }
         }
         ReadinessCheck::Ports(ports) => wait_for_ports(ports),
@@ -131,7 +131,7 @@ fn wait_for_ports(ports: &[u16]) {
         if now != open {
             (open, changed) = (now, Instant::now());
         }
-        if open == ports.len() || (open > 0 && changed.elapsed() >= SETTLED) {
+        if open == ports.len() || (open > 0 && changed.elapsed() >= SETTLE_TIME) {
             return;
         }
         thread::sleep(SHORT_PAUSE);

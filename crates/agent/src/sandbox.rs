@@ -29,9 +29,9 @@ const NAME: &[u8] = b"longshore-sandbox";
 const MAX_CONNECTIONS: usize = 64;
 /// How long an agent waits for a sandbox that has only just been started, and for its answer. A sandbox of an earlier
 /// version never answers.
-const PATIENCE: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause between two tries to connect.
-const PAUSE: Duration = Duration::from_millis(2);
+const CONNECT_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What an agent says when it connects.
 const CONDUCTOR: u8 = b'C';
@@ -58,8 +58,8 @@ fn join_at(address: &Name, who: Joins) -> io::Result<UnixStream> {
     let begun = Instant::now();
     let mut stream = loop {
         match UnixStream::connect_addr(address) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && begun.elapsed() < PATIENCE => {
-                thread::sleep(PAUSE);
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && begun.elapsed() < CONNECT_TIMEOUT => {
+                thread::sleep(CONNECT_INTERVAL);
             }
             connected => break connected?,
         }
@@ -68,7 +68,7 @@ fn join_at(address: &Name, who: Joins) -> io::Result<UnixStream> {
         Joins::Member => stream.write_all(&[MEMBER])?,
         Joins::Conductor => {
             stream.write_all(&[CONDUCTOR])?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
             let mut answer = [0];
             stream.read_exact(&mut answer)?;
             if answer[0] != FIT {
@@ -158,7 +158,7 @@ enum Admission {
 fn admit(stream: &mut UnixStream, is_empty: bool, files: &SharedFiles) -> Admission {
     let mut who = [0];
     // A process of a job may connect and say nothing; the sandbox serves its own pod alone, so it delays nobody else.
-    if stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.read_exact(&mut who)).is_err() {
+    if stream.set_read_timeout(Some(CONNECT_TIMEOUT)).and_then(|()| stream.read_exact(&mut who)).is_err() {
         return Admission::Gone;
     }
     if who[0] != CONDUCTOR {

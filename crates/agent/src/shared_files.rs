@@ -13,7 +13,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-const NAMES: [&str; 3] = ["hosts", "resolv.conf", "hostname"];
+const FILE_NAMES: [&str; 3] = ["hosts", "resolv.conf", "hostname"];
 /// No engine writes longer files.
 const MAX_LEN: u64 = 1 << 20;
 /// The kernel's limit for the names of a file's extended attributes, and for each value.
@@ -42,7 +42,7 @@ type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
 impl SharedFiles {
     pub(crate) fn open(etc: &Path) -> Self {
         let (mut files, mut unknown) = (Vec::new(), None);
-        for name in NAMES {
+        for name in FILE_NAMES {
             match SharedFile::open(name, etc) {
                 Ok(file) => files.extend(file),
                 Err(error) => unknown = Some(format!("/etc/{name} could not be read when the job began: {error}")),

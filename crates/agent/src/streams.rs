@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::clock;
 use crate::spool::Spool;
 
-const CHUNK: usize = 64 << 10;
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// One pipe.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub(crate) enum ReadOutcome {
 
 impl Streams {
     pub(crate) fn new(patterns: Option<Arc<Patterns>>) -> Self {
-        Self { open: Vec::new(), patterns, buffer: vec![0; CHUNK] }
+        Self { open: Vec::new(), patterns, buffer: vec![0; CHUNK_BYTES] }
     }
 
     pub(crate) fn add(&mut self, step: u16, stderr: bool, pipe: OwnedFd) {
@@ -90,7 +90,7 @@ impl Streams {
 }
 
 fn append_output(spool: &Spool, step: u16, stderr: bool, bytes: &[u8]) -> Result<(), FrameError> {
-    for part in bytes.chunks(CHUNK) {
+    for part in bytes.chunks(CHUNK_BYTES) {
         spool.append_output(step, stderr, clock::now_ms(), part)?;
     }
     Ok(())

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, SeekFrom, Timespec, Timestam
 use rustix::io::Errno;
 
 /// The bytes that a file takes of the disk beside its content (those of ext4), which count where there are very many.
-const INODE: u64 = 256;
+const INODE_BYTES: u64 = 256;
 
 /// Carries out one task. Its result is printed.
 pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
@@ -200,7 +200,7 @@ fn measure(folder: &Path) -> io::Result<u64> {
             let Some(entry) = if_there(entry)? else { continue };
             let Some(found) = if_there(fs::symlink_metadata(entry.path()))? else { continue };
             if found.nlink() < 2 || found.is_dir() || seen.insert((found.dev(), found.ino())) {
-                bytes += INODE + found.blocks() * 512;
+                bytes += INODE_BYTES + found.blocks() * 512;
             }
             if found.is_dir() {
                 folders.push(entry.path());
@@ -316,7 +316,7 @@ mod tests {
         for number in 0..100 {
             fs::write(dir.path().join(number.to_string()), "").unwrap();
         }
-        assert!(measure(dir.path()).unwrap() >= 100 * INODE);
+        assert!(measure(dir.path()).unwrap() >= 100 * INODE_BYTES);
     }
 
     #[test]

@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use longshore_core::masking::{SHORTEST_LINE, SHORTEST_WITHIN_WORDS, is_masked, without_outer_line_breaks};
+use longshore_core::masking::{MIN_LINE, MIN_WITHIN_WORDS, is_masked, without_outer_line_breaks};
 
 /// The shortest base64 form that is searched for.
-const SHORTEST_BASE64: usize = 4;
+const MIN_BASE64: usize = 4;
 
 /// Where a form is masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +30,7 @@ pub(super) fn add(value: &str, forms: &mut Forms) {
         return;
     }
     let inner = without_outer_line_breaks(value);
-    let whole = if inner.len() < SHORTEST_WITHIN_WORDS { Where::AsWord } else { Where::Anywhere };
+    let whole = if inner.len() < MIN_WITHIN_WORDS { Where::AsWord } else { Where::Anywhere };
     add_texts(inner, whole, forms);
     add_base64(inner.as_bytes(), forms);
     if inner.len() < value.len() {
@@ -40,7 +40,7 @@ pub(super) fn add(value: &str, forms: &mut Forms) {
         // As a terminal prints it, and as programs print it that strip a terminal's line endings.
         add_form(inner.replace("\r\n", "\n").replace('\n', "\r\n"), whole, forms);
         add_form(inner.replace("\r\n", "\n"), whole, forms);
-        for line in inner.lines().filter(|line| line.len() >= SHORTEST_LINE) {
+        for line in inner.lines().filter(|line| line.len() >= MIN_LINE) {
             add_texts(line, Where::Anywhere, forms);
             add_base64(line.as_bytes(), forms);
         }
@@ -165,7 +165,7 @@ fn add_base64(value: &[u8], forms: &mut Forms) {
             let text = engine.encode(&shifted).into_bytes();
             // Up to the last complete character and, for a value at the end, up to the padded one.
             for end in [whole, text.len()] {
-                if end - first >= SHORTEST_BASE64 {
+                if end - first >= MIN_BASE64 {
                     forms.insert(text[first..end].to_vec(), Where::Anywhere);
                 }
             }

@@ -1,6 +1,6 @@
 //! Reads the text around a match: whether a word begins there, and whether a line break may belong to an encoder.
 
-use super::{CONTEXT, WRAPPED};
+use super::{CONTEXT_BYTES, MIN_WRAPPED_LINE};
 
 /// The bytes not yet released: held bytes, then a chunk.
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ impl Text<'_> {
     /// Returns whether enough base64 precedes a line break to attribute it to an encoder.
     pub(super) fn is_wrapped_at(&self, position: usize) -> bool {
         let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
-        self.before(position, WRAPPED).take_while(is_base64).count() == WRAPPED
+        self.before(position, MIN_WRAPPED_LINE).take_while(is_base64).count() == MIN_WRAPPED_LINE
     }
 
     /// Returns whether a word can begin at a position.
@@ -35,9 +35,9 @@ impl Text<'_> {
         if !self.at(position).is_some_and(|byte| byte.is_ascii_alphanumeric()) {
             return true;
         }
-        let mut before = [0; CONTEXT];
+        let mut before = [0; CONTEXT_BYTES];
         let mut count = 0;
-        for byte in self.before(position, CONTEXT) {
+        for byte in self.before(position, CONTEXT_BYTES) {
             before[count] = byte;
             count += 1;
         }

@@ -24,7 +24,7 @@ use crate::collect::{ArtifactRequest, Collected, CollectedFile, Workspace, colle
 use crate::values::Values;
 
 /// Bytes of a file in one message: the most that a line of the log waits for.
-const CHUNK: usize = 128 << 10;
+const CHUNK_BYTES: usize = 128 << 10;
 
 /// How handing over ended.
 enum HandoverEnd {
@@ -221,7 +221,7 @@ impl<'a> Sending<'a> {
 
     /// Returns the next message; `None` if the limit does not allow it now, or nothing is left to send.
     fn next(&mut self) -> Option<FromAgent> {
-        if self.ended || self.sent + MESSAGE_COST + CHUNK as u64 > self.limit {
+        if self.ended || self.sent + MESSAGE_COST + CHUNK_BYTES as u64 > self.limit {
             return None;
         }
         let message = self.message();
@@ -247,7 +247,7 @@ impl<'a> Sending<'a> {
             None => false,
             Some(open) if left == 0 => file.is_unchanged(open),
             Some(open) => {
-                let mut data = vec![0; CHUNK.min(usize::try_from(left).unwrap_or(CHUNK))];
+                let mut data = vec![0; CHUNK_BYTES.min(usize::try_from(left).unwrap_or(CHUNK_BYTES))];
                 match open.read_at(&mut data, self.offset) {
                     Ok(count) if count > 0 => {
                         data.truncate(count);

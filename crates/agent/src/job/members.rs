@@ -19,9 +19,9 @@ use crate::step::PreparedStep;
 use crate::verdict::{millis, skipped_result};
 
 /// How long a member may take, after the grace period, to report the end of its step.
-const REPORTING: Duration = Duration::from_secs(5);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// When a container that has not joined is first asked for again.
-const ASKING: Duration = Duration::from_secs(10);
+const FIRST_REQUEST_AFTER: Duration = Duration::from_secs(10);
 /// A member has no time limit of its own: the conductor enforces it.
 pub(super) const NO_LIMIT: u64 = u64::MAX;
 
@@ -56,7 +56,7 @@ pub(super) struct RequestBackoff {
 
 impl RequestBackoff {
     pub(super) fn new() -> Self {
-        Self { next: Instant::now() + ASKING, pause: ASKING }
+        Self { next: Instant::now() + FIRST_REQUEST_AFTER, pause: FIRST_REQUEST_AFTER }
     }
 
     /// Returns whether it is time to ask. Then the next time is set.
@@ -307,7 +307,7 @@ impl Job {
         match running.give_up {
             None => {
                 self.members.pod.cancel(running.member);
-                let until = Instant::now() + running.grace + REPORTING;
+                let until = Instant::now() + running.grace + REPORT_TIMEOUT;
                 running.give_up = Some(until);
                 TryProgress::Runs(Some(until))
             }

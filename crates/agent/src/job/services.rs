@@ -19,9 +19,9 @@ use crate::values::Values;
 use crate::verdict::{millis, skipped_result, step_finished};
 
 /// How long to wait for the services' last messages after the last step. They are killed, so this is seldom reached.
-const ENDING: Duration = Duration::from_secs(1);
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for a service to become ready, if the pipeline says nothing.
-const READY: Duration = Duration::from_secs(60);
+const DEFAULT_READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most bytes of a service's last line in the reason of its failure.
 const LAST_LINE: usize = 200;
 
@@ -90,7 +90,10 @@ impl Job {
                 name: service.name.clone(),
                 member: MemberId::Service(at),
                 plan: Some(Box::new(plan)),
-                patience: service.ready.as_ref().map_or(READY, |ready| Duration::from_millis(ready.timeout_ms)),
+                patience: service
+                    .ready
+                    .as_ref()
+                    .map_or(DEFAULT_READY_TIMEOUT, |ready| Duration::from_millis(ready.timeout_ms)),
                 started: None,
                 backoff: RequestBackoff::new(),
                 is_ready: false,
@@ -225,7 +228,7 @@ impl Job {
         for member in &members {
             self.members.pod.cancel(*member);
         }
-        let until = Instant::now() + ENDING;
+        let until = Instant::now() + END_TIMEOUT;
         let runs = |service: &Service| service.started.is_some() && !service.is_over;
         while self.members.services.iter().any(runs) && Instant::now() < until {
             self.turn(Some(until))?;

@@ -15,10 +15,10 @@ use crate::streams::ReadOutcome;
 use crate::wake::Event;
 
 /// How often to retry writing to a full disk.
-const RETRY: Duration = Duration::from_millis(250);
+const DISK_RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// The most bytes read from one stream of a step after its end: more than any pipe holds. A background process may
 /// print forever.
-const DRAIN: usize = 2 << 20;
+const MAX_DRAINED_BYTES: usize = 2 << 20;
 
 impl Job {
     /// Waits for the next event, at most until `until`, and handles it.
@@ -43,7 +43,7 @@ impl Job {
                     format!("the spool in the job's container cannot be written for {since:.0?}: {error}"),
                 ));
             }
-            let retry = Instant::now() + RETRY;
+            let retry = Instant::now() + DISK_RETRY_INTERVAL;
             next = Some(next.map_or(retry, |next| next.min(retry)));
         }
         let mut waiting = vec![PollFd::new(&self.runtime.wake, PollFlags::IN)];
@@ -119,7 +119,7 @@ impl Job {
     /// Reads what a finished step has left in its pipes. Later output of a background process is read later.
     pub(super) fn drain(&mut self, number: u16) -> Result<(), JobError> {
         for stderr in [false, true] {
-            let mut left = DRAIN;
+            let mut left = MAX_DRAINED_BYTES;
             while let Some(place) = self.streams.find(number, stderr) {
                 // Once the job is stopped, do not wait for the runner any more: a pipe holds little.
                 if self.stop.is_none() && !self.runtime.spool.has_room() {

@@ -73,5 +73,5 @@ pub(super) fn read_batch(
 }
 
 fn foreign_bytes() -> io::Error {
-    io::Error::other("the spool's file holds what the agent did not write")
+    io::Error::other("the spool's file contains bytes that the agent did not write")
 }
