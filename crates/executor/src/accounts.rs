@@ -10,7 +10,7 @@ use crate::error::EngineError;
 use crate::names::ImageId;
 
 /// The most images that are remembered.
-const REMEMBERED: usize = 1000;
+const MAX_REMEMBERED: usize = 1000;
 
 /// The user of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Accounts {
             .map_err(|reason| EngineError::Local { what: "the image's user cannot be found", reason })?;
         let user = User { uid: account.uid, home: account.home_with(image.home.as_deref()) };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED {
+        if known.len() >= MAX_REMEMBERED {
             known.clear();
         }
         known.insert(image.id.clone(), user.clone());

@@ -96,7 +96,7 @@ impl Executor {
     }
 
     /// Abandons an attempt. For a job with Docker, waits until the objects that it made are gone: then its slot is
-    /// given to another. `outcome` is set if its job came to its end.
+    /// given to another. `outcome` is set if its job ended.
     pub(crate) async fn let_go(&self, job: &Arc<JobRequest>, outcome: Option<&Outcome>) {
         let gone = self.cleanup.request(job, outcome);
         match job.docker.guarded() {

@@ -27,7 +27,7 @@ use crate::sandboxes::Sandboxes;
 use crate::starts::Starts;
 
 /// Limit for the last removals of a process, if the engine answers.
-const DRAIN: Duration = Duration::from_secs(60);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs jobs on an engine. Cheap to clone.
 #[derive(Clone)]
@@ -164,7 +164,7 @@ impl Executor {
                 self.sandboxes.drain();
                 self.removals.drained().await;
             };
-            let _ = tokio::time::timeout(self.options.patience.max(DRAIN), drained).await;
+            let _ = tokio::time::timeout(self.options.patience.max(DRAIN_TIMEOUT), drained).await;
         }
         self.stop.cancel();
         self.tasks.close();

@@ -30,15 +30,15 @@ use crate::removing::removal::Removals;
 use crate::request::{JobRequest, JobUpdate};
 
 /// The most containers of steps that are started ahead of their turn.
-const AHEAD: usize = 8;
+const MAX_STARTED_AHEAD: usize = 8;
 /// Limit for tries of a start that fails for a reason that passes.
-const TRIES: u32 = 4;
+const MAX_TRIES: u32 = 4;
 /// Pause before the next try, times the number of tries.
-const PAUSE: Duration = Duration::from_millis(100);
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Pause before the next try while the engine is away.
-const AWAY: Duration = Duration::from_secs(1);
+const ENGINE_AWAY_PAUSE: Duration = Duration::from_secs(1);
 /// Lines for the job's log that may wait to be written.
-const NOTES: usize = 64;
+const MAX_WAITING_NOTES: usize = 64;
 
 /// The containers beside one job's own.
 pub(crate) struct Members {
@@ -85,8 +85,8 @@ enum Existing {
 
 /// Returns the error for a container that has ended. If its agent joined, the job's agent knows more, and does not heed
 /// this.
-fn ended() -> EngineError {
-    let reason = "it was stopped from outside, or had no room to begin".to_owned();
+fn has_ended() -> EngineError {
+    let reason = "it was stopped from outside, or could not start for lack of space".to_owned();
     EngineError::Local { what: "the container has ended", reason }
 }
 
@@ -104,7 +104,7 @@ impl Members {
         if !request.has_members() {
             return None;
         }
-        let (notes, noted) = mpsc::channel(NOTES);
+        let (notes, noted) = mpsc::channel(MAX_WAITING_NOTES);
         let members = Arc::new(Self {
             engine: Arc::clone(&placement.engine),
             images: Arc::clone(&placement.images),
@@ -234,7 +234,7 @@ impl Members {
             .zip(&self.request.plan.steps)
             .filter(|(_, step)| step.image.as_ref().is_some_and(|image| image.as_known().is_some()))
             .map(|(at, step)| (MemberId::Step(at, 1), Urgency::Ahead { may_pull: step.condition.is_none() }))
-            .take(AHEAD)
+            .take(MAX_STARTED_AHEAD)
             .collect();
         let members = Arc::clone(self);
         self.tasks.spawn(async move {
@@ -283,12 +283,12 @@ impl Members {
             tracing::debug!(%member, %error, tries, "a container beside the job's did not start");
             tries += 1;
             match error {
-                error if error.is_away() && begun.elapsed() < self.patience => self.pause(AWAY).await,
-                error if tries >= TRIES => return Err(error),
+                error if error.is_away() && begun.elapsed() < self.patience => self.pause(ENGINE_AWAY_PAUSE).await,
+                error if tries >= MAX_TRIES => return Err(error),
                 EngineError::Stale(_) => {}
                 EngineError::AgentFailed(_) if self.agent.renew().await => {}
                 EngineError::ImageGone(_) => self.images.forget_agreed(self.request.build, &name),
-                error if error.is_transient() => self.pause(PAUSE * tries).await,
+                error if error.is_transient() => self.pause(RETRY_PAUSE * tries).await,
                 error => return Err(error),
             }
         }
@@ -308,7 +308,7 @@ impl Members {
                 Existing::Runs => return Ok(true),
                 // Its turn has been, while another process followed the job.
                 Existing::Ended if urgency != Urgency::Needed => return Ok(true),
-                Existing::Ended => return Err(ended()),
+                Existing::Ended => return Err(has_ended()),
             }
         }
         let Some(image) = self.image(member, name, urgency).await? else { return Ok(false) };
@@ -383,7 +383,7 @@ impl Members {
             Err(EngineError::NameTaken(message)) => {
                 return match self.resume(member).await? {
                     Existing::Runs => Ok(()),
-                    Existing::Ended => Err(ended()),
+                    Existing::Ended => Err(has_ended()),
                     Existing::None => Err(EngineError::Stale(Box::new(EngineError::NameTaken(message)))),
                 };
             }

@@ -13,11 +13,11 @@ pub struct NotAName {
 }
 
 /// Limit for the characters of a name. Docker's ids have 64, Kubernetes' names up to 253.
-const LONGEST: usize = 255;
+const MAX_NAME_CHARS: usize = 255;
 
 /// Letters, digits, `_`, `.` and `-`, the first a letter or a digit.
 fn is_word(text: &str) -> bool {
-    text.len() <= LONGEST
+    text.len() <= MAX_NAME_CHARS
         && text.starts_with(|first: char| first.is_ascii_alphanumeric())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
@@ -29,7 +29,7 @@ fn is_short_word(text: &str) -> bool {
 
 /// Words with `/`, `:` and `@` between them: a registry with its port, a path, a tag, a digest.
 fn is_image(text: &str) -> bool {
-    text.len() <= 2 * LONGEST && text.split(['/', ':', '@']).all(is_word)
+    text.len() <= 2 * MAX_NAME_CHARS && text.split(['/', ':', '@']).all(is_word)
 }
 
 const WORD: &str = "it has letters, digits, `_`, `.` and `-`, and begins with a letter or a digit";

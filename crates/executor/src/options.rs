@@ -126,7 +126,7 @@ impl Ulimit {
     /// whole host.
     const NAMES: [&str; 7] = ["core", "memlock", "msgqueue", "nofile", "rtprio", "sigpending", "stack"];
     /// The least number of open files: what the agent needs for its steps.
-    const LEAST_FILES: u64 = 256;
+    const MIN_FILES: u64 = 256;
 
     /// Parses `nofile=65536` or `nofile=1024:65536`, as `docker run --ulimit` takes it: the hard limit is the soft one
     /// where only one is given.
@@ -140,7 +140,10 @@ impl Ulimit {
         if !Self::NAMES.contains(&name) {
             let instead =
                 if name == "nproc" { "; the number of a job's processes is the setting job_pids" } else { "" };
-            return Err(format!("`{name}` cannot be set, only {}{instead}", Self::NAMES.join(", ")));
+            return Err(format!(
+                "`{name}` cannot be set; the limits that can be set are {}{instead}",
+                Self::NAMES.join(", ")
+            ));
         }
         let (soft, hard) = values.split_once(':').unwrap_or((values, values));
         let parse = |value: &str| value.parse::<u64>().ok().filter(|value| i64::try_from(*value).is_ok());
@@ -148,8 +151,8 @@ impl Ulimit {
         if soft > hard {
             return Err(format!("`{text}` has a soft limit above the hard one"));
         }
-        if name == "nofile" && soft < Self::LEAST_FILES {
-            return Err(format!("`{text}` is too little for a job: give {} or more", Self::LEAST_FILES));
+        if name == "nofile" && soft < Self::MIN_FILES {
+            return Err(format!("`{text}` is too little for a job: give {} or more", Self::MIN_FILES));
         }
         Ok(Self { name: name.to_owned(), soft, hard })
     }

@@ -33,9 +33,9 @@ use crate::sandboxes::{Sandbox, Sandboxes};
 use crate::starts::Starts;
 
 /// Limit for tries with another sandbox, the agent delivered again, or the image resolved again.
-const TRIES: u32 = 4;
+const MAX_TRIES: u32 = 4;
 /// Pause before the next try after an error of the engine's own, times the number of tries.
-const PAUSE: Duration = Duration::from_millis(100);
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A job's started container.
 pub(crate) struct Placed {
@@ -132,7 +132,7 @@ impl Placement {
                 Err(error) => error,
             };
             tracing::debug!(%error, tries, "the job's container did not start");
-            if tries >= TRIES {
+            if tries >= MAX_TRIES {
                 self.sandboxes.discard(sandbox);
                 return Err(match error {
                     EngineError::Stale(inner) => *inner,
@@ -174,7 +174,7 @@ impl Placement {
                     self.sandboxes.discard(sandbox);
                     return Err(error);
                 }
-                error if error.is_transient() => tokio::time::sleep(PAUSE * tries).await,
+                error if error.is_transient() => tokio::time::sleep(RETRY_PAUSE * tries).await,
                 error => {
                     self.sandboxes.give_back(sandbox);
                     return Err(error);

@@ -55,7 +55,7 @@ impl Reports {
 }
 
 /// Limit for sandboxes in a row that are not fit for a job.
-const UNFIT: u32 = 4;
+const MAX_UNFIT_SANDBOXES: u32 = 4;
 
 impl Executor {
     /// Runs one attempt to its end. Returns when the outcome is known and the journal is closed; what is left on the
@@ -156,11 +156,12 @@ impl Executor {
                 tracing::warn!(sandbox = %pod.sandbox, "an earlier job has left something in a sandbox");
                 reports.starts_over().await;
                 self.remove_members(request, members).await;
-                if reports.unfit < UNFIT {
+                if reports.unfit < MAX_UNFIT_SANDBOXES {
                     let reports = Reports { unfit: reports.unfit + 1, ..reports };
                     return self.start_over(Arc::clone(request), pod, recorder, reports).await;
                 }
-                let message = format!("{UNFIT} sandboxes in a row were not as they were at first");
+                let message =
+                    format!("{MAX_UNFIT_SANDBOXES} sandboxes in a row were not restored after their last job");
                 let outcome = recorder.end(Outcome::Error { kind: ErrorKind::AgentFailed, message }).await;
                 self.sandboxes.discard(sandbox);
                 self.let_go(request, None).await;

@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 
 /// A lock file that has not been touched for this long belongs to a sandbox that no longer exists, because idle
 /// sandboxes end.
-const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
+const STALE_LOCK_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Holds a lock until dropped.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ pub(crate) fn forget_old(dir: &Path) {
     for entry in entries.flatten() {
         let is_lock = entry.file_name().as_encoded_bytes().ends_with(b".lock");
         let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
-        if is_lock && age.is_some_and(|age| age > FORGOTTEN) {
+        if is_lock && age.is_some_and(|age| age > STALE_LOCK_AGE) {
             let _ = std::fs::remove_file(entry.path());
         }
     }

@@ -27,7 +27,7 @@ use crate::runtime_dir::{self, FileLock};
 use crate::starts::Starts;
 
 /// Limit for tries to create a sandbox, while something that all sandboxes need is prepared again.
-const TRIES: u32 = 3;
+const MAX_TRIES: u32 = 3;
 
 /// A sandbox that belongs to the caller until it is given back.
 #[derive(Debug)]
@@ -256,7 +256,7 @@ impl Sandboxes {
         loop {
             tries += 1;
             match self.try_create(scope, open, owner).await {
-                Err(EngineError::Stale(error)) if tries < TRIES => tracing::debug!(%error, tries, "no sandbox yet"),
+                Err(EngineError::Stale(error)) if tries < MAX_TRIES => tracing::debug!(%error, tries, "no sandbox yet"),
                 Err(EngineError::Stale(error)) => return Err(*error),
                 answer => return answer,
             }

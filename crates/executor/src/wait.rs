@@ -12,8 +12,8 @@ use crate::error::EngineError;
 use crate::following::log_recorder::{LogRecorder, journal_failed};
 
 /// Pause between two tries.
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// How long a wait lasts before the job's log mentions it.
 const NOTED_AFTER: Duration = Duration::from_secs(1);
 
@@ -48,7 +48,8 @@ pub(crate) struct Wait {
 
 impl Wait {
     pub(crate) fn new(patience: Duration) -> Self {
-        let pauses = ExponentialBuilder::new().with_min_delay(PAUSE).with_max_delay(LONGEST_PAUSE).without_max_times();
+        let pauses =
+            ExponentialBuilder::new().with_min_delay(FIRST_PAUSE).with_max_delay(MAX_PAUSE).without_max_times();
         Self { begun: Instant::now(), patience, pauses: pauses.build(), noted: false }
     }
 
@@ -67,7 +68,7 @@ impl Wait {
             // Flush at once: people look at the log to see why nothing happens.
             recorder.flush().await.map_err(journal_failed)?;
         }
-        tokio::time::sleep(self.pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+        tokio::time::sleep(self.pauses.next().unwrap_or(MAX_PAUSE)).await;
         Ok(())
     }
 }

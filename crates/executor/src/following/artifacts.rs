@@ -138,12 +138,12 @@ impl ArtifactReceiver {
     pub(crate) fn receive(&self, piece: Piece) -> Result<(), String> {
         let arrived = self.arrived.fetch_add(piece.cost(), Ordering::Relaxed) + piece.cost();
         if arrived > self.allowed.load(Ordering::Relaxed) {
-            return Err("more of its files arrive than it may send".to_owned());
+            return Err("it sends more files than it may".to_owned());
         }
         match self.items.try_send(Item::Piece(piece)) {
             // After a failure, which ends the session.
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(_)) => Err("more of its files arrive than it may send".to_owned()),
+            Err(mpsc::error::TrySendError::Full(_)) => Err("it sends more files than it may".to_owned()),
         }
     }
 

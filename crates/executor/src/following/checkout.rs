@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Bytes of the checkout in one frame.
-const CHUNK: usize = 256 << 10;
-const _: () = assert!(CHUNK <= MAX_CHECKOUT_LEN, "a chunk has to fit a frame");
+const CHUNK_BYTES: usize = 256 << 10;
+const _: () = assert!(CHUNK_BYTES <= MAX_CHECKOUT_LEN, "a chunk has to fit a frame");
 
 /// A plain tar of the workspace, from its start.
 pub struct CheckoutStream {
@@ -92,7 +92,7 @@ impl CheckoutSender {
             self.sending = Sending::Open(self.open().await?);
         }
         let Sending::Open(stream) = &mut self.sending else { return std::future::pending().await };
-        let mut data = BytesMut::with_capacity(CHUNK);
+        let mut data = BytesMut::with_capacity(CHUNK_BYTES);
         let count = stream.bytes.read_buf(&mut data).await?;
         if count == 0 {
             self.sending = Sending::Nothing;
@@ -124,7 +124,7 @@ impl CheckoutSender {
         self.tar = Some(stream.tar);
         let known = tokio::io::copy(&mut (&mut stream.bytes).take(self.offset), &mut tokio::io::sink()).await?;
         if known < self.offset {
-            let message = "the agent has more of the checkout than there is";
+            let message = "the agent has received more of the checkout than exists";
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message).into());
         }
         Ok(stream)

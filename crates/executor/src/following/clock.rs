@@ -11,7 +11,7 @@ use crate::following::artifacts::ArtifactReceiver;
 /// Time after the agent's own deadlines before the container is killed.
 pub(crate) const SLACK: Duration = Duration::from_secs(10);
 /// How long an agent that hands over files may be silent once its job's time is over.
-const SILENCE: Duration = Duration::from_secs(60);
+const HANDOVER_SILENCE: Duration = Duration::from_secs(60);
 /// How long it may hand over files after its job's time altogether, without the time in which it waits for us.
 const HANDING_OVER: Duration = Duration::from_secs(2 * 60 * 60);
 /// The agent's limit for `always()` steps after a cancel or the deadline (PROTOCOL.md).
@@ -97,7 +97,7 @@ async fn over_time(seen: &mut watch::Receiver<AgentActivity>, deadline: Instant,
         tokio::select! {
             biased;
             Ok(()) = seen.changed() => {}
-            () = tokio::time::sleep(SILENCE) => {
+            () = tokio::time::sleep(HANDOVER_SILENCE) => {
                 if !waits_for_us && !is_behind() {
                     return;
                 }
@@ -155,10 +155,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_agent_that_drips_files_after_its_time_is_ended_and_one_that_waits_for_a_full_disk_is_not() {
         let day = Duration::from_secs(24 * 60 * 60);
-        let drips = time_of_handing_over(SILENCE / 2, false, day).await.unwrap();
-        assert!(drips >= HANDING_OVER && drips < HANDING_OVER + SILENCE, "{drips:?}");
+        let drips = time_of_handing_over(HANDOVER_SILENCE / 2, false, day).await.unwrap();
+        assert!(drips >= HANDING_OVER && drips < HANDING_OVER + HANDOVER_SILENCE, "{drips:?}");
         let silent = time_of_handing_over(day, false, day * 2).await.unwrap();
-        assert!(silent >= SILENCE && silent < SILENCE * 2, "{silent:?}");
+        assert!(silent >= HANDOVER_SILENCE && silent < HANDOVER_SILENCE * 2, "{silent:?}");
         assert_eq!(time_of_handing_over(day, true, day).await, None);
     }
 
@@ -166,8 +166,8 @@ mod tests {
     async fn an_agent_that_hands_nothing_over_has_its_jobs_time_and_no_more() {
         let (_see, mut seen) = watch::channel(AgentActivity::default());
         let began = Instant::now();
-        over_time(&mut seen, began + SILENCE, || false).await;
-        assert_eq!(began.elapsed(), SILENCE);
+        over_time(&mut seen, began + HANDOVER_SILENCE, || false).await;
+        assert_eq!(began.elapsed(), HANDOVER_SILENCE);
     }
 
     #[tokio::test]

@@ -25,18 +25,18 @@ use crate::wait::{Wait, ask_until_answered};
 
 /// Limit for consecutive sessions without progress before the job is given up, and for kills of a container that does
 /// not end.
-const WITHOUT_PROGRESS: u32 = 10;
+const MAX_SESSIONS_WITHOUT_PROGRESS: u32 = 10;
 /// Pause after a session without progress, times their number.
-const PAUSE: Duration = Duration::from_millis(100);
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// A session that was answered and lasted this long counts as progress.
-const LASTING: Duration = Duration::from_secs(10);
+const MIN_LASTING_SESSION: Duration = Duration::from_secs(10);
 /// Exit codes of a program that is incomplete: SIGBUS, SIGSEGV.
-const CRASHES: [i64; 2] = [135, 139];
+const CRASH_EXIT_CODES: [i64; 2] = [135, 139];
 /// How often a much higher session number is tried with an adopted agent that does not answer.
-const JUMPS: u32 = 2;
-const JUMP: u32 = 1 << 20;
+const MAX_SESSION_JUMPS: u32 = 2;
+const SESSION_JUMP: u32 = 1 << 20;
 /// Limit for sending the last acknowledgement; without it the agent ends a little later.
-const LAST_ACK: Duration = Duration::from_secs(1);
+const LAST_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where to begin following.
 pub(crate) struct Start {
@@ -231,7 +231,7 @@ impl Follower<'_> {
                 let seq = recorder.last_seq();
                 let ack = ToAgent::Ack { seq };
                 let acknowledged = send(&mut writer, this, &ack);
-                let _ = tokio::time::timeout(LAST_ACK, acknowledged).await;
+                let _ = tokio::time::timeout(LAST_ACK_TIMEOUT, acknowledged).await;
                 let reader = recorder.sandbox_is_restored().then_some(reader);
                 let outcome = self.job.request.outcome_of(result, self.job.cancel.is_cancelled());
                 return Next::Break(self.finish(recorder, outcome, reader).await);
@@ -243,17 +243,17 @@ impl Follower<'_> {
             }
             SessionEnd::Disconnected | SessionEnd::Rejected => {
                 agent.stderr = reader.stderr().or(agent.stderr.take());
-                if agent.without_progress < WITHOUT_PROGRESS {
-                    tokio::time::sleep(PAUSE * agent.without_progress).await;
+                if agent.without_progress < MAX_SESSIONS_WITHOUT_PROGRESS {
+                    tokio::time::sleep(RETRY_PAUSE * agent.without_progress).await;
                     return Next::Continue(recorder);
                 }
                 let message = "the connection to the agent was lost; rerun the job".to_owned();
                 Outcome::Error { kind: ErrorKind::Lost, message }
             }
             // Its session numbers may be far ahead, because a restored database knows only older ones.
-            SessionEnd::Stuck(Stuck::NoAnswer) if !this.fresh && agent.silent && agent.jumps < JUMPS => {
+            SessionEnd::Stuck(Stuck::NoAnswer) if !this.fresh && agent.silent && agent.jumps < MAX_SESSION_JUMPS => {
                 agent.jumps += 1;
-                agent.session = agent.session.saturating_add(JUMP);
+                agent.session = agent.session.saturating_add(SESSION_JUMP);
                 return Next::Continue(recorder);
             }
             SessionEnd::Stuck(why) => match self.kill_stuck(&mut recorder, why, agent).await {
@@ -265,7 +265,7 @@ impl Follower<'_> {
                 if recorder.flush().await.is_ok() && recorder.last_seq() == 0 {
                     return Next::Break(FollowEnd::Untouched(recorder));
                 }
-                checkout_failed("it was made anew in the middle")
+                checkout_failed("it was created again in the meantime")
             }
             SessionEnd::Checkout(error) => checkout_failed(error),
             SessionEnd::Garbage(reason) => {
@@ -284,9 +284,9 @@ impl Follower<'_> {
         self.kill().await;
         // Write what was read first; the rest is on the volume, if the container has ended now.
         match recorder.flush().await {
-            Ok(()) if agent.kills < WITHOUT_PROGRESS => {
+            Ok(()) if agent.kills < MAX_SESSIONS_WITHOUT_PROGRESS => {
                 recorder.send_updates(self.job.updates).await;
-                tokio::time::sleep(PAUSE * agent.kills).await;
+                tokio::time::sleep(RETRY_PAUSE * agent.kills).await;
                 agent.kills += 1;
                 None
             }
@@ -375,12 +375,12 @@ impl Follower<'_> {
 /// Returns whether a session counts as progress although nothing arrived: a step may be silent for hours, behind a
 /// proxy that ends idle connections.
 fn lasted(answered: bool, length: Duration) -> bool {
-    answered && length >= LASTING
+    answered && length >= MIN_LASTING_SESSION
 }
 
 /// Returns whether the container ended like one whose program is incomplete.
 fn is_no_program(end: &End, stderr: Option<&StderrText>) -> bool {
-    end.cannot_run || stderr.is_some_and(|stderr| stderr.cannot_run) || CRASHES.contains(&end.code)
+    end.cannot_run || stderr.is_some_and(|stderr| stderr.cannot_run) || CRASH_EXIT_CODES.contains(&end.code)
 }
 
 /// Returns whether the agent never reported anything. It creates its spool first of all, and reports a step there
@@ -400,8 +400,8 @@ mod tests {
 
     #[test]
     fn a_long_session_with_a_silent_step_counts_as_progress() {
-        assert!(lasted(true, LASTING));
-        assert!(!lasted(true, LASTING / 2), "cut again and again");
-        assert!(!lasted(false, LASTING * 2), "nobody answered");
+        assert!(lasted(true, MIN_LASTING_SESSION));
+        assert!(!lasted(true, MIN_LASTING_SESSION / 2), "cut again and again");
+        assert!(!lasted(false, MIN_LASTING_SESSION * 2), "nobody answered");
     }
 }

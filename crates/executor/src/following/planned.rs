@@ -13,7 +13,7 @@ use longshore_core::record::RecordKind;
 
 /// How often the container of one try may be asked for. Each time the conductor waits twice as long, from ten seconds
 /// on.
-const REQUESTS: u32 = 32;
+const MAX_REQUESTS: u32 = 32;
 
 /// A report that the plan has no place for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +81,7 @@ impl Planned {
             RecordKind::ServiceReady => std::mem::replace(&mut told.ready, true),
             RecordKind::RunContainer => {
                 told.requests += 1;
-                told.requests > tries.saturating_mul(REQUESTS)
+                told.requests > tries.saturating_mul(MAX_REQUESTS)
             }
         };
         if again { Err(Unplanned) } else { Ok(()) }

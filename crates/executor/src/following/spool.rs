@@ -26,7 +26,7 @@ pub(crate) enum Unreadable {
 /// Limit for the bytes read from a spool. The agent holds up steps at 1 GiB, so a job has made a longer one.
 const MAX_SPOOL: u64 = 2 << 30;
 /// How long the engine may send no byte of it.
-const SILENCE: Duration = Duration::from_secs(120);
+const MAX_SILENCE: Duration = Duration::from_secs(120);
 
 /// Writes everything of the spool that the journal does not have, and everything else that waits in `recorder`. May be
 /// called again: it continues after what the journal has by then.
@@ -67,7 +67,7 @@ async fn record_all(
                     Some(Ok(SpoolPiece::File { name, length, plain })) => {
                         // Only the agent writes there; a job that got in must not make us read without end.
                         if !plain || segment_first_seq(&name).is_none() {
-                            return Err(Unreadable::Spool("there are files in it that are no part of it".to_owned()));
+                            return Err(Unreadable::Spool("it contains files that do not belong to it".to_owned()));
                         }
                         left = left.checked_sub(length).ok_or_else(|| {
                             Unreadable::Spool("it is longer than any agent makes it".to_owned())
@@ -85,7 +85,7 @@ async fn record_all(
                     }
                 }
             }
-            () = tokio::time::sleep(SILENCE), if !recorder.is_full() => {
+            () = tokio::time::sleep(MAX_SILENCE), if !recorder.is_full() => {
                 let error = EngineError::Away("it stopped sending the job's spool".to_owned());
                 return Err(Unreadable::Passing(error));
             }

@@ -11,11 +11,11 @@ use crate::following::link::FromLink;
 use crate::removing::removal::Removals;
 
 /// How long a builder may take until it listens. It takes a second, or many on a host that is starting many containers.
-const START: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How it says so.
 const LISTENS: &str = "running server on";
 /// How much of what it says is kept.
-const SAID: usize = 16 << 10;
+const MAX_OUTPUT_BYTES: usize = 16 << 10;
 
 /// Starts the builder of a job; returns once it listens. A builder that an earlier try left is replaced.
 pub(crate) async fn start_builder(
@@ -32,7 +32,7 @@ pub(crate) async fn start_builder(
         while let Some(piece) = link.output.next().await {
             match piece {
                 FromLink::CannotRun(text) => return Err(failed(spec, &String::from_utf8_lossy(&text))),
-                FromLink::Stdout(text) | FromLink::Stderr(text) if said.len() < SAID => {
+                FromLink::Stdout(text) | FromLink::Stderr(text) if said.len() < MAX_OUTPUT_BYTES => {
                     said.extend_from_slice(&text);
                     if String::from_utf8_lossy(&said).contains(LISTENS) {
                         return Ok(());
@@ -43,7 +43,7 @@ pub(crate) async fn start_builder(
         }
         Err(failed(spec, last_line(&String::from_utf8_lossy(&said))))
     };
-    match tokio::time::timeout(START, listens).await {
+    match tokio::time::timeout(START_TIMEOUT, listens).await {
         Ok(listens) => listens,
         Err(_) => Err(failed(spec, "it does not listen")),
     }

@@ -8,10 +8,10 @@ use longshore_core::ImageRef;
 use longshore_core::docker::{BUILDER, BUILDER_ADDRESS, BUILDX_FOLDER};
 
 /// The variables of jobs that have a Docker API. A pipeline's own win over them.
-const SOCKET: (&str, &str) = ("DOCKER_HOST", "unix:///var/run/docker.sock");
+const SOCKET_VARIABLE: (&str, &str) = ("DOCKER_HOST", "unix:///var/run/docker.sock");
 /// The guard takes what the classic builder sends. Published ports answer on the job's `localhost`, and what
 /// testcontainers would have its own container remove goes with the job.
-const GUARDED: [(&str, &str); 4] = [
+const GUARD_VARIABLES: [(&str, &str); 4] = [
     ("DOCKER_BUILDKIT", "0"),
     ("COMPOSE_DOCKER_CLI_BUILD", "0"),
     ("TESTCONTAINERS_HOST_OVERRIDE", "localhost"),
@@ -20,7 +20,7 @@ const GUARDED: [(&str, &str); 4] = [
 
 /// The further variables of a job with a builder: for `buildctl`, and for `docker buildx`, for which the agent writes a
 /// folder.
-const BUILT: [(&str, &str); 3] =
+const BUILDER_VARIABLES: [(&str, &str); 3] =
     [("BUILDKIT_HOST", BUILDER_ADDRESS), ("BUILDX_BUILDER", BUILDER), ("BUILDX_CONFIG", BUILDX_FOLDER)];
 
 /// A job's access to Docker.
@@ -70,12 +70,12 @@ impl DockerAccess {
 
     pub(crate) fn variables(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let (socket, guarded) = match self {
-            Self::None => (None, &GUARDED[..0]),
-            Self::Guarded(_) => (Some(SOCKET), &GUARDED[..]),
-            Self::Raw => (Some(SOCKET), &GUARDED[..0]),
+            Self::None => (None, &GUARD_VARIABLES[..0]),
+            Self::Guarded(_) => (Some(SOCKET_VARIABLE), &GUARD_VARIABLES[..]),
+            Self::Raw => (Some(SOCKET_VARIABLE), &GUARD_VARIABLES[..0]),
         };
         let has_builder = self.guarded().is_some_and(|guarded| guarded.builder().is_some());
-        let builder = if has_builder { &BUILT[..] } else { &BUILT[..0] };
+        let builder = if has_builder { &BUILDER_VARIABLES[..] } else { &BUILDER_VARIABLES[..0] };
         socket.into_iter().chain(guarded.iter().copied()).chain(builder.iter().copied())
     }
 }

@@ -18,12 +18,12 @@ use crate::removing::removal::Removals;
 
 /// How long a guard may take until it listens. It takes milliseconds, or seconds on a host that is starting many
 /// containers.
-const START: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much of what a guard says is kept.
-const SAID: usize = 2048;
+const MAX_OUTPUT_BYTES: usize = 2048;
 
 /// Lines of a guard that wait for the job's log.
-const WORDS: usize = 4;
+const MAX_WAITING_LINES: usize = 4;
 
 /// Starts the guard of a job; returns once it listens, with the link over which it says more. A guard that an earlier
 /// try left is replaced.
@@ -45,13 +45,13 @@ pub(crate) async fn start_guard(
                 FromLink::CannotRun(text) => {
                     return Err(EngineError::AgentFailed(String::from_utf8_lossy(&text).into_owned()));
                 }
-                FromLink::Stderr(text) if output.len() < SAID => output.extend_from_slice(&text),
+                FromLink::Stderr(text) if output.len() < MAX_OUTPUT_BYTES => output.extend_from_slice(&text),
                 FromLink::Stderr(_) => {}
             }
         }
         Err(failed(&String::from_utf8_lossy(&output)))
     };
-    match tokio::time::timeout(START, listens).await {
+    match tokio::time::timeout(START_TIMEOUT, listens).await {
         Ok(listens) => listens.map(|()| link),
         Err(_) => Err(failed("it does not listen")),
     }
@@ -73,7 +73,7 @@ impl GuardWords {
         attempt: AttemptId,
         link: Option<Link>,
     ) -> Self {
-        let (notes, noted) = mpsc::channel(WORDS);
+        let (notes, noted) = mpsc::channel(MAX_WAITING_LINES);
         let (engine, removals) = (Arc::clone(engine), Arc::clone(removals));
         let task = tokio::spawn(async move {
             let link = match link {

@@ -12,7 +12,7 @@ use crate::objects::{Kind, ObjectId, VolumeObject};
 use crate::removing::cleaning::is_within;
 
 /// The most volumes that are measured by one container.
-const AT_ONCE: usize = 50;
+const VOLUMES_PER_CONTAINER: usize = 50;
 
 impl Executor {
     /// Lists this instance's volumes that may be layers of entries.
@@ -47,7 +47,7 @@ impl Executor {
     /// Those of an engine that cannot be asked.
     pub async fn measure_volumes(&self, volumes: &[VolumeName]) -> Result<Vec<Result<u64, String>>, EngineError> {
         let mut sizes = Vec::with_capacity(volumes.len());
-        for some in volumes.chunks(AT_ONCE) {
+        for some in volumes.chunks(VOLUMES_PER_CONTAINER) {
             match self.measure_together(some).await {
                 Ok(measured) => sizes.extend(measured),
                 // The files of one of them may have crashed the program. Measured one by one, it does not hide the
@@ -107,7 +107,7 @@ impl Executor {
     /// Removes a volume that nothing uses and that may have very many files, and returns whether it is gone. Its files
     /// are deleted first.
     pub async fn remove_large_volume(&self, volume: &VolumeName) -> bool {
-        self.removals.empty(volume).await;
+        self.removals.delete_files(volume).await;
         self.remove_volume(volume).await
     }
 

@@ -231,7 +231,7 @@ impl<'a> Caches<'a> {
         for name in records.ended(own).await.unwrap_or_default() {
             // One that is no layer above an entry has all files of the cache, and not only what the job has changed.
             if outcome.is_some() && !above.contains(&name) {
-                removals.empty(&name).await;
+                removals.delete_files(&name).await;
             }
             removals.now(&ObjectId::Volume(name), patience).await;
         }

@@ -22,8 +22,8 @@ use crate::request::{JobRequest, Workspace};
 /// How long the agent of the job whose workspace another begins on may take to exit.
 const LAST_BREATH: Duration = Duration::from_secs(1);
 /// How long a start waits for what was killed.
-const PATIENCE: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(10);
+const KILL_TIMEOUT: Duration = Duration::from_secs(30);
+const KILL_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The workspace of one attempt on an engine.
 pub(crate) struct AttemptWorkspace<'a> {
@@ -109,7 +109,7 @@ impl<'a> AttemptWorkspace<'a> {
             let begun = Instant::now();
             let mut killed = false;
             while self.engine.standing(&container).await? == Standing::Running {
-                if begun.elapsed() >= PATIENCE {
+                if begun.elapsed() >= KILL_TIMEOUT {
                     tracing::warn!(%container, "could not kill a container of a job whose workspace another job begins on");
                     break;
                 }
@@ -120,7 +120,7 @@ impl<'a> AttemptWorkspace<'a> {
                         .await
                         .or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })?;
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(KILL_CHECK_INTERVAL).await;
             }
         }
         Ok(())
@@ -136,7 +136,7 @@ impl<'a> AttemptWorkspace<'a> {
         if let Ok(there) = existing_volumes(self.engine, attempt).await
             && let Some(volume) = [upper, whole].iter().find(|volume| there.contains(*volume))
         {
-            removals.empty(volume).await;
+            removals.delete_files(volume).await;
         }
     }
 

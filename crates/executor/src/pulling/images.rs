@@ -24,8 +24,8 @@ use crate::pulling::image_access::ImageAccess;
 /// How long a build's images are remembered, and which credentials an image was pulled with.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 /// Pause before the next try of a pull.
-const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(15);
 
 /// An image, and what it is pulled with.
 type Pulled = (ImageRef, Option<RegistryCredentials>);
@@ -279,7 +279,8 @@ impl Images {
             }
         };
         let give_up = Instant::now() + patience;
-        let pauses = ExponentialBuilder::new().with_min_delay(PAUSE).with_max_delay(LONGEST_PAUSE).without_max_times();
+        let pauses =
+            ExponentialBuilder::new().with_min_delay(RETRY_PAUSE).with_max_delay(MAX_PAUSE).without_max_times();
         for pause in pauses.build() {
             match self.pull_once(image, credentials, notes).await {
                 Err(EngineError::PullFailed { why, .. }) if why.is_transient() && Instant::now() + pause < give_up => {

@@ -142,7 +142,7 @@ impl Executor {
             }
         }
         for (attempt, network) in orphans.guarded {
-            self.removals.guarded(attempt, FOR_EVER).await;
+            self.removals.docker_objects(attempt, FOR_EVER).await;
             removed.networks.push(network.to_string());
         }
         for volume in volumes {
@@ -176,7 +176,7 @@ impl Executor {
 
     /// Removes one of [`kept_workspaces`](Self::kept_workspaces) in the background.
     pub fn remove_workspace_later(&self, volume: VolumeName) {
-        self.removals.last_later(volume);
+        self.removals.volume_later(volume);
     }
 
     /// Finds the orphans and removes them.
@@ -238,7 +238,7 @@ impl Executor {
         }
         let of_jobs: BTreeSet<AttemptId> = found.networks.iter().filter_map(|network| network.attempt).collect();
         for attempt in of_jobs.into_iter().filter(|attempt| !kept_attempts.contains(attempt)) {
-            self.removals.guarded(attempt, patience).await;
+            self.removals.docker_objects(attempt, patience).await;
         }
         for network in found.networks {
             let name = network.name.to_string();

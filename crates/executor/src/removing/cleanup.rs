@@ -94,7 +94,7 @@ impl Cleanup {
                     removals.members(members.attempt(), FOR_EVER).await;
                 }
                 if let Some(attempt) = owner {
-                    removals.guarded(attempt, FOR_EVER).await;
+                    removals.docker_objects(attempt, FOR_EVER).await;
                     let _ = gone.send(());
                 }
                 if is_gone {
@@ -102,7 +102,7 @@ impl Cleanup {
                 }
                 let is_large = is_gone && many_files;
                 if !is_large {
-                    removals.last(workspace.finish(&removals, FOR_EVER)).await;
+                    removals.deleting_files(workspace.finish(&removals, FOR_EVER)).await;
                 }
                 is_large
             };
@@ -114,7 +114,7 @@ impl Cleanup {
             if is_large {
                 // Takes as long as it takes, and holds up no other removal.
                 removals.one_by_one(workspace.empty(&removals)).await;
-                removals.in_turn(removals.last(workspace.finish(&removals, FOR_EVER))).await;
+                removals.in_turn(removals.deleting_files(workspace.finish(&removals, FOR_EVER))).await;
             }
         });
         ObjectsRemoved(owner.map(|_| told))
@@ -125,8 +125,7 @@ impl Cleanup {
         self.unfollowed(attempt, None, None)
     }
 
-    /// Like [`attempt`](Self::attempt), for an attempt whose request is known. `outcome` is set if its job came to its
-    /// end.
+    /// Like [`attempt`](Self::attempt), for an attempt whose request is known. `outcome` is set if its job ended.
     pub(crate) fn request(&self, request: &Arc<JobRequest>, outcome: Option<&Outcome>) -> ObjectsRemoved {
         announce(request);
         self.unfollowed(request.attempt_id(), Some(Arc::clone(request)), outcome.cloned())
@@ -153,15 +152,17 @@ impl Cleanup {
                     removals.now(&ObjectId::Container(found.pod.sandbox), FOR_EVER).await;
                 }
                 removals.members(attempt, FOR_EVER).await;
-                removals.guarded(attempt, FOR_EVER).await;
+                removals.docker_objects(attempt, FOR_EVER).await;
                 match request {
                     Some(request) => {
                         Caches::of(&*engine, &request).finish(&removals, outcome.as_ref(), FOR_EVER).await;
-                        removals.last(AttemptWorkspace::new(&*engine, &request).finish(&removals, FOR_EVER)).await;
+                        removals
+                            .deleting_files(AttemptWorkspace::new(&*engine, &request).finish(&removals, FOR_EVER))
+                            .await;
                     }
                     None => {
                         let volume = ObjectId::Volume(attempt.volume_name());
-                        removals.last(removals.now(&volume, FOR_EVER)).await;
+                        removals.deleting_files(removals.now(&volume, FOR_EVER)).await;
                     }
                 }
                 let _ = gone.send(());

@@ -21,33 +21,33 @@ use crate::objects::{DockerPart, ObjectId};
 use crate::starts::Starts;
 
 /// Number of concurrent removals.
-const AT_ONCE: usize = 2;
-/// Number of removals more at once when nothing is started any more.
-const AT_ONCE_AT_LAST: usize = 30;
+const CONCURRENT_REMOVALS: usize = 2;
+/// Number of further concurrent removals once nothing is started any more.
+const EXTRA_REMOVALS_AT_SHUTDOWN: usize = 30;
 /// How long a removal waits for starts in progress.
-const YIELDS_FOR: Duration = Duration::from_secs(2);
+const MAX_WAIT_FOR_STARTS: Duration = Duration::from_secs(2);
 /// With more removals than this in the queue, none waits for starts: where jobs start all the time, the engine would
-/// otherwise have ever more to hold.
-const BACKLOG: usize = 8;
+/// otherwise accumulate objects.
+const MAX_YIELDING_BACKLOG: usize = 8;
 /// Number of objects of one job that are removed at once.
-const BESIDE: usize = 4;
-/// After this, a call has reached the engine, and was not refused because of something that is still in the way.
-const ASKED: Duration = Duration::from_secs(1);
-/// How often what is left of a job's Docker is looked for and removed.
-const ROUNDS: usize = 6;
-/// How often, and after which pauses, that is done once more in the background when those rounds were not enough.
-const LATE_ROUNDS: usize = 60;
-const LATE: Duration = Duration::from_secs(60);
-/// How long an engine is waited for that gives one list of what is left of a job's Docker and not the next.
-const LISTED_WITHIN: Duration = Duration::from_secs(60);
+const CONCURRENT_OBJECTS: usize = 4;
+/// A call that has not returned after this has reached the engine, and nothing that is in the way made it fail.
+const CALL_TAKEN_AFTER: Duration = Duration::from_secs(1);
+/// How many times the objects that a job with Docker made are listed and removed.
+const DOCKER_ROUNDS: usize = 6;
+/// How many times, and after which pauses, this is repeated in the background if those rounds were not enough.
+const LATE_DOCKER_ROUNDS: usize = 60;
+const LATE_ROUND_PAUSE: Duration = Duration::from_secs(60);
+/// How long to wait for an engine that returns only some of the lists of these objects.
+const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 /// The engine's own removals seldom take longer; after that, the next sweep removes the object.
-const TRIES: usize = 8;
+const MAX_TRIES: usize = 8;
 /// Pause between two tries while something is in the way.
-const PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(2);
 /// Pause between two tries while the engine is away.
-const AWAY: Duration = Duration::from_secs(1);
-const LONGEST_AWAY: Duration = Duration::from_secs(60);
+const ENGINE_AWAY_PAUSE: Duration = Duration::from_secs(1);
+const MAX_ENGINE_AWAY_PAUSE: Duration = Duration::from_secs(60);
 /// In the background, an engine that is away is waited for without limit, because its containers would otherwise run
 /// on.
 pub(crate) const FOR_EVER: Duration = Duration::MAX;
@@ -66,22 +66,22 @@ pub(crate) struct Removals {
     /// Ends the removals before they are done.
     stop: CancellationToken,
     slots: Semaphore,
-    /// Held by who deletes the files of a large workspace.
-    emptying: tokio::sync::Mutex<()>,
+    /// Held while the files of a large workspace are deleted.
+    deleting_workspace: tokio::sync::Mutex<()>,
     /// Nothing is started any more.
-    at_last: CancellationToken,
+    shutting_down: CancellationToken,
     /// Number of removals that wait for a slot.
     waiting: AtomicUsize,
     guard_reports: OnceLock<Arc<dyn GuardReports>>,
-    /// Attempts of which it was told already that their guards refuse everything.
+    /// Attempts whose guards refuse everything, as was reported already.
     frozen: Mutex<HashSet<AttemptId>>,
     tasks: TaskTracker,
     under_way: Counter,
-    /// Number of those that wait only until the engine has deleted the last files.
+    /// Number of removals that only wait for the engine to delete files.
     deleting: Counter,
 }
 
-/// Counts, and tells when the number goes down or up.
+/// Counts, and notifies of every change.
 #[derive(Default)]
 struct Counter {
     count: Arc<AtomicUsize>,
@@ -90,7 +90,7 @@ struct Counter {
 
 impl Counter {
     /// Counts one more until the guard is dropped.
-    fn one(&self) -> Counted {
+    fn count_one(&self) -> Counted {
         self.count.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_waiters();
         Counted { count: Arc::clone(&self.count), changed: Arc::clone(&self.changed) }
@@ -119,9 +119,9 @@ impl Removals {
             engine,
             starts,
             stop,
-            slots: Semaphore::new(AT_ONCE),
-            emptying: tokio::sync::Mutex::default(),
-            at_last: CancellationToken::new(),
+            slots: Semaphore::new(CONCURRENT_REMOVALS),
+            deleting_workspace: tokio::sync::Mutex::default(),
+            shutting_down: CancellationToken::new(),
             waiting: AtomicUsize::new(0),
             guard_reports: OnceLock::new(),
             frozen: Mutex::default(),
@@ -151,59 +151,59 @@ impl Removals {
 
     /// Runs a task that removes something. It ends with the process's removals; [`Removals::drained`] waits for it.
     pub(crate) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
-        let counted = self.under_way.one();
+        let counted = self.under_way.count_one();
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(async move {
             let _counted = counted;
             work.await;
         }));
     }
 
-    /// Removes the last of something in the background: a volume that nothing uses.
-    pub(crate) fn last_later(self: &Arc<Self>, volume: VolumeName) {
+    /// Removes a volume that nothing uses in the background.
+    pub(crate) fn volume_later(self: &Arc<Self>, volume: VolumeName) {
         let removals = Arc::clone(self);
         self.spawn(async move {
             let volume = ObjectId::Volume(volume);
-            removals.in_turn(removals.last(removals.now(&volume, FOR_EVER))).await;
+            removals.in_turn(removals.deleting_files(removals.now(&volume, FOR_EVER))).await;
         });
     }
 
-    /// Runs the end of a removal, of which only files are left that the engine deletes.
-    pub(crate) async fn last<T>(&self, work: impl Future<Output = T>) -> T {
+    /// Runs the last part of a removal, in which the engine deletes files.
+    pub(crate) async fn deleting_files<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         // An engine that was not asked yet does not go on by itself.
-        if let Ok(done) = tokio::time::timeout(ASKED, &mut work).await {
+        if let Ok(done) = tokio::time::timeout(CALL_TAKEN_AFTER, &mut work).await {
             return done;
         }
-        let _counted = self.deleting.one();
+        let _counted = self.deleting.count_one();
         work.await
     }
 
     /// Deletes all files of a volume that nothing uses and that may have very many. The engine creates no volume, and
     /// starts no container with one, while it deletes the files of another; so they are gone before it is asked to. At
-    /// the end of a process it is asked all the same, since it goes on by itself.
-    pub(crate) async fn empty(&self, volume: &VolumeName) {
+    /// the end of a process it is asked anyway, since it continues by itself.
+    pub(crate) async fn delete_files(&self, volume: &VolumeName) {
         let tool =
             ToolSpec { arguments: &["empty", "/longshore/volumes/0"], read: &[], write: std::slice::from_ref(volume) };
-        if let Some(Err(error)) = self.at_last.run_until_cancelled(self.engine.run_tool(&tool)).await {
+        if let Some(Err(error)) = self.shutting_down.run_until_cancelled(self.engine.run_tool(&tool)).await {
             tracing::debug!(%volume, %error, "the engine deletes its files");
         }
     }
 
     /// Runs `work`, which deletes the files of a workspace, when no other is being deleted.
     pub(crate) async fn one_by_one(&self, work: impl Future<Output = ()>) {
-        let _one = self.emptying.lock().await;
+        let _one = self.deleting_workspace.lock().await;
         work.await;
     }
 
-    /// Runs `work` when a slot is free. Waits for starts in progress first, for at most [`YIELDS_FOR`], unless there is
-    /// a backlog.
+    /// Runs `work` when a slot is free. Waits for starts in progress first, for at most [`MAX_WAIT_FOR_STARTS`], unless
+    /// there is a backlog.
     pub(crate) async fn in_turn<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let slot = self.slots.acquire().await;
         let behind = self.waiting.fetch_sub(1, Ordering::Relaxed) - 1;
         let _slot = slot.ok()?;
-        if behind <= BACKLOG {
-            let _ = tokio::time::timeout(YIELDS_FOR, self.starts.none()).await;
+        if behind <= MAX_YIELDING_BACKLOG {
+            let _ = tokio::time::timeout(MAX_WAIT_FOR_STARTS, self.starts.none()).await;
         }
         Some(work.await)
     }
@@ -211,9 +211,9 @@ impl Removals {
     /// Removes an object; a container with its processes. Returns `true` if it is gone. Waits up to `patience` for an
     /// engine that is away.
     pub(crate) async fn now(&self, object: &ObjectId, patience: Duration) -> bool {
-        let pauses = ExponentialBuilder::new().with_min_delay(PAUSE).with_max_delay(LONGEST_PAUSE);
+        let pauses = ExponentialBuilder::new().with_min_delay(RETRY_PAUSE).with_max_delay(MAX_RETRY_PAUSE);
         let removed = (|| ask_while_away(patience, || self.engine.remove(object)))
-            .retry(pauses.with_max_times(TRIES))
+            .retry(pauses.with_max_times(MAX_TRIES))
             .when(|error: &EngineError| !error.is_not_found() && !error.is_away())
             .notify(|error, _| tracing::debug!(%object, %error, "not removed yet"))
             .await;
@@ -290,15 +290,15 @@ impl Removals {
 
     /// Removes everything that a job with Docker has besides its pod, no matter who made it, until nothing is left.
     /// What cannot be listed keeps nothing else.
-    pub(crate) async fn guarded(self: &Arc<Self>, attempt: AttemptId, patience: Duration) {
+    pub(crate) async fn docker_objects(self: &Arc<Self>, attempt: AttemptId, patience: Duration) {
         let mut is_reported = false;
-        for _ in 0..ROUNDS {
+        for _ in 0..DOCKER_ROUNDS {
             let Round { left, is_unknown } = self.round(attempt, patience, true, &mut is_reported).await;
             if left.is_empty() {
                 return;
             }
             if is_unknown {
-                tokio::time::sleep(LONGEST_PAUSE).await;
+                tokio::time::sleep(MAX_RETRY_PAUSE).await;
             }
         }
         let Round { left, .. } = self.round(attempt, patience, false, &mut is_reported).await;
@@ -317,9 +317,9 @@ impl Removals {
     fn go_on_with(self: &Arc<Self>, attempt: AttemptId) {
         let removals = Arc::clone(self);
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(async move {
-            for _ in 0..LATE_ROUNDS {
-                tokio::time::sleep(LATE).await;
-                if removals.round(attempt, LISTED_WITHIN, true, &mut true).await.left.is_empty() {
+            for _ in 0..LATE_DOCKER_ROUNDS {
+                tokio::time::sleep(LATE_ROUND_PAUSE).await;
+                if removals.round(attempt, LIST_TIMEOUT, true, &mut true).await.left.is_empty() {
                     tracing::info!(?attempt, "the rest of a job's Docker objects is removed");
                     return;
                 }
@@ -333,7 +333,7 @@ impl Removals {
         let (mut is_unknown, mut keeps_networks) = (false, false);
         for part in DockerPart::ALL {
             // The first waits for an engine that is away. One that answers there and not here may never do so.
-            let within = if part == DockerPart::Guard { patience } else { patience.min(LISTED_WITHIN) };
+            let within = if part == DockerPart::Guard { patience } else { patience.min(LIST_TIMEOUT) };
             let found = match ask_while_away(within, || self.engine.list_guarded(attempt, part)).await {
                 Ok(found) => found,
                 Err(error) => {
@@ -349,10 +349,10 @@ impl Removals {
             left.extend(found.iter().map(ToString::to_string));
             if part == DockerPart::Guard && !found.is_empty() && !*is_reported {
                 *is_reported = true;
-                self.report_guard(attempt, patience.min(LISTED_WITHIN)).await;
+                self.report_guard(attempt, patience.min(LIST_TIMEOUT)).await;
             }
             let is_kept = !removes || (part == DockerPart::Networks && keeps_networks);
-            for some in found.chunks(BESIDE).filter(|_| !is_kept) {
+            for some in found.chunks(CONCURRENT_OBJECTS).filter(|_| !is_kept) {
                 let removals = some.iter().map(|object| self.now(object, patience));
                 futures_util::future::join_all(removals).await;
             }
@@ -364,8 +364,8 @@ impl Removals {
     /// on to delete when this process is gone. Returns whether nothing is left. Nothing may be started meanwhile.
     pub(crate) async fn drained_or_deleting(&self, patience: Duration) -> bool {
         // Nobody's start is held up any more.
-        self.at_last.cancel();
-        self.slots.add_permits(AT_ONCE_AT_LAST);
+        self.shutting_down.cancel();
+        self.slots.add_permits(EXTRA_REMOVALS_AT_SHUTDOWN);
         if tokio::time::timeout(patience, self.drained()).await.is_ok() {
             return true;
         }
@@ -396,7 +396,10 @@ where
     F: Future<Output = Result<T, EngineError>>,
 {
     let begun = Instant::now();
-    let pauses = ExponentialBuilder::new().with_min_delay(AWAY).with_max_delay(LONGEST_AWAY).without_max_times();
+    let pauses = ExponentialBuilder::new()
+        .with_min_delay(ENGINE_AWAY_PAUSE)
+        .with_max_delay(MAX_ENGINE_AWAY_PAUSE)
+        .without_max_times();
     ask.retry(pauses)
         .when(|error| error.is_away() && begun.elapsed() < patience)
         .notify(|error, _| tracing::debug!(%error, "the engine is away"))
