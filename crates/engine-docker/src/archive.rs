@@ -17,9 +17,9 @@ use crate::error::{chain, from_api, no_answer};
 use crate::paths::SPOOL;
 
 /// Size of a piece in bytes.
-const PIECE: usize = 256 << 10;
+const PIECE_BYTES: usize = 256 << 10;
 /// Limit for the pieces that the archive's thread reads ahead.
-const AHEAD: usize = 4;
+const MAX_PIECES_AHEAD: usize = 4;
 
 /// Reads the files in the order of their names, which is the order in which the engine packs them. Another order shows
 /// as a gap.
@@ -33,7 +33,7 @@ pub(crate) fn read_spool(
         .map_err(|error| io::Error::other(from_api("read the spool", error)))
         .boxed();
     let archive = SyncIoBridge::new(StreamReader::new(archive));
-    let (pieces, mut arrived) = mpsc::channel(AHEAD);
+    let (pieces, mut arrived) = mpsc::channel(MAX_PIECES_AHEAD);
     // The thread ends when nobody reads any more, or when the archive ends.
     tokio::task::spawn_blocking(move || {
         if let Err(error) = unpack(archive, &pieces) {
@@ -44,7 +44,7 @@ pub(crate) fn read_spool(
 }
 
 fn unpack(archive: impl io::Read, pieces: &mpsc::Sender<Result<SpoolPiece, EngineError>>) -> io::Result<()> {
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; PIECE_BYTES];
     let mut archive = tar::Archive::new(archive);
     for entry in archive.entries()? {
         let mut entry = entry?;

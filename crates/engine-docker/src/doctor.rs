@@ -89,7 +89,7 @@ fn measured(trial: Trial) -> Vec<Finding> {
     let loopback = if trial.loopback6 { "" } else { "; jobs have no ::1 here" };
     let mut findings = vec![Finding::good(
         "agent",
-        format!("a job ran from start to end, with its first line of output after {took} ms{loopback}"),
+        format!("a job ran to its end, with its first line of output after {took} ms{loopback}"),
     )];
     if trial.gaps.is_empty() {
         let message = "a job was held to its memory, processes and processors, its system calls filtered";

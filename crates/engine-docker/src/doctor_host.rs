@@ -18,7 +18,7 @@ use crate::podman::is_podman;
 /// A clock that differs by more than this confuses logs and schedules.
 const CLOCK_MS: u64 = 5_000;
 /// Less free space than this, in percent, is little.
-const LITTLE: u64 = 10;
+const LOW_SPACE_PERCENT: u64 = 10;
 
 /// Runs these checks. A question that the engine does not answer is left out: other checks say why.
 pub(crate) async fn check(engine: &DockerEngine, executor: &Executor) -> Vec<Finding> {
@@ -113,10 +113,10 @@ fn settings(info: &SystemInfo, now: SystemTime) -> Vec<Finding> {
 
 fn disk(EngineDisk { bytes, inodes }: EngineDisk) -> Finding {
     let message = format!("{} of {} free on the engine's disk", human_bytes(bytes.free), human_bytes(bytes.total));
-    if 100 - bytes.percent_used() < LITTLE {
+    if 100 - bytes.percent_used() < LOW_SPACE_PERCENT {
         let advice = "see `docker system df` for what uses the space; above LONGSHORE_DISK_HIGH jobs wait";
         Finding::warning("engine-disk", message, advice)
-    } else if 100 - inodes.percent_used() < LITTLE {
+    } else if 100 - inodes.percent_used() < LOW_SPACE_PERCENT {
         let message = format!("{message}, but only {} of {} inodes", inodes.free, inodes.total);
         let advice = "many small files use them up: see `df -i`; above LONGSHORE_DISK_HIGH jobs wait";
         Finding::warning("engine-disk", message, advice)

@@ -20,9 +20,9 @@ use crate::error::{ApiResult as _, from_api, misnamed, not_understood};
 use crate::labels;
 
 /// Interval between two lines of a pull's progress.
-const PROGRESS: Duration = Duration::from_secs(5);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// Milliseconds that a HEALTHCHECK may take if its image does not say.
-const PROBE: i64 = 30_000;
+const DEFAULT_HEALTHCHECK_TIMEOUT_MS: i64 = 30_000;
 /// The name of Docker Hub in credentials.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
@@ -95,7 +95,8 @@ fn digest(image: &ImageRef, repo_digests: &[String]) -> Option<String> {
 /// Returns what the image's containers are started with.
 fn image_config(config: bollard::models::ImageConfig) -> ImageConfig {
     let healthcheck = config.healthcheck.and_then(|health| {
-        let timeout_ms = health.timeout.filter(|nanos| *nanos > 0).map_or(PROBE, |nanos| nanos / 1_000_000);
+        let timeout_ms =
+            health.timeout.filter(|nanos| *nanos > 0).map_or(DEFAULT_HEALTHCHECK_TIMEOUT_MS, |nanos| nanos / 1_000_000);
         let mut words = health.test?.into_iter();
         let command = match words.next()?.as_str() {
             "CMD" => words.collect(),
@@ -158,7 +159,7 @@ pub(crate) async fn pull(
             }
             _ => {}
         }
-        if noted.elapsed() >= PROGRESS {
+        if noted.elapsed() >= PROGRESS_INTERVAL {
             noted = Instant::now();
             let _ = notes.send(format!("pulling {image}: {}", progress_of(layers.values()))).await;
         }

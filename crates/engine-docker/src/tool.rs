@@ -27,7 +27,7 @@ const MAX_OUTPUT: usize = 64 << 10;
 /// The most bytes that are read of an image's file.
 const MAX_FILE: u64 = 8 << 20;
 /// The most memory of the program: what a job has left in a volume may ask for any.
-const MEMORY: i64 = 1 << 30;
+const MEMORY_BYTES: i64 = 1 << 30;
 /// What the program needs beyond being root: it gives files to other users, and reads those of others.
 const CAPABILITIES: [&str; 4] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"];
 
@@ -56,7 +56,7 @@ pub(crate) async fn run(
             cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
             pids_limit: Some(32),
-            memory: Some(MEMORY),
+            memory: Some(MEMORY_BYTES),
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
             ..HostConfig::default()
         }),

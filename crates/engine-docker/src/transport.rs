@@ -17,16 +17,16 @@ use tokio::net::UnixStream;
 
 /// Limit for the bytes of an answer: some 40,000 containers in a list. Links, files and pulls are streams, which have
 /// no limit.
-const LONGEST_ANSWER: u64 = 64 << 20;
+const MAX_ANSWER: u64 = 64 << 20;
 /// Calls whose answers are streams.
-const STREAMS: [&str; 3] = ["/attach", "/archive", "/images/create"];
+const STREAMED_CALLS: [&str; 3] = ["/attach", "/archive", "/images/create"];
 
 /// The header with a registry's credentials.
 const CREDENTIALS: &str = "x-registry-auth";
 
 /// The answer is longer than any that we expect.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("it is longer than {} MiB", LONGEST_ANSWER >> 20)]
+#[error("it is longer than {} MiB", MAX_ANSWER >> 20)]
 pub(crate) struct TooLong;
 
 type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, ApiError>> + Send>>;
@@ -39,7 +39,7 @@ pub(crate) fn transport(socket: PathBuf, prefix: String) -> impl Fn(BollardReque
 
 async fn send(socket: PathBuf, prefix: String, request: BollardRequest) -> Result<Response<Incoming>, ApiError> {
     let (mut parts, body) = request.into_parts();
-    let is_stream = STREAMS.iter().any(|stream| parts.uri.path().ends_with(stream));
+    let is_stream = STREAMED_CALLS.iter().any(|stream| parts.uri.path().ends_with(stream));
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     // bollard leaves the version out, which the engine takes as its newest.
     parts.uri = format!("{prefix}{path}").parse()?;
@@ -50,7 +50,7 @@ async fn send(socket: PathBuf, prefix: String, request: BollardRequest) -> Resul
         *credentials = safe;
     }
     let stream = UnixStream::connect(socket).await?;
-    let stream = Limited { stream, left: (!is_stream).then_some(LONGEST_ANSWER) };
+    let stream = Limited { stream, left: (!is_stream).then_some(MAX_ANSWER) };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // The task ends with the answer, or with the link.
     tokio::spawn(async move {

@@ -21,9 +21,9 @@ use crate::engine::DockerEngine;
 use crate::paths::PROGRAM;
 
 /// How long the jobs may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(60);
 const PIDS: u32 = 117;
-const MEMORY: u64 = 192 << 20;
+const MEMORY_BYTES: u64 = 192 << 20;
 
 /// What the jobs measured.
 pub(crate) struct Trial {
@@ -48,7 +48,7 @@ pub(crate) async fn try_whole_way(engine: &DockerEngine, executor: &Executor) ->
     let routes = engine.denied().iter().map(|denied| format!("route {denied}\n")).collect::<String>();
     let questions = format!("limits\nloopback\n{routes}listen");
     let [one, two] = [JobId::new(), JobId::new()];
-    let listening = ask(executor, one, "one", &image, &questions, said, cancel.clone());
+    let listening = run_probe_job(executor, one, "one", &image, &questions, said, cancel.clone());
     let asking = async {
         // The wait ends early if the job ends.
         let _ = lines.wait_for(|said| answer(said, "listening").is_some()).await;
@@ -57,14 +57,14 @@ pub(crate) async fn try_whole_way(engine: &DockerEngine, executor: &Executor) ->
         let Some(address) = answer(&heard, "listening") else { return Ok((heard, first_line, String::new())) };
         let (said, answers) = watch::channel(String::new());
         let question = format!("connect {address}");
-        let outcome = ask(executor, two, "two", &image, &question, said, CancellationToken::new()).await;
+        let outcome = run_probe_job(executor, two, "two", &image, &question, said, CancellationToken::new()).await;
         cancel.cancel();
         let answers = answers.borrow().clone();
         if outcome == Outcome::Success { Ok((heard, first_line, answers)) } else { Err(failed(&outcome, &answers)) }
     };
     let both = async { tokio::join!(listening, asking) };
-    let late = |_| EngineError::AgentFailed("a job did not come to its end within a minute".to_owned());
-    let (outcome, asked) = tokio::time::timeout(PATIENCE, both).await.map_err(late)?;
+    let late = |_| EngineError::AgentFailed("a job did not finish within a minute".to_owned());
+    let (outcome, asked) = tokio::time::timeout(TRIAL_TIMEOUT, both).await.map_err(late)?;
     let (heard, first_line, answers) = asked?;
     if answers.is_empty() {
         return Err(failed(&outcome, &heard));
@@ -90,7 +90,7 @@ pub(crate) async fn try_whole_way(engine: &DockerEngine, executor: &Executor) ->
 }
 
 /// Runs a job that writes the answers to these questions to `said`.
-async fn ask(
+async fn run_probe_job(
     executor: &Executor,
     job: JobId,
     name: &str,
@@ -118,7 +118,7 @@ async fn ask(
             job: name.to_owned(),
             image: image.into(),
             steps: vec![step],
-            timeout_ms: u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX),
+            timeout_ms: u64::try_from(TRIAL_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
             ..JobPlan::default()
         },
         operator: OperatorEnv::default(),
@@ -130,7 +130,7 @@ async fn ask(
         checkout: None,
         artifacts: None,
         limits: Limits {
-            memory: Some(MEMORY),
+            memory: Some(MEMORY_BYTES),
             pids: PIDS,
             cpus: Some(0.5),
             grace: Duration::from_secs(1),
@@ -194,7 +194,7 @@ fn failed(outcome: &Outcome, said: &str) -> EngineError {
 fn gaps(said: &str) -> Vec<Gap> {
     let held = |question| answer(said, question).and_then(|value| value.parse::<u64>().ok());
     let limits = [
-        ("memory", held("memory").is_some_and(|bytes| bytes <= MEMORY)),
+        ("memory", held("memory").is_some_and(|bytes| bytes <= MEMORY_BYTES)),
         ("processes", held("pids") == Some(u64::from(PIDS))),
         ("processors", held("cpu").is_some()),
     ];
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_limit_that_the_kernel_does_not_hold_is_named() {
-        let held = format!("pids {PIDS}\nmemory {MEMORY}\ncpu 50000\nSeccomp 2\nNoNewPrivs 1\n");
+        let held = format!("pids {PIDS}\nmemory {MEMORY_BYTES}\ncpu 50000\nSeccomp 2\nNoNewPrivs 1\n");
         assert_eq!(gaps(&held), []);
         let none = "pids max\nmemory 9223372036854771712\ncpu -1\nSeccomp 0\n";
         assert_eq!(gaps(none), [Gap::Limits(vec!["memory", "processes", "processors"]), Gap::Seccomp]);

@@ -33,13 +33,15 @@ pub(crate) async fn create(
         }
         VolumeContent::Overlay { upper, work, lower } => {
             let (upper, work, lower) = tokio::try_join!(
-                place(docker, instance, upper),
-                place(docker, instance, work),
-                places(docker, instance, lower)
+                host_folder(docker, instance, upper),
+                host_folder(docker, instance, work),
+                host_folders(docker, instance, lower)
             )?;
             overlay(&format!("lowerdir={lower},upperdir={upper},workdir={work}"))
         }
-        VolumeContent::Merged { lower } => overlay(&format!("lowerdir={}", places(docker, instance, lower).await?)),
+        VolumeContent::Merged { lower } => {
+            overlay(&format!("lowerdir={}", host_folders(docker, instance, lower).await?))
+        }
     };
     let kind = spec.content.kind();
     let request = VolumeCreateRequest {
@@ -61,13 +63,13 @@ fn overlay(options: &str) -> HashMap<String, String> {
         .into()
 }
 
-async fn places(docker: &Docker, instance: &Instance, volumes: &[VolumeName]) -> Result<String, EngineError> {
-    let places = volumes.iter().map(|volume| place(docker, instance, volume));
+async fn host_folders(docker: &Docker, instance: &Instance, volumes: &[VolumeName]) -> Result<String, EngineError> {
+    let places = volumes.iter().map(|volume| host_folder(docker, instance, volume));
     Ok(futures_util::future::try_join_all(places).await?.join(":"))
 }
 
 /// Returns the folder of one of our plain volumes on the engine's host.
-async fn place(docker: &Docker, instance: &Instance, name: &VolumeName) -> Result<String, EngineError> {
+async fn host_folder(docker: &Docker, instance: &Instance, name: &VolumeName) -> Result<String, EngineError> {
     const WHAT: &str = "inspect a volume";
     match docker.inspect_volume(name.as_str()).await.api(WHAT) {
         Ok(volume) => checked_place(instance, name, volume),

@@ -19,7 +19,7 @@ use crate::error::ApiResult as _;
 use crate::labels;
 
 /// The pause before an engine that is away is asked again.
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Folders of the host that hold more than data: a container that can read or write them can become root on the host.
 const OF_THE_HOST: [&str; 11] =
     ["/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/run", "/sys", "/usr", "/var/lib/docker", "/var/run"];
@@ -53,7 +53,7 @@ pub async fn watch(host: &str, mut report: impl FnMut(Risk) -> bool) -> Result<(
             }
             Err(error) if lost_at.is_none() => return Err(error),
             Err(_) => {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
                 continue;
             }
         };
