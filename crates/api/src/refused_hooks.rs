@@ -55,7 +55,7 @@ impl RefusedHooks {
     fn due(&self, repo: RepoId, reason: &str) -> Vec<RefusedHook> {
         let mut reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let report = reports.entry(repo).or_default();
-        if report.since.contains_key(reason) || report.since.len() < refused_hooks::REASONS as usize {
+        if report.since.contains_key(reason) || report.since.len() < refused_hooks::MAX_REASONS as usize {
             let new = || RefusedHook { at: Timestamp::now(), reason: reason.to_owned(), calls: 0 };
             let refused = report.since.entry(reason.to_owned()).or_insert_with(new);
             refused.at = Timestamp::now();
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(due(&hooks, RepoId::new(), "another repository's"), map(&[("another repository's", 1)]));
         hooks.0.lock().unwrap_or_else(PoisonError::into_inner).entry(repo).or_default().at = None;
         let calls = due(&hooks, repo, "wrong secret");
-        assert_eq!(calls.len(), refused_hooks::REASONS as usize, "{calls:?}");
+        assert_eq!(calls.len(), refused_hooks::MAX_REASONS as usize, "{calls:?}");
         assert_eq!((calls["wrong secret"], calls["no signature"]), (2, 2));
     }
 }

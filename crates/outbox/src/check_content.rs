@@ -12,29 +12,29 @@ use longshore_notification::text::{code, one_line};
 use longshore_reports::{Annotation, Level, TestStatus};
 use longshore_store::{
     Store, StoreError, annotations, builds,
-    commit_statuses::{Key, Owed, Shown},
+    commit_statuses::{Key, Shown, UnsentStatus},
     jobs,
     tests::{self, JobRun, TestResult},
 };
 
-use crate::failures::{self, NAME};
+use crate::failures::{self, MAX_NAME_CHARS};
 
-/// Annotations that GitHub is told, ten calls at most. The build's page has all of them.
-const ANNOTATIONS: usize = 500;
+/// The most annotations that are sent to GitHub, in ten calls. The build's page has all of them.
+const MAX_ANNOTATIONS: usize = 500;
 /// Annotations, or failed tests, that are read at once.
-const AT_ONCE: u32 = 100;
+const ANNOTATIONS_PER_QUERY: u32 = 100;
 
 /// Returns the check run of a context as it ought to be.
 pub(crate) async fn read(
     store: &Store,
     url: &str,
     key: &Key,
-    owed: &Owed,
+    unsent: &UnsentStatus,
     details_url: &str,
 ) -> Result<CheckRun, StoreError> {
     // A check run of an earlier build stays as it is: its annotations cannot be taken away.
-    let id = match &owed.shown {
-        Some(Shown::CheckRun { id, build }) if *build == owed.build => Some(id.clone()),
+    let id = match &unsent.shown {
+        Some(Shown::CheckRun { id, build }) if *build == unsent.build => Some(id.clone()),
         Some(Shown::CheckRun { .. } | Shown::Status) | None => None,
     };
     let mut check = CheckRun {
@@ -42,21 +42,21 @@ pub(crate) async fn read(
         id,
         commit: key.commit.clone(),
         name: key.context.clone(),
-        state: owed.state,
-        title: if owed.description.is_empty() { owed.state.to_string() } else { owed.description.clone() },
-        summary: code(&owed.description),
+        state: unsent.state,
+        title: if unsent.description.is_empty() { unsent.state.to_string() } else { unsent.description.clone() },
+        summary: code(&unsent.description),
         details_url: details_url.to_owned(),
-        external_id: owed.build.map(|build| build.to_string()).unwrap_or_default(),
+        external_id: unsent.build.map(|build| build.to_string()).unwrap_or_default(),
         annotations: Vec::new(),
     };
-    let Some(id) = owed.build else { return Ok(check) };
+    let Some(id) = unsent.build else { return Ok(check) };
     let Some(build) = builds::get(store, id).await? else { return Ok(check) };
     let is_its = |job: &jobs::Job| {
         pipeline_context(&job.pipeline) == key.context || job_context(&job.pipeline, &job.name) == key.context
     };
     let jobs: Vec<jobs::Job> = jobs::of_build(store, id).await?.into_iter().filter(is_its).collect();
-    check.summary = format!("**[Build {}]({url}/builds/{id})**: {}\n", build.number, code(&owed.description));
-    if matches!(owed.state, CommitState::Pending | CommitState::Running) {
+    check.summary = format!("**[Build {}]({url}/builds/{id})**: {}\n", build.number, code(&unsent.description));
+    if matches!(unsent.state, CommitState::Pending | CommitState::Running) {
         return Ok(check);
     }
     failures::list(&mut check.summary, &failures::lines(url, &build, &jobs));
@@ -65,13 +65,13 @@ pub(crate) async fn read(
     runs.retain(|run| of_context.contains(&run.job));
     let failed = failed_tests(store, &runs).await?;
     say_tests(&mut check.summary, &runs, &failed);
-    check.annotations = found(store, &runs).await?;
+    check.annotations = find_annotations(store, &runs).await?;
     check.annotations.extend(failed.iter().filter_map(of_test));
-    if check.annotations.len() > ANNOTATIONS {
-        check.annotations.truncate(ANNOTATIONS);
+    if check.annotations.len() > MAX_ANNOTATIONS {
+        check.annotations.truncate(MAX_ANNOTATIONS);
         check
             .summary
-            .push_str(&format!("\n\nThe first {ANNOTATIONS} annotations are shown; the build's page has all.\n"));
+            .push_str(&format!("\n\nThe first {MAX_ANNOTATIONS} annotations are shown; the build's page has all.\n"));
     }
     Ok(check)
 }
@@ -90,18 +90,18 @@ fn say_tests(summary: &mut String, runs: &[JobRun], failed: &[TestResult]) {
     summary.push('\n');
     let line = |test: &TestResult| {
         let new = if test.new { " (new)" } else { "" };
-        format!("{}{new}", code(&one_line(&format!("{} {}", test.suite, test.name), NAME)))
+        format!("{}{new}", code(&one_line(&format!("{} {}", test.suite, test.name), MAX_NAME_CHARS)))
     };
     failures::list(summary, &failed.iter().map(line).collect::<Vec<_>>());
 }
 
-/// Returns the annotations that are about a file, up to one more than are told.
-async fn found(store: &Store, runs: &[JobRun]) -> Result<Vec<CheckAnnotation>, StoreError> {
+/// Returns the annotations that are about a file, up to one more than are sent.
+async fn find_annotations(store: &Store, runs: &[JobRun]) -> Result<Vec<CheckAnnotation>, StoreError> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let (items, next) = annotations::list(store, runs, after, AT_ONCE).await?;
+        let (items, next) = annotations::list(store, runs, after, ANNOTATIONS_PER_QUERY).await?;
         all.extend(items.into_iter().filter_map(|item| of_annotation(item.annotation)));
-        if next.is_none() || all.len() > ANNOTATIONS {
+        if next.is_none() || all.len() > MAX_ANNOTATIONS {
             return Ok(all);
         }
         after = next;
@@ -109,7 +109,7 @@ async fn found(store: &Store, runs: &[JobRun]) -> Result<Vec<CheckAnnotation>, S
 }
 
 async fn failed_tests(store: &Store, runs: &[JobRun]) -> Result<Vec<TestResult>, StoreError> {
-    Ok(tests::list(store, runs, Some(TestStatus::Failed), None, AT_ONCE).await?.items)
+    Ok(tests::list(store, runs, Some(TestStatus::Failed), None, ANNOTATIONS_PER_QUERY).await?.items)
 }
 
 fn of_annotation(found: Annotation) -> Option<CheckAnnotation> {

@@ -10,7 +10,7 @@ use longshore_forge_client::{CallError, Connection, Http};
 use longshore_notification::text::code;
 use longshore_store::{
     Store, StoreError, builds, jobs,
-    pull_request_comments::{self, Due, Key, Owed},
+    pull_request_comments::{self, Due, Key, UnsentComment},
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use crate::{
 /// The first line of each of our comments. Forges do not show it.
 const MARK: &str = "<!-- longshore -->";
 /// Calls that are under way at once. A connection has one: forges limit who writes much at once.
-const AT_ONCE: usize = 4;
+const CONCURRENT_CALLS: usize = 4;
 const AT_ONCE_OF_ONE: usize = 1;
 
 /// The writer of comments.
@@ -41,10 +41,10 @@ impl Comments {
     /// Runs until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut writing: JoinSet<Key> = JoinSet::new();
-        let mut turns: Turns<Key, ConnectionId> = Turns::new(AT_ONCE, AT_ONCE_OF_ONE);
+        let mut turns: Turns<Key, ConnectionId> = Turns::new(CONCURRENT_CALLS, AT_ONCE_OF_ONE);
         loop {
             // Taken before the rows are read, so that no change between is missed.
-            let changed = self.store.comments_changed();
+            let changed = self.store.comments_added();
             let wake_at = match self.start_due(&mut writing, &mut turns).await {
                 Ok(wake_at) => wake_at,
                 Err(error) => {
@@ -95,16 +95,22 @@ impl Comments {
     /// Writes one comment, and notes what became of it.
     async fn write(&self, due: Due) -> Result<(), StoreError> {
         let key = due.key;
-        let Some(owed) = pull_request_comments::owed(&self.store, key).await? else { return Ok(()) };
-        let Some(body) = self.body(&owed).await? else {
+        let Some(unsent) = pull_request_comments::unsent(&self.store, key).await? else { return Ok(()) };
+        let Some(body) = self.body(&unsent).await? else {
             let mut tx = self.store.write().await?;
-            pull_request_comments::mark_written(&mut tx, key, owed.wanted, owed.comment.as_deref(), Timestamp::now())
-                .await?;
+            pull_request_comments::mark_written(
+                &mut tx,
+                key,
+                unsent.wanted,
+                unsent.comment.as_deref(),
+                Timestamp::now(),
+            )
+            .await?;
             tx.commit().await?;
             return Ok(());
         };
-        let (result, was_there) = match forge_calls::open(&self.store, owed.connection).await {
-            Ok(Some((connection, account))) => self.call(connection, account, key, &owed, body).await?,
+        let (result, was_there) = match forge_calls::open(&self.store, unsent.connection).await {
+            Ok(Some((connection, account))) => self.call(connection, account, key, &unsent, body).await?,
             Ok(None) => return Ok(()),
             // The key of secrets is missing, or the token is damaged: setting it again repairs both.
             Err(StoreError::SecretKey(why) | StoreError::Corrupt(why)) => {
@@ -115,13 +121,15 @@ impl Comments {
         let now = Timestamp::now();
         let mut tx = self.store.write().await?;
         match result {
-            Ok(comment) => pull_request_comments::mark_written(&mut tx, key, owed.wanted, Some(&comment), now).await?,
+            Ok(comment) => {
+                pull_request_comments::mark_written(&mut tx, key, unsent.wanted, Some(&comment), now).await?
+            }
             Err(error) => {
                 // Somebody has removed the comment: the next try makes another one.
                 let gone = was_there && matches!(error, CallError::NotFound { .. });
-                let try_at = forge_calls::next_try(&error, owed.attempts, owed.owed_since, now);
+                let try_at = forge_calls::next_try(&error, unsent.attempts, unsent.owed_since, now);
                 tracing::warn!(repo = %key.repo, pull_request = key.pull_request, %error, ?try_at, "the forge did not accept a comment");
-                pull_request_comments::failed(&mut tx, key, owed.wanted, &error.to_string(), try_at, gone).await?;
+                pull_request_comments::failed(&mut tx, key, unsent.wanted, &error.to_string(), try_at, gone).await?;
             }
         }
         tx.commit().await?;
@@ -134,12 +142,12 @@ impl Comments {
         connection: Connection,
         account: String,
         key: Key,
-        owed: &Owed,
+        unsent: &UnsentComment,
         body: String,
     ) -> Result<(Result<String, CallError>, bool), StoreError> {
-        let mut comment = owed.comment.clone();
-        if comment.is_none() && owed.sent {
-            let (connection, forge_id) = (connection.clone(), owed.forge_id.clone());
+        let mut comment = unsent.comment.clone();
+        if comment.is_none() && unsent.sent {
+            let (connection, forge_id) = (connection.clone(), unsent.forge_id.clone());
             let found = forge_calls::ask(&self.http, move |http| {
                 connection.api(http).find_comment(&forge_id, key.pull_request, &account, MARK)
             })
@@ -149,12 +157,12 @@ impl Comments {
                 Err(error) => return Ok((Err(error), false)),
             }
         }
-        if comment.is_none() && !owed.sent {
+        if comment.is_none() && !unsent.sent {
             let mut tx = self.store.write().await?;
             pull_request_comments::sending(&mut tx, key).await?;
             tx.commit().await?;
         }
-        let (was_there, forge_id) = (comment.is_some(), owed.forge_id.clone());
+        let (was_there, forge_id) = (comment.is_some(), unsent.forge_id.clone());
         let written = forge_calls::ask(&self.http, move |http| {
             connection.api(http).comment(&forge_id, key.pull_request, comment.as_deref(), &body)
         });
@@ -163,8 +171,8 @@ impl Comments {
 
     /// Returns the text of the comment; `None` if its build is gone. Texts by others stand in code spans, where they
     /// are neither markup nor a mention nor a command.
-    async fn body(&self, owed: &Owed) -> Result<Option<String>, StoreError> {
-        let Some(id) = owed.build else { return Ok(None) };
+    async fn body(&self, unsent: &UnsentComment) -> Result<Option<String>, StoreError> {
+        let Some(id) = unsent.build else { return Ok(None) };
         let Some(build) = builds::get(&self.store, id).await? else { return Ok(None) };
         let commit = build.event.commit_at_forge();
         let happened = match build.status {

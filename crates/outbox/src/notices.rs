@@ -1,9 +1,9 @@
-//! Notifies people of builds and anomalies: sends the messages that the store owes to mailboxes, channels and webhooks.
+//! Notifies people of builds and anomalies: sends the store's pending messages to mailboxes, channels and webhooks.
 //!
-//! Each place is told one message at a time, in their order; one to which it answers with an error again and again lets
-//! the others pass. A message that is about nothing any more (the job was
-//! approved meanwhile), or not about the branches of its place, is dropped; an anomaly is told whatever the branch.
-//! After a kill, what was sent and not noted is sent once more, under the same id.
+//! Each place gets one message at a time, in their order. A message that it repeatedly answers with an error lets the
+//! others pass. A message that has become irrelevant (the job was approved meanwhile), or is not about the branches of
+//! its place, is dropped; anomalies are reported for all branches. After a crash, a message that was sent and not
+//! recorded as sent is sent again, under the same id.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use longshore_pipeline::notification_rules;
 use longshore_store::{
     Store, StoreError, anomalies, builds,
     jobs::{self, Job},
-    notices::{self, Due, Owed, Topic},
+    notices::{self, Due, Topic, UnsentNotice},
     notifications::{self, Notification},
     repos,
 };
@@ -23,14 +23,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{pause, turns::Turns};
 
 /// Messages that are under way at once, in all and to the places of one repository. Those of the server count as one's.
-const AT_ONCE: usize = 8;
+const CONCURRENT_MESSAGES: usize = 8;
 const AT_ONCE_OF_ONE: usize = 2;
 /// Messages of one that are looked at: a place may have two that are next.
 const LOOKED_AT: u32 = 4;
 /// How long a place may be away before a message is given up: it is no news any more.
-const PATIENCE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 /// Tries of a message that its place refuses.
-const REFUSALS: u32 = 6;
+const MAX_REFUSALS: u32 = 6;
 
 /// The teller of notifications.
 #[derive(Debug, Clone)]
@@ -45,10 +45,10 @@ impl Notices {
     /// Runs until `shutdown`. A message that is under way then is sent once more at the next start.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut sending: JoinSet<NotificationId> = JoinSet::new();
-        let mut turns: Turns<NotificationId, Option<RepoId>> = Turns::new(AT_ONCE, AT_ONCE_OF_ONE);
+        let mut turns: Turns<NotificationId, Option<RepoId>> = Turns::new(CONCURRENT_MESSAGES, AT_ONCE_OF_ONE);
         loop {
             // Taken before the rows are read, so that no change between is missed.
-            let changed = self.store.notices_changed();
+            let changed = self.store.notices_added();
             let wake_at = match self.start_due(&mut sending, &mut turns).await {
                 Ok(wake_at) => wake_at,
                 Err(error) => {
@@ -81,7 +81,7 @@ impl Notices {
     ) -> Result<Option<Timestamp>, StoreError> {
         let now = Timestamp::now();
         let mut waiting = notices::due(&self.store, &turns.under_way(), LOOKED_AT).await?;
-        let next = pause::keep_due(&mut waiting, |due| due.try_at, now, PATIENCE);
+        let next = pause::keep_due(&mut waiting, |due| due.try_at, now, GIVE_UP_AFTER);
         while let Some(due) = turns.take(&mut waiting, |due| (due.notification, due.repo)) {
             let this = self.clone();
             sending.spawn(async move {
@@ -98,8 +98,8 @@ impl Notices {
 
     /// Sends one message, and notes what became of it.
     async fn deliver(&self, due: Due) -> Result<(), StoreError> {
-        let Some(owed) = notices::owed(&self.store, due.id).await? else { return Ok(()) };
-        let opened = match notifications::open(&self.store, owed.notification).await {
+        let Some(unsent) = notices::unsent(&self.store, due.id).await? else { return Ok(()) };
+        let opened = match notifications::open(&self.store, unsent.notification).await {
             Ok(Some(opened)) => Ok(opened),
             Ok(None) => return Ok(()),
             // The key of secrets is missing, or the address is damaged: adding the notification again repairs both.
@@ -112,36 +112,42 @@ impl Notices {
                 (Err(SendError::Refused { host: "this server".to_owned(), status: 0, message: why }), String::new())
             }
             Ok((place, sealed)) => {
-                let Some(message) = self.message(&owed, &place).await? else {
+                let Some(message) = self.message(&unsent, &place).await? else {
                     let mut tx = self.store.write().await?;
-                    notices::drop_one(&mut tx, owed.id).await?;
+                    notices::drop_one(&mut tx, unsent.id).await?;
                     tx.commit().await?;
                     return Ok(());
                 };
-                (self.send(&owed, &place, &sealed, message).await, place.name)
+                (self.send(&unsent, &place, &sealed, message).await, place.name)
             }
         };
         let mut tx = self.store.write().await?;
         match result {
-            Ok(()) => notices::mark_sent(&mut tx, owed.id, Timestamp::now()).await?,
+            Ok(()) => notices::mark_sent(&mut tx, unsent.id, Timestamp::now()).await?,
             Err(error) => {
-                let try_at = next_try(&error, &owed, now);
-                tracing::warn!(notification = name, topic = ?owed.topic, %error, ?try_at, "a message could not be delivered");
-                let overtaken = lets_others_pass(&error, &owed);
-                notices::failed(&mut tx, owed.id, &error.to_string(), try_at, overtaken).await?;
+                let try_at = next_try(&error, &unsent, now);
+                tracing::warn!(notification = name, topic = ?unsent.topic, %error, ?try_at, "a message could not be delivered");
+                let overtaken = lets_others_pass(&error, &unsent);
+                notices::failed(&mut tx, unsent.id, &error.to_string(), try_at, overtaken).await?;
             }
         }
         tx.commit().await?;
         Ok(())
     }
 
-    async fn send(&self, owed: &Owed, place: &Notification, sealed: &str, message: Message) -> Result<(), SendError> {
+    async fn send(
+        &self,
+        unsent: &UnsentNotice,
+        place: &Notification,
+        sealed: &str,
+        message: Message,
+    ) -> Result<(), SendError> {
         let target = place.kind.parse::<Kind>().ok().and_then(|kind| Target::from_sealed(kind, sealed));
         let Some(target) = target else {
             let message = "its address is damaged: remove the notification and add it again".to_owned();
             return Err(SendError::Refused { host: place.shown.clone(), status: 0, message });
         };
-        let (sender, internal, id) = (self.sender.clone(), place.internal, owed.id.to_string());
+        let (sender, internal, id) = (self.sender.clone(), place.internal, unsent.id.to_string());
         let sent = tokio::task::spawn_blocking(move || sender.send(&target, internal, &id, &message));
         sent.await.unwrap_or_else(|error| {
             Err(SendError::Unreachable { host: place.shown.clone(), detail: format!("the call broke off: {error}") })
@@ -149,9 +155,9 @@ impl Notices {
     }
 
     /// Returns what to say, if there is still something to say to this place.
-    async fn message(&self, owed: &Owed, place: &Notification) -> Result<Option<Message>, StoreError> {
-        match owed.topic {
-            Topic::Build(build) => self.about_build(owed, build, place).await,
+    async fn message(&self, unsent: &UnsentNotice, place: &Notification) -> Result<Option<Message>, StoreError> {
+        match unsent.topic {
+            Topic::Build(build) => self.about_build(unsent, build, place).await,
             Topic::Anomaly(anomaly) => self.about_anomaly(anomaly).await,
         }
     }
@@ -181,7 +187,7 @@ impl Notices {
 
     async fn about_build(
         &self,
-        owed: &Owed,
+        unsent: &UnsentNotice,
         build: BuildId,
         place: &Notification,
     ) -> Result<Option<Message>, StoreError> {
@@ -191,8 +197,8 @@ impl Notices {
             return Ok(None);
         }
         let jobs = jobs::of_build(&self.store, build.id).await?;
-        let named: Vec<&Job> = jobs.iter().filter(|job| is_named(job, owed.event)).collect();
-        if owed.event == NotificationEvent::Approval && named.is_empty() {
+        let named: Vec<&Job> = jobs.iter().filter(|job| is_named(job, unsent.event)).collect();
+        if unsent.event == NotificationEvent::Approval && named.is_empty() {
             return Ok(None);
         }
         let line = |job: &&Job| JobLine {
@@ -204,7 +210,7 @@ impl Notices {
         };
         let event = &build.event;
         Ok(Some(Message {
-            subject: Subject::Event(owed.event),
+            subject: Subject::Event(unsent.event),
             repo: repo.name,
             repo_id: repo.id.to_string(),
             build: build.id.to_string(),
@@ -219,7 +225,7 @@ impl Notices {
             commit: event.commit_at_forge().to_owned(),
             title: event.title().to_owned(),
             author: if event.author.is_empty() { event.sender.clone() } else { event.author.clone() },
-            pipelines: if owed.event == NotificationEvent::Fixed { owed.about.clone() } else { Vec::new() },
+            pipelines: if unsent.event == NotificationEvent::Fixed { unsent.about.clone() } else { Vec::new() },
             jobs: named.iter().map(line).collect(),
             anomaly: None,
         }))
@@ -238,17 +244,17 @@ fn is_named(job: &Job, event: NotificationEvent) -> bool {
 }
 
 /// Returns whether the messages after this one need not wait for it any more: it is not the place that is away.
-const fn lets_others_pass(error: &SendError, owed: &Owed) -> bool {
-    error.is_answer() && owed.attempts + 1 >= REFUSALS
+const fn lets_others_pass(error: &SendError, unsent: &UnsentNotice) -> bool {
+    error.is_answer() && unsent.attempts + 1 >= MAX_REFUSALS
 }
 
 /// Returns when to try again; `None` if a retry is pointless.
-fn next_try(error: &SendError, owed: &Owed, now: Timestamp) -> Option<Timestamp> {
-    let waited = Duration::from_millis(now.since(owed.owed_since));
-    if error.is_final() || waited > PATIENCE || (!error.may_pass() && owed.attempts + 1 >= REFUSALS) {
+fn next_try(error: &SendError, unsent: &UnsentNotice, now: Timestamp) -> Option<Timestamp> {
+    let waited = Duration::from_millis(now.since(unsent.owed_since));
+    if error.is_final() || waited > GIVE_UP_AFTER || (!error.may_pass() && unsent.attempts + 1 >= MAX_REFUSALS) {
         return None;
     }
-    let pause = pause::after(owed.attempts).max(error.wait().unwrap_or_default());
+    let pause = pause::after(unsent.attempts).max(error.wait().unwrap_or_default());
     Some(now + pause)
 }
 
@@ -261,7 +267,7 @@ mod tests {
     #[test]
     fn a_place_that_is_away_is_tried_for_three_days_and_a_refusal_for_a_minute() {
         let now = Timestamp::from_millis(1_772_323_200_000);
-        let owed = |attempts, hours: i64| Owed {
+        let unsent = |attempts, hours: i64| UnsentNotice {
             id: NoticeId::new(),
             notification: NotificationId::new(),
             topic: Topic::Build(BuildId::new()),
@@ -274,17 +280,20 @@ mod tests {
         let away = SendError::Unreachable { host: host(), detail: String::new() };
         let refused = SendError::Refused { host: host(), status: 400, message: String::new() };
         let limited = SendError::Limited { host: host(), wait: Some(Duration::from_secs(100)) };
-        assert!(next_try(&away, &owed(500, 71), now).is_some());
-        assert!(next_try(&away, &owed(500, 73), now).is_none());
-        assert!(next_try(&refused, &owed(0, 0), now).is_some());
-        assert!(next_try(&refused, &owed(REFUSALS, 0), now).is_none());
-        assert!(next_try(&SendError::Gone { host: host(), status: 410 }, &owed(0, 0), now).is_none());
-        assert_eq!(next_try(&limited, &owed(0, 0), now).unwrap().since(now), 100_000);
+        assert!(next_try(&away, &unsent(500, 71), now).is_some());
+        assert!(next_try(&away, &unsent(500, 73), now).is_none());
+        assert!(next_try(&refused, &unsent(0, 0), now).is_some());
+        assert!(next_try(&refused, &unsent(MAX_REFUSALS, 0), now).is_none());
+        assert!(next_try(&SendError::Gone { host: host(), status: 410 }, &unsent(0, 0), now).is_none());
+        assert_eq!(next_try(&limited, &unsent(0, 0), now).unwrap().since(now), 100_000);
         // An error of the place's own lets others pass in the end, and a place that is away does not.
         let answers = |status| SendError::Unavailable { host: host(), status, message: String::new() };
-        assert!(lets_others_pass(&answers(500), &owed(REFUSALS, 1)) && !lets_others_pass(&answers(500), &owed(0, 1)));
+        assert!(
+            lets_others_pass(&answers(500), &unsent(MAX_REFUSALS, 1))
+                && !lets_others_pass(&answers(500), &unsent(0, 1))
+        );
         for away in [&away, &answers(502), &answers(503), &limited] {
-            assert!(!lets_others_pass(away, &owed(500, 1)), "{away:?}");
+            assert!(!lets_others_pass(away, &unsent(500, 1)), "{away:?}");
         }
     }
 }

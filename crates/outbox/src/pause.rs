@@ -5,13 +5,13 @@ use std::time::Duration;
 use longshore_core::Timestamp;
 
 /// Nothing waits longer for its next try, unless the other side wants it.
-const LONGEST: Duration = Duration::from_secs(10 * 60);
+const MAX_PAUSE: Duration = Duration::from_secs(10 * 60);
 /// The longest sleep before the clock is read again, because it may be changed meanwhile.
-const LONGEST_NAP: Duration = Duration::from_secs(60);
+const MAX_NAP: Duration = Duration::from_secs(60);
 
 /// Returns how long to wait after `tries` failed tries before this one: 1 s, 2 s, 4 s, up to ten minutes.
 pub(crate) fn after(tries: u32) -> Duration {
-    Duration::from_secs(1 << tries.min(10)).min(LONGEST)
+    Duration::from_secs(1 << tries.min(10)).min(MAX_PAUSE)
 }
 
 /// Returns whether a next try is still to come. Nothing waits longer than `longest`: a time further ahead was noted
@@ -36,7 +36,7 @@ pub(crate) async fn sleep_until(wake_at: Option<Timestamp>) {
     match wake_at {
         Some(at) => {
             let nap = Duration::from_millis(at.since(Timestamp::now()));
-            tokio::time::sleep(nap.clamp(Duration::from_millis(10), LONGEST_NAP)).await;
+            tokio::time::sleep(nap.clamp(Duration::from_millis(10), MAX_NAP)).await;
         }
         None => std::future::pending().await,
     }

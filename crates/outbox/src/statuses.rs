@@ -12,7 +12,7 @@ use longshore_core::{ConnectionId, Timestamp};
 use longshore_forge_client::{CallError, CheckRun, Connection, Http, NewStatus};
 use longshore_store::{
     Store, StoreError,
-    commit_statuses::{self, Due, Key, Owed, Shown},
+    commit_statuses::{self, Due, Key, Shown, UnsentStatus},
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Reports that are under way at once, in all and of one connection.
-const AT_ONCE: usize = 16;
+const CONCURRENT_REPORTS: usize = 16;
 const AT_ONCE_OF_ONE: usize = 4;
 /// Contexts of a connection that are looked at: those that are under way may be among them.
 const LOOKED_AT: u32 = 8;
@@ -58,12 +58,12 @@ impl Statuses {
     /// Runs until `shutdown`. A report that is under way then is made once more at the next start.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut reports: JoinSet<Ended> = JoinSet::new();
-        let mut turns: Turns<Key, ConnectionId> = Turns::new(AT_ONCE, AT_ONCE_OF_ONE);
+        let mut turns: Turns<Key, ConnectionId> = Turns::new(CONCURRENT_REPORTS, AT_ONCE_OF_ONE);
         let mut rests: HashMap<ConnectionId, Rest> = HashMap::new();
         let began = Timestamp::now();
         loop {
             // Taken before the rows are read, so that no change between is missed.
-            let changed = self.store.owed_changed();
+            let changed = self.store.commit_statuses_added();
             let wake_at = match self.start_due(&mut reports, &mut turns, &rests, began).await {
                 Ok(wake_at) => wake_at,
                 Err(error) => {
@@ -76,7 +76,7 @@ impl Statuses {
                 Some(ended) = reports.join_next() => match ended {
                     Ok(Ended { due, trouble }) => {
                         turns.ended(&due.key);
-                        rest(&mut rests, due.connection, trouble);
+                        pause_connection(&mut rests, due.connection, trouble);
                     }
                     Err(error) => {
                         // Which one it was is not known: all others end before anything starts again.
@@ -123,9 +123,9 @@ impl Statuses {
     /// Reports the newest state of a context to the forge. Returns the error if the connection has to rest.
     async fn send(&self, due: &Due, began: Timestamp) -> Result<Option<CallError>, StoreError> {
         let key = &due.key;
-        let Some(owed) = commit_statuses::owed(&self.store, key).await? else { return Ok(None) };
-        let result = match forge_calls::open(&self.store, owed.connection).await {
-            Ok(Some((connection, _))) => self.call(connection, key, &owed, began).await?,
+        let Some(unsent) = commit_statuses::unsent(&self.store, key).await? else { return Ok(None) };
+        let result = match forge_calls::open(&self.store, unsent.connection).await {
+            Ok(Some((connection, _))) => self.call(connection, key, &unsent, began).await?,
             Ok(None) => return Ok(None),
             // The key of secrets is missing, or the token is damaged: setting it again repairs both.
             Err(StoreError::SecretKey(why) | StoreError::Corrupt(why)) => {
@@ -136,12 +136,12 @@ impl Statuses {
         let now = Timestamp::now();
         let mut tx = self.store.write().await?;
         match &result {
-            Ok(shown) => commit_statuses::mark_reported(&mut tx, key, owed.wanted, shown, now).await?,
+            Ok(shown) => commit_statuses::mark_reported(&mut tx, key, unsent.wanted, shown, now).await?,
             Err(error) => {
-                let try_at = forge_calls::next_try(error, owed.attempts, owed.owed_since, now);
+                let try_at = forge_calls::next_try(error, unsent.attempts, unsent.owed_since, now);
                 let (commit, context) = (&key.commit, &key.context);
                 tracing::warn!(repo = %key.repo, commit, context, %error, ?try_at, "the forge did not accept a status");
-                commit_statuses::failed(&mut tx, key, owed.wanted, &error.to_string(), try_at).await?;
+                commit_statuses::failed(&mut tx, key, unsent.wanted, &error.to_string(), try_at).await?;
             }
         }
         tx.commit().await?;
@@ -153,18 +153,18 @@ impl Statuses {
         &self,
         connection: Connection,
         key: &Key,
-        owed: &Owed,
+        unsent: &UnsentStatus,
         began: Timestamp,
     ) -> Result<Result<Shown, CallError>, StoreError> {
-        let target_url = match owed.build {
+        let target_url = match unsent.build {
             Some(build) => format!("{}/builds/{build}", self.url),
             None => format!("{}/repos/{}/deliveries", self.url, key.repo),
         };
-        let check = match connection.is_app() && owed.shown != Some(Shown::Status) {
+        let check = match connection.is_app() && unsent.shown != Some(Shown::Status) {
             true => {
-                let check = check_content::read(&self.store, &self.url, key, owed, &target_url).await?;
+                let check = check_content::read(&self.store, &self.url, key, unsent, &target_url).await?;
                 // A call that GitHub took may have had no answer: one that failed, or one before a kill.
-                let may_be_there = check.id.is_none() && (owed.attempts > 0 || owed.owed_since <= began);
+                let may_be_there = check.id.is_none() && (unsent.attempts > 0 || unsent.owed_since <= began);
                 Some(CheckRun { may_be_there, ..check })
             }
             false => None,
@@ -172,12 +172,12 @@ impl Statuses {
         let status = NewStatus {
             commit: key.commit.clone(),
             context: key.context.clone(),
-            state: owed.state,
-            description: owed.description.clone(),
+            state: unsent.state,
+            description: unsent.description.clone(),
             target_url,
-            ref_name: owed.ref_name.clone(),
+            ref_name: unsent.ref_name.clone(),
         };
-        let (forge_id, build) = (owed.forge_id.clone(), owed.build);
+        let (forge_id, build) = (unsent.forge_id.clone(), unsent.build);
         let asked = forge_calls::ask(&self.http, move |http| {
             let api = connection.api(http);
             if let Some(check) = check
@@ -192,7 +192,7 @@ impl Statuses {
 }
 
 /// Lets a connection rest after a failure, the longer the more came before it.
-fn rest(rests: &mut HashMap<ConnectionId, Rest>, connection: ConnectionId, trouble: Option<CallError>) {
+fn pause_connection(rests: &mut HashMap<ConnectionId, Rest>, connection: ConnectionId, trouble: Option<CallError>) {
     let now = Timestamp::now();
     let Some(error) = trouble else {
         // Others of the connection may be under way still, and end in a failure.
@@ -218,12 +218,12 @@ mod tests {
         let (mut rests, id) = (HashMap::new(), ConnectionId::new());
         let limited =
             CallError::Limited { host: String::new(), message: String::new(), wait: Some(Duration::from_secs(300)) };
-        rest(&mut rests, id, Some(limited.clone()));
-        rest(&mut rests, id, Some(limited));
+        pause_connection(&mut rests, id, Some(limited.clone()));
+        pause_connection(&mut rests, id, Some(limited));
         assert_eq!(rests[&id].failures, 1);
         let seconds = rests[&id].until.since(Timestamp::now()) / 1000;
         assert!((290..=300).contains(&seconds), "{seconds}");
-        rest(&mut rests, id, None);
+        pause_connection(&mut rests, id, None);
         assert!(rests.is_empty());
     }
 }

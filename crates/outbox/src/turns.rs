@@ -1,5 +1,5 @@
-//! Whose turn it is. What is sent shares a few slots, and neither how much somebody is owed nor how slowly they take it
-//! keeps the others waiting.
+//! Decides whose turn it is. Sending shares a few slots, and a receiver with many pending items, or a slow one, does
+//! not keep the others waiting.
 
 use std::{collections::HashMap, hash::Hash};
 
@@ -14,7 +14,7 @@ pub(crate) struct Turns<Item, Owner> {
 }
 
 impl<Item: Eq + Hash, Owner: Copy + Eq + Hash> Turns<Item, Owner> {
-    /// Slots for so many at once, and for so many of one owner.
+    /// Creates `at_once` slots, of which one owner can have `of_one`.
     pub(crate) fn new(at_once: usize, of_one: usize) -> Self {
         Self { under_way: HashMap::new(), last: HashMap::new(), turn: 0, at_once, of_one }
     }

@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 /// Attempts after which work is given up. With the pauses in between this takes a day, however the clock is set
 /// meanwhile.
 pub(crate) const TRIES: u32 = 150;
-pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(deliveries::LONGEST_PAUSE_MS);
+pub(crate) const MAX_PAUSE: Duration = Duration::from_millis(deliveries::MAX_PAUSE_MS);
 /// The longest sleep before the clock is read again, because it may be changed meanwhile.
-pub(crate) const LONGEST_NAP: Duration = Duration::from_secs(60);
+pub(crate) const MAX_NAP: Duration = Duration::from_secs(60);
 /// How long a repository is left alone after its work has panicked.
 const PAUSE_AFTER_A_PANIC: Duration = Duration::from_secs(60);
 
@@ -22,7 +22,7 @@ pub(crate) const BROKE_OFF: &str = "internal error; see the server's log";
 
 /// Returns how long to wait after `tries` failed attempts before this one: 2 s, 4 s, 8 s, up to ten minutes.
 pub(crate) fn pause_after(tries: u32) -> Duration {
-    Duration::from_secs(2 << tries.min(9)).min(LONGEST_PAUSE)
+    Duration::from_secs(2 << tries.min(9)).min(MAX_PAUSE)
 }
 
 /// Sleeps until that time, but a minute at most, because the clock may be set. Without a time it sleeps for ever.
@@ -30,7 +30,7 @@ pub(crate) async fn sleep_until(wake_at: Option<Timestamp>) {
     match wake_at {
         Some(at) => {
             let nap = Duration::from_millis(at.since(Timestamp::now()));
-            tokio::time::sleep(nap.clamp(Duration::from_millis(10), LONGEST_NAP)).await;
+            tokio::time::sleep(nap.clamp(Duration::from_millis(10), MAX_NAP)).await;
         }
         None => std::future::pending().await,
     }
@@ -101,7 +101,7 @@ mod tests {
     fn what_could_not_be_done_is_tried_for_a_day_and_soon_at_first() {
         let pauses: Vec<u64> = (0..TRIES).map(|tries| pause_after(tries).as_secs()).collect();
         assert_eq!(pauses[..4], [2, 4, 8, 16]);
-        assert!(pauses.is_sorted() && pauses.iter().all(|pause| *pause <= LONGEST_PAUSE.as_secs()));
+        assert!(pauses.is_sorted() && pauses.iter().all(|pause| *pause <= MAX_PAUSE.as_secs()));
         let hours = pauses.iter().sum::<u64>() / 3600;
         assert!((23..25).contains(&hours), "{hours}");
     }

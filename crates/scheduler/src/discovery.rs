@@ -11,13 +11,13 @@ use longshore_store::{Store, StoreError, repos, schedules};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    by_repo::{LONGEST_PAUSE, RepoTasks, TRIES, catch_panic, pause_after, sleep_until},
+    by_repo::{MAX_PAUSE, RepoTasks, TRIES, catch_panic, pause_after, sleep_until},
     prepare::Planner,
     schedules::{Schedules, until_schedules_change},
 };
 
 /// Repositories that are looked up at once.
-const AT_ONCE: usize = 4;
+const CONCURRENT_LOOKUPS: usize = 4;
 
 /// The failed lookups of a repository. After [`TRIES`], its schedules wait for its first push.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ struct Tries {
 /// Runs until `shutdown`. A lookup that is under way then is repeated after the next start.
 pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationToken) {
     let mut changed = store.changes();
-    let mut repo_tasks = RepoTasks::new(AT_ONCE);
+    let mut repo_tasks = RepoTasks::new(CONCURRENT_LOOKUPS);
     let mut tries: HashMap<RepoId, Tries> = HashMap::new();
     forget_removed(&store, &planner).await;
     loop {
@@ -68,7 +68,7 @@ async fn start_due(
     for repo in unknown {
         let tries = tries.entry(repo).or_default();
         // If a time lies further ahead than the longest pause, the clock has been set back since.
-        match tries.next_at.filter(|at| *at > now && *at <= now + LONGEST_PAUSE) {
+        match tries.next_at.filter(|at| *at > now && *at <= now + MAX_PAUSE) {
             _ if tries.count >= TRIES => {}
             Some(next_at) => wake_at = Some(wake_at.map_or(next_at, |at| at.min(next_at))),
             // Whenever a lookup ends, all repositories are considered again.

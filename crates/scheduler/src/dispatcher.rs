@@ -133,13 +133,13 @@ pub(crate) enum Request {
 
 /// The most reports that one transaction stores: a job with many quick steps costs a commit per batch, not a commit per
 /// step.
-const BATCH: usize = 256;
+const REPORTS_PER_BATCH: usize = 256;
 
 /// The most waiting jobs whose images are pulled ahead.
 const PULLED_AHEAD: usize = 8;
 
-const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(10);
 
 /// The dispatcher's task. It runs until `shutdown`; running jobs go on without it, and the next start adopts them.
 pub(crate) struct Dispatcher {
@@ -180,7 +180,7 @@ impl Dispatcher {
         while let Err(error) = self.recheck_waiting().await {
             patience.wait("look at the jobs that wait", &error).await;
         }
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = Vec::with_capacity(REPORTS_PER_BATCH);
         loop {
             changed.borrow_and_update();
             while let Err(error) = self.stop_others().await {
@@ -191,7 +191,7 @@ impl Dispatcher {
             }
             tokio::select! {
                 biased;
-                _ = self.reports.recv_many(&mut batch, BATCH) => {
+                _ = self.reports.recv_many(&mut batch, REPORTS_PER_BATCH) => {
                     if batch.is_empty() {
                         return;
                     }
@@ -432,16 +432,16 @@ struct Patience {
 
 impl Patience {
     fn new() -> Self {
-        let pauses = ExponentialBuilder::new().with_min_delay(SHORTEST_PAUSE).with_max_delay(LONGEST_PAUSE);
+        let pauses = ExponentialBuilder::new().with_min_delay(MIN_PAUSE).with_max_delay(MAX_PAUSE);
         Self { pauses: pauses.without_max_times().build(), last: Instant::now() }
     }
 
     /// Waits before the next attempt, longer each time in a row.
     async fn wait(&mut self, what: &str, error: &StoreError) {
-        if self.last.elapsed() > LONGEST_PAUSE * 2 {
+        if self.last.elapsed() > MAX_PAUSE * 2 {
             *self = Self::new();
         }
-        let pause = self.pauses.next().unwrap_or(LONGEST_PAUSE);
+        let pause = self.pauses.next().unwrap_or(MAX_PAUSE);
         tracing::error!(%error, "cannot {what}; trying again in {} ms", pause.as_millis());
         tokio::time::sleep(pause).await;
         self.last = Instant::now();

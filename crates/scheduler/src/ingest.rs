@@ -27,13 +27,13 @@ use crate::{
 };
 
 /// Repositories that are fetched at once.
-const AT_ONCE: usize = 8;
+const CONCURRENT_REPOS: usize = 8;
 
 /// Runs until `shutdown`. A delivery that is under way then is still in the inbox, and the next start processes it.
 /// Sends to `hurried` the repositories to check soon: a webhook announced a push that the git host does not show yet.
 pub(crate) async fn run(store: Store, planner: Planner, hurried: mpsc::Sender<RepoId>, shutdown: CancellationToken) {
     let mut changed = store.watch();
-    let mut repo_tasks = RepoTasks::new(AT_ONCE);
+    let mut repo_tasks = RepoTasks::new(CONCURRENT_REPOS);
     loop {
         changed.borrow_and_update();
         let due = match start_due(&store, &planner, &hurried, &mut repo_tasks).await {
@@ -130,7 +130,7 @@ async fn process(
                     None => end,
                 });
             }
-            let end = Ended::all(ends);
+            let end = Ended::join(ends);
             let processed = matches!(end.end, DeliveryEnd::Ignored { .. } | DeliveryEnd::Done { .. });
             if let Some(body) = body.filter(|_| processed) {
                 announcements::record_body(&mut tx, repo.id, &body, end.build).await?;
@@ -232,7 +232,7 @@ impl Ended {
 
     /// Joins the ends of a delivery's events: it is done if one of them became a build, and else failed if one of them
     /// failed.
-    fn all(ends: Vec<Self>) -> Self {
+    fn join(ends: Vec<Self>) -> Self {
         let build = ends.iter().find_map(|end| end.build);
         let is_done = ends.iter().any(|end| matches!(end.end, DeliveryEnd::Done { .. }));
         let has_failed = ends.iter().any(|end| matches!(end.end, DeliveryEnd::Failed { .. }));

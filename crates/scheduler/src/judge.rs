@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How long a missing commit is fetched again: some forges announce a push before their git host has it.
-const LAG: Duration = Duration::from_secs(5);
+const COMMIT_LAG: Duration = Duration::from_secs(5);
 /// Why an older event of a pull request than the last one is not built.
 const OVERTAKEN: &str = "arrived late: the pull request has changed since; redeliver it to build it anyway";
 
@@ -52,7 +52,7 @@ pub(crate) struct JudgedEvent {
     pub(crate) announced: Option<(Announcement, OnRemote)>,
     /// The branch or tag that was deleted, and where it was.
     pub(crate) deleted: Option<(RefName, Option<CommitId>)>,
-    /// The remote does not have there what was told: it may have it a moment later.
+    /// The remote does not have the reported commit there. It may have it a moment later.
     pub(crate) may_come: bool,
     /// What people have to know about its build.
     pub(crate) note: Option<String>,
@@ -120,7 +120,7 @@ pub(crate) async fn judge(
     contents: DeliveryContents,
 ) -> Result<Judged, StoreError> {
     let DeliveryContents { repository, hooks } = contents;
-    let forge_id = match repository.as_ref().map(|told| whose(repo, told)).transpose() {
+    let forge_id = match repository.as_ref().map(|told| check_repository(repo, told)).transpose() {
         Ok(forge_id) => forge_id.flatten(),
         Err(reason) => return Ok(ignored(reason).into()),
     };
@@ -147,7 +147,7 @@ pub(crate) async fn judge(
 /// Checks that a delivery is about this repository: an organisation's webhook reports all of its repositories. Returns
 /// the forge's id of the repository if that is new, or why the delivery is refused. Whoever sees this repository reads
 /// that, and the other one may be private: its name is in the server's log alone.
-fn whose(repo: &Repo, told: &ForgeRepository) -> Result<Option<String>, String> {
+fn check_repository(repo: &Repo, told: &ForgeRepository) -> Result<Option<String>, String> {
     let other = || tracing::warn!(repo = repo.name, other = told.shown(), id = ?told.id, "a delivery is for another repository");
     match (&repo.forge_id, &told.id) {
         // Renames and transfers change the name and not the id.
@@ -272,7 +272,7 @@ async fn prepare(
 fn judge_failure(event: AnnouncedEvent, error: GitError, received_at: Timestamp) -> JudgedEvent {
     let must_be_held = !event.origin.fetch_target.held_by().is_empty();
     let may_come = must_be_held && matches!(error, GitError::UnknownRevision { .. } | GitError::NotOnRef { .. });
-    let is_recent = Timestamp::now().since(received_at) < u64::try_from(LAG.as_millis()).unwrap_or(0);
+    let is_recent = Timestamp::now().since(received_at) < u64::try_from(COMMIT_LAG.as_millis()).unwrap_or(0);
     let reason = error.to_string();
     let verdict = match error {
         GitError::UnknownRevision { .. } if event.note.is_some() => {

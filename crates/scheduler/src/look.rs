@@ -30,14 +30,14 @@ use crate::{
 };
 
 /// The number of repositories that are checked at a time.
-const AT_ONCE: usize = 4;
+const CONCURRENT_LOOKS: usize = 4;
 /// How long the webhook of a push may take to arrive. Some forges send it seconds after the push.
-const UNDER_WAY: Duration = Duration::from_secs(15);
-/// When a repository is looked at of which a push was told that is not there: some git hosts have it after their
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
+/// How soon a repository is checked again if a reported push is not there: some git hosts have it only after their
 /// webhooks.
-const SOON: Duration = Duration::from_secs(60);
+const NEXT_LOOK_AFTER_MISSING: Duration = Duration::from_secs(60);
 /// The most pushes that one look takes in, branches first. More at once is an import, which nobody wants built.
-const MOST_MISSED: usize = 100;
+const MAX_MISSED_PUSHES: usize = 100;
 
 /// A push that no webhook reported, and what was done about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,10 +77,10 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) {
     let mut changed = store.changes();
-    let mut repo_tasks = RepoTasks::new(AT_ONCE);
+    let mut repo_tasks = RepoTasks::new(CONCURRENT_LOOKS);
     let mut due: HashMap<RepoId, Due> = HashMap::new();
     // Each task that runs has its place.
-    let (ended, mut ends) = tokio::sync::mpsc::channel(AT_ONCE);
+    let (ended, mut ends) = tokio::sync::mpsc::channel(CONCURRENT_LOOKS);
     update(&store, &mut due).await;
     loop {
         let now = Instant::now();
@@ -120,7 +120,7 @@ pub(crate) async fn run(
 /// Has a repository looked at soon, if it is not sooner.
 fn hurry(due: &mut HashMap<RepoId, Due>, repo: RepoId, now: Instant) {
     if let Some(due) = due.get_mut(&repo) {
-        due.at = due.at.min(now + SOON);
+        due.at = due.at.min(now + NEXT_LOOK_AFTER_MISSING);
     }
 }
 
@@ -144,7 +144,7 @@ async fn look_by_itself(store: &Store, planner: &Planner, repo: RepoId) -> Resul
     let looked = async {
         let (mut found, mut refs) = compare_with(store, planner, &repo).await?;
         if !found.missed.is_empty() {
-            tokio::time::sleep(UNDER_WAY).await;
+            tokio::time::sleep(WEBHOOK_TIMEOUT).await;
             (found, refs) = compare_with(store, planner, &repo).await?;
         }
         finish(store, &repo, found, refs, false).await
@@ -175,7 +175,7 @@ pub(crate) async fn look_now(store: &Store, planner: &Planner, repo: RepoId) -> 
 }
 
 async fn note_failure(store: &Store, repo: &Repo, reason: &str) -> Result<(), StoreError> {
-    let mut tx = store.write().await?.of_nobody();
+    let mut tx = store.write().await?.unaudited();
     looks::failed(&mut tx, repo.id, reason).await?;
     tx.commit().await.map(drop)
 }
@@ -206,7 +206,7 @@ async fn finish(
     refs: usize,
     by_hand: bool,
 ) -> Result<Looked, RequestError> {
-    let left_out = found.missed.split_off(found.missed.len().min(MOST_MISSED));
+    let left_out = found.missed.split_off(found.missed.len().min(MAX_MISSED_PUSHES));
     found.known_from_now.extend(left_out.iter().map(|missed| (missed.git_ref.clone(), missed.after.clone())));
     let mut tx = store.write().await?;
     let taken = looks::record(&mut tx, repo.id, &found, by_hand, Timestamp::now()).await?;
@@ -261,9 +261,9 @@ mod tests {
         let in_hour = || Due { at: now + Duration::from_secs(3600), failures: 0 };
         let mut due = HashMap::from([(repo, in_hour()), (other, in_hour())]);
         hurry(&mut due, repo, now);
-        assert_eq!((due[&repo].at, due[&other].at), (now + SOON, in_hour().at));
-        hurry(&mut due, repo, now + SOON / 2);
-        assert_eq!(due[&repo].at, now + SOON);
+        assert_eq!((due[&repo].at, due[&other].at), (now + NEXT_LOOK_AFTER_MISSING, in_hour().at));
+        hurry(&mut due, repo, now + NEXT_LOOK_AFTER_MISSING / 2);
+        assert_eq!(due[&repo].at, now + NEXT_LOOK_AFTER_MISSING);
         // One that was removed meanwhile.
         hurry(&mut due, RepoId::new(), now);
         assert_eq!(due.len(), 2);

@@ -19,7 +19,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    by_repo::LONGEST_NAP, by_repo::LONGEST_PAUSE, by_repo::RepoTasks, by_repo::TRIES, by_repo::catch_panic,
+    by_repo::MAX_NAP, by_repo::MAX_PAUSE, by_repo::RepoTasks, by_repo::TRIES, by_repo::catch_panic,
     by_repo::pause_after, by_repo::sleep_until, outsiders, prepare::EventOutcome, prepare::Origin, prepare::Planner,
     prepare::Prepared,
 };
@@ -29,7 +29,7 @@ use longshore_pipeline::{Pipeline, Schedule};
 pub(crate) type Schedules = BTreeMap<ScheduleKey, NewSchedule>;
 
 /// Repositories whose schedules are carried out at once.
-const AT_ONCE: usize = 4;
+const CONCURRENT_REPOS: usize = 4;
 /// How far a time that was carried out may lie ahead of the clock. Beyond that, the clock was wrong then.
 const BELIEVED_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -56,7 +56,7 @@ pub(crate) fn schedules_of(pipelines: &[Pipeline], default_branch: &str, now: Ti
 /// Runs until `shutdown`. A time that is under way then is still due at the next start.
 pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationToken) {
     let mut changed = store.changes();
-    let mut repo_tasks = RepoTasks::new(AT_ONCE);
+    let mut repo_tasks = RepoTasks::new(CONCURRENT_REPOS);
     loop {
         let wake_at = match start_due(&store, &planner, &mut repo_tasks, Timestamp::now()).await {
             Ok(wake_at) => wake_at,
@@ -136,7 +136,7 @@ enum Decision {
 fn decide(row: &Row, now: Timestamp) -> Decision {
     let Some(schedule) = Schedule::of(&row.key.cron, &row.key.timezone) else {
         // Another version wrote an expression that this one does not parse. The next push replaces it.
-        return Decision::Waits(now + LONGEST_NAP);
+        return Decision::Waits(now + MAX_NAP);
     };
     if row.next_at > now {
         // A clock that was set back a little does not make a time come twice.
@@ -146,7 +146,7 @@ fn decide(row: &Row, now: Timestamp) -> Decision {
             Some(_) | None => Decision::Waits(row.next_at),
         };
     }
-    if row.attempts > 0 && row.try_at > now && row.try_at <= now + LONGEST_PAUSE {
+    if row.attempts > 0 && row.try_at > now && row.try_at <= now + MAX_PAUSE {
         return Decision::Waits(row.try_at);
     }
     let due_at = schedule.last_until(now).map_or(row.next_at, |last| last.max(row.next_at));

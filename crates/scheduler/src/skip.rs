@@ -3,7 +3,8 @@
 use longshore_core::{Event, EventName};
 
 /// These words may stand anywhere in the message, in letters of any case, as at GitHub and GitLab.
-const WORDS: [&str; 7] = ["[skip ci]", "[ci skip]", "[skip-ci]", "[ci-skip]", "[skip_ci]", "[ci_skip]", "[no ci]"];
+const SKIP_MARKERS: [&str; 7] =
+    ["[skip ci]", "[ci skip]", "[skip-ci]", "[ci-skip]", "[skip_ci]", "[ci_skip]", "[no ci]"];
 /// This may stand on a line of its own in the message's last paragraph, as at GitHub.
 const TRAILER: &str = "skip-checks: true";
 
@@ -21,7 +22,7 @@ pub(crate) fn skip_words(event: &Event) -> Option<&'static str> {
 
 fn skip_words_in(message: &str) -> Option<&'static str> {
     let message = message.to_ascii_lowercase();
-    if let Some(words) = WORDS.into_iter().find(|skip_words| message.contains(skip_words)) {
+    if let Some(words) = SKIP_MARKERS.into_iter().find(|skip_words| message.contains(skip_words)) {
         return Some(words);
     }
     let mut lines = message.lines().rev().map(str::trim).skip_while(|line| line.is_empty());

@@ -9,7 +9,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use crate::{Store, StoreError, WriteTx, removals, row};
 
 /// Rows that one statement inserts.
-const ROWS: usize = 500;
+const ROWS_PER_INSERT: usize = 500;
 
 /// An artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,7 @@ async fn insert_content(tx: &mut WriteTx, files: &[ArtifactFile]) -> Result<i64,
             .bind(first_page(files))
             .fetch_one(tx.conn())
             .await?;
-    for some in files.chunks(ROWS) {
+    for some in files.chunks(ROWS_PER_INSERT) {
         let mut query =
             QueryBuilder::<Sqlite>::new("INSERT INTO artifact_files (content, path, executable, bytes, blob) ");
         query.push_values(some, |mut row, file| {

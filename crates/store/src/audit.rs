@@ -24,11 +24,11 @@ use sqlx::{Connection as _, QueryBuilder, Row as _, Sqlite, SqliteConnection, sq
 use crate::{Page, Store, StoreError, WriteTx, backup, page, row};
 
 /// The longest name of an object and the longest reason that are kept, in characters.
-const LONGEST_TEXT: usize = 300;
+const MAX_TEXT: usize = 300;
 /// The most fields that are named.
-const MOST_FIELDS: usize = 50;
+const MAX_FIELDS: usize = 50;
 /// Rows that a check reads at once.
-const BATCH: u32 = 1000;
+const ROWS_PER_BATCH: u32 = 1000;
 /// The most records that one transaction removes.
 const REMOVED_AT_ONCE: i64 = 500;
 
@@ -213,10 +213,10 @@ pub(crate) async fn append(conn: &mut SqliteConnection, mut entry: Entry, now: T
     find_place(conn, &mut entry).await?;
     entry.at = now.as_millis();
     for text in [&mut entry.object, &mut entry.reason, &mut entry.who] {
-        *text = text.chars().take(LONGEST_TEXT).collect();
+        *text = text.chars().take(MAX_TEXT).collect();
     }
-    entry.fields.truncate(MOST_FIELDS);
-    let mut chain = end(conn).await?;
+    entry.fields.truncate(MAX_FIELDS);
+    let mut chain = last_link(conn).await?;
     let line =
         chain.append(&entry).map_err(|error| StoreError::Invalid(format!("cannot be stored as JSON: {error}")))?;
     sqlx::query("INSERT INTO audit (number, line) VALUES (?, ?)")
@@ -261,7 +261,7 @@ async fn find_place(conn: &mut SqliteConnection, entry: &mut Entry) -> Result<()
     Ok(())
 }
 
-async fn end(conn: &mut SqliteConnection) -> Result<Chain, StoreError> {
+async fn last_link(conn: &mut SqliteConnection) -> Result<Chain, StoreError> {
     let last = sqlx::query("SELECT number, line ->> '$.hash' AS hash FROM audit ORDER BY number DESC LIMIT 1");
     match last.fetch_optional(&mut *conn).await? {
         Some(last) => chain(&last),
@@ -413,7 +413,7 @@ pub async fn verify(data_dir: &Path) -> Result<Verified, StoreError> {
     loop {
         let lines: Vec<String> = sqlx::query_scalar("SELECT line FROM audit WHERE number > ? ORDER BY number LIMIT ?")
             .bind(row::signed(to.number))
-            .bind(BATCH)
+            .bind(ROWS_PER_BATCH)
             .fetch_all(&mut *tx)
             .await?;
         if lines.is_empty() {

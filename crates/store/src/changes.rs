@@ -10,7 +10,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use crate::{Store, StoreError, row, write::NewChange};
 
 /// Changes that are kept at least.
-const KEPT: u64 = 10_000;
+const MIN_KEPT: u64 = 10_000;
 /// Older changes are deleted once in this many changes.
 const TRIM_EVERY: u64 = 256;
 /// Changes read at once.
@@ -177,8 +177,8 @@ pub(crate) async fn insert(
 /// Deletes the oldest changes, once in [`TRIM_EVERY`] changes. `first` and `last` are the cursors that a transaction
 /// has added.
 pub(crate) async fn trim(conn: &mut SqliteConnection, first: u64, last: u64) -> Result<(), StoreError> {
-    if last > KEPT && first / TRIM_EVERY != (last + 1) / TRIM_EVERY {
-        sqlx::query("DELETE FROM changes WHERE cursor <= ?").bind(row::signed(last - KEPT)).execute(conn).await?;
+    if last > MIN_KEPT && first / TRIM_EVERY != (last + 1) / TRIM_EVERY {
+        sqlx::query("DELETE FROM changes WHERE cursor <= ?").bind(row::signed(last - MIN_KEPT)).execute(conn).await?;
     }
     Ok(())
 }

@@ -61,7 +61,7 @@ pub struct Reporter {
 pub struct ReportRun(pub(crate) i64);
 
 /// Rows of one transaction.
-const AT_ONCE: usize = 2_000;
+const ROWS_PER_TRANSACTION: usize = 2_000;
 /// Bytes of messages and outputs of one transaction.
 const BYTES_AT_ONCE: usize = 1 << 20;
 /// How many of a run's tests are kept in the order of their durations.
@@ -198,7 +198,7 @@ fn slowest(tests: &[TestCase]) -> Vec<usize> {
 /// Returns how many of these tests are written in one transaction.
 fn batch_size(tests: &[TestCase], indices: &[usize]) -> usize {
     let mut bytes = 0;
-    let fits = indices.iter().take(AT_ONCE).take_while(|at| {
+    let fits = indices.iter().take(ROWS_PER_TRANSACTION).take_while(|at| {
         let test = &tests[**at];
         let before = bytes;
         bytes += test.output.as_ref().map_or(0, String::len) + test.message.as_ref().map_or(0, String::len);
@@ -279,7 +279,7 @@ async fn insert_tests(
 }
 
 async fn write_coverage(store: &Store, run: i64, coverage: Option<&Coverage>) -> Result<(), StoreError> {
-    for files in coverage.map_or(&[][..], |coverage| &coverage.files).chunks(AT_ONCE) {
+    for files in coverage.map_or(&[][..], |coverage| &coverage.files).chunks(ROWS_PER_TRANSACTION) {
         let rows: Vec<_> = files
             .iter()
             .map(|file| {

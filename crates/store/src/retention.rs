@@ -51,11 +51,11 @@ pub struct Removed {
 }
 
 /// The task waits this long after a build has ended, so that builds that end in a row are handled together.
-const QUIET: Duration = Duration::from_secs(10);
+const QUIET_TIME: Duration = Duration::from_secs(10);
 /// The longest sleep: the task checks once a day at least what the clock has made too old.
-const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
 /// The pause after an error.
-const PAUSE: Duration = Duration::from_secs(60);
+const ERROR_PAUSE: Duration = Duration::from_secs(60);
 /// The most builds that one transaction removes.
 const BUILDS_AT_ONCE: u32 = 8;
 /// The most deliveries that one transaction removes.
@@ -83,14 +83,14 @@ async fn remove_until_closed(store: &Store, keep: &Retention) {
                         "retention removed what is old"
                     );
                 }
-                next_due(store, keep, Timestamp::now()).await.unwrap_or(LONGEST_SLEEP)
+                next_due(store, keep, Timestamp::now()).await.unwrap_or(MAX_SLEEP)
             }
             Err(error) => {
                 tracing::warn!(%error, "retention could not remove what is old; it tries again");
-                PAUSE
+                ERROR_PAUSE
             }
         };
-        let wake = tokio::time::sleep(sleep.clamp(QUIET, LONGEST_SLEEP));
+        let wake = tokio::time::sleep(sleep.clamp(QUIET_TIME, MAX_SLEEP));
         tokio::pin!(wake);
         loop {
             tokio::select! {
@@ -98,7 +98,7 @@ async fn remove_until_closed(store: &Store, keep: &Retention) {
                 change = changes.recv() => match change {
                     // Only a build that ends makes another one removable. It is handled once no more builds end.
                     Ok(change) if change.kind == ChangeKind::Build && keep.limits_number_or_size() => {
-                        tokio::time::sleep(QUIET).await;
+                        tokio::time::sleep(QUIET_TIME).await;
                         break;
                     }
                     Err(RecvError::Lagged(_)) if keep.limits_number_or_size() => break,
@@ -345,7 +345,7 @@ impl Clock {
         let passed = i64::try_from(steady.duration_since(self.steady).as_millis()).unwrap_or(i64::MAX);
         let off = (wall.as_millis() - self.wall.as_millis()).abs_diff(passed);
         if u128::from(off) > CLOCK_JUMP.as_millis() {
-            self.trusted_from = Some(steady + LONGEST_SLEEP);
+            self.trusted_from = Some(steady + MAX_SLEEP);
         }
         (self.wall, self.steady) = (wall, steady);
         self.trusted_from.is_some_and(|from| steady < from)

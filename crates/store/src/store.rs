@@ -29,9 +29,9 @@ use crate::{
 
 /// Connections that read at once; further readers wait. Each idle connection costs memory, so they are few and close
 /// when unused.
-const READERS: u32 = 4;
+const READ_CONNECTIONS: u32 = 4;
 /// The same of `longshore run`: each reads the schema when it opens, which takes longer than to wait for another.
-const READERS_OF_A_RUN: u32 = 2;
+const READ_CONNECTIONS_OF_A_RUN: u32 = 2;
 const READER_IDLE: Duration = Duration::from_secs(60);
 /// The page cache of each connection, in KiB (SQLite's own default is 2,000).
 const CACHE_KIB: &str = "-1000";
@@ -61,12 +61,12 @@ pub(crate) struct Inner {
     pub(crate) changes: broadcast::Sender<Change>,
     /// Counts commits that added to the audit log.
     pub(crate) audited: watch::Sender<u64>,
-    /// Wakes the outbox.
-    pub(crate) owed: Notify,
+    /// Wakes the outbox of commit statuses.
+    pub(crate) commit_statuses_added: Notify,
     /// Wakes the outbox of notifications.
-    pub(crate) noticed: Notify,
+    pub(crate) notices_added: Notify,
     /// Wakes the outbox of comments.
-    pub(crate) commented: Notify,
+    pub(crate) comments_added: Notify,
     pub(crate) logs: Logs,
     blobs: Blobs,
     /// The operator's key, if one was given.
@@ -121,7 +121,7 @@ impl Store {
         };
         if data_dir.join(folder::RESTORE).exists() {
             return Err(StoreError::Conflict(format!(
-                "a restore into {} did not come to its end: run `longshore restore` again",
+                "a restore into {} was not completed: run `longshore restore` again",
                 data_dir.display()
             )));
         }
@@ -144,7 +144,11 @@ impl Store {
             .await?;
         migrations::run(&writer).await?;
         let readers = PoolOptions::<Sqlite>::new()
-            .max_connections(if matches!(lasting, FolderUse::Permanent) { READERS } else { READERS_OF_A_RUN })
+            .max_connections(if matches!(lasting, FolderUse::Permanent) {
+                READ_CONNECTIONS
+            } else {
+                READ_CONNECTIONS_OF_A_RUN
+            })
             .acquire_timeout(QUEUE_TIMEOUT)
             .idle_timeout(READER_IDLE)
             .max_lifetime(None)
@@ -173,9 +177,9 @@ impl Store {
                 cursor: watch::Sender::new(cursor),
                 changes: broadcast::Sender::new(CHANGES_BUFFERED),
                 audited: watch::Sender::new(0),
-                owed: Notify::new(),
-                noticed: Notify::new(),
-                commented: Notify::new(),
+                commit_statuses_added: Notify::new(),
+                notices_added: Notify::new(),
+                comments_added: Notify::new(),
                 secret_key: OnceLock::new(),
                 labels: OnceLock::new(),
                 slots: OnceLock::new(),
@@ -230,20 +234,20 @@ impl Store {
         self.inner.changes.subscribe()
     }
 
-    /// Waits until the outside is owed more than when this was called, or was owed more before anybody waited. For one
-    /// caller.
-    pub fn owed_changed(&self) -> impl Future<Output = ()> + '_ {
-        self.inner.owed.notified()
+    /// Waits until a transaction adds statuses to send to forges. Returns at once if one did so before anybody waited.
+    /// For one caller.
+    pub fn commit_statuses_added(&self) -> impl Future<Output = ()> + '_ {
+        self.inner.commit_statuses_added.notified()
     }
 
-    /// Like [`Self::owed_changed`], for what people have to be told. For one caller.
-    pub fn notices_changed(&self) -> impl Future<Output = ()> + '_ {
-        self.inner.noticed.notified()
+    /// Like [`Self::commit_statuses_added`], for messages to people. For one caller.
+    pub fn notices_added(&self) -> impl Future<Output = ()> + '_ {
+        self.inner.notices_added.notified()
     }
 
-    /// Like [`Self::owed_changed`], for comments on pull requests. For one caller.
-    pub fn comments_changed(&self) -> impl Future<Output = ()> + '_ {
-        self.inner.commented.notified()
+    /// Like [`Self::commit_statuses_added`], for comments on pull requests. For one caller.
+    pub fn comments_added(&self) -> impl Future<Output = ()> + '_ {
+        self.inner.comments_added.notified()
     }
 
     /// Returns every change after `cursor` (a client's Last-Event-ID) and then those to come. Without a cursor, only

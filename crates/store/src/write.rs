@@ -15,17 +15,17 @@ use crate::{
 pub struct WriteTx {
     tx: Transaction<'static, Sqlite>,
     changes: Vec<NewChange>,
-    /// Jobs, each with the attempt before which all attempts are over.
+    /// Jobs, each with the attempt that begins: all earlier ones are over.
     ended: Vec<(JobId, u32)>,
     removes_logs: bool,
-    owes_more: bool,
+    has_commit_statuses: bool,
     has_notices: bool,
     has_comments: bool,
     removes_blobs: bool,
     /// The record of the request that this is a part of.
     audited: Option<Pending>,
     has_records: bool,
-    /// Attempts whose files have become artifacts, or nothing.
+    /// Attempts whose received files have become artifacts or are not needed.
     forgotten: Vec<(JobId, u32)>,
     store: Store,
     // The last field, so that it is dropped after the transaction.
@@ -48,7 +48,7 @@ impl WriteTx {
             changes: Vec::new(),
             ended: Vec::new(),
             removes_logs: false,
-            owes_more: false,
+            has_commit_statuses: false,
             has_notices: false,
             has_comments: false,
             removes_blobs: false,
@@ -92,7 +92,7 @@ impl WriteTx {
             removes_logs,
             removes_blobs,
             forgotten,
-            owes_more,
+            has_commit_statuses,
             has_notices,
             has_comments,
             has_records,
@@ -116,17 +116,17 @@ impl WriteTx {
             inner.cursor.send_replace(cursor);
         }
         for change in &announced {
-            // It is no error if nobody listens.
+            // An error means only that nobody listens.
             let _ = inner.changes.send(*change);
         }
-        if owes_more {
-            inner.owed.notify_one();
+        if has_commit_statuses {
+            inner.commit_statuses_added.notify_one();
         }
         if has_notices {
-            inner.noticed.notify_one();
+            inner.notices_added.notify_one();
         }
         if has_comments {
-            inner.commented.notify_one();
+            inner.comments_added.notify_one();
         }
         if has_records {
             inner.audited.send_modify(|count| *count += 1);
@@ -139,20 +139,20 @@ impl WriteTx {
             artifacts::forget_attempt(&store, job, attempt).await;
         }
         if removes_blobs && let Err(error) = removals::artifacts::carry_out(&store).await {
-            tracing::warn!(%error, "cannot remove artifacts that nothing names any more; the next removal tries again");
+            tracing::warn!(%error, "cannot remove artifacts that nothing refers to any more; the next removal tries again");
         }
         Ok(last)
     }
 
-    /// Marks the transaction as nobody's act, although a request is being carried out: for example, it notes that a
-    /// token was used.
+    /// Leaves the transaction out of the audit log, although it is part of a request: it only records, for example,
+    /// that a token was used.
     #[must_use]
-    pub fn of_nobody(mut self) -> Self {
+    pub fn unaudited(mut self) -> Self {
         self.audited = None;
         self
     }
 
-    /// Notes that with this commit the audit log has more records.
+    /// Notes that this commit adds records to the audit log.
     pub(crate) fn note_audited(&mut self) {
         self.has_records = true;
     }
@@ -184,17 +184,17 @@ impl WriteTx {
         self.ended.push((job, attempt));
     }
 
-    /// Notes that with this commit the outside is owed more: the outbox is woken.
-    pub(crate) fn note_owed(&mut self) {
-        self.owes_more = true;
+    /// Notes that this commit adds statuses to send to forges: their outbox is woken.
+    pub(crate) fn note_commit_statuses(&mut self) {
+        self.has_commit_statuses = true;
     }
 
-    /// Notes that with this commit people have to be told more: the outbox of notifications is woken.
+    /// Notes that this commit adds messages to people: their outbox is woken.
     pub(crate) fn note_notices(&mut self) {
         self.has_notices = true;
     }
 
-    /// Notes that with this commit comments on pull requests have to be written: their outbox is woken.
+    /// Notes that this commit adds comments on pull requests: their outbox is woken.
     pub(crate) fn note_comments(&mut self) {
         self.has_comments = true;
     }
@@ -204,7 +204,7 @@ impl WriteTx {
         self.removes_blobs = true;
     }
 
-    /// Forgets, after the commit, what has arrived of an attempt, and removes what nothing names then.
+    /// Forgets, after the commit, the files that have arrived of an attempt, and removes those that nothing refers to.
     pub(crate) fn forget_attempt_after_commit(&mut self, job: JobId, attempt: u32) {
         if self.store.blobs().may_have(job, attempt) {
             self.forgotten.push((job, attempt));

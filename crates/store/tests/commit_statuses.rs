@@ -44,7 +44,7 @@ fn connection(token: &str) -> NewConnection {
 async fn owed(store: &Store) -> Vec<(Key, CommitState, String)> {
     let mut all = Vec::new();
     for due in commit_statuses::due(store, &[], 100).await.unwrap() {
-        let owed = commit_statuses::owed(store, &due.key).await.unwrap().unwrap();
+        let owed = commit_statuses::unsent(store, &due.key).await.unwrap().unwrap();
         all.push((due.key, owed.state, owed.description));
     }
     all.sort_by(|a, b| a.0.context.cmp(&b.0.context));
@@ -65,7 +65,7 @@ async fn mark_reported(store: &Store, key: &Key, wanted: i64) {
 
 async fn tell_all(store: &Store) {
     for (key, ..) in owed(store).await {
-        let wanted = commit_statuses::owed(store, &key).await.unwrap().unwrap().wanted;
+        let wanted = commit_statuses::unsent(store, &key).await.unwrap().unwrap().wanted;
         mark_reported(store, &key, wanted).await;
     }
 }
@@ -97,7 +97,7 @@ async fn a_forge_is_owed_the_newest_state_and_nothing_that_came_before() {
     let (key, state, _) = only(&world.store).await;
     assert_eq!((state, key.context.as_str()), (CommitState::Running, "longshore/ci"));
     // It changes while the forge is told: it stays owed.
-    let running = commit_statuses::owed(&world.store, &key).await.unwrap().unwrap().wanted;
+    let running = commit_statuses::unsent(&world.store, &key).await.unwrap().unwrap().wanted;
     end(&world.store, job, failure()).await;
     mark_reported(&world.store, &key, running).await;
     let (_, state, description) = only(&world.store).await;
@@ -134,7 +134,7 @@ async fn a_context_belongs_to_the_newest_build_of_its_commit() {
     end(&world.store, newer, Outcome::Success).await;
     end(&world.store, old, failure()).await;
     let (key, state, _) = only(&world.store).await;
-    let owed = commit_statuses::owed(&world.store, &key).await.unwrap().unwrap();
+    let owed = commit_statuses::unsent(&world.store, &key).await.unwrap().unwrap();
     assert_eq!((state, owed.build), (CommitState::Success, Some(new.id)));
 }
 
@@ -403,7 +403,7 @@ async fn what_a_forge_refuses_is_given_up_until_it_changes_or_another_token_come
     let build = world.build(&repo, &[("a", &[])]).await;
     let give_up = async || {
         let (key, ..) = only(&world.store).await;
-        let wanted = commit_statuses::owed(&world.store, &key).await.unwrap().unwrap().wanted;
+        let wanted = commit_statuses::unsent(&world.store, &key).await.unwrap().unwrap().wanted;
         let mut tx = world.store.write().await.unwrap();
         commit_statuses::failed(&mut tx, &key, wanted, "refused", None).await.unwrap();
         tx.commit().await.unwrap();

@@ -111,7 +111,7 @@ async fn a_refused_call_is_on_the_deliveries_page_before_any_other_came() {
         note(&format!("strange {strange}"), 1).await;
     }
     let kept = refused_hooks::since_accepted(&world.store, repo.id).await.unwrap();
-    assert_eq!((kept.len(), kept[0].calls), (refused_hooks::REASONS as usize, 1), "{kept:?}");
+    assert_eq!((kept.len(), kept[0].calls), (refused_hooks::MAX_REASONS as usize, 1), "{kept:?}");
     let delivered = deliver(&world, &repo, PUSH.as_bytes(), &[]).await;
     assert_eq!(delivered.status, 202);
     assert!(!world.get(&address).await.text().contains("refused-hook"));

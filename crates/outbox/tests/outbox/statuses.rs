@@ -65,7 +65,7 @@ async fn a_forge_that_is_down_or_wants_a_pause_gets_the_newest_state_alone_and_h
     end(&world.store, &job, Outcome::Success).await;
     let key = commit_statuses::due(&world.store, &[], 1).await.unwrap()[0].key.clone();
     let start = Instant::now();
-    while commit_statuses::owed(&world.store, &key).await.unwrap().unwrap().attempts == 0 {
+    while commit_statuses::unsent(&world.store, &key).await.unwrap().unwrap().attempts == 0 {
         assert!(start.elapsed() < Duration::from_secs(30));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -22,7 +22,7 @@ use super::{Closed, JudgedEvent, OVERTAKEN, Verdict, failed, ignored};
 use crate::prepare::{Origin, Planner};
 
 /// A forge's time that is further ahead of our clock is none.
-const AHEAD: Duration = Duration::from_hours(24);
+const MAX_CLOCK_LEAD: Duration = Duration::from_hours(24);
 
 /// How the place of a closed pull request is written down, between its commit and its target.
 const CLOSED: &str = "closed";
@@ -138,7 +138,7 @@ async fn of_pull_request(
     let before: Option<PullRequestState> =
         last.as_ref().and_then(|last| serde_json::from_str(last.state.as_deref()?).ok());
     let last_changed_at = before.as_ref().and_then(|before| before.changed_at);
-    let changed_at = request.changed_at().filter(|at| *at <= delivery.received_at + AHEAD);
+    let changed_at = request.changed_at().filter(|at| *at <= delivery.received_at + MAX_CLOCK_LEAD);
     let is_older = changed_at.is_some_and(|at| last_changed_at.is_some_and(|last| at < last));
     // It may have been opened again since.
     let stays = !is_older || last.as_ref().is_some_and(|last| last.at.split(' ').nth(1) == Some(CLOSED));
@@ -263,7 +263,7 @@ fn release_origin(hook: ReleaseHook) -> Origin {
     }
 }
 
-/// A pull request that is told to come from this repository gets secrets, so its commit must be on one of its branches,
+/// A pull request that is said to come from this repository gets secrets, so its commit must be on one of its branches,
 /// unless it was found there before: a branch may be deleted when its pull request is closed. Without `head`, which is
 /// gone then, its target is fetched.
 fn pull_request_origin(hook: PullRequestHook, head: Option<&CommitId>, is_own_again: bool) -> Origin {

@@ -33,7 +33,7 @@ async fn states(world: &World) -> Vec<(String, CommitState)> {
     let mut states = Vec::new();
     for due in commit_statuses::due(&world.store, &[], 100).await.unwrap() {
         assert_eq!(due.key.context, "longshore/longshore");
-        let owed = commit_statuses::owed(&world.store, &due.key).await.unwrap().unwrap();
+        let owed = commit_statuses::unsent(&world.store, &due.key).await.unwrap().unwrap();
         states.push((due.key.commit, owed.state));
     }
     states

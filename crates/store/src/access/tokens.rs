@@ -132,7 +132,7 @@ pub async fn verify(store: &Store, secret: &str, now: Timestamp) -> Result<Optio
 }
 
 async fn note_use(store: &Store, id: TokenId, now: Timestamp) -> Result<(), StoreError> {
-    let mut tx = store.write().await?.of_nobody();
+    let mut tx = store.write().await?.unaudited();
     sqlx::query("UPDATE tokens SET last_used_at = ? WHERE id = ?")
         .bind(now.as_millis())
         .bind(id.to_string())

@@ -16,16 +16,16 @@ use crate::{
 };
 
 /// Refusals of one actor within [`MANY_WITHIN_MS`] that are many.
-const MANY: u64 = 20;
+const MANY_REFUSALS: u64 = 20;
 const MANY_WITHIN_MS: i64 = 5 * 60 * 1000;
 /// The most records that are looked at for that.
 const LOOKED_AT: i64 = 5000;
 /// The same again within this time is the same anomaly.
 const SAME_WITHIN_MS: i64 = 60 * 60 * 1000;
 /// Records that one transaction looks at.
-const BATCH: u32 = 200;
+const RECORDS_PER_BATCH: u32 = 200;
 /// The pause after an error.
-const PAUSE: Duration = Duration::from_secs(60);
+const ERROR_PAUSE: Duration = Duration::from_secs(60);
 /// Where the setting says how far was looked.
 const JUDGED: &str = "audit records judged";
 
@@ -119,7 +119,7 @@ async fn judge_for_ever(store: &Store) {
             }
             Err(error) => {
                 tracing::warn!(%error, "could not search the audit log for anomalies; it is tried again");
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(ERROR_PAUSE).await;
             }
         }
     }
@@ -129,7 +129,7 @@ async fn judge_for_ever(store: &Store) {
 pub async fn judge(store: &Store) -> Result<(), StoreError> {
     loop {
         let judged = settings::get(store, JUDGED).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
-        let records = audit::after(store, judged, BATCH).await?;
+        let records = audit::after(store, judged, RECORDS_PER_BATCH).await?;
         let Some(last) = records.last().map(|record| record.number) else { return Ok(()) };
         let mut tx = store.write().await?;
         let mut new = Vec::new();
@@ -139,7 +139,7 @@ pub async fn judge(store: &Store) -> Result<(), StoreError> {
                 all.extend([first_refusal(&mut tx, record).await?, many_refusals(&mut tx, record).await?]);
             }
             for found in all.into_iter().flatten() {
-                if note(&mut tx, &found, record).await? {
+                if add_anomaly(&mut tx, &found, record).await? {
                     new.push(found);
                 }
             }
@@ -222,13 +222,13 @@ async fn many_refusals(tx: &mut WriteTx, record: &Record) -> Result<Option<NewAn
     let found = || NewAnomaly {
         kind: Kind::ManyRefusals,
         about: format!("{} {} {}", entry.via, entry.who, entry.job.map(|job| job.to_string()).unwrap_or_default()),
-        message: format!("{who} was refused {MANY} times within {} minutes", MANY_WITHIN_MS / 60_000),
+        message: format!("{who} was refused {MANY_REFUSALS} times within {} minutes", MANY_WITHIN_MS / 60_000),
     };
-    Ok((row::count(count) >= MANY).then(found))
+    Ok((row::count(count) >= MANY_REFUSALS).then(found))
 }
 
 /// Writes down what was found. Returns whether it is new.
-async fn note(tx: &mut WriteTx, found: &NewAnomaly, record: &Record) -> Result<bool, StoreError> {
+async fn add_anomaly(tx: &mut WriteTx, found: &NewAnomaly, record: &Record) -> Result<bool, StoreError> {
     let at = record.entry.at;
     let updated = sqlx::query(
         "UPDATE anomalies SET times = times + 1, last_at = ?1, record = ?2 WHERE kind = ?3 AND about = ?4 AND last_at > ?5",

@@ -353,7 +353,7 @@ fn check_name(name: &str) -> Result<(), StoreError> {
         return Ok(());
     }
     Err(StoreError::Invalid(format!(
-        "a connection's name has letters, digits, dots, dashes and underscores, at most {MAX_NAME_LEN}, and begins with no dot or dash"
+        "a connection's name has letters, digits, dots, dashes and underscores, at most {MAX_NAME_LEN}, and does not begin with a dot or dash"
     )))
 }
 

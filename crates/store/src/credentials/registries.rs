@@ -132,7 +132,8 @@ pub async fn open(store: &Store, repo: RepoId) -> Result<BTreeMap<RegistryHost, 
         return Ok(BTreeMap::new());
     }
     let key = secret_key::of_database(store, &mut conn).await?;
-    let key = key.ok_or_else(|| StoreError::Corrupt("registries have passwords and the database no key".to_owned()))?;
+    let key =
+        key.ok_or_else(|| StoreError::Corrupt("registries have passwords, but the database has no key".to_owned()))?;
     rows.iter()
         .map(|row| {
             let (owner, username): (&str, String) = (row.try_get("owner")?, row.try_get("username")?);

@@ -29,7 +29,7 @@ use crate::{StoreError, artifacts, row};
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many rows one query to the copy of the database returns.
-const PAGE: u32 = 500;
+const ROWS_PER_QUERY: u32 = 500;
 
 /// A finished backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +129,7 @@ async fn write_all<W: Write + Send + 'static>(
     let artifacts_dir = data_dir.join(folder::ARTIFACTS);
     let mut after = None;
     loop {
-        let page = artifacts::blobs_after(&mut conn, after, PAGE).await?;
+        let page = artifacts::blobs_after(&mut conn, after, ROWS_PER_QUERY).await?;
         let Some((last, _)) = page.last() else { break };
         after = Some(*last);
         let artifacts_dir = artifacts_dir.clone();
@@ -161,7 +161,7 @@ async fn logs_after(conn: &mut SqliteConnection, after: i64) -> Result<Vec<(i64,
          ORDER BY seq LIMIT ?",
     )
     .bind(after)
-    .bind(PAGE)
+    .bind(ROWS_PER_QUERY)
     .fetch_all(conn)
     .await?;
     let mut logs = Vec::with_capacity(rows.len());

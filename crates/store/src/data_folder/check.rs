@@ -25,9 +25,9 @@ use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
 use crate::{StoreError, backup, migrations, row};
 
 /// Findings that are listed; further ones are only counted.
-const KEPT: usize = 1000;
+const MAX_LISTED_FINDINGS: usize = 1000;
 /// Jobs that one query returns.
-const PAGE: u32 = 500;
+const JOBS_PER_QUERY: u32 = 500;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -80,7 +80,7 @@ impl Report {
         let (severity, code, help) = kind.words();
         self.errors += u64::from(severity == Severity::Error);
         *self.counts.entry(code).or_default() += 1;
-        if self.findings.len() < KEPT {
+        if self.findings.len() < MAX_LISTED_FINDINGS {
             self.findings.push(Finding { severity, code, message, help });
         }
     }
@@ -228,7 +228,7 @@ async fn check_statuses(conn: &mut SqliteConnection, report: &mut Report) -> Res
     let unfinished = "('blocked', 'queued', 'running', 'canceling')";
     for table in ["builds", "jobs"] {
         let query = format!(
-            "SELECT id, status FROM {table} WHERE (finished_at IS NULL) <> (status IN {unfinished}) ORDER BY seq LIMIT {KEPT}"
+            "SELECT id, status FROM {table} WHERE (finished_at IS NULL) <> (status IN {unfinished}) ORDER BY seq LIMIT {MAX_LISTED_FINDINGS}"
         );
         for row in sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&mut *conn).await? {
             let (id, status): (String, String) = (row.try_get("id")?, row.try_get("status")?);
@@ -271,7 +271,7 @@ async fn check_logs(
     depth: Depth,
     report: &mut Report,
 ) -> Result<(), StoreError> {
-    let page = format!("{LOGGED} seq > ? ORDER BY seq LIMIT {PAGE}");
+    let page = format!("{LOGGED} seq > ? ORDER BY seq LIMIT {JOBS_PER_QUERY}");
     let mut after = 0_i64;
     loop {
         let rows = sqlx::query(sqlx::AssertSqlSafe(page.clone())).bind(after).fetch_all(&mut *conn).await?;

@@ -193,7 +193,7 @@ pub async fn forget_body(tx: &mut WriteTx, repo: RepoId, body: &str) -> Result<(
 }
 
 /// Forgets where a branch or tag was, because it was deleted from there: what is announced next is new. A deletion that
-/// is told of late changes nothing.
+/// is reported late changes nothing.
 pub async fn forget_ref(tx: &mut WriteTx, repo: RepoId, git_ref: &str, from: Option<&str>) -> Result<(), StoreError> {
     let delete = sqlx::query("DELETE FROM told_refs WHERE repo = ? AND git_ref = ? AND at = coalesce(?, at)");
     delete.bind(repo.to_string()).bind(git_ref).bind(from).execute(tx.conn()).await?;

@@ -65,7 +65,7 @@ pub struct NewDelivery {
 
 /// Deliveries with the same bytes that are kept while they wait, or after they failed: whoever has one signed body
 /// sends no flood of it.
-const MOST_OF_A_BODY: usize = 100;
+const MAX_OF_A_BODY: usize = 100;
 
 /// The result of [`accept`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,13 +167,13 @@ pub async fn accept(tx: &mut WriteTx, new: &NewDelivery) -> Result<Accepted, Sto
 }
 
 /// Returns the delivery that stands for one with the same bytes under another key. One that failed may be tried again
-/// by the forge, and what may have happened twice is told twice.
+/// by the forge, and what may have happened twice is reported twice.
 async fn same_body(tx: &mut WriteTx, new: &NewDelivery) -> Result<Option<DeliveryId>, StoreError> {
     let newest =
         sqlx::query("SELECT id, status FROM deliveries WHERE repo = ? AND body_key = ? ORDER BY seq DESC LIMIT ?")
             .bind(new.repo.to_string())
             .bind(&new.body_key)
-            .bind(i64::try_from(MOST_OF_A_BODY).unwrap_or(i64::MAX))
+            .bind(i64::try_from(MAX_OF_A_BODY).unwrap_or(i64::MAX))
             .fetch_all(tx.conn())
             .await?;
     let mut found = Vec::with_capacity(newest.len());
@@ -182,7 +182,7 @@ async fn same_body(tx: &mut WriteTx, new: &NewDelivery) -> Result<Option<Deliver
     }
     let stands = found.iter().find(|(_, status)| *status != DeliveryStatus::Failed).filter(|_| new.is_unique);
     let waits_for = if new.is_unique { DeliveryStatus::Failed } else { DeliveryStatus::Pending };
-    let is_flood = found.len() == MOST_OF_A_BODY && found.iter().all(|(_, status)| *status == waits_for);
+    let is_flood = found.len() == MAX_OF_A_BODY && found.iter().all(|(_, status)| *status == waits_for);
     Ok(stands.or(found.first().filter(|_| is_flood)).map(|(id, _)| *id))
 }
 
@@ -211,7 +211,7 @@ pub async fn redeliver(tx: &mut WriteTx, id: DeliveryId, now: Timestamp) -> Resu
 
 /// The longest time that a delivery is put off. A delivery that seems to be put off for longer was put off before the
 /// clock was set back, and is due.
-pub const LONGEST_PAUSE_MS: u64 = 10 * 60 * 1000;
+pub const MAX_PAUSE_MS: u64 = 10 * 60 * 1000;
 
 /// Returns the first pending delivery that is due by `now` and belongs to none of the repositories in `busy`.
 ///
@@ -225,7 +225,7 @@ pub async fn next_pending(
         "SELECT * FROM deliveries WHERE status = 'pending' AND (attempts = 0 OR next_try_at NOT BETWEEN ",
     );
     query.push_bind(now.as_millis() + 1).push(" AND ");
-    query.push_bind(now.as_millis().saturating_add(row::signed(LONGEST_PAUSE_MS))).push(") AND repo NOT IN (");
+    query.push_bind(now.as_millis().saturating_add(row::signed(MAX_PAUSE_MS))).push(") AND repo NOT IN (");
     let mut list = query.separated(", ");
     for repo in busy {
         list.push_bind(repo.to_string());
@@ -261,13 +261,13 @@ pub async fn let_older_pass(tx: &mut WriteTx, delivery: &PendingDelivery, now: T
     Ok(done.rows_affected() > 0)
 }
 
-/// Returns when the next pending delivery is due, at the latest `now` plus [`LONGEST_PAUSE_MS`]. `None` if none is
+/// Returns when the next pending delivery is due, at the latest `now` plus [`MAX_PAUSE_MS`]. `None` if none is
 /// pending. Until then the caller only waits for changes.
 pub async fn next_due(store: &Store, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     let due: Option<i64> = sqlx::query_scalar("SELECT min(next_try_at) FROM deliveries WHERE status = 'pending'")
         .fetch_one(store.readers())
         .await?;
-    let latest = now.as_millis().saturating_add(row::signed(LONGEST_PAUSE_MS));
+    let latest = now.as_millis().saturating_add(row::signed(MAX_PAUSE_MS));
     Ok(due.map(|due| Timestamp::from_millis(due.min(latest))))
 }
 

@@ -57,8 +57,8 @@ pub async fn repos(store: &Store) -> Result<Vec<RepoId>, StoreError> {
     rows.iter().map(|row| row::parsed(row, "id")).collect()
 }
 
-/// Stores the result of a check. Returns what was done about each missed push, in their order. What has been told
-/// otherwise since [`reported`] was read stays as it was told.
+/// Stores the result of a check. Returns what was done about each missed push, in their order. What was
+/// reported differently since [`reported`] was read stays.
 pub async fn record(
     tx: &mut WriteTx,
     repo: RepoId,
@@ -84,7 +84,7 @@ pub async fn record(
     .await?;
     let mut taken = Vec::with_capacity(found.missed.len());
     for missed in &found.missed {
-        taken.push(take(tx, repo, missed, by_hand, now).await?);
+        taken.push(record_missed(tx, repo, missed, by_hand, now).await?);
     }
     let before: Option<(Option<i64>, Option<String>)> =
         sqlx::query_as("SELECT looked_at, look_error FROM repos WHERE id = ?")
@@ -113,7 +113,7 @@ pub async fn failed(tx: &mut WriteTx, repo: RepoId, reason: &str) -> Result<(), 
     Ok(())
 }
 
-async fn take(
+async fn record_missed(
     tx: &mut WriteTx,
     repo: RepoId,
     missed: &Missed,

@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use crate::{ChangeKind, Store, StoreError, WriteTx, row, write::NewChange};
 
 /// How many reasons of a repository are kept: the newest.
-pub const REASONS: u32 = 8;
+pub const MAX_REASONS: u32 = 8;
 
 /// Calls that were refused for one reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub async fn note(tx: &mut WriteTx, repo: RepoId, refused: &RefusedHook) -> Resu
              SELECT reason FROM refused_hooks WHERE repo = ?1 ORDER BY at DESC, reason LIMIT ?2)",
     )
     .bind(repo.to_string())
-    .bind(REASONS)
+    .bind(MAX_REASONS)
     .execute(tx.conn())
     .await?;
     tx.note_change(NewChange { kind: ChangeKind::Delivery, repo: Some(repo), build: None, job: None });

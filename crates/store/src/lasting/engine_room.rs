@@ -7,7 +7,7 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 use crate::{Store, StoreError, WriteTx, row};
 
 /// How many removals are remembered.
-const REMEMBERED: i64 = 100;
+const MAX_REMEMBERED: i64 = 100;
 
 /// An image that this server pulled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +134,7 @@ pub async fn note_removal(
         .execute(tx.conn())
         .await?;
     sqlx::query("DELETE FROM room_made WHERE seq <= (SELECT max(seq) FROM room_made) - ?")
-        .bind(REMEMBERED)
+        .bind(MAX_REMEMBERED)
         .execute(tx.conn())
         .await?;
     Ok(())

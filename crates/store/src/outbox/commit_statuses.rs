@@ -32,9 +32,9 @@ pub struct Due {
     pub try_at: Timestamp,
 }
 
-/// The newest state of a context.
+/// The newest state of a context, which the forge has not confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owed {
+pub struct UnsentStatus {
     pub build: Option<BuildId>,
     pub state: CommitState,
     pub description: String,
@@ -247,7 +247,7 @@ async fn write(tx: &mut WriteTx, place: &Place, status: &CommitStatus, now: Time
     .execute(tx.conn())
     .await?;
     if done.rows_affected() > 0 {
-        tx.note_owed();
+        tx.note_commit_statuses();
     }
     Ok(())
 }
@@ -292,8 +292,8 @@ pub async fn due(store: &Store, but_for: &[ConnectionId], of_each: u32) -> Resul
     query.build().fetch_all(store.readers()).await?.iter().map(read).collect()
 }
 
-/// Returns the newest state of a context, if it is still owed.
-pub async fn owed(store: &Store, key: &Key) -> Result<Option<Owed>, StoreError> {
+/// Returns the newest state of a context, unless the forge has confirmed it.
+pub async fn unsent(store: &Store, key: &Key) -> Result<Option<UnsentStatus>, StoreError> {
     let found = sqlx::query(
         "SELECT s.*, r.connection, r.forge_id FROM commit_statuses AS s JOIN repos AS r ON r.id = s.repo
          WHERE s.repo = ? AND s.commit_id = ? AND s.context = ? AND s.told <> s.wanted AND r.connection IS NOT NULL
@@ -305,7 +305,7 @@ pub async fn owed(store: &Store, key: &Key) -> Result<Option<Owed>, StoreError> 
     .fetch_optional(store.readers())
     .await?;
     let read = |found: &SqliteRow| {
-        Ok(Owed {
+        Ok(UnsentStatus {
             build: row::parsed_opt(found, "build")?,
             state: row::parsed(found, "state")?,
             description: found.try_get("description")?,
@@ -401,7 +401,7 @@ pub(crate) async fn try_again(tx: &mut WriteTx, connection: ConnectionId, now: T
     .bind(connection.to_string())
     .execute(tx.conn())
     .await?;
-    tx.note_owed();
+    tx.note_commit_statuses();
     Ok(())
 }
 

@@ -2,14 +2,14 @@
 //! got.
 //!
 //! `transition` and `builds` write it in the transaction that changes a build, `anomalies` in the one that notes an
-//! anomaly: after a kill it is as complete as they are. Each place is told in the order of the rows.
+//! anomaly: after a kill it is as complete as they are. Each place gets its messages in the order of the rows.
 //! [`longshore_core::notification`] decides what makes a message; the outbox decides whether it still holds, and in
 //! which words.
 
 use longshore_core::{
     BuildId, Event, NoticeId, NotificationEvent, NotificationId, RepoId, Status, Timestamp,
     commit_status::JobOfContext,
-    notification::{Health, MOST_OF_STRANGERS, PAUSE_OF_STRANGERS_MS, health, is_fixed, tells_ends},
+    notification::{Health, MAX_OF_STRANGERS, PAUSE_OF_STRANGERS_MS, health, is_fixed, tells_ends},
     rules::{
         approvals::question_in,
         build::{JobOfBuild, standing},
@@ -41,9 +41,9 @@ pub enum Topic {
     Anomaly(i64),
 }
 
-/// A message that somebody is owed.
+/// A message that was not delivered yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owed {
+pub struct UnsentNotice {
     pub id: NoticeId,
     pub notification: NotificationId,
     pub topic: Topic,
@@ -76,8 +76,8 @@ pub(crate) async fn note_end(
     let found = sqlx::query("SELECT repo, seq, branch, event_json FROM builds WHERE id = ?").bind(build.to_string());
     let found = found.fetch_one(tx.conn()).await?;
     let repo: RepoId = row::parsed(&found, "repo")?;
-    let failures = places(tx, Some(repo), NotificationEvent::Failure).await?;
-    let fixes = places(tx, Some(repo), NotificationEvent::Fixed).await?;
+    let failures = recipients(tx, Some(repo), NotificationEvent::Failure).await?;
+    let fixes = recipients(tx, Some(repo), NotificationEvent::Fixed).await?;
     if (failures.is_empty() && fixes.is_empty()) || !tells_ends(&row::json(&found, "event_json")?) {
         return Ok(());
     }
@@ -121,7 +121,7 @@ pub(crate) async fn note_approvals(
     let found = sqlx::query("SELECT repo, event_json FROM builds WHERE id = ?").bind(build.to_string());
     let found = found.fetch_one(tx.conn()).await?;
     let repo: RepoId = row::parsed(&found, "repo")?;
-    let places = places(tx, Some(repo), NotificationEvent::Approval).await?;
+    let places = recipients(tx, Some(repo), NotificationEvent::Approval).await?;
     if places.is_empty() {
         return Ok(());
     }
@@ -156,7 +156,7 @@ pub(crate) async fn note_anomaly(
     repo: Option<RepoId>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    for place in places(tx, repo, NotificationEvent::Anomaly).await? {
+    for place in recipients(tx, repo, NotificationEvent::Anomaly).await? {
         insert(tx, place, Topic::Anomaly(anomaly), NotificationEvent::Anomaly, &[], None, now).await?;
     }
     Ok(())
@@ -200,11 +200,11 @@ async fn stranger_may_be_told_of(
     .bind(repo.to_string())
     .fetch_one(tx.conn())
     .await?;
-    Ok(of_this == 0 && of_all < MOST_OF_STRANGERS)
+    Ok(of_this == 0 && of_all < MAX_OF_STRANGERS)
 }
 
 /// Returns the places that get this message: the repository's and the server's.
-async fn places(
+async fn recipients(
     tx: &mut WriteTx,
     repo: Option<RepoId>,
     event: NotificationEvent,
@@ -323,8 +323,8 @@ pub(crate) fn job_of_context(found: &SqliteRow) -> Result<JobOfContext, StoreErr
     })
 }
 
-/// Returns the next message to each place, and of those that were overtaken there the one that is due next; the longest
-/// due first: so many of each repository's places, but none to these.
+/// Returns the next message to each place, and of those that were overtaken there the one that is due next, the longest
+/// due first: at most `of_each` of each repository's places, and none to those in `but_for`.
 pub async fn due(store: &Store, but_for: &[NotificationId], of_each: u32) -> Result<Vec<Due>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT * FROM (
@@ -355,8 +355,8 @@ pub async fn due(store: &Store, but_for: &[NotificationId], of_each: u32) -> Res
     query.build().fetch_all(store.readers()).await?.iter().map(read).collect()
 }
 
-/// Returns a message, if it is still owed.
-pub async fn owed(store: &Store, id: NoticeId) -> Result<Option<Owed>, StoreError> {
+/// Returns a message, unless it was delivered.
+pub async fn unsent(store: &Store, id: NoticeId) -> Result<Option<UnsentNotice>, StoreError> {
     let found = sqlx::query("SELECT * FROM notices WHERE id = ? AND told_at IS NULL AND given_up = 0");
     let found = found.bind(id.to_string()).fetch_optional(store.readers()).await?;
     let read = |found: &SqliteRow| {
@@ -365,7 +365,7 @@ pub async fn owed(store: &Store, id: NoticeId) -> Result<Option<Owed>, StoreErro
             Some(build) => Topic::Build(build),
             None => Topic::Anomaly(found.try_get("anomaly")?),
         };
-        Ok(Owed {
+        Ok(UnsentNotice {
             id,
             notification: row::parsed(found, "notification")?,
             topic,

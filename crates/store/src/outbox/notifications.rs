@@ -14,7 +14,7 @@ pub const MAX_COUNT: i64 = 50;
 /// The longest name, in bytes.
 pub const MAX_NAME_LEN: usize = 100;
 
-/// A place where people are told, without its address and secret.
+/// A place to which messages are sent, without its address and secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
     pub id: NotificationId,
@@ -107,7 +107,7 @@ pub async fn add(
         created_by: by.to_owned(),
     };
     let key = secret_key::of_database_or_new(tx).await?;
-    let sealed = key.seal(&place(&notification), new.target.as_bytes())?;
+    let sealed = key.seal(&sealing_place(&notification), new.target.as_bytes())?;
     sqlx::query(
         "INSERT INTO notifications (id, repo, kind, name, shown, sealed, events, branches, internal, created_at, created_by)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -160,7 +160,7 @@ pub async fn open(store: &Store, id: NotificationId) -> Result<Option<(Notificat
     let notification = from_row(&found)?;
     let key = secret_key::of_database(store, &mut conn).await?;
     let target = key
-        .and_then(|key| key.open(&place(&notification), found.try_get("sealed").ok()?))
+        .and_then(|key| key.open(&sealing_place(&notification), found.try_get("sealed").ok()?))
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .ok_or_else(|| {
             StoreError::Corrupt(format!("the address of the notification `{}` does not open", notification.name))
@@ -182,7 +182,7 @@ pub async fn remove(tx: &mut WriteTx, repo: Option<RepoId>, id: NotificationId) 
 }
 
 /// Names the place that an address is sealed for. No secret's name has spaces.
-fn place(notification: &Notification) -> String {
+fn sealing_place(notification: &Notification) -> String {
     format!("notification {} {}", notification.id, notification.kind)
 }
 

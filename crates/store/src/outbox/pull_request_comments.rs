@@ -28,7 +28,7 @@ pub struct Due {
 
 /// A comment that has to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owed {
+pub struct UnsentComment {
     /// `None` if it is gone.
     pub build: Option<BuildId>,
     /// The forge's id of the comment, if it has been written.
@@ -101,8 +101,8 @@ pub(crate) async fn note_end(
     Ok(())
 }
 
-/// Returns the comments that have to be written, the longest overdue first: so many of each connection, but none of
-/// some.
+/// Returns the comments that have to be written, the longest overdue first: at most `of_each` of each connection, and
+/// none of those in `except`.
 pub async fn due(store: &Store, except: &[ConnectionId], of_each: u32) -> Result<Vec<Due>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT * FROM (
@@ -131,8 +131,8 @@ pub async fn due(store: &Store, except: &[ConnectionId], of_each: u32) -> Result
     query.build().fetch_all(store.readers()).await?.iter().map(read).collect()
 }
 
-/// Returns a comment, if it is still owed.
-pub async fn owed(store: &Store, key: Key) -> Result<Option<Owed>, StoreError> {
+/// Returns a comment, unless it was written.
+pub async fn unsent(store: &Store, key: Key) -> Result<Option<UnsentComment>, StoreError> {
     let found = sqlx::query(
         "SELECT c.*, r.connection, r.forge_id FROM pull_request_comments AS c JOIN repos AS r ON r.id = c.repo
          WHERE c.repo = ? AND c.pull_request = ? AND c.told <> c.wanted AND r.connection IS NOT NULL AND r.forge_id IS NOT NULL
@@ -143,7 +143,7 @@ pub async fn owed(store: &Store, key: Key) -> Result<Option<Owed>, StoreError> {
     .fetch_optional(store.readers())
     .await?;
     let read = |found: &SqliteRow| {
-        Ok(Owed {
+        Ok(UnsentComment {
             build: row::parsed_opt(found, "build")?,
             comment: found.try_get("comment")?,
             sent: found.try_get("sent")?,

@@ -9,7 +9,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite};
 use crate::{ChangeKind, Store, StoreError, WriteTx, artifacts, removals::Parent, row, write::NewChange};
 
 /// The number of blobs that one round checks.
-const AT_ONCE: u32 = 500;
+const BLOBS_PER_ROUND: u32 = 500;
 /// Artifacts that one transaction removes.
 const ARTIFACTS_AT_ONCE: u32 = 50;
 
@@ -55,7 +55,7 @@ pub(crate) async fn drop_unused(tx: &mut WriteTx, contents: &[i64]) -> Result<()
 
 /// Notes blobs that may have lost their last name.
 pub(crate) async fn note(tx: &mut WriteTx, blobs: &[BlobId]) -> Result<(), StoreError> {
-    for some in blobs.chunks(AT_ONCE as usize) {
+    for some in blobs.chunks(BLOBS_PER_ROUND as usize) {
         let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO blob_removals (blob) ");
         query.push_values(some, |mut row, blob| {
             row.push_bind(blob.as_bytes().to_vec());
@@ -165,7 +165,7 @@ pub(crate) async fn carry_out(store: &Store) -> Result<(), StoreError> {
     let mut failed = None;
     loop {
         let rows = sqlx::query("SELECT blob FROM blob_removals WHERE blob > ? ORDER BY blob LIMIT ?");
-        let rows = rows.bind(&after).bind(AT_ONCE).fetch_all(store.readers()).await?;
+        let rows = rows.bind(&after).bind(BLOBS_PER_ROUND).fetch_all(store.readers()).await?;
         let noted: Vec<BlobId> = rows.iter().map(artifacts::blob).collect::<Result<_, _>>()?;
         let Some(last) = noted.last() else {
             return failed.map_or(Ok(()), Err);

@@ -12,7 +12,7 @@ use super::Parent;
 use crate::{Store, StoreError, WriteTx, row};
 
 /// Files that one round removes.
-const AT_ONCE: u32 = 500;
+const FILES_PER_ROUND: u32 = 500;
 
 /// Returns the logs that the jobs of a build or a repository refer to. Called before the jobs are deleted; [`note`]
 /// takes the result afterwards.
@@ -64,7 +64,7 @@ pub(crate) async fn carry_out(store: &Store) -> Result<(), StoreError> {
     let root = store.data_dir().join(folder::LOGS);
     loop {
         let paths: Vec<String> = sqlx::query_scalar("SELECT path FROM log_removals LIMIT ?")
-            .bind(AT_ONCE)
+            .bind(FILES_PER_ROUND)
             .fetch_all(store.readers())
             .await?;
         if paths.is_empty() {

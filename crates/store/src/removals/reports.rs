@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use crate::{Store, StoreError, WriteTx};
 
 /// Rows that one transaction removes.
-const AT_ONCE: i64 = 5_000;
+const ROWS_PER_TRANSACTION: i64 = 5_000;
 
 /// Removes all runs that nothing refers to, and the names of tests that no run has any more.
 pub(crate) async fn carry_out(store: &Store) -> Result<(), StoreError> {
@@ -71,7 +71,7 @@ async fn remove_tests(tx: &mut WriteTx, run: i64) -> Result<bool, StoreError> {
              SELECT test FROM test_results WHERE run = ? ORDER BY test LIMIT ?)",
     )
     .bind(run)
-    .bind(AT_ONCE)
+    .bind(ROWS_PER_TRANSACTION)
     .fetch_one(tx.conn())
     .await?;
     let (Some(first), Some(last)) =

@@ -4,7 +4,7 @@
 use longshore_core::Timestamp;
 use sqlx::Row as _;
 
-use super::{AT_ONCE, Reporter};
+use super::{ROWS_PER_TRANSACTION, Reporter};
 use crate::{Store, StoreError, WriteTx, row};
 
 /// How many earlier runs are asked when a test began to fail: some tests do not run in every build.
@@ -112,7 +112,7 @@ async fn compare_tests(
         )
         .bind(run)
         .bind(after)
-        .bind(row::signed(AT_ONCE as u64))
+        .bind(row::signed(ROWS_PER_TRANSACTION as u64))
         .fetch_one(store.readers())
         .await?;
         let Some(last) = last else { return Ok(()) };

@@ -9,7 +9,7 @@ use longshore_files::{
 };
 use sqlx::SqliteConnection;
 
-use super::{Depth, Kind, PAGE, Report};
+use super::{Depth, JOBS_PER_QUERY, Kind, Report};
 use crate::{StoreError, artifacts};
 
 const NAMED: &str = "SELECT EXISTS (SELECT 1 FROM artifact_files WHERE blob = ?)";
@@ -27,7 +27,7 @@ pub(super) async fn check(
     }
     let mut after = None;
     loop {
-        let page = artifacts::blobs_after(conn, after, PAGE).await?;
+        let page = artifacts::blobs_after(conn, after, JOBS_PER_QUERY).await?;
         let Some((last, _)) = page.last() else { break };
         after = Some(*last);
         for (blob, bytes) in page {

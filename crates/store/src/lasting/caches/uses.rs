@@ -133,7 +133,7 @@ async fn choose(
         .fetch_optional(&mut *conn)
         .await?;
         if let Some(row) = row {
-            return found(conn, &row).await.map(Some);
+            return found_entry(conn, &row).await.map(Some);
         }
     }
     Ok(None)
@@ -168,10 +168,10 @@ async fn shared(
     .bind(&request.key)
     .fetch_one(&mut *conn)
     .await?;
-    found(conn, &row).await
+    found_entry(conn, &row).await
 }
 
-async fn found(conn: &mut SqliteConnection, row: &SqliteRow) -> Result<FoundEntry, StoreError> {
+async fn found_entry(conn: &mut SqliteConnection, row: &SqliteRow) -> Result<FoundEntry, StoreError> {
     let layers: Layers = row::json(row, "layers")?;
     let bytes = size(&layers, &sizes(conn).await?);
     Ok(FoundEntry {
