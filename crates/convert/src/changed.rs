@@ -3,9 +3,9 @@
 use super::condition;
 
 /// Patterns in one call.
-const PATTERNS: usize = 32;
+const MAX_PATTERNS_PER_CALL: usize = 32;
 /// Patterns of one filter, as at GitLab.
-const MOST: usize = 50;
+const MAX_PATTERNS: usize = 50;
 
 /// Returns the condition that one of the changed files fits one of these patterns; the error is one that no file of
 /// `changed()` fits as it fitted there. Patterns are as `changed()` has them.
@@ -14,10 +14,10 @@ pub(super) fn any_of(patterns: &[String]) -> Result<String, String> {
     if let Some(pattern) = patterns.iter().find(said) {
         return Err(format!("`{pattern}` cannot be said in `changed()`"));
     }
-    if patterns.is_empty() || patterns.len() > MOST {
+    if patterns.is_empty() || patterns.len() > MAX_PATTERNS {
         return Err("`changed()` takes some patterns, and not so many".to_owned());
     }
-    Ok(condition::any(&patterns.chunks(PATTERNS).map(call).collect::<Vec<_>>()).unwrap_or_default())
+    Ok(condition::any(&patterns.chunks(MAX_PATTERNS_PER_CALL).map(call).collect::<Vec<_>>()).unwrap_or_default())
 }
 
 /// Returns the condition that one of the changed files fits none of these patterns.
@@ -25,7 +25,7 @@ pub(super) fn any_but(patterns: &[String]) -> Result<String, String> {
     any_of(patterns)?;
     let excluded: Vec<String> = patterns.iter().map(|pattern| format!("!{pattern}")).collect();
     match excluded.as_slice() {
-        few if few.len() <= PATTERNS => Ok(call(few)),
+        few if few.len() <= MAX_PATTERNS_PER_CALL => Ok(call(few)),
         _ => Err("`changed()` takes fewer patterns".to_owned()),
     }
 }

@@ -16,11 +16,11 @@ use super::{
 };
 
 /// How many rounds a draft gets before it is given up.
-const ROUNDS: usize = 60;
+const MAX_ROUNDS: usize = 60;
 
 /// Removes refused parts until the draft lints. Returns the draft and its text.
 pub(super) fn mend(mut draft: Map, path: &str) -> Result<(Map, String), ConvertError> {
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_ROUNDS {
         let written = written(&draft)?;
         let checked = check_text(&written, path);
         if checked.pipelines.len() == 1 {

@@ -40,7 +40,7 @@ pub(super) fn write(map: &Map) -> Written {
 }
 
 /// Limit for the length of a list on one line.
-const LINE: usize = 100;
+const MAX_LINE: usize = 100;
 
 struct Writer {
     out: Written,
@@ -224,12 +224,12 @@ impl Writer {
 /// The items of a list that fits on one line: few and short texts.
 fn flow(items: &[Item]) -> Option<Vec<String>> {
     let one = |item: &Item| match item {
-        Item::Value(Value::Text(text)) if !text.contains('\n') && text.len() <= LINE => Some(quoted(text)),
+        Item::Value(Value::Text(text)) if !text.contains('\n') && text.len() <= MAX_LINE => Some(quoted(text)),
         Item::Value(Value::Plain(word)) => Some(word.clone()),
         Item::Value(_) | Item::Note(_) => None,
     };
     let texts: Vec<String> = items.iter().map(one).collect::<Option<_>>()?;
-    (texts.iter().map(|text| text.len() + 2).sum::<usize>() <= LINE).then_some(texts)
+    (texts.iter().map(|text| text.len() + 2).sum::<usize>() <= MAX_LINE).then_some(texts)
 }
 
 /// A text inside `[]`, where commas and brackets have a meaning.

@@ -4,12 +4,12 @@
 //! The limits are here because two crates use them: `agent-protocol` masks, `api` warns.
 
 /// The shortest value that is masked. Masking shorter values would hide half of every log.
-pub const SHORTEST_VALUE: usize = 4;
+pub const MIN_VALUE: usize = 4;
 /// The shortest value that is also masked within words. A shorter one is masked only where no letter or digit touches
 /// it.
-pub const SHORTEST_WITHIN_WORDS: usize = 8;
+pub const MIN_WITHIN_WORDS: usize = 8;
 /// The shortest line of a value that is masked on its own.
-pub const SHORTEST_LINE: usize = 8;
+pub const MIN_LINE: usize = 8;
 /// How many line numbers a note lists; the other lines are only counted.
 const LINES_NAMED: usize = 10;
 
@@ -22,27 +22,27 @@ pub fn without_outer_line_breaks(value: &str) -> &str {
 /// Returns whether a value is masked at all.
 #[must_use]
 pub fn is_masked(value: &str) -> bool {
-    value.trim().len() >= SHORTEST_VALUE
+    value.trim().len() >= MIN_VALUE
 }
 
 /// Describes what is not masked of this value, for the person who sets it. Reveals only lengths and line numbers.
 #[must_use]
 pub fn notes(value: &str) -> Vec<String> {
     if !is_masked(value) {
-        return vec![format!("the value is shorter than {SHORTEST_VALUE} bytes, so it is not masked in logs")];
+        return vec![format!("the value is shorter than {MIN_VALUE} bytes, so it is not masked in logs")];
     }
     let value = without_outer_line_breaks(value);
     let mut notes = Vec::new();
-    if value.len() < SHORTEST_WITHIN_WORDS {
+    if value.len() < MIN_WITHIN_WORDS {
         notes.push(format!(
-            "the value is shorter than {SHORTEST_WITHIN_WORDS} bytes, so it is masked in logs only as a separate word"
+            "the value is shorter than {MIN_WITHIN_WORDS} bytes, so it is masked in logs only as a separate word"
         ));
     }
     if value.contains('\n') {
         let short: Vec<String> = value
             .lines()
             .enumerate()
-            .filter(|(_, line)| !line.trim().is_empty() && line.len() < SHORTEST_LINE)
+            .filter(|(_, line)| !line.trim().is_empty() && line.len() < MIN_LINE)
             .map(|(number, _)| (number + 1).to_string())
             .collect();
         if !short.is_empty() {
@@ -53,7 +53,7 @@ pub fn notes(value: &str) -> Vec<String> {
             };
             let (noun, verb) = if short.len() == 1 { ("line", "is") } else { ("lines", "are") };
             notes.push(format!(
-                "{noun} {named}{more} of the value {verb} shorter than {SHORTEST_LINE} bytes, so logs mask {} only together \
+                "{noun} {named}{more} of the value {verb} shorter than {MIN_LINE} bytes, so logs mask {} only together \
                  with the whole value",
                 if short.len() == 1 { "it" } else { "them" }
             ));

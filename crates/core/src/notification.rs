@@ -12,7 +12,7 @@ use crate::{Event, Status};
 /// A stranger's pull request makes one message in this time, whatever is pushed to it.
 pub const PAUSE_OF_STRANGERS_MS: u64 = 24 * 60 * 60 * 1000;
 /// The number of strangers' pull requests of one repository that one place hears about in that time.
-pub const MOST_OF_STRANGERS: i64 = 20;
+pub const MAX_OF_STRANGERS: i64 = 20;
 
 /// The events that people may be notified about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -63,8 +63,8 @@ impl FromStr for NotificationEvent {
     }
 }
 
-/// Returns whether the end of a build is told: those of pull requests stand at the pull request, and a stranger's could
-/// make noise.
+/// Returns whether the end of a build is reported: those of pull requests stand at the pull request, and a stranger's
+/// could make noise.
 #[must_use]
 pub const fn tells_ends(event: &Event) -> bool {
     event.pull_request.is_none()

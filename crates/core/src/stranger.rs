@@ -15,7 +15,7 @@ use crate::{Event, JobPlan, docker::Docker};
 pub enum Strangers {
     /// Only jobs that get secrets or a Docker API.
     None,
-    /// Those of authors of whom nothing was approved here yet.
+    /// Those of authors none of whose commits was approved here yet.
     FirstTime,
     #[default]
     All,

@@ -15,9 +15,9 @@ use longshore_core::{Diagnostic, Event, SecretRules, Severity, Span, stranger};
 use crate::{Code, filter::Patterns};
 
 /// Limit for the patterns of one kind of rule.
-pub const MOST_PATTERNS: usize = 50;
+pub const MAX_PATTERNS: usize = 50;
 /// Limit for the bytes of a pattern.
-pub const LONGEST_PATTERN: usize = 255;
+pub const MAX_PATTERN: usize = 255;
 
 /// The job that asks for a secret.
 #[derive(Debug, Clone, Copy)]
@@ -112,20 +112,20 @@ pub fn check(rules: &SecretRules) -> Result<(), String> {
     for (kind, patterns) in [("branches", &rules.branches), ("tags", &rules.tags), ("jobs", &rules.jobs)] {
         check_patterns(kind, patterns)?;
     }
-    if rules.events.len() > MOST_PATTERNS {
-        return Err(format!("`events` has more than {MOST_PATTERNS} entries"));
+    if rules.events.len() > MAX_PATTERNS {
+        return Err(format!("`events` has more than {MAX_PATTERNS} entries"));
     }
     Ok(())
 }
 
 /// Checks the patterns of one kind of rule.
 pub(crate) fn check_patterns(kind: &str, patterns: &[String]) -> Result<(), String> {
-    if patterns.len() > MOST_PATTERNS {
-        return Err(format!("`{kind}` has more than {MOST_PATTERNS} patterns: join some with `*` or `{{a,b}}`"));
+    if patterns.len() > MAX_PATTERNS {
+        return Err(format!("`{kind}` has more than {MAX_PATTERNS} patterns: join some with `*` or `{{a,b}}`"));
     }
     for pattern in patterns {
-        if pattern.len() > LONGEST_PATTERN {
-            return Err(format!("a pattern of `{kind}` is longer than {LONGEST_PATTERN} bytes"));
+        if pattern.len() > MAX_PATTERN {
+            return Err(format!("a pattern of `{kind}` is longer than {MAX_PATTERN} bytes"));
         }
         // No ref name contains these characters, so the pattern would never match. It is a slip, such as a line break
         // at the end.
@@ -169,7 +169,7 @@ pub(crate) fn listed<S: AsRef<str>>(names: &[S]) -> String {
 
 /// Quotes somebody else's text for a message of one line.
 fn quoted(text: &str) -> String {
-    format!("`{}`", text.chars().take(LONGEST_PATTERN).flat_map(char::escape_debug).collect::<String>())
+    format!("`{}`", text.chars().take(MAX_PATTERN).flat_map(char::escape_debug).collect::<String>())
 }
 
 #[cfg(test)]
@@ -266,7 +266,7 @@ mod tests {
             assert!(check(&broken).is_err(), "{bad:?}");
         }
         assert!(check(&rules(&["main", "!wip/**"], &["v[0-9]*"], &[EventName::Push], &["ci/*"])).is_ok());
-        assert!(check(&rules(&["a"; MOST_PATTERNS + 1], &[], &[], &[])).is_err());
+        assert!(check(&rules(&["a"; MAX_PATTERNS + 1], &[], &[], &[])).is_err());
         assert!(why(&rules(&["[a", "main"], &[], &[], &[]), &event(EventName::Push, "refs/heads/main")).is_some());
     }
 

@@ -38,16 +38,16 @@ pub(super) fn cpu_millis(text: &str) -> Result<u32, &'static str> {
 /// Parses `30d`, `2w` or `12h` into milliseconds.
 pub(super) fn days(text: &str) -> Result<u64, &'static str> {
     const HELP: &str = "write days, weeks or hours: `30d`, `2w`, `12h`";
-    const DAY: u64 = 24 * 60 * 60 * 1000;
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let number: u64 = text[..digits].parse().map_err(|_| HELP)?;
     let unit = match &text[digits..] {
-        "w" => 7 * DAY,
-        "d" => DAY,
-        "h" => DAY / 24,
+        "w" => 7 * DAY_MS,
+        "d" => DAY_MS,
+        "h" => DAY_MS / 24,
         _ => return Err(HELP),
     };
-    number.checked_mul(unit).filter(|ms| *ms > 0 && *ms <= 3660 * DAY).ok_or(HELP)
+    number.checked_mul(unit).filter(|ms| *ms > 0 && *ms <= 3660 * DAY_MS).ok_or(HELP)
 }
 
 #[cfg(test)]

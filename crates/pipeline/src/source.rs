@@ -60,7 +60,7 @@ impl Place {
 }
 
 /// Lines longer than this are not shown with a finding: a file with a single line would be repeated with every finding.
-const LONGEST_SHOWN_LINE: usize = 1000;
+const MAX_SHOWN_LINE: usize = 1000;
 
 /// A file's text with an index of its lines.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl<'a> Source<'a> {
     pub fn shown_line(&self, place: Place) -> Option<String> {
         let line = self.lines.partition_point(|begin| *begin <= place.start).saturating_sub(1);
         let shown = self.line(line);
-        (shown.len() <= LONGEST_SHOWN_LINE).then(|| shown.to_owned())
+        (shown.len() <= MAX_SHOWN_LINE).then(|| shown.to_owned())
     }
 
     fn line(&self, line: usize) -> &'a str {

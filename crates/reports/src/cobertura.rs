@@ -32,7 +32,7 @@ pub(crate) fn read(text: &str, into: &mut CoverageReader) -> Result<(), String> 
                     }
                     "line" => {
                         if let Some((path, _)) = &class {
-                            line(path, &element, into);
+                            read_line(path, &element, into);
                         }
                     }
                     _ => {}
@@ -95,7 +95,7 @@ impl Sources {
     }
 }
 
-fn line(path: &str, element: &Element<'_>, into: &mut CoverageReader) {
+fn read_line(path: &str, element: &Element<'_>, into: &mut CoverageReader) {
     let (mut number, mut hits, mut conditions) = (None, 0_u64, None);
     for (key, value) in element.attributes() {
         match key {

@@ -83,7 +83,7 @@ pub(crate) fn read(text: &str, tests: &mut Tests) -> Result<(), String> {
                     ));
                 }
                 kinds.push(kind);
-                begin(kind, &element, &mut suites, &mut open);
+                open_element(kind, &element, &mut suites, &mut open);
             }
             Item::Text(text) => {
                 let Some(test) = &mut open else { continue };
@@ -115,7 +115,7 @@ pub(crate) fn read(text: &str, tests: &mut Tests) -> Result<(), String> {
     Ok(())
 }
 
-fn begin(kind: Kind, element: &Element<'_>, suites: &mut Vec<String>, open: &mut Option<Open>) {
+fn open_element(kind: Kind, element: &Element<'_>, suites: &mut Vec<String>, open: &mut Option<Open>) {
     match kind {
         Kind::Suite => {
             let name = element.attributes().find(|(key, _)| *key == "name").map(|(_, name)| name);

@@ -142,10 +142,10 @@ impl Tests {
 
     /// Counts a test's message and output against the job's limits, and removes them if they exceed those.
     fn charge_texts(&mut self, test: &mut TestCase) {
-        if !fits(&mut self.name_bytes, limits::ALL_NAME_BYTES, &mut test.message) {
+        if !keep_within(&mut self.name_bytes, limits::ALL_NAME_BYTES, &mut test.message) {
             self.messages_left_out += 1;
         }
-        if !fits(&mut self.output_bytes, limits::ALL_OUTPUT_BYTES, &mut test.output) {
+        if !keep_within(&mut self.output_bytes, limits::ALL_OUTPUT_BYTES, &mut test.output) {
             self.outputs_left_out += 1;
         }
     }
@@ -171,7 +171,7 @@ impl Tests {
 }
 
 /// Adds a text's bytes to those that are used. Removes the text if they are too many, and returns whether it stays.
-fn fits(used: &mut usize, limit: usize, text: &mut Option<String>) -> bool {
+fn keep_within(used: &mut usize, limit: usize, text: &mut Option<String>) -> bool {
     let bytes = text.as_ref().map_or(0, String::len);
     let fits = *used + bytes <= limit;
     if fits {

@@ -71,7 +71,7 @@ impl<'a> Xml<'a> {
         loop {
             let event = self.reader.read_event().map_err(|error| {
                 let line = self.line(self.reader.error_position());
-                format!("it is not XML any more at line {line}: {error}")
+                format!("it is not valid XML from line {line} on: {error}")
             })?;
             return Ok(Some(match event {
                 Event::Start(start) => self.open(start)?,

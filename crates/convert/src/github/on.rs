@@ -40,12 +40,12 @@ pub(super) fn read(entry: &Entry, lines: Lines<'_>, head: &mut Map) -> Inputs {
     match entries(&entry.value) {
         Some(events) => {
             for event in events {
-                one(&event.key, Some(&event.value), event, lines, &mut on, &mut found);
+                trigger(&event.key, Some(&event.value), event, lines, &mut on, &mut found);
             }
         }
         None => {
             for word in texts(&entry.value).unwrap_or_default() {
-                one(&word, None, entry, lines, &mut on, &mut found);
+                trigger(&word, None, entry, lines, &mut on, &mut found);
             }
         }
     }
@@ -58,7 +58,7 @@ pub(super) fn read(entry: &Entry, lines: Lines<'_>, head: &mut Map) -> Inputs {
     found
 }
 
-fn one(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &mut Map, found: &mut Inputs) {
+fn trigger(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &mut Map, found: &mut Inputs) {
     let line = lines.line_of_key(entry);
     let section = node.and_then(Section::read);
     match event {

@@ -78,7 +78,7 @@ impl Reader<'_, '_> {
         if let Some(items) = self.local_action(node, &section) {
             return items;
         }
-        match self.one(node, &section) {
+        match self.convert_step(node, &section) {
             None => Vec::new(),
             Some(Item::Note(note)) => self.lost(node, &section, note),
             Some(Item::Value(step)) => {
@@ -112,7 +112,7 @@ impl Reader<'_, '_> {
         self.scope.prefix.as_ref().map_or_else(|| id.to_owned(), |prefix| format!("{prefix}-{id}"))
     }
 
-    fn one(&mut self, node: &Rc<Node>, section: &Section<'_>) -> Option<Item> {
+    fn convert_step(&mut self, node: &Rc<Node>, section: &Section<'_>) -> Option<Item> {
         let lines = self.lines;
         let mut step = Converted::default();
         let uses = section.take("uses");

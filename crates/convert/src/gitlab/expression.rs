@@ -123,14 +123,14 @@ impl Parser<'_> {
     }
 
     fn and(&mut self) -> Result<String, String> {
-        let mut parts = vec![self.one()?];
+        let mut parts = vec![self.operand()?];
         while self.sign("&&") {
-            parts.push(self.one()?);
+            parts.push(self.operand()?);
         }
         Ok(condition::all(&parts).unwrap_or_default())
     }
 
-    fn one(&mut self) -> Result<String, String> {
+    fn operand(&mut self) -> Result<String, String> {
         self.depth += 1;
         if self.depth > 30 {
             return Err("too many parentheses".to_owned());
@@ -142,7 +142,7 @@ impl Parser<'_> {
 
     fn comparison(&mut self) -> Result<String, String> {
         if self.sign("!") {
-            return Ok(condition::not(&self.one()?));
+            return Ok(condition::not(&self.operand()?));
         }
         if self.sign("(") {
             let inner = self.or()?;

@@ -11,9 +11,9 @@ use longshore_pipeline::tree::{Entry, Kind, Node, Weight};
 use super::super::foreign::{entries, list, text, texts};
 
 /// GitLab's own limit for nested `extends` and nested references.
-const DEPTH: usize = 11;
+const MAX_DEPTH: usize = 11;
 /// Limit for the nodes that are searched for references, in all jobs together.
-const NODES: usize = 400_000;
+const MAX_NODES: usize = 400_000;
 
 /// The jobs of a file by their names, hidden ones included.
 pub(super) struct Jobs<'n> {
@@ -30,7 +30,7 @@ impl<'n> Jobs<'n> {
             entries: entries(root).unwrap_or_default(),
             merged: RefCell::default(),
             used: RefCell::default(),
-            left: Cell::new(NODES),
+            left: Cell::new(MAX_NODES),
         }
     }
 
@@ -46,8 +46,8 @@ impl<'n> Jobs<'n> {
     /// Returns a job with everything that it extends and with its references resolved. Adds to `missing` the names that
     /// this file has no job for.
     pub(super) fn expand(&self, node: &Rc<Node>, missing: &mut Vec<String>) -> Rc<Node> {
-        let merged = self.extend(node, DEPTH, missing);
-        self.resolve_references(&merged, DEPTH)
+        let merged = self.extend(node, MAX_DEPTH, missing);
+        self.resolve_references(&merged, MAX_DEPTH)
     }
 
     fn extend(&self, node: &Rc<Node>, depth: usize, missing: &mut Vec<String>) -> Rc<Node> {
@@ -77,7 +77,7 @@ impl<'n> Jobs<'n> {
     pub(super) fn resolve_keys(&self, root: &Rc<Node>, keys: &[&str]) -> Rc<Node> {
         let Kind::Map(entries) = &root.kind else { return Rc::clone(root) };
         let resolve = |entry: &Entry| match keys.contains(&entry.key.as_str()) {
-            true => Entry { value: self.resolve_references(&entry.value, DEPTH), ..entry.clone() },
+            true => Entry { value: self.resolve_references(&entry.value, MAX_DEPTH), ..entry.clone() },
             false => entry.clone(),
         };
         let entries = entries.iter().map(resolve).collect();
@@ -126,7 +126,7 @@ impl<'n> Jobs<'n> {
         let name = names.next()??;
         self.used.borrow_mut().insert(name.to_owned());
         let mut found = Rc::clone(self.written(name)?);
-        found = self.extend(&found, DEPTH, &mut Vec::new());
+        found = self.extend(&found, MAX_DEPTH, &mut Vec::new());
         for name in names {
             let next = Rc::clone(entry(&found, name?)?);
             found = next;

@@ -17,9 +17,9 @@ use super::super::{
 use super::extend::merge;
 
 /// Limit for files that include files.
-const DEPTH: usize = 10;
+const MAX_DEPTH: usize = 10;
 /// Limit for the files of one conversion.
-const FILES: usize = 100;
+const MAX_FILES: usize = 100;
 
 /// A file with all that it includes.
 pub(super) struct Whole {
@@ -33,7 +33,7 @@ pub(super) struct Whole {
 /// Returns the file with the files of the repository that it includes. The notes name the files that are missing.
 pub(super) fn resolve(root: &Rc<Node>, lines: Lines<'_>) -> Whole {
     let mut whole = Whole { root: Rc::clone(root), text: String::new(), notes: Vec::new(), files: 0 };
-    whole.root = within(root, lines, DEPTH, &mut whole);
+    whole.root = within(root, lines, MAX_DEPTH, &mut whole);
     whole
 }
 
@@ -67,7 +67,7 @@ fn read(item: &Rc<Node>, lines: Lines<'_>, depth: usize, whole: &mut Whole) -> R
     if path.contains(['*', '$']) {
         return Err(format!("which files `{path}` are is not known here: copy the jobs that are wanted"));
     }
-    let content = (lines.files)(path).filter(|_| depth > 0 && whole.files < FILES);
+    let content = (lines.files)(path).filter(|_| depth > 0 && whole.files < MAX_FILES);
     let content = content.ok_or_else(|| {
         format!("`{path}` was not read: convert the repository's own file, or copy the jobs that are wanted")
     })?;

@@ -7,7 +7,7 @@ use crate::Status;
 pub const HAS_ERRORS: &str = "the pipeline has errors";
 
 /// The most jobs that a reason names.
-const NAMED: usize = 2;
+const MAX_NAMED_JOBS: usize = 2;
 
 /// The part of a job that its build depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,10 +56,10 @@ pub fn standing(jobs: &[JobOfBuild]) -> BuildStanding {
 fn list<'a>(jobs: impl Iterator<Item = &'a JobOfBuild>) -> Option<String> {
     let reasons: Vec<String> =
         jobs.filter_map(|job| Some(format!("{}: {}", job.name, job.reason.as_deref()?))).collect();
-    let named = reasons.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
+    let named = reasons.iter().take(MAX_NAMED_JOBS).map(String::as_str).collect::<Vec<_>>().join("; ");
     match reasons.len() {
         0 => None,
-        all if all > NAMED => Some(format!("{named}; and {} more", all - NAMED)),
+        all if all > MAX_NAMED_JOBS => Some(format!("{named}; and {} more", all - MAX_NAMED_JOBS)),
         _ => Some(named),
     }
 }

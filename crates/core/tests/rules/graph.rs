@@ -12,7 +12,7 @@ use proptest::prelude::*;
 /// A job of a build: its status, and for each job before it the kind of the edge to that one.
 type Shape = (Status, Vec<u8>);
 
-const MOST_JOBS: usize = 9;
+const MAX_JOBS: usize = 9;
 const NONE: u8 = 0;
 const REQUIRED: u8 = 1;
 const OPTIONAL: u8 = 2;
@@ -21,7 +21,7 @@ const OPTIONAL: u8 = 2;
 fn shapes() -> impl Strategy<Value = Vec<Shape>> {
     let edge = prop_oneof![5 => Just(NONE), 3 => Just(REQUIRED), 1 => Just(OPTIONAL)];
     let status = prop_oneof![3 => Just(Status::Skipped), 2 => prop::sample::select(&Status::ALL[..])];
-    prop::collection::vec((status, prop::collection::vec(edge, MOST_JOBS)), 1..=MOST_JOBS)
+    prop::collection::vec((status, prop::collection::vec(edge, MAX_JOBS)), 1..=MAX_JOBS)
 }
 
 fn key(at: usize) -> String {
@@ -91,7 +91,7 @@ proptest! {
 
 #[test]
 fn a_job_that_the_graph_does_not_hold_has_no_answer_instead_of_no_needs() {
-    let (_, graph) = graph(&[(Status::Blocked, vec![NONE; MOST_JOBS])]);
+    let (_, graph) = graph(&[(Status::Blocked, vec![NONE; MAX_JOBS])]);
     assert_eq!(graph.needs_of(JobId::new()), None);
     assert_eq!(graph.dependents(JobId::new()), Vec::new());
 }

@@ -65,7 +65,7 @@ pub(super) fn floating_tags(
         );
     };
     warn(&job.draft.image, image_place);
-    for (step, node) in job.steps.iter().zip(listed(steps)) {
+    for (step, node) in job.steps.iter().zip(step_nodes(steps)) {
         if let Some(image) = &step.draft.image {
             warn(image, entry_of(node, "image").map_or(node.place, |entry| entry.value.place));
         }
@@ -85,7 +85,7 @@ pub(super) fn early_values(job: &Job, steps: Option<&Rc<Node>>, findings: &mut F
         };
         let awaited =
             |later: &(&Step, &Rc<Node>)| later.0.draft.wait.as_ref().is_some_and(|wait| wait.includes(&step.draft));
-        for (later, node) in job.steps.iter().zip(listed(steps)).skip(at + 1).take_while(|later| !awaited(later)) {
+        for (later, node) in job.steps.iter().zip(step_nodes(steps)).skip(at + 1).take_while(|later| !awaited(later)) {
             let asks = later.draft.refers().any(|refers| of_it(&refers));
             if asks {
                 let place = entry_of(node, "if")
@@ -102,7 +102,7 @@ pub(super) fn early_values(job: &Job, steps: Option<&Rc<Node>>, findings: &mut F
     }
 }
 
-fn listed(steps: Option<&Rc<Node>>) -> &[Rc<Node>] {
+fn step_nodes(steps: Option<&Rc<Node>>) -> &[Rc<Node>] {
     match steps.map(|node| &node.kind) {
         Some(Kind::List(nodes)) => nodes,
         _ => &[],

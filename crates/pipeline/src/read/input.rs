@@ -14,21 +14,21 @@ use super::super::{
 use super::on::word;
 
 /// Limit for the inputs of one pipeline or template.
-const INPUTS: usize = 50;
+const MAX_INPUTS: usize = 50;
 /// Limit for the options of one choice.
-const OPTIONS: usize = 100;
+const MAX_OPTIONS: usize = 100;
 
 pub(super) fn read_all(entries: &[Entry], findings: &mut Findings<'_>) -> Option<Vec<Input>> {
-    if let Some(beyond) = entries.get(INPUTS) {
-        let message = format!("{} inputs, more than the limit of {INPUTS}", entries.len());
+    if let Some(beyond) = entries.get(MAX_INPUTS) {
+        let message = format!("{} inputs, more than the limit of {MAX_INPUTS}", entries.len());
         findings.error(Code::BadInput, beyond.key_place, message, None);
         return None;
     }
-    let read: Vec<Option<Input>> = entries.iter().map(|entry| one(entry, findings)).collect();
+    let read: Vec<Option<Input>> = entries.iter().map(|entry| read_input(entry, findings)).collect();
     read.into_iter().collect()
 }
 
-fn one(entry: &Entry, findings: &mut Findings<'_>) -> Option<Input> {
+fn read_input(entry: &Entry, findings: &mut Findings<'_>) -> Option<Input> {
     let named = check_name(&entry.key, entry.key_place, "an input's name", findings);
     if entry.value.is_null() {
         // An input with a name and nothing else is a text.
@@ -98,8 +98,8 @@ pub(super) fn value(node: &Node, what: &str, input: &Input, findings: &mut Findi
 
 fn options(node: &std::rc::Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<String>> {
     let items = items(node);
-    if items.is_empty() || node.is_null() || items.len() > OPTIONS {
-        let message = format!("a choice must have between 1 and {OPTIONS} options");
+    if items.is_empty() || node.is_null() || items.len() > MAX_OPTIONS {
+        let message = format!("a choice must have between 1 and {MAX_OPTIONS} options");
         findings.error(Code::BadInput, node.place, message, "write `options: [patch, minor]`".to_owned());
         return None;
     }

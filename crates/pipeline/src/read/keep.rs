@@ -22,7 +22,7 @@ use super::{job::entry_of, on::word, step::one_line};
 /// The name of an artifact that has none of its own.
 const DEFAULT_NAME: &str = "artifacts";
 /// Limit for the entries of one list.
-const ENTRIES: usize = 50;
+const MAX_ENTRIES: usize = 50;
 
 pub(super) fn cache(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<CachePlan>> {
     let read: Vec<Option<CachePlan>> = list(node, "`cache`", "{ path: ~/.cargo/registry, key: cargo }", findings)?
@@ -249,8 +249,8 @@ fn list<'n>(node: &'n Rc<Node>, what: &str, example: &str, findings: &mut Findin
         );
         return None;
     }
-    if items.len() > ENTRIES {
-        findings.error(Code::BadSize, node.place, format!("{what} can have at most {ENTRIES} entries"), None);
+    if items.len() > MAX_ENTRIES {
+        findings.error(Code::BadSize, node.place, format!("{what} can have at most {MAX_ENTRIES} entries"), None);
         return None;
     }
     Some(items)

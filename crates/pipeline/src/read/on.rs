@@ -46,7 +46,7 @@ const BUILDS: &[&str] = &["head", "merge"];
 const DEFAULT_TYPES: [&str; 3] = ["opened", "synchronize", "reopened"];
 
 /// Limit for the schedules of one pipeline.
-const SCHEDULES: usize = 20;
+const MAX_SCHEDULES: usize = 20;
 
 /// Returns the triggers without `on`: every push, every pull request, and every manual start.
 pub(super) fn default() -> Triggers {
@@ -236,8 +236,8 @@ fn schedules(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<Schedul
         findings.error(Code::Empty, node.place, "`schedule` has no entry", help.to_owned());
         return None;
     }
-    if items.len() > SCHEDULES {
-        let message = format!("{} schedules, more than the limit of {SCHEDULES} in a pipeline", items.len());
+    if items.len() > MAX_SCHEDULES {
+        let message = format!("{} schedules, more than the limit of {MAX_SCHEDULES} in a pipeline", items.len());
         findings.error(Code::BadSchedule, node.place, message, None);
         return None;
     }

@@ -10,10 +10,10 @@ use super::super::{
 };
 
 /// Limit for the globs of one job.
-const GLOBS: usize = 50;
+const MAX_GLOBS: usize = 50;
 
 /// What a job with `reuse` may not have, and why.
-const APART: [(&str, &str); 3] = [
+const INCOMPATIBLE_KEYS: [(&str, &str); 3] = [
     ("secrets", "what its secrets open is not known to be the same"),
     ("docker", "what it finds on the engine is not known to be the same"),
     ("approval", "somebody is asked each time"),
@@ -37,15 +37,15 @@ pub(super) fn read(
         );
         return None;
     }
-    if items.len() > GLOBS {
-        findings.error(Code::BadSize, node.place, format!("a job can have at most {GLOBS} globs in `reuse`"), None);
+    if items.len() > MAX_GLOBS {
+        findings.error(Code::BadSize, node.place, format!("a job can have at most {MAX_GLOBS} globs in `reuse`"), None);
         return None;
     }
     let mut apart = |message: String, help: &str| {
         findings.error(Code::NotTogether, entry.key_place, message, help.to_owned());
     };
     let mut valid = true;
-    for (key, why) in APART {
+    for (key, why) in INCOMPATIBLE_KEYS {
         let is_off = fields.get(key).is_some_and(|node| is_false(node));
         if fields.get(key).is_some() && !is_off {
             apart(format!("no earlier success stands for a job with `{key}`: {why}"), "remove one of the two");

@@ -14,22 +14,22 @@ use super::super::{
 use super::{env, image, settings, step::texts};
 
 /// Limit for the services of one job.
-const SERVICES: usize = 20;
+const MAX_SERVICES: usize = 20;
 /// Default time for a service to become ready.
 const READY_MS: u64 = 60 * 1000;
 
 pub(super) fn read_all(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<ServicePlan>> {
     let entries = named_entries(node, "`services`", "postgres: { image: postgres:17 }", findings)?;
-    if let Some(beyond) = entries.get(SERVICES) {
-        let message = format!("{} services, more than the limit of {SERVICES} in a job", entries.len());
+    if let Some(beyond) = entries.get(MAX_SERVICES) {
+        let message = format!("{} services, more than the limit of {MAX_SERVICES} in a job", entries.len());
         findings.error(Code::BadSize, beyond.key_place, message, None);
         return None;
     }
-    let read: Vec<Option<ServicePlan>> = entries.iter().map(|entry| one(entry, names, findings)).collect();
+    let read: Vec<Option<ServicePlan>> = entries.iter().map(|entry| read_service(entry, names, findings)).collect();
     read.into_iter().collect()
 }
 
-fn one(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<ServicePlan> {
+fn read_service(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<ServicePlan> {
     let named = check_name(&entry.key, entry.key_place, "a service's name", findings) && host(entry, findings);
     let name = entry.key.clone();
     if let Kind::Scalar(scalar) = &entry.value.kind

@@ -27,9 +27,9 @@ use super::{
 };
 
 /// Limit for the secrets of one job.
-const SECRETS: usize = 100;
+const MAX_SECRETS: usize = 100;
 /// Limit for the attempts after the first one.
-const RETRIES: u32 = 10;
+const MAX_RETRIES: u32 = 10;
 
 /// Reads when a registry is asked for an image.
 pub(super) fn pull(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<PullPolicy> {
@@ -80,8 +80,8 @@ pub(super) fn secrets(
         return None;
     }
     let items = items(node);
-    if items.len() > SECRETS {
-        findings.error(Code::BadSize, node.place, format!("a job can use at most {SECRETS} secrets"), None);
+    if items.len() > MAX_SECRETS {
+        findings.error(Code::BadSize, node.place, format!("a job can use at most {MAX_SECRETS} secrets"), None);
         return None;
     }
     let mut found: Vec<(SecretUse, _)> = Vec::new();
@@ -216,7 +216,7 @@ pub(super) fn retry(node: &Node, of_step: bool, findings: &mut Findings<'_>) -> 
     let (max, on) = if matches!(node.kind, Kind::Map(_)) {
         let fields = Fields::read(node, &keys::RETRY, findings)?;
         let max = match fields.get("max") {
-            Some(node) => number(node, "`max`", 0, RETRIES, HELP, findings),
+            Some(node) => number(node, "`max`", 0, MAX_RETRIES, HELP, findings),
             None => {
                 if !fields.is_misnamed("max", &keys::RETRY) {
                     findings.error(Code::MissingKey, node.place, "`retry` has no `max`", HELP.to_owned());
@@ -230,7 +230,7 @@ pub(super) fn retry(node: &Node, of_step: bool, findings: &mut Findings<'_>) -> 
         };
         (max?, on?)
     } else {
-        (number(node, "`retry`", 0, RETRIES, HELP, findings)?, all())
+        (number(node, "`retry`", 0, MAX_RETRIES, HELP, findings)?, all())
     };
     let on = on.iter().map(|word| match word.as_str() {
         "error" => RetryOn::Error,

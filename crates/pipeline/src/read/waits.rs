@@ -17,7 +17,7 @@ pub(super) fn check(steps: &[Rc<Node>], findings: &mut Findings<'_>) -> bool {
     let mut valid = true;
     for (at, step) in steps.iter().enumerate() {
         let Some(entry) = entry_of(step, "wait") else { continue };
-        let before: Vec<&Rc<Node>> = steps.iter().take(at).filter(|step| runs_beside(step)).collect();
+        let before: Vec<&Rc<Node>> = steps.iter().take(at).filter(|step| is_background(step)).collect();
         if scalar(&entry.value).and_then(Scalar::boolean) == Some(true) {
             if before.is_empty() {
                 let message = "no step before this one runs in the background";
@@ -47,7 +47,7 @@ pub(super) fn check(steps: &[Rc<Node>], findings: &mut Findings<'_>) -> bool {
     valid
 }
 
-fn runs_beside(step: &Node) -> bool {
+fn is_background(step: &Node) -> bool {
     entry_of(step, "background").and_then(|entry| scalar(&entry.value)).and_then(Scalar::boolean) == Some(true)
 }
 
