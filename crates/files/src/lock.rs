@@ -10,8 +10,8 @@ use crate::{FilesError, folder};
 
 /// How long to wait for the lock. A killed server may hold it a moment longer: a program that it was just starting
 /// (git) keeps its open files until the exec.
-const PATIENCE: Duration = Duration::from_secs(3);
-const PAUSE: Duration = Duration::from_millis(20);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Takes `<data>/lock`, until the returned file is closed.
 pub fn take(data_dir: &Path) -> Result<File, FilesError> {
@@ -22,11 +22,11 @@ pub fn take(data_dir: &Path) -> Result<File, FilesError> {
         .write(true)
         .open(&path)
         .map_err(|source| FilesError::io(&path, source))?;
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + LOCK_TIMEOUT;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < give_up => std::thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) if Instant::now() < give_up => std::thread::sleep(RETRY_PAUSE),
             Err(TryLockError::WouldBlock) => return Err(FilesError::Locked(data_dir.to_owned())),
             Err(TryLockError::Error(source)) => return Err(FilesError::io(&path, source)),
         }

@@ -9,18 +9,18 @@ use std::{
 use crate::{FilesError, folder};
 
 /// How long to wait for another backup, or for a removal of logs.
-const TIMEOUT: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(20);
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Takes the turn of a backup, until the returned file is closed. Blocks.
 pub fn backup(data_dir: &Path) -> Result<File, FilesError> {
     let path = data_dir.join(folder::BACKUP_LOCK);
     let file = open(&path)?;
-    let deadline = Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + TURN_TIMEOUT;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(RETRY_PAUSE),
             Err(TryLockError::WouldBlock) => {
                 return Err(FilesError::Backup(
                     "another backup of this folder is being made: wait for its end".to_owned(),

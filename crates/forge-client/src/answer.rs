@@ -9,9 +9,9 @@ use ureq::http::HeaderMap;
 use crate::error::CallError;
 
 /// Characters of a forge's message that are kept.
-const MESSAGE: usize = 300;
+const MAX_MESSAGE_CHARS: usize = 300;
 /// The longest wait that a forge may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// The answer of a call that succeeded.
 #[derive(Debug)]
@@ -77,11 +77,11 @@ fn is_limit(headers: &HeaderMap, body: &Value) -> bool {
 fn wait_of(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
     if let Some(seconds) = number("retry-after") {
-        return Some(Duration::from_secs(seconds).min(LONGEST_WAIT));
+        return Some(Duration::from_secs(seconds).min(MAX_WAIT));
     }
     let reset = number("x-ratelimit-reset").or_else(|| number("ratelimit-reset"))?;
     let now = now.duration_since(UNIX_EPOCH).ok()?.as_secs();
-    Some(Duration::from_secs(reset.saturating_sub(now)).min(LONGEST_WAIT))
+    Some(Duration::from_secs(reset.saturating_sub(now)).min(MAX_WAIT))
 }
 
 /// Returns what the forge says, as one line without the token.
@@ -102,7 +102,7 @@ fn message_of(body: &Value, status: u16, secret: &str) -> String {
         message = format!("{message}: {more}");
     }
     let message = if secret.len() >= 4 { message.replace(secret, "***") } else { message };
-    message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE).collect()
+    message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(wait_of(&headers(&[("retry-after", "7")]), now), Some(Duration::from_secs(7)));
         assert_eq!(wait_of(&headers(&[("x-ratelimit-reset", "1000060")]), now), Some(Duration::from_secs(60)));
         assert_eq!(wait_of(&headers(&[("ratelimit-reset", "999")]), now), Some(Duration::ZERO));
-        assert_eq!(wait_of(&headers(&[("retry-after", "999999999")]), now), Some(LONGEST_WAIT));
+        assert_eq!(wait_of(&headers(&[("retry-after", "999999999")]), now), Some(MAX_WAIT));
         for (status, pairs, message) in [
             (429, &[][..], ""),
             (403, &[("x-ratelimit-remaining", "0")][..], ""),

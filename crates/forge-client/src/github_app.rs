@@ -36,9 +36,9 @@ const PREFIX: &str = "app-";
 const JWT_AHEAD: u64 = 9 * 60;
 const JWT_BEHIND: u64 = 60;
 /// A token that is good for less is not used any more: what it is used for takes its time.
-const SPARE: Duration = Duration::from_secs(10 * 60);
+const MIN_REMAINING_LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// The permissions that an App needs, by GitHub's words.
-const NEEDED: [(&str, &str, &[&str]); 3] = [
+const NEEDED_PERMISSIONS: [(&str, &str, &[&str]); 3] = [
     ("contents", "contents: read", &["read", "write"]),
     ("statuses", "commit statuses: read and write", &["write"]),
     ("repository_hooks", "webhooks: read and write", &["write"]),
@@ -210,7 +210,7 @@ impl GithubApp {
 
     /// Returns an endpoint at which the App itself is known.
     fn itself(&self) -> Result<Endpoint, CallError> {
-        let jwt = self.app.jwt(SystemTime::now()).ok_or(CallError::NotSupported("the App's key does not sign"))?;
+        let jwt = self.app.jwt(SystemTime::now()).ok_or(CallError::NotSupported("the App's key cannot sign"))?;
         let endpoint = Endpoint::new(
             self.http.clone(),
             root_of(&self.address),
@@ -256,7 +256,7 @@ impl GithubApp {
         };
         let _making = turn.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Known::Token(made)) = self.http.installations().get(&key)
-            && made.until > SystemTime::now() + SPARE
+            && made.until > SystemTime::now() + MIN_REMAINING_LIFETIME
         {
             return Ok(made);
         }
@@ -313,7 +313,7 @@ impl ForgeApi for GithubApp {
     fn check(&self) -> Result<Account, CallError> {
         let itself = self.itself()?;
         let facts: AppFacts = itself.get("/app")?.read().ok_or_else(|| itself.not_understood())?;
-        for (name, needs, fits) in NEEDED {
+        for (name, needs, fits) in NEEDED_PERMISSIONS {
             if !facts.permissions.get(name).is_some_and(|has| fits.contains(&has.as_str())) {
                 return Err(itself.missing_right(format!("the App needs the repository permission {needs}")));
             }

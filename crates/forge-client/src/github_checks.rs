@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// Annotations that GitHub takes in one call.
-const AT_ONCE: usize = 50;
+const ANNOTATIONS_PER_CALL: usize = 50;
 /// Characters of an annotation's title, and bytes of a summary, that GitHub takes at most.
-const TITLE: usize = 255;
-const SUMMARY: usize = 65_535;
+const MAX_TITLE_CHARS: usize = 255;
+const MAX_SUMMARY_BYTES: usize = 65_535;
 
 #[derive(Deserialize)]
 struct ShownCheckRun {
@@ -35,8 +35,8 @@ struct CheckRunList {
 }
 
 impl Github {
-    /// Shows a check run as it is now. Returns its id. GitHub adds the annotations of a call to those that it has: it
-    /// is told those that are missing, and its conclusion with the last of them.
+    /// Shows a check run as it is now. Returns its id. GitHub adds the annotations of a call to those that it has, so
+    /// the missing ones are sent, and the conclusion with the last of them.
     pub(crate) fn show_check(&self, repo: &str, check: &CheckRun) -> Result<String, CallError> {
         let runs = format!("/repositories/{repo}/check-runs");
         let mut id = check.id.clone();
@@ -51,7 +51,7 @@ impl Github {
             id = Some(there.id.to_string());
         }
         loop {
-            let (batch, rest) = missing.split_at(missing.len().min(AT_ONCE));
+            let (batch, rest) = missing.split_at(missing.len().min(ANNOTATIONS_PER_CALL));
             let body = body(check, batch, rest.is_empty());
             let answer = match &id {
                 Some(id) => self.0.patch(&format!("{runs}/{id}"), &body)?,
@@ -87,7 +87,7 @@ fn with_commit(mut body: Value, check: &CheckRun) -> Value {
 }
 
 fn body(check: &CheckRun, annotations: &[CheckAnnotation], is_last: bool) -> Value {
-    let end = check.summary.floor_char_boundary(SUMMARY);
+    let end = check.summary.floor_char_boundary(MAX_SUMMARY_BYTES);
     let mut body = json!({
         "external_id": check.external_id,
         "output": {
@@ -137,7 +137,7 @@ fn annotation(found: &CheckAnnotation) -> Value {
         (body["start_column"], body["end_column"]) = (column.into(), column.into());
     }
     if let Some(title) = &found.title {
-        body["title"] = title.chars().take(TITLE).collect::<String>().into();
+        body["title"] = title.chars().take(MAX_TITLE_CHARS).collect::<String>().into();
     }
     body
 }

@@ -17,7 +17,7 @@ use crate::{
     github_app::Installations,
 };
 
-const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the lookup of the name to the last byte of the answer.
 const WHOLE_CALL: Duration = Duration::from_secs(30);
 /// The longest answer. A page of a hundred repositories has less than one MiB.
@@ -35,7 +35,7 @@ impl Http {
             .tls_config(tls)
             .http_status_as_error(false)
             .max_redirects(0)
-            .timeout_connect(Some(CONNECT))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_global(Some(WHOLE_CALL))
             .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
             .build();

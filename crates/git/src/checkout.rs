@@ -37,7 +37,7 @@ const MAX_CACHED: usize = 64;
 
 /// How many seconds files of Git LFS are older than the index: git compares again the content of files that are as
 /// young.
-const OLDER: u64 = 2;
+const LFS_AGE_SECONDS: u64 = 2;
 
 /// What to check out.
 #[derive(Debug, Clone, Copy)]
@@ -275,7 +275,7 @@ async fn add_parts(
         }
         false => lfs::Files::none(),
     };
-    let lfs_time = now().saturating_sub(OLDER);
+    let lfs_time = now().saturating_sub(LFS_AGE_SECONDS);
     tell_index(&dot_git, &lfs, lfs_time).await?;
     let converted = match has_attributes {
         true => check_out_converted(git, &root, checkout, &entries, &lfs).await?,

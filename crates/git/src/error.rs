@@ -63,7 +63,7 @@ pub enum GitError {
     NotACommit { revision: String, kind: String },
     #[error("{address} uses SHA-256 object names, which are not supported yet")]
     ObjectFormat { address: String },
-    #[error("`.longshore.yml` and `.longshore/` are both there: remove one of them")]
+    #[error("both `.longshore.yml` and `.longshore/` exist: remove one of them")]
     BothForms,
     #[error("the pipeline file `{path}` {why}")]
     PipelineFile { path: String, why: String },

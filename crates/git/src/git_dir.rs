@@ -25,16 +25,16 @@ impl NamedRef {
     }
 }
 
-const GITLINK: u32 = 0o160_000;
-const LINK: u32 = 0o120_000;
+const GITLINK_MODE: u32 = 0o160_000;
+const SYMLINK_MODE: u32 = 0o120_000;
 
 impl IndexEntry {
     pub(crate) const fn is_gitlink(&self) -> bool {
-        self.mode == GITLINK
+        self.mode == GITLINK_MODE
     }
 
     pub(crate) const fn is_link(&self) -> bool {
-        self.mode == LINK
+        self.mode == SYMLINK_MODE
     }
 
     pub(crate) const fn is_file(&self) -> bool {

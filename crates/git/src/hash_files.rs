@@ -38,7 +38,7 @@ impl Mirror {
                 found.push((path.to_vec(), object.as_bytes().to_vec()));
             }
         }
-        Ok(Ok(over(found)))
+        Ok(Ok(hash_of_hashes(found)))
     }
 }
 
@@ -132,14 +132,14 @@ impl TarSource {
                 io::copy(&mut entry, &mut hash)?;
                 found.push((path.into_os_string().into_encoded_bytes(), hash.0.finalize().to_vec()));
             }
-            Ok(over(found))
+            Ok(hash_of_hashes(found))
         });
         Ok(Ok(read.await.map_err(io::Error::other).flatten()?))
     }
 }
 
 /// Returns one hash over the files' hashes, in the order of their paths. The paths themselves are not in it.
-fn over(mut files: Vec<(Vec<u8>, Vec<u8>)>) -> String {
+fn hash_of_hashes(mut files: Vec<(Vec<u8>, Vec<u8>)>) -> String {
     if files.is_empty() {
         return String::new();
     }

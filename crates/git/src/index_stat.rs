@@ -9,11 +9,11 @@ use std::{collections::HashMap, io, path::Path};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA1_OUTPUT_LEN, digest};
 
 /// Offsets in an entry, and the length of what stands before its path. See git's documentation (`gitformat-index`).
-const TIME: usize = 8;
-const SIZE: usize = 36;
-const FLAGS: usize = 60;
-const EXTENDED: u16 = 0x4000;
-const HEAD: usize = 12;
+const TIME_OFFSET: usize = 8;
+const SIZE_OFFSET: usize = 36;
+const FLAGS_OFFSET: usize = 60;
+const EXTENDED_FLAG: u16 = 0x4000;
+const HEADER_BYTES: usize = 12;
 
 /// Writes size and time of these files into an index of version 2 or 3. `time` is in seconds since 1970.
 pub(crate) fn write(index: &Path, sizes: &HashMap<&[u8], u64>, time: u64) -> io::Result<()> {
@@ -28,15 +28,15 @@ fn patch(bytes: &mut [u8], sizes: &HashMap<&[u8], u64>, time: u64) -> Option<()>
     if !bytes.starts_with(b"DIRC") || !matches!(version, 2 | 3) {
         return None;
     }
-    let mut at = HEAD;
+    let mut at = HEADER_BYTES;
     for _ in 0..count {
-        let flags = u16::from_be_bytes(bytes.get(at + FLAGS..at + FLAGS + 2)?.try_into().ok()?);
-        let start = at + FLAGS + if flags & EXTENDED == 0 { 2 } else { 4 };
+        let flags = u16::from_be_bytes(bytes.get(at + FLAGS_OFFSET..at + FLAGS_OFFSET + 2)?.try_into().ok()?);
+        let start = at + FLAGS_OFFSET + if flags & EXTENDED_FLAG == 0 { 2 } else { 4 };
         let length = bytes.get(start..)?.iter().position(|byte| *byte == 0)?;
         if let Some(size) = sizes.get(&bytes[start..start + length]) {
             // Git keeps the lower 32 bits of both.
-            bytes[at + TIME..at + TIME + 4].copy_from_slice(&time.to_be_bytes()[4..]);
-            bytes[at + SIZE..at + SIZE + 4].copy_from_slice(&size.to_be_bytes()[4..]);
+            bytes[at + TIME_OFFSET..at + TIME_OFFSET + 4].copy_from_slice(&time.to_be_bytes()[4..]);
+            bytes[at + SIZE_OFFSET..at + SIZE_OFFSET + 4].copy_from_slice(&size.to_be_bytes()[4..]);
         }
         // One to eight zeros follow the path, up to a multiple of eight.
         at += (start - at + length + 8) & !7;

@@ -11,9 +11,9 @@ use super::{GitError, Mirror};
 const NAME: &str = "Longshore";
 const EMAIL: &str = "longshore@localhost";
 /// The most files in conflict that are named.
-const NAMED: usize = 5;
-/// Files that are gone and files that are new are compared with each other to find renames up to so many of each.
-/// Beyond that only files that did not change are found again: the time grows with the square of this.
+const MAX_NAMED_FILES: usize = 5;
+/// The most removed and the most new files that are compared with each other to find renames. Beyond that, only
+/// unchanged files are recognized: the time grows with the square of this.
 const RENAMES: &str = "400";
 
 /// The result of merging.
@@ -41,8 +41,8 @@ impl Merged {
                 limit.as_secs()
             )),
             Self::Conflict(files) => {
-                let named: Vec<String> = files.iter().take(NAMED).map(|file| format!("`{file}`")).collect();
-                let more = files.len().saturating_sub(NAMED);
+                let named: Vec<String> = files.iter().take(MAX_NAMED_FILES).map(|file| format!("`{file}`")).collect();
+                let more = files.len().saturating_sub(MAX_NAMED_FILES);
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
                 Some(format!("conflicts in {}{more}", named.join(", ")))
             }

@@ -29,7 +29,7 @@ impl Mirror {
         let options = ["ls-tree", "-r", "-t", "-l", "-z", "--full-tree", "--end-of-options", commit.as_str()];
         let listing = self.git().in_repository(self.folder()).args(options).stream(nothing)?;
         let output = listing.stdout.try_clone().map_err(GitError::io(reading))?;
-        let fits = tokio::task::spawn_blocking(move || fits(BufReader::new(output))).await;
+        let fits = tokio::task::spawn_blocking(move || is_within_limits(BufReader::new(output))).await;
         match fits.map_err(io::Error::other).flatten().map_err(GitError::io(reading))? {
             true => listing.end(reading).await,
             // Dropping `listing` kills git.
@@ -64,7 +64,7 @@ pub(super) async fn check_grown(
 
 /// Returns whether the listing of `ls-tree -l -z` is within the limits. Each entry is `<mode> <type> <object>
 /// <size>\t<path>`.
-fn fits(mut listing: impl io::BufRead) -> io::Result<bool> {
+fn is_within_limits(mut listing: impl io::BufRead) -> io::Result<bool> {
     let (mut entries, mut bytes, mut entry) = (0, 0_u64, Vec::new());
     loop {
         entry.clear();

@@ -8,7 +8,7 @@ use std::{
 
 use tar::{EntryType, Header};
 
-const BLOCK: u64 = 512;
+const BLOCK_BYTES: u64 = 512;
 
 /// The length of a name in a header.
 const NAME_LEN: usize = 100;
@@ -76,7 +76,7 @@ impl<W: Write> TarWriter<W> {
     }
 
     pub(crate) fn finish(mut self) -> io::Result<W> {
-        self.out.write_all(&[0; 2 * BLOCK as usize])?;
+        self.out.write_all(&[0; 2 * BLOCK_BYTES as usize])?;
         self.out.flush()?;
         Ok(self.out)
     }
@@ -128,8 +128,8 @@ impl<W: Write> TarWriter<W> {
     }
 
     fn pad(&mut self, size: u64) -> io::Result<()> {
-        let padding = (BLOCK - size % BLOCK) % BLOCK;
-        self.out.write_all(&[0; BLOCK as usize][..padding as usize])
+        let padding = (BLOCK_BYTES - size % BLOCK_BYTES) % BLOCK_BYTES;
+        self.out.write_all(&[0; BLOCK_BYTES as usize][..padding as usize])
     }
 }
 

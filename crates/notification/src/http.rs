@@ -26,15 +26,15 @@ use url::{Host, Url};
 
 use crate::{SendError, text::one_line};
 
-const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the lookup of the name to the last byte of the answer.
 const WHOLE_CALL: Duration = Duration::from_secs(30);
 /// The bytes of an answer that are read.
 const MAX_ANSWER: u64 = 64 << 10;
 /// Characters of an answer that are kept.
-const MESSAGE: usize = 200;
+const MAX_MESSAGE_CHARS: usize = 200;
 /// Nobody makes us wait longer before the next message.
-const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// A request with a JSON body.
 pub(crate) struct Call<'a> {
@@ -67,7 +67,7 @@ impl Http {
                 .tls_config(tls.clone())
                 .http_status_as_error(false)
                 .max_redirects(0)
-                .timeout_connect(Some(CONNECT))
+                .timeout_connect(Some(CONNECT_TIMEOUT))
                 .timeout_global(Some(WHOLE_CALL))
                 .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
                 .build()
@@ -193,7 +193,7 @@ fn clean(text: &str, secrets: &[&str]) -> String {
         .iter()
         .filter(|secret| secret.len() >= 4)
         .fold(text.to_owned(), |text, secret| text.replace(secret, "***"));
-    let line = one_line(&hidden, MESSAGE);
+    let line = one_line(&hidden, MAX_MESSAGE_CHARS);
     if line.is_empty() { "no reason given".to_owned() } else { line }
 }
 
@@ -201,5 +201,5 @@ fn clean(text: &str, secrets: &[&str]) -> String {
 fn wait_of<T>(response: &Response<T>) -> Option<Duration> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     let seconds: f64 = value.trim().parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)?;
-    Some(Duration::from_secs_f64(seconds.min(LONGEST_WAIT.as_secs_f64())))
+    Some(Duration::from_secs_f64(seconds.min(MAX_WAIT.as_secs_f64())))
 }

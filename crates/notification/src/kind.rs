@@ -1,4 +1,4 @@
-//! The kinds of places where people are told.
+//! The kinds of places to which messages are sent.
 
 use std::{fmt, str::FromStr};
 

@@ -1,5 +1,4 @@
-//! Messages about builds and anomalies: in which words they are told by e-mail, in chats and to webhooks, and the calls
-//! that send them.
+//! Messages about builds and anomalies: their wording in e-mails, chats and webhooks, and the calls that send them.
 //!
 //! One file for each chat service in `shapes`. [`Sender::send`] is the only way out. All calls block; the callers,
 //! which are the outbox and the API, make them on threads of their own. Nothing here stores anything, and no error

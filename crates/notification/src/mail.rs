@@ -25,11 +25,11 @@ use url::Url;
 use crate::{Message, SendError, text::one_line};
 
 /// How long the mail server may take for each answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Characters of what the mail server says that are kept.
-const MESSAGE: usize = 200;
+const MAX_MESSAGE_CHARS: usize = 200;
 /// Messages of which it is known who has them.
-const REMEMBERED: usize = 1000;
+const MAX_REMEMBERED: usize = 1000;
 
 /// Why the settings of mail cannot be used. Contains no password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,7 +84,7 @@ impl Mail {
         let mut builder = SmtpTransport::builder_dangerous(host.clone())
             .port(url.port().unwrap_or(port))
             .tls(tls)
-            .timeout(Some(PATIENCE))
+            .timeout(Some(ANSWER_TIMEOUT))
             .hello_name(ClientId::Domain(domain.to_owned()));
         let decoded = |text: &str| {
             url::form_urlencoded::parse(format!("x={}", text.replace('+', "%2B").replace('&', "%26")).as_bytes())
@@ -169,7 +169,7 @@ impl Mail {
         if let [only] = to {
             reason = format!("{only}: {reason}");
         }
-        let (host, message) = (self.host.clone(), one_line(&reason, MESSAGE));
+        let (host, message) = (self.host.clone(), one_line(&reason, MAX_MESSAGE_CHARS));
         let status = error.status().map(u16::from).unwrap_or_default();
         Err(match error {
             error if error.is_permanent() => SendError::Refused { host, status, message },
@@ -188,7 +188,7 @@ impl Mail {
 
     fn note_arrival(&self, id: &str, address: &Address) {
         let mut arrived = self.arrived();
-        if arrived.len() >= REMEMBERED && !arrived.contains_key(id) {
+        if arrived.len() >= MAX_REMEMBERED && !arrived.contains_key(id) {
             // A message that is forgotten goes to all its addresses once more if it is tried again.
             arrived.clear();
         }

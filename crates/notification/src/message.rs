@@ -5,12 +5,12 @@ use longshore_core::NotificationEvent;
 use crate::text::one_line;
 
 /// The most characters of a commit's title, of a reason, of a name and of an anomaly.
-const TITLE: usize = 200;
-const REASON: usize = 300;
-const NAME: usize = 100;
-const ANOMALY: usize = 600;
+const MAX_TITLE_CHARS: usize = 200;
+const MAX_REASON_CHARS: usize = 300;
+const MAX_NAME_CHARS: usize = 100;
+const MAX_ANOMALY_CHARS: usize = 600;
 /// How many jobs a message names.
-const JOBS: usize = 5;
+const MAX_NAMED_JOBS: usize = 5;
 
 /// What a message is about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -107,11 +107,14 @@ impl Message {
     /// Returns the build's name, which becomes a link, and what happened to it.
     pub(crate) fn headline_parts(&self) -> (String, String) {
         if let Some(anomaly) = &self.anomaly {
-            let place =
-                if self.repo.is_empty() { String::new() } else { format!(" in {}", one_line(&self.repo, NAME)) };
-            return (format!("Anomaly{place}"), format!("({})", one_line(&anomaly.kind, NAME)));
+            let place = if self.repo.is_empty() {
+                String::new()
+            } else {
+                format!(" in {}", one_line(&self.repo, MAX_NAME_CHARS))
+            };
+            return (format!("Anomaly{place}"), format!("({})", one_line(&anomaly.kind, MAX_NAME_CHARS)));
         }
-        let name = format!("{} #{}", one_line(&self.repo, NAME), self.number);
+        let name = format!("{} #{}", one_line(&self.repo, MAX_NAME_CHARS), self.number);
         let happened = match self.subject {
             Subject::Event(NotificationEvent::Failure) => "failed".to_owned(),
             Subject::Event(NotificationEvent::Fixed) => "works again".to_owned(),
@@ -128,7 +131,7 @@ impl Message {
             return Vec::new();
         }
         if let Some(anomaly) = &self.anomaly {
-            return vec![one_line(&anomaly.message, ANOMALY)];
+            return vec![one_line(&anomaly.message, MAX_ANOMALY_CHARS)];
         }
         let source = match (self.pull_request, &self.branch) {
             (Some(number), Some(branch)) => format!("pull request {number} into {branch}"),
@@ -136,9 +139,12 @@ impl Message {
             (None, Some(branch)) => branch.clone(),
             (None, None) => self.git_ref.trim_start_matches("refs/tags/").to_owned(),
         };
-        let mut lines =
-            vec![format!("{}, commit {}", one_line(&source, NAME), self.commit.get(..10).unwrap_or(&self.commit))];
-        let (title, author) = (one_line(&self.title, TITLE), one_line(&self.author, NAME));
+        let mut lines = vec![format!(
+            "{}, commit {}",
+            one_line(&source, MAX_NAME_CHARS),
+            self.commit.get(..10).unwrap_or(&self.commit)
+        )];
+        let (title, author) = (one_line(&self.title, MAX_TITLE_CHARS), one_line(&self.author, MAX_NAME_CHARS));
         match (title.is_empty(), author.is_empty()) {
             (false, false) => lines.push(format!("{title} ({author})")),
             (false, true) => lines.push(title),
@@ -146,16 +152,16 @@ impl Message {
             (true, true) => {}
         }
         if !self.pipelines.is_empty() {
-            lines.push(format!("pipelines: {}", one_line(&self.pipelines.join(", "), REASON)));
+            lines.push(format!("pipelines: {}", one_line(&self.pipelines.join(", "), MAX_REASON_CHARS)));
         }
-        for job in self.jobs.iter().take(JOBS) {
-            lines.push(format!("{}: {}", one_line(&job.name, NAME), one_line(&job.reason, REASON)));
+        for job in self.jobs.iter().take(MAX_NAMED_JOBS) {
+            lines.push(format!("{}: {}", one_line(&job.name, MAX_NAME_CHARS), one_line(&job.reason, MAX_REASON_CHARS)));
         }
-        if self.jobs.len() > JOBS {
-            lines.push(format!("and {} more jobs", self.jobs.len() - JOBS));
+        if self.jobs.len() > MAX_NAMED_JOBS {
+            lines.push(format!("and {} more jobs", self.jobs.len() - MAX_NAMED_JOBS));
         }
         if self.jobs.is_empty() && !self.reason.is_empty() {
-            lines.push(one_line(&self.reason, REASON));
+            lines.push(one_line(&self.reason, MAX_REASON_CHARS));
         }
         lines
     }

@@ -1,8 +1,8 @@
 //! Makes texts of others harmless: one line without control characters, and for each service without its markup,
 //! links and mentions.
 
-/// Returns a text as one line of at most so many characters. Control characters and those that turn or hide text become
-/// spaces or go.
+/// Returns a text as one line of at most `most` characters. Control characters, and those that reverse or hide text,
+/// are replaced by spaces or removed.
 #[must_use]
 pub fn one_line(text: &str, most: usize) -> String {
     let mut line = String::new();

@@ -2,10 +2,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::{ObjectError, ObjectStore, store::MAX_PART};
 
-/// How much of the end is read first: what says where in a file is what stands there.
-const TAIL: u64 = 64 << 10;
-/// How much is read at once, from little to much as a reader goes on.
-const LEAST: u64 = 256 << 10;
+/// How much of the end is read first: a file's index is there.
+const TAIL_BYTES: u64 = 64 << 10;
+/// How much is read at once: at first little, and more as a reader continues.
+const MIN_READ_BYTES: u64 = 256 << 10;
 
 /// Reads an object in parts, from any offset.
 #[derive(Debug)]
@@ -26,12 +26,12 @@ impl ObjectReader {
     /// # Errors
     /// It does not exist, or has another length, or the store does not give it.
     pub fn open(store: ObjectStore, key: String, size: u64) -> Result<Self, ObjectError> {
-        let from = size.saturating_sub(TAIL);
-        let (bytes, total) = store.read(&key, from, TAIL)?;
+        let from = size.saturating_sub(TAIL_BYTES);
+        let (bytes, total) = store.read(&key, from, TAIL_BYTES)?;
         if total != size {
             return Err(store.refused(format!("an object has {total} bytes instead of {size}")));
         }
-        Ok(Self { store, key, size, at: 0, tail: (from, bytes), part: (0, Vec::new()), next: LEAST })
+        Ok(Self { store, key, size, at: 0, tail: (from, bytes), part: (0, Vec::new()), next: MIN_READ_BYTES })
     }
 }
 
@@ -48,7 +48,7 @@ impl Read for ObjectReader {
         }
         if rest(&self.tail, self.at).is_empty() && rest(&self.part, self.at).is_empty() {
             let goes_on = self.at == self.part.0 + self.part.1.len() as u64 && !self.part.1.is_empty();
-            self.next = if goes_on { (self.next * 2).min(MAX_PART) } else { LEAST };
+            self.next = if goes_on { (self.next * 2).min(MAX_PART) } else { MIN_READ_BYTES };
             let bytes = self.next.min(self.tail.0.saturating_sub(self.at));
             let (part, _) = self.store.read(&self.key, self.at, bytes)?;
             if part.is_empty() {

@@ -10,18 +10,18 @@ use url::Url;
 
 use crate::{NotUsable, ObjectError, Settings};
 
-const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a store may say nothing.
-const SILENCE: Duration = Duration::from_secs(60);
+const MAX_SILENCE: Duration = Duration::from_secs(60);
 /// How long the signature of an address counts. A request has to begin within it.
 pub(crate) const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
 /// How often a short request is made in all, and the pause before the next.
 pub(crate) const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(300);
+const RETRY_PAUSE: Duration = Duration::from_millis(300);
 /// The longest error that is read.
 pub(crate) const MAX_ERROR: u64 = 64 << 10;
 /// The longest file that is put at once, and the length of the parts of longer ones. A file may have 10,000 of them.
-const PART: u64 = 512 << 20;
+const PART_BYTES: u64 = 512 << 20;
 /// The longest part that is read at once.
 pub(crate) const MAX_PART: u64 = 16 << 20;
 
@@ -73,15 +73,15 @@ impl ObjectStore {
             .tls_config(tls)
             .http_status_as_error(false)
             .max_redirects(0)
-            .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(SILENCE))
-            .timeout_per_read(Some(SILENCE))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(MAX_SILENCE))
+            .timeout_per_read(Some(MAX_SILENCE))
             .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
             .build();
         let shown = format!("{}{prefix}", bucket.base_url());
         let credentials = Credentials::new(settings.access_key.clone(), settings.secret_key.clone());
         let inner = Arc::new(Inner { http: config.into(), bucket, credentials, prefix, shown });
-        Ok(Self { inner, part_bytes: PART })
+        Ok(Self { inner, part_bytes: PART_BYTES })
     }
 
     /// Puts files that are longer than this in parts of this length. Stores take no part below 5 MiB but the last.
@@ -168,12 +168,12 @@ impl ObjectStore {
         }
     }
 
-    /// Reads a part of an object: so many bytes from an offset on, at most [`MAX_PART`]. Returns the part, and how long
+    /// Reads a part of an object: `bytes` bytes from an offset on, at most [`MAX_PART`]. Returns the part, and how long
     /// the object is.
     pub(crate) fn read(&self, key: &str, from: u64, bytes: u64) -> Result<(Vec<u8>, u64), ObjectError> {
         let full = self.full(key);
         let address = self.inner.bucket.get_object(Some(&self.inner.credentials), &full).sign(SIGNED_FOR);
-        // Not the last so many, `bytes=-N`: some stores take that for the first.
+        // Not `bytes=-N`, the last N bytes: some stores return the first ones for it.
         let range = format!("bytes={from}-{}", from + bytes.max(1) - 1);
         let mut tries = 0;
         loop {
@@ -259,7 +259,7 @@ impl ObjectStore {
             if !is_transient_fault || n == TRIES {
                 return answer;
             }
-            std::thread::sleep(PAUSE * n);
+            std::thread::sleep(RETRY_PAUSE * n);
         }
     }
 
@@ -305,9 +305,9 @@ fn place_of(range: &str) -> Option<(u64, u64)> {
 
 /// Returns the text of an element of an error, for people.
 pub(crate) fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    const LONGEST: usize = 300;
+    const MAX_CHARS: usize = 300;
     let found = whole_element(text, name)?;
-    Some(found.char_indices().nth(LONGEST).map_or(found, |(end, _)| &found[..end]))
+    Some(found.char_indices().nth(MAX_CHARS).map_or(found, |(end, _)| &found[..end]))
 }
 
 /// Returns the text of an element of an answer.

@@ -25,14 +25,14 @@ use super::{
 };
 
 /// The most bytes to unpack in order to read one byte.
-const FRAME: u32 = 512 << 10;
+const FRAME_BYTES: u32 = 512 << 10;
 /// zstd's fastest ordinary level: jobs wait for their files.
-const LEVEL: i32 = 1;
+const COMPRESSION_LEVEL: i32 = 1;
 /// Complete files are settled in batches of this many, or of this many bytes.
 const SETTLE_FILES: usize = 256;
 const SETTLE_BYTES: u64 = 256 << 20;
 /// Up to this many files are synced to disk one by one, and more of them all at once.
-const FEW: usize = 16;
+const MAX_SYNCED_ONE_BY_ONE: usize = 16;
 /// The extension of a list, and of an unfinished file.
 const LIST: &str = "list";
 const PART: &str = "part";
@@ -264,8 +264,8 @@ impl Incoming {
         })?;
         let options = EncodeOptions::new()
             .checksum_flag(true)
-            .compression_level(LEVEL)
-            .frame_size_policy(FrameSizePolicy::Uncompressed(FRAME));
+            .compression_level(COMPRESSION_LEVEL)
+            .frame_size_policy(FrameSizePolicy::Uncompressed(FRAME_BYTES));
         let encoder = options.into_encoder(PatientFile { file, patience }).map_err(io::Error::other)?;
         let announced = AnnouncedHead { artifact, name: name.to_owned(), path: path.to_owned(), bytes, executable };
         self.current = Some(Current { announced, part, encoder, hash: Sha256::new(), received: 0 });
@@ -324,7 +324,7 @@ impl Incoming {
             return Ok(());
         }
         if files != self.files || self.current.is_some() {
-            return Err(refused(format!("{} files came, and there were to be {files}", self.files)));
+            return Err(refused(format!("{} files arrived instead of {files}", self.files)));
         }
         self.settle()?;
         append(&mut self.list, &[&Line::Complete])?;
@@ -347,7 +347,7 @@ impl Incoming {
         let parts = || waiting.iter().filter_map(|one| one.part.as_ref());
         if self.blobs.is_durable() {
             let patience = self.patience();
-            if parts().count() > FEW {
+            if parts().count() > MAX_SYNCED_ONE_BY_ONE {
                 retry_while_full(patience, || Ok(rustix::fs::syncfs(&self.list.file)?))?;
             } else {
                 for (file, _, _) in parts() {

@@ -9,7 +9,7 @@ use std::{
 use rustix::io::Errno;
 
 /// The pause between two attempts to write.
-const PAUSE: Duration = Duration::from_millis(500);
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Repeats `work` while the disk is full or too many files are open, for at most `patience`. Blocks.
 pub(super) fn retry_while_full<T>(patience: Duration, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
@@ -21,7 +21,7 @@ pub(super) fn retry_while_full<T>(patience: Duration, mut work: impl FnMut() -> 
                 if !std::mem::replace(&mut waits, true) {
                     tracing::error!(%error, "artifacts wait for room in the data folder");
                 }
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(RETRY_PAUSE);
             }
             done => {
                 if waits && done.is_ok() {

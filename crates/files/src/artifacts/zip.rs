@@ -12,14 +12,14 @@ use flate2::{Compression, write::DeflateEncoder};
 const FLAGS: u16 = 1 << 3 | 1 << 11;
 const DEFLATED: u16 = 8;
 /// 4.5 of the format: 64-bit fields. Made on Unix.
-const NEEDS: u16 = 45;
-const MADE_BY: u16 = 3 << 8 | NEEDS;
+const ZIP64_VERSION: u16 = 45;
+const MADE_BY: u16 = 3 << 8 | ZIP64_VERSION;
 /// A field of 32 bits whose value stands in a field of 64 bits.
-const ELSEWHERE: u32 = u32::MAX;
+const IN_ZIP64_FIELD: u32 = u32::MAX;
 /// The length from which a file gets 64-bit fields. Packing may make it a little longer.
-const LARGE: u64 = 0xff00_0000;
+const ZIP64_FROM_BYTES: u64 = 0xff00_0000;
 /// 1980-01-01, the format's first day: files have no time of their own, so that the same files make the same zip.
-const DATE: u16 = 1 << 5 | 1;
+const FILE_DATE: u16 = 1 << 5 | 1;
 
 /// A zip in progress.
 #[derive(Debug)]
@@ -37,12 +37,12 @@ impl<W: Write> ZipWriter<W> {
     /// Adds a file of `bytes` bytes. Its path is one that [`path_fault`](longshore_core::artifact::path_fault) accepts.
     pub fn add(&mut self, path: &str, executable: bool, bytes: u64, mut content: impl Read) -> io::Result<()> {
         let name_length = u16::try_from(path.len()).map_err(io::Error::other)?;
-        let is_large = bytes >= LARGE;
+        let is_large = bytes >= ZIP64_FROM_BYTES;
         let begins = self.out.written;
         let mut local_header = Vec::new();
         put32(&mut local_header, &[0x0403_4b50]);
-        put16(&mut local_header, &[NEEDS, FLAGS, DEFLATED, 0, DATE]);
-        let later = if is_large { ELSEWHERE } else { 0 };
+        put16(&mut local_header, &[ZIP64_VERSION, FLAGS, DEFLATED, 0, FILE_DATE]);
+        let later = if is_large { IN_ZIP64_FIELD } else { 0 };
         put32(&mut local_header, &[0, later, later]);
         put16(&mut local_header, &[name_length, if is_large { 20 } else { 0 }]);
         put(&mut local_header, &[path.as_bytes()]);
@@ -82,14 +82,14 @@ impl<W: Write> ZipWriter<W> {
         if is_large {
             put64(&mut extra, &[bytes, packed]);
         }
-        if begins >= u64::from(ELSEWHERE) {
+        if begins >= u64::from(IN_ZIP64_FIELD) {
             put64(&mut extra, &[begins]);
         }
         let extra_length = if extra.is_empty() { 0 } else { extra.len() as u16 + 4 };
         let entry = &mut self.directory;
         put32(entry, &[0x0201_4b50]);
-        put16(entry, &[MADE_BY, NEEDS, FLAGS, DEFLATED, 0, DATE]);
-        let sizes = if is_large { [ELSEWHERE; 2] } else { [small(packed), small(bytes)] };
+        put16(entry, &[MADE_BY, ZIP64_VERSION, FLAGS, DEFLATED, 0, FILE_DATE]);
+        let sizes = if is_large { [IN_ZIP64_FIELD; 2] } else { [small(packed), small(bytes)] };
         put32(entry, &[checksum, sizes[0], sizes[1]]);
         put16(entry, &[name_length, extra_length, 0, 0, 0]);
         let mode: u32 = if executable { 0o100_755 } else { 0o100_644 };
@@ -108,11 +108,11 @@ impl<W: Write> ZipWriter<W> {
         let (begins, length) = (self.out.written, self.directory.len() as u64);
         self.out.write_all(&self.directory)?;
         let mut end = Vec::new();
-        if self.files >= 0xffff || begins + length >= u64::from(ELSEWHERE) {
+        if self.files >= 0xffff || begins + length >= u64::from(IN_ZIP64_FIELD) {
             let at = self.out.written;
             put32(&mut end, &[0x0606_4b50]);
             put64(&mut end, &[44]);
-            put16(&mut end, &[MADE_BY, NEEDS]);
+            put16(&mut end, &[MADE_BY, ZIP64_VERSION]);
             put32(&mut end, &[0, 0]);
             put64(&mut end, &[self.files, self.files, length, begins]);
             put32(&mut end, &[0x0706_4b50, 0]);
@@ -131,7 +131,7 @@ impl<W: Write> ZipWriter<W> {
 }
 
 fn small(value: u64) -> u32 {
-    u32::try_from(value).unwrap_or(ELSEWHERE)
+    u32::try_from(value).unwrap_or(IN_ZIP64_FIELD)
 }
 
 fn put(out: &mut Vec<u8>, pieces: &[&[u8]]) {

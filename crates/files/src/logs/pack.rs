@@ -26,15 +26,15 @@ use super::{
 use crate::FilesError;
 
 /// How long a journal must be unwritten before it is packed. Most readers look at a log soon.
-const REST: Duration = Duration::from_secs(10 * 60);
+const MIN_AGE: Duration = Duration::from_secs(10 * 60);
 /// The pause between two passes.
-const PAUSE: Duration = Duration::from_secs(5 * 60);
+const PASS_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// Smaller journals stay unpacked: they cost only a few blocks.
-const SMALLEST: u64 = 64 << 10;
+const MIN_BYTES: u64 = 64 << 10;
 /// The most bytes to unpack in order to read one byte.
-const FRAME: u32 = 256 << 10;
+const FRAME_BYTES: u32 = 256 << 10;
 /// Bytes compared at a time.
-const WINDOW: u64 = 128 << 10;
+const COMPARED_BYTES: u64 = 128 << 10;
 
 /// The state of a journal's job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,14 +55,14 @@ where
     let passes = async {
         let mut done = HashSet::new();
         loop {
-            match pass(&logs, &standing, REST, &mut done).await {
+            match pass(&logs, &standing, MIN_AGE, &mut done).await {
                 Ok(Packed { logs: 0, .. }) => {}
                 Ok(Packed { logs, bytes, left }) => {
                     tracing::info!(logs, bytes, left, "packed the logs of jobs that are over")
                 }
                 Err(error) => tracing::warn!(%error, "logs could not be packed; they stay as they are"),
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(PASS_INTERVAL).await;
         }
     };
     shutdown.run_until_cancelled(passes).await;
@@ -177,7 +177,7 @@ fn candidates(folder: &Path, rest: Duration) -> io::Result<(Vec<(PathBuf, JobId)
         // If the clock was set back, treat the journal as just written.
         if file.modified()?.elapsed().unwrap_or_default() < rest {
             waits = true;
-        } else if file.len() >= SMALLEST
+        } else if file.len() >= MIN_BYTES
             && let Some((job, _)) = path.file_stem().and_then(OsStr::to_str).and_then(|stem| stem.rsplit_once('-'))
             && let Ok(job) = job.parse()
         {
@@ -220,7 +220,8 @@ fn pack(journal: &Path) -> io::Result<Option<(u64, u64)>> {
 }
 
 fn write(plain: &mut File, half: &Path) -> io::Result<u64> {
-    let options = EncodeOptions::new().checksum_flag(true).frame_size_policy(FrameSizePolicy::Uncompressed(FRAME));
+    let options =
+        EncodeOptions::new().checksum_flag(true).frame_size_policy(FrameSizePolicy::Uncompressed(FRAME_BYTES));
     let file = File::create(half)?;
     let mut encoder = options.into_encoder(&file).map_err(damaged)?;
     let bytes = io::copy(plain, &mut encoder)?;
@@ -237,8 +238,8 @@ fn compare(journal: &Path, half: &Path) -> io::Result<u64> {
     let plain = File::open(journal)?;
     let mut offset = 0;
     loop {
-        let bytes = read_at_most(&packed, offset, WINDOW)?;
-        if bytes != read_at_most(&plain, offset, WINDOW)? {
+        let bytes = read_at_most(&packed, offset, COMPARED_BYTES)?;
+        if bytes != read_at_most(&plain, offset, COMPARED_BYTES)? {
             let path = journal.display();
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,

@@ -15,7 +15,7 @@ use super::{
 use crate::FilesError;
 
 /// Bytes read at once. A longer record is read whole.
-const WINDOW: u64 = 128 << 10;
+const READ_BYTES: u64 = 128 << 10;
 /// Bytes read at once by followers: there may be hundreds of them, each with a window that its client has not taken
 /// yet.
 const FOLLOWED_WINDOW: u64 = 32 << 10;
@@ -130,7 +130,7 @@ impl LogReader {
             return Ok(None);
         }
         let (path, file, offset) = (self.path.clone(), self.file.clone(), self.offset);
-        let window = if self.live.is_some() { FOLLOWED_WINDOW } else { WINDOW };
+        let window = if self.live.is_some() { FOLLOWED_WINDOW } else { READ_BYTES };
         let read = tokio::task::spawn_blocking(move || -> io::Result<Option<(Arc<JournalFile>, Vec<u8>)>> {
             let file = match file {
                 Some(file) => file,
@@ -158,7 +158,7 @@ impl LogReader {
 /// Reads whole records from `offset` up to `limit`: one window, or one longer record. Empty if no record begins there:
 /// at the end, at a torn write, or at an offset inside a record.
 pub(super) fn read_whole_records(file: &impl ReadAt, offset: u64, limit: u64) -> io::Result<Vec<u8>> {
-    read_window(file, offset, limit, WINDOW)
+    read_window(file, offset, limit, READ_BYTES)
 }
 
 fn read_window(file: &impl ReadAt, offset: u64, limit: u64, window: u64) -> io::Result<Vec<u8>> {

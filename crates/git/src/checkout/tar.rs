@@ -10,11 +10,11 @@ use std::{
 use super::{Part, now};
 use crate::{TarSource, tar_writer::TarWriter};
 
-const BUFFER: usize = 256 * 1024;
+const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Writes the tar of all parts, each with its `.git` and its entries; `objects` holds one reader per part.
 pub(super) fn write_tar(out: File, parts: &[Part], objects: Vec<File>) -> io::Result<TarSource> {
-    let mut tar = TarWriter::new(BufWriter::with_capacity(BUFFER, out), now());
+    let mut tar = TarWriter::new(BufWriter::with_capacity(BUFFER_BYTES, out), now());
     for (part, objects) in parts.iter().zip(objects) {
         write_part(&mut tar, part, objects)?;
     }
@@ -27,7 +27,7 @@ fn write_part<W: io::Write>(tar: &mut TarWriter<W>, part: &Part, objects: File) 
     if !part.bare {
         write_folder(tar, &part.root.join(".git"), &in_tar(b".git"))?;
     }
-    let mut objects = BufReader::with_capacity(BUFFER, objects);
+    let mut objects = BufReader::with_capacity(BUFFER_BYTES, objects);
     for entry in &part.entries {
         let (path, executable) = (in_tar(&entry.path), entry.mode & 0o100 != 0);
         if entry.is_gitlink() {

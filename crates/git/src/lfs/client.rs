@@ -21,9 +21,9 @@ use ureq::{
     },
 };
 
-const CONNECT: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a store may send nothing.
-const SILENCE: Duration = Duration::from_secs(60);
+const MAX_SILENCE: Duration = Duration::from_secs(60);
 
 /// The clients for LFS. Clones share their connections.
 #[derive(Clone)]
@@ -66,9 +66,9 @@ impl LfsHttp {
                 .tls_config(tls.clone())
                 .http_status_as_error(false)
                 .max_redirects(0)
-                .timeout_connect(Some(CONNECT))
-                .timeout_recv_response(Some(SILENCE))
-                .timeout_per_read(Some(SILENCE))
+                .timeout_connect(Some(CONNECT_TIMEOUT))
+                .timeout_recv_response(Some(MAX_SILENCE))
+                .timeout_per_read(Some(MAX_SILENCE))
                 .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
                 .build();
             Agent::with_parts(config, DefaultConnector::default(), Judging { may, inner: DefaultResolver::default() })

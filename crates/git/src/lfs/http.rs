@@ -32,10 +32,10 @@ use crate::GitError;
 const MAX_ANSWER: u64 = 4 << 20;
 const MAX_REDIRECTS: u32 = 5;
 /// How often each request is made in all, and the pause before the next try.
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_secs(1);
+const MAX_TRIES: u32 = 3;
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Objects that are received at once.
-const AT_ONCE: usize = 4;
+const CONCURRENT_OBJECTS: usize = 4;
 
 /// A repository's store.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Remote {
             let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let failed: Mutex<Option<GitError>> = Mutex::default();
             std::thread::scope(|scope| {
-                for _ in 0..AT_ONCE.min(some.len()) {
+                for _ in 0..CONCURRENT_OBJECTS.min(some.len()) {
                     scope.spawn(|| {
                         while let Some(((path, pointer), offer)) = next() {
                             let Offer::Download { href, headers } = offer else { continue };
@@ -153,7 +153,7 @@ impl Remote {
             let bytes = response.body_mut().as_reader();
             match objects.receive(pointer, bytes, || stop.load(Ordering::Relaxed)) {
                 Ok(()) => return Ok(()),
-                Err(NotReceived::Source(_)) if tries < TRIES => std::thread::sleep(PAUSE * tries),
+                Err(NotReceived::Source(_)) if tries < MAX_TRIES => std::thread::sleep(RETRY_PAUSE * tries),
                 Err(NotReceived::Source(error)) => return Err(failed(error.to_string())),
                 Err(NotReceived::Other(why)) => return Err(failed(why)),
                 Err(NotReceived::Disk(source)) => {
@@ -222,10 +222,10 @@ impl Remote {
                 Err(ureq::Error::Other(cause)) => !cause.is::<LeadsHere>(),
                 Err(_) => true,
             };
-            if !is_transient || n == TRIES || stop.load(Ordering::Relaxed) {
+            if !is_transient || n == MAX_TRIES || stop.load(Ordering::Relaxed) {
                 return answer.map_err(|error| self.unreachable(&error));
             }
-            std::thread::sleep(PAUSE * n);
+            std::thread::sleep(RETRY_PAUSE * n);
         }
     }
 

@@ -41,8 +41,8 @@ const MAX_OBJECT_BYTES: u64 = 5 << 30;
 /// The most bytes of all such files of a checkout. For strangers it is that of their other files.
 const MAX_BYTES: u64 = 20 << 30;
 /// How long an object stays that no checkout has used, and the most bytes that a repository's objects take.
-const UNUSED: Duration = Duration::from_secs(14 * 24 * 60 * 60);
-const BUDGET: u64 = 20 << 30;
+const MAX_UNUSED_TIME: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+const MAX_REPOSITORY_BYTES: u64 = 20 << 30;
 
 /// The files of a checkout that are objects.
 #[derive(Debug)]
@@ -340,7 +340,7 @@ impl Mirror {
     /// Removes objects of Git LFS that no checkout has used for long, and those over the budget, which this repository
     /// and its submodules have together. Leaves those of a repository that is being checked out until the next time.
     pub(crate) async fn sweep_lfs(&self) -> Result<(), GitError> {
-        self.sweep_lfs_within(UNUSED, BUDGET).await
+        self.sweep_lfs_within(MAX_UNUSED_TIME, MAX_REPOSITORY_BYTES).await
     }
 
     pub(crate) async fn sweep_lfs_within(&self, unused: Duration, budget: u64) -> Result<(), GitError> {

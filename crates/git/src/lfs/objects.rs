@@ -19,7 +19,7 @@ const NAMED: &str = "lfs-named";
 const FORKS: &str = "lfs-forks";
 /// The folder for files that are being received. Its content is useless after a kill.
 const INCOMING: &str = "incoming";
-const BUFFER: usize = 64 << 10;
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// A folder of objects.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ impl Objects {
         let incoming = self.0.join(INCOMING);
         std::fs::create_dir_all(&incoming).map_err(NotReceived::Disk)?;
         let mut file = tempfile::NamedTempFile::new_in(&incoming).map_err(NotReceived::Disk)?;
-        let (mut hash, mut length, mut buffer) = (Sha256::new(), 0_u64, vec![0; BUFFER]);
+        let (mut hash, mut length, mut buffer) = (Sha256::new(), 0_u64, vec![0; BUFFER_BYTES]);
         loop {
             if is_stopped() {
                 return Err(NotReceived::Stopped);
@@ -92,7 +92,10 @@ impl Objects {
             }
             length += count as u64;
             if length > pointer.size() {
-                return Err(NotReceived::Other(format!("more bytes come than the {} of its pointer", pointer.size())));
+                return Err(NotReceived::Other(format!(
+                    "it has more bytes than the {} of its pointer",
+                    pointer.size()
+                )));
             }
             hash.update(&buffer[..count]);
             file.write_all(&buffer[..count]).map_err(NotReceived::Disk)?;
@@ -103,7 +106,7 @@ impl Objects {
         }
         let found = hex::encode(hash.finalize());
         if found != pointer.oid() {
-            return Err(NotReceived::Other(format!("other bytes come, whose SHA-256 is {found}")));
+            return Err(NotReceived::Other(format!("its bytes have another SHA-256: {found}")));
         }
         let place = self.path(pointer);
         let kept = || {

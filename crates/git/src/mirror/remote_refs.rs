@@ -8,7 +8,7 @@ use super::Mirror;
 use crate::GitError;
 
 /// How long a remote may take to name its default branch. Others wait for the answer.
-const ASKING: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A branch or tag of a remote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Mirror {
     /// # Errors
     /// As [`Self::fetch`].
     pub async fn remote_ref(&self, url: &CloneUrl, name: &str) -> Result<Option<CommitId>, GitError> {
-        let ask = self.git.in_repository(&self.folder).remote(url, ASKING.min(self.git.remote_limit()));
+        let ask = self.git.in_repository(&self.folder).remote(url, ANSWER_TIMEOUT.min(self.git.remote_limit()));
         let ask = ask.args(["ls-remote", "--quiet", "--end-of-options", url.address(), name]);
         let answer = ask.output("asking for a ref", &[]).await?;
         let answer = String::from_utf8_lossy(&answer);
@@ -51,7 +51,7 @@ impl Mirror {
     /// # Errors
     /// As [`Self::fetch`].
     pub async fn remote_refs(&self, url: &CloneUrl) -> Result<Vec<RemoteRef>, GitError> {
-        let ask = self.git.in_repository(&self.folder).remote(url, ASKING.min(self.git.remote_limit()));
+        let ask = self.git.in_repository(&self.folder).remote(url, ANSWER_TIMEOUT.min(self.git.remote_limit()));
         let ask = ask.args(["ls-remote", "--quiet", "--heads", "--tags", "--end-of-options", url.address()]);
         let answer = ask.output("asking for branches and tags", &[]).await?;
         Ok(parse_remote_refs(&String::from_utf8_lossy(&answer)))
@@ -63,7 +63,7 @@ impl Mirror {
     /// # Errors
     /// As [`Self::fetch`].
     pub async fn default_branch(&self, url: &CloneUrl) -> Result<Option<String>, GitError> {
-        let ask = self.git.in_repository(&self.folder).remote(url, ASKING.min(self.git.remote_limit()));
+        let ask = self.git.in_repository(&self.folder).remote(url, ANSWER_TIMEOUT.min(self.git.remote_limit()));
         let ask = ask.args(["ls-remote", "--symref", "--end-of-options", url.address(), "HEAD"]);
         let answer = ask.output("asking for the default branch", &[]).await?;
         let answer = String::from_utf8_lossy(&answer);

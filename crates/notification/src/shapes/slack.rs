@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use crate::{Message, text::without_mentions};
 
 /// Characters of a block's text; Slack takes 3,000.
-const MOST: usize = 2_900;
+const MAX_BLOCK_CHARS: usize = 2_900;
 
 pub(crate) fn body(message: &Message) -> Value {
     let (name, happened) = message.headline_parts();
     let link = format!("*<{}|{}>* {happened}", escaped(&message.url), escaped(&name));
     let mut blocks = vec![json!({ "type": "section", "text": { "type": "mrkdwn", "text": link, "verbatim": true } })];
-    let details: String = without_mentions(&message.details().join("\n")).chars().take(MOST).collect();
+    let details: String = without_mentions(&message.details().join("\n")).chars().take(MAX_BLOCK_CHARS).collect();
     if !details.is_empty() {
         blocks.push(json!({ "type": "section", "text": { "type": "plain_text", "text": details, "emoji": false } }));
     }
