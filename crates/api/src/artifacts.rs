@@ -27,12 +27,12 @@ use utoipa::ToSchema;
 use crate::{auth::Caller, error::ApiError, range::ByteRange};
 
 /// Bytes of a body that are read at once, and how many pieces of a zip wait for the client.
-const PIECE: usize = 256 << 10;
+const PIECE_BYTES: usize = 256 << 10;
 const PIECES_AHEAD: usize = 2;
 /// How long a zip waits for a client that takes nothing of it. Then it breaks off, so that the client holds no thread.
-const PATIENCE: Duration = Duration::from_secs(30);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Files of a zip whose names are read at once.
-const NAMES: u32 = 500;
+const NAMES_PER_QUERY: u32 = 500;
 
 /// Nothing of a file runs, loads anything, or is what it is taken for.
 const FILE_POLICY: HeaderValue =
@@ -129,15 +129,15 @@ pub(crate) async fn send_file(store: &Store, file: &ArtifactFile, asked: &Header
     Ok(response)
 }
 
-/// Returns the next bytes of a file, so many. Each piece is read when the client has taken the one before, so that a
-/// slow client holds no thread.
+/// Returns the next `bytes` bytes of a file. Each piece is read when the client has taken the one before, so that a
+/// slow client occupies no thread.
 fn pieces_of(file: BlobFile, bytes: u64) -> impl Stream<Item = io::Result<Bytes>> {
     stream::try_unfold((file, bytes), |(mut file, left)| async move {
         if left == 0 {
             return Ok(None);
         }
         let read = tokio::task::spawn_blocking(move || {
-            let mut piece = vec![0; PIECE.min(usize::try_from(left).unwrap_or(PIECE))];
+            let mut piece = vec![0; PIECE_BYTES.min(usize::try_from(left).unwrap_or(PIECE_BYTES))];
             file.read_exact(&mut piece)?;
             Ok::<_, io::Error>((piece, file))
         });
@@ -166,7 +166,7 @@ pub(crate) async fn send_zip(store: &Store, artifact: &Artifact) -> Result<Respo
         opened.await.map_err(ApiError::internal)?.map_err(unreadable)?;
     }
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
-    let out = Pieces::new(sender.clone(), PATIENCE);
+    let out = Pieces::new(sender.clone(), CLIENT_TIMEOUT);
     let writing = write_zip(store.clone(), artifact.id, out);
     tokio::spawn(async move {
         // A body that breaks off is not a valid zip, and the client sees that.
@@ -185,7 +185,7 @@ async fn write_zip(store: Store, id: ArtifactId, out: Pieces) -> io::Result<()> 
     let mut zip = ZipWriter::new(out);
     let mut after: Option<String> = None;
     loop {
-        let files = artifacts::files(&store, id, after.as_deref(), NAMES).await.map_err(io::Error::other)?;
+        let files = artifacts::files(&store, id, after.as_deref(), NAMES_PER_QUERY).await.map_err(io::Error::other)?;
         let Some(last) = files.last() else { break };
         after = Some(last.path.clone());
         let blobs = store.blobs().clone();

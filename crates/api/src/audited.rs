@@ -31,7 +31,7 @@ const REFUSED_OF_NOBODY: u32 = 60;
 const REFUSED_OF_SOMEBODY: u32 = 600;
 
 /// The fields that name the object if the address does not, the first that is given.
-const NAMING: [&str; 4] = ["name", "host", "ref", "kind"];
+const NAME_FIELDS: [&str; 4] = ["name", "host", "ref", "kind"];
 
 /// Returns what a request to this route does, `None` for the route of webhooks: deliveries are records of their own.
 ///
@@ -180,7 +180,7 @@ fn note(fields: &Map<String, Value>) {
     Pending::describe_carried(|entry| {
         entry.fields = fields.keys().cloned().collect();
         if entry.object.is_empty()
-            && let Some(name) = NAMING.iter().find_map(|key| fields.get(*key)?.as_str())
+            && let Some(name) = NAME_FIELDS.iter().find_map(|key| fields.get(*key)?.as_str())
         {
             entry.object = name.to_owned();
         }

@@ -29,8 +29,8 @@ impl CheckReruns {
         Self { store, scheduler, one_at_a_time: Arc::default() }
     }
 
-    /// Creates the requested builds. Refuses a second rerun of a build while the first one is not finished, and a request
-    /// that was delivered before.
+    /// Creates the requested builds. Refuses a second rerun of a build while the first one is not finished, and a
+    /// request that was delivered before.
     pub(crate) async fn start(
         &self,
         forges: &Forges,

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The longest JSON body of the API.
-const LIMIT: usize = 1 << 20;
+const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// A caller with a JSON body that has not been read yet.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl JsonRequest {
             discard(body);
             return Err(ApiError::unsupported_media_type());
         }
-        let bytes = read(body, LIMIT, &large_bodies, &Sender::Verified).await?;
+        let bytes = read(body, MAX_BODY_BYTES, &large_bodies, &Sender::Verified).await?;
         let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
         audited::note_json(&bytes);
         match serde_json::from_slice(&bytes) {

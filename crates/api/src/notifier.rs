@@ -33,8 +33,8 @@ pub(crate) struct Notifier {
 }
 
 /// Tests of a place that are sent within a minute: it belongs to somebody else.
-const MOST_TESTS: usize = 5;
-const WITHIN: Duration = Duration::from_secs(60);
+const MAX_TESTS: usize = 5;
+const TEST_PERIOD: Duration = Duration::from_secs(60);
 
 /// When places were tried in the last minute.
 #[derive(Debug, Default)]
@@ -45,13 +45,13 @@ impl Tests {
     fn note(&self, id: NotificationId, now: Instant) -> Result<(), ApiError> {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         places.retain(|_, at| {
-            at.retain(|at| now.duration_since(*at) < WITHIN);
+            at.retain(|at| now.duration_since(*at) < TEST_PERIOD);
             !at.is_empty()
         });
         let at = places.entry(id).or_default();
-        if at.len() >= MOST_TESTS {
+        if at.len() >= MAX_TESTS {
             return Err(ApiError::too_many(format!(
-                "it was tried {MOST_TESTS} times within a minute: wait a minute before the next test"
+                "it was tried {MAX_TESTS} times within a minute: wait a minute before the next test"
             )));
         }
         at.push(now);
@@ -160,12 +160,12 @@ mod tests {
     #[test]
     fn a_place_is_tried_five_times_a_minute_and_others_beside_it() {
         let (tests, id, now) = (Tests::default(), NotificationId::new(), Instant::now());
-        for _ in 0..MOST_TESTS {
+        for _ in 0..MAX_TESTS {
             assert!(tests.note(id, now).is_ok());
         }
         assert_eq!(tests.note(id, now).unwrap_err().status().as_u16(), 429);
         assert!(tests.note(NotificationId::new(), now).is_ok());
-        assert!(tests.note(id, now + WITHIN).is_ok());
+        assert!(tests.note(id, now + TEST_PERIOD).is_ok());
         assert_eq!(tests.0.lock().unwrap().len(), 1);
     }
 }

@@ -16,7 +16,7 @@ use longshore_store::{
 };
 
 /// The shortest time between two reports about a repository's refused calls.
-const PAUSE: Duration = Duration::from_secs(2);
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The last report about each repository's refused calls.
 #[derive(Debug, Default)]
@@ -62,7 +62,7 @@ impl RefusedHooks {
             refused.calls += 1;
         }
         let now = Instant::now();
-        if report.at.is_some_and(|at| now.duration_since(at) < PAUSE) {
+        if report.at.is_some_and(|at| now.duration_since(at) < REPORT_INTERVAL) {
             return Vec::new();
         }
         report.at = Some(now);

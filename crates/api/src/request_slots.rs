@@ -18,16 +18,16 @@ use crate::{
 };
 
 /// Searches at once. Each reads a whole log.
-const SEARCHES: usize = 4;
+const MAX_SEARCHES: usize = 4;
 /// Answers with a range or an offset of a log at once. Each also reads what comes before it.
-const RANGES: usize = 8;
+const MAX_RANGES: usize = 8;
 /// Zips of artifacts at once. Each packs what it sends.
-const ZIPS: usize = 4;
+const MAX_ZIPS: usize = 4;
 /// Live streams at once. Each holds a connection.
-const STREAMS: usize = 256;
+const MAX_STREAMS: usize = 256;
 
 /// Reads of [`COSTLY_READS`] at once. The database has a few connections more for everybody else.
-const READS: usize = 2;
+const MAX_COSTLY_READS: usize = 2;
 /// How long such a read waits for its slot.
 const READ_WAITS: Duration = Duration::from_secs(5);
 
@@ -107,11 +107,11 @@ impl Default for RequestSlots {
     fn default() -> Self {
         let slots = |at_once| Arc::new(Semaphore::new(at_once));
         Self {
-            searches: slots(SEARCHES),
-            ranges: slots(RANGES),
-            zips: slots(ZIPS),
-            streams: slots(STREAMS),
-            reads: slots(READS),
+            searches: slots(MAX_SEARCHES),
+            ranges: slots(MAX_RANGES),
+            zips: slots(MAX_ZIPS),
+            streams: slots(MAX_STREAMS),
+            reads: slots(MAX_COSTLY_READS),
         }
     }
 }
@@ -123,10 +123,10 @@ impl RequestSlots {
             return Ok(RequestSlot(None));
         }
         let (slots, most, what) = match costly {
-            Costly::Search => (&self.searches, SEARCHES, "searches of logs"),
-            Costly::Range => (&self.ranges, RANGES, "ranges of logs"),
-            Costly::Zip => (&self.zips, ZIPS, "zips of artifacts"),
-            Costly::Stream => (&self.streams, STREAMS, "live streams"),
+            Costly::Search => (&self.searches, MAX_SEARCHES, "searches of logs"),
+            Costly::Range => (&self.ranges, MAX_RANGES, "ranges of logs"),
+            Costly::Zip => (&self.zips, MAX_ZIPS, "zips of artifacts"),
+            Costly::Stream => (&self.streams, MAX_STREAMS, "live streams"),
         };
         match Arc::clone(slots).try_acquire_owned() {
             Ok(slot) => Ok(RequestSlot(Some(slot))),
@@ -144,7 +144,7 @@ impl RequestSlots {
         match tokio::time::timeout(READ_WAITS, Arc::clone(&self.reads).acquire_owned()).await {
             Ok(Ok(slot)) => Ok(RequestSlot(Some(slot))),
             Ok(Err(_)) | Err(_) => Err(ApiError::too_many(format!(
-                "too many visitors who are not signed in read what is costly: {READS} are answered at once; sign in, or try again shortly"
+                "too many visitors who are not signed in read what is costly: {MAX_COSTLY_READS} are answered at once; sign in, or try again shortly"
             ))),
         }
     }
@@ -200,7 +200,7 @@ mod tests {
             service.call(request.body(Body::empty()).unwrap()).await.unwrap().status()
         };
         let mut held = Vec::new();
-        for _ in 0..READS {
+        for _ in 0..MAX_COSTLY_READS {
             held.push(parts.slots.wait_to_read(&Caller::nobody()).await.unwrap());
         }
         let mut waits = pin!(ask("/cc.xml", None));

@@ -2,8 +2,8 @@
 //!
 //! A turn that nobody waits for lasts as long as its body arrives fast enough. One that others wait for lasts at least
 //! for `Pace::grace`, and after that until its body is the slowest. So somebody who sends slowly to many repositories
-//! at once, or with many tokens, keeps nobody waiting for longer than that. The more of them wait, the shorter that time
-//! is for those who are slow.
+//! at once, or with many tokens, keeps nobody waiting for longer than that. The more of them wait, the shorter that
+//! time is for those who are slow.
 
 use std::{
     collections::HashMap,
@@ -209,8 +209,8 @@ impl LargeBodies {
         share
     }
 
-    /// Waits for a turn for a body of which `arrived_before` bytes have arrived. Takes a slot of the repository's share first, so
-    /// that a body that waits for that one occupies none that others need.
+    /// Waits for a turn for a body of which `arrived_before` bytes have arrived. Takes a slot of the repository's share
+    /// first, so that a body that waits for that one occupies none that others need.
     pub(super) async fn turn(
         &self,
         share: Option<&Turns>,

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How many bytes of one job's newest events are kept.
-const KEPT: usize = 256 << 10;
+const KEPT_BYTES: usize = 256 << 10;
 
 /// How a follower gets a log, as server-sent events. Knows the place in the log, and writes what comes next.
 pub(crate) trait EventFormat: Clone + PartialEq + Send + 'static {
@@ -100,7 +100,7 @@ impl<S: Clone + PartialEq> Buffer<S> {
         }
         self.len += piece.text.len();
         self.pieces.push_back(piece);
-        while self.len > KEPT
+        while self.len > KEPT_BYTES
             && let Some(oldest) = self.pieces.pop_front()
         {
             self.len -= oldest.text.len();

@@ -29,13 +29,13 @@ use crate::{
 };
 
 /// Files that one page lists.
-const FILES: u32 = 100;
+const FILES_PER_PAGE: u32 = 100;
 /// Characters of a path that are shown.
-const SHOWN: usize = 200;
+const MAX_PATH_CHARS: usize = 200;
 
 /// Without `allow-same-origin`, the page has an origin of its own: no cookie, no storage, and nothing of ours can be
 /// read or sent by it. Its scripts run, and it loads what is its own.
-const SANDBOX: HeaderValue = HeaderValue::from_static(
+const SANDBOX_POLICY: HeaderValue = HeaderValue::from_static(
     "sandbox allow-scripts allow-popups; default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; \
      form-action 'none'; frame-ancestors 'none'",
 );
@@ -110,9 +110,9 @@ pub(crate) async fn show(
     let job = jobs::get(&site.store, artifact.job).await?.ok_or_else(gone)?;
     let build = builds::get(&site.store, job.build).await?.ok_or_else(gone)?;
     let repo = repos::get(&site.store, job.repo).await?.ok_or_else(gone)?;
-    let mut files = artifacts::files(&site.store, id, query.after.as_deref(), FILES + 1).await?;
-    let more = files.len() > FILES as usize;
-    files.truncate(FILES as usize);
+    let mut files = artifacts::files(&site.store, id, query.after.as_deref(), FILES_PER_PAGE + 1).await?;
+    let more = files.len() > FILES_PER_PAGE as usize;
+    files.truncate(FILES_PER_PAGE as usize);
     let next = files.last().filter(|_| more).map(|last| last.path.clone());
     let title = format!("{} · {} #{}", artifact.name, repo.name, build.number);
     let page = artifact.page.as_deref().map(encoded);
@@ -147,7 +147,7 @@ pub(crate) async fn view(
     }
     let mut response = send_file(&site.store, &find_page(&site, id, &path).await?, &headers).await?;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
+    headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX_POLICY);
     // The sandbox has no origin, and fonts and modules are asked for across origins. The ticket is the right to read.
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600"));

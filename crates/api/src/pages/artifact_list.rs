@@ -6,7 +6,7 @@ use longshore_store::artifacts::Artifact;
 use super::artifact::encoded;
 
 /// Artifacts that a page lists.
-const LISTED: usize = 20;
+const MAX_LISTED: usize = 20;
 
 /// An artifact of the list.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) fn rows(
     artifacts: Vec<Artifact>,
     job_name: impl Fn(&Artifact) -> Option<String>,
 ) -> (Vec<ArtifactRow>, usize) {
-    let more = artifacts.len().saturating_sub(LISTED);
+    let more = artifacts.len().saturating_sub(MAX_LISTED);
     let row = |artifact: Artifact| ArtifactRow {
         job_name: job_name(&artifact),
         id: artifact.id,
@@ -35,5 +35,5 @@ pub(super) fn rows(
         bytes: artifact.bytes,
         page: artifact.page.as_deref().map(encoded),
     };
-    (artifacts.into_iter().take(LISTED).map(row).collect(), more)
+    (artifacts.into_iter().take(MAX_LISTED).map(row).collect(), more)
 }

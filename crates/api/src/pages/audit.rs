@@ -36,8 +36,8 @@ use crate::{
     routes::audit::{guard_records, words},
 };
 
-const ROWS: u32 = 50;
-const ANOMALIES: u32 = 10;
+const ROWS_PER_PAGE: u32 = 50;
+const MAX_ANOMALIES: u32 = 10;
 
 #[derive(Template)]
 #[template(path = "audit.html")]
@@ -160,7 +160,7 @@ pub(crate) async fn show_guard(
         words: words(&q),
         before: before.and_then(|before| before.try_into().ok()),
     };
-    let (records, next, none) = match guard_records(&config, filter, ROWS).await {
+    let (records, next, none) = match guard_records(&config, filter, ROWS_PER_PAGE).await {
         Ok((records, next)) => (records, next, None),
         Err(error) if error.status() == StatusCode::NOT_FOUND => (Vec::new(), None, Some(error.message().to_owned())),
         Err(error) => return Err(error),
@@ -236,7 +236,7 @@ pub(crate) async fn show(
     };
     let before = parse_before(filter.before.as_deref())?;
     let page = match repo {
-        Some(_) => audit::list(&site.store, &wanted, before, ROWS).await?,
+        Some(_) => audit::list(&site.store, &wanted, before, ROWS_PER_PAGE).await?,
         None => Page { items: Vec::new(), next: None },
     };
     let named: HashSet<RepoId> = page.items.iter().filter_map(|record| record.entry.repo).collect();
@@ -245,7 +245,7 @@ pub(crate) async fn show(
         there.extend(repos::get(&site.store, repo).await?.map(|repo| repo.id));
     }
     let is_plain = before.is_none() && filter.is_empty();
-    let anomalies = if is_plain { anomalies::list(&site.store, None, ANOMALIES).await?.items } else { Vec::new() };
+    let anomalies = if is_plain { anomalies::list(&site.store, None, MAX_ANOMALIES).await?.items } else { Vec::new() };
     let page = AuditPage {
         anomalies,
         head: Head::new(&site, &visitor, Place::Settings, "Audit log"),

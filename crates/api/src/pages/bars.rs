@@ -9,9 +9,9 @@ use longshore_store::overview::Bar;
 use crate::public_url::BasePath;
 
 /// The distance between the left edges of two bars.
-const STEP: usize = 8;
-const HEIGHT: u64 = 24;
-const LEAST: u64 = 4;
+const BAR_DISTANCE: usize = 8;
+const MAX_HEIGHT: u64 = 24;
+const MIN_HEIGHT: u64 = 4;
 
 pub(crate) struct Bars<'a> {
     base: &'a BasePath,
@@ -32,17 +32,17 @@ impl Display for Bars<'_> {
             (_, Some(from)) => bar.finished_at.unwrap_or(now).since(from),
         };
         let longest = self.bars.iter().map(length).max().unwrap_or(0).max(1);
-        write!(f, "<svg class=\"bars\" viewBox=\"0 0 160 {HEIGHT}\" role=\"group\" aria-label=\"Last builds\">")?;
+        write!(f, "<svg class=\"bars\" viewBox=\"0 0 160 {MAX_HEIGHT}\" role=\"group\" aria-label=\"Last builds\">")?;
         // The newest bar is at the right end.
         let empty = 20_usize.saturating_sub(self.bars.len());
         for (place, bar) in self.bars.iter().enumerate() {
             let ms = length(bar);
-            let height = LEAST + (HEIGHT - LEAST) * ms / longest;
-            let x = (empty + place) * STEP + STEP / 2;
+            let height = MIN_HEIGHT + (MAX_HEIGHT - MIN_HEIGHT) * ms / longest;
+            let x = (empty + place) * BAR_DISTANCE + BAR_DISTANCE / 2;
             let Bar { seq, number, status, .. } = bar;
             write!(
                 f,
-                "<a href=\"{base}/b/{seq}\" tabindex=\"-1\"><path class=\"{status}\" d=\"M{x} {HEIGHT}v-{height}\"/>"
+                "<a href=\"{base}/b/{seq}\" tabindex=\"-1\"><path class=\"{status}\" d=\"M{x} {MAX_HEIGHT}v-{height}\"/>"
             )?;
             write!(f, "<title>#{number} {}", status.word())?;
             if ms > 0 {

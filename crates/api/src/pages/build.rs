@@ -47,17 +47,17 @@ use crate::{
 };
 
 /// How many jobs a page lists. If there are more, those that failed come first, then those that ask for approval.
-const JOBS: usize = 50;
+const MAX_JOBS: usize = 50;
 /// How many bytes the ends of logs, the summaries and the timeline's segments take together, approximately. A page has
 /// 60 KiB in all.
-const DETAILS: usize = 23 << 10;
+const DETAILS_BYTES: usize = 23 << 10;
 /// How many of these bytes all summaries take, and how many a single one.
-const SUMMARIES: usize = 8 << 10;
-const SUMMARY: usize = 3 << 10;
+const SUMMARIES_BYTES: usize = 8 << 10;
+const SUMMARY_BYTES: usize = 3 << 10;
 /// How many jobs name their first error in the box of a failed build.
 const FIRST_ERRORS: usize = 8;
 /// How many errors, and how many warnings, of the pipeline are shown.
-const MOST_DIAGNOSTICS: usize = 20;
+const MAX_DIAGNOSTICS: usize = 20;
 
 #[derive(Template)]
 #[template(path = "build.html")]
@@ -141,10 +141,10 @@ pub(crate) async fn show(
     let usual = builds::usual_ms(&site.store, build.repo.id).await?;
     let (mut tails, mut first_errors) = tail::load_tails(&site, &listed).await?;
     let reports = Section::load(&site, id).await?;
-    let of_summaries = SUMMARIES.saturating_sub(reports.bytes() / 2);
-    let (summaries, more_summaries) = summary::render_summaries(&listed, SUMMARY, of_summaries);
+    let of_summaries = SUMMARIES_BYTES.saturating_sub(reports.bytes() / 2);
+    let (summaries, more_summaries) = summary::render_summaries(&listed, SUMMARY_BYTES, of_summaries);
     let taken = tails.values().map(Tail::bytes).chain(summaries.iter().map(Summary::bytes));
-    let rest = DETAILS.saturating_sub(taken.sum::<usize>() + reports.bytes());
+    let rest = DETAILS_BYTES.saturating_sub(taken.sum::<usize>() + reports.bytes());
     let timeline = Timeline::new(&build, &listed, usual, standing.status == Status::Blocked, &pauses, head.now, rest);
     let kept = artifacts::of_build(&site.store, id).await?;
     let name_of = |one: &artifacts::Artifact| listed.iter().find(|job| job.id == one.job).map(|job| job.name.clone());
@@ -225,19 +225,19 @@ fn rows(
         jobs.sort_by_key(|job| (!tail::has_failed(job), job.asks.is_none()));
     }
     jobs.drain(pages.first - 1..pages.last)
-        .map(|job| Row { word: note(&job, standing, &unfinished, room), tail: tails.remove(&job.id), job })
+        .map(|job| Row { word: job_note(&job, standing, &unfinished, room), tail: tails.remove(&job.id), job })
         .collect()
 }
 
 impl JobsPages {
     fn new(build: BuildId, page: usize, all: usize) -> Self {
-        let pages = all.div_ceil(JOBS).max(1);
+        let pages = all.div_ceil(MAX_JOBS).max(1);
         let page = page.clamp(1, pages);
         let address =
             |page: usize| show::address(&format!("/builds/{build}"), &[("page", &page.to_string())]) + "#jobs";
         Self {
-            first: (page - 1) * JOBS + 1,
-            last: (page * JOBS).min(all),
+            first: (page - 1) * MAX_JOBS + 1,
+            last: (page * MAX_JOBS).min(all),
             all,
             previous: (page > 1).then(|| address(page - 1)),
             next: (page < pages).then(|| address(page + 1)),
@@ -245,13 +245,13 @@ impl JobsPages {
     }
 
     fn is_all(&self) -> bool {
-        self.all <= JOBS
+        self.all <= MAX_JOBS
     }
 }
 
 /// Returns why the job has its status, or what it does now. A reason that all jobs wait for is shown once, for the
 /// build.
-fn note(job: &JobView, standing: &Standing, unfinished: &HashSet<String>, room: Room) -> String {
+fn job_note(job: &JobView, standing: &Standing, unfinished: &HashSet<String>, room: Room) -> String {
     let shown_above = standing.waits.as_ref().filter(|_| job.asks.is_none()).map(|waits| &waits.reason);
     let running = job.steps.iter().filter(|step| step.status == Status::Running).map(|step| step.name.as_str()).next();
     let attempts = match job.attempts.len() {
@@ -288,8 +288,8 @@ fn stopped_at(job: &JobView) -> String {
 
 /// Cuts the list to what a page can take. Returns how many were cut.
 fn truncate(diagnostics: &mut Vec<DiagnosticView>) -> usize {
-    let more = diagnostics.len().saturating_sub(MOST_DIAGNOSTICS);
-    diagnostics.truncate(MOST_DIAGNOSTICS);
+    let more = diagnostics.len().saturating_sub(MAX_DIAGNOSTICS);
+    diagnostics.truncate(MAX_DIAGNOSTICS);
     more
 }
 

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Repositories that are shown; the others are registered by their names.
-const SHOWN: usize = 100;
+const MAX_REPOS: usize = 100;
 
 #[derive(Template)]
 #[template(path = "connections.html")]
@@ -165,8 +165,8 @@ async fn repos_page(
     };
     // Repositories that can be registered come first.
     repos.sort_by_key(|repo| (repo.registered.is_some(), !repo.remote.admin));
-    let more = repos.len().saturating_sub(SHOWN);
-    repos.truncate(SHOWN);
+    let more = repos.len().saturating_sub(MAX_REPOS);
+    repos.truncate(MAX_REPOS);
     Ok(ReposPage { head, csrf: visitor.csrf(), connection, repos, more, suspended_by, refused: why })
 }
 

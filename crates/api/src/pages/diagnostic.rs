@@ -4,8 +4,8 @@
 use longshore_core::{Diagnostic, Severity, Span};
 
 /// How many characters of a line are shown before the place, and of the place and behind it.
-const BEFORE: usize = 80;
-const WIDTH: usize = 160;
+const CHARS_BEFORE: usize = 80;
+const CHARS_FROM_PLACE: usize = 160;
 
 #[derive(Debug)]
 pub(super) struct DiagnosticView {
@@ -50,17 +50,21 @@ impl DiagnosticView {
 
 fn excerpt(source: &str, span: Span) -> Excerpt {
     let (at, length) = (span.column.saturating_sub(1) as usize, span.length.max(1) as usize);
-    let from = at.saturating_sub(BEFORE);
+    let from = at.saturating_sub(CHARS_BEFORE);
     let part = |from: usize, length: usize| source.chars().skip(from).take(length).collect::<String>();
     let left_out = |is: bool| if is { "…" } else { "" };
-    let here = length.min(WIDTH);
+    let here = length.min(CHARS_FROM_PLACE);
     let after = at + here;
     Excerpt {
         line: span.line,
         before: format!("{}{}", left_out(from > 0), part(from, at - from)),
         // A place past the line's end is shown as a space.
         here: Some(part(at, here)).filter(|here| !here.is_empty()).unwrap_or_else(|| " ".to_owned()),
-        after: format!("{}{}", part(after, WIDTH), left_out(source.chars().nth(after + WIDTH).is_some())),
+        after: format!(
+            "{}{}",
+            part(after, CHARS_FROM_PLACE),
+            left_out(source.chars().nth(after + CHARS_FROM_PLACE).is_some())
+        ),
     }
 }
 

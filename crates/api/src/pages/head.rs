@@ -15,9 +15,9 @@ use super::{
 use crate::{auth::SignedIn, public_url::BasePath};
 
 /// Characters of a title; the names of jobs have no limit.
-const TITLE: usize = 150;
+const MAX_TITLE_CHARS: usize = 150;
 /// The longest address, in bytes, that signing in leads back to.
-const NEXT: usize = 500;
+const MAX_NEXT_BYTES: usize = 500;
 
 #[derive(Debug)]
 pub(crate) struct Head {
@@ -95,7 +95,7 @@ impl Head {
 
     /// Replaces the title, for pages that must read something to know it.
     pub(crate) fn titled(mut self, title: impl Into<String>) -> Self {
-        self.title = cut(&title.into(), TITLE).to_owned();
+        self.title = cut(&title.into(), MAX_TITLE_CHARS).to_owned();
         self
     }
 
@@ -148,7 +148,7 @@ impl Head {
 fn sign_in_address(next: &str) -> String {
     match next {
         "/" => "/sign-in".to_owned(),
-        next if next.starts_with("/sign-in") || next.len() > NEXT => "/sign-in".to_owned(),
+        next if next.starts_with("/sign-in") || next.len() > MAX_NEXT_BYTES => "/sign-in".to_owned(),
         next => format!("/sign-in?{}", serde_urlencoded::to_string([("next", next)]).unwrap_or_default()),
     }
 }

@@ -30,11 +30,11 @@ use super::{
 use crate::{build_views::repo_refs, error::ApiError, params::Query, views::RepoRef};
 
 /// Repositories on a page: as many as the page has room for with their bars.
-const REPOS: u32 = 15;
+const REPOS_PER_PAGE: u32 = 15;
 /// Bars of one repository.
-const BARS: u32 = 20;
+const BARS_PER_REPO: u32 = 20;
 /// How many builds that run or wait are listed.
-const BUSY: u32 = 10;
+const MAX_UNFINISHED_BUILDS: u32 = 10;
 
 #[derive(Template)]
 #[template(path = "home.html")]
@@ -76,17 +76,18 @@ pub(crate) async fn show(
     let mut busy = Vec::new();
     for status in [Status::Running, Status::Canceling, Status::Queued, Status::Blocked] {
         let filter = BuildFilter { status: Some(status), visible: visible.clone(), ..BuildFilter::default() };
-        busy.extend(builds::list(&site.store, &filter, None, BUSY + 1).await?.items);
+        busy.extend(builds::list(&site.store, &filter, None, MAX_UNFINISHED_BUILDS + 1).await?.items);
     }
     // In the order of their creation: a row stays where it is when its build starts.
     busy.sort_by_key(|build| build.seq);
-    let more_busy = busy.len() > BUSY as usize;
-    busy.truncate(BUSY as usize);
+    let more_busy = busy.len() > MAX_UNFINISHED_BUILDS as usize;
+    busy.truncate(MAX_UNFINISHED_BUILDS as usize);
     let busy_repos = repo_refs(&site.store, &busy).await?;
 
-    let mut repos = overview::of_repos(&site.store, &visible, name_part, &query.after, REPOS + 1, BARS).await?;
-    let more = repos.len() > REPOS as usize;
-    repos.truncate(REPOS as usize);
+    let mut repos =
+        overview::of_repos(&site.store, &visible, name_part, &query.after, REPOS_PER_PAGE + 1, BARS_PER_REPO).await?;
+    let more = repos.len() > REPOS_PER_PAGE as usize;
+    repos.truncate(REPOS_PER_PAGE as usize);
     let address = |after: &str| show::address("/", &[("q", name_part), ("after", after)]);
     let next = repos.last().filter(|_| more).map(|last| address(&last.repo.name));
     let first = (!query.after.is_empty()).then(|| address(""));

@@ -17,7 +17,7 @@ use super::{
 use crate::{auth::Authenticator, error::ApiError};
 
 /// The content policy: only what this server serves, and nothing inline.
-const POLICY: HeaderValue = HeaderValue::from_static(
+const CONTENT_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
      frame-ancestors 'none'; base-uri 'none'",
 );
@@ -32,7 +32,7 @@ impl<T: Template> IntoResponse for Html<T> {
             Ok(page) => {
                 let headers = [
                     (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-                    (header::CONTENT_SECURITY_POLICY, POLICY),
+                    (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
                 ];
                 (headers, page).into_response()
             }

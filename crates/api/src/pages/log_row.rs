@@ -12,7 +12,7 @@ use longshore_files::logs::{
 use super::{escape::Escape, show};
 
 /// How many bytes of a line its job's page shows, since many lines share the page's budget. The script shows all of it.
-pub(super) const SHOWN: usize = 2_000;
+pub(super) const MAX_LINE_BYTES: usize = 2_000;
 
 /// One line. It displays as markup.
 #[derive(Debug)]
@@ -235,7 +235,7 @@ mod tests {
     fn row(text: &str) -> String {
         let time = Timestamp::from_millis(0);
         let line = LogLine { n: 7, step: Some(1), stream: "stdout", time, text: text.to_owned(), mark: None };
-        let row = Row { line, elsewhere: None, beside: None, shown: SHOWN }.to_string();
+        let row = Row { line, elsewhere: None, beside: None, shown: MAX_LINE_BYTES }.to_string();
         let (_, text) = row.split_once("<span class=\"x\">").unwrap();
         text.strip_suffix("</span></div>\n").unwrap().to_owned()
     }

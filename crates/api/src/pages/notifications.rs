@@ -1,4 +1,4 @@
-//! `/notifications` and `/repos/{repo}/notifications`: where people are told of builds, with a form to add a place, and
+//! `/notifications` and `/repos/{repo}/notifications`: who is notified of builds, with a form to add a place, and
 //! buttons to try and remove one.
 
 use askama::Template;

@@ -10,7 +10,7 @@ use longshore_core::{Status, Timestamp};
 use crate::views::{BuildView, JobView};
 
 /// A shorter time is not left out.
-const LEAST_MS: u64 = 1_000;
+const MIN_MS: u64 = 1_000;
 
 /// The times, in order and apart from each other.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl Pauses {
             }
             pauses.push((from, to));
         }
-        pauses.retain(|(from, to)| *to > *from && to.since(*from) >= LEAST_MS);
+        pauses.retain(|(from, to)| *to > *from && to.since(*from) >= MIN_MS);
         Self(pauses)
     }
 

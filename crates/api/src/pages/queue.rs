@@ -26,9 +26,9 @@ use super::{
 use crate::{config::ApiConfig, error::ApiError};
 
 /// How many jobs each list shows.
-const LISTED: u32 = 60;
+const MAX_LISTED: u32 = 60;
 /// How many removals are shown.
-const REMOVED: u32 = 20;
+const MAX_REMOVALS: u32 = 20;
 
 #[derive(Template)]
 #[template(path = "queue.html")]
@@ -66,9 +66,9 @@ async fn list_jobs(
     statuses: &[Status],
     counts: Option<&Counts>,
 ) -> Result<Jobs, ApiError> {
-    let mut listed = overview::queue(&site.store, statuses, visible, LISTED + 1).await?;
-    let more = listed.len() > LISTED as usize;
-    listed.truncate(LISTED as usize);
+    let mut listed = overview::queue(&site.store, statuses, visible, MAX_LISTED + 1).await?;
+    let more = listed.len() > MAX_LISTED as usize;
+    listed.truncate(MAX_LISTED as usize);
     let all = match counts {
         Some(counts) => counts.jobs.iter().filter(|(of, _)| statuses.contains(of)).map(|(_, n)| n).sum(),
         None => listed.len() as u64,
@@ -104,7 +104,7 @@ pub(crate) async fn show(
             .object_store()
             .map(|store| (store.place().to_owned(), site.store.blobs().offload_problem()))
             .filter(|_| sees_figures),
-        removed: if sees_figures { engine_room::removals(&site.store, REMOVED).await? } else { Vec::new() },
+        removed: if sees_figures { engine_room::removals(&site.store, MAX_REMOVALS).await? } else { Vec::new() },
         sees_figures,
     }))
 }

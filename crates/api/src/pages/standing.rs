@@ -15,7 +15,7 @@ use crate::views::{BuildView, JobView};
 /// How long a wait before the first job must be to be shown.
 const WAIT_MS: u64 = 500;
 /// How many jobs a sentence names.
-const NAMED: usize = 3;
+const MAX_NAMED_JOBS: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct Standing {
@@ -67,7 +67,7 @@ impl Standing {
         // It is the job that says what the build waits for that may be awaiting approval.
         let asks = waits.as_ref().is_some_and(|waits| jobs.iter().any(|job| job.id == waits.job && job.asks.is_some()));
         let waiting = if asks { "awaiting approval" } else { "waiting" };
-        Self { status, waits, note: note(build, jobs), clocks: clocks(build, jobs, (status, waiting), pauses) }
+        Self { status, waits, note: build_note(build, jobs), clocks: clocks(build, jobs, (status, waiting), pauses) }
     }
 }
 
@@ -108,7 +108,7 @@ fn clocks(
     clocks
 }
 
-fn note(build: &BuildView, jobs: &[JobView]) -> Option<Note> {
+fn build_note(build: &BuildView, jobs: &[JobView]) -> Option<Note> {
     if build.status == Status::Canceled {
         return Some(Note { bad: false, text: cancel_note(jobs) });
     }
@@ -129,11 +129,11 @@ fn failed_so_far(jobs: &[JobView]) -> Option<Note> {
         .filter(|job| has_failed(job))
         .map(|job| format!("{}: {}", job.name, job.reason.as_deref().unwrap_or(job.status.word())))
         .collect();
-    let named = failed.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
+    let named = failed.iter().take(MAX_NAMED_JOBS).map(String::as_str).collect::<Vec<_>>().join("; ");
     match failed.len() {
         0 => None,
-        1..=NAMED => Some(Note { bad: true, text: named }),
-        all => Some(Note { bad: true, text: format!("{named}; and {} more", all - NAMED) }),
+        1..=MAX_NAMED_JOBS => Some(Note { bad: true, text: named }),
+        all => Some(Note { bad: true, text: format!("{named}; and {} more", all - MAX_NAMED_JOBS) }),
     }
 }
 
@@ -145,8 +145,8 @@ fn cancel_note(jobs: &[JobView]) -> String {
     }
     let ran: Vec<&JobView> = ended().filter(|job| job.claimed_at.is_some()).collect();
     let named = |jobs: &[&JobView]| {
-        let names: Vec<_> = jobs.iter().take(NAMED).map(|job| format!("`{}`", job.name)).collect();
-        match jobs.len().saturating_sub(NAMED) {
+        let names: Vec<_> = jobs.iter().take(MAX_NAMED_JOBS).map(|job| format!("`{}`", job.name)).collect();
+        match jobs.len().saturating_sub(MAX_NAMED_JOBS) {
             0 => names.join(", "),
             more => format!("{} and {more} more", names.join(", ")),
         }

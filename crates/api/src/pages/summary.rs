@@ -7,8 +7,8 @@ use super::markdown::{Markdown, markdown};
 use crate::views::JobView;
 
 /// How many bytes surround a summary, and how many it must have room for at least.
-const AROUND: usize = 600;
-const LEAST: usize = 200;
+const MARKUP_BYTES: usize = 600;
+const MIN_BYTES: usize = 200;
 
 #[derive(Debug)]
 pub(super) struct Summary {
@@ -30,7 +30,7 @@ impl Summary {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        AROUND + self.words.html.len()
+        MARKUP_BYTES + self.words.html.len()
     }
 }
 
@@ -40,11 +40,11 @@ pub(super) fn render_summaries(jobs: &[JobView], each: usize, all: usize) -> (Ve
     let (mut shown, mut more, mut left) = (Vec::new(), 0, all);
     for (job, step) in jobs.iter().flat_map(|job| job.steps.iter().map(move |step| (job, step))) {
         let Some(text) = &step.summary else { continue };
-        if left < AROUND + LEAST {
+        if left < MARKUP_BYTES + MIN_BYTES {
             more += 1;
             continue;
         }
-        let words = markdown(text, each.min(left - AROUND));
+        let words = markdown(text, each.min(left - MARKUP_BYTES));
         let (job_name, step_name) = (job.name.clone(), step.name.clone());
         let summary = Summary { job: job.id, job_name, number: step.number, step: step_name, words };
         left = left.saturating_sub(summary.bytes());

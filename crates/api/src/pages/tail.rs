@@ -18,14 +18,14 @@ use crate::{
 };
 
 /// How many jobs show their last lines.
-const JOBS: usize = 6;
+const MAX_JOBS: usize = 6;
 /// How many jobs name their first error.
-const ERRORS: usize = 12;
-const LINES: u64 = 20;
+const MAX_ERRORS: usize = 12;
+const SHOWN_LINES: u64 = 20;
 /// How many bytes their markup takes together, approximately.
-const BYTES: usize = 11 << 10;
+const MARKUP_BYTES: usize = 11 << 10;
 /// How many bytes of one line are shown.
-const LINE: usize = 300;
+const MAX_LINE_BYTES: usize = 300;
 
 /// The first error that a job's log has in the step that failed.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub(crate) async fn load_tails(
 ) -> Result<(HashMap<JobId, Tail>, Vec<FirstError>), ApiError> {
     let (mut tails, mut errors) = (HashMap::new(), Vec::new());
     let mut bytes = 0;
-    for (at, job) in jobs.iter().filter(|job| has_failed(job)).take(ERRORS).enumerate() {
+    for (at, job) in jobs.iter().filter(|job| has_failed(job)).take(MAX_ERRORS).enumerate() {
         let outline = logs::outline(&site.store, job.id, None).await?;
         let Some(failing) = find_failing(job, &outline) else { continue };
         let error = first_error(&failing, &outline);
@@ -70,23 +70,27 @@ pub(crate) async fn load_tails(
             line: mark.n,
             text: without_colours(&mark.text),
         }));
-        if at >= JOBS {
+        if at >= MAX_JOBS {
             continue;
         }
-        let mut lines = last_lines(site, job, &failing, LINES).await?;
+        let mut lines = last_lines(site, job, &failing, SHOWN_LINES).await?;
         // Other steps ran at the same time, and their lines stand between those of this step.
-        if (lines.len() as u64) < LINES.min(failing.count()) {
+        if (lines.len() as u64) < SHOWN_LINES.min(failing.count()) {
             lines = last_lines(site, job, &failing, MAX_LINES).await?;
         }
         let last = lines.last().map(|line| line.n);
-        let row =
-            |line| Row { line, elsewhere: Some(format!("{}/jobs/{}", site.base(), job.id)), beside: None, shown: LINE };
-        lines.drain(..lines.len().saturating_sub(LINES as usize));
+        let row = |line| Row {
+            line,
+            elsewhere: Some(format!("{}/jobs/{}", site.base(), job.id)),
+            beside: None,
+            shown: MAX_LINE_BYTES,
+        };
+        lines.drain(..lines.len().saturating_sub(SHOWN_LINES as usize));
         let mut rows: Vec<Row> =
             lines.into_iter().filter(|line| line.mark != Some(MarkKind::EndGroup)).map(row).collect();
         let kept = rows.iter().rev().take_while(|row| {
             bytes += row.to_string().len();
-            bytes <= BYTES
+            bytes <= MARKUP_BYTES
         });
         let kept = kept.count();
         rows.drain(..rows.len() - kept);

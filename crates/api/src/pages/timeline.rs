@@ -16,11 +16,11 @@ use super::{
 use crate::views::{AttemptView, BuildView, JobView, StepView};
 
 /// How many jobs have a bar.
-const BARS: usize = 40;
+const MAX_BARS: usize = 40;
 /// How many bytes a segment takes, with its text in the table, without its name.
-const SEGMENT: usize = 125;
+const SEGMENT_BYTES: usize = 125;
 /// Characters of a segment's name.
-const NAME: usize = 60;
+const MAX_NAME_CHARS: usize = 60;
 /// The shortest checkout that is shown as a segment. Without a checkout, the first step begins sooner than this.
 const CHECKOUT_MS: u64 = 10;
 
@@ -89,7 +89,7 @@ impl Segment {
     }
 
     fn bytes(&self) -> usize {
-        SEGMENT + 2 * self.name.chars().map(escaped_len).sum::<usize>()
+        SEGMENT_BYTES + 2 * self.name.chars().map(escaped_len).sum::<usize>()
     }
 }
 
@@ -124,7 +124,7 @@ impl Timeline {
         let critical = if waits { HashSet::new() } else { critical_path(jobs) };
         let ends: HashMap<&str, Timestamp> =
             jobs.iter().filter_map(|job| Some((job.key.as_str(), job.finished_at?))).collect();
-        let share = bytes / ran.len().clamp(1, BARS);
+        let share = bytes / ran.len().clamp(1, MAX_BARS);
         let shown = most_telling(&ran, &critical);
         let bars = shown.into_iter().map(|job| Bar {
             id: job.id,
@@ -163,7 +163,7 @@ impl Timeline {
             start: start.as_millis() + i64::try_from(pauses.total_ms()).unwrap_or(0),
             span,
             bars: bars.collect(),
-            more: ran.len().saturating_sub(BARS),
+            more: ran.len().saturating_sub(MAX_BARS),
             grows: grows && !waits,
             sum,
         }
@@ -231,7 +231,7 @@ impl Axis<'_> {
         let took = end.since(from);
         Segment {
             class: class.into(),
-            name: cut(&name.into(), NAME).to_owned(),
+            name: cut(&name.into(), MAX_NAME_CHARS).to_owned(),
             from: at,
             // A segment that took no time stays visible.
             width: (self.at(end).saturating_sub(at)).max(self.span / 500),
@@ -315,7 +315,7 @@ fn most_telling<'a>(jobs: &[&'a JobView], critical: &HashSet<&str>) -> Vec<&'a J
         let job = jobs[*at];
         (!has_failed(job), !critical.contains(job.key.as_str()), job.claimed_at.is_none())
     });
-    places.truncate(BARS);
+    places.truncate(MAX_BARS);
     places.sort_unstable();
     places.into_iter().map(|at| jobs[at]).collect()
 }

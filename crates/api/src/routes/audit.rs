@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Records that the export reads at once.
-const BATCH: u32 = 500;
+const RECORDS_PER_BATCH: u32 = 500;
 
 /// A record of the audit log.
 #[derive(Debug, Serialize, ToSchema)]
@@ -263,7 +263,7 @@ pub(crate) async fn export(
     caller.require(Action::SeeAudit, Object::Server)?;
     let Query(ExportQuery { after }) = query?;
     let lines = stream::try_unfold((store, i64::from(after.unwrap_or(0))), |(store, after)| async move {
-        let records = audit::after(&store, after, BATCH).await?;
+        let records = audit::after(&store, after, RECORDS_PER_BATCH).await?;
         let Some(last) = records.last().map(|record| record.number) else { return Ok(None) };
         let text: String = records.into_iter().map(|record| record.line + "\n").collect();
         Ok::<_, StoreError>(Some((text, (store, last))))

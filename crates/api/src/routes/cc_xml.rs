@@ -18,9 +18,9 @@ use longshore_store::{
 use crate::{auth::Caller, error::ApiError, public_url::PublicUrl};
 
 /// Repositories that are listed.
-const LISTED: u32 = 500;
+const MAX_REPOS: u32 = 500;
 /// The number of a branch's newest builds that are searched for one without a pull request.
-const NEWEST: u32 = 20;
+const NEWEST_BUILDS: u32 = 20;
 
 /// How repositories stand, as CCTray's XML
 ///
@@ -35,7 +35,7 @@ pub(crate) async fn show(
     State(public_url): State<PublicUrl>,
     caller: Caller,
 ) -> Result<Response, ApiError> {
-    let repos = overview::of_repos(&store, &caller.visible(), "", "", LISTED, 1).await?;
+    let repos = overview::of_repos(&store, &caller.visible(), "", "", MAX_REPOS, 1).await?;
     let mut text = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<Projects>\n".to_owned();
     for overview::RepoOverview { repo, newest, .. } in repos {
         let announced = newest.as_ref().and_then(|build| build.event.default_branch.clone());
@@ -43,7 +43,7 @@ pub(crate) async fn show(
         let finished = builds::latest_finished(&store, repo.id, branch.as_deref(), None).await?;
         let filter = BuildFilter { repo: Some(repo.id), branch, ..BuildFilter::default() };
         // Builds of pull requests count as their target branch's, and say nothing about it yet.
-        let newest = builds::list(&store, &filter, None, NEWEST).await?.items;
+        let newest = builds::list(&store, &filter, None, NEWEST_BUILDS).await?.items;
         let last = newest.iter().find(|build| build.event.pull_request.is_none());
         let building = last.is_some_and(|build| !build.status.is_final());
         let url = format!("{public_url}/repos/{}", repo.id);

@@ -46,28 +46,29 @@ use crate::{
 };
 use attempts::AttemptRow;
 
-/// A page has 60 KiB in all. `BYTES` is shared by the window's lines, the list of steps and their summaries; a step
-/// takes `STEP` without its name and its script; all names and scripts together take `WORDS`; the window has `LEAST` at
-/// least.
-const BYTES: usize = 50 << 10;
-const STEP: usize = 205;
-const WORDS: usize = 14 << 10;
-const LEAST: usize = 4 << 10;
-/// How many bytes all summaries take at most.
-const SUMMARIES: usize = 10 << 10;
+/// The bytes of the window's lines, of the list of steps and of their summaries together. A page has 60 KiB in all.
+const SHARED_BYTES: usize = 50 << 10;
+/// The bytes of a step in the list, without its name and its script.
+const STEP_BYTES: usize = 205;
+/// The most bytes of all names and scripts together.
+const TEXTS_BYTES: usize = 14 << 10;
+/// The bytes that the window has at least.
+const MIN_WINDOW_BYTES: usize = 4 << 10;
+/// The most bytes of all summaries together.
+const SUMMARIES_BYTES: usize = 10 << 10;
 /// Bytes of a step's name, of its script, and of what surrounds a script.
-const NAME: usize = 160;
-const SCRIPT: usize = 2_000;
-const AROUND: usize = 72;
+const STEP_NAME_BYTES: usize = 160;
+const SCRIPT_BYTES: usize = 2_000;
+const SCRIPT_MARKUP_BYTES: usize = 72;
 /// Characters of a step's name before a line that stands among another step's; as many as in `assets/log_view.js`.
-const BESIDE: usize = 24;
+const STEP_NAME_CHARS: usize = 24;
 /// Lines of a window.
-const LINES: u64 = 300;
+const WINDOW_LINES: u64 = 300;
 /// Lines of a window before the error that it opens at.
 const BEFORE_ERROR: u64 = 20;
 /// How many found lines are listed for readers without scripts, and about how many bytes their links take.
-const LISTED: usize = 100;
-const LINKS: usize = 4 << 10;
+const MAX_FOUND_LINES: usize = 100;
+const FOUND_LINKS_BYTES: usize = 4 << 10;
 
 #[derive(Template)]
 #[template(path = "job.html")]
@@ -180,24 +181,24 @@ pub(crate) async fn show(
     }
     let attempt = earlier.map(|attempt| attempt.to_string()).unwrap_or_default();
     let count = job.steps.len() + job.services.len();
-    let mut words = WORDS.saturating_sub(40 * count);
+    let mut words = TEXTS_BYTES.saturating_sub(40 * count);
     let names = words / count.max(1);
     let steps = job.services.iter().chain(&job.steps).cloned().map(|view| StepRow {
         is_service: view.number > u32::from(Record::FIRST_SERVICE),
         address: step_address(&outline, view.number, &attempt),
-        name: fit_text(&view.name, NAME.min(names), &mut words),
+        name: fit_text(&view.name, STEP_NAME_BYTES.min(names), &mut words),
         run: scripts.get(&view.number).cloned().unwrap_or_default(),
         view,
     });
     let mut steps: Vec<StepRow> = steps.collect();
     for step in &mut steps {
-        words = words.saturating_sub(AROUND);
-        step.run = fit_text(&step.run, SCRIPT, &mut words);
+        words = words.saturating_sub(SCRIPT_MARKUP_BYTES);
+        step.run = fit_text(&step.run, SCRIPT_BYTES, &mut words);
     }
-    let bytes = BYTES.saturating_sub(WORDS + STEP * count);
-    let of_summaries = SUMMARIES.min(bytes.saturating_sub(LEAST));
+    let bytes = SHARED_BYTES.saturating_sub(TEXTS_BYTES + STEP_BYTES * count);
+    let of_summaries = SUMMARIES_BYTES.min(bytes.saturating_sub(MIN_WINDOW_BYTES));
     let (summaries, more_summaries) = summary::render_summaries(std::slice::from_ref(&job), of_summaries, of_summaries);
-    let bytes = bytes.saturating_sub(summaries.iter().map(Summary::bytes).sum()).max(LEAST);
+    let bytes = bytes.saturating_sub(summaries.iter().map(Summary::bytes).sum()).max(MIN_WINDOW_BYTES);
     let kept = artifacts::of_job(&site.store, id).await?;
     let (artifacts, more_artifacts) = artifact_list::rows(kept, |_| None);
     let _slot = query.q.as_ref().map(|_| slots.take(&visitor.caller, Costly::Search)).transpose()?;
@@ -291,16 +292,20 @@ async fn load_window(
         (None, None) => open_at,
     };
     let wanted = match end {
-        Some(end) => LineRange::From(end.saturating_sub(LINES - 1).max(1), end.min(LINES)),
+        Some(end) => LineRange::From(end.saturating_sub(WINDOW_LINES - 1).max(1), end.min(WINDOW_LINES)),
         None => {
             let around_error = error.map(|error| error.n.saturating_sub(BEFORE_ERROR).max(1));
-            LineRange::From(query.from.or(around_error).unwrap_or(1), LINES)
+            LineRange::From(query.from.or(around_error).unwrap_or(1), WINDOW_LINES)
         }
     };
     let found = logs::window(&site.store, job.id, query.attempt, wanted).await?;
     let open = found.open.into_iter().filter(|_| end == Some(total));
-    let row =
-        |line: LogLine| Row { beside: other_step(job, outline, &line), line, elsewhere: None, shown: log_row::SHOWN };
+    let row = |line: LogLine| Row {
+        beside: other_step(job, outline, &line),
+        line,
+        elsewhere: None,
+        shown: log_row::MAX_LINE_BYTES,
+    };
     let mut rows: Vec<Row> = found.lines.into_iter().chain(open).map(row).collect();
     fit_rows(&mut rows, end.is_some(), bytes);
     let numbers = || rows.iter().map(|row| row.line.n).filter(|n| *n > 0);
@@ -315,7 +320,7 @@ async fn load_window(
     let text = query.q.filter(|text| !text.is_empty() && text.len() <= 1000);
     let hits = match &text {
         Some(text) => {
-            let limit = (LINKS / hit_address(1, &attempt, text).len()).clamp(1, LISTED);
+            let limit = (FOUND_LINKS_BYTES / hit_address(1, &attempt, text).len()).clamp(1, MAX_FOUND_LINES);
             let search = Search { text: text.clone(), case_sensitive: false, listed: Listed::Skip(0), limit };
             Some(logs::search(&site.store, job.id, query.attempt, search).await?)
         }
@@ -332,7 +337,7 @@ fn other_step(job: &JobView, outline: &Outline, line: &LogLine) -> Option<String
     let among = u32::from(outline.borders.iter().rev().find(before)?.step) + 1;
     let step =
         job.steps.iter().chain(&job.services).find(|step| line.step == Some(step.number) && step.number != among)?;
-    Some(show::cut(&step.name, BESIDE).to_owned())
+    Some(show::cut(&step.name, STEP_NAME_CHARS).to_owned())
 }
 
 /// Removes the rows that would make the page too long, from the end that matters less.

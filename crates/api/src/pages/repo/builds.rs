@@ -27,9 +27,9 @@ use crate::{
 };
 
 /// Builds on a page.
-const LISTED: u32 = 30;
+const BUILDS_PER_PAGE: u32 = 30;
 /// How many schedules are shown, the next to start first.
-const SCHEDULES: usize = 20;
+const MAX_SCHEDULES: usize = 20;
 
 #[derive(Template)]
 #[template(path = "repo/builds.html")]
@@ -57,7 +57,7 @@ struct Badge {
 }
 
 /// Pipelines with a badge of their own.
-const BADGES: usize = 20;
+const MAX_BADGES: usize = 20;
 
 /// Returns the badges of a branch, the default one if none is named: of all of its pipelines and, if there are several,
 /// of each.
@@ -70,7 +70,7 @@ async fn load_badges(site: &Site, repo: &Repo, branch: &str) -> Result<Vec<Badge
     };
     let mut all = vec![None];
     if pipelines.len() > 1 {
-        all.extend(pipelines.into_iter().take(BADGES).map(|(name, _)| Some(name)));
+        all.extend(pipelines.into_iter().take(MAX_BADGES).map(|(name, _)| Some(name)));
     }
     let badge = |pipeline: Option<String>| {
         let pairs = [("branch", named.unwrap_or_default()), ("pipeline", pipeline.as_deref().unwrap_or_default())];
@@ -96,7 +96,7 @@ async fn load_due(site: &Site, repo: RepoId) -> Result<Vec<Due>, ApiError> {
     let mut due = Vec::new();
     let mut schedules = schedules::of_repo(&site.store, repo).await?;
     schedules.sort_by_key(|schedule| schedule.next_at);
-    for schedule in schedules.into_iter().take(SCHEDULES) {
+    for schedule in schedules.into_iter().take(MAX_SCHEDULES) {
         let last = match schedule.last_build {
             Some(id) => builds::get(&site.store, id).await?,
             None => None,
@@ -177,7 +177,7 @@ pub(crate) async fn show(
     let head = Head::new(&site, &visitor, Place::Elsewhere, "").follows("build repo", Some(id));
     let repo = find_repo(&site.store, &visitor, id).await?;
     let before = params::parse_before(query.before.as_deref())?;
-    let page = builds::list(&site.store, &query.filter(id)?, before, LISTED).await?;
+    let page = builds::list(&site.store, &query.filter(id)?, before, BUILDS_PER_PAGE).await?;
     // The newest of filtered builds says nothing about the repository.
     let newest = page.items.first().filter(|_| before.is_none() && query.is_empty()).map(show::standing);
     let head = match newest {

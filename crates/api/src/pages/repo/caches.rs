@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How many caches are shown, the last used first.
-const SHOWN: usize = 50;
+const MAX_CACHES: usize = 50;
 
 pub(super) struct Part {
     pub(super) shown: Vec<Entry>,
@@ -32,7 +32,7 @@ impl Part {
         let mut shown = caches::list(store, repo).await?;
         let count = shown.len();
         let bytes = shown.iter().filter_map(|entry| entry.bytes).sum();
-        shown.truncate(SHOWN);
+        shown.truncate(MAX_CACHES);
         Ok(Self { shown, count, bytes, lookups: caches::lookups(store, repo).await? })
     }
 

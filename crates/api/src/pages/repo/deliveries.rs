@@ -29,9 +29,9 @@ use crate::{
 };
 
 /// Deliveries on a page.
-const LISTED: u32 = 40;
+const DELIVERIES_PER_PAGE: u32 = 40;
 /// Builds shown of one delivery.
-const BUILDS: usize = 5;
+const MAX_BUILDS: usize = 5;
 
 #[derive(Template)]
 #[template(path = "repo/deliveries.html")]
@@ -75,16 +75,16 @@ pub(crate) async fn show(
     let head = Head::new(&site, &visitor, Place::Elsewhere, "").follows("delivery build", Some(id));
     let repo = find_repo(&site.store, &visitor, id).await?;
     let before = params::parse_before(query.before.as_deref())?;
-    let page = deliveries::list(&site.store, id, before, LISTED).await?;
+    let page = deliveries::list(&site.store, id, before, DELIVERIES_PER_PAGE).await?;
     let mut rows = Vec::with_capacity(page.items.len());
     for delivery in page.items {
         let mut became = Vec::new();
-        for build in delivery.builds.iter().take(BUILDS) {
+        for build in delivery.builds.iter().take(MAX_BUILDS) {
             if let Some(build) = builds::get(&site.store, *build).await? {
                 became.push((build.id, build.number, show::standing(&build)));
             }
         }
-        let more = delivery.builds.len().saturating_sub(BUILDS);
+        let more = delivery.builds.len().saturating_sub(MAX_BUILDS);
         rows.push(Row { delivery, builds: became, more });
     }
     let frame = Frame::new(&visitor, &repo, Tab::Deliveries);

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Annotations on a page.
-const LISTED: u32 = 40;
+const ANNOTATIONS_PER_PAGE: u32 = 40;
 
 #[derive(Template)]
 #[template(path = "reports/annotations.html")]
@@ -50,7 +50,7 @@ pub(crate) async fn show(
     let head = Head::new(&site, &visitor, Place::Elsewhere, "");
     let BuildReports { build, repo, runs } = find_build_reports(&site.store, &visitor.caller, id).await?;
     let after: Option<AnnotationCursor> = parse_cursor(query.before.as_deref())?;
-    let (items, next) = annotations::list(&site.store, &runs, after.map(|after| after.0), LISTED).await?;
+    let (items, next) = annotations::list(&site.store, &runs, after.map(|after| after.0), ANNOTATIONS_PER_PAGE).await?;
     Ok(Html(AnnotationsPage {
         head: head.titled(format!("Annotations: {} #{}", repo.name, build.number)),
         repo: RepoRef::from(&repo),

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Files on a page.
-const LISTED: u32 = 60;
+const FILES_PER_PAGE: u32 = 60;
 
 #[derive(Template)]
 #[template(path = "reports/coverage.html")]
@@ -52,7 +52,7 @@ pub(crate) async fn show(
     let head = Head::new(&site, &visitor, Place::Elsewhere, "");
     let BuildReports { build, repo, runs } = find_build_reports(&site.store, &visitor.caller, id).await?;
     let found = coverage::of_build(&site.store, &runs).await?;
-    let (files, next) = coverage::files(&site.store, &runs, query.before.as_deref(), LISTED).await?;
+    let (files, next) = coverage::files(&site.store, &runs, query.before.as_deref(), FILES_PER_PAGE).await?;
     let next = next.map(|next| show::address(&format!("/builds/{id}/coverage"), &[("before", &next)]));
     Ok(Html(CoveragePage {
         head: head.titled(format!("Coverage: {} #{}", repo.name, build.number)),

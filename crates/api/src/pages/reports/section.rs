@@ -13,14 +13,14 @@ use super::Row;
 use crate::{error::ApiError, pages::site::Site, report_views::RemarkView};
 
 /// Failures, slowest tests, flaky tests, changed files, annotations and remarks on the build's page.
-const FAILURES: u32 = 6;
-const SLOWEST: usize = 5;
-const FLAKY: usize = 5;
-const CHANGED: u32 = 5;
-const ANNOTATIONS: u32 = 5;
-const REMARKS: usize = 3;
+const MAX_FAILURES: u32 = 6;
+const MAX_SLOWEST: usize = 5;
+const MAX_FLAKY: usize = 5;
+const MAX_CHANGED: u32 = 5;
+const MAX_ANNOTATIONS: u32 = 5;
+const MAX_REMARKS: usize = 3;
 /// Bytes that the outputs of all failures take, and of one.
-const OUTPUTS: usize = 4 << 10;
+const OUTPUTS_BYTES: usize = 4 << 10;
 const MAX_OUTPUT_BYTES: usize = 1_500;
 
 /// The reports of a build's jobs.
@@ -49,21 +49,21 @@ impl Section {
         if runs.is_empty() {
             return Ok(Self::default());
         }
-        let mut bytes = OUTPUTS;
-        let failures = tests::list(store, &runs, Some(TestStatus::Failed), None, FAILURES).await?.items;
+        let mut bytes = OUTPUTS_BYTES;
+        let failures = tests::list(store, &runs, Some(TestStatus::Failed), None, MAX_FAILURES).await?.items;
         let mut remarks: Vec<RemarkView> = runs.iter().flat_map(RemarkView::of).collect();
-        let more_remarks = remarks.len().saturating_sub(REMARKS);
-        remarks.truncate(REMARKS);
+        let more_remarks = remarks.len().saturating_sub(MAX_REMARKS);
+        remarks.truncate(MAX_REMARKS);
         Ok(Self {
             counts: tests::sum(&runs),
             base: runs.iter().filter_map(|run| run.base).max(),
             failures: failures.into_iter().map(|test| Row::new(test, MAX_OUTPUT_BYTES, &mut bytes)).collect(),
-            slowest: tests::slowest(store, &runs, SLOWEST).await?,
-            flaky: tests::flaky(store, &runs, FLAKY).await?,
+            slowest: tests::slowest(store, &runs, MAX_SLOWEST).await?,
+            flaky: tests::flaky(store, &runs, MAX_FLAKY).await?,
             several_jobs: runs.len() > 1,
             coverage: coverage::of_build(store, &runs).await?,
-            changed: coverage::changed(store, &runs, CHANGED).await?,
-            annotations: annotations::list(store, &runs, None, ANNOTATIONS).await?.0,
+            changed: coverage::changed(store, &runs, MAX_CHANGED).await?,
+            annotations: annotations::list(store, &runs, None, MAX_ANNOTATIONS).await?.0,
             all_annotations: runs.iter().map(|run| run.annotations).sum(),
             remarks,
             more_remarks,

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Results on a page.
-const LISTED: u32 = 50;
+const RESULTS_PER_PAGE: u32 = 50;
 
 #[derive(Template)]
 #[template(path = "reports/test_history.html")]
@@ -49,7 +49,7 @@ pub(crate) async fn show(
     let head = Head::new(&site, &visitor, Place::Elsewhere, "");
     let (test, repo) = find_test(&site.store, &visitor.caller, id).await?;
     let before = params::parse_before(query.before.as_deref())?;
-    let page = tests::history(&site.store, id, before, LISTED).await?;
+    let page = tests::history(&site.store, id, before, RESULTS_PER_PAGE).await?;
     Ok(Html(TestHistoryPage {
         is_flaky: test.is_flaky(head.now),
         head: head.titled(format!("{} in {}", show::cut(&test.name, 80), repo.name)),

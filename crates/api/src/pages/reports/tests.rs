@@ -23,8 +23,8 @@ use crate::{
 };
 
 /// Tests on a page, and the bytes that their outputs take.
-const LISTED: u32 = 25;
-const OUTPUTS: usize = 20 << 10;
+const TESTS_PER_PAGE: u32 = 25;
+const OUTPUTS_BYTES: usize = 20 << 10;
 
 #[derive(Template)]
 #[template(path = "reports/tests.html")]
@@ -77,8 +77,8 @@ pub(crate) async fn show(
     let head = Head::new(&site, &visitor, Place::Elsewhere, "");
     let BuildReports { build, repo, runs } = find_build_reports(&site.store, &visitor.caller, id).await?;
     let after = parse_cursor(query.before.as_deref())?;
-    let page = tests::list(&site.store, &runs, query.status, after, LISTED).await?;
-    let mut bytes = OUTPUTS;
+    let page = tests::list(&site.store, &runs, query.status, after, TESTS_PER_PAGE).await?;
+    let mut bytes = OUTPUTS_BYTES;
     Ok(Html(TestsPage {
         head: head.titled(format!("Tests: {} #{}", repo.name, build.number)),
         repo: RepoRef::from(&repo),
