@@ -65,7 +65,7 @@ pub(crate) enum Command {
     Registry(Remote<Registry>),
     /// Manage connections to forges
     Connection(Remote<Connection>),
-    /// Manage who is told of builds: by e-mail, in chats, by webhooks
+    /// Manage who is notified of builds: by e-mail, in chats, by webhooks
     Notification(Remote<Notification>),
     /// List and remove caches
     Cache(Remote<Cache>),

@@ -30,10 +30,10 @@ use crate::{
 };
 
 /// The first pause between two attempts to reach the engine.
-const PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// The attempt whose failure is logged: a guard that was started with this server answers before it.
-const TOLD: u32 = 3;
+const LOGGED_ATTEMPT: u32 = 3;
 
 /// The parts of the runner besides the engine.
 pub(crate) struct Boot {
@@ -128,7 +128,7 @@ impl Boot {
                 Ok(running) => break running,
                 Err(error) => {
                     tracing::error!(%error, "cannot read which jobs were running");
-                    tokio::time::sleep(LONGEST_PAUSE).await;
+                    tokio::time::sleep(MAX_PAUSE).await;
                 }
             }
         };
@@ -158,13 +158,13 @@ async fn ask_until_answered<T, F>(guard: Option<&Path>, ask: impl Fn() -> F) -> 
 where
     F: Future<Output = Result<T, EngineError>>,
 {
-    let pauses = ExponentialBuilder::new().with_min_delay(PAUSE).with_max_delay(LONGEST_PAUSE).without_max_times();
+    let pauses = ExponentialBuilder::new().with_min_delay(FIRST_PAUSE).with_max_delay(MAX_PAUSE).without_max_times();
     let mut tries = 0;
     ask.retry(pauses)
         .when(EngineError::is_transient)
         .notify(|error, _| {
             tries += 1;
-            if tries == TOLD {
+            if tries == LOGGED_ATTEMPT {
                 tracing::error!("{}; jobs wait until it is available", shown(error, guard));
             }
         })
@@ -175,7 +175,7 @@ where
 fn shown(error: &EngineError, guard: Option<&Path>) -> String {
     match guard.filter(|socket| !socket.exists()) {
         Some(socket) => {
-            format!("the guard has not opened {} yet: what it says in this log tells why", socket.display())
+            format!("the guard has not opened {} yet: see its messages in this log", socket.display())
         }
         None => error.to_string(),
     }

@@ -25,13 +25,13 @@ use crate::{
 };
 
 /// The pause between two passes, in which changes gather.
-const PAUSE: Duration = Duration::from_secs(2);
+const PASS_PAUSE: Duration = Duration::from_secs(2);
 /// A container that measures or copies, and has ended this long ago, is one whose process was killed.
-const ABANDONED: Duration = Duration::from_secs(10 * 60);
+const ABANDONED_AFTER: Duration = Duration::from_secs(10 * 60);
 /// The pause between two measurements of a shared cache that jobs use all the time.
 const WHILE_USED: Duration = Duration::from_secs(5 * 60);
 /// Entries with more layers are flattened.
-const LAYERS: usize = 6;
+const MAX_LAYERS: usize = 6;
 
 /// Why a pass broke off.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +84,7 @@ impl Upkeep {
                 if let Err(error) = self.pass().await {
                     tracing::warn!(%error, "cleaning up caches failed; it is tried again later");
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(PASS_PAUSE).await;
                 tokio::select! {
                     () = self.caches.changed.notified() => {}
                     // Somebody may have removed one of its caches, or the repository.
@@ -115,7 +115,7 @@ impl Upkeep {
 
     /// Makes one pass.
     pub(crate) async fn pass(&self) -> Result<(), UpkeepError> {
-        self.executor.remove_ended_tools(ABANDONED).await?;
+        self.executor.remove_ended_tools(ABANDONED_AFTER).await?;
         self.caches.record_ended().await?;
         self.sweep().await?;
         // A full disk has no room for the container that measures, and needs the caches to shrink.
@@ -277,7 +277,8 @@ impl Upkeep {
     /// next sweep removes the layers, once nobody uses them, and the next pass goes on with the next entry.
     async fn flatten(&self) -> Result<(), UpkeepError> {
         let too_many = |entry: Entry| {
-            let names = entry.layers.iter().filter(|layers| layers.len() > LAYERS).min_by_key(|layers| layers.len())?;
+            let names =
+                entry.layers.iter().filter(|layers| layers.len() > MAX_LAYERS).min_by_key(|layers| layers.len())?;
             Some((names.clone(), entry))
         };
         let entries = caches::by_last_use(self.caches.store()).await?;

@@ -28,7 +28,7 @@ use crate::{checkouts::Sources, full_disk::retry_while_full, runner::Missing};
 
 /// How long a job waits for entries of its repository that are being saved, and how long one that is saved waits for a
 /// full disk. It takes milliseconds.
-const SAVING: Duration = Duration::from_secs(20);
+const SAVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The caches of all jobs. Cheap to clone.
 #[derive(Clone)]
@@ -123,7 +123,7 @@ impl Caches {
             Vec::new()
         });
         let wanted = of.plan.cache.iter().zip(paths).zip(chosen).map(|((cache, paths), one)| JobCache {
-            found: one.found.and_then(found),
+            found: one.found.and_then(found_cache),
             key: one.key,
             paths,
             shared: cache.shared,
@@ -207,7 +207,7 @@ impl Caches {
         };
         let mut saving = self.saving.subscribe();
         let done = saving.wait_for(|saving| !saving.iter().any(|(of, key)| *of == repo && is_wanted(key)));
-        let _ = tokio::time::timeout(SAVING, done).await;
+        let _ = tokio::time::timeout(SAVE_TIMEOUT, done).await;
     }
 }
 
@@ -217,7 +217,7 @@ fn new_shared(paths: usize) -> Layers {
     (0..paths).map(|path| vec![volume(path)]).collect()
 }
 
-fn found(found: FoundEntry) -> Option<FoundCache> {
+fn found_cache(found: FoundEntry) -> Option<FoundCache> {
     let volume = |name: String| VolumeName::new(name).ok();
     let layers = found.layers.into_iter().map(|path| path.into_iter().map(volume).collect());
     Some(FoundCache { layers: layers.collect::<Option<_>>()?, key: found.key, owner: found.owner, bytes: found.bytes })
@@ -338,12 +338,12 @@ impl Records {
 
 impl CacheRecords for Records {
     fn owner(&self, uid: u32) -> BoxFuture<'_, ()> {
-        let written = self.write(Change::Owner(uid), SAVING, "the user of a cache is not recorded");
+        let written = self.write(Change::Owner(uid), SAVE_TIMEOUT, "the user of a cache is not recorded");
         Box::pin(written.map(drop))
     }
 
     fn lost(&self, cache: usize) -> BoxFuture<'_, ()> {
-        let written = self.write(Change::Lost(cache), SAVING, "a cache whose volumes are gone is still listed");
+        let written = self.write(Change::Lost(cache), SAVE_TIMEOUT, "a cache whose volumes are gone is still listed");
         Box::pin(written.map(drop))
     }
 
@@ -356,11 +356,11 @@ impl CacheRecords for Records {
     fn save(&self, cache: usize, layers: Vec<Vec<VolumeName>>) -> BoxFuture<'_, ()> {
         let layers: Layers = layers.iter().map(|path| path.iter().map(ToString::to_string).collect()).collect();
         let without = "a cache is not saved: the next job begins with an older one";
-        Box::pin(self.write(Change::Save(cache, layers), SAVING, without).map(drop))
+        Box::pin(self.write(Change::Save(cache, layers), SAVE_TIMEOUT, without).map(drop))
     }
 
     fn confirm(&self, cache: usize) -> BoxFuture<'_, ()> {
-        let written = self.write(Change::Confirm(cache), SAVING, "the branch of a cache is not recorded");
+        let written = self.write(Change::Confirm(cache), SAVE_TIMEOUT, "the branch of a cache is not recorded");
         Box::pin(written.map(drop))
     }
 

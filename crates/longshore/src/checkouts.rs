@@ -16,7 +16,7 @@ use longshore_store::repos::Repo;
 use tokio::sync::OnceCell;
 
 /// The pause between two attempts to make a checkout on a full disk.
-const PAUSE: Duration = Duration::from_secs(2);
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
 /// Provides the workspaces of jobs.
 #[derive(Debug, Clone)]
@@ -221,7 +221,7 @@ impl CheckoutSource for MirrorSource {
                     // Like the log of a job: finished jobs and people make room.
                     Err(why) if is_disk_full(&why) && Instant::now() < give_up => {
                         tracing::error!(commit = %self.commit, why, "a job waits for disk space for its checkout");
-                        tokio::time::sleep(PAUSE).await;
+                        tokio::time::sleep(RETRY_PAUSE).await;
                     }
                     Err(why) => return Err(io::Error::other(why)),
                 }

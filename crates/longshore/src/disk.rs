@@ -26,16 +26,16 @@ use crate::{
 };
 
 /// The shortest time between two measurements while there is much room.
-const SELDOM: Duration = Duration::from_secs(5 * 60);
+const MIN_INTERVAL_WITH_ROOM: Duration = Duration::from_secs(5 * 60);
 /// The time between two measurements while there is little or none.
-const OFTEN: Duration = Duration::from_secs(15);
+const INTERVAL_WITHOUT_ROOM: Duration = Duration::from_secs(15);
 /// The shortest time between two, however much jobs leave.
-const SOONEST: Duration = Duration::from_secs(2);
+const MIN_INTERVAL: Duration = Duration::from_secs(2);
 /// With fewer bytes than this below the high mark there is little room: jobs may write as much before the next
 /// measurement.
-const LITTLE: u64 = 20 << 30;
+const LOW_BYTES: u64 = 20 << 30;
 /// The same of inodes: what a job unpacks may be a million files.
-const FEW: u64 = 5_000_000;
+const LOW_INODES: u64 = 5_000_000;
 
 /// The marks, in percent of the engine's disk that are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,18 +77,18 @@ struct Measured {
 impl Measured {
     fn of(disk: EngineDisk, high: u64, lasting: u64) -> Self {
         let left = below_mark(disk.bytes, high);
-        let inodes_are_few = disk.inodes.total > 0 && below_mark(disk.inodes, high) < FEW;
-        let near = left < LITTLE || inodes_are_few;
+        let inodes_are_few = disk.inodes.total > 0 && below_mark(disk.inodes, high) < LOW_INODES;
+        let near = left < LOW_BYTES || inodes_are_few;
         Self { at: Instant::now(), full: percent_used(disk) >= high, near, left, lasting }
     }
 
-    /// Returns whether it is time to measure again, with caches and workspaces of so many bytes.
+    /// Returns whether it is time to measure again, when caches and workspaces take this many bytes.
     fn is_due(self, now: Instant, lasting: u64) -> bool {
         let elapsed = now.saturating_duration_since(self.at);
         let pause = match self.full || self.near {
-            _ if lasting.saturating_sub(self.lasting) > self.left / 4 => SOONEST,
-            true => OFTEN,
-            false => SELDOM,
+            _ if lasting.saturating_sub(self.lasting) > self.left / 4 => MIN_INTERVAL,
+            true => INTERVAL_WITHOUT_ROOM,
+            false => MIN_INTERVAL_WITH_ROOM,
         };
         elapsed >= pause
     }
@@ -143,7 +143,7 @@ impl Disk {
                     };
                 }
                 tokio::select! {
-                    () = tokio::time::sleep(OFTEN), if measured.is_some_and(|last| last.full) => {}
+                    () = tokio::time::sleep(INTERVAL_WITHOUT_ROOM), if measured.is_some_and(|last| last.full) => {}
                     () = changed(&mut changes, ChangeKind::Build) => {}
                 }
             }
@@ -181,7 +181,7 @@ impl Disk {
     async fn pass(&self) -> Result<EngineDisk, UpkeepError> {
         let mut room = self.executor.engine_disk().await?;
         if self.is_full(room) {
-            self.hold(room).await?;
+            self.hold_starts_while_full(room).await?;
             tracing::warn!(taken = percent_used(room), high = self.marks.high, "the engine's disk is nearly full");
             let lasting = lasting::by_last_use(&self.store).await?.into_iter().map(Candidate::Lasting);
             let images = engine_room::images(&self.store).await?.into_iter().map(Candidate::Image);
@@ -197,14 +197,14 @@ impl Disk {
                     room = self.executor.engine_disk().await?;
                     over = above_mark(room.bytes, self.marks.low);
                     if percent_used(room) <= self.marks.low {
-                        self.hold(room).await?;
+                        self.hold_starts_while_full(room).await?;
                         return Ok(room);
                     }
                 }
             }
             room = self.executor.engine_disk().await?;
         }
-        self.hold(room).await?;
+        self.hold_starts_while_full(room).await?;
         Ok(room)
     }
 
@@ -213,7 +213,7 @@ impl Disk {
     }
 
     /// Lets jobs that should start wait while the disk is full, and start otherwise.
-    async fn hold(&self, room: EngineDisk) -> Result<(), StoreError> {
+    async fn hold_starts_while_full(&self, room: EngineDisk) -> Result<(), StoreError> {
         let held = self.is_full(room).then(|| why_held(room, self.marks.high));
         self.executor.hold_starts(held.clone());
         let Capacity { free, total } = room.bytes;
@@ -306,13 +306,13 @@ mod unit {
     fn the_closer_the_mark_is_the_sooner_it_is_measured_again() {
         let at = Instant::now();
         let due = |full, near, seconds, grown| {
-            Measured { at, full, near, left: 2 * LITTLE, lasting: 1000 }
+            Measured { at, full, near, left: 2 * LOW_BYTES, lasting: 1000 }
                 .is_due(at + Duration::from_secs(seconds), 1000 + grown)
         };
         assert!(!due(false, false, 299, 0) && due(false, false, 300, 0));
         assert!(!due(false, true, 14, 0) && due(false, true, 15, 0));
         assert!(!due(true, true, 14, 0) && due(true, true, 15, 0));
-        assert!(!due(false, false, 2, LITTLE / 2) && due(false, false, 2, LITTLE / 2 + 1));
-        assert!(!due(false, false, 1, LITTLE));
+        assert!(!due(false, false, 2, LOW_BYTES / 2) && due(false, false, 2, LOW_BYTES / 2 + 1));
+        assert!(!due(false, false, 1, LOW_BYTES));
     }
 }

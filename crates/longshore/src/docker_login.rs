@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 
 /// How long a program that keeps credentials may take.
-const HELPER: Duration = Duration::from_secs(10);
+const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The Docker client's name for Docker Hub.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
@@ -95,7 +95,7 @@ impl Login {
         let names = [server, host.as_str()];
         let helper = names.iter().find_map(|name| self.cred_helpers.get(*name));
         if let Some(helper) = helper.or(Some(&self.creds_store)).filter(|helper| !helper.is_empty()) {
-            return ask(helper, server).await;
+            return run_helper(helper, server).await;
         }
         let of_host = |written: &str| {
             let bare = written.trim_start_matches("https://").trim_start_matches("http://");
@@ -113,10 +113,10 @@ impl Login {
 }
 
 /// Asks the program that keeps the credentials of a registry.
-async fn ask(helper: &str, server: &str) -> anyhow::Result<Option<RegistryCredentials>> {
+async fn run_helper(helper: &str, server: &str) -> anyhow::Result<Option<RegistryCredentials>> {
     anyhow::ensure!(
         helper.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)),
-        "the Docker client's settings name a program that is none"
+        "the Docker client's settings name an invalid credential helper"
     );
     let program = format!("docker-credential-{helper}");
     let mut command = tokio::process::Command::new(&program);
@@ -129,13 +129,13 @@ async fn ask(helper: &str, server: &str) -> anyhow::Result<Option<RegistryCreden
         }
         child.wait_with_output().await
     };
-    let answer = tokio::time::timeout(HELPER, asked)
+    let answer = tokio::time::timeout(HELPER_TIMEOUT, asked)
         .await
         .map_err(|_| anyhow::anyhow!("{program} does not answer"))?
         .map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => anyhow::anyhow!("{program} is not installed"),
-        _ => anyhow::Error::new(error).context(program.clone()),
-    })?;
+            io::ErrorKind::NotFound => anyhow::anyhow!("{program} is not installed"),
+            _ => anyhow::Error::new(error).context(program.clone()),
+        })?;
     if !answer.status.success() {
         // This is how it says that it has no credentials.
         return Ok(None);

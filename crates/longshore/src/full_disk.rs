@@ -6,7 +6,7 @@ use longshore_core::JobId;
 use longshore_store::StoreError;
 
 /// The pause between two tries.
-const PAUSE: Duration = Duration::from_millis(500);
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Repeats `work` on the database while the disk is full, another program keeps the database locked, or too many files
 /// are open, for at most `patience`. `what` is what the job waits for.
@@ -27,11 +27,11 @@ where
                 if !std::mem::replace(&mut waits, true) {
                     tracing::error!(%job, %error, "a job waits for {what}");
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
             done => {
                 if waits && done.is_ok() {
-                    tracing::info!(%job, waited_ms = since.elapsed().as_millis(), "a job waits no more for {what}");
+                    tracing::info!(%job, waited_ms = since.elapsed().as_millis(), "a job no longer waits for {what}");
                 }
                 return done;
             }

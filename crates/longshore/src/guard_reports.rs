@@ -20,7 +20,7 @@ pub(crate) struct KeptReports {
 impl GuardReports for KeptReports {
     fn report(&self, attempt: AttemptId, log: GuardLog) -> BoxFuture<'_, ()> {
         async move {
-            if let Err(error) = self.keep(attempt, log).await {
+            if let Err(error) = self.store_log(attempt, log).await {
                 tracing::error!(?attempt, %error, "could not record what a job asked of its Docker API");
             }
         }
@@ -37,7 +37,7 @@ impl GuardReports for KeptReports {
 
     fn outlived(&self, attempt: AttemptId, objects: Vec<String>) -> BoxFuture<'_, ()> {
         async move {
-            let reason = "it is still on the engine, although everything was done to remove it".to_owned();
+            let reason = "it is still on the engine after all attempts to remove it".to_owned();
             let of = |entry| Entry {
                 object: objects.join(", "),
                 decision: Decision::Failed,
@@ -64,7 +64,7 @@ impl KeptReports {
         }
     }
 
-    async fn keep(&self, attempt: AttemptId, log: GuardLog) -> Result<(), StoreError> {
+    async fn store_log(&self, attempt: AttemptId, log: GuardLog) -> Result<(), StoreError> {
         let job = jobs::get(&self.store, attempt.job).await?;
         let name = job.as_ref().map(|job| job.name.clone()).unwrap_or_default();
         if let Some(job) = &job {

@@ -14,7 +14,7 @@ use longshore_files::{FilesError, logs::LogWriter};
 use longshore_store::Store;
 
 /// The pause between two attempts to write.
-const PAUSE: Duration = Duration::from_millis(500);
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// The log of one attempt.
 pub(crate) struct StoreJournal {
@@ -78,7 +78,7 @@ fn retry_while_full<T>(
                     waits = true;
                     tracing::error!(%job, %error, "a job waits for disk space for its log");
                 }
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(RETRY_PAUSE);
             }
             done => {
                 if waits && done.is_ok() {

@@ -11,9 +11,9 @@ use longshore_store::{
     workspaces::{self, Lasting as LastingWorkspace},
 };
 
-/// A volume of so many bytes, or of an unknown number, may have files enough to keep the engine from starting jobs
-/// while it deletes them.
-const LARGE: u64 = 8 << 20;
+/// A volume of this many bytes, or of an unknown number, may have so many files that the engine starts no jobs while it
+/// deletes them.
+const MANY_FILES_BYTES: u64 = 8 << 20;
 
 /// Something that is kept for later jobs.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Lasting {
 
 /// Removes a volume that nothing is known to use. Returns whether it is gone.
 pub(crate) async fn remove_volume(executor: &Executor, name: &VolumeName, sizes: &BTreeMap<String, u64>) -> bool {
-    match sizes.get(name.as_str()).is_none_or(|bytes| *bytes >= LARGE) {
+    match sizes.get(name.as_str()).is_none_or(|bytes| *bytes >= MANY_FILES_BYTES) {
         true => executor.remove_large_volume(name).await,
         false => executor.remove_volume(name).await,
     }

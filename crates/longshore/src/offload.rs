@@ -8,13 +8,13 @@ use longshore_files::artifacts::{Blobs, OffloadProblem};
 use tokio_util::sync::CancellationToken;
 
 /// The pauses after what could not be moved, from the first to the longest.
-const PAUSE: Duration = Duration::from_secs(2);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+const MAX_PAUSE: Duration = Duration::from_secs(5 * 60);
 
 /// Works until `shutdown`.
 pub(crate) async fn run(blobs: Blobs, shutdown: CancellationToken) {
     let work = async {
-        let mut pause = PAUSE;
+        let mut pause = RETRY_PAUSE;
         loop {
             match pass(&blobs).await {
                 Ok(()) => {
@@ -22,14 +22,14 @@ pub(crate) async fn run(blobs: Blobs, shutdown: CancellationToken) {
                         tracing::info!("artifacts are in the object store again");
                     }
                     blobs.set_offload_problem(None);
-                    pause = PAUSE;
+                    pause = RETRY_PAUSE;
                     blobs.settled().await;
                 }
                 Err((waiting, error)) => {
                     tracing::warn!(%error, waiting, "artifacts stay in the data folder for now");
                     blobs.set_offload_problem(Some(OffloadProblem { why: error.to_string(), waiting }));
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause = (pause * 2).min(MAX_PAUSE);
                 }
             }
         }

@@ -14,8 +14,8 @@ use longshore_files::{folder, lock};
 use serde::{Deserialize, Serialize};
 
 /// How long a server that starts is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(20);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The record in the data folder by which commands find the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,8 +70,8 @@ impl OwnServer {
     fn started_on(data: &Path, given: Option<&str>) -> Option<Self> {
         let begun = Instant::now();
         let is_starting = || lock::is_taken(data) && !data.join(folder::LISTENER).exists();
-        while is_starting() && begun.elapsed() < PATIENCE {
-            thread::sleep(PAUSE);
+        while is_starting() && begun.elapsed() < START_TIMEOUT {
+            thread::sleep(CHECK_INTERVAL);
         }
         Self::on(data, given)
     }

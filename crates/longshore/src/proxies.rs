@@ -16,7 +16,7 @@ use longshore_executor::{PROXY_VARIABLES, other_case};
 /// The variable that names what is reached without a proxy.
 const NO_PROXY: &str = "no_proxy";
 /// The names by which a job reaches itself.
-const ITSELF: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// Returns the proxies of this process's environment, and warnings. A proxy at this machine's own loopback address is
 /// left out, since there a job would reach only itself.
@@ -108,7 +108,7 @@ pub(crate) fn leave_out_the_job<'a>(
         if hosts.contains(&"*") {
             continue;
         }
-        for host in ITSELF.into_iter().chain(services.clone()) {
+        for host in LOCAL_NAMES.into_iter().chain(services.clone()) {
             if !hosts.contains(&host) {
                 hosts.push(host);
             }

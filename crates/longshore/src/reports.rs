@@ -17,9 +17,9 @@ use longshore_store::{
 use crate::{attempt_files::ReportFile, checkouts::Sources, full_disk::retry_while_full};
 
 /// How many times reading the reports of one attempt is begun. A job has to end, whatever its reports do to the server.
-const READINGS: u32 = 3;
+const MAX_READINGS: u32 = 3;
 /// How long the reports of one attempt are waited for. Their own limits are much lower.
-const LONGEST: Duration = Duration::from_secs(5 * 60);
+const READ_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// Stores what an attempt that is over has reported. `None` if that is nothing, or if it cannot be stored.
 pub(crate) async fn store(
@@ -54,7 +54,8 @@ async fn try_store(
     let waits_for = "its reports to be stored";
     let begin = || reports::begin_reading(store, job, attempt);
     let readings = retry_while_full(job, waits_for, Duration::MAX, begin).await?;
-    let found = read_within(READINGS.checked_sub(readings), LONGEST, move || read(&files, &commands, &blobs)).await;
+    let found =
+        read_within(MAX_READINGS.checked_sub(readings), READ_TIMEOUT, move || read(&files, &commands, &blobs)).await;
     let found = found.unwrap_or_else(|why| {
         tracing::error!(%job, readings, why, "could not read the job's reports");
         JobReports { remarks: vec![Remark { file: String::new(), text: why.to_owned() }], ..JobReports::default() }
@@ -89,9 +90,7 @@ async fn read_within(
     read: impl FnOnce() -> JobReports + Send + 'static,
 ) -> Result<JobReports, &'static str> {
     if left.is_none() {
-        return Err(
-            "the server ended each time when it read the reports, so they are not read again; its log may tell why",
-        );
+        return Err("the server crashed each time it read the reports, so they are not read again; see its log");
     }
     match tokio::time::timeout(longest, tokio::task::spawn_blocking(read)).await {
         Ok(Ok(found)) => Ok(found),
@@ -138,16 +137,16 @@ mod tests {
     #[tokio::test]
     async fn a_job_ends_whatever_reading_its_reports_does_to_the_server() {
         let never = || panic!("it is not read");
-        let left = READINGS.checked_sub(READINGS + 1);
-        assert!(read_within(left, LONGEST, never).await.unwrap_err().contains("not read again"));
-        let (last, defect) = (READINGS.checked_sub(READINGS), || panic!("a defect"));
-        assert!(read_within(last, LONGEST, defect).await.unwrap_err().contains("a bug in the server"));
+        let left = MAX_READINGS.checked_sub(MAX_READINGS + 1);
+        assert!(read_within(left, READ_TIMEOUT, never).await.unwrap_err().contains("not read again"));
+        let (last, defect) = (MAX_READINGS.checked_sub(MAX_READINGS), || panic!("a defect"));
+        assert!(read_within(last, READ_TIMEOUT, defect).await.unwrap_err().contains("a bug in the server"));
         let (go, goes) = std::sync::mpsc::channel::<()>();
         let hangs = move || goes.recv().map_or_else(|_| JobReports::default(), |()| JobReports::default());
         let why = read_within(last, Duration::from_millis(20), hangs).await.unwrap_err();
         assert!(why.contains("took too long"), "{why}");
         drop(go);
-        assert!(read_within(last, LONGEST, JobReports::default).await.unwrap().is_empty());
+        assert!(read_within(last, READ_TIMEOUT, JobReports::default).await.unwrap().is_empty());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Finds out whether the server and its guard can be two users, of whom the guard's alone may open the engine's socket,
-//! and takes over the data folder for the server's. Called by `serve` at its start, as root in a container.
+//! Finds out whether the server and its guard can be two users, of which only the guard's may open the engine's
+//! socket, and gives the data folder to the server's user. Called by `serve` at its start, as root in a container.
 //!
 //! A message for the operator says what is missing. The server then runs with the socket itself, without a guard.
 
@@ -21,11 +21,11 @@ use rustix::thread::{CapabilitySet, capabilities};
 use crate::{config::Config, guard_files};
 
 /// The user of the guard. Nobody is called so, and nothing is his but the guard's socket.
-const GUARD: u32 = 8081;
+const GUARD_UID: u32 = 8081;
 /// The user of the server, as the image's passwd file has it.
 const SERVER: &str = "longshore";
 /// The folder of the guard's socket, and where it is if the container's file system is read-only.
-const FOLDERS: [&str; 2] = ["/run/longshore", "/tmp/longshore-guard"];
+const SOCKET_FOLDERS: [&str; 2] = ["/run/longshore", "/tmp/longshore-guard"];
 
 /// Whom a process runs as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(crate) struct User {
 
 impl User {
     /// Makes a program run as this user, in its group and in no other.
-    pub(crate) fn take(self, command: &mut Command) -> &mut Command {
+    pub(crate) fn run_as(self, command: &mut Command) -> &mut Command {
         command.uid(self.id).gid(self.group)
     }
 
@@ -44,7 +44,7 @@ impl User {
     fn may(self, what: &str, path: &Path) -> io::Result<bool> {
         let mut command = Command::new("/proc/self/exe");
         command.arg("may").arg(what).arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Ok(self.take(&mut command).status()?.success())
+        Ok(self.run_as(&mut command).status()?.success())
     }
 }
 
@@ -121,13 +121,14 @@ fn guard_of(socket: &Path, server: User) -> Result<User, String> {
     if !there.file_type().is_socket() {
         return Err(format!("{} is not a socket", socket.display()));
     }
-    let tried =
-        |error: io::Error| format!("no other user can be had ({error}): the capabilities SETUID and SETGID are needed");
+    let tried = |error: io::Error| {
+        format!("cannot switch to another user ({error}): the capabilities SETUID and SETGID are needed")
+    };
     if server.may("connect", socket).map_err(tried)? {
         return Err(format!("every user of this container may open {}", socket.display()));
     }
     // Its group's, or else its owner's, without root's rights.
-    for id in [GUARD, there.uid()] {
+    for id in [GUARD_UID, there.uid()] {
         let user = User { id, group: there.gid() };
         if user.may("connect", socket).map_err(tried)? {
             return Ok(user);
@@ -163,7 +164,7 @@ fn folder(guard: User, server: User) -> Result<PathBuf, String> {
             // The image's, or of an earlier start of this container: root's, or a guard's.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let there = fs::symlink_metadata(folder)?;
-                if !there.is_dir() || ![0, GUARD, guard.id].contains(&there.uid()) {
+                if !there.is_dir() || ![0, GUARD_UID, guard.id].contains(&there.uid()) {
                     return Err(error);
                 }
             }
@@ -173,7 +174,7 @@ fn folder(guard: User, server: User) -> Result<PathBuf, String> {
         chown(folder, Some(guard.id), Some(server.group))
     };
     let mut reason = String::new();
-    for folder in FOLDERS.map(PathBuf::from) {
+    for folder in SOCKET_FOLDERS.map(PathBuf::from) {
         match make(&folder) {
             Ok(()) => return Ok(folder),
             Err(error) => reason = format!("there is no folder for the guard's socket: {}: {error}", folder.display()),

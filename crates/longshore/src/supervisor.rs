@@ -22,10 +22,10 @@ use crate::{
 };
 
 /// The pause before a process that ended is started again: it doubles each time in a row.
-const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// A process that has run for so long did not end in a row.
-const RAN: Duration = Duration::from_secs(60);
+const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// A server and its guard.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Watched {
             command.env_clear().envs(kept);
         }
         if let Some(user) = self.user {
-            user.take(&mut command);
+            user.run_as(&mut command);
         }
         let child = command.spawn()?;
         let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -156,7 +156,7 @@ async fn watch(mut guard: Watched, mut server: Watched) -> super::commands::Resu
                         && let Err(error) = process.start()
                     {
                         tracing::error!(process = process.name, %error, "cannot be started; tried again");
-                        process.due = Some(Instant::now() + PAUSE);
+                        process.due = Some(Instant::now() + RESTART_PAUSE);
                     }
                 }
             }
@@ -200,7 +200,7 @@ fn start_later(process: &mut Watched, status: ExitStatus) {
 
 /// Returns the pause before the next start of a process that ran for so long after a pause of `last`.
 fn pause_after(ran: Duration, last: Duration) -> Duration {
-    if ran >= RAN { PAUSE } else { (last * 2).clamp(PAUSE, LONGEST_PAUSE) }
+    if ran >= STABLE_AFTER { RESTART_PAUSE } else { (last * 2).clamp(RESTART_PAUSE, MAX_PAUSE) }
 }
 
 /// Makes a process that was started by [`Supervised::run`] end with it.

@@ -23,9 +23,9 @@ const FACILITY: u8 = 13;
 const WARNING: u8 = 4;
 const INFORMATIONAL: u8 = 6;
 /// Records that are sent at once.
-const BATCH: u32 = 100;
+const RECORDS_PER_BATCH: u32 = 100;
 /// The pause before syslog is tried again.
-const PAUSE: Duration = Duration::from_secs(10);
+const RETRY_PAUSE: Duration = Duration::from_secs(10);
 /// The setting that says how far it has got.
 const SENT: &str = "audit records sent to syslog";
 
@@ -72,7 +72,7 @@ async fn send_for_ever(store: &Store, syslog: &Syslog) {
                 if !std::mem::replace(&mut warned, true) {
                     tracing::warn!("the audit log is not sent to syslog ({syslog:?}): {error:#}; it is tried again");
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
     }
@@ -83,19 +83,19 @@ async fn send_new(store: &Store, syslog: &Syslog) -> anyhow::Result<()> {
     let sent = settings::get(store, SENT).await?.and_then(|text| text.parse::<i64>().ok());
     let Some(mut sent) = sent else {
         let newest = audit::list(store, &audit::Filter::default(), None, 1).await?.items;
-        return note(store, newest.first().map_or(0, |record| record.number)).await;
+        return record_sent(store, newest.first().map_or(0, |record| record.number)).await;
     };
     loop {
-        let records = audit::after(store, sent, BATCH).await?;
+        let records = audit::after(store, sent, RECORDS_PER_BATCH).await?;
         let Some(last) = records.last() else { return Ok(()) };
         sent = last.number;
         let syslog = syslog.clone();
         tokio::task::spawn_blocking(move || send(&syslog, &records)).await??;
-        note(store, sent).await?;
+        record_sent(store, sent).await?;
     }
 }
 
-async fn note(store: &Store, sent: i64) -> anyhow::Result<()> {
+async fn record_sent(store: &Store, sent: i64) -> anyhow::Result<()> {
     let mut tx = store.write().await?;
     settings::set(&mut tx, SENT, &sent.to_string()).await?;
     tx.commit().await?;

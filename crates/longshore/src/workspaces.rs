@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{lasting, store_changes::changed};
 
 /// The pause between two passes, in which changes gather.
-const PAUSE: Duration = Duration::from_secs(2);
+const PASS_PAUSE: Duration = Duration::from_secs(2);
 /// The pause before what could not be removed is tried again.
-const AGAIN: Duration = Duration::from_secs(30);
+const RETRY_PAUSE: Duration = Duration::from_secs(30);
 
 /// Why a pass broke off.
 #[derive(Debug, thiserror::Error)]
@@ -103,11 +103,11 @@ impl Workspaces {
                     tracing::warn!(%error, "could not clean up workspaces that are kept for other jobs; it is tried again later");
                     Remaining::Unneeded
                 });
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(PASS_PAUSE).await;
                 tokio::select! {
                     () = self.kept.notified() => {}
                     () = changed(&mut changes, ChangeKind::Build), if left == Remaining::Needed => {}
-                    () = tokio::time::sleep(AGAIN), if left == Remaining::Unneeded => {}
+                    () = tokio::time::sleep(RETRY_PAUSE), if left == Remaining::Unneeded => {}
                 }
             }
         };

@@ -24,7 +24,7 @@ use crate::{
 
 pub(crate) fn run(args: Audit) -> super::Result {
     match args {
-        Audit::List(list) => listed(&list)?,
+        Audit::List(args) => list(&args)?,
         Audit::Export { after, server } => {
             let path = format!("/api/v1/audit/export?after={after}");
             server.client()?.copy(&path, &mut io::stdout().lock())?;
@@ -37,7 +37,7 @@ pub(crate) fn run(args: Audit) -> super::Result {
     Ok(ExitCode::SUCCESS)
 }
 
-fn listed(args: &AuditList) -> anyhow::Result<()> {
+fn list(args: &AuditList) -> anyhow::Result<()> {
     let client = args.server.client()?;
     let all = client.get(&address(&client, args)?)?;
     if args.server.json {

@@ -6,7 +6,7 @@ use std::io::Write;
 use super::table::one_line;
 
 /// How many jobs are named.
-const NAMED: usize = 5;
+const MAX_NAMED_JOBS: usize = 5;
 
 /// A job that failed.
 #[derive(Debug)]
@@ -19,14 +19,14 @@ pub(super) struct FailedJob {
 }
 
 pub(super) fn write(out: &mut impl Write, failed: &[FailedJob]) -> std::io::Result<()> {
-    for job in failed.iter().take(NAMED) {
+    for job in failed.iter().take(MAX_NAMED_JOBS) {
         match &job.error {
             Some((line, text)) => writeln!(out, "\n{}, line {line}: {}", one_line(&job.name), one_line(text))?,
             None => writeln!(out, "\n{}: no error was found in its log", one_line(&job.name))?,
         }
         writeln!(out, "  run it again: {}", job.rerun)?;
     }
-    match failed.len().saturating_sub(NAMED) {
+    match failed.len().saturating_sub(MAX_NAMED_JOBS) {
         0 => Ok(()),
         more => writeln!(out, "\nand {more} more failed jobs"),
     }

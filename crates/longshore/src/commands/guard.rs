@@ -15,12 +15,12 @@ use super::ExitError;
 use crate::{args::Guard, config, guard_files, supervisor, system_calls};
 
 /// The pause before an engine that is away is asked again.
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// The same for an engine that the guard cannot speak to: somebody has to replace it.
 const LONG_PAUSE: Duration = Duration::from_secs(30);
 
 /// Its container may have few processes, on a machine with many processors.
-const BLOCKING: usize = 16;
+const MAX_BLOCKING_THREADS: usize = 16;
 
 pub(crate) fn run(args: Guard) -> super::Result {
     let policy = policy(&args)?;
@@ -38,7 +38,7 @@ pub(crate) fn run(args: Guard) -> super::Result {
     // One thread: what comes from a client goes to the engine without a switch of threads, which would cost more than
     // everything else that happens to it.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.max_blocking_threads(BLOCKING).enable_all().build()?.block_on(async {
+    runtime.max_blocking_threads(MAX_BLOCKING_THREADS).enable_all().build()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let Guard { state, audit, instance, .. } = args;
@@ -103,7 +103,7 @@ async fn connect(options: Options, trouble: Option<PathBuf>) -> Result<Arc<Proxy
     let mut reported = String::new();
     loop {
         let (error, pause) = match (Proxy::connect(options.clone()).await, &trouble) {
-            (Err(error @ Error::Away { .. }), Some(_)) => (error.to_string(), PAUSE),
+            (Err(error @ Error::Away { .. }), Some(_)) => (error.to_string(), RETRY_PAUSE),
             (Err(error @ Error::NotAnEngine { .. }), Some(_)) => (error.to_string(), LONG_PAUSE),
             (connected, trouble) => {
                 if let Some(trouble) = trouble {

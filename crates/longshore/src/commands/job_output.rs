@@ -27,7 +27,7 @@ pub(crate) struct JobOutput<'a> {
 }
 
 /// A longer line is printed in parts, to limit memory.
-const LONGEST_PARTIAL: usize = 64 * 1024;
+const MAX_PARTIAL: usize = 64 * 1024;
 
 impl OutputPrinter {
     /// Creates a printer for jobs with these names, which leaves the progress lines of `progress` intact.
@@ -74,7 +74,7 @@ impl JobOutput<'_> {
         self.partial.extend_from_slice(bytes);
         let end = match memchr::memrchr(b'\n', &self.partial) {
             Some(at) => at + 1,
-            None if self.partial.len() > LONGEST_PARTIAL => self.partial.len(),
+            None if self.partial.len() > MAX_PARTIAL => self.partial.len(),
             None => return Ok(()),
         };
         let rest = self.partial.split_off(end);

@@ -88,7 +88,7 @@ fn add(client: &Client, new: NewNotification, json: bool) -> anyhow::Result<()> 
     let whose = repo.unwrap_or_else(|| "all repositories".to_owned());
     let [name, address] = ["name", "address"].map(|key| text(&added, key));
     let mut out = std::io::stdout();
-    writeln!(out, "{name} ({address}) is told of builds of {whose}.")?;
+    writeln!(out, "{name} ({address}) is notified of builds of {whose}.")?;
     if let Some(key) = added["signing_key"].as_str() {
         writeln!(out, "Requests are signed with this key, which is not shown again: {key}")?;
     }

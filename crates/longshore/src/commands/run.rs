@@ -61,11 +61,11 @@ const INSTANCE: &str = "run";
 /// A sandbox that no run has used for this long ends by itself.
 const SANDBOX_IDLE: Duration = Duration::from_secs(15 * 60);
 /// A run that began this long ago is over, whatever the records say.
-const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a run that is over waits until the engine has deleted its files. The engine goes on without it.
-const DELETING: Duration = Duration::from_millis(800);
+const DELETE_TIMEOUT: Duration = Duration::from_millis(800);
 /// How long one that its user does not wait for takes to remove what runs.
-const QUITTING: Duration = Duration::from_secs(2);
+const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: Run) -> super::Result {
     let runtime = super::runtime()?;
@@ -140,15 +140,15 @@ async fn run_tree(args: Run) -> super::Result {
         Ok(Followed::Over(code)) => Ok(code),
         Err(error) => Err(error),
     };
-    let mut nothing_is_left = executor.settled_or_deleting(DELETING).await;
+    let mut nothing_is_left = executor.settled_or_deleting(DELETE_TIMEOUT).await;
     if hands_on_workspaces {
-        workspaces.remove_later(&executor, build, ABANDONED).await?;
-        nothing_is_left = executor.settled_or_deleting(DELETING).await;
+        workspaces.remove_later(&executor, build, ABANDONED_AFTER).await?;
+        nothing_is_left = executor.settled_or_deleting(DELETE_TIMEOUT).await;
     }
     if keeps_caches {
         caches::leave(&args.engine.docker_host, &name, &caches).await;
     }
-    let _ = tokio::time::timeout(DELETING, &mut sweeping).await;
+    let _ = tokio::time::timeout(DELETE_TIMEOUT, &mut sweeping).await;
     executor.shutdown(nothing_is_left).await;
     store.close().await;
     if let (true, Ok(record)) = (nothing_is_left, record) {
@@ -220,19 +220,19 @@ fn job_defaults(
 }
 
 /// The exit code of a run that was quit by a second Ctrl-C.
-const QUIT: u8 = 130;
+const QUIT_EXIT_CODE: u8 = 130;
 
 /// Removes what runs, as far as that goes quickly.
 async fn quit(executor: &Executor, jobs: &BTreeSet<JobId>) -> ExitError {
-    let removed = tokio::time::timeout(QUITTING, executor.remove_jobs(jobs)).await;
+    let removed = tokio::time::timeout(QUIT_TIMEOUT, executor.remove_jobs(jobs)).await;
     match removed {
-        Ok(Ok(_)) => ExitError::new(QUIT, "quit"),
-        Ok(Err(_)) | Err(_) => ExitError::new(QUIT, "quit; the next run removes what is left"),
+        Ok(Ok(_)) => ExitError::new(QUIT_EXIT_CODE, "quit"),
+        Ok(Err(_)) | Err(_) => ExitError::new(QUIT_EXIT_CODE, "quit; the next run removes what is left"),
     }
 }
 
-/// Returns what jobs need of this machine's proxies and certificate authorities. The proxies that the Docker client gives its
-/// containers win.
+/// Returns what jobs need of this machine's proxies and certificate authorities. The proxies that the Docker client
+/// gives its containers take precedence.
 fn job_env(args: &Run) -> anyhow::Result<JobEnv> {
     let (mut proxies, mut notes) = proxies::of_environment();
     match proxies::of_docker_client(&args.engine.docker_host) {

@@ -6,7 +6,7 @@ use longshore_core::{Status, Timestamp, terminal::harmless};
 use longshore_files::logs::ansi::{Piece, pieces};
 
 /// The narrowest last column of a table on a terminal.
-const LEAST: usize = 12;
+const MIN_LAST_COLUMN: usize = 12;
 
 /// Prints `rows` below `head`, in aligned columns. The last column is not padded, and is cut to the terminal's width.
 pub(crate) fn print<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> std::io::Result<()> {
@@ -18,12 +18,12 @@ pub(crate) fn print<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> st
     }
     if let (Some(terminal), Some((last, others))) = (terminal_width(), widths.split_last_mut()) {
         let room = terminal.saturating_sub(others.iter().map(|width| width + 2).sum());
-        *last = (*last).min(room.max(LEAST));
+        *last = (*last).min(room.max(MIN_LAST_COLUMN));
     }
     let mut out = std::io::stdout().lock();
     let head = head.map(str::to_owned);
     for row in std::iter::once(&head).chain(rows) {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| fit(cell, width)).collect();
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| pad_or_cut(cell, width)).collect();
         writeln!(out, "{}", cells.join("  ").trim_end())?;
     }
     Ok(())
@@ -41,7 +41,7 @@ fn terminal_width() -> Option<usize> {
 }
 
 /// Pads a text to a width, or cuts it.
-fn fit(text: &str, width: usize) -> String {
+fn pad_or_cut(text: &str, width: usize) -> String {
     let has = columns(text);
     if has <= width {
         return format!("{text}{}", " ".repeat(width - has));
@@ -126,9 +126,9 @@ mod tests {
 
     #[test]
     fn cells_are_padded_and_cut_by_the_columns_that_they_take() {
-        assert_eq!(fit("ab", 4), "ab  ");
-        assert_eq!(fit("abcdef", 4), "abc…");
-        assert_eq!(fit("港口工人", 5), "港口…");
+        assert_eq!(pad_or_cut("ab", 4), "ab  ");
+        assert_eq!(pad_or_cut("abcdef", 4), "abc…");
+        assert_eq!(pad_or_cut("港口工人", 5), "港口…");
         assert_eq!(columns("港a"), 3);
     }
 }

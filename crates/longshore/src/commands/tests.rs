@@ -17,7 +17,7 @@ use super::{
 use crate::client::Client;
 
 /// Tests of one answer of the API.
-const AT_ONCE: u32 = 200;
+const TESTS_PER_PAGE: u32 = 200;
 /// Failed tests in the summary after a run.
 const IN_SUMMARY: u32 = 20;
 
@@ -28,7 +28,7 @@ pub(super) fn show(
     limit: u32,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let mut path = format!("/api/v1/builds/{}/tests?limit={}", text(build, "id"), limit.clamp(1, AT_ONCE));
+    let mut path = format!("/api/v1/builds/{}/tests?limit={}", text(build, "id"), limit.clamp(1, TESTS_PER_PAGE));
     if let Some(status) = status {
         path = format!("{path}&status={status}");
     }

@@ -9,21 +9,21 @@ use longshore_executor::Ulimit;
 use longshore_guard::JobSubnets;
 
 /// The least memory of a job, in MiB. With less, its container does not reach the first step.
-const LEAST_MEMORY_MIB: u64 = 32;
+const MIN_MEMORY_MIB: u64 = 32;
 /// The least number of processes of a job: the agent's threads and a shell, with some to spare.
-const LEAST_PIDS: u64 = 32;
+const MIN_PIDS: u64 = 32;
 
 pub(super) fn check_memory(name: &str, mib: Option<u64>) -> anyhow::Result<()> {
-    let mib = mib.unwrap_or(LEAST_MEMORY_MIB);
+    let mib = mib.unwrap_or(MIN_MEMORY_MIB);
     anyhow::ensure!(
-        (LEAST_MEMORY_MIB..1 << 32).contains(&mib),
-        "{name} is {mib}: no job would start; give {LEAST_MEMORY_MIB} or more (it counts MiB: 4096 are 4 GiB)"
+        (MIN_MEMORY_MIB..1 << 32).contains(&mib),
+        "{name} is {mib}: no job would start; give {MIN_MEMORY_MIB} or more (it counts MiB: 4096 are 4 GiB)"
     );
     Ok(())
 }
 
 pub(super) fn check_pids(name: &str, pids: u64) -> anyhow::Result<()> {
-    anyhow::ensure!(pids >= LEAST_PIDS, "{name} is {pids}: no job would start; give {LEAST_PIDS} or more");
+    anyhow::ensure!(pids >= MIN_PIDS, "{name} is {pids}: no job would start; give {MIN_PIDS} or more");
     Ok(())
 }
 
@@ -145,12 +145,12 @@ pub(super) fn job_env(given: &str) -> anyhow::Result<BTreeMap<String, String>> {
         }
         let (name, value) = line
             .split_once('=')
-            .with_context(|| format!("line {number} of job_env is no `NAME=value`: write one variable a line"))?;
+            .with_context(|| format!("line {number} of job_env is not `NAME=value`: write one variable a line"))?;
         let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
         anyhow::ensure!(
             is_name && !name.starts_with("LONGSHORE_"),
-            "line {number} of job_env begins with no name that a variable may have: write letters, digits and `_`, and not `LONGSHORE_` in front"
+            "line {number} of job_env does not begin with the name of a variable: write letters, digits and `_`, and not `LONGSHORE_` in front"
         );
         anyhow::ensure!(!value.contains('\0'), "line {number} of job_env contains a NUL byte");
         match all.entry(name.to_owned()) {

@@ -39,10 +39,10 @@ fn variables_for_jobs_are_read_a_line_each_and_what_is_wrong_is_named_by_its_lin
     let expected = [("A", "1"), ("EMPTY", ""), ("URL", "https://x/?a=b")];
     assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
     for (text, says) in [
-        ("A=1\nhidden", "line 2 of job_env is no `NAME=value`"),
-        ("=hidden", "line 1 of job_env begins with no name"),
-        ("1A=hidden", "begins with no name"),
-        ("A B=hidden", "begins with no name"),
+        ("A=1\nhidden", "line 2 of job_env is not `NAME=value`"),
+        ("=hidden", "line 1 of job_env does not begin with the name"),
+        ("1A=hidden", "does not begin with the name"),
+        ("A B=hidden", "does not begin with the name"),
         ("LONGSHORE_OUTPUT=hidden", "not `LONGSHORE_` in front"),
         ("A=1\nA=hidden", "sets `A` a second time"),
         ("A=\0hidden", "NUL byte"),

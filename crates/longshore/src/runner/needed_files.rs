@@ -27,14 +27,14 @@ use tokio_util::io::StreamReader;
 /// All artifacts of a job.
 const ALL: &str = "*";
 /// Files that one query returns.
-const PAGE: u32 = 500;
+const FILES_PER_QUERY: u32 = 500;
 /// How many files a job takes from others, and how many bytes their paths have: they are in memory while it runs.
 const MAX_FILES: usize = 200_000;
 const MAX_PATHS: usize = 32 << 20;
 /// How many pieces of the tar may wait.
-const AHEAD: usize = 4;
+const MAX_PIECES_AHEAD: usize = 4;
 /// How long a piece waits for the agent to take one. It holds a thread of the server meanwhile.
-const PATIENCE: Duration = Duration::from_secs(10 * 60);
+const PIECE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// A file, and whose it is.
 struct Needed {
@@ -71,7 +71,8 @@ async fn find(store: &Store, build: &Build, plan: &JobPlan) -> Result<BTreeMap<S
         for artifact in wanted(need, job, &left).map_err(missing)? {
             let mut after: Option<String> = None;
             loop {
-                let page = artifacts::files(store, artifact.id, after.as_deref(), PAGE).await.map_err(internal)?;
+                let page =
+                    artifacts::files(store, artifact.id, after.as_deref(), FILES_PER_QUERY).await.map_err(internal)?;
                 let Some(last) = page.last() else { break };
                 after = Some(last.path.clone());
                 for file in page {
@@ -148,7 +149,7 @@ struct WithFiles {
 impl CheckoutSource for WithFiles {
     fn open(&self) -> BoxFuture<'_, io::Result<CheckoutStream>> {
         Box::pin(async {
-            let files = tar_of(self.blobs.clone(), Arc::clone(&self.files), PATIENCE);
+            let files = tar_of(self.blobs.clone(), Arc::clone(&self.files), PIECE_TIMEOUT);
             Ok(match &self.checkout {
                 None => CheckoutStream { tar: 0, bytes: Box::pin(files) },
                 Some(checkout) => {
@@ -167,7 +168,7 @@ fn tar_of(
     files: Arc<[(String, ArtifactFile, Timestamp)]>,
     patience: Duration,
 ) -> StreamReader<impl futures_util::Stream<Item = io::Result<Bytes>> + Send, Bytes> {
-    let (sender, pieces) = mpsc::channel(AHEAD);
+    let (sender, pieces) = mpsc::channel(MAX_PIECES_AHEAD);
     let out = Pieces::new(sender, patience);
     let writing = tokio::task::spawn_blocking(move || write_tar(&blobs, &files, out));
     StreamReader::new(Box::pin(stream::unfold(Some((pieces, writing)), |open| async move {
@@ -227,7 +228,8 @@ mod tests {
         let blobs = Blobs::new(folder.path(), false);
         let (is, other, longer) = (put(&blobs, "a", b"is"), put(&blobs, "b", b"no"), put(&blobs, "c", b"longer"));
         let path = |file: &(String, ArtifactFile, Timestamp)| blobs.path(&file.1.blob);
-        let read = async || tar_of(blobs.clone(), [is.clone()].into(), PATIENCE).read_to_end(&mut Vec::new()).await;
+        let read =
+            async || tar_of(blobs.clone(), [is.clone()].into(), PIECE_TIMEOUT).read_to_end(&mut Vec::new()).await;
         read().await.unwrap();
         for put in [&other, &longer] {
             std::fs::copy(path(put), path(&is)).unwrap();
@@ -243,7 +245,7 @@ mod tests {
         let files: Arc<[_]> = [put(&blobs, "large", &bytes)].into();
 
         let mut whole = Vec::new();
-        tar_of(blobs.clone(), Arc::clone(&files), PATIENCE).read_to_end(&mut whole).await.unwrap();
+        tar_of(blobs.clone(), Arc::clone(&files), PIECE_TIMEOUT).read_to_end(&mut whole).await.unwrap();
         assert!(whole.len() > bytes.len());
         let (begun, before) = (tokio::time::Instant::now(), Arc::strong_count(&files));
         let mut stalled = tar_of(blobs, Arc::clone(&files), Duration::from_millis(20));

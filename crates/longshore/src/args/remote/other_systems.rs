@@ -60,7 +60,7 @@ pub(crate) enum Connection {
     },
 }
 
-/// A place where people are told of builds.
+/// A place to which messages about builds are sent.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct NewNotification {
     /// email, slack, discord, matrix, mattermost, teams or webhook
@@ -88,7 +88,7 @@ pub(crate) struct NewNotification {
 pub(crate) enum Notification {
     /// Tell somebody of failed and fixed builds, and of jobs that wait for approval
     Add(NewNotification),
-    /// List who is told, and whether messages arrive
+    /// List who is notified, and whether messages arrive
     List {
         /// Only this repository's own
         #[arg(long, value_name = "REPO")]

@@ -21,7 +21,7 @@ use longshore_executor::{Executor, ExecutorOptions, names::Instance, runtime_dir
 use longshore_store::{Store, repos};
 use sha2::{Digest as _, Sha256};
 
-use super::{ABANDONED, local, runs_dir};
+use super::{ABANDONED_AFTER, local, runs_dir};
 use crate::{
     args::{CacheUpkeep, Run},
     cache_upkeep::{Upkeep, end_old_uses, unmeasured},
@@ -30,17 +30,17 @@ use crate::{
 };
 
 /// The most bytes that the caches of all runs of a user take on one engine.
-const BUDGET: u64 = 20 << 30;
+const MAX_CACHE_BYTES: u64 = 20 << 30;
 /// With more volumes than this whose sizes nobody knows, a run waits for them. Where what a run leaves ends with it, as
 /// in a container of its own, nobody else keeps to the budget.
-const MOST_UNMEASURED: usize = 16;
+const MAX_UNMEASURED: usize = 16;
 
 /// Opens the records of what runs keep for each other, and finds this folder's. Without them a run is one without
 /// caches.
 pub(super) async fn open(args: &Run, instance: &Instance) -> Option<Caches> {
     let opened = async {
         let store = open_records(&args.engine.docker_host, instance).await?;
-        end_old_uses(&store, ABANDONED).await?;
+        end_old_uses(&store, ABANDONED_AFTER).await?;
         let folder = args.dir.canonicalize()?;
         let name = format!("local/{}", hex::encode(&Sha256::digest(folder.as_os_str().as_encoded_bytes())[..16]));
         let repo = match repos::by_name(&store, &name).await? {
@@ -60,7 +60,7 @@ pub(super) async fn open(args: &Run, instance: &Instance) -> Option<Caches> {
 
 /// Leaves the caches to a process of their own. Waits for it only if earlier ones have left it much to do.
 pub(super) async fn leave(docker_host: &str, instance: &Instance, caches: &Caches) {
-    let waits = unmeasured(caches.store()).await.is_ok_and(|volumes| volumes.len() > MOST_UNMEASURED);
+    let waits = unmeasured(caches.store()).await.is_ok_and(|volumes| volumes.len() > MAX_UNMEASURED);
     caches.store().close().await;
     let waited = match start(docker_host, instance) {
         Ok(mut child) if waits => tokio::task::spawn_blocking(move || child.wait().map(drop)).await,
@@ -104,7 +104,7 @@ pub(crate) fn look_after(args: &CacheUpkeep) -> crate::commands::Result {
         let options = ExecutorOptions { sandboxes_ready: 0, ..ExecutorOptions::default() };
         let executor = Executor::new(Arc::new(engine), options);
         let caches = Caches::new(store.clone(), None, Duration::ZERO);
-        let upkeep = Upkeep::new(executor.clone(), caches, false, BUDGET);
+        let upkeep = Upkeep::new(executor.clone(), caches, false, MAX_CACHE_BYTES);
         let done = upkeep.until_done().await;
         executor.shutdown(true).await;
         store.close().await;

@@ -61,7 +61,7 @@ pub(super) async fn follow(
         build,
         Arc::clone(&progress),
     )));
-    let mut over = std::pin::pin!(over(store, build));
+    let mut over = std::pin::pin!(wait_until_over(store, build));
     let mut failed = None;
     let cancel =
         || scheduler.cancel_build(build, Actor { name: "longshore run".to_owned(), via: Via::Token, token: None });
@@ -136,7 +136,7 @@ fn output_closed() -> Followed {
 }
 
 /// Waits until the build is over.
-async fn over(store: &Store, build: BuildId) -> Result<(), StoreError> {
+async fn wait_until_over(store: &Store, build: BuildId) -> Result<(), StoreError> {
     let mut changed = store.watch();
     loop {
         changed.borrow_and_update();

@@ -23,7 +23,7 @@ const ENDING: &str = "run";
 /// How the name of a run's folder begins.
 pub(super) const FOLDER: &str = "longshore-run-";
 /// An unreadable record that is older than this is not being written.
-const FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
+const STALE_RECORD_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The record of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +109,7 @@ fn open(path: PathBuf) -> Option<(Record, RunObjects)> {
         return Some((Record { path, _lock: file }, made));
     }
     let age = file.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|at| at.elapsed().ok());
-    if age.is_some_and(|age| age > FORGOTTEN) {
+    if age.is_some_and(|age| age > STALE_RECORD_AGE) {
         let _ = std::fs::remove_file(&path);
     }
     None
