@@ -8,7 +8,7 @@ use std::{
 
 /// Writes a program. Another process does it: whatever this one starts meanwhile would inherit the open file, and the
 /// system starts no program that is open for writing.
-pub fn write(path: &Path, content: &[u8]) {
+pub(crate) fn write(path: &Path, content: &[u8]) {
     let script = r#"cat > "$1" && chmod 755 "$1""#;
     let mut command = Command::new("sh");
     let mut writer = command.args(["-c", script, "sh"]).arg(path).stdin(Stdio::piped()).spawn().unwrap();
