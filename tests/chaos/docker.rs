@@ -23,6 +23,8 @@ use crate::{
 const CLIENTS: &str = "longshore-test/docker:latest";
 /// One guard is killed for so many jobs.
 const JOBS_OF_A_KILL: u64 = 20;
+/// The server is killed once for so many jobs, and three times more: it begins anew with all that have not started.
+const JOBS_OF_A_RESTART: u64 = 5;
 
 /// Runs `count` jobs with Docker at once.
 pub fn docker_jobs(seed: u64, count: u64) -> Verdict {
@@ -38,7 +40,7 @@ pub fn docker_jobs(seed: u64, count: u64) -> Verdict {
     let build = world.build_of(&world.git.push(&pipeline(count)));
     let path = format!("/api/v1/builds/{}", text(&build, "id"));
     let mut random = StdRng::seed_from_u64(seed);
-    let mut without_guard = BTreeSet::new();
+    let (mut kills, mut without_guard) = (0, BTreeSet::new());
     let ended = loop {
         std::thread::sleep(Duration::from_millis(random.random_range(1000..12_000)));
         let state = world.api().get(&path);
@@ -58,13 +60,15 @@ pub fn docker_jobs(seed: u64, count: u64) -> Verdict {
                 verdict.add("engine_restarts", 1);
                 restart_engine("yes");
             }
-            _ => {
-                verdict.add("kills", 1);
+            _ if kills < 3 + count / JOBS_OF_A_RESTART => {
+                kills += 1;
                 world.server.kill();
                 world.server.launch();
             }
+            _ => {}
         }
     };
+    verdict.add("kills", kills);
     verdict.add("guards_killed", without_guard.len() as u64);
     for job in ended["jobs"].as_array().into_iter().flatten() {
         verdict.add("jobs", 1);
