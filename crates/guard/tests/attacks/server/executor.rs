@@ -240,3 +240,16 @@ fn files_are_read_of_containers_in_which_nobody_changes_paths_meanwhile() {
     }
     assert!(check.judge(None).is_ok(), "the engine says that it is gone");
 }
+
+#[test]
+fn the_name_that_a_killed_push_has_left_is_removed_and_that_of_an_image_made_here_is_not() {
+    let guard = server();
+    let removal = ask(&guard, "DELETE", "/images/us/app:1", "").unwrap();
+    let [check] = &removal.checks[..] else { panic!("{:?}", removal.checks) };
+    let digest = hex::encode(&<sha2::Sha256 as sha2::Digest>::digest("docker.io/us/app:1")[..16]);
+    let found = |mark: &str| json!({ "RepoTags": ["us/app:1", mark], "RepoDigests": [], "Config": { "Labels": null } });
+    assert!(check.judge(Some(&found(&format!("longshore-guard/job1:push-{digest}")))).is_ok());
+    for other in ["longshore-guard/job1:push-00".to_owned(), format!("longshore-guard/job1:{digest}")] {
+        assert!(check.judge(Some(&found(&other))).is_err(), "{other}");
+    }
+}
