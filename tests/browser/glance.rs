@@ -207,3 +207,38 @@ fn whoever_looks_at_the_top_sees_that_the_server_is_away() {
     world.server.launch();
     browser.until("document.getElementById('offline').hidden");
 }
+
+#[test]
+fn a_phone_shows_the_whole_name_of_every_job() {
+    let world = World::start();
+    let browser = browser();
+    let pipeline = format!(
+        "name: integration\njobs:\n  one: {{ image: '{BUSYBOX}', steps: [{{ run: 'true' }}] }}\n  shard:\n    image: {BUSYBOX}\n    matrix: {{ n: [the-first-of-all-parts-of-them, the-last-of-all-parts-of-them] }}\n    steps: [{{ run: 'true' }}]\n"
+    );
+    let (build, _) = ran(&world, &pipeline);
+    browser.size(360, 740);
+    browser.open(&url(&world, &format!("/builds/{}", text(&build, "id"))));
+    let cut = "[...document.querySelectorAll('#timeline a, .jobs>li>.name')].filter((name) => name.scrollWidth > name.clientWidth).map((name) => name.textContent)";
+    assert_eq!(browser.eval(cut), json!([]));
+    assert!(
+        browser.text("#timeline").contains("shard (the-last-of-all-parts-of-them)"),
+        "{}",
+        browser.text("#timeline")
+    );
+}
+
+#[test]
+fn the_queue_has_room_for_why_a_job_waits() {
+    let world = World::start();
+    let browser = browser();
+    let question = "Has everybody heard that this goes into production?";
+    let pipeline =
+        format!("jobs:\n  one:\n    image: {BUSYBOX}\n    approval: {question}\n    steps: [{{ run: 'true' }}]\n");
+    begin(&world, &pipeline);
+    browser.size(1280, 900);
+    browser.open(&url(&world, "/queue"));
+    browser.until(&format!("document.querySelector('#waiting').textContent.includes('{question}')"));
+    let cut =
+        "[...document.querySelectorAll('#waiting .where')].filter((why) => why.scrollWidth > why.clientWidth).length";
+    assert_eq!(browser.eval(cut), json!(0));
+}
