@@ -23,7 +23,7 @@ use crate::{
 pub(crate) struct AttachRepo {
     /// The id, name, kind or address of the connection
     connection: String,
-    /// The repository's name on the forge; by default taken from the clone URL, or else its name here
+    /// The repository's name on the forge; by default taken from the clone URL, or its name here if that URL is on the forge's host
     name: Option<String>,
 }
 
