@@ -145,7 +145,9 @@ impl CloneUrl {
     pub fn redact(&self, text: &str) -> String {
         let mut text = text.to_owned();
         if let Some(credentials) = &self.credentials {
-            for secret in [&credentials.basic(), &credentials.password, &credentials.user] {
+            // A user may be a token, but not one that is also in the path: that is public.
+            let user = Some(credentials.user.clone()).filter(|user| !self.address.contains(user));
+            for secret in [credentials.basic(), credentials.password.clone()].into_iter().chain(user) {
                 // Replacing every "a" for a one-letter user name would garble the message and hide no secret.
                 if secret.len() >= 4 {
                     text = text.replace(secret.as_str(), "***");
@@ -313,6 +315,11 @@ mod tests {
         assert_eq!(url.redact("fatal: s@cret is wrong"), "fatal: *** is wrong");
         let token: CloneUrl = "https://t0ken@forge.example/a".parse().unwrap();
         assert_eq!(token.redact("t0ken"), "***");
+        let own: CloneUrl = "https://anna:s3cret@h/anna/app.git".parse().unwrap();
+        assert_eq!(
+            own.redact("no access to https://h/anna/app.git with s3cret"),
+            "no access to https://h/anna/app.git with ***"
+        );
     }
 
     #[test]
