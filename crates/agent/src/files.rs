@@ -229,9 +229,9 @@ mod tests {
             ("a=1\nhello\n", "F, line 2, is neither"),
             ("a<<EOF\nx\n", "without an end"),
             ("a<<\n", "no delimiter"),
-            ("=x", "begins with no name"),
-            ("a b=x", "begins with no name"),
-            ("1a=x", "begins with no name"),
+            ("=x", "does not begin with a name"),
+            ("a b=x", "does not begin with a name"),
+            ("1a=x", "does not begin with a name"),
             ("a=\0", "NUL byte"),
         ] {
             let error = read(text).unwrap_err();
