@@ -185,7 +185,7 @@ impl Forges {
         let name = match (name, connection.path_of(&address)) {
             (Some(name), _) => name,
             (None, Some(path)) => path.trim_end_matches('/').trim_end_matches(".git"),
-            (None, None) if host_of(&address) == host_of(&connection.url) => &repo.name,
+            (None, None) if are_on_one_host(&address, &connection.url) => &repo.name,
             // Another forge may have another repository of that name.
             (None, None) => {
                 return Err(ApiError::unprocessable(format!(
@@ -251,7 +251,7 @@ impl Forges {
         {
             let name = &by_hand.name;
             let address = without_credentials(&by_hand.clone_url);
-            return Err(ApiError::conflict(if host_of(&address) == host_of(&connection.url) {
+            return Err(ApiError::conflict(if are_on_one_host(&address, &connection.url) {
                 format!(
                     "{name} is already registered, without a connection: connect it on its settings page, or with \
                      `longshore repo connect {name} {}`",
@@ -354,12 +354,18 @@ impl Forges {
     }
 }
 
-/// Returns the host of an address, without its port.
-fn host_of(address: &str) -> Option<String> {
-    let url: CloneUrl = format!("{}/x", address.trim_end_matches('/')).parse().ok()?;
-    let host = url.host();
-    let name = if host.starts_with('[') { host.split_inclusive(']').next() } else { host.split(':').next() };
-    name.map(str::to_ascii_lowercase)
+/// Returns whether a repository may be one of the forge by its clone address. SSH has another port than the forge's pages.
+fn are_on_one_host(clone_address: &str, forge: &str) -> bool {
+    let host_and_port = |address: &str| {
+        let url: CloneUrl = format!("{}/x", address.trim_end_matches('/')).parse().ok()?;
+        Some(url.host().to_ascii_lowercase())
+    };
+    let (Some(one), Some(other)) = (host_and_port(clone_address), host_and_port(forge)) else { return false };
+    let name = |host: &str| {
+        let name = if host.starts_with('[') { host.split_inclusive(']').next() } else { host.split(':').next() };
+        name.map(str::to_owned)
+    };
+    if clone_address.starts_with("http") { one == other } else { name(&one) == name(&other) }
 }
 
 async fn call<T: Send + 'static>(
