@@ -222,16 +222,25 @@ impl DockerEngine {
             None => self.network.ready(&self.docker).await?,
         };
         let loopback6 = !self.without_loopback6.load(Ordering::Relaxed);
-        let DockerOptions { denied, allowed, sandbox_idle, .. } = &self.options;
+        let DockerOptions { denied, allowed, sandbox_idle, docker_subnet, .. } = &self.options;
         // Networks come and go: each sandbox denies those that there are when it is made.
         let is_host_denied = denied.contains(&DeniedAddresses::Host);
         let host = if is_host_denied { network::host_addresses(&self.docker).await? } else { Vec::new() };
-        let addresses = AddressRules { denied, allowed, host: &host };
+        let mut denied = denied.clone();
+        // The host has an address on each network of a job with Docker, also on those that are made later.
+        if let Some(range) = docker_subnet.filter(|_| is_host_denied && sandbox.owner.is_none()) {
+            denied.push(DeniedAddresses::Network(range.range().into()));
+        }
+        let addresses = AddressRules { denied: &denied, allowed, host: &host };
         let body = sandbox::body(&self.instance, sandbox, agent, network, &addresses, *sandbox_idle, loopback6);
         let options = CreateContainerOptionsBuilder::new().name(sandbox.name.as_str()).build();
         match self.docker.create_container(Some(options), body).await.api("create a container") {
             Ok(created) => containers::created(created.id),
-            Err(error) => Err(self.fault_of_sandbox(error).await),
+            Err(error) => {
+                // Engines before 25 use no network of whose name there are two, and a guard does not say so.
+                self.network.forget().await;
+                Err(self.fault_of_sandbox(error).await)
+            }
         }
     }
 
@@ -295,6 +304,10 @@ impl Engine for DockerEngine {
 
     fn image<'a>(&'a self, image: &'a ImageRef) -> Answer<'a, Option<Image>> {
         images::find(&self.docker, image).boxed()
+    }
+
+    fn given_image<'a>(&'a self, image: &'a ImageRef) -> Answer<'a, Option<Image>> {
+        images::find_given(&self.docker, image).boxed()
     }
 
     fn pull<'a>(

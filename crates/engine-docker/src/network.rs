@@ -44,14 +44,15 @@ impl Network {
     pub(crate) async fn ready(&self, docker: &Docker) -> Result<&NetworkName, EngineError> {
         let mut known = self.known.lock().await;
         if !*known {
-            match docker.inspect_network(self.name.as_str(), None).await.api("inspect a network") {
-                Ok(_) => {}
-                Err(error) if error.is_not_found() => {
-                    self.create(docker).await?;
-                    self.keep_one(docker).await?;
+            if self.keep_one(docker).await? == 0 {
+                match docker.inspect_network(self.name.as_str(), None).await.api("inspect a network") {
+                    Ok(_) => {}
+                    Err(error) if error.is_not_found() => {
+                        self.create(docker).await?;
+                        self.keep_one(docker).await?;
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) if is_ambiguous(&error) => self.keep_one(docker).await?,
-                Err(error) => return Err(error),
             }
             *known = true;
         }
@@ -77,12 +78,13 @@ impl Network {
         create(docker, request).await
     }
 
-    /// Removes all but the oldest network of the name. Engines before 25 create two when two processes ask at once, and
+    /// Removes all but the oldest network of the name, and returns how many there were. Engines before 25 create two when two processes ask at once, and
     /// then use neither, so that only the oldest can have containers.
-    async fn keep_one(&self, docker: &Docker) -> Result<(), EngineError> {
+    async fn keep_one(&self, docker: &Docker) -> Result<usize, EngineError> {
         let of_instance = labels::filter(&[(labels::INSTANCE, self.instance.as_str())]);
         let mut found = list(docker, &of_instance).await?;
         found.retain(|network| network.name.as_deref() == Some(self.name.as_str()));
+        let count = found.len();
         found.sort_by(|one, other| (&one.created, &one.id).cmp(&(&other.created, &other.id)));
         for id in found.into_iter().skip(1).filter_map(|network| network.id) {
             match docker.remove_network(&id).await.api("remove a network") {
@@ -90,7 +92,7 @@ impl Network {
                 Ok(()) | Err(_) => {}
             }
         }
-        Ok(())
+        Ok(count)
     }
 }
 
@@ -99,7 +101,11 @@ pub(crate) async fn host_addresses(docker: &Docker) -> Result<Vec<IpAddr>, Engin
     // Engines do not list the gateway of a subnet that somebody chose. It is the first address.
     let gateway = |config: IpamConfig| {
         let listed = config.gateway.as_deref().and_then(|gateway| gateway.parse().ok());
-        listed.or_else(|| subnet_of(&config)?.hosts().next())
+        listed.or_else(|| match subnet_of(&config)? {
+            IpNet::V4(subnet) => subnet.hosts().next().map(IpAddr::V4),
+            // Its first host is the address of the network itself.
+            IpNet::V6(subnet) => subnet.hosts().nth(1).map(IpAddr::V6),
+        })
     };
     Ok(configs(docker).await?.filter_map(gateway).collect())
 }
@@ -161,11 +167,6 @@ async fn create(docker: &Docker, request: NetworkCreateRequest) -> Result<(), En
 async fn list(docker: &Docker, filters: &HashMap<String, Vec<String>>) -> Result<Vec<Listed>, EngineError> {
     let options = ListNetworksOptionsBuilder::new().filters(filters).build();
     docker.list_networks(Some(options)).await.api("list networks")
-}
-
-/// Returns whether the engine has two networks of the name.
-fn is_ambiguous(error: &EngineError) -> bool {
-    Fault::of(error) == Fault::NetworkGone
 }
 
 fn config(subnet: &IpNet) -> IpamConfig {

@@ -7,6 +7,8 @@ mod support;
 use std::net::TcpListener;
 use std::thread;
 
+use bollard::models::NetworkCreateRequest;
+use bollard::query_parameters::ListNetworksOptions;
 use longshore_core::plan::{Network, Probe};
 use longshore_core::{DeniedAddresses, JobPlan, Outcome, StepPlan};
 use support::{World, job};
@@ -44,7 +46,9 @@ async fn a_job_does_not_reach_denied_addresses_and_cannot_undo_that() {
         World::with(|options| options.denied = DeniedAddresses::parse_list(DeniedAddresses::DEFAULT).unwrap()).await;
     let undo = "ip rule flush 2>&- || true; ip rule add pref 1 lookup main 2>&- || true; ip rule | grep -c prohibit";
     let metadata = "nc -w 5 169.254.169.254 80 </dev/null 2>&1 || true";
-    let mut request = job(&[undo, &ask_the_host(port), metadata]);
+    // The host's address on a network of a job with Docker that somebody makes later.
+    let later = "nc -w 5 198.19.255.1 80 </dev/null 2>&1 || true";
+    let mut request = job(&[undo, &ask_the_host(port), metadata, later]);
     // A socket may name its interface, which no routing rule holds.
     let probe = support::step("probe", "route host\nroute 169.254.0.0/16");
     request.plan.steps.push(StepPlan { shell: format!("{PROGRAM} probe"), ..probe });
@@ -54,10 +58,10 @@ async fn a_job_does_not_reach_denied_addresses_and_cannot_undo_that() {
     let lines: Vec<&str> = said.lines().collect();
     // The denied routes: link-local addresses, the gateway, and the engine's other networks.
     assert!(lines[0].parse::<u32>().unwrap() >= 2, "{said}");
-    for line in &lines[1..3] {
+    for line in &lines[1..4] {
         assert!(line.to_lowercase().contains(DENIED), "{said}");
     }
-    assert_eq!(lines[3..], ["route host denied", "route 169.254.0.0/16 denied"], "{said}");
+    assert_eq!(lines[4..], ["route host denied", "route 169.254.0.0/16 denied"], "{said}");
     world.end().await;
 }
 
@@ -94,5 +98,31 @@ async fn an_internal_job_reaches_its_services_by_their_names_and_nothing_else() 
     let ran = world.run(request).await;
     assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
     assert_eq!(ran.journal.stdout_text(), "here\nnone\n");
+    world.end().await;
+}
+
+/// Engines before 25 create a network for each of two processes that ask for it, and start nothing on either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_two_processes_have_created_is_one_again() {
+    let world = World::new().await;
+    let name = world.instance.network_name().to_string();
+    let labels = [("longshore.instance", world.instance.as_str()), ("longshore.kind", "network")];
+    let isolated = ("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned());
+    let request = NetworkCreateRequest {
+        name: name.clone(),
+        options: Some([isolated].into()),
+        labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+        ..NetworkCreateRequest::default()
+    };
+    for _ in 0..2 {
+        // Later engines refuse it.
+        let _ = world.docker.create_network(request.clone()).await;
+    }
+    for _ in 0..2 {
+        let ran = world.run(job(&["true"])).await;
+        assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
+    }
+    let listed = world.docker.list_networks(None::<ListNetworksOptions>).await.unwrap();
+    assert_eq!(listed.iter().filter(|network| network.name.as_ref() == Some(&name)).count(), 1);
     world.end().await;
 }

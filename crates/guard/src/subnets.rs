@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
+/// The prefix of the widest range.
+const WIDEST: u8 = 8;
 /// The prefix of a job's block: 256 addresses.
 const BLOCK: u8 = 24;
 /// The prefix of one network: addresses for 29 containers, of which a job has fewer.
@@ -41,6 +43,12 @@ impl JobSubnets {
         self.block(gateway).and_then(|block| block.subnets(NETWORK).ok()).into_iter().flatten().skip(1).collect()
     }
 
+    /// Returns the whole range.
+    #[must_use]
+    pub const fn range(&self) -> Ipv4Net {
+        self.0
+    }
+
     /// Returns whether a network of a job may have this subnet.
     pub(crate) fn has(&self, subnet: &str) -> bool {
         subnet
@@ -62,10 +70,13 @@ impl FromStr for JobSubnets {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let range = text.parse::<Ipv4Net>().ok().filter(|range| range.trunc() == *range && range.prefix_len() <= BLOCK);
+        let range = text
+            .parse::<Ipv4Net>()
+            .ok()
+            .filter(|range| range.trunc() == *range && (WIDEST..=BLOCK).contains(&range.prefix_len()));
         range.map(Self).ok_or_else(|| {
             format!(
-                "`{text}` is no range of 256 addresses or more: write it by its first address, such as {}",
+                "`{text}` is no range of 256 to 16,777,216 addresses: write it by its first address, such as {}",
                 Self::DEFAULT
             )
         })
@@ -120,7 +131,7 @@ mod tests {
         {
             assert!(!range.has(subnet), "{subnet}");
         }
-        for text in ["10.89.4.0/25", "10.89.4.1/22", "10.89.4.0", "fd00::/64", ""] {
+        for text in ["0.0.0.0/0", "10.89.4.0/25", "10.89.4.1/22", "10.89.4.0", "fd00::/64", ""] {
             assert!(text.parse::<JobSubnets>().unwrap_err().contains("198.18.0.0/15"), "{text}");
         }
     }

@@ -27,7 +27,7 @@ pub struct Table {
     pub(crate) ended_execs: BTreeSet<String>,
     /// Ids of networks, and their names.
     pub(crate) networks: BTreeMap<String, String>,
-    /// Subnets that the client's networks were given, and the ids of these.
+    /// Subnets that the client's networks were given, and the ids of these; empty where the engine refused one.
     pub(crate) subnets: BTreeMap<String, String>,
     /// Names of volumes, as the client knows them.
     pub(crate) volumes: BTreeSet<String>,

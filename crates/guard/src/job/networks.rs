@@ -40,8 +40,9 @@ pub(super) fn create_network(guard: &Guard, policy: &JobPolicy, network: &Networ
     if network.ipv6 {
         return refuse!(Network, "networks with IPv6 are not allowed here");
     }
-    let is_taken =
-        |subnet: &str| guard.table.subnets.get(subnet).is_some_and(|id| guard.table.networks.contains_key(id));
+    let is_taken = |subnet: &str| {
+        guard.table.subnets.get(subnet).is_some_and(|id| id.is_empty() || guard.table.networks.contains_key(id))
+    };
     let subnet = policy.subnets.iter().find(|subnet| !is_taken(subnet)).cloned();
     let stamped = NetworkCreate {
         name: policy.engine_name(&name),
