@@ -33,6 +33,16 @@ const MOST_VOLUMES: usize = 16;
 
 /// Returns the image if the engine has it. Every image of a job, a service or a step passes here.
 pub(crate) async fn find(docker: &Docker, image: &ImageRef) -> Result<Option<Image>, EngineError> {
+    look(docker, image, false).await
+}
+
+/// Returns an image that its registry has just given: also one that a job is pushing under that name, if the registry
+/// has it.
+pub(crate) async fn find_given(docker: &Docker, image: &ImageRef) -> Result<Option<Image>, EngineError> {
+    look(docker, image, true).await
+}
+
+async fn look(docker: &Docker, image: &ImageRef, is_given: bool) -> Result<Option<Image>, EngineError> {
     const WHAT: &str = "inspect an image";
     let inspected = match docker.inspect_image(&with_tag(image.as_str())).await.api(WHAT) {
         Ok(inspected) => inspected,
@@ -42,8 +52,12 @@ pub(crate) async fn find(docker: &Docker, image: &ImageRef) -> Result<Option<Ima
         }
         Err(error) => return Err(error),
     };
-    // Others do not start what a job pushes, under a name that the registry may not let it push.
-    if push_mark(&with_tag(image.as_str()), inspected.repo_tags.iter().flatten().map(String::as_str)).is_some() {
+    let names = inspected.repo_tags.iter().flatten().map(String::as_str);
+    let repo_digests = inspected.repo_digests.unwrap_or_default();
+    // Others do not start what a job pushes, by a name that the registry may not let it push.
+    if push_mark(&with_tag(image.as_str()), names).is_some()
+        && !(is_given && of_repository(image, &repo_digests).is_some())
+    {
         return Ok(None);
     }
     let id = inspected.id.ok_or_else(|| not_understood(WHAT, "it has no id"))?;
@@ -57,7 +71,7 @@ pub(crate) async fn find(docker: &Docker, image: &ImageRef) -> Result<Option<Ima
         labels: labels::like_ours(config.labels.iter().flat_map(|labels| labels.keys())),
         volumes: config.volumes.clone().unwrap_or_default(),
         config: image_config(config),
-        digest: digest(image, &inspected.repo_digests.unwrap_or_default()),
+        digest: digest(image, &repo_digests),
         architecture: inspected.architecture.unwrap_or_default(),
     }))
 }
@@ -87,9 +101,14 @@ fn check_size(image: &ImageRef, config: &bollard::models::ImageConfig) -> Result
 
 /// Returns the digest that the image's own repository gives it, or else another repository.
 fn digest(image: &ImageRef, repo_digests: &[String]) -> Option<String> {
-    let digests = || repo_digests.iter().filter_map(|name| ImageRef::parse(name).ok());
-    let of_repository = digests().find(|other| other.registry() == image.registry() && other.path() == image.path());
-    of_repository.or_else(|| digests().next())?.digest().map(str::to_owned)
+    let first = || repo_digests.iter().find_map(|name| ImageRef::parse(name).ok());
+    of_repository(image, repo_digests).or_else(first)?.digest().map(str::to_owned)
+}
+
+/// Returns the digest that the image has in its own repository.
+fn of_repository(image: &ImageRef, repo_digests: &[String]) -> Option<ImageRef> {
+    let mut digests = repo_digests.iter().filter_map(|name| ImageRef::parse(name).ok());
+    digests.find(|other| other.registry() == image.registry() && other.path() == image.path())
 }
 
 /// Returns what the image's containers are started with.

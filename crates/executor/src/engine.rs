@@ -40,6 +40,11 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Returns the image if it can be started without a pull.
     fn image<'a>(&'a self, image: &'a ImageRef) -> Answer<'a, Option<Image>>;
 
+    /// Returns an image that its registry has just given: also one that a job is pushing under that name.
+    fn given_image<'a>(&'a self, image: &'a ImageRef) -> Answer<'a, Option<Image>> {
+        self.image(image)
+    }
+
     /// Pulls the image once, with these credentials or without any; success means that the registry gave it to them.
     /// Sends lines about the progress to `notes`. Stops when it is dropped.
     fn pull<'a>(

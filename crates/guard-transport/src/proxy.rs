@@ -76,7 +76,7 @@ pub struct Proxy {
     /// Held while images are measured.
     pub(crate) measured: tokio::sync::Mutex<Measured>,
     /// Held while an image has the name that it is pushed under.
-    pub(crate) pushing: tokio::sync::Mutex<()>,
+    pub(crate) pushing: Arc<tokio::sync::Mutex<()>>,
     /// Why every request is refused.
     frozen: watch::Sender<Option<String>>,
     audit: Option<Mutex<AuditFile>>,
@@ -128,7 +128,7 @@ impl Proxy {
             building: Arc::default(),
             pulling: Arc::default(),
             measured: tokio::sync::Mutex::default(),
-            pushing: tokio::sync::Mutex::default(),
+            pushing: Arc::default(),
             audit,
             state,
             instance,

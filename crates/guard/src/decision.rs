@@ -56,6 +56,10 @@ pub struct Push {
     pub image: String,
     /// The name that the image has on the engine during the push. Afterwards the name means what it meant before.
     pub reference: String,
+    /// The path of the list of all images that are pushed under the name.
+    pub marked: String,
+    /// The mark.
+    pub mark_name: String,
     /// Give the image its mark and the name, take the name, and take the mark.
     pub mark: EngineCall,
     pub tag: EngineCall,

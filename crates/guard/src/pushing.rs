@@ -49,6 +49,15 @@ impl Push {
         Ok(BeforePush::Other { restore: id.map(|id| tag_call(&id, &self.reference)) })
     }
 
+    /// Whether another job pushes an image under the name, by the list of those that are marked for it.
+    #[must_use]
+    pub fn is_held(&self, marked: Option<&Value>) -> bool {
+        let images = marked.and_then(Value::as_array).into_iter().flatten();
+        let names =
+            images.flat_map(|image| image["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str));
+        names.filter(|name| *name != self.mark_name).any(|name| push_mark(&self.reference, [name]).is_some())
+    }
+
     /// Whether the engine has the image by the name, as it describes what it has by that name.
     #[must_use]
     pub fn is_named(&self, found: Option<&Value>) -> bool {
@@ -88,6 +97,13 @@ pub fn push_mark<'a>(reference: &str, names: impl IntoIterator<Item = &'a str>) 
 pub(crate) fn has_only_for_a_push(reference: &str, image: &Value) -> bool {
     let names = image["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str);
     push_mark(reference, names).is_some()
+}
+
+/// Whether the registry of a reference has the image, as the engine describes it.
+pub(crate) fn is_of_registry(reference: &str, image: &Value) -> bool {
+    let Ok(reference) = ImageRef::parse(reference) else { return false };
+    let mut digests = image["RepoDigests"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    digests.any(|digest| ImageRef::parse(digest).is_ok_and(|digest| digest.name() == reference.name()))
 }
 
 #[cfg(test)]

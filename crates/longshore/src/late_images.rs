@@ -13,14 +13,13 @@ const PAUSE: Duration = Duration::from_secs(10 * 60);
 pub(crate) async fn run(executor: Executor, store: Store, shutdown: CancellationToken) {
     let work = async {
         loop {
-            match remove(&executor, &store).await {
-                Ok(removed) if removed.is_empty() => {}
-                Ok(removed) => {
-                    tracing::info!(?removed, "removed images that the engine finished after their jobs");
-                    // A mark of a push goes once the pushed name has gone.
-                    continue;
+            // The mark of a push goes once the pushed name has gone.
+            for _ in 0..2 {
+                match remove(&executor, &store).await {
+                    Ok(removed) if removed.is_empty() => break,
+                    Ok(removed) => tracing::info!(?removed, "removed images that the engine finished after their jobs"),
+                    Err(error) => tracing::warn!(%error, "images of ended jobs may be left on the engine"),
                 }
-                Err(error) => tracing::warn!(%error, "images of ended jobs may be left on the engine"),
             }
             tokio::time::sleep(PAUSE).await;
         }

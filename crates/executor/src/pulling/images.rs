@@ -240,7 +240,7 @@ impl Images {
 
     /// Returns an image whose registry has just given it to a job, and remembers that.
     async fn pulled(&self, access: &ImageAccess, image: &ImageRef) -> Result<Image, EngineError> {
-        let found = self.engine.image(image).await?.ok_or_else(|| EngineError::ImageMissing {
+        let found = self.engine.given_image(image).await?.ok_or_else(|| EngineError::ImageMissing {
             image: image.to_string(),
             reason: "it was removed right after it was pulled".to_owned(),
         })?;

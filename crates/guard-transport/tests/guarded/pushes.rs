@@ -141,3 +141,29 @@ async fn what_a_push_leaves_whose_guard_was_killed_goes_with_the_job() {
     world.end().await;
     assert!(!is_there(name) && is_there(BUSYBOX));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_jobs_that_push_under_one_name_each_pushes_its_own_image() {
+    let mut registry = Registry::start();
+    let name = registry.image("both");
+    let (world, other) = (pusher().await, pusher().await);
+    let first = push(&world, &name);
+    registry.is_asked();
+    let pushed = engine(&["images", "-q", "--no-trunc", &name]);
+    other.ok(&["tag", "longshore-test/no-shell", &name]);
+    let second = other.command("docker").args(["push", &name]).stdout(Stdio::piped()).spawn().unwrap();
+    // The second one asks again and again whether it is its turn, and names nothing.
+    let mut asked = 0;
+    while asked < 3 {
+        asked += other.front.heard().iter().filter(|line| line.contains("/images/json?filters=")).count();
+        assert_eq!(engine(&["images", "-q", "--no-trunc", &name]), pushed, "the first one pushes");
+    }
+    registry.refuses();
+    for push in [first, second] {
+        let ended = push.wait_with_output().unwrap();
+        assert!(!String::from_utf8_lossy(&ended.stdout).contains("another image"), "{ended:?}");
+    }
+    assert!(!is_there(&name) && marks(&world).is_empty() && marks(&other).is_empty());
+    world.end().await;
+    other.end().await;
+}

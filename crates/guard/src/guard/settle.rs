@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Guard;
 use crate::decision::Effect;
 use crate::policy::Policy;
-use crate::pushing::has_only_for_a_push;
+use crate::pushing::{has_only_for_a_push, is_of_registry};
 use crate::table::{Image, full_id};
 
 impl Guard {
@@ -20,6 +20,10 @@ impl Guard {
             table.volumes.extend(volumes.iter().cloned());
         }
         if !succeeded {
+            // Whatever the reason: another network may have it, one of the job's own among them whose creation was cut off.
+            if let Effect::NetworkCreated { subnet: Some(subnet), .. } = effect {
+                table.subnets.entry(subnet.clone()).or_default();
+            }
             return;
         }
         if let Effect::ContainerCreated { joined, .. } = effect {
@@ -89,7 +93,7 @@ impl Guard {
     /// Records an image that a pull or a build has made, as the engine describes it.
     pub fn settle_image(&mut self, reference: &str, engine_reference: &str, kept: bool, image: &Value) {
         // Another job has begun to push one since the pull.
-        if !kept && has_only_for_a_push(engine_reference, image) {
+        if !kept && has_only_for_a_push(engine_reference, image) && !is_of_registry(engine_reference, image) {
             return;
         }
         if let Some(id) = self.learn_content(image, kept) {

@@ -9,7 +9,7 @@ use crate::decision::{Decision, Effect, EngineCall, LineShape, Local, Push, Repl
 use crate::filters::Filters;
 use crate::guard::Guard;
 use crate::image_ref::{ImageName, ImageRef};
-use crate::policy::JobPolicy;
+use crate::policy::{JobPolicy, MADE_IN_JOBS};
 use crate::pushing;
 use crate::refusal::{Judged, NO_LOAD, refuse};
 use crate::registry_auth::RegistryAuth;
@@ -149,13 +149,16 @@ pub(super) fn push_image(guard: &Guard, policy: &JobPolicy, image: &ImageRef, au
     let mark = pushing::mark(&policy.image_repository(), image);
     let remove = |name: &str| EngineCall::new("DELETE", format!("/images/{name}")).flag("noprune", true);
     let reference = image.to_string();
+    let filters = json!({ "reference": [pushing::mark(&format!("{MADE_IN_JOBS}*"), image)] });
     Ok(Decision::Push(Box::new(Push {
         image: id.to_owned(),
+        marked: EngineCall::new("GET", "/images/json").query("filters", filters.to_string()).path,
         mark: tag_call(id, &mark),
         tag: tag_call(id, &reference),
         push,
         untag: remove(&reference),
         unmark: remove(&mark),
+        mark_name: mark,
         reference,
     })))
 }
