@@ -46,12 +46,18 @@ pub(crate) async fn push(
 /// Pushes an image, which has the mark and the name for so long.
 async fn named(proxy: &Proxy, push: &Push, stop: &CancellationToken) -> Result<(StatusCode, Bytes), Failure> {
     take_turn(proxy, push, stop).await?;
-    let answer = marked(proxy, push, stop).await;
-    if let Err(reason) = proxy.engine.done(&push.unmark).await {
-        tracing::error!(
-            reason,
-            "the mark of a pushed image could not be removed from the engine; it goes with the job"
-        );
+    let (answer, unnamed) = match before(proxy, push).await {
+        Ok(BeforePush::TheImage) => (sent(proxy, push, stop).await.map_err(Failure::Engine), Ok(())),
+        Ok(BeforePush::Other { restore }) => under_name(proxy, push, restore.as_ref(), stop).await,
+        Err(failure) => (Err(failure), Ok(())),
+    };
+    // While the image may have the name, its mark says what for, and both go with the job.
+    let cleaned = match unnamed {
+        Ok(()) => proxy.engine.done(&push.unmark).await,
+        failed => failed,
+    };
+    if let Err(reason) = cleaned {
+        tracing::error!(reason, "the name of a pushed image could not be removed from the engine");
     }
     answer
 }
@@ -82,24 +88,30 @@ async fn take_turn(proxy: &Proxy, push: &Push, stop: &CancellationToken) -> Resu
     }
 }
 
-async fn marked(proxy: &Proxy, push: &Push, stop: &CancellationToken) -> Result<(StatusCode, Bytes), Failure> {
-    let before = found(proxy, push).await.map_err(Failure::Engine)?;
-    let BeforePush::Other { restore } = push.before(before.as_ref())? else {
-        return sent(proxy, push, stop).await.map_err(Failure::Engine);
+async fn before(proxy: &Proxy, push: &Push) -> Result<BeforePush, Failure> {
+    let found = found(proxy, push).await.map_err(Failure::Engine)?;
+    Ok(push.before(found.as_ref())?)
+}
+
+/// Pushes an image that gets the name for it. Returns the answer, and whether the image could lose the name again.
+async fn under_name(
+    proxy: &Proxy,
+    push: &Push,
+    restore: Option<&EngineCall>,
+    stop: &CancellationToken,
+) -> (Result<(StatusCode, Bytes), Failure>, Result<(), String>) {
+    let answer = match proxy.engine.done(&push.tag).await {
+        Ok(()) => sent(proxy, push, stop).await,
+        Err(reason) => Err(format!("the image could not be tagged for the push: {reason}")),
     };
-    proxy.engine.done(&push.tag).await.map_err(Failure::Engine)?;
-    let answer = sent(proxy, push, stop).await;
-    // Somebody may have pulled the image of that name meanwhile.
-    let is_named = push.is_named(found(proxy, push).await.map_err(Failure::Engine)?.as_ref());
-    if is_named && let Err(reason) = unname(proxy, push, restore.as_ref()).await {
-        // Its mark still says what it is, and both go with the job.
-        return Err(Failure::Engine(format!("the name of a pushed image could not be removed: {reason}")));
+    match (answer, unname(proxy, push, restore).await) {
+        // Somebody has pulled the image of that name meanwhile.
+        (Ok(_), Ok(false)) => {
+            let reason = format!("{} was given to another image during the push: push once more", push.reference);
+            (Err(Failure::Engine(reason)), Ok(()))
+        }
+        (answer, unnamed) => (answer.map_err(Failure::Engine), unnamed.map(drop)),
     }
-    if !is_named && answer.is_ok() {
-        let reason = format!("{} was given to another image during the push: push once more", push.reference);
-        return Err(Failure::Engine(reason));
-    }
-    answer.map_err(Failure::Engine)
 }
 
 async fn found(proxy: &Proxy, push: &Push) -> Result<Option<Value>, String> {
@@ -113,11 +125,15 @@ async fn sent(proxy: &Proxy, push: &Push, stop: &CancellationToken) -> Result<(S
     Ok((status, body::read_answer(answered.into_body()).await?))
 }
 
-/// Takes the name from the image. With it go the digests that the push has given to the image.
-async fn unname(proxy: &Proxy, push: &Push, restore: Option<&EngineCall>) -> Result<(), String> {
-    proxy.engine.done(&push.untag).await?;
-    match restore {
-        Some(restore) => proxy.engine.done(restore).await,
-        None => Ok(()),
+/// Takes the name from the image, if it still has it, and returns whether it had. With it go the digests that the push has
+/// given to the image.
+async fn unname(proxy: &Proxy, push: &Push, restore: Option<&EngineCall>) -> Result<bool, String> {
+    if !push.is_named(found(proxy, push).await?.as_ref()) {
+        return Ok(false);
     }
+    proxy.engine.done(&push.untag).await?;
+    if let Some(restore) = restore {
+        proxy.engine.done(restore).await?;
+    }
+    Ok(true)
 }

@@ -167,3 +167,16 @@ async fn of_two_jobs_that_push_under_one_name_each_pushes_its_own_image() {
     world.end().await;
     other.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_cannot_be_taken_from_a_pushed_image_keeps_its_mark_and_goes_with_the_job() {
+    let mut registry = Registry::start();
+    registry.refuses();
+    let name = registry.image("held");
+    let world = pusher().await;
+    world.front.fail("/team/held:1?noprune", 1);
+    assert!(!push(&world, &name).wait_with_output().unwrap().status.success());
+    assert!(is_there(&name) && marks(&world).len() == 1, "nobody takes it for an image of that name");
+    world.end().await;
+    assert!(!is_there(&name));
+}
