@@ -1,5 +1,7 @@
 //! A connection to a Docker engine. Implements the port by handing each call to the module for it.
 
+mod faults;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +24,7 @@ use tokio::sync::{OnceCell, mpsc};
 use crate::agent_image::AgentImage;
 use crate::confinement::{self, Gap};
 use crate::connect::{Connected, connect};
-use crate::error::{ApiResult as _, engine_text};
+use crate::error::ApiResult as _;
 use crate::fault::Fault;
 use crate::network::{self, Network};
 use crate::options::DockerOptions;
@@ -163,51 +165,12 @@ impl DockerEngine {
         }
     }
 
-    /// Finds out why a guard was not created. It runs the agent's image, as a sandbox does, in a sandbox.
-    async fn fault_of_guard(&self, error: EngineError) -> EngineError {
-        match Fault::of(&error) {
-            Fault::ImageGone => {
-                self.agent.forget().await;
-                EngineError::Stale(Box::new(error))
-            }
-            Fault::SandboxGone
-            | Fault::AgentMissing
-            | Fault::AgentBroken
-            | Fault::NetworkGone
-            | Fault::SubnetTaken
-            | Fault::NoContainerQuota
-            | Fault::NoVolumeQuota
-            | Fault::NameTaken
-            | Fault::Other => self.fault_of_pod(error).await,
-        }
-    }
-
     async fn start_pod(&self, id: &ContainerId) -> Result<Link, EngineError> {
         // Attach before the start: the engine throws away output that nobody reads.
         let link = link::attach(&self.docker, id).await?;
         match self.docker.start_container(id.as_str(), None).await.api("start a container") {
             Ok(()) => Ok(link),
             Err(error) => Err(self.fault_of_pod(error).await),
-        }
-    }
-
-    /// Finds out why a job's container was not created or did not start.
-    async fn fault_of_pod(&self, error: EngineError) -> EngineError {
-        match Fault::of(&error) {
-            Fault::SandboxGone => EngineError::SandboxGone(error.to_string()),
-            Fault::ImageGone => EngineError::ImageGone(error.to_string()),
-            Fault::NameTaken => EngineError::NameTaken(error.to_string()),
-            Fault::AgentMissing => {
-                self.agent.forget().await;
-                EngineError::Stale(Box::new(EngineError::AgentFailed(engine_text(&error).to_owned())))
-            }
-            Fault::AgentBroken => EngineError::AgentFailed(engine_text(&error).to_owned()),
-            fault @ (Fault::NoContainerQuota | Fault::NoVolumeQuota) if self.quotas.refused(fault) => {
-                EngineError::Stale(Box::new(error))
-            }
-            Fault::NoContainerQuota | Fault::NoVolumeQuota | Fault::NetworkGone | Fault::SubnetTaken | Fault::Other => {
-                error
-            }
         }
     }
 
@@ -236,39 +199,7 @@ impl DockerEngine {
         let options = CreateContainerOptionsBuilder::new().name(sandbox.name.as_str()).build();
         match self.docker.create_container(Some(options), body).await.api("create a container") {
             Ok(created) => containers::created(created.id),
-            Err(error) => {
-                // Engines before 25 use no network of whose name there are two, and a guard does not say so.
-                self.network.forget().await;
-                Err(self.fault_of_sandbox(error).await)
-            }
-        }
-    }
-
-    /// Finds out why a sandbox was not created or did not start.
-    async fn fault_of_sandbox(&self, error: EngineError) -> EngineError {
-        if sandbox::refuses_loopback6(&error) && !self.without_loopback6.swap(true, Ordering::Relaxed) {
-            tracing::info!(%error, "sandboxes have no ::1 on this engine");
-            return EngineError::Stale(Box::new(error));
-        }
-        match Fault::of(&error) {
-            // Someone has removed the image or the network since it was last checked.
-            Fault::ImageGone => {
-                self.agent.forget().await;
-                EngineError::Stale(Box::new(error))
-            }
-            Fault::AgentMissing => {
-                self.agent.forget().await;
-                EngineError::Stale(Box::new(EngineError::AgentFailed(engine_text(&error).to_owned())))
-            }
-            Fault::NetworkGone => {
-                self.network.forget().await;
-                EngineError::Stale(Box::new(error))
-            }
-            Fault::AgentBroken => EngineError::AgentFailed(engine_text(&error).to_owned()),
-            Fault::NameTaken => EngineError::NameTaken(error.to_string()),
-            Fault::SandboxGone | Fault::SubnetTaken | Fault::NoContainerQuota | Fault::NoVolumeQuota | Fault::Other => {
-                error
-            }
+            Err(error) => Err(self.fault_of_sandbox(error).await),
         }
     }
 
