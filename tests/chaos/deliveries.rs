@@ -1,6 +1,9 @@
 //! A persistent forge: sends each delivery until it is answered 202, and remembers those answers.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use longshore_forge::{Forge, signature::sign};
 use serde_json::Value;
@@ -63,13 +66,22 @@ impl Client {
 }
 
 /// Polls until there is an answer.
-pub fn insist<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
+pub fn insist<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    insist_after(&AtomicBool::new(true), what, ask)
+}
+
+/// Polls until there is an answer, for as long as faults go on and `PATIENCE` after them: under a kill each second,
+/// starts of jobs are cut short again and again, and a job may take any time.
+pub fn insist_after<T>(faults_over: &AtomicBool, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let mut begun = None;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(begun.elapsed() < PATIENCE, "not within {} s: {what}", PATIENCE.as_secs());
+        if faults_over.load(Ordering::SeqCst) {
+            let begun = *begun.get_or_insert_with(Instant::now);
+            assert!(begun.elapsed() < PATIENCE, "not within {} s: {what}", PATIENCE.as_secs());
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
 }

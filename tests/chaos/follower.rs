@@ -1,9 +1,9 @@
 //! A reader that follows a job's log live, loses the server again and again, and resumes where it was.
 
-use std::io::BufReader;
+use std::{io::BufReader, sync::atomic::AtomicBool};
 
 use crate::{
-    deliveries::{Client, insist},
+    deliveries::{Client, insist_after},
     support::{events, server::ADMIN_TOKEN},
 };
 
@@ -16,12 +16,12 @@ pub struct Seen {
 }
 
 /// Follows until the stream says that the job has ended.
-pub fn follow(client: &Client, job: &str) -> Seen {
+pub fn follow(client: &Client, job: &str, faults_over: &AtomicBool) -> Seen {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let mut seen = Seen::default();
     let mut last_id: Option<String> = None;
     let mut first = true;
-    insist(&format!("the end of the live log of {job}"), || {
+    insist_after(faults_over, &format!("the end of the live log of {job}"), || {
         if !std::mem::take(&mut first) {
             seen.resumed += 1;
         }

@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     caches::caches,
-    deliveries::{Client, insist},
+    deliveries::{Client, insist, insist_after},
     docker::docker_jobs,
     faults::{Fault, fault},
     follower::{Seen, follow},
@@ -113,7 +113,7 @@ impl Stage {
                 accepted.push(Accepted { id, program: program.clone() });
                 std::thread::sleep(every);
                 // A live reader of a log waits for its job's turn.
-                insist("room in the queue", || {
+                insist_after(&stop, "room in the queue", || {
                     let builds = client.json(&format!("/api/v1/repos/{repo}/builds?limit=20"));
                     let waiting = builds["items"].as_array()?.iter().filter(|build| !is_final(build)).count();
                     (waiting < UNFINISHED).then_some(())
@@ -237,8 +237,8 @@ fn readers(client: &Client, repo: &str, stop: &Arc<AtomicBool>) -> JoinHandle<Ve
                 let whole: serde_json::Value = serde_json::from_slice(&whole).expect("JSON");
                 let Some(job) = whole["jobs"][0]["id"].as_str().map(str::to_owned) else { continue };
                 if reading.iter().all(|(known, _)| *known != job) {
-                    let (client, of) = (client.clone(), job.clone());
-                    reading.push((job, std::thread::spawn(move || follow(&client, &of))));
+                    let (client, of, stop) = (client.clone(), job.clone(), Arc::clone(&stop));
+                    reading.push((job, std::thread::spawn(move || follow(&client, &of, &stop))));
                 }
             }
         }
