@@ -13,7 +13,9 @@ use crate::support::{
 const CLIENTS: &str = "longshore-test/docker:latest";
 /// Containers that are run one after the other.
 const RUNS: u32 = 20;
-/// Bytes that are copied and sent as a context.
+/// Copies and builds, one after the other.
+const COPIES: u32 = 5;
+/// MiB that are copied and sent as a context.
 const MIB: f64 = 128.0;
 
 /// Prints what each took, in nanoseconds. A job's containers are on a network of the job, which costs the engine more
@@ -39,8 +41,8 @@ fn script(network: bool) -> String {
          printf 'FROM {BUSYBOX}\\nCOPY big /big\\n' > context/Dockerfile\n\
          name=bench-$$-$(date +%s)\n\
          docker create --name $name {BUSYBOX} true > /dev/null\n\
-         for i in 1 2 3; do took cp docker cp context/big $name:/big$i; done\n\
-         for i in 1 2 3; do took build docker build -t $name context; docker rmi $name > /dev/null; done\n\
+         for i in $(seq {COPIES}); do took cp docker cp context/big $name:/big; done\n\
+         for i in $(seq {COPIES}); do took build docker build -t $name context; docker rmi $name > /dev/null; done\n\
          docker rm $name > /dev/null\n\
          {on_network}",
         MIB * 1024.0 * 1024.0
