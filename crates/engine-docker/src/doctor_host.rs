@@ -13,7 +13,7 @@ use longshore_executor::{EngineDisk, Executor};
 use crate::engine::DockerEngine;
 use crate::error::ApiResult as _;
 use crate::finding::Finding;
-use crate::podman::is_podman;
+use crate::unsuited::{is_podman, keeps_images_in_containerd};
 
 /// A clock that differs by more than this confuses logs and schedules.
 const CLOCK_MS: u64 = 5_000;
@@ -69,6 +69,13 @@ fn settings(info: &SystemInfo, now: SystemTime) -> Vec<Finding> {
             "rootless",
             "this engine runs without root",
             "limits on memory, processes and processors need cgroup v2 with delegation, and caches are copied",
+        ));
+    }
+    if keeps_images_in_containerd(info) {
+        findings.push(Finding::warning(
+            "image-store",
+            "this engine keeps its images in containerd's store: jobs run, but not with `docker: true`",
+            "for jobs with `docker: true`, set `\"features\": { \"containerd-snapshotter\": false }` in its daemon.json, and pull or build its images again",
         ));
     }
     let driver = info.cgroup_driver.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -166,15 +173,16 @@ mod tests {
         assert!(settings(&good, now).iter().all(|finding| !finding.is_error() && finding.advice.is_none()));
         let bad = SystemInfo {
             security_options: Some(vec!["name=seccomp,profile=default".to_owned(), "name=rootless".to_owned()]),
+            driver_status: Some(vec![vec!["driver-type".to_owned(), "io.containerd.snapshotter.v1".to_owned()]]),
             live_restore_enabled: Some(false),
             logging_driver: Some("json-file".to_owned()),
             system_time: Some("2023-11-14T22:23:21Z".to_owned()),
             ..SystemInfo::default()
         };
         let found = settings(&bad, now);
-        assert_eq!(names(&found), ["rootless", "live-restore", "log-driver", "clock"]);
+        assert_eq!(names(&found), ["rootless", "image-store", "live-restore", "log-driver", "clock"]);
         assert!(found.iter().all(|finding| finding.advice.is_some()));
-        assert!(found[3].is_error() && found[3].message.contains("601 s"), "{found:?}");
+        assert!(found[4].is_error() && found[4].message.contains("601 s"), "{found:?}");
     }
 
     #[test]

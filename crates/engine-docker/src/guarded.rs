@@ -26,8 +26,7 @@ use crate::error::{ApiResult as _, not_understood};
 use crate::guard_names::scope;
 use crate::options::DockerOptions;
 use crate::paths::{DOCKER_SOCKET, GUARD_FOLDER, GUARD_SOCKET};
-use crate::podman::is_podman;
-use crate::{containers, labels};
+use crate::{containers, labels, unsuited};
 
 /// Bytes of memory of the guard itself.
 const MEMORY: i64 = 256 << 20;
@@ -73,8 +72,10 @@ pub(crate) async fn create(
     agent: &Delivered,
     engine_socket: &str,
 ) -> Result<ContainerId, EngineError> {
-    if is_podman(&docker.version().await.api("ask for the version")?) {
-        let reason = "this engine is Podman, whose API does not mean the same as Docker's everywhere: a job with `docker: true` needs Docker's engine";
+    let version = async { docker.version().await.api("ask for the version") };
+    let info = async { docker.info().await.api("tell about itself") };
+    let (version, info) = tokio::try_join!(version, info)?;
+    if let Some(reason) = unsuited::reason(&version, &info) {
         return Err(EngineError::Unsupported(reason.to_owned()));
     }
     let instance = &options.instance;

@@ -31,12 +31,12 @@ mod network;
 mod options;
 mod overlay;
 mod paths;
-mod podman;
 mod quota;
 mod sandbox;
 mod tool;
 mod transport;
 mod trial;
+mod unsuited;
 mod volumes;
 mod watch;
 

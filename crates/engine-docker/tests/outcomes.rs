@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bollard::query_parameters::{RemoveImageOptions, TagImageOptionsBuilder};
 use longshore_core::{BuildId, ErrorKind, Outcome, StepStatus};
-use longshore_executor::{AttemptId, JobUpdate, Limits, Phase};
-use support::{BUSYBOX, BUSYBOX_USER, NO_SHELL, World, eventually, job};
+use longshore_executor::{AttemptId, DockerAccess, GuardedDocker, JobUpdate, Limits, Phase};
+use support::proxy::Proxy;
+use support::{BUSYBOX, BUSYBOX_USER, NO_SHELL, World, docker_host, eventually, job};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -160,6 +161,21 @@ async fn an_agent_that_cannot_start_says_what_to_do() {
     assert_eq!(kind, ErrorKind::AgentFailed, "{message}");
     assert!(message.contains("architecture"), "{message}");
     world.engine.clean(&longshore_executor::CleanScope::Instance { agent: true }).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_with_docker_is_refused_where_containerd_keeps_the_images_and_others_run() {
+    let proxy = Proxy::before(&docker_host());
+    // As long as the other, and a name of containerd's, by which such an engine is known.
+    proxy.rewrite(r#""Native Overlay Diff","true""#, r#""io.containerd.snapshotter.""#);
+    let world = World::with(|options| options.docker_host = proxy.host()).await;
+    assert_eq!(world.run(job(&["true"])).await.outcome, Outcome::Success);
+    let mut request = job(&["true"]);
+    request.docker = DockerAccess::Guarded(GuardedDocker::default());
+    let ran = world.run(request).await;
+    let Outcome::Error { message, .. } = &ran.outcome else { panic!("{:?}", ran.outcome) };
+    assert!(message.contains("containerd's store") && message.contains("daemon.json"), "{message}");
     world.end().await;
 }
 

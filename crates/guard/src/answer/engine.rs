@@ -35,8 +35,8 @@ const INFO: [&str; 24] = [
     "SwapLimit",
 ];
 
-/// Further fields for a server, which tells its operator about bad settings.
-const SERVER_INFO: [&str; 2] = ["LiveRestoreEnabled", "SystemTime"];
+/// Further fields for a server, which tells its operator about bad settings, and learns where images are kept.
+const SERVER_INFO: [&str; 3] = ["DriverStatus", "LiveRestoreEnabled", "SystemTime"];
 
 /// The guard's name in its answer to `/version`.
 pub const PLATFORM: &str = "Longshore guard";
