@@ -95,6 +95,7 @@ fn inspected(guard: &Guard, container: &mut Map<String, Value>) {
             config.insert("Image".to_owned(), json!(image));
         }
     }
+    health_shown(guard, container);
     ports_shown(guard, container);
     if let Some(Value::Object(host)) = container.get_mut("HostConfig") {
         host.insert("CgroupParent".to_owned(), json!(""));
@@ -104,6 +105,19 @@ fn inspected(guard: &Guard, container: &mut Map<String, Value>) {
         }
     }
     networks_and_mounts(guard, container);
+}
+
+/// Shows the health of a container as its last probe has found it. The engine calls one that runs unhealthy from when it
+/// was paused until its next probe, and the guard pauses those that files are copied into or out of.
+fn health_shown(guard: &Guard, container: &mut Map<String, Value>) {
+    let (Policy::Job(_), Some(state)) = (&guard.policy, container.get_mut("State")) else { return };
+    let runs = state["Running"] == true;
+    let Some(health) = state.get_mut("Health").filter(|_| runs) else { return };
+    // What probes have found unhealthy has failed some.
+    if health["Status"] == "unhealthy" && health["FailingStreak"] == 0 {
+        let last = health["Log"].as_array().and_then(|probes| probes.last());
+        health["Status"] = json!(if last.is_some_and(|probe| probe["ExitCode"] == 0) { "healthy" } else { "starting" });
+    }
 }
 
 /// Fills in the published ports: those that the client asked for, and those that listen.

@@ -1,6 +1,6 @@
 //! The settings of containers, their limits, and what is done inside them.
 
-use longshore_guard::{Effect, Guard, Rule};
+use longshore_guard::{Effect, Guard, Reply, Rule};
 use serde_json::{Value, json};
 
 use super::CREATE;
@@ -336,4 +336,25 @@ fn a_container_keeps_its_share_of_the_budget_whatever_the_order_of_the_engines_a
         let inspect = ask(&guard, "GET", &format!("/containers/{name}/json"), "").unwrap();
         assert_eq!(inspect.call.path, format!("/containers/{id}/json"));
     }
+}
+
+#[test]
+fn a_container_that_was_paused_for_a_copy_is_as_healthy_as_its_last_probe_found_it() {
+    let guard = job(JOB, 41);
+    let forward = ask(&guard, "GET", "/containers/web/json", "").unwrap();
+    let Reply::Json(shape) = &forward.reply else { panic!("{forward:?}") };
+    let shown = |running: bool, status: &str, streak: u32, codes: &[i64]| {
+        let log: Vec<Value> = codes.iter().map(|code| json!({ "ExitCode": code })).collect();
+        let health = json!({ "Status": status, "FailingStreak": streak, "Log": log });
+        let state = json!({ "Running": running, "Health": health });
+        let answer = guard.rewrite(shape, json!({ "Id": OWN, "State": state })).unwrap();
+        answer["State"]["Health"]["Status"].as_str().unwrap().to_owned()
+    };
+    // What the engine says from the pause to the next probe.
+    assert_eq!(shown(true, "unhealthy", 0, &[1, 0]), "healthy");
+    assert_eq!(shown(true, "unhealthy", 0, &[]), "starting");
+    // What it says otherwise stays.
+    assert_eq!(shown(true, "unhealthy", 3, &[0, 1, 1, 1]), "unhealthy");
+    assert_eq!(shown(false, "unhealthy", 0, &[0]), "unhealthy");
+    assert_eq!(shown(true, "healthy", 0, &[0]), "healthy");
 }
