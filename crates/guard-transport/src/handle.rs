@@ -163,6 +163,10 @@ async fn answer(
     for reference in unknown {
         learn(proxy, &reference).await?;
     }
+    if proxy.guard().names_anonymous_volumes(&judged) {
+        let containers = proxy.own_containers().await.map_err(Failure::Engine)?;
+        proxy.change(|guard| guard.learn_anonymous_volumes(&containers));
+    }
     let has_budget = proxy.guard().label().is_some();
     let creating = match judged.route() {
         "containers/create"

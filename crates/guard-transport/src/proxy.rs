@@ -293,18 +293,29 @@ impl Proxy {
         Ok(())
     }
 
+    /// Returns the containers with the client's label, as the engine lists them.
+    pub(crate) async fn own_containers(&self) -> Result<Vec<Value>, String> {
+        let Some(label) = self.guard().label() else { return Ok(Vec::new()) };
+        self.listed_by_label("/containers/json?all=1&", &label).await
+    }
+
     /// Returns the ids or names of the objects with a label.
     pub(crate) async fn list_by_label(&self, list: &str, label: &str, key: &str) -> Result<Vec<String>, String> {
+        let items = self.listed_by_label(list, label).await?;
+        Ok(items.iter().filter_map(|item| item.get(key)?.as_str().map(str::to_owned)).collect())
+    }
+
+    async fn listed_by_label(&self, list: &str, label: &str) -> Result<Vec<Value>, String> {
         // The label consists of our own characters, of which only this one has to be encoded.
         let label = label.replace('=', "%3D");
         let path = format!("{list}filters=%7B%22label%22%3A%5B%22{label}%22%5D%7D");
         let answer = self.engine.get(&path).await?.unwrap_or_default();
-        let items = match &answer {
-            Value::Object(volumes) => volumes.get("Volumes").and_then(Value::as_array).cloned().unwrap_or_default(),
-            Value::Array(items) => items.clone(),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
-        };
-        Ok(items.iter().filter_map(|item| item.get(key)?.as_str().map(str::to_owned)).collect())
+        Ok(match answer {
+            Value::Object(mut volumes) => volumes.get_mut("Volumes").and_then(Value::as_array_mut).map(std::mem::take),
+            Value::Array(items) => Some(items),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+        }
+        .unwrap_or_default())
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::anonymous;
 use crate::container::{ContainerCreate, Endpoint};
 use crate::dockerfile::growth::MOST_VOLUMES;
 use crate::guard::Guard;
@@ -79,6 +80,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
     body.image = format!("sha256:{image}");
     body.labels = policy.stamp(asked.labels.clone(), name)?;
     let mut volumes = Vec::new();
+    anonymous::take_over(&guard.table, &mut body.host)?;
     for mount in &mut body.host.mounts {
         judge_mount(guard, policy, mount, &mut volumes)?;
     }

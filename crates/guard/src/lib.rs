@@ -14,6 +14,7 @@
 //!
 //! Every refusal has a [`Rule`] and a reason. `longshore-guard-transport` carries the bytes.
 
+mod anonymous;
 mod answer;
 pub mod audit;
 mod bodies;

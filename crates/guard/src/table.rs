@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::anonymous::Anonymous;
 use crate::conduct::Conduct;
 use crate::dockerfile::growth::Base;
 use crate::image_ref::{ImageName, ImageRef};
@@ -52,6 +53,9 @@ pub struct Table {
     /// Names of networks that are or were the client's and look like ids.
     known_names: BTreeSet<String>,
     pub(crate) conduct: Conduct,
+    /// Anonymous volumes of the client's containers, by the engine's names for them, as it has listed them last.
+    #[serde(skip)]
+    pub(crate) anonymous: BTreeMap<String, Anonymous>,
     /// Whether the client is watched for ids of others. A server asks for what its guard has not seen yet.
     #[serde(skip)]
     pub(crate) is_watched: bool,

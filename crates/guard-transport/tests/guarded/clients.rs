@@ -142,7 +142,7 @@ async fn compose_brings_services_up_and_down() {
     std::fs::write(
         &file,
         format!(
-            "version: '2.4'\nservices:\n  web:\n    image: {BUSYBOX}\n    command: sh -c 'mkdir /www; echo composed > /www/x; exec httpd -f -p 8000 -h /www'\n    volumes: ['data:/data']\n  client:\n    image: {BUSYBOX}\n    depends_on: [web]\n    command: sh -c 'for i in 1 2 3 4 5 6 7 8 9; do wget -q -O - http://web:8000/x && exit 0; sleep 0.3; done; exit 1'\nvolumes:\n  data: {{}}\n"
+            "version: '2.4'\nservices:\n  web:\n    image: {BUSYBOX}\n    command: sh -c 'mkdir /www; echo composed > /www/x; exec httpd -f -p 8000 -h /www'\n    volumes: ['data:/data', '/anon']\n  client:\n    image: {BUSYBOX}\n    depends_on: [web]\n    command: sh -c 'for i in 1 2 3 4 5 6 7 8 9; do wget -q -O - http://web:8000/x && exit 0; sleep 0.3; done; exit 1'\nvolumes:\n  data: {{}}\n"
         ),
     )
     .unwrap();
@@ -154,8 +154,22 @@ async fn compose_brings_services_up_and_down() {
     };
     let up = compose(&["up", "--no-color", "--exit-code-from", "client"]);
     assert!(up.contains("composed"), "{up}");
-    assert!(compose(&["ps", "-a"]).contains("proj_web_1"));
+    let listed = compose(&["ps", "-a"]);
+    assert!(listed.contains("proj_web_1") || listed.contains("proj-web-1"), "{listed}");
+    // A container that is made anew keeps what its anonymous volume has.
+    let volume = |name: &str| {
+        let format = "{{range .Mounts}}{{if eq .Destination \"/anon\"}}{{.Name}}{{end}}{{end}}";
+        world.ok(&["inspect", "-f", format, name])
+    };
+    let web = || world.ok(&["ps", "-aq", "--filter", "label=com.docker.compose.service=web"]);
+    let (first, kept) = (web(), volume(&web()));
+    std::fs::write(&file, std::fs::read_to_string(&file).unwrap().replace("/www/x; exec", "/www/x;  exec")).unwrap();
+    compose(&["up", "--no-start"]);
+    assert_ne!(web(), first);
+    assert_eq!(volume(&web()), kept);
     compose(&["down", "-v"]);
+    let there = engine(&["volume", "ls", "-q", "--filter", &format!("name={kept}")]);
+    assert_eq!((kept.len(), there.as_str()), (64, ""), "it goes with its last container");
     assert_eq!(world.objects(), Vec::<String>::new());
     world.end().await;
 }

@@ -16,6 +16,10 @@ pub(super) fn image(guard: &Guard, answer: Value) -> Result<Value, String> {
         image.remove(key);
     }
     name_image(guard, &mut image);
+    // Where docker-compose 1 looks for the image's volumes. Newer engines have none.
+    if let Some(config) = image.get("Config").cloned() {
+        image.insert("ContainerConfig".to_owned(), config);
+    }
     Ok(Value::Object(image))
 }
 

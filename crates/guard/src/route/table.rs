@@ -218,6 +218,10 @@ pub(super) fn no_route(segments: &[String]) -> Refusal {
         "swarm" | "services" | "tasks" | "nodes" | "secrets" | "configs" | "plugins" => {
             format!("{} of the engine are not accessible here", segments[0])
         }
+        "commit" => "a container is not made into an image here: build one (`docker build`)".to_owned(),
+        "images" if segments.last().is_some_and(|last| last == "get") => {
+            "images are not saved here: push them, or write what is needed of them into the workspace".to_owned()
+        }
         _ => "the guard does not allow this request".to_owned(),
     };
     Refusal::new(Rule::Route, reason)

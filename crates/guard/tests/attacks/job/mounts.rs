@@ -121,3 +121,38 @@ fn volumes_have_no_options_that_mount_what_is_no_volume() {
     let removed = ask(&guard, "DELETE", "/volumes/data", "").unwrap();
     assert_eq!(removed.call.path, "/volumes/longshore-guard-job1-data");
 }
+
+#[test]
+fn an_anonymous_volume_goes_to_a_container_with_the_same_mounts_and_stays_anonymous() {
+    let mut guard = job(JOB, 41);
+    let (volume, other) = ("5".repeat(64), "6".repeat(64));
+    let mounted =
+        |name: &str, target: &str| json!({ "Type": "volume", "Name": name, "Destination": target, "RW": true });
+    let named = mounted("longshore-guard-job1-data", "/data");
+    let victims = json!({ "Id": VICTIM, "Mounts": [mounted(&other, "/anon")] });
+    let own = |mounts: &[serde_json::Value]| json!({ "Id": OWN, "Mounts": mounts });
+    let list = |of_own: &[serde_json::Value]| [own(of_own), victims.clone()];
+    let asked = |volume: &str, target: &str| {
+        format!(
+            r#"{{"Mounts":[{{"Type":"volume","Source":"{volume}","Target":"{target}"}}],"Binds":["data:/data:ro"]}}"#
+        )
+    };
+    // Nothing is known of it.
+    host_refused(&guard, Rule::Name, &asked(&volume, "/anon"));
+    guard.learn_anonymous_volumes(&list(&[mounted(&volume, "/anon"), named.clone()]));
+    let body = host_allowed(&guard, &asked(&volume, "/anon"));
+    assert_eq!(body["HostConfig"]["VolumesFrom"], json!([format!("{OWN}:rw")]));
+    let mounts = body["HostConfig"]["Mounts"].as_array().unwrap();
+    assert_eq!((mounts.len(), &mounts[0]["Target"]), (1, &json!("/data")), "not by its name: {body}");
+    // A container that the client does not have is not the client's, whatever the list says.
+    host_refused(&guard, Rule::Name, &asked(&other, "/anon"));
+    host_refused(&guard, Rule::Volume, &asked(&volume, "/elsewhere"));
+    host_refused(&guard, Rule::Volume, &format!(r#"{{"Binds":["{volume}:/anon:ro","data:/data"]}}"#));
+    // The other volume would come along.
+    host_refused(&guard, Rule::Volume, &format!(r#"{{"Binds":["{volume}:/anon"]}}"#));
+    let memory = json!({ "Type": "tmpfs", "Destination": "/data", "RW": true });
+    guard.learn_anonymous_volumes(&list(&[mounted(&volume, "/anon"), memory]));
+    host_refused(&guard, Rule::Volume, &asked(&volume, "/anon"));
+    guard.learn_anonymous_volumes(&list(&[named]));
+    host_refused(&guard, Rule::Name, &asked(&volume, "/anon"));
+}
