@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, SeekFrom, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
-/// The bytes that a file takes of the disk beside its content (those of ext4), which count where there are very many.
+/// The disk space that a file occupies beside its content: the size of an inode of ext4. It matters for volumes of very
+/// many small files.
 const INODE_BYTES: u64 = 256;
 
 /// Carries out one task. Its result is printed.
@@ -93,8 +94,7 @@ impl Copier {
     }
 }
 
-/// Copies what is written of a file. Its holes stay holes, so that a copy takes no more of the disk than what was
-/// measured.
+/// Copies a file. Its holes stay holes, so that the copy takes no more disk space than was measured.
 fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     let (source, mut target) = (fs::File::open(from)?, fs::File::create(to)?);
     let length = source.metadata()?.len();
@@ -147,7 +147,7 @@ fn empty(volume: &Path) -> io::Result<()> {
     let mut folders = vec![volume.to_owned()];
     let mut moved = 0;
     while let Some(folder) = folders.pop() {
-        // Another one may have taken the place of an empty one, and be gone by now.
+        // A folder may have been moved here and removed since.
         let Some(entries) = if_there(fs::read_dir(&folder))? else { continue };
         for entry in entries {
             let entry = entry?;
@@ -179,7 +179,8 @@ fn move_up(folder: &Path, volume: &Path, moved: &mut u64) -> io::Result<PathBuf>
     }
 }
 
-/// Returns a line with the size of a folder, or why it cannot be measured: one that cannot hides no other.
+/// Returns a line with the size of a folder, or with the reason why it cannot be measured, so that the other folders'
+/// sizes are still reported.
 fn size_line(folder: &Path) -> String {
     match measure(folder) {
         Ok(bytes) => format!("{bytes}\n"),
@@ -187,8 +188,8 @@ fn size_line(folder: &Path) -> String {
     }
 }
 
-/// Returns the bytes on the disk of everything in a folder, an empty file's inode included. Files with several names
-/// count once, and what a job removes meanwhile not at all.
+/// Returns the disk space of everything in a folder, inodes included. Files with several names count once. Files that a
+/// job removes meanwhile do not count.
 fn measure(folder: &Path) -> io::Result<u64> {
     fs::symlink_metadata(folder)?;
     let mut bytes = 0;
@@ -210,7 +211,7 @@ fn measure(folder: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-/// Returns `None` of what is gone.
+/// Returns `None` if the file no longer exists.
 fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -218,15 +219,15 @@ fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Makes what [`try_overlay`] expects below it.
+/// Creates the lower folder that [`try_overlay`] expects.
 fn fill_lower(path: &Path) -> io::Result<()> {
     fs::create_dir(path.join("folder"))?;
     fs::write(path.join("folder/old"), "old")?;
     fs::write(path.join("file"), "old")
 }
 
-/// Checks whether a folder behaves as an overlay has to: what is below shows, may be changed and removed, and a folder
-/// that was removed and made again is empty.
+/// Checks whether a folder behaves as an overlay: files of the lower folder are visible, can be changed and removed, and
+/// a folder that was removed and created again is empty.
 fn try_overlay(path: &Path) -> io::Result<()> {
     let fails = |what: &str| Err(io::Error::other(what.to_owned()));
     if fs::read_to_string(path.join("file"))? != "old" {

@@ -21,7 +21,7 @@ pub(crate) struct ByView {
     /// `token`, `session` (a browser), `event` (the forge) or `schedule`
     #[schema(value_type = String, example = "token")]
     pub(crate) via: Via,
-    /// The token's ID, since names are not unique; `null` for the administrator's, and where it was none.
+    /// The token's ID, since names are not unique; `null` for the administrator's, and if no token was used.
     #[schema(value_type = Option<String>, format = "uuid")]
     pub(crate) token: Option<TokenId>,
 }
@@ -53,7 +53,7 @@ pub(crate) struct RerunView {
     pub(crate) by: ByView,
 }
 
-/// Returns who started the build. If no act was recorded, the build's event says it.
+/// Returns who started the build: as recorded, or according to the build's event.
 pub(crate) fn started_by(build: &Build, acts: &[Act]) -> ByView {
     let act = acts.iter().find(|act| act.build == build.id && act.kind == ActKind::Started);
     let by = act.map(|act| act.by.clone()).unwrap_or_else(|| {
@@ -87,7 +87,7 @@ pub(crate) fn reruns(build: BuildId, acts: &[Act]) -> Vec<RerunView> {
     reruns.filter_map(view).collect()
 }
 
-/// Returns who did that to this job alone.
+/// Returns who did this to the job itself, and not to its whole build.
 pub(crate) fn job_act(job: JobId, kind: ActKind, acts: &[Act]) -> Option<ByView> {
     let act = acts.iter().find(|act| act.job == Some(job) && act.kind == kind)?;
     Some(ByView::new(act.by.clone(), act.at))

@@ -146,7 +146,7 @@ impl Containers<'_> {
         }
     }
 
-    /// Converts `commands` to a script, behind the lines that make values for it. The error says why there is none.
+    /// Converts `commands` to a script, after the lines that compute values for it. The error says why there is none.
     fn commands(
         &mut self,
         entry: &Entry,

@@ -88,7 +88,7 @@ impl Paths {
     }
 }
 
-/// Adds the note that a pipeline with filters for schedules gets once: when one is due does not stand in the file.
+/// Adds the note that a pipeline with filters for schedules gets once: the file does not say when they are due.
 pub(super) fn note_schedule(line: Option<u32>, head: &mut Map) {
     const WHY: &str = "when it is due stands in the repository's settings there: write `schedule: [{ cron: '0 3 * * *' }]` \
                        into `on` here, beside what else starts it";

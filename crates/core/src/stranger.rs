@@ -15,7 +15,7 @@ use crate::{Event, JobPlan, docker::Docker};
 pub enum Strangers {
     /// Only jobs that get secrets or a Docker API.
     None,
-    /// Those of authors none of whose commits was approved here yet.
+    /// Pull requests of authors who have had no commit approved in this repository.
     FirstTime,
     #[default]
     All,
@@ -60,7 +60,7 @@ pub struct Person {
     /// The forge's number for the person, which it gives to nobody else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
-    /// The same of a forge whose accounts have no numbers.
+    /// The account's ID at forges that do not number accounts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
     /// The forge's name for the person, which somebody else may get later.
@@ -80,13 +80,14 @@ impl Person {
     }
 }
 
-/// Returns whether an event brings commits of somebody who may not push to the repository.
+/// Returns whether the event's commits are by somebody who may not push to the repository.
 #[must_use]
 pub fn brings(event: &Event) -> bool {
     event.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork)
 }
 
-/// Who brings an event's commit, those first whose results count more for it. The numbers are in the database.
+/// Who brings an event's commit. Of several results for one commit, the first of these in order counts. The numbers are
+/// in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BroughtBy {
     /// The repository's own people, or nobody.
@@ -151,14 +152,13 @@ pub fn question(setting: Strangers, known: bool, event: &Event, plan: &JobPlan) 
     Some(format!("{}{what}", commit_of(number, event)))
 }
 
-/// Returns whether a stranger's job gets what is not the stranger's, whatever the repository's setting.
+/// Returns whether a stranger's job gets secrets or a Docker API.
 #[must_use]
 pub fn gets_something(event: &Event, plan: &JobPlan) -> bool {
     question(Strangers::None, true, event, plan).is_some()
 }
 
-/// Returns the reason why a job waits that would hand files or outputs to another job, which gets something that is not
-/// the stranger's.
+/// Returns the reason why a job waits whose files or outputs go to a job with secrets or a Docker API.
 #[must_use]
 pub fn handing_on(event: &Event, job: &str) -> Option<String> {
     Some(format!("{}, whose files or outputs go to `{job}`", commit_of(pull_request(event)?, event)))

@@ -163,7 +163,7 @@ pub struct Image {
     pub architecture: String,
     /// The names of its labels that look like ours. Its containers must not inherit them.
     pub labels: Vec<String>,
-    /// HOME, if it sets it.
+    /// The variable HOME, if the image sets it.
     pub home: Option<String>,
     /// The folders that each of its containers has a new volume for (VOLUME).
     pub volumes: Vec<String>,
@@ -189,10 +189,10 @@ pub enum VolumeContent<'a> {
     Lasting,
     /// Nothing. Another job of the build begins on it, so it outlives the attempt.
     Workspace,
-    /// Nothing. It goes with the attempt.
+    /// Nothing. It is removed with the attempt.
     Passing,
-    /// The files of `lower`, the topmost first. Changes go into `upper`; `work` is the kernel's own. It goes with the
-    /// attempt.
+    /// The files of `lower`, the topmost first. Changes go into `upper`; `work` is the kernel's own. It is removed with
+    /// the attempt.
     Overlay { upper: &'a VolumeName, work: &'a VolumeName, lower: &'a [VolumeName] },
     /// The files of several volumes, the topmost first, read-only.
     Merged { lower: &'a [VolumeName] },
@@ -273,7 +273,7 @@ pub struct BuilderSpec<'a> {
     /// The image's name, by which the operator has allowed it.
     pub name: &'a ImageRef,
     pub image: &'a Image,
-    /// Those of the job, of which it has a part.
+    /// The limits of the job, of which the builder gets a part.
     pub limits: &'a Limits,
 }
 

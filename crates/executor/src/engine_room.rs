@@ -49,7 +49,7 @@ impl Executor {
     /// # Errors
     /// Those of the engine.
     pub async fn engine_disk(&self) -> Result<EngineDisk, EngineError> {
-        // The file system of a container lies on it.
+        // A container's file system is on the disk to measure.
         let printed = self.engine.run_tool(&ToolSpec { arguments: &["disk", "/"], read: &[], write: &[] }).await?;
         let numbers: Vec<u64> = printed.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         let capacity = |free, total| Capacity { free, total };

@@ -108,7 +108,7 @@ impl Executor {
     /// them is known only while the job runs.
     ///
     /// # Errors
-    /// If one of them cannot be had.
+    /// If one of them is not available.
     pub async fn resolve_images(
         &self,
         build: BuildId,

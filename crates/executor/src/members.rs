@@ -397,7 +397,7 @@ impl Members {
             MemberId::Service(at) => self.request.plan.services.get(usize::from(at)).map(|service| &service.image),
             MemberId::Step(at, _) => self.request.plan.steps.get(usize::from(at)).and_then(|step| step.image.as_ref()),
         };
-        // Where the plan says it, nobody else is believed.
+        // What the agent asks for counts only where the plan does not name the image.
         let image = planned.and_then(Template::as_known).map(str::to_owned).or(asked).unwrap_or_default();
         ImageRef::parse(&image).map_err(|error| EngineError::ImageMissing { image, reason: error.to_string() })
     }

@@ -135,8 +135,8 @@ struct Create {
     sender: Option<User>,
 }
 
-/// Reads a `create` as the push of a new branch: of a branch that is renamed in the page, nothing else tells. Where a
-/// push tells of it too, that is the same again.
+/// Reads a `create` as the push of a new branch: if a branch is renamed on the forge's page, no other event announces it.
+/// Where a push announces it too, the two count as one.
 pub(crate) fn create(forge: Forge, body: &[u8]) -> Result<Hook, PayloadError> {
     let Create { git_ref, ref_type, sha, repository, sender } = read::json(forge, "create", body)?;
     let (Some(name), Some("branch"), Some(sha)) = (git_ref, ref_type.as_deref(), sha) else {

@@ -52,7 +52,7 @@ pub(crate) trait Webhooks: Sync {
         true
     }
 
-    /// Returns whether two events of this kind never have the same body, because it tells their time.
+    /// Returns whether two events of this kind never have the same body, because it contains their time.
     fn tells_time(&self, _event: &str) -> bool {
         true
     }

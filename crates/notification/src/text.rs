@@ -33,14 +33,14 @@ const fn is_invisible(c: char) -> bool {
         | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Takes the power off every `@`: nobody is called by what follows.
+/// Puts an invisible character behind every `@`, so that the text mentions nobody.
 #[must_use]
 pub fn without_mentions(text: &str) -> String {
     text.replace('@', "@\u{200b}").replace('＠', "＠\u{200b}")
 }
 
-/// Escapes a text for Markdown as CommonMark and chats know it: every sign that may mean something is a sign, addresses
-/// are no links, and nobody is mentioned.
+/// Escapes a text for the Markdown of CommonMark and of chats: no character has a special meaning, addresses do not become
+/// links, and nobody is mentioned.
 #[must_use]
 pub fn markdown(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() * 2);

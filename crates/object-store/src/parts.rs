@@ -42,7 +42,7 @@ impl ObjectStore {
     /// Begins an upload in parts.
     ///
     /// # Errors
-    /// No upload has begun. One without parts may have begun that nobody knows of.
+    /// No upload is known. One without parts may have begun whose answer was lost.
     pub fn begin_upload(&self, key: &str) -> Result<Upload, ObjectError> {
         let full = self.full(key);
         let address = self.bucket().create_multipart_upload(Some(self.credentials()), &full).sign(SIGNED_FOR);

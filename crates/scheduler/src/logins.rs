@@ -66,7 +66,7 @@ impl Logins {
     }
 }
 
-/// Returns what stands in the store.
+/// Returns the credentials that are stored.
 pub(crate) fn stored(repo: &Repo) -> Result<CloneUrl, GitError> {
     let closed = |detail: String| GitError::Authentication { address: repo.clone_url.clone(), given: true, detail };
     if repo.credentials_closed {

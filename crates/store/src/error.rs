@@ -110,8 +110,8 @@ impl StoreError {
         FilesError::io(path, source).into()
     }
 
-    /// Returns whether the error passes once somebody makes room or lets go: on the disk, or among the process's open
-    /// files.
+    /// Returns whether the error passes by itself: once there is room on the disk, the database is unlocked, or the process
+    /// has fewer open files.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {

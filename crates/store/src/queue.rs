@@ -75,7 +75,7 @@ async fn turns(conn: &mut SqliteConnection, waiting: &[Waiting]) -> Result<BTree
     Ok(turns)
 }
 
-/// Notes that a job was claimed: everybody whom its lane counts for had their turn.
+/// Notes that a job was claimed: its lane, and whom the lane belongs to, have had their turn.
 pub(crate) async fn had_turn(tx: &mut WriteTx, job: JobId) -> Result<(), StoreError> {
     let found = sqlx::query("SELECT lane FROM jobs WHERE id = ?").bind(job.to_string()).fetch_one(tx.conn()).await?;
     let lane: Lane = row::parsed(&found, "lane")?;

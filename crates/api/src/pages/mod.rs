@@ -69,7 +69,7 @@ use axum::{Router, routing::MethodRouter};
 
 use crate::state::AppState;
 
-/// Makes the router, and the list of what is in it: there is no page that [`ROUTES`] does not name.
+/// Makes the router and [`ROUTES`], the list of its addresses, so that the two cannot differ.
 macro_rules! pages {
     ($($address:literal $($method:ident $handler:path),+;)*) => {
         /// Returns the routes of all pages and their assets.

@@ -12,7 +12,7 @@ use longshore_store::builds::Build;
 
 use super::escape::{Escape, escaped_len};
 
-/// How many bytes of somebody's text, as they stand in the page, a `title` holds, so that it can be read whole.
+/// The most bytes of a text, as written in the page, that a `title` shows in full.
 const IN_A_TITLE: usize = 400;
 
 /// Returns an address with a query. Empty values are left out.

@@ -70,7 +70,7 @@ pub(crate) async fn receive(
         Ok(Path(id)) => forges.app_hook_secret(id).await?.map(|secret| (id, secret)),
         Err(_) => None,
     };
-    // Connections that there are not share one share.
+    // All unknown connections together have one share.
     let share = secret.as_ref().map(|(id, _)| id.to_string()).unwrap_or_default();
     let body = read(body, BODY_LIMIT, &large_bodies, &Sender::Unverified(share)).await?;
     let (id, secret) = secret.ok_or_else(refused)?;

@@ -55,7 +55,7 @@ pub(super) struct Scope {
     pub(super) needed: bool,
     /// Artifacts that the job takes over, by the names of the jobs there.
     pub(super) takes: RefCell<BTreeMap<String, BTreeSet<String>>>,
-    /// Variables of the workflow and the job with values that stand in the file.
+    /// Variables of the workflow and the job whose values are literals.
     pub(super) literals: BTreeMap<String, String>,
     /// Variables whose values could not be carried over.
     pub(super) lost: BTreeSet<String>,

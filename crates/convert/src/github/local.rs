@@ -1,4 +1,4 @@
-//! Writes out the steps of composite actions that stand in the repository.
+//! Writes out the steps of composite actions of the repository.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
@@ -34,7 +34,7 @@ struct Caller {
 }
 
 impl Reader<'_, '_> {
-    /// Writes out the steps of a composite action that stands in the repository; `None` if it is not a composite
+    /// Writes out the steps of a composite action of the repository; `None` if it is not a composite
     /// action, or is missing.
     pub(super) fn local_action(&mut self, node: &Rc<Node>, section: &Section<'_>) -> Option<Vec<Item>> {
         let uses = section.peek("uses")?;

@@ -49,7 +49,7 @@ pub(super) struct Reader<'r, 's> {
     pub(super) is_root: bool,
     /// All steps of the job, or of the action.
     pub(super) all: &'r [Rc<Node>],
-    /// How many actions the steps stand in.
+    /// How many composite actions the steps are nested in.
     pub(super) depth: usize,
     /// The steps of the job that were started in the background.
     pub(super) background: &'r mut BackgroundSteps,

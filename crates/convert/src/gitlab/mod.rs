@@ -216,7 +216,7 @@ fn note_missing_templates(entry: &Entry, missing: Vec<String>, lines: Lines<'_>,
     }
 }
 
-/// Whether an entry has an anchor that an alias names: then it is part of what that alias stands in.
+/// Returns whether an entry has an anchor that an alias refers to: then it is part of the mapping with the alias.
 fn is_anchored(entry: &Entry, lines: Lines<'_>) -> bool {
     let text = lines.source.text;
     let Some(written) = text.get(entry.key_place.end..entry.value.place.end.max(entry.key_place.end)) else {

@@ -1,5 +1,4 @@
-//! What a job's plan lets its agent report: the steps and services that there are, and how often each begins, is ready
-//! and ends.
+//! What a job's plan lets its agent report: its steps and services, and how often each begins, is ready and ends.
 //!
 //! A spool is the job's own statement, because root of the job can write into it. Without these limits it could hold
 //! millions of beginnings, each of which becomes a record, an update and a change of the database.
@@ -87,7 +86,7 @@ impl Planned {
         if again { Err(Unplanned) } else { Ok(()) }
     }
 
-    /// Refuses the number of a step or service that there is not.
+    /// Refuses the number of a step or service that does not exist.
     fn know(&self, step: u16) -> Result<(), Unplanned> {
         let is_known = match step.checked_sub(Record::FIRST_SERVICE) {
             _ if step == Record::NO_STEP => true,

@@ -1,5 +1,5 @@
 //! Starts builders: containers in which jobs with Docker have their own BuildKit. A builder is started before the job's
-//! container, and goes with it. Nothing that it builds is seen by another job.
+//! container, and removed with it. Nothing that it builds is seen by another job.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::removing::removal::Removals;
 
 /// How long a builder may take until it listens. It takes a second, or many on a host that is starting many containers.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// How it says so.
+/// The line of its output that says that it listens.
 const LISTENS: &str = "running server on";
 /// How much of what it says is kept.
 const MAX_OUTPUT_BYTES: usize = 16 << 10;

@@ -5,8 +5,8 @@
 //! volume. Saving is keeping the job's own volume, as a new layer over the entry that it began with. Which entry is
 //! saved where, and who reads it, is decided by the implementation of [`CacheRecords`](crate::CacheRecords).
 //!
-//! Every step can be repeated: the names of an attempt's volumes follow from the attempt, and which of them there are
-//! says what was mounted.
+//! Every step can be repeated: the names of an attempt's volumes follow from the attempt, and the ones that exist show
+//! what was mounted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -352,7 +352,7 @@ fn spawn_senders(
     }
 }
 
-/// Starts the tasks that look after what is stored: anomalies, retention, packed logs, and the object store.
+/// Starts the tasks that maintain what is stored: anomalies, retention, packed logs, and the object store.
 fn spawn_upkeep(config: &Config, store: &Store, tasks: &TaskTracker, shutdown: &CancellationToken) {
     if config.object_store.is_some() {
         tasks.spawn(crate::offload::run(store.blobs().clone(), shutdown.clone()));

@@ -23,7 +23,7 @@ pub(crate) fn body(message: &Message) -> Value {
     })
 }
 
-/// Escapes the three signs that its markup begins with.
+/// Escapes the characters that have a meaning in Slack's markup. `|` has no escape.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('|', "¦")
 }

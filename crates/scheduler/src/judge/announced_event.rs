@@ -1,4 +1,4 @@
-//! Events that may ask for a build, as deliveries tell of them.
+//! Events that may ask for a build, as deliveries announce them.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use longshore_store::{
 use super::{Closed, JudgedEvent, OVERTAKEN, Verdict, failed, ignored};
 use crate::prepare::{Origin, Planner};
 
-/// A forge's time that is further ahead of our clock is none.
+/// A forge's time that is further ahead of our clock is ignored.
 const MAX_CLOCK_LEAD: Duration = Duration::from_hours(24);
 
 /// How the place of a closed pull request is written down, between its commit and its target.

@@ -70,7 +70,7 @@ impl Section {
         })
     }
 
-    /// Returns the bytes that it takes of the page, approximately.
+    /// Returns approximately how many bytes of the page it takes.
     pub(crate) fn bytes(&self) -> usize {
         let outputs: usize = self.failures.iter().filter_map(|row| row.output.as_ref()).map(String::len).sum();
         let rows = self.failures.len() + self.annotations.len() + self.slowest.len() + self.flaky.len();
