@@ -51,6 +51,8 @@ pub enum ErrorKind {
     Lost,
     /// No space is left on the engine's or the server's disk.
     DiskFull,
+    /// What the job's containers write takes more of the engine's disk than they may.
+    DiskLimit,
     /// The job printed more than the limit of a log.
     LogTooLong,
     /// The job used a part of the language that an earlier version could plan but not run.
@@ -94,6 +96,7 @@ impl ErrorKind {
             Self::ImageMissing
             | Self::ImageNotAllowed
             | Self::ImageUnusable
+            | Self::DiskLimit
             | Self::LogTooLong
             | Self::NotSupported
             | Self::SecretMissing

@@ -9,8 +9,8 @@ use std::thread::available_parallelism;
 
 use bollard::Docker;
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions, RestartPolicy,
-    RestartPolicyNameEnum, VolumeCreateRequest,
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountType, MountVolumeOptions,
+    RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
 };
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use longshore_core::plan::WORKSPACE;
@@ -18,7 +18,7 @@ use longshore_executor::engine::GuardSpec;
 use longshore_executor::names::{ContainerId, Instance};
 use longshore_executor::objects::Kind;
 use longshore_executor::{AttemptId, EngineError, Limits};
-use longshore_guard::{Budget, JobPolicy, Place, Socket, job_guard, own_container, path_on_host};
+use longshore_guard::{Budget, Disk, JobPolicy, Place, Socket, job_guard, own_container, path_on_host};
 
 use crate::agent_image::Delivered;
 use crate::container::{JOINED, default_memory};
@@ -89,7 +89,8 @@ pub(crate) async fn create(
     let policy = policy(docker, options, spec, &volume.mountpoint).await?;
     let entrypoint =
         job_guard::entrypoint(&policy).map_err(|error| not_understood("create a guard", error.to_string()))?;
-    let body = body(instance, spec, agent, engine_socket, entrypoint);
+    let volumes = policy.disk.is_some().then(|| all_volumes(&volume.mountpoint)).flatten();
+    let body = body(instance, spec, agent, (engine_socket, volumes), entrypoint);
     let name = spec.attempt.guard_name();
     let options = CreateContainerOptionsBuilder::new().name(name.as_str()).build();
     let created = docker.create_container(Some(options), body).await.api("create a container")?;
@@ -100,7 +101,7 @@ fn body(
     instance: &Instance,
     spec: &GuardSpec<'_>,
     agent: &Delivered,
-    engine_socket: &str,
+    (engine_socket, volumes): (&str, Option<&str>),
     entrypoint: Vec<String>,
 ) -> ContainerCreateBody {
     let socket = Mount {
@@ -115,6 +116,15 @@ fn body(
         target: Some(DOCKER_SOCKET.to_owned()),
         ..Mount::default()
     };
+    let volumes = volumes.map(|folder| Mount {
+        typ: Some(MountType::BIND),
+        source: Some(folder.to_owned()),
+        target: Some(job_guard::ALL_VOLUMES.to_owned()),
+        read_only: Some(true),
+        // Volumes that are mounts themselves would stay mounted for as long as the guard runs.
+        bind_options: Some(MountBindOptions { non_recursive: Some(true), ..MountBindOptions::default() }),
+        ..Mount::default()
+    });
     ContainerCreateBody {
         image: Some(agent.image.clone()),
         entrypoint: Some(entrypoint),
@@ -124,7 +134,7 @@ fn body(
         host_config: Some(HostConfig {
             // Published ports listen there, and what the job starts is on its networks.
             network_mode: Some(format!("{JOINED}{}", spec.sandbox)),
-            mounts: Some(vec![socket, engine]),
+            mounts: Some([socket, engine].into_iter().chain(volumes).collect()),
             // Its table of the job's objects is in its own file system, which a restart keeps.
             restart_policy: Some(RestartPolicy {
                 name: Some(RestartPolicyNameEnum::ON_FAILURE),
@@ -133,8 +143,7 @@ fn body(
             auto_remove: Some(false),
             init: Some(false),
             cap_drop: Some(vec!["ALL".to_owned()]),
-            // Jobs may publish ports below 1024.
-            cap_add: Some(vec!["NET_BIND_SERVICE".to_owned()]),
+            cap_add: Some(job_guard::CAPABILITIES.map(str::to_owned).to_vec()),
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
             pids_limit: Some(PIDS),
             nano_cpus: Some(NANO_CPUS),
@@ -167,6 +176,7 @@ async fn policy(
     let own = network.gateway.as_deref().and_then(|gateway| gateway.parse().ok());
     let subnets = own.zip(options.docker_subnet).map(|(own, range)| range.of_job(own)).unwrap_or_default();
     let subnets = subnets.iter().map(ToString::to_string).collect();
+    let disk_bytes = spec.docker.disk_bytes.unwrap_or(Budget::default().disk_bytes);
     let registries: Vec<String> = spec.docker.registries.iter().cloned().collect();
     Ok(JobPolicy {
         scope: scope(instance, spec.attempt),
@@ -193,8 +203,21 @@ async fn policy(
         load: spec.docker.builder().is_some(),
         capabilities: Vec::new(),
         cgroup_parent: None,
-        budget: budget(spec.limits, spec.docker.builder().is_some(), spec.docker.image_bytes),
+        budget: Budget { disk_bytes, ..budget(spec.limits, spec.docker.builder().is_some(), spec.docker.image_bytes) },
+        disk: all_volumes(socket_folder).filter(|_| disk_bytes < u64::MAX).map(|_| Disk {
+            folder: job_guard::ALL_VOLUMES.to_owned(),
+            volumes: [spec.attempt.volume_name(), spec.attempt.upper_name(), spec.attempt.builder_volume_name()]
+                .map(|volume| volume.to_string())
+                .to_vec(),
+        }),
     })
+}
+
+/// Returns the folder with all volumes of the engine, from the one of a volume. `None` if it is not where the engine's
+/// own driver puts it.
+fn all_volumes(folder: &str) -> Option<&str> {
+    let (all, _) = folder.strip_suffix("/_data")?.rsplit_once('/')?;
+    Some(all).filter(|all| !all.is_empty())
 }
 
 /// Returns what all containers of the job may have together: as much as its own container. Where the job has a builder,

@@ -12,7 +12,7 @@ use bollard::query_parameters::{EventsOptionsBuilder, ListContainersOptionsBuild
 use futures_util::StreamExt as _;
 use longshore_executor::EngineError;
 use longshore_executor::objects::Kind;
-use longshore_guard::own_container;
+use longshore_guard::{job_guard, own_container};
 
 use crate::connect::{Connected, connect};
 use crate::error::ApiResult as _;
@@ -124,14 +124,18 @@ fn judge(found: &ContainerInspectResponse) -> Vec<Risk> {
         risks.push(risk("host-namespace", format!("shares the host's {space}")));
     }
     let mounts = found.mounts.as_deref().unwrap_or_default();
-    for mount in mounts.iter().filter(|mount| mount.typ.as_deref() == Some("bind")) {
+    // The guard of a job is made for the socket, and measures volumes.
+    let is_guard = kind == Some(Kind::Guard);
+    let of_guard = |mount: &MountPoint| match mount.destination.as_deref() {
+        Some(job_guard::ENGINE_SOCKET) => is_guard,
+        Some(job_guard::ALL_VOLUMES) => is_guard && mount.rw == Some(false),
+        Some(_) | None => false,
+    };
+    let binds = mounts.iter().filter(|mount| mount.typ.as_deref() == Some("bind"));
+    for mount in binds.filter(|mount| !of_guard(mount)) {
         let source = mount.source.as_deref().unwrap_or_default();
         if is_engine_socket(source) {
-            // The guard of a job is made for that.
-            if kind != Some(Kind::Guard) {
-                risks
-                    .push(risk("engine-socket", format!("has the engine's socket ({source}): it is root on the host")));
-            }
+            risks.push(risk("engine-socket", format!("has the engine's socket ({source}): it is root on the host")));
         } else if is_of_the_host(source) {
             risks.push(risk("host-mount", format!("has {source} of the host{}", access(mount))));
         }
@@ -163,6 +167,11 @@ fn access(mount: &MountPoint) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use bollard::models::ContainerConfig;
+    use longshore_core::{BuildId, JobId};
+    use longshore_executor::AttemptId;
+    use longshore_executor::names::{ContainerName, Instance};
+
     use super::*;
 
     #[test]
@@ -178,6 +187,38 @@ mod tests {
             risks.iter().map(|risk| (risk.kind, &*risk.container)).collect::<Vec<_>>(),
             [("privileged", "theirs")]
         );
+    }
+
+    #[test]
+    fn the_mounts_of_a_jobs_guard_are_its_own_and_nobody_elses() {
+        let mount = |source: &str, target: &str, rw| MountPoint {
+            typ: Some("bind".to_owned()),
+            source: Some(source.to_owned()),
+            destination: Some(target.to_owned()),
+            rw: Some(rw),
+            ..MountPoint::default()
+        };
+        let attempt = AttemptId { job: JobId::new(), attempt: 1 };
+        let instance = Instance::new("abc").unwrap();
+        let risks = |name: &ContainerName, kind, writable| {
+            judge(&ContainerInspectResponse {
+                name: Some(format!("/{name}")),
+                config: Some(ContainerConfig {
+                    labels: Some(labels::of_attempt(&instance, kind, BuildId::new(), attempt)),
+                    ..ContainerConfig::default()
+                }),
+                mounts: Some(vec![
+                    mount("/run/docker.sock", job_guard::ENGINE_SOCKET, true),
+                    mount("/var/lib/docker/volumes", job_guard::ALL_VOLUMES, writable),
+                ]),
+                ..ContainerInspectResponse::default()
+            })
+        };
+        let kinds = |risks: Vec<Risk>| risks.into_iter().map(|risk| risk.kind).collect::<Vec<_>>();
+        let (guard, builder) = (attempt.guard_name(), attempt.builder_name());
+        assert_eq!(kinds(risks(&guard, Kind::Guard, false)), [""; 0]);
+        assert_eq!(kinds(risks(&guard, Kind::Guard, true)), ["host-mount"]);
+        assert_eq!(kinds(risks(&builder, Kind::Builder, false)), ["engine-socket", "host-mount"]);
     }
 
     #[test]

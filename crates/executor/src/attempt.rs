@@ -85,7 +85,7 @@ impl AttemptId {
 
     /// Returns the name of the volume with what the job writes, if its workspace is an overlay.
     #[must_use]
-    pub(crate) fn upper_name(&self) -> VolumeName {
+    pub fn upper_name(&self) -> VolumeName {
         VolumeName::made(format!("{}-upper", self.volume_name()))
     }
 

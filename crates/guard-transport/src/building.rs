@@ -93,6 +93,9 @@ impl Proxy {
     async fn measure_after(&self, made: &Notify) -> String {
         loop {
             let _ = tokio::time::timeout(BETWEEN_MEASURES, made.notified()).await;
+            if let Some(refusal) = self.guard().over_disk() {
+                return refusal.reason;
+            }
             match self.has_image_bytes_left().await {
                 Ok(()) => {}
                 Err(Failure::Refused(refusal)) => return refusal.reason,

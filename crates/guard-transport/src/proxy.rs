@@ -79,6 +79,8 @@ pub struct Proxy {
     pub(crate) pushing: Arc<tokio::sync::Mutex<()>>,
     /// Why every request is refused.
     frozen: watch::Sender<Option<String>>,
+    /// Why the job ends, each time that it was measured since it is over its budget of the disk.
+    pub(crate) over_disk: watch::Sender<Option<String>>,
     audit: Option<Mutex<AuditFile>>,
     state: Option<PathBuf>,
     instance: Option<PathBuf>,
@@ -122,6 +124,7 @@ impl Proxy {
         Ok(Arc::new(Self {
             engine,
             frozen: watch::channel(table.conduct().frozen.clone()).0,
+            over_disk: watch::channel(None).0,
             guard: Mutex::new(Guard::new(policy, facts, table).on_host(host)),
             creating: tokio::sync::Mutex::default(),
             turns: Turns::default(),
@@ -168,6 +171,8 @@ impl Proxy {
             let follow = Arc::clone(&self).follow_containers();
             self.tasks.spawn(self.publisher.stop.clone().run_until_cancelled_owned(follow));
         }
+        let watch = Arc::clone(&self).watch_disk();
+        self.tasks.spawn(stop.clone().run_until_cancelled_owned(watch));
         loop {
             let Ok(place) = Arc::clone(&self.connections).acquire_owned().await else { break };
             let accepted = tokio::select! {
@@ -265,6 +270,13 @@ impl Proxy {
             Ok(reason) => reason.clone().unwrap_or_default(),
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Returns a receiver of the reason why the job has to end, because what it writes is over its budget of the disk. The
+    /// reason is sent again and again.
+    #[must_use]
+    pub fn over_disk(&self) -> watch::Receiver<Option<String>> {
+        self.over_disk.subscribe()
     }
 
     /// Writes an entry to the audit log. No request is carried out without its entry.

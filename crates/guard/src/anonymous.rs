@@ -72,7 +72,12 @@ fn volumes_of(id: &str, mounts: &Value) -> BTreeMap<String, Anonymous> {
 fn engines_name(mount: &Mount) -> Option<&str> {
     match &mount.source {
         Source::Volume { name, .. } if is_full_id(name) => Some(name),
-        Source::Volume { .. } | Source::Path(_) | Source::Socket(_) | Source::Anonymous | Source::Tmpfs { .. } => None,
+        Source::Volume { .. }
+        | Source::Path(_)
+        | Source::Socket(_)
+        | Source::AllVolumes(_)
+        | Source::Anonymous
+        | Source::Tmpfs { .. } => None,
     }
 }
 

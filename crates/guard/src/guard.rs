@@ -24,6 +24,8 @@ pub struct Guard {
     pub(crate) engine: EngineFacts,
     pub(crate) host: Host,
     pub table: Table,
+    /// Why the job ends, once what its containers write is over the budget.
+    pub(crate) over_disk: Option<String>,
 }
 
 impl Guard {
@@ -34,7 +36,7 @@ impl Guard {
             // Not its own, and seen in its own containers.
             job.network.iter().chain(&job.sandbox).for_each(|id| table.know(id));
         }
-        Self { policy, engine, host: Host::default(), table }
+        Self { policy, engine, host: Host::default(), table, over_disk: None }
     }
 
     /// Adds what the guard of a server knows of its host.
@@ -105,7 +107,8 @@ impl Guard {
     /// Returns why every request is refused, if it is.
     #[must_use]
     pub fn frozen(&self) -> Option<Refusal> {
-        self.table.conduct.frozen.as_ref().map(|reason| Refusal::new(crate::Rule::Frozen, reason.clone()))
+        let frozen = self.table.conduct.frozen.as_ref();
+        self.over_disk().or_else(|| frozen.map(|reason| Refusal::new(crate::Rule::Frozen, reason.clone())))
     }
 
     /// Notes a request of a job that was refused. Returns why everything is refused from now on, if that begins here.

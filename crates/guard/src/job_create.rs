@@ -171,7 +171,9 @@ fn judge_mount(guard: &Guard, policy: &JobPolicy, mount: &mut Mount, volumes: &m
     let labels = std::mem::take(&mut mount.labels);
     let (volume, folder) = match &mount.source {
         Source::Anonymous | Source::Tmpfs { .. } => return Ok(()),
-        Source::Socket(_) => return refuse!(HostPath, "a socket has to be mounted by its path"),
+        Source::Socket(_) | Source::AllVolumes(_) => {
+            return refuse!(HostPath, "a socket has to be mounted by its path");
+        }
         Source::Path(path) if policy.socket.as_ref().is_some_and(|socket| socket.paths.contains(path)) => {
             let host = policy.socket.as_ref().map(|socket| socket.host.clone()).unwrap_or_default();
             mount.source = Source::Socket(host);

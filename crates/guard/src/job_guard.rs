@@ -12,7 +12,7 @@ use crate::check::{Check, INSTANCE};
 use crate::container::ContainerCreate;
 use crate::guard::Guard;
 use crate::host_config::{HostConfig, LogDriver, NetworkMode};
-use crate::mounts::Source;
+use crate::mounts::{Mount, Source};
 use crate::policy::{JobPolicy, Policy, ServerPolicy};
 use crate::refusal::{Judged, refuse};
 use crate::server_own::{is_mountable, own_labels};
@@ -25,6 +25,11 @@ pub const FOLDER: &str = "/longshore/docker";
 pub const SOCKET: &str = "/longshore/docker/docker.sock";
 /// The path of the engine's socket in the guard's container, where clients look for it by default.
 pub const ENGINE_SOCKET: &str = "/var/run/docker.sock";
+/// The mount point of the folder with all volumes of the engine, which is read-only in the guard: what a job's volumes
+/// take is measured there.
+pub const ALL_VOLUMES: &str = "/longshore/all-volumes";
+/// The capabilities of the guard: jobs may publish ports below 1024, and folders of volumes are read whoever owns them.
+pub const CAPABILITIES: [&str; 2] = ["DAC_READ_SEARCH", "NET_BIND_SERVICE"];
 /// The guard's table and its audit log, in its container.
 pub const TABLE: &str = "/table.json";
 pub const AUDIT: &str = "/audit.jsonl";
@@ -92,20 +97,13 @@ pub(crate) fn judge(guard: &Guard, server: &ServerPolicy, body: &mut ContainerCr
     if !is_of_job || *body != form(body) {
         return refuse!(Server, "a job's guard may not have these settings or this policy");
     }
-    let sockets = match body.host.mounts.as_slice() {
-        [sockets, engine] => match (&sockets.source, &engine.source) {
-            (Source::Volume { name, subpath }, Source::Path(_))
-                if name.starts_with(VOLUMES)
-                    && subpath.is_empty()
-                    && is_mountable(name)
-                    && sockets.target == FOLDER
-                    && engine.target == ENGINE_SOCKET =>
-            {
-                name.clone()
-            }
-            _ => return refuse!(Server, "a job's guard has to mount the volume of its socket and the engine's socket"),
-        },
-        _ => return refuse!(Server, "a job's guard may mount only the volume of its socket and the engine's socket"),
+    let sockets = match body.host.mounts.first() {
+        Some(Mount { source: Source::Volume { name, subpath }, target, .. })
+            if name.starts_with(VOLUMES) && subpath.is_empty() && is_mountable(name) && target == FOLDER =>
+        {
+            name.clone()
+        }
+        _ => return refuse!(Server, "a job's guard has to mount the volume of its socket first"),
     };
     let instances = server.instances();
     let volume = |name: &str, place: Option<String>| Check::Volume {
@@ -115,10 +113,16 @@ pub(crate) fn judge(guard: &Guard, server: &ServerPolicy, body: &mut ContainerCr
     };
     let mut checks = Vec::new();
     // Containers of the job get this path of the host as their socket: nobody but the guard may write there.
-    match policy.socket.as_ref().map(|socket| socket.host.strip_suffix("/docker.sock")) {
-        Some(Some(folder)) => checks.push(volume(&sockets, Some(folder.to_owned()))),
+    let folder = match policy.socket.as_ref().map(|socket| socket.host.strip_suffix("/docker.sock")) {
+        Some(Some(folder)) => Some(folder.to_owned()),
         Some(None) => return refuse!(Server, "the job's socket has to be in the volume of its guard"),
-        None => checks.push(volume(&sockets, None)),
+        None => None,
+    };
+    checks.push(volume(&sockets, folder.clone()));
+    judge_mounts(guard, &policy, folder.and_then(|folder| all_volumes(&folder, &sockets)), &mut body.host.mounts[1..])?;
+    let measured = policy.disk.iter().flat_map(|disk| &disk.volumes);
+    if let Some(name) = measured.into_iter().find(|name| !is_mountable(name) || name.starts_with(VOLUMES)) {
+        return refuse!(Server, "{name} is not a volume that a job may fill");
     }
     for place in &policy.places {
         if !is_mountable(&place.volume) || place.volume.starts_with(VOLUMES) {
@@ -129,8 +133,42 @@ pub(crate) fn judge(guard: &Guard, server: &ServerPolicy, body: &mut ContainerCr
     if let Some(network) = &policy.network {
         checks.push(Check::Network { reference: network.clone(), instances });
     }
-    body.host.mounts[1].source = Source::Socket(guard.host.socket()?.to_owned());
     Ok(checks)
+}
+
+/// Returns the folder with all volumes of the engine, from that of one.
+fn all_volumes(folder: &str, volume: &str) -> Option<String> {
+    folder.strip_suffix(&format!("/{volume}/_data")).filter(|all| !all.is_empty()).map(str::to_owned)
+}
+
+/// Judges the mounts beside the first one: the engine's socket, and where the policy has volumes measured, the folder
+/// with all of them, `all`. Their paths on the host are the guard's own word.
+fn judge_mounts(guard: &Guard, policy: &JobPolicy, all: Option<String>, mounts: &mut [Mount]) -> Judged<()> {
+    let is = |mount: &Mount, target: &str| matches!(mount.source, Source::Path(_)) && mount.target == target;
+    match (mounts, &policy.disk) {
+        ([engine], None) if is(engine, ENGINE_SOCKET) => {
+            engine.source = Source::Socket(guard.host.socket()?.to_owned());
+        }
+        ([engine, volumes], Some(disk))
+            if is(engine, ENGINE_SOCKET)
+                && is(volumes, ALL_VOLUMES)
+                && volumes.read_only
+                && disk.folder == ALL_VOLUMES =>
+        {
+            let Some(all) = all else {
+                return refuse!(Server, "a job's guard finds the folder of all volumes by the volume of its socket");
+            };
+            engine.source = Source::Socket(guard.host.socket()?.to_owned());
+            volumes.source = Source::AllVolumes(all);
+        }
+        _ => {
+            return refuse!(
+                Server,
+                "a job's guard may mount only the volume of its socket, the engine's socket, and the folder of all volumes read-only"
+            );
+        }
+    }
+    Ok(())
 }
 
 fn is_own(server: &ServerPolicy, labels: &BTreeMap<String, String>) -> bool {
@@ -153,8 +191,7 @@ fn form(asked: &ContainerCreate) -> ContainerCreate {
             restarts: host.restarts,
             init: Some(false),
             cap_drop: vec!["ALL".to_owned()],
-            // Jobs may publish ports below 1024.
-            cap_add: vec!["NET_BIND_SERVICE".to_owned()],
+            cap_add: CAPABILITIES.map(str::to_owned).to_vec(),
             no_new_privileges: true,
             pids_limit: host.pids_limit,
             nano_cpus: host.nano_cpus,

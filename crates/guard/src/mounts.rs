@@ -16,6 +16,8 @@ pub(crate) enum Source {
     Volume { name: String, subpath: String },
     /// The guard's own socket, by its path on the host. Only the policy sets it.
     Socket(String),
+    /// The folder with all volumes of the engine, by its path on the host. Only a job's guard has it.
+    AllVolumes(String),
     /// A new anonymous volume.
     Anonymous,
     /// Memory.
@@ -103,7 +105,8 @@ pub(crate) fn mount(mut fields: Fields) -> Judged<Mount> {
                 }
             }
             options.dropped("CreateMountpoint");
-            options.never("NonRecursive", Rule::Mount)?;
+            // A volume has no mounts in it, and the guard's own mount is written as it has to be.
+            options.dropped("NonRecursive");
             options.never("ReadOnlyNonRecursive", Rule::Mount)?;
             options.never("ReadOnlyForceRecursive", Rule::Mount)?;
             options.finish()?;

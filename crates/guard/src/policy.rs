@@ -45,6 +45,16 @@ pub struct Socket {
     pub host: String,
 }
 
+/// The volumes that a job can fill, where the guard finds them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// The folder with all volumes of the engine, as the guard sees it.
+    pub folder: String,
+    /// The volumes of the job's pod, besides those that the job makes: its workspace, say.
+    pub volumes: Vec<String>,
+}
+
 /// The budget of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -60,6 +70,8 @@ pub struct Budget {
     pub images: usize,
     /// Bytes of the images that the job has built, loaded and pulled.
     pub image_bytes: u64,
+    /// Bytes of everything that its containers write: their own files, and all volumes. Over it, the job ends.
+    pub disk_bytes: u64,
     /// Refusals within a minute after which everything is refused.
     pub refusals: usize,
     /// Bytes of all containers together.
@@ -83,6 +95,7 @@ impl Default for Budget {
             pulls: 200,
             images: 128,
             image_bytes: 20 << 30,
+            disk_bytes: 20 << 30,
             refusals: 30,
             memory: 4 << 30,
             nano_cpus: 4_000_000_000,
@@ -148,6 +161,9 @@ pub struct JobPolicy {
     pub cgroup_parent: Option<String>,
     #[serde(default)]
     pub budget: Budget,
+    /// Without it, what the job's containers write is not measured.
+    #[serde(default)]
+    pub disk: Option<Disk>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

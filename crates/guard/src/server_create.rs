@@ -57,7 +57,10 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, name: &str, asked: &Co
     let is_sandbox = runs_ours && host.mounts.is_empty() && command.starts_with(&[PROGRAM, "sandbox"]);
     let is_guard = name.ends_with("-guard");
     let may_have = |name: &String| {
-        CAPABILITIES.contains(&name.as_str()) || (is_sandbox && name == FENCING) || policy.capabilities.contains(name)
+        CAPABILITIES.contains(&name.as_str())
+            || (is_sandbox && name == FENCING)
+            || (is_guard && job_guard::CAPABILITIES.contains(&name.as_str()))
+            || policy.capabilities.contains(name)
     };
     let is_refused = !body.networks.is_empty()
         || !host.links.is_empty()
@@ -118,7 +121,12 @@ fn judge_mount(guard: &Guard, policy: &ServerPolicy, mount: &mut Mount, fills: b
         }
         // A new one that goes with the container, as the engine makes for each volume of the image, with a limit at most.
         Source::Anonymous if mount.labels.is_empty() => return Ok(None),
-        Source::Volume { .. } | Source::Anonymous | Source::Path(_) | Source::Socket(_) | Source::Tmpfs { .. } => {
+        Source::Volume { .. }
+        | Source::Anonymous
+        | Source::Path(_)
+        | Source::Socket(_)
+        | Source::AllVolumes(_)
+        | Source::Tmpfs { .. } => {
             return refuse!(Server, "a container of the server may mount only the server's volumes");
         }
     };

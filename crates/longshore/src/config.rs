@@ -189,6 +189,7 @@ impl Settings {
                 registries: registries(given.docker_registries.as_deref(), allows_some_images)?,
                 local_images: !allows_some_images,
                 image_bytes: Some(bytes_of(given.docker_images_max_mib)),
+                disk_bytes: Some(bytes_of(given.docker_disk_max_mib)),
                 builder: unless_empty(given.buildkit_image)
                     .map(|image| ImageRef::parse(&image).map_err(|why| anyhow::anyhow!("buildkit_image: {why}")))
                     .transpose()?,

@@ -268,6 +268,10 @@ impl Follower<'_> {
                 checkout_failed("it was created again in the meantime")
             }
             SessionEnd::Checkout(error) => checkout_failed(error),
+            SessionEnd::OverDisk(message) => {
+                recorder.note(&message);
+                Outcome::Error { kind: ErrorKind::DiskLimit, message }
+            }
             SessionEnd::Garbage(reason) => {
                 Outcome::Error { kind: ErrorKind::Lost, message: format!("the agent sent invalid data ({reason})") }
             }

@@ -23,7 +23,7 @@ use crate::following::checkout::{CheckoutError, CheckoutSender};
 use crate::following::clock::{AgentActivity, Ready, Stuck, Timed, watch_clock};
 use crate::following::link::{LinkReader, LinkWriter};
 use crate::following::log_recorder::LogRecorder;
-use crate::guarding::guards::GuardWords;
+use crate::guarding::guards::{GuardWord, GuardWords};
 use crate::members::Members;
 use crate::request::{JobRequest, JobUpdate, Phase};
 
@@ -48,6 +48,8 @@ pub(crate) enum SessionEnd {
     OtherCheckout,
     /// The container has to be killed, for this reason.
     Stuck(Stuck),
+    /// What the job's containers write is over its budget of the disk: the reason.
+    OverDisk(String),
 }
 
 /// The job whose agent is followed, and what its sessions need.
@@ -136,6 +138,13 @@ async fn read(
                 recorder.note(&note);
                 recorder.start();
             }
+            word = next_word(job), if !recorder.is_full() => match word {
+                GuardWord::Frozen(reason) => {
+                    recorder.note(&reason);
+                    recorder.start();
+                }
+                GuardWord::JobEnds(reason) => return SessionEnd::OverDisk(reason),
+            },
             bytes = reader.next(), if !recorder.is_full() => {
                 let Some(bytes) = bytes else { return flush_then(job, recorder, acked, SessionEnd::Disconnected).await };
                 decoder.push(&bytes);
@@ -352,23 +361,19 @@ async fn open(
     Ok(())
 }
 
-/// Returns the next line that the starts of the pod's containers, or its guard, have for the log.
+/// Returns the next line that the starts of the pod's containers have for the log.
 async fn next_note(job: &Followed<'_>) -> String {
-    let of_members = async {
-        match job.members {
-            Some(members) => members.next_note().await,
-            None => std::future::pending().await,
-        }
-    };
-    let of_guard = async {
-        match job.guard {
-            Some(guard) => guard.next_note().await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        note = of_members => note,
-        note = of_guard => note,
+    match job.members {
+        Some(members) => members.next_note().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns the next word of the pod's guard.
+async fn next_word(job: &Followed<'_>) -> GuardWord {
+    match job.guard {
+        Some(guard) => guard.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -45,6 +45,8 @@ pub struct GuardedDocker {
     pub local_images: bool,
     /// The bytes that the images may take which it builds and pulls, if not as many as with every guard.
     pub image_bytes: Option<u64>,
+    /// The bytes that its containers may write, if not as many as with every guard.
+    pub disk_bytes: Option<u64>,
     /// The image of builders. The job may not push one of this name: others' builders would start from it.
     pub builder_image: Option<ImageRef>,
     /// Whether it has a builder of its own.

@@ -1,6 +1,6 @@
 //! Starts guards: the containers that serve jobs their Docker API. A guard is started before the job's container, and
-//! stays until the job's end: the job may have streams open while no server runs. What it says later, that it refuses
-//! the job everything, is heard by [`GuardWords`].
+//! stays until the job's end: the job may have streams open while no server runs. What it says later is heard by
+//! [`GuardWords`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +22,29 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much of what a guard says is kept.
 const MAX_OUTPUT_BYTES: usize = 2048;
 
-/// Lines of a guard that wait for the job's log.
-const MAX_WAITING_LINES: usize = 4;
+/// Words of a guard that wait for the job's session.
+const MAX_WAITING_WORDS: usize = 4;
+
+/// The beginning of a line in which a guard says that its job has to end, and why. It says so again and again.
+pub const JOB_ENDS: &str = "end: ";
+
+/// What a guard says once it listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum GuardWord {
+    /// It refuses the job everything.
+    Frozen(String),
+    /// The job has to end.
+    JobEnds(String),
+}
+
+impl GuardWord {
+    fn parse(line: &str) -> Self {
+        match line.strip_prefix(JOB_ENDS) {
+            Some(reason) => Self::JobEnds(reason.to_owned()),
+            None => Self::Frozen(line.to_owned()),
+        }
+    }
+}
 
 /// Starts the guard of a job; returns once it listens, with the link over which it says more. A guard that an earlier
 /// try left is replaced.
@@ -57,10 +78,10 @@ pub(crate) async fn start_guard(
     }
 }
 
-/// What the guard of a running job says, for the job's log.
+/// What the guard of a running job says, for the job's session.
 pub(crate) struct GuardWords {
     /// Read by the job's session alone.
-    noted: Mutex<mpsc::Receiver<String>>,
+    heard: Mutex<mpsc::Receiver<GuardWord>>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -73,7 +94,7 @@ impl GuardWords {
         attempt: AttemptId,
         link: Option<Link>,
     ) -> Self {
-        let (notes, noted) = mpsc::channel(MAX_WAITING_LINES);
+        let (words, heard) = mpsc::channel(MAX_WAITING_WORDS);
         let (engine, removals) = (Arc::clone(engine), Arc::clone(removals));
         let task = tokio::spawn(async move {
             let link = match link {
@@ -83,19 +104,22 @@ impl GuardWords {
             let Some(mut link) = link else { return };
             while let Some(piece) = link.output.next().await {
                 let FromLink::Stdout(bytes) = piece else { continue };
-                // It says one more line, when it refuses the job everything.
-                let reason = String::from_utf8_lossy(&bytes).trim().to_owned();
-                let _ = notes.send(reason.clone()).await;
-                removals.report_frozen(attempt, reason).await;
+                for line in String::from_utf8_lossy(&bytes).lines().map(str::trim).filter(|line| !line.is_empty()) {
+                    let word = GuardWord::parse(line);
+                    let _ = words.send(word.clone()).await;
+                    if let GuardWord::Frozen(reason) = word {
+                        removals.report_frozen(attempt, reason).await;
+                    }
+                }
             }
         });
-        Self { noted: Mutex::new(noted), _task: AbortOnDropHandle::new(task) }
+        Self { heard: Mutex::new(heard), _task: AbortOnDropHandle::new(task) }
     }
 
-    /// Returns the next line for the job's log. May be dropped and called again.
-    pub(crate) async fn next_note(&self) -> String {
-        match self.noted.lock().await.recv().await {
-            Some(note) => note,
+    /// Returns the next word. May be dropped and called again.
+    pub(crate) async fn next(&self) -> GuardWord {
+        match self.heard.lock().await.recv().await {
+            Some(word) => word,
             None => std::future::pending().await,
         }
     }

@@ -148,6 +148,12 @@ fn write_mount(mount: &Mount) -> Judged<Value> {
             out.put("Type", "bind");
             out.put("Source", path.as_str());
         }
+        Source::AllVolumes(path) => {
+            out.put("Type", "bind");
+            out.put("Source", path.as_str());
+            // Volumes that are mounts themselves would stay mounted for as long as the container runs.
+            out.put("BindOptions", json!({ "NonRecursive": true }));
+        }
         Source::Anonymous => {
             out.put("Type", "volume");
             out.put("VolumeOptions", options.value());

@@ -1,6 +1,7 @@
 //! Attacks on a job's guard, each with its legitimate twin.
 
 mod containers;
+mod disk;
 mod images;
 mod mounts;
 mod names;

@@ -2,6 +2,7 @@
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
+use longshore_executor::JOB_ENDS;
 use longshore_guard::{Policy, ServerPolicy};
 use longshore_guard_transport::{Error, Options, Proxy};
 use rustix::{
@@ -54,7 +55,7 @@ pub(crate) fn run(args: Guard) -> super::Result {
         writeln!(std::io::stdout(), "listening on {}", args.listen.display())?;
         let stop = CancellationToken::new();
         let serving = tokio::spawn(Arc::clone(&proxy).serve(listener, stop.clone()));
-        let mut warned = false;
+        let (mut warned, mut over_disk) = (false, proxy.over_disk());
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -62,6 +63,10 @@ pub(crate) fn run(args: Guard) -> super::Result {
                 reason = proxy.frozen(), if !warned => {
                     writeln!(std::io::stdout(), "{reason}")?;
                     warned = true;
+                }
+                Ok(()) = over_disk.changed() => {
+                    let reason = over_disk.borrow_and_update().clone().unwrap_or_default();
+                    writeln!(std::io::stdout(), "{JOB_ENDS}{reason}")?;
                 }
             }
         }

@@ -212,6 +212,7 @@ fn job_defaults(
             registries: DOCKER_REGISTRIES.iter().map(|&host| host.to_owned()).collect(),
             local_images: true,
             image_bytes: Some(u64::MAX),
+            disk_bytes: Some(u64::MAX),
             builder: None,
             grant: Some(DockerGrant::Raw),
         },

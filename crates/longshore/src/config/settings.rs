@@ -93,6 +93,10 @@ settings! {
     /// no limit.
     docker_images_max_mib: u64 ["MIB"] default(20480);
 
+    /// What the containers that a job with `docker: true` starts may write to the engine's disk, in MiB: their own files,
+    /// all their volumes, and the job's workspace. Beyond it, the job ends with an error. 0 is no limit.
+    docker_disk_max_mib: u64 ["MIB"] default(20480);
+
     /// The image of the builder that a job with `docker: true` has of its own where that is allowed
     /// (`longshore repo docker NAME --buildkit`): rootless BuildKit, such as `moby/buildkit:rootless`. Empty: no job
     /// has a builder, and BuildKit is refused.

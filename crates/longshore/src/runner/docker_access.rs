@@ -32,6 +32,8 @@ pub(crate) struct DockerSettings {
     pub(crate) local_images: bool,
     /// The bytes that the images may take which a job builds and pulls, if not as many as with every guard.
     pub(crate) image_bytes: Option<u64>,
+    /// The bytes that a job's containers may write, if not as many as with every guard.
+    pub(crate) disk_bytes: Option<u64>,
     /// The image of builders. Without it, no job has one.
     pub(crate) builder: Option<ImageRef>,
     /// The access that every repository is granted; without it, the repository's own setting counts.
@@ -79,6 +81,7 @@ impl DockerSettings {
                     images: own.map(str::to_owned).collect(),
                     local_images: self.local_images,
                     image_bytes: self.image_bytes,
+                    disk_bytes: self.disk_bytes,
                     builder_image: self.builder.clone(),
                     has_builder: grant.allows_builder(),
                 })

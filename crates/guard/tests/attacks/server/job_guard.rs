@@ -1,7 +1,7 @@
 //! The guard of a job, which a server may start in one form.
 
-use longshore_guard::job_guard::{entrypoint, scope};
-use longshore_guard::{Check, Forward, Guard, JobPolicy, Place, Policy, Rule, Socket};
+use longshore_guard::job_guard::{ALL_VOLUMES, entrypoint, scope};
+use longshore_guard::{Check, Disk, Forward, Guard, JobPolicy, Place, Policy, Rule, Socket};
 use serde_json::{Value, json};
 
 use super::*;
@@ -29,6 +29,7 @@ fn job_policy() -> JobPolicy {
         build: true,
         load: false,
         subnets: vec!["198.18.0.32/27".into()],
+        disk: Some(Disk { folder: ALL_VOLUMES.into(), volumes: vec!["longshore-job-abc-1".into()] }),
         ..*policy
     }
 }
@@ -38,12 +39,13 @@ fn job_guard(policy: &JobPolicy, change: impl FnOnce(&mut Value)) -> String {
         "Image": "longshore-agent:0123456789ab", "Entrypoint": entrypoint(policy).unwrap(), "Cmd": [], "User": "0:0",
         "Labels": {"longshore.instance":"abc123","longshore.kind":"guard","longshore.job":"j","longshore.attempt":"1"},
         "HostConfig": {
-            "NetworkMode": format!("container:{OWN}"), "CapDrop": ["ALL"], "CapAdd": ["NET_BIND_SERVICE"], "SecurityOpt": ["no-new-privileges"],
+            "NetworkMode": format!("container:{OWN}"), "CapDrop": ["ALL"], "CapAdd": ["DAC_READ_SEARCH", "NET_BIND_SERVICE"], "SecurityOpt": ["no-new-privileges"],
             "RestartPolicy": {"Name":"on-failure","MaximumRetryCount":10}, "AutoRemove": false, "Init": false, "IpcMode": "private",
             "PidsLimit": 256, "NanoCpus": 2000000000, "Memory": 1000000, "MemorySwap": 1000000, "LogConfig": {"Type":"none"},
             "Mounts": [
                 {"Type":"volume","Source":"longshore-docker-abc-1","Target":"/longshore/docker"},
                 {"Type":"bind","Source":"/what/the/server/sees.sock","Target":"/var/run/docker.sock"},
+                {"Type":"bind","Source":"/what/the/server/says","Target":ALL_VOLUMES,"ReadOnly":true,"BindOptions":{"NonRecursive":true}},
             ],
         },
     });
@@ -68,6 +70,10 @@ fn a_jobs_guard_gets_the_engines_socket_in_one_form_only() {
         json(&made.call)["HostConfig"]["Mounts"][1],
         json!({"Type":"bind","Source":"/run/docker.sock","Target":"/var/run/docker.sock"})
     );
+    assert_eq!(
+        json(&made.call)["HostConfig"]["Mounts"][2],
+        json!({"Type":"bind","Source":VOLUMES,"Target":ALL_VOLUMES,"ReadOnly":true,"BindOptions":{"NonRecursive":true}})
+    );
     let checks = [
         volume("longshore-docker-abc-1", Some(&format!("{VOLUMES}/longshore-docker-abc-1/_data"))),
         volume("longshore-job-abc-1", None),
@@ -90,9 +96,12 @@ fn a_jobs_guard_gets_the_engines_socket_in_one_form_only() {
         ("input", |body| body["OpenStdin"] = true.into()),
         ("another folder", |body| body["WorkingDir"] = "/longshore/docker".into()),
         ("another user", |body| body["User"] = "1000".into()),
-        ("a right", |body| body["HostConfig"]["CapAdd"] = json!(["NET_BIND_SERVICE", "CHOWN"])),
+        ("a right", |body| body["HostConfig"]["CapAdd"] = json!(["DAC_READ_SEARCH", "NET_BIND_SERVICE", "CHOWN"])),
         ("memory over a folder", |body| body["HostConfig"]["Tmpfs"] = json!({"/longshore/secrets":""})),
-        ("a third mount", |body| {
+        ("all volumes, to write", |body| drop(body["HostConfig"]["Mounts"][2]["ReadOnly"].take())),
+        ("all volumes elsewhere", |body| body["HostConfig"]["Mounts"][2]["Target"] = "/v".into()),
+        ("no volumes to measure", |body| drop(body["HostConfig"]["Mounts"].as_array_mut().unwrap().pop())),
+        ("a further mount", |body| {
             let mount = json!({"Type":"volume","Source":"longshore-job-abc-1","Target":"/w"});
             body["HostConfig"]["Mounts"].as_array_mut().unwrap().push(mount);
         }),
@@ -118,6 +127,9 @@ fn a_jobs_guard_gets_the_engines_socket_in_one_form_only() {
         ("more addresses than one network's", |policy| policy.subnets.push("198.18.0.0/24".into())),
         ("a group", |policy| policy.cgroup_parent = Some("/".into())),
         ("a path as its socket", |policy| policy.socket.as_mut().unwrap().host = "/".into()),
+        ("another folder to measure", |policy| policy.disk.as_mut().unwrap().folder = "/".into()),
+        ("another's volume to measure", |policy| policy.disk.as_mut().unwrap().volumes.push("other-data".into())),
+        ("all volumes, and nothing to measure", |policy| policy.disk = None),
         ("another's volume", |policy| policy.places[0].volume = "other-data".into()),
         ("the sockets of guards", |policy| policy.places[0].volume = "longshore-docker-abc-1".into()),
         ("what another job made", |policy| policy.places[0].volume = "longshore-guard-abc-data".into()),
@@ -128,10 +140,14 @@ fn a_jobs_guard_gets_the_engines_socket_in_one_form_only() {
         let refusal = ask_job_guard(&guard, &policy, |_| {}).expect_err(what);
         assert_eq!(refusal.rule, Rule::Server, "{what}");
     }
-    // A folder that is not its volume's is told from it by the engine's answer.
+    // A folder that is not its volume's is told from it by the engine's answer, and no folder of all volumes is found by
+    // it.
     let mut policy = job_policy();
     policy.socket.as_mut().unwrap().host = "/etc/docker.sock".into();
-    let asked = ask_job_guard(&guard, &policy, |_| {}).unwrap();
+    assert_eq!(ask_job_guard(&guard, &policy, |_| {}).unwrap_err().rule, Rule::Server);
+    policy.disk = None;
+    let without = |body: &mut Value| drop(body["HostConfig"]["Mounts"].as_array_mut().unwrap().pop());
+    let asked = ask_job_guard(&guard, &policy, without).unwrap();
     assert_eq!(asked.checks[0], volume("longshore-docker-abc-1", Some("/etc")));
     let at_home = json!({"Driver":"local","Mountpoint":format!("{VOLUMES}/longshore-docker-abc-1/_data"),"Labels":{"longshore.instance":"abc123"}});
     assert!(asked.checks[0].judge(Some(&at_home)).is_err() && made.checks[0].judge(Some(&at_home)).is_ok());

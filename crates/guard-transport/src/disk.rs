@@ -1,0 +1,113 @@
+//! Watches what a job takes of the engine's disk besides its images, and ends what it runs once that is over the budget.
+//!
+//! The engine tells the bytes of the containers' own files. Those of volumes are read in the folder that holds all
+//! volumes, which no request of the job has to wait for: a volume that a container of ours had mounted could not be
+//! removed. Measuring reads all their folders, so it is done once a minute, and as soon as the disk has lost what the job
+//! has left. What is free on a disk is asked every second, which costs nothing.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use longshore_guard::Policy;
+use serde_json::Value;
+
+use crate::folder_bytes;
+use crate::proxy::Proxy;
+
+/// How long nothing is measured at most.
+const PERIOD: Duration = Duration::from_secs(60);
+/// How often the disk is looked at, and what runs is ended again once the job is over its budget.
+const LOOK: Duration = Duration::from_secs(1);
+/// The part of the time in which the guard may measure: one in so many.
+const SHARE: u32 = 5;
+
+impl Proxy {
+    /// Measures again and again. Returns if there is nothing to measure.
+    pub(crate) async fn watch_disk(self: Arc<Self>) {
+        let disk = match self.guard().policy() {
+            Policy::Job(policy) => {
+                policy.disk.clone().map(|disk| (PathBuf::from(disk.folder), policy.budget.disk_bytes))
+            }
+            Policy::Server(_) => None,
+        };
+        let Some((folder, most)) = disk.filter(|(_, most)| *most < u64::MAX) else { return };
+        loop {
+            let (begun, free) = (Instant::now(), free_bytes(&folder));
+            let left = match self.measure_disk(&folder).await {
+                Ok(bytes) => most.saturating_sub(bytes),
+                Err(reason) => {
+                    tracing::warn!(reason, "what the job takes of the disk cannot be measured now");
+                    most
+                }
+            };
+            let may_measure = begun + (begun.elapsed() * SHARE).max(LOOK);
+            loop {
+                tokio::time::sleep(LOOK).await;
+                let lost = free.saturating_sub(free_bytes(&folder));
+                if (lost >= left || begun.elapsed() >= PERIOD) && Instant::now() >= may_measure {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Returns what the job takes. Over the budget, says why the job ends, and from the next time on ends what it runs: a
+    /// server that is there ends the job before, so that the end of a container is not taken for the reason.
+    async fn measure_disk(&self, folder: &Path) -> Result<u64, String> {
+        let Some(path) = self.guard().sizes_path() else { return Ok(0) };
+        let list = self.engine.get(&path).await?.unwrap_or_default();
+        let known = self.guard().over_disk();
+        let over = match known {
+            Some(refusal) => {
+                self.end_containers(&list).await;
+                refusal.reason
+            }
+            None => match self.judge_disk(folder, &list).await? {
+                Ok(bytes) => return Ok(bytes),
+                Err(over) => over,
+            },
+        };
+        self.over_disk.send_replace(Some(over));
+        Ok(u64::MAX)
+    }
+
+    /// Ends what the job runs. What starts meanwhile is ended the next time.
+    async fn end_containers(&self, list: &Value) {
+        let kills = self.guard().kills(list);
+        for kill in kills {
+            if let Err(reason) = self.engine.done(&kill).await {
+                tracing::debug!(reason, "a container of the job goes on for now");
+            }
+        }
+    }
+
+    /// Returns what the job takes, or why it ends.
+    async fn judge_disk(&self, folder: &Path, list: &Value) -> Result<Result<u64, String>, String> {
+        let measured = self.guard().measured(list);
+        let folders: Vec<PathBuf> = measured.volumes.iter().map(|name| folder.join(name).join("_data")).collect();
+        let volumes = tokio::task::spawn_blocking(move || {
+            folders.iter().map(|folder| folder_bytes::measure(folder)).sum::<io::Result<u64>>()
+        });
+        match volumes.await.map_err(|error| error.to_string())? {
+            Ok(volumes) => {
+                let bytes = volumes.saturating_add(measured.container_bytes);
+                Ok(self.guard().judge_disk_bytes(bytes).map_or(Ok(bytes), Err))
+            }
+            // Whoever nests them hides from the budget.
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
+                let reason = "folders in its volumes are nested too deep to be measured";
+                Ok(Err(self.guard().end_for_disk(reason.to_owned())))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Returns the bytes that are free where the volumes are and where the containers' own files are. On one disk, they count
+/// twice: it is measured the earlier.
+fn free_bytes(volumes: &Path) -> u64 {
+    let free = |path: &Path| rustix::fs::statvfs(path).map_or(0, |disk| disk.f_bfree.saturating_mul(disk.f_frsize));
+    free(volumes).saturating_add(free(Path::new("/")))
+}
