@@ -23,6 +23,7 @@ mod push;
 mod removal;
 mod reply;
 mod still;
+mod udp;
 
 pub use audit_file::audit_files;
 pub use error::Error;

@@ -2,14 +2,15 @@
 //! forward to a container of the job. Nothing listens on the host.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use longshore_guard::{EngineBody, EngineCall, Port, Ports, Rule};
+use longshore_guard::{EngineBody, EngineCall, Port, Ports, Protocol, Rule};
 use serde_json::Value;
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,8 @@ use crate::proxy::Proxy;
 
 /// The most connections to published ports at a time. Further ones wait.
 const CONNECTIONS: usize = 1024;
+/// The most clients of published UDP ports at a time. A further one takes the place of the one that was silent longest.
+const CLIENTS: usize = 512;
 /// How long a container may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// The pause before the engine's events are requested again.
@@ -30,6 +33,8 @@ pub(crate) struct Publisher {
     opening: tokio::sync::Mutex<()>,
     open: Mutex<HashMap<String, Published>>,
     connections: Arc<Semaphore>,
+    /// Places for clients of UDP ports.
+    pub(crate) clients: Arc<Semaphore>,
     /// Ends the listeners and their connections.
     pub(crate) stop: CancellationToken,
 }
@@ -53,6 +58,7 @@ impl Default for Publisher {
             opening: tokio::sync::Mutex::default(),
             open: Mutex::default(),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            clients: Arc::new(Semaphore::new(CLIENTS)),
             stop: CancellationToken::new(),
         }
     }
@@ -80,10 +86,12 @@ impl Proxy {
         if asked.all {
             let container = self.container(id).await.map_err(Failure::Engine)?.unwrap_or_default();
             let exposed = container["Config"]["ExposedPorts"].as_object().into_iter().flat_map(serde_json::Map::keys);
-            let exposed = exposed.filter_map(|port| port.strip_suffix("/tcp")?.parse().ok());
-            let missing: Vec<u16> =
-                exposed.filter(|port| !ports.iter().any(|named| named.container == *port)).collect();
-            ports.extend(missing.into_iter().map(|container| Port { container, asked: None, bound: None }));
+            let exposed = exposed.filter_map(|port| Protocol::of_port(port));
+            let is_named =
+                |exposed: &(u16, Protocol)| ports.iter().any(|named| (named.container, named.protocol) == *exposed);
+            let missing: Vec<(u16, Protocol)> = exposed.filter(|exposed| !is_named(exposed)).collect();
+            let any = |(container, protocol)| Port { container, protocol, asked: None, bound: None };
+            ports.extend(missing.into_iter().map(any));
         }
         let mut listeners = Vec::new();
         for port in &mut ports {
@@ -95,13 +103,19 @@ impl Proxy {
                     bind(port).await.ok_or_else(|| taken(port))?
                 }
             };
-            port.bound = bound.first().and_then(|listener| listener.local_addr().ok()).map(|address| address.port());
+            port.bound = bound.first().and_then(|listener| listener.address().ok()).map(|address| address.port());
             listeners.extend(bound.into_iter().map(|listener| (listener, port.container)));
         }
         let stop = self.publisher.stop.child_token();
         for (listener, port) in listeners {
             let (proxy, id, stop) = (Arc::clone(self), id.to_owned(), stop.clone());
-            self.tasks.spawn(async move { stop.run_until_cancelled(proxy.accept(listener, &id, port)).await });
+            let listen = async move {
+                match listener {
+                    Listener::Tcp(listener) => proxy.accept(listener, &id, port).await,
+                    Listener::Udp(socket) => proxy.relay(Arc::new(socket), &id, port).await,
+                }
+            };
+            self.tasks.spawn(stop.run_until_cancelled_owned(listen));
         }
         self.change(|guard| guard.table.set_ports(id, ports.clone()));
         let mut open = self.publisher.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,13 +181,17 @@ impl Proxy {
         }
     }
 
-    /// Forwards a connection to a container, and closes it if the container does not accept it.
-    async fn lead(&self, mut client: TcpStream, id: &str, port: u16) {
-        let address = match self.container(id).await {
+    /// Returns a container's address on a network of the job.
+    pub(crate) async fn address_of(&self, id: &str) -> Option<IpAddr> {
+        match self.container(id).await {
             Ok(Some(container)) => self.guard().address_of(&container),
             Ok(None) | Err(_) => None,
-        };
-        let Some(address) = address else { return };
+        }
+    }
+
+    /// Forwards a connection to a container, and closes it if the container does not accept it.
+    async fn lead(&self, mut client: TcpStream, id: &str, port: u16) {
+        let Some(address) = self.address_of(id).await else { return };
         match tokio::time::timeout(CONNECT, TcpStream::connect((address, port))).await {
             Ok(Ok(mut container)) => {
                 let _ = copy_bidirectional(&mut client, &mut container).await;
@@ -245,14 +263,37 @@ impl Proxy {
     }
 }
 
+/// What listens for a published port.
+enum Listener {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
+impl Listener {
+    async fn bind(protocol: Protocol, address: SocketAddr) -> io::Result<Self> {
+        match protocol {
+            Protocol::Tcp => TcpListener::bind(address).await.map(Self::Tcp),
+            Protocol::Udp => UdpSocket::bind(address).await.map(Self::Udp),
+        }
+    }
+
+    fn address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr(),
+            Self::Udp(socket) => socket.local_addr(),
+        }
+    }
+}
+
 /// Binds the first free port of those that were asked for, or the one that was bound before.
-async fn bind(port: &Port) -> Option<Vec<TcpListener>> {
+async fn bind(port: &Port) -> Option<Vec<Listener>> {
     let before = port.bound.map(|bound| (bound, bound));
     let asked = before.into_iter().chain([port.asked.unwrap_or((0, 0))]);
     for number in asked.flat_map(|(first, last)| first..=last) {
-        let listen = async |address: IpAddr, number| TcpListener::bind(SocketAddr::new(address, number)).await;
+        let listen =
+            async |address: IpAddr, number| Listener::bind(port.protocol, SocketAddr::new(address, number)).await;
         let Ok(listener) = listen(Ipv4Addr::LOCALHOST.into(), number).await else { continue };
-        let bound = listener.local_addr().map(|address| address.port()).unwrap_or(number);
+        let bound = listener.address().map(|address| address.port()).unwrap_or(number);
         // Only where the namespace has IPv6.
         let second = listen(Ipv6Addr::LOCALHOST.into(), bound).await.ok();
         return Some(std::iter::once(listener).chain(second).collect());

@@ -15,7 +15,7 @@ use crate::mounts::{Mount, Source};
 use crate::names::{chosen, is_host_name};
 use crate::policy::JobPolicy;
 use crate::refusal::{Judged, refuse};
-use crate::table::{Container, Port};
+use crate::table::{Container, Port, Protocol};
 
 /// Docker's default capabilities, without those that forge packets, make device files or write to the host's audit log.
 const CAPABILITIES: [&str; 11] = [
@@ -263,24 +263,21 @@ fn judge_ports(policy: &JobPolicy, host: &mut HostConfig) -> Judged<Vec<Port>> {
 }
 
 fn published_port(asked: &Published) -> Judged<Port> {
-    let container = match asked.port.split_once('/') {
-        Some((number, "tcp")) => number.parse().ok(),
-        Some((_, protocol)) => {
-            return refuse!(
-                Publish,
-                "{protocol} ports cannot be published: reach the container by its name on a network of the job"
-            );
-        }
-        None => None,
-    };
+    if asked.port.ends_with("/sctp") {
+        return refuse!(
+            Publish,
+            "sctp ports cannot be published: reach the container by its name on a network of the job"
+        );
+    }
+    let container = Protocol::of_port(&asked.port);
     let host = match asked.host_port.split_once('-') {
         _ if asked.host_port.is_empty() => Some(None),
         Some((first, last)) => first.parse().ok().zip(last.parse().ok()).map(Some),
         None => asked.host_port.parse().ok().map(|port: u16| (port > 0).then_some((port, port))),
     };
     match (container, host) {
-        (Some(container), Some(asked)) if asked.is_none_or(|(first, last)| first <= last) => {
-            Ok(Port { container, asked, bound: None })
+        (Some((container, protocol)), Some(asked)) if asked.is_none_or(|(first, last)| first <= last) => {
+            Ok(Port { container, protocol, asked, bound: None })
         }
         _ => refuse!(
             Publish,

@@ -78,6 +78,6 @@ pub use pushing::{BeforePush, is_push_mark, push_mark};
 pub use refusal::{NO_BUILDKIT, Refusal, Rule, printable};
 pub use route::{BodyKind, Head, Headers, Request};
 pub use subnets::JobSubnets;
-pub use table::{Port, Ports, Table};
+pub use table::{Port, Ports, Protocol, Table};
 pub use tar::{ImageReader, LoadedNames, TarReader, program_start};
 pub use target::{NEWEST_API, OLDEST_API, OLDEST_ENGINE};

@@ -89,12 +89,46 @@ pub struct Container {
     pub(crate) is_alone: bool,
 }
 
-/// A published TCP port.
+/// What is spoken on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    #[default]
+    Tcp,
+    Udp,
+}
+
+impl Protocol {
+    /// Reads a port as the API writes it: `53/udp`.
+    #[must_use]
+    pub fn of_port(text: &str) -> Option<(u16, Self)> {
+        let (port, protocol) = text.split_once('/')?;
+        let protocol = match protocol {
+            "tcp" => Self::Tcp,
+            "udp" => Self::Udp,
+            _ => return None,
+        };
+        Some((port.parse().ok()?, protocol))
+    }
+
+    /// Returns its name in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// A published port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
     /// The container's port.
     pub container: u16,
+    #[serde(default)]
+    pub protocol: Protocol,
     /// The range of ports that the client asked for, first and last. `None` for any free port.
     pub asked: Option<(u16, u16)>,
     /// The port that listens, if any.

@@ -173,7 +173,7 @@ async fn attacks_on_the_wire_never_reach_the_engine_and_their_twins_do() {
         format!(r#"{{"Links":["{name}:x"]}}"#),
         format!(r#"{{"NetworkMode":"container:{container}"}}"#),
         format!(r#"{{"NetworkMode":"{network}"}}"#),
-        r#"{"PortBindings":{"53/udp":[{"HostPort":"53"}]}}"#.to_owned(),
+        r#"{"PortBindings":{"53/sctp":[{"HostPort":"53"}]}}"#.to_owned(),
     ] {
         attack("POST", at, &create(&host));
     }

@@ -1,7 +1,7 @@
 //! Published ports, and the networks of the job.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::world::{BUSYBOX, World, engine};
@@ -71,7 +71,7 @@ async fn published_ports_answer_on_localhost_alone_and_while_their_container_run
     world.ok(&["run", "-d", "--expose", "8000", "-P", "--name", "all", BUSYBOX, "sh", "-c", SERVE]);
     let shown = world.ok(&["port", "all", "8000/tcp"]);
     assert_eq!(get(shown.rsplit(':').next().unwrap().parse().unwrap()), "served");
-    world.refused(&["run", "-d", "-p", "53:53/udp", BUSYBOX, "true"], "publish");
+    world.refused(&["run", "-d", "-p", "53:53/sctp", BUSYBOX, "true"], "publish");
     world.end().await;
 }
 
@@ -92,5 +92,65 @@ async fn the_job_is_on_every_network_of_its_own() {
     world.ok(&["rm", "-f", "web"]);
     world.ok(&["network", "rm", "own"]);
     assert_eq!(world.objects(), Vec::<String>::new());
+    world.end().await;
+}
+
+/// An image with Python, made by `scripts/images.sh`.
+const PYTHON: &str = "longshore/debian:bookworm";
+/// Answers each datagram with what was sent, and "back" before it.
+const ECHO: &str = "
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(('', 5300))
+while True:
+    text, client = server.recvfrom(65535)
+    server.sendto(b'back ' + text, client)
+";
+
+/// Sends a text until it comes back: a datagram may be lost.
+fn comes_back(client: &UdpSocket, text: &str) {
+    client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    let mut answer = [0; 1000];
+    loop {
+        assert!(Instant::now() < until, "{text} does not come back");
+        // An error is that of an earlier datagram.
+        let _ = client.send(text.as_bytes());
+        if let Ok(length) = client.recv(&mut answer) {
+            assert_eq!(String::from_utf8_lossy(&answer[..length]), format!("back {text}"));
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_published_udp_port_answers_each_client_while_its_container_runs() {
+    let images = serde_json::json!({ "images": [BUSYBOX, PYTHON] });
+    let world = World::having(true, &images, None).await;
+    world.ok(&["run", "-d", "--name", "echo", "-p", "5300/udp", PYTHON, "python3", "-c", ECHO]);
+    let shown = world.ok(&["port", "echo", "5300/udp"]);
+    assert!(world.ok(&["ps", "--format", "{{.Ports}}"]).contains(&format!("{shown}->5300/udp")));
+    let client = || {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(&shown).unwrap();
+        client
+    };
+    let (first, second) = (client(), client());
+    for turn in 0..3 {
+        comes_back(&first, &format!("first {turn}"));
+        comes_back(&second, &format!("second {turn}"));
+    }
+    // More than are remembered at once: the silent ones make room.
+    for number in 0..600 {
+        comes_back(&client(), &format!("client {number}"));
+    }
+    comes_back(&first, "first again");
+    world.ok(&["stop", "-t", "0", "echo"]);
+    let until = Instant::now() + Duration::from_secs(30);
+    while UdpSocket::bind(&shown).is_err() {
+        assert!(Instant::now() < until, "the port still listens");
+        std::thread::yield_now();
+    }
+    world.ok(&["rm", "echo"]);
     world.end().await;
 }

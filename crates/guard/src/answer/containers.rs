@@ -10,7 +10,7 @@ use super::{any, list, object, text_of};
 use crate::filters::matches_name;
 use crate::guard::Guard;
 use crate::policy::Policy;
-use crate::table::Port;
+use crate::table::{Port, Protocol};
 
 /// The address in the job's sandbox on which published ports listen.
 const LOCALHOST: &str = "127.0.0.1";
@@ -133,11 +133,12 @@ fn ports_shown(guard: &Guard, container: &mut Map<String, Value>) {
         Some((first, last)) => format!("{first}-{last}"),
     };
     let by_port = |shown: &dyn Fn(&Port) -> Option<Value>| {
-        let mut all: BTreeMap<u16, Vec<Value>> = BTreeMap::new();
+        let mut all: BTreeMap<(u16, Protocol), Vec<Value>> = BTreeMap::new();
         for port in &entry.published {
-            all.entry(port.container).or_default().extend(shown(port));
+            all.entry((port.container, port.protocol)).or_default().extend(shown(port));
         }
-        all.into_iter().map(|(port, shown)| (format!("{port}/tcp"), Value::Array(shown)))
+        let name = |(port, protocol): (u16, Protocol)| format!("{port}/{}", protocol.as_str());
+        all.into_iter().map(move |(port, shown)| (name(port), Value::Array(shown)))
     };
     if let Some(Value::Object(host)) = container.get_mut("HostConfig") {
         let bindings = by_port(&|port| Some(json!({ "HostIp": "", "HostPort": asked(port) })));
@@ -154,9 +155,11 @@ fn ports_shown(guard: &Guard, container: &mut Map<String, Value>) {
     }
     if let Some(Value::Array(ports)) = container.get_mut("Ports") {
         for port in entry.published.iter().filter(|port| port.bound.is_some()) {
-            ports.retain(|shown| shown["PrivatePort"] != port.container || !shown["PublicPort"].is_null());
+            let kind = port.protocol.as_str();
+            let is_it = |shown: &Value| shown["PrivatePort"] == port.container && shown["Type"] == kind;
+            ports.retain(|shown| !is_it(shown) || !shown["PublicPort"].is_null());
             ports.push(
-                json!({ "IP": LOCALHOST, "PrivatePort": port.container, "PublicPort": port.bound, "Type": "tcp" }),
+                json!({ "IP": LOCALHOST, "PrivatePort": port.container, "PublicPort": port.bound, "Type": kind }),
             );
         }
     }

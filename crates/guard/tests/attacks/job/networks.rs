@@ -83,10 +83,13 @@ fn networks_are_the_jobs_own() {
     let host = &body["HostConfig"];
     assert!(host["PortBindings"].is_null() && host["PublishAllPorts"].is_null(), "the host publishes nothing: {host}");
     assert_eq!(host["ExtraHosts"], json!(["h:172.30.0.2"]));
-    for ports in [r#"{"53/udp":[{}]}"#, r#"{"80-90/tcp":[{}]}"#, r#"{"80/tcp":[{"HostPort":"9-8"}]}"#] {
+    for ports in [r#"{"53/sctp":[{}]}"#, r#"{"80-90/tcp":[{}]}"#, r#"{"80/tcp":[{"HostPort":"9-8"}]}"#] {
         host_refused(&sandboxed, Rule::Publish, &format!(r#"{{"PortBindings":{ports}}}"#));
     }
     host_refused(&sandboxed, Rule::Publish, r#"{"NetworkMode":"container:web","PortBindings":{"80/tcp":[{}]}}"#);
+    let body =
+        host_allowed(&sandboxed, r#"{"PortBindings":{"53/tcp":[{"HostPort":"53"}],"53/udp":[{"HostPort":"53"}]}}"#);
+    assert!(body["HostConfig"]["PortBindings"].is_null(), "the host publishes nothing: {body}");
 }
 
 #[test]
