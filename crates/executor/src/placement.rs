@@ -250,6 +250,8 @@ impl Placement {
             Ok(link) => Ok((pod, link, guarded)),
             Err(error) => {
                 self.removals.now(&ObjectId::Container(pod.container), self.patience).await;
+                // The next try may fill them from its image only if they are new.
+                Caches::of(&*self.engine, request).discard(&self.removals, self.patience).await;
                 Err(error)
             }
         }

@@ -11,8 +11,8 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode};
 use longshore_guard::audit::{Entry, Outcome};
 use longshore_guard::{
-    BodyKind, Decision, Effect, EngineBody, Forward, Head, Headers, LineShape, Local, NO_BUILDKIT, Prune, Refusal,
-    Reply, Rule, printable,
+    BodyKind, Check, Decision, Effect, EngineBody, Forward, Head, Headers, LineShape, Local, NO_BUILDKIT, Prune,
+    Refusal, Reply, Rule, printable,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -167,6 +167,8 @@ async fn answer(
         let containers = proxy.own_containers().await.map_err(Failure::Engine)?;
         proxy.change(|guard| guard.learn_anonymous_volumes(&containers));
     }
+    let filled = proxy.guard().may_be_filled(&judged);
+    let filling = proxy.hold_volumes(&filled).await;
     let has_budget = proxy.guard().label().is_some();
     let creating = match judged.route() {
         "containers/create"
@@ -200,7 +202,7 @@ async fn answer(
         }
         Decision::Forward(forward) => forwarded(proxy, *forward, incoming, client, trace, stop).await?,
     };
-    drop(creating);
+    drop((creating, filling));
     Ok(response)
 }
 
@@ -309,6 +311,10 @@ async fn forwarded(
     if client.is_some() && forward.reply != Reply::Hijack {
         return Err(refusal(Rule::Syntax, "the connection of this request cannot be upgraded").into());
     }
+    let client = match client {
+        Some(upgrade) => Some((upgrade, proxy.place_for_stream()?)),
+        None => None,
+    };
     let is_pull = matches!(forward.effect, Effect::ImagesMade { kept: false, .. });
     // The context is read when it is the build's turn; so is an archive of images.
     let mut building = match (&forward.build, &forward.call.body) {
@@ -334,14 +340,25 @@ async fn forwarded(
         (Some(incoming), None) => build::archive(incoming).await?,
         (None, _) => (None, build::Sent::nothing()),
     };
+    proxy.enter(&forward.effect).await?;
     let _before = proxy.before(&forward.effect).await;
     let mut copy = None;
     if let Effect::FilesCopied { id } = &forward.effect {
         copy.insert(proxy.copy_of(id).await).hold().await?;
     }
+    let mut reading = None;
     for check in &forward.checks {
+        if let Check::Still { container } = check {
+            reading = Some(proxy.reading_of(container).await?);
+        }
         let found = proxy.engine.get(&check.path()).await.map_err(Failure::Engine)?;
         check.judge(found.as_ref())?;
+        if found.is_none() && matches!(check, Check::Volume { place: None, .. }) {
+            proxy.change(|guard| guard.note_new_volume(&forward.effect));
+        }
+    }
+    if matches!(forward.effect, Effect::ContainerCreated { .. } | Effect::VolumeCreated { .. }) {
+        proxy.change(|guard| guard.begin_volumes(&forward.effect));
     }
     match &forward.effect {
         Effect::ContainerStarted { id } => proxy.publish(id).await?,
@@ -376,6 +393,10 @@ async fn forwarded(
         *references = loaded.references;
     }
     let response = reply::answer(proxy, forward, answered, client, (stop, building), &mut trace.object).await?;
+    let response = match reading {
+        Some(reading) => response.map(|body| reading.until_end(body)),
+        None => response,
+    };
     match copy {
         Some(copy) if is_whole || response.body().is_end_stream() => copy.end().await,
         Some(copy) => return Ok(response.map(|body| copy.end_with(body))),

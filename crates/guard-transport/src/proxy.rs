@@ -14,12 +14,13 @@ use longshore_guard::audit::Entry;
 use longshore_guard::{EngineFacts, Guard, Host, Policy, Refusal, Request, Rule, Table};
 use serde_json::Value;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit_file::AuditFile;
 use crate::engine::Engine;
+use crate::handle::refusal;
 use crate::measured::Measured;
 use crate::ports::Publisher;
 use crate::still::Turns;
@@ -27,6 +28,8 @@ use crate::{Error, handle, host};
 
 /// The most connections of clients at a time. Further ones wait.
 const CONNECTIONS: usize = 128;
+/// The most streams of a job in both directions at a time. Each is a connection to the engine, too.
+const STREAMS: usize = 512;
 /// The time that a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest head of a request, in bytes.
@@ -86,6 +89,8 @@ pub struct Proxy {
     instance: Option<PathBuf>,
     pub(crate) program: PathBuf,
     connections: Arc<Semaphore>,
+    /// The streams of a job that may still be opened.
+    streams: Arc<Semaphore>,
     pub(crate) publisher: Publisher,
     /// Tasks that outlive their request: streams in both directions.
     pub(crate) tasks: TaskTracker,
@@ -137,6 +142,7 @@ impl Proxy {
             instance,
             program,
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            streams: Arc::new(Semaphore::new(STREAMS)),
             publisher: Publisher::default(),
             tasks: TaskTracker::new(),
         }))
@@ -218,6 +224,15 @@ impl Proxy {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a client's connection broke");
         }
+    }
+
+    /// Takes a place for a stream in both directions. A server has as many as it has jobs.
+    pub(crate) fn place_for_stream(&self) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+        if self.guard().label().is_none() {
+            return Ok(None);
+        }
+        let taken = |_| refusal(Rule::Budget, &format!("the job has {STREAMS} streams open, its most"));
+        Arc::clone(&self.streams).try_acquire_owned().map(Some).map_err(taken)
     }
 
     pub(crate) fn guard(&self) -> MutexGuard<'_, Guard> {

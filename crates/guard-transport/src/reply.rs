@@ -10,6 +10,7 @@ use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use longshore_guard::{Effect, Forward, Reply};
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
@@ -29,11 +30,14 @@ const STREAMS: [&str; 5] = [
 /// The header that describes a file in a container.
 const FILE: &str = "x-docker-container-path-stat";
 
+/// A client whose connection becomes a stream, and the stream's place among those of the job.
+type Client = (OnUpgrade, Option<OwnedSemaphorePermit>);
+
 pub(crate) async fn answer(
     proxy: &Arc<Proxy>,
     forward: Forward,
     answered: Response<Incoming>,
-    client: Option<OnUpgrade>,
+    client: Option<Client>,
     (stop, building): (CancellationToken, Option<Building>),
     object: &mut String,
 ) -> Result<Response<Body>, Failure> {
@@ -156,7 +160,7 @@ async fn failed(proxy: &Arc<Proxy>, effect: &Effect, answered: Response<Incoming
 fn stream(
     proxy: &Arc<Proxy>,
     answered: Response<Incoming>,
-    client: OnUpgrade,
+    (client, place): Client,
     stop: CancellationToken,
 ) -> Response<Body> {
     let mut response = with_status(StatusCode::SWITCHING_PROTOCOLS, body::empty());
@@ -180,6 +184,7 @@ fn stream(
             },
             () = stop.cancelled() => {}
         }
+        drop(place);
     });
     response
 }

@@ -9,6 +9,7 @@ use backon::{ExponentialBuilder, Retryable as _};
 use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use longshore_guard::{Effect, EngineBody, EngineCall, Rule};
+use serde_json::Value;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use crate::body::Body;
@@ -19,7 +20,8 @@ use crate::proxy::Proxy;
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// For each container that is started or joined, or that files are copied into or out of: who holds it.
+/// For each container that is started or joined, or that files are copied into or out of, and for each volume that is
+/// filled or entered: who holds it.
 #[derive(Debug, Default)]
 pub(crate) struct Turns(Mutex<HashMap<String, Arc<Turn>>>);
 
@@ -58,11 +60,59 @@ impl Proxy {
             Effect::ContainerCreated { joined, .. } => joined.clone(),
             _ => BTreeSet::new(),
         };
-        let mut held = Vec::new();
+        let volumes = self.guard().started(effect);
+        let mut held = self.hold_volumes(&volumes).await;
         for container in &containers {
             held.push(Arc::clone(&self.turns.of(container).lock).write_owned().await);
         }
         held
+    }
+
+    /// Waits until nobody else makes, fills or enters volumes, and keeps others from that.
+    pub(crate) async fn hold_volumes(&self, volumes: &BTreeSet<String>) -> Vec<OwnedRwLockWriteGuard<()>> {
+        let mut held = Vec::new();
+        for volume in volumes {
+            held.push(Arc::clone(&self.turns.of(&format!("volume {volume}")).lock).write_owned().await);
+        }
+        held
+    }
+
+    /// Notes that somebody gets into volumes by a call, once nobody fills them.
+    pub(crate) async fn enter(&self, effect: &Effect) -> Result<(), Failure> {
+        let volumes = self.guard().entered(effect);
+        if volumes.is_empty() {
+            return Ok(());
+        }
+        let _held = self.hold_volumes(&volumes).await;
+        Ok(self.change(|guard| guard.enter(&volumes))?)
+    }
+
+    /// Keeps a server's container from being started while its files are read, and others from paths in it.
+    pub(crate) async fn reading_of(self: &Arc<Self>, container: &str) -> Result<Reading, Failure> {
+        let path = format!("/containers/{container}/json");
+        let ask =
+            async |path: &str| self.engine.get(path).await.map(Option::unwrap_or_default).map_err(Failure::Engine);
+        let found = ask(&path).await?;
+        // Only one with several mounts has such volumes.
+        let all = match found["Mounts"].as_array().is_some_and(|mounts| mounts.len() > 1) {
+            true => ask("/volumes").await?,
+            false => Value::Null,
+        };
+        let volumes = self.guard().volumes_around(&found, &all);
+        let mut held = self.hold_volumes(&volumes).await;
+        held.push(Arc::clone(&self.turns.of(container).lock).write_owned().await);
+        let running = if volumes.is_empty() { Value::Null } else { ask("/containers/json").await? };
+        let writes =
+            |mount: &Value| mount["RW"] != false && mount["Name"].as_str().is_some_and(|name| volumes.contains(name));
+        let is_other = |other: &&Value| other["Mounts"].as_array().is_some_and(|mounts| mounts.iter().any(writes));
+        if let Some(other) = running.as_array().into_iter().flatten().find(is_other) {
+            let reason = format!(
+                "no files are read while the container {} may change paths to them: try again later",
+                other["Id"]
+            );
+            return Err(Failure::Engine(reason));
+        }
+        Ok(Reading { proxy: Arc::clone(self), path, held })
     }
 
     /// Waits until nobody starts or joins the container, and keeps others from that.
@@ -145,6 +195,39 @@ impl Drop for Copy {
             if is_paused {
                 go_on(&proxy, &turn, &container).await;
             }
+        });
+    }
+}
+
+/// Files of a server's container that are read. Starts wait until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    proxy: Arc<Proxy>,
+    /// The question about the container.
+    path: String,
+    held: Vec<OwnedRwLockWriteGuard<()>>,
+}
+
+impl Reading {
+    /// Goes on until all of a body has been read.
+    pub(crate) fn until_end(self, body: Body) -> Body {
+        let frames =
+            stream::unfold(
+                (body, self),
+                |(mut body, reading)| async move { Some((body.frame().await?, (body, reading))) },
+            );
+        StreamBody::new(frames).boxed_unsync()
+    }
+}
+
+/// The engine may still be at it when a client goes away, and answers a question about the container when it is not.
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let (proxy, path, held) =
+            (Arc::clone(&self.proxy), std::mem::take(&mut self.path), std::mem::take(&mut self.held));
+        self.proxy.tasks.spawn(async move {
+            let _ = proxy.engine.get(&path).await;
+            drop(held);
         });
     }
 }

@@ -58,6 +58,13 @@ pub(crate) struct ContainerCreate {
     pub(crate) networks: BTreeMap<String, Endpoint>,
 }
 
+impl Healthcheck {
+    /// Whether nothing is run, not even what the image says.
+    pub(crate) fn is_none(&self) -> bool {
+        self.test == ["NONE"]
+    }
+}
+
 impl ContainerCreate {
     pub(crate) fn read(body: &[u8]) -> Judged<Self> {
         let mut fields = Fields::body(json::parse(body)?)?;

@@ -6,10 +6,14 @@
 //! folder's descriptor that they were handed outlives the container. Engines before Docker 24 mount in the host's own
 //! namespace, so there, nobody else may ever have had a way in.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::guard::Guard;
+use crate::job_guard;
 use crate::refusal::{Refusal, refuse};
+use crate::server_own::is_agents;
 
 /// The oldest minor version of the API of engines that mount a container's volumes for a copy in a mount namespace of
 /// its own.
@@ -39,6 +43,39 @@ impl Guard {
         }
         Ok(container["State"]["Running"] != false && container["State"]["Paused"] != true)
     }
+}
+
+impl Guard {
+    /// Returns the volumes through which others could change paths in a server's container that stands still, while the
+    /// engine mounts its volumes on the host: one of them may be mounted within another one, also by links of its image.
+    /// `all` is the engine's list of volumes. Files are changed in an overlay also by what is written into its layers.
+    #[must_use]
+    pub fn volumes_around(&self, container: &Value, all: &Value) -> BTreeSet<String> {
+        let mounts = container["Mounts"].as_array().map_or(&[][..], Vec::as_slice);
+        if self.engine.api >= OWN_NAMESPACE_API || mounts.len() < 2 {
+            return BTreeSet::new();
+        }
+        let name = |volume: &Value| volume["Name"].as_str().map(str::to_owned);
+        let is_ours = |name: &String| is_agents(name) || name.starts_with(job_guard::VOLUMES);
+        let own: BTreeSet<String> = mounts.iter().filter_map(name).filter(|name| !is_ours(name)).collect();
+        let volumes = || all["Volumes"].as_array().into_iter().flatten();
+        let layers = volumes().filter(|volume| name(volume).is_some_and(|name| own.contains(&name))).flat_map(layers);
+        let below: BTreeSet<String> = own.iter().cloned().chain(layers.map(|(_, name)| name)).collect();
+        let writes = |volume: &&Value| layers_written(volume).any(|layer| below.contains(&layer));
+        let above: Vec<String> = volumes().filter(writes).filter_map(name).collect();
+        below.into_iter().chain(above).collect()
+    }
+}
+
+/// Returns the volumes that an overlay is made of, each with what it is in it.
+fn layers(volume: &Value) -> impl Iterator<Item = (&str, String)> {
+    let options = volume["Options"]["o"].as_str().unwrap_or_default().split(',').filter_map(|one| one.split_once('='));
+    let places = options.flat_map(|(what, places)| places.split(':').map(move |place| (what, place)));
+    places.filter_map(|(what, place)| Some((what, place.strip_suffix("/_data")?.rsplit('/').next()?.to_owned())))
+}
+
+fn layers_written(volume: &Value) -> impl Iterator<Item = String> {
+    layers(volume).filter(|(what, _)| *what != "lowerdir").map(|(_, name)| name)
 }
 
 /// Whether a container was never started: nobody but copies has been in it. Links of its image could lead one mount

@@ -207,6 +207,8 @@ pub enum Effect {
     ContainerCreated {
         container: Container,
         volumes: Vec<String>,
+        /// Those that the engine fills with files of the image.
+        filled: BTreeSet<String>,
         /// The containers whose namespaces or volumes it joins. No files are copied into or out of them meanwhile.
         joined: BTreeSet<String>,
     },
@@ -245,6 +247,8 @@ pub enum Effect {
     },
     VolumeCreated {
         name: String,
+        /// The volumes that it is an overlay of.
+        layers: Vec<String>,
     },
     VolumeRemoved {
         name: String,

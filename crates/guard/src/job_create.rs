@@ -54,6 +54,8 @@ pub(crate) struct Created {
     pub(crate) body: ContainerCreate,
     pub(crate) entry: Container,
     pub(crate) volumes: Vec<String>,
+    /// Those that the engine fills with files of the image.
+    pub(crate) filled: BTreeSet<String>,
     /// The containers whose namespaces or volumes it joins.
     pub(crate) joined: BTreeSet<String>,
 }
@@ -79,20 +81,26 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
     // By its id, so that nobody can replace the image meanwhile.
     body.image = format!("sha256:{image}");
     body.labels = policy.stamp(asked.labels.clone(), name)?;
-    let mut volumes = Vec::new();
+    let (mut volumes, mut filled) = (Vec::new(), BTreeSet::new());
     anonymous::take_over(&guard.table, &mut body.host)?;
     for mount in &mut body.host.mounts {
-        judge_mount(guard, policy, mount, &mut volumes)?;
+        if let Some(volume) = judge_mount(guard, policy, mount, &mut volumes)?
+            && !mount.no_copy
+        {
+            filled.insert(volume);
+        }
     }
     let mut joined = BTreeSet::new();
+    let mut reached: BTreeSet<String> = volumes.iter().cloned().collect();
     let host = &mut body.host;
     for from in &mut host.volumes_from {
         let (container, mode) = from.split_once(':').unwrap_or((from, "rw"));
         if !matches!(mode, "ro" | "rw") {
             return refuse!(Mount, "the mode {mode:?} of VolumesFrom is neither ro nor rw");
         }
-        let (id, _) = guard.table.container(container)?;
+        let (id, other) = guard.table.container(container)?;
         joined.insert(id.to_owned());
+        reached.extend(other.volumes.iter().cloned());
         *from = format!("{id}:{mode}");
     }
     for sharing in [&mut host.ipc, &mut host.pid] {
@@ -126,6 +134,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
     entry.image.clone_from(&asked.image);
     entry.published = published;
     entry.publish_all = publish_all;
+    entry.volumes = reached;
     let of_container = listed::container(&body.write()?);
     if of_container > MOST_LISTED {
         return refuse!(
@@ -146,7 +155,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
     body.host.no_new_privileges = true;
     body.host.oom_score = OOM_SCORE;
     body.host.cgroup_parent = policy.cgroup_parent.clone().unwrap_or_default();
-    Ok(Created { body, entry, volumes, joined })
+    Ok(Created { body, entry, volumes, filled, joined })
 }
 
 /// Judges resource limits. Only the server may set the others, as its operator has configured.
@@ -164,20 +173,27 @@ fn judge_ulimits(limits: &[Ulimit]) -> Judged<()> {
     Ok(())
 }
 
-fn judge_mount(guard: &Guard, policy: &JobPolicy, mount: &mut Mount, volumes: &mut Vec<String>) -> Judged<()> {
+/// Judges a mount. Returns the name of the job's own volume, if it is one.
+fn judge_mount(
+    guard: &Guard,
+    policy: &JobPolicy,
+    mount: &mut Mount,
+    volumes: &mut Vec<String>,
+) -> Judged<Option<String>> {
     if mount.volume_size.is_some() {
         return refuse!(Volume, "the size of a volume may not be set");
     }
     let labels = std::mem::take(&mut mount.labels);
+    let mut own = None;
     let (volume, folder) = match &mount.source {
-        Source::Anonymous | Source::Tmpfs { .. } => return Ok(()),
+        Source::Anonymous | Source::Tmpfs { .. } => return Ok(None),
         Source::Socket(_) | Source::AllVolumes(_) => {
             return refuse!(HostPath, "a socket has to be mounted by its path");
         }
         Source::Path(path) if policy.socket.as_ref().is_some_and(|socket| socket.paths.contains(path)) => {
             let host = policy.socket.as_ref().map(|socket| socket.host.clone()).unwrap_or_default();
             mount.source = Source::Socket(host);
-            return Ok(());
+            return Ok(None);
         }
         Source::Path(path) => {
             let Some((place, folder)) = policy.place(path) else {
@@ -208,6 +224,8 @@ fn judge_mount(guard: &Guard, policy: &JobPolicy, mount: &mut Mount, volumes: &m
             };
             // Existing volumes are labelled as well: this one may have been removed meanwhile.
             mount.labels = policy.stamp(labels, &name)?;
+            mount.no_copy |= !guard.table.may_fill(&guard.policy, &name);
+            own = Some(name.clone());
             let on_engine = policy.engine_name(&name);
             if !volumes.contains(&name) {
                 volumes.push(name);
@@ -224,7 +242,7 @@ fn judge_mount(guard: &Guard, policy: &JobPolicy, mount: &mut Mount, volumes: &m
         );
     }
     mount.source = Source::Volume { name: volume, subpath: folder };
-    Ok(())
+    Ok(own)
 }
 
 fn judge_capabilities(policy: &JobPolicy, host: &mut HostConfig) -> Judged<()> {

@@ -30,6 +30,7 @@ mod disk_bytes;
 mod dockerfile;
 mod facts;
 mod fields;
+mod filling;
 mod filters;
 mod guard;
 mod gunzip;

@@ -16,6 +16,7 @@ use crate::check::{Check, INSTANCE};
 use crate::container::ContainerCreate;
 use crate::container_call::container_call;
 use crate::decision::{Decision, Effect, EngineCall, Forward, Local, Reply, Shape};
+use crate::filling::names_of_layers;
 use crate::filters::Filters;
 use crate::guard::Guard;
 use crate::image_ref::ImageName;
@@ -127,10 +128,11 @@ fn create_container(
     if !platform.is_empty() {
         return refuse!(Server, "the server may not choose a platform");
     }
-    let Created { body, volumes, checks } = server_create::judge(guard, policy, name, body)?;
-    let container = Container { name: name.to_owned(), image: body.image.clone(), ..Container::default() };
+    let Created { body, volumes, written, filled, checks } = server_create::judge(guard, policy, name, body)?;
+    let container =
+        Container { name: name.to_owned(), image: body.image.clone(), volumes: written, ..Container::default() };
     let call = EngineCall::new("POST", "/containers/create").query("name", name).json(body.write()?);
-    let effect = Effect::ContainerCreated { container, volumes, joined: BTreeSet::new() };
+    let effect = Effect::ContainerCreated { container, volumes, filled, joined: BTreeSet::new() };
     forward_if(checks, call, Reply::Json(Shape::Created), effect)
 }
 
@@ -139,7 +141,8 @@ fn judge_container(guard: &Guard, reference: &str, action: &ContainerAction) -> 
     let call = container_call(id, action);
     match action {
         ContainerAction::Inspect { size: false } => forward(call, Reply::Json(Shape::Same), Effect::None),
-        ContainerAction::Start { .. } | ContainerAction::Kill { .. } => forward(call, Reply::Status, Effect::None),
+        ContainerAction::Start { .. } => forward(call, Reply::Status, Effect::ContainerStarted { id: id.to_owned() }),
+        ContainerAction::Kill { .. } => forward(call, Reply::Status, Effect::None),
         ContainerAction::Wait { .. } => forward(call, Reply::Stream, Effect::None),
         ContainerAction::Attach(_) => forward(call, Reply::Hijack, Effect::None),
         ContainerAction::ArchiveGet { .. } => {
@@ -207,7 +210,8 @@ fn create_volume(guard: &Guard, policy: &ServerPolicy, volume: &VolumeCreate) ->
     // If a volume of this name exists, the engine returns that one.
     checks.extend(own_volume(guard, policy, &volume.name));
     let call = EngineCall::new("POST", "/volumes/create").json(volume.write());
-    forward_if(checks, call, Reply::Json(Shape::Volume), Effect::VolumeCreated { name: volume.name.clone() })
+    let effect = Effect::VolumeCreated { name: volume.name.clone(), layers: names_of_layers(&volume.content) };
+    forward_if(checks, call, Reply::Json(Shape::Volume), effect)
 }
 
 /// Judges a volume. The layers of an overlay have to be the folders of the server's own volumes.

@@ -1,8 +1,11 @@
 //! Judges the containers that the server creates.
 
+use std::collections::BTreeSet;
+
 use crate::builder;
 use crate::check::Check;
-use crate::container::ContainerCreate;
+use crate::container::{ContainerCreate, Healthcheck};
+use crate::filling::filled_by;
 use crate::guard::Guard;
 use crate::host_config::{LogDriver, NetworkMode, Sharing};
 use crate::image_ref::ImageName;
@@ -27,6 +30,10 @@ const AGENT_FOLDER: &str = "/.longshore";
 pub(crate) struct Created {
     pub(crate) body: ContainerCreate,
     pub(crate) volumes: Vec<String>,
+    /// Those in which it may write.
+    pub(crate) written: BTreeSet<String>,
+    /// Those that the engine fills with files of the image.
+    pub(crate) filled: BTreeSet<String>,
     pub(crate) checks: Vec<Check>,
 }
 
@@ -52,6 +59,9 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, name: &str, asked: &Co
             return refuse!(Server, "a container of the server joins the server's network, a sandbox's, or none");
         }
     };
+    if body.image.starts_with(&format!("{AGENT}:")) && !runs_its_command_alone(asked) {
+        return refuse!(Server, "our own program may have no health check, variables and arguments beside its command");
+    }
     let runs_ours = body.image == guard.host.image();
     let command = body.entrypoint.iter().flatten().map(String::as_str).collect::<Vec<_>>();
     let is_sandbox = runs_ours && host.mounts.is_empty() && command.starts_with(&[PROGRAM, "sandbox"]);
@@ -80,7 +90,8 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, name: &str, asked: &Co
     if name.ends_with(builder::NAME) {
         let volume = builder::judge(policy, &body)?;
         checks.extend(own_volume(guard, policy, &volume));
-        return Ok(Created { body, volumes: vec![volume], checks });
+        let written = BTreeSet::from([volume.clone()]);
+        return Ok(Created { body, volumes: vec![volume], written, filled: BTreeSet::new(), checks });
     }
     if host.is_builder {
         return refuse!(Server, "only a builder has a builder's security options");
@@ -90,19 +101,29 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, name: &str, asked: &Co
     }
     if is_guard {
         checks.extend(job_guard::judge(guard, policy, &mut body)?);
-        return Ok(Created { body, volumes: Vec::new(), checks });
+        return Ok(Created { body, volumes: Vec::new(), written: BTreeSet::new(), filled: BTreeSet::new(), checks });
     }
     // The container that fills the agent's volume: the engine copies the program from the image that the guard has
     // imported.
-    let fills = runs_ours && command == [PROGRAM, "--version"] && host.network == NetworkMode::None;
-    let mut volumes = Vec::new();
+    let fills =
+        runs_ours && command == [PROGRAM, "--version"] && host.network == NetworkMode::None && host.mounts.len() == 1;
+    let (mut volumes, mut written, mut filled) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for mount in &mut host.mounts {
         if let Some(name) = judge_mount(guard, policy, mount, fills)? {
             checks.extend(own_volume(guard, policy, &name));
+            filled.extend(filled_by(mount).map(str::to_owned));
+            written.extend((!mount.read_only).then(|| name.clone()));
             volumes.push(name);
         }
     }
-    Ok(Created { body, volumes, checks })
+    Ok(Created { body, volumes, written, filled, checks })
+}
+
+/// Whether nothing runs in a container but its command. A health check could run a program of another volume, with the
+/// rights that ours has, and where ours may write.
+fn runs_its_command_alone(body: &ContainerCreate) -> bool {
+    let has_no_probe = body.healthcheck.as_ref().is_none_or(Healthcheck::is_none);
+    has_no_probe && body.env.is_empty() && body.cmd.as_ref().is_none_or(Vec::is_empty) && body.working_dir.is_empty()
 }
 
 /// Judges a mount, and returns the name of its volume.
@@ -138,6 +159,12 @@ fn judge_mount(guard: &Guard, policy: &ServerPolicy, mount: &mut Mount, fills: b
     let fills = fills && mount.target == AGENT_FOLDER && name == format!("{AGENT}-{}", guard.host.program);
     if is_shared && !fills && !(mount.read_only && mount.no_copy) {
         return refuse!(Server, "{name} has to be mounted read-only");
+    }
+    if !mount.no_copy && !fills && !guard.table.may_fill(&guard.policy, &name) {
+        return refuse!(
+            Server,
+            "the volume {name} may not be filled from an image: this guard has not seen it made, or somebody has been in it"
+        );
     }
     Ok(Some(name))
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::anonymous::Anonymous;
 use crate::conduct::Conduct;
 use crate::dockerfile::growth::Base;
+use crate::filling::Access;
 use crate::image_ref::{ImageName, ImageRef};
 use crate::names::{RESERVED, is_full_id, looks_like_id};
 use crate::refusal::{Judged, Refusal, Rule};
@@ -32,6 +33,8 @@ pub struct Table {
     pub(crate) subnets: BTreeMap<String, String>,
     /// Names of volumes, as the client knows them.
     pub(crate) volumes: BTreeSet<String>,
+    /// Who may have been in volumes.
+    pub(crate) access: BTreeMap<String, Access>,
     /// Images by the client's full references.
     pub(crate) images: BTreeMap<String, Image>,
     /// Names on the engine that no name of the client stands for any more, with the ids of their images.
@@ -87,6 +90,9 @@ pub struct Container {
     /// its files.
     #[serde(default)]
     pub(crate) is_alone: bool,
+    /// The volumes with names that are mounted in it; of a server's container, those in which it may write.
+    #[serde(default)]
+    pub(crate) volumes: BTreeSet<String>,
 }
 
 /// What is spoken on a port.

@@ -346,3 +346,29 @@ async fn nobody_starts_or_joins_a_container_while_files_are_copied_into_it() {
     assert_eq!((world.ok(&["wait", "later"]), world.ok(&["logs", "later"]).len()), ("0".to_owned(), 4096));
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_has_so_many_streams_and_each_that_ends_makes_room() {
+    const MOST: usize = 512;
+    let world = World::new(false).await;
+    for name in ["quiet", "other"] {
+        world.ok(&["run", "-d", "--name", name, BUSYBOX, "sleep", "600"]);
+    }
+    let attach = |name: &str| {
+        let mut stream = std::os::unix::net::UnixStream::connect(world.socket()).unwrap();
+        let path = format!("/containers/{name}/attach?stream=1&stdout=1");
+        write!(stream, "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n").unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        (String::from_utf8(status.to_vec()).unwrap(), stream)
+    };
+    let mut open: Vec<_> = (0..MOST).map(|at| attach(if at == 0 { "other" } else { "quiet" })).collect();
+    assert!(open.iter().all(|(status, _)| status == "HTTP/1.1 101"));
+    assert_eq!(attach("quiet").0, "HTTP/1.1 429");
+    world.ok(&["rm", "-f", "other"]);
+    drop(open.swap_remove(0));
+    let again = std::iter::from_fn(|| Some(attach("quiet"))).find(|(status, _)| status != "HTTP/1.1 429");
+    assert_eq!(again.unwrap().0, "HTTP/1.1 101");
+    world.ok(&["rm", "-f", "quiet"]);
+    world.end().await;
+}

@@ -9,7 +9,93 @@ use longshore_guard::{Policy, ServerPolicy};
 use longshore_guard_transport::{Options, Proxy};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{engine, engine_socket};
+use crate::world::{BUSYBOX, copies_from_a_namespace_of_its_own, engine, engine_socket};
+
+/// A server's guard, and what it answers.
+struct Server {
+    dir: tempfile::TempDir,
+    instance: String,
+    stop: CancellationToken,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = Policy::Server(ServerPolicy::default());
+        let proxy = Proxy::connect(Options::new(engine_socket(), policy)).await.unwrap();
+        let listener = Proxy::listen(&dir.path().join("guard.sock"), 0o600).await.unwrap();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(proxy.serve(listener, stop.clone()));
+        Self { dir, instance: format!("i{}", hex::encode(rand::random::<[u8; 5]>())), stop, serving }
+    }
+
+    /// Returns the status and the body of an answer.
+    fn ask(&self, line: &str, body: &str) -> (u16, String) {
+        let mut stream = UnixStream::connect(self.dir.path().join("guard.sock")).unwrap();
+        let head = "Host: x\r\nConnection: close\r\nContent-Type: application/json";
+        write!(stream, "{line} HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        (answer[9..12].parse().unwrap(), answer)
+    }
+
+    fn labels(&self) -> String {
+        format!(r#"{{"longshore.instance":"{}"}}"#, self.instance)
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("longshore-{what}-{}", self.instance)
+    }
+
+    /// Creates a container that sleeps, with these volumes. Returns the answer.
+    fn create(&self, what: &str, volumes: &[(&str, &str)]) -> (u16, String) {
+        let mounts = volumes.iter().map(|(volume, target)| {
+            format!(
+                r#"{{"Type":"volume","Source":"{}","Target":"{target}","VolumeOptions":{{"NoCopy":true}}}}"#,
+                self.name(volume)
+            )
+        });
+        let mounts = mounts.collect::<Vec<_>>().join(",");
+        let body = format!(
+            r#"{{"Image":"{BUSYBOX}","Entrypoint":["sleep","600"],"Labels":{},"HostConfig":{{"NetworkMode":"none","CapDrop":["ALL"],"SecurityOpt":["no-new-privileges"],"Mounts":[{mounts}]}}}}"#,
+            self.labels()
+        );
+        self.ask(&format!("POST /containers/create?name={}", self.name(what)), &body)
+    }
+
+    fn end_container(&self, what: &str) {
+        engine(&["rm", "-f", &self.name(what)]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_reads_files_while_nobody_else_can_change_paths_to_them() {
+    let server = Server::start().await;
+    for volume in ["one", "two"] {
+        let body = format!(r#"{{"Name":"{}","Labels":{}}}"#, server.name(volume), server.labels());
+        assert_eq!(server.ask("POST /volumes/create", &body).0, 201);
+    }
+    let ended = server.create("ended", &[("one", "/a"), ("two", "/a/b")]);
+    assert_eq!(ended.0, 201, "{}", ended.1);
+    let read = || server.ask(&format!("GET /containers/{}/archive?path=/etc", server.name("ended")), "");
+    assert_eq!(read().0, 200);
+    assert_eq!(server.create("other", &[("one", "/x")]).0, 201);
+    assert_eq!(read().0, 200, "it does not run");
+    assert_eq!(server.ask(&format!("POST /containers/{}/start", server.name("other")), "").0, 204);
+    let is_old = !copies_from_a_namespace_of_its_own();
+    let while_other_runs = read();
+    assert_eq!(while_other_runs.0, if is_old { 502 } else { 200 }, "{}", while_other_runs.1);
+    server.end_container("other");
+    assert_eq!(read().0, 200);
+    server.end_container("ended");
+    for volume in ["one", "two"] {
+        engine(&["volume", "rm", &server.name(volume)]);
+    }
+    server.stop.cancel();
+    server.serving.await.unwrap();
+}
 
 /// Starts a guard in a folder, asks it for the containers of an instance, and ends it. Returns the answer.
 async fn answer(dir: &Path, instance: &str) -> String {

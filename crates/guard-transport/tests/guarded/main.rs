@@ -13,5 +13,6 @@ mod loads;
 mod newer;
 mod ports;
 mod pushes;
+mod volumes;
 mod wire;
 mod world;

@@ -61,7 +61,9 @@ impl Guard {
             && is_own
             && server_own::is_ours(name)
         {
-            self.table.add_container(id, Container { name: name.to_owned(), ..Container::default() });
+            let written = container["Mounts"].as_array().into_iter().flatten().filter(|mount| mount["RW"] != false);
+            let volumes = written.filter_map(|mount| mount["Name"].as_str().map(str::to_owned)).collect();
+            self.table.add_container(id, Container { name: name.to_owned(), volumes, ..Container::default() });
         }
     }
 

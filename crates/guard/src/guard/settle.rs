@@ -19,6 +19,10 @@ impl Guard {
         {
             table.volumes.extend(volumes.iter().cloned());
         }
+        if let Effect::ContainerCreated { filled, .. } = effect {
+            self.end_filling(filled);
+        }
+        let table = &mut self.table;
         if !succeeded {
             // Whatever the reason: another network may have it, one of the job's own among them whose creation was cut off.
             if let Effect::NetworkCreated { subnet: Some(subnet), .. } = effect {
@@ -58,11 +62,12 @@ impl Guard {
             (Effect::NetworkRemoved { id }, _) => {
                 table.networks.remove(id);
             }
-            (Effect::VolumeCreated { name }, _) => {
+            (Effect::VolumeCreated { name, .. }, _) => {
                 table.volumes.insert(name.clone());
             }
             (Effect::VolumeRemoved { name }, _) => {
                 table.volumes.remove(name);
+                table.access.remove(name);
             }
             (Effect::ImageTagged { reference, id, kept_as }, _) => {
                 table.add_image(reference.clone(), Image { id: id.clone(), kept_as: kept_as.clone() });

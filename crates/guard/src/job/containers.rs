@@ -103,12 +103,12 @@ pub(super) fn create_container(
 ) -> Judged<Decision> {
     check_platform(guard, platform)?;
     let name = if name.is_empty() { format!("c-{nonce}") } else { chosen("container", name)? };
-    let Created { body, entry, volumes, joined } = job_create::judge(guard, policy, &name, body)?;
+    let Created { body, entry, volumes, filled, joined } = job_create::judge(guard, policy, &name, body)?;
     let call = EngineCall::new("POST", "/containers/create")
         .query("name", policy.engine_name(&name))
         .query("platform", platform)
         .json(body.write()?);
-    let effect = Effect::ContainerCreated { container: entry, volumes, joined };
+    let effect = Effect::ContainerCreated { container: entry, volumes, filled, joined };
     forward(call, Reply::Json(Shape::Created), effect)
 }
 

@@ -30,5 +30,5 @@ pub(super) fn create_volume(guard: &Guard, policy: &JobPolicy, volume: &VolumeCr
         content: VolumeContent::Plain,
     };
     let call = EngineCall::new("POST", "/volumes/create").json(stamped.write());
-    forward(call, Reply::Json(Shape::Volume), Effect::VolumeCreated { name })
+    forward(call, Reply::Json(Shape::Volume), Effect::VolumeCreated { name, layers: Vec::new() })
 }

@@ -1,5 +1,6 @@
 //! Attacks on a job's guard, each with its legitimate twin.
 
+mod catalogue;
 mod containers;
 mod disk;
 mod images;

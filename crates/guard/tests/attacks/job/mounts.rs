@@ -1,6 +1,6 @@
 //! Mounts and volumes: the workspace and the job's own volumes, and nothing of the host.
 
-use longshore_guard::Rule;
+use longshore_guard::{Forward, Guard, Policy, Rule};
 use serde_json::json;
 
 use crate::world::*;
@@ -155,4 +155,51 @@ fn an_anonymous_volume_goes_to_a_container_with_the_same_mounts_and_stays_anonym
     host_refused(&guard, Rule::Volume, &asked(&volume, "/anon"));
     guard.learn_anonymous_volumes(&list(&[named]));
     host_refused(&guard, Rule::Name, &asked(&volume, "/anon"));
+}
+
+#[test]
+fn a_volume_is_filled_from_an_image_only_while_nobody_has_been_in_it() {
+    let mut guard = job(JOB, 41);
+    let create = |guard: &Guard, host: &str| {
+        let body = format!(r#"{{"Image":"busybox","HostConfig":{host}}}"#);
+        ask(guard, "POST", "/containers/create", &body).unwrap()
+    };
+    let is_filled =
+        |forward: &Forward| json(&forward.call)["HostConfig"]["Mounts"][0]["VolumeOptions"].get("NoCopy").is_none();
+    let binds = r#"{"Binds":["data:/data"]}"#;
+    let made = create(&guard, binds);
+    assert!(is_filled(&made), "`web` has it and has not started");
+    assert!(!is_filled(&create(&guard, r#"{"Binds":["data:/data:nocopy"]}"#)), "as it was asked for");
+    assert!(is_filled(&create(&guard, r#"{"Mounts":[{"Type":"volume","Source":"other","Target":"/o"}]}"#)));
+
+    // Meanwhile nobody gets in, and a guard that was killed does not know whether the engine is done.
+    guard.begin_volumes(&made.effect);
+    let table = serde_json::to_string(&guard.table).unwrap();
+    let start = ask(&guard, "POST", "/containers/web/start", "").unwrap();
+    let copy = ask(&guard, "PUT", "/containers/web/archive?path=/", "").unwrap();
+    let mut again = Guard::new(Policy::parse(JOB).unwrap(), facts(41), serde_json::from_str(&table).unwrap());
+    for guard in [&mut guard, &mut again] {
+        assert!(!is_filled(&create(guard, binds)));
+        for effect in [&start.effect, &copy.effect] {
+            let entered = guard.entered(effect);
+            assert_eq!(entered.iter().collect::<Vec<_>>(), ["data"]);
+            assert_eq!(guard.enter(&entered).unwrap_err().rule, Rule::Volume);
+        }
+    }
+    guard.settle(&made.effect, false, None);
+    assert!(is_filled(&create(&guard, binds)), "the engine has answered");
+    guard.enter(&guard.entered(&start.effect)).unwrap();
+    assert!(guard.entered(&copy.effect).is_empty(), "it is noted once");
+    assert!(!is_filled(&create(&guard, binds)));
+
+    // Who has the volumes of another container is in them, too.
+    let mut guard = job(JOB, 41);
+    let from = create(&guard, r#"{"VolumesFrom":["web"]}"#);
+    guard.settle(&from.effect, true, Some(VICTIM));
+    let start = ask(&guard, "POST", &format!("/containers/{VICTIM}/start"), "").unwrap();
+    guard.enter(&guard.entered(&start.effect)).unwrap();
+    assert!(!is_filled(&create(&guard, binds)));
+    let removed = ask(&guard, "DELETE", "/volumes/data", "").unwrap();
+    guard.settle(&removed.effect, true, None);
+    assert!(is_filled(&create(&guard, binds)), "it is another one by now");
 }

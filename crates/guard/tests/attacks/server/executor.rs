@@ -123,6 +123,16 @@ fn code_in_the_servers_process_is_no_more_than_the_executor() {
             "longshore-agent-0123456789ab-00ff",
             filling().replace("agent:0123456789ab", "agent:ffffffffffff"),
         ),
+        (Rule::Server, "longshore-agent-0123456789ab-00ff", with_probe(&filling())),
+        (
+            Rule::Server,
+            "longshore-agent-0123456789ab-00ff",
+            filling().replacen("\"Mounts\":[", r#""Mounts":[{"Type":"volume","Source":"longshore-job-abc-1","Target":"/x","VolumeOptions":{"NoCopy":true}},"#, 1),
+        ),
+        (Rule::Server, "longshore-sandbox-abc123-01", with_probe(&fenced())),
+        (Rule::Server, "longshore-sandbox-abc123-01", fenced().replacen("\"Cmd\":[]", r#""Cmd":["x"]"#, 1)),
+        (Rule::Server, "longshore-sandbox-abc123-01", fenced().replacen("\"Cmd\":[]", r#""Env":["A=b"]"#, 1)),
+        (Rule::Server, "longshore-abc-1", with_probe(&fenced()).replace("agent:0123456789ab", "agent:ffffffffffff")),
         // The engine's own socket, where nobody has allowed it.
         (Rule::Server, "longshore-abc-1", job(r#","Binds":["/run/docker.sock:/var/run/docker.sock"]"#)),
     ] {
@@ -171,6 +181,10 @@ fn code_in_the_servers_process_is_no_more_than_the_executor() {
 
 fn fenced() -> String {
     sandbox(r#","CapAdd":["NET_ADMIN","SETGID","SETUID"]"#)
+}
+
+fn with_probe(body: &str) -> String {
+    body.replacen("\"Cmd\":[]", r#""Cmd":[],"Healthcheck":{"Test":["CMD","/x/other"],"Interval":1000000}"#, 1)
 }
 
 fn filling() -> String {
@@ -252,4 +266,70 @@ fn the_name_that_a_killed_push_has_left_is_removed_and_that_of_an_image_made_her
     for other in ["longshore-guard/job1:push-00".to_owned(), format!("longshore-guard/job1:{digest}")] {
         assert!(check.judge(Some(&found(&other))).is_err(), "{other}");
     }
+}
+
+#[test]
+fn a_volume_is_filled_from_an_image_only_where_the_guard_knows_that_nobody_has_been_in_it() {
+    let mut guard = server();
+    let path = "/containers/create?name=longshore-abc-1";
+    let with_cache = |options: &str| {
+        let cache = format!(
+            r#"{{"Type":"volume","Source":"longshore-cache-abc-1-0-0","Target":"/c","VolumeOptions":{{{options}}}}}"#
+        );
+        job("").replacen("\"Mounts\":[", &format!("\"Mounts\":[{cache},"), 1)
+    };
+    assert!(ask(&guard, "POST", path, &with_cache(r#""NoCopy":true"#)).is_ok());
+    refused(&guard, Rule::Server, "POST", path, &with_cache(""));
+    refused(&guard, Rule::Server, "POST", path, &with_cache(r#""NoCopy":false"#));
+    let volume = |name: &str, options: &str| {
+        format!(r#"{{"Name":"longshore-cache-abc-1-0-{name}","Labels":{LABELS},"DriverOpts":{options}}}"#)
+    };
+    let made = ask(&guard, "POST", "/volumes/create", &volume("0", "{}")).unwrap();
+    guard.note_new_volume(&made.effect);
+    let created = ask(&guard, "POST", path, &with_cache("")).unwrap();
+    guard.begin_volumes(&created.effect);
+    refused(&guard, Rule::Server, "POST", path, &with_cache(""));
+    guard.settle(&created.effect, true, Some(VICTIM));
+    assert!(ask(&guard, "POST", path, &with_cache("")).is_ok(), "it was created and has not started");
+    // Whoever makes an overlay of it is in it as well.
+    let layers = |folder: &str| format!("{VOLUMES}/longshore-cache-abc-1-0-{folder}/_data");
+    let over = format!(r#"{{"type":"overlay","device":"overlay","o":"lowerdir={}"}}"#, layers("0"));
+    let overlay = ask(&guard, "POST", "/volumes/create", &volume("view", &over)).unwrap();
+    let mut other = server();
+    other.note_new_volume(&made.effect);
+    other.begin_volumes(&overlay.effect);
+    refused(&other, Rule::Server, "POST", path, &with_cache(""));
+    let start = ask(&guard, "POST", &format!("/containers/{VICTIM}/start"), "").unwrap();
+    guard.enter(&guard.entered(&start.effect)).unwrap();
+    refused(&guard, Rule::Server, "POST", path, &with_cache(""));
+}
+
+#[test]
+fn files_are_read_while_nobody_else_writes_where_paths_to_them_may_lead() {
+    let guard = server();
+    let mounted = |names: &[&str]| {
+        let mounts: Vec<_> = names.iter().map(|name| json!({ "Name": format!("longshore-{name}") })).collect();
+        json!({ "Mounts": mounts })
+    };
+    let overlay = |name: &str, lower: &str, upper: &str| {
+        let place = |name: &str| format!("{VOLUMES}/longshore-{name}/_data");
+        let options =
+            format!("lowerdir={},upperdir={},workdir={}", place(lower), place(upper), place(&format!("{name}-work")));
+        json!({ "Name": format!("longshore-{name}"), "Options": { "type": "overlay", "o": options } })
+    };
+    let all = json!({ "Volumes": [
+        { "Name": "longshore-job", "Options": null },
+        overlay("view", "kept", "own"), overlay("other-view", "kept", "other-own"), overlay("over-job", "kept", "job"),
+    ] });
+    let around = |guard: &Guard, names: &[&str]| {
+        let around = guard.volumes_around(&mounted(names), &all).into_iter();
+        around.map(|name| name.replacen("longshore-", "", 1)).collect::<Vec<_>>()
+    };
+    assert_eq!(around(&guard, &["job", "agent-00", "docker-1"]), ["job", "over-job"]);
+    // Another overlay of the same files changes nothing in this one.
+    assert_eq!(around(&guard, &["view", "x"]), ["kept", "own", "view", "view-work", "x"]);
+    assert_eq!(around(&guard, &["job"]), Vec::<String>::new(), "nothing is mounted within it");
+    let host = Host { program: "0123456789ab".into(), socket: None };
+    let newer = Guard::new(Policy::parse(POLICY).unwrap(), facts(43), Table::default()).on_host(host);
+    assert!(around(&newer, &["job", "x"]).is_empty(), "this engine mounts them in a namespace of its own");
 }
