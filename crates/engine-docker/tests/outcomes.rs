@@ -167,8 +167,9 @@ async fn an_agent_that_cannot_start_says_what_to_do() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_with_docker_is_refused_where_containerd_keeps_the_images_and_others_run() {
     let proxy = Proxy::before(&docker_host());
-    // As long as the other, and a name of containerd's, by which such an engine is known.
+    // Of the same length, and a name of containerd's, by which such an engine is known.
     proxy.rewrite(r#""Native Overlay Diff","true""#, r#""io.containerd.snapshotter.""#);
+    proxy.rewrite(r#""Native Overlay Diff","false""#, r#""io.containerd.snapshotter.v""#);
     let world = World::with(|options| options.docker_host = proxy.host()).await;
     assert_eq!(world.run(job(&["true"])).await.outcome, Outcome::Success);
     let mut request = job(&["true"]);
