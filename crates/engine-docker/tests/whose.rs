@@ -180,7 +180,7 @@ async fn a_job_that_another_instance_runs_is_neither_adopted_nor_started_again()
     // A guard tells nobody of another instance's container: there it is an error that does not say whose it is.
     let is_refused = |outcome: &Outcome| match copy.is_guarded() {
         true => matches!(outcome, Outcome::Error { .. }),
-        false => is_offloaded(outcome, world.instance.as_str()),
+        false => is_of_another_instance(outcome, world.instance.as_str()),
     };
     let outcome = adopt(&copy, &request, &journal).await;
     assert!(is_refused(&outcome), "{outcome:?}");
@@ -195,7 +195,7 @@ async fn a_job_that_another_instance_runs_is_neither_adopted_nor_started_again()
     world.end().await;
 }
 
-fn is_offloaded(outcome: &Outcome, instance: &str) -> bool {
+fn is_of_another_instance(outcome: &Outcome, instance: &str) -> bool {
     matches!(outcome, Outcome::Error { kind: ErrorKind::Lost, message } if message.contains(instance))
 }
 

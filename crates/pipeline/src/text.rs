@@ -292,7 +292,7 @@ fn report(
         ProblemKind::Unknown { of, word, known } => {
             let known = || known.iter().map(String::as_str);
             let near = foreign_name(&source[problem.at.start..])
-                .or_else(|| did_you_mean(word, known()).filter(|_| !names.is_offloaded(of, word)));
+                .or_else(|| did_you_mean(word, known()).filter(|_| !names.is_known_elsewhere(of, word)));
             let has = (1..=20).contains(&known().count()).then(|| format!("it has {}", listed(known())));
             // A word with nothing behind it may be meant as a text.
             let is_bare = of.is_empty() && !source[problem.at.end..].trim_start().starts_with(['.', '[']);

@@ -103,16 +103,7 @@ impl Called {
         let secrets = secrets(caller, scope, lines, &mut notes);
         let asked = entry_of(&caller.value, "if").map(|entry| condition(entry, scope, lines, &mut notes));
         let needs = entry_of(&caller.value, "needs").and_then(|needs| texts(&needs.value)).unwrap_or_default();
-        for entry in entries(&caller.value).unwrap_or_default() {
-            if !matches!(entry.key.as_str(), "uses" | "with" | "secrets" | "if" | "needs" | "name" | "permissions") {
-                notes.note(lines.note(entry, "a job that calls a workflow has nothing like it here"));
-            }
-        }
-        for entry in entries(&self.root).unwrap_or_default() {
-            if !matches!(entry.key.as_str(), "name" | "on" | "jobs" | "env" | "defaults" | "permissions" | "run-name") {
-                notes.note(lines.note(entry, "it is the called workflow's, and a pipeline has its own"));
-            }
-        }
+        self.note_other_keys(caller, lines, &mut notes);
         let inner = entry_of(&self.root, "jobs").and_then(|jobs| entries(&jobs.value)).unwrap_or_default();
         let mut of_called = Scope {
             given: Some(given),
@@ -147,19 +138,7 @@ impl Called {
                         let why = "a group is the whole pipeline's here, not one job's: write it at the pipeline";
                         job.body.note(Note::new(line, "concurrency", why));
                     }
-                    let is_first = job.needs.is_empty();
-                    job.needs = std::mem::take(&mut job.needs)
-                        .into_iter()
-                        .map(|need| self.name_of(&need).unwrap_or(need))
-                        .chain(needs.iter().filter(|_| is_first).cloned())
-                        .collect();
-                    job.takes = std::mem::take(&mut job.takes)
-                        .into_iter()
-                        .filter_map(|(job, names)| Some((self.name_of(&job)?, names)))
-                        .collect();
-                    if let Some(asked) = asked.as_ref().filter(|asked| is_first && *asked != "true") {
-                        job.conditions.insert(0, asked.clone());
-                    }
+                    self.connect(&mut job, &needs, asked.as_deref());
                     found.names.iter_mut().for_each(|names| names.push(ours.clone()));
                     found.jobs.push(job);
                 }
@@ -174,6 +153,38 @@ impl Called {
             None => found.left_out.extend(super::notes_of(&notes)),
         }
         found
+    }
+
+    /// Notes the keys of the job that calls it, and of the workflow itself, that have no counterpart.
+    fn note_other_keys(&self, caller: &Entry, lines: Lines<'_>, notes: &mut Map) {
+        for entry in entries(&caller.value).unwrap_or_default() {
+            if !matches!(entry.key.as_str(), "uses" | "with" | "secrets" | "if" | "needs" | "name" | "permissions") {
+                notes.note(lines.note(entry, "a job that calls a workflow has nothing like it here"));
+            }
+        }
+        for entry in entries(&self.root).unwrap_or_default() {
+            if !matches!(entry.key.as_str(), "name" | "on" | "jobs" | "env" | "defaults" | "permissions" | "run-name") {
+                notes.note(lines.note(entry, "it is the called workflow's, and a pipeline has its own"));
+            }
+        }
+    }
+
+    /// Renames what a job needs and takes. The jobs that start first get the needs and the `if` of the job that calls
+    /// the workflow.
+    fn connect(&self, job: &mut Job, needs: &[String], condition: Option<&str>) {
+        let is_first = job.needs.is_empty();
+        job.needs = std::mem::take(&mut job.needs)
+            .into_iter()
+            .map(|need| self.name_of(&need).unwrap_or(need))
+            .chain(needs.iter().filter(|_| is_first).cloned())
+            .collect();
+        job.takes = std::mem::take(&mut job.takes)
+            .into_iter()
+            .filter_map(|(job, names)| Some((self.name_of(&job)?, names)))
+            .collect();
+        if let Some(condition) = condition.filter(|condition| is_first && *condition != "true") {
+            job.conditions.insert(0, condition.to_owned());
+        }
     }
 
     fn name_of(&self, theirs: &str) -> Option<String> {

@@ -8,7 +8,7 @@ use super::super::{
     foreign::Lines,
 };
 use super::{
-    parts::{self, is_offloaded},
+    parts::{self, is_other_system},
     setups::Setup,
 };
 
@@ -21,11 +21,11 @@ pub(super) fn check_machine(
     body: &mut Map,
 ) -> Result<(), String> {
     let elsewhere = |machine: String| Err(format!("it runs on {machine}, and jobs run in containers on Linux"));
-    if machine.iter().any(|word| !word.contains("${{") && is_offloaded(word)) {
+    if machine.iter().any(|word| !word.contains("${{") && is_other_system(word)) {
         return elsewhere(machine.join(", "));
     }
     let chosen: Vec<&str> = machine.iter().flat_map(|word| parts::machines_of(word)).collect();
-    match chosen.iter().filter(|label| is_offloaded(label)).count() {
+    match chosen.iter().filter(|label| is_other_system(label)).count() {
         0 => {}
         all if all == chosen.len() => return elsewhere(chosen.join(" or ")),
         _ => {

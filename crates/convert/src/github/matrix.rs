@@ -13,7 +13,7 @@ use super::{
         entry,
         foreign::{self, FORM, Lines, Section, boolean, entries, items, list, number, text, text_or_empty},
     },
-    parts::is_offloaded,
+    parts::is_other_system,
     setups::{self, Tool},
 };
 
@@ -183,7 +183,7 @@ fn is_axis(entry: &Entry) -> bool {
 
 /// Whether a combination runs on another system than Linux.
 fn runs_elsewhere(row: &[(String, String)], machines: &[String]) -> bool {
-    row.iter().any(|(key, value)| machines.contains(key) && is_offloaded(value))
+    row.iter().any(|(key, value)| machines.contains(key) && is_other_system(value))
 }
 
 /// Returns the axes with those of their rows that run on Linux. `result` says if that is not all of the matrix, or

@@ -42,7 +42,7 @@ use super::{
 };
 use called::Called;
 use expression::Scope;
-pub(super) use parts::is_offloaded;
+pub(super) use parts::is_other_system;
 
 const NOT_CARRIED_OVER: &[(&str, &str)] =
     &[("permissions", "jobs get no token of the forge"), ("run-name", "a build is named by its commit")];
@@ -230,7 +230,7 @@ fn convert_jobs(
     our_names
 }
 
-/// The variables of a workflow or a job whose values stand in the file.
+/// Returns the variables of a workflow or a job whose values are literals.
 fn literals(of: &Node) -> BTreeMap<String, String> {
     let variables = super::entry(of, "env").and_then(|entry| entries(&entry.value)).unwrap_or_default();
     let plain = variables.iter().filter_map(|variable| Some((variable.key.clone(), text(&variable.value)?.to_owned())));

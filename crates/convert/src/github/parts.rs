@@ -10,8 +10,8 @@ use super::super::{
 };
 use super::{expression::Scope, unknown, value};
 
-/// Whether a label of a machine is one of a system that jobs do not run on.
-pub(in super::super) fn is_offloaded(label: &str) -> bool {
+/// Returns whether a machine's label names a system other than Linux.
+pub(in super::super) fn is_other_system(label: &str) -> bool {
     let label = label.to_lowercase();
     label.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| {
         ["windows", "macos", "osx", "freebsd", "openbsd", "netbsd"].iter().any(|other| word.starts_with(other))
@@ -46,12 +46,7 @@ pub(super) fn container(entry: &Entry, scope: &Scope, lines: Lines<'_>, body: &m
     }
     let Some(section) = section else { return };
     if let Some(entry) = section.take("env") {
-        for variable in entries(&entry.value).unwrap_or_default() {
-            match value(variable, scope) {
-                Ok(value) => env.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable)),
-                Err(why) => env.note(lines.note(variable, why)),
-            }
-        }
+        variables(entry, scope, lines, env);
     }
     section.note_rest(lines, body, |key| match key {
         "options" => Some("write `resources` and `user`"),
@@ -60,6 +55,16 @@ pub(super) fn container(entry: &Entry, scope: &Scope, lines: Lines<'_>, body: &m
         "ports" => Some("not needed: a container's ports are its own"),
         _ => None,
     });
+}
+
+/// Converts `env` of a container.
+fn variables(entry: &Entry, scope: &Scope, lines: Lines<'_>, env: &mut Map) {
+    for variable in entries(&entry.value).unwrap_or_default() {
+        match value(variable, scope) {
+            Ok(value) => env.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable)),
+            Err(why) => env.note(lines.note(variable, why)),
+        }
+    }
 }
 
 /// Converts `services`.
@@ -86,12 +91,7 @@ pub(super) fn services(entry: &Entry, scope: &Scope, lines: Lines<'_>) -> Map {
         }
         if let Some(entry) = section.take("env") {
             let mut env = Map::default();
-            for variable in entries(&entry.value).unwrap_or_default() {
-                match value(variable, scope) {
-                    Ok(value) => env.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable)),
-                    Err(why) => env.note(lines.note(variable, why)),
-                }
-            }
+            variables(entry, scope, lines, &mut env);
             service.set_filled("env", env, lines.line_of_key(entry));
         }
         if let Some(entry) = section.take("options") {

@@ -9,7 +9,7 @@ use super::super::{
     DEFAULT_IMAGE, condition,
     draft::{After, Job, Map, Note, Value, Variable},
     foreign::{self, FORM, Section, boolean, entries, items, number, text, texts},
-    github::is_offloaded,
+    github::is_other_system,
     shell, variables,
 };
 use super::{
@@ -140,7 +140,7 @@ fn refuse_without_script(entry: &Entry, section: &Section<'_>, lines: foreign::L
 
 /// Lets a job never run whose `tags` name another system than Linux.
 fn withhold_elsewhere(tags: &Entry, lines: foreign::Lines<'_>, job: &mut Job, body: &mut Map) {
-    if texts(&tags.value).unwrap_or_default().iter().any(|tag| is_offloaded(tag)) {
+    if texts(&tags.value).unwrap_or_default().iter().any(|tag| is_other_system(tag)) {
         let why = "it ran on another system than Linux, and jobs run in containers on Linux: it never runs";
         body.note(lines.note(tags, why));
         job.withhold();

@@ -147,12 +147,7 @@ fn read_expanded(
     let env = fields.read_or("env", Env::default(), |node| env::read(node, Position::JobEnv, &names, findings));
     names.add_env(env.as_ref());
 
-    let image = match fields.get("image") {
-        Some(node) => {
-            image::read(node, Position::JobImage, &names, combinations, findings).map(|image| (image, node.place))
-        }
-        None => default_image(&fields, entry, expanded, around, findings),
-    };
+    let image = image(&fields, entry, expanded, around, &names, combinations, findings);
     let on_workspace = matches!(&workspace_of, Some(Some(_)));
     let settings = JobSettings::read(&fields, &names, on_workspace, findings);
     if !settings.network_fits(&fields, findings) {
@@ -232,14 +227,20 @@ fn secrets(fields: &Fields<'_>, names: &mut Names, findings: &mut Findings<'_>) 
     secrets
 }
 
-/// Returns the image of a job that does not name one.
-fn default_image(
+/// Reads the job's image, or takes that of `defaults`. Returns it with its place.
+fn image(
     fields: &Fields<'_>,
     entry: &Entry,
     expanded: &Expanded,
     around: &PipelineContext<'_>,
+    names: &Names,
+    combinations: &[Combination],
     findings: &mut Findings<'_>,
 ) -> Option<(Template, Place)> {
+    if let Some(node) = fields.get("image") {
+        let image = image::read(node, Position::JobImage, names, combinations, findings)?;
+        return Some((image, node.place));
+    }
     if let Some(image) = &around.defaults?.image {
         let fits = around.defaults_fit([image], expanded, entry, findings);
         return fits.then(|| (image.clone(), entry.key_place));

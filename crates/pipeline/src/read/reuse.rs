@@ -6,6 +6,7 @@ use super::super::{
     filter::Patterns,
     findings::Findings,
     scalar::{filled, items},
+    source::Place,
     tree::{Entry, Kind, Node},
 };
 
@@ -41,53 +42,13 @@ pub(super) fn read(
         findings.error(Code::BadSize, node.place, format!("a job can have at most {MAX_GLOBS} globs in `reuse`"), None);
         return None;
     }
-    let mut apart = |message: String, help: &str| {
-        findings.error(Code::NotTogether, entry.key_place, message, help.to_owned());
-    };
-    let mut valid = true;
-    for (key, why) in INCOMPATIBLE_KEYS {
-        let is_off = fields.get(key).is_some_and(|node| is_false(node));
-        if fields.get(key).is_some() && !is_off {
-            apart(format!("no earlier success stands for a job with `{key}`: {why}"), "remove one of the two");
-            valid = false;
-        }
-    }
-    if fields.get("checkout").is_some_and(|node| is_false(node)) {
-        apart("a job without a checkout has no files that `reuse` could name".to_owned(), "remove `checkout: false`");
-        valid = false;
-    }
-    if on_workspace {
-        let message = "a job that begins on another one's workspace has all of its files, which `reuse` cannot narrow";
-        apart(message.to_owned(), "take artifacts of that job instead, or remove `reuse`");
-        valid = false;
-    }
+    let mut valid = fits_job(entry.key_place, fields, on_workspace, findings);
     let mut globs = Vec::new();
     for item in items {
-        let Some(written) = filled(item, "a glob", findings).map(str::trim) else {
-            valid = false;
-            continue;
-        };
-        let bare = written.trim_start_matches('!');
-        let complaint = if bare.starts_with(['/', '~']) || bare.split('/').any(|part| part == "..") {
-            Some("it must be relative to the repository")
-        } else if written.contains("${{") {
-            Some("it cannot have expressions: what a job depends on is known from its file")
-        } else if Patterns::new().add(written).is_err() {
-            Some("no path can match it")
-        } else {
-            None
-        };
-        if let Some(complaint) = complaint {
-            let help = "write globs of files: `src/**`, `Cargo.lock`, `!**/*.md`".to_owned();
-            findings.error(
-                Code::BadGlob,
-                item.place,
-                format!("`{written}` is not a glob of `reuse`: {complaint}"),
-                help,
-            );
-            valid = false;
+        match glob(item, findings) {
+            Some(glob) => globs.push(glob),
+            None => valid = false,
         }
-        globs.push(written.to_owned());
     }
     if valid && globs.iter().all(|glob| glob.starts_with('!')) {
         findings.error(
@@ -99,6 +60,50 @@ pub(super) fn read(
         return None;
     }
     valid.then_some(globs)
+}
+
+/// Checks that the job has nothing that `reuse` excludes.
+fn fits_job(place: Place, fields: &Fields<'_>, on_workspace: bool, findings: &mut Findings<'_>) -> bool {
+    let mut fits = true;
+    let mut refuse = |message: String, help: &str| {
+        findings.error(Code::NotTogether, place, message, help.to_owned());
+        fits = false;
+    };
+    for (key, why) in INCOMPATIBLE_KEYS {
+        if fields.get(key).is_some_and(|node| !is_false(node)) {
+            refuse(format!("no earlier success stands for a job with `{key}`: {why}"), "remove one of the two");
+        }
+    }
+    if fields.get("checkout").is_some_and(|node| is_false(node)) {
+        refuse("a job without a checkout has no files that `reuse` could name".to_owned(), "remove `checkout: false`");
+    }
+    if on_workspace {
+        let message = "a job that begins on another one's workspace has all of its files, which `reuse` cannot narrow";
+        refuse(message.to_owned(), "take artifacts of that job instead, or remove `reuse`");
+    }
+    fits
+}
+
+/// Reads one glob.
+fn glob(item: &Node, findings: &mut Findings<'_>) -> Option<String> {
+    let written = filled(item, "a glob", findings)?.trim();
+    let bare = written.trim_start_matches('!');
+    let complaint = if bare.starts_with(['/', '~']) || bare.split('/').any(|part| part == "..") {
+        "it must be relative to the repository"
+    } else if written.contains("${{") {
+        "it cannot have expressions: what a job depends on is known from its file"
+    } else if Patterns::new().add(written).is_err() {
+        "no path can match it"
+    } else {
+        return Some(written.to_owned());
+    };
+    findings.error(
+        Code::BadGlob,
+        item.place,
+        format!("`{written}` is not a glob of `reuse`: {complaint}"),
+        "write globs of files: `src/**`, `Cargo.lock`, `!**/*.md`".to_owned(),
+    );
+    None
 }
 
 fn is_false(node: &Node) -> bool {

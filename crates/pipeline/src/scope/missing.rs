@@ -34,7 +34,7 @@ impl Names {
     }
 
     /// Returns whether `word` exists but cannot be used in `of` here; then no similar name is suggested.
-    pub(in super::super) fn is_offloaded(&self, of: &str, word: &str) -> bool {
+    pub(in super::super) fn is_known_elsewhere(&self, of: &str, word: &str) -> bool {
         let known = match of {
             "needs" => &self.jobs,
             "steps" => &self.ids,
@@ -48,9 +48,9 @@ impl Names {
         let shown: String = word.chars().take(60).collect();
         Some(match of {
             "secrets" => format!("add it to the job: `secrets: [{shown}]`"),
-            "needs" if self.is_offloaded(of, word) => format!("add it to the job: `needs: [{shown}]`"),
+            "needs" if self.is_known_elsewhere(of, word) => format!("add it to the job: `needs: [{shown}]`"),
             "needs" => format!("this pipeline has no other job `{shown}`"),
-            "steps" if self.is_offloaded(of, word) => {
+            "steps" if self.is_known_elsewhere(of, word) => {
                 format!("the step `{shown}` has not run yet: `steps` contains only earlier steps")
             }
             "steps" => format!("no step of this job has `id: {shown}`"),
