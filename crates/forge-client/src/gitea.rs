@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     Account, CallError, ForgeApi, Http, NewHook, NewStatus, RemoteRepo,
-    github::{Comment, Hook, Permissions, User, ignore_not_found, with_repo_name},
+    github::{Comment, Hook, Permissions, User, ignore_not_found, with_repo_name, write_comment},
     http::Endpoint,
     pages::read_all,
 };
@@ -134,13 +134,8 @@ impl ForgeApi for Gitea {
 
     fn comment(&self, repo: &str, number: u64, comment: Option<&str>, body: &str) -> Result<String, CallError> {
         let issues = format!("/repos/{}/issues", self.current_name(repo)?);
-        let body = json!({ "body": body });
-        let written = match comment {
-            Some(id) => self.endpoint.patch(&format!("{issues}/comments/{id}"), &body),
-            None => self.endpoint.post(&format!("{issues}/{number}/comments"), &body),
-        };
-        let written = written.map_err(|error| self.with_permission(error, "issue: read and write"))?;
-        written.read::<Comment>().map(|comment| comment.id.to_string()).ok_or_else(|| self.endpoint.not_understood())
+        let written = write_comment(&self.endpoint, &issues, number, comment, body);
+        written.map_err(|error| self.with_permission(error, "issue: read and write"))
     }
 
     fn find_comment(&self, repo: &str, number: u64, account: &str, begin: &str) -> Result<Option<String>, CallError> {

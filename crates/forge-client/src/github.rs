@@ -159,13 +159,7 @@ impl ForgeApi for Github {
     }
 
     fn comment(&self, repo: &str, number: u64, comment: Option<&str>, body: &str) -> Result<String, CallError> {
-        let issues = format!("/repositories/{repo}/issues");
-        let body = json!({ "body": body });
-        let written = match comment {
-            Some(id) => self.0.patch(&format!("{issues}/comments/{id}"), &body)?,
-            None => self.0.post(&format!("{issues}/{number}/comments"), &body)?,
-        };
-        written.read::<Comment>().map(|comment| comment.id.to_string()).ok_or_else(|| self.0.not_understood())
+        write_comment(&self.0, &format!("/repositories/{repo}/issues"), number, comment, body)
     }
 
     fn find_comment(&self, repo: &str, number: u64, account: &str, begin: &str) -> Result<Option<String>, CallError> {
@@ -190,6 +184,23 @@ pub(crate) fn ignore_not_found<T>(result: Result<T, CallError>) -> Result<(), Ca
         Ok(_) | Err(CallError::NotFound { .. }) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Adds a comment to an issue or pull request, or changes the one with this ID. Returns its ID. `issues` is the path of
+/// the repository's issues.
+pub(crate) fn write_comment(
+    endpoint: &Endpoint,
+    issues: &str,
+    number: u64,
+    comment: Option<&str>,
+    body: &str,
+) -> Result<String, CallError> {
+    let body = json!({ "body": body });
+    let written = match comment {
+        Some(id) => endpoint.patch(&format!("{issues}/comments/{id}"), &body)?,
+        None => endpoint.post(&format!("{issues}/{number}/comments"), &body)?,
+    };
+    written.read::<Comment>().map(|comment| comment.id.to_string()).ok_or_else(|| endpoint.not_understood())
 }
 
 /// Names the repository in a `NotFound` error.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     Account, CallError, ForgeApi, Http, NewHook, NewStatus, RemoteRepo,
-    github::{Comment, Hook, Permissions, ignore_not_found, with_repo_name},
+    github::{Comment, Hook, Permissions, ignore_not_found, with_repo_name, write_comment},
     http::Endpoint,
 };
 
@@ -82,13 +82,7 @@ impl ForgeApi for Gogs {
     }
 
     fn comment(&self, repo: &str, number: u64, comment: Option<&str>, body: &str) -> Result<String, CallError> {
-        let issues = format!("/repos/{repo}/issues");
-        let body = json!({ "body": body });
-        let written = match comment {
-            Some(id) => self.0.patch(&format!("{issues}/comments/{id}"), &body)?,
-            None => self.0.post(&format!("{issues}/{number}/comments"), &body)?,
-        };
-        written.read::<Comment>().map(|comment| comment.id.to_string()).ok_or_else(|| self.0.not_understood())
+        write_comment(&self.0, &format!("/repos/{repo}/issues"), number, comment, body)
     }
 
     fn find_comment(&self, repo: &str, number: u64, account: &str, begin: &str) -> Result<Option<String>, CallError> {
