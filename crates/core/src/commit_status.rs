@@ -1,13 +1,17 @@
 //! The statuses that a forge shows beside a commit: which contexts a build has there, and the state of each.
 //!
-//! [`of_build`] is the only place that decides it. The store calls it in the transaction that changes a job, and keeps
-//! what has to be reported; the reporter sends it.
+//! Only this module decides it. The store asks here in the transaction that changes a job, and keeps what has to be
+//! reported; the outbox sends it.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Status, reuse, rules::approvals::question_in};
+use crate::{
+    Diagnostic, Severity, Status, reuse,
+    rules::{approvals::question_in, build::HAS_ERRORS},
+    stranger::BroughtBy,
+};
 
 /// Characters of a description: what GitHub takes.
 pub const MAX_DESCRIPTION: usize = 140;
@@ -131,6 +135,27 @@ pub struct CommitStatus {
     pub description: String,
 }
 
+impl CommitStatus {
+    /// Creates the status of a pipeline that was skipped for a commit.
+    #[must_use]
+    pub fn skipped(pipeline: &str, reason: &str) -> Self {
+        let description = description(&format!("skipped: {reason}"));
+        Self { context: pipeline_context(pipeline), state: CommitState::Skipped, description }
+    }
+
+    /// Returns the status as it counts for a commit. A pipeline that had nothing to do counts as a success by rules that
+    /// no stranger has chosen, or once something of the build was approved.
+    #[must_use]
+    pub fn for_commit(self, brought_by: BroughtBy, approved: bool) -> Self {
+        let may_be_left_out = brought_by < BroughtBy::StrangerIntoOther || approved;
+        if self.state != CommitState::Skipped || may_be_left_out {
+            return self;
+        }
+        let why = "had nothing to do, which counts for a fork's pull request into the default branch only";
+        Self { state: CommitState::Pending, description: why.to_owned(), ..self }
+    }
+}
+
 /// Returns the context of a pipeline.
 #[must_use]
 pub fn pipeline_context(pipeline: &str) -> String {
@@ -186,6 +211,22 @@ pub fn of_build(detail: StatusDetail, jobs: &[JobOfContext]) -> Vec<CommitStatus
             pipelines.iter().map(status_of).collect()
         }
     }
+}
+
+/// Returns the statuses of a build whose pipeline files have errors: of the contexts that the repository's build before
+/// it had, which may be required, and of the files with errors.
+#[must_use]
+pub fn of_broken_build(mut contexts: Vec<String>, diagnostics: &[Diagnostic]) -> Vec<CommitStatus> {
+    let errors = || diagnostics.iter().filter(|found| found.severity == Severity::Error);
+    for context in errors().map(|found| file_context(&found.file)) {
+        if !contexts.contains(&context) {
+            contexts.push(context);
+        }
+    }
+    let first = errors().next().map(|found| format!("{}:{}: {}", found.file, found.span.line, found.message));
+    let description = description(&first.unwrap_or_else(|| HAS_ERRORS.to_owned()));
+    let status = |context| CommitStatus { context, state: CommitState::Error, description: description.clone() };
+    contexts.into_iter().map(status).collect()
 }
 
 /// Returns the state of a context for these jobs, which are not none. The context's name is empty.
@@ -266,103 +307,4 @@ fn limited(context: String) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn job(name: &str, status: Status, reason: Option<&str>) -> JobOfContext {
-        JobOfContext {
-            pipeline: "ci".to_owned(),
-            name: name.to_owned(),
-            status,
-            reason: reason.map(str::to_owned),
-            continue_on_error: false,
-        }
-    }
-
-    fn of(jobs: &[JobOfContext]) -> (CommitState, String) {
-        let [one] = of_build(StatusDetail::Pipeline, jobs).try_into().unwrap();
-        assert_eq!(one.context, "longshore/ci");
-        (one.state, one.description)
-    }
-
-    fn is(state: CommitState, description: &str) -> (CommitState, String) {
-        (state, description.to_owned())
-    }
-
-    #[test]
-    fn a_failure_says_which_job_and_why() {
-        let why = "step `Unit tests` failed with exit code 101";
-        assert_eq!(
-            of(&[job("lint", Status::Success, None), job("test (1.95)", Status::Failure, Some(why))]),
-            is(CommitState::Failure, "test (1.95): step `Unit tests` failed with exit code 101")
-        );
-        let mut tolerated = job("lint", Status::Failure, Some(why));
-        tolerated.continue_on_error = true;
-        assert_eq!(
-            of(&[tolerated, job("test", Status::Success, None)]),
-            is(CommitState::Success, "1 of 2 jobs succeeded; the others were allowed to fail")
-        );
-    }
-
-    #[test]
-    fn what_waits_is_pending_and_says_for_what() {
-        let asks = Some("awaiting approval: deploy?");
-        for (jobs, description) in [
-            (vec![job("a", Status::Queued, None)], "queued"),
-            (vec![job("a", Status::Queued, None), job("b", Status::Blocked, None)], "queued"),
-            (vec![job("a", Status::Success, None), job("b", Status::Blocked, asks)], "b: awaiting approval: deploy?"),
-            (vec![job("b", Status::Blocked, Some("waits for the group `x`"))], "b: waits for the group `x`"),
-        ] {
-            assert_eq!(of(&jobs), is(CommitState::Pending, description));
-        }
-        assert_eq!(
-            of(&[job("a", Status::Running, None), job("b", Status::Blocked, asks)]),
-            is(CommitState::Running, "0 of 2 jobs finished")
-        );
-        assert_eq!(
-            of(&[job("a", Status::Success, None), job("b", Status::Queued, None)]),
-            is(CommitState::Running, "1 of 2 jobs finished")
-        );
-    }
-
-    #[test]
-    fn what_was_skipped_as_a_whole_does_not_hold_up_a_merge() {
-        let skipped = job("a", Status::Skipped, Some("its `if` is false"));
-        assert_eq!(of(std::slice::from_ref(&skipped)), is(CommitState::Skipped, "a: its `if` is false"));
-        assert_eq!(of(&[skipped, job("b", Status::Success, None)]), is(CommitState::Success, "1 job succeeded"));
-    }
-
-    #[test]
-    fn contexts_follow_the_repositorys_setting_and_stay_distinct() {
-        let mut other = job("b", Status::Success, None);
-        other.pipeline = "nightly".to_owned();
-        let jobs = [job("a (1)", Status::Success, None), job("a (2)", Status::Failure, None), other];
-        let contexts = |detail| of_build(detail, &jobs).into_iter().map(|one| one.context).collect::<Vec<_>>();
-        assert_eq!(contexts(StatusDetail::Pipeline), ["longshore/ci", "longshore/nightly"]);
-        assert_eq!(contexts(StatusDetail::Job), ["longshore/ci/a (1)", "longshore/ci/a (2)", "longshore/nightly/b"]);
-        assert!(contexts(StatusDetail::None).is_empty());
-        let long = |n: u32| job(&format!("{} ({n})", "ä".repeat(300)), Status::Success, None);
-        let both = of_build(StatusDetail::Job, &[long(1), long(2)]);
-        assert!(both[0].context != both[1].context && both[0].context.len() <= MAX_CONTEXT);
-    }
-
-    proptest! {
-        #[test]
-        fn every_job_that_is_not_over_keeps_its_context_open_and_no_description_is_too_long(
-            jobs in prop::collection::vec((prop::sample::select(Status::ALL.to_vec()), ".{0,200}", any::<bool>()), 1..6)
-        ) {
-            let jobs: Vec<JobOfContext> = jobs.into_iter().map(|(status, reason, continue_on_error)| JobOfContext {
-                continue_on_error,
-                ..job("a", status, Some(&reason))
-            }).collect();
-            let open = jobs.iter().any(|job| !job.status.is_final());
-            let (state, description) = of(&jobs);
-            prop_assert_eq!(matches!(state, CommitState::Pending | CommitState::Running), open);
-            prop_assert!(description.chars().count() <= MAX_DESCRIPTION);
-            let failed = jobs.iter().any(|job| job.status == Status::Failure && !job.continue_on_error);
-            prop_assert!(open || !failed || state == CommitState::Failure);
-        }
-    }
-}
+mod tests;

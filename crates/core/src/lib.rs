@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod address;
+pub mod anomaly;
 pub mod artifact;
 pub mod authority;
 pub mod cache;

@@ -9,10 +9,10 @@ use std::{path::Path, time::Duration};
 use longshore_core::{
     BuildId, Timestamp,
     access::{Actor, Via},
+    anomaly::AnomalyKind,
 };
 use longshore_store::{
-    Store, StoreError,
-    anomalies::{self, Kind},
+    Store, StoreError, anomalies,
     audit::{self, Decision, Entry, Filter, Pending},
     repo_registries, repos,
     retention::{self, Retention},
@@ -161,10 +161,10 @@ async fn the_first_refusal_of_a_repositorys_job_and_many_of_one_actor_stand_out_
     assert_eq!(found().await, []);
     record(&world.store, of_job(&app), at(1)).await;
     record(&world.store, of_job(&app), at(2)).await;
-    let first = (Kind::FirstRefusal, Some(app.id), 1);
+    let first = (AnomalyKind::FirstRefusal, Some(app.id), 1);
     assert_eq!(found().await, [first]);
     record(&world.store, of_job(&other), at(3)).await;
-    let second = (Kind::FirstRefusal, Some(other.id), 1);
+    let second = (AnomalyKind::FirstRefusal, Some(other.id), 1);
     assert_eq!(found().await, [first, second]);
 
     // Nineteen at once and one much later are not many.
@@ -181,10 +181,13 @@ async fn the_first_refusal_of_a_repositorys_job_and_many_of_one_actor_stand_out_
             found().await;
         }
     }
-    assert_eq!(found().await, [first, second, (Kind::ManyRefusals, None, 6)]);
+    assert_eq!(found().await, [first, second, (AnomalyKind::ManyRefusals, None, 6)]);
     let counts = anomalies::counts(&world.store).await.unwrap();
     let of = |kind| counts.iter().find(|(of, _)| *of == kind).map(|(_, count)| *count);
-    assert_eq!((of(Kind::FirstRefusal), of(Kind::ManyRefusals), of(Kind::Frozen)), (Some(2), Some(1), Some(0)));
+    assert_eq!(
+        (of(AnomalyKind::FirstRefusal), of(AnomalyKind::ManyRefusals), of(AnomalyKind::Frozen)),
+        (Some(2), Some(1), Some(0))
+    );
 }
 
 #[tokio::test]
@@ -221,11 +224,11 @@ async fn what_stands_out_by_itself_is_one_anomaly_a_repository_and_a_registry_is
     assert_eq!(
         found,
         [
-            app_has(Kind::Frozen, 2),
-            app_has(Kind::Probing, 1),
-            app_has(Kind::Outlived, 1),
-            app_has(Kind::NewRegistry, 1),
-            (Kind::Frozen, Some(other.id), 1)
+            app_has(AnomalyKind::Frozen, 2),
+            app_has(AnomalyKind::Probing, 1),
+            app_has(AnomalyKind::Outlived, 1),
+            app_has(AnomalyKind::NewRegistry, 1),
+            (AnomalyKind::Frozen, Some(other.id), 1)
         ]
     );
     assert!(all.iter().all(|one| one.message.contains("job test")), "{all:?}");

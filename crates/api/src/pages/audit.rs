@@ -11,6 +11,7 @@ use axum::{
 use longshore_core::{
     RepoId, Timestamp,
     access::{Action, Object},
+    anomaly::AnomalyKind,
 };
 use longshore_store::{
     Page,
@@ -62,14 +63,14 @@ impl AuditPage {
     }
 
     /// Returns what people call a kind of anomaly.
-    const fn title(kind: &anomalies::Kind) -> &'static str {
+    const fn title(kind: &AnomalyKind) -> &'static str {
         match kind {
-            anomalies::Kind::FirstRefusal => "First refusal",
-            anomalies::Kind::ManyRefusals => "Many refusals",
-            anomalies::Kind::Frozen => "Docker API frozen",
-            anomalies::Kind::Probing => "IDs of others tried",
-            anomalies::Kind::Outlived => "Left after its job",
-            anomalies::Kind::NewRegistry => "New registry",
+            AnomalyKind::FirstRefusal => "First refusal",
+            AnomalyKind::ManyRefusals => "Many refusals",
+            AnomalyKind::Frozen => "Docker API frozen",
+            AnomalyKind::Probing => "IDs of others tried",
+            AnomalyKind::Outlived => "Left after its job",
+            AnomalyKind::NewRegistry => "New registry",
         }
     }
 

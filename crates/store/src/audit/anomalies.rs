@@ -1,11 +1,14 @@
-//! Finds what stands out in the audit log: rules over its records, and what they have found.
+//! Finds the anomalies in the audit log. [`longshore_core::anomaly`] decides what is one.
 //!
-//! One task of the server runs [`run`]: it looks at each record once, in order, and writes what it finds in the same
-//! transaction as how far it has looked.
+//! One task of the server runs [`run`]: it reads each record once, in order, and writes what it finds in the transaction
+//! that notes how far it has read.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::time::Duration;
 
-use longshore_core::{JobId, RepoId, Timestamp};
+use longshore_core::{
+    JobId, RepoId, Timestamp,
+    anomaly::{AnomalyKind, Audited, FoundAnomaly, MANY_WITHIN_MS, SAME_WITHIN_MS},
+};
 use sqlx::{Row as _, sqlite::SqliteRow};
 use tokio_util::sync::CancellationToken;
 
@@ -15,76 +18,20 @@ use crate::{
     notices, page, row, settings,
 };
 
-/// Refusals of one actor within [`MANY_WITHIN_MS`] that are many.
-const MANY_REFUSALS: u64 = 20;
-const MANY_WITHIN_MS: i64 = 5 * 60 * 1000;
-/// The most records that are looked at for that.
-const LOOKED_AT: i64 = 5000;
-/// The same again within this time is the same anomaly.
-const SAME_WITHIN_MS: i64 = 60 * 60 * 1000;
-/// Records that one transaction looks at.
+/// The most records in which refusals are counted.
+const RECORDS_COUNTED: i64 = 5000;
+/// Records that one transaction reads.
 const RECORDS_PER_BATCH: u32 = 200;
 /// The pause after an error.
 const ERROR_PAUSE: Duration = Duration::from_secs(60);
-/// Where the setting says how far was looked.
+/// The setting with the number of the last record that was read.
 const JUDGED: &str = "audit records judged";
 
-/// A kind of anomaly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// A job was refused something beyond what every job has, in a repository where that never happened.
-    FirstRefusal,
-    /// Somebody was refused many times at once.
-    ManyRefusals,
-    /// A job was refused so much by its Docker API that it is refused everything.
-    Frozen,
-    /// A job tried ids of others at its Docker API.
-    Probing,
-    /// Something that a job made is still there after its end.
-    Outlived,
-    /// A job had an image of a registry that its repository never had images of.
-    NewRegistry,
-}
-
-impl Kind {
-    pub const ALL: [Self; 6] =
-        [Self::FirstRefusal, Self::ManyRefusals, Self::Frozen, Self::Probing, Self::Outlived, Self::NewRegistry];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::FirstRefusal => "first-refusal",
-            Self::ManyRefusals => "many-refusals",
-            Self::Frozen => "frozen",
-            Self::Probing => "probing",
-            Self::Outlived => "outlived",
-            Self::NewRegistry => "new-registry",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Kind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is not a kind of anomaly"))
-    }
-}
-
-/// Something that stands out.
+/// An anomaly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anomaly {
     pub seq: i64,
-    pub kind: Kind,
+    pub kind: AnomalyKind,
     /// For people.
     pub message: String,
     pub repo: Option<RepoId>,
@@ -96,13 +43,7 @@ pub struct Anomaly {
     pub last_at: Timestamp,
 }
 
-struct NewAnomaly {
-    kind: Kind,
-    about: String,
-    message: String,
-}
-
-/// Looks at records as they come, until `shutdown`.
+/// Reads records as they are written, until `shutdown`.
 pub async fn run(store: Store, shutdown: CancellationToken) {
     shutdown.run_until_cancelled(judge_for_ever(&store)).await;
 }
@@ -125,7 +66,7 @@ async fn judge_for_ever(store: &Store) {
     }
 }
 
-/// Looks at all records that were not looked at. Called by [`run`], and by tests.
+/// Reads all records that were not read yet. Called by [`run`], and by tests.
 pub async fn judge(store: &Store) -> Result<(), StoreError> {
     loop {
         let judged = settings::get(store, JUDGED).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -134,7 +75,7 @@ pub async fn judge(store: &Store) -> Result<(), StoreError> {
         let mut tx = store.write().await?;
         let mut new = Vec::new();
         for record in &records {
-            let mut all = vec![by_itself(&record.entry)];
+            let mut all = vec![audited(&record.entry).anomaly()];
             if record.entry.decision == Decision::Denied {
                 all.extend([first_refusal(&mut tx, record).await?, many_refusals(&mut tx, record).await?]);
             }
@@ -146,67 +87,40 @@ pub async fn judge(store: &Store) -> Result<(), StoreError> {
         }
         settings::set(&mut tx, JUDGED, &last.to_string()).await?;
         tx.commit().await?;
-        for NewAnomaly { kind, message, .. } in new {
+        for FoundAnomaly { kind, message, .. } in new {
             tracing::warn!(%kind, "{message}");
         }
     }
 }
 
-/// Returns what a record shows by itself.
-fn by_itself(entry: &Entry) -> Option<NewAnomaly> {
-    let kind = match entry.action.as_str() {
-        "docker.freeze" => Kind::Frozen,
-        "docker.probe" => Kind::Probing,
-        "docker.remove" => Kind::Outlived,
-        "image.registry" => Kind::NewRegistry,
-        _ => return None,
-    };
-    let Entry { who, repo_name, object, reason, .. } = entry;
-    let subject = format!("{who} of {repo_name}");
-    let message = match kind {
-        Kind::Frozen => format!("{subject}: {reason}"),
-        Kind::Probing => format!("{subject} tried what is not its own at its Docker API: {object}"),
-        Kind::Outlived => format!("something that {subject} made is still there after its end: {object}"),
-        Kind::NewRegistry => {
-            format!("{subject} has an image of {object}, a registry that the repository never had images of")
-        }
-        Kind::FirstRefusal | Kind::ManyRefusals => return None,
-    };
-    // The same of another job of the repository is the same anomaly; another registry is not.
-    let what = if kind == Kind::NewRegistry { object.as_str() } else { "" };
-    let repo = entry.repo.map(|repo| repo.to_string()).unwrap_or_default();
-    Some(NewAnomaly { kind, about: format!("{repo} {what}"), message })
+fn audited(entry: &Entry) -> Audited<'_> {
+    let Entry { who, via, action, object, reason, repo, repo_name, job, .. } = entry;
+    Audited { who, via, action, object, reason, repo: *repo, repo_name, job: *job }
 }
 
-async fn first_refusal(tx: &mut WriteTx, record: &Record) -> Result<Option<NewAnomaly>, StoreError> {
-    let entry = &record.entry;
-    let (Some(repo), "job") = (entry.repo, entry.via.as_str()) else { return Ok(None) };
+async fn first_refusal(tx: &mut WriteTx, record: &Record) -> Result<Option<FoundAnomaly>, StoreError> {
+    let audited = audited(&record.entry);
+    let Some(repo) = audited.repo_of_refused_job() else { return Ok(None) };
     let happened: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM anomalies WHERE kind = ?1 AND about = ?2)
              OR EXISTS (SELECT 1 FROM audit WHERE repo = ?2 AND decision = 'denied' AND number < ?3
                         AND line ->> '$.entry.via' = 'job')",
     )
-    .bind(Kind::FirstRefusal.as_str())
+    .bind(AnomalyKind::FirstRefusal.as_str())
     .bind(repo.to_string())
     .bind(record.number)
     .fetch_one(tx.conn())
     .await?;
-    let message = || {
-        format!(
-            "{} of {} was denied `{}`, as the first job of this repository: {}",
-            entry.who, entry.repo_name, entry.action, entry.reason
-        )
-    };
-    Ok((!happened).then(|| NewAnomaly { kind: Kind::FirstRefusal, about: repo.to_string(), message: message() }))
+    Ok((!happened).then(|| audited.first_refusal(repo)))
 }
 
-async fn many_refusals(tx: &mut WriteTx, record: &Record) -> Result<Option<NewAnomaly>, StoreError> {
+async fn many_refusals(tx: &mut WriteTx, record: &Record) -> Result<Option<FoundAnomaly>, StoreError> {
     let entry = &record.entry;
     let count: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM audit WHERE number BETWEEN ?1 AND ?2 AND decision = 'denied' AND at > ?3
              AND who = ?4 AND line ->> '$.entry.via' = ?5 AND line ->> '$.entry.job' IS ?6",
     )
-    .bind(record.number - LOOKED_AT)
+    .bind(record.number - RECORDS_COUNTED)
     .bind(record.number)
     .bind(entry.at - MANY_WITHIN_MS)
     .bind(&entry.who)
@@ -215,20 +129,11 @@ async fn many_refusals(tx: &mut WriteTx, record: &Record) -> Result<Option<NewAn
     .bind(entry.job.map(|job| job.to_string()))
     .fetch_one(tx.conn())
     .await?;
-    let who = match entry.via.as_str() {
-        "anonymous" => "somebody without a token",
-        _ => entry.who.as_str(),
-    };
-    let found = || NewAnomaly {
-        kind: Kind::ManyRefusals,
-        about: format!("{} {} {}", entry.via, entry.who, entry.job.map(|job| job.to_string()).unwrap_or_default()),
-        message: format!("{who} was refused {MANY_REFUSALS} times within {} minutes", MANY_WITHIN_MS / 60_000),
-    };
-    Ok((row::count(count) >= MANY_REFUSALS).then(found))
+    Ok(audited(entry).many_refusals(row::count(count)))
 }
 
 /// Writes down what was found. Returns whether it is new.
-async fn add_anomaly(tx: &mut WriteTx, found: &NewAnomaly, record: &Record) -> Result<bool, StoreError> {
+async fn add_anomaly(tx: &mut WriteTx, found: &FoundAnomaly, record: &Record) -> Result<bool, StoreError> {
     let at = record.entry.at;
     let updated = sqlx::query(
         "UPDATE anomalies SET times = times + 1, last_at = ?1, record = ?2 WHERE kind = ?3 AND about = ?4 AND last_at > ?5",
@@ -279,9 +184,9 @@ pub async fn get(store: &Store, seq: i64) -> Result<Option<Anomaly>, StoreError>
 }
 
 /// Counts anomalies of each kind.
-pub async fn counts(store: &Store) -> Result<Vec<(Kind, u64)>, StoreError> {
+pub async fn counts(store: &Store) -> Result<Vec<(AnomalyKind, u64)>, StoreError> {
     let mut counts = Vec::new();
-    for kind in Kind::ALL {
+    for kind in AnomalyKind::ALL {
         let query = sqlx::query_scalar("SELECT count(*) FROM anomalies WHERE kind = ?").bind(kind.as_str());
         counts.push((kind, row::count(query.fetch_one(store.readers()).await?)));
     }

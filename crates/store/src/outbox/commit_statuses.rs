@@ -3,13 +3,12 @@
 //!
 //! `transition` and `builds` write it in the transaction that changes a job: after a kill it is as complete as the jobs
 //! are. There is one row for each context, so that a state that has not been sent is replaced by the next one. The
-//! reporter reads what is owed and notes what it told; a row that changed meanwhile stays owed. The states are decided
+//! outbox reads what is owed and notes what the forge confirmed; a row that changed meanwhile stays owed. The states are decided
 //! in [`longshore_core::commit_status`].
 
 use longshore_core::{
-    BuildId, ConnectionId, Diagnostic, Event, RepoId, Severity, StatusDetail, Timestamp,
-    commit_status::{CommitState, CommitStatus, JobOfContext, description, file_context, of_build, pipeline_context},
-    rules::build::HAS_ERRORS,
+    BuildId, ConnectionId, Diagnostic, Event, RepoId, StatusDetail, Timestamp,
+    commit_status::{CommitState, CommitStatus, JobOfContext, of_broken_build, of_build},
     stranger::BroughtBy,
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
@@ -72,9 +71,6 @@ pub struct Late {
 /// with its commit.
 const KEPT_MS: i64 = 90 * 24 * 60 * 60 * 1000;
 
-/// What stands in the place of a stranger's pipeline that had nothing to do.
-const LEFT_OUT: &str = "had nothing to do, which counts for a fork's pull request into the default branch only";
-
 /// Where the contexts of a build belong.
 struct Place {
     repo: RepoId,
@@ -89,7 +85,7 @@ struct Place {
 }
 
 impl Place {
-    /// Where those of a commit belong for which nothing is built.
+    /// The place of a commit's contexts for which nothing is built.
     fn without_build(repo: RepoId, event: &Event) -> Self {
         Self {
             repo,
@@ -131,7 +127,7 @@ pub(crate) async fn note_build(
     let mut place = Place::of_build(build, &event, &found)?;
     place.approved = found.try_get("approved")?;
     for status in of_build(detail, jobs) {
-        write(tx, &place, &status, now).await?;
+        write(tx, &place, status, now).await?;
     }
     Ok(())
 }
@@ -154,7 +150,7 @@ pub(crate) async fn note_broken(
     let Some(found) = found else { return Ok(()) };
     let event: Event = row::json(&found, "event_json")?;
     let place = Place::of_build(build, &event, &found)?;
-    let mut contexts: Vec<String> = sqlx::query_scalar(
+    let contexts: Vec<String> = sqlx::query_scalar(
         "SELECT context FROM commit_statuses WHERE build =
             (SELECT id FROM builds WHERE repo = ?1 AND seq < ?2 AND event = ?3
                 AND EXISTS (SELECT 1 FROM commit_statuses AS s WHERE s.build = builds.id) ORDER BY seq DESC LIMIT 1)",
@@ -164,16 +160,8 @@ pub(crate) async fn note_broken(
     .bind(event.name.as_str())
     .fetch_all(tx.conn())
     .await?;
-    let errors = || diagnostics.iter().filter(|found| found.severity == Severity::Error);
-    for context in errors().map(|found| file_context(&found.file)) {
-        if !contexts.contains(&context) {
-            contexts.push(context);
-        }
-    }
-    let first = errors().next().map(|found| format!("{}:{}: {}", found.file, found.span.line, found.message));
-    let text = description(&first.unwrap_or_else(|| HAS_ERRORS.to_owned()));
-    for context in contexts {
-        write(tx, &place, &CommitStatus { context, state: CommitState::Error, description: text.clone() }, now).await?;
+    for status in of_broken_build(contexts, diagnostics) {
+        write(tx, &place, status, now).await?;
     }
     Ok(())
 }
@@ -198,12 +186,7 @@ pub async fn note_skipped(
     }
     let place = Place::without_build(repo, event);
     for (pipeline, reason) in pipelines {
-        let status = CommitStatus {
-            context: pipeline_context(pipeline),
-            state: CommitState::Skipped,
-            description: description(&format!("skipped: {reason}")),
-        };
-        write(tx, &place, &status, now).await?;
+        write(tx, &place, CommitStatus::skipped(pipeline, reason), now).await?;
     }
     Ok(())
 }
@@ -211,13 +194,8 @@ pub async fn note_skipped(
 /// Writes a state, unless the context shows it or belongs to a newer build. What the repository's own events say counts
 /// more than what a stranger's do, whichever is newer: anybody may open a pull request with a commit that is here
 /// already. What had nothing to do takes no place of a build. A status that is owed already keeps its turn.
-async fn write(tx: &mut WriteTx, place: &Place, status: &CommitStatus, now: Timestamp) -> Result<(), StoreError> {
-    // A pipeline that has nothing to do counts as done by rules that no stranger has chosen, or once somebody approved.
-    let may_leave_out = place.brought_by < BroughtBy::StrangerIntoOther || place.approved;
-    let (state, text) = match status.state {
-        CommitState::Skipped if !may_leave_out => (CommitState::Pending, LEFT_OUT),
-        state => (state, status.description.as_str()),
-    };
+async fn write(tx: &mut WriteTx, place: &Place, status: CommitStatus, now: Timestamp) -> Result<(), StoreError> {
+    let CommitStatus { context, state, description } = status.for_commit(place.brought_by, place.approved);
     let done = sqlx::query(
         "INSERT INTO commit_statuses (repo, commit_id, context, build, state, description, ref_name, owed_since, try_at, stranger)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?10)
@@ -236,10 +214,10 @@ async fn write(tx: &mut WriteTx, place: &Place, status: &CommitStatus, now: Time
     )
     .bind(place.repo.to_string())
     .bind(&place.commit)
-    .bind(&status.context)
+    .bind(context)
     .bind(place.build.map(|build| build.to_string()))
     .bind(state.as_str())
-    .bind(text)
+    .bind(description)
     .bind(&place.ref_name)
     .bind(now.as_millis())
     .bind(place.seq)
