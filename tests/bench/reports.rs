@@ -145,15 +145,8 @@ async fn build(store: &Store, repo: longshore_core::RepoId, n: usize) -> (Build,
         timeout_ms: 60_000,
         ..JobPlan::default()
     };
-    let new = NewBuild {
-        repo,
-        event: Event::new(EventName::Push, "refs/heads/main", format!("{n:040}")),
-        plan: BuildPlan::new(vec![plan]),
-        diagnostics: Vec::new(),
-        delivery: None,
-        rerun_of: None,
-        carried_over: Vec::new(),
-    };
+    let event = Event::new(EventName::Push, "refs/heads/main", format!("{n:040}"));
+    let new = NewBuild::new(repo, event, BuildPlan::new(vec![plan]), Vec::new());
     let mut tx = store.write().await.expect("a transaction");
     let build = builds::create(&mut tx, &new, Timestamp::now()).await.expect("a build");
     let claimed = jobs::claim_next(&mut tx, Timestamp::now()).await.expect("claimed").expect("a job");

@@ -185,7 +185,7 @@ async fn judge_event(
         announcements::last(store, repo.id, &event.announcement.git_ref)
     )?;
     let (is_known, last) = (known.is_some(), last.map(|last| last.at));
-    // Whatever the remote says, this is the same once more: git is not asked.
+    // It repeats an earlier event whatever the remote says, so git is not asked.
     let is_repeated = !event.announcement.by_hand && !event.announcement.has_come_back(last.as_deref());
     if let Some(build) = known.filter(|_| is_repeated) {
         let verdict = ignored(duplicate_reason(what(event.origin.name), build));
@@ -208,20 +208,15 @@ async fn judge_event(
     };
     let verdict = match outcome {
         EventOutcome::Build { event, plan, diagnostics } => Verdict::Build(Box::new(NewBuild {
-            repo: repo.id,
-            event: *event,
-            plan,
-            diagnostics,
             delivery: Some(delivery.id),
-            rerun_of: None,
-            carried_over: Vec::new(),
+            ..NewBuild::new(repo.id, *event, plan, diagnostics)
         })),
         EventOutcome::Nothing(reason) => ignored(reason),
     };
     Ok(JudgedEvent { schedules, passed_over, ..event.judged(verdict, on_remote) })
 }
 
-/// Returns whether an event is older than the last one of its pull request, and tells of what it is no more. A commit
+/// Returns whether an event is older than the last one of its pull request, and so out of date. A commit
 /// that the remote has there now is newer than the last one, whatever the forge's times say: no push is lost.
 async fn is_overtaken(
     planner: &Planner,

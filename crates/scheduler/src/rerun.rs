@@ -50,15 +50,7 @@ pub(crate) async fn plan(store: &Store, build: BuildId, what: Rerun) -> Result<N
     let mut diagnostics = old.diagnostics;
     // These diagnostics are found again.
     diagnostics.retain(|found| found.code != Code::SecretWithheld.as_str());
-    Ok(NewBuild {
-        repo: old.repo,
-        event: old.event,
-        plan,
-        diagnostics,
-        delivery: None,
-        rerun_of: Some(build),
-        carried_over,
-    })
+    Ok(NewBuild { rerun_of: Some(build), carried_over, ..NewBuild::new(old.repo, old.event, plan, diagnostics) })
 }
 
 /// Returns the jobs that succeeded and need no job that runs again. A job on whose workspace another begins that runs

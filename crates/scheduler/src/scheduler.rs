@@ -140,15 +140,7 @@ impl Scheduler {
             self.planner.prepare(&repo, origin).await.map_err(start::git_error)?;
         match outcome {
             EventOutcome::Build { event, plan, diagnostics } => {
-                let new = NewBuild {
-                    repo: repo.id,
-                    event: *event,
-                    plan,
-                    diagnostics,
-                    delivery: None,
-                    rerun_of: None,
-                    carried_over: Vec::new(),
-                };
+                let new = NewBuild::new(repo.id, *event, plan, diagnostics);
                 self.create(new, schedules, &request.by).await
             }
             EventOutcome::Nothing(reason) => Err(RequestError::unusable(reason)),

@@ -210,16 +210,7 @@ async fn judge(planner: &Planner, repo: &repos::Repo, row: &Row, due_at: Timesta
     };
     match planner.prepare(repo, origin).await {
         Ok(Prepared { outcome: EventOutcome::Build { event, plan, diagnostics }, schedules, .. }) => {
-            let new = NewBuild {
-                repo: repo.id,
-                event: *event,
-                plan,
-                diagnostics,
-                delivery: None,
-                rerun_of: None,
-                carried_over: Vec::new(),
-            };
-            (Verdict::Build(Box::new(new)), schedules)
+            (Verdict::Build(Box::new(NewBuild::new(repo.id, *event, plan, diagnostics))), schedules)
         }
         Ok(Prepared { outcome: EventOutcome::Nothing(reason), schedules, .. }) => (Verdict::Nothing(reason), schedules),
         Err(error) if error.may_mend() => (Verdict::Again(error.to_string()), None),

@@ -78,6 +78,14 @@ pub struct NewBuild {
     pub carried_over: Vec<(String, JobId)>,
 }
 
+impl NewBuild {
+    /// Creates a build that no delivery announced and that reruns no other.
+    #[must_use]
+    pub const fn new(repo: RepoId, event: Event, plan: BuildPlan, diagnostics: Vec<Diagnostic>) -> Self {
+        Self { repo, event, plan, diagnostics, delivery: None, rerun_of: None, carried_over: Vec::new() }
+    }
+}
+
 /// Selects the builds of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BuildFilter {

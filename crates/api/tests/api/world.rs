@@ -234,15 +234,7 @@ impl World {
         jobs: Vec<JobPlan>,
         with: impl FnOnce(&mut NewBuild),
     ) -> Build {
-        let mut new = NewBuild {
-            repo,
-            event,
-            plan: BuildPlan::new(jobs),
-            diagnostics: Vec::new(),
-            delivery: None,
-            rerun_of: None,
-            carried_over: Vec::new(),
-        };
+        let mut new = NewBuild::new(repo, event, BuildPlan::new(jobs), Vec::new());
         with(&mut new);
         let mut tx = self.store.write().await.unwrap();
         let build = builds::create(&mut tx, &new, Timestamp::now()).await.unwrap();

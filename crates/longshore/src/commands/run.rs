@@ -64,7 +64,9 @@ const SANDBOX_IDLE: Duration = Duration::from_secs(15 * 60);
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a run that is over waits until the engine has deleted its files. The engine goes on without it.
 const DELETE_TIMEOUT: Duration = Duration::from_millis(800);
-/// How long one that its user does not wait for takes to remove what runs.
+/// The exit code of a run that was quit by a second Ctrl-C.
+const QUIT_EXIT_CODE: u8 = 130;
+/// How long a run that was quit waits for its containers to be removed.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: Run) -> super::Result {
@@ -75,11 +77,8 @@ pub(crate) fn run(args: Run) -> super::Result {
 }
 
 async fn run_tree(args: Run) -> super::Result {
-    let instance = std::env::var("LONGSHORE_INSTANCE").unwrap_or_else(|_| INSTANCE.to_owned());
-    let instance =
-        Instance::new(instance).map_err(|error| ExitError::new(2, format!("LONGSHORE_INSTANCE: {error}")))?;
-    let name = instance.clone();
-    let docker = docker_options(&args, instance);
+    let instance = instance()?;
+    let docker = docker_options(&args, instance.clone());
     let options = ExecutorOptions { sandboxes_ready: 0, runtime_dir: Some(runs_dir()), ..ExecutorOptions::default() };
     // Connects to the engine and plans the working tree at the same time.
     let (engine, planned) = tokio::join!(DockerEngine::connect(docker), plan_worktree(&args));
@@ -101,7 +100,7 @@ async fn run_tree(args: Run) -> super::Result {
     let (reports_in, reports) = mpsc::channel(1024);
     let scheduler = start_scheduler(&args, &store, folder.path(), order, reports, &tasks, &shutdown);
     let caches = match uses_caches {
-        true => caches::open(&args, &name).await,
+        true => caches::open(&args, &instance).await,
         false => None,
     };
     let keeps_caches = caches.is_some();
@@ -122,7 +121,7 @@ async fn run_tree(args: Run) -> super::Result {
     let build = create(&store, event, plan).await.map_err(|error| ExitError::new(3, format!("{error:#}")))?;
     let made = RunObjects {
         docker_host: args.engine.docker_host.clone(),
-        instance: name.to_string(),
+        instance: instance.to_string(),
         jobs: jobs::of_build(&store, build).await?.into_iter().map(|job| job.id).collect(),
         folder: folder.path().to_owned(),
     };
@@ -146,7 +145,7 @@ async fn run_tree(args: Run) -> super::Result {
         nothing_is_left = executor.settled_or_deleting(DELETE_TIMEOUT).await;
     }
     if keeps_caches {
-        caches::leave(&args.engine.docker_host, &name, &caches).await;
+        caches::leave(&args.engine.docker_host, &instance, &caches).await;
     }
     let _ = tokio::time::timeout(DELETE_TIMEOUT, &mut sweeping).await;
     executor.shutdown(nothing_is_left).await;
@@ -155,6 +154,12 @@ async fn run_tree(args: Run) -> super::Result {
         record.remove();
     }
     ended
+}
+
+/// Returns the name of the instance whose objects on the engine are the runs'.
+fn instance() -> Result<Instance, ExitError> {
+    let name = std::env::var("LONGSHORE_INSTANCE").unwrap_or_else(|_| INSTANCE.to_owned());
+    Instance::new(name).map_err(|error| ExitError::new(2, format!("LONGSHORE_INSTANCE: {error}")))
 }
 
 /// Opens the store of a run, in a folder that is removed when it is dropped.
@@ -220,10 +225,7 @@ fn job_defaults(
     })
 }
 
-/// The exit code of a run that was quit by a second Ctrl-C.
-const QUIT_EXIT_CODE: u8 = 130;
-
-/// Removes what runs, as far as that goes quickly.
+/// Removes the running jobs, as far as that goes quickly.
 async fn quit(executor: &Executor, jobs: &BTreeSet<JobId>) -> ExitError {
     let removed = tokio::time::timeout(QUIT_TIMEOUT, executor.remove_jobs(jobs)).await;
     match removed {
@@ -269,16 +271,7 @@ async fn create(store: &Store, event: Event, plan: BuildPlan) -> anyhow::Result<
     let repo = repos::create(&mut tx, &local("local"), now).await?;
     // Otherwise the scheduler would ask its address for a default branch and its schedules.
     schedules::discovered(&mut tx, repo.id, &BTreeMap::new()).await?;
-    let build = NewBuild {
-        repo: repo.id,
-        event,
-        plan,
-        diagnostics: Vec::new(),
-        delivery: None,
-        rerun_of: None,
-        carried_over: Vec::new(),
-    };
-    let build = builds::create(&mut tx, &build, now).await?;
+    let build = builds::create(&mut tx, &NewBuild::new(repo.id, event, plan, Vec::new()), now).await?;
     tx.commit().await?;
     Ok(build.id)
 }

@@ -142,18 +142,10 @@ async fn each_pipeline_is_fixed_by_itself_and_a_broken_file_broke_all() {
     let second = world.ends("main", &[("ci", Some(true)), ("docs", Some(false))]).await;
     world.all_is_told().await;
     assert_eq!(world.heard(), [is("failure", first), is("failure", second), is("fixed", second)]);
-    let broken = NewBuild {
-        repo: world.repo,
-        event: Event::new(EventName::Push, "refs/heads/main", "2".repeat(40)),
-        plan: BuildPlan::new(Vec::new()),
-        diagnostics: vec![Diagnostic {
-            severity: Severity::Error,
-            ..longshore_pipeline::secret_rules::diagnostic("broken".to_owned())
-        }],
-        delivery: None,
-        rerun_of: None,
-        carried_over: Vec::new(),
-    };
+    let event = Event::new(EventName::Push, "refs/heads/main", "2".repeat(40));
+    let diagnostic =
+        Diagnostic { severity: Severity::Error, ..longshore_pipeline::secret_rules::diagnostic("broken".to_owned()) };
+    let broken = NewBuild::new(world.repo, event, BuildPlan::new(Vec::new()), vec![diagnostic]);
     let mut tx = world.store.write().await.unwrap();
     let third = builds::create(&mut tx, &broken, Timestamp::now()).await.unwrap().number;
     tx.commit().await.unwrap();

@@ -182,15 +182,7 @@ pub(crate) async fn add_webhook_at(
 }
 
 pub(crate) async fn create_build(store: &Store, repo: RepoId, event: Event, jobs: Vec<JobPlan>) -> Build {
-    let new = NewBuild {
-        repo,
-        event,
-        plan: BuildPlan::new(jobs),
-        diagnostics: Vec::new(),
-        delivery: None,
-        rerun_of: None,
-        carried_over: Vec::new(),
-    };
+    let new = NewBuild::new(repo, event, BuildPlan::new(jobs), Vec::new());
     let mut tx = store.write().await.unwrap();
     let build = builds::create(&mut tx, &new, Timestamp::now()).await.unwrap();
     tx.commit().await.unwrap();

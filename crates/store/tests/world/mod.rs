@@ -58,15 +58,8 @@ pub(crate) fn now() -> Timestamp {
 }
 
 pub(crate) fn new_build(repo: &Repo, jobs: &[(&str, &[&str])]) -> NewBuild {
-    NewBuild {
-        repo: repo.id,
-        event: event("main"),
-        plan: BuildPlan::new(jobs.iter().map(|(key, needs)| job(key, needs)).collect()),
-        diagnostics: Vec::new(),
-        delivery: None,
-        rerun_of: None,
-        carried_over: Vec::new(),
-    }
+    let plan = BuildPlan::new(jobs.iter().map(|(key, needs)| job(key, needs)).collect());
+    NewBuild::new(repo.id, event("main"), plan, Vec::new())
 }
 
 pub(crate) fn event(branch: &str) -> Event {
