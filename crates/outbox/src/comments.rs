@@ -3,8 +3,6 @@
 //! A pull request has one call under way at a time. Before a comment is made for the first time that is noted: after a
 //! kill in between, it is looked for among the account's own comments, so that there are never two.
 
-use std::time::Duration;
-
 use longshore_core::{ConnectionId, Status, Timestamp};
 use longshore_forge_client::{CallError, Connection, Http};
 use longshore_notification::text::code;
@@ -12,7 +10,6 @@ use longshore_store::{
     Store, StoreError, builds, jobs,
     pull_request_comments::{self, Due, Key, UnsentComment},
 };
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,7 +25,7 @@ const MARK: &str = "<!-- longshore -->";
 const CONCURRENT_CALLS: usize = 4;
 const AT_ONCE_OF_ONE: usize = 1;
 
-/// The writer of comments.
+/// Writes the comments.
 #[derive(Debug, Clone)]
 pub struct Comments {
     pub store: Store,
@@ -40,29 +37,14 @@ pub struct Comments {
 impl Comments {
     /// Runs until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut writing: JoinSet<Key> = JoinSet::new();
-        let mut turns: Turns<Key, ConnectionId> = Turns::new(CONCURRENT_CALLS, AT_ONCE_OF_ONE);
+        let mut turns = Turns::new(CONCURRENT_CALLS, AT_ONCE_OF_ONE);
         loop {
             // Taken before the rows are read, so that no change between is missed.
             let changed = self.store.comments_added();
-            let wake_at = match self.start_due(&mut writing, &mut turns).await {
-                Ok(wake_at) => wake_at,
-                Err(error) => {
-                    tracing::error!(%error, "could not read which comments are due");
-                    Some(Timestamp::now() + Duration::from_secs(1))
-                }
-            };
+            let wake_at = pause::or_soon(self.start_due(&mut turns).await, "comments");
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                Some(ended) = writing.join_next() => match ended {
-                    Ok(key) => turns.ended(&key),
-                    Err(error) => {
-                        // Which one it was is not known: all others end before anything starts again.
-                        tracing::error!(%error, "the task of a comment failed");
-                        writing.shutdown().await;
-                        turns.all_ended();
-                    }
-                },
+                _ = turns.next_ended() => {}
                 () = changed => {}
                 () = pause::sleep_until(wake_at) => {}
             }
@@ -70,25 +52,23 @@ impl Comments {
     }
 
     /// Starts what is due. Returns when something else will be.
-    async fn start_due(
-        &self,
-        writing: &mut JoinSet<Key>,
-        turns: &mut Turns<Key, ConnectionId>,
-    ) -> Result<Option<Timestamp>, StoreError> {
+    async fn start_due(&self, turns: &mut Turns<Key, ConnectionId>) -> Result<Option<Timestamp>, StoreError> {
         let now = Timestamp::now();
         let mut waiting = pull_request_comments::due(&self.store, &turns.busy(), 1).await?;
         let next = pause::keep_due(&mut waiting, |due| due.try_at, now, PATIENCE);
-        while let Some(due) = turns.take(&mut waiting, |due| (due.key, due.connection)) {
-            let this = self.clone();
-            writing.spawn(async move {
-                if let Err(error) = this.write(due).await {
-                    tracing::error!(%error, repo = %due.key.repo, "a comment could not be written");
-                    // The row is as before: without a pause, this would go round and round.
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+        turns.start(
+            waiting,
+            |due| (due.key, due.connection),
+            |due| {
+                let this = self.clone();
+                async move {
+                    if let Err(error) = this.write(due).await {
+                        tracing::error!(%error, repo = %due.key.repo, "a comment could not be written");
+                        tokio::time::sleep(pause::RETRY_PAUSE).await;
+                    }
                 }
-                due.key
-            });
-        }
+            },
+        );
         Ok(next)
     }
 

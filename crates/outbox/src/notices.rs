@@ -17,7 +17,6 @@ use longshore_store::{
     notifications::{self, Notification},
     repos,
 };
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{pause, turns::Turns};
@@ -27,12 +26,12 @@ const CONCURRENT_MESSAGES: usize = 8;
 const AT_ONCE_OF_ONE: usize = 2;
 /// Messages of one that are looked at: a place may have two that are next.
 const LOOKED_AT: u32 = 4;
-/// How long a place may be away before a message is given up: it is no news any more.
+/// How long a place may be unreachable before a message is given up, because it is out of date.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 /// Tries of a message that its place refuses.
 const MAX_REFUSALS: u32 = 6;
 
-/// The teller of notifications.
+/// Sends the messages.
 #[derive(Debug, Clone)]
 pub struct Notices {
     pub store: Store,
@@ -44,29 +43,14 @@ pub struct Notices {
 impl Notices {
     /// Runs until `shutdown`. A message that is under way then is sent once more at the next start.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut sending: JoinSet<NotificationId> = JoinSet::new();
-        let mut turns: Turns<NotificationId, Option<RepoId>> = Turns::new(CONCURRENT_MESSAGES, AT_ONCE_OF_ONE);
+        let mut turns = Turns::new(CONCURRENT_MESSAGES, AT_ONCE_OF_ONE);
         loop {
             // Taken before the rows are read, so that no change between is missed.
             let changed = self.store.notices_added();
-            let wake_at = match self.start_due(&mut sending, &mut turns).await {
-                Ok(wake_at) => wake_at,
-                Err(error) => {
-                    tracing::error!(%error, "could not read which notifications are due");
-                    Some(Timestamp::now() + Duration::from_secs(1))
-                }
-            };
+            let wake_at = pause::or_soon(self.start_due(&mut turns).await, "notifications");
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                Some(ended) = sending.join_next() => match ended {
-                    Ok(notification) => turns.ended(&notification),
-                    Err(error) => {
-                        // Which one it was is not known: all others end before anything starts again.
-                        tracing::error!(%error, "the task of a message failed");
-                        sending.shutdown().await;
-                        turns.all_ended();
-                    }
-                },
+                _ = turns.next_ended() => {}
                 () = changed => {}
                 () = pause::sleep_until(wake_at) => {}
             }
@@ -76,23 +60,24 @@ impl Notices {
     /// Starts what is due. Returns when something else will be.
     async fn start_due(
         &self,
-        sending: &mut JoinSet<NotificationId>,
         turns: &mut Turns<NotificationId, Option<RepoId>>,
     ) -> Result<Option<Timestamp>, StoreError> {
         let now = Timestamp::now();
         let mut waiting = notices::due(&self.store, &turns.under_way(), LOOKED_AT).await?;
         let next = pause::keep_due(&mut waiting, |due| due.try_at, now, GIVE_UP_AFTER);
-        while let Some(due) = turns.take(&mut waiting, |due| (due.notification, due.repo)) {
-            let this = self.clone();
-            sending.spawn(async move {
-                if let Err(error) = this.deliver(due).await {
-                    tracing::error!(%error, notice = %due.id, "a message could not be sent");
-                    // The row is as before: without a pause, this would go round and round.
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+        turns.start(
+            waiting,
+            |due| (due.notification, due.repo),
+            |due| {
+                let this = self.clone();
+                async move {
+                    if let Err(error) = this.deliver(due).await {
+                        tracing::error!(%error, notice = %due.id, "a message could not be sent");
+                        tokio::time::sleep(pause::RETRY_PAUSE).await;
+                    }
                 }
-                due.notification
-            });
-        }
+            },
+        );
         Ok(next)
     }
 

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use longshore_core::Timestamp;
+use longshore_store::StoreError;
 
 /// Nothing waits longer for its next try, unless the other side wants it.
 const MAX_PAUSE: Duration = Duration::from_secs(10 * 60);
+/// The pause after the store could not be read or written. Without one, the next try would follow at once, for ever.
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// The longest sleep before the clock is read again, because it may be changed meanwhile.
 const MAX_NAP: Duration = Duration::from_secs(60);
 
@@ -29,6 +32,14 @@ pub(crate) fn keep_due<T>(
 ) -> Option<Timestamp> {
     let to_come = waiting.extract_if(.., |one| is_to_come(try_at(one), now, longest));
     to_come.map(|one| try_at(&one)).min()
+}
+
+/// Returns the time that was read, or one soon if it could not be read. `what` is due then.
+pub(crate) fn or_soon(read: Result<Option<Timestamp>, StoreError>, what: &str) -> Option<Timestamp> {
+    read.unwrap_or_else(|error| {
+        tracing::error!(%error, "could not read which {what} are due");
+        Some(Timestamp::now() + RETRY_PAUSE)
+    })
 }
 
 /// Sleeps until that time, but a minute at most. Without a time it sleeps for ever.

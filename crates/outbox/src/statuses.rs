@@ -6,7 +6,7 @@
 //! and states that were replaced before they were sent are skipped. A forge that is down or limits requests holds up
 //! only its own connection, which is asked less and less often.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use longshore_core::{ConnectionId, Timestamp};
 use longshore_forge_client::{CallError, CheckRun, Connection, Http, NewStatus};
@@ -14,7 +14,6 @@ use longshore_store::{
     Store, StoreError,
     commit_statuses::{self, Due, Key, Shown, UnsentStatus},
 };
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -30,7 +29,7 @@ const AT_ONCE_OF_ONE: usize = 4;
 /// Contexts of a connection that are looked at: those that are under way may be among them.
 const LOOKED_AT: u32 = 8;
 
-/// The reporter of statuses.
+/// Reports the statuses.
 #[derive(Debug, Clone)]
 pub struct Statuses {
     pub store: Store,
@@ -46,45 +45,26 @@ struct Rest {
     failures: u32,
 }
 
-/// The outcome of a report.
-#[derive(Debug)]
-struct Ended {
-    due: Due,
-    /// Why the connection has to rest.
-    trouble: Option<CallError>,
-}
+/// The connection that a report went to, and why it has to rest, if it has to.
+type Reported = (ConnectionId, Option<CallError>);
 
 impl Statuses {
     /// Runs until `shutdown`. A report that is under way then is made once more at the next start.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut reports: JoinSet<Ended> = JoinSet::new();
-        let mut turns: Turns<Key, ConnectionId> = Turns::new(CONCURRENT_REPORTS, AT_ONCE_OF_ONE);
+        let mut turns = Turns::new(CONCURRENT_REPORTS, AT_ONCE_OF_ONE);
         let mut rests: HashMap<ConnectionId, Rest> = HashMap::new();
         let began = Timestamp::now();
         loop {
             // Taken before the rows are read, so that no change between is missed.
             let changed = self.store.commit_statuses_added();
-            let wake_at = match self.start_due(&mut reports, &mut turns, &rests, began).await {
-                Ok(wake_at) => wake_at,
-                Err(error) => {
-                    tracing::error!(%error, "could not read which statuses are due");
-                    Some(Timestamp::now() + Duration::from_secs(1))
-                }
-            };
+            let wake_at = pause::or_soon(self.start_due(&mut turns, &rests, began).await, "statuses");
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                Some(ended) = reports.join_next() => match ended {
-                    Ok(Ended { due, trouble }) => {
-                        turns.ended(&due.key);
-                        pause_connection(&mut rests, due.connection, trouble);
+                ended = turns.next_ended() => {
+                    if let Some((connection, trouble)) = ended {
+                        pause_connection(&mut rests, connection, trouble);
                     }
-                    Err(error) => {
-                        // Which one it was is not known: all others end before anything starts again.
-                        tracing::error!(%error, "the task of a status failed");
-                        reports.shutdown().await;
-                        turns.all_ended();
-                    }
-                },
+                }
                 () = changed => {}
                 () = pause::sleep_until(wake_at) => {}
             }
@@ -94,8 +74,7 @@ impl Statuses {
     /// Starts what is due. Returns when something else will be.
     async fn start_due(
         &self,
-        reports: &mut JoinSet<Ended>,
-        turns: &mut Turns<Key, ConnectionId>,
+        turns: &mut Turns<Key, ConnectionId, Reported>,
         rests: &HashMap<ConnectionId, Rest>,
         began: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
@@ -106,17 +85,21 @@ impl Statuses {
         passed_over.extend(resting.map(|(id, _)| *id));
         let mut waiting = commit_statuses::due(&self.store, &passed_over, LOOKED_AT).await?;
         let next = pause::keep_due(&mut waiting, |due| due.try_at, now, PATIENCE);
-        while let Some(due) = turns.take(&mut waiting, |due| (due.key.clone(), due.connection)) {
-            let this = self.clone();
-            reports.spawn(async move {
-                let trouble = this.send(&due, began).await.unwrap_or_else(|error| {
-                    tracing::error!(%error, context = due.key.context, "could not send a status");
-                    let detail = "internal error of the server".to_owned();
-                    Some(CallError::Unreachable { host: String::new(), detail })
-                });
-                Ended { due, trouble }
-            });
-        }
+        turns.start(
+            waiting,
+            |due| (due.key.clone(), due.connection),
+            |due| {
+                let this = self.clone();
+                async move {
+                    let trouble = this.send(&due, began).await.unwrap_or_else(|error| {
+                        tracing::error!(%error, context = due.key.context, "could not send a status");
+                        let detail = "internal error of the server".to_owned();
+                        Some(CallError::Unreachable { host: String::new(), detail })
+                    });
+                    (due.connection, trouble)
+                }
+            },
+        );
         Ok(rested.into_iter().chain(next).min())
     }
 
@@ -211,6 +194,8 @@ fn pause_connection(rests: &mut HashMap<ConnectionId, Rest>, connection: Connect
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
