@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     caches::Caches,
-    lasting::{self, Lasting},
+    lasting::{self, Lasting, LastingError},
     store_changes::changed,
 };
 
@@ -32,15 +32,6 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(10 * 60);
 const WHILE_USED: Duration = Duration::from_secs(5 * 60);
 /// Entries with more layers are flattened.
 const MAX_LAYERS: usize = 6;
-
-/// Why a pass broke off.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum UpkeepError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-}
 
 /// When a shared cache had been used last at the time its size was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +94,7 @@ impl Upkeep {
     }
 
     /// Makes passes until there is nothing left to do, for a process that does nothing else.
-    pub(crate) async fn until_done(&self) -> Result<(), UpkeepError> {
+    pub(crate) async fn until_done(&self) -> Result<(), LastingError> {
         loop {
             self.pass().await?;
             // A flattened entry has to be measured, and leaves layers.
@@ -114,7 +105,7 @@ impl Upkeep {
     }
 
     /// Makes one pass.
-    pub(crate) async fn pass(&self) -> Result<(), UpkeepError> {
+    pub(crate) async fn pass(&self) -> Result<(), LastingError> {
         self.executor.remove_ended_tools(ABANDONED_AFTER).await?;
         self.caches.record_ended().await?;
         self.sweep().await?;
@@ -129,7 +120,7 @@ impl Upkeep {
     }
 
     /// Removes volumes that belong to nobody.
-    async fn sweep(&self) -> Result<(), UpkeepError> {
+    async fn sweep(&self) -> Result<(), LastingError> {
         // The engine first: a volume that is made after this belongs to an attempt that the database knows by then.
         let there = self.executor.cache_volumes().await?;
         let owned = caches::owned(self.caches.store()).await?;
@@ -154,7 +145,7 @@ impl Upkeep {
 
     /// Measures volumes whose size is not known. Volumes of shared caches grow, so they are measured again after they
     /// have been used. Returns the volumes that cannot be measured.
-    async fn measure(&self) -> Result<BTreeSet<String>, UpkeepError> {
+    async fn measure(&self) -> Result<BTreeSet<String>, LastingError> {
         let store = self.caches.store();
         let (known, entries) = (caches::volume_sizes(store).await?, caches::by_last_use(store).await?);
         // After the entries: who begins with one meanwhile still uses it.
@@ -204,12 +195,12 @@ impl Upkeep {
         shared
     }
 
-    async fn volumes_there(&self) -> Result<BTreeSet<VolumeName>, UpkeepError> {
+    async fn volumes_there(&self) -> Result<BTreeSet<VolumeName>, LastingError> {
         Ok(self.executor.cache_volumes().await?.into_iter().map(|volume| volume.name).collect())
     }
 
     /// Returns the workspaces that are kept for other jobs, except those that jobs are writing.
-    async fn workspaces(&self) -> Result<BTreeSet<VolumeName>, UpkeepError> {
+    async fn workspaces(&self) -> Result<BTreeSet<VolumeName>, LastingError> {
         if !self.with_workspaces {
             return Ok(BTreeSet::new());
         }
@@ -232,7 +223,7 @@ impl Upkeep {
 
     /// Removes entries until the rest fits into the budget, least recently used first. Entries that cannot be measured
     /// are removed before them: they may take any size. Workspaces that jobs wait for stay, and count.
-    async fn shrink(&self, unmeasured: &BTreeSet<String>) -> Result<(), UpkeepError> {
+    async fn shrink(&self, unmeasured: &BTreeSet<String>) -> Result<(), LastingError> {
         let sizes = caches::volume_sizes(self.caches.store()).await?;
         let mut kept = Vec::new();
         for lasting in lasting::by_last_use(self.caches.store()).await? {
@@ -264,7 +255,7 @@ impl Upkeep {
     }
 
     /// Removes something unless it is in use. Returns whether it is gone.
-    async fn release(&self, lasting: &Lasting, why: &str) -> Result<bool, UpkeepError> {
+    async fn release(&self, lasting: &Lasting, why: &str) -> Result<bool, LastingError> {
         let gone = lasting.release(self.caches.store()).await?;
         if gone {
             tracing::info!(what = lasting.name(), "removed: {why}");
@@ -275,7 +266,7 @@ impl Upkeep {
 
     /// Copies the layers of one entry that has many into a single volume, which stands for them in every entry. The
     /// next sweep removes the layers, once nobody uses them, and the next pass goes on with the next entry.
-    async fn flatten(&self) -> Result<(), UpkeepError> {
+    async fn flatten(&self) -> Result<(), LastingError> {
         let too_many = |entry: Entry| {
             let names =
                 entry.layers.iter().filter(|layers| layers.len() > MAX_LAYERS).min_by_key(|layers| layers.len())?;

@@ -88,30 +88,30 @@ impl Caches {
     }
 
     /// Chooses what a job's caches begin with. The caches of a job that runs already stay as they were chosen.
-    pub(crate) async fn of_job(&self, of: &CacheRequest<'_>, sources: &Sources) -> Result<JobCaches, Outcome> {
-        if of.plan.cache.is_empty() {
+    pub(crate) async fn for_job(&self, request: &CacheRequest<'_>, sources: &Sources) -> Result<JobCaches, Outcome> {
+        if request.plan.cache.is_empty() {
             return Ok(JobCaches::default());
         }
         let error = |message: String| Outcome::Error { kind: ErrorKind::Expression, message };
-        let values = values(of.plan, of.known);
+        let values = values(request.plan, request.known);
         let mut paths: Vec<Vec<CachePath>> = Vec::new();
-        for cache in &of.plan.cache {
+        for cache in &request.plan.cache {
             let read = cache.paths.iter().map(|path| read_path(path, &values));
             paths.push(read.collect::<Result<_, _>>().map_err(error)?);
         }
         check_overlaps(&paths).map_err(error)?;
-        let access = CacheAccess::of(of.event);
-        let repo = self.repo.unwrap_or(of.repo.id);
-        let chosen = match of.missing {
-            Missing::PassOver => caches::uses(&self.store, of.job, of.attempt).await,
+        let access = CacheAccess::of(request.event);
+        let repo = self.repo.unwrap_or(request.repo.id);
+        let chosen = match request.missing {
+            Missing::PassOver => caches::uses(&self.store, request.job, request.attempt).await,
             Missing::Refuse => {
-                let keys = self.keys(of, sources, values).await.map_err(error)?;
+                let keys = self.keys(request, sources, values).await.map_err(error)?;
                 self.wait_for_saves(repo, &keys).await;
-                let choose = || self.choose(of, repo, &access, &paths, &keys);
-                let chosen = retry_while_full(of.job, "its caches to be chosen", self.patience, choose).await;
+                let choose = || self.choose(request, repo, &access, &paths, &keys);
+                let chosen = retry_while_full(request.job, "its caches to be chosen", self.patience, choose).await;
                 // Without its records a job runs as if nothing were cached.
                 chosen.or_else(|error| {
-                    tracing::error!(job = %of.job, %error, "a job begins with empty caches");
+                    tracing::error!(job = %request.job, %error, "a job begins with empty caches");
                     let nothing =
                         |(position, (key, _)): (u16, &(String, _))| Use { position, key: key.clone(), found: None };
                     Ok((0..).zip(&keys).map(nothing).collect())
@@ -119,10 +119,10 @@ impl Caches {
             }
         };
         let chosen = chosen.unwrap_or_else(|error: StoreError| {
-            tracing::error!(job = %of.job, %error, "could not use the records of a job's caches; it runs without them");
+            tracing::error!(job = %request.job, %error, "could not use the records of a job's caches; it runs without them");
             Vec::new()
         });
-        let wanted = of.plan.cache.iter().zip(paths).zip(chosen).map(|((cache, paths), one)| JobCache {
+        let wanted = request.plan.cache.iter().zip(paths).zip(chosen).map(|((cache, paths), one)| JobCache {
             found: one.found.and_then(found_cache),
             key: one.key,
             paths,
@@ -135,8 +135,8 @@ impl Caches {
         let records = Records {
             caches: self.clone(),
             saves: wanted.iter().filter(is_new).map(|cache| (repo, cache.key.clone())).collect(),
-            job: of.job,
-            attempt: of.attempt,
+            job: request.job,
+            attempt: request.attempt,
             is_ending: AtomicBool::new(false),
         };
         Ok(JobCaches { wanted, records: Some(Arc::new(records)) })
@@ -145,19 +145,19 @@ impl Caches {
     /// Computes the keys and their fallbacks.
     async fn keys(
         &self,
-        of: &CacheRequest<'_>,
+        request: &CacheRequest<'_>,
         sources: &Sources,
         values: Values,
     ) -> Result<Vec<(String, Vec<String>)>, String> {
         let mut asking = WithHashes { values, known: HashMap::new(), asked: RefCell::default() };
-        let texts = || of.plan.cache.iter().flat_map(|cache| std::iter::once(&cache.key).chain(&cache.fallback));
+        let texts = || request.plan.cache.iter().flat_map(|cache| std::iter::once(&cache.key).chain(&cache.fallback));
         // The first round finds out which hashes are needed.
         for text in texts() {
             let _ = text.evaluate(&asking);
         }
         let asked = asking.asked.take();
         for patterns in asked {
-            let hash = sources.hash_files(of.repo, of.event, &patterns).await?;
+            let hash = sources.hash_files(request.repo, request.event, &patterns).await?;
             asking.known.insert(patterns, hash);
         }
         let evaluate = |what: &str, text: &Template| {
@@ -165,7 +165,8 @@ impl Caches {
             cache::check_key(&text).map_err(|why| format!("`{what}` of `cache`: {why}"))?;
             Ok::<_, String>(text)
         };
-        of.plan
+        request
+            .plan
             .cache
             .iter()
             .map(|cache| {
@@ -177,7 +178,7 @@ impl Caches {
 
     async fn choose(
         &self,
-        of: &CacheRequest<'_>,
+        request: &CacheRequest<'_>,
         repo: RepoId,
         access: &CacheAccess,
         paths: &[Vec<CachePath>],
@@ -186,7 +187,7 @@ impl Caches {
         let requested: Vec<RequestedCache> = keys
             .iter()
             .zip(paths)
-            .zip(&of.plan.cache)
+            .zip(&request.plan.cache)
             .map(|(((key, fallback), paths), cache)| RequestedCache {
                 key: key.clone(),
                 fallback: fallback.clone(),
@@ -195,7 +196,8 @@ impl Caches {
             })
             .collect();
         let mut tx = self.store.write().await?;
-        let uses = caches::begin(&mut tx, repo, (of.job, of.attempt), access, &requested, Timestamp::now()).await?;
+        let uses =
+            caches::begin(&mut tx, repo, (request.job, request.attempt), access, &requested, Timestamp::now()).await?;
         tx.commit().await?;
         Ok(uses)
     }

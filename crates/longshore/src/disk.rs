@@ -20,8 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cache_upkeep::UpkeepError,
-    lasting::{self, Lasting},
+    lasting::{self, Lasting, LastingError},
     store_changes::changed,
 };
 
@@ -178,7 +177,7 @@ impl Disk {
     }
 
     /// Measures, and makes room if the disk is full. Returns the room after that.
-    async fn pass(&self) -> Result<EngineDisk, UpkeepError> {
+    async fn pass(&self) -> Result<EngineDisk, LastingError> {
         let mut room = self.executor.engine_disk().await?;
         if self.is_full(room) {
             self.hold_starts_while_full(room).await?;
@@ -224,7 +223,7 @@ impl Disk {
 
     /// Removes one thing unless it is in use. Returns the bytes that it had, as far as they are known; `None` if it
     /// stays.
-    async fn release(&self, candidate: Candidate, why: &str) -> Result<Option<u64>, UpkeepError> {
+    async fn release(&self, candidate: Candidate, why: &str) -> Result<Option<u64>, LastingError> {
         let (what, bytes) = match candidate {
             Candidate::Lasting(lasting) => {
                 let sizes = caches::volume_sizes(&self.store).await?;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use longshore_core::Timestamp;
-use longshore_executor::{AttemptId, Executor, names::VolumeName};
+use longshore_executor::{AttemptId, EngineError, Executor, names::VolumeName};
 use longshore_store::{
     Store, StoreError,
     caches::{self, Entry},
@@ -14,6 +14,15 @@ use longshore_store::{
 /// A volume of this many bytes, or of an unknown number, may have so many files that the engine starts no jobs while it
 /// deletes them.
 const MANY_FILES_BYTES: u64 = 8 << 20;
+
+/// Why work on kept volumes broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LastingError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
 
 /// Something that is kept for later jobs.
 #[derive(Debug)]

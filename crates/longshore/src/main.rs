@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         }
         Command::Serve(serve) => commands::serve::run(*serve),
         Command::Run(run) => commands::run::run(run),
-        Command::CacheUpkeep(upkeep) => commands::run::caches::look_after(&upkeep),
+        Command::CacheUpkeep(upkeep) => commands::run::caches::maintain(&upkeep),
         Command::Lint(lint) => commands::lint::run(lint),
         Command::Convert(convert) => commands::convert::run(&convert),
         Command::Schema => commands::lint::schema(),

@@ -18,11 +18,7 @@ use longshore_store::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::{
-    checkouts::Sources,
-    runner::needed_files,
-    workspaces::{PassError, Workspaces},
-};
+use crate::{checkouts::Sources, lasting::LastingError, runner::needed_files, workspaces::Workspaces};
 
 /// Changes when the same inputs mean something else.
 const VERSION: &str = "1";
@@ -72,7 +68,7 @@ impl ReuseLookup<'_> {
         executor: &Executor,
         request: &JobRequest,
         hash: &str,
-    ) -> Result<Option<Reused>, PassError> {
+    ) -> Result<Option<Reused>, LastingError> {
         let lane = reuse::lane(self.store, self.job).await?;
         let leaves = self.plan.artifacts.iter().filter(|artifact| artifact.when != ArtifactWhen::Failure).count();
         let candidates = reuse::candidates(self.store, lane, hash, leaves).await?;
@@ -105,7 +101,7 @@ impl ReuseLookup<'_> {
         let needs = jobs::needs(self.store, self.job).await.ok()?;
         let needs: Vec<String> =
             needs.iter().map(|need| format!("{:?} {} {:?}", need.key, need.status, need.outputs)).collect();
-        let files = needed_files::described(self.store, self.build, self.plan).await.ok()?;
+        let files = needed_files::fingerprint(self.store, self.build, self.plan).await.ok()?;
         // The approval decides whether it runs, not what it does.
         let definition = serde_json::to_string(&JobPlan { stranger: None, ..self.plan.clone() }).ok()?;
         // A plan that refers to the build is different in each build.

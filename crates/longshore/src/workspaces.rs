@@ -9,7 +9,7 @@ use std::{
 };
 
 use longshore_core::{BuildId, ErrorKind, JobId, JobPlan, Outcome, Timestamp};
-use longshore_executor::{AttemptId, EngineError, Executor, Workspace};
+use longshore_executor::{AttemptId, Executor, Workspace};
 use longshore_store::{
     ChangeKind, Store, StoreError, caches, jobs,
     workspaces::{self, Chain, KeptWorkspaces},
@@ -17,21 +17,15 @@ use longshore_store::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{lasting, store_changes::changed};
+use crate::{
+    lasting::{self, LastingError},
+    store_changes::changed,
+};
 
 /// The pause between two passes, in which changes gather.
 const PASS_PAUSE: Duration = Duration::from_secs(2);
 /// The pause before what could not be removed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(30);
-
-/// Why a pass broke off.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PassError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-}
 
 /// The workspaces that are left after a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +54,7 @@ impl Workspaces {
 
     /// Claims the workspace that an attempt left, for a job that is about to take over the success of that attempt's
     /// job. Returns `false` if it is gone.
-    pub(crate) async fn claim(&self, executor: &Executor, by: JobId, left_by: AttemptId) -> Result<bool, PassError> {
+    pub(crate) async fn claim(&self, executor: &Executor, by: JobId, left_by: AttemptId) -> Result<bool, LastingError> {
         let AttemptId { job, attempt } = left_by;
         let mut tx = self.store.write().await?;
         let claimed = workspaces::claim(&mut tx, by, (job, attempt), Timestamp::now()).await?;
@@ -115,7 +109,7 @@ impl Workspaces {
     }
 
     /// `before` are those that were kept at the last pass.
-    async fn pass(&self, executor: &Executor, before: &mut KeptWorkspaces) -> Result<Remaining, PassError> {
+    async fn pass(&self, executor: &Executor, before: &mut KeptWorkspaces) -> Result<Remaining, LastingError> {
         let lasting = self.drop_useless().await?;
         // The engine first: a workspace that is made after this belongs to a job that the database knows by then.
         let there = executor.kept_workspaces().await?;
@@ -171,7 +165,7 @@ impl Workspaces {
         executor: &Executor,
         build: BuildId,
         abandoned: Duration,
-    ) -> Result<(), PassError> {
+    ) -> Result<(), LastingError> {
         let jobs: HashSet<_> = jobs::of_build(&self.store, build).await?.into_iter().map(|job| job.id).collect();
         for volume in executor.kept_workspaces().await? {
             let is_own = volume.attempt.is_some_and(|attempt| jobs.contains(&attempt.job));

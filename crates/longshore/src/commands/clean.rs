@@ -9,8 +9,8 @@ use serde_json::json;
 use super::ExitError;
 use crate::args::Engine;
 
-/// A job that ended this long ago was read by its server, or its server is gone.
-const READ_BY_NOW: Duration = Duration::from_secs(60 * 60);
+/// Jobs that ended longer ago are removed: their server has read their end, or no longer exists.
+const JOBS_OLDER_THAN: Duration = Duration::from_secs(60 * 60);
 
 pub(crate) fn run(args: Engine) -> super::Result {
     super::runtime()?.block_on(async {
@@ -21,7 +21,7 @@ pub(crate) fn run(args: Engine) -> super::Result {
         let options = ExecutorOptions { sandboxes_ready: 0, ..ExecutorOptions::default() };
         let executor = Executor::new(Arc::new(engine), options);
         let removed = executor
-            .clean(&CleanScope::Idle { jobs_older_than: READ_BY_NOW })
+            .clean(&CleanScope::Idle { jobs_older_than: JOBS_OLDER_THAN })
             .await
             .map_err(|error| ExitError::new(1, error.to_string()))?;
         executor.shutdown(true).await;

@@ -36,14 +36,14 @@ const MAX_PIECES_AHEAD: usize = 4;
 /// How long a piece waits for the agent to take one. It holds a thread of the server meanwhile.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
-/// A file, and whose it is.
+/// A file, and the job that left it.
 struct Needed {
     file: ArtifactFile,
     job: String,
     created_at: Timestamp,
 }
 
-/// Returns the workspace's files with those that the job needs of others.
+/// Returns the workspace's files, followed by those that the job needs from others.
 pub(crate) async fn with_needed(
     store: &Store,
     build: &Build,
@@ -58,13 +58,42 @@ pub(crate) async fn with_needed(
     Ok(Some(Arc::new(WithFiles { checkout, blobs: store.blobs().clone(), files })))
 }
 
+/// The files that were found so far.
+#[derive(Default)]
+struct FoundFiles {
+    by_path: BTreeMap<String, Needed>,
+    path_bytes: usize,
+}
+
+impl FoundFiles {
+    /// Adds a file of a job's artifact. The error says why the job cannot have it.
+    fn add(&mut self, file: ArtifactFile, job: &str, created_at: Timestamp) -> Result<(), String> {
+        if let Some(other) = self.by_path.get(&file.path).filter(|other| other.file.blob != file.blob) {
+            return Err(format!(
+                "the jobs `{}` and `{job}` have different files at `{}`: use the artifacts of only one of them, or write \
+                 the files to different paths",
+                other.job, file.path
+            ));
+        }
+        self.path_bytes += file.path.len();
+        if self.by_path.len() >= MAX_FILES || self.path_bytes > MAX_PATHS {
+            return Err(format!(
+                "the artifacts that this job needs have more than {MAX_FILES} files, or more than {} MiB of paths: \
+                 name fewer of them, or put the files into archives",
+                MAX_PATHS >> 20
+            ));
+        }
+        self.by_path.insert(file.path.clone(), Needed { file, job: job.to_owned(), created_at });
+        Ok(())
+    }
+}
+
 /// Finds the files, by their paths.
 async fn find(store: &Store, build: &Build, plan: &JobPlan) -> Result<BTreeMap<String, Needed>, Outcome> {
     let internal = |error: StoreError| Outcome::Error { kind: ErrorKind::Internal, message: error.to_string() };
     let missing = |message: String| Outcome::Error { kind: ErrorKind::ArtifactMissing, message };
     let all = jobs::of_build(store, build.id).await.map_err(internal)?;
-    let mut found: BTreeMap<String, Needed> = BTreeMap::new();
-    let mut paths = 0;
+    let mut found = FoundFiles::default();
     for need in plan.needs.iter().filter(|need| !need.artifacts.is_empty()) {
         let Some(job) = all.iter().find(|job| job.key == need.key) else { continue };
         let left = artifacts::of_job(store, job.id).await.map_err(internal)?;
@@ -76,28 +105,12 @@ async fn find(store: &Store, build: &Build, plan: &JobPlan) -> Result<BTreeMap<S
                 let Some(last) = page.last() else { break };
                 after = Some(last.path.clone());
                 for file in page {
-                    if let Some(other) = found.get(&file.path).filter(|other| other.file.blob != file.blob) {
-                        return Err(missing(format!(
-                            "the jobs `{}` and `{}` have different files at `{}`: use the artifacts of only one of them, or write \
-                             the files to different paths",
-                            other.job, job.name, file.path
-                        )));
-                    }
-                    paths += file.path.len();
-                    if found.len() >= MAX_FILES || paths > MAX_PATHS {
-                        return Err(missing(format!(
-                            "the artifacts that this job needs have more than {MAX_FILES} files, or more than {} MiB of paths: \
-                             name fewer of them, or put the files into archives",
-                            MAX_PATHS >> 20
-                        )));
-                    }
-                    let (job, created_at) = (job.name.clone(), artifact.created_at);
-                    found.insert(file.path.clone(), Needed { file, job, created_at });
+                    found.add(file, &job.name, artifact.created_at).map_err(missing)?;
                 }
             }
         }
     }
-    Ok(found)
+    Ok(found.by_path)
 }
 
 /// Returns those of a job's artifacts that are needed.
@@ -128,9 +141,9 @@ fn wanted<'a>(need: &Need, job: &Job, left: &'a [Artifact]) -> Result<Vec<&'a Ar
     Ok(found)
 }
 
-/// Returns a text that says which files a job takes from others: their paths and what is in them. Empty if it takes
-/// none.
-pub(crate) async fn described(store: &Store, build: &Build, plan: &JobPlan) -> Result<String, Outcome> {
+/// Returns a text that identifies the files that a job takes from others: their paths and their contents. Empty if it
+/// takes none.
+pub(crate) async fn fingerprint(store: &Store, build: &Build, plan: &JobPlan) -> Result<String, Outcome> {
     if plan.needs.iter().all(|need| need.artifacts.is_empty()) {
         return Ok(String::new());
     }

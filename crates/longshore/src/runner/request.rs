@@ -118,7 +118,7 @@ impl Runner {
         let images = self.image_access(origin, &plan, missing).await?;
         let docker = job_defaults.docker.access(&origin.repo.docker, event, &plan, &images, missing)?;
         let caches = CacheRequest { repo: origin.repo, event, plan: &plan, known: &known, job, attempt, missing };
-        let caches = self.caches.of_job(&caches, &self.sources).await?;
+        let caches = self.caches.for_job(&caches, &self.sources).await?;
         let workspace = self.workspaces.of_job(origin.build.id, &plan).await?;
         let limits = self.limits(origin, &plan, missing)?;
         let mut env = origin.variables(&plan, &job_defaults.url);

@@ -2,8 +2,8 @@
 //! them.
 //!
 //! What a run has saved is written before it ends. Measuring, flattening and removing take containers and copies, and
-//! nobody waits for them: the run starts this program once more, apart from itself, and ends. Work that this process
-//! does not get to, because it is killed say, the next one does.
+//! nobody waits for them: the run starts this program again as a process of its own, and ends. What this process leaves
+//! undone, because it was killed for example, the next one does.
 
 use std::{
     io,
@@ -31,11 +31,11 @@ use crate::{
 
 /// The most bytes that the caches of all runs of a user take on one engine.
 const MAX_CACHE_BYTES: u64 = 20 << 30;
-/// With more volumes than this whose sizes nobody knows, a run waits for them. Where what a run leaves ends with it, as
-/// in a container of its own, nobody else keeps to the budget.
+/// If more volumes than this are unmeasured, the run waits for the process. Where processes do not outlive the run, as in
+/// a container, nothing else would keep the caches within the budget.
 const MAX_UNMEASURED: usize = 16;
 
-/// Opens the records of what runs keep for each other, and finds this folder's. Without them a run is one without
+/// Opens the records of the caches that runs share, and finds this folder's. A run whose records cannot be opened has no
 /// caches.
 pub(super) async fn open(args: &Run, instance: &Instance) -> Option<Caches> {
     let opened = async {
@@ -85,13 +85,13 @@ fn start(docker_host: &str, instance: &Instance) -> io::Result<Child> {
 }
 
 /// `longshore cache-upkeep`: measures what runs have saved, and removes entries over the budget. One process at a time.
-pub(crate) fn look_after(args: &CacheUpkeep) -> crate::commands::Result {
-    // A signal from the run's terminal is not for this.
+pub(crate) fn maintain(args: &CacheUpkeep) -> crate::commands::Result {
+    // Signals from the run's terminal do not reach this process.
     let _ = rustix::process::setsid();
     crate::commands::runtime()?.block_on(async {
         let instance = Instance::new(args.instance.clone())?;
         let name = name_of_records(&args.docker_host, &instance);
-        // One that waits begins after this, and sees everything that this one would.
+        // A process that already waits begins later, and does everything that this one would.
         let Some(next) = runtime_dir::try_lock(&runs_dir(), &format!("{name}-next"))? else {
             return Ok(ExitCode::SUCCESS);
         };
