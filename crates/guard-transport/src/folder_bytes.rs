@@ -1,9 +1,10 @@
 //! Measures a folder that somebody else writes to meanwhile, and may have filled with anything.
 
-use std::fs::{self, ReadDir};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::io::Errno;
 
 /// What each file takes beside its blocks, in bytes: an inode. Very many empty files fill a disk, too.
 const INODE_BYTES: u64 = 256;
@@ -11,44 +12,57 @@ const INODE_BYTES: u64 = 256;
 const DEEPEST: usize = 512;
 
 /// Returns the bytes on the disk of everything in a folder; 0 if it is not there. A file with several names counts once:
-/// a part with each of them. What is removed meanwhile does not count.
+/// a part with each of them. What is removed meanwhile does not count. No link is followed, also not one that takes the
+/// place of a folder meanwhile.
 ///
 /// # Errors
-/// If something cannot be read. Folders that are nested too deep, or have too long a path, are
-/// [`io::ErrorKind::InvalidFilename`].
+/// If something cannot be read. Folders that are nested too deep are [`io::ErrorKind::InvalidFilename`].
 pub(crate) fn measure(folder: &Path) -> io::Result<u64> {
     let mut bytes: u64 = 0;
-    let mut open: Vec<ReadDir> = if_there(fs::read_dir(folder))?.into_iter().collect();
-    while let Some(entries) = open.last_mut() {
-        let Some(entry) = entries.next() else {
+    let mut open: Vec<Dir> = if_there(open_folder(CWD, folder))?.into_iter().collect();
+    while let Some(current) = open.last_mut() {
+        let Some(entry) = current.read().transpose()? else {
             open.pop();
             continue;
         };
-        let Some(entry) = if_there(entry)? else { continue };
-        let Some(found) = if_there(entry.metadata())? else { continue };
-        let blocks = found.blocks().saturating_mul(512);
-        let names = if found.is_dir() { 1 } else { found.nlink().max(1) };
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let found = statx(current.fd()?, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS);
+        let Some(found) = if_there(found)? else { continue };
+        let is_folder = FileType::from_raw_mode(found.stx_mode.into()) == FileType::Directory;
+        let blocks = found.stx_blocks.saturating_mul(512);
+        let names = if is_folder { 1 } else { u64::from(found.stx_nlink.max(1)) };
         bytes = bytes.saturating_add(blocks.saturating_add(INODE_BYTES) / names);
-        if found.is_dir() {
+        if is_folder {
+            let within = if_there(open_folder(current.fd()?, name))?;
             if open.len() >= DEEPEST {
                 return Err(io::ErrorKind::InvalidFilename.into());
             }
-            open.extend(if_there(fs::read_dir(entry.path()))?);
+            open.extend(within);
         }
     }
     Ok(bytes)
 }
 
+fn open_folder(parent: impl std::os::fd::AsFd, name: impl rustix::path::Arg) -> rustix::io::Result<Dir> {
+    let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Dir::new(openat(parent, name, folder, Mode::empty())?)
+}
+
 /// Returns `None` of what is gone, or has become something else.
-fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+fn if_there<T>(found: rustix::io::Result<T>) -> io::Result<Option<T>> {
     match found {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        found => found.map(Some),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        found => Ok(found.map(Some)?),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
