@@ -56,8 +56,8 @@ pub(crate) fn filled_by(mount: &Mount) -> Option<&str> {
 }
 
 impl Guard {
-    /// Returns the volumes that a request may fill, or make, or make an overlay of. From before it is judged until the engine has answered,
-    /// nobody else fills, makes or enters them.
+    /// Returns the volumes that a request may fill, or make, or make an overlay of. From before it is judged until the
+    /// engine has answered, nobody else fills, makes or enters them.
     #[must_use]
     pub fn may_be_filled(&self, request: &Request) -> BTreeSet<String> {
         match &request.call {

@@ -1,8 +1,11 @@
 //! Judges the containers that a job creates. Names become ids, paths become volumes, and limits are taken from the
 //! budget.
 
+mod mounts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::mounts::judge_mount;
 use crate::anonymous;
 use crate::container::{ContainerCreate, Endpoint};
 use crate::dockerfile::growth::MOST_VOLUMES;
@@ -12,7 +15,7 @@ use crate::image_ref::ImageName;
 use crate::job::network_of;
 use crate::listed::{self, MOST_LISTED, MOST_LISTED_OF_JOB};
 use crate::mounts::{Mount, Source};
-use crate::names::{chosen, is_host_name};
+use crate::names::is_host_name;
 use crate::policy::JobPolicy;
 use crate::refusal::{Judged, refuse};
 use crate::table::{Container, Port, Protocol};
@@ -44,8 +47,6 @@ const SYSCTLS: [&str; 4] = [
 const OOM_SCORE: i64 = 500;
 /// The weight of a container among all of the host when processors are short, if it does not say another.
 const DEFAULT_SHARES: i64 = 1024;
-/// The oldest minor version of the API that can mount a folder of a volume.
-const SUBPATH_API: u32 = 45;
 /// The oldest minor version of the API that can attach a new container to several networks.
 const SEVERAL_NETWORKS_API: u32 = 44;
 
@@ -171,78 +172,6 @@ fn judge_ulimits(limits: &[Ulimit]) -> Judged<()> {
         }
     }
     Ok(())
-}
-
-/// Judges a mount. Returns the name of the job's own volume, if it is one.
-fn judge_mount(
-    guard: &Guard,
-    policy: &JobPolicy,
-    mount: &mut Mount,
-    volumes: &mut Vec<String>,
-) -> Judged<Option<String>> {
-    if mount.volume_size.is_some() {
-        return refuse!(Volume, "the size of a volume may not be set");
-    }
-    let labels = std::mem::take(&mut mount.labels);
-    let mut own = None;
-    let (volume, folder) = match &mount.source {
-        Source::Anonymous | Source::Tmpfs { .. } => return Ok(None),
-        Source::Socket(_) | Source::AllVolumes(_) => {
-            return refuse!(HostPath, "a socket has to be mounted by its path");
-        }
-        Source::Path(path) if policy.socket.as_ref().is_some_and(|socket| socket.paths.contains(path)) => {
-            let host = policy.socket.as_ref().map(|socket| socket.host.clone()).unwrap_or_default();
-            mount.source = Source::Socket(host);
-            return Ok(None);
-        }
-        Source::Path(path) => {
-            let Some((place, folder)) = policy.place(path) else {
-                return refuse!(
-                    HostPath,
-                    "{path} of the host may not be mounted: {}",
-                    policy.places.first().map_or_else(
-                        || "use a volume".to_owned(),
-                        |place| format!("paths below {} and volumes may", place.path)
-                    )
-                );
-            };
-            // The engine must not copy files of the image into the job's volume.
-            mount.no_copy = true;
-            (place.volume.clone(), folder)
-        }
-        Source::Volume { name, subpath } => {
-            let name = match guard.table.volume(name) {
-                Ok(name) => name.to_owned(),
-                Err(_) => {
-                    let name = chosen("volume", name)?;
-                    let new = volumes.iter().filter(|known| !guard.table.volumes.contains(*known)).count();
-                    if !volumes.contains(&name) && guard.table.volumes.len() + new >= policy.budget.volumes {
-                        return refuse!(Budget, "the job has used all of its {} volumes", policy.budget.volumes);
-                    }
-                    name
-                }
-            };
-            // Existing volumes are labelled as well: this one may have been removed meanwhile.
-            mount.labels = policy.stamp(labels, &name)?;
-            mount.no_copy |= !guard.table.may_fill(&guard.policy, &name);
-            own = Some(name.clone());
-            let on_engine = policy.engine_name(&name);
-            if !volumes.contains(&name) {
-                volumes.push(name);
-            }
-            (on_engine, subpath.clone())
-        }
-    };
-    if !folder.is_empty() && guard.engine.api < SUBPATH_API {
-        return refuse!(
-            HostPath,
-            "this engine (API 1.{}) cannot mount a folder of a volume, here {folder:?}: mount {} itself, or use Docker 26 or later",
-            guard.engine.api,
-            policy.places.iter().find(|place| place.volume == volume).map_or("the volume", |place| place.path.as_str())
-        );
-    }
-    mount.source = Source::Volume { name: volume, subpath: folder };
-    Ok(own)
 }
 
 fn judge_capabilities(policy: &JobPolicy, host: &mut HostConfig) -> Judged<()> {
