@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::guard::Guard;
 use crate::job_guard;
+use crate::names::volume_at;
 use crate::refusal::{Refusal, refuse};
 use crate::server_own::is_agents;
 
@@ -43,9 +44,7 @@ impl Guard {
         }
         Ok(container["State"]["Running"] != false && container["State"]["Paused"] != true)
     }
-}
 
-impl Guard {
     /// Returns the volumes through which others could change paths in a server's container that stands still, while the
     /// engine mounts its volumes on the host: one of them may be mounted within another one, also by links of its image.
     /// `all` is the engine's list of volumes. Files are changed in an overlay also by what is written into its layers.
@@ -67,11 +66,11 @@ impl Guard {
     }
 }
 
-/// Returns the volumes that an overlay is made of, each with what it is in it.
+/// Returns the volumes that an overlay is made of, each with the option that names it.
 fn layers(volume: &Value) -> impl Iterator<Item = (&str, String)> {
     let options = volume["Options"]["o"].as_str().unwrap_or_default().split(',').filter_map(|one| one.split_once('='));
     let places = options.flat_map(|(what, places)| places.split(':').map(move |place| (what, place)));
-    places.filter_map(|(what, place)| Some((what, place.strip_suffix("/_data")?.rsplit('/').next()?.to_owned())))
+    places.filter_map(|(what, place)| Some((what, volume_at(place)?.to_owned())))
 }
 
 fn layers_written(volume: &Value) -> impl Iterator<Item = String> {

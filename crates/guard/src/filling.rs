@@ -14,6 +14,7 @@ use crate::call::Call;
 use crate::decision::Effect;
 use crate::guard::Guard;
 use crate::mounts::{Mount, Source};
+use crate::names::volume_at;
 use crate::policy::Policy;
 use crate::refusal::{Refusal, refuse};
 use crate::route::Request;
@@ -134,7 +135,5 @@ impl Guard {
 
 /// Returns the names of the volumes that an overlay is made of.
 pub(crate) fn names_of_layers(content: &VolumeContent) -> Vec<String> {
-    let name =
-        |place: &String| place.strip_suffix("/_data").and_then(|path| path.rsplit('/').next()).map(str::to_owned);
-    content.layers().into_iter().filter_map(name).collect()
+    content.layers().into_iter().filter_map(|folder| volume_at(folder)).map(str::to_owned).collect()
 }

@@ -71,6 +71,11 @@ pub(crate) fn normal_path(path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
+/// Returns the name of the volume whose files are in this folder of the engine.
+pub(crate) fn volume_at(folder: &str) -> Option<&str> {
+    folder.strip_suffix("/_data")?.rsplit('/').next()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
