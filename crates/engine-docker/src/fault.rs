@@ -3,7 +3,7 @@
 use longshore_executor::EngineError;
 
 use crate::error::engine_text;
-use crate::paths::PROGRAM;
+use crate::paths::{DOCKER_SOCKET, PROGRAM};
 
 /// The cause of a failed create or start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(crate) enum Fault {
     /// The agent exists but cannot run.
     AgentBroken,
     ImageGone,
+    /// The engine's socket does not exist: the engine is starting or ending.
+    SocketGone,
     NetworkGone,
     /// Another network has addresses of this one's subnet.
     SubnetTaken,
@@ -45,6 +47,8 @@ impl Fault {
             || shared_file_is_gone(&text)
         {
             Self::SandboxGone
+        } else if socket_is_gone(&text) {
+            Self::SocketGone
         } else if text.contains("pool overlaps") {
             Self::SubnetTaken
         } else if text.contains("network") && (text.contains("not found") || text.contains("is ambiguous")) {
@@ -73,6 +77,13 @@ fn shared_file_is_gone(text: &str) -> bool {
     text.contains("error mounting") && is_shared && text.contains("no such file or directory")
 }
 
+/// Returns whether the engine's socket, which only guards and jobs with the raw socket mount, does not exist.
+fn socket_is_gone(text: &str) -> bool {
+    let is_mounting = text.contains("error mounting") && text.contains(&format!("to rootfs at \"{DOCKER_SOCKET}\""));
+    let is_without = text.contains("bind source path does not exist") && text.trim_end().ends_with(".sock");
+    is_without || (is_mounting && text.contains("no such file or directory"))
+}
+
 #[cfg(test)]
 mod tests {
     use bollard::errors::Error as ApiError;
@@ -99,6 +110,19 @@ mod tests {
                      \"/etc/resolv.conf\": stat /x/4960/resolv.conf: no such file or directory: unknown"
                 ),
                 Fault::SandboxGone,
+            ),
+            (
+                400,
+                "invalid mount config for type \"bind\": bind source path does not exist: /run/docker.sock".to_owned(),
+                Fault::SocketGone,
+            ),
+            (
+                400,
+                format!(
+                    "{oci}: error during container init: error mounting \"/run/docker.sock\" to rootfs at \
+                     \"/var/run/docker.sock\": stat /run/docker.sock: no such file or directory: unknown"
+                ),
+                Fault::SocketGone,
             ),
             // The texts of 20.10's overlay2 on ext4, and of its local volume driver there.
             (

@@ -31,6 +31,7 @@ impl Quotas {
             | Fault::AgentMissing
             | Fault::AgentBroken
             | Fault::ImageGone
+            | Fault::SocketGone
             | Fault::NetworkGone
             | Fault::SubnetTaken
             | Fault::NameTaken

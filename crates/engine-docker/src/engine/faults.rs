@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use longshore_executor::EngineError;
 
 use super::DockerEngine;
-use crate::error::engine_text;
+use crate::error::{engine_text, no_answer};
 use crate::fault::Fault;
 use crate::sandbox;
 
@@ -20,6 +20,7 @@ impl DockerEngine {
             Fault::SandboxGone
             | Fault::AgentMissing
             | Fault::AgentBroken
+            | Fault::SocketGone
             | Fault::NetworkGone
             | Fault::SubnetTaken
             | Fault::NoContainerQuota
@@ -34,6 +35,7 @@ impl DockerEngine {
         match Fault::of(&error) {
             Fault::SandboxGone => EngineError::SandboxGone(error.to_string()),
             Fault::ImageGone => EngineError::ImageGone(error.to_string()),
+            Fault::SocketGone => no_answer(engine_text(&error)),
             Fault::NameTaken => EngineError::NameTaken(error.to_string()),
             Fault::AgentMissing => {
                 self.agent.forget().await;
@@ -70,9 +72,12 @@ impl DockerEngine {
             Fault::NetworkGone => EngineError::Stale(Box::new(error)),
             Fault::AgentBroken => EngineError::AgentFailed(engine_text(&error).to_owned()),
             Fault::NameTaken => EngineError::NameTaken(error.to_string()),
-            Fault::SandboxGone | Fault::SubnetTaken | Fault::NoContainerQuota | Fault::NoVolumeQuota | Fault::Other => {
-                error
-            }
+            Fault::SandboxGone
+            | Fault::SocketGone
+            | Fault::SubnetTaken
+            | Fault::NoContainerQuota
+            | Fault::NoVolumeQuota
+            | Fault::Other => error,
         }
     }
 }

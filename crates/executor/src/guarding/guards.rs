@@ -28,6 +28,10 @@ const MAX_WAITING_WORDS: usize = 4;
 /// The beginning of a line in which a guard says that its job has to end, and why. It says so again and again.
 pub const JOB_ENDS: &str = "end: ";
 
+/// The beginning of the line in which a guard says that it ends, because it does not reach the engine, and why. Its
+/// socket may be one that the engine has left: a new guard gets the present one.
+pub const ENGINE_AWAY: &str = "away: ";
+
 /// What a guard says once it listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum GuardWord {
@@ -61,8 +65,8 @@ pub(crate) async fn start_guard(
     let listens = async {
         while let Some(piece) = link.output.next().await {
             match piece {
-                // It says one line there: that it listens.
-                FromLink::Stdout(_) => return Ok(()),
+                // It says one line there: that it listens, or that there is no engine.
+                FromLink::Stdout(line) => return listens_or_away(&line),
                 FromLink::CannotRun(text) => {
                     return Err(EngineError::AgentFailed(String::from_utf8_lossy(&text).into_owned()));
                 }
@@ -75,6 +79,15 @@ pub(crate) async fn start_guard(
     match tokio::time::timeout(START_TIMEOUT, listens).await {
         Ok(listens) => listens.map(|()| link),
         Err(_) => Err(failed("it does not listen")),
+    }
+}
+
+fn listens_or_away(line: &[u8]) -> Result<(), EngineError> {
+    match String::from_utf8_lossy(line).strip_prefix(ENGINE_AWAY) {
+        Some(reason) => {
+            Err(EngineError::Away(format!("the guard of the job's Docker API did not start: {}", reason.trim())))
+        }
+        None => Ok(()),
     }
 }
 

@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use futures_util::FutureExt as _;
 use futures_util::future::{self, BoxFuture};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use longshore_agent_protocol::FromAgent;
 use longshore_core::Timestamp;
 use longshore_executor::engine::{Image, MemberId, MemberStanding, Pod};
 use longshore_executor::names::{ContainerId, Instance, VolumeName};
 use longshore_executor::objects::{DockerPart, ObjectId, VolumeObject};
-use longshore_executor::{AttemptId, EngineError, Refusal};
+use longshore_executor::{AttemptId, EngineError, FromLink, Link, Refusal};
 use tokio::sync::Notify;
 
 use crate::agent::{Agent, Script};
@@ -25,6 +25,7 @@ pub enum Verb {
     Image,
     Pull,
     CreateSandbox,
+    CreateGuard,
     Create,
     Start,
     CreateMember,
@@ -77,6 +78,8 @@ struct State {
     images: BTreeMap<String, Image>,
     orders: VecDeque<(Verb, Order)>,
     scripts: VecDeque<Script>,
+    /// What the next guards say instead of that they listen, as their last words.
+    last_words: VecDeque<String>,
     calls: Vec<Verb>,
     /// The users of the pulls that were not refused.
     pulled_by: Vec<Option<String>>,
@@ -159,6 +162,20 @@ impl State {
     fn id(&mut self, kind: &str) -> ContainerId {
         self.made += 1;
         ContainerId::new(format!("{kind}-{}", self.made)).unwrap()
+    }
+
+    /// Starts a guard, if there is one of this name, and returns the link to it.
+    fn start_guard(&mut self, id: &ContainerId) -> Option<Link> {
+        let is_it =
+            |object: &ObjectId| matches!(object, ObjectId::NamedContainer(name) if name.as_str() == id.as_str());
+        self.of_docker.iter().any(is_it).then(|| {
+            let said = |words: String| stream::iter([FromLink::Stdout(words.into())]);
+            let output = match self.last_words.pop_front() {
+                Some(words) => said(words).boxed(),
+                None => said("listening".to_owned()).chain(stream::pending()).boxed(),
+            };
+            Link { output, input: Box::pin(tokio::io::sink()) }
+        })
     }
 
     fn has_volume(&self, name: &VolumeName) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longshore_agent_protocol::JobResult;
 use longshore_core::{ErrorKind, Outcome, Record};
-use longshore_executor::{EngineError, Journal};
+use longshore_executor::{DockerAccess, ENGINE_AWAY, EngineError, GuardedDocker, JobRequest, Journal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,22 @@ async fn a_full_disk_of_the_engine_is_waited_for_as_well() {
     (0..3).for_each(|_| world.engine.fail(Verb::Create, EngineError::NoRoom("no space left".to_owned())));
     assert_eq!(world.run(job()).await.0, Outcome::Success);
     assert_eq!(world.engine.calls(Verb::Create), 4);
+    world.end().await;
+}
+
+fn job_with_docker() -> JobRequest {
+    JobRequest { docker: DockerAccess::Guarded(GuardedDocker::default()), ..job() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_that_finds_no_engine_is_replaced_once_there_is_one() {
+    let world = World::new();
+    world.engine.guard_ends_with(&format!("{ENGINE_AWAY}the engine cannot be reached: Connection refused\n"));
+    world.engine.guard_ends_with(&format!("{ENGINE_AWAY}the engine cannot be reached: no such file\n"));
+    let (outcome, journal) = world.run(job_with_docker()).await;
+    assert_eq!(outcome, Outcome::Success, "{}", journal.notes());
+    // The second and the third found the name taken first.
+    assert_eq!(world.engine.calls(Verb::CreateGuard), 5);
     world.end().await;
 }
 

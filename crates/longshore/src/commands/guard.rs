@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
-use longshore_executor::JOB_ENDS;
+use longshore_executor::{ENGINE_AWAY, JOB_ENDS};
 use longshore_guard::{Policy, ServerPolicy};
 use longshore_guard_transport::{Error, Options, Proxy};
 use rustix::{
@@ -45,7 +45,12 @@ pub(crate) fn run(args: Guard) -> super::Result {
         let Guard { state, audit, instance, .. } = args;
         let options = Options { state, audit, instance, ..Options::new(args.socket, policy) };
         let proxy = tokio::select! {
-            connected = connect(options, waits.then(|| guard_files::trouble_file(&args.listen))) => connected.map_err(|error| ExitError::new(1, error.to_string()))?,
+            connected = connect(options, waits.then(|| guard_files::trouble_file(&args.listen))) => connected.map_err(|error| {
+                if !waits && let Error::Away { .. } = &error {
+                    let _ = writeln!(std::io::stdout(), "{ENGINE_AWAY}{error}");
+                }
+                ExitError::new(1, error.to_string())
+            })?,
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
         };

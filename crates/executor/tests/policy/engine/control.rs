@@ -92,6 +92,11 @@ impl MemoryEngine {
         self.state().scripts.push_back(script);
     }
 
+    /// Lets the next guard say this and end.
+    pub fn guard_ends_with(&self, words: &str) {
+        self.state().last_words.push_back(words.to_owned());
+    }
+
     pub fn calls(&self, verb: Verb) -> usize {
         self.state().calls.iter().filter(|call| **call == verb).count()
     }

@@ -67,8 +67,17 @@ impl Engine for MemoryEngine {
         future::ready(Ok(())).boxed()
     }
 
-    fn create_guard<'a>(&'a self, _: &'a GuardSpec<'a>) -> Answer<'a, ContainerId> {
-        future::ready(Err(refused(Refusal::Invalid))).boxed()
+    fn create_guard<'a>(&'a self, guard: &'a GuardSpec<'a>) -> Answer<'a, ContainerId> {
+        self.call(Verb::CreateGuard, |state| {
+            let name = guard.attempt.guard_name();
+            let id = ContainerId::new(name.to_string()).unwrap();
+            let object = ObjectId::NamedContainer(name);
+            if state.of_docker.contains(&object) {
+                return Err(EngineError::NameTaken("the name is in use".to_owned()));
+            }
+            state.of_docker.push(object);
+            Ok(id)
+        })
     }
 
     fn create_builder<'a>(&'a self, _: &'a BuilderSpec<'a>) -> Answer<'a, ContainerId> {
@@ -170,6 +179,9 @@ impl Engine for MemoryEngine {
 
     fn start<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, Link> {
         self.call(Verb::Start, |state| {
+            if let Some(guard) = state.start_guard(id) {
+                return Ok(guard);
+            }
             let script = state.scripts.pop_front().unwrap_or_default();
             let container = state.containers.get_mut(id).ok_or_else(|| refused(Refusal::NotFound))?;
             if !state.sandboxes.contains_key(&container.pod.sandbox) {
