@@ -14,8 +14,8 @@ use bollard::Docker;
 use bollard::body_try_stream;
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, MountVolumeOptions};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptions, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
-    RemoveVolumeOptionsBuilder, TagImageOptionsBuilder, WaitContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, CreateImageOptions, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
+    TagImageOptionsBuilder, WaitContainerOptionsBuilder,
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -32,9 +32,9 @@ use longshore_guard::program_start;
 
 use crate::error::{ApiResult as _, from_api, not_understood};
 use crate::fault::Fault;
-use crate::labels;
 use crate::options::DockerOptions;
 use crate::paths::{MOUNT, PROGRAM};
+use crate::{inventory, labels};
 
 /// Completes "the engine refused to …".
 const IMPORT: &str = "import the agent's image";
@@ -266,8 +266,7 @@ async fn fill_volume(docker: &Docker, instance: &Instance, wanted: &Delivered) -
         Err(error) => Err(error.clone()),
     };
     if let Ok(created) = created {
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        docker.remove_container(&created.id, Some(options)).await.api("remove a container")?;
+        inventory::remove_own_container(docker, &created.id).await?;
     }
     if filled.is_err() {
         // Anyone who finds the volume takes it as complete.

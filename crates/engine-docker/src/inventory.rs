@@ -12,7 +12,7 @@ use bollard::query_parameters::{
 use longshore_core::Timestamp;
 use longshore_executor::names::{ContainerId, ImageId, Instance, NetworkName, NotAName, VolumeName};
 use longshore_executor::objects::{AgentObject, ContainerObject, Kind, NetworkObject, ObjectId, Objects, VolumeObject};
-use longshore_executor::{AttemptId, EngineError};
+use longshore_executor::{AttemptId, EngineError, remove_patiently};
 
 use crate::agent_image::{self, REPOSITORY};
 use crate::container::JOINED;
@@ -40,6 +40,11 @@ pub(crate) async fn remove(docker: &Docker, object: &ObjectId) -> Result<(), Eng
 async fn remove_container(docker: &Docker, id: &str) -> Result<(), EngineError> {
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
     docker.remove_container(id, Some(options)).await.api("remove a container")
+}
+
+/// Removes a container that its maker needs no longer, however long the engine needs to let go of it.
+pub(crate) async fn remove_own_container(docker: &Docker, id: &str) -> Result<(), EngineError> {
+    remove_patiently(&id, || remove_container(docker, id)).await
 }
 
 /// Returns the volumes and images with our program. Objects with the hash `own` are current. They are found by their

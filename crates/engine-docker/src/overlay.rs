@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use longshore_executor::engine::{Engine, ToolSpec, VolumeContent, VolumeSpec};
 use longshore_executor::names::VolumeName;
 use longshore_executor::objects::ObjectId;
-use longshore_executor::{EngineError, runtime_dir};
+use longshore_executor::{EngineError, remove_patiently, runtime_dir};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
@@ -81,8 +81,10 @@ async fn try_once(engine: &dyn Engine) -> Result<(), EngineError> {
         Ok(())
     };
     let tried = tried.await;
-    for volume in [view, upper, work, lower] {
-        let _ = engine.remove(&ObjectId::Volume(volume)).await;
+    for volume in [view, upper, work, lower].map(ObjectId::Volume) {
+        if let Err(error) = remove_patiently(&volume, || engine.remove(&volume)).await {
+            tracing::warn!(%volume, %error, "a volume of a trial is left for the next sweep");
+        }
     }
     tried
 }

@@ -1,13 +1,14 @@
 //! Runs our own program with volumes, in a container that has nothing else; and reads files out of images.
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
-    RemoveContainerOptionsBuilder, WaitContainerOptionsBuilder,
+    WaitContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
 use longshore_executor::EngineError;
@@ -17,13 +18,15 @@ use longshore_executor::objects::Kind;
 
 use crate::agent_image::Delivered;
 use crate::error::{ApiResult as _, from_api, not_understood};
-use crate::labels;
 use crate::paths::PROGRAM;
+use crate::{inventory, labels};
 
 /// Where the volumes are mounted.
 const VOLUMES: &str = "/longshore/volumes";
 /// The most bytes that are read of what the program prints.
 const MAX_OUTPUT: usize = 64 << 10;
+/// How long the output of a program that has ended may take to end, too.
+const LATE_OUTPUT: Duration = Duration::from_secs(10);
 /// The most bytes that are read of an image's file.
 const MAX_FILE: u64 = 8 << 20;
 /// The most memory of the program: what a job has left in a volume may ask for any.
@@ -73,17 +76,34 @@ async fn follow(docker: &Docker, id: &str) -> Result<String, EngineError> {
     let mut attached = docker.attach_container(id, Some(options)).await.api("attach to a container")?;
     docker.start_container(id, None).await.api("start a container")?;
     let (mut said, mut complained) = (Vec::new(), Vec::new());
-    while let Some(piece) = attached.output.next().await {
-        let (into, bytes) = match piece.api("read a container's output")? {
-            LogOutput::StdErr { message } => (&mut complained, message),
-            LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
-                (&mut said, message)
-            }
-        };
-        into.extend_from_slice(&bytes[..bytes.len().min(MAX_OUTPUT - into.len().min(MAX_OUTPUT))]);
-    }
+    let read = async {
+        while let Some(piece) = attached.output.next().await {
+            let (into, bytes) = match piece.api("read a container's output")? {
+                LogOutput::StdErr { message } => (&mut complained, message),
+                LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
+                    (&mut said, message)
+                }
+            };
+            into.extend_from_slice(&bytes[..bytes.len().min(MAX_OUTPUT - into.len().min(MAX_OUTPUT))]);
+        }
+        Ok::<_, EngineError>(())
+    };
     let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
-    match docker.wait_container(id, Some(options)).next().await {
+    let mut wait = docker.wait_container(id, Some(options));
+    // An engine under load may keep the stream of a container open that has ended.
+    let ended = async {
+        let ended = wait.next().await;
+        tokio::time::sleep(LATE_OUTPUT).await;
+        ended
+    };
+    let ended = tokio::select! {
+        read = read => match read {
+            Ok(()) => wait.next().await,
+            Err(error) => return Err(error),
+        },
+        ended = ended => ended,
+    };
+    match ended {
         None | Some(Ok(_)) => Ok(String::from_utf8_lossy(&said).into_owned()),
         Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => {
             let complained = String::from_utf8_lossy(&complained);
@@ -206,8 +226,7 @@ impl Drop for Made {
 
 async fn remove(docker: &Docker, id: &str) {
     // Its volumes have names, so they stay.
-    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    if let Err(error) = docker.remove_container(id, Some(options)).await.api("remove a container") {
+    if let Err(error) = inventory::remove_own_container(docker, id).await {
         tracing::debug!(%error, id, "left for the next sweep");
     }
 }

@@ -24,7 +24,7 @@ use crate::error::EngineError;
 use crate::lasting::job_caches::{JobCache, JobCaches, MAX_LAYERS};
 use crate::names::VolumeName;
 use crate::objects::ObjectId;
-use crate::removing::removal::{Removals, ask_while_away};
+use crate::removing::removal::{Removals, ask_while_away, remove_patiently};
 use crate::request::JobRequest;
 
 /// The names of the volumes for one folder.
@@ -163,7 +163,9 @@ impl<'a> Caches<'a> {
 
     async fn remove_overlay(&self, names: &Names) {
         for name in [&names.view, &names.work] {
-            let _ = self.engine.remove(&ObjectId::Volume(name.clone())).await;
+            let volume = ObjectId::Volume(name.clone());
+            // What is left is the attempt's, and goes with it.
+            let _ = remove_patiently(&volume, || self.engine.remove(&volume)).await;
         }
     }
 

@@ -2,6 +2,7 @@
 //! nobody waits for them.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -211,20 +212,10 @@ impl Removals {
     /// Removes an object; a container with its processes. Returns `true` if it is gone. Waits up to `patience` for an
     /// engine that is away.
     pub(crate) async fn now(&self, object: &ObjectId, patience: Duration) -> bool {
-        let pauses = ExponentialBuilder::new().with_min_delay(RETRY_PAUSE).with_max_delay(MAX_RETRY_PAUSE);
-        let removed = (|| ask_while_away(patience, || self.engine.remove(object)))
-            .retry(pauses.with_max_times(MAX_TRIES))
-            .when(|error: &EngineError| !error.is_not_found() && !error.is_away())
-            .notify(|error, _| tracing::debug!(%object, %error, "not removed yet"))
-            .await;
-        match removed {
-            Ok(()) => true,
-            Err(error) if error.is_not_found() => true,
-            Err(error) => {
-                tracing::warn!(%object, %error, "could not remove an object from the engine");
-                false
-            }
-        }
+        let removed = remove_patiently(object, || ask_while_away(patience, || self.engine.remove(object))).await;
+        removed
+            .inspect_err(|error| tracing::warn!(%object, %error, "could not remove an object from the engine"))
+            .is_ok()
     }
 
     /// Creates a container of a job. One of its name that an earlier try left is removed before.
@@ -388,6 +379,24 @@ impl Removals {
         self.tasks.wait().await;
         self.tasks.reopen();
     }
+}
+
+/// Removes an object, which is gone on success. A removal that something is in the way of is repeated for some seconds:
+/// under load, an engine lets go of a container or a volume long after it was told to.
+///
+/// # Errors
+/// That of the last try.
+pub async fn remove_patiently<F>(object: &impl fmt::Display, remove: impl Fn() -> F) -> Result<(), EngineError>
+where
+    F: Future<Output = Result<(), EngineError>>,
+{
+    let pauses = ExponentialBuilder::new().with_min_delay(RETRY_PAUSE).with_max_delay(MAX_RETRY_PAUSE);
+    let removed = remove
+        .retry(pauses.with_max_times(MAX_TRIES))
+        .when(|error: &EngineError| !error.is_not_found() && !error.is_away())
+        .notify(|error, _| tracing::debug!(%object, %error, "not removed yet"))
+        .await;
+    removed.or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })
 }
 
 /// Repeats the call while the engine is away: what exists there still exists when it is back.
