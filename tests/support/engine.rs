@@ -38,6 +38,19 @@ pub fn objects(instance: &str, kinds: &[&str]) -> Vec<String> {
     found
 }
 
+/// Describes all objects of an instance, for the message of a test that found some.
+pub fn described(instance: &str) -> Vec<String> {
+    let instance = format!("label=longshore.instance={instance}");
+    [
+        &["ps", "-a", "--format", "container {{.Names}}: {{.Status}}, {{.Label \"longshore.kind\"}}"][..],
+        &["volume", "ls", "--format", "volume {{.Name}}: {{.Label \"longshore.kind\"}}"],
+        &["network", "ls", "--format", "network {{.Name}}: {{.Label \"longshore.kind\"}}"],
+    ]
+    .iter()
+    .flat_map(|list| docker(&[list, &["--filter", instance.as_str()][..]].concat()))
+    .collect()
+}
+
 /// Removes everything of an instance, except the agent's volume and image, which all instances of one version share.
 /// Requests of a server that has ended may still be in progress, so nothing may be left twice in a row. Reports what
 /// cannot be removed after a while; `make test` finds it too.

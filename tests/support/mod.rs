@@ -35,14 +35,21 @@ pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Like [`until`], for things that may take longer on a busy machine.
-pub fn until_within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn until_within<T>(limit: Duration, what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    polled(limit, ask).unwrap_or_else(|| panic!("waited {} s for: {what}", limit.as_secs()))
+}
+
+/// Polls until there is an answer, or none within the limit.
+pub fn polled<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
         if let Some(answer) = ask() {
-            return answer;
+            return Some(answer);
         }
         let waited = start.elapsed();
-        assert!(waited < limit, "waited {} s for: {what}", limit.as_secs());
+        if waited >= limit {
+            return None;
+        }
         // Asking takes time from what is waited for.
         std::thread::sleep((waited / 4).clamp(Duration::from_millis(5), Duration::from_millis(50)));
     }

@@ -1,5 +1,7 @@
 //! A server and a git host that know each other. Most tests start with it.
 
+use std::time::Duration;
+
 use longshore_core::{RepoId, Timestamp};
 use longshore_forge::{Forge, signature::sign};
 use longshore_store::{Store, schedules};
@@ -9,6 +11,7 @@ use super::{
     api::{Api, text},
     engine,
     git_host::{GitHost, git},
+    polled,
     server::Server,
     until,
 };
@@ -135,9 +138,12 @@ impl World {
 
     /// Waits until nothing of any job is left on the engine.
     pub fn nothing_is_left(&self) {
-        until("the engine to be clean of jobs", || {
-            engine::objects(&self.server.instance, &["job", "volume"]).is_empty().then_some(())
-        });
+        let objects = || engine::objects(&self.server.instance, &["job", "volume"]);
+        let limit = Duration::from_secs(180);
+        if polled(limit, || objects().is_empty().then_some(())).is_none() {
+            let left = engine::described(&self.server.instance);
+            panic!("after {} s, of the instance's objects these are left: {left:#?}", limit.as_secs());
+        }
     }
 }
 
