@@ -58,6 +58,6 @@ pub use options::{ExecutorOptions, Limits, PullPolicy, Ulimit};
 pub use pulling::image_access::{ImageAccess, ImageRule};
 pub use pulling::images::ImageUse;
 pub use pulling::pull_failure::PullFailure;
-pub use removing::removal::remove_patiently;
 pub use removing::cleaning::{CleanScope, Orphans, Removed};
+pub use removing::removal::remove_patiently;
 pub use request::{AdoptRequest, JobRequest, JobUpdate, Phase, Stored, UsedImage, Workspace};
