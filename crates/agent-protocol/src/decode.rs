@@ -1,7 +1,7 @@
 //! Incremental decoders for the two directions: bytes in as they arrive, messages out.
 //!
-//! The agent's decoder looks for its marker at all times, even inside a half-received frame, and survives any bytes.
-//! The runner's decoder stops at the first bytes that do not parse. Memory is bounded by the longest frame plus the
+//! The agent's decoder recognizes its marker at any time, even inside a half-received frame, and survives any bytes.
+//! The runner's decoder stops at the first bytes that do not parse. Memory use is bounded by the longest frame plus the
 //! last push. Neither decoder reads or waits, and neither knows where the bytes come from.
 
 use bytes::{Buf, BytesMut};

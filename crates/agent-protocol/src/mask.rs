@@ -9,8 +9,8 @@
 //!
 //! Encoders break long base64 into lines. So a match may continue after a line break that follows [`MIN_WRAPPED_LINE`]
 //! characters of base64 without a gap, whatever the line's length, its line ending and the next line's indentation.
-//! Each line's part of the match becomes a `***`, and the line breaks stay. Only there does a second state of the same
-//! automaton run, which skips the line break.
+//! Each line's part of the match becomes a `***`, and the line breaks stay. Only there, a second state of the same
+//! automaton runs, which skips the line break.
 
 mod forms;
 mod patterns;
@@ -248,7 +248,7 @@ impl Masker {
         }
     }
 
-    /// Returns how many of the last bytes may belong to an unfinished match.
+    /// Returns how many of the last bytes may belong to a match that is not complete yet.
     fn unfinished_len(&self, patterns: &Patterns, end: usize) -> usize {
         let mut open = patterns.depth(self.state);
         if let Some(wrapped) = &self.wrapped {

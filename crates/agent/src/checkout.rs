@@ -78,8 +78,8 @@ impl Unpacking<'_> {
             return Err(CheckoutError::Outside { path: ".".to_owned() });
         }
         self.make_directory(relative.parent().unwrap_or(Path::new("")))?;
-        // A cache that is mounted here may have a directory of that name, left by an earlier job. It goes; one that
-        // this archive made is never replaced.
+        // A cache that is mounted here may have a directory of that name, left by an earlier job. That one is removed;
+        // one that this archive created is never replaced.
         if !self.known.contains(&relative) && fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
             fs::remove_dir_all(&path).map_err(failed)?;
         }
@@ -126,7 +126,7 @@ impl Unpacking<'_> {
         if let Some((uid, gid)) = self.owner {
             std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
         }
-        // Git's index compares modification times: with any other the file would look modified.
+        // Git's index compares modification times: with any other time the file would count as modified.
         file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(modified))
     }
 

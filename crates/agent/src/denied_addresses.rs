@@ -1,10 +1,10 @@
 //! Puts addresses out of the reach of a sandbox's jobs, with routing rules and a packet filter in its network
 //! namespace.
 //!
-//! Both need the right to change the namespace's network, which no container of a job has: a job cannot take them
-//! away. The rules refuse at once ("permission denied"), so nothing waits for an answer. The filter drops what the
-//! rules do not hold: packets of sockets that name their interface. Port 53 stays open, because some networks have
-//! their name servers at such an address.
+//! Both need the right to change the namespace's network, which no container of a job has, so a job cannot remove them.
+//! The rules refuse at once ("permission denied"), so nothing waits for an answer. The filter drops what the rules do
+//! not catch: packets of sockets that name their interface. Port 53 stays open, because some networks have their name
+//! servers at such an address.
 
 use std::fs;
 use std::io;

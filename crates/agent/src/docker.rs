@@ -1,5 +1,5 @@
-//! The socket of a job's Docker API. It is in a volume that the engine mounts below the agent's root; clients look for
-//! it elsewhere.
+//! The socket of a job's Docker API. It is in a volume that the engine mounts below the agent's root; clients expect it
+//! elsewhere.
 
 use std::fs;
 use std::io;
@@ -9,10 +9,10 @@ use std::path::Path;
 /// The folder of the volume, below the agent's root.
 const FOLDER: &str = "docker";
 const SOCKET: &str = "docker.sock";
-/// Where clients look for it.
+/// Where clients expect it.
 const USUAL: &str = "run";
 
-/// Leads from `/var/run/docker.sock` to the socket, in a container that has one. What the image has at that path stays.
+/// Links `/var/run/docker.sock` to the socket, in a container that has one. Whatever the image has at that path stays.
 pub(crate) fn offer(root: &Path, var: &Path) -> io::Result<()> {
     let folder = root.join(FOLDER);
     if !folder.is_dir() {

@@ -12,9 +12,9 @@ use rustix::process::{
 
 use crate::processes;
 
-/// How often to look for processes whose end raises no event.
+/// How often to check processes whose end raises no event.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// A process that survives KILL this long hangs in the kernel; the job does not wait for it.
+/// A process that survives KILL for this long hangs in the kernel; the job does not wait for it.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
 
 /// The processes to end.
@@ -51,8 +51,8 @@ impl Ending {
         self.target.is_none()
     }
 
-    /// Sends the signals that are due, and returns when to call again. A group whose leader has not been reaped is not
-    /// over, unless it hangs in the kernel.
+    /// Sends the signals that are due, and returns when to call again. A group whose leader has not been reaped has not
+    /// ended, unless the leader hangs in the kernel.
     pub(crate) fn advance(&mut self, leader_gone: bool) -> Option<Instant> {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
@@ -91,8 +91,8 @@ fn signal_group(group: Pid, first: bool, kill: bool) -> bool {
 
 /// Signals the descendants. Returns whether one is left. New descendants get TERM when they are found.
 fn signal_descendants(signaled: &mut HashSet<i32>, kill: bool) -> bool {
-    // Without a child there is no descendant: orphans become children of the agent. So the usual end of a job costs one
-    // call.
+    // Without a child there is no descendant, because orphans become children of the agent. So one call suffices at the
+    // usual end of a job.
     let children = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT);
     if matches!(children, Err(Errno::CHILD)) {
         return false;

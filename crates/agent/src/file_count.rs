@@ -1,6 +1,7 @@
 //! Finds out whether a job leaves more files in its workspace than an engine deletes in a moment.
 //!
-//! Called at the job's very end, so it stops early. Nothing depends on the answer but how the workspace is removed.
+//! Called at the very end of the job, so it stops early. Only the way in which the workspace is removed depends on the
+//! answer.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,7 +13,7 @@ use longshore_core::CachePath;
 
 /// The engine deletes this many files in about a tenth of a second.
 const MANY_FILES: usize = 20_000;
-/// How long the job's end waits for the count. A count that takes longer is one of many files.
+/// How long the job's end waits for the count. If it takes longer, there are many files.
 const MAX_COUNT_TIME: Duration = Duration::from_millis(100);
 
 /// Returns whether the workspace has very many files, without those of its caches, which have volumes of their own. No
@@ -33,7 +34,7 @@ fn has_more_than(limit: usize, folder: &Path, except: &HashSet<PathBuf>, until: 
         if Instant::now() > until {
             return true;
         }
-        // A folder that cannot be read, such as one at the end of a path that is too long, may have any number.
+        // A folder that cannot be read, such as one whose path is too long, may hold any number of files.
         let Ok(entries) = fs::read_dir(&folder) else { return true };
         for entry in entries.flatten() {
             found += 1;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-/// Globs that take files, and globs that begin with `!` and exclude them again.
+/// Globs that include files, and globs that begin with `!` and exclude them again.
 #[derive(Debug)]
 pub(crate) struct Globs {
     take: GlobSet,
@@ -47,7 +47,7 @@ impl Globs {
 #[derive(Debug)]
 pub(crate) struct Trees {
     globs: Globs,
-    /// The folders at which the globs that take files begin.
+    /// The folders at which the including globs begin.
     bases: Vec<PathBuf>,
 }
 
@@ -69,7 +69,7 @@ impl Trees {
     }
 }
 
-/// Returns a pattern as the globs of the library want it: without `./` before and `/` behind.
+/// Returns a pattern in the form that the library expects: without a leading `./` and a trailing `/`.
 fn plain(pattern: &str) -> &str {
     match pattern.strip_prefix("./").unwrap_or(pattern).trim_end_matches('/') {
         "" | "." => "**",

@@ -18,7 +18,7 @@ use crate::wake::{Event, Mailbox};
 /// How many chunks of a checkout may wait for unpacking.
 const CHUNKS_AHEAD: usize = 8;
 
-/// Reads the client's messages to their end, which never comes on a standard input under an engine.
+/// Reads the client's messages until the input ends. Under an engine, standard input never ends.
 pub(crate) fn run(mut input: impl Read, nonce: [u8; 16], spool: Arc<Spool>, mailbox: Mailbox) {
     let mut intake = Intake { spool, mailbox, chunks: None, planned: false, received: 0, checked_out: false };
     let mut decoder = ToAgentDecoder::new(nonce);

@@ -184,7 +184,7 @@ struct Job {
     /// The count of kills for memory that a step has already reported, so that steps beside it do not report them
     /// again.
     kills_reported: Option<u64>,
-    /// The containers beside the job's own.
+    /// The other containers of the pod.
     members: Members,
     /// In a member of a pod: the variables and folders that its step passes on.
     passed_env: BTreeMap<String, String>,
@@ -331,8 +331,8 @@ impl Job {
     }
 }
 
-/// Evaluates all of these texts. A text without a value ends the job: otherwise a step would see half of what was
-/// intended.
+/// Evaluates all of these texts. A text without a value ends the job; otherwise a step would get only some of the
+/// intended values.
 fn evaluate_all(
     what: &str,
     texts: &BTreeMap<String, Template>,

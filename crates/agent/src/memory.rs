@@ -1,8 +1,8 @@
-//! Counts how often the kernel has killed a process of this container for memory, and finds out which one was the
-//! biggest.
+//! Counts how often the kernel has killed a process of this container for memory, and finds out which process was the
+//! largest.
 //!
 //! Only a change of the counter during a step counts. `job` reads it around each step. The kernel does not tell a
-//! container what it has killed, so a thread looks at the processes while the memory gets short.
+//! container which process it has killed, so a thread watches the processes while memory runs short.
 
 use std::fs;
 use std::io;
@@ -25,8 +25,8 @@ pub(crate) fn rose(before: Option<u64>, after: Option<u64>) -> bool {
     matches!((before, after), (Some(before), Some(after)) if after > before)
 }
 
-/// How much more readily than the agent the kernel ends what the agent starts: as if it had half of the memory besides
-/// its own.
+/// Makes the kernel kill what the agent starts before the agent: each process counts as if it used half of the memory
+/// in addition to its own.
 const AHEAD_OF_AGENT: i32 = 500;
 
 /// The `oom_score_adj` of what the agent starts. A process may always raise its own.
@@ -49,7 +49,7 @@ const CGROUP_FILES: [[&str; 4]; 2] = [
 ];
 /// A limit above this means no limit: version 1 writes a huge number.
 const NO_LIMIT: u64 = 1 << 50;
-/// How fast processes can fill memory, in bytes per millisecond: decides when to look again.
+/// How fast processes can fill memory, in bytes per millisecond: decides when to check again.
 const FILLED_BYTES_PER_MS: u64 = 4 << 20;
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_INTERVAL: Duration = Duration::from_secs(1);
@@ -66,7 +66,7 @@ struct LargestProcess {
 pub(crate) struct Watch {
     /// The container's limit in bytes.
     limit: Option<u64>,
-    /// The biggest process when memory was last short.
+    /// The largest process when memory was last short.
     biggest: Arc<Mutex<Option<LargestProcess>>>,
 }
 
@@ -83,7 +83,7 @@ impl Watch {
         Ok(Self { limit: limited.map(|(_, limit)| limit), biggest })
     }
 
-    /// Returns why memory ran out: the limit, and the biggest process as far as it was seen.
+    /// Returns why memory ran out: the limit, and the largest process if one was seen.
     pub(crate) fn explain(&self) -> String {
         let limit = self.limit.map_or_else(
             || "the kernel killed a process because memory ran out; this container has no known limit".to_owned(),
@@ -100,7 +100,7 @@ impl Watch {
     }
 }
 
-/// Remembers the biggest process whenever less than a quarter of the memory is left.
+/// Remembers the largest process whenever less than a quarter of the memory is left.
 fn watch([_, used, statistics, reclaimable]: [&str; 4], limit: u64, biggest: &Mutex<Option<LargestProcess>>) {
     let mut was_short = false;
     while let Some(used) = number(used) {

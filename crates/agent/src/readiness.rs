@@ -1,7 +1,7 @@
 //! Finds out when a service is ready: by commands in its own container, and by its ports in the pod's network.
 //!
-//! Runs on a thread of its own, and posts one event once the service is ready. How to ask: the pipeline's `ready`, or
-//! else the image's HEALTHCHECK, or else its exposed ports. A service with none of these is ready when it has started.
+//! Runs on a thread of its own, and posts one event once the service is ready. It uses the pipeline's `ready`, or else
+//! the image's HEALTHCHECK, or else its exposed ports. A service with none of these is ready when it has started.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,7 +23,7 @@ use crate::wake::{Event, Mailbox};
 /// Pause between two probes. A probe that only opens a connection costs little and is repeated sooner.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
 const SHORT_PAUSE: Duration = Duration::from_millis(25);
-/// How long a connection may take. It is local.
+/// How long a connection may take. It is local, so this is ample.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a command or an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

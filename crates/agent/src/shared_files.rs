@@ -2,8 +2,8 @@
 //! them; the sandbox's next job gets them as they were before.
 //!
 //! A job's agent restores them when the job ends, and reads every change back. The sandbox's own process, which no job
-//! can reach, compares them before the next job begins (see `sandbox`). Podman writes a line for each container that
-//! joins into `hosts` and takes it out at the container's end; such lines are passed over in comparing.
+//! can reach, compares them before the next job begins (see `sandbox`). Podman adds a line to `hosts` for each
+//! container that joins, and removes it when the container ends; the comparison ignores such lines.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -19,7 +19,7 @@ const MAX_LEN: u64 = 1 << 20;
 /// The kernel's limit for the names of a file's extended attributes, and for each value.
 const MAX_ATTRIBUTES: usize = 64 << 10;
 
-/// The files as they were when the agent began. They are held open because a job can move what their paths lead to.
+/// The files as they were when the agent began. They are held open because a job can change what their paths lead to.
 #[derive(Debug)]
 pub(crate) struct SharedFiles {
     files: Vec<SharedFile>,
@@ -65,7 +65,7 @@ impl SharedFiles {
         hosts.file.set_len(content.len() as u64)
     }
 
-    /// Compares the files with what they were. The error names the one that differs, and how.
+    /// Compares the files with their original state. The error names the file that differs, and how.
     pub(crate) fn compare(&self) -> Result<(), String> {
         for file in &self.files {
             file.compare().map_err(|error| format!("/etc/{}: {error}", file.name))?;
@@ -136,7 +136,7 @@ impl SharedFile {
         Ok(())
     }
 
-    /// Returns whether all that is different is which containers have joined.
+    /// Returns whether the files differ only in which containers have joined.
     fn differs_by_containers(&self, is: &Metadata) -> io::Result<bool> {
         if self.name != "hosts" || is.len() > MAX_LEN {
             return Ok(false);
@@ -261,7 +261,7 @@ mod tests {
             hosts(line);
             assert!(files.compare().is_err(), "{line}");
         }
-        // At a job's end they are removed anyway: a job could leave a message in them.
+        // At a job's end such lines are removed all the same, because a job could leave a message in them.
         hosts("127.0.0.1\t9cdaec05701e longshore-a-message");
         assert_eq!(files.restore(), Ok(()));
         assert_eq!(fs::read_to_string(etc.join("hosts")).unwrap(), "127.0.0.1 localhost\n");

@@ -18,7 +18,7 @@ use crate::files::{self, MAX_VARIABLE};
 
 /// How many bytes of a program are read to identify it.
 const MAX_HEADER: u64 = 64 << 10;
-/// How many interpreters are followed: an interpreter may need one itself.
+/// How many interpreters are followed: an interpreter can itself be a script.
 const MAX_INTERPRETERS: usize = 4;
 /// The exit code of a step that did not start, as in shells.
 pub(crate) const NOT_STARTED: i32 = 126;

@@ -1,5 +1,5 @@
-//! Reports refused webhook calls to people: in the log, and with the repository. Anybody can make such calls, so it
-//! tells of few.
+//! Reports refused webhook calls to people: in the log, and with the repository. Anybody can make such calls, so only a
+//! few are reported.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -2,7 +2,7 @@
 
 use super::Language;
 
-/// Variables that Longshore sets, too, each with an expression of the same value. They are Woodpecker's.
+/// Variables of Woodpecker that Longshore sets too, each with an expression for the same value.
 const OURS: &[(&str, &str)] = &[
     ("CI", "'true'"),
     ("CI_WORKSPACE", "'/longshore/workspace'"),
@@ -32,7 +32,7 @@ const OURS: &[(&str, &str)] = &[
     ("CI_PREV_COMMIT_SHA", "event.before"),
 ];
 
-/// Variables that Longshore sets under the same name, but whose value no expression has.
+/// Variables that Longshore sets under the same name, but for which there is no expression.
 const OURS_ONLY: &[&str] = &[
     "CI_SYSTEM_VERSION",
     "CI_SYSTEM_URL",
@@ -157,7 +157,7 @@ pub(super) enum Known {
     NotSet,
 }
 
-/// Returns what a variable in a script is here.
+/// Returns the counterpart of a variable that a script uses.
 pub(super) fn known(language: Language, name: &str) -> Known {
     let find = |table: &[(&str, &'static str)]| table.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     let (own, prefixes): (_, &[&str]) = match language {

@@ -1,5 +1,5 @@
-//! Which engines have no jobs with `docker: true`: what their guard takes an answer of the engine for, or means by a
-//! request, does not hold there.
+//! Which engines cannot run jobs with `docker: true`, because requests and answers do not mean there what the guard of
+//! a job relies on.
 
 use bollard::models::{SystemInfo, SystemVersion};
 
@@ -8,9 +8,9 @@ pub(crate) fn is_podman(version: &SystemVersion) -> bool {
     version.components.iter().flatten().any(|component| component.name.contains("Podman"))
 }
 
-/// Whether the engine keeps its images in containerd's store, as Docker 29 does where it is installed anew. There, every
-/// image has a digest in each repository that it was ever given a name of, so that a digest does not say any more that
-/// the registry has the image; ids are those of manifests, and not of what is in the image.
+/// Whether the engine keeps its images in containerd's store, as Docker 29 does where it is installed anew. There,
+/// every image has a digest in each repository that it was ever named after, so a digest no longer proves that the
+/// registry has the image; and ids are those of manifests, not of an image's contents.
 pub(crate) fn keeps_images_in_containerd(info: &SystemInfo) -> bool {
     info.driver_status.iter().flatten().flatten().any(|text| text.starts_with("io.containerd.snapshotter."))
 }

@@ -1,5 +1,5 @@
 //! Watches an engine for containers that could take over the host, or that pretend to be Longshore's. Needs the
-//! engine's own socket: a guard shows a server only what is the server's.
+//! engine's own socket: a guard shows a server only the server's own containers.
 //!
 //! Called by `longshore doctor --watch`. It only reads.
 
@@ -29,7 +29,7 @@ const OF_THE_HOST: [&str; 11] =
 pub struct Risk {
     /// Stable, for programs: `privileged`, `engine-socket`, `host-mount`, `host-namespace`, `not-ours`, `gap`.
     pub kind: &'static str,
-    /// The container's name; empty if it is about none.
+    /// The container's name; empty if the risk is not about a container.
     pub container: String,
     pub message: String,
 }
@@ -66,7 +66,7 @@ pub async fn watch(host: &str, mut report: impl FnMut(Risk) -> bool) -> Result<(
                 return Ok(());
             }
         }
-        // From now on, so that nothing is missed between the list and the events.
+        // The events begin now, so that nothing is missed between the list and the events.
         let started = HashMap::from([
             ("type".to_owned(), vec!["container".to_owned()]),
             ("event".to_owned(), vec!["start".to_owned()]),
@@ -82,7 +82,7 @@ pub async fn watch(host: &str, mut report: impl FnMut(Risk) -> bool) -> Result<(
         }
         while let Some(Ok(event)) = events.next().await {
             let Some(id) = event.actor.and_then(|actor| actor.id) else { continue };
-            // A container that is started again was reported before.
+            // A container that was restarted has been reported before.
             if reported.insert(id.clone()) && !inspect(&docker, &id, &mut report).await {
                 return Ok(());
             }
@@ -124,7 +124,7 @@ fn judge(found: &ContainerInspectResponse) -> Vec<Risk> {
         risks.push(risk("host-namespace", format!("shares the host's {space}")));
     }
     let mounts = found.mounts.as_deref().unwrap_or_default();
-    // The guard of a job is made for the socket, and measures volumes.
+    // The guard of a job has to have the socket, and measures volumes.
     let is_guard = kind == Some(Kind::Guard);
     let of_guard = |mount: &MountPoint| match mount.destination.as_deref() {
         Some(job_guard::ENGINE_SOCKET) => is_guard,

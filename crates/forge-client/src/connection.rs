@@ -1,4 +1,4 @@
-//! A connection: a forge's kind, its address and a token; and the client that is made of them.
+//! A connection: a forge's kind, its address and a token, and the client that uses them.
 
 use std::fmt;
 
@@ -84,8 +84,8 @@ impl Connection {
         }
     }
 
-    /// Returns the address that a repository is cloned from, without credentials. It lies below the connection's
-    /// address, whatever the forge calls itself: the token goes nowhere else.
+    /// Returns the address that a repository is cloned from, without credentials. It is always below the connection's
+    /// address, whatever address the forge reports, so that the token is sent nowhere else.
     #[must_use]
     pub fn clone_address(&self, repo: &str) -> String {
         format!("{}/{repo}.git", self.address)
@@ -97,16 +97,16 @@ impl Connection {
         self.kind == Kind::Github && App::is(&self.token)
     }
 
-    /// Returns the secret of a GitHub App's own webhook, which is made of its key: nothing more has to be kept. `None`
-    /// for other connections.
+    /// Returns the secret of a GitHub App's own webhook. It is derived from the App's key, so it need not be stored.
+    /// `None` for other connections.
     #[must_use]
     pub fn app_hook_secret(&self) -> Option<String> {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.token.as_bytes());
         self.is_app().then(|| hex::encode(hmac::sign(&key, b"longshore: the webhook of the App")))
     }
 
-    /// Returns the login of a GitHub App for a repository by its full name, good for some minutes at least. `None` for
-    /// other connections: their clone addresses have the login in them.
+    /// Returns the login of a GitHub App for a repository, given by its full name; it is valid for some minutes at
+    /// least. `None` for other connections, whose clone addresses contain the login.
     ///
     /// # Errors
     /// If GitHub does not give a token.

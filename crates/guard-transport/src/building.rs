@@ -1,6 +1,6 @@
-//! A build that is under way. The classic builder takes no limit of processes: what a build runs gets its limit when
-//! the engine tells that it was created, before or just after it starts. A build whose processes cannot be limited any
-//! more is canceled.
+//! A build that is under way. The classic builder takes no limit of processes: each container of a build gets its limit
+//! when the engine reports that it was created, before or just after it starts. A build whose processes cannot be
+//! limited any more is canceled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +15,19 @@ use crate::handle::Failure;
 use crate::lines::Values;
 use crate::proxy::Proxy;
 
-/// The pause before a limit is tried again, twice as long each time.
+/// The pause before a limit is set again; it doubles each time.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often it is tried again: for three seconds.
+/// How often that is repeated: for about three seconds in all.
 const LIMIT_TRIES: usize = 6;
-/// How long a build goes on until its images are measured again.
+/// The time between two measurements of a build's images.
 const BETWEEN_MEASURES: Duration = Duration::from_secs(2);
 
 /// The turn of a build, of an archive of images or of a pull. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Building {
     _turn: OwnedMutexGuard<()>,
-    /// Limits what a build runs and leaves, and ends with the reason why it cannot. The others run nothing.
+    /// Limits a build's containers and images; ends with the reason why it cannot. Only builds have it, because
+    /// archives and pulls run nothing.
     limiting: Option<AbortOnDropHandle<String>>,
     /// Cuts the connection to the engine, which then ends the build.
     cut: DropGuard,
@@ -69,7 +70,7 @@ impl Proxy {
         Building::with(Arc::clone(&self.pulling).lock_owned().await, None)
     }
 
-    /// Limits containers as they are created, and tells of each. Returns why the build cannot go on.
+    /// Limits containers as they are created, and reports each on `made`. Returns why the build cannot go on.
     async fn limit_created(&self, mut events: Values, made: &Notify) -> String {
         let unlimited = |reason| format!("the processes of what it runs cannot be limited: {reason}");
         loop {
@@ -88,8 +89,8 @@ impl Proxy {
         }
     }
 
-    /// Measures the images after each step that runs something, beside the limits of the next one, and again and again:
-    /// other steps copy and unpack files. Returns why the build cannot go on.
+    /// Measures the images after each step that runs something, while the next one gets its limits, and also at
+    /// intervals, because other steps copy and unpack files. Returns why the build cannot go on.
     async fn measure_after(&self, made: &Notify) -> String {
         loop {
             let _ = tokio::time::timeout(BETWEEN_MEASURES, made.notified()).await;
@@ -104,8 +105,8 @@ impl Proxy {
         }
     }
 
-    /// Limits a container, if it is one of a build. An engine fails when the container ends meanwhile, and may still
-    /// call it running then.
+    /// Limits a container, if it is one of a build. The engine's call fails if the container ends meanwhile, and the
+    /// engine may still report it as running then.
     async fn limit(&self, created: &Value) -> Result<bool, String> {
         let Some(call) = self.guard().limit_of_build(created) else { return Ok(false) };
         let id = created["Actor"]["ID"].as_str().unwrap_or_default();

@@ -1,9 +1,10 @@
-//! Watches what a job takes of the engine's disk besides its images, and ends what it runs once that is over the budget.
+//! Measures how much of the engine's disk a job uses besides its images, and ends its containers once that exceeds the
+//! budget.
 //!
-//! The engine tells the bytes of the containers' own files. Those of volumes are read in the folder that holds all
+//! The engine reports the size of the containers' own files. Those of volumes are read in the folder that holds all
 //! volumes, which no request of the job has to wait for: a volume that a container of ours had mounted could not be
-//! removed. Measuring reads all their folders, so it is done once a minute, and as soon as the disk has lost what the job
-//! has left. What is free on a disk is asked every second, which costs nothing.
+//! removed. Measuring reads all their folders, so it is done once a minute, and as soon as the disk has lost what the
+//! job has left. What is free on a disk is asked every second, which costs nothing.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,11 +17,11 @@ use serde_json::Value;
 use crate::folder_bytes;
 use crate::proxy::Proxy;
 
-/// How long nothing is measured at most.
+/// The longest time between two measurements.
 const PERIOD: Duration = Duration::from_secs(60);
-/// How often the disk is looked at, and what runs is ended again once the job is over its budget.
+/// How often the disk's free bytes are read, and how often the containers of a job over its budget are ended again.
 const LOOK: Duration = Duration::from_secs(1);
-/// The part of the time in which the guard may measure: one in so many.
+/// The guard measures for at most one part in this many of the time.
 const SHARE: u32 = 5;
 
 impl Proxy {
@@ -53,8 +54,9 @@ impl Proxy {
         }
     }
 
-    /// Returns what the job takes. Over the budget, says why the job ends, and from the next time on ends what it runs: a
-    /// server that is there ends the job before, so that the end of a container is not taken for the reason.
+    /// Returns how much the job uses. Over the budget, reports why the job ends, and from the next time on also ends
+    /// its containers: by then a running server has ended the job, and does not take the end of a container for the
+    /// reason.
     async fn measure_disk(&self, folder: &Path) -> Result<u64, String> {
         let Some(path) = self.guard().sizes_path() else { return Ok(0) };
         let list = self.engine.get(&path).await?.unwrap_or_default();
@@ -73,7 +75,7 @@ impl Proxy {
         Ok(u64::MAX)
     }
 
-    /// Ends what the job runs. What starts meanwhile is ended the next time.
+    /// Ends the job's containers. One that starts meanwhile is ended the next time.
     async fn end_containers(&self, list: &Value) {
         let kills = self.guard().kills(list);
         for kill in kills {
@@ -83,7 +85,7 @@ impl Proxy {
         }
     }
 
-    /// Returns what the job takes, or why it ends.
+    /// Returns how much the job uses, or why it ends.
     async fn judge_disk(&self, folder: &Path, list: &Value) -> Result<Result<u64, String>, String> {
         let measured = self.guard().measured(list);
         let folders: Vec<PathBuf> = measured.volumes.iter().map(|name| folder.join(name).join("_data")).collect();
@@ -95,7 +97,7 @@ impl Proxy {
                 let bytes = volumes.saturating_add(measured.container_bytes);
                 Ok(self.guard().judge_disk_bytes(bytes).map_or(Ok(bytes), Err))
             }
-            // Whoever nests them hides from the budget.
+            // A job that nests folders this deep hides from the budget.
             Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
                 let reason = "folders in its volumes are nested too deep to be measured";
                 Ok(Err(self.guard().end_for_disk(reason.to_owned())))
@@ -105,8 +107,8 @@ impl Proxy {
     }
 }
 
-/// Returns the bytes that are free where the volumes are and where the containers' own files are. On one disk, they count
-/// twice: it is measured the earlier.
+/// Returns the bytes that are free where the volumes are and where the containers' own files are. On one disk, the
+/// bytes count twice, so it is only measured earlier.
 fn free_bytes(volumes: &Path) -> u64 {
     let free = |path: &Path| rustix::fs::statvfs(path).map_or(0, |disk| disk.f_bfree.saturating_mul(disk.f_frsize));
     free(volumes).saturating_add(free(Path::new("/")))

@@ -19,7 +19,7 @@ use crate::proxy::Proxy;
 
 /// The most connections to published ports at a time. Further ones wait.
 const CONNECTIONS: usize = 1024;
-/// The most clients of published UDP ports at a time. A further one takes the place of the one that was silent longest.
+/// The most clients of published UDP ports at a time. A further one replaces the one that has been silent longest.
 const CLIENTS: usize = 512;
 /// How long a container may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -150,7 +150,7 @@ impl Proxy {
         self.engine.get(&format!("/containers/{id}/json")).await
     }
 
-    /// Whether a container is running, if the engine can be asked.
+    /// Whether a container is running. `false` if the engine does not answer.
     pub(crate) async fn is_running(&self, id: &str) -> bool {
         match self.container(id).await {
             Ok(container) => container.is_some_and(|container| container["State"]["Running"] == true),
@@ -158,7 +158,8 @@ impl Proxy {
         }
     }
 
-    /// Whether a container is over: not one that is created and yet to start. One that cannot be asked about is not.
+    /// Whether a container has ended. One that was created and not yet started has not; neither has one whose state is
+    /// unknown.
     pub(crate) async fn has_ended(&self, id: &str) -> bool {
         let ended =
             |container: Value| matches!(container["State"]["Status"].as_str(), Some("exited" | "dead" | "removing"));
@@ -201,8 +202,8 @@ impl Proxy {
         }
     }
 
-    /// Follows the engine's events of own containers, so that ports listen while their container runs, whoever starts
-    /// or ends it.
+    /// Follows the engine's events about the job's containers, so that ports listen exactly while their container runs,
+    /// whoever starts or ends it.
     pub(crate) async fn follow_containers(self: Arc<Self>) {
         loop {
             if let Err(reason) = self.follow_events().await {
@@ -285,7 +286,7 @@ impl Listener {
     }
 }
 
-/// Binds the first free port of those that were asked for, or the one that was bound before.
+/// Binds the first free port in the requested range, or the one that was bound before.
 async fn bind(port: &Port) -> Option<Vec<Listener>> {
     let before = port.bound.map(|bound| (bound, bound));
     let asked = before.into_iter().chain([port.asked.unwrap_or((0, 0))]);

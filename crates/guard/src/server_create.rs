@@ -18,7 +18,7 @@ use crate::server_own::{AGENT, is_agents, is_made_in_job, is_mountable, is_ours,
 /// The capabilities that root may have in a job's container.
 const CAPABILITIES: [&str; 9] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"];
-/// A further capability of a sandbox: it denies its jobs some addresses.
+/// A further capability of a sandbox that denies its jobs some addresses.
 const FENCING: &str = "NET_ADMIN";
 const SYSCTL: &str = "net.ipv6.conf.lo.disable_ipv6";
 /// The folder of secrets, where a tmpfs is mounted.
@@ -26,18 +26,18 @@ const SECRETS: &str = "/longshore/secrets";
 /// The mount point of the agent's volume.
 const AGENT_FOLDER: &str = "/.longshore";
 
-/// A container as the engine is to create it.
+/// A container as the engine will create it.
 pub(crate) struct Created {
     pub(crate) body: ContainerCreate,
     pub(crate) volumes: Vec<String>,
-    /// Those in which it may write.
+    /// The volumes in which it may write.
     pub(crate) written: BTreeSet<String>,
-    /// Those that the engine fills with files of the image.
+    /// The volumes that the engine fills with files of the image.
     pub(crate) filled: BTreeSet<String>,
     pub(crate) checks: Vec<Check>,
 }
 
-/// Judges a container: of a job, a sandbox, a job's guard, or one that runs our own program once.
+/// Judges a container: a job's, a sandbox, a job's guard, or one that runs Longshore's own program once.
 pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, name: &str, asked: &ContainerCreate) -> Judged<Created> {
     if !is_ours(name) || is_made_in_job(name) {
         return refuse!(Server, "{name:?} is not a name for a container of the server");
@@ -119,8 +119,8 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, name: &str, asked: &Co
     Ok(Created { body, volumes, written, filled, checks })
 }
 
-/// Whether nothing runs in a container but its command. A health check could run a program of another volume, with the
-/// rights that ours has, and where ours may write.
+/// Whether a container runs nothing but its command. A health check could run a program from another volume, with the
+/// rights of Longshore's own program and in the folders where that may write.
 fn runs_its_command_alone(body: &ContainerCreate) -> bool {
     let has_no_probe = body.healthcheck.as_ref().is_none_or(Healthcheck::is_none);
     has_no_probe && body.env.is_empty() && body.cmd.as_ref().is_none_or(Vec::is_empty) && body.working_dir.is_empty()
@@ -140,7 +140,8 @@ fn judge_mount(guard: &Guard, policy: &ServerPolicy, mount: &mut Mount, fills: b
             mount.source = Source::Socket(guard.host.socket()?.to_owned());
             return Ok(None);
         }
-        // A new one that goes with the container, as the engine makes for each volume of the image, with a limit at most.
+        // A new volume that is removed with the container, as the engine creates for each volume of the image. The only
+        // option that it may have is a limit.
         Source::Anonymous if mount.labels.is_empty() => return Ok(None),
         Source::Volume { .. }
         | Source::Anonymous
@@ -154,7 +155,7 @@ fn judge_mount(guard: &Guard, policy: &ServerPolicy, mount: &mut Mount, fills: b
     if !mount.labels.is_empty() {
         own_labels(policy, &mount.labels)?;
     }
-    // These volumes hold our program or a guard's socket, which others rely on: nobody writes there.
+    // These volumes hold Longshore's program or a guard's socket, on which others rely: nobody may write there.
     let is_shared = is_agents(&name) || name.starts_with(job_guard::VOLUMES);
     let fills = fills && mount.target == AGENT_FOLDER && name == format!("{AGENT}-{}", guard.host.program);
     if is_shared && !fills && !(mount.read_only && mount.no_copy) {

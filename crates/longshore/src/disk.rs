@@ -1,9 +1,9 @@
 //! Keeps room on the engine's disk: above the high mark new jobs wait, and the least recently used caches, workspaces
-//! that outlive their builds, and images that this server pulled are removed until the low mark is reached. Nothing of
-//! others is touched, and nothing that is in use.
+//! that outlive their builds, and images that this server pulled are removed until the low mark is reached. Nothing
+//! that is in use is touched, and nothing that Longshore did not create.
 //!
 //! The engine's disk is measured by a container of ours, at the start and then only after jobs have run: seldom while
-//! there is much room, and more often the closer the mark is. An idle server makes no calls.
+//! there is much room, and more often as the mark gets closer. An idle server makes no calls.
 
 use std::{
     sync::Arc,
@@ -28,15 +28,15 @@ use crate::{
 const MIN_INTERVAL_WITH_ROOM: Duration = Duration::from_secs(5 * 60);
 /// The time between two measurements while there is little or none.
 const INTERVAL_WITHOUT_ROOM: Duration = Duration::from_secs(15);
-/// The shortest time between two, however much jobs leave.
+/// The shortest time between two measurements, however much jobs leave.
 const MIN_INTERVAL: Duration = Duration::from_secs(2);
 /// With fewer bytes than this below the high mark there is little room: jobs may write as much before the next
 /// measurement.
 const LOW_BYTES: u64 = 20 << 30;
-/// The same of inodes: what a job unpacks may be a million files.
+/// The same for inodes: a job may unpack a million files.
 const LOW_INODES: u64 = 5_000_000;
 
-/// The marks, in percent of the engine's disk that are taken.
+/// The marks, in percent of the engine's disk that is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Marks {
     /// Above this, jobs wait and things are removed. 0 turns it off.
@@ -67,7 +67,7 @@ struct Measured {
     full: bool,
     /// Whether the high mark is close.
     near: bool,
-    /// The bytes that were free before the high mark.
+    /// The bytes that were left before the high mark.
     left: u64,
     /// The bytes of all caches and kept workspaces.
     lasting: u64,
@@ -150,7 +150,7 @@ impl Disk {
         shutdown.run_until_cancelled(work).await;
     }
 
-    /// Returns the bytes of what is kept for later jobs, as far as it was measured.
+    /// Returns the size of what is kept for later jobs, as far as it was measured.
     async fn lasting_bytes(&self) -> u64 {
         let sizes = caches::volume_sizes(&self.store).await;
         sizes.map_or(0, |sizes| sizes.values().fold(0, |sum, bytes| sum.saturating_add(*bytes)))
@@ -211,7 +211,7 @@ impl Disk {
         percent_used(room) >= self.marks.high
     }
 
-    /// Lets jobs that should start wait while the disk is full, and start otherwise.
+    /// Makes jobs that are about to start wait while the disk is full, and lets them start otherwise.
     async fn hold_starts_while_full(&self, room: EngineDisk) -> Result<(), StoreError> {
         let held = self.is_full(room).then(|| why_held(room, self.marks.high));
         self.executor.hold_starts(held.clone());
@@ -221,8 +221,7 @@ impl Disk {
         tx.commit().await.map(drop)
     }
 
-    /// Removes one thing unless it is in use. Returns the bytes that it had, as far as they are known; `None` if it
-    /// stays.
+    /// Removes one candidate unless it is in use. Returns its size, if that is known; `None` if it stays.
     async fn release(&self, candidate: Candidate, why: &str) -> Result<Option<u64>, LastingError> {
         let (what, bytes) = match candidate {
             Candidate::Lasting(lasting) => {
@@ -293,7 +292,7 @@ mod unit {
         let large_files = EngineDisk { bytes: capacity(40, 1000), inodes: capacity(900, 1000) };
         assert_eq!(percent_used(large_files), 96);
         assert!(why_held(large_files, 90).contains("96% full"), "{}", why_held(large_files, 90));
-        // File systems that make inodes as they need them have no number of them.
+        // File systems that create inodes on demand report no number of them.
         let without = EngineDisk { bytes: capacity(900 << 30, 1000 << 30), inodes: capacity(0, 0) };
         assert_eq!(percent_used(without), 10);
         assert!(!Measured::of(without, 90, 0).near);

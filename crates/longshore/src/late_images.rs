@@ -6,10 +6,10 @@ use longshore_executor::{AttemptId, Executor};
 use longshore_store::{Store, jobs};
 use tokio_util::sync::CancellationToken;
 
-/// The pause between two looks. Few builds end after their job, and what they leave is in nobody's way.
+/// The pause between two checks. Few builds end after their job, and their images do no harm meanwhile.
 const PAUSE: Duration = Duration::from_secs(10 * 60);
 
-/// Looks for such images at the start and now and then, until `shutdown`.
+/// Removes such images at the start and then at intervals, until `shutdown`.
 pub(crate) async fn run(executor: Executor, store: Store, shutdown: CancellationToken) {
     let work = async {
         loop {

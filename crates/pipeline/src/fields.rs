@@ -32,7 +32,7 @@ impl<'n> Fields<'n> {
 
     /// Returns whether `key` is present under a wrong name, which has already been refused with a suggestion.
     pub(super) fn is_misnamed(&self, key: &str, keys: &Keys) -> bool {
-        // A misspelled key is not looked for behind hundreds of others.
+        // Only the first hundred keys are searched for a misspelled one.
         self.entries.iter().take(100).any(|entry| {
             let word = entry.key.as_str();
             let known = keys.known.iter().copied();

@@ -20,8 +20,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Makes a schedule of a `cron` and a zone's name that were read from a pipeline before. `None` if this version no
-    /// longer accepts them.
+    /// Creates a schedule from a `cron` and a zone's name that an earlier reading of a pipeline accepted. `None` if
+    /// this version no longer does.
     #[must_use]
     pub fn of(cron: &str, timezone: &str) -> Option<Self> {
         Some(Self {

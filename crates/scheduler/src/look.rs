@@ -1,9 +1,10 @@
-//! Looks at repositories by itself: at the server's start, once in a while, and when somebody asks for it. Compares the
-//! branches and tags of the remote with what deliveries told. Forges lose deliveries (GitLab sends none if a push moves
-//! more than three branches, GitHub none for more than three tags), and a server may be down. What no webhook reported
-//! becomes a delivery of its own, which `ingest` processes like any other: one that arrives late names its build.
+//! Checks repositories for pushes that no webhook reported: when the server starts, at intervals, and on request.
+//! Compares the branches and tags of the remote with those that deliveries reported. Forges lose deliveries (GitLab
+//! sends none if a push moves more than three branches, GitHub none for more than three tags), and a server may be
+//! down. What no webhook reported becomes a delivery of its own, which `ingest` processes like any other: one that
+//! arrives late names its build.
 //!
-//! At the first look everything is taken as it is: nobody wants builds of all that was there before.
+//! The first check only notes what is there: nobody wants builds of everything that was pushed before.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -36,7 +37,7 @@ const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
 /// How soon a repository is checked again if a reported push is not there: some git hosts have it only after their
 /// webhooks.
 const NEXT_LOOK_AFTER_MISSING: Duration = Duration::from_secs(60);
-/// The most pushes that one look takes in, branches first. More at once is an import, which nobody wants built.
+/// The most pushes that one check builds, branches first. More at once are an import, which nobody wants built.
 const MAX_MISSED_PUSHES: usize = 100;
 
 /// A push that no webhook reported, and what was done about it.
@@ -56,7 +57,7 @@ pub struct Looked {
     /// The branches and tags that the remote has.
     pub refs: usize,
     pub found: Vec<FoundPush>,
-    /// How many more pushes were found than one look takes in. They are not built.
+    /// How many more pushes were found than one check builds. These are not built.
     pub left_out: usize,
 }
 
@@ -67,8 +68,8 @@ struct Due {
     failures: u32,
 }
 
-/// Looks at every repository now and then `every` so often, until `shutdown`. Does nothing in between: the clock that
-/// it goes by cannot be set. Repositories in `hurried` are checked soon.
+/// Checks every repository at once and then at intervals of `every`, until `shutdown`. It sleeps in between, by a clock
+/// that cannot be set. Repositories in `hurried` are checked soon.
 pub(crate) async fn run(
     store: Store,
     planner: Planner,
@@ -117,7 +118,7 @@ pub(crate) async fn run(
     }
 }
 
-/// Has a repository looked at soon, if it is not sooner.
+/// Makes a repository due soon, unless it is due sooner.
 fn hurry(due: &mut HashMap<RepoId, Due>, repo: RepoId, now: Instant) {
     if let Some(due) = due.get_mut(&repo) {
         due.at = due.at.min(now + NEXT_LOOK_AFTER_MISSING);
@@ -137,7 +138,7 @@ async fn update(store: &Store, due: &mut HashMap<RepoId, Due>) {
     }
 }
 
-/// Looks at a repository, and once more a little later if something seems to be missing. The error is for people.
+/// Checks a repository, and again a little later if a push seems to be missing. The error is for people.
 async fn look_by_itself(store: &Store, planner: &Planner, repo: RepoId) -> Result<(), String> {
     let to_message = |error: StoreError| error.to_string();
     let Some(repo) = repos::get(store, repo).await.map_err(to_message)? else { return Ok(()) };
@@ -160,7 +161,7 @@ async fn look_by_itself(store: &Store, planner: &Planner, repo: RepoId) -> Resul
     }
 }
 
-/// Looks at a repository because somebody asks for it.
+/// Checks a repository on request.
 pub(crate) async fn look_now(store: &Store, planner: &Planner, repo: RepoId) -> Result<Looked, RequestError> {
     let repo = repos::get(store, repo).await?.ok_or_else(|| not_found("repository"))?;
     let looked = async {
@@ -290,7 +291,7 @@ mod tests {
             there("refs/heads/main", A, None),
             there("refs/heads/moved", B, None),
             there("refs/heads/new", A, None),
-            // Told by its commit.
+            // Reported by its commit.
             there("refs/tags/v1", A, Some(B)),
         ];
         let missed = |git_ref: &str, before: Option<&str>, after: &str| Missed {

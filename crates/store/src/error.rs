@@ -21,7 +21,7 @@ pub enum StoreError {
     /// No such repository, build, job, delivery or token.
     #[error("{0} not found")]
     NotFound(&'static str),
-    /// The request contradicts the present state: a name that is taken, a delivery that has ended.
+    /// The request contradicts the current state: a name is taken, a delivery has ended.
     #[error("{0}")]
     Conflict(String),
     /// The caller's values cannot be stored.
@@ -30,7 +30,7 @@ pub enum StoreError {
     /// The key that seals secrets is missing, is another one, or is malformed.
     #[error("{0}")]
     SecretKey(String),
-    /// A file belongs to another user, usually root, as whom a server used the folder before.
+    /// A file belongs to another user, usually root, because an earlier server ran as that user.
     #[error(
         "{}: permission denied: it belongs to {}:{}, and Longshore runs as {}:{}; give it the data folder, `chown -R {}:{} {}`",
         .path.display(), .owner.0, .owner.1, .us.0, .us.1, .us.0, .us.1, .folder.display()
@@ -51,7 +51,7 @@ pub enum StoreError {
     Database(DatabaseError),
 }
 
-/// An error of the database without a variant of its own here.
+/// Any other error of the database.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct DatabaseError(sqlx::Error);
@@ -125,8 +125,8 @@ impl StoreError {
         }
     }
 
-    /// Returns whether the error is a violated uniqueness, which callers turn into a [`StoreError::Conflict`] with a
-    /// message.
+    /// Returns whether the error is a violation of a unique constraint, which callers turn into a
+    /// [`StoreError::Conflict`] with a message.
     pub(crate) fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Database(DatabaseError(error)) if error.as_database_error().is_some_and(|e| e.is_unique_violation()))
     }

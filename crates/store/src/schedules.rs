@@ -1,8 +1,8 @@
-//! Stores when the pipelines of repositories are due on a schedule.
+//! Stores when each repository's scheduled pipelines are due.
 //!
 //! The ingest loop keeps a repository's rows as its default branch has them ([`replace`]). The scheduler's task for
-//! schedules asks what is due, and advances a row in the transaction that makes its build. This module does not
-//! evaluate `cron` expressions.
+//! schedules reads which rows are due, and advances a row in the transaction that creates its build. This module does
+//! not evaluate `cron` expressions.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ pub struct Schedule {
     /// Names of the pipelines that contain it.
     pub pipelines: Vec<String>,
     pub next_at: Timestamp,
-    /// Failed attempts at the time that is due, and when the next attempt is.
+    /// Failed attempts at the time that is due, and the time of the next one.
     pub attempts: u32,
     pub try_at: Timestamp,
     /// The last time that was carried out or given up.
@@ -124,7 +124,7 @@ pub async fn discovered(
     if known == Some(false) { replace(tx, repo, new).await } else { Ok(()) }
 }
 
-/// Returns a repository's schedules, ordered by what they say.
+/// Returns a repository's schedules, ordered by their entries.
 pub async fn of_repo(store: &Store, repo: RepoId) -> Result<Vec<Schedule>, StoreError> {
     let rows = sqlx::query("SELECT * FROM schedules WHERE repo = ? ORDER BY cron, timezone, branch")
         .bind(repo.to_string())
@@ -139,9 +139,9 @@ pub async fn all(store: &Store) -> Result<Vec<Schedule>, StoreError> {
     rows.iter().map(from_row).collect()
 }
 
-/// Ends the time `due_at` of `schedule` and sets the next one to `next_at`; without a next one the row is deleted.
-/// Belongs in the transaction that makes the build. [`StoreError::Conflict`] if the row has changed since it was read:
-/// that transaction must not be committed then.
+/// Marks the time `due_at` of `schedule` as done and sets the next one to `next_at`; without a next one, the row is
+/// deleted. Belongs in the transaction that creates the build. [`StoreError::Conflict`] if the row has changed since it
+/// was read: that transaction must not be committed then.
 pub async fn fired(
     tx: &mut WriteTx,
     schedule: &Schedule,
@@ -183,7 +183,7 @@ pub async fn fired(
     Ok(())
 }
 
-/// Puts the time that is due off until `at`, because it could not be carried out.
+/// Postpones the time that is due until `at`, because it could not be carried out.
 pub async fn retry_later(tx: &mut WriteTx, schedule: &Schedule, at: Timestamp, reason: &str) -> Result<(), StoreError> {
     put_off(tx, schedule, schedule.next_at, at, schedule.attempts + 1, Some(reason)).await
 }

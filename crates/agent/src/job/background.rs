@@ -1,5 +1,5 @@
-//! Steps that run beside the others, and steps that wait for them. Their tries advance in every turn, and end with the
-//! job.
+//! Steps that run in the background, and steps that wait for them. The tries of background steps advance in every turn,
+//! and end with the job.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use super::{Job, JobError, StepScope, Stop, time_after};
 use crate::verdict::{millis, skipped_result, step_finished};
 
 impl Job {
-    /// Advances the background steps: ends those whose time is over, reports those that have ended, tries them again.
-    /// Returns when to call again if nothing happens before.
+    /// Advances the background steps: ends those whose time is over, reports those that have ended, and starts their
+    /// next tries. Returns when to call again if nothing happens before.
     pub(super) fn advance_background_steps(&mut self, scope: &mut StepScope<'_>) -> Result<Option<Instant>, JobError> {
         self.take_events();
         let mut next = None;

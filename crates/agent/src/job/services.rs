@@ -49,7 +49,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Remembers the last line of what the service prints.
+    /// Remembers the last line that the service printed.
     pub(super) fn remember(&mut self, data: &[u8]) {
         let tail = &data[data.len().saturating_sub(4 * LAST_LINE)..];
         let text = String::from_utf8_lossy(tail);
@@ -58,7 +58,7 @@ impl Service {
         }
     }
 
-    /// Moves the limit of its readiness.
+    /// Extends the time limit for its readiness.
     pub(super) fn postpone(&mut self, time: Duration) {
         self.started = self.started.map(|started| started + time);
     }
@@ -78,7 +78,7 @@ impl Job {
     /// Evaluates what the services are started with.
     pub(super) fn prepare_services(&mut self, spec: &JobSpec) -> Result<(), JobError> {
         let mut values = Values::new(spec.known.clone(), spec.workspace.clone().into());
-        // A job's variable without a value before the checkout has no value for services.
+        // A variable of the job that has no value before the checkout is left out for services.
         let known = spec.env.iter().filter_map(|(name, text)| Some((name.clone(), text.evaluate(&values).ok()?)));
         let known: BTreeMap<String, String> = known.collect();
         values.add_env(known);
@@ -118,7 +118,7 @@ impl Job {
         Ok(())
     }
 
-    /// Returns when services have to be looked at again.
+    /// Returns when [`Self::advance_services`] has to be called again.
     pub(super) fn services_deadline(&self) -> Option<Instant> {
         if self.members.broken || self.members.ending {
             return None;
@@ -129,7 +129,7 @@ impl Job {
         deadlines.chain(asks).min()
     }
 
-    /// Starts the services that have joined, and takes note of those that are ready, over or late.
+    /// Starts the services that have joined, and handles those that are ready, have ended or are late.
     pub(super) fn advance_services(&mut self) -> Result<(), JobError> {
         for at in 0..self.members.services.len() {
             self.advance_service(at)?;
@@ -207,7 +207,7 @@ impl Job {
         self.break_job(format!("the service `{name}` {why}"))
     }
 
-    /// Fails the job because a service has failed: no further step runs, except those that ask for it.
+    /// Fails the job because a service has failed: no further step runs, except those with `failure()` or `always()`.
     fn break_job(&mut self, message: String) -> Result<(), JobError> {
         if std::mem::replace(&mut self.members.broken, true) {
             return Ok(());

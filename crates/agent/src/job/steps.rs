@@ -15,7 +15,7 @@ use crate::values::Values;
 use crate::verdict::{skipped_result, step_finished};
 
 impl Job {
-    /// Runs all tries of a step. For a background step, only starts the first one.
+    /// Runs all tries of a step. For a background step, only starts the first try.
     pub(super) fn run_step(&mut self, number: u16, step: &StepSpec, scope: &mut StepScope<'_>) -> Result<(), JobError> {
         self.send(&FromAgent::StepStarted { step: number, time_ms: clock::now_ms() })?;
         let started = Instant::now();
@@ -90,7 +90,7 @@ impl Job {
         })
     }
 
-    /// Reports a step whose texts cannot be evaluated, which is the pipeline's fault.
+    /// Reports a step whose texts cannot be evaluated. That is the pipeline's fault.
     pub(super) fn fail_unevaluated_step(
         &mut self,
         number: u16,

@@ -1,4 +1,5 @@
-//! One turn of the job's loop: waits, and reads what pipes and processes still bring at an end.
+//! One turn of the job's loop: waits for events and handles them, and at the end reads what pipes and processes still
+//! have.
 
 use std::fs;
 use std::io;
@@ -121,7 +122,7 @@ impl Job {
         for stderr in [false, true] {
             let mut left = MAX_DRAINED_BYTES;
             while let Some(place) = self.streams.find(number, stderr) {
-                // Once the job is stopped, do not wait for the runner any more: a pipe holds little.
+                // Once the job is stopped, no longer wait for the runner: a pipe holds little.
                 if self.stop.is_none() && !self.runtime.spool.has_room() {
                     self.turn(None)?;
                     continue;

@@ -1,4 +1,4 @@
-//! Watches the clock of a session: finds the agent that misses a deadline which it should keep by itself.
+//! Watches the clock of a session: notices when an agent misses a deadline that it should keep on its own.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::following::artifacts::ArtifactReceiver;
 pub(crate) const SLACK: Duration = Duration::from_secs(10);
 /// How long an agent that hands over files may be silent once its job's time is over.
 const HANDOVER_SILENCE: Duration = Duration::from_secs(60);
-/// How long it may hand over files after its job's time altogether, without the time in which it waits for us.
+/// How long it may hand over files after its job's time in total, not counting the time in which it waits for the
+/// server.
 const HANDING_OVER: Duration = Duration::from_secs(2 * 60 * 60);
 /// The agent's limit for `always()` steps after a cancel or the deadline (PROTOCOL.md).
 pub(crate) const ALWAYS_LIMIT: Duration = Duration::from_secs(60);
@@ -59,7 +60,7 @@ pub(crate) struct Timed<'a> {
     pub(crate) grace: Duration,
 }
 
-/// Returns when the agent has missed one of the deadlines that it should keep by itself.
+/// Returns once the agent has missed one of the deadlines that it should keep on its own.
 pub(crate) async fn watch_clock(job: &Timed<'_>, mut seen: watch::Receiver<AgentActivity>, deadline: Instant) -> Stuck {
     // A borrow locks the value, so it ends before anything is awaited.
     let answered = async { seen.wait_for(|seen| seen.ready.is_some()).await.map(drop) };
@@ -86,8 +87,8 @@ pub(crate) async fn watch_clock(job: &Timed<'_>, mut seen: watch::Receiver<Agent
     Stuck::IgnoresCancel
 }
 
-/// Returns once the job's time is over, and that for handing over files too. An agent that waits for us (`is_behind`)
-/// is not silent.
+/// Returns once the job's time is over, and the time for handing over files too. An agent that waits for the server
+/// (`is_behind`) does not count as silent.
 async fn over_time(seen: &mut watch::Receiver<AgentActivity>, deadline: Instant, is_behind: impl Fn() -> bool) {
     tokio::time::sleep_until(deadline).await;
     let mut used = Duration::ZERO;
@@ -110,8 +111,8 @@ async fn over_time(seen: &mut watch::Receiver<AgentActivity>, deadline: Instant,
 }
 
 /// Waits until `wanted` is true; gives up if nothing has arrived for `patience`. The awaited message may be behind a
-/// spool full of output, and the spool may wait for a full disk of ours, so the time in which we do not read does not
-/// count.
+/// spool full of output, and the spool may wait because the server's disk is full, so time in which the server does not
+/// read does not count.
 async fn progressed(
     seen: &mut watch::Receiver<AgentActivity>,
     patience: Duration,

@@ -1,5 +1,5 @@
-//! Removes images of jobs with Docker that the engine finished after the job's cleanup: it goes on with a build or an
-//! archive that it has, whether somebody waits for it or not.
+//! Removes images of jobs with Docker that the engine finished after the job's cleanup: it completes a build or a load
+//! that it has begun, even if no client waits for it.
 
 use std::collections::HashSet;
 
@@ -11,8 +11,7 @@ use crate::objects::{MadeImage, ObjectId};
 impl Executor {
     /// Lists the images that jobs have made through their guards, those of other instances too.
     ///
-    /// # Errors
-    /// Those of the engine.
+    /// # Errors The engine's.
     pub async fn made_images(&self) -> Result<Vec<MadeImage>, EngineError> {
         self.engine.list_made_images().await
     }

@@ -1,4 +1,4 @@
-//! Reads `HostConfig`. Settings that no client may ever have are refused here.
+//! Reads `HostConfig`. Settings that no client may have under any policy are refused here.
 
 use std::net::IpAddr;
 
@@ -47,7 +47,7 @@ const NEVER: [(&str, Rule); 34] = [
     ("LxcConf", Rule::Runtime),
 ];
 
-/// The most restarts of a container. Containers that ask for endless ones get this many.
+/// The most restarts of a container. A container that asks for unlimited restarts gets this many.
 const MOST_RESTARTS: i64 = 10;
 
 impl HostConfig {
@@ -217,11 +217,11 @@ fn capabilities(names: Vec<String>) -> Judged<Vec<String>> {
         .collect()
 }
 
-/// What the security options of a container say.
+/// The meaning of a container's security options.
 enum Security {
     Default,
     NoNewPrivileges,
-    /// All that a builder has, to the letter.
+    /// Exactly the options that a builder has.
     Builder,
 }
 

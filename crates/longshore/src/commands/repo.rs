@@ -189,7 +189,7 @@ fn print_key(key: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints the pushes that a look found.
+/// Prints the pushes that a check found.
 fn print_found(looked: &Value) -> anyhow::Result<()> {
     let found = looked["found"].as_array().map(Vec::as_slice).unwrap_or_default();
     if found.is_empty() {

@@ -223,7 +223,7 @@ fn paths(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<
     })
 }
 
-/// Reads a path or a list of them, each with `read`, and reports all that are wrong.
+/// Reads a path or a list of paths, each with `read`, and reports all invalid ones.
 fn each_path(
     node: &Rc<Node>,
     findings: &mut Findings<'_>,

@@ -11,8 +11,8 @@ use super::super::{
 };
 use super::job::entry_of;
 
-/// Returns whether everything that these steps wait for is there. Looks at them as they are written, so that the
-/// mistakes of one step hide no others.
+/// Returns whether every step that these steps wait for exists. Reads the steps as they are written, so that mistakes
+/// in one step do not hide others.
 pub(super) fn check(steps: &[Rc<Node>], findings: &mut Findings<'_>) -> bool {
     let mut valid = true;
     for (at, step) in steps.iter().enumerate() {

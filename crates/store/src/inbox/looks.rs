@@ -25,8 +25,7 @@ pub struct Missed {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Differences {
     pub missed: Vec<Missed>,
-    /// Branches and tags that are taken as they are: they were there before anybody looked. By name, with their
-    /// objects.
+    /// Branches and tags that are only noted, because they existed before the first check. By name, with their objects.
     pub known_from_now: BTreeMap<String, String>,
     /// Branches and tags that are gone, with the commits that were last reported for them.
     pub gone: BTreeMap<String, String>,
@@ -39,7 +38,7 @@ pub enum Taken {
     New(DeliveryId),
     /// It was found before, and waits in the inbox.
     Waits(DeliveryId),
-    /// It was found before, and could not be built; [`record`] takes it again if a person looks.
+    /// It was found before and could not be built. [`record`] takes it again if a person asked for the check.
     Failed(DeliveryId),
 }
 
@@ -96,7 +95,7 @@ pub async fn record(
         .bind(repo.to_string())
         .execute(tx.conn())
         .await?;
-    // An hourly look that finds nothing changes no page.
+    // A check by the clock that finds nothing changes no page.
     if by_hand || matches!(before, Some((None, _) | (_, Some(_)))) {
         note_change(tx, repo, ChangeKind::Repo);
     }

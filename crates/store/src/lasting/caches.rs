@@ -1,8 +1,8 @@
-//! The entries of caches: which there are, which of them jobs use, and which volumes on the engine belong to them.
+//! The entries of caches: which ones exist, which ones jobs use, and which volumes on the engine belong to them.
 //!
-//! A row of `caches` is written when its volumes are complete, and removed before they are: a row always has a whole
-//! entry, or volumes that somebody else has removed from the engine. Volumes that `cache_uses` names are in use. A
-//! volume that neither names belongs to nobody.
+//! A row of `caches` is written when its volumes are complete, and removed before they are: the volumes of a row are
+//! always complete, unless somebody else has removed them from the engine. Volumes in `cache_uses` are in use. A volume
+//! in neither table belongs to nobody.
 
 mod sizes;
 mod uses;
@@ -59,7 +59,7 @@ pub struct Entry {
     pub hits: u64,
 }
 
-/// The volumes on the engine that belong to somebody.
+/// The volumes on the engine that belong to an entry or an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Owned {
     /// Volumes of entries, and of what attempts began with.
@@ -68,7 +68,7 @@ pub struct Owned {
     pub attempts: BTreeSet<(JobId, u32)>,
 }
 
-/// Returns which volumes belong to somebody.
+/// Returns the volumes that belong to an entry or an attempt.
 pub async fn owned(store: &Store) -> Result<Owned, StoreError> {
     let mut conn = store.readers().acquire().await?;
     let mut owned = Owned { attempts: using(&mut conn).await?, volumes: uses::in_use(&mut conn).await? };
@@ -154,8 +154,8 @@ pub async fn remove_unused(tx: &mut WriteTx, cache: CacheId) -> Result<bool, Sto
     Ok(true)
 }
 
-/// Puts one volume in the place of these layers, which have the same files, in every entry that ends with them. Returns
-/// how many entries that changed.
+/// Replaces these layers by one volume with the same files, in every entry that ends with them. Returns how many
+/// entries that changed.
 pub async fn flatten(tx: &mut WriteTx, layers: &[String], flat: &str) -> Result<usize, StoreError> {
     let Some(lowest) = layers.last() else { return Ok(0) };
     let rows = sqlx::query("SELECT id, layers FROM caches WHERE instr(layers, ?) > 0").bind(lowest);

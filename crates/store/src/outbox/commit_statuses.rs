@@ -191,9 +191,10 @@ pub async fn note_skipped(
     Ok(())
 }
 
-/// Writes a state, unless the context shows it or belongs to a newer build. What the repository's own events say counts
-/// more than what a stranger's do, whichever is newer: anybody may open a pull request with a commit that is here
-/// already. What had nothing to do takes no place of a build. A status that is owed already keeps its turn.
+/// Writes a state, unless the context shows it or belongs to a newer build. The repository's own events take precedence
+/// over a stranger's, even if those are newer: anybody can open a pull request with a commit that the repository
+/// already has. A pipeline that had nothing to do does not replace a build. A status that is owed already keeps its
+/// turn.
 async fn write(tx: &mut WriteTx, place: &Place, status: CommitStatus, now: Timestamp) -> Result<(), StoreError> {
     let CommitStatus { context, state, description } = status.for_commit(place.brought_by, place.approved);
     let done = sqlx::query(
@@ -237,7 +238,8 @@ fn ref_name(event: &Event) -> Option<String> {
     }
 }
 
-/// Returns what forges have to be told, the longest due first: so much of each connection, but nothing of these.
+/// Returns the statuses that forges are owed, the longest due first: at most `of_each` for each connection, and none
+/// for those in `but_for`.
 pub async fn due(store: &Store, but_for: &[ConnectionId], of_each: u32) -> Result<Vec<Due>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT * FROM (
@@ -344,8 +346,8 @@ pub async fn mark_reported(
     Ok(())
 }
 
-/// Notes that the forge could not be told. Without a time for the next try it is given up, until the context changes or
-/// the connection has another token.
+/// Notes that a report to the forge failed. Without a time for the next try, it is given up until the context changes
+/// or the connection gets another token.
 pub async fn failed(
     tx: &mut WriteTx,
     key: &Key,

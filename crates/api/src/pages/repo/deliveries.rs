@@ -41,7 +41,7 @@ pub(crate) struct Deliveries {
     rows: Vec<Row>,
     next: Option<i64>,
     first_page: bool,
-    /// When the branches and tags were last compared with what webhooks told.
+    /// When the branches and tags were last compared with what webhooks reported.
     looked_at: Option<Timestamp>,
     /// The result of a check that was just asked for.
     looked: Option<String>,
@@ -61,7 +61,7 @@ struct Row {
 #[derive(Debug, Deserialize)]
 pub(crate) struct DeliveriesQuery {
     before: Option<String>,
-    /// How many pushes a look found that was just asked for, and how many more are not built.
+    /// How many pushes the check that was just requested has found, and how many more are not built.
     found: Option<usize>,
     left_out: Option<usize>,
 }
@@ -103,7 +103,7 @@ pub(crate) async fn show(
     }))
 }
 
-/// Compares the repository's branches and tags with what webhooks told.
+/// Compares the repository's branches and tags with what webhooks reported.
 pub(crate) async fn look(
     State(site): State<Site>,
     State(scheduler): State<Scheduler>,

@@ -18,7 +18,7 @@ pub(crate) struct Frame {
     pub(crate) public: bool,
     /// The clone address without credentials.
     pub(crate) clone_url: String,
-    /// Why its branches and tags could not be looked at.
+    /// Why its branches and tags could not be checked.
     pub(crate) look_error: Option<String>,
     pub(crate) tab: Tab,
     pub(crate) may_start: bool,
