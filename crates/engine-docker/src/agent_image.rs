@@ -34,7 +34,7 @@ use crate::error::{ApiResult as _, from_api, not_understood};
 use crate::fault::Fault;
 use crate::options::DockerOptions;
 use crate::paths::{MOUNT, PROGRAM};
-use crate::{inventory, labels};
+use crate::{labels, removal};
 
 /// Completes "the engine refused to …".
 const IMPORT: &str = "import the agent's image";
@@ -266,7 +266,7 @@ async fn fill_volume(docker: &Docker, instance: &Instance, wanted: &Delivered) -
         Err(error) => Err(error.clone()),
     };
     if let Ok(created) = created {
-        inventory::remove_own_container(docker, &created.id).await?;
+        removal::remove_own_container(docker, &created.id).await?;
     }
     if filled.is_err() {
         // Anyone who finds the volume takes it as complete.

@@ -33,7 +33,7 @@ use crate::quota::Quotas;
 use crate::sandbox::AddressRules;
 use crate::{
     archive, builder, container, containers, guard_log, guard_names, guarded, guarded_list, images, inventory, link,
-    sandbox, tool, volumes,
+    removal, sandbox, tool, volumes,
 };
 
 /// A Docker engine, and what we keep on it.
@@ -204,7 +204,7 @@ impl DockerEngine {
     }
 
     async fn remove_object(&self, object: &ObjectId) -> Result<(), EngineError> {
-        let removed = inventory::remove(&self.docker, object).await;
+        let removed = removal::remove(&self.docker, object).await;
         match object {
             ObjectId::Network(name) if *name == self.instance.network_name() => self.network.forget().await,
             ObjectId::Image(id) if self.agent.is_delivered(id.as_str()).await => self.agent.forget().await,

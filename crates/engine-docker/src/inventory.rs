@@ -1,4 +1,4 @@
-//! Lists and removes our objects on the engine. They are found by labels and names, because an image may carry the same
+//! Lists our objects on the engine. They are found by labels and names, because an image may carry the same
 //! labels.
 
 use std::collections::HashMap;
@@ -7,45 +7,16 @@ use bollard::Docker;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, Volume};
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
 };
 use longshore_core::Timestamp;
 use longshore_executor::names::{ContainerId, ImageId, Instance, NetworkName, NotAName, VolumeName};
 use longshore_executor::objects::{AgentObject, ContainerObject, Kind, NetworkObject, ObjectId, Objects, VolumeObject};
-use longshore_executor::{AttemptId, EngineError, remove_patiently};
+use longshore_executor::{AttemptId, EngineError};
 
 use crate::agent_image::{self, REPOSITORY};
 use crate::container::JOINED;
 use crate::error::ApiResult as _;
 use crate::labels;
-
-/// Removes one thing.
-pub(crate) async fn remove(docker: &Docker, object: &ObjectId) -> Result<(), EngineError> {
-    match object {
-        ObjectId::Container(id) => remove_container(docker, id.as_str()).await,
-        ObjectId::NamedContainer(name) => remove_container(docker, name.as_str()).await,
-        ObjectId::Volume(name) => {
-            let options = RemoveVolumeOptionsBuilder::new().build();
-            docker.remove_volume(name.as_str(), Some(options)).await.api("remove a volume")
-        }
-        ObjectId::Network(name) => docker.remove_network(name.as_str()).await.api("remove a network"),
-        ObjectId::Image(id) => {
-            let options = RemoveImageOptionsBuilder::new().build();
-            docker.remove_image(id.as_str(), Some(options), None).await.api("remove an image").map(drop)
-        }
-    }
-}
-
-/// Removes a container, running or not, with its anonymous volumes.
-async fn remove_container(docker: &Docker, id: &str) -> Result<(), EngineError> {
-    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    docker.remove_container(id, Some(options)).await.api("remove a container")
-}
-
-/// Removes a container that its maker needs no longer, however long the engine needs to let go of it.
-pub(crate) async fn remove_own_container(docker: &Docker, id: &str) -> Result<(), EngineError> {
-    remove_patiently(&id, || remove_container(docker, id)).await
-}
 
 /// Returns the volumes and images with our program. Objects with the hash `own` are current. They are found by their
 /// names, because any image may carry our labels, and Podman drops the labels of both.

@@ -32,6 +32,7 @@ mod options;
 mod overlay;
 mod paths;
 mod quota;
+mod removal;
 mod sandbox;
 mod tool;
 mod transport;

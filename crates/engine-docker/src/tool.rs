@@ -19,7 +19,7 @@ use longshore_executor::objects::Kind;
 use crate::agent_image::Delivered;
 use crate::error::{ApiResult as _, from_api, not_understood};
 use crate::paths::PROGRAM;
-use crate::{inventory, labels};
+use crate::{labels, removal};
 
 /// Where the volumes are mounted.
 const VOLUMES: &str = "/longshore/volumes";
@@ -226,7 +226,7 @@ impl Drop for Made {
 
 async fn remove(docker: &Docker, id: &str) {
     // Its volumes have names, so they stay.
-    if let Err(error) = inventory::remove_own_container(docker, id).await {
+    if let Err(error) = removal::remove_own_container(docker, id).await {
         tracing::debug!(%error, id, "left for the next sweep");
     }
 }
