@@ -14,8 +14,8 @@ use bollard::Docker;
 use bollard::body_try_stream;
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, MountVolumeOptions};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptions, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
-    TagImageOptionsBuilder, WaitContainerOptionsBuilder,
+    CreateImageOptions, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder, TagImageOptionsBuilder,
+    WaitContainerOptionsBuilder,
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -32,9 +32,10 @@ use longshore_guard::program_start;
 
 use crate::error::{ApiResult as _, from_api, not_understood};
 use crate::fault::Fault;
+use crate::labels;
 use crate::options::DockerOptions;
 use crate::paths::{MOUNT, PROGRAM};
-use crate::{labels, removal};
+use crate::temporary::Temporary;
 
 /// Completes "the engine refused to …".
 const IMPORT: &str = "import the agent's image";
@@ -256,18 +257,14 @@ async fn fill_volume(docker: &Docker, instance: &Instance, wanted: &Delivered) -
         }),
         ..ContainerCreateBody::default()
     };
-    let name = format!("longshore-agent-{}-{:08x}", wanted.hash, rand::random::<u32>());
-    let created = docker
-        .create_container(Some(CreateContainerOptionsBuilder::new().name(&name).build()), body)
-        .await
-        .api("create a container");
-    let filled = match &created {
-        Ok(created) => run_once(docker, &created.id).await,
-        Err(error) => Err(error.clone()),
+    let filled = match Temporary::create(docker, &wanted.hash, body).await {
+        Ok(container) => {
+            let filled = run_once(docker, container.id()).await;
+            container.remove().await;
+            filled
+        }
+        Err(error) => Err(error),
     };
-    if let Ok(created) = created {
-        removal::remove_own_container(docker, &created.id).await?;
-    }
     if filled.is_err() {
         // Anyone who finds the volume takes it as complete.
         drop_volume(docker, wanted).await;

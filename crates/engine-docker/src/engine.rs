@@ -367,7 +367,7 @@ impl Engine for DockerEngine {
     }
 
     fn has_overlays(&self) -> Answer<'_, bool> {
-        self.overlays.work(self).boxed()
+        self.overlays.work(self, &self.docker).boxed()
     }
 
     fn run_tool<'a>(&'a self, tool: &'a ToolSpec<'a>) -> Answer<'a, String> {

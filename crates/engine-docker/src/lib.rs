@@ -34,6 +34,7 @@ mod paths;
 mod quota;
 mod removal;
 mod sandbox;
+mod temporary;
 mod tool;
 mod transport;
 mod trial;

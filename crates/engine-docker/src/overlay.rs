@@ -4,15 +4,17 @@
 
 use std::path::PathBuf;
 
+use bollard::Docker;
 use longshore_executor::engine::{Engine, ToolSpec, VolumeContent, VolumeSpec};
 use longshore_executor::names::VolumeName;
 use longshore_executor::objects::ObjectId;
-use longshore_executor::{EngineError, remove_patiently, runtime_dir};
+use longshore_executor::{EngineError, runtime_dir};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
 use crate::error::not_understood;
 use crate::options::DockerOptions;
+use crate::removal;
 
 /// Remembers whether it works.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ impl Overlays {
     }
 
     /// Returns whether overlays work. An engine that is away has not been asked.
-    pub(crate) async fn work(&self, engine: &dyn Engine) -> Result<bool, EngineError> {
+    pub(crate) async fn work(&self, engine: &dyn Engine, docker: &Docker) -> Result<bool, EngineError> {
         let mut known = self.known.lock().await;
         if let Some(known) = *known {
             return Ok(known);
@@ -39,7 +41,7 @@ impl Overlays {
         if self.file.as_ref().is_some_and(|file| file.exists()) {
             return Ok(*known.insert(true));
         }
-        let works = match try_once(engine).await {
+        let works = match try_once(engine, docker).await {
             Ok(()) => true,
             Err(error) if error.is_away() => return Err(error),
             Err(error) => {
@@ -59,7 +61,7 @@ impl Overlays {
 }
 
 /// Makes an overlay and tries it. Leaves nothing.
-async fn try_once(engine: &dyn Engine) -> Result<(), EngineError> {
+async fn try_once(engine: &dyn Engine, docker: &Docker) -> Result<(), EngineError> {
     let trial = rand::random::<u32>();
     let name = |what: &str| {
         VolumeName::new(format!("longshore-trial-{trial:08x}-{what}"))
@@ -81,10 +83,6 @@ async fn try_once(engine: &dyn Engine) -> Result<(), EngineError> {
         Ok(())
     };
     let tried = tried.await;
-    for volume in [view, upper, work, lower].map(ObjectId::Volume) {
-        if let Err(error) = remove_patiently(&volume, || engine.remove(&volume)).await {
-            tracing::warn!(%volume, %error, "a volume of a trial is left for the next sweep");
-        }
-    }
+    removal::remove_own(docker, [view, upper, work, lower].map(ObjectId::Volume).to_vec()).await;
     tried
 }

@@ -1,11 +1,19 @@
 //! Removes our objects from the engine.
 
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable as _};
 use bollard::Docker;
 use bollard::query_parameters::{RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder};
 use longshore_executor::objects::ObjectId;
 use longshore_executor::{EngineError, remove_patiently};
+use tokio::sync::Mutex;
 
 use crate::error::ApiResult as _;
+
+/// Pause between two tries in the background.
+const LATE_PAUSE: Duration = Duration::from_secs(1);
+const MAX_LATE_PAUSE: Duration = Duration::from_secs(60);
 
 /// Removes one thing.
 pub(crate) async fn remove(docker: &Docker, object: &ObjectId) -> Result<(), EngineError> {
@@ -30,7 +38,36 @@ async fn remove_container(docker: &Docker, id: &str) -> Result<(), EngineError> 
     docker.remove_container(id, Some(options)).await.api("remove a container")
 }
 
-/// Removes a container that its maker needs no longer, however long the engine needs to let go of it.
-pub(crate) async fn remove_own_container(docker: &Docker, id: &str) -> Result<(), EngineError> {
-    remove_patiently(&id, || remove_container(docker, id)).await
+/// Removes what its maker needs no longer, in this order. What the engine does not let go of at once, and all if it is
+/// away, is removed in the background.
+pub(crate) async fn remove_own(docker: &Docker, objects: Vec<ObjectId>) {
+    let mut left = Vec::new();
+    for object in objects {
+        if remove_patiently(&object, || remove(docker, &object)).await.is_err() {
+            left.push(object);
+        }
+    }
+    if !left.is_empty() {
+        tokio::spawn(remove_at_last(docker.clone(), left));
+    }
+}
+
+async fn remove_at_last(docker: Docker, objects: Vec<ObjectId>) {
+    let left = Mutex::new(objects);
+    let remove_all = || async {
+        let mut left = left.lock().await;
+        let mut still = Vec::new();
+        for object in left.drain(..) {
+            match remove(&docker, &object).await {
+                Ok(()) => {}
+                Err(error) if error.is_not_found() => {}
+                Err(_) => still.push(object),
+            }
+        }
+        *left = still;
+        if left.is_empty() { Ok(()) } else { Err(left.iter().map(ToString::to_string).collect::<Vec<_>>()) }
+    };
+    let pauses =
+        ExponentialBuilder::new().with_min_delay(LATE_PAUSE).with_max_delay(MAX_LATE_PAUSE).without_max_times();
+    let _ = remove_all.retry(pauses).notify(|left, _| tracing::debug!(?left, "not removed yet")).await;
 }

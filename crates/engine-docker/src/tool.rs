@@ -7,8 +7,7 @@ use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions};
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
-    WaitContainerOptionsBuilder,
+    AttachContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, WaitContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
 use longshore_executor::EngineError;
@@ -18,8 +17,9 @@ use longshore_executor::objects::Kind;
 
 use crate::agent_image::Delivered;
 use crate::error::{ApiResult as _, from_api, not_understood};
+use crate::labels;
 use crate::paths::PROGRAM;
-use crate::{labels, removal};
+use crate::temporary::Temporary;
 
 /// Where the volumes are mounted.
 const VOLUMES: &str = "/longshore/volumes";
@@ -65,8 +65,8 @@ pub(crate) async fn run(
         }),
         ..ContainerCreateBody::default()
     };
-    let container = Made::create(docker, agent, body).await?;
-    let ran = follow(docker, &container.id).await;
+    let container = Temporary::create(docker, &agent.hash, body).await?;
+    let ran = follow(docker, container.id()).await;
     container.remove().await;
     ran
 }
@@ -160,10 +160,10 @@ pub(crate) async fn read_image_file(
         }),
         ..ContainerCreateBody::default()
     };
-    let container = Made::create(docker, agent, body).await?;
+    let container = Temporary::create(docker, &agent.hash, body).await?;
     let read = async {
         let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
-        let mut archive = docker.download_from_container(&container.id, Some(options));
+        let mut archive = docker.download_from_container(container.id(), Some(options));
         let mut bytes = Vec::new();
         while let Some(piece) = archive.next().await {
             match piece.api(WHAT) {
@@ -190,43 +190,4 @@ pub(crate) async fn read_image_file(
     let read = read.await;
     container.remove().await;
     read
-}
-
-/// A container that lives for one call. Dropped before it is removed, it is removed in the background.
-struct Made {
-    docker: Docker,
-    id: String,
-    removed: bool,
-}
-
-impl Made {
-    async fn create(docker: &Docker, agent: &Delivered, body: ContainerCreateBody) -> Result<Self, EngineError> {
-        let name = format!("longshore-agent-{}-{:08x}", agent.hash, rand::random::<u32>());
-        let options = CreateContainerOptionsBuilder::new().name(&name).build();
-        let created = docker.create_container(Some(options), body).await.api("create a container")?;
-        Ok(Self { docker: docker.clone(), id: created.id, removed: false })
-    }
-
-    async fn remove(mut self) {
-        self.removed = true;
-        remove(&self.docker, &self.id).await;
-    }
-}
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        if !self.removed
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let (docker, id) = (self.docker.clone(), std::mem::take(&mut self.id));
-            runtime.spawn(async move { remove(&docker, &id).await });
-        }
-    }
-}
-
-async fn remove(docker: &Docker, id: &str) {
-    // Its volumes have names, so they stay.
-    if let Err(error) = removal::remove_own_container(docker, id).await {
-        tracing::debug!(%error, id, "left for the next sweep");
-    }
 }

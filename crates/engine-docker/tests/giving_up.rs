@@ -1,5 +1,5 @@
 //! A caller that gives a job up leaves nothing of it: in a start that hangs, with a log that cannot be written, in an
-//! adoption that fails.
+//! adoption that fails; nor does a call to an engine that goes away in the middle.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod support;
@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use bollard::query_parameters::{RemoveImageOptions, TagImageOptionsBuilder};
 use longshore_core::{ErrorKind, Outcome, Record};
-use longshore_executor::{AdoptRequest, Executor, JobRequest, JobUpdate, Journal, Phase, PullPolicy};
+use longshore_engine_docker::DockerEngine;
+use longshore_executor::engine::Engine as _;
+use longshore_executor::objects::Kind;
+use longshore_executor::{AdoptRequest, EngineError, Executor, JobRequest, JobUpdate, Journal, Phase, PullPolicy};
 use support::proxy::{Moment, Proxy};
-use support::{BUSYBOX, MemoryJournal, World, collect, connect, job, run_and_die};
+use support::{BUSYBOX, MemoryJournal, World, collect, connect, eventually, job, run_and_die};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -127,5 +130,30 @@ async fn an_attempt_that_is_started_a_second_time_finds_nothing_of_the_first() {
     let (outcome, ()) = tokio::join!(running, drained);
     assert_eq!(outcome, Outcome::Success);
     assert_eq!(second.stdout_text(), "up\n");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_trial_of_overlays_makes_goes_once_the_engine_is_back_that_went_away_in_the_middle() {
+    let proxy = Proxy::before(&support::docker_host());
+    let world = World::new().await;
+    world.engine.prepare().await.unwrap();
+    let engine = DockerEngine::connect(world.options(proxy.host()).docker()).await.unwrap();
+    let made = proxy.stop_at("/attach", 0, Moment::BeforeTheAnswer);
+    let leaving = async {
+        made.await;
+        proxy.refuse(true);
+        proxy.cut();
+    };
+    let (tried, ()) = tokio::join!(engine.has_overlays(), leaving);
+    assert!(tried.as_ref().is_err_and(EngineError::is_away), "{tried:?}");
+    let there = async || {
+        let objects = world.engine.objects(Some(&world.instance)).await.unwrap();
+        let volumes = objects.volumes.iter().filter(|volume| volume.kind == Some(Kind::Volume)).count();
+        (objects.containers.len(), volumes)
+    };
+    assert_eq!(there().await, (1, 3));
+    proxy.refuse(false);
+    eventually("all is gone", async || there().await == (0, 0)).await;
     world.end().await;
 }
