@@ -33,7 +33,7 @@ impl ArtifactQueue {
         self.receiver
     }
 
-    /// Begins a session: its runner has not said yet where it stands.
+    /// Begins a session, whose runner has not yet said how much it has.
     pub(crate) fn begin_session(&mut self) {
         self.receiver.window = None;
         self.clear();

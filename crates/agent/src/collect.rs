@@ -20,7 +20,7 @@ use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 
 use crate::globs::Trees;
 
-/// The most files and folders that are looked at.
+/// The most files and folders that are visited.
 const MAX_VISITED: usize = 2_000_000;
 /// How many of an artifact's left-out files are named in the log.
 const MAX_NAMED: usize = 10;

@@ -149,8 +149,8 @@ impl SharedFile {
     }
 }
 
-/// Returns `hosts` without the lines of containers that joined: `127.0.0.1`, twelve digits of an id, and a name of
-/// ours.
+/// Returns `hosts` without the lines of containers that joined: `127.0.0.1`, twelve digits of an id, and a name that
+/// Longshore gives.
 fn without_containers(hosts: &[u8]) -> Vec<u8> {
     let is_of_container = |line: &[u8]| {
         let mut words = line.split(u8::is_ascii_whitespace);

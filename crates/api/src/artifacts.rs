@@ -34,7 +34,7 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Files of a zip whose names are read at once.
 const NAMES_PER_QUERY: u32 = 500;
 
-/// Nothing of a file runs, loads anything, or is what it is taken for.
+/// A file runs nothing, loads nothing, and is not interpreted as another type.
 const FILE_POLICY: HeaderValue =
     HeaderValue::from_static("sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:");
 
@@ -51,7 +51,7 @@ pub(crate) struct ArtifactView {
     pub(crate) bytes: u64,
     #[schema(value_type = String, format = DateTime)]
     pub(crate) created_at: Timestamp,
-    /// When it is removed. Without a date, it goes with its build.
+    /// When it is removed. Without a date, it is removed with its build.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) expires_at: Option<Timestamp>,
 }
@@ -147,7 +147,8 @@ fn pieces_of(file: BlobFile, bytes: u64) -> impl Stream<Item = io::Result<Bytes>
     })
 }
 
-/// Returns the error for a file that cannot be read. An object store that is away is nobody's fault here, and is said.
+/// Returns the error for a file that cannot be read. An object store that is away is not the server's own fault, and
+/// the reader is told so.
 fn unreadable(error: io::Error) -> ApiError {
     match ObjectError::of(&error) {
         Some(said @ (ObjectError::Away { .. } | ObjectError::Refused { .. })) => {
@@ -159,7 +160,7 @@ fn unreadable(error: io::Error) -> ApiError {
 
 /// Answers with all files of an artifact as a zip, which is made while it is sent.
 pub(crate) async fn send_zip(store: &Store, artifact: &Artifact) -> Result<Response, ApiError> {
-    // Whether there is something to read is said before the answer begins.
+    // Whether the files can be read is checked before the answer begins.
     if let [first, ..] = artifacts::files(store, artifact.id, None, 1).await?.as_slice() {
         let (blobs, blob) = (store.blobs().clone(), first.blob);
         let opened = tokio::task::spawn_blocking(move || blobs.open(&blob).map(drop));

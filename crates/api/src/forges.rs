@@ -89,7 +89,7 @@ impl Forges {
         Ok((connection, is_new))
     }
 
-    /// Has an App's webhook come here, by which people ask for reruns. Without it, reruns are asked for here alone.
+    /// Has an App's webhook come here, by which people ask for reruns. Without it, reruns can only be requested here.
     async fn set_app_hook(&self, connection: &Connection, client: &Client) {
         let Some(secret) = client.app_hook_secret() else { return };
         let url = format!("{}/hooks/apps/{}", self.public_url, connection.id);

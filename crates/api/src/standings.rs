@@ -27,13 +27,13 @@ pub(crate) struct JobStanding {
     status: Status,
 }
 
-/// Answers 202 with the build as it stands now.
+/// Answers 202 with the build's current state.
 pub(crate) async fn build_standing(store: &Store, id: BuildId) -> Result<(StatusCode, Json<BuildStanding>), ApiError> {
     let build = builds::get(store, id).await?.ok_or_else(|| ApiError::not_found("build"))?;
     Ok((StatusCode::ACCEPTED, Json(BuildStanding { id: build.id, number: build.number, status: build.status })))
 }
 
-/// Answers 202 with the job as it stands now.
+/// Answers 202 with the job's current state.
 pub(crate) async fn job_standing(store: &Store, id: JobId) -> Result<(StatusCode, Json<JobStanding>), ApiError> {
     let job = jobs::get(store, id).await?.ok_or_else(|| ApiError::not_found("job"))?;
     Ok((StatusCode::ACCEPTED, Json(JobStanding { id, status: job.status })))

@@ -221,7 +221,7 @@ pub(super) fn matches(value: &str, pattern: &str) -> String {
 }
 
 /// Translates a regular expression: `^v`, `^release/.*$`, `^(main|next)$` and `-rc$` to comparisons of texts. `None` if
-/// it is none that `matches` takes.
+/// `matches` does not accept it.
 pub(super) fn regex(value: &str, pattern: &str) -> Option<String> {
     simple(value, pattern).or_else(|| fits("", pattern).map(|_| matches(value, pattern)))
 }

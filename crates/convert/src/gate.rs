@@ -1,6 +1,6 @@
 //! The stand-in for a step that could not be carried over and that others come after: a step that fails. The later
 //! steps ran only if that step had succeeded, so none of them runs here until somebody writes the step by hand, or
-//! takes its stand-in out.
+//! removes its stand-in.
 
 use super::draft::{Map, Note, Value};
 

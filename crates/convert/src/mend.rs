@@ -300,7 +300,7 @@ fn apply_in_list(items: &mut Vec<Item>, path: &[usize], cut: Cut, why: &str, of:
     }
 }
 
-/// Whether what stands behind a step that never runs has this part of it, too.
+/// Whether the stand-in after a step that never runs has this part of the step, too.
 fn is_kept(part: &Part, cut: Cut) -> bool {
     match part {
         Part::Entry(entry) => entry.key != "id" && (cut != Cut::False || entry.key != "if"),

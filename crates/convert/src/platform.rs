@@ -45,7 +45,7 @@ impl Platform {
         Self::One(format!("{}/{}", text_of("os").unwrap_or("linux"), text_of("arch").unwrap_or("amd64")))
     }
 
-    /// Converts a filter for platforms to what has to be true of the one that it runs on.
+    /// Converts a filter for platforms to a condition on the platform that the job runs on.
     pub(super) fn restrict(&self, entry: &Entry, language: Language, lines: Lines<'_>, found: &mut Alternative) {
         let value = match self {
             Self::One(platform) => condition::quote(platform),

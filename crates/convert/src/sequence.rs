@@ -1,5 +1,5 @@
-//! The steps of a pipeline of Woodpecker or Drone in a row: their order, the image that most of them have, and what
-//! stands in for those that were lost.
+//! The steps of a pipeline of Woodpecker or Drone in a row: their order, the image that most of them have, and the
+//! stand-ins for those that were lost.
 
 use longshore_pipeline::tree::Node;
 
@@ -17,7 +17,7 @@ pub(super) struct Step {
     pub(super) runs: bool,
     /// A step that makes values for it.
     pub(super) before: Option<Map>,
-    /// The stand-in behind it if it never runs, and others come after it.
+    /// The stand-in after it, if it never runs and others come after it.
     pub(super) behind: Option<Map>,
 }
 
@@ -30,8 +30,8 @@ pub(super) struct LostStep {
     pub(super) stand_in: Option<Map>,
 }
 
-/// Words in the names and images of steps that tell somebody or keep something: what comes after them does what it did
-/// without them.
+/// Words in the names and images of steps that notify somebody or store something: the steps after them work without
+/// them.
 const NOT_DEPENDED_ON: &[&str] = &[
     "slack",
     "discord",

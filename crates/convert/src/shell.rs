@@ -39,7 +39,7 @@ pub(super) fn assigned(script: &str) -> BTreeSet<String> {
     found
 }
 
-/// Words that a command may stand behind.
+/// Words after which a command may come.
 const BEFORE_A_COMMAND: &[&str] = &["then", "do", "else", "elif", "if", "while", "until", "!", "time", "{"];
 /// Commands whose arguments are the names of variables.
 const NAMING: &[&str] = &["for", "read", "export", "local", "declare", "readonly", "typeset", "mapfile", "readarray"];
@@ -53,7 +53,7 @@ fn name_length(text: &str) -> usize {
 }
 
 /// Fills in the variables of a text. `bare` says whether `$NAME` is one, too; `$$` is a single `$`. `value` gets a name
-/// and what stands behind it within the braces: `##v` of `${TAG##v}`. The error is the first variable that it does not
+/// and the text after it within the braces: `##v` of `${TAG##v}`. The error is the first variable that it does not
 /// know.
 pub(super) fn fill(text: &str, bare: bool, value: &dyn Fn(&str, &str) -> Option<String>) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());

@@ -152,7 +152,7 @@ pub enum Action {
     ManageSecrets,
     /// See which registries have credentials, set and remove them.
     ManageRegistries,
-    /// See where people are notified of builds, add, try and remove such places.
+    /// See, add, test and remove the places where people are notified of builds.
     ManageNotifications,
     AddRepo,
     /// See the forges that the server may call and what they list, add and remove them.
@@ -257,7 +257,7 @@ pub enum Verdict {
     NeedsAllRepos,
 }
 
-/// Returns whether somebody may do something. A missing scope is reported before the object is looked at, so that the
+/// Returns whether somebody may do something. A missing scope is reported before the object is checked, so that the
 /// answer does not reveal what exists.
 #[must_use]
 pub fn may(who: Who<'_>, action: Action, object: Object) -> Verdict {

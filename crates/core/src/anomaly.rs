@@ -24,7 +24,7 @@ pub enum AnomalyKind {
     Probing,
     /// Something that a job made is still there after its end.
     Outlived,
-    /// A job had an image of a registry that its repository never had images of.
+    /// A job used an image of a registry from which its repository had never used one.
     NewRegistry,
 }
 

@@ -1,6 +1,6 @@
 //! Certificates whose authority is not known here.
 
-/// Returns what to do if `error`, which a TLS client of ours has put into words, is about such a certificate.
+/// Returns what to do if `error`, the message of one of Longshore's TLS clients, is about such a certificate.
 #[must_use]
 pub fn untrusted(error: &str) -> Option<&'static str> {
     error.contains("UnknownIssuer").then_some(

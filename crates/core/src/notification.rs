@@ -1,7 +1,7 @@
 //! The events that people are notified of, away from the pages: that a build failed, that it works again, that a job
 //! waits for an approval, that something stands out in the audit log.
 //!
-//! The store asks here in the transaction that changes a build, and keeps what has to be told; the outbox sends it.
+//! The store calls this in the transaction that changes a build, and keeps the messages; the outbox sends them.
 
 use std::{fmt, str::FromStr};
 
@@ -63,8 +63,8 @@ impl FromStr for NotificationEvent {
     }
 }
 
-/// Returns whether the end of a build is reported: those of pull requests stand at the pull request, and a stranger's
-/// could make noise.
+/// Returns whether the end of a build is reported: those of pull requests are shown at the pull request, and strangers
+/// could cause a flood of them.
 #[must_use]
 pub const fn tells_ends(event: &Event) -> bool {
     event.pull_request.is_none()

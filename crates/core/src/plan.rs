@@ -89,7 +89,7 @@ pub struct JobPlan {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub runs_on: BTreeMap<String, String>,
     pub image: Template,
-    /// When its registry is asked for it; without it the server's setting says so.
+    /// When its registry is asked for it; by default, as the server's setting says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull: Option<PullPolicy>,
     /// What its containers can reach.
@@ -276,7 +276,7 @@ impl Default for Checkout {
 pub struct ServicePlan {
     pub name: String,
     pub image: Template,
-    /// When its registry is asked for it; as for the job's own image without it.
+    /// When its registry is asked for it; by default, as for the job's own image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull: Option<PullPolicy>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -7,7 +7,7 @@ use crate::image_ref::{ImageRef, is_registry};
 
 /// The registry of images whose names have none.
 const DOCKER_HUB: &str = "docker.io";
-/// What the engine and its command line call it besides.
+/// Its other names, as the engine and its command line write them.
 const DOCKER_HUB_TOO: [&str; 2] = ["index.docker.io", "https://index.docker.io/v1/"];
 /// The longest user name, in bytes.
 pub const MAX_USERNAME_LEN: usize = 255;

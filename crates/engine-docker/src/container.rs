@@ -217,8 +217,7 @@ fn image_volumes(paths: &[String], mounts: &[Mount], limits: &Limits, quotas: &Q
     own.map(mount).collect()
 }
 
-/// Returns a path as the engine takes it: absolute, without `.`, `..` and slashes that mean nothing. `None` for the
-/// root.
+/// Returns a path as the engine takes it: absolute, without `.`, `..` and redundant slashes. `None` for the root.
 fn normal(path: &str) -> Option<String> {
     let mut parts = Vec::new();
     for part in path.split('/') {

@@ -1,4 +1,5 @@
-//! Turns bollard's errors and the engine's texts into our errors. Apart from `fault`, no other module looks into them.
+//! Turns bollard's errors and the engine's texts into our errors. Apart from `fault`, no other module interprets these
+//! texts.
 
 use std::error::Error as _;
 use std::io;

@@ -219,7 +219,7 @@ fn with_tag(image: &str) -> String {
 }
 
 /// Returns why a pull failed, in our words. The engine passes on what the registry answers, which anybody may have
-/// written: it is only looked into for the reason.
+/// written: it is only searched for the reason.
 fn pull_error(image: &ImageRef, with_credentials: bool, error: ApiError) -> EngineError {
     let (status, text) = match &error {
         ApiError::DockerResponseServerError { status_code, message } => (Some(*status_code), message),

@@ -47,7 +47,7 @@ pub(crate) fn of_attempt(
     labels
 }
 
-/// Empties every label of ours that a container would inherit from its image and does not set itself.
+/// Empties every Longshore label that a container would inherit from its image and does not set itself.
 pub(crate) fn override_images(labels: &mut HashMap<String, String>, of_image: &[String]) {
     for name in of_image {
         labels.entry(name.clone()).or_default();

@@ -158,7 +158,7 @@ pub(crate) async fn create_own(
 async fn create(docker: &Docker, request: NetworkCreateRequest) -> Result<(), EngineError> {
     match docker.create_network(request).await.api("create a network") {
         Ok(_) => Ok(()),
-        // Another process of ours has created it.
+        // Another Longshore process has created it.
         Err(error) if error.is_conflict() => Ok(()),
         Err(error) => Err(error),
     }

@@ -36,7 +36,7 @@ impl Accounts {
         if let Some(user) = known {
             return Ok(user);
         }
-        // Root's account needs no look into the image.
+        // Root's account is known without reading the image.
         let is_root = ["", "0", "root"].contains(&image.config.user.split(':').next().unwrap_or_default());
         let passwd = match is_root {
             true => String::new(),

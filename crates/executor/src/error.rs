@@ -1,6 +1,6 @@
 //! The errors of an engine, by what they mean for a job. The texts are for people and say what to do.
 //!
-//! An engine's crate reads its engine's answers and chooses the variant; nothing else looks into the texts.
+//! An engine's crate reads its engine's answers and chooses the variant; nothing else interprets the texts.
 
 use longshore_core::{ErrorKind, Outcome};
 

@@ -50,7 +50,7 @@ impl Kind {
     }
 }
 
-/// A container of ours.
+/// A container that Longshore created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerObject {
     pub id: ContainerId,
@@ -66,7 +66,7 @@ pub struct ContainerObject {
     pub joined: Option<ContainerId>,
 }
 
-/// A volume of ours.
+/// A volume that Longshore created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeObject {
     pub name: VolumeName,
@@ -78,7 +78,7 @@ pub struct VolumeObject {
     pub created: Option<Timestamp>,
 }
 
-/// A network of ours.
+/// A network that Longshore created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkObject {
     pub name: NetworkName,

@@ -70,7 +70,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Returns what is asked for, within these limits.
+    /// Returns the requested resources, within these limits.
     #[must_use]
     pub fn within(&self, asked: &Resources) -> Self {
         let least = |granted: Option<u64>, asked: Option<u64>| [granted, asked].into_iter().flatten().min();

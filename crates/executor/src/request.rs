@@ -51,7 +51,7 @@ pub struct JobRequest {
     /// Where the files that it leaves are stored. Without it, it leaves none.
     pub artifacts: Option<Arc<dyn ArtifactStore>>,
     pub limits: Limits,
-    /// When registries are asked for images, where the plan does not say so.
+    /// When registries are asked for images, if the plan does not set it.
     pub pull: PullPolicy,
     /// Which images it may use, and with whose credentials.
     pub images: ImageAccess,

@@ -1,5 +1,5 @@
-//! Check runs, as a connection is asked to show them: the state of a commit's context with a summary, and what was
-//! found at which line. Only GitHub has them, for its Apps.
+//! Check runs that a connection shows at the forge: the state of a commit's context with a summary, and what was found
+//! at which line. Only GitHub has them, for its Apps.
 
 use longshore_core::commit_status::CommitState;
 
@@ -8,7 +8,7 @@ use longshore_core::commit_status::CommitState;
 pub struct CheckRun {
     /// The forge's id of the check run to change.
     pub id: Option<String>,
-    /// It may be there, though its id is not known: it is looked for before another one is made.
+    /// It may exist although its id is not known: it is searched for before another one is created.
     pub may_be_there: bool,
     pub commit: String,
     /// The context.

@@ -1,5 +1,5 @@
 //! GitHub Apps. An App has a key; with it, it makes tokens of its installations, which are good for an hour and are
-//! used like any other token. Which installation a repository belongs to is asked once.
+//! used like any other token. The installation that a repository belongs to is looked up once.
 //!
 //! As the token of a connection an App is one word: `app-ID.KEY`, the key being its DER in Base64.
 

@@ -116,7 +116,7 @@ impl CloneUrl {
         self
     }
 
-    /// Returns what ssh logs in with, if that is said.
+    /// Returns the ssh login, if there is one.
     #[must_use]
     pub const fn ssh_login(&self) -> Option<&SshLogin> {
         self.ssh.as_ref()

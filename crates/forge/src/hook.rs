@@ -99,7 +99,7 @@ pub struct PullRequestHook {
     pub former: Option<RefName>,
     /// The author of the pull request; `None` if the forge no longer knows them.
     pub author: Option<Person>,
-    /// Whether the forge says that it goes into another branch now.
+    /// Whether the forge reports that its target branch has changed.
     pub retargeted: bool,
     /// Whether it is closed: other things may happen to it then, too.
     pub is_closed: bool,
@@ -125,7 +125,7 @@ pub struct PullRequestState {
     pub labels: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draft: Option<bool>,
-    /// Whether its commit was found on a branch of the repository itself. `None` before anybody has looked.
+    /// Whether its commit was found on a branch of the repository itself. `None` before that was checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub own: Option<bool>,
     /// The branch to merge into. `None` before it is written down.
@@ -171,7 +171,7 @@ impl PullRequestHook {
         let is_retargeted = !is_built_anyway
             && match before.map(|before| &before.target) {
                 Some(Some(target)) => target != self.target.as_str(),
-                // Written down by a version that did not look at it.
+                // Recorded by a version that did not check it.
                 Some(None) => action == "edited",
                 None => self.retargeted,
             };

@@ -1,5 +1,5 @@
-//! Which repository of a forge a delivery is about. An organisation's webhook, or one of a whole forge, tells of all
-//! repositories under one address and with one secret.
+//! Which repository of a forge a delivery is about. An organisation's webhook, or one of a whole forge, sends events of
+//! all repositories to one address, with one secret.
 
 /// How a delivery names its repository.
 #[derive(Debug, Clone, PartialEq, Eq)]

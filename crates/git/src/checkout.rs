@@ -345,7 +345,8 @@ fn list_objects(
     Ok(file)
 }
 
-/// Rejects a crafted tree that holds a link and files behind it: unpacked, the files would land where the link leads.
+/// Rejects a crafted tree that contains a link and files below it: when unpacked, the files would land where the link
+/// leads.
 fn refuse_files_behind_links(entries: &[IndexEntry]) -> Result<(), GitError> {
     let links: HashSet<&[u8]> = entries.iter().filter(|e| e.is_link()).map(|e| e.path.as_slice()).collect();
     let behind_link =

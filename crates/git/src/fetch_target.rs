@@ -1,11 +1,11 @@
-//! What a fetch is for, and whether the commit is where it has to be: a webhook may tell of any commit, and a forge
-//! serves the commits of every fork.
+//! The target of a fetch, and whether its commit is where it must be: a webhook can name any commit, and a forge serves
+//! the commits of every fork.
 
 use longshore_forge::{CommitId, RefName, Revision};
 
 use super::{GitError, Mirror};
 
-/// What a fetch has to bring.
+/// What has to be in the mirror after a fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FetchTarget {
     /// The commit that the branch or tag points to now.

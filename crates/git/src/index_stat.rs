@@ -8,7 +8,7 @@ use std::{collections::HashMap, io, path::Path};
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA1_OUTPUT_LEN, digest};
 
-/// Offsets in an entry, and the length of what stands before its path. See git's documentation (`gitformat-index`).
+/// Offsets in an entry, and the length of the part before its path. See git's documentation (`gitformat-index`).
 const TIME_OFFSET: usize = 8;
 const SIZE_OFFSET: usize = 36;
 const FLAGS_OFFSET: usize = 60;

@@ -2,9 +2,9 @@
 //! budget.
 //!
 //! The engine reports the size of the containers' own files. Those of volumes are read in the folder that holds all
-//! volumes, which no request of the job has to wait for: a volume that a container of ours had mounted could not be
-//! removed. Measuring reads all their folders, so it is done once a minute, and as soon as the disk has lost what the
-//! job has left. What is free on a disk is asked every second, which costs nothing.
+//! volumes, which no request of the job has to wait for: a volume that one of Longshore's containers had mounted could
+//! not be removed. Measuring reads all their folders, so it is done once a minute, and as soon as the disk has lost
+//! what the job has left. The free bytes of a disk are read every second, which costs nothing.
 
 use std::io;
 use std::path::{Path, PathBuf};

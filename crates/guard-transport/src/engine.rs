@@ -93,7 +93,7 @@ impl Engine {
         request.body(body).map_err(|error| error.to_string())
     }
 
-    /// Sends a call whose answer says nothing but whether it is done. What is to be removed may be gone.
+    /// Sends a call whose answer only says whether it succeeded. What is to be removed may be gone.
     pub(crate) async fn done(&self, call: &EngineCall) -> Result<(), String> {
         let answer = self.send(call, None, false).await?;
         let status = answer.status();

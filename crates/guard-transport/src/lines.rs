@@ -72,8 +72,8 @@ impl Values {
         Self { from, pending: BytesMut::new(), longest, long: Long::EndsAll }
     }
 
-    /// Reads values of a line each, and leaves out those that are too long: whoever else makes one does not end the
-    /// stream.
+    /// Reads values of a line each, and leaves out those that are too long: a value that others make too long does not
+    /// end the stream.
     fn without_long(from: Incoming) -> Self {
         Self { long: Long::IsLeftOut, ..Self::new(from, LONGEST) }
     }

@@ -16,7 +16,7 @@ use crate::body::Body;
 use crate::handle::{Failure, refusal};
 use crate::proxy::Proxy;
 
-/// The first pause before an engine is asked again to let a container go on, and the longest.
+/// The first and the longest pause before the engine is asked again to resume a container.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -77,7 +77,7 @@ impl Proxy {
         held
     }
 
-    /// Notes that somebody gets into volumes by a call, once nobody fills them.
+    /// Notes that a call gives a container access to volumes, once nothing fills them.
     pub(crate) async fn enter(&self, effect: &Effect) -> Result<(), Failure> {
         let volumes = self.guard().entered(effect);
         if volumes.is_empty() {
@@ -141,7 +141,7 @@ impl Copy {
             return Ok(());
         }
         let (proxy, container) = (Arc::clone(&self.proxy), self.container.clone());
-        // If the client goes away meanwhile, the container goes on once it is paused.
+        // If the client disconnects meanwhile, the container is resumed once it is paused.
         let pausing = self.proxy.tasks.spawn(async move {
             let _pauses = pauses;
             call(&proxy, &container, "pause").await
@@ -232,8 +232,8 @@ impl Drop for Reading {
     }
 }
 
-/// Lets a container go on after its last copy. An engine that fails at it is asked again, for as long as the container
-/// is paused.
+/// Lets a container go on after its last copy. An engine that fails to resume it is asked again for as long as the
+/// container is paused.
 async fn go_on(proxy: &Proxy, turn: &Turn, container: &str) {
     let mut pauses = turn.pauses.lock().await;
     *pauses -= 1;

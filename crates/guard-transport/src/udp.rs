@@ -1,4 +1,5 @@
-//! Published UDP ports: what is sent to one of them goes to the container, and its answers go back to whoever sent it.
+//! Published UDP ports: what arrives at one of them is sent to the container, and the container's answers go back to
+//! the sender.
 //!
 //! UDP knows no connections, so a client is remembered by its address for as long as it sends or gets something: each has
 //! a socket of its own to the container, by which its answers are known.
@@ -19,7 +20,7 @@ use crate::proxy::Proxy;
 const IDLE: Duration = Duration::from_secs(90);
 /// How often silent clients are forgotten.
 const SWEEP: Duration = Duration::from_secs(30);
-/// How long a container's address is used for new clients until it is asked for again.
+/// How long a container's address is used for new clients before it is looked up again.
 const KNOWN: Duration = Duration::from_secs(1);
 /// More than the longest datagram has.
 const LONGEST: usize = 64 << 10;

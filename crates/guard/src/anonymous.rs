@@ -1,4 +1,4 @@
-//! Anonymous volumes that go from one container of a job to the next, as when compose makes a container anew.
+//! Anonymous volumes that one container of a job takes over from another, as when compose recreates a container.
 //!
 //! The engine removes an anonymous volume with its last container, unless one has it by its name: that would outlive
 //! the job. So a container never gets one by its name, but with `VolumesFrom` of a container of the job that has it,

@@ -16,8 +16,8 @@ const WITHIN_MS: u64 = 60_000;
 const MOST_REFUSED: usize = 50;
 /// The most ids of others, and the most registries, that are kept.
 const MOST_KEPT: usize = 64;
-/// So many different ids that never were the client's are no accident. A client may know one or two by itself: the id
-/// of the container that it runs in, say.
+/// This many different ids that never were the client's are no accident. A client may know one or two on its own, such
+/// as the id of the container that it runs in.
 const MANY_PROBES: usize = 3;
 
 /// A request that was refused.

@@ -1,6 +1,6 @@
 //! Copies of files into and out of a container (`docker cp`). For a copy, the engine mounts the container's volumes
-//! once more, on the host: whoever swaps a path that leads to one for a link meanwhile could make it mount over the
-//! host's own files. So a container that runs is paused, and no mount is within another one.
+//! once more, on the host: if a path to one were replaced by a link meanwhile, the engine would mount over the host's
+//! own files. So a container that runs is paused, and no mount is within another one.
 //!
 //! Others still reach the files of a container that has started, if they share a volume or a namespace with it: a
 //! folder's descriptor that they were handed outlives the container. Engines before Docker 24 mount in the host's own

@@ -114,7 +114,7 @@ pub(crate) fn rewrite(
     Ok(out)
 }
 
-/// Judges an instruction, and writes it anew. `from` returns what the name after `--from` stands for.
+/// Judges an instruction, and rewrites it. `from` returns what the name after `--from` refers to.
 fn judge(
     word: &str,
     rest: &str,
@@ -276,8 +276,8 @@ fn plain_sources(rest: &str) -> Result<(), DockerfileError> {
     ))
 }
 
-/// Refuses labels of ours: layers are found by them when the job is over. The engine expands variables in names and
-/// takes quotes and backslashes out of them, so names have to be plain words.
+/// Refuses Longshore's own labels: layers are found by them when the job is over. The engine expands variables in names
+/// and takes quotes and backslashes out of them, so names have to be plain words.
 fn check_labels(rest: &str) -> Result<(), DockerfileError> {
     let words = words_of(rest);
     let names: Vec<&str> = match words.first() {

@@ -167,7 +167,7 @@ impl Fields {
         }
     }
 
-    /// Drops a field that means nothing to Docker any more, or only something to the client.
+    /// Drops a field that Docker no longer uses, or that only the client uses.
     pub(crate) fn dropped(&mut self, key: &'static str) {
         self.take(key);
     }

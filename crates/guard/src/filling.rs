@@ -101,7 +101,7 @@ impl Guard {
         }
     }
 
-    /// Notes that somebody gets into volumes, before the engine is asked.
+    /// Notes that a container gets access to volumes, before the engine is called.
     ///
     /// # Errors
     /// If the engine may still be filling one.

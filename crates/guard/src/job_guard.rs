@@ -28,7 +28,8 @@ pub const ENGINE_SOCKET: &str = "/var/run/docker.sock";
 /// The mount point of the folder with all volumes of the engine, which is read-only in the guard: what a job's volumes
 /// take is measured there.
 pub const ALL_VOLUMES: &str = "/longshore/all-volumes";
-/// The capabilities of the guard: jobs may publish ports below 1024, and folders of volumes are read whoever owns them.
+/// The capabilities of the guard: jobs may publish ports below 1024, and folders of volumes are read regardless of
+/// their owner.
 pub const CAPABILITIES: [&str; 2] = ["DAC_READ_SEARCH", "NET_BIND_SERVICE"];
 /// The guard's table and its audit log, in its container.
 pub const TABLE: &str = "/table.json";

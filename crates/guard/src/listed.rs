@@ -1,12 +1,12 @@
 //! What objects take in the engine's lists. A list has the labels, commands, ports and mounts of all containers, and
-//! whoever reads it takes only so much.
+//! its readers accept only a limited length.
 
 use serde_json::Value;
 
-/// What a container may take, without what it has from its image, and what an image may take in each list of its
-/// containers.
+/// The most that a container may take, not counting what it has from its image, and the most that an image may take for
+/// each of its containers.
 pub(crate) const MOST_LISTED: usize = 64 << 10;
-/// What all containers of a job may take, with what they have from their images.
+/// The most that all containers of a job may take, including what they have from their images.
 pub(crate) const MOST_LISTED_OF_JOB: usize = 1 << 20;
 /// What the engine writes beside each text: quotes, and the other fields of a port or a mount.
 const BESIDE: usize = 40;

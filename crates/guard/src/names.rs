@@ -23,7 +23,7 @@ pub(crate) fn chosen(kind: &str, name: &str) -> Judged<String> {
             "{name:?} is not a valid name for a {kind}: use at most {LONGEST_NAME} letters, digits, '_', '.' and '-'"
         );
     }
-    // The engine has every name with a prefix of ours. Some clients name their networks by a few hexadecimal digits.
+    // On the engine, every name has the guard's prefix. Some clients name their networks by a few hexadecimal digits.
     let is_taken_for_id = if kind == "network" { is_full_id(name) } else { looks_like_id(name) };
     if is_taken_for_id {
         return refuse!(

@@ -221,7 +221,7 @@ impl ServerPolicy {
 /// each list.
 const LONGEST_LABELS: usize = 32 << 10;
 
-/// Refuses labels that only we set, and more than anybody needs.
+/// Refuses labels that only Longshore may set, and labels that are too long together.
 pub(crate) fn unreserved(labels: BTreeMap<String, String>) -> Judged<BTreeMap<String, String>> {
     if let Some(label) = labels.keys().find(|label| is_reserved_label(label)) {
         return Err(Refusal::new(Rule::Label, format!("the label {label} is reserved")));
@@ -322,7 +322,7 @@ impl JobPolicy {
         format!("{SCOPE_LABEL}={}", self.scope)
     }
 
-    /// Adds our labels to a client's. A client that sets one of ours is refused, because they are trusted.
+    /// Adds our labels to a client's. A client that sets a Longshore label is refused, because these are trusted.
     pub(crate) fn stamp(&self, labels: BTreeMap<String, String>, name: &str) -> Judged<BTreeMap<String, String>> {
         let mut labels = unreserved(labels)?;
         labels.extend(self.labels.clone());

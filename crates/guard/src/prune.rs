@@ -1,5 +1,5 @@
-//! Prunes: what a job does not use any more is removed, object by object. The engine's own prune would look at
-//! everybody's.
+//! Prunes: what a job does not use any more is removed, object by object. The engine's own prune would remove
+//! everybody's objects.
 
 use serde_json::{Value, json};
 

@@ -2,8 +2,8 @@
 //! that outlive their builds, and images that this server pulled are removed until the low mark is reached. Nothing
 //! that is in use is touched, and nothing that Longshore did not create.
 //!
-//! The engine's disk is measured by a container of ours, at the start and then only after jobs have run: seldom while
-//! there is much room, and more often as the mark gets closer. An idle server makes no calls.
+//! The engine's disk is measured by a container that the server starts, at the start and then only after jobs have run:
+//! seldom while there is much room, and more often as the mark gets closer. An idle server makes no calls.
 
 use std::{
     sync::Arc,

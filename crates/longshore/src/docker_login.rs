@@ -73,7 +73,7 @@ async fn in_file(
     hosts: &BTreeSet<RegistryHost>,
 ) -> (BTreeMap<RegistryHost, RegistryCredentials>, Vec<String>) {
     let (mut found, mut notes) = (BTreeMap::new(), Vec::new());
-    // Whether the file can be read at all is said where its proxies are read.
+    // A file that cannot be read is reported where its proxies are read.
     let login: Login = match std::fs::read(path) {
         Ok(text) => serde_json::from_slice(&text).unwrap_or_default(),
         Err(_) => return (found, notes),

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// The audit log. Older files stand beside it, as `guard.jsonl.1` and so on.
+/// The audit log. Older files are beside it, as `guard.jsonl.1` and so on.
 pub(crate) const AUDIT_LOG: &str = "/var/log/longshore/guard.jsonl";
 
 /// Returns the file that says why the guard does not listen on its socket yet.

@@ -1,5 +1,5 @@
-//! The server that this process stands beside: it has the same data folder, as for `docker exec` in the server's
-//! container. The command line reaches it where it listens, whatever its public address is, and as its administrator.
+//! The server beside this process: it has the same data folder, as for `docker exec` in the server's container. The
+//! command line reaches it where it listens, whatever its public address is, and as its administrator.
 
 use std::{
     io::ErrorKind,

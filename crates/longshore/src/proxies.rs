@@ -151,7 +151,7 @@ fn without_scheme(address: &str) -> &str {
     address.split_once("://").map_or(address, |(_, rest)| rest)
 }
 
-/// Returns what stands before the host: user and password.
+/// Returns the part before the host: user and password.
 fn user_info(address: &str) -> Option<&str> {
     Some(without_scheme(address).rsplit_once('@')?.0)
 }

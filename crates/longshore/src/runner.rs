@@ -53,7 +53,7 @@ pub(crate) struct JobDefaults {
     pub(crate) limits: Limits,
     /// The limits of strangers' jobs.
     pub(crate) limits_of_strangers: Limits,
-    /// When registries are asked for images, where a plan does not say so.
+    /// When registries are asked for images, if a plan does not set it.
     pub(crate) pull: PullPolicy,
     /// Which images jobs may use; all of them without it.
     pub(crate) images: Option<ImageRule>,

@@ -1,5 +1,5 @@
-//! Notes which registries the images of a repository's jobs come from, and writes into the audit log when there is one
-//! that it never had.
+//! Notes which registries the images of a repository's jobs come from, and writes into the audit log when a repository
+//! uses a new one.
 
 use longshore_core::{ImageRef, JobPlan, RegistryHost, Timestamp};
 use longshore_store::{

@@ -1,5 +1,5 @@
 //! The system calls that a server's guard does without. It runs no other program, speaks to sockets of this host alone,
-//! and looks into no other process, even after an attacker has taken it over.
+//! and reads no other process's memory, even after an attacker has taken it over.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The place that a message goes to: its kind, address and secret, checked when somebody adds them.
+//! The place that messages are sent to: its kind, address and secret, checked when it is added.
 
 use std::{fmt, net::IpAddr};
 

@@ -33,7 +33,7 @@ const fn is_invisible(c: char) -> bool {
         | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Puts an invisible character behind every `@`, so that the text mentions nobody.
+/// Puts an invisible character after every `@`, so that the text mentions nobody.
 #[must_use]
 pub fn without_mentions(text: &str) -> String {
     text.replace('@', "@\u{200b}").replace('＠', "＠\u{200b}")

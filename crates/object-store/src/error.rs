@@ -11,7 +11,7 @@ pub enum ObjectError {
     /// It cannot be reached now, is busy, or has a fault. The same request may work later.
     #[error("the object store {store} cannot be used now: {why}")]
     Away { store: String, why: String },
-    /// It will say the same again until somebody changes its settings or ours.
+    /// It will answer the same until somebody changes its settings or Longshore's.
     #[error("the object store {store} refuses: {why}")]
     Refused { store: String, why: String },
     #[error("the object store {store} has no object {key}")]

@@ -11,7 +11,7 @@ pub struct Settings {
     pub region: String,
     pub access_key: String,
     pub secret_key: String,
-    /// Whether the bucket stands in the path of an address (`https://host/bucket/key`), and not in front of the host.
+    /// Whether the bucket is in the path of an address (`https://host/bucket/key`), and not in front of the host.
     pub path_style: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Writes comments on pull requests: what failed in the newest build, in one comment that is updated in place.
 //!
 //! A pull request has one call under way at a time. Before a comment is made for the first time that is noted: after a
-//! kill in between, it is looked for among the account's own comments, so that there are never two.
+//! kill in between, it is searched for among the account's own comments, so that there are never two.
 
 use longshore_core::{ConnectionId, Status, Timestamp};
 use longshore_forge_client::{CallError, Connection, Http};
@@ -149,8 +149,8 @@ impl Comments {
         Ok((written.await, was_there))
     }
 
-    /// Returns the text of the comment; `None` if its build is gone. Texts by others stand in code spans, where they
-    /// are neither markup nor a mention nor a command.
+    /// Returns the text of the comment; `None` if its build is gone. Texts by others are in code spans, where they are
+    /// neither markup nor a mention nor a command.
     async fn body(&self, unsent: &UnsentComment) -> Result<Option<String>, StoreError> {
         let Some(id) = unsent.build else { return Ok(None) };
         let Some(build) = builds::get(&self.store, id).await? else { return Ok(None) };

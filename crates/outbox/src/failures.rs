@@ -1,5 +1,5 @@
-//! The failures of a build, as lines of Markdown: for comments and check runs. Texts by others stand in code spans,
-//! where it is neither markup nor a mention nor a command.
+//! The failures of a build, as lines of Markdown: for comments and check runs. Texts by others are in code spans, where
+//! they are neither markup nor a mention nor a command.
 
 use longshore_core::{Severity, Status};
 use longshore_notification::text::{code, one_line};

@@ -8,7 +8,7 @@ use longshore_store::{Store, StoreError, connections};
 
 use crate::pause;
 
-/// How long a forge may be away before what it was to be told is given up.
+/// How long a forge may be away before what it is owed is given up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// The most tries of a call that the forge refuses. It may know the commit a moment later.
 const REFUSALS: u32 = 6;

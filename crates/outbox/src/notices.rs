@@ -24,7 +24,7 @@ use crate::{pause, turns::Turns};
 /// Messages that are under way at once, in all and to the places of one repository. Those of the server count as one's.
 const CONCURRENT_MESSAGES: usize = 8;
 const AT_ONCE_OF_ONE: usize = 2;
-/// Messages of one that are looked at: a place may have two that are next.
+/// How many messages of each owner are read: some may be under way.
 const LOOKED_AT: u32 = 4;
 /// How long a place may be unreachable before a message is given up, because it is out of date.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 60 * 60);

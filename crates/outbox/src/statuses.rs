@@ -26,7 +26,7 @@ use crate::{
 /// Reports that are under way at once, in all and of one connection.
 const CONCURRENT_REPORTS: usize = 16;
 const AT_ONCE_OF_ONE: usize = 4;
-/// Contexts of a connection that are looked at: those that are under way may be among them.
+/// How many contexts of each connection are read: some may be under way.
 const LOOKED_AT: u32 = 8;
 
 /// Reports the statuses.

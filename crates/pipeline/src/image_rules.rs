@@ -82,7 +82,7 @@ fn names(image: &ImageRef) -> Vec<String> {
     } else if let Some(registry) = registry {
         bases.push(format!("{registry}/{path}"));
     }
-    // Where there is a digest, the engine does not look at the tag.
+    // If there is a digest, the engine ignores the tag.
     let version = match image.digest() {
         Some(digest) => format!("@{digest}"),
         None => format!(":{}", image.tag().unwrap_or("latest")),

@@ -170,7 +170,7 @@ impl Builder {
         }
     }
 
-    /// Returns the tag of another system's file. A tag in one of ours is refused or has no effect.
+    /// Returns the tag of another system's file. A tag in a pipeline file is refused or has no effect.
     fn tag(&self, tag: Option<&Tag>, span: &EventSpan) -> Result<Option<String>, Refusal> {
         match tag {
             Some(tag) if self.foreign && !tag.is_yaml_core_schema_tag("str") => Ok(Some(tag.original())),

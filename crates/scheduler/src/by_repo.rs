@@ -37,7 +37,7 @@ pub(crate) async fn sleep_until(wake_at: Option<Timestamp>) {
 }
 
 /// Returns the result of the work, or a message if it panicked. The work reads what people push: if that reveals a bug
-/// of ours, nobody else has to wait for it.
+/// in Longshore, nobody else has to wait for it.
 pub(crate) async fn catch_panic<T>(work: impl Future<Output = T>) -> Result<T, String> {
     // The work shares the store, where an open transaction is rolled back, and the mirrors, where git's lock is
     // released with its holder.

@@ -141,7 +141,7 @@ async fn process(
     }
     tx.commit().await?;
     if may_come {
-        // With many to look at, this one waits for its hour.
+        // If many are due, this one waits for its regular check.
         let _ = hurried.try_send(repo.id);
     }
     // Runs in the background, so that the next delivery does not wait for it.

@@ -23,7 +23,7 @@ pub(crate) use self::default_branch::{MAIN, default_branch_of};
 use self::default_branch::{default_branch_head, default_branch_or_main, is_newest_of_default_branch, newest};
 use crate::{logins::Logins, never_sent::never_sent, schedules, schedules::Schedules, skip};
 
-/// An event, as it is known before git is asked.
+/// What is known of an event before git is asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
     pub(crate) name: EventName,

@@ -2,8 +2,8 @@
 //! name, and redirects are not followed.
 //!
 //! A delivery is only the occasion. Anyone who knows the webhook's secret can write any name into one, and the
-//! connection's login, which may read other repositories too, is sent to the address. So the forge is asked, and what
-//! it says counts.
+//! connection's login, which may read other repositories too, is sent to the address. So the forge is asked, and its
+//! answer counts.
 
 use longshore_forge::ForgeRepository;
 use longshore_forge_client::{self as forge_client, CallError, Http};
@@ -48,8 +48,8 @@ pub(crate) async fn follow(
             tracing::warn!(repo = repo.name, name, %error, "the forge cannot be asked for the new name of a repository");
             return Ok(Renamed::Unanswered(format!("the forge has to confirm the repository's new name: {error}")));
         }
-        // One text for all, which tells nobody whether there is such a repository. Whoever sees this one reads it, so
-        // the names are in the server's log alone.
+        // The same text in every case, so that it does not reveal whether such a repository exists. Everybody who sees
+        // this repository can read it, so the names are only in the server's log.
         Ok(_) | Err(_) => {
             let connection = &connection.name;
             tracing::warn!(repo = repo.name, name, connection, "the forge does not confirm a repository's new name");

@@ -89,7 +89,7 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Spawns the ingest loop, the schedules, the looks at repositories, the discovery of new ones and the dispatcher
+    /// Spawns the ingest loop, the schedules, the checks of repositories, the discovery of new ones and the dispatcher
     /// on `tasks`, until `shutdown`. The runner receives its commands from `orders` and sends what it has to report to
     /// `reports`.
     #[must_use]

@@ -285,7 +285,7 @@ pub struct Filter {
     /// An action (`secret.set`), or all of a kind (`secret`).
     pub action: Option<String>,
     pub decision: Option<Decision>,
-    /// Words that all stand in the record.
+    /// Words that the record must all contain.
     pub words: Vec<String>,
 }
 

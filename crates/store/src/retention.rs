@@ -206,7 +206,7 @@ async fn oldest(tx: &mut WriteTx, keep: &Retention, now: Timestamp) -> Result<Ve
         }
     }
     if let Some(newest) = keep.max_builds_per_repo {
-        // Builds from forks are counted by themselves: whoever may do nothing but open pull requests removes no others.
+        // Builds from forks are counted by themselves: somebody who can only open pull requests removes nobody else's.
         let rows = sqlx::query(
             "SELECT id, repo FROM (
                  SELECT builds.id, builds.repo, builds.seq, builds.finished_at,

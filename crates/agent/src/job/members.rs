@@ -259,7 +259,7 @@ impl Job {
         })
     }
 
-    /// Asks the runner for a container that has not joined. Asked again, the runner looks whether it still can.
+    /// Asks the runner for a container that has not joined. If asked again, the runner checks whether it still can.
     pub(super) fn request_container(&self, member: MemberId, image: String) -> Result<(), JobError> {
         let attempt = match member {
             MemberId::Service(_) => 1,
@@ -289,8 +289,8 @@ impl Job {
         (running.end.is_some(), limit)
     }
 
-    /// Returns when a try in a container of its own has to be looked at again. While no member is connected, its time
-    /// does not pass.
+    /// Returns when a try in a container of its own has to advance again. While no member is connected, its time does
+    /// not pass.
     pub(super) fn member_wakes_at(&self, running: &MemberTry, limit: Option<Instant>) -> Option<Instant> {
         let limit = limit.filter(|_| self.members.are_heard());
         let ask = running.plan.is_some().then_some(running.backoff.next);
@@ -338,7 +338,7 @@ impl Job {
                     self.note(number, message.clone())?;
                     self.members.error = Some((*kind, message.clone()));
                 }
-                // Nobody of ours asked its agent to.
+                // Nothing of Longshore's asked its agent to.
                 if result.status == StepStatus::Canceled && why.is_none() {
                     result.status = StepStatus::Error;
                     self.lose_member(

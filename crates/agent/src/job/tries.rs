@@ -62,7 +62,7 @@ struct Process {
 /// The progress of a try.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum TryProgress {
-    /// Runs; has to be looked at again at this time at the latest.
+    /// Runs; has to advance again at this time at the latest.
     Runs(Option<Instant>),
     Over,
 }

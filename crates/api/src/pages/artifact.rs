@@ -33,8 +33,8 @@ const FILES_PER_PAGE: u32 = 100;
 /// Characters of a path that are shown.
 const MAX_PATH_CHARS: usize = 200;
 
-/// Without `allow-same-origin`, the page has an origin of its own: no cookie, no storage, and nothing of ours can be
-/// read or sent by it. Its scripts run, and it loads what is its own.
+/// Without `allow-same-origin`, the page has an origin of its own: it has no cookies and no storage, and can neither
+/// read from this server nor send anything to it as the reader. Its scripts run, and it loads what is its own.
 const SANDBOX_POLICY: HeaderValue = HeaderValue::from_static(
     "sandbox allow-scripts allow-popups; default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; \
      form-action 'none'; frame-ancestors 'none'",

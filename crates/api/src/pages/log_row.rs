@@ -1,5 +1,5 @@
-//! Renders a line of a log as markup, for readers without scripts and for the first look: colours become classes,
-//! addresses become links, everything else is text. `assets/log.js` draws the same with exact colours.
+//! Renders a line of a log as markup, for readers without scripts and for the first display of a page: colours become
+//! classes, addresses become links, everything else is text. `assets/log.js` draws the same with exact colours.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 

@@ -161,7 +161,7 @@ pub(crate) fn quote(text: &str, at_most: usize) -> Safe<Quote<'_>> {
     Safe(Quote { text, at_most, code: false })
 }
 
-/// Like [`quote`], for a sentence of ours, such as a reason: what stands between backquotes is set as code.
+/// Like [`quote`], for a sentence that Longshore wrote, such as a reason: text between backquotes is set as code.
 pub(crate) fn prose(text: &str, at_most: usize) -> Safe<Quote<'_>> {
     Safe(Quote { text, at_most, code: true })
 }

@@ -12,7 +12,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Returns what stands before every address of the server as browsers know it.
+    /// Returns the path before every address of the server, as browsers see it.
     pub(crate) fn base(&self) -> &BasePath {
         self.public_url.base()
     }

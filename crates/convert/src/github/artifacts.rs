@@ -273,8 +273,8 @@ fn follows(text: &str, parts: &[&str]) -> bool {
     })
 }
 
-/// The commands that copy what these paths name to where the action puts it; `None` if that cannot be told. An artifact
-/// keeps paths relative to the nearest folder that has all of its files.
+/// The commands that copy what these paths name to where the action puts it; `None` if that cannot be determined. An
+/// artifact keeps paths relative to the nearest folder that has all of its files.
 fn copies(paths: &[String], to: &str) -> Option<Vec<String>> {
     let is_glob = |path: &str| path.contains(['*', '?', '[']);
     let folder = |path: &str| path.rsplit_once('/').map_or(".".to_owned(), |(folder, _)| folder.to_owned());

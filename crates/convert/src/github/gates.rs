@@ -47,7 +47,7 @@ const NOT_DEPENDED_ON: &[&str] = &[
 ];
 
 impl Reader<'_, '_> {
-    /// The note on a lost step, and what stands in for it where others depend on it.
+    /// The note on a lost step, and its stand-in if others depend on it.
     pub(super) fn lost(&mut self, node: &Rc<Node>, section: &Section<'_>, note: Note) -> Vec<Item> {
         let id = section.peek("id").and_then(|entry| text(&entry.value));
         let condition = self.own_condition(section);
@@ -65,7 +65,7 @@ impl Reader<'_, '_> {
         std::iter::once(Item::Note(note)).chain(step.map(|step| Item::Value(step.into()))).collect()
     }
 
-    /// The stand-in behind a step that never runs because it lost something.
+    /// The stand-in after a step that never runs because it lost something.
     pub(super) fn gate_behind(&mut self, node: &Rc<Node>, section: &Section<'_>, step: &Value) -> Option<Item> {
         let Value::Map(step) = step else { return None };
         if step.get("if") != Some(&Value::text("false")) || !self.is_followed(node) {

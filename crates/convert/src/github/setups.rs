@@ -123,7 +123,7 @@ impl Tool {
     }
 }
 
-/// Returns what stands in for an action that sets a tool up; `None` for all other actions.
+/// Returns the replacement for an action that sets up a tool; `None` for all other actions.
 pub(super) fn read(uses: &Entry, with: Option<&Entry>, scope: &Scope, lines: Lines<'_>) -> Option<Setup> {
     let (action, reference) = text(&uses.value)?.split_once('@').unwrap_or((text(&uses.value)?, ""));
     let tool = TOOLS.iter().find(|tool| tool.action == action)?;

@@ -58,8 +58,8 @@ pub(super) struct Reader<'r, 's> {
 }
 
 impl Reader<'_, '_> {
-    /// Converts a step to steps and notes; to nothing if the job already does what the step did. `setup` is what stands
-    /// in for it if it sets up what the job's image has.
+    /// Converts a step to steps and notes; to nothing if the job already does what the step did. `setup` replaces it if
+    /// it sets up what the job's image has.
     pub(super) fn step(&mut self, node: &Rc<Node>, setup: Option<&mut Setup>) -> Vec<Item> {
         let line = self.lines.line_of(node.place);
         let Some(section) = Section::read(node) else { return vec![Item::Note(Note::new(line, "a step", FORM))] };

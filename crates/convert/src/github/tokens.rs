@@ -11,7 +11,7 @@ pub(super) enum Token {
 
 const SIGNS: &[&str] = &["==", "!=", "<=", ">=", "&&", "||", "<", ">", "!", "(", ")", "[", "]", ","];
 
-/// Whether a value between these tokens is asked for its truth.
+/// Whether a value between these tokens is used as a condition.
 pub(super) fn is_operand(before: Option<&Token>, behind: Option<&Token>) -> bool {
     let joins = |token: Option<&Token>, signs: &[&str]| match token {
         None => true,

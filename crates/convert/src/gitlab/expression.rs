@@ -93,7 +93,7 @@ fn tokens(source: &str) -> Result<Vec<Token>, String> {
 
 /// One side of a comparison.
 enum Side {
-    /// An expression of ours, and the name of the variable that it replaces.
+    /// A Longshore expression, and the name of the variable that it replaces.
     Value(String, String),
     Text(String),
     Null,

@@ -35,7 +35,7 @@ pub(super) fn seconds(text: &str) -> Option<u64> {
     total.checked_add(number.unwrap_or(0)).filter(|total| *total > 0)
 }
 
-/// Formats seconds as a duration of ours, at most a day.
+/// Formats seconds as a Longshore duration, at most a day.
 pub(super) fn duration(seconds: u64) -> String {
     let seconds = seconds.min(86_400);
     let parts = [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];

@@ -37,7 +37,7 @@ pub struct StepPlan {
     /// The image of a separate container for the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Template>,
-    /// When its registry is asked for it; as for the job's own image without it.
+    /// When its registry is asked for it; by default, as for the job's own image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull: Option<PullPolicy>,
     /// The `PLUGIN_*` variables of a step with its own image, by their names in the file. Lists are joined by commas.

@@ -59,8 +59,8 @@ pub(super) fn needs_changed(snapshot: &Snapshot) -> Decision {
     decision
 }
 
-/// Stops the other jobs of a matrix with `fail-fast` after one failed: those that wait are canceled, those that run are
-/// asked to stop.
+/// Stops the other jobs of a matrix with `fail-fast` after one failed: those that wait are canceled, and those that run
+/// are told to stop.
 pub(super) fn matrix_failed(snapshot: &Snapshot, name: &str) -> Decision {
     let event = JobEvent::MatrixFailed { reason: format!("`{name}` in the same matrix failed") };
     happens(snapshot, &event)

@@ -1,4 +1,4 @@
-//! Why a container was not created or did not start, and what has to be looked for anew.
+//! Why a container was not created or did not start, and what has to be looked up again.
 
 use std::sync::atomic::Ordering;
 

@@ -76,7 +76,7 @@ impl Piece {
 
 enum Item {
     Piece(Piece),
-    /// A session begins: asks where the store stands.
+    /// A session begins: asks how much the store has.
     Session(oneshot::Sender<Position>),
 }
 

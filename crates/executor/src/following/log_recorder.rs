@@ -295,7 +295,7 @@ impl LogRecorder {
     fn print(&mut self, seq: u64, time: Timestamp, step: u16, stream: Stream, data: Bytes) {
         let room = usize::try_from(self.left).unwrap_or(usize::MAX).saturating_sub(HEADER_LEN);
         let data = if room == 0 { data } else { self.masked(data) };
-        // Lines of ours and of the agent stay whole.
+        // Lines of the server and of the agent stay whole.
         let kept = if data.len() > room && stream == Stream::System { 0 } else { data.len().min(room) };
         if kept > 0 {
             self.add(seq, time, step, RecordKind::Output(stream), data.slice(..kept));
@@ -371,8 +371,8 @@ impl LogRecorder {
         Ok(())
     }
 
-    /// Closes the journal. If the outcome is an error of ours, writes its reason as the last line. An outcome that the
-    /// job has not reported itself is written down before what shows it is removed.
+    /// Closes the journal. If the outcome is an error of Longshore's, writes its reason as the last line. An outcome
+    /// that the job has not reported itself is written down before what shows it is removed.
     pub(crate) async fn end(mut self, outcome: Outcome) -> Outcome {
         if self.written.ended.is_none() {
             if let Outcome::Error { message, .. } = &outcome {

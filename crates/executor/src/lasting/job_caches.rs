@@ -65,7 +65,7 @@ pub trait CacheRecords: Send + Sync {
     fn confirm(&self, cache: usize) -> BoxFuture<'_, ()>;
 
     /// Notes that the attempt uses no cache any more. Returns which of these volumes, its own, no entry has kept.
-    /// `None` if that cannot be told now; then they stay for the next sweep.
+    /// `None` if that is not known now; then they stay for the next sweep.
     fn ended(&self, own: Vec<VolumeName>) -> BoxFuture<'_, Option<Vec<VolumeName>>>;
 }
 

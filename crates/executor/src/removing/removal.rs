@@ -171,7 +171,7 @@ impl Removals {
     /// Runs the last part of a removal, in which the engine deletes files.
     pub(crate) async fn deleting_files<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
-        // An engine that was not asked yet does not go on by itself.
+        // An engine that has not been asked yet does not continue on its own.
         if let Ok(done) = tokio::time::timeout(CALL_TAKEN_AFTER, &mut work).await {
             return done;
         }
@@ -180,8 +180,9 @@ impl Removals {
     }
 
     /// Deletes all files of a volume that nothing uses and that may have very many. The engine creates no volume, and
-    /// starts no container with one, while it deletes the files of another; so they are gone before it is asked to. At
-    /// the end of a process it is asked anyway, since it continues by itself.
+    /// starts no container with one, while it deletes the files of another; so Longshore deletes the files before it
+    /// asks the engine to remove the volume. When the process ends, it asks without waiting, because the engine then
+    /// continues on its own.
     pub(crate) async fn delete_files(&self, volume: &VolumeName) {
         let tool =
             ToolSpec { arguments: &["empty", "/longshore/volumes/0"], read: &[], write: std::slice::from_ref(volume) };
@@ -382,7 +383,7 @@ impl Removals {
 }
 
 /// Removes an object, which is gone on success. A removal that something is in the way of is repeated for some seconds:
-/// under load, an engine lets go of a container or a volume long after it was told to.
+/// under load, an engine releases a container or a volume long after it was asked to.
 ///
 /// # Errors
 /// That of the last try.

@@ -123,8 +123,7 @@ impl Blobs {
             Err(error) => return Err(error),
         };
         let mark = Mark { key: bucket.key(id), bytes: file.metadata()?.len() };
-        // The same bytes may have come before. What the mark says is looked at, since somebody may have emptied the
-        // bucket.
+        // The same bytes may have come before. The mark is verified, since somebody may have emptied the bucket.
         let is_there =
             self.mark(id)?.is_some_and(|known| known == mark) && bucket.store.size(&mark.key)? == Some(mark.bytes);
         if !is_there {

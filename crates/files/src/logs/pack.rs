@@ -25,7 +25,7 @@ use super::{
 };
 use crate::FilesError;
 
-/// How long a journal must be unwritten before it is packed. Most readers look at a log soon.
+/// How long a journal must be unwritten before it is packed. Most readers read a log soon after its end.
 const MIN_AGE: Duration = Duration::from_secs(10 * 60);
 /// The pause between two passes.
 const PASS_INTERVAL: Duration = Duration::from_secs(5 * 60);

@@ -1,6 +1,6 @@
 //! Bitbucket Cloud. Its payloads are documented at
-//! <https://support.atlassian.com/bitbucket-cloud/docs/event-payloads/>. One delivery may tell of several refs; a pull
-//! request's commit has twelve digits, and what of it changed is not said.
+//! <https://support.atlassian.com/bitbucket-cloud/docs/event-payloads/>. One delivery can report several refs. A pull
+//! request's commit has twelve digits, and deliveries do not say what changed in it.
 
 use longshore_core::{EventName, Person};
 use serde::Deserialize;

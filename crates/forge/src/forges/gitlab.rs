@@ -56,12 +56,12 @@ impl Webhooks for Gitlab {
             return Err(SignatureError::Malformed { header: SIGNATURE });
         };
         let parts: [&[u8]; 5] = [id.as_bytes(), b".", time.as_bytes(), b".", raw_body];
-        // The hook secret is the key as it is, or as its bytes where it is taken for base64.
+        // The hook secret is the key, either as its text or, if it is valid base64, as the decoded bytes.
         let decoded = std::str::from_utf8(secret)
             .ok()
             .and_then(|text| STANDARD.decode(text.strip_prefix(SECRET_PREFIX).unwrap_or(text)).ok());
         let keys = [Some(secret.to_vec()), decoded];
-        // Several signatures stand there while a secret is renewed.
+        // While a secret is renewed, the header has several signatures.
         for given in signatures.split(' ').filter_map(|signature| signature.strip_prefix("v1,")) {
             let Some(given) = STANDARD.decode(given).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) else {
                 continue;

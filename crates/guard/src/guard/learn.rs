@@ -110,8 +110,8 @@ impl Guard {
     }
 
     /// Notes what an image that others have built would run in builds, and what its containers take in lists. Returns
-    /// its id. `is_made` says that the client has built or loaded it: what another registry or job gives it a label for
-    /// means nothing.
+    /// its id. `is_made` says that the client has built or loaded it: a label from another registry or job has no
+    /// effect.
     pub(super) fn learn_content(&mut self, image: &Value, is_made: bool) -> Option<String> {
         let id = image["Id"].as_str().and_then(full_id)?;
         self.table.listed.insert(id.clone(), crate::listed::image(&image["Config"]));

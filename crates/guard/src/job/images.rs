@@ -46,8 +46,8 @@ pub(super) fn remove_image(guard: &Guard, image: &ImageName) -> Judged<Decision>
             Reply::Json(Shape::RemovedImage { reference: Some(reference.clone()) }),
             Effect::ImageUntagged { references },
         ),
-        // The image is not the job's alone, so only the job's name for it goes. The engine is never told to remove an
-        // id: it would remove somebody else's last name with it.
+        // The image may not belong to this job alone, so only the job's name for it is removed. The engine is never
+        // asked to remove an id: that would remove somebody else's last name for the image, too.
         None => Ok(Decision::Answer(Local::Json {
             status: 200,
             body: json!([{ "Untagged": ImageRef::parse(reference).map_or_else(|_| reference.clone(), |r| r.familiar()) }]),

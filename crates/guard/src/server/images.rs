@@ -98,7 +98,7 @@ fn is_hash(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether a change may be made to the agent's image: labels of ours, and the program that it runs.
+/// Whether a change may be made to the agent's image: Longshore's labels, and the program that it runs.
 fn is_change(change: &str) -> bool {
     let label = change
         .strip_prefix("LABEL longshore.")

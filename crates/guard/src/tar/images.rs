@@ -3,7 +3,7 @@
 //! The names in an archive would become names on the engine, which belong to everybody. And an engine that has a layer
 //! already takes it for a layer of the archive without looking at it: an archive could name another's layers and get
 //! their files. So the archive is read on its way, its layers are compared with what its images say of them, and the
-//! engine gets files under names of ours, with a list of images written anew.
+//! engine gets files under names that the guard chooses, with a rewritten list of images.
 
 mod content;
 mod list;
@@ -62,7 +62,7 @@ enum Purpose {
     File(String),
     /// The list of images: written anew at the end.
     List,
-    /// What the next header says besides.
+    /// Further attributes for the next header.
     Header,
     /// Not forwarded.
     Nothing,

@@ -137,7 +137,7 @@ async fn connect(options: Options, trouble: Option<PathBuf>) -> Result<Arc<Proxy
 }
 
 /// Gives up all rights beyond those of the process's user, which are all that the guard needs: it gets no other
-/// program's rights, has no capability, and nobody can look into it.
+/// program's rights, has no capability, and no other process can read its memory.
 fn give_up_rights() -> anyhow::Result<()> {
     set_no_new_privs(true)?;
     let none = CapabilitySet::empty();

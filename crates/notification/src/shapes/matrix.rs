@@ -1,4 +1,4 @@
-//! Matrix: an event `m.room.message` of an account in the room. Its transaction id is the message's, so that it stands
+//! Matrix: an event `m.room.message` of an account in the room. Its transaction id is the message's, so that it appears
 //! in the room once, however often it is sent.
 
 use serde_json::{Value, json};

@@ -43,9 +43,8 @@ impl Connection {
         address.strip_prefix(&self.url)?.strip_prefix('/')
     }
 
-    /// Returns the clone address of a repository of this connection under another name, with the login that it has.
-    /// Nothing if that is where it is. An address that somebody pointed elsewhere stays, and one whose login does not
-    /// open.
+    /// Returns the clone address of a repository of this connection under another name, with its current login. `None`
+    /// if the address stays: it is already this one, somebody pointed it elsewhere, or its login cannot be unsealed.
     #[must_use]
     pub fn renamed_address(&self, repo: &Repo, name: &str) -> Option<String> {
         let old = repos::without_credentials(&repo.clone_url);

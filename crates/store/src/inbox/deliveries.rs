@@ -63,8 +63,8 @@ pub struct NewDelivery {
     pub received_at: Timestamp,
 }
 
-/// Deliveries with the same bytes that are kept while they wait, or after they failed: whoever has one signed body
-/// sends no flood of it.
+/// Deliveries with the same bytes that are kept while they wait, or after they failed: so a single signed body cannot
+/// cause a flood.
 const MAX_OF_A_BODY: usize = 100;
 
 /// The result of [`accept`].

@@ -20,7 +20,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{Store, StoreError, WriteTx, row};
 
-/// Builds that are looked at, back from one that succeeded, for one that says whether the pipeline was broken.
+/// How many builds before a successful one are searched for one that shows whether the pipeline was broken.
 const LOOKED_BACK: i64 = 50;
 
 /// The next message to a place.

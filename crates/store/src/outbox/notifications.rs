@@ -2,7 +2,7 @@
 //! (for all repositories) and of single repositories.
 //!
 //! Addresses and secrets are sealed together (`secret_key`) and leave through [`open`] alone, for the call to that
-//! place. The messages that are sent there stand in [`notices`](crate::notices).
+//! place. The messages that are sent there are in [`notices`](crate::notices).
 
 use longshore_core::{NotificationEvent, NotificationId, RepoId, Timestamp};
 use sqlx::{Row as _, sqlite::SqliteRow};

@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use super::{ROWS_PER_TRANSACTION, Reporter};
 use crate::{Store, StoreError, WriteTx, row};
 
-/// How many earlier runs are asked when a test began to fail: some tests do not run in every build.
+/// How many earlier runs are searched for the first failure of a test: some tests do not run in every build.
 const LOOKED_BACK: i64 = 10;
 
 /// Tests that change their result on the same files together with this many others are not flaky: something else is.

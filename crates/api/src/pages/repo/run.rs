@@ -1,5 +1,5 @@
 //! `/repos/{repo}/run`: starts a build by hand. The inputs that its pipelines declare are fields of their types; an
-//! error in one stands beside it.
+//! error in one is shown beside it.
 //!
 //! The page itself shows what is known here of the repository, without asking the git host. Looking at another branch,
 //! and starting a build, ask the git host for the newest commit.

@@ -109,7 +109,7 @@ fn layers_of(description: Json) -> Judged<Vec<String>> {
     texts.collect()
 }
 
-/// Refuses labels that we alone set: what has them is taken for a job's own.
+/// Refuses labels that we alone set: an image with these labels counts as a job's own.
 fn check_labels(description: &Json) -> Judged<()> {
     let config = take_exact_key(description.clone(), "config")?.unwrap_or(Json::Null);
     match take_exact_key(config, "Labels")? {

@@ -88,7 +88,7 @@ pub(super) async fn plan_worktree(args: &Run) -> anyhow::Result<PlannedRun> {
 
 /// The tag of `--event tag` where the commit has none.
 const NO_TAG: &str = "v0.0.0-local";
-/// The branch where there is none, and the one that a pull request is for where nobody says it.
+/// The branch if none is checked out, and the default target of a pull request.
 const NO_BRANCH: &str = "main";
 
 /// Returns the event that the user simulates.
