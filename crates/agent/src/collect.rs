@@ -255,7 +255,7 @@ impl Collecting<'_> {
         }
     }
 
-    /// Leaves a folder out of every artifact that may have something in it.
+    /// Leaves a folder out of every artifact that could include something in it.
     fn leave_out(&mut self, folder: &Path, why: &'static str) {
         for selection in self.selections.iter_mut().filter(|selection| selection.may_take_below(folder)) {
             selection.leave_out(folder, why);

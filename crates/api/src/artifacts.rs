@@ -51,7 +51,7 @@ pub(crate) struct ArtifactView {
     pub(crate) bytes: u64,
     #[schema(value_type = String, format = DateTime)]
     pub(crate) created_at: Timestamp,
-    /// When it is removed. Without a date, it is removed with its build.
+    /// When it is removed. Without a date, it goes with its build.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) expires_at: Option<Timestamp>,
 }

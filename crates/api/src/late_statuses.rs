@@ -24,7 +24,7 @@ pub(crate) struct LateStatusView {
     /// Since when the forge shows an older one
     #[schema(value_type = String, format = DateTime)]
     pub(crate) since: Timestamp,
-    /// Why the report to the forge failed
+    /// Why the forge could not be told
     pub(crate) problem: Option<String>,
     /// Whether it is not tried again until the status changes or the connection has another token
     pub(crate) given_up: bool,

@@ -1,4 +1,4 @@
-//! The fork that a pull request comes from: its name as the forge tells it, and its address on the repository's own
+//! The fork that a pull request comes from: its name as the forge sends it, and its address on the repository's own
 //! host.
 
 use longshore_core::event::Fork;
@@ -8,7 +8,7 @@ use crate::{CloneUrl, text};
 /// The longest name of a repository, with its groups.
 const MAX_NAME: usize = 400;
 
-/// Returns the fork that an event names. What the names are worth is found out by [`address`].
+/// Returns the fork that an event names. [`address`] checks the names.
 pub(crate) fn of_names(name: Option<String>, of: Option<String>) -> Option<Fork> {
     let (name, of) = (text::one_line(&name?), text::one_line(&of?));
     [&name, &of].iter().all(|name| (1..=MAX_NAME).contains(&name.len())).then_some(Fork { name, of })

@@ -20,7 +20,7 @@ pub enum SignatureError {
     NoSecret,
 }
 
-/// Checks that a delivery brings a proof of who sent it, before the body is read.
+/// Checks that a delivery has a proof of its sender, before the body is read.
 ///
 /// # Errors
 /// If it is missing or malformed.
@@ -71,7 +71,7 @@ pub(crate) fn verify_hmac(
     mac.verify_slice(given).map_err(|_| SignatureError::Mismatch { header })
 }
 
-/// Compares a token that is sent as it is with the secret, in constant time: by what both sign.
+/// Compares a token that is sent unsigned with the secret, in constant time: by comparing what both sign.
 pub(crate) fn verify_token(secret: &[u8], given: &[u8], header: &'static str) -> Result<(), SignatureError> {
     const SIGNED: &[u8] = b"token";
     let mut mac = Hmac::<Sha256>::new_from_slice(given).map_err(|_| SignatureError::Mismatch { header })?;

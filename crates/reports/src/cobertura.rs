@@ -54,7 +54,7 @@ pub(crate) fn read(text: &str, into: &mut CoverageReader) -> Result<(), String> 
     Ok(())
 }
 
-/// Where files' names begin, if all begin at one place.
+/// The folder that files' names are relative to, if it is the same for all.
 #[derive(Default)]
 struct Sources {
     count: usize,

@@ -255,7 +255,7 @@ mod tests {
         sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
         let busy = store.write().await.unwrap_err();
         assert!(matches!(busy, StoreError::Busy(_)), "{busy}");
-        // Readers do not mind.
+        // Readers are not affected.
         assert_eq!(settings::get(&store, "before").await.unwrap(), None);
         sqlx::query("COMMIT").execute(&mut other).await.unwrap();
         let mut tx = store.write().await.unwrap();

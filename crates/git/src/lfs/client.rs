@@ -1,6 +1,6 @@
 //! The HTTP clients for LFS. A store says where its bytes are, and may redirect, so it could lead the server to the
-//! server's own host, or to where clouds answer a machine's questions about itself. The addresses that names lead to
-//! are judged, and those that were judged are connected to. Private networks are allowed: stores are there.
+//! server's own host, or to where clouds answer a machine's questions about itself. The addresses that host names
+//! resolve to are checked, and only checked addresses are connected to. Private networks are allowed: stores are there.
 
 use std::{
     fmt,
@@ -95,7 +95,7 @@ impl Client {
         self.agent.run(request)
     }
 
-    /// Refuses what a proxy would look up and connect to by itself.
+    /// Refuses host names that a proxy would resolve and connect to on its own.
     fn check(&self, uri: &Uri) -> Result<(), ureq::Error> {
         let host = uri.host().unwrap_or_default();
         let may_reach = match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
@@ -110,7 +110,7 @@ impl Client {
     }
 }
 
-/// Looks names up, and keeps the addresses that may be connected to.
+/// Resolves host names, and keeps the addresses that may be connected to.
 struct Judging {
     may: May,
     inner: DefaultResolver,
@@ -168,7 +168,7 @@ mod tests {
         own.set_nonblocking(true).unwrap();
         let port = own.local_addr().unwrap().port();
         let http = LfsHttp::new(TlsConfig::default());
-        // An address of documentation: nobody's.
+        // An address that is reserved for documentation.
         let client = http.of(&"https://192.0.2.1:8443/team/app.git".parse().unwrap()).await;
         for host in ["127.0.0.1", "127.1.2.3", "localhost", "x.localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"] {
             let error = get(&client, &format!("http://{host}:{port}/")).unwrap_err();
