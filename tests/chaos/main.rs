@@ -26,8 +26,9 @@ mod soak;
 mod support;
 mod verdict;
 
-use std::{process::ExitCode, time::Instant};
+use std::{process::ExitCode, sync::atomic::Ordering, time::Instant};
 
+use support::server::SANDBOXES_READY;
 use verdict::Verdict;
 
 /// The scenario to run, and its parameters.
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         println!("chaos: test");
         return ExitCode::SUCCESS;
     }
+    SANDBOXES_READY.store(true, Ordering::Relaxed);
     let value = |name: &str| {
         let at = arguments.iter().position(|argument| argument == name)?;
         arguments.get(at + 1)?.parse::<u64>().ok()

@@ -5,7 +5,10 @@ use std::{
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tempfile::TempDir;
@@ -26,6 +29,10 @@ pub struct Server {
     settings: Vec<(&'static str, String)>,
     log: Arc<Mutex<String>>,
 }
+
+/// Whether servers keep as many sandboxes ready as those of users do. Most tests need none: each is a container, and
+/// costs the engine as much as a job. Programs that measure, and those that kill, set it.
+pub static SANDBOXES_READY: AtomicBool = AtomicBool::new(false);
 
 /// Returns the program under test.
 pub fn program() -> PathBuf {
@@ -77,6 +84,9 @@ impl Server {
     /// Starts the process.
     pub fn begin(&mut self) {
         let mut command = Command::new(&self.program);
+        if !SANDBOXES_READY.load(Ordering::Relaxed) {
+            command.env("LONGSHORE_SANDBOXES", "0");
+        }
         command
             .arg("serve")
             .env("LONGSHORE_DATA", self.data.path())
