@@ -236,7 +236,7 @@ async fn after_a_restore_that_was_killed_no_server_starts_until_another_one_is_d
     let refused = Store::open(dir.path()).await.unwrap_err();
     assert!(refused.to_string().contains("longshore restore"), "{refused}");
     let report = check::run(dir.path(), Depth::Full).await.unwrap();
-    assert_eq!(report.findings[0].code, "unfinished-restore");
+    assert_eq!(report.findings[0].code(), "unfinished-restore");
     restore::read(dir.path(), tar.as_slice(), newest_schema()).unwrap();
     assert!(!dir.path().join("logs/2026-01/01/half.log").exists());
     let store = Store::open(dir.path()).await.unwrap();

@@ -5,6 +5,7 @@
 //! slightly outdated state, so it reads again whatever looks wrong before it reports it.
 
 mod artifact_checks;
+mod finding;
 
 use std::{
     collections::BTreeMap,
@@ -19,40 +20,18 @@ use longshore_files::{
     folder,
     logs::{self, JournalFile, Logs},
 };
-use serde::Serialize;
 use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
 
-use crate::{StoreError, backup, migrations, row};
+pub use self::finding::{FileDamage, Finding, LogDamage, Severity};
+use crate::{StoreError, backup, migrations, row, secret_key};
 
 /// Findings that are listed; further ones are only counted.
 const MAX_LISTED_FINDINGS: usize = 1000;
 /// Jobs that one query returns.
 const JOBS_PER_QUERY: u32 = 500;
 
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Nothing is lost, but something should be done.
-    Warning,
-    /// Something is lost or damaged.
-    Error,
-}
-
-/// A problem in the data folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    pub severity: Severity,
-    /// Stable, for programs: `log-missing`, …
-    pub code: &'static str,
-    /// For people: what is wrong with which thing.
-    pub message: String,
-    /// The advice.
-    pub help: &'static str,
-}
-
 /// The result of a check: how much was checked, and the findings.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
     /// The database's last migration.
     pub schema: i64,
@@ -66,7 +45,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Number of findings of each code, including those that are not listed.
     pub counts: BTreeMap<&'static str, u64>,
-    errors: u64,
+    /// Number of findings that are errors.
+    pub errors: u64,
 }
 
 impl Report {
@@ -76,82 +56,11 @@ impl Report {
         self.errors == 0
     }
 
-    fn add(&mut self, kind: Kind, message: String) {
-        let (severity, code, help) = kind.words();
-        self.errors += u64::from(severity == Severity::Error);
-        *self.counts.entry(code).or_default() += 1;
+    fn add(&mut self, finding: Finding) {
+        self.errors += u64::from(finding.severity() == Severity::Error);
+        *self.counts.entry(finding.code()).or_default() += 1;
         if self.findings.len() < MAX_LISTED_FINDINGS {
-            self.findings.push(Finding { severity, code, message, help });
-        }
-    }
-}
-
-/// The kinds of findings.
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    OtherSchema,
-    DatabaseDamaged,
-    ReferenceBroken,
-    StatusContradiction,
-    LogMissing,
-    LogLength,
-    LogDamaged,
-    LogIncomplete,
-    LogOrphan,
-    FileMissing,
-    FileDamaged,
-    FileOrphan,
-    FileElsewhere,
-    UnfinishedRestore,
-    KeyMissing,
-    FileReadable,
-}
-
-impl Kind {
-    const fn words(self) -> (Severity, &'static str, &'static str) {
-        use Severity::{Error, Warning};
-        let lost =
-            "restore a backup into another folder and take the log from there; the rest of the build is not concerned";
-        let file_lost = "restore a backup into another folder and take the file from there, or run the job again";
-        match self {
-            Self::OtherSchema => (
-                Error,
-                "other-schema",
-                "use the `longshore` of the version that serves this folder; nothing else was checked",
-            ),
-            Self::DatabaseDamaged => (
-                Error,
-                "database-damaged",
-                "stop the server, keep a copy of the folder, look at the disk, and restore the last backup",
-            ),
-            Self::ReferenceBroken => (
-                Error,
-                "reference-broken",
-                "another program wrote to the database: restore the last backup before that",
-            ),
-            Self::StatusContradiction => {
-                (Error, "status-contradiction", "restart the server; if it stays, report it with this output")
-            }
-            Self::LogMissing => (Error, "log-missing", lost),
-            Self::LogLength => (Error, "log-length", lost),
-            Self::LogDamaged => (Error, "log-damaged", lost),
-            Self::LogIncomplete => (Error, "log-incomplete", lost),
-            Self::LogOrphan => (Warning, "log-orphan", "nothing refers to it: it may be removed"),
-            Self::FileMissing => (Error, "artifact-file-missing", file_lost),
-            Self::FileDamaged => (Error, "artifact-file-damaged", file_lost),
-            Self::FileOrphan => (Warning, "artifact-file-orphan", "no artifact names it: it may be removed"),
-            Self::FileElsewhere => (
-                Warning,
-                "artifact-file-elsewhere",
-                "give LONGSHORE_S3_ENDPOINT and the other settings of the object store, and it is looked at",
-            ),
-            Self::UnfinishedRestore => (Error, "unfinished-restore", "run `longshore restore` again"),
-            Self::KeyMissing => (
-                Warning,
-                "secrets-key-missing",
-                "put secrets.key back, or give the key as LONGSHORE_SECRET_KEY; without it no secret, hook secret or clone credential can be read",
-            ),
-            Self::FileReadable => (Warning, "file-readable", "`chmod 600` it: only the server's user may read it"),
+            self.findings.push(finding);
         }
     }
 }
@@ -174,7 +83,7 @@ pub async fn run(data_dir: &Path, depth: Depth) -> Result<Report, StoreError> {
 pub async fn run_with(data_dir: &Path, depth: Depth, object_store: Option<ObjectStore>) -> Result<Report, StoreError> {
     let mut report = Report::default();
     if data_dir.join(folder::RESTORE).exists() {
-        report.add(Kind::UnfinishedRestore, format!("{} holds half of a restore", data_dir.display()));
+        report.add(Finding::UnfinishedRestore { folder: data_dir.to_owned() });
         return Ok(report);
     }
     let database = backup::database_in(data_dir)?;
@@ -182,7 +91,7 @@ pub async fn run_with(data_dir: &Path, depth: Depth, object_store: Option<Object
     // A damaged database answers any query with an error: that is a finding, not a failure.
     if let Err(error) = check_database(&mut conn, depth, &mut report).await {
         match error {
-            StoreError::Database(error) => report.add(Kind::DatabaseDamaged, error.to_string()),
+            StoreError::Database(error) => report.add(Finding::DatabaseDamaged(error.to_string())),
             other => return Err(other),
         }
     }
@@ -205,19 +114,17 @@ async fn check_database(conn: &mut SqliteConnection, depth: Depth, report: &mut 
     };
     for said in sqlx::query_scalar::<_, String>(pragma).fetch_all(&mut *conn).await? {
         if said != "ok" {
-            report.add(Kind::DatabaseDamaged, said);
+            report.add(Finding::DatabaseDamaged(said));
         }
     }
     report.schema = backup::schema(conn).await?;
     let known = migrations::newest();
     if report.schema != known {
-        let message = format!("the database has schema {}, this program knows {known}", report.schema);
-        report.add(Kind::OtherSchema, message);
+        report.add(Finding::OtherSchema { found: report.schema, known });
         return Ok(());
     }
     for broken in sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *conn).await? {
-        let (from, to): (String, String) = (broken.try_get(0)?, broken.try_get(2)?);
-        report.add(Kind::ReferenceBroken, format!("a row of `{from}` refers to a row of `{to}` that is not there"));
+        report.add(Finding::ReferenceBroken { from: broken.try_get(0)?, to: broken.try_get(2)? });
     }
     report.builds = row::count(sqlx::query_scalar("SELECT count(*) FROM builds").fetch_one(&mut *conn).await?);
     Ok(())
@@ -231,15 +138,14 @@ async fn check_statuses(conn: &mut SqliteConnection, report: &mut Report) -> Res
             "SELECT id, status FROM {table} WHERE (finished_at IS NULL) <> (status IN {unfinished}) ORDER BY seq LIMIT {MAX_LISTED_FINDINGS}"
         );
         for row in sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&mut *conn).await? {
-            let (id, status): (String, String) = (row.try_get("id")?, row.try_get("status")?);
-            let thing = table.trim_end_matches('s');
-            report.add(Kind::StatusContradiction, format!("{thing} {id} is {status}, but its end says otherwise"));
+            let (id, status) = (row.try_get("id")?, row.try_get("status")?);
+            report.add(Finding::StatusWithoutEnd { table, id, status });
         }
     }
     let query = "SELECT DISTINCT builds.id FROM jobs JOIN builds ON builds.id = jobs.build
                  WHERE jobs.finished_at IS NULL AND builds.finished_at IS NOT NULL";
-    for id in sqlx::query_scalar::<_, String>(query).fetch_all(&mut *conn).await? {
-        report.add(Kind::StatusContradiction, format!("build {id} is over, but not all of its jobs are"));
+    for build in sqlx::query_scalar(query).fetch_all(&mut *conn).await? {
+        report.add(Finding::JobsOutliveBuild { build });
     }
     Ok(())
 }
@@ -288,7 +194,7 @@ async fn check_logs(
             // A log that was carried over is read whole only once, for its own job.
             let depth = if carried_over { Depth::Quick } else { depth };
             let path = logs.path(logged.job, logged.attempt);
-            let Some(problem) = find_problem(path.clone(), logged, depth).await? else {
+            let Some(damage) = find_damage(path.clone(), logged, depth).await? else {
                 report.logs += u64::from(!carried_over);
                 report.log_bytes += if carried_over { 0 } else { logged.bytes };
                 continue;
@@ -297,44 +203,37 @@ async fn check_logs(
             let query = format!("{LOGGED} seq = ?");
             let now = sqlx::query(sqlx::AssertSqlSafe(query)).bind(seq).fetch_optional(&mut *conn).await?;
             if now.as_ref().map(logged_from_row).transpose()? == Some(logged) {
-                let (kind, what) = problem;
-                report.add(kind, format!("the log of job {}, {}: {what}", logged.job, path.display()));
+                report.add(Finding::Log { job: logged.job, path, damage });
             }
         }
     }
 }
 
 /// Returns what is wrong with the log of a job that is over.
-async fn find_problem(path: PathBuf, logged: Logged, depth: Depth) -> Result<Option<(Kind, String)>, StoreError> {
+async fn find_damage(path: PathBuf, logged: Logged, depth: Depth) -> Result<Option<LogDamage>, StoreError> {
     let at = path.clone();
-    let checked = tokio::task::spawn_blocking(move || -> io::Result<Option<(Kind, String)>> {
+    let checked = tokio::task::spawn_blocking(move || -> io::Result<Option<LogDamage>> {
         let Some(file) = JournalFile::open(&path)? else {
-            return Ok((logged.bytes > 0).then(|| (Kind::LogMissing, format!("{} bytes are gone", logged.bytes))));
+            return Ok((logged.bytes > 0).then_some(LogDamage::Missing { bytes: logged.bytes }));
         };
         let size = file.len()?;
         if size != logged.bytes {
-            return Ok(Some((Kind::LogLength, format!("it has {size} bytes instead of {}", logged.bytes))));
+            return Ok(Some(LogDamage::Length { found: size, expected: logged.bytes }));
         }
         if depth == Depth::Quick {
             return Ok(None);
         }
         let survey = logs::survey(&file, size)?;
         if survey.whole != size {
-            return Ok(Some((Kind::LogDamaged, format!("it cannot be read from byte {} on", survey.whole))));
+            return Ok(Some(LogDamage::UnreadableFrom(survey.whole)));
         }
-        if logged.status == Status::Success && !survey.finished {
-            return Ok(Some((Kind::LogIncomplete, "the job succeeded, but its end is not in there".to_owned())));
-        }
-        Ok(None)
+        let is_incomplete = logged.status == Status::Success && !survey.finished;
+        Ok(is_incomplete.then_some(LogDamage::Incomplete))
     });
-    let checked = checked.await.map_err(|error| StoreError::io(&at, io::Error::other(error)))?;
-    let checked = match checked {
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Ok(Some((Kind::LogDamaged, format!("its packed file cannot be unpacked: {error}"))))
-        }
-        checked => checked,
-    };
-    checked.map_err(|source| StoreError::io(&at, source))
+    match checked.await.map_err(io::Error::other).flatten() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Some(LogDamage::Packed(error.to_string()))),
+        checked => checked.map_err(|source| StoreError::io(&at, source)),
+    }
 }
 
 /// Reports log files that belong to no job.
@@ -351,7 +250,7 @@ async fn check_orphans(conn: &mut SqliteConnection, root: &Path, report: &mut Re
             if path.is_dir() {
                 folders.push(path);
             } else if !belongs_to_job(conn, &path).await? && !is_to_be_removed(conn, root, &path).await? {
-                report.add(Kind::LogOrphan, path.display().to_string());
+                report.add(Finding::LogOrphan(path));
             }
         }
     }
@@ -384,8 +283,7 @@ async fn check_private_files(
         let path = data_dir.join(name);
         match fs::metadata(&path) {
             Ok(file) if file.mode() & 0o077 != 0 => {
-                let message = format!("{} may be read by others (mode {:o})", path.display(), file.mode() & 0o777);
-                report.add(Kind::FileReadable, message);
+                report.add(Finding::ReadableByOthers { path, mode: file.mode() & 0o777 });
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -394,9 +292,9 @@ async fn check_private_files(
     }
     let sealed = "SELECT EXISTS (SELECT 1 FROM settings WHERE key = 'secret_key_check')";
     let sealed: bool = sqlx::query_scalar(sealed).fetch_one(conn).await?;
-    let key = data_dir.join("secrets.key");
-    if sealed && !key.exists() {
-        report.add(Kind::KeyMissing, format!("something is sealed, but {} is not there", key.display()));
+    let path = data_dir.join(secret_key::KEY_FILE);
+    if sealed && !path.exists() {
+        report.add(Finding::KeyMissing { path });
     }
     Ok(())
 }

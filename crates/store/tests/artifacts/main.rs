@@ -238,7 +238,7 @@ async fn a_backup_holds_every_file_of_an_artifact_and_a_check_finds_one_that_is_
     let mut other = packed.clone();
     other[20] ^= 0xff;
     fs::write(&path, other).unwrap();
-    let code = async || check::run(back.path(), Depth::Full).await.unwrap().findings[0].code;
+    let code = async || check::run(back.path(), Depth::Full).await.unwrap().findings[0].code();
     assert_eq!(code().await, "artifact-file-damaged");
     fs::remove_file(&path).unwrap();
     assert_eq!(code().await, "artifact-file-missing");

@@ -9,7 +9,7 @@ use longshore_files::{
 };
 use sqlx::SqliteConnection;
 
-use super::{Depth, JOBS_PER_QUERY, Kind, Report};
+use super::{Depth, FileDamage, Finding, JOBS_PER_QUERY, Report};
 use crate::{StoreError, artifacts};
 
 const NAMED: &str = "SELECT EXISTS (SELECT 1 FROM artifact_files WHERE blob = ?)";
@@ -33,7 +33,7 @@ pub(super) async fn check(
         for (blob, bytes) in page {
             let path = blobs.path(&blob);
             let read = blobs.clone();
-            let found = tokio::task::spawn_blocking(move || problem(&read, &blob, bytes, depth)).await;
+            let found = tokio::task::spawn_blocking(move || damage(&read, &blob, bytes, depth)).await;
             let found = found.map_err(io::Error::other).flatten().map_err(|source| StoreError::io(&path, source))?;
             match found {
                 None => {
@@ -41,9 +41,7 @@ pub(super) async fn check(
                     report.file_bytes += bytes;
                 }
                 // Its artifacts may have been removed meanwhile.
-                Some((kind, what)) if is_named(conn, &blob).await? => {
-                    report.add(kind, format!("{}: {what}", path.display()));
-                }
+                Some(damage) if is_named(conn, &blob).await? => report.add(Finding::File { path, damage }),
                 Some(_) => {}
             }
         }
@@ -52,33 +50,30 @@ pub(super) async fn check(
 }
 
 /// Returns what is wrong with a blob.
-fn problem(blobs: &Blobs, blob: &BlobId, bytes: u64, depth: Depth) -> io::Result<Option<(Kind, String)>> {
-    let damaged = |error: io::Error| match error.kind() {
-        io::ErrorKind::InvalidData => Ok(Some((Kind::FileDamaged, format!("it cannot be unpacked: {error}")))),
-        _ => Err(error),
-    };
+fn damage(blobs: &Blobs, blob: &BlobId, bytes: u64, depth: Depth) -> io::Result<Option<FileDamage>> {
     if blobs.is_offloaded(blob) && blobs.object_store().is_none() {
-        return Ok(Some((Kind::FileElsewhere, "it is in an object store that the settings do not name".to_owned())));
+        return Ok(Some(FileDamage::Elsewhere));
     }
     let mut file = match blobs.open(blob) {
         Ok(Some(file)) => file,
+        Ok(None) => return Ok(Some(FileDamage::Missing { bytes })),
         Err(error) if matches!(ObjectError::of(&error), Some(ObjectError::Missing { .. })) => {
-            return Ok(Some((Kind::FileMissing, error.to_string())));
+            return Ok(Some(FileDamage::MissingInObjectStore(error.to_string())));
         }
-        Ok(None) => return Ok(Some((Kind::FileMissing, format!("a file of {bytes} bytes is gone")))),
-        Err(error) => return damaged(error),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Ok(Some(FileDamage::Packed(error.to_string())));
+        }
+        Err(error) => return Err(error),
     };
     if file.size() != bytes {
-        return Ok(Some((Kind::FileDamaged, format!("it holds {} bytes instead of {bytes}", file.size()))));
+        return Ok(Some(FileDamage::Length { found: file.size(), expected: bytes }));
     }
     if depth == Depth::Quick {
         return Ok(None);
     }
     // The last byte comes only if the SHA-256 is right.
-    match io::copy(&mut file, &mut io::sink()) {
-        Ok(_) => Ok(None),
-        Err(error) => Ok(Some((Kind::FileDamaged, format!("it cannot be unpacked: {error}")))),
-    }
+    let read = io::copy(&mut file, &mut io::sink());
+    Ok(read.err().map(|error| FileDamage::Packed(error.to_string())))
 }
 
 /// Reports blobs that nothing names: no artifact, no job that is running, no removal.
@@ -97,7 +92,7 @@ async fn check_orphans(
             };
             // Beside a server, it may have gone since.
             if !known && path.exists() {
-                report.add(Kind::FileOrphan, path.display().to_string());
+                report.add(Finding::FileOrphan(path));
             }
         }
     }
