@@ -2,23 +2,24 @@
 //! budget.
 
 mod mounts;
+mod networks;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use self::mounts::judge_mount;
+pub(crate) use self::networks::endpoint;
+use self::networks::{judge_host, judge_networks, judge_ports};
 use crate::anonymous;
-use crate::container::{ContainerCreate, Endpoint};
+use crate::container::ContainerCreate;
 use crate::dockerfile::growth::MOST_VOLUMES;
 use crate::guard::Guard;
-use crate::host_config::{HostConfig, NetworkMode, Published, Sharing, Ulimit};
+use crate::host_config::{HostConfig, NetworkMode, Sharing, Ulimit};
 use crate::image_ref::ImageName;
-use crate::job::network_of;
 use crate::listed::{self, MOST_LISTED, MOST_LISTED_OF_JOB};
 use crate::mounts::{Mount, Source};
-use crate::names::is_host_name;
 use crate::policy::JobPolicy;
 use crate::refusal::{Judged, refuse};
-use crate::table::{Container, Port, Protocol};
+use crate::table::Container;
 
 /// Docker's default capabilities, without those that forge packets, make device files or write to the host's audit log.
 const CAPABILITIES: [&str; 11] = [
@@ -47,8 +48,6 @@ const SYSCTLS: [&str; 4] = [
 const OOM_SCORE: i64 = 500;
 /// The weight of a container among all of the host when processors are short, if it does not say another.
 const DEFAULT_SHARES: i64 = 1024;
-/// The oldest minor version of the API that can attach a new container to several networks.
-const SEVERAL_NETWORKS_API: u32 = 44;
 
 /// A container as the engine is to create it, and its entry in the table.
 pub(crate) struct Created {
@@ -62,19 +61,7 @@ pub(crate) struct Created {
 }
 
 pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &ContainerCreate) -> Judged<Created> {
-    let (image, _) = guard.table.image(&ImageName::parse(&asked.image)?)?;
-    if guard.table.bases.get(image).is_some_and(|image| image.volumes > MOST_VOLUMES) {
-        return refuse!(Limit, "the image {} has more than {MOST_VOLUMES} volumes", asked.image);
-    }
-    let of_image = guard.table.listed.get(image).copied().unwrap_or_default();
-    if of_image > MOST_LISTED {
-        return refuse!(
-            Limit,
-            "the labels, the command, the ports and the volumes of the image {} are longer than {} KiB of JSON together",
-            asked.image,
-            MOST_LISTED >> 10
-        );
-    }
+    let (image, of_image) = judge_image(guard, &asked.image)?;
     if asked.host.is_builder {
         return refuse!(SecurityOption, "only the job's own builder has these security options");
     }
@@ -91,19 +78,9 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
             filled.insert(volume);
         }
     }
-    let mut joined = BTreeSet::new();
     let mut reached: BTreeSet<String> = volumes.iter().cloned().collect();
+    let mut joined = judge_volumes_from(guard, &mut body.host, &mut reached)?;
     let host = &mut body.host;
-    for from in &mut host.volumes_from {
-        let (container, mode) = from.split_once(':').unwrap_or((from, "rw"));
-        if !matches!(mode, "ro" | "rw") {
-            return refuse!(Mount, "the mode {mode:?} of VolumesFrom is neither ro nor rw");
-        }
-        let (id, other) = guard.table.container(container)?;
-        joined.insert(id.to_owned());
-        reached.extend(other.volumes.iter().cloned());
-        *from = format!("{id}:{mode}");
-    }
     for sharing in [&mut host.ipc, &mut host.pid] {
         if let Sharing::Container(container) = sharing {
             let (id, _) = guard.table.container(container)?;
@@ -112,9 +89,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
         }
     }
     judge_capabilities(policy, host)?;
-    if let Some(sysctl) = host.sysctls.keys().find(|sysctl| !SYSCTLS.contains(&sysctl.as_str())) {
-        return refuse!(Sysctl, "the kernel setting {sysctl:?} may not be changed: {} may", SYSCTLS.join(", "));
-    }
+    judge_sysctls(host)?;
     judge_ulimits(&host.ulimits)?;
     if host.disk.is_some() {
         return refuse!(Storage, "the size of a container's storage may not be set");
@@ -136,6 +111,54 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
     entry.published = published;
     entry.publish_all = publish_all;
     entry.volumes = reached;
+    entry.listed = judge_listed(guard, &body, of_image)?;
+    body.host.no_new_privileges = true;
+    body.host.oom_score = OOM_SCORE;
+    body.host.cgroup_parent = policy.cgroup_parent.clone().unwrap_or_default();
+    Ok(Created { body, entry, volumes, filled, joined })
+}
+
+/// Returns the id of the image, and how long what it adds to a list of containers is.
+fn judge_image<'a>(guard: &'a Guard, asked: &str) -> Judged<(&'a str, usize)> {
+    let (image, _) = guard.table.image(&ImageName::parse(asked)?)?;
+    if guard.table.bases.get(image).is_some_and(|image| image.volumes > MOST_VOLUMES) {
+        return refuse!(Limit, "the image {asked} has more than {MOST_VOLUMES} volumes");
+    }
+    let listed = guard.table.listed.get(image).copied().unwrap_or_default();
+    if listed > MOST_LISTED {
+        return refuse!(
+            Limit,
+            "the labels, the command, the ports and the volumes of the image {asked} are longer than {} KiB of JSON together",
+            MOST_LISTED >> 10
+        );
+    }
+    Ok((image, listed))
+}
+
+/// Judges the containers whose volumes the new one has too, and returns them. Adds their volumes to those that it
+/// reaches.
+fn judge_volumes_from(
+    guard: &Guard,
+    host: &mut HostConfig,
+    reached: &mut BTreeSet<String>,
+) -> Judged<BTreeSet<String>> {
+    let mut joined = BTreeSet::new();
+    for from in &mut host.volumes_from {
+        let (container, mode) = from.split_once(':').unwrap_or((from, "rw"));
+        if !matches!(mode, "ro" | "rw") {
+            return refuse!(Mount, "the mode {mode:?} of VolumesFrom is neither ro nor rw");
+        }
+        let (id, other) = guard.table.container(container)?;
+        joined.insert(id.to_owned());
+        reached.extend(other.volumes.iter().cloned());
+        *from = format!("{id}:{mode}");
+    }
+    Ok(joined)
+}
+
+/// Returns how long the container is in a list of containers, with what its image adds: a list of all of them has to
+/// be read whole.
+fn judge_listed(guard: &Guard, body: &ContainerCreate, of_image: usize) -> Judged<usize> {
     let of_container = listed::container(&body.write()?);
     if of_container > MOST_LISTED {
         return refuse!(
@@ -144,19 +167,24 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
             MOST_LISTED >> 10
         );
     }
-    entry.listed = of_container + of_image;
     let others: usize = guard.table.containers.values().map(|container| container.listed).sum();
-    if others + entry.listed > MOST_LISTED_OF_JOB {
+    if others + of_container + of_image > MOST_LISTED_OF_JOB {
         return refuse!(
             Budget,
             "the commands, labels, ports and mounts of all containers of the job are longer than {} KiB of JSON together",
             MOST_LISTED_OF_JOB >> 10
         );
     }
-    body.host.no_new_privileges = true;
-    body.host.oom_score = OOM_SCORE;
-    body.host.cgroup_parent = policy.cgroup_parent.clone().unwrap_or_default();
-    Ok(Created { body, entry, volumes, filled, joined })
+    Ok(of_container + of_image)
+}
+
+fn judge_sysctls(host: &HostConfig) -> Judged<()> {
+    match host.sysctls.keys().find(|sysctl| !SYSCTLS.contains(&sysctl.as_str())) {
+        None => Ok(()),
+        Some(sysctl) => {
+            refuse!(Sysctl, "the kernel setting {sysctl:?} may not be changed: {} may", SYSCTLS.join(", "))
+        }
+    }
 }
 
 /// Judges resource limits. Only the server may set the others, as its operator has configured.
@@ -186,153 +214,6 @@ fn judge_capabilities(policy: &JobPolicy, host: &mut HostConfig) -> Judged<()> {
         }
     }
     Ok(())
-}
-
-/// Takes the published ports out of the request: they listen in the job's sandbox, and nowhere on the host.
-fn judge_ports(policy: &JobPolicy, host: &mut HostConfig) -> Judged<Vec<Port>> {
-    let (asked, all) = (std::mem::take(&mut host.published), std::mem::take(&mut host.publish_all));
-    if asked.is_empty() && !all {
-        return Ok(Vec::new());
-    }
-    if policy.sandbox.is_none() {
-        return refuse!(
-            Publish,
-            "publishing ports on the host is not allowed: containers of the job reach each other by name on a network of the job"
-        );
-    }
-    if matches!(host.network, NetworkMode::Container(_)) {
-        return refuse!(
-            Publish,
-            "a container that joins another's network cannot publish ports: publish them on the other one"
-        );
-    }
-    asked.iter().map(published_port).collect()
-}
-
-fn published_port(asked: &Published) -> Judged<Port> {
-    if asked.port.ends_with("/sctp") {
-        return refuse!(
-            Publish,
-            "sctp ports cannot be published: reach the container by its name on a network of the job"
-        );
-    }
-    let container = Protocol::of_port(&asked.port);
-    let host = match asked.host_port.split_once('-') {
-        _ if asked.host_port.is_empty() => Some(None),
-        Some((first, last)) => first.parse().ok().zip(last.parse().ok()).map(Some),
-        None => asked.host_port.parse().ok().map(|port: u16| (port > 0).then_some((port, port))),
-    };
-    match (container, host) {
-        (Some((container, protocol)), Some(asked)) if asked.is_none_or(|(first, last)| first <= last) => {
-            Ok(Port { container, protocol, asked, bound: None })
-        }
-        _ => refuse!(
-            Publish,
-            "the ports {:?} and {:?} are not valid: publish each port by itself",
-            asked.host_port,
-            asked.port
-        ),
-    }
-}
-
-fn judge_host(policy: &JobPolicy, entry: &str) -> Judged<String> {
-    let Some((name, address)) = entry.split_once([':', '=']).filter(|(name, _)| is_host_name(name)) else {
-        return refuse!(Hosts, "{entry:?} is not a host name and an address");
-    };
-    let address = match (address, policy.gateway) {
-        ("host-gateway", Some(gateway)) => gateway.to_string(),
-        ("host-gateway", None) => {
-            return refuse!(Hosts, "the job's containers have no gateway to the host: `host-gateway` is not available");
-        }
-        (address, _) => match address.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
-            Ok(address) => address.to_string(),
-            Err(_) => return refuse!(Hosts, "{entry:?} is not a host name and an address"),
-        },
-    };
-    Ok(format!("{name}:{address}"))
-}
-
-fn judge_networks(guard: &Guard, policy: &JobPolicy, name: &str, body: &mut ContainerCreate) -> Judged<()> {
-    let links = std::mem::take(&mut body.host.links);
-    let asked = std::mem::take(&mut body.networks);
-    let mode = std::mem::take(&mut body.host.network);
-    let spelled = match &mode {
-        NetworkMode::Default => "default".to_owned(),
-        NetworkMode::None => "none".to_owned(),
-        NetworkMode::Container(container) => format!("container:{container}"),
-        NetworkMode::Named(network) => network.clone(),
-    };
-    let target = match mode {
-        NetworkMode::None => None,
-        NetworkMode::Default => policy.network.clone(),
-        NetworkMode::Named(network) => Some(network_of(guard, policy, &network)?.to_owned()),
-        NetworkMode::Container(container) => {
-            let (id, _) = guard.table.container(&container)?;
-            if !links.is_empty() || asked.iter().any(|(key, end)| *key != spelled || *end != Endpoint::default()) {
-                return refuse!(Network, "a container that joins another's network cannot have networks of its own");
-            }
-            body.host.network = NetworkMode::Container(id.to_owned());
-            return Ok(());
-        }
-    };
-    let mut networks = BTreeMap::new();
-    for (key, end) in &asked {
-        let is_default = matches!(key.as_str(), "default" | "bridge");
-        if key == "none" || (is_default && policy.network.is_none()) {
-            if target.is_some() || *end != Endpoint::default() {
-                return refuse!(Network, "the network {key} takes no settings and cannot be combined with others");
-            }
-            continue;
-        }
-        let id = network_of(guard, policy, key)?;
-        // The engine joins the networks listed here, whatever the mode says.
-        if target.as_deref() != Some(id) && (target.is_none() || guard.engine.api < SEVERAL_NETWORKS_API) {
-            return refuse!(Network, "EndpointsConfig names the network {key}, but NetworkMode is {spelled}");
-        }
-        let own = policy.network.as_deref() != Some(id);
-        networks.insert(id.to_owned(), endpoint(guard, end, name, own)?);
-    }
-    let Some(target) = target else {
-        if !links.is_empty() {
-            return refuse!(Link, "a container without a network cannot have links");
-        }
-        body.host.network = NetworkMode::None;
-        return Ok(());
-    };
-    let own = policy.network.as_deref() != Some(target.as_str());
-    let first = match networks.remove(&target) {
-        Some(first) => first,
-        None => endpoint(guard, &Endpoint::default(), name, own)?,
-    };
-    let links = Endpoint { links, ..Endpoint::default() };
-    let links = endpoint(guard, &links, name, own)?.links;
-    networks.insert(target.clone(), Endpoint { links: [first.links, links].concat(), ..first });
-    body.networks = networks;
-    body.host.network = NetworkMode::Named(target);
-    Ok(())
-}
-
-/// Returns a container's endpoint on a network: with the name that the client knows as an alias, and links to own
-/// containers only.
-pub(crate) fn endpoint(guard: &Guard, asked: &Endpoint, name: &str, own: bool) -> Judged<Endpoint> {
-    if asked.address.is_some() && !own {
-        return refuse!(Network, "a container may not choose its address on the job's network");
-    }
-    let mut aliases = asked.aliases.clone();
-    if is_host_name(name) && !aliases.iter().any(|alias| alias == name) {
-        aliases.push(name.to_owned());
-    }
-    let links = asked.links.iter().map(|link| {
-        let (container, alias) = link.split_once(':').unwrap_or((link, link));
-        let alias = alias.trim_start_matches('/');
-        let (id, _) = guard.table.container(container.trim_start_matches('/'))?;
-        if is_host_name(alias) {
-            Ok(format!("{id}:{alias}"))
-        } else {
-            refuse!(Link, "{alias:?} is not a valid host name")
-        }
-    });
-    Ok(Endpoint { aliases, links: links.collect::<Judged<_>>()?, address: asked.address.clone() })
 }
 
 /// Takes a container's limits from the budget. A container that sets none gets a default.
