@@ -4,22 +4,21 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{
     CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{Request, Response, StatusCode};
 use longshore_guard::audit::{Entry, Outcome};
 use longshore_guard::{
-    BodyKind, Check, Decision, Effect, EngineBody, Forward, Head, Headers, LineShape, Local, NO_BUILDKIT, Prune,
-    Refusal, Reply, Rule, printable,
+    BodyKind, Decision, EngineBody, Head, Headers, Local, NO_BUILDKIT, Prune, Refusal, Rule, printable,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
-use crate::building::Building;
+use crate::forward::{forward, load};
 use crate::proxy::Proxy;
-use crate::{build, building, host, push, reply};
+use crate::push;
 
 /// Why a request got no answer of the engine.
 #[derive(Debug)]
@@ -197,10 +196,10 @@ async fn answer(
         Decision::Answer(local) => local_answer(proxy, local),
         Decision::Push(push) => push::push(proxy, *push, trace, &stop).await?,
         Decision::Prune(what) => prune(proxy, &what, trace, stop).await?,
-        Decision::Forward(forward) if forward.call.body == EngineBody::Images => {
-            load(proxy, *forward, incoming, trace, stop).await?
+        Decision::Forward(allowed) if allowed.call.body == EngineBody::Images => {
+            load(proxy, *allowed, incoming, trace, stop).await?
         }
-        Decision::Forward(forward) => forwarded(proxy, *forward, incoming, client, trace, stop).await?,
+        Decision::Forward(allowed) => forward(proxy, *allowed, incoming, client, trace, stop).await?,
     };
     drop((creating, filling));
     Ok(response)
@@ -281,130 +280,6 @@ fn local_answer(proxy: &Proxy, local: Local) -> Response<Body> {
     }
 }
 
-/// Forwards an archive of images, and goes on when the client has gone: the engine does, too.
-async fn load(
-    proxy: &Arc<Proxy>,
-    forward: Forward,
-    incoming: Option<Incoming>,
-    trace: &mut Trace,
-    stop: CancellationToken,
-) -> Result<Response<Body>, Failure> {
-    let (proxy, mut loaded) = (Arc::clone(proxy), Trace::default());
-    let task = proxy.clone().tasks.spawn(async move {
-        let answered = forwarded(&proxy, forward, incoming, None, &mut loaded, stop).await;
-        (answered, loaded.object)
-    });
-    let (answered, object) = task.await.map_err(|error| Failure::engine(error.to_string()))?;
-    trace.object = object;
-    answered
-}
-
-async fn forwarded(
-    proxy: &Arc<Proxy>,
-    mut forward: Forward,
-    incoming: Option<Incoming>,
-    client: Option<hyper::upgrade::OnUpgrade>,
-    trace: &mut Trace,
-    stop: CancellationToken,
-) -> Result<Response<Body>, Failure> {
-    forward.call.path.split('?').next().unwrap_or_default().clone_into(&mut trace.object);
-    if client.is_some() && forward.reply != Reply::Hijack {
-        return Err(refusal(Rule::Syntax, "the connection of this request cannot be upgraded").into());
-    }
-    let client = match client {
-        Some(upgrade) => Some((upgrade, proxy.place_for_stream()?)),
-        None => None,
-    };
-    let is_pull = matches!(forward.effect, Effect::ImagesMade { kept: false, .. });
-    // The context is read when it is the build's turn; so is an archive of images.
-    let mut building = match (&forward.build, &forward.call.body) {
-        (Some(_), _) => Some(proxy.begin_build().await?),
-        (None, EngineBody::Images) => Some(proxy.begin_load().await),
-        (None, _) if is_pull && proxy.guard().label().is_some() => Some(proxy.begin_pull().await),
-        (None, _) => None,
-    };
-    if let Effect::ImagesMade { references, kept } = &forward.effect {
-        // Once it is its turn, since those before it have taken something.
-        proxy.has_image_bytes_left().await?;
-        for reference in references.keys().filter(|_| !kept) {
-            proxy.look_before_pull(reference).await?;
-        }
-        proxy.change(|guard| guard.begin_images(&forward.effect))?;
-    }
-    let (tar, sent) = match (incoming, &forward.build) {
-        (Some(incoming), None) if forward.call.body == EngineBody::Program => {
-            (Some(host::program(&proxy.program, incoming).await?), build::Sent::nothing())
-        }
-        (Some(incoming), None) if forward.call.body == EngineBody::Images => build::images(proxy, incoming).await?,
-        (Some(incoming), Some(context)) => build::context(proxy, context, incoming),
-        (Some(incoming), None) => build::archive(incoming).await?,
-        (None, _) => (None, build::Sent::nothing()),
-    };
-    proxy.enter(&forward.effect).await?;
-    let _before = proxy.before(&forward.effect).await;
-    let mut copy = None;
-    if let Effect::FilesCopied { id } = &forward.effect {
-        copy.insert(proxy.copy_of(id).await).hold().await?;
-    }
-    let mut reading = None;
-    for check in &forward.checks {
-        if let Check::Still { container } = check {
-            reading = Some(proxy.reading_of(container).await?);
-        }
-        let found = proxy.engine.get(&check.path()).await.map_err(Failure::Engine)?;
-        check.judge(found.as_ref())?;
-        if found.is_none() && matches!(check, Check::Volume { place: None, .. }) {
-            proxy.change(|guard| guard.note_new_volume(&forward.effect));
-        }
-    }
-    if matches!(forward.effect, Effect::ContainerCreated { .. } | Effect::VolumeCreated { .. }) {
-        proxy.change(|guard| guard.begin_volumes(&forward.effect));
-    }
-    match &forward.effect {
-        Effect::ContainerStarted { id } => proxy.publish(id).await?,
-        // An endpoint of the sandbox would keep the network in use.
-        Effect::NetworkRemoved { id } => {
-            if let Err(reason) = proxy.leave(id).await {
-                tracing::debug!(reason, "the job's sandbox does not leave a network");
-            }
-        }
-        _ => {}
-    }
-    if let Effect::ImagesMade { references, kept: false } = &forward.effect {
-        trace.object = references.keys().cloned().collect::<Vec<_>>().join(" ");
-    }
-    let upgrade = client.is_some();
-    let cut = building.as_ref().map(Building::connection).unwrap_or_default();
-    let answered = proxy.engine.send_until(&forward.call, tar, upgrade, &cut);
-    let answered = building::limited(&mut building, answered).await;
-    // A context that is refused while it is sent breaks off the call: the refusal is the reason.
-    if let Some(failure) = sent.failure() {
-        return Err(failure);
-    }
-    let answered = answered.map_err(Failure::Engine)?;
-    let is_whole = forward.call.method == "HEAD";
-    let loaded = sent.images();
-    if let (Effect::ImagesMade { references, .. }, Reply::Lines(LineShape::Loaded(names))) =
-        (&mut forward.effect, &mut forward.reply)
-    {
-        let swapped = loaded.references.iter().map(|(reference, on_engine)| (on_engine.clone(), reference.clone()));
-        *names = swapped.collect();
-        trace.object = loaded.references.keys().chain(&loaded.ids).cloned().collect::<Vec<_>>().join(" ");
-        *references = loaded.references;
-    }
-    let response = reply::answer(proxy, forward, answered, client, (stop, building), &mut trace.object).await?;
-    let response = match reading {
-        Some(reading) => response.map(|body| reading.until_end(body)),
-        None => response,
-    };
-    match copy {
-        Some(copy) if is_whole || response.body().is_end_stream() => copy.end().await,
-        Some(copy) => return Ok(response.map(|body| copy.end_with(body))),
-        None => {}
-    }
-    Ok(response)
-}
-
 /// Removes what the client does not use any more, as if it asked for each.
 async fn prune(
     proxy: &Arc<Proxy>,
@@ -415,8 +290,8 @@ async fn prune(
     let listed = proxy.engine.get(&what.list).await.map_err(Failure::Engine)?.unwrap_or_default();
     let removals = proxy.guard().prunable(what, &listed);
     let mut gone = Vec::new();
-    for (shown, forward) in removals {
-        match forwarded(proxy, forward, None, None, &mut Trace::default(), stop.clone()).await {
+    for (shown, removal) in removals {
+        match forward(proxy, removal, None, None, &mut Trace::default(), stop.clone()).await {
             Ok(answer) if answer.status().is_success() => gone.push(shown),
             // It is in use by now.
             Ok(_) | Err(Failure::Refused(_)) => {}

@@ -13,6 +13,7 @@ mod engine;
 mod error;
 mod events;
 mod folder_bytes;
+mod forward;
 mod handle;
 mod host;
 mod lines;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, UPGRADE};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use longshore_guard::{Effect, Forward, Reply};
+use longshore_guard::{Effect, Forward, Reply, Shape};
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -57,63 +57,88 @@ pub(crate) async fn answer(
         return failed(proxy, &effect, answered).await;
     }
     match reply {
-        Reply::Status => {
-            let _ = body::read_answer(answered.into_body()).await;
-            proxy.change(|guard| guard.settle(&effect, true, None));
-            match &effect {
-                Effect::ContainerRemoved { id } => proxy.unpublish(id),
-                Effect::ImageTagged { .. } => proxy.remove_left_names().await,
-                _ => {}
-            }
-            Ok(with_status(status, body::empty()))
-        }
-        Reply::Json(shape) => {
-            let bytes = body::read_answer(answered.into_body()).await.map_err(Failure::Engine)?;
-            let value: Value = serde_json::from_slice(&bytes)
-                .map_err(|error| Failure::engine(format!("the engine's answer is invalid: {error}")))?;
-            let created = value.get("Id").and_then(Value::as_str).map(str::to_owned);
-            if let Some(id) = created.as_deref().filter(|_| effect != Effect::None) {
-                object.push_str(&format!(" {}", longshore_guard::printable(id)));
-            }
-            // Under one lock: a new object is recorded as the client's before the client can use it.
-            let rewritten = proxy.change(|guard| {
-                guard.settle(&effect, true, created.as_deref());
-                guard.rewrite(&shape, value)
-            });
-            if let (Effect::NetworkCreated { .. }, Some(network)) = (&effect, &created) {
-                let joined = proxy.join(network).await;
-                joined.map_err(|reason| {
-                    Failure::engine(format!("the job could not be connected to its network: {reason}"))
-                })?;
-            }
-            let mut response = with_status(status, body::full(rewritten.map_err(Failure::Engine)?.to_string()));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            Ok(response)
-        }
+        Reply::Status => Ok(bare(proxy, &effect, answered).await),
+        Reply::Json(shape) => json(proxy, &shape, &effect, answered, object).await,
         Reply::Lines(shape) => {
-            let body = lines::carry(proxy, shape, effect, answered.into_body(), (stop, building));
-            let mut response = with_status(status, body);
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            Ok(response)
+            let lines = lines::carry(proxy, shape, effect, answered.into_body(), (stop, building));
+            Ok(of_json(status, lines))
         }
         Reply::Stream | Reply::Files | Reply::Hijack => {
             proxy.change(|guard| guard.settle(&effect, true, None));
-            let (parts, incoming) = answered.into_parts();
-            let mut response = with_status(status, incoming.map_err(Into::into).boxed_unsync());
-            let media = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            if let Some(known) = media.and_then(|media| STREAMS.iter().find(|known| media.starts_with(**known))) {
-                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(known));
-            }
-            if let Some(file) = parts.headers.get(FILE).filter(|_| reply == Reply::Files) {
-                response.headers_mut().insert(FILE, file.clone());
-            }
-            // Without an upgrade, a stream ends with its connection.
-            if reply == Reply::Hijack {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok(response)
+            Ok(raw(&reply, answered))
         }
     }
+}
+
+/// Returns an answer without a body.
+async fn bare(proxy: &Arc<Proxy>, effect: &Effect, answered: Response<Incoming>) -> Response<Body> {
+    let status = answered.status();
+    let _ = body::read_answer(answered.into_body()).await;
+    proxy.change(|guard| guard.settle(effect, true, None));
+    match effect {
+        Effect::ContainerRemoved { id } => proxy.unpublish(id),
+        Effect::ImageTagged { .. } => proxy.remove_left_names().await,
+        _ => {}
+    }
+    with_status(status, body::empty())
+}
+
+/// Returns an answer of JSON, rewritten for the client.
+async fn json(
+    proxy: &Arc<Proxy>,
+    shape: &Shape,
+    effect: &Effect,
+    answered: Response<Incoming>,
+    object: &mut String,
+) -> Result<Response<Body>, Failure> {
+    let status = answered.status();
+    let bytes = body::read_answer(answered.into_body()).await.map_err(Failure::Engine)?;
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::engine(format!("the engine's answer is invalid: {error}")))?;
+    let created = value.get("Id").and_then(Value::as_str).map(str::to_owned);
+    if let Some(id) = created.as_deref().filter(|_| *effect != Effect::None) {
+        object.push_str(&format!(" {}", longshore_guard::printable(id)));
+    }
+    // Under one lock: a new object is recorded as the client's before the client can use it.
+    let rewritten = proxy.change(|guard| {
+        guard.settle(effect, true, created.as_deref());
+        guard.rewrite(shape, value)
+    });
+    if let (Effect::NetworkCreated { .. }, Some(network)) = (effect, &created) {
+        let joined = proxy.join(network).await;
+        joined.map_err(|reason| Failure::engine(format!("the job could not be connected to its network: {reason}")))?;
+    }
+    Ok(of_json(status, body::full(rewritten.map_err(Failure::Engine)?.to_string())))
+}
+
+/// Returns an answer whose bytes are passed on as they are: a stream, or files.
+fn raw(reply: &Reply, answered: Response<Incoming>) -> Response<Body> {
+    let (parts, incoming) = answered.into_parts();
+    let mut response = with_status(parts.status, incoming.map_err(Into::into).boxed_unsync());
+    let headers = response.headers_mut();
+    pass_media(&parts.headers, headers);
+    if let Some(file) = parts.headers.get(FILE).filter(|_| *reply == Reply::Files) {
+        headers.insert(FILE, file.clone());
+    }
+    // Without an upgrade, a stream ends with its connection.
+    if *reply == Reply::Hijack {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Passes on the media type of a stream, if it is one that clients distinguish.
+fn pass_media(answered: &HeaderMap, headers: &mut HeaderMap) {
+    let media = answered.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if let Some(known) = media.and_then(|media| STREAMS.iter().find(|known| media.starts_with(**known))) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(known));
+    }
+}
+
+fn of_json(status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = with_status(status, body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 fn with_status(status: StatusCode, body: Body) -> Response<Body> {
@@ -151,9 +176,7 @@ async fn failed(proxy: &Arc<Proxy>, effect: &Effect, answered: Response<Incoming
         guard.settle(effect, is_gone && removes, None);
         guard.rewrite_text(&message)
     });
-    let mut response = with_status(status, body::full(json!({ "message": message }).to_string()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    Ok(of_json(status, body::full(json!({ "message": message }).to_string())))
 }
 
 /// Joins both connections into one stream. Each side may end its half by itself.
@@ -167,10 +190,7 @@ fn stream(
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("tcp"));
-    let media = answered.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    if let Some(known) = media.and_then(|media| STREAMS.iter().find(|known| media.starts_with(**known))) {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(known));
-    }
+    pass_media(answered.headers(), headers);
     proxy.tasks.spawn(async move {
         let carried = async {
             let (client, engine) =
