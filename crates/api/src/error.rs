@@ -3,6 +3,8 @@
 //! An error that the caller made says what to do about it. An error of the server says only that it happened: its cause
 //! is logged here, once, and never sent.
 
+mod words;
+
 use std::fmt;
 
 use axum::{
@@ -10,6 +12,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use longshore_core::limits::Unfit;
 use longshore_scheduler::RequestError;
 use longshore_store::StoreError;
 use serde::Serialize;
@@ -200,8 +203,8 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound(what) => Self::not_found(what),
-            StoreError::Conflict(message) => Self::conflict(message),
-            StoreError::Invalid(message) => Self::bad_request(message),
+            StoreError::Conflict(conflict) => Self::conflict(words::of_conflict(&conflict)),
+            StoreError::Invalid(invalid) => Self::bad_request(words::of_invalid(&invalid)),
             StoreError::DiskFull(cause) => {
                 tracing::error!(%cause, "the disk of the data folder is full");
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", "no space left on the server's data disk")
@@ -214,15 +217,18 @@ impl From<StoreError> for ApiError {
                 tracing::error!(%cause, "another program keeps the database locked");
                 Self::unavailable("the server's database is locked by another program; try again shortly")
             }
-            error @ (StoreError::Locked(_)
-            | StoreError::Backup(_)
-            | StoreError::Io { .. }
-            | StoreError::Denied { .. }
+            error @ (StoreError::Files(_)
             | StoreError::Newer { .. }
             | StoreError::Corrupt(_)
             | StoreError::Migrate(_)
             | StoreError::Database(_)) => Self::internal(error),
         }
+    }
+}
+
+impl From<Unfit> for ApiError {
+    fn from(unfit: Unfit) -> Self {
+        Self::bad_request(words::of_unfit(&unfit))
     }
 }
 

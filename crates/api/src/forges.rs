@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use longshore_core::{ConnectionId, RepoId, Timestamp};
+use longshore_core::{ConnectionId, RepoId, Timestamp, limits::check_repo_name};
 use longshore_forge::{CloneUrl, Forge};
 use longshore_forge_client::{CallError, Connection as Client, ForgeApi, Http, Kind, NewHook, RemoteRepo, app_token};
 use longshore_store::{
@@ -156,7 +156,7 @@ impl Forges {
     /// Registers a repository of a connection: looks it up at the forge, stores it, and sets up its webhook. If a kill
     /// or the forge came in between, the same request goes on where it stopped.
     pub(crate) async fn register(&self, id: ConnectionId, name: &str, public: bool) -> Result<Repo, ApiError> {
-        repos::check_name(name)?;
+        check_repo_name(name)?;
         let (connection, client) = self.open(id).await?;
         let remote = self.administered(&connection, &client, name).await?;
         let (repo, is_new) = self.store_repo(&connection, &client, &remote, public).await?;
@@ -195,7 +195,7 @@ impl Forges {
                 )));
             }
         };
-        repos::check_name(name)?;
+        check_repo_name(name)?;
         let remote = self.administered(&connection, &client, name).await?;
         if let Some(known) = repo.forge_id.as_ref().filter(|known| **known != remote.id) {
             return Err(ApiError::conflict(format!(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use longshore_core::{
-    RepoId, StatusDetail, Strangers, access::Action, commit_status::NotAStatusDetail, docker::DockerGrant,
+    RepoId, StatusDetail, Strangers, access::Action, commit_status::NotAStatusDetail, docker::DockerGrant, limits::check_repo_name,
     stranger::NotStrangers,
 };
 use longshore_forge::{CloneUrl, Forge, NotAForge, RefName};
@@ -107,7 +107,7 @@ pub(crate) fn check_submodules(named: &[String]) -> Result<(), ApiError> {
     }
     for name in named {
         let of_owner = name.strip_suffix("/*").unwrap_or(name);
-        if repos::check_name(of_owner).is_err() || of_owner.ends_with(".git") {
+        if check_repo_name(of_owner).is_err() || of_owner.ends_with(".git") {
             let name: String = name.chars().take(60).flat_map(char::escape_debug).collect();
             return Err(ApiError::bad_request(format!(
                 "`{name}` is not a repository: write `owner/name`, or `owner/*` for all of an owner"

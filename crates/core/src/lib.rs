@@ -18,6 +18,7 @@ pub mod event;
 pub mod expression;
 pub mod id;
 pub mod image_ref;
+pub mod limits;
 pub mod masking;
 pub mod notification;
 pub mod outcome;
@@ -55,7 +56,7 @@ pub use rules::{
     needs::NeedEnd,
     queue::{Lane, Slots},
 };
-pub use secret::{SecretName, SecretRules};
+pub use secret::{SecretName, SecretRules, SecretValue};
 pub use status::Status;
 pub use stranger::{Person, Strangers};
 pub use template::Template;

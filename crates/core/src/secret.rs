@@ -1,11 +1,13 @@
-//! Names of secrets, and the rules that restrict them. Values are handled by the store and the runner; nothing here
-//! holds any.
+//! Secrets of repositories: names, values, and the rules that restrict them.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::EventName;
+use crate::{
+    EventName,
+    limits::{Unfit, check_secret_value},
+};
 
 /// The longest accepted name.
 pub const MAX_SECRET_NAME_LEN: usize = 100;
@@ -19,6 +21,35 @@ impl SecretName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A secret's value. It is never printed by accident.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretValue(String);
+
+impl SecretValue {
+    /// Takes a value that somebody gives.
+    pub fn new(value: String) -> Result<Self, Unfit> {
+        check_secret_value(&value)?;
+        Ok(Self(value))
+    }
+
+    /// Takes a value that was stored. It was checked by the rules of its time.
+    #[must_use]
+    pub fn stored(value: String) -> Self {
+        Self(value)
+    }
+
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretValue(..)")
     }
 }
 
@@ -80,6 +111,7 @@ impl fmt::Display for SecretName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_SECRET_VALUE_LEN;
 
     #[test]
     fn a_name_is_what_a_variable_may_be_called() {
@@ -90,5 +122,19 @@ mod tests {
         for bad in ["", "9A", "A-B", "A B", "A.B", "Ä", "A\n", "CI_TOKEN", "longshore_token", &long] {
             assert!(bad.parse::<SecretName>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_value_that_no_variable_can_carry_or_that_hides_nothing_is_refused() {
+        let longest = "x".repeat(MAX_SECRET_VALUE_LEN);
+        for (bad, why) in [
+            (String::new(), Unfit::EmptySecret),
+            (format!("{longest}x"), Unfit::SecretTooLong),
+            ("a\0b".to_owned(), Unfit::SecretWithNul),
+        ] {
+            assert_eq!(SecretValue::new(bad).unwrap_err(), why);
+        }
+        assert!(SecretValue::new(longest).is_ok());
+        assert_eq!(format!("{:?}", SecretValue::new("hidden".to_owned()).unwrap()), "SecretValue(..)");
     }
 }

@@ -8,6 +8,8 @@ use std::{
 
 use rustix::io::Errno;
 
+use crate::folder;
+
 /// Why an operation on the data folder's files did not happen. With every error, nothing was half done.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
@@ -21,6 +23,15 @@ pub enum FilesError {
     /// The folder to restore into is not empty.
     #[error("{0}")]
     NotEmpty(String),
+    #[error("a restore into {} was not completed: run `longshore restore` again", .0.display())]
+    UnfinishedRestore(PathBuf),
+    #[error(
+        "{} is not a data folder: there is no {} in it; name the server's with --data",
+        .0.display(), folder::DATABASE
+    )]
+    NoDataFolder(PathBuf),
+    #[error("the work broke off: {0}")]
+    BrokenOff(String),
     #[error(
         "{}: permission denied: it belongs to {}:{}, and Longshore runs as {}:{}; give it the data folder, `chown -R {}:{} {}`",
         .path.display(), .owner.0, .owner.1, .us.0, .us.1, .us.0, .us.1, .folder.display()
@@ -64,7 +75,13 @@ impl FilesError {
         match self {
             Self::DiskFull(_) => true,
             Self::Io { source, .. } => matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE)),
-            Self::Locked(_) | Self::Backup(_) | Self::NotEmpty(_) | Self::Denied { .. } => false,
+            Self::Locked(_)
+            | Self::Backup(_)
+            | Self::NotEmpty(_)
+            | Self::UnfinishedRestore(_)
+            | Self::NoDataFolder(_)
+            | Self::BrokenOff(_)
+            | Self::Denied { .. } => false,
         }
     }
 }
@@ -74,7 +91,12 @@ impl From<FilesError> for io::Error {
         let kind = match &error {
             FilesError::DiskFull(_) => io::ErrorKind::StorageFull,
             FilesError::Io { source, .. } => source.kind(),
-            FilesError::Locked(_) | FilesError::Backup(_) | FilesError::NotEmpty(_) => io::ErrorKind::Other,
+            FilesError::Locked(_)
+            | FilesError::Backup(_)
+            | FilesError::NotEmpty(_)
+            | FilesError::UnfinishedRestore(_)
+            | FilesError::NoDataFolder(_)
+            | FilesError::BrokenOff(_) => io::ErrorKind::Other,
             FilesError::Denied { .. } => io::ErrorKind::PermissionDenied,
         };
         Self::new(kind, error)

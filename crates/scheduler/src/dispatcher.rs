@@ -14,7 +14,7 @@ use longshore_core::{
     BuildId, ErrorKind, JobId, Outcome, Status, StepResult, Timestamp, access::Actor, rules::state::JobEvent,
 };
 use longshore_store::{
-    Store, StoreError, WriteTx,
+    Conflict, Store, StoreError, WriteTx,
     acts::{self, ActKind, ActTarget},
     artifacts::{self, NewArtifact},
     audit::Pending,
@@ -408,9 +408,9 @@ async fn store_report(tx: &mut WriteTx, report: &Report) -> Result<(), StoreErro
             let Reused { from, inputs } = &**reused;
             let now = Timestamp::now();
             match reuse::take(tx, *job, *attempt, from, inputs, now).await {
-                Err(StoreError::Conflict(why)) => {
+                Err(StoreError::Conflict(Conflict::OriginalGone)) => {
                     // Its build was removed in this moment.
-                    let message = format!("{why}; rerun the job");
+                    let message = "the artifacts of the job that stood for it are gone; rerun the job".to_owned();
                     let outcome = Outcome::Error { kind: ErrorKind::Lost, message };
                     jobs::end_attempt(tx, *job, *attempt, outcome, now).await.map(drop)
                 }

@@ -5,12 +5,13 @@
 //! connection's login, which may read other repositories too, is sent to the address. So the forge is asked, and its
 //! answer counts.
 
+use longshore_core::limits::check_repo_name;
 use longshore_forge::ForgeRepository;
 use longshore_forge_client::{self as forge_client, CallError, Http};
 use longshore_store::{
     Store, StoreError,
     connections::{self, Connection},
-    repos::{self, Repo},
+    repos::Repo,
 };
 
 /// The outcome of checking a name that a delivery reported.
@@ -36,7 +37,7 @@ pub(crate) async fn follow(
         return Ok(Renamed::No);
     };
     // A name that cannot be part of an address is not followed.
-    let Some(connection) = connections::get(store, id).await?.filter(|_| repos::check_name(name).is_ok()) else {
+    let Some(connection) = connections::get(store, id).await?.filter(|_| check_repo_name(name).is_ok()) else {
         return Ok(Renamed::No);
     };
     if told.id.as_ref() != Some(forge_id) || connection.renamed_address(repo, name).is_none() {

@@ -188,17 +188,17 @@ impl Scheduler {
 
     /// Approves a job that is awaiting approval.
     pub async fn approve_job(&self, job: JobId, by: Actor) -> Result<(), RequestError> {
-        self.request(|done| Request::Approve { job, by, done }).await.map_err(as_conflict)
+        self.request(|done| Request::Approve { job, by, done }).await
     }
 
     /// Approves all jobs of a build that wait for approval, and those to come that ask only about its commit.
     pub async fn approve_build(&self, build: BuildId, by: Actor) -> Result<(), RequestError> {
-        self.request(|done| Request::ApproveBuild { build, by, done }).await.map_err(as_conflict)
+        self.request(|done| Request::ApproveBuild { build, by, done }).await
     }
 
     /// Declines a job that is awaiting approval, which ends it.
     pub async fn decline_job(&self, job: JobId, by: Actor) -> Result<(), RequestError> {
-        self.request(|done| Request::Decline { job, by, done }).await.map_err(as_conflict)
+        self.request(|done| Request::Decline { job, by, done }).await
     }
 
     /// Runs an ended build again as a new build with the same plan. `failed_only` carries over what succeeded.
@@ -237,13 +237,6 @@ impl Scheduler {
         let asked = AuditedRequest { request: request(done), audited: Pending::carried() };
         self.requests.send(asked).await.map_err(|_| RequestError::ShuttingDown)?;
         Ok(answer.await.map_err(|_| RequestError::ShuttingDown)??)
-    }
-}
-
-fn as_conflict(error: RequestError) -> RequestError {
-    match error {
-        RequestError::Store(StoreError::Conflict(message)) => RequestError::Conflict(message),
-        other => other,
     }
 }
 

@@ -21,7 +21,7 @@ use longshore_core::{BuildId, JobId, RepoId, Timestamp, TokenId, access::Actor};
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use crate::{Page, Store, StoreError, WriteTx, backup, page, row};
+use crate::{Invalid, Page, Store, StoreError, WriteTx, backup, page, row};
 
 /// The longest name of an object and the longest reason that are kept, in characters.
 const MAX_TEXT: usize = 300;
@@ -217,8 +217,7 @@ pub(crate) async fn append(conn: &mut SqliteConnection, mut entry: Entry, now: T
     }
     entry.fields.truncate(MAX_FIELDS);
     let mut chain = last_link(conn).await?;
-    let line =
-        chain.append(&entry).map_err(|error| StoreError::Invalid(format!("cannot be stored as JSON: {error}")))?;
+    let line = chain.append(&entry).map_err(|error| Invalid::NotJson(error.to_string()))?;
     sqlx::query("INSERT INTO audit (number, line) VALUES (?, ?)")
         .bind(row::signed(chain.number))
         .bind(line)

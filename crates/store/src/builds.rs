@@ -23,8 +23,8 @@ use longshore_core::{
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, Page, Store, StoreError, WriteTx, commit_statuses, notices, page, pull_request_comments, pull_requests,
-    row, transition, write::NewChange,
+    ChangeKind, Page, PlanFault, Store, StoreError, WriteTx, commit_statuses, notices, page, pull_request_comments,
+    pull_requests, row, transition, write::NewChange,
 };
 
 pub use crate::{pull_requests::close as close_pull_request, transition::cancel_build as cancel};
@@ -107,7 +107,7 @@ pub struct BuildFilter {
 pub async fn create(tx: &mut WriteTx, new: &NewBuild, now: Timestamp) -> Result<Build, StoreError> {
     let broken = new.diagnostics.iter().any(|d| d.severity == Severity::Error);
     if !broken && new.plan.jobs.is_empty() {
-        return Err(StoreError::Invalid("a build needs a job".to_owned()));
+        return Err(PlanFault::NoJob.into());
     }
     let number: i64 =
         sqlx::query_scalar("UPDATE repos SET next_number = next_number + 1 WHERE id = ? RETURNING next_number - 1")

@@ -1,43 +1,37 @@
 //! The store's errors, distinguished by what the caller can do about them.
 
-use std::{io, path::Path, path::PathBuf};
+use std::{io, path::Path};
 
+use longshore_core::{
+    JobId, RepoId, SecretName,
+    limits::{Limited, Unfit},
+    rules::Refused,
+};
 use longshore_files::FilesError;
-use rustix::io::Errno;
 
 /// A store operation that did not happen. After any error, nothing is half done.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("another Longshore server uses the data folder {}: stop it first, or give this one a folder of its own", .0.display())]
-    Locked(PathBuf),
+    /// An error with the files of the data folder, other than a full disk.
+    #[error(transparent)]
+    Files(FilesError),
     #[error("no space left on the disk of the data folder: free some, then try again ({0})")]
     DiskFull(String),
     /// Another program (a foreign backup, a person with `sqlite3`) kept the database locked for longer than we wait.
     #[error("another program keeps the database locked: end it, then try again ({0})")]
     Busy(String),
-    /// Not a backup, or one that is cut off, damaged, or does not fit here.
-    #[error("{0}")]
-    Backup(String),
     /// No such repository, build, job, delivery or token.
     #[error("{0} not found")]
     NotFound(&'static str),
-    /// The request contradicts the current state: a name is taken, a delivery has ended.
-    #[error("{0}")]
-    Conflict(String),
+    /// The request contradicts the present state.
+    #[error("conflict: {0:?}")]
+    Conflict(Conflict),
     /// The caller's values cannot be stored.
-    #[error("{0}")]
-    Invalid(String),
+    #[error("invalid: {0:?}")]
+    Invalid(Invalid),
     /// The key that seals secrets is missing, is another one, or is malformed.
     #[error("{0}")]
     SecretKey(String),
-    /// A file belongs to another user, usually root, because an earlier server ran as that user.
-    #[error(
-        "{}: permission denied: it belongs to {}:{}, and Longshore runs as {}:{}; give it the data folder, `chown -R {}:{} {}`",
-        .path.display(), .owner.0, .owner.1, .us.0, .us.1, .us.0, .us.1, .folder.display()
-    )]
-    Denied { path: PathBuf, folder: PathBuf, owner: (u32, u32), us: (u32, u32) },
-    #[error("{}: {source}", .path.display())]
-    Io { path: PathBuf, source: io::Error },
     /// A row that does not parse: another program wrote to the database, or it is damaged.
     #[error("the database contains something that Longshore did not write: {0}")]
     Corrupt(String),
@@ -51,7 +45,106 @@ pub enum StoreError {
     Database(DatabaseError),
 }
 
-/// Any other error of the database.
+/// What of the present state a request contradicts. Whoever shows it says it in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Conflict {
+    RepoNameTaken(String),
+    /// A repository's forge is that of its connection.
+    RepoHasConnection,
+    /// So many builds of a repository are not over.
+    BuildsUnfinished(i64),
+    /// The connection of this name is one to another forge.
+    ConnectionToAnother {
+        name: String,
+        kind: String,
+        url: String,
+    },
+    /// So many connections to this address could be meant.
+    SeveralConnections {
+        count: usize,
+        url: String,
+    },
+    /// Both names that a connection would get are taken.
+    ConnectionNamesTaken {
+        kind: String,
+        host: String,
+    },
+    /// These repositories use the connection, and possibly more.
+    ConnectionInUse {
+        repos: Vec<String>,
+        more: bool,
+    },
+    /// There are as many as there may be.
+    Full(Limited),
+    DeliveryPending,
+    DeliveryEnded,
+    /// The rules of the queue refuse it.
+    Refused(Refused),
+    /// The attempt is not the running one.
+    AttemptEnded(u32),
+    /// The artifacts of the job that was to stand for another are gone.
+    OriginalGone,
+    /// The job that was to be carried over is gone.
+    CarriedOverGone(JobId),
+    /// Another transaction changed the job's status.
+    StatusChanged,
+    /// Another transaction changed the schedule.
+    ScheduleChanged,
+}
+
+/// Why the caller's values cannot be stored. Whoever shows it says it in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Invalid {
+    Unfit(Unfit),
+    /// A secret that does not exist yet needs a value.
+    NewSecretWithoutValue(SecretName),
+    /// A token's list names a repository that does not exist.
+    UnknownRepo(RepoId),
+    /// The jobs of a build contradict each other.
+    Plan(PlanFault),
+    Unsealable,
+    NotJson(String),
+}
+
+/// What is wrong with the jobs of a build. The planner makes no such plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlanFault {
+    NoJob,
+    SameKey(String),
+    UnknownNeed {
+        job: String,
+        need: String,
+    },
+    UnknownCarriedOver(String),
+    /// The job that is to be carried over has not succeeded.
+    NotSucceeded(JobId),
+}
+
+impl From<Conflict> for StoreError {
+    fn from(conflict: Conflict) -> Self {
+        Self::Conflict(conflict)
+    }
+}
+
+impl From<Invalid> for StoreError {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+impl From<PlanFault> for StoreError {
+    fn from(fault: PlanFault) -> Self {
+        Self::Invalid(Invalid::Plan(fault))
+    }
+}
+
+impl From<Unfit> for StoreError {
+    fn from(unfit: Unfit) -> Self {
+        Self::Invalid(Invalid::Unfit(unfit))
+    }
+}
+
+/// An error of the database without a variant of its own here.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct DatabaseError(sqlx::Error);
@@ -95,12 +188,8 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
 impl From<FilesError> for StoreError {
     fn from(error: FilesError) -> Self {
         match error {
-            FilesError::Locked(folder) => Self::Locked(folder),
             FilesError::DiskFull(cause) => Self::DiskFull(cause),
-            FilesError::Backup(message) => Self::Backup(message),
-            FilesError::NotEmpty(message) => Self::Conflict(message),
-            FilesError::Denied { path, folder, owner, us } => Self::Denied { path, folder, owner, us },
-            FilesError::Io { path, source } => Self::Io { path, source },
+            other => Self::Files(other),
         }
     }
 }
@@ -116,7 +205,7 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::DiskFull(_) | Self::Busy(_) => true,
-            Self::Io { source, .. } => matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE)),
+            Self::Files(error) => error.is_transient(),
             // SQLite cannot open another connection because there is no file descriptor left.
             Self::Database(DatabaseError(error)) => {
                 error.as_database_error().is_some_and(|e| e.code().as_deref() == Some(SQLITE_CANTOPEN))
@@ -125,8 +214,7 @@ impl StoreError {
         }
     }
 
-    /// Returns whether the error is a violation of a unique constraint, which callers turn into a
-    /// [`StoreError::Conflict`] with a message.
+    /// Returns whether the error is a violated uniqueness, which callers turn into a [`Conflict`].
     pub(crate) fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Database(DatabaseError(error)) if error.as_database_error().is_some_and(|e| e.is_unique_violation()))
     }

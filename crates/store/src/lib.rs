@@ -46,7 +46,7 @@ use credentials::secret_key;
 pub use credentials::{connections, deploy_keys, registries, sealing, secrets};
 use data_folder::identity;
 pub use data_folder::{backup, check};
-pub use error::{DatabaseError, StoreError};
+pub use error::{Conflict, DatabaseError, Invalid, PlanFault, StoreError};
 use inbox::pull_requests;
 pub use inbox::{announcements, deliveries, looks, refused_hooks};
 pub use lasting::{caches, engine_room, reuse, workspaces};

@@ -4,14 +4,17 @@ mod sealed;
 
 use std::collections::HashSet;
 
-use longshore_core::{ConnectionId, RepoId, StatusDetail, Strangers, Timestamp, access::Visible, docker::DockerGrant};
+use longshore_core::{
+    ConnectionId, RepoId, StatusDetail, Strangers, Timestamp, access::Visible, docker::DockerGrant,
+    limits::check_repo_name,
+};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 pub use self::sealed::HookSecret;
 use self::sealed::address_binding;
 pub(crate) use self::sealed::{hook_binding, sealed_address, without_credentials};
 use crate::{
-    ChangeKind, Page, Store, StoreError, WriteTx,
+    ChangeKind, Conflict, Page, Store, StoreError, WriteTx,
     deploy_keys::{self, DeployKey},
     page,
     removals::{self, Parent},
@@ -19,9 +22,6 @@ use crate::{
     secret_key::{self, SecretKey},
     write::NewChange,
 };
-
-/// The longest name of a repository, in bytes.
-pub const MAX_NAME_LEN: usize = 200;
 
 /// A repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,26 +99,9 @@ pub struct RepoPatch {
     pub renew_hook_secret: bool,
 }
 
-/// Checks a repository's name: parts of `A-Z a-z 0-9 . _ -` between slashes, none of which begins with a dot or a dash.
-pub fn check_name(name: &str) -> Result<(), StoreError> {
-    let part_is_fine = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with(['.', '-'])
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-    };
-    if name.len() <= MAX_NAME_LEN && name.split('/').all(part_is_fine) {
-        return Ok(());
-    }
-    Err(StoreError::Invalid(format!(
-        "`{}` is not a valid repository name: use `name` or `owner/name` with letters, digits, dots, dashes and \
-         underscores, no part starting with a dot or a dash, at most {MAX_NAME_LEN} characters",
-        name.chars().take(MAX_NAME_LEN).flat_map(char::escape_debug).collect::<String>()
-    )))
-}
-
 /// Registers a repository with a new webhook secret. [`StoreError::Conflict`] if the name is taken.
 pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<Repo, StoreError> {
-    check_name(&new.name)?;
+    check_repo_name(&new.name)?;
     let id = RepoId::new();
     let hook_secret = HookSecret::random();
     let key = secret_key::of_database_or_new(tx).await?;
@@ -234,7 +217,7 @@ pub async fn public_of(store: &Store, ids: &[RepoId]) -> Result<HashSet<RepoId>,
 
 fn explain_conflict(error: StoreError, name: &str) -> StoreError {
     match error.is_unique_violation() {
-        true => StoreError::Conflict(format!("a repository named `{name}` already exists")),
+        true => Conflict::RepoNameTaken(name.to_owned()).into(),
         false => error,
     }
 }
@@ -247,7 +230,7 @@ async fn change_forge(tx: &mut WriteTx, id: RepoId, forge: &str) -> Result<(), S
         return Ok(());
     }
     if found.try_get::<Option<String>, _>("connection")?.is_some() {
-        return Err(StoreError::Conflict("the repository belongs to a connection, and so to its forge".to_owned()));
+        return Err(Conflict::RepoHasConnection.into());
     }
     let update = sqlx::query("UPDATE repos SET forge = ?, forge_id = NULL WHERE id = ?").bind(forge);
     update.bind(id.to_string()).execute(tx.conn()).await?;
@@ -295,7 +278,7 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
         change_forge(tx, id, forge).await?;
     }
     if let Some(name) = &patch.name {
-        check_name(name)?;
+        check_repo_name(name)?;
         let renamed = sqlx::query("UPDATE repos SET name = ? WHERE id = ?").bind(name).bind(id.to_string());
         renamed.execute(tx.conn()).await.map_err(StoreError::from).map_err(|error| explain_conflict(error, name))?;
     }
@@ -355,7 +338,7 @@ pub async fn delete(tx: &mut WriteTx, id: RepoId) -> Result<(), StoreError> {
     .fetch_one(tx.conn())
     .await?;
     if unfinished > 0 {
-        return Err(StoreError::Conflict(format!("{unfinished} of its builds have not finished: cancel them first")));
+        return Err(Conflict::BuildsUnfinished(unfinished).into());
     }
     let logs = removals::logs::logs_of(tx, Parent::Repo(id)).await?;
     let contents = removals::artifacts::contents_of(tx, Parent::Repo(id)).await?;
@@ -424,22 +407,4 @@ pub(crate) fn from_row(row: &SqliteRow, key: Option<&SecretKey>) -> Result<Repo,
         deploy_key: deploy_keys::from_row(row, id, key)?,
         created_at: row::time(row, "created_at")?,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_never_a_path_or_an_option() {
-        for good in ["app", "owner/app", "a/b/c", "A.b_c-1", "x..y"] {
-            assert!(check_name(good).is_ok(), "{good}");
-        }
-        let long = "a".repeat(MAX_NAME_LEN + 1);
-        for bad in
-            ["", "/", "a/", "/a", "a//b", ".", "..", "../a", "a/../b", ".git", "-a", "a/-b", "a b", "a\n", "é", &long]
-        {
-            assert!(check_name(bad).is_err(), "{bad}");
-        }
-    }
 }

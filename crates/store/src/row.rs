@@ -6,7 +6,7 @@ use longshore_core::{Timestamp, docker::Docker};
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use crate::StoreError;
+use crate::{Invalid, StoreError};
 
 /// Parses a text column as the type that it was written from (an id, a status, a word).
 pub(crate) fn parsed<T>(row: &SqliteRow, column: &str) -> Result<T, StoreError>
@@ -77,7 +77,7 @@ pub(crate) fn json_opt<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Re
 }
 
 pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Invalid(format!("cannot be stored as JSON: {error}")))
+    serde_json::to_string(value).map_err(|error| Invalid::NotJson(error.to_string()).into())
 }
 
 /// Converts a number for a column. SQLite's integers are signed, and nothing we count comes near their limit.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use longshore_core::{BuildId, RepoId, Timestamp};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use crate::{ChangeKind, Store, StoreError, WriteTx, row, write::NewChange};
+use crate::{ChangeKind, Conflict, Store, StoreError, WriteTx, row, write::NewChange};
 
 /// Identifies an entry of `schedule` within its repository.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,7 +177,7 @@ pub async fn fired(
         .execute(tx.conn())
         .await?;
     if done.rows_affected() == 0 {
-        return Err(StoreError::Conflict("the schedule has changed meanwhile".to_owned()));
+        return Err(Conflict::ScheduleChanged.into());
     }
     changed(tx, schedule.repo);
     Ok(())

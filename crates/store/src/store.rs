@@ -9,7 +9,7 @@ use std::{
 };
 
 use longshore_core::Slots;
-use longshore_files::{artifacts::Blobs, folder, lock, logs::Logs};
+use longshore_files::{FilesError, artifacts::Blobs, folder, lock, logs::Logs};
 use sqlx::{
     Sqlite, SqlitePool, Transaction,
     pool::PoolOptions,
@@ -120,10 +120,7 @@ impl Store {
             FolderUse::Shared => None,
         };
         if data_dir.join(folder::RESTORE).exists() {
-            return Err(StoreError::Conflict(format!(
-                "a restore into {} was not completed: run `longshore restore` again",
-                data_dir.display()
-            )));
+            return Err(FilesError::UnfinishedRestore(data_dir.to_owned()).into());
         }
         let database = folder::database(data_dir);
         folder::make_database_private(&database).map_err(|source| StoreError::io(&database, source))?;

@@ -5,6 +5,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use longshore_core::{Outcome, Status, access::Rights};
+use longshore_files::FilesError;
 use longshore_store::{
     ChangeKind, FeedItem, Store, StoreError, builds, changes, counts,
     deliveries::{self, Accepted, DeliveryEnd, DeliveryStatus, NewDelivery},
@@ -22,7 +23,7 @@ use world::{World, new_build, now};
 async fn a_second_server_on_the_same_folder_is_refused_until_the_first_is_gone() {
     let world = World::new().await;
     let refused = Store::open(world.path()).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Locked(_)), "{refused}");
+    assert!(matches!(refused, StoreError::Files(FilesError::Locked(_))), "{refused}");
     assert!(refused.to_string().contains("another Longshore server"), "{refused}");
     let World { store, dir } = world;
     store.close().await;

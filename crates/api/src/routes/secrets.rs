@@ -2,12 +2,12 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{
-    EventName, RepoId, SecretName, SecretRules, Timestamp,
+    EventName, RepoId, SecretName, SecretRules, SecretValue, Timestamp,
     access::{Action, Object},
 };
 use longshore_store::{
     Store,
-    secrets::{self, Secret, SecretPatch, SecretValue},
+    secrets::{self, Secret, SecretPatch},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -2,19 +2,17 @@
 
 use std::fmt;
 
-use longshore_core::{RepoId, Timestamp, TokenId, access::Rights};
+use longshore_core::{Timestamp, TokenId, access::Rights, limits::check_token};
 use sha2::{Digest as _, Sha256};
 use sqlx::{Row as _, sqlite::SqliteRow};
 use subtle::ConstantTimeEq as _;
 
-use crate::{Store, StoreError, WriteTx, repos, row};
+use crate::{Invalid, Store, StoreError, WriteTx, repos, row};
 
 pub use longshore_core::access::Scope;
 
 /// The prefix of every token, by which people and secret scanners recognize one.
 pub const PREFIX: &str = "lsh_";
-/// The most repositories on a token's list: every list of builds asks for each of them.
-pub const MAX_REPOS: usize = 100;
 /// The precision of `last_used_at`: a write per request would be too many.
 const LAST_USED_PRECISION_MS: u64 = 60_000;
 
@@ -62,14 +60,11 @@ pub fn random_secret() -> String {
 /// repository that does not exist.
 pub async fn create(tx: &mut WriteTx, new: &NewToken, now: Timestamp) -> Result<CreatedToken, StoreError> {
     let NewToken { name, rights, expires_at } = new.clone();
-    if name.is_empty() || name.len() > 200 {
-        return Err(StoreError::Invalid("a token's name must have 1 to 200 bytes".to_owned()));
-    }
-    if rights.scopes().is_empty() {
-        return Err(StoreError::Invalid("a token needs a scope: read, build, approve or admin".to_owned()));
-    }
-    if let Some(repos) = rights.repos() {
-        check_repos(tx, repos).await?;
+    check_token(&name, &rights)?;
+    for id in rights.repos().unwrap_or_default() {
+        if repos::get_now(tx, *id).await?.is_none() {
+            return Err(Invalid::UnknownRepo(*id).into());
+        }
     }
     let secret = random_secret();
     let token = Token { id: TokenId::new(), name, rights, created_at: now, last_used_at: None, expires_at };
@@ -87,22 +82,6 @@ pub async fn create(tx: &mut WriteTx, new: &NewToken, now: Timestamp) -> Result<
     .execute(tx.conn())
     .await?;
     Ok(CreatedToken { token, secret })
-}
-
-async fn check_repos(tx: &mut WriteTx, repos: &[RepoId]) -> Result<(), StoreError> {
-    if repos.is_empty() {
-        let message = "a token for no repository is useless: list some, or omit the list for all repositories";
-        return Err(StoreError::Invalid(message.to_owned()));
-    }
-    if repos.len() > MAX_REPOS {
-        return Err(StoreError::Invalid(format!("a token can list at most {MAX_REPOS} repositories")));
-    }
-    for id in repos {
-        if repos::get_now(tx, *id).await?.is_none() {
-            return Err(StoreError::Invalid(format!("repository {id} not found")));
-        }
-    }
-    Ok(())
 }
 
 /// Returns the token with that secret, if there is one and it has not expired. Notes, to the minute, that it was used.

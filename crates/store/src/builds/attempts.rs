@@ -7,7 +7,7 @@ use longshore_core::{JobId, Outcome, Status, Timestamp};
 use serde::Deserialize;
 use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
-use crate::{ChangeKind, StoreError, WriteTx, jobs::home, row, write::NewChange};
+use crate::{ChangeKind, Conflict, StoreError, WriteTx, jobs::home, row, write::NewChange};
 
 /// An attempt that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,7 +131,7 @@ pub async fn set_session(tx: &mut WriteTx, id: JobId, attempt: u32, session: u32
         .execute(tx.conn())
         .await?;
     if done.rows_affected() == 0 {
-        return Err(StoreError::Conflict(format!("attempt {attempt} of the job is not the running one")));
+        return Err(Conflict::AttemptEnded(attempt).into());
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use longshore_core::{BuildId, JobId, JobPlan, Lane, Record, Status, Timestamp, rules::QueueEvent};
 
-use crate::{StoreError, WriteTx, artifacts, reports, row, transition::handle};
+use crate::{Conflict, PlanFault, StoreError, WriteTx, artifacts, reports, row, transition::handle};
 
 /// Inserts a new build's jobs, steps and edges, and queues the jobs that nothing holds back. `carried_over` are keys of
 /// jobs, each with the job of an earlier build whose success it takes over. [`StoreError::Invalid`] if an edge or
@@ -22,11 +22,11 @@ pub(crate) async fn insert(
     let mut ids: HashMap<&str, JobId> = HashMap::with_capacity(plans.len());
     for plan in plans {
         if ids.insert(&plan.key, JobId::new()).is_some() {
-            return Err(StoreError::Invalid(format!("two jobs have the key `{}`", plan.key)));
+            return Err(PlanFault::SameKey(plan.key.clone()).into());
         }
     }
     if let Some(unknown) = carried.keys().find(|key| !ids.contains_key(*key)) {
-        return Err(StoreError::Invalid(format!("`{unknown}` is to be carried over, but is not a job of the plan")));
+        return Err(PlanFault::UnknownCarriedOver((*unknown).to_owned()).into());
     }
     for (position, plan) in plans.iter().enumerate() {
         let id = ids[plan.key.as_str()];
@@ -62,7 +62,7 @@ pub(crate) async fn insert(
     for plan in plans {
         for need in &plan.needs {
             let Some(need_id) = ids.get(need.key.as_str()) else {
-                return Err(StoreError::Invalid(format!("`{}` needs `{}`, which is not a job", plan.key, need.key)));
+                return Err(PlanFault::UnknownNeed { job: plan.key.clone(), need: need.key.clone() }.into());
             };
             sqlx::query("INSERT INTO job_needs (job, need) VALUES (?, ?) ON CONFLICT DO NOTHING")
                 .bind(ids[plan.key.as_str()].to_string())
@@ -104,7 +104,7 @@ async fn carry_over(tx: &mut WriteTx, job: JobId, original: JobId) -> Result<(),
     .execute(tx.conn())
     .await?;
     if done.rows_affected() == 0 {
-        return Err(StoreError::Invalid(format!("job {original} has not succeeded and cannot be carried over")));
+        return Err(PlanFault::NotSucceeded(original).into());
     }
     copy_results(tx, job, original).await
 }
@@ -122,7 +122,7 @@ pub(crate) async fn take_over(tx: &mut WriteTx, job: JobId, original: JobId, now
     .execute(tx.conn())
     .await?;
     if done.rows_affected() == 0 {
-        return Err(StoreError::Conflict(format!("job {original} is gone and cannot stand for another")));
+        return Err(Conflict::CarriedOverGone(original).into());
     }
     sqlx::query("DELETE FROM steps WHERE job = ?").bind(job.to_string()).execute(tx.conn()).await?;
     copy_results(tx, job, original).await?;

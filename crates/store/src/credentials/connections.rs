@@ -3,20 +3,21 @@
 //! Tokens are sealed (`secret_key`) and leave through [`open`] alone, for calls to that forge. Clone addresses of the
 //! repositories contain the token too; they follow when it is replaced.
 
-use longshore_core::{ConnectionId, RepoId, Timestamp};
+use longshore_core::{
+    ConnectionId, RepoId, Timestamp,
+    limits::{Limited, check_connection_name, check_repo_name},
+};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, Store, StoreError, WriteTx, commit_statuses, pull_request_comments,
+    ChangeKind, Conflict, Store, StoreError, WriteTx, commit_statuses, pull_request_comments,
     repos::{self, Repo},
     row, secret_key,
     write::NewChange,
 };
 
-/// So many the server may have.
-pub const MAX_COUNT: i64 = 100;
-/// The longest name, in bytes.
-pub const MAX_NAME_LEN: usize = 100;
+/// How many of the repositories that use a connection are named.
+const NAMED_USERS: usize = 3;
 
 /// A connection, without its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,12 +86,12 @@ fn choose<'a>(all: &'a [Connection], new: &NewConnection) -> Result<(Option<&'a 
     let named = |name: &str| all.iter().find(|one| one.name == name);
     let is_same = |one: &&Connection| one.kind == new.kind && one.url == new.url;
     if let Some(name) = &new.name {
-        check_name(name)?;
+        check_connection_name(name)?;
         return match named(name) {
-            Some(other) if !is_same(&other) => Err(StoreError::Conflict(format!(
-                "the connection `{name}` is one to {} at {}: give another name",
-                other.kind, other.url
-            ))),
+            Some(other) if !is_same(&other) => {
+                let (name, kind, url) = (name.clone(), other.kind.clone(), other.url.clone());
+                Err(Conflict::ConnectionToAnother { name, kind, url }.into())
+            }
             before => Ok((before, name.clone())),
         };
     }
@@ -98,21 +99,12 @@ fn choose<'a>(all: &'a [Connection], new: &NewConnection) -> Result<(Option<&'a 
     match same.as_slice() {
         [] => {}
         [same] => return Ok((Some(*same), same.name.clone())),
-        _ => {
-            return Err(StoreError::Conflict(format!(
-                "there are {} connections to {}: name the one whose token is to be replaced",
-                same.len(),
-                new.url
-            )));
-        }
+        _ => return Err(Conflict::SeveralConnections { count: same.len(), url: new.url.clone() }.into()),
     }
     let host = new.url.split('/').nth(2).unwrap_or_default().replace([':', '[', ']'], "-");
     match [new.kind.as_str(), host.as_str()].into_iter().find(|name| named(name).is_none()) {
         Some(free) => Ok((None, free.to_owned())),
-        None => Err(StoreError::Conflict(format!(
-            "there are connections named `{}` and `{host}`: give this one another name",
-            new.kind
-        ))),
+        None => Err(Conflict::ConnectionNamesTaken { kind: new.kind.clone(), host }.into()),
     }
 }
 
@@ -127,8 +119,8 @@ pub async fn set(
     let all = sqlx::query("SELECT * FROM connections").fetch_all(tx.conn()).await?;
     let all = all.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
     let (before, name) = choose(&all, new)?;
-    if before.is_none() && i64::try_from(all.len()).unwrap_or(i64::MAX) >= MAX_COUNT {
-        return Err(StoreError::Conflict(format!("there are already {MAX_COUNT} connections: remove some first")));
+    if before.is_none() && i64::try_from(all.len()).unwrap_or(i64::MAX) >= Limited::Connections.most() {
+        return Err(Conflict::Full(Limited::Connections).into());
     }
     let connection = Connection {
         id: before.map_or_else(ConnectionId::new, |before| before.id),
@@ -204,7 +196,7 @@ pub async fn follow_rename(
     repo: &Repo,
     name: &str,
 ) -> Result<Option<Repo>, StoreError> {
-    repos::check_name(name)?;
+    check_repo_name(name)?;
     // The forge took its time: a new token may have come meanwhile, or another address.
     let Some(now) = repos::get_now(tx, repo.id).await?.filter(|now| now.forge_id == repo.forge_id) else {
         return Ok(None);
@@ -273,16 +265,16 @@ pub async fn open(store: &Store, id: ConnectionId) -> Result<Option<(Connection,
 
 /// Removes a connection. [`StoreError::Conflict`] while repositories use it.
 pub async fn remove(tx: &mut WriteTx, id: ConnectionId) -> Result<(), StoreError> {
-    let users: Vec<String> = sqlx::query_scalar("SELECT name FROM repos WHERE connection = ? ORDER BY name LIMIT 4")
-        .bind(id.to_string())
-        .fetch_all(tx.conn())
-        .await?;
-    if !users.is_empty() {
-        let more = if users.len() > 3 { " and others" } else { "" };
-        return Err(StoreError::Conflict(format!(
-            "{}{more} are cloned with its token and report to it: remove them first, or give the connection another token",
-            users.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ")
-        )));
+    let mut repos: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM repos WHERE connection = ? ORDER BY name LIMIT ?")
+            .bind(id.to_string())
+            .bind(NAMED_USERS as i64 + 1)
+            .fetch_all(tx.conn())
+            .await?;
+    if !repos.is_empty() {
+        let more = repos.len() > NAMED_USERS;
+        repos.truncate(NAMED_USERS);
+        return Err(Conflict::ConnectionInUse { repos, more }.into());
     }
     let done = sqlx::query("DELETE FROM connections WHERE id = ?").bind(id.to_string()).execute(tx.conn()).await?;
     if done.rows_affected() == 0 {
@@ -344,16 +336,6 @@ pub async fn registered(store: &Store, id: ConnectionId) -> Result<Vec<(String, 
 
 fn changed(tx: &mut WriteTx, repo: RepoId) {
     tx.note_change(NewChange { kind: ChangeKind::Repo, repo: Some(repo), build: None, job: None });
-}
-
-fn check_name(name: &str) -> Result<(), StoreError> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if !name.is_empty() && name.len() <= MAX_NAME_LEN && name.bytes().all(is_plain) && !name.starts_with(['.', '-']) {
-        return Ok(());
-    }
-    Err(StoreError::Invalid(format!(
-        "a connection's name has letters, digits, dots, dashes and underscores, at most {MAX_NAME_LEN}, and does not begin with a dot or dash"
-    )))
 }
 
 /// Returns what a token is bound to when it is sealed: it does not open for another address.

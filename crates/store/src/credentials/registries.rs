@@ -6,13 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_core::{RegistryCredentials, RegistryHost, RepoId, Timestamp};
+use longshore_core::{RegistryCredentials, RegistryHost, RepoId, Timestamp, limits::Limited};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use crate::{Store, StoreError, WriteTx, row, secret_key};
-
-/// So many the server may have, and each repository.
-pub const MAX_COUNT: i64 = 100;
+use crate::{Conflict, Store, StoreError, WriteTx, row, secret_key};
 
 /// A registry's credentials, without the password.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,10 +50,8 @@ pub async fn set(
             .bind(&owner)
             .fetch_one(tx.conn())
             .await?;
-        if count >= MAX_COUNT {
-            return Err(StoreError::Conflict(format!(
-                "there are already {MAX_COUNT} registries, the maximum: remove some first"
-            )));
+        if count >= Limited::Registries.most() {
+            return Err(Conflict::Full(Limited::Registries).into());
         }
     }
     let key = secret_key::of_database_or_new(tx).await?;

@@ -14,7 +14,7 @@ use chacha20poly1305::{
 use longshore_files::folder::write_private;
 use sqlx::SqliteConnection;
 
-use crate::{Store, StoreError, WriteTx, settings};
+use crate::{Invalid, Store, StoreError, WriteTx, settings};
 
 /// The key's file in the data folder.
 pub const KEY_FILE: &str = "secrets.key";
@@ -56,7 +56,7 @@ impl SecretKey {
         let nonce: [u8; NONCE_LEN] = rand::random();
         let payload = Payload { msg: value, aad: binding.as_bytes() };
         let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload);
-        let sealed = sealed.map_err(|_| StoreError::Invalid("the value cannot be sealed".to_owned()))?;
+        let sealed = sealed.map_err(|_| Invalid::Unsealable)?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
 

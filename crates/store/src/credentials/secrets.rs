@@ -4,18 +4,13 @@
 //! function here returns a value to anybody who asks over HTTP. Rules are stored here and enforced by the caller of
 //! [`open`].
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
-use longshore_core::{RepoId, SecretName, SecretRules, Timestamp};
+use longshore_core::{RepoId, SecretName, SecretRules, SecretValue, Timestamp, limits::Limited};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 pub use crate::secret_key::{KEY_FILE, SecretKey};
-use crate::{Store, StoreError, WriteTx, row, secret_key};
-
-/// The longest value in bytes. Well below what the kernel accepts as one variable.
-pub const MAX_VALUE_LEN: usize = 48 << 10;
-/// The most secrets of a repository.
-pub const MAX_COUNT: i64 = 500;
+use crate::{Conflict, Invalid, Store, StoreError, WriteTx, row, secret_key};
 
 /// A secret, without its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,37 +21,6 @@ pub struct Secret {
     pub updated_at: Timestamp,
     /// Who set it last: a token's name.
     pub updated_by: String,
-}
-
-/// A secret's value. It is never printed by accident.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretValue(String);
-
-impl SecretValue {
-    /// [`StoreError::Invalid`] for a value that no variable can carry, or that would hide nothing.
-    pub fn new(value: String) -> Result<Self, StoreError> {
-        let wrong = if value.is_empty() {
-            "a secret's value cannot be empty"
-        } else if value.len() > MAX_VALUE_LEN {
-            "a secret's value can have at most 48 KiB: keep larger files encrypted in the repository, and their key here"
-        } else if value.contains('\0') {
-            "a secret's value cannot contain a NUL byte: store it as base64"
-        } else {
-            return Ok(Self(value));
-        };
-        Err(StoreError::Invalid(wrong.to_owned()))
-    }
-
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for SecretValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretValue(..)")
-    }
 }
 
 /// The fields to change; `None` keeps a value. A new secret needs a value, and without rules every job may have it.
@@ -109,9 +73,7 @@ pub async fn set(
         }
         (None, Some(row)) => row.try_get("sealed")?,
         (None, None) => {
-            return Err(StoreError::Invalid(format!(
-                "the secret `{name}` does not exist yet: a new secret needs a value"
-            )));
+            return Err(Invalid::NewSecretWithoutValue(name.clone()).into());
         }
     };
     let before = known.as_ref().map(from_row).transpose()?;
@@ -120,10 +82,8 @@ pub async fn set(
             .bind(repo.to_string())
             .fetch_one(tx.conn())
             .await?;
-        if count >= MAX_COUNT {
-            return Err(StoreError::Conflict(format!(
-                "the repository already has {MAX_COUNT} secrets, the maximum: remove some first"
-            )));
+        if count >= Limited::Secrets.most() {
+            return Err(Conflict::Full(Limited::Secrets).into());
         }
     }
     let new = before.is_none();
@@ -193,7 +153,7 @@ pub async fn open(
         let Some(sealed) = sealed else { continue };
         let value = key.open(&binding(repo, name), &sealed).and_then(|bytes| String::from_utf8(bytes).ok());
         let value = value.ok_or_else(|| StoreError::Corrupt(format!("the secret `{name}` cannot be decrypted")))?;
-        opened.insert(name.clone(), SecretValue(value));
+        opened.insert(name.clone(), SecretValue::stored(value));
     }
     Ok(opened)
 }

@@ -18,6 +18,7 @@ use std::{
 
 use longshore_core::{JobId, Status, Timestamp};
 use longshore_files::{
+    FilesError,
     archive::{Archive, ArchivedLog, FORMAT, Manifest, SUMS},
     folder,
     logs::Logs,
@@ -45,11 +46,7 @@ pub(crate) fn database_in(data_dir: &Path) -> Result<PathBuf, StoreError> {
     if database.is_file() {
         return Ok(database);
     }
-    Err(StoreError::Backup(format!(
-        "{} is not a data folder: there is no {} in it; name the server's with --data",
-        data_dir.display(),
-        folder::DATABASE
-    )))
+    Err(FilesError::NoDataFolder(data_dir.to_owned()).into())
 }
 
 /// Writes a backup of the data folder to `out`. `secrets` says whether the key of secrets and the admin token are
@@ -232,6 +229,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(StoreError::Backup(format!("the work broke off: {error}"))),
+        Err(error) => Err(FilesError::BrokenOff(error.to_string()).into()),
     }
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use longshore_core::{BuildId, DeliveryId, RepoId, Timestamp};
 use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
-use crate::{ChangeKind, Page, Store, StoreError, WriteTx, page, row, write::NewChange};
+use crate::{ChangeKind, Conflict, Page, Store, StoreError, WriteTx, page, row, write::NewChange};
 
 /// The status of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -192,7 +192,7 @@ pub async fn redeliver(tx: &mut WriteTx, id: DeliveryId, now: Timestamp) -> Resu
     let row = sqlx::query("SELECT repo, status FROM deliveries WHERE id = ?").bind(id.to_string());
     let row = row.fetch_optional(tx.conn()).await?.ok_or(StoreError::NotFound("delivery"))?;
     if row::parsed::<DeliveryStatus>(&row, "status")? == DeliveryStatus::Pending {
-        return Err(StoreError::Conflict("the delivery is still pending".to_owned()));
+        return Err(Conflict::DeliveryPending.into());
     }
     let (repo, new) = (row::parsed(&row, "repo")?, DeliveryId::new());
     sqlx::query(
@@ -339,7 +339,7 @@ const WITH_BUILDS_BY_ID: &str = with_builds!("WHERE id = ?");
 const WITH_BUILDS_BY_REPO: &str = with_builds!("WHERE repo = ? AND seq < ? ORDER BY seq DESC LIMIT ?");
 
 fn note_pending_change(tx: &mut WriteTx, repo: Option<String>) -> Result<(), StoreError> {
-    let Some(repo) = repo else { return Err(StoreError::Conflict("the delivery is not pending".to_owned())) };
+    let Some(repo) = repo else { return Err(Conflict::DeliveryEnded.into()) };
     let repo = repo.parse().map_err(|error| StoreError::Corrupt(format!("deliveries.repo: {error}")))?;
     note_change(tx, repo);
     Ok(())

@@ -6,7 +6,7 @@
 use longshore_core::{JobId, Lane, Status, Timestamp, rules::QueueEvent, rules::state::JobEvent};
 use sqlx::Row as _;
 
-use crate::{Store, StoreError, WriteTx, new_jobs, row, transition::handle, workspaces};
+use crate::{Conflict, Store, StoreError, WriteTx, new_jobs, row, transition::handle, workspaces};
 
 /// The inputs of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,14 +117,14 @@ pub async fn take(
     let found = found.fetch_optional(tx.conn()).await?.ok_or(StoreError::NotFound("job"))?;
     let runs = matches!(row::parsed(&found, "status")?, Status::Running | Status::Canceling);
     if !runs || row::unsigned::<u32>(&found, "attempt")? != attempt {
-        return Err(StoreError::Conflict("another attempt runs".to_owned()));
+        return Err(Conflict::AttemptEnded(attempt).into());
     }
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM artifacts WHERE job = ? AND kind = 'files'")
         .bind(from.job.to_string())
         .fetch_one(tx.conn())
         .await?;
     if usize::try_from(left).unwrap_or(0) < from.artifacts {
-        return Err(StoreError::Conflict("the artifacts of the job that stood for it are gone".to_owned()));
+        return Err(Conflict::OriginalGone.into());
     }
     keep(tx, job, attempt, inputs, now).await?;
     new_jobs::take_over(tx, job, from.job, now).await?;

@@ -4,15 +4,13 @@
 //! Addresses and secrets are sealed together (`secret_key`) and leave through [`open`] alone, for the call to that
 //! place. The messages that are sent there are in [`notices`](crate::notices).
 
-use longshore_core::{NotificationEvent, NotificationId, RepoId, Timestamp};
+use longshore_core::{
+    NotificationEvent, NotificationId, RepoId, Timestamp,
+    limits::{Limited, check_notification_name},
+};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use crate::{Store, StoreError, WriteTx, row, secret_key};
-
-/// So many the server may have, and each repository.
-pub const MAX_COUNT: i64 = 50;
-/// The longest name, in bytes.
-pub const MAX_NAME_LEN: usize = 100;
+use crate::{Conflict, Store, StoreError, WriteTx, row, secret_key};
 
 /// A place to which messages are sent, without its address and secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,9 +71,7 @@ pub async fn add(
     now: Timestamp,
 ) -> Result<Notification, StoreError> {
     let name = new.name.trim();
-    if name.is_empty() || name.len() > MAX_NAME_LEN || name.chars().any(char::is_control) {
-        return Err(StoreError::Invalid(format!("a notification's name is one line of at most {MAX_NAME_LEN} bytes")));
-    }
+    check_notification_name(name)?;
     if let Some(repo) = new.repo
         && sqlx::query("SELECT 1 FROM repos WHERE id = ?")
             .bind(repo.to_string())
@@ -89,10 +85,8 @@ pub async fn add(
         .bind(new.repo.map(|repo| repo.to_string()))
         .fetch_one(tx.conn())
         .await?;
-    if count >= MAX_COUNT {
-        return Err(StoreError::Conflict(format!(
-            "there are already {MAX_COUNT} notifications, the maximum: remove some first"
-        )));
+    if count >= Limited::Notifications.most() {
+        return Err(Conflict::Full(Limited::Notifications).into());
     }
     let notification = Notification {
         id: NotificationId::new(),

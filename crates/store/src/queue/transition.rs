@@ -15,7 +15,7 @@ use longshore_core::{
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, Store, StoreError, WriteTx, attempts,
+    ChangeKind, Conflict, Store, StoreError, WriteTx, attempts,
     builds::{self, Build},
     commit_statuses,
     jobs::{self, Job},
@@ -188,8 +188,7 @@ pub(crate) async fn handle(tx: &mut WriteTx, event: QueueEvent, now: Timestamp) 
         if std::mem::take(&mut is_first) {
             effects.before = snapshot.jobs.iter().map(|job| (job.id, job.status)).collect();
         }
-        let Decision { changes, follow } =
-            decide(&snapshot, &event).map_err(|refused| StoreError::Conflict(refused.0))?;
+        let Decision { changes, follow } = decide(&snapshot, &event).map_err(Conflict::Refused)?;
         for change in changes {
             write(tx, change, &mut effects, now).await?;
         }
@@ -248,7 +247,7 @@ async fn set_status(tx: &mut WriteTx, change: &Move, now: Timestamp) -> Result<(
     .execute(tx.conn())
     .await?;
     if done.rows_affected() != 1 {
-        return Err(StoreError::Conflict("the job's status changed under way".to_owned()));
+        return Err(Conflict::StatusChanged.into());
     }
     if change.to.is_final() {
         steps::end_all(tx, change.job, change.to, now).await?;

@@ -1,7 +1,7 @@
 //! The form of a secret, on the page of a repository's settings.
 
-use longshore_core::EventName;
-use longshore_store::secrets::{SecretPatch, SecretValue};
+use longshore_core::{EventName, SecretValue};
+use longshore_store::secrets::SecretPatch;
 use serde::Deserialize;
 
 use crate::error::ApiError;

@@ -43,7 +43,7 @@ impl Scene {
         let waiting = world.build_of_jobs(repo.id, 1, |job| job.approval = Some("now?".to_owned())).await;
         let asks = world.job_of(&waiting).await;
         let delivery = world.deliver(repo.id, "key").await;
-        let value = secrets::SecretValue::new("value".to_owned()).unwrap();
+        let value = longshore_core::SecretValue::new("value".to_owned()).unwrap();
         let patch = secrets::SecretPatch { value: Some(value), ..Default::default() };
         let now = longshore_core::Timestamp::now();
         let by = Actor { name: "ada".to_owned(), via: Via::Token, token: None };
