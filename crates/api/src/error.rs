@@ -209,9 +209,9 @@ impl From<StoreError> for ApiError {
                 tracing::error!(%cause, "the disk of the data folder is full");
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", "no space left on the server's data disk")
             }
-            StoreError::SecretKey(message) => {
-                tracing::error!(message, "secrets cannot be used");
-                Self::unavailable(message)
+            StoreError::SecretKey(problem) => {
+                tracing::error!(%problem, "secrets cannot be used");
+                Self::unavailable(problem.to_string())
             }
             StoreError::Busy(cause) => {
                 tracing::error!(%cause, "another program keeps the database locked");
@@ -220,6 +220,7 @@ impl From<StoreError> for ApiError {
             error @ (StoreError::Files(_)
             | StoreError::Newer { .. }
             | StoreError::Corrupt(_)
+            | StoreError::Unopened(_)
             | StoreError::Migrate(_)
             | StoreError::Database(_)) => Self::internal(error),
         }

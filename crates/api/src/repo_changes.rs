@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use longshore_core::{
-    RepoId, StatusDetail, Strangers, access::Action, commit_status::NotAStatusDetail, docker::DockerGrant, limits::check_repo_name,
-    stranger::NotStrangers,
+    RepoId, StatusDetail, Strangers, access::Action, commit_status::NotAStatusDetail, docker::DockerGrant,
+    limits::check_repo_name, stranger::NotStrangers,
 };
 use longshore_forge::{CloneUrl, Forge, NotAForge, RefName};
 use longshore_scheduler::{RequestError, Scheduler};

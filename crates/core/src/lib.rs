@@ -29,6 +29,7 @@ pub mod registry;
 pub mod result;
 pub mod reuse;
 pub mod rules;
+pub mod sealing;
 pub mod secret;
 pub mod status;
 pub mod stranger;

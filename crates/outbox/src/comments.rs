@@ -93,10 +93,7 @@ impl Comments {
             Ok(Some((connection, account))) => self.call(connection, account, key, &unsent, body).await?,
             Ok(None) => return Ok(()),
             // The key of secrets is missing, or the token is damaged: setting it again repairs both.
-            Err(StoreError::SecretKey(why) | StoreError::Corrupt(why)) => {
-                (Err(CallError::MissingRight { host: String::new(), needs: why }), false)
-            }
-            Err(error) => return Err(error),
+            Err(error) => (Err(CallError::MissingRight { host: String::new(), needs: error.into_unusable()? }), false),
         };
         let now = Timestamp::now();
         let mut tx = self.store.write().await?;

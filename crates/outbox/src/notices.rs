@@ -88,8 +88,7 @@ impl Notices {
             Ok(Some(opened)) => Ok(opened),
             Ok(None) => return Ok(()),
             // The key of secrets is missing, or the address is damaged: adding the notification again repairs both.
-            Err(StoreError::SecretKey(why) | StoreError::Corrupt(why)) => Err(why),
-            Err(error) => return Err(error),
+            Err(error) => Err(error.into_unusable()?),
         };
         let now = Timestamp::now();
         let (result, name) = match opened {

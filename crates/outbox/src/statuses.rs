@@ -111,10 +111,7 @@ impl Statuses {
             Ok(Some((connection, _))) => self.call(connection, key, &unsent, began).await?,
             Ok(None) => return Ok(None),
             // The key of secrets is missing, or the token is damaged: setting it again repairs both.
-            Err(StoreError::SecretKey(why) | StoreError::Corrupt(why)) => {
-                Err(CallError::MissingRight { host: String::new(), needs: why })
-            }
-            Err(error) => return Err(error),
+            Err(error) => Err(CallError::MissingRight { host: String::new(), needs: error.into_unusable()? }),
         };
         let now = Timestamp::now();
         let mut tx = self.store.write().await?;

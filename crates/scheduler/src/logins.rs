@@ -32,8 +32,7 @@ impl Logins {
         let (connection, token) = match connections::open(&self.store, id).await {
             Ok(Some(opened)) => opened,
             Ok(None) => return Ok(url),
-            Err(StoreError::SecretKey(why) | StoreError::Corrupt(why)) => return Err(failed(why)),
-            Err(error) => return Err(failed(error.to_string())),
+            Err(error) => return Err(failed(error.into_unusable().unwrap_or_else(|error| error.to_string()))),
         };
         // A token goes to its own forge alone.
         let Some(path) = connection.path_of(url.address()) else { return Ok(url) };

@@ -81,10 +81,10 @@ async fn id_at_forge(
         Ok(Some((_, token))) => token,
         Ok(None) => return Err(StoreError::NotFound("connection")),
         // The key of secrets is missing, or the token is damaged: setting it again repairs both.
-        Err(StoreError::SecretKey(message) | StoreError::Corrupt(message)) => {
+        Err(error) => {
+            let message = error.into_unusable()?;
             return Ok(Err(CallError::BadToken { host: connection.url.clone(), message }));
         }
-        Err(error) => return Err(error),
     };
     let kind = connection.kind.parse().map_err(|error| StoreError::Corrupt(format!("{error}")))?;
     let client = forge_client::Connection::new(kind, &connection.url, &token)

@@ -6,6 +6,7 @@ use longshore_core::{
     JobId, RepoId, SecretName,
     limits::{Limited, Unfit},
     rules::Refused,
+    sealing::{Damaged, KeyProblem},
 };
 use longshore_files::FilesError;
 
@@ -30,8 +31,11 @@ pub enum StoreError {
     #[error("invalid: {0:?}")]
     Invalid(Invalid),
     /// The key that seals secrets is missing, is another one, or is malformed.
-    #[error("{0}")]
-    SecretKey(String),
+    #[error(transparent)]
+    SecretKey(KeyProblem),
+    /// A sealed value does not open, although the key is the right one.
+    #[error("the database contains something that Longshore did not write: {0}")]
+    Unopened(Damaged),
     /// A row that does not parse: another program wrote to the database, or it is damaged.
     #[error("the database contains something that Longshore did not write: {0}")]
     Corrupt(String),
@@ -211,6 +215,16 @@ impl StoreError {
                 error.as_database_error().is_some_and(|e| e.code().as_deref() == Some(SQLITE_CANTOPEN))
             }
             _ => false,
+        }
+    }
+
+    /// Returns why a credential cannot be used, if that is what is wrong: to give it again repairs it.
+    pub fn into_unusable(self) -> Result<String, Self> {
+        match self {
+            Self::SecretKey(problem) => Ok(problem.to_string()),
+            Self::Unopened(damaged) => Ok(damaged.to_string()),
+            Self::Corrupt(why) => Ok(why),
+            other => Err(other),
         }
     }
 

@@ -6,6 +6,7 @@
 use longshore_core::{
     ConnectionId, RepoId, Timestamp,
     limits::{Limited, check_connection_name, check_repo_name},
+    sealing::Damaged,
 };
 use sqlx::{Row as _, sqlite::SqliteRow};
 
@@ -257,9 +258,7 @@ pub async fn open(store: &Store, id: ConnectionId) -> Result<Option<(Connection,
     let token = key
         .and_then(|key| key.open(&binding(&connection), row.try_get("sealed").ok()?))
         .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or_else(|| {
-            StoreError::Corrupt(format!("the token of the connection `{}` does not open", connection.name))
-        })?;
+        .ok_or_else(|| StoreError::Unopened(Damaged::ConnectionToken(connection.name.clone())))?;
     Ok(Some((connection, token)))
 }
 

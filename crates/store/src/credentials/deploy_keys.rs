@@ -1,7 +1,7 @@
 //! Keys that repositories are fetched with over ssh, one for each, made here and sealed, with the host keys that were
 //! pinned when they were made.
 
-use longshore_core::RepoId;
+use longshore_core::{RepoId, sealing::KeyProblem};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use crate::{StoreError, WriteTx, repos, secret_key, secret_key::SecretKey};
@@ -25,13 +25,7 @@ impl DeployKey {
 
     /// Returns the private key. [`StoreError::SecretKey`] if the current key does not open it.
     pub fn expose(&self) -> Result<&str, StoreError> {
-        self.private.as_deref().ok_or_else(|| {
-            StoreError::SecretKey(
-                "the repository's deploy key cannot be decrypted with the current key: use the key that it was encrypted with, \
-                 or create a new deploy key"
-                    .to_owned(),
-            )
-        })
+        self.private.as_deref().ok_or(StoreError::SecretKey(KeyProblem::DeployKey))
     }
 }
 

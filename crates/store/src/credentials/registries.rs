@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_core::{RegistryCredentials, RegistryHost, RepoId, Timestamp, limits::Limited};
+use longshore_core::{RegistryCredentials, RegistryHost, RepoId, Timestamp, limits::Limited, sealing::Damaged};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use crate::{Conflict, Store, StoreError, WriteTx, row, secret_key};
@@ -127,8 +127,7 @@ pub async fn open(store: &Store, repo: RepoId) -> Result<BTreeMap<RegistryHost, 
         return Ok(BTreeMap::new());
     }
     let key = secret_key::of_database(store, &mut conn).await?;
-    let key =
-        key.ok_or_else(|| StoreError::Corrupt("registries have passwords, but the database has no key".to_owned()))?;
+    let key = key.ok_or_else(|| StoreError::Unopened(Damaged::NoKeyForRegistries))?;
     rows.iter()
         .map(|row| {
             let (owner, username): (&str, String) = (row.try_get("owner")?, row.try_get("username")?);
@@ -137,9 +136,7 @@ pub async fn open(store: &Store, repo: RepoId) -> Result<BTreeMap<RegistryHost, 
                 .open(&binding(owner, &host, &username), row.try_get("sealed")?)
                 .and_then(|bytes| String::from_utf8(bytes).ok())
                 .and_then(|password| RegistryCredentials::new(username, password).ok());
-            let credentials = password.ok_or_else(|| {
-                StoreError::Corrupt(format!("the password for the registry {host} cannot be decrypted"))
-            })?;
+            let credentials = password.ok_or_else(|| StoreError::Unopened(Damaged::RegistryPassword(host.clone())))?;
             Ok((host, credentials))
         })
         .collect()

@@ -11,6 +11,7 @@ use chacha20poly1305::{
     aead::{Aead as _, Payload},
 };
 
+use longshore_core::sealing::{KeyProblem, NotAKey};
 use longshore_files::folder::write_private;
 use sqlx::SqliteConnection;
 
@@ -34,13 +35,12 @@ impl fmt::Debug for SecretKey {
 }
 
 impl FromStr for SecretKey {
-    type Err = String;
+    type Err = NotAKey;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, NotAKey> {
         let mut key = [0; 32];
         // The error never quotes the text.
-        hex::decode_to_slice(text.trim(), &mut key)
-            .map_err(|_| "the encryption key must be 64 hexadecimal digits (`openssl rand -hex 32`)".to_owned())?;
+        hex::decode_to_slice(text.trim(), &mut key).map_err(|_| NotAKey)?;
         Ok(Self(key))
     }
 }
@@ -74,7 +74,7 @@ impl SecretKey {
     fn read(path: &Path) -> Result<Option<Self>, StoreError> {
         match fs::read_to_string(path) {
             Ok(text) => {
-                text.parse().map(Some).map_err(|error| StoreError::SecretKey(format!("{}: {error}", path.display())))
+                text.parse().map(Some).map_err(|NotAKey| StoreError::SecretKey(KeyProblem::Malformed(path.to_owned())))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io(path, error)),
@@ -96,26 +96,16 @@ impl SecretKey {
 pub(crate) async fn of_database(store: &Store, conn: &mut SqliteConnection) -> Result<Option<SecretKey>, StoreError> {
     let Some(check) = settings::get_on(conn, CHECK).await? else { return Ok(None) };
     let path = store.data_dir().join(KEY_FILE);
-    let remedy = "; if it is lost for good, remove all secrets (`longshore secret remove`), registries (`longshore registry remove`) and notifications (`longshore notification \
-                  remove`), give the tokens of connections again (`longshore connection add`), make a new hook secret for every repository (and a new deploy key, where it has one) and give its clone address again where that has credentials, \
-                  then set the secrets again";
-    let (key, from) = match store.given_secret_key() {
-        Some(key) => (key, "the key given in the settings (secret_key, LONGSHORE_SECRET_KEY)".to_owned()),
+    let (key, other) = match store.given_secret_key() {
+        Some(key) => (key, KeyProblem::OtherGiven),
         None => match SecretKey::read(&path)? {
-            Some(key) => (key, format!("the key in {}", path.display())),
-            None => {
-                return Err(StoreError::SecretKey(format!(
-                    "the key of the secrets is gone: put {} back, or give it as LONGSHORE_SECRET_KEY{remedy}",
-                    path.display()
-                )));
-            }
+            Some(key) => (key, KeyProblem::OtherInFile(path)),
+            None => return Err(StoreError::SecretKey(KeyProblem::Gone(path))),
         },
     };
     let fits = hex::decode(&check).ok().and_then(|sealed| key.open(CHECK, &sealed)).is_some();
     if !fits {
-        return Err(StoreError::SecretKey(format!(
-            "{from} is not the one that the secrets in this database were sealed with: give that one{remedy}"
-        )));
+        return Err(StoreError::SecretKey(other));
     }
     Ok(Some(key))
 }
@@ -163,7 +153,7 @@ pub(crate) async fn forget_if_lost(tx: &mut WriteTx) -> Result<(), StoreError> {
     match of_database(&store, tx.conn()).await {
         Ok(_) => Ok(()),
         Err(StoreError::SecretKey(error)) => {
-            tracing::warn!(error, "the lost key of secrets may be replaced by another one");
+            tracing::warn!(%error, "the lost key of secrets may be replaced by another one");
             settings::remove(tx, CHECK).await
         }
         Err(error) => Err(error),
@@ -194,6 +184,6 @@ mod tests {
     fn a_key_that_is_none_is_refused_without_quoting_it() {
         assert!("00".repeat(32).parse::<SecretKey>().is_ok());
         let error = "hunter2".parse::<SecretKey>().unwrap_err();
-        assert!(!error.contains("hunter2") && error.contains("64 hexadecimal"), "{error}");
+        assert!(!error.to_string().contains("hunter2") && error.to_string().contains("64 hexadecimal"), "{error}");
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_core::{RepoId, SecretName, SecretRules, SecretValue, Timestamp, limits::Limited};
+use longshore_core::{RepoId, SecretName, SecretRules, SecretValue, Timestamp, limits::Limited, sealing::Damaged};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 pub use crate::secret_key::{KEY_FILE, SecretKey};
@@ -152,7 +152,7 @@ pub async fn open(
             .await?;
         let Some(sealed) = sealed else { continue };
         let value = key.open(&binding(repo, name), &sealed).and_then(|bytes| String::from_utf8(bytes).ok());
-        let value = value.ok_or_else(|| StoreError::Corrupt(format!("the secret `{name}` cannot be decrypted")))?;
+        let value = value.ok_or_else(|| StoreError::Unopened(Damaged::Secret(name.clone())))?;
         opened.insert(name.clone(), SecretValue::stored(value));
     }
     Ok(opened)

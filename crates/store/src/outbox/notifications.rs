@@ -7,6 +7,7 @@
 use longshore_core::{
     NotificationEvent, NotificationId, RepoId, Timestamp,
     limits::{Limited, check_notification_name},
+    sealing::Damaged,
 };
 use sqlx::{Row as _, sqlite::SqliteRow};
 
@@ -156,9 +157,7 @@ pub async fn open(store: &Store, id: NotificationId) -> Result<Option<(Notificat
     let target = key
         .and_then(|key| key.open(&sealing_place(&notification), found.try_get("sealed").ok()?))
         .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or_else(|| {
-            StoreError::Corrupt(format!("the address of the notification `{}` does not open", notification.name))
-        })?;
+        .ok_or_else(|| StoreError::Unopened(Damaged::NotificationAddress(notification.name.clone())))?;
     Ok(Some((notification, target)))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use longshore_core::RepoId;
+use longshore_core::{RepoId, sealing::KeyProblem};
 
 use crate::{StoreError, secret_key::SecretKey};
 
@@ -19,13 +19,7 @@ impl HookSecret {
 
     /// Returns the secret. [`StoreError::SecretKey`] if the current key does not open it.
     pub fn expose(&self) -> Result<&str, StoreError> {
-        self.0.as_deref().ok_or_else(|| {
-            StoreError::SecretKey(
-                "the repository's hook secret cannot be decrypted with the current key: use the key that it was encrypted with, \
-                 or create a new hook secret"
-                    .to_owned(),
-            )
-        })
+        self.0.as_deref().ok_or(StoreError::SecretKey(KeyProblem::HookSecret))
     }
 }
 
