@@ -11,6 +11,7 @@ pub mod authority;
 pub mod cache;
 pub mod capability;
 pub mod commit_status;
+pub mod decision;
 pub mod denied;
 pub mod diagnostic;
 pub mod docker;

@@ -21,6 +21,8 @@ use longshore_core::{BuildId, JobId, RepoId, Timestamp, TokenId, access::Actor};
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
+pub use longshore_core::decision::Decision;
+
 use crate::{Invalid, Page, Store, StoreError, WriteTx, backup, page, row};
 
 /// The longest name of an object and the longest reason that are kept, in characters.
@@ -31,42 +33,6 @@ const MAX_FIELDS: usize = 50;
 const ROWS_PER_BATCH: u32 = 1000;
 /// The most records that one transaction removes.
 const REMOVED_AT_ONCE: i64 = 500;
-
-/// The decision.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Decision {
-    #[default]
-    Allowed,
-    /// The caller may not do it.
-    Denied,
-    /// They may, and it could not be done.
-    Failed,
-}
-
-impl Decision {
-    pub const ALL: [Self; 3] = [Self::Allowed, Self::Denied, Self::Failed];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Allowed => "allowed",
-            Self::Denied => "denied",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-impl std::str::FromStr for Decision {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|decision| decision.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is not a decision: use allowed, denied or failed"))
-    }
-}
 
 /// A record. Its JSON is what is hashed, in this order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
