@@ -103,8 +103,9 @@ fn choose<'a>(all: &'a [Connection], new: &NewConnection) -> Result<(Option<&'a 
         _ => return Err(Conflict::SeveralConnections { count: same.len(), url: new.url.clone() }.into()),
     }
     let host = new.url.split('/').nth(2).unwrap_or_default().replace([':', '[', ']'], "-");
-    match [new.kind.as_str(), host.as_str()].into_iter().find(|name| named(name).is_none()) {
-        Some(free) => Ok((None, free.to_owned())),
+    let free = [&new.kind, &host].into_iter().find(|name| named(name).is_none()).cloned();
+    match free {
+        Some(free) => Ok((None, free)),
         None => Err(Conflict::ConnectionNamesTaken { kind: new.kind.clone(), host }.into()),
     }
 }
