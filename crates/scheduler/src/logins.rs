@@ -5,7 +5,7 @@ use longshore_forge::{CloneUrl, SshLogin};
 use longshore_forge_client::{Connection as Client, Http, Kind};
 use longshore_git::GitError;
 use longshore_store::{
-    Store, StoreError,
+    Store,
     connections::{self, with_login},
     repos::Repo,
 };
