@@ -62,6 +62,12 @@ fn a_job_ends_once_what_its_containers_write_is_over_the_budget_wherever_they_wr
     );
     let deep = "i=0; while [ $i -lt 600 ]; do mkdir d; cd d; i=$((i+1)); done";
     let deep = format!("docker run --rm -v data:/data -w /data {BUSYBOX} sh -c '{deep}; sleep 600'");
+    // A container's own files are measured by the engine, as far as paths reach.
+    let long = "d".repeat(200);
+    let deeper = format!("i=0; while [ $i -lt 30 ]; do mkdir {long}; cd {long}; i=$((i+1)); done");
+    let deeper = format!(
+        "docker run --rm {BUSYBOX} sh -c '{deeper}; dd if=/dev/zero of=x bs=1M count=100 && sync && sleep 600'"
+    );
     let build = format!(
         "printf 'FROM {BUSYBOX}\\nRUN dd if=/dev/zero of=/data bs=1M count=100 && sync && sleep 600\\n' | docker build -"
     );
@@ -71,15 +77,21 @@ fn a_job_ends_once_what_its_containers_write_is_over_the_budget_wherever_they_wr
         ("unnamed", fill("-v /data", 100, "/data/x")),
         ("workspace", fill("-v \"$PWD:/data\"", 100, "/data/x")),
         ("own-files", fill("", 100, "/data")),
+        ("hosts", fill("", 100, "/etc/hosts")),
         ("build", build),
         ("deep", deep),
+        ("deeper", deeper),
     ]));
     let within = job(&build, "within");
     assert_eq!(within["status"], "success", "{}", log_of(&world, &build, "within"));
-    for name in ["named", "unnamed", "workspace", "own-files", "build", "deep"] {
+    for name in ["named", "unnamed", "workspace", "own-files", "hosts", "build", "deep", "deeper"] {
         let (over, log) = (job(&build, name), log_of(&world, &build, name));
         assert_eq!(over["status"], "error", "{name}: {over}\n{log}");
-        let why = if name == "deep" { "nested too deep" } else { "may take 64 MiB (LONGSHORE_DOCKER_DISK_MAX_MIB)" };
+        let why = if name.starts_with("deep") {
+            "nested too deep"
+        } else {
+            "may take 64 MiB (LONGSHORE_DOCKER_DISK_MAX_MIB)"
+        };
         assert!(over.to_string().contains(why), "{name}: {over}");
         assert!(log.contains(why), "{name}: {log}");
     }

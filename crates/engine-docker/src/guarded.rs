@@ -89,8 +89,8 @@ pub(crate) async fn create(
     let policy = policy(docker, options, spec, &volume.mountpoint).await?;
     let entrypoint =
         job_guard::entrypoint(&policy).map_err(|error| not_understood("create a guard", error.to_string()))?;
-    let volumes = policy.disk.is_some().then(|| all_volumes(&volume.mountpoint)).flatten();
-    let body = body(instance, spec, agent, (engine_socket, volumes), entrypoint);
+    let data = policy.disk.is_some().then(|| data_folder(&volume.mountpoint)).flatten();
+    let body = body(instance, spec, agent, (engine_socket, data), entrypoint);
     let name = spec.attempt.guard_name();
     let options = CreateContainerOptionsBuilder::new().name(name.as_str()).build();
     let created = docker.create_container(Some(options), body).await.api("create a container")?;
@@ -101,7 +101,7 @@ fn body(
     instance: &Instance,
     spec: &GuardSpec<'_>,
     agent: &Delivered,
-    (engine_socket, volumes): (&str, Option<&str>),
+    (engine_socket, data): (&str, Option<&str>),
     entrypoint: Vec<String>,
 ) -> ContainerCreateBody {
     let socket = Mount {
@@ -116,14 +116,17 @@ fn body(
         target: Some(DOCKER_SOCKET.to_owned()),
         ..Mount::default()
     };
-    let volumes = volumes.map(|folder| Mount {
+    let measured = |data: &str, folder: &str, target: &str| Mount {
         typ: Some(MountType::BIND),
-        source: Some(folder.to_owned()),
-        target: Some(job_guard::ALL_VOLUMES.to_owned()),
+        source: Some(format!("{data}/{folder}")),
+        target: Some(target.to_owned()),
         read_only: Some(true),
         // Volumes that are mounts themselves would stay mounted for as long as the guard runs.
         bind_options: Some(MountBindOptions { non_recursive: Some(true), ..MountBindOptions::default() }),
         ..Mount::default()
+    };
+    let measured = data.map(|data| {
+        [measured(data, "volumes", job_guard::ALL_VOLUMES), measured(data, "containers", job_guard::ALL_CONTAINERS)]
     });
     ContainerCreateBody {
         image: Some(agent.image.clone()),
@@ -134,7 +137,7 @@ fn body(
         host_config: Some(HostConfig {
             // Published ports listen there, and what the job starts is on its networks.
             network_mode: Some(format!("{JOINED}{}", spec.sandbox)),
-            mounts: Some([socket, engine].into_iter().chain(volumes).collect()),
+            mounts: Some([socket, engine].into_iter().chain(measured.into_iter().flatten()).collect()),
             // Its table of the job's objects is in its own file system, which a restart keeps.
             restart_policy: Some(RestartPolicy {
                 name: Some(RestartPolicyNameEnum::ON_FAILURE),
@@ -204,8 +207,9 @@ async fn policy(
         capabilities: Vec::new(),
         cgroup_parent: None,
         budget: Budget { disk_bytes, ..budget(spec.limits, spec.docker.builder().is_some(), spec.docker.image_bytes) },
-        disk: all_volumes(socket_folder).filter(|_| disk_bytes < u64::MAX).map(|_| Disk {
+        disk: data_folder(socket_folder).filter(|_| disk_bytes < u64::MAX).map(|_| Disk {
             folder: job_guard::ALL_VOLUMES.to_owned(),
+            containers: job_guard::ALL_CONTAINERS.to_owned(),
             volumes: [spec.attempt.volume_name(), spec.attempt.upper_name(), spec.attempt.builder_volume_name()]
                 .map(|volume| volume.to_string())
                 .to_vec(),
@@ -213,11 +217,11 @@ async fn policy(
     })
 }
 
-/// Returns the folder with all volumes of the engine, from the one of a volume. `None` if it is not where the engine's
-/// own driver puts it.
-fn all_volumes(folder: &str) -> Option<&str> {
+/// Returns the folder with all that the engine keeps, from the one of a volume. `None` if it is not where the engine's own
+/// driver puts it.
+fn data_folder(folder: &str) -> Option<&str> {
     let (all, _) = folder.strip_suffix("/_data")?.rsplit_once('/')?;
-    Some(all).filter(|all| !all.is_empty())
+    all.strip_suffix("/volumes").filter(|data| !data.is_empty())
 }
 
 /// Returns what all containers of the job may have together: as much as its own container. Where the job has a builder,

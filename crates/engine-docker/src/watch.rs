@@ -128,7 +128,7 @@ fn judge(found: &ContainerInspectResponse) -> Vec<Risk> {
     let is_guard = kind == Some(Kind::Guard);
     let of_guard = |mount: &MountPoint| match mount.destination.as_deref() {
         Some(job_guard::ENGINE_SOCKET) => is_guard,
-        Some(job_guard::ALL_VOLUMES) => is_guard && mount.rw == Some(false),
+        Some(job_guard::ALL_VOLUMES | job_guard::ALL_CONTAINERS) => is_guard && mount.rw == Some(false),
         Some(_) | None => false,
     };
     let binds = mounts.iter().filter(|mount| mount.typ.as_deref() == Some("bind"));

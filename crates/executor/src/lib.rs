@@ -50,7 +50,7 @@ pub use following::journal::Journal;
 pub use following::link::{FromLink, Link};
 pub use guarding::docker::{DockerAccess, GuardedDocker};
 pub use guarding::guard_log::{GuardLog, GuardReports, RefusedCall};
-pub use guarding::guards::{ENGINE_AWAY, JOB_ENDS};
+pub use guarding::guards::{ENGINE_AWAY, JOB_ENDS, LISTENS};
 pub use lasting::job_caches::{CacheRecords, FoundCache, JobCache, JobCaches, MAX_LAYERS};
 pub use longshore_agent_protocol::{AnnouncedFile, ArtifactLimits};
 pub use operator_env::{OperatorEnv, PROXY_VARIABLES, other_case};

@@ -1,8 +1,10 @@
-//! The audit log as a file: lines are only added, and each is on the disk's way before its request is answered.
+//! The audit log as a file: lines are only added, and each is on the disk's way before its request is answered. What could
+//! not be written, because the disk is full, waits for room, and nothing else is carried out meanwhile.
 //!
 //! A file that has grown to [`LONGEST`] becomes `FILE.1`, the one before it `FILE.2`, and the oldest goes. The chain
 //! goes on from file to file.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -25,6 +27,8 @@ pub(crate) struct AuditFile {
     length: u64,
     longest: u64,
     chain: Chain,
+    /// Entries that could not be written so far.
+    waiting: VecDeque<Entry>,
 }
 
 impl AuditFile {
@@ -48,10 +52,27 @@ impl AuditFile {
         {
             end.chain = read(path, &aside).map_err(unusable)??.chain;
         }
-        Ok(Self { path: path.to_owned(), file, length: end.length, longest, chain: end.chain.unwrap_or_default() })
+        let chain = end.chain.unwrap_or_default();
+        Ok(Self { path: path.to_owned(), file, length: end.length, longest, chain, waiting: VecDeque::new() })
     }
 
-    pub(crate) fn append(&mut self, entry: &Entry) -> io::Result<()> {
+    pub(crate) fn append(&mut self, entry: Entry) -> io::Result<()> {
+        self.waiting.push_back(entry);
+        self.write_waiting()
+    }
+
+    /// Writes the entries that could not be written before.
+    pub(crate) fn write_waiting(&mut self) -> io::Result<()> {
+        while let Some(entry) = self.waiting.pop_front() {
+            if let Err(error) = self.write(&entry) {
+                self.waiting.push_front(entry);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, entry: &Entry) -> io::Result<()> {
         if self.length >= self.longest {
             self.put_aside()?;
         }
@@ -155,18 +176,18 @@ mod tests {
         let path = dir.path().join("audit.jsonl");
         let mut log = AuditFile::open_with(&path, 1000).unwrap();
         for at in 0..10 {
-            log.append(&entry(at)).unwrap();
+            log.append(entry(at)).unwrap();
         }
         drop(log);
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"number\":11,\"prev").unwrap();
         let mut log = AuditFile::open_with(&path, 1000).unwrap();
         assert_eq!(log.chain.number, 10);
-        log.append(&entry(10)).unwrap();
+        log.append(entry(10)).unwrap();
         // Killed after the file was put aside.
         log.put_aside().unwrap();
         drop(log);
         let mut log = AuditFile::open_with(&path, 1000).unwrap();
-        log.append(&entry(11)).unwrap();
+        log.append(entry(11)).unwrap();
 
         let files: Vec<String> =
             (1..=KEPT).rev().filter_map(|number| fs::read_to_string(aside(&path, number)).ok()).collect();
@@ -179,9 +200,33 @@ mod tests {
     fn a_log_that_was_changed_is_not_continued() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
-        AuditFile::open(&path).unwrap().append(&entry(1)).unwrap();
+        AuditFile::open(&path).unwrap().append(entry(1)).unwrap();
         let text = fs::read_to_string(&path).unwrap().replace("GET", "PUT");
         fs::write(&path, text).unwrap();
         assert!(matches!(AuditFile::open(&path), Err(Error::Audit { .. })));
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_once_there_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let mut log = AuditFile::open(&path).unwrap();
+        log.append(entry(0)).unwrap();
+        let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let file = std::mem::replace(&mut log.file, full);
+        for at in 1..3 {
+            log.append(entry(at)).unwrap_err();
+        }
+        log.write_waiting().unwrap_err();
+        log.file = file;
+        log.write_waiting().unwrap();
+        log.append(entry(3)).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(Chain::default().follow_all(&text).unwrap().number, 4);
+        let times: Vec<u64> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["entry"]["at"].as_u64().unwrap())
+            .collect();
+        assert_eq!(times, [0, 1, 2, 3]);
     }
 }

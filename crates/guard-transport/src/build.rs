@@ -230,7 +230,7 @@ fn record_pull(proxy: &Proxy, reference: &str) -> Result<(), Failure> {
         reason: "a base image of a build".to_owned(),
         ..allowed(proxy, SystemTime::now(), "POST", "images/create")
     };
-    proxy.record(&entry).map_err(|error| Failure::engine(format!("the audit log cannot be written: {error}")))
+    proxy.record(entry).map_err(|error| Failure::engine(format!("the audit log cannot be written: {error}")))
 }
 
 async fn write_dockerfile(proxy: &Proxy, context: &Context, text: &str) -> Result<String, Failure> {

@@ -149,6 +149,10 @@ async fn check(proxy: &Arc<Proxy>, allowed: &Forward) -> Result<Option<Reading>,
 async fn prepare(proxy: &Arc<Proxy>, effect: &Effect) -> Result<(), Failure> {
     if matches!(effect, Effect::ContainerCreated { .. } | Effect::VolumeCreated { .. }) {
         proxy.change(|guard| guard.begin_volumes(effect));
+        if let Err(failure) = proxy.saved() {
+            proxy.change(|guard| guard.settle(effect, false, None));
+            return Err(failure);
+        }
     }
     match effect {
         Effect::ContainerStarted { id } => proxy.publish(id).await?,

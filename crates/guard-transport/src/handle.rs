@@ -53,6 +53,9 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, request: Request<Incoming>, stop:
     let method = request.method().as_str().to_owned();
     let upgrades = request.headers().contains_key(UPGRADE);
     let mut trace = Trace { route: printable(request.uri().path()).chars().take(200).collect(), object: String::new() };
+    if let Err(error) = proxy.record_waiting() {
+        return unrecorded(&error);
+    }
     let frozen = proxy.guard().frozen();
     let outcome = match frozen {
         Some(refusal) => Err(Failure::Refused(refusal)),
@@ -88,15 +91,19 @@ pub(crate) async fn handle(proxy: &Arc<Proxy>, request: Request<Incoming>, stop:
         }
     };
     entry.status = response.status().as_u16();
-    if let Err(error) = proxy.record(&entry) {
-        tracing::error!(%error, "the audit log cannot be written: all requests are refused");
-        response = message(500, r#"{"message":"longshore guard: the audit log cannot be written"}"#);
+    if let Err(error) = proxy.record(entry) {
+        response = unrecorded(&error);
     }
     // After a request for a stream, what the client sends is not another request.
     if upgrades && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+fn unrecorded(error: &std::io::Error) -> Response<Body> {
+    tracing::error!(%error, "the audit log cannot be written: all requests are refused");
+    message(500, r#"{"message":"longshore guard: the audit log cannot be written"}"#)
 }
 
 /// Returns the entry of a request that is allowed.
@@ -147,9 +154,9 @@ async fn answer(
     let kind = head.body_kind();
     let client = wants_stream.then(|| hyper::upgrade::on(&mut request));
     let incoming = request.into_body();
-    let (bytes, incoming) = match kind {
-        BodyKind::Tar => (Bytes::new(), Some(incoming)),
-        BodyKind::Empty | BodyKind::Json => (body::read_request(incoming).await?, None),
+    let ((bytes, large), incoming) = match kind {
+        BodyKind::Tar => ((Bytes::new(), None), Some(incoming)),
+        BodyKind::Empty | BodyKind::Json => (proxy.read_json(incoming).await?, None),
     };
     let judged = head.read(&bytes)?;
     proxy.learn_instance(&judged);
@@ -201,7 +208,7 @@ async fn answer(
         }
         Decision::Forward(allowed) => forward(proxy, *allowed, incoming, client, trace, stop).await?,
     };
-    drop((creating, filling));
+    drop((creating, filling, large));
     Ok(response)
 }
 

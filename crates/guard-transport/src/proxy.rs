@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,16 +23,20 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit_file::AuditFile;
 use crate::engine::Engine;
-use crate::handle::refusal;
+use crate::handle::{Failure, refusal};
 use crate::measured::Measured;
 use crate::ports::Publisher;
 use crate::still::Turns;
-use crate::{Error, handle, host};
+use crate::{Error, body, handle, host};
 
 /// The most connections of clients at a time. Further ones wait.
 const CONNECTIONS: usize = 128;
 /// The most streams of a job in both directions at a time. Each is a connection to the engine, too.
 const STREAMS: usize = 512;
+/// The size from which on a body of JSON is a large one, in bytes, and the most of those at a time: what is made of one in
+/// memory may take more than ten times as much.
+const LARGE_BODY: usize = 32 << 10;
+const LARGE_BODIES: usize = 4;
 /// The time that a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest head of a request, in bytes.
@@ -86,9 +93,13 @@ pub struct Proxy {
     pub(crate) over_disk: watch::Sender<Option<String>>,
     audit: Option<Mutex<AuditFile>>,
     state: Option<PathBuf>,
+    /// Whether the saved table lacks changes.
+    is_unsaved: AtomicBool,
     instance: Option<PathBuf>,
     pub(crate) program: PathBuf,
     connections: Arc<Semaphore>,
+    /// Places for requests with large bodies. Further ones wait.
+    large: Arc<Semaphore>,
     /// The streams of a job that may still be opened.
     streams: Arc<Semaphore>,
     pub(crate) publisher: Publisher,
@@ -139,9 +150,11 @@ impl Proxy {
             pushing: Arc::default(),
             audit,
             state,
+            is_unsaved: AtomicBool::new(false),
             instance,
             program,
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            large: Arc::new(Semaphore::new(LARGE_BODIES)),
             streams: Arc::new(Semaphore::new(STREAMS)),
             publisher: Publisher::default(),
             tasks: TaskTracker::new(),
@@ -226,6 +239,15 @@ impl Proxy {
         }
     }
 
+    /// Reads a body of JSON. A large one has a place until its request is answered.
+    pub(crate) async fn read_json(&self, body: Incoming) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
+        let may_be_large = body.size_hint().upper().is_none_or(|most| most > LARGE_BODY as u64);
+        let place = if may_be_large { Arc::clone(&self.large).acquire_owned().await.ok() } else { None };
+        let bytes = body::read_request(body).await?;
+        let is_large = bytes.len() > LARGE_BODY;
+        Ok((bytes, place.filter(|_| is_large)))
+    }
+
     /// Takes a place for a stream in both directions. A server has as many as it has jobs.
     pub(crate) fn place_for_stream(&self) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
         if self.guard().label().is_none() {
@@ -257,12 +279,25 @@ impl Proxy {
         let result = change(&mut guard);
         if let (Some(path), Some(before)) = (&self.state, before)
             && before != guard.table
-            && let Err(error) = write_table(path, &guard.table)
         {
-            // Objects that the saved table lacks are found by their label when everything is removed.
-            tracing::error!(%error, path = %path.display(), "the table of own objects could not be saved");
+            let saved = write_table(path, &guard.table);
+            self.is_unsaved.store(saved.is_err(), Ordering::Relaxed);
+            if let Err(error) = saved {
+                // Objects that the saved table lacks are found by their label when everything is removed.
+                tracing::error!(%error, path = %path.display(), "the table of own objects could not be saved");
+            }
         }
         result
+    }
+
+    /// Makes sure that the table is saved, for what a guard has to know that is started again: who may be in a volume.
+    pub(crate) fn saved(&self) -> Result<(), Failure> {
+        let guard = self.guard();
+        let Some(path) = self.state.as_ref().filter(|_| self.is_unsaved.load(Ordering::Relaxed)) else { return Ok(()) };
+        write_table(path, &guard.table)
+            .map_err(|error| Failure::engine(format!("the table of own objects cannot be saved: {error}")))?;
+        self.is_unsaved.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Notes that a request was refused, which may freeze the client.
@@ -294,10 +329,18 @@ impl Proxy {
         self.over_disk.subscribe()
     }
 
-    /// Writes an entry to the audit log. No request is carried out without its entry.
-    pub(crate) fn record(&self, entry: &Entry) -> std::io::Result<()> {
+    /// Writes an entry to the audit log.
+    pub(crate) fn record(&self, entry: Entry) -> std::io::Result<()> {
         match &self.audit {
             Some(audit) => audit.lock().unwrap_or_else(PoisonError::into_inner).append(entry),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what waits for the audit log. No request is carried out while something does.
+    pub(crate) fn record_waiting(&self) -> std::io::Result<()> {
+        match &self.audit {
+            Some(audit) => audit.lock().unwrap_or_else(PoisonError::into_inner).write_waiting(),
             None => Ok(()),
         }
     }

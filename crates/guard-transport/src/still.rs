@@ -53,14 +53,14 @@ pub(crate) struct Copy {
 
 impl Proxy {
     /// Waits until no files are copied into or out of the containers that a call starts or joins, and keeps others from
-    /// copying some.
+    /// copying some; the same for volumes that it removes.
     pub(crate) async fn before(&self, effect: &Effect) -> Vec<OwnedRwLockWriteGuard<()>> {
         let containers = match effect {
             Effect::ContainerStarted { id } | Effect::ContainerUnpaused { id } => BTreeSet::from([id.clone()]),
             Effect::ContainerCreated { joined, .. } => joined.clone(),
             _ => BTreeSet::new(),
         };
-        let volumes = self.guard().started(effect);
+        let volumes = self.guard().held_by(effect);
         let mut held = self.hold_volumes(&volumes).await;
         for container in &containers {
             held.push(Arc::clone(&self.turns.of(container).lock).write_owned().await);
@@ -84,7 +84,8 @@ impl Proxy {
             return Ok(());
         }
         let _held = self.hold_volumes(&volumes).await;
-        Ok(self.change(|guard| guard.enter(&volumes))?)
+        self.change(|guard| guard.enter(&volumes))?;
+        self.saved()
     }
 
     /// Keeps a server's container from being started while its files are read, and others from paths in it.

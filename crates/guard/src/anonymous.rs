@@ -75,7 +75,7 @@ fn engines_name(mount: &Mount) -> Option<&str> {
         Source::Volume { .. }
         | Source::Path(_)
         | Source::Socket(_)
-        | Source::AllVolumes(_)
+        | Source::OfEngine(_)
         | Source::Anonymous
         | Source::Tmpfs { .. } => None,
     }

@@ -1,5 +1,5 @@
-//! What a job takes of the engine's disk besides its images: the files that its containers have of their own, and the
-//! volumes that they can write to.
+//! What a job takes of the engine's disk besides its images: the files that its containers have of their own, what the
+//! engine keeps of them (their output, and files that it mounts in them), and the volumes that they can write to.
 
 use std::collections::BTreeSet;
 
@@ -20,6 +20,11 @@ pub struct Measured {
     /// The names of all volumes that the job can fill: those of its pod, those that it has made, and those that its
     /// containers have without a name.
     pub volumes: BTreeSet<String>,
+    /// The ids of the containers.
+    pub containers: BTreeSet<String>,
+    /// The ids of containers whose own files the engine could not measure. It cannot where folders are nested deeper than
+    /// a path may be long, and while it removes a container.
+    pub unmeasured: BTreeSet<String>,
 }
 
 impl Guard {
@@ -43,9 +48,19 @@ impl Guard {
         let own = self.table.volumes.iter().map(|name| policy.engine_name(name));
         let of_pod = policy.disk.iter().flat_map(|disk| disk.volumes.iter().cloned());
         let volumes = mounted.map(str::to_owned).chain(own).chain(of_pod).filter(|name| is_volume_name(name));
-        // An engine that cannot tell says -1.
         let bytes = containers.iter().filter_map(|container| container["SizeRw"].as_u64());
-        Measured { container_bytes: bytes.fold(0, u64::saturating_add), volumes: volumes.collect() }
+        // An engine that cannot tell says -1.
+        let is_unmeasured = |container: &&Value| {
+            container["SizeRw"].as_i64().is_some_and(|bytes| bytes < 0) && container["State"] != "removing"
+        };
+        let unmeasured = containers.iter().filter(is_unmeasured).filter_map(|container| container["Id"].as_str());
+        let ids = containers.iter().filter_map(|container| container["Id"].as_str().and_then(full_id));
+        Measured {
+            containers: ids.collect(),
+            container_bytes: bytes.fold(0, u64::saturating_add),
+            volumes: volumes.collect(),
+            unmeasured: unmeasured.map(str::to_owned).collect(),
+        }
     }
 
     /// Judges what the job takes. Over the budget, every request is refused from now on, and the reason is returned.

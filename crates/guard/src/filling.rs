@@ -45,14 +45,14 @@ impl Table {
 
 /// Returns the name of the volume that the engine fills for a mount, if it does.
 pub(crate) fn filled_by(mount: &Mount) -> Option<&str> {
+    named(mount).filter(|_| !mount.no_copy)
+}
+
+/// Returns the name of the volume that is mounted, if it has one.
+fn named(mount: &Mount) -> Option<&str> {
     match &mount.source {
-        Source::Volume { name, .. } if !mount.no_copy => Some(name),
-        Source::Volume { .. }
-        | Source::Anonymous
-        | Source::Path(_)
-        | Source::Socket(_)
-        | Source::AllVolumes(_)
-        | Source::Tmpfs { .. } => None,
+        Source::Volume { name, .. } => Some(name),
+        Source::Anonymous | Source::Path(_) | Source::Socket(_) | Source::OfEngine(_) | Source::Tmpfs { .. } => None,
     }
 }
 
@@ -63,7 +63,12 @@ impl Guard {
     pub fn may_be_filled(&self, request: &Request) -> BTreeSet<String> {
         match &request.call {
             Call::ContainerCreate { body, .. } => {
-                body.host.mounts.iter().filter_map(filled_by).map(str::to_owned).collect()
+                let of_mount = match &self.policy {
+                    // The engine makes one that is not there, and a job may do so while it removes another one of that name.
+                    Policy::Job(_) => named,
+                    Policy::Server(_) => filled_by,
+                };
+                body.host.mounts.iter().filter_map(of_mount).map(str::to_owned).collect()
             }
             Call::VolumeCreate(volume) => {
                 names_of_layers(&volume.content).into_iter().chain([volume.name.clone()]).collect()
@@ -90,10 +95,12 @@ impl Guard {
         volumes.into_iter().flatten().filter(is_first).cloned().collect()
     }
 
-    /// Returns the volumes in which a server's container may write that a call starts.
+    /// Returns the volumes that nobody fills, makes or enters during a call: the one that it removes, and those in which a
+    /// server's container may write that it starts.
     #[must_use]
-    pub fn started(&self, effect: &Effect) -> BTreeSet<String> {
+    pub fn held_by(&self, effect: &Effect) -> BTreeSet<String> {
         match (&self.policy, effect) {
+            (_, Effect::VolumeRemoved { name }) => BTreeSet::from([name.clone()]),
             (Policy::Server(_), Effect::ContainerStarted { id }) => {
                 self.table.containers.get(id).map(|container| container.volumes.clone()).unwrap_or_default()
             }

@@ -28,6 +28,9 @@ pub const ENGINE_SOCKET: &str = "/var/run/docker.sock";
 /// The mount point of the folder with all volumes of the engine, which is read-only in the guard: what a job's volumes
 /// take is measured there.
 pub const ALL_VOLUMES: &str = "/longshore/all-volumes";
+/// The same for the folder with what the engine keeps of all containers: `/etc/hosts` of each, say, which its processes
+/// may write to.
+pub const ALL_CONTAINERS: &str = "/longshore/all-containers";
 /// The capabilities of the guard: jobs may publish ports below 1024, and folders of volumes are read regardless of
 /// their owner.
 pub const CAPABILITIES: [&str; 2] = ["DAC_READ_SEARCH", "NET_BIND_SERVICE"];
@@ -120,7 +123,7 @@ pub(crate) fn judge(guard: &Guard, server: &ServerPolicy, body: &mut ContainerCr
         None => None,
     };
     checks.push(volume(&sockets, folder.clone()));
-    judge_mounts(guard, &policy, folder.and_then(|folder| all_volumes(&folder, &sockets)), &mut body.host.mounts[1..])?;
+    judge_mounts(guard, &policy, folder.and_then(|folder| data_folder(&folder, &sockets)), &mut body.host.mounts[1..])?;
     let measured = policy.disk.iter().flat_map(|disk| &disk.volumes);
     if let Some(name) = measured.into_iter().find(|name| !is_mountable(name) || name.starts_with(VOLUMES)) {
         return refuse!(Server, "{name} is not a volume that a job may fill");
@@ -137,35 +140,38 @@ pub(crate) fn judge(guard: &Guard, server: &ServerPolicy, body: &mut ContainerCr
     Ok(checks)
 }
 
-/// Returns the folder with all volumes of the engine, from that of one.
-fn all_volumes(folder: &str, volume: &str) -> Option<String> {
-    folder.strip_suffix(&format!("/{volume}/_data")).filter(|all| !all.is_empty()).map(str::to_owned)
+/// Returns the folder with all that the engine keeps, from that of a volume.
+fn data_folder(folder: &str, volume: &str) -> Option<String> {
+    folder.strip_suffix(&format!("/volumes/{volume}/_data")).filter(|all| !all.is_empty()).map(str::to_owned)
 }
 
-/// Judges the mounts beside the first one: the engine's socket, and where the policy has volumes measured, the folder
-/// with all of them, `all`. Their paths on the host are the guard's own word.
-fn judge_mounts(guard: &Guard, policy: &JobPolicy, all: Option<String>, mounts: &mut [Mount]) -> Judged<()> {
+/// Judges the mounts beside the first one: the engine's socket, and where the policy has volumes measured, the folders of
+/// all volumes and containers in `data`. Their paths on the host are the guard's own word.
+fn judge_mounts(guard: &Guard, policy: &JobPolicy, data: Option<String>, mounts: &mut [Mount]) -> Judged<()> {
     let is = |mount: &Mount, target: &str| matches!(mount.source, Source::Path(_)) && mount.target == target;
+    let is_read = |mount: &Mount, target: &str| is(mount, target) && mount.read_only;
     match (mounts, &policy.disk) {
         ([engine], None) if is(engine, ENGINE_SOCKET) => {
             engine.source = Source::Socket(guard.host.socket()?.to_owned());
         }
-        ([engine, volumes], Some(disk))
+        ([engine, volumes, containers], Some(disk))
             if is(engine, ENGINE_SOCKET)
-                && is(volumes, ALL_VOLUMES)
-                && volumes.read_only
-                && disk.folder == ALL_VOLUMES =>
+                && is_read(volumes, ALL_VOLUMES)
+                && is_read(containers, ALL_CONTAINERS)
+                && disk.folder == ALL_VOLUMES
+                && disk.containers == ALL_CONTAINERS =>
         {
-            let Some(all) = all else {
+            let Some(data) = data else {
                 return refuse!(Server, "a job's guard finds the folder of all volumes by the volume of its socket");
             };
             engine.source = Source::Socket(guard.host.socket()?.to_owned());
-            volumes.source = Source::AllVolumes(all);
+            volumes.source = Source::OfEngine(format!("{data}/volumes"));
+            containers.source = Source::OfEngine(format!("{data}/containers"));
         }
         _ => {
             return refuse!(
                 Server,
-                "a job's guard may mount only the volume of its socket, the engine's socket, and the folder of all volumes read-only"
+                "a job's guard may mount only the volume of its socket, the engine's socket, and the folders of all volumes and containers read-only"
             );
         }
     }

@@ -16,8 +16,9 @@ pub(crate) enum Source {
     Volume { name: String, subpath: String },
     /// The guard's own socket, by its path on the host. Only the policy sets it.
     Socket(String),
-    /// The folder with all volumes of the engine, by its path on the host. Only a job's guard has it.
-    AllVolumes(String),
+    /// A folder of the engine with all volumes, or with what it keeps of all containers, by its path on the host. Only a
+    /// job's guard has these.
+    OfEngine(String),
     /// A new anonymous volume.
     Anonymous,
     /// Memory.

@@ -51,6 +51,9 @@ pub struct Socket {
 pub struct Disk {
     /// The folder with all volumes of the engine, as the guard sees it.
     pub folder: String,
+    /// The folder with what the engine keeps of all containers. Some of these files are mounted in their containers, which
+    /// may write to them, and their output is there.
+    pub containers: String,
     /// The volumes of the job's pod, besides those that the job makes: its workspace, say.
     pub volumes: Vec<String>,
 }

@@ -147,7 +147,7 @@ fn judge_mount(guard: &Guard, policy: &ServerPolicy, mount: &mut Mount, fills: b
         | Source::Anonymous
         | Source::Path(_)
         | Source::Socket(_)
-        | Source::AllVolumes(_)
+        | Source::OfEngine(_)
         | Source::Tmpfs { .. } => {
             return refuse!(Server, "a container of the server may mount only the server's volumes");
         }

@@ -19,6 +19,8 @@ use crate::refusal::{Judged, refuse};
 pub(crate) const BLOCK: usize = 512;
 /// The largest context of a build, in bytes.
 pub(crate) const LARGEST_CONTEXT: u64 = 4 << 30;
+/// What a file takes on a disk besides its bytes: the rest of its last block, and its node.
+const LARGEST_OVERHEAD: u64 = 4096;
 /// The largest Dockerfile, `.dockerignore` and name of an entry, in bytes.
 const LONGEST_CAPTURED: usize = 256 << 10;
 
@@ -128,8 +130,14 @@ impl TarReader {
     /// If it is not an unambiguous tar, or too large.
     pub fn push(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), crate::Refusal> {
         self.total += bytes.len() as u64;
-        if self.total > self.largest {
-            return refuse!(Limit, "the archive is larger than {} GiB", self.largest >> 30);
+        // A folder has hardly any bytes in an archive, and a block on a disk.
+        if self.total.saturating_add(self.entries.saturating_mul(LARGEST_OVERHEAD)) > self.largest {
+            let of_each = LARGEST_OVERHEAD >> 10;
+            return refuse!(
+                Limit,
+                "the archive is larger than {} GiB, with {of_each} KiB more for each file and folder in it",
+                self.largest >> 30
+            );
         }
         while !bytes.is_empty() && !self.ended {
             if self.left > 0 {

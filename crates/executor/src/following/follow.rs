@@ -272,6 +272,11 @@ impl Follower<'_> {
                 recorder.note(&message);
                 Outcome::Error { kind: ErrorKind::DiskLimit, message }
             }
+            SessionEnd::Unguarded => {
+                let message = "the job ends, because the guard of its Docker API has ended: rerun it".to_owned();
+                recorder.note(&message);
+                Outcome::Error { kind: ErrorKind::Lost, message }
+            }
             SessionEnd::Garbage(reason) => {
                 Outcome::Error { kind: ErrorKind::Lost, message: format!("the agent sent invalid data ({reason})") }
             }

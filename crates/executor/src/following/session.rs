@@ -50,6 +50,8 @@ pub(crate) enum SessionEnd {
     Stuck(Stuck),
     /// What the job's containers write is over its budget of the disk: the reason.
     OverDisk(String),
+    /// The guard of the job's Docker API has ended.
+    Unguarded,
 }
 
 /// The job whose agent is followed, and what its sessions need.
@@ -144,6 +146,7 @@ async fn read(
                     recorder.start();
                 }
                 GuardWord::JobEnds(reason) => return SessionEnd::OverDisk(reason),
+                GuardWord::Ended => return SessionEnd::Unguarded,
             },
             bytes = reader.next(), if !recorder.is_full() => {
                 let Some(bytes) = bytes else { return flush_then(job, recorder, acked, SessionEnd::Disconnected).await };

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::attempt::AttemptId;
-use crate::engine::{Engine, GuardSpec};
+use crate::engine::{Engine, GuardSpec, Standing};
 use crate::error::EngineError;
 use crate::following::link::{FromLink, Link};
 use crate::names::ContainerId;
@@ -24,6 +24,11 @@ const MAX_OUTPUT_BYTES: usize = 2048;
 
 /// Words of a guard that wait for the job's session.
 const MAX_WAITING_WORDS: usize = 4;
+/// The pause before a guard is listened to again whose link was cut.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The beginning of the line in which a guard says that it listens.
+pub const LISTENS: &str = "listening on ";
 
 /// The beginning of a line in which a guard says that its job has to end, and why. It says so again and again.
 pub const JOB_ENDS: &str = "end: ";
@@ -39,14 +44,20 @@ pub(crate) enum GuardWord {
     Frozen(String),
     /// The job has to end.
     JobEnds(String),
+    /// It has ended, and does not start again.
+    Ended,
 }
 
 impl GuardWord {
-    fn parse(line: &str) -> Self {
-        match line.strip_prefix(JOB_ENDS) {
+    /// Reads a line, unless it says no more than that the guard has started again.
+    fn parse(line: &str) -> Option<Self> {
+        if [LISTENS, ENGINE_AWAY].iter().any(|start| line.starts_with(start)) {
+            return None;
+        }
+        Some(match line.strip_prefix(JOB_ENDS) {
             Some(reason) => Self::JobEnds(reason.to_owned()),
             None => Self::Frozen(line.to_owned()),
-        }
+        })
     }
 }
 
@@ -100,30 +111,30 @@ pub(crate) struct GuardWords {
 
 impl GuardWords {
     /// Begins to listen, over the link of the guard's start or, where an earlier process has started it, over another
-    /// one.
+    /// one. A guard that was killed starts again, some times. Without one, nobody measures what the job writes.
     pub(crate) fn listen(
         engine: &Arc<dyn Engine>,
         removals: &Arc<Removals>,
         attempt: AttemptId,
-        link: Option<Link>,
+        mut link: Option<Link>,
     ) -> Self {
         let (words, heard) = mpsc::channel(MAX_WAITING_WORDS);
         let (engine, removals) = (Arc::clone(engine), Arc::clone(removals));
         let task = tokio::spawn(async move {
-            let link = match link {
-                Some(link) => Some(link),
-                None => engine.attach(&ContainerId::made(attempt.guard_name().to_string())).await.ok(),
-            };
-            let Some(mut link) = link else { return };
-            while let Some(piece) = link.output.next().await {
-                let FromLink::Stdout(bytes) = piece else { continue };
-                for line in String::from_utf8_lossy(&bytes).lines().map(str::trim).filter(|line| !line.is_empty()) {
-                    let word = GuardWord::parse(line);
-                    let _ = words.send(word.clone()).await;
-                    if let GuardWord::Frozen(reason) = word {
-                        removals.report_frozen(attempt, reason).await;
-                    }
+            let container = ContainerId::made(attempt.guard_name().to_string());
+            loop {
+                let open = match link.take() {
+                    Some(link) => Some(link),
+                    None => engine.attach(&container).await.ok(),
+                };
+                if let Some(open) = open {
+                    hear(open, &words, &removals, attempt).await;
                 }
+                if let Ok(Standing::Ended(_) | Standing::Vanished) = engine.standing(&container).await {
+                    let _ = words.send(GuardWord::Ended).await;
+                    return;
+                }
+                tokio::time::sleep(AGAIN).await;
             }
         });
         Self { heard: Mutex::new(heard), _task: AbortOnDropHandle::new(task) }
@@ -134,6 +145,20 @@ impl GuardWords {
         match self.heard.lock().await.recv().await {
             Some(word) => word,
             None => std::future::pending().await,
+        }
+    }
+}
+
+/// Passes on what a guard says until its link is cut.
+async fn hear(mut link: Link, words: &mpsc::Sender<GuardWord>, removals: &Removals, attempt: AttemptId) {
+    while let Some(piece) = link.output.next().await {
+        let FromLink::Stdout(bytes) = piece else { continue };
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        for word in text.lines().map(str::trim).filter(|line| !line.is_empty()).filter_map(GuardWord::parse) {
+            let _ = words.send(word.clone()).await;
+            if let GuardWord::Frozen(reason) = word {
+                removals.report_frozen(attempt, reason).await;
+            }
         }
     }
 }

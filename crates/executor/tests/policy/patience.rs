@@ -57,6 +57,17 @@ async fn a_guard_that_finds_no_engine_is_replaced_once_there_is_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_ends_once_its_guard_has_ended() {
+    let world = World::new();
+    world.engine.script(Script::Waits);
+    world.engine.guard_ends_with("listening on /longshore/docker/docker.sock\n");
+    let (outcome, journal) = world.run(job_with_docker()).await;
+    assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::Lost, .. }), "{outcome:?}");
+    assert!(journal.notes().contains("the guard of its Docker API has ended"), "{}", journal.notes());
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_engine_that_stays_away_is_an_error_after_the_patience_and_not_before() {
     let world = World::new();
     world.engine.away(true);

@@ -372,3 +372,35 @@ async fn a_job_has_so_many_streams_and_each_that_ends_makes_room() {
     world.ok(&["rm", "-f", "quiet"]);
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn few_large_requests_are_read_at_a_time_and_small_ones_do_not_wait_for_them() {
+    let world = World::new(false).await;
+    let body = json!({ "Image": "nosuch", "Cmd": ["x".repeat(40 << 10)] }).to_string();
+    let begin = |body: &str, length: usize| {
+        let mut stream = std::os::unix::net::UnixStream::connect(world.socket()).unwrap();
+        let head = "POST /containers/create HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json";
+        write!(stream, "{head}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        stream
+    };
+    let answer = |mut stream: std::os::unix::net::UnixStream| {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let waiting: Vec<_> = (0..4).map(|_| begin("", body.len())).collect();
+    let mut fifth = begin(&body, body.len());
+    let small = r#"{"Image":"nosuch"}"#;
+    for _ in 0..3 {
+        assert!(answer(begin(small, small.len())).starts_with("HTTP/1.1 404"));
+    }
+    fifth.set_nonblocking(true).unwrap();
+    assert_eq!(fifth.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    fifth.set_nonblocking(false).unwrap();
+    for mut stream in waiting {
+        stream.write_all(body.as_bytes()).unwrap();
+        assert!(answer(stream).starts_with("HTTP/1.1 404"));
+    }
+    assert!(answer(fifth).starts_with("HTTP/1.1 404"));
+    world.end().await;
+}

@@ -20,6 +20,25 @@ fn image(world: &World) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_gets_into_a_volume_while_the_table_cannot_be_saved() {
+    let world = World::new(false).await;
+    world.ok(&["create", "--name", "waits", "-v", "data:/v", BUSYBOX, "true"]);
+    // The table is written beside the one before it.
+    let beside = world.dir.path().join("table.new");
+    fs::create_dir(&beside).unwrap();
+    world.front.heard();
+    for args in [&["start", "waits"][..], &["create", "-v", "other:/etc", BUSYBOX, "true"]] {
+        let text = String::from_utf8_lossy(&world.docker(args).stderr).into_owned();
+        assert!(text.contains("the table of own objects cannot be saved"), "{args:?}: {text}");
+    }
+    let heard = world.front.heard();
+    assert!(!heard.iter().any(|line| line.starts_with("POST ")), "{heard:?}");
+    fs::remove_dir(&beside).unwrap();
+    world.ok(&["start", "-a", "waits"]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_in_a_volume_while_the_engine_fills_it_from_an_image() {
     let world = World::new(false).await;
     let large = image(&world);

@@ -148,7 +148,7 @@ fn write_mount(mount: &Mount) -> Judged<Value> {
             out.put("Type", "bind");
             out.put("Source", path.as_str());
         }
-        Source::AllVolumes(path) => {
+        Source::OfEngine(path) => {
             out.put("Type", "bind");
             out.put("Source", path.as_str());
             // Volumes that are mounts themselves would stay mounted for as long as the container runs.

@@ -23,7 +23,7 @@ pub(super) fn judge_mount(
     let mut own = None;
     let (volume, folder) = match &mount.source {
         Source::Anonymous | Source::Tmpfs { .. } => return Ok(None),
-        Source::Socket(_) | Source::AllVolumes(_) => {
+        Source::Socket(_) | Source::OfEngine(_) => {
             return refuse!(HostPath, "a socket has to be mounted by its path");
         }
         Source::Path(path) if policy.socket.as_ref().is_some_and(|socket| socket.paths.contains(path)) => {

@@ -164,3 +164,13 @@ fn what_the_engine_could_unpack_is_no_plain_tar() {
     }
     assert!(check_start(&[0; 512]).is_ok());
 }
+
+#[test]
+fn folders_take_room_on_a_disk_though_they_have_no_bytes() {
+    let folders: Vec<u8> = (0..300).flat_map(|at| as_kind(b'5', file(&format!("f{at}"), b""))).collect();
+    let mut reader = TarReader::files(1 << 20);
+    let refused = folders.chunks(BLOCK).find_map(|block| reader.push(block, &mut Vec::new()).err());
+    assert_eq!(refused.unwrap().rule, crate::Rule::Limit);
+    let mut reader = TarReader::files(2 << 20);
+    assert!(folders.chunks(BLOCK).all(|block| reader.push(block, &mut Vec::new()).is_ok()));
+}

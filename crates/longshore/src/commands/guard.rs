@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
-use longshore_executor::{ENGINE_AWAY, JOB_ENDS};
+use longshore_executor::{ENGINE_AWAY, JOB_ENDS, LISTENS};
 use longshore_guard::{Policy, ServerPolicy};
 use longshore_guard_transport::{Error, Options, Proxy};
 use rustix::{
@@ -57,7 +57,7 @@ pub(crate) fn run(args: Guard) -> super::Result {
         let listener =
             Proxy::listen(&args.listen, args.mode).await.map_err(|error| ExitError::new(1, error.to_string()))?;
         // The process that started the guard waits for this.
-        writeln!(std::io::stdout(), "listening on {}", args.listen.display())?;
+        writeln!(std::io::stdout(), "{LISTENS}{}", args.listen.display())?;
         let stop = CancellationToken::new();
         let serving = tokio::spawn(Arc::clone(&proxy).serve(listener, stop.clone()));
         let (mut warned, mut over_disk) = (false, proxy.over_disk());

@@ -5,13 +5,11 @@ use std::io::Write;
 use flate2::write::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 
-use super::super::{BLOCK, TarReader, is_compressed};
+use super::super::{BLOCK, LARGEST_OVERHEAD, TarReader, is_compressed};
 use crate::refusal::{Judged, Refusal, refuse};
 
 /// The most bytes that the files may have together when they are unpacked.
 pub(super) const LARGEST_UNPACKED: u64 = 32 << 30;
-/// What a file takes on a disk besides its bytes: the rest of its last block, and its node.
-const LARGEST_OVERHEAD: u64 = 4096;
 const GZIP: &[u8] = b"\x1f\x8b\x08";
 
 #[derive(Debug)]

@@ -358,3 +358,11 @@ fn a_container_that_was_paused_for_a_copy_is_as_healthy_as_its_last_probe_found_
     assert_eq!(shown(false, "unhealthy", 0, &[0]), "unhealthy");
     assert_eq!(shown(true, "healthy", 0, &[0]), "healthy");
 }
+
+#[test]
+fn the_guard_does_not_read_what_is_as_large_as_a_job_likes() {
+    let guard = job(JOB, 41);
+    for what in ["top", "changes", "export", "logs?stdout=1"] {
+        assert_eq!(ask(&guard, "GET", &format!("/containers/web/{what}"), "").unwrap().reply, Reply::Stream, "{what}");
+    }
+}

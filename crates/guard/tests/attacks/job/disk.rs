@@ -7,8 +7,7 @@ use super::CREATE;
 use crate::world::*;
 
 fn measured() -> longshore_guard::Guard {
-    let more =
-        r#""build":true,"budget":{"disk_bytes":1000},"disk":{"folder":"/all","volumes":["longshore-job-abc-1"]}"#;
+    let more = r#""build":true,"budget":{"disk_bytes":1000},"disk":{"folder":"/all","containers":"/kept","volumes":["longshore-job-abc-1"]}"#;
     job(&JOB.replace(r#""build":true"#, more), 41)
 }
 
@@ -23,11 +22,14 @@ fn every_volume_that_a_job_can_fill_is_measured_and_its_containers_own_files() {
             {"Type": "volume", "Name": "../../etc", "Source": "/x", "Destination": "/c"},
         ]},
         {"Id": "step of a build", "SizeRw": 30},
-        {"Id": "unknown", "SizeRw": -1, "Mounts": null},
+        {"Id": "unknown", "SizeRw": -1, "Mounts": null, "State": "running"},
+        {"Id": "goes", "SizeRw": -1, "State": "removing"},
         {"Id": "empty"},
     ]);
     let found = guard.measured(&list);
     assert_eq!(found.container_bytes, 100);
+    assert_eq!(found.containers, [OWN.to_owned()].into(), "what the engine keeps of it is measured too");
+    assert_eq!(found.unmeasured, ["unknown".to_owned()].into(), "its files may be any number");
     let data = format!("longshore-guard-{}-data", guard.policy().client().trim_start_matches("job "));
     assert_eq!(found.volumes, [unnamed, data, "longshore-job-abc-1".to_owned()].into());
     // Its own alone, running or not, with their sizes.

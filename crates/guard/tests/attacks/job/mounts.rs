@@ -1,6 +1,6 @@
 //! Mounts and volumes: the workspace and the job's own volumes, and nothing of the host.
 
-use longshore_guard::{Forward, Guard, Policy, Rule};
+use longshore_guard::{Forward, Guard, Headers, Policy, Rule};
 use serde_json::json;
 
 use crate::world::*;
@@ -202,4 +202,18 @@ fn a_volume_is_filled_from_an_image_only_while_nobody_has_been_in_it() {
     let removed = ask(&guard, "DELETE", "/volumes/data", "").unwrap();
     guard.settle(&removed.effect, true, None);
     assert!(is_filled(&create(&guard, binds)), "it is another one by now");
+}
+
+#[test]
+fn a_volume_is_not_made_anew_before_the_guard_knows_that_it_was_removed() {
+    let guard = job(JOB, 41);
+    let data = ["data".to_owned()].into();
+    // The answer to the removal would make the guard forget who is in the new one by then.
+    assert_eq!(guard.held_by(&ask(&guard, "DELETE", "/volumes/data", "").unwrap().effect), data);
+    for mount in [r#""Binds":["data:/x:nocopy"]"#, r#""Mounts":[{"Type":"volume","Source":"data","Target":"/x"}]"#] {
+        let body = format!(r#"{{"Image":"busybox","HostConfig":{{{mount}}}}}"#);
+        let headers = Headers { content_type: Some("application/json"), ..Headers::default() };
+        let create = read(&guard, "POST", "/containers/create", headers, body.as_bytes()).unwrap();
+        assert_eq!(guard.may_be_filled(&create), data, "{mount}");
+    }
 }

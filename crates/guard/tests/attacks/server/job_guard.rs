@@ -1,6 +1,6 @@
 //! The guard of a job, which a server may start in one form.
 
-use longshore_guard::job_guard::{ALL_VOLUMES, entrypoint, scope};
+use longshore_guard::job_guard::{ALL_CONTAINERS, ALL_VOLUMES, entrypoint, scope};
 use longshore_guard::{Check, Disk, Forward, Guard, JobPolicy, Place, Policy, Rule, Socket};
 use serde_json::{Value, json};
 
@@ -29,7 +29,11 @@ fn job_policy() -> JobPolicy {
         build: true,
         load: false,
         subnets: vec!["198.18.0.32/27".into()],
-        disk: Some(Disk { folder: ALL_VOLUMES.into(), volumes: vec!["longshore-job-abc-1".into()] }),
+        disk: Some(Disk {
+            folder: ALL_VOLUMES.into(),
+            containers: ALL_CONTAINERS.into(),
+            volumes: vec!["longshore-job-abc-1".into()],
+        }),
         ..*policy
     }
 }
@@ -46,6 +50,7 @@ fn job_guard(policy: &JobPolicy, change: impl FnOnce(&mut Value)) -> String {
                 {"Type":"volume","Source":"longshore-docker-abc-1","Target":"/longshore/docker"},
                 {"Type":"bind","Source":"/what/the/server/sees.sock","Target":"/var/run/docker.sock"},
                 {"Type":"bind","Source":"/what/the/server/says","Target":ALL_VOLUMES,"ReadOnly":true,"BindOptions":{"NonRecursive":true}},
+                {"Type":"bind","Source":"/what/it/says","Target":ALL_CONTAINERS,"ReadOnly":true,"BindOptions":{"NonRecursive":true}},
             ],
         },
     });
@@ -74,6 +79,11 @@ fn a_jobs_guard_gets_the_engines_socket_in_one_form_only() {
         json(&made.call)["HostConfig"]["Mounts"][2],
         json!({"Type":"bind","Source":VOLUMES,"Target":ALL_VOLUMES,"ReadOnly":true,"BindOptions":{"NonRecursive":true}})
     );
+    let containers = format!("{}/containers", VOLUMES.strip_suffix("/volumes").unwrap());
+    assert_eq!(
+        json(&made.call)["HostConfig"]["Mounts"][3],
+        json!({"Type":"bind","Source":containers,"Target":ALL_CONTAINERS,"ReadOnly":true,"BindOptions":{"NonRecursive":true}})
+    );
     let checks = [
         volume("longshore-docker-abc-1", Some(&format!("{VOLUMES}/longshore-docker-abc-1/_data"))),
         volume("longshore-job-abc-1", None),
@@ -100,7 +110,9 @@ fn a_jobs_guard_gets_the_engines_socket_in_one_form_only() {
         ("memory over a folder", |body| body["HostConfig"]["Tmpfs"] = json!({"/longshore/secrets":""})),
         ("all volumes, to write", |body| drop(body["HostConfig"]["Mounts"][2]["ReadOnly"].take())),
         ("all volumes elsewhere", |body| body["HostConfig"]["Mounts"][2]["Target"] = "/v".into()),
-        ("no volumes to measure", |body| drop(body["HostConfig"]["Mounts"].as_array_mut().unwrap().pop())),
+        ("all containers, to write", |body| drop(body["HostConfig"]["Mounts"][3]["ReadOnly"].take())),
+        ("no containers to measure", |body| drop(body["HostConfig"]["Mounts"].as_array_mut().unwrap().pop())),
+        ("no volumes to measure", |body| body["HostConfig"]["Mounts"].as_array_mut().unwrap().truncate(2)),
         ("a further mount", |body| {
             let mount = json!({"Type":"volume","Source":"longshore-job-abc-1","Target":"/w"});
             body["HostConfig"]["Mounts"].as_array_mut().unwrap().push(mount);
@@ -128,6 +140,7 @@ fn a_jobs_guard_gets_the_engines_socket_in_one_form_only() {
         ("a group", |policy| policy.cgroup_parent = Some("/".into())),
         ("a path as its socket", |policy| policy.socket.as_mut().unwrap().host = "/".into()),
         ("another folder to measure", |policy| policy.disk.as_mut().unwrap().folder = "/".into()),
+        ("another folder of containers", |policy| policy.disk.as_mut().unwrap().containers = "/".into()),
         ("another's volume to measure", |policy| policy.disk.as_mut().unwrap().volumes.push("other-data".into())),
         ("all volumes, and nothing to measure", |policy| policy.disk = None),
         ("another's volume", |policy| policy.places[0].volume = "other-data".into()),
@@ -146,7 +159,7 @@ fn a_jobs_guard_gets_the_engines_socket_in_one_form_only() {
     policy.socket.as_mut().unwrap().host = "/etc/docker.sock".into();
     assert_eq!(ask_job_guard(&guard, &policy, |_| {}).unwrap_err().rule, Rule::Server);
     policy.disk = None;
-    let without = |body: &mut Value| drop(body["HostConfig"]["Mounts"].as_array_mut().unwrap().pop());
+    let without = |body: &mut Value| body["HostConfig"]["Mounts"].as_array_mut().unwrap().truncate(2);
     let asked = ask_job_guard(&guard, &policy, without).unwrap();
     assert_eq!(asked.checks[0], volume("longshore-docker-abc-1", Some("/etc")));
     let at_home = json!({"Driver":"local","Mountpoint":format!("{VOLUMES}/longshore-docker-abc-1/_data"),"Labels":{"longshore.instance":"abc123"}});
