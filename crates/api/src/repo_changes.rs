@@ -24,7 +24,7 @@ const REACHED_WITHIN: Duration = Duration::from_secs(20);
 /// Asks the git host for the repository's branches and tags, as its clone address was just given. Returns the
 /// repository with why it cannot be fetched, if so.
 pub(crate) async fn try_to_reach(store: &Store, scheduler: &Scheduler, repo: Repo) -> Result<Repo, ApiError> {
-    match tokio::time::timeout(REACHED_WITHIN, scheduler.look(repo.id)).await {
+    match tokio::time::timeout(REACHED_WITHIN, scheduler.check_for_missed_pushes(repo.id)).await {
         Ok(Ok(_) | Err(RequestError::GitHost(_))) => {}
         Ok(Err(error)) => return Err(error.into()),
         // It is asked again in the background.

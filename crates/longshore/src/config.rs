@@ -69,7 +69,7 @@ pub(crate) struct Config {
     pub(crate) pull: PullPolicy,
     pub(crate) max_jobs: usize,
     /// How often repositories are checked for pushes without a webhook.
-    pub(crate) look_every: Option<Duration>,
+    pub(crate) check_every: Option<Duration>,
     pub(crate) labels: BTreeMap<String, String>,
     /// The operator's variables for all jobs.
     pub(crate) job_env: BTreeMap<String, String>,
@@ -213,7 +213,7 @@ impl Settings {
                 .map_err(|why| anyhow::anyhow!("images_allow has {why}"))?,
             pull: given.pull.parse().map_err(|why| anyhow::anyhow!("the setting pull: {why}"))?,
             max_jobs: given.max_jobs,
-            look_every: Some(Duration::from_secs(60 * u64::from(given.look_minutes))).filter(|every| !every.is_zero()),
+            check_every: Some(Duration::from_secs(60 * u64::from(given.look_minutes))).filter(|every| !every.is_zero()),
             labels: labels(given.labels.as_deref().unwrap_or_default())?,
             job_env: job_env(given.job_env.as_deref().unwrap_or_default())?,
             sandboxes: given.sandboxes.or(given.berths).unwrap_or_else(|| capacity.min(2)),

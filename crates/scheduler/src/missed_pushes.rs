@@ -15,7 +15,7 @@ use longshore_core::{DeliveryId, RepoId, Timestamp};
 use longshore_git::{GitError, RemoteRef};
 use longshore_store::{
     Store, StoreError,
-    looks::{self, Differences, Missed, Taken},
+    missed_pushes::{self as records, Differences, Missed, Taken},
     repos::{self, Repo},
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -31,12 +31,12 @@ use crate::{
 };
 
 /// The number of repositories that are checked at a time.
-const CONCURRENT_LOOKS: usize = 4;
+const CONCURRENT_CHECKS: usize = 4;
 /// How long the webhook of a push may take to arrive. Some forges send it seconds after the push.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
 /// How soon a repository is checked again if a reported push is not there: some git hosts have it only after their
 /// webhooks.
-const NEXT_LOOK_AFTER_MISSING: Duration = Duration::from_secs(60);
+const NEXT_CHECK_AFTER_MISSING: Duration = Duration::from_secs(60);
 /// The most pushes that one check builds, branches first. More at once are an import, which nobody wants built.
 const MAX_MISSED_PUSHES: usize = 100;
 
@@ -53,7 +53,7 @@ pub struct FoundPush {
 
 /// The result of checking a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Looked {
+pub struct Checked {
     /// The branches and tags that the remote has.
     pub refs: usize,
     pub found: Vec<FoundPush>,
@@ -78,10 +78,10 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) {
     let mut changed = store.changes();
-    let mut repo_tasks = RepoTasks::new(CONCURRENT_LOOKS);
+    let mut repo_tasks = RepoTasks::new(CONCURRENT_CHECKS);
     let mut due: HashMap<RepoId, Due> = HashMap::new();
     // Each task that runs has its place.
-    let (ended, mut ends) = tokio::sync::mpsc::channel(CONCURRENT_LOOKS);
+    let (ended, mut ends) = tokio::sync::mpsc::channel(CONCURRENT_CHECKS);
     update(&store, &mut due).await;
     loop {
         let now = Instant::now();
@@ -89,12 +89,12 @@ pub(crate) async fn run(
             if repo_tasks.has_room() && !repo_tasks.is_busy(*repo) {
                 let (store, planner, ended, repo) = (store.clone(), planner.clone(), ended.clone(), *repo);
                 repo_tasks.start(repo, async move {
-                    let looked = catch_panic(look_by_itself(&store, &planner, repo)).await.unwrap_or_else(Err);
-                    if let Err(reason) = &looked {
+                    let checked = catch_panic(check_by_itself(&store, &planner, repo)).await.unwrap_or_else(Err);
+                    if let Err(reason) = &checked {
                         tracing::warn!(%repo, reason, "a repository cannot be checked");
                     }
                     // The receiver is dropped with this task.
-                    let _ = ended.send((repo, looked.is_ok())).await;
+                    let _ = ended.send((repo, checked.is_ok())).await;
                 });
             }
         }
@@ -121,13 +121,13 @@ pub(crate) async fn run(
 /// Makes a repository due soon, unless it is due sooner.
 fn hurry(due: &mut HashMap<RepoId, Due>, repo: RepoId, now: Instant) {
     if let Some(due) = due.get_mut(&repo) {
-        due.at = due.at.min(now + NEXT_LOOK_AFTER_MISSING);
+        due.at = due.at.min(now + NEXT_CHECK_AFTER_MISSING);
     }
 }
 
 /// Brings the list of repositories up to date: a new one is due at once.
 async fn update(store: &Store, due: &mut HashMap<RepoId, Due>) {
-    match looks::repos(store).await {
+    match records::repos(store).await {
         Ok(repos) => {
             due.retain(|repo, _| repos.contains(repo));
             for repo in repos {
@@ -139,10 +139,10 @@ async fn update(store: &Store, due: &mut HashMap<RepoId, Due>) {
 }
 
 /// Checks a repository, and again a little later if a push seems to be missing. The error is for people.
-async fn look_by_itself(store: &Store, planner: &Planner, repo: RepoId) -> Result<(), String> {
+async fn check_by_itself(store: &Store, planner: &Planner, repo: RepoId) -> Result<(), String> {
     let to_message = |error: StoreError| error.to_string();
     let Some(repo) = repos::get(store, repo).await.map_err(to_message)? else { return Ok(()) };
-    let looked = async {
+    let checked = async {
         let (mut found, mut refs) = compare_with(store, planner, &repo).await?;
         if !found.missed.is_empty() {
             tokio::time::sleep(WEBHOOK_TIMEOUT).await;
@@ -150,8 +150,8 @@ async fn look_by_itself(store: &Store, planner: &Planner, repo: RepoId) -> Resul
         }
         finish(store, &repo, found, refs, false).await
     };
-    let looked: Result<Looked, RequestError> = looked.await;
-    match looked {
+    let checked: Result<Checked, RequestError> = checked.await;
+    match checked {
         Ok(_) => Ok(()),
         Err(error) => {
             let reason = error.to_string();
@@ -162,29 +162,29 @@ async fn look_by_itself(store: &Store, planner: &Planner, repo: RepoId) -> Resul
 }
 
 /// Checks a repository on request.
-pub(crate) async fn look_now(store: &Store, planner: &Planner, repo: RepoId) -> Result<Looked, RequestError> {
+pub(crate) async fn check_now(store: &Store, planner: &Planner, repo: RepoId) -> Result<Checked, RequestError> {
     let repo = repos::get(store, repo).await?.ok_or_else(|| not_found("repository"))?;
-    let looked = async {
+    let checked = async {
         let (found, refs) = compare_with(store, planner, &repo).await?;
         finish(store, &repo, found, refs, true).await
     };
-    let looked = looked.await;
-    if let Err(error @ RequestError::GitHost(_)) = &looked {
+    let checked = checked.await;
+    if let Err(error @ RequestError::GitHost(_)) = &checked {
         note_failure(store, &repo, &error.to_string()).await?;
     }
-    looked
+    checked
 }
 
 async fn note_failure(store: &Store, repo: &Repo, reason: &str) -> Result<(), StoreError> {
     let mut tx = store.write().await?.unaudited();
-    looks::failed(&mut tx, repo.id, reason).await?;
+    records::failed(&mut tx, repo.id, reason).await?;
     tx.commit().await.map(drop)
 }
 
 /// Asks the remote and compares. Returns what differs, and how many branches and tags there are.
 async fn compare_with(store: &Store, planner: &Planner, repo: &Repo) -> Result<(Differences, usize), RequestError> {
     // Read first, so that pushes that are reported meanwhile do not count as missed.
-    let reported = looks::reported(store, repo.id).await?;
+    let reported = records::reported(store, repo.id).await?;
     let ask = async |repo: &Repo| {
         let mirror = planner.mirrors.mirror(repo.id).await?;
         mirror.remote_refs(&planner.logins.clone_url(repo).await?).await
@@ -206,11 +206,11 @@ async fn finish(
     mut found: Differences,
     refs: usize,
     by_hand: bool,
-) -> Result<Looked, RequestError> {
+) -> Result<Checked, RequestError> {
     let left_out = found.missed.split_off(found.missed.len().min(MAX_MISSED_PUSHES));
     found.known_from_now.extend(left_out.iter().map(|missed| (missed.git_ref.clone(), missed.after.clone())));
     let mut tx = store.write().await?;
-    let taken = looks::record(&mut tx, repo.id, &found, by_hand, Timestamp::now()).await?;
+    let taken = records::record(&mut tx, repo.id, &found, by_hand, Timestamp::now()).await?;
     tx.commit().await?;
     let pushes = found.missed.into_iter().zip(taken).map(|(Missed { git_ref, before, after }, taken)| {
         let delivery = match taken {
@@ -221,11 +221,11 @@ async fn finish(
         }
         FoundPush { git_ref, before, after, delivery }
     });
-    let looked = Looked { refs, found: pushes.collect(), left_out: left_out.len() };
-    if looked.left_out > 0 {
-        tracing::warn!(repo = repo.name, left_out = looked.left_out, "too many branches and tags are new at once");
+    let checked = Checked { refs, found: pushes.collect(), left_out: left_out.len() };
+    if checked.left_out > 0 {
+        tracing::warn!(repo = repo.name, left_out = checked.left_out, "too many branches and tags are new at once");
     }
-    Ok(looked)
+    Ok(checked)
 }
 
 /// Returns how the remote differs from what was reported. At the first check, refs that were never reported do not
@@ -262,9 +262,9 @@ mod tests {
         let in_hour = || Due { at: now + Duration::from_secs(3600), failures: 0 };
         let mut due = HashMap::from([(repo, in_hour()), (other, in_hour())]);
         hurry(&mut due, repo, now);
-        assert_eq!((due[&repo].at, due[&other].at), (now + NEXT_LOOK_AFTER_MISSING, in_hour().at));
-        hurry(&mut due, repo, now + NEXT_LOOK_AFTER_MISSING / 2);
-        assert_eq!(due[&repo].at, now + NEXT_LOOK_AFTER_MISSING);
+        assert_eq!((due[&repo].at, due[&other].at), (now + NEXT_CHECK_AFTER_MISSING, in_hour().at));
+        hurry(&mut due, repo, now + NEXT_CHECK_AFTER_MISSING / 2);
+        assert_eq!(due[&repo].at, now + NEXT_CHECK_AFTER_MISSING);
         // One that was removed meanwhile.
         hurry(&mut due, RepoId::new(), now);
         assert_eq!(due.len(), 2);

@@ -22,8 +22,8 @@ use crate::{
     deploy_key, discovery,
     dispatcher::{AuditedRequest, Dispatcher, Order, Report, Request},
     ingest,
-    look::{self, Looked},
     manual::{self, ManualStart},
+    missed_pushes::{self, Checked},
     outsiders,
     prepare::{EventOutcome, Origin, Planner, Prepared},
     rerun::{self, Rerun},
@@ -38,7 +38,7 @@ pub struct Pace {
     pub capacity: usize,
     /// How often repositories are checked for pushes that no webhook reported, from the start on; `None` leaves that to
     /// people.
-    pub look_every: Option<Duration>,
+    pub check_every: Option<Duration>,
 }
 
 /// A request to start a build by hand.
@@ -119,8 +119,8 @@ impl Scheduler {
         tasks.spawn(ingest::run(store.clone(), planner.clone(), hurry, shutdown.clone()));
         tasks.spawn(schedules::run(store.clone(), planner.clone(), shutdown.clone()));
         tasks.spawn(discovery::run(store.clone(), planner.clone(), shutdown.clone()));
-        if let Some(every) = pace.look_every {
-            tasks.spawn(look::run(store.clone(), planner.clone(), every, hurried, shutdown.clone()));
+        if let Some(every) = pace.check_every {
+            tasks.spawn(missed_pushes::run(store.clone(), planner.clone(), every, hurried, shutdown.clone()));
         }
         Self { store, planner, requests: sender }
     }
@@ -148,8 +148,8 @@ impl Scheduler {
     }
 
     /// Checks the repository's branches and tags now. Pushes that no webhook reported are built.
-    pub async fn look(&self, repo: RepoId) -> Result<Looked, RequestError> {
-        look::look_now(&self.store, &self.planner, repo).await
+    pub async fn check_for_missed_pushes(&self, repo: RepoId) -> Result<Checked, RequestError> {
+        missed_pushes::check_now(&self.store, &self.planner, repo).await
     }
 
     /// Makes the key that a repository is fetched with over ssh, and replaces the one that it has.

@@ -3,6 +3,6 @@
 
 pub mod announcements;
 pub mod deliveries;
-pub mod looks;
+pub mod missed_pushes;
 pub(crate) mod pull_requests;
 pub mod refused_hooks;

@@ -5,7 +5,7 @@
 //! holds one across a network or engine call. Nothing here plans, runs jobs or uses the network.
 //!
 //! [`backup`] and [`check`] work on a whole data folder, beside a running server or without one. There is one file for
-//! each noun, and nouns that belong together share a room: `inbox` ([`deliveries`], [`looks`], ...), [`builds`]
+//! each noun, and nouns that belong together share a room: `inbox` ([`deliveries`], [`missed_pushes`], ...), [`builds`]
 //! ([`jobs`], [`steps`], ...), `queue`, `outbox` ([`commit_statuses`], [`notices`], ...), [`audit`]
 //! ([`acts`], [`anomalies`]), `access` ([`tokens`], [`sessions`], ...), `credentials`
 //! ([`secrets`], [`registries`], [`connections`], ...), `lasting` ([`caches`], [`workspaces`], ...), [`reports`]
@@ -48,7 +48,7 @@ use data_folder::identity;
 pub use data_folder::{backup, check};
 pub use error::{Conflict, DatabaseError, Invalid, PlanFault, StoreError};
 use inbox::pull_requests;
-pub use inbox::{announcements, deliveries, looks, refused_hooks};
+pub use inbox::{announcements, deliveries, missed_pushes, refused_hooks};
 pub use lasting::{caches, engine_room, reuse, workspaces};
 pub use migrations::newest as newest_schema;
 pub use outbox::{commit_statuses, notices, notifications, pull_request_comments};

@@ -5,7 +5,7 @@ use longshore_core::{
     DeliveryId, RepoId,
     access::{Action, Object},
 };
-use longshore_scheduler::{FoundPush, Looked, Scheduler};
+use longshore_scheduler::{Checked, FoundPush, Scheduler};
 use longshore_store::Store;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -67,6 +67,6 @@ pub(crate) async fn look(
     caller.require(Action::Redeliver, Object::SomeRepo)?;
     let Path(id) = id?;
     caller.repo_to(&store, Action::Redeliver, id).await?;
-    let Looked { refs, found, left_out } = scheduler.look(id).await?;
+    let Checked { refs, found, left_out } = scheduler.check_for_missed_pushes(id).await?;
     Ok(Json(LookView { refs, found: found.into_iter().map(FoundPushView::from).collect(), left_out }))
 }

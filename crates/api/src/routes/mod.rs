@@ -18,8 +18,8 @@ mod hook_secrets;
 mod hooks;
 mod job_actions;
 mod logs;
-mod looks;
 mod metrics;
+mod missed_pushes;
 mod notifications;
 mod registries;
 mod repo_connection;
@@ -76,7 +76,7 @@ pub(crate) fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(registries::put_of_repo, registries::delete_of_repo))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
-        .routes(routes!(looks::look))
+        .routes(routes!(missed_pushes::look))
         .routes(routes!(schedules::list))
         .routes(routes!(caches::list))
         .routes(routes!(caches::delete))

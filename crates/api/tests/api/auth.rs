@@ -2,7 +2,7 @@
 
 use longshore_core::Timestamp;
 use longshore_store::{
-    looks,
+    missed_pushes,
     refused_hooks::{self, RefusedHook},
     repos::{self, RepoPatch},
     tokens::Scope,
@@ -57,7 +57,7 @@ async fn who_only_reads_a_repository_reads_nothing_of_other_repositories_connect
     let mut tx = world.store.write().await.unwrap();
     let patch = RepoPatch { submodules: Some(vec!["team/top-secret".to_owned()]), ..RepoPatch::default() };
     repos::patch(&mut tx, repo.id, &patch).await.unwrap();
-    looks::failed(&mut tx, repo.id, "internal.example cannot be reached").await.unwrap();
+    missed_pushes::failed(&mut tx, repo.id, "internal.example cannot be reached").await.unwrap();
     let refused = RefusedHook { at: Timestamp::now(), reason: "of internal.example".to_owned(), calls: 1 };
     refused_hooks::note(&mut tx, repo.id, &refused).await.unwrap();
     tx.commit().await.unwrap();

@@ -195,7 +195,7 @@ fn start_scheduler(
     let mirrors = Arc::new(Mirrors::new(Git::default(), folder.join("mirrors")));
     let logins = Logins { store: store.clone(), http: longshore_forge_client::Http::default() };
     let planner = Planner { mirrors, most_jobs: args.limits.max_jobs, logins };
-    let pace = Pace { capacity, look_every: None };
+    let pace = Pace { capacity, check_every: None };
     Scheduler::start(store.clone(), planner, pace, orders, reports, tasks, shutdown)
 }
 

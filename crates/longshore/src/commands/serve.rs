@@ -156,7 +156,7 @@ async fn serve(config: Config, unguarded: Option<String>, guard: Option<PathBuf>
     if let Err(error) = longshore_store::sweep_artifacts(&store).await {
         tracing::warn!(%error, "unfinished leftovers of earlier jobs stay until the next start");
     }
-    let pace = Pace { capacity: config.capacity, look_every: config.look_every };
+    let pace = Pace { capacity: config.capacity, check_every: config.check_every };
     let scheduler = Scheduler::start(store.clone(), planner, pace, order, reports, &tasks, &shutdown);
     let sources = Sources::Mirrors { mirrors, checkouts, logins, patience: CHECKOUT_PATIENCE };
     let boot = Boot {

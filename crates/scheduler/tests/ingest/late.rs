@@ -167,13 +167,17 @@ async fn a_delivery_of_long_ago_that_somebody_sends_again_is_built_and_moves_not
         world.end(again).await
     };
     let world = World::new("github", PIPELINE).await;
-    world.scheduler.look(world.repo.id).await.unwrap();
+    world.scheduler.check_for_missed_pushes(world.repo.id).await.unwrap();
     let (main, a) = ("refs/heads/main", world.repository.git(&["rev-parse", "HEAD"]));
     let first = world.process("push", "id:1", &push(main, NONE, &a, 1)).await;
     let b = world.repository.commit("b");
     world.process("push", "id:2", &push(main, &a, &b, 2)).await;
     assert_eq!(world.build(&again(&world, &first).await).await.event.commit, a);
-    assert_eq!(world.scheduler.look(world.repo.id).await.unwrap().found, [], "the branch is where it was told to be");
+    assert_eq!(
+        world.scheduler.check_for_missed_pushes(world.repo.id).await.unwrap().found,
+        [],
+        "the branch is where it was told to be"
+    );
 
     let (world, head) = with_pull_request("github").await;
     let opened = world.tell("github", ("opened", "main", 1), &head, "1").await;

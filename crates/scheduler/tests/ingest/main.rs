@@ -86,7 +86,7 @@ impl World {
         let scheduler = Scheduler::start(
             store.clone(),
             planner,
-            Pace { capacity: 0, look_every: None },
+            Pace { capacity: 0, check_every: None },
             orders,
             reports,
             &tasks,

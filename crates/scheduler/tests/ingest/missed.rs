@@ -15,7 +15,7 @@ impl World {
     /// Looks at the repository. Returns what the deliveries became that stand for missed pushes.
     async fn check(&self) -> Vec<deliveries::Delivery> {
         let mut found = Vec::new();
-        for push in self.scheduler.look(self.repo.id).await.unwrap().found {
+        for push in self.scheduler.check_for_missed_pushes(self.repo.id).await.unwrap().found {
             found.push(self.end(push.delivery).await);
         }
         found
@@ -174,7 +174,7 @@ async fn a_repository_that_cannot_be_looked_at_says_why_until_it_can() {
     let world = World::new("git", PIPELINE).await;
     let there = world.repo.clone_url.clone();
     world.patch(RepoPatch { clone_url: Some("http://127.0.0.1:1/app".to_owned()), ..RepoPatch::default() }).await;
-    let error = world.scheduler.look(world.repo.id).await.unwrap_err().to_string();
+    let error = world.scheduler.check_for_missed_pushes(world.repo.id).await.unwrap_err().to_string();
     let repo = async || repos::get(&world.store, world.repo.id).await.unwrap().unwrap();
     assert!(error.contains("cannot be reached"), "{error}");
     assert_eq!((repo().await.look_error, repo().await.looked_at), (Some(error), None));

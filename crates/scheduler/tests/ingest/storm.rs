@@ -76,7 +76,7 @@ impl Storm {
         world.repository.git(&["checkout", "-q", "--detach"]);
         let mut places: HashMap<&str, Place> = REFS.iter().map(|name| (*name, Place::default())).collect();
         places.insert(REFS[0], Place { is: Some(9), told: Some(9) });
-        world.scheduler.look(world.repo.id).await.unwrap();
+        world.scheduler.check_for_missed_pushes(world.repo.id).await.unwrap();
         Self {
             world,
             dice: Dice(seed),
@@ -225,7 +225,7 @@ impl Storm {
     }
 
     async fn told_in_store(&self, name: &str) -> Option<usize> {
-        let told = longshore_store::looks::reported(&self.world.store, self.world.repo.id).await.unwrap();
+        let told = longshore_store::missed_pushes::reported(&self.world.store, self.world.repo.id).await.unwrap();
         let at = told.get(name)?;
         self.commits.iter().position(|(commit, _)| commit == at)
     }
@@ -247,7 +247,7 @@ impl Storm {
             place.told = place.is;
         }
         let mut built = Vec::new();
-        for push in self.world.scheduler.look(self.world.repo.id).await.unwrap().found {
+        for push in self.world.scheduler.check_for_missed_pushes(self.world.repo.id).await.unwrap().found {
             let delivery = self.world.end(push.delivery).await;
             for build in &delivery.builds {
                 let build = builds::get(&self.world.store, *build).await.unwrap().unwrap();

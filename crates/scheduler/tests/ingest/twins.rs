@@ -98,7 +98,7 @@ async fn a_body_without_a_time_that_is_sent_again_builds_only_what_its_branch_ha
     let topic = "refs/heads/topic";
     let a = world.repository.git(&["rev-parse", "HEAD"]);
     let b = world.repository.commit("b");
-    world.scheduler.look(world.repo.id).await.unwrap();
+    world.scheduler.check_for_missed_pushes(world.repo.id).await.unwrap();
     let bodies = [push(topic, NONE, &a, 0), push(topic, &a, &b, 0), push(topic, &b, &a, 0)];
     let mut number = 0;
     let mut tell = async |body: usize| {
@@ -115,7 +115,7 @@ async fn a_body_without_a_time_that_is_sent_again_builds_only_what_its_branch_ha
     world.repository.git(&["update-ref", topic, &a]);
     assert_eq!(tell(0).await.0, 1);
     assert_eq!(tell(0).await.0, 0);
-    assert_eq!(world.scheduler.look(world.repo.id).await.unwrap().found, []);
+    assert_eq!(world.scheduler.check_for_missed_pushes(world.repo.id).await.unwrap().found, []);
     let (built, reason) = tell(2).await;
     assert!(built == 0 && reason.contains("build #3"), "{reason}");
     assert_eq!(world.builds().await, 3);

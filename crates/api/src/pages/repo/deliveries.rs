@@ -112,8 +112,8 @@ pub(crate) async fn look(
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Action::Redeliver, Object::SomeRepo)?;
     visitor.caller.repo_to(&site.store, Action::Redeliver, id).await?;
-    let found = match scheduler.look(id).await {
-        Ok(looked) => format!("?found={}&left_out={}", looked.found.len(), looked.left_out),
+    let found = match scheduler.check_for_missed_pushes(id).await {
+        Ok(checked) => format!("?found={}&left_out={}", checked.found.len(), checked.left_out),
         // The page says it.
         Err(RequestError::GitHost(_)) => String::new(),
         Err(error) => return Err(error.into()),
