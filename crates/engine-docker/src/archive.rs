@@ -1,6 +1,11 @@
-//! Reads an ended container's spool out of its volume, as an archive from the engine.
+//! Reads an ended container's spool out of its file system, as an archive from the engine.
+//!
+//! For an archive of a path, engines before Docker 24 mount the container's volumes where the host sees them, and another
+//! container that is in one of them can have that lead to a folder of the host. A guard reads only where nobody can;
+//! without one, such an engine exports the whole file system, for which it mounts nothing.
 
 use std::io::{self, Read as _};
+use std::path::Path;
 
 use bollard::Docker;
 use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
@@ -18,6 +23,8 @@ use crate::paths::SPOOL;
 
 /// Size of a piece in bytes.
 const PIECE_BYTES: usize = 256 << 10;
+/// The API version, `1.n`, of the first engine that mounts a container's volumes where only itself sees them.
+const MOUNTS_APART: usize = 43;
 /// Limit for the pieces that the archive's thread reads ahead.
 const MAX_PIECES_AHEAD: usize = 4;
 
@@ -26,28 +33,45 @@ const MAX_PIECES_AHEAD: usize = 4;
 pub(crate) fn read_spool(
     docker: &Docker,
     container: &ContainerId,
+    is_guarded: bool,
 ) -> BoxStream<'static, Result<SpoolPiece, EngineError>> {
-    let options = DownloadFromContainerOptionsBuilder::new().path(SPOOL).build();
-    let archive = docker
-        .download_from_container(container.as_str(), Some(options))
-        .map_err(|error| io::Error::other(from_api("read the spool", error)))
-        .boxed();
+    let is_whole = !is_guarded && docker.client_version().minor_version < MOUNTS_APART;
+    let archive = if is_whole {
+        docker.export_container(container.as_str()).boxed()
+    } else {
+        let options = DownloadFromContainerOptionsBuilder::new().path(SPOOL).build();
+        docker.download_from_container(container.as_str(), Some(options)).boxed()
+    };
+    let archive = archive.map_err(|error| io::Error::other(from_api("read the spool", error))).boxed();
     let archive = SyncIoBridge::new(StreamReader::new(archive));
     let (pieces, mut arrived) = mpsc::channel(MAX_PIECES_AHEAD);
     // The thread ends when nobody reads any more, or when the archive ends.
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = unpack(archive, &pieces) {
+        let folder = is_whole.then(|| Path::new(SPOOL.trim_start_matches('/')));
+        if let Err(error) = unpack(archive, folder, &pieces) {
             let _ = pieces.blocking_send(Err(meaning(&error)));
         }
     });
     stream::poll_fn(move |cx| arrived.poll_recv(cx)).boxed()
 }
 
-fn unpack(archive: impl io::Read, pieces: &mpsc::Sender<Result<SpoolPiece, EngineError>>) -> io::Result<()> {
+/// Sends the files of an archive, or those of a folder in it.
+fn unpack(
+    archive: impl io::Read,
+    folder: Option<&Path>,
+    pieces: &mpsc::Sender<Result<SpoolPiece, EngineError>>,
+) -> io::Result<()> {
     let mut buffer = vec![0; PIECE_BYTES];
     let mut archive = tar::Archive::new(archive);
+    let mut is_there = folder.is_none();
     for entry in archive.entries()? {
         let mut entry = entry?;
+        if let Some(folder) = folder {
+            if !entry.path()?.starts_with(folder) {
+                continue;
+            }
+            is_there = true;
+        }
         if entry.header().entry_type().is_dir() {
             continue;
         }
@@ -69,7 +93,7 @@ fn unpack(archive: impl io::Read, pieces: &mpsc::Sender<Result<SpoolPiece, Engin
             }
         }
     }
-    Ok(())
+    if is_there { Ok(()) } else { Err(io::Error::other("Could not find the file: the container has no spool")) }
 }
 
 /// Returns the error for an incomplete archive.

@@ -71,7 +71,7 @@ impl ReuseLookup<'_> {
     ) -> Result<Option<Reused>, LastingError> {
         let lane = reuse::lane(self.store, self.job).await?;
         let leaves = self.plan.artifacts.iter().filter(|artifact| artifact.when != ArtifactWhen::Failure).count();
-        let candidates = reuse::candidates(self.store, lane, hash, leaves).await?;
+        let candidates = reuse::candidates(self.store, self.job, lane, hash, leaves).await?;
         if candidates.is_empty() {
             return Ok(None);
         }
@@ -79,7 +79,7 @@ impl ReuseLookup<'_> {
         // If an image is not available, the job's start reports it.
         let Ok(Some(images)) = images else { return Ok(None) };
         // A pull may have taken minutes.
-        let candidates = reuse::candidates(self.store, lane, hash, leaves).await?;
+        let candidates = reuse::candidates(self.store, self.job, lane, hash, leaves).await?;
         for from in candidates.into_iter().filter(|candidate| candidate.images == images) {
             // Other jobs begin on its workspace, so that must still exist.
             let usable = match from.workspace {

@@ -68,7 +68,7 @@ async fn a_workspace_is_let_go_only_when_no_job_waits_for_it_or_claims_it() {
     assert!(!goes(&world, made).await, "a job is about to take it over");
 
     let lane = reuse::lane(&world.store, claimed.job.id).await.unwrap();
-    let candidates = reuse::candidates(&world.store, lane, "h", 0).await.unwrap();
+    let candidates = reuse::candidates(&world.store, claimed.job.id, lane, "h", 0).await.unwrap();
     assert_eq!(candidates[0].workspace, Some((made, 1)));
     let taken = Inputs { has_workspace: false, ..inputs };
     let mut tx = world.store.write().await.unwrap();

@@ -9,12 +9,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::attempt::AttemptId;
-use crate::engine::{Engine, Pod};
+use crate::engine::{Engine, Pod, Standing};
 use crate::error::EngineError;
 use crate::following::follow::JobLeft;
 use crate::lasting::caches::Caches;
 use crate::lasting::workspaces::AttemptWorkspace;
 use crate::members::Members;
+use crate::names::ContainerId;
 use crate::objects::ObjectId;
 use crate::placement::Placed;
 use crate::removing::removal::{FOR_EVER, Removals, ask_while_away};
@@ -23,6 +24,7 @@ use crate::sandboxes::{Sandbox, Sandboxes};
 
 /// How long an agent may take to exit after it has reported its job's end.
 const LAST_BREATH: Duration = Duration::from_secs(3);
+const END_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Resolves when the objects that a job with Docker made are gone.
 #[must_use = "a job with Docker keeps its slot until then"]
@@ -52,8 +54,8 @@ impl Cleanup {
     /// Removes a job's container and volume, and returns its sandbox to the pool if the sandbox is restored.
     ///
     /// The agent reports whether it has restored the sandbox, and whether the workspace has many files: then they are
-    /// deleted before the engine is asked to remove the volume. The link's end means that the container's processes are
-    /// gone.
+    /// deleted before the engine is asked to remove the volume. The sandbox is returned once all containers of the job
+    /// have ended.
     ///
     /// The objects that a job with Docker made are removed with it. The result says when they are gone: the job's slot
     /// is given to no other before. `outcome` decides which of its caches are kept.
@@ -78,20 +80,26 @@ impl Cleanup {
             };
             let workspace = AttemptWorkspace::new(&*engine, &request);
             let mut sandbox = Some(sandbox);
-            if ended && let Some(sandbox) = sandbox.take() {
+            // Another job may join only an empty namespace, and an image can put a program in the agent's place that
+            // ends its output and runs on.
+            if ended
+                && members.is_none()
+                && has_ended(&*engine, &pod.container).await
+                && let Some(sandbox) = sandbox.take()
+            {
                 sandboxes.give_back(sandbox);
             }
             let work = async {
                 let is_gone = removals.now(&ObjectId::Container(pod.container), FOR_EVER).await;
-                // Another job may join only an empty namespace.
-                match sandbox {
-                    Some(sandbox) if is_gone && is_restored => sandboxes.give_back(sandbox),
-                    Some(sandbox) => sandboxes.discard(sandbox),
-                    None => {}
-                }
+                let mut are_members_gone = true;
                 if let Some(members) = members {
                     members.end().await;
-                    removals.members(members.attempt(), FOR_EVER).await;
+                    are_members_gone = removals.members(members.attempt(), FOR_EVER).await;
+                }
+                match sandbox {
+                    Some(sandbox) if is_gone && are_members_gone && is_restored => sandboxes.give_back(sandbox),
+                    Some(sandbox) => sandboxes.discard(sandbox),
+                    None => {}
                 }
                 if let Some(attempt) = owner {
                     removals.docker_objects(attempt, FOR_EVER).await;
@@ -189,6 +197,17 @@ impl Cleanup {
             }
         });
     }
+}
+
+/// Waits until the engine says that a container has ended whose output has, at most for [`LAST_BREATH`]. Returns whether
+/// it has.
+async fn has_ended(engine: &dyn Engine, container: &ContainerId) -> bool {
+    let ended = async {
+        while !matches!(engine.standing(container).await, Ok(Standing::Ended(_) | Standing::Vanished)) {
+            tokio::time::sleep(END_CHECK_INTERVAL).await;
+        }
+    };
+    tokio::time::timeout(LAST_BREATH, ended).await.is_ok()
 }
 
 /// Reports that the job's caches are about to be kept or not.

@@ -245,12 +245,14 @@ impl Removals {
         self.now(&ObjectId::Volume(pod.volume.clone()), patience).await;
     }
 
-    /// Removes all containers beside the attempt's own, no matter who started them.
-    pub(crate) async fn members(&self, attempt: AttemptId, patience: Duration) {
-        let found = ask_while_away(patience, || self.engine.list_members(attempt)).await;
-        for member in found.unwrap_or_default() {
-            self.now(&ObjectId::Container(member), patience).await;
+    /// Removes all containers beside the attempt's own, no matter who started them. Returns `true` if they are gone.
+    pub(crate) async fn members(&self, attempt: AttemptId, patience: Duration) -> bool {
+        let Ok(found) = ask_while_away(patience, || self.engine.list_members(attempt)).await else { return false };
+        let mut are_gone = true;
+        for member in found {
+            are_gone &= self.now(&ObjectId::Container(member), patience).await;
         }
+        are_gone
     }
 
     /// Reports the records of guards before they are removed.

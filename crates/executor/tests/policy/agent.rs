@@ -32,6 +32,8 @@ pub enum Script {
     IgnoresCancel,
     /// Never answers.
     Silent,
+    /// Reports the job's success and ends its output, but not its container.
+    Stays,
     /// Exits at once with this code, without output.
     Crashes(i64),
 }
@@ -197,7 +199,7 @@ impl Task {
                 self.planned = true;
                 self.say(FromAgent::StepStarted { step: 0, time_ms: 0 });
                 match self.script {
-                    Script::Succeeds | Script::LeavesManyFiles => {
+                    Script::Succeeds | Script::LeavesManyFiles | Script::Stays => {
                         self.print("done");
                         self.finish(JobResult::Success);
                     }
@@ -209,7 +211,10 @@ impl Task {
             ToAgent::Ack { seq } => {
                 self.spool.lock().unwrap().retain(|(of, _)| *of > seq);
                 if self.over.is_some_and(|over| over <= seq) {
-                    self.agent.end(0);
+                    match self.script {
+                        Script::Stays => self.agent.cut_links(),
+                        _ => self.agent.end(0),
+                    }
                 }
             }
             ToAgent::ContainerFailed(failure) => self.agent.failures.lock().unwrap().push(failure),

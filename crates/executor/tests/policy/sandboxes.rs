@@ -6,8 +6,9 @@ use longshore_core::Outcome;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Script;
+use crate::engine::Verb;
 use crate::journal::MemoryJournal;
-use crate::world::{World, job, logged, run};
+use crate::world::{World, job, logged, run, until};
 
 async fn run_in(world: &World, scope: &str) {
     let mut request = job();
@@ -40,6 +41,23 @@ async fn a_sandbox_whose_agent_did_not_report_its_jobs_end_serves_nobody_again()
     world.executor.settled().await;
     assert_eq!(world.engine.sandboxes(), []);
     world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_serves_another_job_only_once_all_containers_of_the_one_before_are_gone() {
+    let world = World::new();
+    world.engine.script(Script::Stays);
+    // The removal of the container.
+    world.engine.hang(Verb::Remove);
+    let (one, journal) = (job(), MemoryJournal::default());
+    assert_eq!(run(&world.executor, one.clone(), &journal, CancellationToken::new()).await, Outcome::Success);
+    world.engine.called(Verb::Remove, 1).await;
+    assert_eq!(world.engine.agent(one.attempt_id()).exit_code(), None);
+    assert_eq!(world.run(job()).await.0, Outcome::Success);
+    until("the second job's sandbox to be idle", || world.engine.calls(Verb::Remove) >= 3).await;
+    assert_eq!(world.engine.sandboxes().len(), 2, "the first job's is not shared");
+    world.engine.agent(one.attempt_id()).end(0);
+    world.swept().await;
 }
 
 #[tokio::test(start_paused = true)]

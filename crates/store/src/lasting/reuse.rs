@@ -33,9 +33,11 @@ pub struct Candidate {
 }
 
 /// Returns the newest successes with these inputs that a job of `lane` may use, and whose files all still exist. With
-/// `artifacts` the job leaves that many.
+/// `artifacts` the job leaves that many. An approved job of a stranger uses only what ran with an approval: whoever
+/// approved it has not seen what a job without one fetched.
 pub async fn candidates(
     store: &Store,
+    job: JobId,
     lane: Lane,
     inputs: &str,
     artifacts: usize,
@@ -50,6 +52,9 @@ pub async fn candidates(
          WHERE reusable.inputs = ?1 AND reusable.lane IN (?2, ?3) AND jobs.status = 'success'
            AND (SELECT count(*) FROM artifacts WHERE artifacts.job = jobs.id AND kind = 'files'
                   AND (expires_at IS NULL OR expires_at > ?5)) >= ?4
+           AND (reusable.lane = ?3
+                OR CASE WHEN jobs.carried_over IS NULL THEN jobs.approved_by ELSE original.approved_by END IS NOT NULL
+                OR (SELECT approved_by FROM jobs WHERE id = ?6) IS NULL)
          ORDER BY jobs.seq DESC LIMIT 10",
     )
     .bind(inputs)
@@ -57,6 +62,7 @@ pub async fn candidates(
     .bind(Lane { repo: lane.repo, stranger: None }.to_string())
     .bind(i64::try_from(artifacts).unwrap_or(i64::MAX))
     .bind(Timestamp::now().as_millis())
+    .bind(job.to_string())
     .fetch_all(store.readers())
     .await?;
     let read = |row: &sqlx::sqlite::SqliteRow| {
