@@ -255,7 +255,8 @@ async fn the_next_run_finds_the_sandbox_that_the_last_one_left_and_two_at_once_n
     calls.dedup();
     calls.retain(|call| !(call.starts_with("GET") && lists.iter().any(|list| call.ends_with(list))));
     println!("calls of a warm run (lists left out): {calls:#?}");
-    assert!(calls.len() <= 7, "with its one list eight: {calls:#?}");
+    // One of them asks whether the container has ended before its sandbox is left to others.
+    assert!(calls.len() <= 8, "with its one list nine: {calls:#?}");
 
     // Both run until there are two sandboxes.
     let cancel = CancellationToken::new();
