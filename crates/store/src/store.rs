@@ -90,7 +90,8 @@ enum FolderUse {
 }
 
 impl Store {
-    /// Opens the data folder and creates what is missing. An error of [`StoreError::Files`] while another server has it open.
+    /// Opens the data folder and creates what is missing. An error of [`StoreError::Files`] while another server has it
+    /// open.
     pub async fn open(data_dir: &Path) -> Result<Self, StoreError> {
         Self::open_with(data_dir, SqliteSynchronous::Normal, FolderUse::Permanent).await
     }
