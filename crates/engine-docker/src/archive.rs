@@ -15,16 +15,16 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use longshore_executor::engine::SpoolPiece;
 use longshore_executor::names::ContainerId;
 use longshore_executor::{EngineError, Refusal};
+use longshore_guard::OWN_NAMESPACE_API;
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::error::{chain, from_api, no_answer};
 use crate::paths::SPOOL;
 
+const READ: &str = "read the spool";
 /// Size of a piece in bytes.
 const PIECE_BYTES: usize = 256 << 10;
-/// The API version, `1.n`, of the first engine that mounts a container's volumes where only itself sees them.
-const MOUNTS_APART: usize = 43;
 /// Limit for the pieces that the archive's thread reads ahead.
 const MAX_PIECES_AHEAD: usize = 4;
 
@@ -35,14 +35,14 @@ pub(crate) fn read_spool(
     container: &ContainerId,
     is_guarded: bool,
 ) -> BoxStream<'static, Result<SpoolPiece, EngineError>> {
-    let is_whole = !is_guarded && docker.client_version().minor_version < MOUNTS_APART;
+    let is_whole = !is_guarded && docker.client_version().minor_version < OWN_NAMESPACE_API as usize;
     let archive = if is_whole {
         docker.export_container(container.as_str()).boxed()
     } else {
         let options = DownloadFromContainerOptionsBuilder::new().path(SPOOL).build();
         docker.download_from_container(container.as_str(), Some(options)).boxed()
     };
-    let archive = archive.map_err(|error| io::Error::other(from_api("read the spool", error))).boxed();
+    let archive = archive.map_err(|error| io::Error::other(from_api(READ, error))).boxed();
     let archive = SyncIoBridge::new(StreamReader::new(archive));
     let (pieces, mut arrived) = mpsc::channel(MAX_PIECES_AHEAD);
     // The thread ends when nobody reads any more, or when the archive ends.
@@ -67,10 +67,12 @@ fn unpack(
     for entry in archive.entries()? {
         let mut entry = entry?;
         if let Some(folder) = folder {
-            if !entry.path()?.starts_with(folder) {
-                continue;
+            match (entry.path()?.starts_with(folder), is_there) {
+                (true, _) => is_there = true,
+                // Its files are all together.
+                (false, true) => break,
+                (false, false) => continue,
             }
-            is_there = true;
         }
         if entry.header().entry_type().is_dir() {
             continue;
@@ -93,15 +95,18 @@ fn unpack(
             }
         }
     }
-    if is_there { Ok(()) } else { Err(io::Error::other("Could not find the file: the container has no spool")) }
+    if is_there { Ok(()) } else { Err(io::Error::other(no_spool("the container has no spool".to_owned()))) }
+}
+
+fn no_spool(reason: String) -> EngineError {
+    EngineError::Refused { refusal: Refusal::NotFound, what: READ, code: 404, message: reason }
 }
 
 /// Returns the error for an incomplete archive.
 fn meaning(error: &io::Error) -> EngineError {
     let reason = chain(error);
     if ["Could not find the file", "No such container"].iter().any(|text| reason.contains(text)) {
-        let what = "read the spool";
-        return EngineError::Refused { refusal: Refusal::NotFound, what, code: 404, message: reason };
+        return no_spool(reason);
     }
     match error.get_ref().and_then(|inner| inner.downcast_ref::<EngineError>()) {
         Some(said) => said.clone(),

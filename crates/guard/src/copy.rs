@@ -18,7 +18,7 @@ use crate::server_own::is_agents;
 
 /// The oldest minor version of the API of engines that mount a container's volumes for a copy in a mount namespace of
 /// its own.
-const OWN_NAMESPACE_API: u32 = 43;
+pub const OWN_NAMESPACE_API: u32 = 43;
 /// Files that the engine mounts in every container that has run, beside its volumes.
 const OF_THE_ENGINE: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 

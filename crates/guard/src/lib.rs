@@ -65,6 +65,7 @@ pub use answer::PLATFORM;
 pub use call::Build;
 pub use check::Check;
 pub use conduct::{Conduct, Refused};
+pub use copy::OWN_NAMESPACE_API;
 pub use decision::{Context, Decision, Effect, EngineBody, EngineCall, Forward, LineShape, Local, Push, Reply, Shape};
 pub use disk_bytes::Measured;
 pub use dockerfile::DockerfileError;
