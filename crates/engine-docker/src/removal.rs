@@ -7,7 +7,6 @@ use bollard::Docker;
 use bollard::query_parameters::{RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder};
 use longshore_executor::objects::ObjectId;
 use longshore_executor::{EngineError, remove_patiently};
-use tokio::sync::Mutex;
 
 use crate::error::ApiResult as _;
 
@@ -41,33 +40,19 @@ async fn remove_container(docker: &Docker, id: &str) -> Result<(), EngineError> 
 /// Removes what its maker needs no longer, in this order. What the engine does not let go of at once, and all if it is
 /// away, is removed in the background.
 pub(crate) async fn remove_own(docker: &Docker, objects: Vec<ObjectId>) {
-    let mut left = Vec::new();
     for object in objects {
         if remove_patiently(&object, || remove(docker, &object)).await.is_err() {
-            left.push(object);
+            tokio::spawn(remove_at_last(docker.clone(), object));
         }
-    }
-    if !left.is_empty() {
-        tokio::spawn(remove_at_last(docker.clone(), left));
     }
 }
 
-async fn remove_at_last(docker: Docker, objects: Vec<ObjectId>) {
-    let left = Mutex::new(objects);
-    let remove_all = || async {
-        let mut left = left.lock().await;
-        let mut still = Vec::new();
-        for object in left.drain(..) {
-            match remove(&docker, &object).await {
-                Ok(()) => {}
-                Err(error) if error.is_not_found() => {}
-                Err(_) => still.push(object),
-            }
-        }
-        *left = still;
-        if left.is_empty() { Ok(()) } else { Err(left.iter().map(ToString::to_string).collect::<Vec<_>>()) }
-    };
+async fn remove_at_last(docker: Docker, object: ObjectId) {
     let pauses =
         ExponentialBuilder::new().with_min_delay(LATE_PAUSE).with_max_delay(MAX_LATE_PAUSE).without_max_times();
-    let _ = remove_all.retry(pauses).notify(|left, _| tracing::debug!(?left, "not removed yet")).await;
+    let _ = (|| remove(&docker, &object))
+        .retry(pauses)
+        .when(|error| !error.is_not_found())
+        .notify(|error, _| tracing::debug!(%object, %error, "not removed yet"))
+        .await;
 }
