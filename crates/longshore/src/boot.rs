@@ -14,7 +14,7 @@ use backon::{ExponentialBuilder, Retryable as _};
 use longshore_engine_docker::{DockerEngine, DockerOptions};
 use longshore_executor::{AttemptId, Engine as _, EngineError, Executor, ExecutorOptions, Orphans};
 use longshore_scheduler::{Order, Report};
-use longshore_store::{Store, caches, jobs, workspaces};
+use longshore_store::{Store, anything_lasts, jobs};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -95,7 +95,8 @@ impl Boot {
                     tracing::warn!(%error, "preparing the engine failed; the first job tries again")
                 }
             }
-            if lasts_anything(&kept).await
+            // Finding out takes a few containers, and only what lasts needs to know.
+            if anything_lasts(&kept).await.unwrap_or(false)
                 && let Err(error) = engine.has_overlays().await
             {
                 tracing::debug!(%error, "could not check whether volumes can be layered; the first job that needs to know checks again");
@@ -153,13 +154,6 @@ impl Boot {
         orphans.leave(&unknown);
         Ok(orphans)
     }
-}
-
-/// Returns whether jobs left something that the next ones begin on: they need to know whether volumes can be layered,
-/// which takes a few containers to find out.
-async fn lasts_anything(store: &Store) -> bool {
-    let (entries, kept) = tokio::join!(caches::by_last_use(store), workspaces::by_last_use(store));
-    entries.is_ok_and(|entries| !entries.is_empty()) || kept.is_ok_and(|kept| !kept.is_empty())
 }
 
 /// Retries until the engine answers. Logs the reason for waiting once, unless it was short.

@@ -49,7 +49,7 @@ pub use data_folder::{backup, check};
 pub use error::{Conflict, DatabaseError, Invalid, PlanFault, StoreError};
 use inbox::pull_requests;
 pub use inbox::{announcements, deliveries, missed_pushes, refused_hooks};
-pub use lasting::{caches, engine_room, reuse, workspaces};
+pub use lasting::{anything_lasts, caches, engine_room, reuse, workspaces};
 pub use migrations::newest as newest_schema;
 pub use outbox::{commit_statuses, notices, notifications, pull_request_comments};
 pub use page::Page;
