@@ -1,34 +1,7 @@
 //! Attacks as raw HTTP requests, each family beside legitimate requests. No attack reaches the engine, and the objects
 //! of others stay as they were.
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::time::Duration;
-
 use crate::world::{BUSYBOX, World, engine};
-
-/// Sends one request. Returns the status and the rest of the answer.
-fn send(world: &World, method: &str, target: &str, headers: &str, body: &[u8]) -> (u16, String) {
-    let mut stream = UnixStream::connect(world.socket()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let head = format!(
-        "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    // A guard that has refused the head may have closed the connection by now.
-    let _ = stream.write_all(body);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let status = answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_default();
-    (status, answer)
-}
-
-fn json(world: &World, method: &str, target: &str, body: &str) -> (u16, String) {
-    let media = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
-    send(world, method, target, media, body.as_bytes())
-}
 
 fn create(host: &str) -> String {
     format!(r#"{{"Image":"{BUSYBOX}","Cmd":["true"],"HostConfig":{host}}}"#)
@@ -302,7 +275,7 @@ async fn attacks_on_the_wire_never_reach_the_engine_and_their_twins_do() {
         attacks.push((method.to_owned(), target, body));
     }
     for (method, target, body) in &attacks {
-        let (status, answer) = json(&world, method, target, body);
+        let (status, answer) = world.send_json(method, target, body);
         assert!((400..500).contains(&status), "{method} {target} {body}: {answer}");
         let mut heard = world.front.heard();
         // The guard's own look at what the job's images take, before it reads an archive.
@@ -312,11 +285,11 @@ async fn attacks_on_the_wire_never_reach_the_engine_and_their_twins_do() {
     // Compressed archives, which the headers or the first bytes show.
     for bytes in [&b"\x1f\x8b\x08\0"[..], b"\xfd7zXZ\0", b"BZh9", b"\x28\xb5\x2f\xfd"] {
         let archive = [bytes, &[0; 1024]].concat();
-        let (status, answer) = send(&world, "PUT", &format!("/containers/{own}/archive?path=/"), "", &archive);
+        let (status, answer) = world.send("PUT", &format!("/containers/{own}/archive?path=/"), "", &archive);
         assert_eq!((status, world.front.heard()), (415, Vec::new()), "{answer}");
     }
     let form = "Content-Type: application/x-www-form-urlencoded\r\n";
-    let (status, answer) = send(&world, "POST", "/images/own:1/tag?repo=ok", form, b"repo=evil&tag=b");
+    let (status, answer) = world.send("POST", "/images/own:1/tag?repo=ok", form, b"repo=evil&tag=b");
     assert_eq!((status, world.front.heard()), (415, Vec::new()), "{answer}");
     let denied = world.audit().iter().filter(|entry| entry["decision"] == "denied" && entry["rule"] != "").count();
     assert!(denied > attacks.len(), "{denied} of {} are in the audit", attacks.len());
@@ -374,7 +347,7 @@ async fn attacks_on_the_wire_never_reach_the_engine_and_their_twins_do() {
             200,
         ),
     ] {
-        let (status, answer) = json(&world, method, &target, &body);
+        let (status, answer) = world.send_json(method, &target, &body);
         assert_eq!(status, wanted, "{method} {target} {body}: {answer}");
     }
     assert_eq!(victim.snapshot(), before);

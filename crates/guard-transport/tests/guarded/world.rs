@@ -1,9 +1,11 @@
 //! A guard in this process, in front of the engine of this machine.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_guard::Policy;
 use longshore_guard_transport::{Options, Proxy};
@@ -161,6 +163,29 @@ impl World {
         let output = self.docker_with_input(args, input);
         assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Sends one request. Returns the status and the rest of the answer.
+    pub(crate) fn send(&self, method: &str, target: &str, headers: &str, body: &[u8]) -> (u16, String) {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // A guard that has refused the head may have closed the connection by now.
+        let _ = stream.write_all(body);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_default();
+        (status, answer)
+    }
+
+    pub(crate) fn send_json(&self, method: &str, target: &str, body: &str) -> (u16, String) {
+        let media = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+        self.send(method, target, media, body.as_bytes())
     }
 
     /// Returns the entries of the audit log, which has to be intact.
