@@ -134,6 +134,36 @@ fn workspaces_count_in_the_budget_the_oldest_goes_and_none_that_a_job_waits_for(
 }
 
 #[test]
+fn what_a_fork_leaves_pushes_out_nothing_of_the_repositorys_and_goes_before_it() {
+    let mut world = World::of(Server::start_with(engine::docker_host(), &[("LONGSHORE_CACHE_MAX_MIB", "3")]));
+    world.becomes_forgejos();
+    let (status, _) = world.api().patch(&format!("/api/v1/repos/{}", world.repo), &json!({ "strangers": "none" }));
+    assert_eq!(status, 200);
+    let approved = |id: &str| {
+        let of = || world.api().get(&format!("/api/v1/builds/{id}"));
+        until("the first job's end", || (job(&of(), "build")["status"] == "success").then_some(()));
+        let path = format!("/api/v1/jobs/{}/approve", text(job(&of(), "test"), "id"));
+        assert!(world.api().post(&path, &json!({})).0 < 300);
+        assert_eq!(world.api().wait_for_build(id)["status"], "success");
+    };
+    world.git.commit("first", &[(".longshore.yml", &pipeline("    approval: 'now?'\n")), ("src/a", "1")]);
+    world.git.git(&["push", "-q", "origin", "HEAD:main"]);
+    let path = format!("/api/v1/repos/{}/builds", world.repo);
+    approved(&text(&world.api().post(&path, &json!({ "ref": "main" })).1, "id"));
+    world.nothing_is_left();
+    let own = the_new_one(&world, &[]);
+
+    // With this one it is over the budget, while a job waits for it and afterwards.
+    world.git.git(&["checkout", "-q", "-b", "topic"]);
+    let head = world.git.commit("from a fork", &[("src/a", "2")]);
+    world.git.git(&["push", "-q", "origin", "HEAD:refs/pull/1/head"]);
+    let delivery = world.pull_request("opened", &head, true);
+    approved(delivery["builds"][0].as_str().unwrap());
+    world.nothing_is_left();
+    assert_eq!(the_new_one(&world, &[]), own);
+}
+
+#[test]
 fn above_the_high_mark_workspaces_go_that_no_job_waits_for() {
     let mut world = World::start();
     build(&world, &[(".longshore.yml", &pipeline("")), ("src/a", "1")]);

@@ -221,12 +221,22 @@ impl Upkeep {
             .collect())
     }
 
-    /// Removes entries until the rest fits into the budget, least recently used first. Entries that cannot be measured
-    /// are removed before them: they may take any size. Workspaces that jobs wait for stay, and count.
+    /// Returns the workspaces that only jobs of strangers wait for.
+    async fn wanted_by_strangers(&self) -> Result<BTreeSet<String>, LastingError> {
+        if !self.with_workspaces {
+            return Ok(BTreeSet::new());
+        }
+        let wanted = workspaces::kept(self.caches.store()).await?.wanted_by_strangers;
+        Ok(wanted.into_iter().map(|(job, attempt)| AttemptId { job, attempt }.volume_name().to_string()).collect())
+    }
+
+    /// Removes entries until the rest fits into the budget: what strangers left, then what was least recently used.
+    /// Entries that cannot be measured are removed before them: they may take any size. Workspaces that jobs wait for
+    /// stay, and count, unless only strangers wait for them: whoever opens a pull request could push out everything.
     async fn shrink(&self, unmeasured: &BTreeSet<String>) -> Result<(), LastingError> {
         let sizes = caches::volume_sizes(self.caches.store()).await?;
         let mut kept = Vec::new();
-        for lasting in lasting::by_last_use(self.caches.store()).await? {
+        for lasting in lasting::in_order_of_removal(self.caches.store()).await? {
             let unknown = lasting.volumes().iter().any(|volume| unmeasured.contains(volume));
             if !unknown || !self.release(&lasting, "it cannot be measured").await? {
                 kept.push(lasting);
@@ -237,11 +247,12 @@ impl Upkeep {
         let workspaces = self.workspaces().await?;
         let wanted: BTreeSet<String> =
             workspaces.iter().map(ToString::to_string).filter(|volume| !lasting.contains(volume)).collect();
+        let strangers: BTreeSet<String> = self.wanted_by_strangers().await?;
         let total = |kept: &[Lasting]| {
             // A volume that several entries have counts once.
             let volumes: BTreeSet<String> =
                 kept.iter().flat_map(Lasting::volumes).chain(wanted.iter().cloned()).collect();
-            volumes.iter().filter_map(|volume| sizes.get(volume)).sum::<u64>()
+            volumes.difference(&strangers).filter_map(|volume| sizes.get(volume)).sum::<u64>()
         };
         let mut at = 0;
         while total(&kept) > self.budget && at < kept.len() {

@@ -109,10 +109,11 @@ enum Candidate {
 }
 
 impl Candidate {
-    fn used_at(&self) -> Timestamp {
+    /// Smaller is removed earlier.
+    const fn order_of_removal(&self) -> (bool, Timestamp) {
         match self {
-            Self::Lasting(lasting) => lasting.used_at(),
-            Self::Image(image) => image.used_at,
+            Self::Lasting(lasting) => lasting.order_of_removal(),
+            Self::Image(image) => (true, image.used_at),
         }
     }
 }
@@ -182,10 +183,10 @@ impl Disk {
         if self.is_full(room) {
             self.hold_starts_while_full(room).await?;
             tracing::warn!(taken = percent_used(room), high = self.marks.high, "the engine's disk is nearly full");
-            let lasting = lasting::by_last_use(&self.store).await?.into_iter().map(Candidate::Lasting);
+            let lasting = lasting::in_order_of_removal(&self.store).await?.into_iter().map(Candidate::Lasting);
             let images = engine_room::images(&self.store).await?.into_iter().map(Candidate::Image);
             let mut candidates: Vec<Candidate> = lasting.chain(images).collect();
-            candidates.sort_by_key(Candidate::used_at);
+            candidates.sort_by_key(Candidate::order_of_removal);
             let why = format!("the engine's disk was {}% full", percent_used(room));
             let mut over = above_mark(room.bytes, self.marks.low);
             for candidate in candidates {

@@ -31,20 +31,21 @@ pub(crate) enum Lasting {
     Workspace(LastingWorkspace),
 }
 
-/// Returns all of them, least recently used first.
-pub(crate) async fn by_last_use(store: &Store) -> Result<Vec<Lasting>, StoreError> {
+/// Returns all of them in the order in which they go: what strangers left, then the rest, each least recently used first.
+pub(crate) async fn in_order_of_removal(store: &Store) -> Result<Vec<Lasting>, StoreError> {
     let entries = caches::by_last_use(store).await?.into_iter().map(Lasting::Cache);
     let workspaces = workspaces::by_last_use(store).await?.into_iter().map(Lasting::Workspace);
     let mut all: Vec<Lasting> = entries.chain(workspaces).collect();
-    all.sort_by_key(Lasting::used_at);
+    all.sort_by_key(Lasting::order_of_removal);
     Ok(all)
 }
 
 impl Lasting {
-    pub(crate) fn used_at(&self) -> Timestamp {
+    /// Smaller is removed earlier. A stranger must not be able to push out what others left. Strangers save no caches.
+    pub(crate) const fn order_of_removal(&self) -> (bool, Timestamp) {
         match self {
-            Self::Cache(entry) => entry.used_at,
-            Self::Workspace(workspace) => workspace.used_at,
+            Self::Cache(entry) => (true, entry.used_at),
+            Self::Workspace(workspace) => (!workspace.of_stranger, workspace.used_at),
         }
     }
 

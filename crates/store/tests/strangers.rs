@@ -19,6 +19,8 @@ use longshore_store::{
     jobs::{self, ClaimedJob, Job},
     people,
     repos::{self, Repo, RepoPatch},
+    reuse::{self, Inputs},
+    workspaces,
 };
 
 mod world;
@@ -329,4 +331,65 @@ async fn what_nobody_approved_is_found_however_it_reaches_a_job_and_an_approval_
         let rerun = scene.world.create(&new).await;
         assert_eq!(unapproved(&rerun, "publish").await.is_some(), expected);
     }
+}
+
+#[tokio::test]
+async fn an_approved_job_reuses_only_what_ran_with_an_approval_or_is_the_repositorys_own() {
+    let scene = Scene::new().await;
+    let store = &scene.world.store;
+    // Runs the next job. Returns the builds whose success it could have taken over.
+    let run = async || {
+        let claimed = scene.claim().await.unwrap();
+        let lane = reuse::lane(store, claimed.job.id).await.unwrap();
+        let found = reuse::candidates(store, claimed.job.id, lane, "h", 0).await.unwrap();
+        let inputs = Inputs { hash: "h".to_owned(), images: String::new(), has_workspace: false };
+        let mut tx = store.write().await.unwrap();
+        reuse::keep(&mut tx, claimed.job.id, claimed.attempt, &inputs, now()).await.unwrap();
+        tx.commit().await.unwrap();
+        end(&scene.world, &claimed).await;
+        found.into_iter().map(|one| one.build).collect::<Vec<_>>()
+    };
+    let approved = async |commit: char| {
+        let build = scene.build(of_fork(7, commit), vec![asks("a", &[])]).await;
+        scene.approve(&build).await.unwrap();
+    };
+    scene.build(of_fork(7, '1'), vec![job("a", &[])]).await;
+    assert_eq!(run().await, [0; 0]);
+    approved('2').await;
+    assert_eq!(run().await, [0; 0], "nobody has approved the first");
+    approved('3').await;
+    assert_eq!(run().await, [2]);
+    scene.build(of_fork(7, '4'), vec![job("a", &[])]).await;
+    assert_eq!(run().await, [3, 2, 1], "a job without an approval may use all");
+    scene.build(world::event("main"), vec![job("a", &[])]).await;
+    assert_eq!(run().await, [0; 0], "the repository uses nothing of a stranger's");
+    approved('6').await;
+    assert_eq!(run().await, [5, 3, 2]);
+}
+
+#[tokio::test]
+async fn it_is_known_which_workspaces_only_strangers_wait_for_and_which_they_left() {
+    let scene = Scene::new().await;
+    let store = &scene.world.store;
+    let run = async || {
+        let claimed = scene.claim().await.unwrap();
+        let inputs = Inputs { hash: "h".to_owned(), images: String::new(), has_workspace: true };
+        let mut tx = store.write().await.unwrap();
+        reuse::keep(&mut tx, claimed.job.id, claimed.attempt, &inputs, now()).await.unwrap();
+        tx.commit().await.unwrap();
+        end(&scene.world, &claimed).await;
+        (claimed.job.id, claimed.attempt)
+    };
+    let plans = || vec![job("a", &[]), JobPlan { workspace_of: Some("a".to_owned()), ..job("b", &["a"]) }];
+    scene.build(world::event("main"), plans()).await;
+    let own = run().await;
+    assert_eq!(scene.claim().await.unwrap().job.key, "b");
+    scene.build(of_fork(7, '1'), plans()).await;
+    let theirs = run().await;
+    let kept = workspaces::kept(store).await.unwrap();
+    assert!(kept.wanted.contains(&own) && kept.wanted.contains(&theirs), "{kept:?}");
+    assert!(!kept.wanted_by_strangers.contains(&own) && kept.wanted_by_strangers.contains(&theirs), "{kept:?}");
+    let lasting = workspaces::by_last_use(store).await.unwrap();
+    let left: Vec<_> = lasting.iter().map(|one| ((one.job, one.attempt), one.of_stranger)).collect();
+    assert_eq!(left, [(own, false), (theirs, true)]);
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_core::{BuildId, JobId, Status, Timestamp};
+use longshore_core::{BuildId, JobId, Status, Timestamp, rules::queue::Lane};
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{Store, StoreError, WriteTx, row};
@@ -51,6 +51,8 @@ pub struct Lasting {
     pub attempt: u32,
     /// The name of the job that left it.
     pub name: String,
+    /// That job is of a stranger's pull request.
+    pub of_stranger: bool,
     pub used_at: Timestamp,
 }
 
@@ -59,6 +61,8 @@ pub struct Lasting {
 pub struct KeptWorkspaces {
     /// Those that jobs begin on that are not over, and those of jobs that are not over themselves.
     pub wanted: BTreeSet<(JobId, u32)>,
+    /// Those of `wanted` that only jobs of strangers begin on.
+    pub wanted_by_strangers: BTreeSet<(JobId, u32)>,
     /// Those that outlive their builds.
     pub lasting: BTreeSet<(JobId, u32)>,
 }
@@ -81,24 +85,42 @@ pub async fn kept(store: &Store) -> Result<KeptWorkspaces, StoreError> {
     let wanted = wanted(&mut conn).await?;
     let rows = sqlx::query("SELECT job, attempt FROM lasting_workspaces").fetch_all(&mut *conn).await?;
     let lasting = rows.iter().map(attempt_of).collect::<Result<_, _>>()?;
-    Ok(KeptWorkspaces { wanted, lasting })
+    Ok(KeptWorkspaces {
+        wanted_by_strangers: wanted.by_strangers.difference(&wanted.by_own).copied().collect(),
+        wanted: wanted.all().collect(),
+        lasting,
+    })
 }
 
-/// Returns the attempts on whose workspaces jobs begin that are not over, and those of jobs that are not over
-/// themselves.
-async fn wanted(conn: &mut SqliteConnection) -> Result<BTreeSet<(JobId, u32)>, StoreError> {
+/// The attempts on whose workspaces jobs begin that are not over, and those of jobs that are not over themselves.
+#[derive(Default)]
+struct Wanted {
+    /// By jobs of the repositories themselves.
+    by_own: BTreeSet<(JobId, u32)>,
+    by_strangers: BTreeSet<(JobId, u32)>,
+}
+
+impl Wanted {
+    fn all(&self) -> impl Iterator<Item = (JobId, u32)> {
+        self.by_own.union(&self.by_strangers).copied()
+    }
+}
+
+async fn wanted(conn: &mut SqliteConnection) -> Result<Wanted, StoreError> {
     let builds = sqlx::query(
-        "SELECT build FROM (SELECT DISTINCT build FROM jobs WHERE finished_at IS NULL) AS unfinished
+        "SELECT build, lane FROM (SELECT DISTINCT build, lane FROM jobs WHERE finished_at IS NULL) AS unfinished
          WHERE EXISTS (SELECT 1 FROM jobs WHERE jobs.build = unfinished.build AND json_extract(plan, '$.workspace_of') IS NOT NULL)",
     )
     .fetch_all(&mut *conn)
     .await?;
-    let mut wanted = BTreeSet::new();
+    let mut wanted = Wanted::default();
     for row in builds {
+        let lane: Lane = row::parsed(&row, "lane")?;
+        let by = if lane.stranger.is_some() { &mut wanted.by_strangers } else { &mut wanted.by_own };
         let jobs = of_build(conn, row::parsed(&row, "build")?).await?;
         for (key, job) in jobs.iter().filter(|(_, job)| !job.is_over) {
             let with_own = chain(&jobs, key).into_iter().chain([job.base.clone()]);
-            wanted.extend(with_own.filter_map(|base| Some((base.job, base.attempt?))));
+            by.extend(with_own.filter_map(|base| Some((base.job, base.attempt?))));
         }
     }
     Ok(wanted)
@@ -146,12 +168,22 @@ pub async fn claim(
 
 /// Returns the workspaces that outlive their builds, least recently used first.
 pub async fn by_last_use(store: &Store) -> Result<Vec<Lasting>, StoreError> {
-    let rows = sqlx::query("SELECT job, attempt, name, used_at FROM lasting_workspaces ORDER BY used_at, job, attempt")
-        .fetch_all(store.readers())
-        .await?;
+    let rows = sqlx::query(
+        "SELECT job, lasting.attempt, lasting.name, used_at, lane
+         FROM lasting_workspaces AS lasting LEFT JOIN jobs ON jobs.id = lasting.job
+         ORDER BY used_at, job, lasting.attempt",
+    )
+    .fetch_all(store.readers())
+    .await?;
     let read = |row: &SqliteRow| {
         let (job, attempt) = attempt_of(row)?;
-        Ok(Lasting { job, attempt, name: row.try_get("name")?, used_at: row::time(row, "used_at")? })
+        Ok(Lasting {
+            job,
+            attempt,
+            name: row.try_get("name")?,
+            of_stranger: row::parsed_opt::<Lane>(row, "lane")?.is_some_and(|lane| lane.stranger.is_some()),
+            used_at: row::time(row, "used_at")?,
+        })
     };
     rows.iter().map(read).collect()
 }
@@ -167,7 +199,7 @@ pub async fn remove_unused(tx: &mut WriteTx, job: JobId, attempt: u32) -> Result
     .bind(attempt)
     .fetch_one(tx.conn())
     .await?;
-    if is_claimed || wanted(tx.conn()).await?.contains(&(job, attempt)) {
+    if is_claimed || wanted(tx.conn()).await?.all().any(|of| of == (job, attempt)) {
         return Ok(false);
     }
     forget(tx, job, attempt).await?;
