@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-LIMIT = 900  # seconds, several times what the slowest program takes
+LIMIT = 1800  # seconds, several times what the slowest program takes on a slow machine
 SLOWEST = 10
 LAST_LINES = 40  # of a program that failed
 

@@ -31,7 +31,7 @@ miscounted() {
 # for background removals.
 leftovers() {
   local now i line left=
-  for ((i = 0; i < 100; i++)); do
+  for ((i = 0; i < 900; i++)); do
     now=$(ours "$1" | awk -v others="$2" 'BEGIN { split(others, list); for (i in list) other[list[i]] } !($1 in other)')
     [ -n "$now" ] || return 0
     sleep 0.2

@@ -6,13 +6,13 @@
 mod leftovers;
 mod support;
 
-use std::{collections::BTreeSet, process::Command};
+use std::{collections::BTreeSet, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 use support::{
     api::text,
     engine::{self, BUSYBOX},
-    server, until,
+    polled, server, until,
     world::{World, job},
 };
 
@@ -66,11 +66,13 @@ fn images(instance: &str, job: &str) -> Vec<String> {
     all
 }
 
-/// When a job with Docker is over, nothing of it is left but what its pod itself has.
+/// When a job with Docker is over, nothing of it is left but what its pod itself has; an engine under load may let go of
+/// some of it later.
 fn nothing_inner_is_left(world: &World) {
     let instance = &world.server.instance;
-    assert_eq!(engine::objects(instance, &["guard", "inner"]), [""; 0]);
-    assert_eq!(networks(instance), [""; 0]);
+    until("what the job made to go", || {
+        (engine::objects(instance, &["guard", "inner"]).is_empty() && networks(instance).is_empty()).then_some(())
+    });
     world.nothing_is_left();
     let of_instance = engine::objects(instance, &KINDS);
     assert_eq!(of_instance, [""; 0]);
@@ -178,7 +180,8 @@ fn a_job_uses_docker_as_on_the_host() {
     }
     assert_eq!(job(&build, "one")["docker"], true);
     nothing_inner_is_left(&world);
-    assert_eq!(images(&world.server.instance, &text(job(&build, "one"), "id")), [""; 0], "no image of it either");
+    let one = text(job(&build, "one"), "id");
+    until("its images to go, too", || images(&world.server.instance, &one).is_empty().then_some(()));
 }
 
 #[test]
@@ -197,7 +200,7 @@ fn compose_docker_py_and_testcontainers_work_in_a_job() {
           client:
             image: {BUSYBOX}
             depends_on: [web]
-            command: sh -c 'for i in 1 2 3 4 5 6 7 8 9; do wget -q -O - http://web:8000/x && exit 0; sleep 0.3; done; exit 1'
+            command: sh -c 'until wget -q -O - http://web:8000/x; do sleep 0.3; done'
         volumes:
           data: {{}}
         EOF
@@ -215,7 +218,7 @@ fn compose_docker_py_and_testcontainers_work_in_a_job() {
         from testcontainers.core.waiting_utils import wait_for_logs
         serve = "sh -c 'mkdir /www; echo contained > /www/x; echo ready; exec httpd -f -p 8000 -h /www'"
         with DockerContainer("{BUSYBOX}").with_command(serve).with_exposed_ports(8000) as container:
-            wait_for_logs(container, "ready", timeout=30)
+            wait_for_logs(container, "ready", timeout=600)
             address = "http://%s:%s/x" % (container.get_container_host_ip(), container.get_exposed_port(8000))
             for i in range(100):
                 try:
@@ -383,8 +386,11 @@ fn a_run_on_the_users_own_engine_has_docker_and_leaves_nothing() {
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    let left = (engine::objects(&instance, &KINDS), networks(&instance));
+    // The engine goes on by itself with files that it is slow to delete.
+    let left = polled(Duration::from_secs(600), || {
+        (engine::objects(&instance, &KINDS).is_empty() && networks(&instance).is_empty()).then_some(())
+    });
     engine::remove_all(&instance);
     assert_eq!(output.status.code(), Some(0), "{printed}{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(left, (Vec::new(), Vec::new()), "{printed}");
+    assert!(left.is_some(), "something is left: {printed}");
 }

@@ -144,7 +144,7 @@ fn every_example_that_this_version_can_run_is_green_on_the_engine() {
     let commit = git.commit("scripts run", &[("services/api/index.js", "1\n")]);
     git.git(&["push", "-q", "origin", "HEAD:main"]);
     let id = text(&world.build_of(&commit), "id");
-    let build = until_within(Duration::from_secs(300), "the push's end", || {
+    let build = until_within(Duration::from_secs(900), "the push's end", || {
         let build = world.api().get(&format!("/api/v1/builds/{id}"));
         support::api::is_final(&build).then_some(build)
     });
@@ -210,7 +210,7 @@ fn every_example_that_this_version_can_run_is_green_on_the_engine() {
     let (status, started) = world.api().post(&path, &json!({ "ref": "main", "inputs": inputs }));
     assert_eq!(status, 201, "{started}");
     let id = text(&started, "id");
-    let asks = until_within(Duration::from_secs(300), "the deployment to ask", || {
+    let asks = until_within(Duration::from_secs(900), "the deployment to ask", || {
         let build = world.api().get(&format!("/api/v1/builds/{id}"));
         let deploy = job(&build, "deploy").clone();
         (deploy["reason"] == "awaiting approval: Deploy to production?").then_some(deploy)
@@ -239,7 +239,7 @@ fn every_example_that_this_version_can_run_is_green_on_the_engine() {
     let commit = world.git.commit("ask for it", &[("services/api/new.js", "1\n")]);
     world.git.git(&["push", "-q", "origin", "HEAD:refs/pull/1/head"]);
     let delivery = world.pull_request_called("api: one file more", "opened", &commit, false);
-    let asked = until_within(Duration::from_secs(300), "the pull request's end", || {
+    let asked = until_within(Duration::from_secs(900), "the pull request's end", || {
         let build = world.api().get(&format!("/api/v1/builds/{}", delivery["builds"][0].as_str()?));
         support::api::is_final(&build).then_some(build)
     });

@@ -17,8 +17,8 @@ use support::{
     world::{World, job, one_step},
 };
 
-/// Prints 60 lines of 8 KiB, one every 50 ms.
-const WIDE: &str = "w=$(printf '%08191d' 7); i=0; while [ $i -lt 60 ]; do echo $w; i=$((i+1)); sleep 0.05; done";
+/// Prints 60 lines of 8 KiB, all but the first three when the test allows it.
+const WIDE: &str = "w=$(printf '%08191d' 7); i=0; while [ $i -lt 60 ]; do echo $w; i=$((i+1)); while [ $i = 3 ] && [ ! -e go ]; do sleep 0.05; done; done";
 
 /// Each delivery is about another branch, because deliveries about the same change share a build.
 fn hook(world: &World, delivery: &str, after: &str) -> (u16, Value) {
@@ -41,6 +41,8 @@ fn on_a_full_disk_hooks_are_told_to_come_again_and_running_jobs_wait_for_room() 
     let one = text(job(&world.api().get(&format!("/api/v1/builds/{build}")), "one"), "id");
     until("the first lines", || (world.api().raw_log(&one).len() > 20_000).then_some(()));
     disk.fill();
+    let container = engine::objects(&world.server.instance, &["job"]).remove(0);
+    engine::docker(&["exec", &container, "touch", "/longshore/workspace/go"]);
     until("the job to wait", || world.server.log().contains("a job waits for disk space for its log").then_some(()));
 
     // The database accepts deliveries while its pages have space, until they are full.

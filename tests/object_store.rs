@@ -255,7 +255,9 @@ fn move_in_parts() {
 
 /// Returns the blob and its bytes, which are in the folder.
 fn large_file(data: &Path) -> (BlobId, Vec<u8>) {
-    let bytes: Vec<u8> = std::iter::repeat_with(rand::random::<u8>).take(40 * 65_536 + 17).collect();
+    // Many parts: a process that is to be killed after some of them must not be done before that is seen.
+    let words = std::iter::repeat_with(rand::random::<u64>).take(200 * 8192);
+    let bytes: Vec<u8> = words.flat_map(u64::to_ne_bytes).chain([7; 17]).collect();
     let id: BlobId = hex::encode(Sha256::digest(&bytes)).parse().unwrap();
     let path = data.join("artifacts/blobs").join(Blobs::relative_path(&id));
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();

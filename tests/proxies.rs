@@ -120,7 +120,7 @@ jobs:
     services:
       side:
         image: {BUSYBOX}
-        command: [sh, -c, 'echo "side $SITE $SHARED $no_proxy"; cat "$LONGSHORE_CA_FILE"; touch /tmp/said; sleep 100']
+        command: [sh, -c, 'echo "side $SITE $SHARED $no_proxy"; cat "$LONGSHORE_CA_FILE"; touch /tmp/said; sleep 1000']
         ready: {{ exec: test -e /tmp/said }}
     steps:
       - run: |

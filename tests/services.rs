@@ -18,7 +18,7 @@ jobs:
       postgres:
         image: longshore-test/postgres
         env: { POSTGRES_HOST_AUTH_METHOD: trust, POSTGRES_DB: app }
-        ready: { exec: pg_isready -h localhost }
+        ready: { exec: pg_isready -h localhost, timeout: 5m }
     steps:
       - run: |
           cat > ask.py <<'END'
@@ -37,7 +37,7 @@ jobs:
       db:
         image: longshore-test/postgres
         env: { POSTGRES_PASSWORD: 'a password' }
-        ready: { exec: pg_isready -h localhost }
+        ready: { exec: pg_isready -h localhost, timeout: 5m }
     steps:
       - run: |
           cat > ask.js <<'END'

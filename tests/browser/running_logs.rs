@@ -179,7 +179,7 @@ fn an_open_log_goes_on_over_the_servers_death_without_gap_or_doubled_line() {
     let seen = browser.wait_for(
         "(async () => { const view = document.querySelector('.lines'), seen = new Map(); \
          for (let top = 0; top <= view.scrollHeight; top += 200) { view.scrollTop = top; \
-         await new Promise((next) => setTimeout(next, 60)); \
+         for (let at = 0; at < 4 || view.querySelector('.empty'); at++) await new Promise(requestAnimationFrame); \
          for (const row of view.querySelectorAll('.l[id]')) { \
          if (seen.has(row.id) && seen.get(row.id) !== row.querySelector('.x').textContent) return `changed: ${row.id}`; \
          seen.set(row.id, row.querySelector('.x').textContent); } \

@@ -14,8 +14,10 @@ use crate::support::{
 
 const WAIT: &str = "while [ ! -f go ]; do sleep 0.05; done; rm go";
 
-/// Moves the pointer to the middle of an element.
+/// Moves the pointer to the middle of an element. The page's clock stands still from then on: a pointer that rests holds
+/// the rows for some seconds, and what a test waits for may take longer.
 fn point_at(browser: &Browser, selector: &str) {
+    browser.eval("(() => { const at = performance.now(); performance.now = () => at; })()");
     let middle = browser.eval(&format!(
         "(() => {{ const {{ left, top, width, height }} = document.querySelector('{selector}').getBoundingClientRect(); \
          return {{ x: left + width / 2, y: top + height / 2 }}; }})()"

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::server::ADMIN_TOKEN;
 
 /// How long the server may be down or refuse before a scenario gives up.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A client of a server that may be down.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 //! A test program has only one at a time, because they are large. Screenshots are kept under `target/screenshots`.
 
 use std::{
+    cell::RefCell,
     io::{BufRead as _, BufReader},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -23,6 +24,8 @@ pub struct Browser {
     runtime: tokio::runtime::Runtime,
     client: Option<Client>,
     driver: Child,
+    /// What its console said, as far as it has been read.
+    said: RefCell<Vec<String>>,
     _profile: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
@@ -71,7 +74,11 @@ impl Browser {
             "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars=false",
             "--enable-precise-memory-info", "--js-flags=--expose-gc", "--window-size=1280,900", "--lang=en-GB", user_data, scale,
         ] });
-        let capabilities = json!({ "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } });
+        let capabilities = json!({
+            "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" },
+            // What a script waits for takes as long as a busy machine needs.
+            "timeouts": { "script": 600_000, "pageLoad": 600_000 },
+        });
         let Value::Object(capabilities) = capabilities else { unreachable!("an object") };
         let client = runtime
             .block_on(
@@ -80,16 +87,34 @@ impl Browser {
                     .connect(&format!("http://127.0.0.1:{port}")),
             )
             .expect("Chromium starts");
-        Self { runtime, client: Some(client), driver, _profile: profile, _turn: turn }
+        Self { runtime, client: Some(client), driver, said: RefCell::default(), _profile: profile, _turn: turn }
     }
 
     fn client(&self) -> &Client {
         self.client.as_ref().expect("it runs")
     }
 
-    /// Opens an address and waits until it has loaded.
+    /// Opens an address and waits until it has loaded, with all its parts: Chromium breaks off what it loads when a
+    /// network interface appears, and each container that starts beside a test is one.
     pub fn open(&self, url: &str) {
-        self.runtime.block_on(self.client().goto(url)).expect("the page opens");
+        self.read_console();
+        loop {
+            self.runtime.block_on(self.client().goto(url)).expect("the page opens");
+            if !self.read_console() {
+                return;
+            }
+        }
+    }
+
+    /// Reads what the console has said. Returns whether something was broken off.
+    fn read_console(&self) -> bool {
+        let log = self.runtime.block_on(self.client().issue_cmd(BrowserLog)).expect("its log");
+        let entries = log.as_array().cloned().unwrap_or_default();
+        let messages = entries.iter().map(|entry| entry["message"].as_str().unwrap_or_default().to_owned());
+        let (broken, said): (Vec<_>, Vec<_>) =
+            messages.partition(|message| message.ends_with("net::ERR_NETWORK_CHANGED"));
+        self.said.borrow_mut().extend(said);
+        !broken.is_empty()
     }
 
     /// Opens another tab, in front.
@@ -231,13 +256,10 @@ impl Browser {
         assert_eq!(broken, json!([]), "{}: {broken:#}", self.eval("location.pathname"));
     }
 
-    /// Returns the messages of the console, but for those of the machine: Chromium breaks off what it loads when a
-    /// network interface appears, and each container that starts beside a test is one.
+    /// Returns the messages of the console, but for those of the machine (see [`Self::open`]).
     pub fn complaints(&self) -> Vec<String> {
-        let log = self.runtime.block_on(self.client().issue_cmd(BrowserLog)).expect("its log");
-        let entries = log.as_array().cloned().unwrap_or_default();
-        let messages = entries.iter().map(|entry| entry["message"].as_str().unwrap_or_default().to_owned());
-        messages.filter(|message| !message.ends_with("net::ERR_NETWORK_CHANGED")).collect()
+        self.read_console();
+        self.said.take()
     }
 }
 

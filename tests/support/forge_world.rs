@@ -109,7 +109,7 @@ impl World {
 
     /// Waits until the forge shows a state. Returns its description.
     pub fn shows(&self, commit: &str, context: &str, state: &str) -> String {
-        until_within(Duration::from_secs(90), &format!("{state} of {context}"), || {
+        until_within(Duration::from_secs(600), &format!("{state} of {context}"), || {
             let (shown, description) = self.forge.shown(commit).remove(context)?;
             (shown == state).then_some(description)
         })

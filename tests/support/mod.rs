@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 /// Polls until there is an answer. Only for things without events; everything else waits for its event.
 pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
-    until_within(Duration::from_secs(180), what, ask)
+    until_within(Duration::from_secs(600), what, ask)
 }
 
 /// Like [`until`], for things that may take longer on a busy machine.

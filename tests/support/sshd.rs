@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{server::free_port, until};
+use super::{executable, server::free_port, until};
 
 /// A running sshd. Stops when dropped.
 pub struct Sshd {
@@ -71,13 +71,11 @@ impl Sshd {
 
     /// Answers `git-lfs-authenticate` with this from now on, and writes down what it was asked for.
     pub fn answer_lfs(&self, answer: &str, asked: &Path) {
-        use std::os::unix::fs::PermissionsExt;
         let programs = self.folder.path().join("programs");
         std::fs::create_dir_all(&programs).expect("made");
         let program = programs.join("git-lfs-authenticate");
         let script = format!("#!/bin/sh\necho \"$@\" >'{}'\ncat <<'END'\n{answer}\nEND\n", asked.display());
-        std::fs::write(&program, script).expect("written");
-        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("executable");
+        executable::write(&program, script.as_bytes());
     }
 
     fn authorized_keys(&self) -> PathBuf {

@@ -139,7 +139,7 @@ impl World {
     /// Waits until nothing of any job is left on the engine.
     pub fn nothing_is_left(&self) {
         let objects = || engine::objects(&self.server.instance, &["job", "volume"]);
-        let limit = Duration::from_secs(180);
+        let limit = Duration::from_secs(600);
         if polled(limit, || objects().is_empty().then_some(())).is_none() {
             let left = engine::described(&self.server.instance);
             panic!("after {} s, of the instance's objects these are left: {left:#?}", limit.as_secs());

@@ -183,13 +183,22 @@ mod tests {
 
     use super::*;
 
-    /// Returns a sandbox of its own name that shares the files in `etc`.
-    fn sandbox(name: &str, etc: &Path, idle: Option<Duration>) -> (Name, thread::JoinHandle<io::Result<()>>) {
+    fn listener(name: &str) -> (Name, UnixListener) {
         let name = format!("longshore-sandbox-test-{name}-{}", std::process::id());
         let address = Name::from_abstract_name(name).unwrap();
         let listener = UnixListener::bind_addr(&address).unwrap();
+        (address, listener)
+    }
+
+    fn held(listener: UnixListener, etc: &Path, idle: Option<Duration>) -> thread::JoinHandle<io::Result<()>> {
         let files = SharedFiles::open(etc);
-        (address, thread::spawn(move || hold_while_used(&listener, idle, &files)))
+        thread::spawn(move || hold_while_used(&listener, idle, &files))
+    }
+
+    /// Returns a sandbox of its own name that shares the files in `etc`.
+    fn sandbox(name: &str, etc: &Path) -> (Name, thread::JoinHandle<io::Result<()>>) {
+        let (address, listener) = listener(name);
+        (address, held(listener, etc, None))
     }
 
     fn etc() -> tempfile::TempDir {
@@ -201,8 +210,10 @@ mod tests {
     #[test]
     fn a_sandbox_lasts_while_someone_is_placed_and_ends_when_idle() {
         let etc = etc();
-        let (address, sandbox) = sandbox("idle", etc.path(), Some(Duration::from_millis(50)));
-        let first = join_at(&address, Joins::Conductor).unwrap();
+        let (address, listener) = listener("idle");
+        // It is there before the sandbox's idle time begins.
+        let first = join_at(&address, Joins::Member).unwrap();
+        let sandbox = held(listener, etc.path(), Some(Duration::from_millis(50)));
         let second = join_at(&address, Joins::Member).unwrap();
         drop(first);
         thread::sleep(Duration::from_millis(150));
@@ -214,7 +225,7 @@ mod tests {
     #[test]
     fn a_job_does_not_begin_in_a_sandbox_whose_files_an_earlier_one_has_changed() {
         let etc = etc();
-        let (address, sandbox) = sandbox("changed", etc.path(), None);
+        let (address, sandbox) = sandbox("changed", etc.path());
         drop(join_at(&address, Joins::Conductor).unwrap());
         drop(join_at(&address, Joins::Conductor).expect("the first one left it as it was"));
         fs::write(etc.path().join("hosts"), "203.0.113.66 registry.example\n").unwrap();
@@ -225,7 +236,7 @@ mod tests {
     #[test]
     fn a_job_does_not_begin_beside_another() {
         let etc = etc();
-        let (address, sandbox) = sandbox("beside", etc.path(), None);
+        let (address, sandbox) = sandbox("beside", etc.path());
         let first = join_at(&address, Joins::Conductor).unwrap();
         assert!(join_at(&address, Joins::Conductor).is_err());
         drop(first);

@@ -15,7 +15,7 @@ use longshore_core::{Outcome, Record};
 use longshore_executor::{CheckoutSource, CheckoutStream, JobRequest, Journal};
 use support::images::tar_of;
 use support::proxy::Proxy;
-use support::{MemoryJournal, World, adopt, container, eventually, job, run_until};
+use support::{MemoryJournal, World, adopt, container, eventually, job, let_go, run_until};
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -163,12 +163,13 @@ async fn a_job_whose_runner_died_in_the_middle_of_its_checkout_starts_over_with_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_steps_run_needs_no_checkout_though_nothing_of_them_is_in_its_log_yet() {
     let world = World::new().await;
-    let mut request = job(&["sleep 3; cat a/file"]);
+    let mut request = job(&["until [ -e go ]; do sleep 1; done; cat a/file"]);
     request.checkout = in_turn(&[&Tar::of(&[("a/file", b"hello\n")])]);
     let (sender, receiver) = channel();
     let hung = Hung { journal: MemoryJournal::default().open(), until: receiver };
     run_until(&world, &request, Box::new(hung), async || is_in_its_step(&world, &request).await).await;
     drop(sender);
+    let_go(&world, &request).await;
     let journal = MemoryJournal::default();
     assert_eq!(adopt(&world, &request, &journal).await, Outcome::Success, "{}", journal.notes());
     assert_eq!(journal.stdout_text(), "hello\n");
@@ -183,7 +184,7 @@ async fn is_in_its_step(world: &World, request: &JobRequest) -> bool {
     // The container may be created but not started.
     let processes = world.docker.top_processes(&container(world, request).await, None).await;
     let processes = processes.ok().and_then(|top| top.processes).unwrap_or_default();
-    processes.into_iter().flatten().any(|word| word.contains("sleep 3"))
+    processes.into_iter().flatten().any(|word| word.contains("sleep 1"))
 }
 
 /// A journal that never writes and never returns.

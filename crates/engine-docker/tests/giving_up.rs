@@ -33,14 +33,18 @@ async fn a_cancel_does_not_wait_for_a_start_that_hangs() {
     let cancel = CancellationToken::new();
     let hanging = proxy.stop_at("/containers/create", 1, Moment::BeforeTheAnswer);
     let running = world.engine.run_job(job(&["true"]), MemoryJournal::default().open(), sender, cancel.clone());
-    let canceling = async {
+    let hangs = async {
         hanging.await;
         cancel.cancel();
+        tokio::time::sleep(Duration::from_secs(60)).await;
     };
     // The updates end before the call does, which still hangs then.
     let drained = async { while receiver.recv().await.is_some() {} };
-    let all = async { tokio::join!(running, canceling, drained).0 };
-    let outcome = tokio::time::timeout(Duration::from_secs(20), all).await.expect("told while the call hangs");
+    let told = async { tokio::join!(running, drained).0 };
+    let outcome = tokio::select! {
+        outcome = told => outcome,
+        () = hangs => panic!("the call hangs, and so does what waits for it"),
+    };
     assert_eq!(outcome, Outcome::Canceled);
     proxy.cut();
     world.end().await;
@@ -74,7 +78,7 @@ async fn a_log_that_cannot_be_written_while_a_job_starts_leaves_no_container() {
     let image = format!("localhost:1/longshore-test/busybox:{}", world.instance);
     let (repo, tag) = image.rsplit_once(':').unwrap();
     world.docker.tag_image(BUSYBOX, Some(TagImageOptionsBuilder::new().repo(repo).tag(tag).build())).await.unwrap();
-    let mut request = job(&["sleep 60"]);
+    let mut request = job(&["sleep 600"]);
     request.plan.image = image.clone().into();
     request.pull = PullPolicy::Always;
     let (sender, mut receiver) = mpsc::channel(64);
@@ -93,7 +97,7 @@ async fn a_job_that_could_not_be_adopted_does_not_go_on_once_the_engine_is_back(
     let mut options = world.options(proxy.host());
     options.patience = Duration::ZERO;
     let adopter = connect(options).await.unwrap();
-    let (request, journal) = (job(&["echo up; sleep 60"]), MemoryJournal::default());
+    let (request, journal) = (job(&["echo up; sleep 600"]), MemoryJournal::default());
     run_and_die(&world, &request, &journal, "up\n").await;
     proxy.refuse(true);
     let (outcome, _) = adopt(&adopter, &request, journal.open()).await;
@@ -118,7 +122,7 @@ async fn a_job_is_told_to_run_by_whoever_adopts_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_that_is_started_a_second_time_finds_nothing_of_the_first() {
     let world = World::new().await;
-    let request = job(&["ls; echo up; touch mark; sleep 60"]);
+    let request = job(&["ls; echo up; touch mark; sleep 600"]);
     let (first, second) = (MemoryJournal::default(), MemoryJournal::default());
     run_and_die(&world, &request, &first, "up\n").await;
     // This is what a database that is older than the run knows.

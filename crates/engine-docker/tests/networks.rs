@@ -94,7 +94,7 @@ async fn an_internal_job_reaches_its_services_by_their_names_and_nothing_else() 
         Network::Internal,
         &["wget -qO- http://web:8080/", &format!("nc -w 5 172.17.0.1 {port} </dev/null || echo none")],
     );
-    request.plan.services = vec![support::shell_service("web", serve, Probe::Tcp(8080), 30_000)];
+    request.plan.services = vec![support::shell_service("web", serve, Probe::Tcp(8080), 300_000)];
     let ran = world.run(request).await;
     assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
     assert_eq!(ran.journal.stdout_text(), "here\nnone\n");

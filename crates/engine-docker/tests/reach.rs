@@ -24,7 +24,7 @@ fn service(script: &str) -> ServicePlan {
         env: BTreeMap::new(),
         entrypoint: Vec::new(),
         command: ["sh", "-c", &script].map(Into::into).to_vec(),
-        ready: Some(Ready { probe: Probe::Exec("test -e /tmp/said".to_owned()), timeout_ms: 30_000 }),
+        ready: Some(Ready { probe: Probe::Exec("test -e /tmp/said".to_owned()), timeout_ms: 300_000 }),
         user: None,
         pull: None,
         resources: Resources::default(),

@@ -9,7 +9,7 @@ use futures_util::future::{self, Either};
 use longshore_core::{ErrorKind, Outcome, Timestamp};
 use longshore_executor::{AdoptRequest, JobRequest, JobUpdate, Journal};
 use support::proxy::{Moment, Proxy};
-use support::{MemoryJournal, Options, World, adopt, connect, container, eventually, job, run_and_die};
+use support::{MemoryJournal, Options, World, adopt, connect, container, eventually, job, let_go, run_and_die};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +40,11 @@ async fn die_at(
 
 /// Prints numbers, slowly enough to be interrupted.
 const COUNT: &str = "i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo $i; sleep 0.01; done; exit 7";
+
+/// The same, but waits at this number until it is let go.
+fn count_waiting_at(number: u32) -> String {
+    COUNT.replace("sleep 0.01", &format!("sleep 0.01; until [ $i -lt {number} ] || [ -e go ]; do sleep 0.02; done"))
+}
 
 fn counted() -> String {
     (1..=200).map(|i| format!("{i}\n")).collect()
@@ -77,9 +82,10 @@ async fn the_spool_of_a_job_that_ended_is_asked_for_again_when_the_engine_breaks
     for moment in [Moment::BeforeTheEngine, Moment::BeforeTheAnswer, Moment::InTheAnswer(1 << 20)] {
         let proxy = Proxy::before(&support::docker_host());
         let world = World::with(|options| options.docker_host = proxy.host()).await;
-        let script = "echo begun; sleep 1; seq 1 300000; exit 7";
+        let script = "echo begun; until [ -e go ]; do sleep 0.05; done; seq 1 300000; exit 7";
         let (request, journal) = (job(&[script]), MemoryJournal::default());
         run_and_die(&world, &request, &journal, "begun\n").await;
+        let_go(&world, &request).await;
         let id = container(&world, &request).await;
         eventually("the container has ended", async || {
             world.docker.inspect_container(&id, None).await.unwrap().state.unwrap().running == Some(false)
@@ -105,7 +111,9 @@ async fn what_a_job_said_after_a_cancel_is_in_the_log_though_the_engine_hung_and
     let proxy = Proxy::before(&support::docker_host());
     let world = World::with(|options| options.docker_host = proxy.host()).await;
     let script = "trap 'echo bye; exit 0' TERM; echo up; while true; do sleep 0.02; done";
-    let (request, journal) = (job(&[script]), MemoryJournal::default());
+    let (mut request, journal) = (job(&[script]), MemoryJournal::default());
+    // The clock runs that long, and ten seconds more.
+    request.limits.grace = Duration::from_secs(5);
     let (sender, mut receiver) = mpsc::channel(64);
     let cancel = CancellationToken::new();
     let running = world.engine.run_job(request.clone(), journal.open(), sender, cancel.clone());
@@ -224,8 +232,9 @@ async fn a_job_waits_for_an_engine_that_is_away_when_it_should_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_sessions_a_restored_database_does_not_know_of_is_adopted_all_the_same() {
-    let world = World::with(|options| options.agent_patience = Duration::from_secs(1)).await;
-    let (request, journal) = (job(&[COUNT]), MemoryJournal::default());
+    let world = World::with(|options| options.agent_patience = Duration::from_secs(5)).await;
+    // It runs for as long as one leaves it and the next one comes.
+    let (request, journal) = (job(&[&count_waiting_at(60)]), MemoryJournal::default());
     run_and_die(&world, &request, &journal, "20\n").await;
     let now = u32::try_from(Timestamp::now().as_millis() / 1000).unwrap();
     let ahead = AdoptRequest { job: request.clone(), session: now + 100_000, began: true };
@@ -234,6 +243,7 @@ async fn a_job_whose_sessions_a_restored_database_does_not_know_of_is_adopted_al
         outcome = world.engine.adopt(ahead, journal.open(), sender, CancellationToken::new()) => panic!("{outcome:?}"),
         () = eventually("the agent has answered", async || journal.stdout_text().contains("60\n")) => {}
     }
+    let_go(&world, &request).await;
     let outcome = adopt(&world, &request, &journal).await;
     assert!(matches!(outcome, Outcome::Failure { exit_code: 7, .. }), "{outcome:?}");
     assert_eq!(journal.stdout_text(), counted());
@@ -243,7 +253,7 @@ async fn a_job_whose_sessions_a_restored_database_does_not_know_of_is_adopted_al
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vanished_job_is_lost() {
     let world = World::new().await;
-    let (request, journal) = (job(&["echo up; sleep 60"]), MemoryJournal::default());
+    let (request, journal) = (job(&["echo up; sleep 600"]), MemoryJournal::default());
     run_and_die(&world, &request, &journal, "up\n").await;
     world.take_away(&container(&world, &request).await).await;
     let outcome = adopt(&world, &request, &journal).await;
@@ -292,7 +302,7 @@ async fn an_engine_that_stays_away_is_an_error_after_a_while() {
         options.patience = Duration::from_millis(500);
     })
     .await;
-    let (request, journal) = (job(&["echo up; sleep 30"]), MemoryJournal::default());
+    let (request, journal) = (job(&["echo up; sleep 600"]), MemoryJournal::default());
     let (sender, mut receiver) = mpsc::channel(64);
     let running = world.engine.run_job(request, journal.open(), sender, CancellationToken::new());
     let cutting = async {
@@ -310,9 +320,15 @@ async fn an_engine_that_stays_away_is_an_error_after_a_while() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_who_follow_a_job_the_older_is_fenced_and_leaves_it_alone() {
     let world = World::new().await;
-    let (request, first, second) = (job(&[COUNT]), MemoryJournal::default(), MemoryJournal::default());
+    let (first, second) = (MemoryJournal::default(), MemoryJournal::default());
+    let request = job(&[&count_waiting_at(150)]);
     let (sender, mut receiver) = mpsc::channel(64);
-    let running = world.engine.run_job(request.clone(), first.open(), sender, CancellationToken::new());
+    let running = async {
+        let older = world.engine.run_job(request.clone(), first.open(), sender, CancellationToken::new()).await;
+        // The job does not end before.
+        let_go(&world, &request).await;
+        older
+    };
     let taking_over = async {
         while !matches!(receiver.recv().await.unwrap(), JobUpdate::Session(_)) {}
         eventually("the first one reads", async || first.stdout_text().contains("20\n")).await;

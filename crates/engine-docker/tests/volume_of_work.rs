@@ -67,7 +67,7 @@ async fn fifty_jobs_with_a_service_each_finish_at_once_without_an_error_of_ours(
         async move {
             let mut request = job(&["wget -q -O - http://web:8080/number"]);
             let serve = format!("mkdir /www; echo {number} >/www/number; exec httpd -f -p 8080 -h /www");
-            request.plan.services = vec![support::shell_service("web", &serve, Probe::Tcp(8080), 120_000)];
+            request.plan.services = vec![support::shell_service("web", &serve, Probe::Tcp(8080), 600_000)];
             let ran = world.run(request).await;
             (ran.outcome, ran.journal.step_text(0) == format!("{number}\n"))
         }

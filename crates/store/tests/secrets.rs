@@ -121,9 +121,9 @@ async fn secrets_are_opened_while_somebody_writes() {
     let repo = world.repo("a").await;
     set(&world.store, repo.id, "TOKEN", "value").await.unwrap();
     let writes = world.store.write().await.unwrap();
-    let opened = tokio::time::timeout(Duration::from_secs(20), value(&world.store, repo.id, "TOKEN")).await;
+    let opened = tokio::time::timeout(Duration::from_secs(300), value(&world.store, repo.id, "TOKEN")).await;
     assert_eq!(opened.unwrap().unwrap().as_deref(), Some("value"));
-    tokio::time::timeout(Duration::from_secs(20), secrets::check_key(&world.store)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(300), secrets::check_key(&world.store)).await.unwrap().unwrap();
     drop(writes);
 }
 

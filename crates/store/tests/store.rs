@@ -101,7 +101,7 @@ async fn fifty_hooks_at_once_with_claims_and_readers_never_meet_a_busy_database(
                 if page.items.len() == 50 && page.items.iter().all(|build| build.status == Status::Success) {
                     return;
                 }
-                tokio::time::timeout(Duration::from_secs(30), watch.changed()).await.unwrap().unwrap();
+                tokio::time::timeout(Duration::from_secs(300), watch.changed()).await.unwrap().unwrap();
             }
         });
     }

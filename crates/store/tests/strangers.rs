@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use longshore_core::{
     BuildPlan, DeliveryId, Event, EventName, JobPlan, Outcome, Person, RepoId, Slots, Status,
@@ -259,13 +259,16 @@ async fn a_claim_from_a_queue_of_ten_thousand_jobs_costs_what_one_from_a_short_q
     let world = World::new().await;
     let repo = world.repo("app").await;
     world.store.use_slots(Slots { all: 100_000, strangers: 1 });
+    // The fastest of many: whatever else the machine does only adds to one.
     let round = async |claims: u32| {
-        let began = Instant::now();
+        let mut fastest = Duration::MAX;
         for _ in 0..claims {
+            let began = Instant::now();
             let claimed = claim(&world).await.unwrap();
             end(&world, &claimed).await;
+            fastest = fastest.min(began.elapsed());
         }
-        began.elapsed() / claims
+        fastest
     };
     // No build has enough jobs for the sums within one build to matter.
     let fill = async |builds: usize| {

@@ -25,7 +25,7 @@ use longshore_core::template::{Part, Template};
 use tempfile::TempDir;
 
 pub const NONCE: [u8; 16] = [7; 16];
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// The options of an agent under test.
 #[derive(Clone, Copy)]
@@ -111,7 +111,7 @@ impl Agent {
             masks: vec![],
             workspace: self.workspace(),
             user: String::new(),
-            timeout_ms: 60_000,
+            timeout_ms: 300_000,
             grace_ms: 5_000,
             checkout: false,
             steps,
@@ -361,7 +361,7 @@ pub fn run_with(change: impl FnOnce(&mut JobSpec), steps: Vec<StepSpec>) -> Log 
 
 /// Polls until `is_so` returns true.
 pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + DEADLINE;
     while !is_so() {
         assert!(Instant::now() < deadline, "never: {what}");
         thread::sleep(Duration::from_millis(5));

@@ -12,7 +12,7 @@ use tokio::{net::TcpStream, time::timeout};
 pub(crate) use crate::sse::Event;
 
 /// Only a request that hangs takes this long.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 pub(crate) struct Answer {

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
-use bollard::query_parameters::RemoveContainerOptionsBuilder;
-use longshore_core::plan::{Probe, Ready, Resources, ServicePlan};
+use bollard::query_parameters::{RemoveContainerOptionsBuilder, UploadToContainerOptionsBuilder};
+use longshore_core::plan::{Probe, Ready, Resources, ServicePlan, WORKSPACE};
 use longshore_core::{BuildId, DeniedAddresses, JobId, JobPlan, Outcome, StepPlan};
 use longshore_engine_docker::{DockerEngine, DockerOptions};
 use longshore_executor::names::Instance;
@@ -266,7 +266,7 @@ pub fn job(scripts: &[&str]) -> JobRequest {
         masks: Vec::new(),
         checkout: None,
         artifacts: None,
-        limits: Limits { grace: Duration::from_secs(2), ..Limits::default() },
+        limits: Limits { grace: Duration::from_secs(30), ..Limits::default() },
         pull: PullPolicy::Missing,
         images: ImageAccess::default(),
         docker: DockerAccess::None,
@@ -283,7 +283,7 @@ pub fn plan(scripts: &[&str]) -> JobPlan {
         job: "test".to_owned(),
         image: BUSYBOX.into(),
         steps: scripts.iter().enumerate().map(|(at, run)| step(&format!("step {at}"), run)).collect(),
-        timeout_ms: 120_000,
+        timeout_ms: 600_000,
         ..JobPlan::default()
     }
 }
@@ -292,11 +292,11 @@ pub fn step(name: &str, run: &str) -> StepPlan {
     StepPlan { name: name.to_owned(), run: Some(run.into()), shell: "sh".to_owned(), ..StepPlan::default() }
 }
 
-/// Waits until `condition` is true; panics after two minutes, which a busy machine may need.
+/// Waits until `condition` is true; panics after five minutes, which a busy machine may need.
 pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let give_up = Instant::now() + Duration::from_secs(120);
+    let give_up = Instant::now() + Duration::from_secs(300);
     while !condition().await {
-        assert!(Instant::now() < give_up, "{what}: not within 120 s");
+        assert!(Instant::now() < give_up, "{what}: not within 300 s");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -352,6 +352,14 @@ pub async fn adopt(world: &World, request: &JobRequest, journal: &MemoryJournal)
         }
     };
     tokio::join!(adopting, drained).0
+}
+
+/// Puts a file `go` into the job's workspace, for which its steps wait.
+pub async fn let_go(world: &World, request: &JobRequest) {
+    let options = UploadToContainerOptionsBuilder::new().path(WORKSPACE).build();
+    let go = bollard::body_full(images::tar_of(&[("go", b"", 0o644)]).into());
+    let name = request.attempt_id().container_name();
+    world.docker.upload_to_container(name.as_str(), Some(options), go).await.unwrap();
 }
 
 /// The id of the request's container.

@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(began.elapsed(), HANDOVER_SILENCE);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_agent_that_still_says_what_waits_in_its_spool_is_not_silent() {
         let patience = Duration::from_secs(1);
         let (see, mut seen) = watch::channel(AgentActivity::default());
@@ -186,7 +186,7 @@ mod tests {
         assert!(progressed, "longer than its patience in all, never so long in silence");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_agent_that_has_spoken_is_not_silent_though_the_clock_ran_out_meanwhile() {
         let patience = Duration::from_millis(1);
         for _ in 0..20 {
@@ -203,7 +203,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_time_in_which_an_agent_is_not_read_from_is_not_its_own() {
         let (see, mut seen) = watch::channel(AgentActivity { paused: true, ..AgentActivity::default() });
         let mut waiting = std::pin::pin!(progressed(&mut seen, Duration::ZERO, |seen| seen.steps > 0));

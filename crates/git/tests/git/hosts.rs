@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     mirror::{on, world, world_with},
-    support::{GitHost, Options, base64, tls::Tls},
+    support::{GitHost, Options, base64, executable, tls::Tls},
 };
 
 #[tokio::test]
@@ -51,8 +51,7 @@ async fn credentials_open_the_door_and_show_nowhere() {
     let log = world.folder.path().join("arguments");
     let wrapper = world.folder.path().join("git-wrapper");
     let script = format!("#!/bin/sh\nprintf '%s\\n' \"$@\" >> '{}'\nexec git \"$@\"\n", log.display());
-    std::fs::write(&wrapper, script).unwrap();
-    std::fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    executable::write(&wrapper, script.as_bytes());
     let wrapped = Git::default().with_program(&wrapper);
     let mirror = Mirror::open_or_create(wrapped, &world.folder.path().join("other.git")).await.unwrap();
     assert_eq!(mirror.fetch(&world.url, &on("main")).await.unwrap(), world.head());

@@ -59,7 +59,7 @@ async fn the_command_line_runs_execs_copies_and_follows() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "copied in");
     world.ok(&["rename", "db", "database"]);
     let mut follower = world.command("docker").args(["logs", "-f", "database"]).spawn().unwrap();
-    world.ok(&["stop", "-t", "5", "database"]);
+    world.ok(&["stop", "-t", "60", "database"]);
     assert!(follower.wait().unwrap().success(), "a follower ends with its container");
     assert_eq!(world.ok(&["wait", "database"]), "0");
     // Attach to a container before it starts.
@@ -99,9 +99,7 @@ async fn containers_of_a_job_find_each_other_by_name() {
     ]);
     world.ok(&["run", "-d", "--name", "other", BUSYBOX, "sh", "-c", serve]);
     for (network, name) in [("own", "web"), ("own", "alias"), ("bridge", "other")] {
-        let get = format!(
-            "for i in 1 2 3 4 5 6 7 8 9; do wget -q -O - http://{name}:8000/x && exit 0; sleep 0.3; done; exit 1"
-        );
+        let get = format!("until wget -q -O - http://{name}:8000/x; do sleep 0.3; done");
         assert_eq!(world.ok(&["run", "--rm", "--network", network, BUSYBOX, "sh", "-c", &get]), "served", "{name}");
     }
     // Whoever looks for published ports at the gateway goes on to `localhost`.
@@ -142,7 +140,7 @@ async fn compose_brings_services_up_and_down() {
     std::fs::write(
         &file,
         format!(
-            "version: '2.4'\nservices:\n  web:\n    image: {BUSYBOX}\n    command: sh -c 'mkdir /www; echo composed > /www/x; exec httpd -f -p 8000 -h /www'\n    volumes: ['data:/data', '/anon']\n  client:\n    image: {BUSYBOX}\n    depends_on: [web]\n    command: sh -c 'for i in 1 2 3 4 5 6 7 8 9; do wget -q -O - http://web:8000/x && exit 0; sleep 0.3; done; exit 1'\nvolumes:\n  data: {{}}\n"
+            "version: '2.4'\nservices:\n  web:\n    image: {BUSYBOX}\n    command: sh -c 'mkdir /www; echo composed > /www/x; exec httpd -f -p 8000 -h /www'\n    volumes: ['data:/data', '/anon']\n  client:\n    image: {BUSYBOX}\n    depends_on: [web]\n    command: sh -c 'until wget -q -O - http://web:8000/x; do sleep 0.3; done'\nvolumes:\n  data: {{}}\n"
         ),
     )
     .unwrap();
@@ -244,7 +242,7 @@ async fn events_are_those_of_own_objects() {
     let events = world.ok(&[
         "events",
         "--since",
-        &(until - 60).to_string(),
+        &(until - 3600).to_string(),
         "--until",
         &until.to_string(),
         "--format",

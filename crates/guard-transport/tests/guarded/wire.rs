@@ -9,7 +9,7 @@ use crate::world::{BUSYBOX, World};
 /// Sends raw bytes. Returns what the guard answers until it closes the connection or stays silent.
 fn say(world: &World, bytes: &[u8]) -> String {
     let mut stream = UnixStream::connect(world.socket()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(300))).unwrap();
     stream.write_all(bytes).unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut answer = Vec::new();

@@ -168,7 +168,7 @@ impl World {
     /// Sends one request. Returns the status and the rest of the answer.
     pub(crate) fn send(&self, method: &str, target: &str, headers: &str, body: &[u8]) -> (u16, String) {
         let mut stream = UnixStream::connect(self.socket()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(300))).unwrap();
         let head = format!(
             "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n",
             body.len()

@@ -53,7 +53,7 @@ impl World {
     async fn all_is_written(&self) {
         let start = Instant::now();
         while !pull_request_comments::due(&self.store, &[], 1).await.unwrap().is_empty() {
-            assert!(start.elapsed() < Duration::from_secs(60), "{:?}", self.forge.state().refused);
+            assert!(start.elapsed() < Duration::from_secs(600), "{:?}", self.forge.state().refused);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

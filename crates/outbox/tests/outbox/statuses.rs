@@ -66,7 +66,7 @@ async fn a_forge_that_is_down_or_wants_a_pause_gets_the_newest_state_alone_and_h
     let key = commit_statuses::due(&world.store, &[], 1).await.unwrap()[0].key.clone();
     let start = Instant::now();
     while commit_statuses::unsent(&world.store, &key).await.unwrap().unwrap().attempts == 0 {
-        assert!(start.elapsed() < Duration::from_secs(30));
+        assert!(start.elapsed() < Duration::from_secs(600));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     world.forge.state().limited = 1;
@@ -173,7 +173,7 @@ async fn a_token_that_was_revoked_is_tried_again_when_another_one_comes() {
         if let Some(problem) = late.first().and_then(|late| late.problem.clone()) {
             break problem;
         }
-        assert!(start.elapsed() < Duration::from_secs(30));
+        assert!(start.elapsed() < Duration::from_secs(600));
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
     assert!(late.contains("rejected the token") && !late.contains("a-token-that"), "{late}");

@@ -94,7 +94,7 @@ impl World {
         while !commit_statuses::due(&self.store, &[], 1).await.unwrap().is_empty() {
             let owed = commit_statuses::due(&self.store, &[], 9).await;
             let refused = self.forge.state().refused.clone();
-            assert!(start.elapsed() < Duration::from_secs(60), "still owed: {owed:?}, refused: {refused:?}");
+            assert!(start.elapsed() < Duration::from_secs(600), "still owed: {owed:?}, refused: {refused:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
