@@ -19,8 +19,8 @@ use longshore_agent_protocol::{
 
 use crate::wake::{Event, Mailbox};
 
-/// How long a connection may take to send its key.
-const KEY_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a connection may take to send its key, on a machine that has much else to do.
+const KEY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a member may take to read what it is sent. Its agent always reads.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A member has one session only: it ends together with its conductor.
