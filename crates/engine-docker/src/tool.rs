@@ -42,7 +42,7 @@ pub(crate) async fn run(
     tool: &ToolSpec<'_>,
 ) -> Result<String, EngineError> {
     let volumes = tool.read.iter().map(|volume| (volume, true)).chain(tool.write.iter().map(|volume| (volume, false)));
-    let mounts = volumes.enumerate().map(|(at, (volume, read_only))| mount(at, volume, read_only)).collect();
+    let mounts = volumes.enumerate().map(|(at, (volume, read_only))| mount(instance, at, volume, read_only)).collect();
     let program = [PROGRAM, "tool"].into_iter().chain(tool.arguments.iter().copied());
     let body = ContainerCreateBody {
         image: Some(agent.image.clone()),
@@ -117,13 +117,19 @@ async fn follow(docker: &Docker, id: &str) -> Result<String, EngineError> {
     }
 }
 
-fn mount(at: usize, volume: &VolumeName, read_only: bool) -> Mount {
+/// Returns the mount of a volume that is there. The engine makes one anew that was removed a moment ago: the labels are
+/// for that one, which is removed as a cache that belongs to nobody.
+fn mount(instance: &Instance, at: usize, volume: &VolumeName, read_only: bool) -> Mount {
     Mount {
         typ: Some(MountType::VOLUME),
         source: Some(volume.to_string()),
         target: Some(format!("{VOLUMES}/{at}")),
         read_only: Some(read_only),
-        volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }),
+        volume_options: Some(MountVolumeOptions {
+            no_copy: Some(true),
+            labels: Some(labels::of(instance, Kind::Cache)),
+            ..MountVolumeOptions::default()
+        }),
         ..Mount::default()
     }
 }

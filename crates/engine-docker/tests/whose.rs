@@ -12,6 +12,7 @@ use bollard::query_parameters::{
     CommitContainerOptionsBuilder, CreateContainerOptions, CreateContainerOptionsBuilder, RemoveImageOptionsBuilder,
 };
 use longshore_core::{ErrorKind, JobId, Outcome};
+use longshore_executor::names::VolumeName;
 use longshore_executor::objects::Kind;
 use longshore_executor::{CleanScope, JobRequest};
 use support::proxy::Proxy;
@@ -243,5 +244,17 @@ async fn a_task_whose_process_was_killed_is_removed_once_it_is_over_and_no_earli
     world.engine.remove_ended_tools(Duration::ZERO).await.unwrap();
     assert!(!is_there(&made[0]).await && runs(&world, &made[1]).await);
     world.take_away(&made[1]).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_was_removed_when_it_was_about_to_be_measured_does_not_come_back_as_nobodys() {
+    let world = World::new().await;
+    let name = VolumeName::new(format!("longshore-cache-{}", world.instance)).unwrap();
+    let measured = world.engine.measure_volumes(std::slice::from_ref(&name)).await.unwrap();
+    assert!(matches!(measured[..], [Ok(_)]), "{measured:?}");
+    let there = world.engine.cache_volumes().await.unwrap();
+    assert_eq!(there.into_iter().map(|volume| volume.name).collect::<Vec<_>>(), [name.clone()]);
+    assert!(world.engine.remove_volume(&name).await);
     world.end().await;
 }
