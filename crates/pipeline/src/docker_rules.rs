@@ -5,7 +5,8 @@
 //! before it stores a grant. Patterns are those of `on`. A grant of branches is for:
 //! - a push, a schedule or a manual start of a branch that a pattern admits;
 //! - a push or a manual start of a tag whose full name a pattern admits, such as `refs/tags/v*`;
-//! - a pull request within the repository: its source branch, whose commit it builds;
+//! - a pull request within the repository: its source branch, whose commit it builds, and its target branch as well where
+//!   that one's files run, as for rules of secrets;
 //! - an approved pull request from a stranger: the target branch, which the approver saw.
 //!
 //! The engine's own socket is never a stranger's.
@@ -32,7 +33,7 @@ pub fn refused(grant: &DockerGrant, asked: Docker, event: &Event) -> Option<Stri
         (Docker::Guarded, DockerGrant::Branches { branches, .. }) => {
             let origin = Origin::from_event(event);
             let is_admitted = match origin {
-                Origin::Branch(name) => admits(branches, &[name]),
+                Origin::Branch(_) | Origin::Branches { .. } => origin.is_on(branches),
                 Origin::Tag(_) => admits(branches, &[&event.git_ref]),
                 Origin::Stranger => {
                     let target = event.pull_request.as_ref().map(|pull_request| pull_request.target_branch.as_str());
@@ -72,7 +73,10 @@ pub fn check(grant: &DockerGrant) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use longshore_core::{EventName, event::PullRequest};
+    use longshore_core::{
+        EventName,
+        event::{Merge, PullRequest},
+    };
 
     use super::*;
 
@@ -102,6 +106,14 @@ mod tests {
         assert!(!may(&pull_request("feature", "main", false)), "nobody has reviewed that branch");
         assert!(may(&pull_request("release/2", "main", false)));
         assert!(may(&pull_request("anything", "main", true)) && !may(&pull_request("main", "feature", true)));
+        for (source, target, granted) in [("main", "evil", false), ("evil", "main", false), ("main", "release/1", true)]
+        {
+            let (mut merged, mut gone) = (pull_request(source, target, false), pull_request(source, target, false));
+            let merge = Merge { head: "1".repeat(40), target: "2".repeat(40) };
+            merged.pull_request.as_mut().unwrap().merge = Some(merge);
+            gone.pull_request.as_mut().unwrap().gone = Some(String::new());
+            assert_eq!((may(&merged), may(&gone)), (granted, granted), "{source} into {target}");
+        }
         let tags = branches(&["refs/tags/v*"]);
         assert_eq!(refused(&tags, Docker::Guarded, &event(EventName::Tag, "refs/tags/v1")), None);
         let why = refused(&grant, Docker::Guarded, &event(EventName::Push, "refs/heads/x")).unwrap();

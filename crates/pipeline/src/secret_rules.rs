@@ -5,12 +5,14 @@
 //!
 //! A job gets a secret if every kind of rule admits it. For branch and tag rules, a build is of:
 //! - a push, a schedule or a manual start: its branch or its tag, by the full name of its ref;
-//! - a pull request within the repository: its source branch, whose commit it builds; the target branch does not count;
+//! - a pull request within the repository: its source branch, whose commit it builds. Where files of the target branch run
+//!   too (a merge of the two) or instead (its own commit is gone), it is of both branches, and the rules have to admit
+//!   each: a secret of one does not go to what somebody has written into the other;
 //! - a pull request from a stranger: no branch and no tag of the repository, whatever its own branch is called, even
 //!   after it is approved;
 //! - a rerun: the same as the first build.
 
-use longshore_core::{Diagnostic, Event, SecretRules, Severity, Span, stranger};
+use longshore_core::{Diagnostic, Event, SecretRules, Severity, Span, event::PullRequest, stranger};
 
 use crate::{Code, filter::Patterns};
 
@@ -32,6 +34,11 @@ pub struct RequestingJob<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin<'a> {
     Branch(&'a str),
+    /// A pull request of the repository that runs files of its target branch: both count.
+    Branches {
+        source: &'a str,
+        target: &'a str,
+    },
     Tag(&'a str),
     /// A pull request from outside of the repository.
     Stranger,
@@ -45,7 +52,10 @@ impl<'a> Origin<'a> {
             return Self::Stranger;
         }
         match &event.pull_request {
-            Some(pull_request) => Self::Branch(&pull_request.source_branch),
+            Some(PullRequest { source_branch, target_branch, merge, gone, .. }) => match (merge, gone) {
+                (None, None) => Self::Branch(source_branch),
+                (_, _) => Self::Branches { source: source_branch, target: target_branch },
+            },
             // Strip the prefix only once: a branch may be called `refs/tags/v1`.
             None => match (event.git_ref.strip_prefix("refs/heads/"), event.git_ref.strip_prefix("refs/tags/")) {
                 (Some(branch), _) => Self::Branch(branch),
@@ -55,9 +65,21 @@ impl<'a> Origin<'a> {
         }
     }
 
+    /// Returns whether it is of branches only, and the patterns admit each of them.
+    pub(crate) fn is_on(self, branches: &[String]) -> bool {
+        match self {
+            Self::Branch(name) => admits(branches, &[name]),
+            Self::Branches { source, target } => admits(branches, &[source]) && admits(branches, &[target]),
+            Self::Tag(_) | Self::Stranger | Self::Other => false,
+        }
+    }
+
     pub(crate) fn describe(self) -> String {
         match self {
             Self::Branch(name) => format!("of the branch {}", quoted(name)),
+            Self::Branches { source, target } => {
+                format!("of the branches {} and {}, of which both have to be allowed", quoted(source), quoted(target))
+            }
             Self::Tag(name) => format!("of the tag {}", quoted(name)),
             Self::Stranger => "of a pull request from a fork, which is not on a branch of this repository".to_owned(),
             Self::Other => "of no branch and no tag".to_owned(),
@@ -82,7 +104,7 @@ pub fn withheld(rules: &SecretRules, job: RequestingJob<'_>) -> Option<String> {
     if !(branches.is_empty() && tags.is_empty()) {
         let origin = Origin::from_event(event);
         let admitted = match origin {
-            Origin::Branch(name) => !branches.is_empty() && admits(branches, &[name]),
+            Origin::Branch(_) | Origin::Branches { .. } => !branches.is_empty() && origin.is_on(branches),
             Origin::Tag(name) => !tags.is_empty() && admits(tags, &[name]),
             Origin::Stranger | Origin::Other => false,
         };
@@ -174,7 +196,7 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use longshore_core::{EventName, event::PullRequest};
+    use longshore_core::{EventName, event::Merge};
     use proptest::{prelude::*, sample::select};
 
     use super::*;
@@ -186,6 +208,15 @@ mod tests {
     fn pull_request(source: &str, target: &str, fork: bool) -> Event {
         let pull_request = PullRequest { fork, ..PullRequest::opened(7, source, target) };
         Event { pull_request: Some(pull_request), ..event(EventName::PullRequest, "refs/pull/7/head") }
+    }
+
+    /// Builds of a pull request in which files of the target branch run.
+    fn with_files_of_target(event: &Event) -> [Event; 2] {
+        let merge = Merge { head: "1".repeat(40), target: "2".repeat(40) };
+        let (mut merged, mut gone) = (event.clone(), event.clone());
+        merged.pull_request.as_mut().unwrap().merge = Some(merge);
+        gone.pull_request.as_mut().unwrap().gone = Some(String::new());
+        [merged, gone]
     }
 
     fn list(patterns: &[&str]) -> Vec<String> {
@@ -222,6 +253,28 @@ mod tests {
         }
         // It builds the commit of that branch, whatever the target branch is.
         assert_eq!(why(&main, &pull_request("main", "release/1", false)), None);
+    }
+
+    #[test]
+    fn where_files_of_two_branches_run_a_secret_of_one_of_them_stays_away() {
+        let main = rules(&["main"], &[], &[], &[]);
+        for (source, target) in [("main", "evil"), ("evil", "main")] {
+            for event in with_files_of_target(&pull_request(source, target, false)) {
+                let why = why(&main, &event).unwrap();
+                assert!(
+                    why.ends_with(&format!(
+                        "of the branches `{source}` and `{target}`, of which both have to be allowed"
+                    )),
+                    "{why}"
+                );
+                assert_eq!(super::tests::why(&rules(&["main", "ev*"], &[], &[], &[]), &event), None);
+                assert!(super::tests::why(&rules(&[], &["**"], &[], &[]), &event).is_some(), "it is of no tag");
+            }
+        }
+        // A stranger's stays one of no branch.
+        for event in with_files_of_target(&pull_request("main", "main", true)) {
+            assert!(why(&main, &event).unwrap().contains("from a fork"));
+        }
     }
 
     #[test]
@@ -277,7 +330,11 @@ mod tests {
         let kinds = select(vec![EventName::Push, EventName::Tag, EventName::Schedule, EventName::Manual]);
         prop_oneof![
             (kinds, prefixes, names.clone()).prop_map(|(name, prefix, short)| event(name, &format!("{prefix}{short}"))),
-            (names.clone(), names, any::<bool>()).prop_map(|(source, target, fork)| pull_request(source, target, fork)),
+            (names.clone(), names, any::<bool>(), 0..3_usize).prop_map(|(source, target, fork, kind)| {
+                let event = pull_request(source, target, fork);
+                let [merged, gone] = with_files_of_target(&event);
+                vec![event, merged, gone].swap_remove(kind)
+            }),
         ]
     }
 
@@ -290,7 +347,10 @@ mod tests {
         ) {
             let rules = SecretRules { branches: list(&["main"]), tags: tags.clone(), ..SecretRules::default() };
             let of_main = match &event.pull_request {
-                Some(pull_request) => !pull_request.fork && pull_request.source_branch == "main",
+                Some(PullRequest { fork, source_branch, target_branch, merge, gone, .. }) => {
+                    let has_files_of_target = merge.is_some() || gone.is_some();
+                    !fork && source_branch == "main" && (!has_files_of_target || target_branch == "main")
+                }
                 None => event.git_ref == "refs/heads/main",
             };
             let of_a_tag = !tags.is_empty() && event.pull_request.is_none() && event.git_ref == "refs/tags/v1";

@@ -20,6 +20,7 @@ mod storm;
 mod support;
 mod twins;
 mod what_changed;
+mod whose_files;
 
 use std::sync::Arc;
 
