@@ -29,6 +29,9 @@ pub(super) const FETCH: [&str; 6] =
 /// Full names on both sides; otherwise git would look for other refs with the same ending.
 const BRANCHES_AND_TAGS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
 
+/// The extension of a mirror's folder that is about to be deleted.
+const REMOVED: &str = "removed";
+
 /// The mirrors under a data folder. There is one `Mirrors` per folder, so that fetches can wait for each other.
 #[derive(Debug)]
 pub struct Mirrors {
@@ -79,24 +82,54 @@ impl Mirrors {
         tokio::task::spawn_blocking(list).await.map_err(io::Error::other).flatten().map_err(failed)
     }
 
-    /// Forgets the mirror of `repo` and removes it from the disk.
+    /// Forgets the mirror of `repo`. Its folder is deleted in the background, after a fetch that still runs: nobody else
+    /// waits for that.
     ///
     /// # Errors
     /// If the disk fails.
     pub async fn remove(&self, repo: RepoId) -> Result<(), GitError> {
-        let mut open = self.open.lock().await;
-        let mirror = open.remove(&repo);
-        // Wait for a running fetch.
-        let _fetch = match &mirror {
-            Some(mirror) => Some(mirror.fetching.lock().await),
-            None => None,
-        };
-        match tokio::fs::remove_dir_all(self.folder.join(format!("{repo}.git"))).await {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(GitError::Io { what: "removing a mirror", source })
+        let removed = self.folder.join(format!("{repo}.{REMOVED}"));
+        let mirror = {
+            let mut open = self.open.lock().await;
+            match tokio::fs::rename(self.folder.join(format!("{repo}.git")), &removed).await {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(GitError::Io { what: "removing a mirror", source });
+                }
+                _ => open.remove(&repo),
             }
-            _ => Ok(()),
-        }
+        };
+        tokio::spawn(async move {
+            let _fetch = match &mirror {
+                Some(mirror) => Some(mirror.fetching.lock().await),
+                None => None,
+            };
+            // What stays is deleted at the next start.
+            let _ = tokio::fs::remove_dir_all(&removed).await;
+        });
+        Ok(())
+    }
+
+    /// Deletes what an earlier process has not come to. For the start, before anything is removed.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub async fn delete_removed(&self) -> Result<(), GitError> {
+        let failed = GitError::io("removing a mirror");
+        let folder = self.folder.clone();
+        let delete = move || -> io::Result<()> {
+            let entries = match std::fs::read_dir(folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                entries => entries?,
+            };
+            for entry in entries {
+                let path = entry?.path();
+                if path.extension().is_some_and(|extension| extension == REMOVED) {
+                    std::fs::remove_dir_all(path)?;
+                }
+            }
+            Ok(())
+        };
+        tokio::task::spawn_blocking(delete).await.map_err(io::Error::other).flatten().map_err(failed)
     }
 }
 

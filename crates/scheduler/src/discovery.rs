@@ -31,6 +31,9 @@ pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationTo
     let mut changed = store.changes();
     let mut repo_tasks = RepoTasks::new(CONCURRENT_LOOKUPS);
     let mut tries: HashMap<RepoId, Tries> = HashMap::new();
+    if let Err(error) = planner.mirrors.delete_removed().await {
+        tracing::warn!(%error, "mirrors of removed repositories stay until the next start");
+    }
     forget_removed(&store, &planner).await;
     loop {
         let wake_at = match start_due(&store, &planner, &mut repo_tasks, &mut tries, Timestamp::now()).await {

@@ -110,6 +110,32 @@ async fn a_mirror_that_somebody_removed_is_made_again() {
 }
 
 #[tokio::test]
+async fn a_mirror_is_removed_while_its_fetch_hangs_and_no_other_waits_for_that() {
+    let world = world().await;
+    let folder = world.folder.path().join("mirrors");
+    let mirrors = Mirrors::new(Git::default(), &folder);
+    let (removed, other) = (RepoId::new(), RepoId::new());
+    let mirror = mirrors.mirror(removed).await.unwrap();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/silent", silent.local_addr().unwrap()).parse().unwrap();
+    let fetch = tokio::spawn(async move { mirror.fetch(&url, &on("main")).await });
+    let asked = silent.accept().await.unwrap();
+    let beside = async {
+        mirrors.remove(removed).await.unwrap();
+        mirrors.mirror(other).await.unwrap().fetch(&world.url, &on("main")).await.unwrap()
+    };
+    let fetched = tokio::time::timeout(std::time::Duration::from_secs(300), beside).await.expect("nobody waits");
+    assert_eq!(fetched, world.head());
+    assert_eq!(mirrors.repositories().await.unwrap(), [other]);
+    drop((asked, silent));
+    assert!(fetch.await.unwrap().is_err());
+
+    std::fs::create_dir_all(folder.join(format!("{removed}.removed/objects"))).unwrap();
+    mirrors.delete_removed().await.unwrap();
+    assert!(!folder.join(format!("{removed}.removed")).exists());
+}
+
+#[tokio::test]
 async fn a_lock_that_a_killed_fetch_left_does_not_stop_the_next() {
     let world = world().await;
     world.fetch(&on("main")).await.unwrap();
