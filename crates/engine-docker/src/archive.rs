@@ -1,8 +1,8 @@
 //! Reads an ended container's spool out of its file system, as an archive from the engine.
 //!
 //! For an archive of a path, engines before Docker 24 mount the container's volumes where the host sees them, and another
-//! container that is in one of them can have that lead to a folder of the host. A guard reads only where nobody can;
-//! without one, such an engine exports the whole file system, for which it mounts nothing.
+//! container that is in one of them can have that lead to a folder of the host. So such an engine exports the file
+//! system, for which it mounts nothing; no more of it is read than up to the spool's end.
 
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -33,9 +33,8 @@ const MAX_PIECES_AHEAD: usize = 4;
 pub(crate) fn read_spool(
     docker: &Docker,
     container: &ContainerId,
-    is_guarded: bool,
 ) -> BoxStream<'static, Result<SpoolPiece, EngineError>> {
-    let is_whole = !is_guarded && docker.client_version().minor_version < OWN_NAMESPACE_API as usize;
+    let is_whole = docker.client_version().minor_version < OWN_NAMESPACE_API as usize;
     let archive = if is_whole {
         docker.export_container(container.as_str()).boxed()
     } else {

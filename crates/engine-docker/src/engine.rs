@@ -347,7 +347,7 @@ impl Engine for DockerEngine {
     }
 
     fn read_spool(&self, container: &ContainerId) -> BoxStream<'static, Result<SpoolPiece, EngineError>> {
-        archive::read_spool(&self.docker, container, self.is_guarded)
+        archive::read_spool(&self.docker, container)
     }
 
     fn list<'a>(&'a self, instance: Option<&'a Instance>) -> Answer<'a, Objects> {

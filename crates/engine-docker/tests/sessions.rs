@@ -91,8 +91,8 @@ async fn the_spool_of_a_job_that_ended_is_asked_for_again_when_the_engine_breaks
             world.docker.inspect_container(&id, None).await.unwrap().state.unwrap().running == Some(false)
         })
         .await;
-        // Without a guard, an old engine exports the whole container.
-        let is_whole = !world.is_guarded() && world.docker.client_version().minor_version < 43;
+        // An old engine exports the container.
+        let is_whole = world.docker.client_version().minor_version < 43;
         let stopped = proxy.stop_at(if is_whole { "/export" } else { "/archive" }, 0, moment);
         let cutting = async {
             stopped.await;

@@ -134,7 +134,7 @@ async fn check(proxy: &Arc<Proxy>, allowed: &Forward) -> Result<Option<Reading>,
     let mut reading = None;
     for check in &allowed.checks {
         if let Check::Still { container } = check {
-            reading = Some(proxy.reading_of(container).await?);
+            reading = Some(proxy.reading_of(container).await);
         }
         let found = proxy.engine.get(&check.path()).await.map_err(Failure::Engine)?;
         check.judge(found.as_ref())?;

@@ -9,7 +9,6 @@ use backon::{ExponentialBuilder, Retryable as _};
 use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use longshore_guard::{Effect, EngineBody, EngineCall, Rule};
-use serde_json::Value;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use crate::body::Body;
@@ -88,32 +87,10 @@ impl Proxy {
         self.saved()
     }
 
-    /// Keeps a server's container from being started while its files are read, and others from paths in it.
-    pub(crate) async fn reading_of(self: &Arc<Self>, container: &str) -> Result<Reading, Failure> {
-        let path = format!("/containers/{container}/json");
-        let ask =
-            async |path: &str| self.engine.get(path).await.map(Option::unwrap_or_default).map_err(Failure::Engine);
-        let found = ask(&path).await?;
-        // Only one with several mounts has such volumes.
-        let all = match found["Mounts"].as_array().is_some_and(|mounts| mounts.len() > 1) {
-            true => ask("/volumes").await?,
-            false => Value::Null,
-        };
-        let volumes = self.guard().volumes_around(&found, &all);
-        let mut held = self.hold_volumes(&volumes).await;
-        held.push(Arc::clone(&self.turns.of(container).lock).write_owned().await);
-        let running = if volumes.is_empty() { Value::Null } else { ask("/containers/json").await? };
-        let writes =
-            |mount: &Value| mount["RW"] != false && mount["Name"].as_str().is_some_and(|name| volumes.contains(name));
-        let is_other = |other: &&Value| other["Mounts"].as_array().is_some_and(|mounts| mounts.iter().any(writes));
-        if let Some(other) = running.as_array().into_iter().flatten().find(is_other) {
-            let reason = format!(
-                "no files are read while the container {} may change paths to them: try again later",
-                other["Id"]
-            );
-            return Err(Failure::Engine(reason));
-        }
-        Ok(Reading { proxy: Arc::clone(self), path, held })
+    /// Waits until nobody starts a server's container, and keeps others from that while its files are read.
+    pub(crate) async fn reading_of(self: &Arc<Self>, container: &str) -> Reading {
+        let held = Some(Arc::clone(&self.turns.of(container).lock).write_owned().await);
+        Reading { proxy: Arc::clone(self), container: container.to_owned(), held }
     }
 
     /// Waits until nobody starts or joins the container, and keeps others from that.
@@ -204,9 +181,8 @@ impl Drop for Copy {
 #[derive(Debug)]
 pub(crate) struct Reading {
     proxy: Arc<Proxy>,
-    /// The question about the container.
-    path: String,
-    held: Vec<OwnedRwLockWriteGuard<()>>,
+    container: String,
+    held: Option<OwnedRwLockWriteGuard<()>>,
 }
 
 impl Reading {
@@ -224,10 +200,9 @@ impl Reading {
 /// The engine may still be at it when a client goes away, and answers a question about the container when it is not.
 impl Drop for Reading {
     fn drop(&mut self) {
-        let (proxy, path, held) =
-            (Arc::clone(&self.proxy), std::mem::take(&mut self.path), std::mem::take(&mut self.held));
+        let (proxy, container, held) = (Arc::clone(&self.proxy), self.container.clone(), self.held.take());
         self.proxy.tasks.spawn(async move {
-            let _ = proxy.engine.get(&path).await;
+            let _ = proxy.engine.get(&format!("/containers/{container}/json")).await;
             drop(held);
         });
     }

@@ -3,10 +3,11 @@
 
 use serde_json::Value;
 
+use crate::copy::was_started;
 use crate::job_guard::PROGRAM;
 use crate::pushing::has_only_for_a_push;
 use crate::refusal::{Judged, Refusal, Rule, refuse};
-use crate::server_own::AGENT;
+use crate::server_own::{AGENT, is_ours};
 
 /// The label with the instance that an object belongs to. Volumes and networks get no labels of images; a container
 /// counts as the server's only if its name, too, is one that only a server can choose.
@@ -23,6 +24,8 @@ pub enum Check {
     /// This container does not run, or runs a job's guard, so that nothing in it changes its paths while the engine
     /// reads files of it.
     Still { container: String },
+    /// This container was never started, and mounts only new volumes that are removed with it: nobody has been in them.
+    Unshared { container: String },
     /// Nobody is on this network but the sandbox.
     Unused { network: String, sandbox: Option<String> },
     /// This image came from a registry, or was made in a job.
@@ -36,7 +39,7 @@ impl Check {
         match self {
             Self::Volume { name, .. } => format!("/volumes/{name}"),
             Self::Network { reference, .. } => format!("/networks/{reference}"),
-            Self::Still { container } => format!("/containers/{container}/json"),
+            Self::Still { container } | Self::Unshared { container } => format!("/containers/{container}/json"),
             Self::Unused { network, .. } => format!("/networks/{network}"),
             Self::Replaceable { image } => format!("/images/{image}/json"),
         }
@@ -67,6 +70,18 @@ impl Check {
                 }
                 refuse!(Server, "the server may read files of containers that do not run, and of jobs' guards")
             }
+            (Self::Unshared { .. }, Some(found)) => {
+                let is_new = |mount: &Value| {
+                    mount["Type"] == "volume" && mount["Name"].as_str().is_some_and(|name| !is_ours(name))
+                };
+                if !was_started(found) && found["Mounts"].as_array().is_some_and(|mounts| mounts.iter().all(is_new)) {
+                    return Ok(());
+                }
+                refuse!(
+                    Server,
+                    "for an archive, this engine (before Docker 24) mounts the container's volumes on the host, where others may have a way in: export the container"
+                )
+            }
             (Self::Unused { network, sandbox }, Some(found)) => {
                 let mut others = found["Containers"].as_object().into_iter().flat_map(serde_json::Map::keys);
                 match others.any(|container| Some(container) != sandbox.as_ref()) {
@@ -86,6 +101,7 @@ impl Check {
                 Self::Volume { .. }
                 | Self::Network { .. }
                 | Self::Still { .. }
+                | Self::Unshared { .. }
                 | Self::Unused { .. }
                 | Self::Replaceable { .. },
                 _,

@@ -6,21 +6,22 @@
 //! folder's descriptor that they were handed outlives the container. Engines before Docker 24 mount in the host's own
 //! namespace, so there, nobody else may ever have had a way in.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
+use crate::call::ContainerAction;
+use crate::check::Check;
 use crate::guard::Guard;
-use crate::job_guard;
-use crate::names::volume_at;
-use crate::refusal::{Refusal, refuse};
-use crate::server_own::is_agents;
+use crate::job_guard::{AUDIT, TABLE};
+use crate::refusal::{Judged, Refusal, refuse};
+use crate::server_own::{is_guards, is_made_in_job};
 
 /// The oldest minor version of the API of engines that mount a container's volumes for a copy in a mount namespace of
 /// its own.
 pub const OWN_NAMESPACE_API: u32 = 43;
 /// Files that the engine mounts in every container that has run, beside its volumes.
 const OF_THE_ENGINE: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+/// What a server reads of its jobs' guards.
+const READ_OF_GUARDS: [&str; 2] = [AUDIT, TABLE];
 
 impl Guard {
     /// Judges a copy of files into or out of an own container, as the engine describes it. Nobody starts the container
@@ -45,44 +46,45 @@ impl Guard {
         Ok(container["State"]["Running"] != false && container["State"]["Paused"] != true)
     }
 
-    /// Returns the volumes through which others could change paths in a server's container that stands still, while the
-    /// engine mounts its volumes on the host: one of them may be mounted within another one, also by links of its image.
-    /// `all` is the engine's list of volumes. Files are changed in an overlay also by what is written into its layers.
-    #[must_use]
-    pub fn volumes_around(&self, container: &Value, all: &Value) -> BTreeSet<String> {
-        let mounts = container["Mounts"].as_array().map_or(&[][..], Vec::as_slice);
-        if self.engine.api >= OWN_NAMESPACE_API || mounts.len() < 2 {
-            return BTreeSet::new();
+    /// Judges a server's reading of files out of a container of its own. Returns what has to hold on the engine.
+    ///
+    /// Where the engine mounts volumes on the host, an archive is read only of containers in which nobody has ever been,
+    /// with volumes in which nobody else can be: another guard may let somebody into a volume at any moment. The file
+    /// system of all others is exported, for which the engine mounts nothing.
+    pub(crate) fn judge_reading(&self, reference: &str, action: &ContainerAction) -> Judged<Vec<Check>> {
+        let (id, own) = self.table.container(reference)?;
+        let still = Check::Still { container: id.to_owned() };
+        let mounts_on_host = self.engine.api < OWN_NAMESPACE_API;
+        match action {
+            _ if is_made_in_job(&own.name) => {
+                refuse!(Server, "the server may not read files of what a job has started")
+            }
+            // A guard has all volumes of the engine, and a volume of its own in which nobody else writes.
+            ContainerAction::ArchiveGet { path } if is_guards(&own.name) => {
+                match READ_OF_GUARDS.contains(&path.as_str()) {
+                    true => Ok(vec![still]),
+                    false => refuse!(Server, "the server may read only the table and the audit log of a job's guard"),
+                }
+            }
+            ContainerAction::ArchiveGet { .. } if mounts_on_host => {
+                Ok(vec![still, Check::Unshared { container: id.to_owned() }])
+            }
+            ContainerAction::ArchiveGet { .. } => Ok(vec![still]),
+            ContainerAction::Export if mounts_on_host => Ok(vec![still]),
+            _ => refuse!(Server, "the server may not do this with a container"),
         }
-        let name = |volume: &Value| volume["Name"].as_str().map(str::to_owned);
-        let is_ours = |name: &String| is_agents(name) || name.starts_with(job_guard::VOLUMES);
-        let own: BTreeSet<String> = mounts.iter().filter_map(name).filter(|name| !is_ours(name)).collect();
-        let volumes = || all["Volumes"].as_array().into_iter().flatten();
-        let layers = volumes().filter(|volume| name(volume).is_some_and(|name| own.contains(&name))).flat_map(layers);
-        let below: BTreeSet<String> = own.iter().cloned().chain(layers.map(|(_, name)| name)).collect();
-        let writes = |volume: &&Value| layers_written(volume).any(|layer| below.contains(&layer));
-        let above: Vec<String> = volumes().filter(writes).filter_map(name).collect();
-        below.into_iter().chain(above).collect()
     }
-}
-
-/// Returns the volumes that an overlay is made of, each with the option that names it.
-fn layers(volume: &Value) -> impl Iterator<Item = (&str, String)> {
-    let options = volume["Options"]["o"].as_str().unwrap_or_default().split(',').filter_map(|one| one.split_once('='));
-    let places = options.flat_map(|(what, places)| places.split(':').map(move |place| (what, place)));
-    places.filter_map(|(what, place)| Some((what, volume_at(place)?.to_owned())))
-}
-
-fn layers_written(volume: &Value) -> impl Iterator<Item = String> {
-    layers(volume).filter(|(what, _)| *what != "lowerdir").map(|(_, name)| name)
 }
 
 /// Whether a container was never started: nobody but copies has been in it. Links of its image could lead one mount
 /// into another.
 fn is_new(container: &Value) -> bool {
+    !was_started(container) && container["Mounts"].as_array().is_some_and(|mounts| mounts.len() <= 1)
+}
+
+pub(crate) fn was_started(container: &Value) -> bool {
     // The engine makes this file for a start, also for one that fails.
-    let was_started = container["HostsPath"] != "" || container["State"]["Status"] != "created";
-    !was_started && container["Mounts"].as_array().is_some_and(|mounts| mounts.len() <= 1)
+    container["HostsPath"] != "" || container["State"]["Status"] != "created"
 }
 
 /// Returns the first mount that is within another one.

@@ -146,8 +146,10 @@ fn judge_container(guard: &Guard, reference: &str, action: &ContainerAction) -> 
         ContainerAction::Wait { .. } => forward(call, Reply::Stream, Effect::None),
         ContainerAction::Attach(_) => forward(call, Reply::Hijack, Effect::None),
         ContainerAction::ArchiveGet { .. } => {
-            let still = Check::Still { container: id.to_owned() };
-            forward_if(vec![still], call, Reply::Files, Effect::None)
+            forward_if(guard.judge_reading(reference, action)?, call, Reply::Files, Effect::None)
+        }
+        ContainerAction::Export => {
+            forward_if(guard.judge_reading(reference, action)?, call, Reply::Stream, Effect::None)
         }
         ContainerAction::Remove { .. } => forward(call, Reply::Status, Effect::ContainerRemoved { id: id.to_owned() }),
         ContainerAction::Inspect { .. }
@@ -164,7 +166,6 @@ fn judge_container(guard: &Guard, reference: &str, action: &ContainerAction) -> 
         | ContainerAction::Update(_)
         | ContainerAction::ArchiveInfo { .. }
         | ContainerAction::ArchivePut { .. }
-        | ContainerAction::Export
         | ContainerAction::Exec(_) => refuse!(Server, "the server may not do this with a container"),
     }
 }

@@ -13,7 +13,9 @@ use crate::job_guard::{self, PROGRAM};
 use crate::mounts::{Mount, Source};
 use crate::policy::ServerPolicy;
 use crate::refusal::{Judged, refuse};
-use crate::server_own::{AGENT, is_agents, is_made_in_job, is_mountable, is_ours, own_labels, own_network, own_volume};
+use crate::server_own::{
+    AGENT, is_agents, is_guards, is_made_in_job, is_mountable, is_ours, own_labels, own_network, own_volume,
+};
 
 /// The capabilities that root may have in a job's container.
 const CAPABILITIES: [&str; 9] =
@@ -65,7 +67,7 @@ pub(crate) fn judge(guard: &Guard, policy: &ServerPolicy, name: &str, asked: &Co
     let runs_ours = body.image == guard.host.image();
     let command = body.entrypoint.iter().flatten().map(String::as_str).collect::<Vec<_>>();
     let is_sandbox = runs_ours && host.mounts.is_empty() && command.starts_with(&[PROGRAM, "sandbox"]);
-    let is_guard = name.ends_with("-guard");
+    let is_guard = is_guards(name);
     let may_have = |name: &String| {
         CAPABILITIES.contains(&name.as_str())
             || (is_sandbox && name == FENCING)

@@ -20,6 +20,11 @@ pub(crate) fn is_made_in_job(name: &str) -> bool {
     name.starts_with("longshore-guard-")
 }
 
+/// Whether a container with such a name is a job's guard: the server makes it in one form only.
+pub(crate) fn is_guards(name: &str) -> bool {
+    is_ours(name) && !is_made_in_job(name) && name.ends_with("-guard")
+}
+
 /// Whether a container of the server may mount a volume with such a name.
 pub(crate) fn is_mountable(name: &str) -> bool {
     is_ours(name) && !is_made_in_job(name)

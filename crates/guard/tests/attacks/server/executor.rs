@@ -36,7 +36,8 @@ fn what_the_executor_asks_for_is_let_through() {
         ("POST", format!("/containers/{OWN}/start"), ""),
         ("POST", format!("/containers/{OWN}/wait?condition=not-running"), ""),
         ("POST", format!("/containers/{OWN}/kill?signal=KILL"), ""),
-        ("GET", format!("/containers/{OWN}/archive?path=/longshore/spool"), ""),
+        ("GET", format!("/containers/{OWN}/archive?path=/etc/passwd"), ""),
+        ("GET", format!("/containers/{OWN}/export"), ""),
         ("DELETE", format!("/containers/{OWN}?force=true&v=true"), ""),
         ("GET", format!("/containers/json?all=true&{labels}"), ""),
         ("GET", format!("/volumes?{labels}"), ""),
@@ -237,7 +238,7 @@ fn a_job_has_the_capabilities_that_the_guard_was_told_of_and_no_others() {
 #[test]
 fn files_are_read_of_containers_in_which_nobody_changes_paths_meanwhile() {
     let guard = server();
-    let read = ask(&guard, "GET", &format!("/containers/{OWN}/archive?path=/longshore/spool"), "").unwrap();
+    let read = ask(&guard, "GET", &format!("/containers/{OWN}/export"), "").unwrap();
     let [check] = &read.checks[..] else { panic!("{:?}", read.checks) };
     let container = |running: bool, image: &str, entrypoint: &str| {
         let entrypoint = ["/.longshore/longshore", entrypoint];
@@ -305,31 +306,63 @@ fn a_volume_is_filled_from_an_image_only_where_the_guard_knows_that_nobody_has_b
 }
 
 #[test]
-fn files_are_read_while_nobody_else_writes_where_paths_to_them_may_lead() {
-    let guard = server();
-    let mounted = |names: &[&str]| {
-        let mounts: Vec<_> = names.iter().map(|name| json!({ "Name": format!("longshore-{name}") })).collect();
-        json!({ "Mounts": mounts })
+fn an_engine_that_mounts_volumes_on_the_host_is_asked_for_no_archive_where_others_may_be_in_one() {
+    let host = || Host { program: "0123456789ab".into(), socket: None };
+    let guard = |api: u32| {
+        let mut guard = Guard::new(Policy::parse(POLICY).unwrap(), facts(api), Table::default()).on_host(host());
+        for (id, name) in
+            [(OWN, "longshore-abc-1"), (VICTIM, "longshore-abc-1-guard"), (EXEC, "longshore-guard-job1-x-guard")]
+        {
+            let labels = json!({ "longshore.instance": "abc123" });
+            guard.learn_container(
+                id,
+                Some(&json!({ "Id": id, "Name": format!("/{name}"), "Config": { "Labels": labels } })),
+            );
+        }
+        guard
     };
-    let overlay = |name: &str, lower: &str, upper: &str| {
-        let place = |name: &str| format!("{VOLUMES}/longshore-{name}/_data");
-        let options =
-            format!("lowerdir={},upperdir={},workdir={}", place(lower), place(upper), place(&format!("{name}-work")));
-        json!({ "Name": format!("longshore-{name}"), "Options": { "type": "overlay", "o": options } })
+    let checks = |guard: &Guard, id: &str, what: &str| {
+        ask(guard, "GET", &format!("/containers/{id}/{what}"), "").map(|asked| asked.checks)
     };
-    let all = json!({ "Volumes": [
-        { "Name": "longshore-job", "Options": null },
-        overlay("view", "kept", "own"), overlay("other-view", "kept", "other-own"), overlay("over-job", "kept", "job"),
-    ] });
-    let around = |guard: &Guard, names: &[&str]| {
-        let around = guard.volumes_around(&mounted(names), &all).into_iter();
-        around.map(|name| name.replacen("longshore-", "", 1)).collect::<Vec<_>>()
-    };
-    assert_eq!(around(&guard, &["job", "agent-00", "docker-1"]), ["job", "over-job"]);
-    // Another overlay of the same files changes nothing in this one.
-    assert_eq!(around(&guard, &["view", "x"]), ["kept", "own", "view", "view-work", "x"]);
-    assert_eq!(around(&guard, &["job"]), Vec::<String>::new(), "nothing is mounted within it");
-    let host = Host { program: "0123456789ab".into(), socket: None };
-    let newer = Guard::new(Policy::parse(POLICY).unwrap(), facts(43), Table::default()).on_host(host);
-    assert!(around(&newer, &["job", "x"]).is_empty(), "this engine mounts them in a namespace of its own");
+    let [still, unshared] = [Check::Still { container: OWN.into() }, Check::Unshared { container: OWN.into() }];
+    let (older, newer) = (guard(42), guard(43));
+    assert_eq!(checks(&older, OWN, "archive?path=/longshore/spool").unwrap(), [still.clone(), unshared.clone()]);
+    assert_eq!(checks(&older, OWN, "export").unwrap(), std::slice::from_ref(&still));
+    assert_eq!(checks(&newer, OWN, "archive?path=/longshore/spool").unwrap(), [still]);
+    refused(&newer, Rule::Server, "GET", &format!("/containers/{OWN}/export"), "");
+    let new = json!({ "Type": "volume", "Name": IMAGE, "RW": true });
+    for (mounts, is_read) in [
+        (json!([]), true),
+        (json!([new]), true),
+        (json!([new, { "Type": "volume", "Name": "longshore-job-abc-1" }]), false),
+        (json!([{ "Type": "volume", "Name": "longshore-agent-0123456789ab", "RW": false }]), false),
+        (json!([{ "Type": "bind", "Source": "/run/docker.sock" }]), false),
+        (json!(null), false),
+    ] {
+        let found = json!({ "Mounts": mounts, "HostsPath": "", "State": { "Status": "created" } });
+        assert_eq!(unshared.judge(Some(&found)).is_ok(), is_read, "{mounts}");
+        // Others may have been handed a folder of one that was started.
+        let ended = json!({ "Mounts": mounts, "HostsPath": "/hosts", "State": { "Status": "exited" } });
+        assert!(unshared.judge(Some(&ended)).is_err(), "{mounts}");
+    }
+    for guard in [&older, &newer] {
+        // A guard's own files are its alone. It has all volumes of the engine, too, which are not for the server.
+        for path in ["/table.json", "/audit.jsonl"] {
+            let checks = checks(guard, VICTIM, &format!("archive?path={path}")).unwrap();
+            assert_eq!(checks, [Check::Still { container: VICTIM.into() }]);
+        }
+        for path in [
+            "/longshore/all-volumes",
+            "/longshore/all-volumes/other/_data/key",
+            "/longshore/all-containers",
+            "/",
+            "/table.jsonl",
+        ] {
+            refused(guard, Rule::Server, "GET", &format!("/containers/{VICTIM}/archive?path={path}"), "");
+        }
+        // What a job has started may be called like a guard.
+        for what in ["archive?path=/table.json", "archive?path=/etc", "export"] {
+            refused(guard, Rule::Server, "GET", &format!("/containers/{EXEC}/{what}"), "");
+        }
+    }
 }
