@@ -66,6 +66,7 @@ pub struct Git {
     merge_limit: Duration,
     ca_file: Option<PathBuf>,
     receive_limits: (u64, u64),
+    processor_limit: Duration,
     lfs: LfsHttp,
 }
 
@@ -78,6 +79,7 @@ impl Default for Git {
             merge_limit: Duration::from_secs(30),
             ca_file: None,
             receive_limits: (super::incoming::MAX_BYTES, super::incoming::MAX_OBJECTS),
+            processor_limit: super::incoming::MAX_PROCESSOR,
             lfs: LfsHttp::new(TlsConfig::default()),
         }
     }
@@ -127,17 +129,29 @@ impl Git {
         self
     }
 
+    /// Limits the processor time that each process of git may take to receive such a commit, in whole seconds (default:
+    /// 2 minutes).
+    #[must_use]
+    pub const fn with_processor_limit(mut self, limit: Duration) -> Self {
+        self.processor_limit = limit;
+        self
+    }
+
     /// Starts git without a repository.
     pub(crate) fn command(&self) -> Invocation {
         self.begin(Command::new(&self.program))
     }
 
-    /// Starts git on the repository with data in `git_dir`, where no file may grow beyond the limit for received bytes:
-    /// the kernel kills a process that writes more. The limit also applies to git's child processes.
+    /// Starts git on the repository with data in `git_dir`, where no file may grow beyond the limit for received bytes,
+    /// and no process may take more than the limit of processor time: the kernel kills one that does. The limits also
+    /// apply to git's child processes, to each by itself.
     pub(crate) fn bounded(&self, git_dir: &Path) -> Invocation {
         let blocks = self.receive_limits.0.div_ceil(512).to_string();
+        let seconds = self.processor_limit.as_secs().to_string();
+        // The soft limit of time has a signal of its own, by which its death is recognized.
+        let script = r#"ulimit -f "$1" && ulimit -S -t "$2" && shift 2 && exec "$@""#;
         let mut shell = Command::new("sh");
-        shell.args(["-c", r#"ulimit -f "$1" && shift && exec "$@""#, "sh", &blocks]).arg(&self.program);
+        shell.args(["-c", script, "sh", &blocks, &seconds]).arg(&self.program);
         let mut invocation = self.begin(shell);
         invocation.command.env("GIT_DIR", git_dir);
         invocation
@@ -211,6 +225,10 @@ impl Git {
     /// Returns the limits of bytes and objects.
     pub(crate) const fn receive_limits(&self) -> (u64, u64) {
         self.receive_limits
+    }
+
+    pub(crate) const fn processor_limit(&self) -> Duration {
+        self.processor_limit
     }
 }
 

@@ -72,10 +72,9 @@ pub enum GitError {
         super::size::MAX_ENTRIES, super::size::MAX_BYTES >> 30
     )]
     TooLarge { commit: String },
-    #[error(
-        "{commit} is on no branch or tag, and brings more than {bytes} packed bytes or more than {objects} objects: it is not accepted"
-    )]
-    TooMuch { commit: String, bytes: u64, objects: u64 },
+    /// `what` says which limit it exceeds.
+    #[error("{commit} is on no branch or tag, and {what}: it is not accepted")]
+    TooMuch { commit: String, what: String },
     #[error(
         "the Git LFS object of `{path}`, {oid}, is not at {address}: push it from where it is (`git lfs push --all origin`)"
     )]

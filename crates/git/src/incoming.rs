@@ -2,7 +2,7 @@
 //! that a stranger names. Since anyone who may open a pull request may have created the commit, it is received outside
 //! the mirror, within limits that apply during the transfer, and then taken over completely or not at all.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 use longshore_forge::{CloneUrl, CommitId, Revision};
 
@@ -12,6 +12,8 @@ use super::{GitError, Mirror, mirror::FETCH, pruning::KEPT};
 pub(super) const MAX_BYTES: u64 = 1 << 30;
 /// The most objects.
 pub(super) const MAX_OBJECTS: u64 = 1_000_000;
+/// The most processor time of each process of git. A small pack can unpack to terabytes, all of which git hashes.
+pub(super) const MAX_PROCESSOR: Duration = Duration::from_secs(120);
 /// The most memory that git may allocate at once. No object may be larger except files, which git streams from
 /// [`STREAMED`] on. It also refuses a pack that declares several times [`MAX_OBJECTS`] before any object arrives.
 const MAX_ALLOCATION: &str = "256m";
@@ -41,11 +43,24 @@ impl Mirror {
         // As one pack, however small.
         fetch.config("fetch.unpackLimit", "1");
         fetch.config("core.bigFileThreshold", STREAMED);
+        // A stranger's pack leaves the other cores to others.
+        fetch.config("pack.threads", "1");
         let fetch = fetch.env("GIT_OBJECT_DIRECTORY", folder).env("GIT_ALLOC_LIMIT", MAX_ALLOCATION);
         let fetch = fetch.args(FETCH).args(["--end-of-options", url.address(), commit.as_str()]);
         let (bytes, objects) = self.git().receive_limits();
-        let too_much = || GitError::TooMuch { commit: commit.to_string(), bytes, objects };
-        let ended = fetch.run("fetch", &[]).await?;
+        let refused = |what| GitError::TooMuch { commit: commit.to_string(), what };
+        let too_much = || refused(format!("brings more than {bytes} packed bytes or more than {objects} objects"));
+        let ended = match fetch.run("fetch", &[]).await {
+            // Another try would take as long. A host that says nothing is given up earlier, and asked again.
+            Err(GitError::Timeout { limit, .. }) => {
+                return Err(refused(format!("is not received within {} s", limit.as_secs())));
+            }
+            ended => ended?,
+        };
+        if ended.used_up_processor {
+            let limit = self.git().processor_limit().as_secs();
+            return Err(refused(format!("takes git more than {limit} s of processor time")));
+        }
         if !ended.success {
             let has = |words: &[&str]| words.iter().any(|words| ended.message.contains(words));
             // A process that the kernel kills prints nothing, but leaves the file that it wrote. On the memory limit,

@@ -3,6 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     io,
+    os::unix::process::ExitStatusExt as _,
     process::Stdio,
     time::Duration,
 };
@@ -38,6 +39,8 @@ pub(crate) struct GitOutput {
     pub(crate) stdout: Vec<u8>,
     /// Git's error output in one line, shortened, without credentials.
     pub(crate) message: String,
+    /// It, or a process that it started, took more processor time than it may.
+    pub(crate) used_up_processor: bool,
 }
 
 impl Invocation {
@@ -123,7 +126,10 @@ impl Invocation {
         let message = self.url.as_ref().map_or(message.clone(), |url| url.redact(&message));
         // With nobody reading on, git ends, and fails.
         let reached_max = self.max_output.is_some_and(|max_output| stdout.len() as u64 == max_output);
-        Ok(GitOutput { success: status.success() || reached_max, stdout, message })
+        let by_time = Signal::XCPU.as_raw();
+        let used_up_processor = status.signal() == Some(by_time)
+            || !status.success() && message.contains(&format!("died of signal {by_time}"));
+        Ok(GitOutput { success: status.success() || reached_max, stdout, message, used_up_processor })
     }
 
     /// Starts git with a file as its standard input. The caller reads the output, blocking.

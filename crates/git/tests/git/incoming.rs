@@ -5,7 +5,10 @@ use std::{path::Path, time::Duration};
 use longshore_forge::{CommitId, Revision};
 use longshore_git::{FetchTarget, Git, GitError, Mirror};
 
-use crate::mirror::{World, on, world};
+use crate::{
+    mirror::{World, on, world},
+    support::executable,
+};
 
 /// Returns incompressible bytes.
 fn noise(seed: u64, bytes: usize) -> Vec<u8> {
@@ -70,6 +73,45 @@ async fn a_pull_request_that_brings_too_much_is_cut_off_while_it_comes_and_leave
     assert_eq!(world.fetch(&FetchTarget::Commit(head.clone())).await.unwrap(), head);
     world.repository.git(&["update-ref", "refs/heads/large", head.as_str()]);
     assert_eq!(mirror.fetch(&world.url, &on("large")).await.unwrap(), head);
+}
+
+/// A small pack can unpack to terabytes. Programs that loop stand for git and its child that unpacks one.
+#[tokio::test]
+async fn a_commit_that_takes_too_much_processor_time_is_refused_and_leaves_nothing() {
+    let world = world().await;
+    let loops = "sh -c 'while :; do :; done'";
+    // As git says of its child.
+    let says = "echo \"error: index-pack died of signal $(($? - 128))\" >&2; exit 128";
+    for (name, unpack) in [("itself", format!("exec {loops}")), ("child", format!("{loops}; {says}"))] {
+        let program = world.folder.path().join(name);
+        let script = format!("#!/bin/sh\n[ -z \"$GIT_OBJECT_DIRECTORY\" ] || {{ {unpack}; }}\nexec git \"$@\"\n");
+        executable::write(&program, script.as_bytes());
+        let bounded = Git::default().with_program(program).with_processor_limit(Duration::from_secs(1));
+        let mirror = Mirror::open_or_create(bounded, &world.folder.path().join(format!("{name}.git"))).await.unwrap();
+        mirror.fetch(&world.url, &on("main")).await.unwrap();
+        let before = size(mirror.folder());
+        let error = mirror.fetch(&world.url, &asked_for(&world, 7, 10)).await.unwrap_err();
+        assert!(matches!(error, GitError::TooMuch { .. }) && !error.may_mend(), "{error:?}");
+        assert!(error.to_string().contains("more than 1 s of processor time"), "{error}");
+        assert_eq!(size(mirror.folder()), before);
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_is_not_received_in_time_is_not_tried_again() {
+    let world = world().await;
+    let program = world.folder.path().join("slow");
+    let script = "#!/bin/sh\n[ -z \"$GIT_OBJECT_DIRECTORY\" ] || exec sleep 600\nexec git \"$@\"\n";
+    executable::write(&program, script.as_bytes());
+    let mirror = world.folder.path().join("slow.git");
+    let quick = Git::default().with_program(&program).with_remote_timeout(Duration::from_secs(1));
+    world.fetch(&on("main")).await.unwrap();
+    std::fs::rename(world.mirror.folder(), &mirror).unwrap();
+    let mirror = Mirror::open_or_create(quick, &mirror).await.unwrap();
+    let FetchTarget::PullRequest { head, .. } = asked_for(&world, 7, 10) else { unreachable!() };
+    let error = mirror.fetch_only(&world.url, &head).await.unwrap_err();
+    assert!(matches!(error, GitError::TooMuch { .. }) && !error.may_mend(), "{error:?}");
+    assert!(error.to_string().contains("not received within 1 s"), "{error}");
 }
 
 #[tokio::test]
