@@ -36,9 +36,11 @@ impl ImageRules {
         Ok(Self { patterns: Some(patterns) })
     }
 
+    /// Judges an image by its name, and by the addresses that its registry's name leads to, as far as they are known.
+    ///
     /// # Errors
     /// If jobs may not use this image; the error says why.
-    pub fn check(&self, image: &ImageRef) -> Result<(), String> {
+    pub fn check(&self, image: &ImageRef, addresses: &[IpAddr]) -> Result<(), String> {
         let names = names(image);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         if let Some(patterns) = &self.patterns
@@ -47,8 +49,10 @@ impl ImageRules {
             let all: Vec<String> = patterns.written().map(|pattern| format!("`{pattern}`")).collect();
             return Err(format!("`LONGSHORE_IMAGES_ALLOW` allows only {}", all.join(", ")));
         }
+        let leads_here =
+            |registry| is_of_this_host(registry) || addresses.iter().any(|address| address::is_of_this_host(*address));
         match image.registry() {
-            Some(registry) if is_of_this_host(registry) && !self.names(registry) => Err(format!(
+            Some(registry) if leads_here(registry) && !self.names(registry) => Err(format!(
                 "its registry is at an address of the engine's own host; `LONGSHORE_IMAGES_ALLOW` must name it, as in \
                  `**, {registry}/**`"
             )),
@@ -99,8 +103,7 @@ fn split_port(registry: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Returns whether a registry is at an address of the engine's host, as far as its name shows it. Only the engine
-/// resolves names.
+/// Returns whether a registry is at an address of the engine's host, as far as its name shows it.
 fn is_of_this_host(registry: &str) -> bool {
     let host = split_port(registry).0.to_ascii_lowercase();
     let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -130,7 +133,7 @@ mod tests {
 
     fn allows(patterns: &[&str], image: &str) -> bool {
         let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
-        ImageRules::new(&patterns).unwrap().check(&ImageRef::parse(image).unwrap()).is_ok()
+        ImageRules::new(&patterns).unwrap().check(&ImageRef::parse(image).unwrap(), &[]).is_ok()
     }
 
     #[test]
@@ -181,7 +184,7 @@ mod tests {
             for patterns in [&[][..], &["**"], &["**", "*:5000/**"], &["**", "registry.example/**"]] {
                 assert!(!allows(patterns, image), "{patterns:?} {image}");
             }
-            let refused = ImageRules::new(&[]).unwrap().check(&ImageRef::parse(image).unwrap()).unwrap_err();
+            let refused = ImageRules::new(&[]).unwrap().check(&ImageRef::parse(image).unwrap(), &[]).unwrap_err();
             assert!(refused.contains("LONGSHORE_IMAGES_ALLOW"), "{refused}");
         }
         assert!(
@@ -194,5 +197,20 @@ mod tests {
         {
             assert!(allows(&[], image), "{image}");
         }
+    }
+
+    #[test]
+    fn a_registry_whose_name_leads_to_this_host_is_refused_unless_it_is_named() {
+        let image = ImageRef::parse("rebound.example:5000/a").unwrap();
+        let check = |patterns: &[&str], addresses: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+            let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            ImageRules::new(&patterns).unwrap().check(&image, &addresses)
+        };
+        for addresses in [&["127.0.0.1"][..], &["192.0.2.1", "::1"], &["169.254.169.254"]] {
+            assert!(check(&[], addresses).is_err() && check(&["**"], addresses).is_err(), "{addresses:?}");
+            assert_eq!(check(&["**", "rebound.example:5000/**"], addresses), Ok(()));
+        }
+        assert_eq!(check(&[], &["192.0.2.1", "10.0.0.5"]), Ok(()));
     }
 }

@@ -6,14 +6,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_core::{ImageRef, RegistryCredentials, RegistryHost};
 
 use crate::error::EngineError;
 
-/// Decides whether jobs may use an image of that name; if not, the error says why, in words for people.
-pub type ImageRule = Arc<dyn Fn(&ImageRef) -> Result<(), String> + Send + Sync>;
+/// How long the addresses of a registry are looked up. A name that is not found in that time is left to the engine.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// The port at which the engine looks for a registry that names none. Addresses do not depend on it.
+const HTTPS: u16 = 443;
+
+/// Decides whether jobs may use an image of that name, whose registry's name leads to these addresses; if not, the error
+/// says why, in words for people. It is asked without addresses as soon as the name is known, and with them before a
+/// pull.
+pub type ImageRule = Arc<dyn Fn(&ImageRef, &[IpAddr]) -> Result<(), String> + Send + Sync>;
 
 /// A job's access to images. The default one allows every image and has no credentials.
 #[derive(Clone, Default)]
@@ -30,12 +39,23 @@ pub struct ImageAccess {
 impl ImageAccess {
     /// Refuses an image that the rule does not allow.
     pub(crate) fn check(&self, image: &ImageRef) -> Result<(), EngineError> {
-        match &self.rule {
-            None => Ok(()),
-            Some(rule) => {
-                rule(image).map_err(|reason| EngineError::ImageNotAllowed { image: image.to_string(), reason })
-            }
+        self.check_at(image, &[])
+    }
+
+    /// Refuses an image whose registry is at an address that the rule does not allow, as this process resolves its name.
+    pub(crate) async fn check_addresses(&self, image: &ImageRef) -> Result<(), EngineError> {
+        let (Some(_), Some(registry)) = (&self.rule, image.registry()) else { return Ok(()) };
+        let has_port = registry.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let place = if has_port { registry.to_owned() } else { format!("{registry}:{HTTPS}") };
+        match tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host(place)).await {
+            Ok(Ok(found)) => self.check_at(image, &found.map(|address| address.ip()).collect::<Vec<_>>()),
+            Ok(Err(_)) | Err(_) => Ok(()),
         }
+    }
+
+    fn check_at(&self, image: &ImageRef, addresses: &[IpAddr]) -> Result<(), EngineError> {
+        let not_allowed = |reason| EngineError::ImageNotAllowed { image: image.to_string(), reason };
+        self.rule.as_ref().map_or(Ok(()), |rule| rule(image, addresses)).map_err(not_allowed)
     }
 
     /// Returns the credentials for the image's registry.

@@ -261,6 +261,7 @@ impl Images {
         notes: &mpsc::Sender<String>,
         patience: Duration,
     ) -> Result<(), EngineError> {
+        access.check_addresses(image).await?;
         let credentials = access.credentials(image);
         let turn = {
             let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,9 +1,10 @@
 //! Images of registries that take credentials: who gets what is on the engine.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use longshore_core::plan::ServicePlan;
-use longshore_core::{ErrorKind, Outcome, RegistryCredentials};
+use longshore_core::{ErrorKind, ImageRef, Outcome, RegistryCredentials};
 use longshore_executor::{EngineError, ImageAccess, JobRequest, PullFailure, PullPolicy};
 
 use crate::engine::Verb;
@@ -57,6 +58,24 @@ async fn a_private_image_on_the_engine_is_used_only_by_those_its_registry_gives_
     assert_eq!(world.run(asking(None)).await.0, Outcome::Success);
     assert_eq!(world.run(asking(None)).await.0, Outcome::Success);
     assert_eq!(world.engine.pulled_by(), [ada(), None]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_rule_for_images_is_asked_where_a_registry_leads_before_anything_is_pulled_from_it() {
+    let world = World::new();
+    let refuses_this_host = |_: &ImageRef, addresses: &[IpAddr]| match addresses.iter().any(IpAddr::is_loopback) {
+        true => Err("it leads here".to_owned()),
+        false => Ok(()),
+    };
+    for (image, allowed) in [("localhost/app:1", false), ("localhost:5000/app:1", false), ("192.0.2.1/app:1", true)] {
+        let mut request = asking(None);
+        request.plan.image = image.into();
+        request.images.rule = Some(Arc::new(refuses_this_host));
+        let (outcome, _) = world.run(request).await;
+        assert_eq!(outcome == Outcome::Success, allowed, "{image}: {outcome:?}");
+    }
+    assert_eq!(world.engine.pulled_by(), [None]);
     world.end().await;
 }
 
@@ -129,7 +148,7 @@ async fn a_job_with_an_image_that_is_not_allowed_ends_before_anything_starts() {
     let mut step = request.plan.steps[0].clone();
     step.image = Some("evil.example/x:1".into());
     request.plan.steps.push(step);
-    request.images.rule = Some(Arc::new(|image: &longshore_core::ImageRef| match image.registry() {
+    request.images.rule = Some(Arc::new(|image: &ImageRef, _: &[IpAddr]| match image.registry() {
         Some("evil.example") => Err("the rule says no".to_owned()),
         _ => Ok(()),
     }));

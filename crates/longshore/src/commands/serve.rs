@@ -371,7 +371,7 @@ fn spawn_upkeep(config: &Config, store: &Store, tasks: &TaskTracker, shutdown: &
 
 /// Returns the rule that the executor asks about every image.
 fn image_rule(rules: ImageRules) -> ImageRule {
-    Arc::new(move |image| rules.check(image))
+    Arc::new(move |image, addresses| rules.check(image, addresses))
 }
 
 /// Raises the limit for open files. Connections and logs are open files, and engines start containers with a soft limit

@@ -82,7 +82,8 @@ settings! {
 
     /// The images that jobs, services and steps may use: globs of their names, such as
     /// `debian:*, registry.example/team/**`, where a leading `!` excludes. A registry at an address of the engine's own
-    /// host (`localhost`, 169.254.169.254) has to be named here, as in `**, localhost:5000/**`.
+    /// host (`localhost`, 169.254.169.254, or a name that the server resolves to one) has to be named here, as in
+    /// `**, localhost:5000/**`.
     images_allow: String ["GLOB,..."] computed("every image whose registry is not at an address of this host", "debian:*, registry.example/team/**");
 
     /// Registries that jobs with `docker: true` pull images from and push to, besides those that they have credentials
