@@ -24,7 +24,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
-use crate::{auth::Caller, error::ApiError, range::ByteRange};
+use crate::{auth::Caller, error::ApiError, range::ByteRange, request_slots::RequestSlot};
 
 /// Bytes of a body that are read at once, and how many pieces of a zip wait for the client.
 const PIECE_BYTES: usize = 256 << 10;
@@ -158,8 +158,9 @@ fn unreadable(error: io::Error) -> ApiError {
     }
 }
 
-/// Answers with all files of an artifact as a zip, which is made while it is sent.
-pub(crate) async fn send_zip(store: &Store, artifact: &Artifact) -> Result<Response, ApiError> {
+/// Answers with all files of an artifact as a zip, which is made while it is sent. Whoever makes it holds the slot, also
+/// if the client is gone before.
+pub(crate) async fn send_zip(store: &Store, artifact: &Artifact, slot: RequestSlot) -> Result<Response, ApiError> {
     // Whether the files can be read is checked before the answer begins.
     if let [first, ..] = artifacts::files(store, artifact.id, None, 1).await?.as_slice() {
         let (blobs, blob) = (store.blobs().clone(), first.blob);
@@ -170,6 +171,7 @@ pub(crate) async fn send_zip(store: &Store, artifact: &Artifact) -> Result<Respo
     let out = Pieces::new(sender.clone(), CLIENT_TIMEOUT);
     let writing = write_zip(store.clone(), artifact.id, out);
     tokio::spawn(async move {
+        let _held = slot;
         // A body that breaks off is not a valid zip, and the client sees that.
         if let Err(error) = writing.await {
             let _ = sender.send(Err(error)).await;

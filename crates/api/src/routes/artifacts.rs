@@ -109,9 +109,7 @@ async fn zip_of(
     caller: &Caller,
     artifact: &artifacts::Artifact,
 ) -> Result<Response, ApiError> {
-    let slot = slots.take(caller, Costly::Zip)?;
-    let zip = send_zip(store, artifact).await?;
-    Ok(zip.map(|body| axum::body::Body::from_stream(slot.held_while(body.into_data_stream()))))
+    send_zip(store, artifact, slots.take(caller, Costly::Zip).await?).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -49,7 +49,7 @@ pub(crate) async fn all(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let after = parse_cursor(query.last_id(&headers))?;
-    let slot = slots.take(&caller, Costly::Stream)?;
+    let slot = slots.take(&caller, Costly::Stream).await?;
     Ok(Watcher::new(live, Reader::new(caller, &headers), None, after).into_response(slot))
 }
 
@@ -78,7 +78,7 @@ pub(crate) async fn of_build(
 ) -> Result<Response, ApiError> {
     let (build, _) = find_build(&live.store, &caller, id).await?;
     let after = parse_cursor(query.last_id(&headers))?;
-    let slot = slots.take(&caller, Costly::Stream)?;
+    let slot = slots.take(&caller, Costly::Stream).await?;
     let snapshot = after.is_none();
     // The cursor is taken before the build is read: a change in between is sent twice rather than never.
     let mut watcher = Watcher::new(live, Reader::new(caller, &headers), Some(id), after);

@@ -144,12 +144,7 @@ fn readers_that_take_nothing_of_a_file_hold_no_thread_that_others_need() {
         let (world, _, id) = with_files(&[("long", &long), ("short", b"short")]).await;
         let mut readers = Vec::new();
         for _ in 0..6 {
-            let mut reader = tokio::net::TcpStream::connect(world.addr).await.unwrap();
-            let asked = format!(
-                "GET /api/v1/artifacts/{id}/files/long HTTP/1.1\r\nHost: ci.example\r\nAuthorization: Bearer {}\r\n\r\n",
-                crate::world::ADMIN
-            );
-            reader.write_all(asked.as_bytes()).await.unwrap();
+            let mut reader = ask(&world, &format!("/api/v1/artifacts/{id}/files/long"), crate::world::ADMIN).await;
             let mut begin = [0; 12];
             reader.read_exact(&mut begin).await.unwrap();
             assert_eq!(&begin, b"HTTP/1.1 200");
@@ -157,6 +152,46 @@ fn readers_that_take_nothing_of_a_file_hold_no_thread_that_others_need() {
         }
         let short = world.get(&format!("/api/v1/artifacts/{id}/files/short")).await;
         assert_eq!((short.status, &short.body[..]), (200, &b"short"[..]));
+    });
+}
+
+/// Asks for something and reads nothing of the answer.
+async fn ask(world: &World, path: &str, token: &str) -> tokio::net::TcpStream {
+    let mut reader = tokio::net::TcpStream::connect(world.addr).await.unwrap();
+    let asked = format!("GET {path} HTTP/1.1\r\nHost: ci.example\r\nAuthorization: Bearer {token}\r\n\r\n");
+    reader.write_all(asked.as_bytes()).await.unwrap();
+    reader
+}
+
+#[test]
+fn slow_readers_of_one_tokens_zips_leave_threads_for_all_others() {
+    const OF_TOKEN: usize = 8;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.max_blocking_threads(OF_TOKEN + 2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        // More than the sockets between the two hold: whoever writes the zip waits for its reader.
+        let long: Vec<u8> = (0..20_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let (world, _, id) = with_files(&[("long", &long), ("short", b"short")]).await;
+        let token = world.token(longshore_store::tokens::Scope::Read).await;
+        let mut readers = Vec::new();
+        for nth in 0..3 * OF_TOKEN {
+            let mut reader = ask(&world, &format!("/api/v1/artifacts/{id}.zip"), &token).await;
+            if nth < OF_TOKEN {
+                reader.read_exact(&mut [0; 12]).await.unwrap();
+            }
+            readers.push(reader);
+        }
+        let short = world.get(&format!("/api/v1/artifacts/{id}/files/short")).await;
+        assert_eq!((short.status, &short.body[..]), (200, &b"short"[..]));
+        let mut of_another = ask(&world, &format!("/api/v1/artifacts/{id}.zip"), crate::world::ADMIN).await;
+        of_another.read_exact(&mut [0; 12]).await.unwrap();
+        // The rest waits for its turn, and is told if that takes long.
+        let mut began = OF_TOKEN;
+        for reader in &readers[OF_TOKEN..] {
+            let mut begin = [0; 12];
+            began += usize::from(reader.try_read(&mut begin).is_ok() && &begin == b"HTTP/1.1 200");
+        }
+        assert_eq!(began, OF_TOKEN);
     });
 }
 

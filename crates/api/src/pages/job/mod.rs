@@ -41,7 +41,7 @@ use crate::{
     error::ApiError,
     lookup::find_job,
     params::{Path, Query},
-    request_slots::{Costly, RequestSlots},
+    request_slots::{Costly, RequestSlot, RequestSlots},
     views::{JobView, StepView},
 };
 use attempts::AttemptRow;
@@ -201,8 +201,11 @@ pub(crate) async fn show(
     let bytes = bytes.saturating_sub(summaries.iter().map(Summary::bytes).sum()).max(MIN_WINDOW_BYTES);
     let kept = artifacts::of_job(&site.store, id).await?;
     let (artifacts, more_artifacts) = artifact_list::rows(kept, |_| None);
-    let _slot = query.q.as_ref().map(|_| slots.take(&visitor.caller, Costly::Search)).transpose()?;
-    let log = load_window(&site, &job, &outline, query, attempt, bytes).await?;
+    let slot = match &query.q {
+        Some(_) => slots.take(&visitor.caller, Costly::Search).await?,
+        None => RequestSlot::default(),
+    };
+    let log = load_window(&site, &job, &outline, query, attempt, bytes, slot).await?;
     head.more_scripts.push(&ASSETS.log_script);
     if !build.status.is_final() {
         head = head.follows_build(build.id, Some(id));
@@ -275,6 +278,7 @@ async fn load_window(
     query: LogQuery,
     attempt: String,
     bytes: usize,
+    slot: RequestSlot,
 ) -> Result<LogPart, ApiError> {
     let total = outline.total;
     // The last line of the step that failed; the log's last line if no step failed and yet the job did.
@@ -322,7 +326,8 @@ async fn load_window(
         Some(text) => {
             let limit = (FOUND_LINKS_BYTES / hit_address(1, &attempt, text).len()).clamp(1, MAX_FOUND_LINES);
             let search = Search { text: text.clone(), case_sensitive: false, listed: Listed::Skip(0), limit };
-            Some(logs::search(&site.store, job.id, query.attempt, search).await?)
+            let (store, id) = (site.store.clone(), job.id);
+            Some(slot.held_for(async move { logs::search(&store, id, query.attempt, search).await }).await??)
         }
         None => None,
     };

@@ -49,7 +49,7 @@ pub(crate) async fn follow(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     find_job(&live.store, &caller, id).await?;
-    let slot = slots.take(&caller, Costly::Stream)?;
+    let slot = slots.take(&caller, Costly::Stream).await?;
     let last_id = query.last_id(&headers);
     let mut log = logs::follow(&live.store, id, 0).await?;
     let (_, attempt) = log.log();

@@ -203,9 +203,9 @@ pub(crate) async fn search(
         (None, skip) => Listed::Skip(skip.unwrap_or(0)),
     };
     let limit = query.limit.unwrap_or(MAX_FOUND).min(MAX_FOUND);
-    let _slot = slots.take(&caller, Costly::Search)?;
+    let slot = slots.take(&caller, Costly::Search).await?;
     let search = Search { text: query.q, case_sensitive: query.case_sensitive, listed, limit };
-    let found = logs::search(&store, id, query.attempt, search).await?;
+    let found = slot.held_for(async move { logs::search(&store, id, query.attempt, search).await }).await??;
     let next = found.skipped + found.lines.len() as u64;
     Ok(Json(FoundView {
         total: found.total,

@@ -51,7 +51,7 @@ pub(crate) async fn follow(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     find_job(&live.store, &caller, id).await?;
-    let slot = slots.take(&caller, Costly::Stream)?;
+    let slot = slots.take(&caller, Costly::Stream).await?;
     let plan = jobs::plan(&live.store, id).await?.ok_or_else(|| ApiError::not_found("job"))?;
     let last_id = query.last_id(&headers);
     let mut log = logs::follow(&live.store, id, 0).await?;

@@ -104,7 +104,7 @@ pub(crate) async fn read(
     let range = ByteRange::parse(&headers);
     // Everything before the first byte asked for is read too, which may be the whole log.
     let slot = match offset > 0 || range.is_some() {
-        true => Some(slots.take(&caller, Costly::Range)?),
+        true => Some(slots.take(&caller, Costly::Range).await?),
         false => None,
     };
     let response = match range {

@@ -115,7 +115,7 @@ pub(crate) struct Rules {
     /// Remove the existing rules first; without new ones, all jobs can use the secret
     #[arg(long)]
     pub(crate) no_rules: bool,
-    /// Allow builds of branches that match this glob; a pull request counts as its source branch
+    /// Allow builds of branches that match this glob; a pull request counts as its source branch, and as its target branch too where that one's files run
     #[arg(long = "branch", value_name = "GLOB")]
     pub(crate) branches: Vec<String>,
     /// Allow builds of tags that match this glob
