@@ -15,7 +15,7 @@ use crate::host_config::{HostConfig, LogDriver, NetworkMode};
 use crate::mounts::{Mount, Source};
 use crate::policy::{JobPolicy, Policy, ServerPolicy};
 use crate::refusal::{Judged, refuse};
-use crate::server_own::{is_mountable, own_labels};
+use crate::server_own::{is_mountable, is_of_socket, is_writable, own_labels};
 
 /// The path of our program in its image.
 pub const PROGRAM: &str = "/.longshore/longshore";
@@ -103,7 +103,7 @@ pub(crate) fn judge(guard: &Guard, server: &ServerPolicy, body: &mut ContainerCr
     }
     let sockets = match body.host.mounts.first() {
         Some(Mount { source: Source::Volume { name, subpath }, target, .. })
-            if name.starts_with(VOLUMES) && subpath.is_empty() && is_mountable(name) && target == FOLDER =>
+            if is_of_socket(name) && subpath.is_empty() && is_mountable(name) && target == FOLDER =>
         {
             name.clone()
         }
@@ -125,12 +125,12 @@ pub(crate) fn judge(guard: &Guard, server: &ServerPolicy, body: &mut ContainerCr
     checks.push(volume(&sockets, folder.clone()));
     judge_mounts(guard, &policy, folder.and_then(|folder| data_folder(&folder, &sockets)), &mut body.host.mounts[1..])?;
     let measured = policy.disk.iter().flat_map(|disk| &disk.volumes);
-    if let Some(name) = measured.into_iter().find(|name| !is_mountable(name) || name.starts_with(VOLUMES)) {
+    if let Some(name) = measured.into_iter().find(|name| !is_writable(name)) {
         return refuse!(Server, "{name} is not a volume that a job may fill");
     }
     for place in &policy.places {
-        if !is_mountable(&place.volume) || place.volume.starts_with(VOLUMES) {
-            return refuse!(Server, "{} is not a volume that a job may mount", place.volume);
+        if !is_writable(&place.volume) {
+            return refuse!(Server, "{} is not a volume that a job may write into", place.volume);
         }
         checks.push(volume(&place.volume, None));
     }

@@ -21,11 +21,10 @@ use crate::filters::Filters;
 use crate::guard::Guard;
 use crate::image_ref::ImageName;
 use crate::job::{answer, forward};
-use crate::job_guard;
 use crate::policy::ServerPolicy;
 use crate::refusal::{Judged, refuse};
 use crate::server_create::{self, Created};
-use crate::server_own::{AGENT, is_agents, is_mountable, is_ours, own_labels, own_network, own_volume};
+use crate::server_own::{AGENT, is_mountable, is_of_socket, is_ours, is_writable, own_labels, own_network, own_volume};
 use crate::table::Container;
 
 /// Returns the instance that a request names, if any.
@@ -218,15 +217,16 @@ fn create_volume(guard: &Guard, policy: &ServerPolicy, volume: &VolumeCreate) ->
 /// Judges a volume. The layers of an overlay have to be the folders of the server's own volumes.
 fn judge_volume(policy: &ServerPolicy, volume: &VolumeCreate) -> Judged<Vec<Check>> {
     own_labels(policy, &volume.labels)?;
-    if !is_mountable(&volume.name) || is_agents(&volume.name) {
+    let may_be_made = is_writable(&volume.name) || (is_mountable(&volume.name) && is_of_socket(&volume.name));
+    if !may_be_made {
         return refuse!(Server, "{:?} is not a name for a volume of the server", volume.name);
     }
-    if volume.content != VolumeContent::Plain && volume.name.starts_with(job_guard::VOLUMES) {
+    if volume.content != VolumeContent::Plain && is_of_socket(&volume.name) {
         return refuse!(Server, "the volume of a guard's socket may have no options");
     }
     let layers = volume.content.layers().into_iter().map(|place| {
         let name = place.strip_suffix("/_data").and_then(|path| path.rsplit('/').next()).unwrap_or_default();
-        if !is_mountable(name) || is_agents(name) || name.starts_with(job_guard::VOLUMES) {
+        if !is_writable(name) {
             return refuse!(Volume, "{place} is not the folder of one of the server's volumes");
         }
         Ok(Check::Volume { name: name.to_owned(), instances: policy.instances(), place: Some(place.clone()) })

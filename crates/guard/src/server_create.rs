@@ -14,7 +14,7 @@ use crate::mounts::{Mount, Source};
 use crate::policy::ServerPolicy;
 use crate::refusal::{Judged, refuse};
 use crate::server_own::{
-    AGENT, is_agents, is_guards, is_made_in_job, is_mountable, is_ours, own_labels, own_network, own_volume,
+    AGENT, is_guards, is_made_in_job, is_mountable, is_ours, is_writable, own_labels, own_network, own_volume,
 };
 
 /// The capabilities that root may have in a job's container.
@@ -157,10 +157,8 @@ fn judge_mount(guard: &Guard, policy: &ServerPolicy, mount: &mut Mount, fills: b
     if !mount.labels.is_empty() {
         own_labels(policy, &mount.labels)?;
     }
-    // These volumes hold Longshore's program or a guard's socket, on which others rely: nobody may write there.
-    let is_shared = is_agents(&name) || name.starts_with(job_guard::VOLUMES);
     let fills = fills && mount.target == AGENT_FOLDER && name == format!("{AGENT}-{}", guard.host.program);
-    if is_shared && !fills && !(mount.read_only && mount.no_copy) {
+    if !(is_writable(&name) || fills || (mount.read_only && mount.no_copy)) {
         return refuse!(Server, "{name} has to be mounted read-only");
     }
     if !mount.no_copy && !fills && !guard.table.may_fill(&guard.policy, &name) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::check::{Check, INSTANCE};
 use crate::guard::Guard;
+use crate::job_guard;
 use crate::policy::ServerPolicy;
 use crate::refusal::{Judged, Refusal, refuse};
 
@@ -28,6 +29,17 @@ pub(crate) fn is_guards(name: &str) -> bool {
 /// Whether a container of the server may mount a volume with such a name.
 pub(crate) fn is_mountable(name: &str) -> bool {
     is_ours(name) && !is_made_in_job(name)
+}
+
+/// Whether a job may write into a volume of the server's with such a name. Others rely on what is in the agent's
+/// volumes and in those of guards' sockets.
+pub(crate) fn is_writable(name: &str) -> bool {
+    is_mountable(name) && !is_agents(name) && !is_of_socket(name)
+}
+
+/// Whether a volume with such a name has the socket of a job's guard.
+pub(crate) fn is_of_socket(name: &str) -> bool {
+    name.starts_with(job_guard::VOLUMES)
 }
 
 pub(crate) fn is_agents(name: &str) -> bool {

@@ -144,6 +144,14 @@ fn a_jobs_guard_gets_the_engines_socket_in_one_form_only() {
         ("another's volume to measure", |policy| policy.disk.as_mut().unwrap().volumes.push("other-data".into())),
         ("all volumes, and nothing to measure", |policy| policy.disk = None),
         ("another's volume", |policy| policy.places[0].volume = "other-data".into()),
+        ("the agent's volume", |policy| policy.places[0].volume = "longshore-agent-0123456789ab".into()),
+        ("the next agent's volume", |policy| {
+            let place = Place { volume: "longshore-agent-ffffffffffff".into(), ..policy.places[0].clone() };
+            policy.places.push(place);
+        }),
+        ("the agent's volume to measure", |policy| {
+            policy.disk.as_mut().unwrap().volumes.push("longshore-agent-0123456789ab".into());
+        }),
         ("the sockets of guards", |policy| policy.places[0].volume = "longshore-docker-abc-1".into()),
         ("what another job made", |policy| policy.places[0].volume = "longshore-guard-abc-data".into()),
     ];
