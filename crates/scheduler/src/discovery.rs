@@ -16,8 +16,9 @@ use crate::{
     schedules::{Schedules, until_schedules_change},
 };
 
-/// Repositories that are looked up at once.
+/// Repositories that are looked up at once, and how many of them at one host.
 const CONCURRENT_LOOKUPS: usize = 4;
+const OF_ONE_HOST: usize = 2;
 
 /// The failed lookups of a repository. After [`TRIES`], its schedules wait for its first push.
 #[derive(Debug, Default)]
@@ -29,7 +30,7 @@ struct Tries {
 /// Runs until `shutdown`. A lookup that is under way then is repeated after the next start.
 pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationToken) {
     let mut changed = store.changes();
-    let mut repo_tasks = RepoTasks::new(CONCURRENT_LOOKUPS);
+    let mut repo_tasks = RepoTasks::new(CONCURRENT_LOOKUPS, OF_ONE_HOST);
     let mut tries: HashMap<RepoId, Tries> = HashMap::new();
     if let Err(error) = planner.mirrors.delete_removed().await {
         tracing::warn!(%error, "mirrors of removed repositories stay until the next start");
@@ -68,23 +69,24 @@ async fn start_due(
     let unknown = schedules::unknown(store).await?;
     tries.retain(|repo, _| unknown.contains(repo));
     let mut wake_at: Option<Timestamp> = None;
+    let mut due = Vec::new();
     for repo in unknown {
         let tries = tries.entry(repo).or_default();
         // If a time lies further ahead than the longest pause, the clock has been set back since.
         match tries.next_at.filter(|at| *at > now && *at <= now + MAX_PAUSE) {
             _ if tries.count >= TRIES => {}
             Some(next_at) => wake_at = Some(wake_at.map_or(next_at, |at| at.min(next_at))),
-            // Whenever a lookup ends, all repositories are considered again.
-            None if repo_tasks.is_busy(repo) || !repo_tasks.has_room() => {}
-            None => {
-                let (store, planner) = (store.clone(), planner.clone());
-                repo_tasks.start(repo, async move {
-                    if let Err(reason) = catch_panic(look_up(&store, &planner, repo)).await.unwrap_or_else(Err) {
-                        tracing::info!(%repo, reason, "a new repository cannot be looked at yet");
-                    }
-                });
-            }
+            None => due.push(repo),
         }
+    }
+    // Whenever a lookup ends, all repositories are considered again.
+    for turn in repo_tasks.in_turn(store, due).await? {
+        let (store, planner, repo) = (store.clone(), planner.clone(), turn.repo());
+        repo_tasks.start(turn, async move {
+            if let Err(reason) = catch_panic(look_up(&store, &planner, repo)).await.unwrap_or_else(Err) {
+                tracing::info!(%repo, reason, "a new repository cannot be looked at yet");
+            }
+        });
     }
     Ok(wake_at)
 }

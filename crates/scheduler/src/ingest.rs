@@ -1,8 +1,8 @@
 //! Takes deliveries from the inbox and makes builds of them, each exactly once: the builds are created in the
 //! transaction that ends their delivery. If two deliveries announce the same thing, it is built once, too.
 //!
-//! Processes one delivery of a repository at a time, in order, and several repositories at once, so that a forge that
-//! hangs holds up only its own repositories. It is woken by commits, and sleeps until something has to be tried again.
+//! Processes one delivery of a repository at a time, in order, and several repositories at once, in turns (`by_repo`), so
+//! that a forge that hangs holds up only its own repositories. It is woken by commits, and sleeps until something has to be tried again.
 
 use std::time::Duration;
 
@@ -26,14 +26,15 @@ use crate::{
     prepare::{PassedOver, Planner},
 };
 
-/// Repositories that are fetched at once.
+/// Repositories that are fetched at once, and how many of them from one host.
 const CONCURRENT_REPOS: usize = 8;
+const OF_ONE_HOST: usize = 3;
 
 /// Runs until `shutdown`. A delivery that is under way then is still in the inbox, and the next start processes it.
 /// Sends to `hurried` the repositories to check soon: a webhook announced a push that the git host does not show yet.
 pub(crate) async fn run(store: Store, planner: Planner, hurried: mpsc::Sender<RepoId>, shutdown: CancellationToken) {
     let mut changed = store.watch();
-    let mut repo_tasks = RepoTasks::new(CONCURRENT_REPOS);
+    let mut repo_tasks = RepoTasks::new(CONCURRENT_REPOS, OF_ONE_HOST);
     loop {
         changed.borrow_and_update();
         let due = match start_due(&store, &planner, &hurried, &mut repo_tasks).await {
@@ -59,15 +60,12 @@ async fn start_due(
     hurried: &mpsc::Sender<RepoId>,
     repo_tasks: &mut RepoTasks,
 ) -> Result<Option<Timestamp>, StoreError> {
-    while repo_tasks.has_room() {
-        let Some(delivery) = deliveries::next_pending(store, repo_tasks.busy(), Timestamp::now()).await? else {
-            // Deliveries that are due belong to busy repositories.
-            let due = deliveries::next_due(store, Timestamp::now()).await?;
-            return Ok(due.filter(|at| *at > Timestamp::now()));
-        };
-        let repo = delivery.repo;
+    let now = Timestamp::now();
+    let due = deliveries::due_repos(store, now).await?;
+    for turn in repo_tasks.in_turn(store, due).await? {
+        let Some(delivery) = deliveries::next_pending(store, turn.repo(), now).await? else { continue };
         let (store, planner, hurried) = (store.clone(), planner.clone(), hurried.clone());
-        repo_tasks.start(repo, async move {
+        repo_tasks.start(turn, async move {
             let id = delivery.id;
             if let Err(error) = process(&store, &planner, &hurried, delivery).await {
                 tracing::error!(delivery = %id, %error, "a delivery could not be stored; it stays in the inbox");
@@ -75,7 +73,8 @@ async fn start_due(
             }
         });
     }
-    Ok(None)
+    // What is due and has not started waits for the end of something that has.
+    deliveries::next_due(store, now).await
 }
 
 async fn process(

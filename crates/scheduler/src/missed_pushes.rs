@@ -30,8 +30,9 @@ use crate::{
     start::git_error,
 };
 
-/// The number of repositories that are checked at a time.
+/// The number of repositories that are checked at a time, and how many of them at one host.
 const CONCURRENT_CHECKS: usize = 4;
+const OF_ONE_HOST: usize = 2;
 /// How long the webhook of a push may take to arrive. Some forges send it seconds after the push.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
 /// How soon a repository is checked again if a reported push is not there: some git hosts have it only after their
@@ -78,28 +79,34 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) {
     let mut changed = store.changes();
-    let mut repo_tasks = RepoTasks::new(CONCURRENT_CHECKS);
+    let mut repo_tasks = RepoTasks::new(CONCURRENT_CHECKS, OF_ONE_HOST);
     let mut due: HashMap<RepoId, Due> = HashMap::new();
     // Each task that runs has its place.
     let (ended, mut ends) = tokio::sync::mpsc::channel(CONCURRENT_CHECKS);
     update(&store, &mut due).await;
     loop {
         let now = Instant::now();
-        for (repo, _) in due.iter().filter(|(_, due)| due.at <= now) {
-            if repo_tasks.has_room() && !repo_tasks.is_busy(*repo) {
-                let (store, planner, ended, repo) = (store.clone(), planner.clone(), ended.clone(), *repo);
-                repo_tasks.start(repo, async move {
-                    let checked = catch_panic(check_by_itself(&store, &planner, repo)).await.unwrap_or_else(Err);
-                    if let Err(reason) = &checked {
-                        tracing::warn!(%repo, reason, "a repository cannot be checked");
-                    }
-                    // The receiver is dropped with this task.
-                    let _ = ended.send((repo, checked.is_ok())).await;
-                });
-            }
+        let mut waiting: Vec<(Instant, RepoId)> = due.iter().map(|(repo, due)| (due.at, *repo)).collect();
+        waiting.retain(|(at, _)| *at <= now);
+        waiting.sort_unstable();
+        let turns = repo_tasks.in_turn(&store, waiting.into_iter().map(|(_, repo)| repo).collect()).await;
+        // What is due and has not started waits for the end of something that has.
+        let later = due.values().map(|due| due.at).filter(|at| *at > now).min();
+        let next = if turns.is_ok() { later } else { Some(now + Duration::from_secs(1)) };
+        for turn in turns.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot see which repositories to check");
+            Vec::new()
+        }) {
+            let (store, planner, ended, repo) = (store.clone(), planner.clone(), ended.clone(), turn.repo());
+            repo_tasks.start(turn, async move {
+                let checked = catch_panic(check_by_itself(&store, &planner, repo)).await.unwrap_or_else(Err);
+                if let Err(reason) = &checked {
+                    tracing::warn!(%repo, reason, "a repository cannot be checked");
+                }
+                // The receiver is dropped with this task.
+                let _ = ended.send((repo, checked.is_ok())).await;
+            });
         }
-        let next = due.iter().filter(|(repo, _)| !repo_tasks.is_busy(**repo)).map(|(_, due)| due.at).min();
-        let next = next.filter(|_| repo_tasks.has_room());
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = repo_tasks.next_ended() => {

@@ -28,8 +28,9 @@ use longshore_pipeline::{Pipeline, Schedule};
 /// A repository's schedules.
 pub(crate) type Schedules = BTreeMap<ScheduleKey, NewSchedule>;
 
-/// Repositories whose schedules are carried out at once.
+/// Repositories whose schedules are carried out at once, and how many of them at one host.
 const CONCURRENT_REPOS: usize = 4;
+const OF_ONE_HOST: usize = 2;
 /// How far a time that was carried out may lie ahead of the clock. Beyond that, the clock was wrong then.
 const BELIEVED_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -56,7 +57,7 @@ pub(crate) fn schedules_of(pipelines: &[Pipeline], default_branch: &str, now: Ti
 /// Runs until `shutdown`. A time that is under way then is still due at the next start.
 pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationToken) {
     let mut changed = store.changes();
-    let mut repo_tasks = RepoTasks::new(CONCURRENT_REPOS);
+    let mut repo_tasks = RepoTasks::new(CONCURRENT_REPOS, OF_ONE_HOST);
     loop {
         let wake_at = match start_due(&store, &planner, &mut repo_tasks, Timestamp::now()).await {
             Ok(wake_at) => wake_at,
@@ -82,6 +83,7 @@ async fn start_due(
     now: Timestamp,
 ) -> Result<Option<Timestamp>, StoreError> {
     let mut wake_at: Option<Timestamp> = None;
+    let mut due = Vec::new();
     for row in schedules::all(store).await? {
         match decide(&row, now) {
             Decision::Waits(until) => wake_at = Some(wake_at.map_or(until, |at| at.min(until))),
@@ -91,19 +93,21 @@ async fn start_due(
                 tx.commit().await?;
                 wake_at = Some(now);
             }
-            // Whenever work ends, all schedules are considered again.
-            Decision::Due { .. } if repo_tasks.is_busy(row.repo) || !repo_tasks.has_room() => {}
-            Decision::Due { due_at, next_at } => {
-                let repo = row.repo;
-                let (store, planner) = (store.clone(), planner.clone());
-                repo_tasks.start(repo, async move {
-                    if let Err(error) = fire(&store, &planner, &row, due_at, next_at).await {
-                        tracing::error!(%repo, cron = row.key.cron, %error, "a build that is due could not be stored");
-                        tokio::time::sleep(Duration::from_secs(1)).await;
-                    }
-                });
-            }
+            Decision::Due { due_at, next_at } => due.push((row, due_at, next_at)),
         }
+    }
+    // Whenever work ends, all schedules are considered again.
+    for turn in repo_tasks.in_turn(store, due.iter().map(|(row, ..)| row.repo).collect()).await? {
+        let repo = turn.repo();
+        let Some(place) = due.iter().position(|(row, ..)| row.repo == repo) else { continue };
+        let (row, due_at, next_at) = due.swap_remove(place);
+        let (store, planner) = (store.clone(), planner.clone());
+        repo_tasks.start(turn, async move {
+            if let Err(error) = fire(&store, &planner, &row, due_at, next_at).await {
+                tracing::error!(%repo, cron = row.key.cron, %error, "a build that is due could not be stored");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
     }
     Ok(wake_at)
 }

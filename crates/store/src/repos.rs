@@ -2,7 +2,7 @@
 
 mod sealed;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use longshore_core::{
     ConnectionId, RepoId, StatusDetail, Strangers, Timestamp, access::Visible, docker::DockerGrant,
@@ -199,6 +199,14 @@ pub(crate) fn push_visible(query: &mut QueryBuilder<Sqlite>, visible: &Visible) 
             query.push(")");
         }
     }
+}
+
+/// Returns the clone addresses of these repositories, without credentials.
+pub async fn addresses(store: &Store, ids: &[RepoId]) -> Result<HashMap<RepoId, String>, StoreError> {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let query = sqlx::query("SELECT id, clone_url FROM repos WHERE id IN (SELECT value FROM json_each(?))");
+    let rows = query.bind(serde_json::json!(ids).to_string()).fetch_all(store.readers()).await?;
+    rows.iter().map(|row| Ok((row::parsed(row, "id")?, row.try_get("clone_url")?))).collect()
 }
 
 /// Returns which of these repositories are public.

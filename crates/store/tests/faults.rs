@@ -183,7 +183,7 @@ async fn a_clock_that_is_set_holds_up_no_delivery_and_changes_no_order() {
     // Received while the clock was a year ahead, and after it was corrected.
     accept(&world.store, &delivery(&repo, 1, at(24 * 365))).await.unwrap();
     accept(&world.store, &delivery(&repo, 2, at(0))).await.unwrap();
-    let first = deliveries::next_pending(&world.store, [], at(0)).await.unwrap().unwrap();
+    let first = deliveries::next_pending(&world.store, repo.id, at(0)).await.unwrap().unwrap();
     let listed = deliveries::get(&world.store, first.id).await.unwrap().unwrap();
     assert_eq!(listed.received_at, at(24 * 365), "not in the order in which they came");
     // Put off while the clock was ahead: due at once, not in a year.
@@ -192,14 +192,14 @@ async fn a_clock_that_is_set_holds_up_no_delivery_and_changes_no_order() {
     tx.commit().await.unwrap();
     let due = deliveries::next_due(&world.store, at(0)).await.unwrap().unwrap();
     assert!(due.since(at(0)) <= deliveries::MAX_PAUSE_MS);
-    assert_eq!(deliveries::next_pending(&world.store, [], at(0)).await.unwrap().unwrap().id, first.id);
+    assert_eq!(deliveries::next_pending(&world.store, repo.id, at(0)).await.unwrap().unwrap().id, first.id);
     // A delivery that the correct clock puts off waits for its time.
     let soon = Timestamp::from_millis(at(0).as_millis() + 60_000);
     let mut tx = world.store.write().await.unwrap();
     deliveries::retry_later(&mut tx, first.id, soon, "the git host does not answer").await.unwrap();
     tx.commit().await.unwrap();
-    assert_ne!(deliveries::next_pending(&world.store, [], at(0)).await.unwrap().unwrap().id, first.id);
-    assert_eq!(deliveries::next_pending(&world.store, [], soon).await.unwrap().unwrap().id, first.id);
+    assert_ne!(deliveries::next_pending(&world.store, repo.id, at(0)).await.unwrap().unwrap().id, first.id);
+    assert_eq!(deliveries::next_pending(&world.store, repo.id, soon).await.unwrap().unwrap().id, first.id);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod storm;
 #[allow(dead_code, reason = "it is the git host of other tests, too")]
 #[path = "../../../git/tests/support/mod.rs"]
 mod support;
+mod turns;
 mod twins;
 mod what_changed;
 mod whose_files;

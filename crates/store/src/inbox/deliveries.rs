@@ -1,7 +1,7 @@
 //! The durable inbox. It stores what a forge delivered, whole, before the forge is answered, and then, exactly once,
 //! the result.
 //!
-//! The hook handler calls [`accept`]; the ingest loop [`next_pending`] and one of [`finish`] and [`retry_later`].
+//! The hook handler calls [`accept`]; the ingest loop [`due_repos`], [`next_pending`] and one of [`finish`] and [`retry_later`].
 
 use std::str::FromStr;
 
@@ -213,24 +213,21 @@ pub async fn redeliver(tx: &mut WriteTx, id: DeliveryId, now: Timestamp) -> Resu
 /// clock was set back, and is due.
 pub const MAX_PAUSE_MS: u64 = 10 * 60 * 1000;
 
-/// Returns the first pending delivery that is due by `now` and belongs to none of the repositories in `busy`.
+/// Returns the repositories with pending deliveries that are due by `now`. The one with the oldest of them comes first.
 ///
 /// A clock that was set holds up no delivery: one that was never tried is due whatever the clock says.
-pub async fn next_pending(
-    store: &Store,
-    busy: impl IntoIterator<Item = RepoId>,
-    now: Timestamp,
-) -> Result<Option<PendingDelivery>, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT * FROM deliveries WHERE status = 'pending' AND (attempts = 0 OR next_try_at NOT BETWEEN ",
-    );
-    query.push_bind(now.as_millis() + 1).push(" AND ");
-    query.push_bind(now.as_millis().saturating_add(row::signed(MAX_PAUSE_MS))).push(") AND repo NOT IN (");
-    let mut list = query.separated(", ");
-    for repo in busy {
-        list.push_bind(repo.to_string());
-    }
-    query.push(") ORDER BY seq LIMIT 1");
+pub async fn due_repos(store: &Store, now: Timestamp) -> Result<Vec<RepoId>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT repo FROM ");
+    push_due(&mut query, now);
+    query.push(" GROUP BY repo ORDER BY min(seq)");
+    query.build().fetch_all(store.readers()).await?.iter().map(|row| row::parsed(row, "repo")).collect()
+}
+
+/// Returns the first pending delivery of a repository that is due by `now`.
+pub async fn next_pending(store: &Store, repo: RepoId, now: Timestamp) -> Result<Option<PendingDelivery>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM ");
+    push_due(&mut query, now);
+    query.push(" AND repo = ").push_bind(repo.to_string()).push(" ORDER BY seq LIMIT 1");
     let row = query.build().fetch_optional(store.readers()).await?;
     row.map(|row| {
         Ok(PendingDelivery {
@@ -248,6 +245,13 @@ pub async fn next_pending(
     .transpose()
 }
 
+/// Adds the pending deliveries that are due. They are few, and found without those that are over.
+fn push_due(query: &mut QueryBuilder<Sqlite>, now: Timestamp) {
+    query.push("deliveries INDEXED BY deliveries_pending WHERE status = 'pending'");
+    query.push(" AND (attempts = 0 OR next_try_at NOT BETWEEN ").push_bind(now.as_millis() + 1).push(" AND ");
+    query.push_bind(now.as_millis().saturating_add(row::signed(MAX_PAUSE_MS))).push(")");
+}
+
 /// Makes older deliveries of the same repository due that wait for their next try, so that what happened first is built
 /// first once the git host is back. Returns whether there are any. Each newer delivery does that once: one that cannot
 /// be processed holds nobody up.
@@ -261,12 +265,14 @@ pub async fn let_older_pass(tx: &mut WriteTx, delivery: &PendingDelivery, now: T
     Ok(done.rows_affected() > 0)
 }
 
-/// Returns when the next pending delivery is due, at the latest `now` plus [`MAX_PAUSE_MS`]. `None` if none is
-/// pending. Until then the caller only waits for changes.
+/// Returns when the next pending delivery is due that is not due by `now`, at the latest `now` plus [`MAX_PAUSE_MS`].
+/// `None` if there is none. Until then the caller only waits for changes.
 pub async fn next_due(store: &Store, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-    let due: Option<i64> = sqlx::query_scalar("SELECT min(next_try_at) FROM deliveries WHERE status = 'pending'")
-        .fetch_one(store.readers())
-        .await?;
+    let due: Option<i64> =
+        sqlx::query_scalar("SELECT min(next_try_at) FROM deliveries WHERE status = 'pending' AND next_try_at > ?")
+            .bind(now.as_millis())
+            .fetch_one(store.readers())
+            .await?;
     let latest = now.as_millis().saturating_add(row::signed(MAX_PAUSE_MS));
     Ok(due.map(|due| Timestamp::from_millis(due.min(latest))))
 }
