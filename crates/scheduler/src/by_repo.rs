@@ -1,5 +1,6 @@
 //! Runs work by repository: one task per repository at a time, several repositories at once, in turns. A git host that
-//! hangs holds up only its own repositories: it never gets all slots. An item that fails is tried again, less and less often, for a day.
+//! hangs holds up only its own repositories: it never gets all slots. An item that fails is tried again, less and less
+//! often, for a day.
 
 use std::{
     collections::{HashMap, HashSet},

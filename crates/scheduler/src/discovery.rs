@@ -18,7 +18,7 @@ use crate::{
 
 /// Repositories that are looked up at once, and how many of them at one host.
 const CONCURRENT_LOOKUPS: usize = 4;
-const OF_ONE_HOST: usize = 2;
+const OF_ONE_HOST: usize = 3;
 
 /// The failed lookups of a repository. After [`TRIES`], its schedules wait for its first push.
 #[derive(Debug, Default)]

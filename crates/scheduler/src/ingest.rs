@@ -2,7 +2,8 @@
 //! transaction that ends their delivery. If two deliveries announce the same thing, it is built once, too.
 //!
 //! Processes one delivery of a repository at a time, in order, and several repositories at once, in turns (`by_repo`), so
-//! that a forge that hangs holds up only its own repositories. It is woken by commits, and sleeps until something has to be tried again.
+//! that a forge that hangs holds up only its own repositories. It is woken by commits, and sleeps until something has to
+//! be tried again.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use crate::{
 
 /// Repositories that are fetched at once, and how many of them from one host.
 const CONCURRENT_REPOS: usize = 8;
-const OF_ONE_HOST: usize = 3;
+const OF_ONE_HOST: usize = 6;
 
 /// Runs until `shutdown`. A delivery that is under way then is still in the inbox, and the next start processes it.
 /// Sends to `hurried` the repositories to check soon: a webhook announced a push that the git host does not show yet.

@@ -32,7 +32,7 @@ use crate::{
 
 /// The number of repositories that are checked at a time, and how many of them at one host.
 const CONCURRENT_CHECKS: usize = 4;
-const OF_ONE_HOST: usize = 2;
+const OF_ONE_HOST: usize = 3;
 /// How long the webhook of a push may take to arrive. Some forges send it seconds after the push.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
 /// How soon a repository is checked again if a reported push is not there: some git hosts have it only after their

@@ -30,7 +30,7 @@ pub(crate) type Schedules = BTreeMap<ScheduleKey, NewSchedule>;
 
 /// Repositories whose schedules are carried out at once, and how many of them at one host.
 const CONCURRENT_REPOS: usize = 4;
-const OF_ONE_HOST: usize = 2;
+const OF_ONE_HOST: usize = 3;
 /// How far a time that was carried out may lie ahead of the clock. Beyond that, the clock was wrong then.
 const BELIEVED_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 
