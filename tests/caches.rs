@@ -23,11 +23,15 @@ fn log_of(world: &World, build: &Value, name: &str) -> String {
     world.api().get_text(&format!("/api/v1/jobs/{}/log", text(job(build, name), "id"))).1
 }
 
-/// Pushes a pipeline with these files, and returns the build and its log.
+/// Pushes a pipeline with these files to `main`, and returns the build and its log.
 fn push(world: &World, pipeline: &str, files: &[(&str, &str)]) -> (Value, String) {
+    push_to(world, "main", pipeline, files)
+}
+
+fn push_to(world: &World, branch: &str, pipeline: &str, files: &[(&str, &str)]) -> (Value, String) {
     let all: Vec<(&str, &str)> = files.iter().copied().chain([(".longshore.yml", pipeline)]).collect();
     let commit = world.git.commit("change", &all);
-    world.git.git(&["push", "-q", "origin", "HEAD:main"]);
+    world.git.git(&["push", "-q", "origin", &format!("HEAD:refs/heads/{branch}")]);
     let build = world.api().wait_for_build(&text(&world.build_of(&commit), "id"));
     let log = log_of(world, &build, "one");
     (build, log)
@@ -89,6 +93,42 @@ steps:
     assert_eq!(log.lines().filter(|line| ["1", "2", "3", "seed"].contains(line)).count(), 2, "one of them: {log}");
     world.nothing_is_left();
     layers_left(&world, 2);
+}
+
+#[test]
+fn no_branch_puts_anything_into_the_caches_of_main_and_all_begin_with_mains() {
+    let world = World::start();
+    let caching = |branch: &str, key: &str, read: &str| {
+        pipeline(&format!(
+            "cache: [{{ path: c, key: {key}, fallback: [k-] }}]\nsteps: [{{ run: '{read} c/*; echo of-{branch} > c/tool' }}]"
+        ))
+    };
+    push(&world, &pipeline("steps: [{ run: 'true' }]"), &[]);
+    // Under the key that main's next job asks for, and under one that begins as its fallback does.
+    for key in ["k-1", "k-2"] {
+        let (build, log) = push_to(&world, "evil", &caching("evil", key, "echo"), &[]);
+        assert_eq!(build["status"], "success", "{log}");
+    }
+    let (_, log) = push(&world, &caching("main", "k-1", "echo"), &[]);
+    assert!(log.contains("nothing found"), "{log}");
+    for (branch, key, found) in [
+        ("main", "k-1", "main"),
+        ("main", "k-3", "main"),
+        ("feature", "k-1", "main"),
+        ("feature", "k-2", "main"),
+        ("evil", "k-1", "evil"),
+    ] {
+        let (_, log) = push_to(&world, branch, &caching(branch, key, "cat"), &[]);
+        assert!(log.contains("restored") && log.contains(&format!("of-{found}\n")), "{branch} {key}: {log}");
+    }
+    let caches = world.api().get(&format!("/api/v1/repos/{}/caches", world.repo));
+    let items = caches["items"].as_array().unwrap();
+    let mut saved: Vec<(String, Value)> = items.iter().map(|one| (text(one, "key"), one["branches"].clone())).collect();
+    saved.sort_by_key(|(key, branches)| (key.clone(), branches.to_string()));
+    let all = [("k-1", "evil"), ("k-1", "main"), ("k-2", "evil"), ("k-2", "feature"), ("k-3", "main")];
+    assert_eq!(saved, all.map(|(key, branch)| (key.to_owned(), json!([branch]))));
+    world.nothing_is_left();
+    layers_left(&world, 5);
 }
 
 #[test]

@@ -33,8 +33,12 @@ jobs:
 }
 
 fn push(world: &World, files: &[(&str, &str)]) -> Value {
+    push_to(world, "main", files)
+}
+
+fn push_to(world: &World, branch: &str, files: &[(&str, &str)]) -> Value {
     let commit = world.git.commit("change", files);
-    world.git.git(&["push", "-q", "origin", "HEAD:main"]);
+    world.git.git(&["push", "-q", "origin", &format!("HEAD:refs/heads/{branch}")]);
     let build = world.api().wait_for_build(&text(&world.build_of(&commit), "id"));
     assert_eq!(build["status"], "success", "{build}");
     build
@@ -95,6 +99,20 @@ fn an_earlier_success_with_the_same_files_stands_for_a_job_with_all_that_it_left
     let again = world.api().wait_for_build(&text(&again, "id"));
     assert_eq!(reason(&again), "");
     assert_ne!(log(&world, &again, "made"), made);
+    world.nothing_is_left();
+}
+
+#[test]
+fn a_success_with_the_caches_of_another_branch_stands_for_nothing() {
+    let world = World::start();
+    let cached = pipeline("    cache: [{ path: tools, key: k }]\n");
+    push(&world, &[(".longshore.yml", &pipeline("")), ("src/a", "0"), ("src/b", "0")]);
+    // Without caches, the branch makes no difference.
+    assert_eq!(reason(&push_to(&world, "evil", &[("README", "1")])), "same as build 1");
+    assert_eq!(reason(&push_to(&world, "evil", &[(".longshore.yml", &cached)])), "");
+    assert_eq!(reason(&push(&world, &[("README", "2")])), "", "what evil saved may be in it");
+    assert_eq!(reason(&push(&world, &[("README", "3")])), "same as build 4");
+    assert_eq!(reason(&push_to(&world, "evil", &[("README", "4")])), "same as build 3");
     world.nothing_is_left();
 }
 

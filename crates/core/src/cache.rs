@@ -1,11 +1,14 @@
 //! The rules of caches: which paths may be cached, what a key looks like, and who reads and saves which entries. Pure.
 //!
-//! An entry belongs to a repository and is immutable under its key. Jobs of people who may push read and save all of a
-//! repository's entries. Jobs of a stranger's pull request read what its target branch saved, and save nothing.
+//! An entry belongs to a scope of a repository, and is immutable under its key there. A job runs what is in the entries
+//! that it begins with, so whoever decides what is in them decides what its secrets do. That is why a scope is a branch,
+//! a tag, or a pull request with the branches whose files it runs: the same that rules of secrets ask about. A job saves
+//! into its own scope, and reads that and the default branch's. Jobs of a stranger's pull request read what its target
+//! branch saved, and save nothing.
 
 use std::fmt;
 
-use crate::{Event, plan::WORKSPACE, stranger};
+use crate::{Event, event::PullRequest, plan::WORKSPACE, stranger};
 
 /// The most characters of a key.
 pub const MAX_KEY: usize = 512;
@@ -157,13 +160,16 @@ pub fn check_key(key: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Which entries of its repository a job reads, and whether it saves any.
+/// The scope of all caches of a working tree.
+const WORKING_TREE: &str = "working-tree";
+
+/// Which entries of its repository a job reads, and where it saves some.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CacheAccess {
-    /// Reads all, and saves. What it saves counts as saved by this branch, if it runs on one.
-    Trusted { branch: Option<String> },
-    /// Reads what this branch saved, and saves nothing.
-    Stranger { target: String },
+pub struct CacheAccess {
+    /// The scope that what it saves belongs to; `None` for a job that saves nothing.
+    pub saves: Option<String>,
+    /// The scopes of which it reads entries, in this order.
+    pub reads: Vec<String>,
 }
 
 impl CacheAccess {
@@ -171,19 +177,55 @@ impl CacheAccess {
     /// them save what others read.
     #[must_use]
     pub fn of(event: &Event) -> Self {
-        match &event.pull_request {
-            Some(pull_request) if stranger::brings(event) => {
-                Self::Stranger { target: pull_request.target_branch.clone() }
+        let default = event.default_branch.as_deref().map(of_branch);
+        let (own, target) = match &event.pull_request {
+            Some(request) if stranger::brings(event) => {
+                return Self { saves: None, reads: vec![of_branch(&request.target_branch)] };
             }
-            Some(_) => Self::Trusted { branch: None },
-            None => Self::Trusted { branch: event.git_ref.strip_prefix("refs/heads/").map(str::to_owned) },
+            Some(request) => of_pull_request(request),
+            None => (event.git_ref.clone(), None),
+        };
+        let mut reads = vec![own.clone()];
+        for scope in target.into_iter().chain(default) {
+            if !reads.contains(&scope) {
+                reads.push(scope);
+            }
         }
+        Self { saves: Some(own), reads }
     }
 
+    /// Returns what the jobs of a working tree may do: all of it is one person's, whatever its branches.
     #[must_use]
-    pub const fn saves(&self) -> bool {
-        matches!(self, Self::Trusted { .. })
+    pub fn of_working_tree(event: &Event) -> Self {
+        let scope = || WORKING_TREE.to_owned();
+        Self { saves: (!stranger::brings(event)).then(scope), reads: vec![scope()] }
     }
+}
+
+fn of_branch(name: &str) -> String {
+    format!("refs/heads/{name}")
+}
+
+/// Returns a pull request's own scope, and that of its target branch if it reads that too. A pull request that runs
+/// nothing of its target reads nothing of it: whoever may push to one branch could open one of another branch into it.
+/// For the same reason its scope names the branches whose files it runs, which may change while its number stays. No
+/// ref has a `:` in its name.
+fn of_pull_request(request: &PullRequest) -> (String, Option<String>) {
+    let PullRequest { number, source_branch, target_branch, merge, gone, .. } = request;
+    match (merge, gone) {
+        (None, None) => (format!("refs/pull/{number}/head:{source_branch}"), None),
+        (_, _) => {
+            let own = format!("refs/pull/{number}/head:{source_branch}:{target_branch}");
+            (own, Some(of_branch(target_branch)))
+        }
+    }
+}
+
+/// Returns the name of a scope for people: a branch's short name, or the full name of a ref.
+#[must_use]
+pub fn scope_name(scope: &str) -> &str {
+    let name = scope.split_once(':').map_or(scope, |(name, _)| name);
+    name.strip_prefix("refs/heads/").unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -236,17 +278,53 @@ mod tests {
         assert!(!path("a").overlaps(&path("ab")) && !path("a").overlaps(&path("~/a")));
     }
 
+    fn access(saves: Option<&str>, reads: &[&str]) -> CacheAccess {
+        let reads = reads.iter().map(|scope| (*scope).to_owned()).collect();
+        CacheAccess { saves: saves.map(str::to_owned), reads }
+    }
+
+    fn event(git_ref: &str, pull_request: Option<PullRequest>) -> Event {
+        let event = Event::new(EventName::Push, git_ref, "1f0c2d3e4a5b6c7d8e9f00112233445566778899");
+        Event { default_branch: Some("main".to_owned()), pull_request, ..event }
+    }
+
     #[test]
     fn a_stranger_reads_what_the_target_branch_saved_and_saves_nothing() {
-        let mut event = Event::new(EventName::Push, "refs/heads/main", "1f0c2d3e4a5b6c7d8e9f00112233445566778899");
-        assert_eq!(CacheAccess::of(&event), CacheAccess::Trusted { branch: Some("main".to_owned()) });
-        event.git_ref = "refs/tags/v1".to_owned();
-        assert_eq!(CacheAccess::of(&event), CacheAccess::Trusted { branch: None });
-        let pull_request = |fork| PullRequest { fork, ..PullRequest::opened(7, "main", "next") };
-        event.pull_request = Some(pull_request(false));
-        assert_eq!(CacheAccess::of(&event), CacheAccess::Trusted { branch: None });
-        event.pull_request = Some(pull_request(true));
-        assert_eq!(CacheAccess::of(&event), CacheAccess::Stranger { target: "next".to_owned() });
-        assert!(!CacheAccess::of(&event).saves());
+        let fork = PullRequest { fork: true, ..PullRequest::opened(7, "main", "next") };
+        assert_eq!(CacheAccess::of(&event("refs/pull/7/head", Some(fork.clone()))), access(None, &["refs/heads/next"]));
+        let of_tree = |request| CacheAccess::of_working_tree(&event("refs/heads/main", request));
+        assert_eq!((of_tree(Some(fork)).saves, of_tree(None).saves), (None, Some(WORKING_TREE.to_owned())));
+    }
+
+    #[test]
+    fn a_job_reads_what_its_own_ref_and_then_what_the_default_branch_saved() {
+        let main = "refs/heads/main";
+        for (own, reads) in [
+            (main, &[main][..]),
+            ("refs/heads/feature", &["refs/heads/feature", main]),
+            ("refs/tags/main", &["refs/tags/main", main]),
+            // A branch that is called like something else is not that.
+            ("refs/heads/refs/pull/7/head", &["refs/heads/refs/pull/7/head", main]),
+        ] {
+            assert_eq!(CacheAccess::of(&event(own, None)), access(Some(own), reads));
+        }
+        let unknown = Event { default_branch: None, ..event("refs/heads/feature", None) };
+        assert_eq!(CacheAccess::of(&unknown), access(Some("refs/heads/feature"), &["refs/heads/feature"]));
+    }
+
+    #[test]
+    fn a_pull_request_of_the_repository_reads_only_what_branches_whose_files_it_runs_and_the_default_branch_saved() {
+        // Of the branch with secrets, into the one of somebody who may push to that alone.
+        let request = PullRequest::opened(7, "release", "evil");
+        let of = |request| CacheAccess::of(&event("refs/pull/7/head", Some(request)));
+        let own = "refs/pull/7/head:release";
+        assert_eq!(of(request.clone()), access(Some(own), &[own, "refs/heads/main"]));
+        let merge = Some(crate::event::Merge { head: String::new(), target: String::new() });
+        let both = "refs/pull/7/head:release:evil";
+        let reads = &[both, "refs/heads/evil", "refs/heads/main"];
+        assert_eq!(of(PullRequest { merge, ..request.clone() }), access(Some(both), reads));
+        assert_eq!(of(PullRequest { gone: Some(String::new()), ..request }), access(Some(both), reads));
+        let shown = [own, both, "refs/heads/a/b", "refs/tags/v1"].map(scope_name);
+        assert_eq!(shown, ["refs/pull/7/head", "refs/pull/7/head", "a/b", "refs/tags/v1"]);
     }
 }

@@ -35,16 +35,24 @@ const SAVE_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) struct Caches {
     /// Where the records are.
     store: Store,
-    /// The repository of the records, if it is not the job's own.
+    /// The repository of the records, if they are a working tree's and not the job's own repository's.
     repo: Option<RepoId>,
-    /// The keys that attempts which have ended are about to save.
-    saving: Arc<watch::Sender<Vec<(RepoId, String)>>>,
+    /// What attempts which have ended are about to save.
+    saving: Arc<watch::Sender<Vec<SavedKey>>>,
     /// Attempts that use nothing any more, which could not be recorded.
     ended: Arc<Mutex<Vec<(JobId, u32)>>>,
     /// Wakes the upkeep after something was saved, used or removed.
     pub(crate) changed: Arc<Notify>,
     /// How long a job that is about to begin waits for a full disk.
     patience: Duration,
+}
+
+/// A key of a scope of a repository.
+#[derive(Clone, PartialEq, Eq)]
+struct SavedKey {
+    repo: RepoId,
+    scope: String,
+    key: String,
 }
 
 /// The attempt whose caches are prepared.
@@ -100,13 +108,16 @@ impl Caches {
             paths.push(read.collect::<Result<_, _>>().map_err(error)?);
         }
         check_overlaps(&paths).map_err(error)?;
-        let access = CacheAccess::of(request.event);
+        let access = match self.repo {
+            Some(_) => CacheAccess::of_working_tree(request.event),
+            None => CacheAccess::of(request.event),
+        };
         let repo = self.repo.unwrap_or(request.repo.id);
         let chosen = match request.missing {
             Missing::PassOver => caches::uses(&self.store, request.job, request.attempt).await,
             Missing::Refuse => {
                 let keys = self.keys(request, sources, values).await.map_err(error)?;
-                self.wait_for_saves(repo, &keys).await;
+                self.wait_for_saves(repo, &access.reads, &keys).await;
                 let choose = || self.choose(request, repo, &access, &paths, &keys);
                 let chosen = retry_while_full(request.job, "its caches to be chosen", self.patience, choose).await;
                 // Without its records a job runs as if nothing were cached.
@@ -128,13 +139,18 @@ impl Caches {
             paths,
             shared: cache.shared,
             save: cache.save,
-            may_save: access.saves(),
+            may_save: access.saves.is_some(),
         });
         let wanted: Vec<JobCache> = wanted.collect();
+        let saved = |scope: &String, cache: &JobCache| SavedKey { repo, scope: scope.clone(), key: cache.key.clone() };
         let is_new = |cache: &&JobCache| cache.found.as_ref().is_none_or(|found| found.key != cache.key);
         let records = Records {
             caches: self.clone(),
-            saves: wanted.iter().filter(is_new).map(|cache| (repo, cache.key.clone())).collect(),
+            saves: access
+                .saves
+                .iter()
+                .flat_map(|scope| wanted.iter().filter(is_new).map(|cache| saved(scope, cache)))
+                .collect(),
             job: request.job,
             attempt: request.attempt,
             is_ending: AtomicBool::new(false),
@@ -203,12 +219,13 @@ impl Caches {
     }
 
     /// Waits while what the job wants is being saved by one that has ended: often the one that it needs.
-    async fn wait_for_saves(&self, repo: RepoId, keys: &[(String, Vec<String>)]) {
-        let is_wanted = |saved: &str| {
+    async fn wait_for_saves(&self, repo: RepoId, scopes: &[String], keys: &[(String, Vec<String>)]) {
+        let has_key = |saved: &str| {
             keys.iter().any(|(key, fallback)| key == saved || fallback.iter().any(|prefix| saved.starts_with(prefix)))
         };
+        let is_wanted = |saved: &SavedKey| saved.repo == repo && scopes.contains(&saved.scope) && has_key(&saved.key);
         let mut saving = self.saving.subscribe();
-        let done = saving.wait_for(|saving| !saving.iter().any(|(of, key)| *of == repo && is_wanted(key)));
+        let done = saving.wait_for(|saving| !saving.iter().any(is_wanted));
         let _ = tokio::time::timeout(SAVE_TIMEOUT, done).await;
     }
 }
@@ -281,7 +298,6 @@ enum Change {
     Owner(u32),
     Lost(usize),
     Save(usize, Layers),
-    Confirm(usize),
     End,
 }
 
@@ -289,7 +305,7 @@ enum Change {
 struct Records {
     caches: Caches,
     /// The keys that it saves if its job is green.
-    saves: Vec<(RepoId, String)>,
+    saves: Vec<SavedKey>,
     job: JobId,
     attempt: u32,
     /// It counts among those that are about to save.
@@ -320,7 +336,6 @@ impl Records {
                 }
                 Ok(())
             }
-            Change::Confirm(cache) => caches::confirm(tx, job, attempt, position(*cache)).await,
             Change::End => caches::end(tx, job, attempt).await,
         }
     }
@@ -359,11 +374,6 @@ impl CacheRecords for Records {
         let layers: Layers = layers.iter().map(|path| path.iter().map(ToString::to_string).collect()).collect();
         let without = "a cache is not saved: the next job begins with an older one";
         Box::pin(self.write(Change::Save(cache, layers), SAVE_TIMEOUT, without).map(drop))
-    }
-
-    fn confirm(&self, cache: usize) -> BoxFuture<'_, ()> {
-        let written = self.write(Change::Confirm(cache), SAVE_TIMEOUT, "the branch of a cache is not recorded");
-        Box::pin(written.map(drop))
     }
 
     fn ended(&self, own: Vec<VolumeName>) -> BoxFuture<'_, Option<Vec<VolumeName>>> {

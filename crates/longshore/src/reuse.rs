@@ -4,9 +4,9 @@
 //!
 //! A job with `reuse` depends on nothing but these, so two jobs with the same hash would do the same: the files that
 //! its globs name (its workspace has no others), its definition, the outputs of the jobs that it needs, the operator's
-//! variables, and its images. `store/lasting/reuse.rs` decides whether a job's success may be reused.
+//! variables, its images, and, if it has caches, whose they are. `store/lasting/reuse.rs` decides whether a job's success may be reused.
 
-use longshore_core::{JobId, JobPlan, Outcome, plan::ArtifactWhen};
+use longshore_core::{CacheAccess, JobId, JobPlan, Outcome, plan::ArtifactWhen};
 use longshore_executor::{AttemptId, Executor, JobRequest};
 use longshore_scheduler::Reused;
 use longshore_store::{
@@ -113,6 +113,10 @@ impl ReuseLookup<'_> {
         {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
+        }
+        // A job runs what is in its caches, and what is in them is decided where they are saved.
+        if !self.plan.cache.is_empty() {
+            hash.update(format!("{:?}", CacheAccess::of(&self.build.event).reads.first()));
         }
         Some(hex::encode(hash.finalize()))
     }

@@ -60,6 +60,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     201 "bodies" "0201_bodies.sql"
     202 "former_hook_secrets" "0202_former_hook_secrets.sql"
     210 "neutral_refusals" "0210_neutral_refusals.sql"
+    230 "cache_scopes" "0230_cache_scopes.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
@@ -165,6 +166,27 @@ mod tests {
         let run: Vec<i64> =
             sqlx::query_scalar("SELECT version FROM _sqlx_migrations ORDER BY 1").fetch_all(&new).await.unwrap();
         assert_eq!(run, ALL.iter().map(|(version, ..)| *version).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn entries_of_caches_of_which_nobody_knows_who_made_them_are_forgotten_and_a_job_that_runs_keeps_its_volumes()
+    {
+        let database = empty().await;
+        let before = MIGRATOR.iter().filter(|migration| migration.version < 230).cloned().collect();
+        Migrator::with_migrations(before).run(&database).await.unwrap();
+        for statement in [
+            "INSERT INTO repos (id, name, forge, clone_url, hook_secret, created_at) VALUES ('r', 'app', 'git', '', '', 0)",
+            "INSERT INTO caches (id, repo, key, paths, shared, layers, owner, created_at, used_at) VALUES ('c', 'r', 'k', '[]', 0, '[]', 0, 0, 0)",
+            "INSERT INTO cache_branches VALUES ('c', 'main')",
+            "INSERT INTO cache_uses (job, attempt, position, repo, key, paths, found, branch, begun_at) VALUES ('j', 1, 0, 'r', 'n', '[]', 'c', 'main', 0)",
+        ] {
+            sqlx::query(statement).execute(&database).await.unwrap();
+        }
+        run(&database).await.unwrap();
+        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM caches").fetch_one(&database).await.unwrap();
+        let uses: Vec<(String, Option<String>)> =
+            sqlx::query_as("SELECT found, scope FROM cache_uses").fetch_all(&database).await.unwrap();
+        assert_eq!((left, uses), (0, vec![("c".to_owned(), None)]), "what it saves would be above an entry of before");
     }
 
     #[test]

@@ -282,29 +282,6 @@ CREATE TABLE connections (
 ) STRICT;
 CREATE INDEX repos_of_connection ON repos (connection) WHERE connection IS NOT NULL;
 CREATE INDEX deliveries_found ON deliveries (repo) WHERE found = 1;
-CREATE TABLE caches (
-    id         TEXT PRIMARY KEY,
-    repo       TEXT NOT NULL REFERENCES repos (id) ON DELETE CASCADE,
-    key        TEXT NOT NULL,
-    -- JSON: the paths as they are written in the pipeline. Only a cache with the same paths gets the entry.
-    paths      TEXT NOT NULL,
-    shared     INTEGER NOT NULL,
-    -- JSON: for each path its volumes on the engine, the topmost layer first.
-    layers     TEXT NOT NULL,
-    -- The number of the user whose files these are.
-    owner      INTEGER NOT NULL,
-    created_at INTEGER NOT NULL,
-    used_at    INTEGER NOT NULL,
-    -- How many jobs began with it.
-    hits       INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (repo, paths, shared, key)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX caches_by_use ON caches (used_at);
-CREATE TABLE cache_branches (
-    cache  TEXT NOT NULL REFERENCES caches (id) ON DELETE CASCADE,
-    branch TEXT NOT NULL,
-    PRIMARY KEY (cache, branch)
-) STRICT, WITHOUT ROWID;
 CREATE TABLE cache_uses (
     job      TEXT NOT NULL,
     attempt  INTEGER NOT NULL,
@@ -318,7 +295,7 @@ CREATE TABLE cache_uses (
     -- The number of the user that the job runs as.
     owner    INTEGER NOT NULL DEFAULT 0,
     -- The branch that what it saves counts for; NULL for none.
-    branch   TEXT,
+    scope   TEXT,
     begun_at INTEGER NOT NULL,
     PRIMARY KEY (job, attempt, position)
 ) STRICT, WITHOUT ROWID;
@@ -682,3 +659,23 @@ CREATE TABLE repo_registries (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX commit_statuses_of_no_build ON commit_statuses (repo, owed_since) WHERE build IS NULL;
 CREATE INDEX deliveries_by_body ON deliveries (repo, body_key, seq) WHERE body_key IS NOT NULL;
+CREATE TABLE caches (
+    id         TEXT PRIMARY KEY,
+    repo       TEXT NOT NULL REFERENCES repos (id) ON DELETE CASCADE,
+    -- Whose it is: the full name of a branch or a tag, or a pull request's with the branches whose files it runs.
+    scope      TEXT NOT NULL,
+    key        TEXT NOT NULL,
+    -- JSON: the paths as they are written in the pipeline. Only a cache with the same paths gets the entry.
+    paths      TEXT NOT NULL,
+    shared     INTEGER NOT NULL,
+    -- JSON: for each path its volumes on the engine, the topmost layer first.
+    layers     TEXT NOT NULL,
+    -- The number of the user whose files these are.
+    owner      INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    used_at    INTEGER NOT NULL,
+    -- How many jobs began with it.
+    hits       INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (repo, scope, paths, shared, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX caches_by_use ON caches (used_at);

@@ -5,7 +5,7 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use longshore_core::{CacheAccess, JobId, RepoId, Timestamp};
+use longshore_core::{CacheAccess, Event, EventName, JobId, RepoId, Timestamp, event::PullRequest};
 use longshore_store::{
     StoreError,
     caches::{self, FoundEntry, Layers, RequestedCache, Saving},
@@ -13,12 +13,19 @@ use longshore_store::{
 };
 use world::{World, now};
 
+/// A push to a branch, where the default branch is `main`.
 fn on(branch: &str) -> CacheAccess {
-    CacheAccess::Trusted { branch: Some(branch.to_owned()) }
+    CacheAccess::of(&event(branch))
 }
 
 fn stranger(target: &str) -> CacheAccess {
-    CacheAccess::Stranger { target: target.to_owned() }
+    let request = PullRequest { fork: true, ..PullRequest::opened(7, "main", target) };
+    CacheAccess::of(&Event { pull_request: Some(request), ..event("main") })
+}
+
+fn event(branch: &str) -> Event {
+    let event = Event::new(EventName::Push, format!("refs/heads/{branch}"), "0".repeat(40));
+    Event { default_branch: Some("main".to_owned()), ..event }
 }
 
 fn wanted(key: &str, fallback: &[&str]) -> RequestedCache {
@@ -96,19 +103,51 @@ async fn no_repository_reads_anothers_and_a_stranger_reads_only_what_its_target_
     let of = async |access: &CacheAccess, key: &str| {
         begin(&world, repo, access, wanted(key, &["k-"])).await.1.map(|found| found.key)
     };
-    assert_eq!(of(&on("main"), "x").await.as_deref(), Some("k-secret"));
     assert_eq!(of(&stranger("main"), "x").await.as_deref(), Some("k-main"));
     assert_eq!(of(&stranger("main"), "k-secret").await.as_deref(), Some("k-main"));
-    assert_eq!(of(&stranger("next"), "k-main").await, None);
-    // A green job of main that began with it would have saved the same.
-    let (job, _) = begin(&world, repo, &on("main"), wanted("k-secret", &[])).await;
-    let mut tx = world.store.write().await.unwrap();
-    caches::confirm(&mut tx, job, 1, 0).await.unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(of(&stranger("main"), "k-secret").await.as_deref(), Some("k-secret"));
+    assert_eq!(of(&stranger("next"), "k-main").await, None, "not even the default branch's");
+    let (job, _) = begin(&world, repo, &stranger("main"), wanted("k-new", &[])).await;
+    assert_eq!(save(&world, job, &["k-new"], 3).await, Saving::NotNeeded);
     let shared = RequestedCache { shared: Some(layers(&["s"])), ..wanted("k-main", &[]) };
     assert!(begin(&world, repo, &on("main"), shared.clone()).await.1.is_some());
     assert_eq!(begin(&world, repo, &stranger("main"), shared).await.1, None);
+}
+
+#[tokio::test]
+async fn what_a_branch_saved_goes_into_no_other_branch_except_from_the_default_branch() {
+    let world = World::new().await;
+    let repo = world.repo("app").await.id;
+    let found = async |branch: &str, wanted: RequestedCache| {
+        begin(&world, repo, &on(branch), wanted).await.1.map(|found| found.layers[0][0].clone())
+    };
+    let save_as = async |branch: &str, key: &str, volume: &str, at: i64| {
+        let (job, _) = begin(&world, repo, &on(branch), wanted(key, &[])).await;
+        save(&world, job, &[volume], at).await
+    };
+    // Somebody who may push to `evil` alone takes the key that `main` will have, and one that is newer than all others.
+    for key in ["k-1", "k-9"] {
+        assert!(matches!(save_as("evil", key, "evil", 9).await, Saving::Saved(_)));
+    }
+    assert_eq!(found("main", wanted("k-1", &["k-"])).await, None);
+    assert!(matches!(save_as("main", "k-1", "main", 1).await, Saving::Saved(_)), "the key is still main's own");
+    for (branch, key, begins_with) in [
+        ("main", "k-1", "main"),
+        ("main", "k-9", "main"),
+        ("feature", "k-1", "main"),
+        ("feature", "k-9", "main"),
+        ("evil", "k-1", "evil"),
+    ] {
+        assert_eq!(found(branch, wanted(key, &["k-"])).await.as_deref(), Some(begins_with), "{branch} {key}");
+    }
+    // A whole key of the default branch comes before the beginning of an own one.
+    assert!(matches!(save_as("main", "k-2", "main-2", 2).await, Saving::Saved(_)));
+    assert_eq!(found("evil", wanted("k-2", &["k-"])).await.as_deref(), Some("main-2"));
+    let folder = |volume: &str| RequestedCache { shared: Some(layers(&[volume])), ..wanted("k", &[]) };
+    for branch in ["evil", "main", "feature"] {
+        let own = format!("shared-{branch}");
+        assert_eq!(found(branch, folder(&own)).await, Some(own.clone()), "each branch has a folder of its own");
+        assert_eq!(found(branch, folder("another")).await, Some(own));
+    }
 }
 
 #[tokio::test]

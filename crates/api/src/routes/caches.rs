@@ -4,6 +4,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{
     CacheId, RepoId, Timestamp,
     access::{Action, Object},
+    cache,
 };
 use longshore_store::{
     Store,
@@ -25,9 +26,9 @@ pub(crate) struct CacheView {
     key: String,
     /// The folders, as in the pipeline
     paths: Vec<String>,
-    /// `repository`, or `shared` for a folder that all jobs write to
+    /// `repository`, or `shared` for a folder that all jobs of its branch write to
     scope: &'static str,
-    /// The branches that saved it. Pull requests from forks see only what their target branch saved
+    /// The branch that saved it, or the full name of the tag's or the pull request's ref. It belongs to that one
     branches: Vec<String>,
     /// Its size on the engine's disk; null until it has been measured
     bytes: Option<u64>,
@@ -41,8 +42,10 @@ pub(crate) struct CacheView {
 
 impl From<Entry> for CacheView {
     fn from(entry: Entry) -> Self {
-        let Entry { id, key, paths, shared, branches, bytes, created_at, used_at, hits, repo: _, layers: _ } = entry;
+        let Entry { id, scope: saved_by, key, paths, shared, bytes, created_at, used_at, hits, repo: _, layers: _ } =
+            entry;
         let scope = if shared { "shared" } else { "repository" };
+        let branches = vec![cache::scope_name(&saved_by).to_owned()];
         Self { id, key, paths, scope, branches, bytes, created_at, used_at, hits }
     }
 }

@@ -221,10 +221,8 @@ impl<'a> Caches<'a> {
             }
             let whole = layers.iter().all(|of_path| there.contains(&of_path[0]) && of_path.len() <= MAX_LAYERS);
             let is_exact = cache.found.as_ref().is_some_and(|found| found.key == cache.key);
-            match saves(cache, outcome) {
-                true if is_exact => records.confirm(at).await,
-                true if whole => records.save(at, layers).await,
-                true | false => {}
+            if whole && !is_exact && saves(cache, outcome) {
+                records.save(at, layers).await;
             }
         }
         for name in passing {

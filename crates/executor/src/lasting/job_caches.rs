@@ -61,9 +61,6 @@ pub trait CacheRecords: Send + Sync {
     /// Saves this cache, which is complete with these layers now that the job is done.
     fn save(&self, cache: usize, layers: Vec<Vec<VolumeName>>) -> BoxFuture<'_, ()>;
 
-    /// Notes that the job is green, and began with the entry under its key.
-    fn confirm(&self, cache: usize) -> BoxFuture<'_, ()>;
-
     /// Notes that the attempt uses no cache any more. Returns which of these volumes, its own, no entry has kept.
     /// `None` if that is not known now; then they stay for the next sweep.
     fn ended(&self, own: Vec<VolumeName>) -> BoxFuture<'_, Option<Vec<VolumeName>>>;

@@ -52,10 +52,6 @@ impl CacheRecords for Told {
         self.record(format!("save {cache} {layers:?}"))
     }
 
-    fn confirm(&self, cache: usize) -> BoxFuture<'_, ()> {
-        self.record(format!("confirm {cache}"))
-    }
-
     fn ended(&self, own: Vec<VolumeName>) -> BoxFuture<'_, Option<Vec<VolumeName>>> {
         let kept = self.kept.lock().unwrap().clone();
         self.all.lock().unwrap().push("ended".to_owned());
@@ -168,7 +164,7 @@ async fn what_was_restored_under_its_whole_key_is_not_saved_again() {
     let (request, told) = with(vec![cache(&["target"], Some(found))]);
     world.run(request).await;
     world.executor.settled().await;
-    assert_eq!(told.all(), ["confirm 0", "ended"]);
+    assert_eq!(told.all(), ["ended"]);
     assert_eq!(world.engine.volumes(), ["a"]);
     end(world, &told).await;
 }

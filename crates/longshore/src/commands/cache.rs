@@ -24,7 +24,7 @@ pub(crate) fn run(args: Remote<Cache>) -> super::Result {
                 print_json(&caches)?;
             } else {
                 let rows: Vec<_> = items(&caches).iter().map(row).collect();
-                table::print(["ID", "KEY", "PATHS", "SIZE", "USED", "HITS"], &rows)?;
+                table::print(["ID", "KEY", "BRANCH", "PATHS", "SIZE", "USED", "HITS"], &rows)?;
                 let (asked, found) = (caches["asked"].as_u64().unwrap_or(0), caches["found"].as_u64().unwrap_or(0));
                 if let Some(rate) = (found * 100).checked_div(asked) {
                     writeln!(std::io::stdout(), "{found} of {asked} lookups found a cache ({rate}%).")?;
@@ -61,11 +61,12 @@ fn items(caches: &Value) -> &[Value] {
     caches["items"].as_array().map_or(&[], Vec::as_slice)
 }
 
-fn row(entry: &Value) -> [String; 6] {
-    let paths = entry["paths"].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(" ");
+fn row(entry: &Value) -> [String; 7] {
+    let listed =
+        |key: &str| entry[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(" ");
     let size = entry["bytes"].as_u64().map(human_bytes).unwrap_or_default();
     let hits = entry["hits"].as_u64().unwrap_or(0).to_string();
-    [text(entry, "id"), text(entry, "key"), paths, size, text(entry, "used_at"), hits]
+    [text(entry, "id"), text(entry, "key"), listed("branches"), listed("paths"), size, text(entry, "used_at"), hits]
 }
 
 fn path_of(client: &Client, repo: &str) -> anyhow::Result<String> {

@@ -7,7 +7,7 @@
 mod sizes;
 mod uses;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use longshore_core::{CacheId, JobId, RepoId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -16,8 +16,7 @@ use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 pub use self::{
     sizes::{forget_sizes, set_sizes, volume_sizes},
     uses::{
-        Lookups, RequestedCache, Saving, Use, begin, confirm, end, end_all_but, end_before, lookups, lost, save,
-        set_owner, uses,
+        Lookups, RequestedCache, Saving, Use, begin, end, end_all_but, end_before, lookups, lost, save, set_owner, uses,
     },
 };
 use self::{
@@ -46,12 +45,12 @@ pub struct FoundEntry {
 pub struct Entry {
     pub id: CacheId,
     pub repo: RepoId,
+    /// What saved it, and whom it belongs to: see [`CacheAccess`](longshore_core::CacheAccess).
+    pub scope: String,
     pub key: String,
     pub paths: Vec<String>,
     pub shared: bool,
     pub layers: Layers,
-    /// The branches that it counts as saved by, in alphabetical order.
-    pub branches: Vec<String>,
     /// `None` until it has been measured.
     pub bytes: Option<u64>,
     pub created_at: Timestamp,
@@ -102,18 +101,13 @@ pub async fn by_last_use(store: &Store) -> Result<Vec<Entry>, StoreError> {
 
 async fn entries(conn: &mut SqliteConnection, rows: &[SqliteRow]) -> Result<Vec<Entry>, StoreError> {
     let sizes = sizes(conn).await?;
-    let mut branches: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for row in sqlx::query("SELECT cache, branch FROM cache_branches ORDER BY branch").fetch_all(conn).await? {
-        branches.entry(row.try_get("cache")?).or_default().push(row.try_get("branch")?);
-    }
     rows.iter()
         .map(|row| {
             let layers: Layers = row::json(row, "layers")?;
-            let id: CacheId = row::parsed(row, "id")?;
             Ok(Entry {
-                branches: branches.remove(&id.to_string()).unwrap_or_default(),
-                id,
+                id: row::parsed(row, "id")?,
                 repo: row::parsed(row, "repo")?,
+                scope: row.try_get("scope")?,
                 key: row.try_get("key")?,
                 paths: row::json(row, "paths")?,
                 shared: row.try_get("shared")?,

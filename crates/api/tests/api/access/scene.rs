@@ -89,7 +89,7 @@ impl Scene {
             fallback: Vec::new(),
             shared: None,
         };
-        let trusted = CacheAccess::Trusted { branch: Some("main".to_owned()) };
+        let trusted = CacheAccess { saves: Some("refs/heads/main".to_owned()), reads: Vec::new() };
         caches::begin(&mut tx, repo.id, (job, 1), &trusted, &[wanted], now).await.unwrap();
         caches::save(&mut tx, (job, 1), 0, &vec![vec!["layer".to_owned()]], now).await.unwrap();
         acts::record(&mut tx, ActKind::Started, ActTarget::build(build.id), &by, now).await.unwrap();

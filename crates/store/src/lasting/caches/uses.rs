@@ -41,13 +41,13 @@ pub struct Lookups {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saving {
     Saved(CacheId),
-    /// Another job was first, or the attempt has nothing to save any more.
+    /// Another job of its scope was first, or the attempt saves nothing.
     NotNeeded,
 }
 
 /// Chooses the entries that an attempt begins with, and notes that they are in use. An entry under the whole key comes
-/// first, then the newest whose key begins with the first of `fallback`, then with the second. Called once more for the
-/// same attempt, it returns what was chosen before.
+/// first, then the newest whose key begins with the first of `fallback`, then with the second; of each, one of the first
+/// scope that has any. Called once more for the same attempt, it returns what was chosen before.
 pub async fn begin(
     tx: &mut WriteTx,
     repo: RepoId,
@@ -60,16 +60,12 @@ pub async fn begin(
     if !before.is_empty() {
         return Ok(before);
     }
-    let branch = match access {
-        CacheAccess::Trusted { branch } => branch.clone(),
-        CacheAccess::Stranger { .. } => None,
-    };
     let mut uses = Vec::with_capacity(requests.len());
     for (position, one) in (0_u16..).zip(requests) {
-        let found = match (&one.shared, access) {
-            (Some(layers), CacheAccess::Trusted { .. }) => Some(shared(tx.conn(), repo, one, layers, now).await?),
-            (Some(_), CacheAccess::Stranger { .. }) => None,
-            (None, _) => choose(tx.conn(), repo, one, access).await?,
+        let found = match (&one.shared, &access.saves) {
+            (Some(layers), Some(scope)) => Some(shared(tx.conn(), (repo, scope), one, layers, now).await?),
+            (Some(_), None) => None,
+            (None, _) => choose(tx.conn(), repo, one, &access.reads).await?,
         };
         if let Some(found) = &found {
             sqlx::query("UPDATE caches SET used_at = ?, hits = hits + 1 WHERE id = ?")
@@ -87,7 +83,7 @@ pub async fn begin(
         .execute(tx.conn())
         .await?;
         sqlx::query(
-            "INSERT INTO cache_uses (job, attempt, position, repo, key, paths, found, branch, begun_at)
+            "INSERT INTO cache_uses (job, attempt, position, repo, key, paths, found, scope, begun_at)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(job.to_string())
@@ -97,7 +93,7 @@ pub async fn begin(
         .bind(&one.key)
         .bind(row::to_json(&one.paths)?)
         .bind(found.as_ref().map(row::to_json).transpose()?)
-        .bind(&branch)
+        .bind(&access.saves)
         .bind(now.as_millis())
         .execute(tx.conn())
         .await?;
@@ -110,49 +106,47 @@ async fn choose(
     conn: &mut SqliteConnection,
     repo: RepoId,
     request: &RequestedCache,
-    access: &CacheAccess,
+    scopes: &[String],
 ) -> Result<Option<FoundEntry>, StoreError> {
-    let target = match access {
-        CacheAccess::Trusted { .. } => None,
-        CacheAccess::Stranger { target } => Some(target.as_str()),
-    };
     let exact = std::iter::once((request.key.as_str(), true));
     for (key, whole) in exact.chain(request.fallback.iter().map(|prefix| (prefix.as_str(), false))) {
-        let row = sqlx::query(
-            "SELECT id, key, layers, owner FROM caches
-             WHERE repo = ?1 AND paths = ?2 AND shared = 0
-               AND (CASE WHEN ?4 THEN key = ?3 ELSE substr(key, 1, length(?3)) = ?3 END)
-               AND (?5 IS NULL OR EXISTS (SELECT 1 FROM cache_branches WHERE cache = id AND branch = ?5))
-             ORDER BY created_at DESC, id DESC LIMIT 1",
-        )
-        .bind(repo.to_string())
-        .bind(row::to_json(&request.paths)?)
-        .bind(key)
-        .bind(whole)
-        .bind(target)
-        .fetch_optional(&mut *conn)
-        .await?;
-        if let Some(row) = row {
-            return found_entry(conn, &row).await.map(Some);
+        for scope in scopes {
+            let row = sqlx::query(
+                "SELECT id, key, layers, owner FROM caches
+                 WHERE repo = ?1 AND scope = ?2 AND paths = ?3 AND shared = 0
+                   AND (CASE WHEN ?5 THEN key = ?4 ELSE substr(key, 1, length(?4)) = ?4 END)
+                 ORDER BY created_at DESC, id DESC LIMIT 1",
+            )
+            .bind(repo.to_string())
+            .bind(scope)
+            .bind(row::to_json(&request.paths)?)
+            .bind(key)
+            .bind(whole)
+            .fetch_optional(&mut *conn)
+            .await?;
+            if let Some(row) = row {
+                return found_entry(conn, &row).await.map(Some);
+            }
         }
     }
     Ok(None)
 }
 
-/// Returns the shared entry, which the first job that wants it makes.
+/// Returns the shared entry of a scope, which the first job that wants it makes.
 async fn shared(
     conn: &mut SqliteConnection,
-    repo: RepoId,
+    (repo, scope): (RepoId, &str),
     request: &RequestedCache,
     layers: &Layers,
     now: Timestamp,
 ) -> Result<FoundEntry, StoreError> {
     sqlx::query(
-        "INSERT OR IGNORE INTO caches (id, repo, key, paths, shared, layers, owner, created_at, used_at)
-         VALUES (?, ?, ?, ?, 1, ?, 0, ?, ?)",
+        "INSERT OR IGNORE INTO caches (id, repo, scope, key, paths, shared, layers, owner, created_at, used_at)
+         VALUES (?, ?, ?, ?, ?, 1, ?, 0, ?, ?)",
     )
     .bind(CacheId::new().to_string())
     .bind(repo.to_string())
+    .bind(scope)
     .bind(&request.key)
     .bind(row::to_json(&request.paths)?)
     .bind(row::to_json(layers)?)
@@ -161,9 +155,10 @@ async fn shared(
     .execute(&mut *conn)
     .await?;
     let row = sqlx::query(
-        "SELECT id, key, layers, owner FROM caches WHERE repo = ? AND paths = ? AND shared = 1 AND key = ?",
+        "SELECT id, key, layers, owner FROM caches WHERE repo = ? AND scope = ? AND paths = ? AND shared = 1 AND key = ?",
     )
     .bind(repo.to_string())
+    .bind(scope)
     .bind(row::to_json(&request.paths)?)
     .bind(&request.key)
     .fetch_one(&mut *conn)
@@ -229,7 +224,7 @@ pub async fn lost(tx: &mut WriteTx, job: JobId, attempt: u32, position: u16) -> 
     Ok(())
 }
 
-/// Saves an entry of an attempt that has ended. The first to save a key wins.
+/// Saves an entry of an attempt that has ended. The first of its scope to save a key wins.
 pub async fn save(
     tx: &mut WriteTx,
     (job, attempt): (JobId, u32),
@@ -239,8 +234,9 @@ pub async fn save(
 ) -> Result<Saving, StoreError> {
     let id = CacheId::new();
     let done = sqlx::query(
-        "INSERT OR IGNORE INTO caches (id, repo, key, paths, shared, layers, owner, created_at, used_at)
-         SELECT ?, repo, key, paths, 0, ?, owner, ?, ? FROM cache_uses WHERE job = ? AND attempt = ? AND position = ?",
+        "INSERT OR IGNORE INTO caches (id, repo, scope, key, paths, shared, layers, owner, created_at, used_at)
+         SELECT ?, repo, scope, key, paths, 0, ?, owner, ?, ? FROM cache_uses
+         WHERE job = ? AND attempt = ? AND position = ? AND scope IS NOT NULL",
     )
     .bind(id.to_string())
     .bind(row::to_json(layers)?)
@@ -251,24 +247,7 @@ pub async fn save(
     .bind(position)
     .execute(tx.conn())
     .await?;
-    confirm(tx, job, attempt, position).await?;
     Ok(if done.rows_affected() > 0 { Saving::Saved(id) } else { Saving::NotNeeded })
-}
-
-/// Notes that a green job of a branch would have saved the existing entry under its key.
-pub async fn confirm(tx: &mut WriteTx, job: JobId, attempt: u32, position: u16) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT OR IGNORE INTO cache_branches (cache, branch)
-         SELECT caches.id, used.branch FROM cache_uses AS used
-         JOIN caches ON caches.repo = used.repo AND caches.paths = used.paths AND caches.key = used.key AND caches.shared = 0
-         WHERE used.job = ? AND used.attempt = ? AND used.position = ? AND used.branch IS NOT NULL",
-    )
-    .bind(job.to_string())
-    .bind(attempt)
-    .bind(position)
-    .execute(tx.conn())
-    .await?;
-    Ok(())
 }
 
 /// Notes that an attempt uses nothing any more.
