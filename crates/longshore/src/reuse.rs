@@ -4,7 +4,8 @@
 //!
 //! A job with `reuse` depends on nothing but these, so two jobs with the same hash would do the same: the files that
 //! its globs name (its workspace has no others), its definition, the outputs of the jobs that it needs, the operator's
-//! variables, its images, and, if it has caches, whose they are. `store/lasting/reuse.rs` decides whether a job's success may be reused.
+//! variables, its images, and, if it has caches, whose they are. `store/lasting/reuse.rs` decides whether a job's success
+//! may be reused.
 
 use longshore_core::{CacheAccess, JobId, JobPlan, Outcome, plan::ArtifactWhen};
 use longshore_executor::{AttemptId, Executor, JobRequest};
