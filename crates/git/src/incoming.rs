@@ -57,9 +57,9 @@ impl Mirror {
             }
             ended => ended?,
         };
-        if ended.used_up_processor {
+        if ended.used_up_processor || ended.message.starts_with(ENDED_BY_KERNEL) && largest_file(folder).await < bytes {
             let limit = self.git().processor_limit().as_secs();
-            return Err(refused(format!("takes git more than {limit} s of processor time")));
+            return Err(refused(format!("takes git more than {limit} s of processor time, or too much memory")));
         }
         if !ended.success {
             let has = |words: &[&str]| words.iter().any(|words| ended.message.contains(words));
@@ -94,6 +94,9 @@ impl Mirror {
         Ok(number("count:").unwrap_or(0) + number("in-pack:").unwrap_or(0))
     }
 }
+
+/// What a fetch says, and nothing before it, if the process that unpacks ended without a word.
+const ENDED_BY_KERNEL: &str = "fatal: fetch-pack: invalid index-pack output";
 
 const RECEIVING: &str = "receiving a commit";
 

@@ -39,7 +39,7 @@ pub(crate) struct GitOutput {
     pub(crate) stdout: Vec<u8>,
     /// Git's error output in one line, shortened, without credentials.
     pub(crate) message: String,
-    /// It, or a process that it started, took more processor time than it may.
+    /// The kernel ended it for the processor time that it took.
     pub(crate) used_up_processor: bool,
 }
 
@@ -126,9 +126,7 @@ impl Invocation {
         let message = self.url.as_ref().map_or(message.clone(), |url| url.redact(&message));
         // With nobody reading on, git ends, and fails.
         let reached_max = self.max_output.is_some_and(|max_output| stdout.len() as u64 == max_output);
-        let by_time = Signal::XCPU.as_raw();
-        let used_up_processor = status.signal() == Some(by_time)
-            || !status.success() && message.contains(&format!("died of signal {by_time}"));
+        let used_up_processor = status.signal() == Some(Signal::XCPU.as_raw());
         Ok(GitOutput { success: status.success() || reached_max, stdout, message, used_up_processor })
     }
 
