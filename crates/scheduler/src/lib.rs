@@ -13,6 +13,7 @@ mod dispatcher;
 mod ingest;
 mod judge;
 mod logins;
+mod looks;
 mod manual;
 mod missed_pushes;
 mod moved;

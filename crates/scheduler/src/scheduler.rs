@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,6 +23,7 @@ use crate::{
     deploy_key, discovery,
     dispatcher::{AuditedRequest, Dispatcher, Order, Report, Request},
     ingest,
+    looks::{self, Looks},
     manual::{self, ManualStart},
     missed_pushes::{self, Checked},
     outsiders,
@@ -86,6 +88,7 @@ pub struct Scheduler {
     store: Store,
     planner: Planner,
     requests: mpsc::Sender<AuditedRequest>,
+    looks: Arc<Looks>,
 }
 
 impl Scheduler {
@@ -122,7 +125,7 @@ impl Scheduler {
         if let Some(every) = pace.check_every {
             tasks.spawn(missed_pushes::run(store.clone(), planner.clone(), every, hurried, shutdown.clone()));
         }
-        Self { store, planner, requests: sender }
+        Self { store, planner, requests: sender, looks: Arc::new(Looks::new(looks::AT_ONCE)) }
     }
 
     /// Fetches, reads and plans the repository's pipelines at that commit, and queues the build.
@@ -149,7 +152,7 @@ impl Scheduler {
 
     /// Checks the repository's branches and tags now. Pushes that no webhook reported are built.
     pub async fn check_for_missed_pushes(&self, repo: RepoId) -> Result<Checked, RequestError> {
-        missed_pushes::check_now(&self.store, &self.planner, repo).await
+        self.looks.look(repo, || missed_pushes::check_now(&self.store, &self.planner, repo)).await
     }
 
     /// Makes the key that a repository is fetched with over ssh, and replaces the one that it has.
