@@ -54,7 +54,7 @@ pub(crate) async fn answer(
         return Err(Failure::engine(format!("the engine answered with a redirect: {status}")));
     }
     if !is_done {
-        return failed(proxy, &effect, answered).await;
+        return failed(proxy, &reply, &effect, answered).await;
     }
     match reply {
         Reply::Status => Ok(bare(proxy, &effect, answered).await),
@@ -63,7 +63,7 @@ pub(crate) async fn answer(
             let lines = lines::carry(proxy, shape, effect, answered.into_body(), (stop, building));
             Ok(of_json(status, lines))
         }
-        Reply::Stream | Reply::Files | Reply::Hijack => {
+        Reply::Stream | Reply::Processes | Reply::Files | Reply::Hijack => {
             proxy.change(|guard| guard.settle(&effect, true, None));
             Ok(raw(&reply, answered))
         }
@@ -147,10 +147,19 @@ fn with_status(status: StatusCode, body: Body) -> Response<Body> {
     response
 }
 
-/// Returns the engine's error in its own words, with the client's names.
-async fn failed(proxy: &Arc<Proxy>, effect: &Effect, answered: Response<Incoming>) -> Result<Response<Body>, Failure> {
+/// Returns the engine's error in its own words, unless they can quote what is not the client's, with the client's names.
+async fn failed(
+    proxy: &Arc<Proxy>,
+    reply: &Reply,
+    effect: &Effect,
+    answered: Response<Incoming>,
+) -> Result<Response<Body>, Failure> {
     let status = answered.status();
     let bytes = body::read_answer(answered.into_body()).await.map_err(Failure::Engine)?;
+    if *reply == Reply::Processes {
+        let message = "the engine could not list the container's processes";
+        return Ok(of_json(status, body::full(json!({ "message": message }).to_string())));
+    }
     let is_gone = status == StatusCode::NOT_FOUND;
     let removes = matches!(
         effect,

@@ -138,6 +138,8 @@ pub enum Reply {
     Json(Shape),
     /// Bytes, unchanged. The engine's media type is passed on if it is a known one.
     Stream,
+    /// Like `Stream`. The text of an error, which can quote processes of others, is not passed on.
+    Processes,
     /// Like `Stream`, with the header that describes a file.
     Files,
     /// A stream of JSON values, each rewritten.

@@ -13,6 +13,12 @@ use crate::refusal::{Judged, NO_BUILDKIT, refuse};
 use crate::registry_auth::RegistryAuth;
 use crate::route::BodyKind;
 
+/// The columns of a list of processes that a client may choose.
+const PS_COLUMNS: [&str; 18] = [
+    "pid", "ppid", "user", "uid", "pcpu", "pmem", "rss", "vsz", "stat", "start", "stime", "time", "etime", "tty",
+    "nice", "comm", "args", "cmd",
+];
+
 /// Parses an image reference in two parts, as queries have it.
 pub(crate) fn reference(name: &str, tag: &str) -> Judged<ImageRef> {
     match tag {
@@ -132,13 +138,30 @@ impl Query {
         }
     }
 
-    /// Reads the arguments of `ps`, which runs on the host. They may only choose columns.
+    /// Reads the arguments of `ps`, which runs on the host. They choose columns after the process's id, and nothing else:
+    /// with an option that it cannot combine with the engine's own, `ps` lists all processes of the host, and the engine
+    /// quotes the word where it expects an id.
     pub(crate) fn ps_args(&self) -> Judged<String> {
         let text = self.text("ps_args");
-        if text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b" ,-".contains(&b)) {
-            return Ok(text);
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let columns = match words[..] {
+            [] | ["aux" | "-ef"] => return Ok(words.concat()),
+            ["-o" | "-eo", columns] => Some(columns),
+            [option] => option.strip_prefix("-eo").or_else(|| option.strip_prefix("-o")),
+            _ => None,
+        };
+        let columns: Vec<&str> = columns.unwrap_or_default().split(',').collect();
+        if columns.len() <= PS_COLUMNS.len()
+            && columns.first() == Some(&"pid")
+            && columns.iter().all(|column| PS_COLUMNS.contains(column))
+        {
+            return Ok(format!("-o {}", columns.join(",")));
         }
-        refuse!(Syntax, "ps_args contains a character that is not allowed")
+        refuse!(
+            Syntax,
+            "ps_args may be aux, -ef, or -o with columns of which pid is the first ({})",
+            PS_COLUMNS.join(", ")
+        )
     }
 
     pub(crate) fn condition(&self) -> Judged<String> {

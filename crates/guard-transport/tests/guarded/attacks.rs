@@ -233,3 +233,20 @@ async fn a_container_goes_on_after_a_copy_also_if_the_engine_fails_at_first() {
     assert!(world.front.heard().iter().filter(|line| line.contains("/unpause")).count() > 3);
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_of_processes_quotes_none_of_others_and_has_the_columns_that_a_client_chooses() {
+    let world = World::new(true).await;
+    world.ok(&["run", "-d", "--name", "own", BUSYBOX, "sleep", "600"]);
+    for args in [&["top", "own"][..], &["top", "own", "aux"], &["top", "own", "-o", "pid,args"]] {
+        assert!(world.ok(args).contains("sleep 600"), "{args:?}");
+    }
+    // With these, the engine says the arguments and the environment of other processes of its host in an error.
+    world.refused(&["top", "own", "e", "k-start", "-C", "busybox", "-o", "args,uid,pid"], "syntax");
+    world.front.fail("/top", 1);
+    let failed = world.docker(&["top", "own"]);
+    let text = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(text.contains("could not list") && !text.contains("the engine fails"), "{text}");
+    world.ok(&["rm", "-f", "own"]);
+    world.end().await;
+}

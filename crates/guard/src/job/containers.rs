@@ -26,8 +26,8 @@ pub(super) fn judge_container(
     match action {
         ContainerAction::Inspect { .. } => forward(call, Reply::Json(Shape::Container), Effect::None),
         // Processes and files have names as long, and are as many, as the job likes: the guard does not read them.
-        ContainerAction::Top { .. }
-        | ContainerAction::Changes
+        ContainerAction::Top { .. } => forward(call, Reply::Processes, Effect::None),
+        ContainerAction::Changes
         | ContainerAction::Logs(_)
         | ContainerAction::Stats { .. }
         | ContainerAction::Wait { .. }

@@ -362,7 +362,50 @@ fn a_container_that_was_paused_for_a_copy_is_as_healthy_as_its_last_probe_found_
 #[test]
 fn the_guard_does_not_read_what_is_as_large_as_a_job_likes() {
     let guard = job(JOB, 41);
-    for what in ["top", "changes", "export", "logs?stdout=1"] {
-        assert_eq!(ask(&guard, "GET", &format!("/containers/web/{what}"), "").unwrap().reply, Reply::Stream, "{what}");
+    for (what, reply) in [
+        ("top", Reply::Processes),
+        ("changes", Reply::Stream),
+        ("export", Reply::Stream),
+        ("logs?stdout=1", Reply::Stream),
+    ] {
+        assert_eq!(ask(&guard, "GET", &format!("/containers/web/{what}"), "").unwrap().reply, reply, "{what}");
+    }
+}
+
+#[test]
+fn a_list_of_processes_chooses_columns_after_the_id_and_no_process_of_others() {
+    let guard = job(JOB, 41);
+    let top = |args: &str| ask(&guard, "GET", &format!("/containers/web/top?ps_args={}", args.replace(' ', "%20")), "");
+    for (args, passed) in [
+        ("", "/top"),
+        ("aux", "/top?ps_args=aux"),
+        ("-ef", "/top?ps_args=-ef"),
+        ("-o pid,comm,args", "/top?ps_args=-o%20pid%2Ccomm%2Cargs"),
+        ("-eo pid,user", "/top?ps_args=-o%20pid%2Cuser"),
+        ("-opid", "/top?ps_args=-o%20pid"),
+    ] {
+        assert!(top(args).unwrap().call.path.ends_with(passed), "{args}: {}", top(args).unwrap().call.path);
+    }
+    for args in [
+        "e",
+        "auxe",
+        "auxf",
+        "aux e",
+        "e k-start -C busybox -o args,uid,uid,pid",
+        "-N k-rss -C nosuch -o args,pid",
+        "-o",
+        "-o args,pid",
+        "-o comm",
+        "-o pid,environ",
+        "-o pid,args=PID",
+        "-o pid,",
+        "-o pid e",
+        "-o pid -o args",
+        "-C busybox",
+        "-p1",
+        "-q 1",
+        "-eo",
+    ] {
+        assert_eq!(top(args).unwrap_err().rule, Rule::Syntax, "{args}");
     }
 }
