@@ -14,6 +14,7 @@ use crate::container::JOINED;
 use crate::error::{ApiResult as _, misnamed, not_understood};
 use crate::labels;
 use crate::link::EXEC_ERROR;
+use crate::unanswered::unless_unanswered;
 
 const INSPECT: &str = "inspect a container";
 /// What the engine says of a container that has not ended is long before.
@@ -93,7 +94,7 @@ async fn inspect_own(
     member: Option<MemberId>,
 ) -> Result<Option<Inspected>, EngineError> {
     let name = member.map_or_else(|| attempt.container_name(), |member| attempt.member_name(member));
-    let inspected = match docker.inspect_container(name.as_str(), None).await.api(INSPECT) {
+    let inspected = match unless_unanswered(docker, INSPECT, docker.inspect_container(name.as_str(), None)).await {
         Ok(inspected) => inspected,
         Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => return Err(error),

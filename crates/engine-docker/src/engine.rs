@@ -31,6 +31,7 @@ use crate::options::DockerOptions;
 use crate::overlay::Overlays;
 use crate::quota::Quotas;
 use crate::sandbox::AddressRules;
+use crate::unanswered::unless_unanswered;
 use crate::{
     archive, builder, container, containers, guard_log, guard_names, guarded, guarded_list, images, inventory, link,
     removal, sandbox, tool, volumes,
@@ -168,10 +169,15 @@ impl DockerEngine {
     async fn start_pod(&self, id: &ContainerId) -> Result<Link, EngineError> {
         // Attach before the start: the engine throws away output that nobody reads.
         let link = link::attach(&self.docker, id).await?;
-        match self.docker.start_container(id.as_str(), None).await.api("start a container") {
+        match self.start_container(id).await {
             Ok(()) => Ok(link),
             Err(error) => Err(self.fault_of_pod(error).await),
         }
+    }
+
+    async fn start_container(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let started = self.docker.start_container(id.as_str(), None);
+        unless_unanswered(&self.docker, "start a container", started).await
     }
 
     async fn create_sandbox_container(&self, sandbox: &SandboxSpec) -> Result<ContainerId, EngineError> {
@@ -256,7 +262,7 @@ impl Engine for DockerEngine {
 
     fn start_sandbox<'a>(&'a self, sandbox: &'a ContainerId) -> Answer<'a, ()> {
         async {
-            match self.docker.start_container(sandbox.as_str(), None).await.api("start a container") {
+            match self.start_container(sandbox).await {
                 Ok(()) => Ok(()),
                 Err(error) => Err(self.fault_of_sandbox(error).await),
             }
@@ -310,7 +316,7 @@ impl Engine for DockerEngine {
 
     fn start_member<'a>(&'a self, container: &'a ContainerId) -> Answer<'a, ()> {
         async {
-            match self.docker.start_container(container.as_str(), None).await.api("start a container") {
+            match self.start_container(container).await {
                 Ok(()) => Ok(()),
                 Err(error) => Err(self.fault_of_pod(error).await),
             }

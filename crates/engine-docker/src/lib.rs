@@ -38,6 +38,7 @@ mod temporary;
 mod tool;
 mod transport;
 mod trial;
+mod unanswered;
 mod unsuited;
 mod volumes;
 mod watch;

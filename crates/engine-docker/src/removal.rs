@@ -9,6 +9,7 @@ use longshore_executor::objects::ObjectId;
 use longshore_executor::{EngineError, remove_patiently};
 
 use crate::error::ApiResult as _;
+use crate::unanswered::unless_unanswered;
 
 /// Pause between two tries in the background.
 const LATE_PAUSE: Duration = Duration::from_secs(1);
@@ -34,7 +35,7 @@ pub(crate) async fn remove(docker: &Docker, object: &ObjectId) -> Result<(), Eng
 /// Removes a container, running or not, with its anonymous volumes.
 async fn remove_container(docker: &Docker, id: &str) -> Result<(), EngineError> {
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    docker.remove_container(id, Some(options)).await.api("remove a container")
+    unless_unanswered(docker, "remove a container", docker.remove_container(id, Some(options))).await
 }
 
 /// Removes what its maker needs no longer, in this order. What the engine does not let go of at once, and all if it is

@@ -12,6 +12,11 @@ pub enum EngineError {
     /// The engine does not answer. It may come back.
     #[error("{0}")]
     Away(String),
+    /// The engine answers other calls, and this one not in time. `what` completes "the call to …".
+    #[error(
+        "the Docker engine has not answered the call to {what} within two minutes, and answers others: something in the image can keep it from that, such as a pipe in place of /etc/passwd or /etc/group, until the engine is restarted"
+    )]
+    Unanswered { what: &'static str },
     /// The engine answers, but does not permit our calls.
     #[error("{0}")]
     NotPermitted(String),
@@ -103,6 +108,13 @@ impl EngineError {
         matches!(self, Self::Away(_))
     }
 
+    /// Returns whether the engine answers other calls, and did not answer this one. Further ones for the same object
+    /// would only wait for the first.
+    #[must_use]
+    pub const fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Unanswered { .. })
+    }
+
     /// Returns whether jobs that should start have to wait until somebody has fixed something on the engine's host.
     #[must_use]
     pub const fn holds_starts(&self) -> bool {
@@ -121,6 +133,7 @@ impl EngineError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Away(_)
+            | Self::Unanswered { .. }
             | Self::NotPermitted(_)
             | Self::Unsupported(_)
             | Self::NotUnderstood { .. }

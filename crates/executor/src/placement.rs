@@ -170,7 +170,7 @@ impl Placement {
                     }
                 }
                 // The engine may have created it although the answer was lost; the next try finds it.
-                error if error.is_away() => {
+                error if error.is_away() || error.is_unanswered() => {
                     self.sandboxes.discard(sandbox);
                     return Err(error);
                 }
@@ -248,6 +248,11 @@ impl Placement {
         let pod = self.engine.create(&spec).await?;
         match self.engine.start(&pod.container).await {
             Ok(link) => Ok((pod, link, guarded)),
+            // The engine would not answer about the container now either.
+            Err(error) if error.is_unanswered() => {
+                self.removals.unanswered.remove_later(ObjectId::Container(pod.container));
+                Err(error)
+            }
             Err(error) => {
                 self.removals.now(&ObjectId::Container(pod.container), self.patience).await;
                 // The next try may fill them from its image only if they are new.

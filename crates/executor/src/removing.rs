@@ -4,3 +4,4 @@ pub(crate) mod cleaning;
 pub(crate) mod cleanup;
 mod late_images;
 pub(crate) mod removal;
+pub(crate) mod unanswered;

@@ -154,6 +154,9 @@ impl Cleanup {
                 if let Err(EngineError::Elsewhere { .. }) = found {
                     return;
                 }
+                if found.as_ref().is_err_and(EngineError::is_unanswered) {
+                    removals.unanswered.remove_later(ObjectId::NamedContainer(attempt.container_name()));
+                }
                 if let Ok(Some(found)) = found {
                     removals.now(&ObjectId::Container(found.pod.container), FOR_EVER).await;
                     // Its agent may not have restored the sandbox, so no other job gets it.

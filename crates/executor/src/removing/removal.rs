@@ -19,6 +19,7 @@ use crate::error::EngineError;
 use crate::guarding::guard_log::GuardReports;
 use crate::names::{ContainerId, ContainerName, VolumeName};
 use crate::objects::{DockerPart, ObjectId};
+use crate::removing::unanswered::Unanswered;
 use crate::starts::Starts;
 
 /// Number of concurrent removals.
@@ -76,6 +77,8 @@ pub(crate) struct Removals {
     guard_reports: OnceLock<Arc<dyn GuardReports>>,
     /// Attempts whose guards refuse everything, as was reported already.
     frozen: Mutex<HashSet<AttemptId>>,
+    /// Objects whose removal the engine does not answer.
+    pub(crate) unanswered: Unanswered,
     tasks: TaskTracker,
     under_way: Counter,
     /// Number of removals that only wait for the engine to delete files.
@@ -116,6 +119,7 @@ impl Drop for Counted {
 
 impl Removals {
     pub(crate) fn new(engine: Arc<dyn Engine>, starts: Arc<Starts>, stop: CancellationToken) -> Self {
+        let unanswered = Unanswered::new(Arc::clone(&engine), stop.clone());
         Self {
             engine,
             starts,
@@ -126,6 +130,7 @@ impl Removals {
             waiting: AtomicUsize::new(0),
             guard_reports: OnceLock::new(),
             frozen: Mutex::default(),
+            unanswered,
             tasks: TaskTracker::new(),
             under_way: Counter::default(),
             deleting: Counter::default(),
@@ -211,9 +216,16 @@ impl Removals {
     }
 
     /// Removes an object; a container with its processes. Returns `true` if it is gone. Waits up to `patience` for an
-    /// engine that is away.
+    /// engine that is away. What an engine that is there does not answer is removed later, if ever, and nothing waits for
+    /// it.
     pub(crate) async fn now(&self, object: &ObjectId, patience: Duration) -> bool {
+        if self.unanswered.contains(object) {
+            return false;
+        }
         let removed = remove_patiently(object, || ask_while_away(patience, || self.engine.remove(object))).await;
+        if removed.as_ref().is_err_and(EngineError::is_unanswered) {
+            self.unanswered.remove_later(object.clone());
+        }
         removed
             .inspect_err(|error| tracing::warn!(%object, %error, "could not remove an object from the engine"))
             .is_ok()
@@ -396,7 +408,7 @@ where
     let pauses = ExponentialBuilder::new().with_min_delay(RETRY_PAUSE).with_max_delay(MAX_RETRY_PAUSE);
     let removed = remove
         .retry(pauses.with_max_times(MAX_TRIES))
-        .when(|error: &EngineError| !error.is_not_found() && !error.is_away())
+        .when(|error: &EngineError| !error.is_not_found() && !error.is_away() && !error.is_unanswered())
         .notify(|error, _| tracing::debug!(%object, %error, "not removed yet"))
         .await;
     removed.or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })

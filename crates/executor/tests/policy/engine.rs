@@ -3,7 +3,7 @@
 mod control;
 mod port;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -84,6 +84,9 @@ struct State {
     /// The users of the pulls that were not refused.
     pulled_by: Vec<Option<String>>,
     away: bool,
+    /// How many of the next starts are never answered, nor anything about their containers.
+    unanswered_starts: usize,
+    unanswered: BTreeSet<ContainerId>,
     /// Volumes other than jobs' workspaces.
     volumes: BTreeMap<VolumeName, VolumeObject>,
     /// The layers of each overlay that was made, the topmost first.
@@ -185,6 +188,10 @@ impl State {
 
 pub fn away() -> EngineError {
     EngineError::Away("the Docker engine does not respond".to_owned())
+}
+
+pub fn unanswered() -> EngineError {
+    EngineError::Unanswered { what: "do it" }
 }
 
 pub fn refused(refusal: Refusal) -> EngineError {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use longshore_core::{Outcome, Timestamp};
+use longshore_core::{ErrorKind, Outcome, Timestamp};
 use longshore_executor::CleanScope;
 use tokio_util::sync::CancellationToken;
 
@@ -121,5 +121,36 @@ async fn a_workspace_whose_files_nobody_has_counted_is_a_large_one() {
     assert!(matches!(outcome, Outcome::Error { .. }), "{outcome:?}");
     world.executor.settled().await;
     assert_eq!(world.engine.tools(), [format!("empty {}", request.attempt_id().volume_name())]);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_about_which_the_engine_answers_nothing_ends_its_job_and_holds_up_no_removal() {
+    let world = World::new();
+    // More than are removed at once.
+    let jobs: Vec<_> = (0..3).map(|_| job()).collect();
+    for request in &jobs {
+        world.engine.leave_unanswered(1);
+        let (outcome, _) = world.run(request.clone()).await;
+        assert!(
+            matches!(&outcome, Outcome::Error { kind: ErrorKind::EngineGone, message } if message.contains("and answers others")),
+            "{outcome:?}"
+        );
+    }
+    assert_eq!(world.engine.calls(Verb::Start), 3, "nothing is tried again with such an image");
+    assert_eq!(world.run(job()).await.0, Outcome::Success);
+    // A process that finds one, and does not know that its start was never answered.
+    let next = world.next_process();
+    jobs.iter().for_each(|request| next.abandon(request.attempt_id()));
+    next.settled().await;
+    world.executor.settled().await;
+    let left = || {
+        let mut left = world.engine.left();
+        left.retain(|one| one.starts_with("job-"));
+        left.len()
+    };
+    assert_eq!(left(), 3, "{:?}", world.engine.left());
+    world.engine.answer_again();
+    until("they are gone, once the engine answers", || left() == 0).await;
     world.end().await;
 }

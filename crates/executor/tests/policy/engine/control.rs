@@ -82,6 +82,17 @@ impl MemoryEngine {
         self.state().orders.push_back((verb, Order::Hang));
     }
 
+    /// Leaves so many starts unanswered, and all that is asked about their containers, as an engine does that opens a
+    /// pipe in place of a container's /etc/passwd.
+    pub fn leave_unanswered(&self, starts: usize) {
+        self.state().unanswered_starts = starts;
+    }
+
+    /// Answers again about all containers.
+    pub fn answer_again(&self) {
+        self.state().unanswered.clear();
+    }
+
     /// Lets every call fail while the engine is away. Open links stay open.
     pub fn away(&self, away: bool) {
         self.state().away = away;

@@ -20,7 +20,7 @@ use longshore_executor::objects::{
 use longshore_executor::{AttemptId, EngineError, GuardLog, Link, Refusal};
 use tokio::sync::mpsc;
 
-use super::{Container, Member, MemoryEngine, Verb, refused};
+use super::{Container, Member, MemoryEngine, Verb, refused, unanswered};
 use crate::agent::Agent;
 
 impl Engine for MemoryEngine {
@@ -182,6 +182,11 @@ impl Engine for MemoryEngine {
             if let Some(guard) = state.start_guard(id) {
                 return Ok(guard);
             }
+            if state.unanswered_starts > 0 {
+                state.unanswered_starts -= 1;
+                state.unanswered.insert(id.clone());
+                return Err(unanswered());
+            }
             let script = state.scripts.pop_front().unwrap_or_default();
             let container = state.containers.get_mut(id).ok_or_else(|| refused(Refusal::NotFound))?;
             if !state.sandboxes.contains_key(&container.pod.sandbox) {
@@ -197,6 +202,9 @@ impl Engine for MemoryEngine {
     fn find(&self, attempt: AttemptId) -> Answer<'_, Option<FoundPod>> {
         self.call(Verb::Find, |state| {
             let found = state.containers.values().find(|container| container.attempt == attempt);
+            if found.is_some_and(|found| state.unanswered.contains(&found.pod.container)) {
+                return Err(unanswered());
+            }
             Ok(found.map(|found| FoundPod { pod: found.pod.clone(), started: found.started }))
         })
     }
@@ -358,6 +366,9 @@ impl Engine for MemoryEngine {
 
     fn remove<'a>(&'a self, object: &'a ObjectId) -> Answer<'a, ()> {
         self.call(Verb::Remove, |state| {
+            if matches!(object, ObjectId::Container(id) if state.unanswered.contains(id)) {
+                return Err(unanswered());
+            }
             let removed = match object {
                 ObjectId::Container(id) => {
                     let before = state.members.len();
