@@ -37,8 +37,10 @@ pub(crate) fn from_api(what: &'static str, error: ApiError) -> EngineError {
         | ApiError::HttpHeaderNotFoundError(_)
         | ApiError::HttpHeaderToStrError { .. } => not_understood(what, chain(&error)),
         ApiError::HyperResponseError { ref err } if err.is_parse() => not_understood(what, chain(&error)),
-        other if is_too_long(&other) => not_understood(what, TooLong.to_string()),
-        other => no_answer(&chain(&other)),
+        other => match too_long(&other) {
+            Some(too_long) => not_understood(what, too_long),
+            None => no_answer(&chain(&other)),
+        },
     }
 }
 
@@ -160,8 +162,8 @@ pub(crate) fn io_error(error: &ApiError) -> Option<&io::Error> {
     None
 }
 
-fn is_too_long(error: &ApiError) -> bool {
-    io_error(error).and_then(io::Error::get_ref).is_some_and(|inner| inner.is::<TooLong>())
+fn too_long(error: &ApiError) -> Option<&TooLong> {
+    io_error(error)?.get_ref()?.downcast_ref()
 }
 
 #[cfg(test)]
@@ -196,7 +198,7 @@ mod tests {
         let garbage = serde_json::from_str::<u32>("<html>").unwrap_err();
         let error = from_api("inspect a container", ApiError::JsonSerdeError { err: garbage });
         assert!(matches!(error, EngineError::NotUnderstood { .. }) && !error.is_transient(), "{error:?}");
-        let error = from_api("inspect a container", ApiError::IOError { err: io::Error::other(TooLong) });
+        let error = from_api("inspect a container", ApiError::IOError { err: io::Error::other(TooLong(64 << 20)) });
         assert!(matches!(error, EngineError::NotUnderstood { .. }) && error.to_string().contains("64 MiB"), "{error}");
         let refused = ApiError::IOError { err: io::ErrorKind::ConnectionRefused.into() };
         assert!(from_api("inspect a container", refused).is_away());

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bollard::BollardRequest;
@@ -16,18 +18,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
 /// Limit for the bytes of an answer: some 40,000 containers in a list. Links, files and pulls are streams, which have
-/// no limit.
+/// no limit; their errors do.
 const MAX_ANSWER: u64 = 64 << 20;
+/// Limit for a line of a pull's progress. The engine quotes what a registry answers.
+const MAX_LINE: u64 = 4 << 20;
+/// The call whose answer is lines.
+const PULL: &str = "/images/create";
 /// Calls whose answers are streams.
-const STREAMED_CALLS: [&str; 3] = ["/attach", "/archive", "/images/create"];
+const STREAMED_CALLS: [&str; 3] = ["/attach", "/archive", PULL];
 
 /// The header with a registry's credentials.
 const CREDENTIALS: &str = "x-registry-auth";
 
 /// The answer is longer than any that we expect.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("it is longer than {} MiB", MAX_ANSWER >> 20)]
-pub(crate) struct TooLong;
+#[error("it is longer than {} MiB", .0 >> 20)]
+pub(crate) struct TooLong(pub(crate) u64);
 
 type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, ApiError>> + Send>>;
 
@@ -50,7 +56,9 @@ async fn send(socket: PathBuf, prefix: String, request: BollardRequest) -> Resul
         *credentials = safe;
     }
     let stream = UnixStream::connect(socket).await?;
-    let stream = Limited { stream, left: (!is_stream).then_some(MAX_ANSWER) };
+    let left = Arc::new(AtomicU64::new(if is_stream { u64::MAX } else { MAX_ANSWER }));
+    let line = parts.uri.path().ends_with(PULL).then_some(0);
+    let stream = Limited { stream, left: Arc::clone(&left), line };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // The task ends with the answer, or with the link.
     tokio::spawn(async move {
@@ -58,7 +66,11 @@ async fn send(socket: PathBuf, prefix: String, request: BollardRequest) -> Resul
             tracing::debug!(%error, "a connection to the engine broke");
         }
     });
-    Ok(sender.send_request(BollardRequest::from_parts(parts, body)).await?)
+    let answer = sender.send_request(BollardRequest::from_parts(parts, body)).await?;
+    if is_stream && (answer.status().is_client_error() || answer.status().is_server_error()) {
+        left.store(MAX_ANSWER, Ordering::Relaxed);
+    }
+    Ok(answer)
 }
 
 /// Returns base64 with the characters that the engine expects. bollard writes the others, and the engine takes
@@ -76,10 +88,33 @@ fn url_safe(base64: &HeaderValue) -> Result<HeaderValue, ApiError> {
     HeaderValue::from_bytes(&bytes).map_err(|error| ApiError::IOError { err: io::Error::other(error) })
 }
 
-/// A connection that fails after a number of bytes of answer.
+/// A connection that fails after a number of bytes of answer, or of one of its lines.
 struct Limited {
     stream: UnixStream,
-    left: Option<u64>,
+    left: Arc<AtomicU64>,
+    /// The bytes of the line so far, where lines have a limit.
+    line: Option<u64>,
+}
+
+impl Limited {
+    /// Counts what was read.
+    fn count(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+        let read = bytes.len() as u64;
+        let left = self.left.load(Ordering::Relaxed);
+        if left != u64::MAX {
+            self.left.store(left.checked_sub(read).ok_or(TooLong(MAX_ANSWER))?, Ordering::Relaxed);
+        }
+        if let Some(line) = &mut self.line {
+            *line = match bytes.iter().rposition(|byte| *byte == b'\n') {
+                Some(end) => read - end as u64,
+                None => *line + read,
+            };
+            if *line > MAX_LINE {
+                return Err(TooLong(MAX_LINE));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl AsyncRead for Limited {
@@ -87,11 +122,7 @@ impl AsyncRead for Limited {
         let this = self.get_mut();
         let before = buffer.filled().len();
         std::task::ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
-        if let Some(left) = &mut this.left {
-            let read = (buffer.filled().len() - before) as u64;
-            *left = left.checked_sub(read).ok_or_else(|| io::Error::other(TooLong))?;
-        }
-        Poll::Ready(Ok(()))
+        Poll::Ready(this.count(&buffer.filled()[before..]).map_err(io::Error::other))
     }
 }
 
