@@ -1,18 +1,22 @@
 //! Distinguishes a call that the engine never answers from an engine that is away.
 //!
 //! An engine holds a container's lock while it starts it, and opens files of the container meanwhile. What waits for such
-//! a file, or for the lock, waits for ever; other calls do not.
+//! a file, or for the lock, waits for ever; other calls do not. An engine that deletes the files of a large volume starts
+//! nothing either, but lists no volumes meanwhile: that one is waited for.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error as ApiError;
+use bollard::query_parameters::ListVolumesOptionsBuilder;
 use longshore_executor::EngineError;
 
+use crate::agent_image::REPOSITORY;
 use crate::error::ApiResult as _;
 
-/// How long the engine may take to tell its version, for which it needs no lock.
-const VERSION: Duration = Duration::from_secs(10);
+/// How long an engine may take to list volumes that is not busy with one.
+const LIST: Duration = Duration::from_secs(10);
 
 /// Returns the result of a call about a container. `what` completes "the engine refused to …".
 pub(crate) async fn unless_unanswered<T>(
@@ -27,7 +31,9 @@ pub(crate) async fn unless_unanswered<T>(
 }
 
 async fn is_there(docker: &Docker) -> bool {
-    tokio::time::timeout(VERSION, docker.version()).await.is_ok_and(|answer| answer.is_ok())
+    let filters = HashMap::from([("name".to_owned(), vec![format!("{REPOSITORY}-")])]);
+    let volumes = docker.list_volumes(Some(ListVolumesOptionsBuilder::new().filters(&filters).build()));
+    tokio::time::timeout(LIST, volumes).await.is_ok_and(|answer| answer.is_ok())
 }
 
 #[cfg(test)]
@@ -60,7 +66,7 @@ mod tests {
             let (mut client, _) = listener.accept().await.unwrap();
             let mut head = [0; 4096];
             let read = client.read(&mut head).await.unwrap();
-            assert!(String::from_utf8_lossy(&head[..read]).contains("/version"));
+            assert!(String::from_utf8_lossy(&head[..read]).contains("/volumes"));
             let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
             client.write_all(answer.as_bytes()).await.unwrap();
         });
