@@ -66,9 +66,14 @@ pub(crate) async fn forward(
         trace.object = references.keys().cloned().collect::<Vec<_>>().join(" ");
     }
     let upgrade = client.is_some();
-    let cut = building.as_ref().map(Building::connection).unwrap_or_default();
-    let answered = proxy.engine.send_until(&allowed.call, tar, upgrade, &cut);
-    let answered = building::limited(&mut building, answered).await;
+    let answered = match proxy.exec_starts.place(&allowed.call).await? {
+        Some(place) => proxy.start_exec(&allowed.call, upgrade, place, stop.clone()).await,
+        None => {
+            let cut = building.as_ref().map(Building::connection).unwrap_or_default();
+            let answered = proxy.engine.send_until(&allowed.call, tar, upgrade, &cut);
+            building::limited(&mut building, answered).await
+        }
+    };
     // A context that is refused while it is sent breaks off the call: the refusal is the reason.
     if let Some(failure) = sent.failure() {
         return Err(failure);

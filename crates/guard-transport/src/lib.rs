@@ -12,6 +12,7 @@ mod disk;
 mod engine;
 mod error;
 mod events;
+mod exec_start;
 mod folder_bytes;
 mod forward;
 mod handle;

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit_file::AuditFile;
 use crate::engine::Engine;
+use crate::exec_start::ExecStarts;
 use crate::handle::{Failure, refusal};
 use crate::measured::Measured;
 use crate::ports::Publisher;
@@ -102,6 +103,7 @@ pub struct Proxy {
     large: Arc<Semaphore>,
     /// The streams of a job that may still be opened.
     streams: Arc<Semaphore>,
+    pub(crate) exec_starts: ExecStarts,
     pub(crate) publisher: Publisher,
     /// Tasks that outlive their request: streams in both directions.
     pub(crate) tasks: TaskTracker,
@@ -139,6 +141,7 @@ impl Proxy {
         let audit = audit.as_deref().map(AuditFile::open).transpose()?.map(Mutex::new);
         Ok(Arc::new(Self {
             engine,
+            exec_starts: ExecStarts::of(&policy),
             frozen: watch::channel(table.conduct().frozen.clone()).0,
             over_disk: watch::channel(None).0,
             guard: Mutex::new(Guard::new(policy, facts, table).on_host(host)),

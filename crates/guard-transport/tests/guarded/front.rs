@@ -13,17 +13,26 @@ pub(crate) struct Front {
     heard: Arc<Mutex<Vec<String>>>,
     /// What requests contain that fail, once each.
     failing: Arc<Mutex<Vec<&'static str>>>,
+    /// What requests contain that are never answered.
+    hanging: Arc<Mutex<Vec<String>>>,
 }
 
 impl Front {
     /// Starts it before an engine. With `oldest`, it speaks no API before `1.oldest`.
     pub(crate) fn start(dir: &Path, engine: PathBuf, oldest: Option<u32>) -> Self {
-        let front = Self { socket: dir.join("engine.sock"), heard: Arc::default(), failing: Arc::default() };
+        let front = Self {
+            socket: dir.join("engine.sock"),
+            heard: Arc::default(),
+            failing: Arc::default(),
+            hanging: Arc::default(),
+        };
         let listener = UnixListener::bind(&front.socket).unwrap();
         let (heard, failing) = (Arc::clone(&front.heard), Arc::clone(&front.failing));
+        let hanging = Arc::clone(&front.hanging);
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let (heard, failing, engine) = (Arc::clone(&heard), Arc::clone(&failing), engine.clone());
+                let hanging = Arc::clone(&hanging);
                 tokio::spawn(async move {
                     let mut start = vec![0; 64 << 10];
                     let mut read = 0;
@@ -37,7 +46,11 @@ impl Front {
                     let refusal = oldest
                         .and_then(|oldest| refusal(&line, oldest))
                         .or_else(|| failure(&mut failing.lock().unwrap(), &line));
+                    let hangs = hanging.lock().unwrap().iter().any(|part| line.contains(part.as_str()));
                     heard.lock().unwrap().push(line);
+                    if hangs {
+                        return std::future::pending().await;
+                    }
                     if let Some(refusal) = refusal {
                         let _ = client.write_all(refusal.as_bytes()).await;
                         return;
@@ -57,12 +70,19 @@ impl Front {
         self.failing.lock().unwrap().extend(vec![part; times]);
     }
 
+    /// Leaves all requests that contain `part` unanswered.
+    pub(crate) fn hang(&self, part: &str) {
+        self.hanging.lock().unwrap().push(part.to_owned());
+    }
+
     /// Returns the requests since the last call of this function, without those that the guard makes for itself.
     pub(crate) fn heard(&self) -> Vec<String> {
         let mut heard = std::mem::take(&mut *self.heard.lock().unwrap());
         // Before it judges a request, the guard asks whether an allowed image exists, and, if the budget is too small,
         // which own containers are gone.
         heard.retain(|line| !(line.starts_with("GET ") && line.contains("/images/") && line.contains("/json ")));
+        // After an exec was started, whether it has begun.
+        heard.retain(|line| !(line.starts_with("GET ") && line.contains("/exec/") && line.contains("/json ")));
         heard.retain(|line| {
             !(line.contains("/containers/json?all=1&filters=") && line.contains("longshore.guard.scope"))
         });
