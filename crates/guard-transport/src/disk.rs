@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use longshore_guard::Policy;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::folder_bytes;
 use crate::proxy::Proxy;
@@ -22,6 +23,8 @@ use crate::proxy::Proxy;
 const PERIOD: Duration = Duration::from_secs(60);
 /// How often the disk's free bytes are read, and how often the containers of a job over its budget are ended again.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long the engine may take to end a container.
+const KILL: Duration = Duration::from_secs(30);
 /// The guard measures for at most one part in this many of the time.
 const SHARE: u32 = 5;
 
@@ -32,8 +35,8 @@ struct Folders {
 }
 
 impl Proxy {
-    /// Measures again and again. Returns if there is nothing to measure.
-    pub(crate) async fn watch_disk(self: Arc<Self>) {
+    /// Measures again and again, until `stop`. Returns if there is nothing to measure.
+    pub(crate) async fn watch_disk(self: Arc<Self>, stop: CancellationToken) {
         let disk = match self.guard().policy() {
             Policy::Job(policy) => policy.disk.clone().map(|disk| {
                 (Folders { volumes: disk.folder.into(), containers: disk.containers.into() }, policy.budget.disk_bytes)
@@ -43,7 +46,7 @@ impl Proxy {
         let Some((folders, most)) = disk.filter(|(_, most)| *most < u64::MAX) else { return };
         loop {
             let (begun, free) = (Instant::now(), free_bytes(&folders.volumes));
-            let left = match self.measure_disk(&folders).await {
+            let left = match self.measure_disk(&folders, &stop).await {
                 Ok(bytes) => most.saturating_sub(bytes),
                 Err(reason) => {
                     tracing::warn!(reason, "what the job takes of the disk cannot be measured now");
@@ -64,12 +67,14 @@ impl Proxy {
     /// Returns how much the job uses. Over the budget, reports why the job ends, and from the next time on also ends
     /// its containers: by then a running server has ended the job, and does not take the end of a container for the
     /// reason.
-    async fn measure_disk(&self, folders: &Folders) -> Result<u64, String> {
+    async fn measure_disk(&self, folders: &Folders, stop: &CancellationToken) -> Result<u64, String> {
         let Some(path) = self.guard().sizes_path() else { return Ok(0) };
         let list = self.engine.get(&path).await?.unwrap_or_default();
         let known = self.guard().over_disk();
         let over = match known {
             Some(refusal) => {
+                // Whoever reads an archive of a container, and does not read on, keeps the engine from ending it.
+                self.cut_clients(stop);
                 self.end_containers(&list).await;
                 refusal.reason
             }
@@ -85,11 +90,12 @@ impl Proxy {
     /// Ends the job's containers. One that starts meanwhile is ended the next time.
     async fn end_containers(&self, list: &Value) {
         let kills = self.guard().kills(list);
-        for kill in kills {
-            if let Err(reason) = self.engine.done(&kill).await {
-                tracing::debug!(reason, "a container of the job goes on for now");
-            }
-        }
+        let killed = kills.iter().map(async |kill| match tokio::time::timeout(KILL, self.engine.done(kill)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => tracing::debug!(reason, "a container of the job goes on for now"),
+            Err(_) => tracing::warn!(call = kill.path, "the engine does not end a container of the job"),
+        });
+        futures_util::future::join_all(killed).await;
     }
 
     /// Returns how much the job uses, or why it ends.

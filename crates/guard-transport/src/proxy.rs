@@ -99,6 +99,8 @@ pub struct Proxy {
     instance: Option<PathBuf>,
     pub(crate) program: PathBuf,
     connections: Arc<Semaphore>,
+    /// Cuts the connections of clients that there are now.
+    clients: Mutex<CancellationToken>,
     /// Places for requests with large bodies. Further ones wait.
     large: Arc<Semaphore>,
     /// The streams of a job that may still be opened.
@@ -157,6 +159,7 @@ impl Proxy {
             instance,
             program,
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            clients: Mutex::default(),
             large: Arc::new(Semaphore::new(LARGE_BODIES)),
             streams: Arc::new(Semaphore::new(STREAMS)),
             publisher: Publisher::default(),
@@ -193,7 +196,8 @@ impl Proxy {
             let follow = Arc::clone(&self).follow_containers();
             self.tasks.spawn(self.publisher.stop.clone().run_until_cancelled_owned(follow));
         }
-        let watch = Arc::clone(&self).watch_disk();
+        self.cut_clients(&stop);
+        let watch = Arc::clone(&self).watch_disk(stop.clone());
         self.tasks.spawn(stop.clone().run_until_cancelled_owned(watch));
         loop {
             let Ok(place) = Arc::clone(&self.connections).acquire_owned().await else { break };
@@ -210,7 +214,7 @@ impl Proxy {
                     continue;
                 }
             };
-            let (proxy, stop) = (Arc::clone(&self), stop.clone());
+            let (proxy, stop) = (Arc::clone(&self), self.clients().clone());
             self.tasks.spawn(async move {
                 tokio::select! {
                     () = proxy.talk(stream, stop.clone()) => {}
@@ -222,6 +226,15 @@ impl Proxy {
         self.publisher.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// Cuts the connections of clients, with what they read. Those that follow are cut with `stop`.
+    pub(crate) fn cut_clients(&self, stop: &CancellationToken) {
+        std::mem::replace(&mut *self.clients(), stop.child_token()).cancel();
+    }
+
+    fn clients(&self) -> MutexGuard<'_, CancellationToken> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn talk(self: Arc<Self>, stream: UnixStream, stop: CancellationToken) {

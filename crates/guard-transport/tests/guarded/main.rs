@@ -7,6 +7,7 @@ mod build;
 mod catalogue;
 mod clients;
 mod conduct;
+mod disk;
 mod execs;
 mod front;
 mod front_of_server;
