@@ -67,6 +67,7 @@ pub struct Git {
     ca_file: Option<PathBuf>,
     receive_limits: (u64, u64),
     processor_limit: Duration,
+    strangers_limits: (u64, u64),
     lfs: LfsHttp,
 }
 
@@ -80,6 +81,7 @@ impl Default for Git {
             ca_file: None,
             receive_limits: (super::incoming::MAX_BYTES, super::incoming::MAX_OBJECTS),
             processor_limit: super::incoming::MAX_PROCESSOR,
+            strangers_limits: (super::strangers::MAX_BYTES, super::strangers::MIN_FREE),
             lfs: LfsHttp::new(TlsConfig::default()),
         }
     }
@@ -134,6 +136,14 @@ impl Git {
     #[must_use]
     pub const fn with_processor_limit(mut self, limit: Duration) -> Self {
         self.processor_limit = limit;
+        self
+    }
+
+    /// Limits how many bytes strangers' commits may take in a mirror, and how many must be free on its disk to receive
+    /// one (default: 4 GiB, 2 GiB).
+    #[must_use]
+    pub const fn with_strangers_limits(mut self, most: u64, min_free: u64) -> Self {
+        self.strangers_limits = (most, min_free);
         self
     }
 
@@ -225,6 +235,11 @@ impl Git {
     /// Returns the limits of bytes and objects.
     pub(crate) const fn receive_limits(&self) -> (u64, u64) {
         self.receive_limits
+    }
+
+    /// Returns the most bytes of strangers' commits in a mirror, and the least free bytes.
+    pub(crate) const fn strangers_limits(&self) -> (u64, u64) {
+        self.strangers_limits
     }
 
     pub(crate) const fn processor_limit(&self) -> Duration {

@@ -75,6 +75,8 @@ pub enum GitError {
     /// `what` says which limit it exceeds.
     #[error("{commit} is on no branch or tag, and {what}: it is not accepted")]
     TooMuch { commit: String, what: String },
+    #[error("{commit} is a stranger's commit, and is not received for now: {why}")]
+    NoRoom { commit: String, why: String },
     #[error(
         "the Git LFS object of `{path}`, {oid}, is not at {address}: push it from where it is (`git lfs push --all origin`)"
     )]
@@ -120,6 +122,7 @@ impl GitError {
             | Self::Redirect { .. }
             | Self::LfsMissing { .. }
             | Self::Lfs { .. }
+            | Self::NoRoom { .. }
             | Self::NoGit
             | Self::Failed { .. }
             | Self::Io { .. } => true,

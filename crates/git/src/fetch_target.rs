@@ -30,6 +30,11 @@ impl FetchTarget {
         }
     }
 
+    /// Returns whether it is a pull request from a fork, of which nobody has approved anything yet.
+    pub(crate) const fn is_strangers(&self) -> bool {
+        matches!(self, Self::PullRequest { served_at: Some(_), held_by, .. } if held_by.is_empty())
+    }
+
     /// Returns the branches and tags of which one must have the commit. With none of them, it may be anywhere in the
     /// repository.
     #[must_use]

@@ -23,15 +23,29 @@ pub(super) const FOLDER: &str = "incoming";
 
 impl Mirror {
     /// Fetches a commit by its name, with the missing part of its history. The caller holds the lock of fetches.
-    pub(super) async fn fetch_commit(&self, url: &CloneUrl, commit: &CommitId) -> Result<CommitId, GitError> {
+    pub(super) async fn fetch_commit(
+        &self,
+        url: &CloneUrl,
+        commit: &CommitId,
+        is_strangers: bool,
+    ) -> Result<CommitId, GitError> {
+        if is_strangers {
+            self.check_room(commit).await?;
+        }
         let folder = self.folder().join(FOLDER);
-        let received = self.receive(url, commit, &folder).await;
+        let received = self.receive(url, commit, &folder, is_strangers).await;
         remove_folder(&folder).await?;
         received?;
         self.resolve(&Revision::Commit(commit.clone())).await
     }
 
-    async fn receive(&self, url: &CloneUrl, commit: &CommitId, folder: &Path) -> Result<(), GitError> {
+    async fn receive(
+        &self,
+        url: &CloneUrl,
+        commit: &CommitId,
+        folder: &Path,
+        is_strangers: bool,
+    ) -> Result<(), GitError> {
         remove_folder(folder).await?;
         for part in ["info", "pack"] {
             tokio::fs::create_dir_all(folder.join(part)).await.map_err(GitError::io(RECEIVING))?;
@@ -77,6 +91,10 @@ impl Mirror {
         }
         if self.received_objects(folder).await? > objects {
             return Err(too_much());
+        }
+        if is_strangers {
+            self.check_size_in(folder, commit).await?;
+            self.note_received(commit, largest_file(folder).await).await?;
         }
         let (from, to) = (folder.join("pack"), self.folder().join("objects/pack"));
         let moved = tokio::task::spawn_blocking(move || move_packs(&from, &to)).await;

@@ -30,6 +30,7 @@ mod pruning;
 mod remains;
 mod size;
 mod ssh;
+mod strangers;
 mod submodules;
 mod tar_source;
 mod tar_writer;

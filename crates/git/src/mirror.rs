@@ -258,7 +258,7 @@ impl Mirror {
         let commit = match (self.resolve(&revision).await, &revision) {
             // A pull request's commit, or one that is no longer reachable; many forges still serve it by name.
             (Err(GitError::UnknownRevision { .. }), Revision::Commit(commit)) if target.held_by().is_empty() => {
-                self.fetch_commit(url, commit).await
+                self.fetch_commit(url, commit, target.is_strangers()).await
             }
             (result, _) => result,
         }?;
@@ -273,7 +273,7 @@ impl Mirror {
     pub async fn fetch_only(&self, url: &CloneUrl, commit: &CommitId) -> Result<CommitId, GitError> {
         let _one = self.fetching.lock().await;
         match self.resolve(&Revision::Commit(commit.clone())).await {
-            Err(GitError::UnknownRevision { .. }) => self.fetch_commit(url, commit).await,
+            Err(GitError::UnknownRevision { .. }) => self.fetch_commit(url, commit, false).await,
             result => result,
         }
     }

@@ -78,6 +78,7 @@ impl Mirror {
         gc.config("gc.cruftPacks", "true");
         let gc = gc.args(["gc", "--quiet", &format!("--prune={}", expiry(unused))]);
         gc.output("packing a mirror", &[]).await?;
+        self.forget_received().await?;
         self.sweep_lfs().await
     }
 

@@ -24,10 +24,16 @@ impl Mirror {
     /// # Errors
     /// [`GitError::TooLarge`], or if git fails.
     pub async fn check_size(&self, commit: &CommitId) -> Result<(), GitError> {
+        self.check_size_in(&self.folder().join("objects"), commit).await
+    }
+
+    /// As [`Self::check_size`], of a commit among these objects.
+    pub(super) async fn check_size_in(&self, objects: &Path, commit: &CommitId) -> Result<(), GitError> {
         let reading = "reading a commit's tree";
         let nothing = tempfile::tempfile().map_err(GitError::io(reading))?;
         let options = ["ls-tree", "-r", "-t", "-l", "-z", "--full-tree", "--end-of-options", commit.as_str()];
-        let listing = self.git().in_repository(self.folder()).args(options).stream(nothing)?;
+        let listing = self.git().in_repository(self.folder()).env("GIT_OBJECT_DIRECTORY", objects);
+        let listing = listing.args(options).stream(nothing)?;
         let output = listing.stdout.try_clone().map_err(GitError::io(reading))?;
         let fits = tokio::task::spawn_blocking(move || is_within_limits(BufReader::new(output))).await;
         match fits.map_err(io::Error::other).flatten().map_err(GitError::io(reading))? {

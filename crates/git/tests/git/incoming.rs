@@ -39,9 +39,13 @@ fn asked_for(world: &World, number: u64, bytes: usize) -> FetchTarget {
     repository.git(&["checkout", "-q", "-b", "asked"]);
     repository.write("large", noise(number, bytes));
     let head = repository.commit("asked for");
-    repository.git(&["update-ref", &format!("refs/pull/{number}/head"), &head]);
     repository.git(&["checkout", "-q", "main"]);
     repository.git(&["branch", "-q", "-D", "asked"]);
+    served_as(world, number, &head)
+}
+
+fn served_as(world: &World, number: u64, head: &str) -> FetchTarget {
+    world.repository.git(&["update-ref", &format!("refs/pull/{number}/head"), head]);
     FetchTarget::PullRequest {
         served_at: Some(format!("refs/pull/{number}/head")),
         head: head.parse().unwrap(),
@@ -131,6 +135,62 @@ async fn a_pull_request_that_brings_too_many_objects_is_refused_and_leaves_nothi
     assert!(matches!(error, GitError::TooMuch { .. }), "{error:?}");
     assert!(error.to_string().contains("more than 100 objects"), "{error}");
     assert_eq!(size(mirror.folder()), before);
+}
+
+#[tokio::test]
+async fn what_strangers_send_takes_a_part_of_the_disk_and_waits_beyond_it() {
+    let world = world().await;
+    let open = |name: &str, git: Git| {
+        let folder = world.folder.path().join(name);
+        async move { Mirror::open_or_create(git, &folder).await.unwrap() }
+    };
+    let mirror = open("limited.git", Git::default().with_strangers_limits(1 << 20, 0)).await;
+    let first = asked_for(&world, 7, 2 << 20);
+    let head = mirror.fetch(&world.url, &first).await.unwrap();
+    let before = size(mirror.folder());
+    let next = asked_for(&world, 8, 10);
+    let error = mirror.fetch(&world.url, &next).await.unwrap_err();
+    assert!(matches!(error, GitError::NoRoom { .. }) && error.may_mend(), "{error:?}");
+    assert!(error.to_string().contains("take 2 MiB of this repository's mirror, and may take 1 MiB"), "{error}");
+    assert_eq!(size(mirror.folder()), before);
+    // What is here is here, the repository's own comes, and what is pruned makes room. A build that waits keeps its
+    // commit.
+    assert_eq!(mirror.fetch(&world.url, &first).await.unwrap(), head);
+    world.repository.commit("own");
+    mirror.fetch(&world.url, &on("main")).await.unwrap();
+    mirror.prune(&[head], Duration::ZERO).await.unwrap();
+    assert!(matches!(mirror.fetch(&world.url, &next).await, Err(GitError::NoRoom { .. })));
+    mirror.prune(&[], Duration::ZERO).await.unwrap();
+    mirror.fetch(&world.url, &next).await.unwrap();
+
+    let full = open("full.git", Git::default().with_strangers_limits(1 << 20, u64::MAX)).await;
+    let error = full.fetch(&world.url, &next).await.unwrap_err();
+    assert!(matches!(error, GitError::NoRoom { .. }) && error.may_mend(), "{error:?}");
+    assert!(error.to_string().contains("the disk of the data folder has"), "{error}");
+    full.fetch(&world.url, &on("main")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_strangers_commit_that_unpacks_to_too_much_leaves_nothing_in_the_mirror() {
+    let world = world().await;
+    world.fetch(&on("main")).await.unwrap();
+    let before = size(world.mirror.folder());
+    for name in 0..10 {
+        world.repository.write(&format!("f/{name}"), "x");
+    }
+    world.repository.commit("one level");
+    let mut tree = world.repository.git(&["rev-parse", "HEAD:f"]);
+    world.repository.git(&["reset", "-q", "--hard", "HEAD^"]);
+    // 10^6 files.
+    for _ in 0..5 {
+        let list: String = (0..10).map(|name| format!("040000 tree {tree}\t{name}\n")).collect();
+        crate::support::write(&world.repository.0.join(".git/list"), list);
+        tree = world.repository.git(&["-c", "alias.from=!git mktree <.git/list", "from"]);
+    }
+    let head = world.repository.git(&["commit-tree", "-m", "many files", &tree]);
+    let error = world.fetch(&served_as(&world, 7, &head)).await.unwrap_err();
+    assert!(matches!(error, GitError::TooLarge { .. }) && !error.may_mend(), "{error:?}");
+    assert_eq!(size(world.mirror.folder()), before);
 }
 
 /// A blob that would take 300 MiB of memory is not even allocated; as a tree or a commit it has to fit into memory.
