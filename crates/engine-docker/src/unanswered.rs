@@ -4,7 +4,6 @@
 //! a file, or for the lock, waits for ever; other calls do not. An engine that deletes the files of a large volume starts
 //! nothing either, but lists no volumes meanwhile: that one is waited for.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -12,8 +11,8 @@ use bollard::errors::Error as ApiError;
 use bollard::query_parameters::ListVolumesOptionsBuilder;
 use longshore_executor::EngineError;
 
-use crate::agent_image::REPOSITORY;
 use crate::error::ApiResult as _;
+use crate::labels;
 
 /// How long an engine may take to list volumes that is not busy with one.
 const LIST: Duration = Duration::from_secs(10);
@@ -31,7 +30,7 @@ pub(crate) async fn unless_unanswered<T>(
 }
 
 async fn is_there(docker: &Docker) -> bool {
-    let filters = HashMap::from([("name".to_owned(), vec![format!("{REPOSITORY}-")])]);
+    let filters = labels::filter(&[(labels::INSTANCE, "")]);
     let volumes = docker.list_volumes(Some(ListVolumesOptionsBuilder::new().filters(&filters).build()));
     tokio::time::timeout(LIST, volumes).await.is_ok_and(|answer| answer.is_ok())
 }
