@@ -46,9 +46,14 @@ const MAX_COSTLY_READS: usize = 2;
 /// How long such a read waits for its slot.
 const READ_WAITS: Duration = Duration::from_secs(5);
 
-/// The addresses whose answers go through many rows: of all repositories, of all builds of a branch, or of what the
-/// jobs of a build reported.
-pub(crate) const COSTLY_READS: [&str; 11] = [
+/// The addresses whose answers go through many rows: of all repositories, of all builds of one or of a branch, or of
+/// what the jobs of a build reported.
+pub(crate) const COSTLY_READS: [&str; 16] = [
+    "/",
+    "/queue",
+    "/repos/{repo}",
+    "/api/v1/builds",
+    "/api/v1/repos/{repo}/builds",
     "/cc.xml",
     "/badges/{file}",
     "/api/v1/builds/{build}/tests",
@@ -266,6 +271,7 @@ mod tests {
         let router = Router::new()
             .route("/cc.xml", get(async || {}))
             .route("/api/v1/builds", get(async || {}))
+            .route("/api/v1/repos", get(async || {}))
             .layer(middleware::from_fn_with_state(parts.clone(), for_costly_reads));
         let service = TowerToHyperService::new(router);
         let ask = async |path: &str, token: Option<&str>| {
@@ -280,14 +286,17 @@ mod tests {
             held.push(parts.slots.wait_to_read(&Caller::nobody()).await.unwrap());
         }
         let mut waits = pin!(ask("/cc.xml", None));
+        let mut lists = pin!(ask("/api/v1/builds", None));
         tokio::select! {
             biased;
             answered = &mut waits => panic!("{answered}"),
-            other = ask("/api/v1/builds", None) => assert_eq!(other, StatusCode::OK),
+            answered = &mut lists => panic!("{answered}"),
+            other = ask("/api/v1/repos", None) => assert_eq!(other, StatusCode::OK),
         }
         assert_eq!(ask("/cc.xml", Some("admin")).await, StatusCode::OK);
         held.pop();
         assert_eq!(waits.await, StatusCode::OK);
+        assert_eq!(lists.await, StatusCode::OK);
     }
 
     #[tokio::test(start_paused = true)]

@@ -24,7 +24,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
     ChangeKind, Page, PlanFault, Store, StoreError, WriteTx, commit_statuses, notices, page, pull_request_comments,
-    pull_requests, row, transition, write::NewChange,
+    pull_requests, repos, row, transition, write::NewChange,
 };
 
 pub use crate::{pull_requests::close as close_pull_request, transition::cancel_build as cancel};
@@ -240,7 +240,11 @@ pub async fn list(
     limit: u32,
 ) -> Result<Page<Build>, StoreError> {
     let limit = page::clamp(limit);
-    let builds = match (&filter.visible, filter.repo) {
+    let visible = match (&filter.visible, filter.repo) {
+        (Visible::Public, None) => Visible::Listed(repos::public(store).await?),
+        (visible, _) => visible.clone(),
+    };
+    let builds = match (&visible, filter.repo) {
         (Visible::Listed(repos), Some(repo)) if !repos.contains(&repo) => Vec::new(),
         // One query for each repository, through that repository's index: among many builds of others, its builds may
         // be far apart.

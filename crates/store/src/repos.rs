@@ -183,6 +183,12 @@ pub async fn list(store: &Store, visible: &Visible, before: Option<i64>, limit: 
     Ok(Page::from_rows(repos, limit, |repo: &Repo| repo.seq))
 }
 
+/// Returns the public repositories.
+pub(crate) async fn public(store: &Store) -> Result<Vec<RepoId>, StoreError> {
+    let rows = sqlx::query("SELECT id FROM repos WHERE public = 1").fetch_all(store.readers()).await?;
+    rows.iter().map(|row| row::parsed(row, "id")).collect()
+}
+
 /// Narrows a query of `repos` to those that the caller may see.
 pub(crate) fn push_visible(query: &mut QueryBuilder<Sqlite>, visible: &Visible) {
     match visible {

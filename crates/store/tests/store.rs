@@ -4,10 +4,15 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use longshore_core::{Outcome, Status, access::Rights};
+use longshore_core::{
+    Outcome, Status,
+    access::{Rights, Visible},
+};
 use longshore_files::FilesError;
 use longshore_store::{
-    ChangeKind, FeedItem, Store, StoreError, builds, changes, counts,
+    ChangeKind, FeedItem, Store, StoreError,
+    builds::{self, BuildFilter},
+    changes, counts,
     deliveries::{self, Accepted, DeliveryEnd, DeliveryStatus, NewDelivery},
     jobs,
     repos::{self, RepoPatch},
@@ -366,4 +371,29 @@ fn delivery(repo: &repos::Repo, key: &str) -> NewDelivery {
         is_unique: false,
         received_at: now(),
     }
+}
+
+#[tokio::test]
+async fn a_list_of_public_builds_has_those_of_all_public_repositories_and_no_others() {
+    let world = World::new().await;
+    let [one, hidden, two] = [world.repo("one").await, world.repo("hidden").await, world.repo("two").await];
+    let filter = BuildFilter { visible: Visible::Public, ..BuildFilter::default() };
+    let list = async |before| builds::list(&world.store, &filter, before, 2).await.unwrap().items;
+    assert!(list(None).await.is_empty());
+    let mut tx = world.store.write().await.unwrap();
+    for repo in [&one, &two] {
+        let public = RepoPatch { public: Some(true), ..RepoPatch::default() };
+        repos::patch(&mut tx, repo.id, &public).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let mut public = Vec::new();
+    for repo in [&one, &hidden, &two, &hidden, &one, &hidden] {
+        let build = world.build(repo, &[("ci/test", &[])]).await;
+        if repo.id != hidden.id {
+            public.insert(0, build.id);
+        }
+    }
+    let newest = list(None).await;
+    assert_eq!(newest.iter().map(|build| build.id).collect::<Vec<_>>(), public[..2]);
+    assert_eq!(list(Some(newest[1].seq)).await[0].id, public[2]);
 }
