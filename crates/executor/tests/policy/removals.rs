@@ -142,8 +142,8 @@ async fn a_container_about_which_the_engine_answers_nothing_ends_its_job_and_hol
     // A process that finds one, and does not know that its start was never answered.
     let next = world.next_process();
     jobs.iter().for_each(|request| next.abandon(request.attempt_id()));
-    next.settled().await;
-    world.executor.settled().await;
+    let settled = async { tokio::join!(next.settled(), world.executor.settled()) };
+    tokio::time::timeout(Duration::from_secs(3600), settled).await.expect("nothing waits for the engine's answers");
     let left = || {
         let mut left = world.engine.left();
         left.retain(|one| one.starts_with("job-"));
