@@ -254,7 +254,7 @@ async fn a_volume_that_was_removed_when_it_was_about_to_be_measured_does_not_com
     let measured = world.engine.measure_volumes(std::slice::from_ref(&name)).await.unwrap();
     assert!(matches!(measured[..], [Ok(_)]), "{measured:?}");
     let there = world.engine.cache_volumes().await.unwrap();
-    assert_eq!(there.into_iter().map(|volume| volume.name).collect::<Vec<_>>(), [name.clone()]);
+    assert_eq!(there.into_iter().map(|volume| volume.name).collect::<Vec<_>>(), std::slice::from_ref(&name));
     assert!(world.engine.remove_volume(&name).await);
     world.end().await;
 }
