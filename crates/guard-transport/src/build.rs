@@ -235,7 +235,7 @@ fn record_pull(proxy: &Proxy, reference: &str) -> Result<(), Failure> {
 
 async fn write_dockerfile(proxy: &Proxy, context: &Context, text: &str) -> Result<String, Failure> {
     for _ in 0..MOST_BASES {
-        let written = proxy.guard().dockerfile(&context.build, text);
+        let written = proxy.change(|guard| guard.dockerfile(&context.build, text));
         match written {
             Ok(written) => return Ok(written),
             Err(DockerfileError::Refused(refusal)) => return Err(refusal.into()),

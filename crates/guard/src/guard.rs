@@ -169,11 +169,11 @@ impl Guard {
         answer::text(self, text)
     }
 
-    /// Rewrites a build's Dockerfile, with the ids of its base images.
+    /// Rewrites a build's Dockerfile, with the ids of its base images, and counts what describes the images.
     ///
     /// # Errors
     /// If it is refused, or names images whose ids have to be learned first.
-    pub fn dockerfile(&self, build: &crate::Build, text: &str) -> Result<String, DockerfileError> {
+    pub fn dockerfile(&mut self, build: &crate::Build, text: &str) -> Result<String, DockerfileError> {
         let Policy::Job(policy) = &self.policy else {
             return Err(DockerfileError::Refused(Refusal::new(crate::Rule::Build, "the server may not build images")));
         };
@@ -193,7 +193,8 @@ impl Guard {
                 ),
             )))
         })?;
-        growth::check(&written, &build.args, |id| self.table.bases.get(id)).map_err(DockerfileError::Refused)?;
+        let described =
+            growth::check(&written, build, |id| self.table.bases.get(id)).map_err(DockerfileError::Refused)?;
         let mut bases = written.lines().filter_map(|line| line.strip_prefix("FROM sha256:")?.split(' ').next());
         if let Some(trigger) = bases.find_map(|id| self.table.triggers.get(id)) {
             let reason = format!(
@@ -201,6 +202,7 @@ impl Guard {
             );
             return Err(DockerfileError::Refused(Refusal::new(crate::Rule::Build, reason)));
         }
+        self.table.described_bytes = self.table.described_bytes.saturating_add(described as u64);
         // The label marks every layer, also those that a failed build or an earlier stage leaves behind.
         let label = format!("LABEL {}={}\n", crate::SCOPE_LABEL, policy.scope);
         Ok(written.lines().flat_map(|line| [line, "\n", if line.starts_with("FROM ") { &label } else { "" }]).collect())

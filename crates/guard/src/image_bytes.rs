@@ -33,6 +33,7 @@ impl Guard {
         let Policy::Job(policy) = &self.policy else { return Ok(()) };
         let (taken, most) = (built, policy.budget.image_bytes);
         let taken = taken.saturating_add(self.table.pulled_bytes).saturating_add(self.table.loaded_bytes());
+        let taken = taken.saturating_add(self.table.described_bytes);
         if taken < most {
             return Ok(());
         }

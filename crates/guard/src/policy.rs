@@ -222,7 +222,7 @@ impl ServerPolicy {
 
 /// The labels of an object together, in bytes of JSON: the engine sends all of them with each event about it, and in
 /// each list.
-const LONGEST_LABELS: usize = 32 << 10;
+pub(crate) const LONGEST_LABELS: usize = 32 << 10;
 
 /// Refuses labels that only Longshore may set, and labels that are too long together.
 pub(crate) fn unreserved(labels: BTreeMap<String, String>) -> Judged<BTreeMap<String, String>> {

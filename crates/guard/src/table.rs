@@ -49,6 +49,8 @@ pub struct Table {
     pub(crate) present: BTreeSet<String>,
     /// The bytes of the images that it has pulled.
     pub(crate) pulled_bytes: u64,
+    /// The bytes that describe the images of all builds, which the engine does not count.
+    pub(crate) described_bytes: u64,
     /// What each container of an image takes in the engine's lists, by the image's id.
     pub(crate) listed: BTreeMap<String, usize>,
     /// The starts of all ids that are or were the client's.

@@ -9,6 +9,7 @@ use crate::dockerfile::growth::Base;
 use crate::dockerfile::{is_harmless_trigger, makes_a_layer};
 use crate::host_config::NetworkMode;
 use crate::image_ref::{ImageName, ImageRef};
+use crate::listed::{length, text_length};
 use crate::names::is_full_id;
 use crate::policy::Policy;
 use crate::pushing::has_only_for_a_push;
@@ -127,9 +128,11 @@ impl Guard {
         let is_long = triggers.iter().map(String::len).sum::<usize>() > LONGEST_TRIGGERS;
         let harmful = triggers.iter().find(|trigger| is_long || !is_harmless(trigger)).cloned();
         let base = Base {
-            longest: texts("Env").iter().map(String::len).max().unwrap_or_default(),
+            longest: texts("Env").iter().map(|text| text_length(text)).max().unwrap_or_default(),
             volumes: image["Config"]["Volumes"].as_object().map_or(0, |volumes| volumes.len()),
             triggers: if harmful.is_some() { Vec::new() } else { triggers },
+            labels: length(&image["Config"]["Labels"]),
+            described: length(&image["Config"]),
         };
         self.table.bases.insert(id.clone(), base);
         if let Some(harmful) = harmful {

@@ -125,7 +125,7 @@ fn an_image_that_is_there_for_a_push_alone_is_nobody_elses() {
 
 #[test]
 fn builds_reach_neither_the_host_nor_what_others_built() {
-    let guard = job(JOB, 41);
+    let mut guard = job(JOB, 41);
     for query in [
         "remote=http%3A%2F%2F127.0.0.1%2F",
         "version=2",
@@ -313,6 +313,62 @@ fn what_a_build_expands_in_the_engines_memory_is_bounded() {
     ] {
         build_of(config, query, &format!("FROM base:1\n{steps}")).unwrap();
     }
+}
+
+#[test]
+fn what_a_build_has_the_engine_write_and_list_is_bounded_and_counted() {
+    let (long, plain) = ("x".repeat(7_000), json!({}));
+    let args = format!("buildargs=%7B%22X%22%3A%22{long}%22%7D");
+    let environment: String = (0..40).map(|at| format!("ENV E{at}=$X\n")).collect();
+    let lines = |line: &str, count: usize| format!("{line}\n").repeat(count);
+    let labelled = json!({ "Labels": { "a": "x".repeat(30_000) } });
+    for (config, query, steps) in [
+        // The engine adds each rune to a copy of all before it.
+        (&plain, args.as_str(), format!("ARG X\nENV E={}\n", "$X".repeat(10))),
+        (&plain, args.as_str(), format!("ARG X\nENV E {}\n", "$X ".repeat(10))),
+        (&plain, args.as_str(), format!("ARG X\nWORKDIR {}\n", "/$X /".repeat(10))),
+        (&plain, args.as_str(), "ARG X\nENV X=\"$X$X$X\"\nENV X=\"$X$X$X\"\nENV X=\"$X$X\"\n".to_owned()),
+        (&plain, "", format!("LABEL a={}\n", "x".repeat(70_000))),
+        (&plain, "", format!("ENV \"A\"={long}\nENV B={}\n", "$A".repeat(10))),
+        (&plain, "", format!("ENV A\u{e9}={long}\nENV B={}\n", "$A\u{e9}".repeat(10))),
+        (&plain, "", format!("ENV 1={long}\nENV B={}\n", "$1x".repeat(10))),
+        (&plain, "buildargs=%7B%22X%22%3A%22%5Cu0001%22%7D", format!("ARG X\nENV B={}\n", "$X".repeat(10_000))),
+        (&plain, args.as_str(), "ARG X\nCOPY [\"\\u0024X\", \"/\"]\n".to_owned()),
+        // Each instruction makes an image, with all that is set so far.
+        (&plain, args.as_str(), format!("ARG X\n{environment}{}", lines("USER root", 100))),
+        (&plain, "", lines("USER a", 20_000)),
+        (&plain, args.as_str(), format!("ARG X\n{}", lines("RUN true", 1_000))),
+        // Each list has the labels of all images.
+        (&plain, args.as_str(), "ARG X\nLABEL a=$X b=$X c=$X d=$X e=$X\n".to_owned()),
+        (&labelled, args.as_str(), "ARG X\nLABEL b=$X\n".to_owned()),
+        (&plain, "labels=%7B%22a%22%3A%22b%22%7D", format!("LABEL b={}\n", "x".repeat(32 << 10))),
+    ] {
+        let outcome = build_of(config.clone(), query, &format!("FROM base:1\n{steps}"));
+        assert!(outcome.is_err(), "{}", steps.chars().take(60).collect::<String>());
+    }
+    let paths: String = (0..30).map(|at| format!("ENV D{at}=${{HOME}}/lib:$LD/{at} LD=$LD:/{at}\n")).collect();
+    for (config, query, steps) in [
+        (
+            json!({ "Env": ["PATH=/usr/bin", "HOME=/root"] }),
+            "",
+            format!("{paths}{}", lines("RUN make && make install", 60)),
+        ),
+        (plain.clone(), args.as_str(), format!("ARG X\nENV A=$X B=$X\nLABEL a=$X\n{}", lines("RUN true", 20))),
+        (labelled.clone(), "", "ENV A=b\nRUN true\n".to_owned()),
+        (plain, "", format!("COPY [\"a b\", \"/c\"]\nRUN {}\n", "x".repeat(100_000))),
+    ] {
+        build_of(config, query, &format!("FROM base:1\n{steps}")).unwrap();
+    }
+    // It counts for what the images of the job may take.
+    let policy = JOB.replace(r#""build":true"#, r#""build":true,"budget":{"image_bytes":6000}"#);
+    let mut guard = job(&policy, 41);
+    let forward = ask(&guard, "POST", "/build", "").unwrap();
+    let build = forward.build.unwrap().build;
+    assert!(guard.judge_image_bytes(0).is_ok());
+    guard.dockerfile(&build, &format!("FROM busybox\n{}", lines("USER root", 3))).unwrap();
+    assert!(guard.judge_image_bytes(0).is_ok());
+    guard.dockerfile(&build, &format!("FROM busybox\n{}", lines("USER root", 3))).unwrap();
+    assert!(guard.judge_image_bytes(0).is_err());
 }
 
 #[test]
