@@ -24,7 +24,9 @@ use crate::job::{answer, forward};
 use crate::policy::ServerPolicy;
 use crate::refusal::{Judged, refuse};
 use crate::server_create::{self, Created};
-use crate::server_own::{AGENT, is_mountable, is_of_socket, is_ours, is_writable, own_labels, own_network, own_volume};
+use crate::server_own::{
+    AGENT, is_made_in_job, is_mountable, is_of_socket, is_ours, is_writable, own_labels, own_network, own_volume,
+};
 use crate::table::Container;
 
 /// Returns the instance that a request names, if any.
@@ -136,9 +138,13 @@ fn create_container(
 }
 
 fn judge_container(guard: &Guard, reference: &str, action: &ContainerAction) -> Judged<Decision> {
-    let (id, _) = guard.table.container(reference)?;
+    let (id, own) = guard.table.container(reference)?;
     let call = container_call(id, action);
     match action {
+        // That job's guard relies on being the only one that starts it: while it copies files, for instance.
+        ContainerAction::Start { .. } | ContainerAction::Attach(_) if is_made_in_job(&own.name) => {
+            refuse!(Server, "the server may only end and remove what a job has started")
+        }
         ContainerAction::Inspect { size: false } => forward(call, Reply::Json(Shape::Same), Effect::None),
         ContainerAction::Start { .. } => forward(call, Reply::Status, Effect::ContainerStarted { id: id.to_owned() }),
         ContainerAction::Kill { .. } => forward(call, Reply::Status, Effect::None),

@@ -364,5 +364,13 @@ fn an_engine_that_mounts_volumes_on_the_host_is_asked_for_no_archive_where_other
         for what in ["archive?path=/table.json", "archive?path=/etc", "export"] {
             refused(guard, Rule::Server, "GET", &format!("/containers/{EXEC}/{what}"), "");
         }
+        // Its own guard alone starts it: it may be copying files meanwhile.
+        for what in ["start", "attach?stream=1&stdout=1"] {
+            refused(guard, Rule::Server, "POST", &format!("/containers/{EXEC}/{what}"), "");
+            assert!(ask(guard, "POST", &format!("/containers/{VICTIM}/{what}"), "").is_ok(), "{what}");
+        }
+        for what in ["kill", "wait"] {
+            assert!(ask(guard, "POST", &format!("/containers/{EXEC}/{what}"), "").is_ok(), "{what}");
+        }
     }
 }
