@@ -189,14 +189,20 @@ async fn what_a_build_runs_has_a_limit_of_processes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_build_whose_processes_cannot_be_limited_is_canceled() {
-    let world = World::new(false).await;
+    let [more, some] = ["more", "some"].map(|tag| format!("longshore-test/labels-{:08x}:{tag}", rand::random::<u32>()));
+    let world = World::having(false, &json!({ "images": [more, some] }), None).await;
     let dir = world.dir.path().join("context");
     std::fs::create_dir(&dir).unwrap();
     let context = dir.display().to_string();
-    // The engine tells of a container with all of its labels.
-    let labels = |count: usize| (0..count).map(|at| format!(" l{at}=$A")).collect::<String>();
-    let long = |count| format!("ENV A={}\nENV A={}\nLABEL{}\n", "x".repeat(1024), "$A".repeat(10), labels(count));
-    std::fs::write(dir.join("Dockerfile"), format!("FROM {BUSYBOX}\n{}RUN sleep 600\n", long(60))).unwrap();
+    // The engine tells of a container with all of its labels. A build sets few, but a base image may have many.
+    for (base, count) in [(&more, 60), (&some, 30)] {
+        let container = engine(&["create", BUSYBOX, "true"]);
+        let labels: Vec<String> = (0..count).map(|at| format!("LABEL l{at}={}", "x".repeat(10 << 10))).collect();
+        let changes = labels.iter().flat_map(|label| ["--change", label]);
+        engine(&["commit"].into_iter().chain(changes).chain([container.as_str(), base]).collect::<Vec<_>>());
+        engine(&["rm", &container]);
+    }
+    std::fs::write(dir.join("Dockerfile"), format!("FROM {more}\nRUN sleep 600\n")).unwrap();
     let built = world.docker(&["build", &context]);
     let printed = String::from_utf8_lossy(&built.stderr).into_owned();
     assert!(!built.status.success() && printed.contains("the build is canceled"), "{printed}");
@@ -205,10 +211,11 @@ async fn a_build_whose_processes_cannot_be_limited_is_canceled() {
         std::thread::yield_now();
     }
     // Nor is a container made of an image with such labels, which every list of containers would contain.
-    std::fs::write(dir.join("Dockerfile"), format!("FROM {BUSYBOX}\n{}RUN true\n", long(30))).unwrap();
+    std::fs::write(dir.join("Dockerfile"), format!("FROM {some}\nRUN true\n")).unwrap();
     world.ok(&["build", "-t", "labels", &context]);
     world.refused(&["run", "--rm", "labels", "true"], "limit");
     world.end().await;
+    engine(&["rmi", &more, &some]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
