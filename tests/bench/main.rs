@@ -186,11 +186,12 @@ fn calls(figures: &mut Figures) {
         settle(&proxy);
         (proxy.calls() - before, build)
     };
-    let (one, _) = count(&one_step("true"));
+    // The server tries out its engine beside the first jobs, whose calls are not theirs.
+    let one = (0..3).map(|_| count(&one_step("true")).0).min().expect("three builds");
     let many = format!("jobs:\n  one:\n    image: {BUSYBOX}\n    steps:\n{}", "      - run: 'true'\n".repeat(200));
     let (two_hundred, build) = count(&many);
     figures.insert("engine_calls_per_build", one as f64);
-    figures.insert("engine_calls_per_step", (two_hundred - one) as f64 / 199.0);
+    figures.insert("engine_calls_per_step", (two_hundred as f64 - one as f64) / 199.0);
     let steps = job(&build, "one")["steps"].as_array().expect("steps");
     let mut gaps: Vec<f64> =
         steps.windows(2).map(|pair| time_of(&pair[1], "started_at") - time_of(&pair[0], "finished_at")).collect();
