@@ -50,6 +50,14 @@ impl LastUse {
     }
 }
 
+/// The workspaces that are kept for other jobs.
+#[derive(Default)]
+struct Workspaces {
+    volumes: BTreeSet<VolumeName>,
+    /// The names of those that only jobs of strangers wait for.
+    wanted_by_strangers: BTreeSet<String>,
+}
+
 /// Looks after the caches of one server, or of all runs of a user.
 pub(crate) struct Upkeep {
     executor: Executor,
@@ -153,7 +161,7 @@ impl Upkeep {
         let grown = self.grown(&entries, &in_use);
         let mut unknown = without_size(&entries, &known);
         unknown.extend(grown.keys().cloned());
-        let workspaces = self.workspaces().await?;
+        let workspaces = self.workspaces().await?.volumes;
         let workspaces = workspaces.into_iter().filter(|volume| !known.contains_key(volume.as_str()));
         let there: BTreeSet<VolumeName> =
             if unknown.is_empty() { BTreeSet::new() } else { self.volumes_there().await? };
@@ -200,9 +208,9 @@ impl Upkeep {
     }
 
     /// Returns the workspaces that are kept for other jobs, except those that jobs are writing.
-    async fn workspaces(&self) -> Result<BTreeSet<VolumeName>, LastingError> {
+    async fn workspaces(&self) -> Result<Workspaces, LastingError> {
         if !self.with_workspaces {
-            return Ok(BTreeSet::new());
+            return Ok(Workspaces::default());
         }
         // The database first: a workspace that is made after this belongs to a job that began meanwhile.
         let kept = workspaces::kept(self.caches.store()).await?;
@@ -214,20 +222,12 @@ impl Upkeep {
             kept.contains(&of) && !running.contains(&of)
         };
         let there = self.executor.kept_workspaces().await?;
-        Ok(there
-            .into_iter()
-            .filter(|volume| volume.attempt.as_ref().is_some_and(is_over))
-            .map(|volume| volume.name)
-            .collect())
-    }
-
-    /// Returns the workspaces that only jobs of strangers wait for.
-    async fn wanted_by_strangers(&self) -> Result<BTreeSet<String>, LastingError> {
-        if !self.with_workspaces {
-            return Ok(BTreeSet::new());
-        }
-        let wanted = workspaces::kept(self.caches.store()).await?.wanted_by_strangers;
-        Ok(wanted.into_iter().map(|(job, attempt)| AttemptId { job, attempt }.volume_name().to_string()).collect())
+        let volumes = there.into_iter().filter(|volume| volume.attempt.as_ref().is_some_and(is_over));
+        let name = |&(job, attempt): &(JobId, u32)| AttemptId { job, attempt }.volume_name().to_string();
+        Ok(Workspaces {
+            volumes: volumes.map(|volume| volume.name).collect(),
+            wanted_by_strangers: kept.wanted_by_strangers.iter().map(name).collect(),
+        })
     }
 
     /// Removes entries until the rest fits into the budget: what strangers left, then what was least recently used.
@@ -246,13 +246,12 @@ impl Upkeep {
         let lasting: BTreeSet<String> = kept.iter().flat_map(Lasting::volumes).collect();
         let workspaces = self.workspaces().await?;
         let wanted: BTreeSet<String> =
-            workspaces.iter().map(ToString::to_string).filter(|volume| !lasting.contains(volume)).collect();
-        let strangers: BTreeSet<String> = self.wanted_by_strangers().await?;
+            workspaces.volumes.iter().map(ToString::to_string).filter(|volume| !lasting.contains(volume)).collect();
         let total = |kept: &[Lasting]| {
             // A volume that several entries have counts once.
             let volumes: BTreeSet<String> =
                 kept.iter().flat_map(Lasting::volumes).chain(wanted.iter().cloned()).collect();
-            volumes.difference(&strangers).filter_map(|volume| sizes.get(volume)).sum::<u64>()
+            volumes.difference(&workspaces.wanted_by_strangers).filter_map(|volume| sizes.get(volume)).sum::<u64>()
         };
         let mut at = 0;
         while total(&kept) > self.budget && at < kept.len() {
