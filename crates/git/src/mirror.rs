@@ -29,8 +29,8 @@ pub(super) const FETCH: [&str; 6] =
 /// Full names on both sides; otherwise git would look for other refs with the same ending.
 const BRANCHES_AND_TAGS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
 
-/// The extension of a mirror's folder that is about to be deleted.
-const REMOVED: &str = "removed";
+/// How the name of a mirror's folder ends that is about to be deleted.
+const REMOVED: &str = ".removed";
 
 /// The mirrors under a data folder. There is one `Mirrors` per folder, so that fetches can wait for each other.
 #[derive(Debug)]
@@ -69,17 +69,21 @@ impl Mirrors {
     /// # Errors
     /// If the disk fails.
     pub async fn repositories(&self) -> Result<Vec<RepoId>, GitError> {
-        let failed = GitError::io("listing the mirrors");
+        Ok(self.folders().await?.iter().filter_map(|name| name.strip_suffix(".git")?.parse().ok()).collect())
+    }
+
+    async fn folders(&self) -> Result<Vec<String>, GitError> {
         let folder = self.folder.clone();
-        let list = move || -> io::Result<Vec<RepoId>> {
+        let list = move || -> io::Result<Vec<String>> {
             let names = match std::fs::read_dir(folder) {
                 Ok(entries) => entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
                 Err(error) => return Err(error),
             };
-            Ok(names.iter().filter_map(|name| name.to_str()?.strip_suffix(".git")?.parse().ok()).collect())
+            Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
         };
-        tokio::task::spawn_blocking(list).await.map_err(io::Error::other).flatten().map_err(failed)
+        let listed = tokio::task::spawn_blocking(list).await.map_err(io::Error::other).flatten();
+        listed.map_err(GitError::io("listing the mirrors"))
     }
 
     /// Forgets the mirror of `repo`. Its folder is deleted in the background, after a fetch that still runs: nobody else
@@ -88,7 +92,7 @@ impl Mirrors {
     /// # Errors
     /// If the disk fails.
     pub async fn remove(&self, repo: RepoId) -> Result<(), GitError> {
-        let removed = self.folder.join(format!("{repo}.{REMOVED}"));
+        let removed = self.folder.join(format!("{repo}{REMOVED}"));
         let mirror = {
             let mut open = self.open.lock().await;
             match tokio::fs::rename(self.folder.join(format!("{repo}.git")), &removed).await {
@@ -114,22 +118,10 @@ impl Mirrors {
     /// # Errors
     /// If the disk fails.
     pub async fn delete_removed(&self) -> Result<(), GitError> {
-        let failed = GitError::io("removing a mirror");
-        let folder = self.folder.clone();
-        let delete = move || -> io::Result<()> {
-            let entries = match std::fs::read_dir(folder) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                entries => entries?,
-            };
-            for entry in entries {
-                let path = entry?.path();
-                if path.extension().is_some_and(|extension| extension == REMOVED) {
-                    std::fs::remove_dir_all(path)?;
-                }
-            }
-            Ok(())
-        };
-        tokio::task::spawn_blocking(delete).await.map_err(io::Error::other).flatten().map_err(failed)
+        for name in self.folders().await?.iter().filter(|name| name.ends_with(REMOVED)) {
+            tokio::fs::remove_dir_all(self.folder.join(name)).await.map_err(GitError::io("removing a mirror"))?;
+        }
+        Ok(())
     }
 }
 
