@@ -240,11 +240,15 @@ pub async fn list(
     limit: u32,
 ) -> Result<Page<Build>, StoreError> {
     let limit = page::clamp(limit);
+    let public;
     let visible = match (&filter.visible, filter.repo) {
-        (Visible::Public, None) => Visible::Listed(repos::public(store).await?),
-        (visible, _) => visible.clone(),
+        (Visible::Public, None) => {
+            public = Visible::Listed(repos::public(store).await?);
+            &public
+        }
+        (visible, _) => visible,
     };
-    let builds = match (&visible, filter.repo) {
+    let builds = match (visible, filter.repo) {
         (Visible::Listed(repos), Some(repo)) if !repos.contains(&repo) => Vec::new(),
         // One query for each repository, through that repository's index: among many builds of others, its builds may
         // be far apart.
