@@ -118,6 +118,15 @@ async fn claim(world: &World) -> Option<ClaimedJob> {
     claimed
 }
 
+/// Ends a job well, whose success other jobs may use, with its workspace or without.
+async fn end_reusable(world: &World, claimed: &ClaimedJob, has_workspace: bool) {
+    let inputs = Inputs { hash: "h".to_owned(), images: String::new(), has_workspace };
+    let mut tx = world.store.write().await.unwrap();
+    reuse::keep(&mut tx, claimed.job.id, claimed.attempt, &inputs, now()).await.unwrap();
+    tx.commit().await.unwrap();
+    end(world, claimed).await;
+}
+
 async fn end(world: &World, claimed: &ClaimedJob) {
     let mut tx = world.store.write().await.unwrap();
     jobs::end_attempt(&mut tx, claimed.job.id, claimed.attempt, Outcome::Success, now()).await.unwrap();
@@ -345,11 +354,7 @@ async fn an_approved_job_reuses_only_what_ran_with_an_approval_or_is_the_reposit
         let claimed = scene.claim().await.unwrap();
         let lane = reuse::lane(store, claimed.job.id).await.unwrap();
         let found = reuse::candidates(store, claimed.job.id, lane, "h", 0).await.unwrap();
-        let inputs = Inputs { hash: "h".to_owned(), images: String::new(), has_workspace: false };
-        let mut tx = store.write().await.unwrap();
-        reuse::keep(&mut tx, claimed.job.id, claimed.attempt, &inputs, now()).await.unwrap();
-        tx.commit().await.unwrap();
-        end(&scene.world, &claimed).await;
+        end_reusable(&scene.world, &claimed, false).await;
         found.into_iter().map(|one| one.build).collect::<Vec<_>>()
     };
     let approved = async |commit: char| {
@@ -376,11 +381,7 @@ async fn it_is_known_which_workspaces_only_strangers_wait_for_and_which_they_lef
     let store = &scene.world.store;
     let run = async || {
         let claimed = scene.claim().await.unwrap();
-        let inputs = Inputs { hash: "h".to_owned(), images: String::new(), has_workspace: true };
-        let mut tx = store.write().await.unwrap();
-        reuse::keep(&mut tx, claimed.job.id, claimed.attempt, &inputs, now()).await.unwrap();
-        tx.commit().await.unwrap();
-        end(&scene.world, &claimed).await;
+        end_reusable(&scene.world, &claimed, true).await;
         (claimed.job.id, claimed.attempt)
     };
     let plans = || vec![job("a", &[]), JobPlan { workspace_of: Some("a".to_owned()), ..job("b", &["a"]) }];
