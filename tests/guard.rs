@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
-use support::{engine, server, until, world::one_step};
+use support::{engine, server, world::one_step};
 
 /// `longshore guard` before the engine, and a working tree beside it.
 struct Guarded {
@@ -102,10 +102,7 @@ fn jobs_run_behind_the_guard_and_its_restart_loses_nothing_of_them() {
         // It keeps nothing: the next run finds the sandbox that is left by its name and label.
         guarded.restart();
     }
-    // The engine goes on by itself with files that it is slow to delete.
-    until("the runs' objects to go", || {
-        engine::objects(&guarded.instance, &["job", "volume"]).is_empty().then_some(())
-    });
+    engine::until_gone(&guarded.instance, &["job", "volume"]);
     assert_eq!(engine::objects(&guarded.instance, &["sandbox"]).len(), 1);
 
     let docker = |args: &[&str]| {

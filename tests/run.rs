@@ -9,7 +9,6 @@ use std::process::{Command, Output};
 use support::{
     engine, executable, server,
     tree::{Tree, out},
-    until,
     world::one_step,
 };
 
@@ -41,10 +40,7 @@ fn a_run_leaves_nothing_but_a_sandbox_which_the_next_one_takes() {
     let tree = Tree::new(&one_step("true"));
     for _ in 0..3 {
         assert_eq!(tree.exit_code(&["run"]), Some(0));
-        // The engine goes on by itself with files that it is slow to delete.
-        until("the run's objects to go", || {
-            engine::objects(&tree.instance, &["job", "volume"]).is_empty().then_some(())
-        });
+        engine::until_gone(&tree.instance, &["job", "volume"]);
         assert_eq!(engine::objects(&tree.instance, &["sandbox"]).len(), 1);
     }
 }

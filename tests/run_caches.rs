@@ -56,8 +56,7 @@ fn a_run_keeps_what_the_next_run_of_the_folder_begins_with() {
     assert!(second.contains("restored") && second.contains("| kept\n"), "{second}");
     tree.write("a.lock", "2");
     assert!(run(&tree).contains("nothing found"), "another key");
-    // The engine goes on by itself with files that it is slow to delete.
-    until("the runs' objects to go", || tree.objects().is_empty().then_some(()));
+    tree.until_gone();
     upkeep_is_over(&tree.instance);
     assert_eq!(engine::objects(&tree.instance, &["cache"]).len(), 2);
     engine::remove_all(&tree.instance);

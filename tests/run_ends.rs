@@ -44,11 +44,6 @@ fn is_ignored(signal: Signal) -> bool {
     u64::from_str_radix(mask, 16).unwrap() >> (signal.as_raw() - 1) & 1 == 1
 }
 
-/// Waits until nothing of a run is left. The engine goes on by itself with files that it is slow to delete.
-fn nothing_is_left(tree: &Tree) {
-    until("the run's objects to go", || tree.objects().is_empty().then_some(()));
-}
-
 #[test]
 fn a_run_that_gets_a_signal_cancels_its_jobs_leaves_nothing_and_is_no_success() {
     let tree = Tree::new(&one_step(FOR_EVER));
@@ -58,7 +53,7 @@ fn a_run_that_gets_a_signal_cancels_its_jobs_leaves_nothing_and_is_no_success() 
         let rest: Vec<String> = output.lines().map_while(Result::ok).collect();
         assert_eq!(child.wait().unwrap().code(), Some(1), "{signal:?}: {rest:?}");
         assert_eq!(rest.last().map(String::as_str), Some("canceled"), "{signal:?}");
-        nothing_is_left(&tree);
+        tree.until_gone();
     }
     // The record of a run whose files were not deleted in time is the next run's to remove.
     tree.write(".longshore.yml", &one_step("true"));
@@ -76,7 +71,7 @@ fn a_run_whose_output_nobody_reads_is_canceled_and_no_success() {
     let (mut child, output) = begin(&tree);
     drop(output);
     assert_eq!(child.wait().unwrap().code(), Some(1));
-    nothing_is_left(&tree);
+    tree.until_gone();
 }
 
 #[test]
@@ -85,7 +80,7 @@ fn a_run_of_a_silent_job_is_canceled_when_nobody_reads_it_any_more() {
     let (mut child, output) = begin(&tree);
     drop(output);
     assert_eq!(child.wait().unwrap().code(), Some(1));
-    nothing_is_left(&tree);
+    tree.until_gone();
 }
 
 #[test]

@@ -195,9 +195,6 @@ fn a_run_hands_workspaces_on_and_leaves_none() {
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{printed}{}", String::from_utf8_lossy(&output.stderr));
     assert!(printed.contains("| built\n"), "{printed}");
-    // The engine goes on by itself with files that it is slow to delete.
-    until("the run's objects to go", || {
-        engine::objects(&instance, &["volume", "job", "workspace"]).is_empty().then_some(())
-    });
+    engine::until_gone(&instance, &["volume", "job", "workspace"]);
     engine::remove_all(&instance);
 }

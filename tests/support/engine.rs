@@ -38,6 +38,13 @@ pub fn objects(instance: &str, kinds: &[&str]) -> Vec<String> {
     found
 }
 
+/// Waits until nothing of these kinds is left of an instance: an engine goes on by itself with files that it is slow to
+/// delete.
+pub fn until_gone(instance: &str, kinds: &[&str]) {
+    let gone = super::polled(super::PATIENCE, || objects(instance, kinds).is_empty().then_some(()));
+    assert!(gone.is_some(), "something is left: {:?}", described(instance));
+}
+
 /// Describes all objects of an instance, for the message of a test that found some.
 pub fn described(instance: &str) -> Vec<String> {
     let instance = format!("label=longshore.instance={instance}");

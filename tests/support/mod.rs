@@ -29,9 +29,12 @@ pub mod world;
 
 use std::time::{Duration, Instant};
 
+/// How long a test waits for what has to happen: much longer than it takes, also on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+
 /// Polls until there is an answer. Only for things without events; everything else waits for its event.
 pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
-    until_within(Duration::from_secs(600), what, ask)
+    until_within(PATIENCE, what, ask)
 }
 
 /// Like [`until`], for things that may take longer on a busy machine.

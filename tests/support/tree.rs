@@ -7,6 +7,9 @@ use std::{
 
 use super::{engine, server, until};
 
+/// The kinds of what jobs have on the engine.
+const KINDS: [&str; 5] = ["job", "volume", "service", "step", "workspace"];
+
 /// A working tree. When dropped, removes what its runs left on the engine.
 pub struct Tree {
     dir: tempfile::TempDir,
@@ -77,7 +80,12 @@ impl Tree {
 
     /// Lists what jobs have on the engine.
     pub fn objects(&self) -> Vec<String> {
-        engine::objects(&self.instance, &["job", "volume", "service", "step", "workspace"])
+        engine::objects(&self.instance, &KINDS)
+    }
+
+    /// Waits until nothing of its runs is left.
+    pub fn until_gone(&self) {
+        engine::until_gone(&self.instance, &KINDS);
     }
 }
 
