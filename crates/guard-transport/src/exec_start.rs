@@ -1,7 +1,7 @@
 //! The start of an exec, which counts until the engine has begun it.
 //!
-//! An engine looks up an exec's user in files of the container, and waits for ever if one of them is a pipe: also after the
-//! client and the container are gone.
+//! An engine looks up an exec's user in files of the container, and waits for ever if one of them is a pipe: also after
+//! the client and the container are gone.
 
 use std::sync::Arc;
 use std::time::Duration;

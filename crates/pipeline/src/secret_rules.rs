@@ -5,9 +5,9 @@
 //!
 //! A job gets a secret if every kind of rule admits it. For branch and tag rules, a build is of:
 //! - a push, a schedule or a manual start: its branch or its tag, by the full name of its ref;
-//! - a pull request within the repository: its source branch, whose commit it builds. Where files of the target branch run
-//!   too (a merge of the two) or instead (its own commit is gone), it is of both branches, and the rules have to admit
-//!   each: a secret of one does not go to what somebody has written into the other;
+//! - a pull request within the repository: its source branch, whose commit it builds. Where files of the target branch
+//!   run too (a merge of the two) or instead (its own commit is gone), it is of both branches, and the rules have to
+//!   admit each: a secret of one does not go to what somebody has written into the other;
 //! - a pull request from a stranger: no branch and no tag of the repository, whatever its own branch is called, even
 //!   after it is approved;
 //! - a rerun: the same as the first build.

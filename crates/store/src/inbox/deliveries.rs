@@ -1,7 +1,8 @@
 //! The durable inbox. It stores what a forge delivered, whole, before the forge is answered, and then, exactly once,
 //! the result.
 //!
-//! The hook handler calls [`accept`]; the ingest loop [`due_repos`], [`next_pending`] and one of [`finish`] and [`retry_later`].
+//! The hook handler calls [`accept`]; the ingest loop [`due_repos`], [`next_pending`] and one of [`finish`] and
+//! [`retry_later`].
 
 use std::str::FromStr;
 
